@@ -1,0 +1,112 @@
+"""The libraries that run models, each behind the same small protocols.
+
+A backend opens a model file and offers the `Model` that speculation drives, with the vocabulary that
+turns its tokens into text. Arrays, native handles and library types stay inside the backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ..speculation.loop import Pick
+from ..speculation.sampling import Sampler
+
+
+class ModelError(Exception):
+    """A model that cannot be opened or run. `hint` says what a person should do next."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to open a model."""
+
+    role: Literal["main", "draft"]
+    context_length: int
+    """Tokens of KV cache wanted; 0 takes the model's own, at most 8192."""
+    gpu_layers: int = -1
+    threads: int = 0
+
+
+class Vocabulary(Protocol):
+    """Tokens to text and back."""
+
+    end_tokens: frozenset[int]
+    """Every token that ends an answer."""
+    chat_template: str | None
+    """The model's own Jinja template, as its file has it."""
+    bos_text: str
+    eos_text: str
+    control_texts: tuple[str, ...]
+    """The text of every control token: what a user must not be able to forge."""
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of `text`, control tokens recognised, no BOS added."""
+        ...
+
+    def encode_start(self) -> list[int]:
+        """The tokens that every prompt must begin with: [BOS] or none."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token; of a control token, none. Raises IndexError outside the vocabulary."""
+        ...
+
+
+class LoadedModel(Protocol):
+    """A `speculation.Model` with what the engine needs around it."""
+
+    vocabulary: Vocabulary
+    name: str
+    path: str
+    architecture: str
+    parameters: int
+    quantisation: str
+    size: int
+    trained_context_length: int
+    vocabulary_size: int
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """The token ids in the cache, in order."""
+        ...
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def capacity(self) -> int: ...
+
+    def start(self, sampler: Sampler) -> None:
+        """Choose tokens by `sampler` from now on."""
+        ...
+
+    def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]: ...
+
+    def rewind(self, length: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    """A library that opens models."""
+
+    name: str
+    """As shown: "llama.cpp", "MLX"."""
+
+    def device(self) -> str:
+        """Where it computes, as shown: "CPU, 8 threads", "NVIDIA H200"."""
+        ...
+
+    def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LoadedModel:
+        """Open a model. `progress` gets 0 to 1 and answers False to give up. Raises `ModelError`."""
+        ...
+
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
+        """Why `draft` cannot draft for `main`, in one line; empty if it can."""
+        ...

@@ -1,0 +1,188 @@
+"""One row of logits to one token: the sampling chain and the shared noise.
+
+The chain has llama.cpp's order: logit bias, penalties, top-k, top-p, min-p, temperature. What is left is
+a distribution p, and the choice is `argmax(log p + g)` with g standard Gumbel noise: a draw from exactly
+p (the Gumbel-max trick).
+
+The noise is a hash of (seed, index of the token in the answer, token id). It does not depend on who asks.
+So a draft model and the main model that look at the same place share it, and mostly choose the same token
+even at a high temperature; and the main model chooses the same token whether it sees the place alone or
+in a batch behind drafted tokens. At temperature 0 the choice is the plain argmax.
+
+Source: Daliri, Musco, Suresh, "Coupling without communication and drafter-invariant speculative
+decoding", arXiv 2408.07978.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import exp, inf, isfinite, isnan, log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .loop import Pick
+
+Logits = NDArray[np.float32]
+"""One row: a score for each token of the vocabulary. -inf bans a token."""
+
+
+class InvalidLogits(ArithmeticError):
+    """The best score of a row is not a finite number; `index` counts the answer's tokens from 0."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"invalid numbers at token {index + 1}")
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The settings of the sampling chain. The defaults are llama.cpp's."""
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    penalty_last_n: int = 64
+    bias: Mapping[int, float] = field(default_factory=dict)
+    """Added to the logits of these token ids; -inf bans one."""
+
+    @property
+    def penalises(self) -> bool:
+        """Whether a choice depends on the tokens before it other than through the logits."""
+        off = self.repeat_penalty == 1.0 and self.presence_penalty == self.frequency_penalty == 0.0
+        return not off and self.penalty_last_n > 0
+
+
+class Sampler:
+    """Chooses the tokens of one answer. Draft and main model each get one with the same arguments."""
+
+    def __init__(self, chain: Chain, seed: int, start: int) -> None:
+        """`start` is the index, in the context, of the answer's first token."""
+        self._chain = chain
+        self._seed = seed
+        self._start = start
+        self._bias_ids = np.fromiter(chain.bias.keys(), np.int64, len(chain.bias))
+        self._bias = np.fromiter(chain.bias.values(), np.float32, len(chain.bias))
+
+    def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
+        """Choose the token that follows `tokens[:length]`. `logits` is read, never written.
+
+        Raises `InvalidLogits` if the row holds NaN, or no finite score.
+        """
+        index = length - self._start
+        scores = self._adjusted(logits, tokens, length)
+        if self._chain.temperature == 0:
+            best = int(scores.argmax())  # the first NaN, if there is one
+            if not isfinite(scores[best]):
+                raise InvalidLogits(index)
+            return Pick(best, 1.0)
+        ids = _best(scores, self._chain.top_k)
+        log_p = self._truncated(scores[ids])
+        if not log_p.size:
+            raise InvalidLogits(index)
+        winner = int((log_p + gumbel(self._seed, index, ids[: log_p.size])).argmax())
+        return Pick(int(ids[winner]), exp(log_p[winner]))
+
+    def _adjusted(self, logits: Logits, tokens: Sequence[int], length: int) -> Logits:
+        """The row after logit bias and penalties; the row itself if there are none."""
+        chain = self._chain
+        if not chain.bias and not chain.penalises:
+            return logits
+        scores = logits.copy()
+        scores[self._bias_ids] += self._bias
+        if chain.penalises:
+            window = np.asarray(tokens[max(0, length - chain.penalty_last_n) : length], np.int64)
+            ids, counts = np.unique(window, return_counts=True)
+            seen = scores[ids]
+            seen = np.where(seen > 0, seen / chain.repeat_penalty, seen * chain.repeat_penalty)
+            scores[ids] = seen - counts * chain.frequency_penalty - chain.presence_penalty
+        return scores
+
+    def _truncated(self, scores: Logits) -> NDArray[np.float64]:
+        """Log-probabilities of those of `scores`, best first, that top-p and min-p keep, after temperature.
+
+        Empty if there are none or the best is not finite.
+        """
+        chain = self._chain
+        if not scores.size or not isfinite(scores[0]):
+            return np.empty(0)
+        relative = scores.astype(np.float64)
+        relative -= relative[0]
+        weights = np.exp(relative)
+        kept = weights.size
+        if chain.top_p < 1:
+            mass = weights.cumsum()
+            kept = int(mass.searchsorted(chain.top_p * mass[-1])) + 1
+        if chain.min_p > 0:
+            kept = min(kept, weights.size - int(weights[::-1].searchsorted(chain.min_p)))
+        heated = relative[: max(kept, 1)] / chain.temperature
+        heated -= log(np.exp(heated).sum())
+        return heated
+
+
+_FOLD = 64
+
+
+def _best(scores: Logits, k: int) -> NDArray[np.int64]:
+    """The ids of the k best scores, best first; of equal scores the lower id first. All ids for k = 0.
+
+    Empty if the row holds NaN. Exact, and fast for a wide row: it is folded into columns of 64 scores. At
+    least k scores reach the k-th largest column maximum, so each of the k best does, and stands in a
+    column whose maximum does. Only these few columns are looked into.
+    """
+    width = scores.size // _FOLD
+    if not 0 < k < width:
+        ids: NDArray[np.int64] = (-scores).argsort(kind="stable")
+        return ids[: k or ids.size] if not isnan(scores[ids[-1]]) else ids[:0]
+    maxima = scores[: width * _FOLD].reshape(_FOLD, width).max(axis=0)
+    if isnan(maxima.max()) or isnan(scores[width * _FOLD :].max(initial=-inf)):
+        return np.empty(0, np.int64)
+    threshold = np.partition(maxima, width - k)[width - k]
+    columns = (maxima >= threshold).nonzero()[0]
+    ids = np.concatenate(((_STEPS * width + columns).ravel(), np.arange(width * _FOLD, scores.size)))
+    found = scores[ids]
+    ids = ids[found >= threshold]
+    ids.sort()
+    best: NDArray[np.int64] = ids[(-scores[ids]).argsort(kind="stable")[:k]]
+    return best
+
+
+_STEPS = np.arange(_FOLD)[:, None]
+
+_MASK = (1 << 64) - 1
+_GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_GOLDEN64, _FIRST64, _SECOND64 = np.uint64(_GOLDEN), np.uint64(_FIRST), np.uint64(_SECOND)
+_S12, _S27, _S30, _S31 = (np.uint64(shift) for shift in (12, 27, 30, 31))
+
+
+def gumbel(seed: int, index: int, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Standard Gumbel noise for each token id, at one place of one answer.
+
+    Counter-based: the value for an id depends on (seed, index, id) only, through the SplitMix64 finaliser
+    (Steele, Lea, Flood, OOPSLA 2014).
+    """
+    key = _mixed(_mixed(seed + _GOLDEN) + (index + 1) * _GOLDEN)
+    bits = ids.astype(np.uint64)
+    bits *= _GOLDEN64
+    bits += np.uint64(key)
+    bits ^= bits >> _S30
+    bits *= _FIRST64
+    bits ^= bits >> _S27
+    bits *= _SECOND64
+    bits ^= bits >> _S31
+    uniform = ((bits >> _S12) + 0.5) * 2.0**-52  # never 0 and never 1
+    noise: NDArray[np.float64] = -np.log(-np.log(uniform))
+    return noise
+
+
+def _mixed(value: int) -> int:
+    """The SplitMix64 finaliser on the low 64 bits of an integer."""
+    value &= _MASK
+    value = ((value ^ (value >> 30)) * _FIRST) & _MASK
+    value = ((value ^ (value >> 27)) * _SECOND) & _MASK
+    return value ^ (value >> 31)

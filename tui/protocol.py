@@ -1,0 +1,340 @@
+"""Every command and event that the app and the engine exchange, as JSON lines.
+
+The two processes meet only here. This module knows the shapes and how to write and read them;
+it opens no pipe, keeps no state and imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import IntEnum
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+PROTOCOL = 1
+"""Raised by one whenever an older peer could misread a newer one."""
+
+MAX_LINE = 16 * 1024 * 1024
+"""Longest line in bytes that either side reads."""
+
+
+class ProtocolError(ValueError):
+    """A line that is not a known command or event of the right shape."""
+
+
+class Origin(IntEnum):
+    """Where a piece of text came from."""
+
+    PLAIN = 0
+    """The main model, in a round in which nothing was drafted (and all text that no model wrote)."""
+    DRAFT = 1
+    """Proposed by the draft, accepted by the main model."""
+    MAIN = 2
+    """The main model's own token, in a round in which something was drafted."""
+    REFUSED = 3
+    """Proposed by the draft, refused: not part of the answer."""
+
+
+Reason = Literal["stop", "length", "context", "cancelled"]
+"""Why an answer ended: end of generation or a stop string, `max_tokens`, a full context, the user."""
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The sampling chain, in the order in which it is applied (temperature last)."""
+
+    temperature: float = 0.8
+    """0 is greedy: the most probable token, always."""
+    top_k: int = 40
+    """Keep the k best tokens; 0 keeps all."""
+    top_p: float = 0.95
+    """Keep the smallest set whose probability reaches p; 1 keeps all."""
+    min_p: float = 0.05
+    """Drop tokens below this share of the best one's probability; 0 drops none."""
+    repeat_penalty: float = 1.0
+    """Divides the score of tokens already seen; 1 is off."""
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    penalty_last_n: int = 64
+    """How many of the latest tokens the penalties look at."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A loaded model as its file describes it. Foreign text: clean before showing."""
+
+    name: str
+    path: str
+    architecture: str
+    parameters: int
+    quantisation: str
+    size: int
+    """Bytes of weights."""
+    context_length: int
+    """Tokens that it was trained on."""
+    vocabulary: int
+    demo: bool = False
+    """True for the built-in starter pair."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What an answer cost. Seconds are of a monotonic clock; None is not known."""
+
+    prompt_tokens: int = 0
+    prompt_reused: int = 0
+    """Prompt tokens already in the main model's cache from the turn before."""
+    tokens: int = 0
+    rounds: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    seconds: float = 0.0
+    """From the first token's round on: prompt processing is not in it."""
+    draft_seconds: float = 0.0
+    verify_seconds: float = 0.0
+    time_to_first_token: float | None = None
+    tokens_per_second: float | None = None
+    plain_tokens_per_second: float | None = None
+    """The main model alone, measured on this machine."""
+    context_used: int = 0
+
+
+# Commands: app -> engine
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load a main model and perhaps a draft; replaces what is loaded. "starter" names the built-in pair."""
+
+    main: str
+    draft: str | None = None
+    context_length: int = 0
+    """0 takes the model's own, at most 8192."""
+    gpu_layers: int = -1
+    """-1 puts every layer on the GPU, where there is one."""
+    threads: int = 0
+    """0 lets the engine choose."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Answer a conversation. `id` is chosen by the app and comes back in every event of the answer."""
+
+    id: int
+    messages: tuple[Message, ...]
+    seed: int
+    sampling: Sampling = field(default_factory=Sampling)
+    draft_length: int = 4
+    """Most tokens drafted in a round, 0 to 16; 0 is plain decoding."""
+    max_tokens: int = 0
+    """0 answers until the model stops or the context is full."""
+    stop: tuple[str, ...] = ()
+    raw: bool = False
+    """Feed the last message's text as it is, without the chat template."""
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True)
+class Cancel:
+    id: int
+
+
+@dataclass(frozen=True)
+class Unload:
+    pass
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Sent every few seconds; an engine that hears nothing for too long ends itself."""
+
+
+@dataclass(frozen=True)
+class Quit:
+    pass
+
+
+# Events: engine -> app
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first line; whatever a shell printed before it is skipped."""
+
+    protocol: int
+    version: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Progress of a load. `fraction` is 0 to 1, or None where it cannot be known."""
+
+    stage: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    main: ModelInfo
+    draft: ModelInfo | None
+    draft_refused: str
+    """Why the draft that was asked for is not used, in one line; empty if nothing was refused."""
+    backend: str
+    device: str
+    context_length: int
+    plain_tokens_per_second: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    pass
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """Prompt tokens processed, of those that were not in the cache already."""
+
+    id: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of drafting and verification, with its text cut at character borders.
+
+    `pieces` are (text, origin) pairs in reading order. Text may lag behind `tokens` where a character
+    or a possible stop string is not complete yet. Refused pieces stand where they were refused.
+    """
+
+    id: int
+    pieces: tuple[tuple[str, int], ...]
+    tokens: tuple[int, ...]
+    drafted: int
+    accepted: int
+    seconds: float
+    draft_seconds: float
+    verify_seconds: float
+    context_used: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    id: int
+    reason: Reason
+    statistics: Statistics
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A command that ended in an error; the engine goes on. `id` is the answer's, or 0 for a load."""
+
+    id: int
+    message: str
+    hint: str = ""
+    """What a person can do about it, in one line."""
+
+
+@dataclass(frozen=True)
+class Pong:
+    pass
+
+
+Command = Load | Generate | Cancel | Unload | Ping | Quit
+Event = Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Failed | Pong
+
+_COMMANDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Command)}
+_EVENTS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Event)}
+
+
+def encode(message: Command | Event) -> bytes:
+    """One line, newline included. Text is ASCII-escaped, so that no byte of it can end the line."""
+    return (json.dumps({"type": type(message).__name__.lower(), **_plain(message)}) + "\n").encode("ascii")
+
+
+def decode_command(line: bytes) -> Command:
+    """Raises `ProtocolError` for anything that is not a command."""
+    command: Command = _decode(line, _COMMANDS)
+    return command
+
+
+def decode_event(line: bytes) -> Event:
+    """Raises `ProtocolError` for anything that is not an event."""
+    event: Event = _decode(line, _EVENTS)
+    return event
+
+
+def _plain(value: object) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _decode(line: bytes, kinds: dict[str, type]) -> Any:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"not JSON: {error}") from None
+    if not isinstance(data, dict) or not isinstance(name := data.get("type"), str) or name not in kinds:
+        raise ProtocolError(f"unknown message {str(data)[:80]!r}")
+    return _read(kinds[name], data, name)
+
+
+def _read(hint: Any, value: Any, where: str) -> Any:
+    """`value`, checked against a type hint and rebuilt as it. Fields that are not known are ignored."""
+    origin = get_origin(hint)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _read_dataclass(hint, value, where)
+    if origin is tuple:
+        items = get_args(hint)
+        if not isinstance(value, list):
+            raise ProtocolError(f"{where}: expected a list")
+        if items[-1] is Ellipsis:
+            return tuple(_read(items[0], item, where) for item in value)
+        if len(items) != len(value):
+            raise ProtocolError(f"{where}: expected {len(items)} items")
+        return tuple(_read(kind, item, where) for kind, item in zip(items, value, strict=True))
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in get_args(hint):
+            return None
+        return _read(next(kind for kind in get_args(hint) if kind is not type(None)), value, where)
+    if origin is Literal:
+        if value in get_args(hint):
+            return value
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    raise ProtocolError(f"{where}: unexpected {str(value)[:40]!r}")
+
+
+def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ProtocolError(f"{where}: expected an object")
+    hints = _hints(kind)
+    known = {key: _read(hints[key], value[key], f"{where}.{key}") for key in hints if key in value}
+    try:
+        return kind(**known)
+    except TypeError as error:
+        raise ProtocolError(f"{where}: {error}") from None
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
