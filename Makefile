@@ -1,0 +1,36 @@
+# make run    opens the chat            make check  format, lint, types, layers
+# make test   runs the tests            make bench  times the screen on this machine
+# Each installs what is missing first; the second time they start at once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: run test check bench clean
+
+run: $(VENV)/.installed
+	@$(BIN)/outrider $(ARGS)
+
+test: $(VENV)/.developing
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.developing
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.developing
+	@$(BIN)/python tests/bench/screen.py $(ARGS)
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.installed: pyproject.toml .ci/install
+	@PYTHON=$(PYTHON) sh .ci/install $(VENV)
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	@PYTHON=$(PYTHON) sh .ci/install $(VENV) dev
+	@touch $@
