@@ -69,6 +69,15 @@ class Sampler:
         self._bias_ids = np.fromiter(chain.bias.keys(), np.int64, len(chain.bias))
         self._bias = np.fromiter(chain.bias.values(), np.float32, len(chain.bias))
 
+    @property
+    def chain(self) -> Chain:
+        return self._chain
+
+    @property
+    def start(self) -> int:
+        """The index, in the context, of the answer's first token."""
+        return self._start
+
     def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
         """Choose the token that follows `tokens[:length]`. `logits` is read, never written.
 
