@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from ..speculation.loop import Pick
@@ -61,7 +62,9 @@ class Vocabulary(Protocol):
 class LoadedModel(Protocol):
     """A `speculation.Model` with what the engine needs around it."""
 
-    vocabulary: Vocabulary
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
     name: str
     path: str
     architecture: str
@@ -70,6 +73,8 @@ class LoadedModel(Protocol):
     size: int
     trained_context_length: int
     vocabulary_size: int
+    can_rewind: bool
+    """False for a model that must compute its cache again to cut it back: nothing can draft for it."""
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -110,3 +115,26 @@ class Backend(Protocol):
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
         """Why `draft` cannot draft for `main`, in one line; empty if it can."""
         ...
+
+
+def open_backend(path: str) -> Backend:
+    """The backend for a model, by what stands at `path`; imports no library but the one that is needed.
+
+    Raises `ModelError` for what no backend here can open.
+    """
+    if path.startswith("scripted:"):
+        from .scripted import ScriptedBackend
+
+        return ScriptedBackend()
+    place = Path(path)
+    if (place / "config.json").is_file():
+        raise ModelError("MLX models cannot be opened yet", "Choose a GGUF file.")
+    if place.is_dir():
+        raise ModelError(f"{place.name} is a folder, not a model", "Choose the .gguf file inside it.")
+    if not place.is_file():
+        raise ModelError(f"{place.name} does not exist", "Check the path.")
+    try:
+        from .llama_cpp import LlamaBackend
+    except ImportError as error:
+        raise ModelError(f"llama.cpp is not installed: {error}", "Install llama-cpp-python.") from None
+    return LlamaBackend()

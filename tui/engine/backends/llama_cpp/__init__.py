@@ -1,0 +1,132 @@
+"""llama.cpp as a backend, through llama-cpp-python's ctypes layer.
+
+A file is opened only after `library.header` has found nothing wrong with it: llama.cpp ends the whole
+process on some malformed files. This package downloads nothing and chooses no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...library.header import BadModelFile, Header, read_header
+from .. import LoadedModel, ModelError, Options
+from . import native
+from .model import BATCH, LlamaModel
+
+_LONGEST_DEFAULT_CONTEXT = 8192
+_OUTPUTS = {"main": 17, "draft": 1}
+"""Most rows of logits in one native call: for the main model, 16 drafted tokens and the one before them."""
+_WARM_UP = {"main": (1, 5), "draft": (2, 1)}
+"""Sizes of the calls that answers are made of."""
+
+
+class LlamaBackend:
+    """Implements `backends.Backend`. One for each process: llama.cpp has one log."""
+
+    name = "llama.cpp"
+
+    def __init__(self) -> None:
+        self._library = native.bindings()
+        self.log = native.Log()
+        self.log.install(self._library)
+        self._library.llama_backend_init()
+        self._threads = native.physical_cores()
+
+    def device(self) -> str:
+        """The GPUs, or the CPU with the threads of the model loaded last."""
+        plural = "" if self._threads == 1 else "s"
+        return ", ".join(native.gpu_names(self._library)) or f"CPU, {self._threads} thread{plural}"
+
+    def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LlamaModel:
+        """Open a GGUF. Raises `ModelError` with the reason that the file or the library gives."""
+        try:
+            header = read_header(path)
+        except BadModelFile as error:
+            raise ModelError(str(error), "Choose another file, or download this one again.") from None
+        self._threads = options.threads or native.physical_cores()
+        self.log.clear()
+        model = self._open(path, options, progress)
+        context = 0
+        try:
+            self._check_kind(model)
+            context = self._new_context(model, header, options)
+            loaded = LlamaModel(self._library, model, context, header, path, _OUTPUTS[options.role])
+        except ModelError:
+            if context:
+                self._library.llama_free(context)
+            self._library.llama_model_free(model)
+            raise
+        loaded.warm_up(_WARM_UP[options.role])
+        return loaded
+
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
+        """Why `draft` cannot draft for `main`, in one line; empty if it can."""
+        if not isinstance(main, LlamaModel) or not isinstance(draft, LlamaModel):
+            return "the two models run in different libraries"
+        if not main.can_rewind:
+            return f"the main model ({main.architecture}) cannot take tokens back"
+        if not draft.can_rewind:
+            return f"the draft model ({draft.architecture}) cannot take tokens back"
+        return main.vocabulary.difference(draft.vocabulary)
+
+    def _open(self, path: str, options: Options, progress: Callable[[float], bool]) -> int:
+        """The native model. An exception of `progress` ends the load and comes out here."""
+        failure: list[BaseException] = []
+        refused: list[bool] = []
+
+        def report(fraction: float, _data: object) -> bool:
+            try:
+                going_on = progress(fraction)
+            except BaseException as error:  # must not unwind through C frames
+                failure.append(error)
+                return False
+            if not going_on:
+                refused.append(True)
+            return going_on
+
+        params = self._library.llama_model_default_params()
+        params.n_gpu_layers = options.gpu_layers
+        params.progress_callback = callback = self._library.llama_progress_callback(report)
+        model = self._library.llama_model_load_from_file(path.encode(), params)
+        del callback  # it had to live until here
+        if failure:
+            raise failure[0]
+        if model:
+            return int(model)
+        if refused:
+            raise ModelError("the load was given up")
+        raise ModelError(self._reason("the model cannot be loaded"), "Choose another model file.")
+
+    def _check_kind(self, model: int) -> None:
+        """Refuse models that do not continue a text token by token."""
+        library = self._library
+        if library.llama_model_has_encoder(model) or not library.llama_model_has_decoder(model):
+            raise ModelError("not a chat model: it has an encoder", "Choose a decoder-only model.")
+        if library.llama_model_is_diffusion(model):
+            raise ModelError("not a chat model: it is a diffusion model", "Choose a decoder-only model.")
+
+    def _new_context(self, model: int, header: Header, options: Options) -> int:
+        library = self._library
+        params = library.llama_context_default_params()
+        params.n_ctx = options.context_length or min(
+            header.context_length or _LONGEST_DEFAULT_CONTEXT, _LONGEST_DEFAULT_CONTEXT
+        )
+        params.n_batch = params.n_ubatch = BATCH
+        # Exceeding it would end the process, so it is what `LlamaModel` checks against; 0 would reserve
+        # room for the logits of a whole batch.
+        params.n_outputs_max = _OUTPUTS[options.role]
+        params.n_threads = params.n_threads_batch = self._threads
+        params.swa_full = True  # a smaller window cache cannot always be cut back
+        params.no_perf = True
+        context = library.llama_init_from_model(model, params)
+        if not context or not library.llama_get_memory(context):
+            if context:
+                library.llama_free(context)
+            raise ModelError(
+                self._reason("there is not enough memory for the context"),
+                f"Load with a context shorter than {params.n_ctx}, or a smaller model.",
+            )
+        return int(context)
+
+    def _reason(self, otherwise: str) -> str:
+        return self.log.reason() or otherwise

@@ -1,0 +1,135 @@
+"""The native library: loaded once, its log kept in memory, its devices named.
+
+Nothing that llama.cpp has to say reaches stdout or stderr. This module opens no model.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import os
+import sys
+from collections import deque
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_WARNING, _ERROR, _CONTINUED = 3, 4, 5
+_GPU_DEVICES = (1, 2)
+"""ggml_backend_dev_type: a GPU with its own memory, and one that shares the host's."""
+
+
+def bindings() -> Any:
+    """llama-cpp-python's ctypes layer, without the package around it.
+
+    The package's own `__init__` imports a web of modules that an engine has no use for, which doubles the
+    time to start, and sends the native log to stderr. So its ctypes module is imported alone.
+    """
+    if (loaded := sys.modules.get("llama_cpp.llama_cpp")) is not None:
+        return loaded
+    # A debugger that ggml's crash handler attaches would write its report to stdout.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None or spec.submodule_search_locations is None:
+        raise ImportError("llama-cpp-python is not installed")
+    bare = ModuleType("llama_cpp")
+    bare.__path__ = list(spec.submodule_search_locations)
+    sys.modules["llama_cpp"] = bare
+    try:
+        return importlib.import_module("llama_cpp.llama_cpp")
+    finally:
+        del sys.modules["llama_cpp"]
+
+
+class Log:
+    """The last lines of the native log."""
+
+    def __init__(self, lines: int = 400) -> None:
+        self._lines: deque[tuple[int, str]] = deque(maxlen=lines)
+        self._level = 0
+        self._open = ""
+
+    def install(self, library: Any) -> None:
+        """Take over the process's native log, for as long as the process lives."""
+        callback = library.llama_log_callback(self._write)
+        # The library may log after this object is gone; calling a freed callback would be a crash.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(callback))
+        library.llama_log_set(callback, None)
+
+    def _write(self, level: int, text: bytes | None, _data: object) -> None:
+        if level != _CONTINUED:
+            self._level = level
+        *whole, self._open = (self._open + (text or b"").decode("utf-8", "replace")).split("\n")
+        self._lines.extend((self._level, line) for line in whole if line)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Oldest first. Foreign text: it quotes model files."""
+        return tuple(line for _, line in self._lines)
+
+    def clear(self) -> None:
+        """Forget all lines: what follows belongs to something new."""
+        self._lines.clear()
+        self._open = ""
+
+    def reason(self) -> str:
+        """The last error, without the name of the function that reports it; empty if there is none."""
+        lines = list(self._lines)
+        for wanted in (_ERROR, _WARNING):
+            for level, line in reversed(lines):
+                if level == wanted and not line.endswith("failed to load model"):
+                    return line.partition(": ")[2].strip() or line.strip()
+        return ""
+
+
+def gpu_names(library: Any) -> list[str]:
+    """What the drivers call the GPUs that this build of the library can use."""
+    registry = _sibling(library, "ggml")
+    devices = _sibling(library, "ggml-base")
+    registry.ggml_backend_dev_count.restype = ctypes.c_size_t
+    registry.ggml_backend_dev_get.restype = ctypes.c_void_p
+    registry.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    devices.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    devices.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
+    devices.ggml_backend_dev_description.restype = ctypes.c_char_p
+    found = (registry.ggml_backend_dev_get(i) for i in range(registry.ggml_backend_dev_count()))
+    return [
+        devices.ggml_backend_dev_description(device).decode("utf-8", "replace")
+        for device in found
+        if devices.ggml_backend_dev_type(device) in _GPU_DEVICES
+    ]
+
+
+def _sibling(library: Any, name: str) -> ctypes.CDLL:
+    """Another library of the same build; loading it again only counts a reference."""
+    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(library.__file__).parent / "lib")
+    suffixes = {"darwin": ("lib{}.dylib", "lib{}.so"), "win32": ("{}.dll", "lib{}.dll")}
+    for pattern in suffixes.get(sys.platform, ("lib{}.so",)):
+        if (path := folder / pattern.format(name)).exists():
+            return ctypes.CDLL(str(path))
+    raise FileNotFoundError(f"{name} is missing beside {folder}")
+
+
+def physical_cores() -> int:
+    """Cores that this process may run on, hyper-threads counted once: more threads only wait for memory."""
+    if sys.platform == "darwin":
+        return _mac_performance_cores()
+    if not hasattr(os, "sched_getaffinity"):
+        return max(1, (os.cpu_count() or 2) // 2)
+    allowed = os.sched_getaffinity(0)
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    try:
+        return len({Path(topology.format(cpu)).read_text("ascii") for cpu in allowed})
+    except OSError:
+        return len(allowed)
+
+
+def _mac_performance_cores() -> int:
+    """Efficiency cores are left out: the others would wait for them at every layer."""
+    count, size = ctypes.c_int32(0), ctypes.c_size_t(4)
+    system = ctypes.CDLL(None)
+    for key in (b"hw.perflevel0.physicalcpu", b"hw.physicalcpu"):
+        if system.sysctlbyname(key, ctypes.byref(count), ctypes.byref(size), None, 0) == 0 and count.value:
+            return count.value
+    return max(1, (os.cpu_count() or 2) // 2)

@@ -1,0 +1,148 @@
+"""The vocabulary of a loaded GGUF: tokens to bytes, text to tokens, and whether two of them agree.
+
+Text that a model writes is cut into UTF-8 by the caller: a token may hold half a character.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any
+
+from .. import ModelError
+
+_CONTROL = 8
+"""LLAMA_TOKEN_ATTR_CONTROL"""
+_SHALLOW = 2_000
+_DEEP_STACK = 1 << 30
+_LONGEST = 2 << 20
+"""Bytes of text that the deep stack is known to hold."""
+
+
+class LlamaVocabulary:
+    """Implements `backends.Vocabulary`. Valid while the model that it came from is loaded."""
+
+    def __init__(self, library: Any, model: int) -> None:
+        self._library = library
+        self._handle = library.llama_model_get_vocab(model)
+        self.size: int = library.llama_vocab_n_tokens(self._handle)
+        self._pieces: dict[int, bytes] = {}
+        self._types = list(self._of_all(library.llama_vocab_get_attr))
+        ends = self._of_all(library.llama_vocab_is_eog)
+        self.end_tokens = frozenset(token for token, ends_answer in enumerate(ends) if ends_answer)
+        self.control_texts = tuple(
+            text
+            for token, kind in enumerate(self._types)
+            if kind & _CONTROL and (text := self._text(token).decode("utf-8", "replace"))
+        )
+        self._bos = library.llama_vocab_bos(self._handle)
+        self._eos = library.llama_vocab_eos(self._handle)
+        self.bos_text = self._text(self._bos).decode("utf-8", "replace")
+        self.eos_text = self._text(self._eos).decode("utf-8", "replace")
+        self.chat_template = _metadata(library, model, b"tokenizer.chat_template")
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of `text`, control tokens recognised, no BOS added. Raises `ModelError` past 2 MiB."""
+        data = text.encode("utf-8", "replace")
+        if len(data) > _LONGEST:
+            raise ModelError("the text is too long", f"Shorten it to {_LONGEST >> 20} MiB or less.")
+        if len(data) <= _SHALLOW:
+            return self._tokens(data)
+        return _on_deep_stack(lambda: self._tokens(data))
+
+    def encode_start(self) -> list[int]:
+        """[BOS] where the model wants one, or nothing."""
+        wanted = self._library.llama_vocab_get_add_bos(self._handle) and 0 <= self._bos < self.size
+        return [self._bos] if wanted else []
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token; of a control token, none. Raises IndexError outside the vocabulary."""
+        try:
+            return self._pieces[token]
+        except KeyError:
+            self._pieces[token] = piece = self._read_piece(token)
+            return piece
+
+    def difference(self, other: LlamaVocabulary) -> str:
+        """The first token that two vocabularies do not share, in one line; empty if there is none.
+
+        Ids that only one of them has do not count: sizes are padded.
+        """
+        shared = min(self.size, other.size)
+        mine, theirs = self._texts(shared), other._texts(shared)
+        if mine != theirs:
+            first = next(i for i in range(shared) if mine[i] != theirs[i])
+            return f"vocabulary differs at id {first}: {_shown(mine[first])} against {_shown(theirs[first])}"
+        if self._types[:shared] != other._types[:shared]:
+            first = next(i for i in range(shared) if self._types[i] != other._types[i])
+            return f"vocabulary differs at id {first}: {_shown(mine[first])} is another kind of token"
+        for name, own, others in (("BOS", self._bos, other._bos), ("EOS", self._eos, other._eos)):
+            if own != others:
+                return f"vocabulary differs: {name} is id {own} against {others}"
+        return ""
+
+    def _of_all(self, function: Any) -> Any:
+        """`function(vocabulary, token)` for every token, without a Python frame for each."""
+        return map(function, repeat(self._handle), range(self.size))
+
+    def _texts(self, count: int) -> list[bytes]:
+        return list(map(self._library.llama_vocab_get_text, repeat(self._handle), range(count)))
+
+    def _text(self, token: int) -> bytes:
+        """A token as its file spells it; empty for an id that is not one, such as a missing BOS."""
+        text = self._library.llama_vocab_get_text(self._handle, token) if 0 <= token < self.size else b""
+        return bytes(text or b"")
+
+    def _tokens(self, data: bytes) -> list[int]:
+        room = len(data) + 16
+        while True:
+            buffer = (ctypes.c_int32 * room)()
+            found = self._library.llama_tokenize(self._handle, data, len(data), buffer, room, False, True)
+            if found >= 0:
+                return buffer[:found]
+            room = -found
+
+    def _read_piece(self, token: int) -> bytes:
+        if not 0 <= token < self.size:
+            raise IndexError(f"token {token} is not in a vocabulary of {self.size}")
+        room = 256
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            length = self._library.llama_token_to_piece(self._handle, token, buffer, room, 0, False)
+            if length >= 0:
+                return buffer.raw[:length]
+            room = -length
+
+
+def _shown(text: bytes) -> str:
+    return repr(text.decode("utf-8", "replace"))
+
+
+def _metadata(library: Any, model: int, key: bytes) -> str | None:
+    """A text of the file's metadata, whole."""
+    room = 4096
+    while True:
+        buffer = ctypes.create_string_buffer(room)
+        length = library.llama_model_meta_val_str(model, key, buffer, room)
+        if length < 0:
+            return None
+        if length < room:
+            return buffer.raw[:length].decode("utf-8", "replace")
+        room = length + 1
+
+
+def _on_deep_stack(call: Callable[[], list[int]]) -> list[int]:
+    """llama.cpp splits text with std::regex, which recurses once or more for every character."""
+    result: list[int] = []
+    previous = threading.stack_size(_DEEP_STACK)
+    try:
+        thread = threading.Thread(target=lambda: result.extend(call()), name="tokenize")
+        thread.start()
+    except RuntimeError:
+        raise ModelError("there is no memory to read a text this long", "Shorten the text.") from None
+    finally:
+        threading.stack_size(previous)
+    thread.join()
+    return result

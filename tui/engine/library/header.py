@@ -1,0 +1,246 @@
+"""What a GGUF file says about its model, and whether it can be opened without harm.
+
+llama.cpp ends the whole process on some malformed files, so each number that it trusts is checked here
+first, without native code. A file that passes may still be refused by the library; that is only an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import isfinite
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+from .gguf import Array, BadModelFile, Contents, Reader, Scalar, Tensor
+from .tensor_types import FILE_TYPES
+
+__all__ = ["BadModelFile", "Header", "read_header"]
+
+_MAX_LAYERS = 512
+"""llama.cpp's own limit, where it ends the process."""
+_MAX_EXPERTS = 1024
+_MAX_HEADS = 65_536
+_MAX_EXTENT = 1 << 24
+_MAX_PARTS = 999
+_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
+_SIZES = (
+    "embedding_length",
+    "context_length",
+    "attention.key_length",
+    "attention.value_length",
+    "vocab_size",
+)
+_SPECIAL_TOKENS = ("bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "cls", "mask")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a model's file says about it. Foreign text."""
+
+    architecture: str
+    name: str
+    """As the file calls its model; the file's own name where it does not."""
+    parameters: int
+    quantisation: str
+    """"Q4_K_M", say."""
+    context_length: int
+    """Tokens that the model was trained on; 0 if the file does not say."""
+    block_count: int
+    vocabulary: int
+    weight_bytes: int
+
+
+def read_header(path: str | Path) -> Header:
+    """Read and check a model's header; of a model in several files, those of all.
+
+    Takes a few hundredths of a second. Raises `BadModelFile`.
+    """
+    path = Path(path)
+    header, parts = _read_file(path, first=True)
+    for part in _other_parts(path, parts):
+        other, _ = _read_file(part, first=False)
+        header = replace(
+            header,
+            parameters=header.parameters + other.parameters,
+            weight_bytes=header.weight_bytes + other.weight_bytes,
+        )
+    return header
+
+
+def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:
+    """One file's header, and in how many files its model comes. Only the first holds the metadata."""
+    try:
+        if not path.stat().st_size:
+            raise BadModelFile(f"{path.name} is empty")
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            reader = Reader(content)
+            contents = reader.contents()
+            _check_tensors(contents, len(content))
+            model = _Metadata(reader, contents)
+            if first:
+                model.check()
+            return model.header(path.stem), model.number("split.count", 1)
+    except OSError as error:
+        raise BadModelFile(f"{path.name} cannot be read: {error.strerror}") from None
+
+
+def _other_parts(path: Path, count: int) -> Iterator[Path]:
+    if count <= 1:
+        return
+    match = _PART.fullmatch(path.name)
+    if match is None or match[2] != "00001" or int(match[3]) != count or count > _MAX_PARTS:
+        raise BadModelFile(f"this model comes in {count} files: choose the first, named ...-00001-of-...")
+    for number in range(2, count + 1):
+        yield path.with_name(f"{match[1]}-{number:05d}-of-{count:05d}.gguf")
+
+
+def _check_tensors(contents: Contents, file_size: int) -> None:
+    room = file_size - contents.data
+    for tensor in contents.tensors:
+        if tensor.offset + tensor.bytes > room:
+            raise BadModelFile(f"the file is cut off: tensor {tensor.name} lies past its end")
+    placed = sorted(contents.tensors, key=lambda tensor: tensor.offset)
+    for before, after in pairwise(placed):
+        if before.offset + before.bytes > after.offset:
+            raise BadModelFile(f"damaged header: tensors {before.name} and {after.name} overlap")
+
+
+class _Metadata:
+    """The keys of one header, read as the types that they should have."""
+
+    def __init__(self, reader: Reader, contents: Contents) -> None:
+        self._reader = reader
+        self._values = contents.values
+        self._tensors = contents.tensors
+        self._architecture = self.text("general.architecture")
+
+    def header(self, file_name: str) -> Header:
+        tokens = self._values.get("tokenizer.ggml.tokens")
+        return Header(
+            architecture=self._architecture,
+            name=self.text("general.name") or file_name,
+            parameters=sum(tensor.elements for tensor in self._tensors),
+            quantisation=self._quantisation(),
+            context_length=self.number(self._key("context_length"), 0),
+            block_count=self.number(self._key("block_count"), 0),
+            vocabulary=tokens.count if isinstance(tokens, Array) else 0,
+            weight_bytes=sum(tensor.bytes for tensor in self._tensors),
+        )
+
+    def check(self) -> None:
+        """Raise `BadModelFile` for what llama.cpp would stumble over."""
+        if not self._architecture:
+            raise BadModelFile("not a language model: the file names no architecture")
+        if self.text("general.type") not in ("", "model"):
+            raise BadModelFile(f"not a whole model: the file holds a {self.text('general.type')!r}")
+        self._check_shape()
+        self._check_experts()
+        self._check_numbers()
+        self._check_tokens()
+
+    def text(self, key: str) -> str:
+        """A text, or "" where there is none. Bytes that are not UTF-8 are replaced."""
+        value = self._values.get(key, b"")
+        if not isinstance(value, bytes):
+            raise BadModelFile(f"damaged header: {key} is not text")
+        return value.decode("utf-8", "replace")
+
+    def number(self, key: str, default: int) -> int:
+        value = self._values.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise BadModelFile(f"damaged header: {key} is not a whole number")
+        return value
+
+    def _key(self, name: str) -> str:
+        return f"{self._architecture}.{name}"
+
+    def _check_shape(self) -> None:
+        layers = self.number(self._key("block_count"), 0)
+        if not 0 < layers <= _MAX_LAYERS:
+            raise BadModelFile(f"damaged header: {layers} layers")
+        for name in _SIZES:
+            if not 0 < self.number(self._key(name), 1) <= _MAX_EXTENT:
+                raise BadModelFile(f"damaged header: {self._key(name)} is {self.number(self._key(name), 1)}")
+        width = self.number(self._key("embedding_length"), 0)
+        table = next((tensor for tensor in self._tensors if tensor.name == "token_embd.weight"), None)
+        if table is not None and table.shape[0] != width:
+            raise BadModelFile(
+                f"damaged header: embeddings of {table.shape[0]} numbers in a width of {width}"
+            )
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        queries = self._per_layer("attention.head_count")
+        keys = self._per_layer("attention.head_count_kv") or queries
+        longest = max(len(queries), len(keys))
+        for q, k in zip(_spread(queries, longest), _spread(keys, longest), strict=True):
+            if not 0 <= k <= q <= _MAX_HEADS or (k and q % k):
+                raise BadModelFile(f"damaged header: {q} attention heads share {k} keys")
+
+    def _per_layer(self, name: str) -> tuple[int, ...]:
+        """A number that may be given once for all layers or once for each; nothing if it is not given."""
+        key = self._key(name)
+        value = self._values.get(key)
+        if not isinstance(value, Array):
+            return () if value is None else (self.number(key, 0),)
+        items = () if value.of_text else self._reader.numbers(value)
+        whole = tuple(item for item in items if isinstance(item, int) and not isinstance(item, bool))
+        if len(whole) != value.count or len(whole) != self.number(self._key("block_count"), 0):
+            raise BadModelFile(f"damaged header: {key} does not hold a whole number for each layer")
+        return whole
+
+    def _check_experts(self) -> None:
+        experts = self.number(self._key("expert_count"), 0)
+        used = max(self._per_layer("expert_used_count"), default=0)
+        groups = self.number(self._key("expert_group_count"), 0)
+        used_groups = self.number(self._key("expert_group_used_count"), 0)
+        sound = 0 <= used <= experts <= _MAX_EXPERTS and (used > 0) == (experts > 0)
+        if groups > 1:
+            sound = sound and groups < experts and experts % groups == 0 and 0 < used_groups < groups
+        elif groups:
+            sound = sound and groups < experts
+        if not sound:
+            raise BadModelFile(f"damaged header: {used} of {experts} experts in {groups} groups")
+
+    def _check_numbers(self) -> None:
+        for key, value in self._values.items():
+            if isinstance(value, float) and not isfinite(value):
+                raise BadModelFile(f"damaged header: {key} is not a finite number")
+            if key.endswith("_epsilon") and not (isinstance(value, float) and 0 <= value < 1):
+                raise BadModelFile(f"damaged header: {key} is {_shown(value)}")
+
+    def _check_tokens(self) -> None:
+        tokens = self._values.get("tokenizer.ggml.tokens")
+        if not isinstance(tokens, Array) or not tokens.of_text or not tokens.count:
+            raise BadModelFile("the file holds no vocabulary")
+        texts = self._reader.texts(tokens)
+        if len(set(texts)) < tokens.count - texts.count(b"") + (b"" in texts):
+            raise BadModelFile("damaged vocabulary: two tokens have one text")
+        for name in ("scores", "token_type"):
+            array = self._values.get(f"tokenizer.ggml.{name}")
+            if array is not None and not (isinstance(array, Array) and array.count >= tokens.count):
+                raise BadModelFile(f"damaged vocabulary: tokenizer.ggml.{name} is too short")
+        for name in _SPECIAL_TOKENS:
+            token = self.number(f"tokenizer.ggml.{name}_token_id", 0)
+            if not 0 <= token < tokens.count and token != 0xFFFFFFFF:
+                raise BadModelFile(f"damaged vocabulary: {name} is token {token} of {tokens.count}")
+
+    def _quantisation(self) -> str:
+        """What the file calls itself, or the type that most of its bytes have."""
+        if (named := FILE_TYPES.get(self.number("general.file_type", -1))) is not None:
+            return named
+        largest: dict[str, int] = {}
+        for tensor in self._tensors:
+            largest[tensor.type.name] = largest.get(tensor.type.name, 0) + tensor.bytes
+        return max(largest, key=lambda name: largest[name])
+
+
+def _spread(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return numbers * count if len(numbers) == 1 else numbers
+
+
+def _shown(value: Scalar | Array | Tensor) -> str:
+    return repr(value)[:40]
