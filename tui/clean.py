@@ -1,0 +1,57 @@
+"""Makes foreign text (a model's, a file's, an error's) safe to show: by code point, never by parsing sequences.
+
+It knows nothing of terminals' grammars, of markup or of layout: a control character that never arrives
+needs no parser. It does not decide what to store; keep the raw text where it must be exact.
+"""
+
+from __future__ import annotations
+
+import re
+
+REPLACEMENT = "\ufffd"
+
+_EMOJI = "\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
+_JOINED_SCRIPTS = "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u18af\ufb50-\ufdff\ufe70-\ufefc"
+
+_UNSAFE = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
+    "\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # invisible, bidi
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # musical controls, tags, supplementary selectors
+    "\ud800-\udfff\ufdd0-\ufdef"  # lone surrogates, noncharacters
+    + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17))
+    + "]"
+    # The joiners stay where they have a meaning and where Rich measures them as terminals do: ZWJ between
+    # emoji, ZWNJ between letters of the scripts that join.
+    f"|(?<![{_EMOJI}])\u200d|\u200d(?![{_EMOJI}])"
+    f"|(?<![{_JOINED_SCRIPTS}])\u200c|\u200c(?![{_JOINED_SCRIPTS}])"
+)
+_LINE_BREAKS = re.compile(r"[\n\t]")
+
+
+def clean(text: str) -> str:
+    """`text` with every control, bidi, invisible or invalid code point as U+FFFD; CR LF becomes a newline.
+
+    Newlines and tabs stay, and so do the joiners inside emoji and joining scripts. Cleaning piece by piece
+    equals cleaning the whole if no piece ends in what `unsettled` returns.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNSAFE.sub(REPLACEMENT, text.replace("\r\n", "\n"))
+
+
+def clean_line(text: str, limit: int = 200) -> str:
+    """`clean` for one line: newlines and tabs become spaces, and more than `limit` characters end in "…"."""
+    line = _LINE_BREAKS.sub(" ", clean(text[: 4 * limit + 4])).strip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def unsettled(text: str) -> int:
+    """How many characters at the end of `text` cannot be cleaned before the next ones are known: 0, 1 or 2."""
+    if text.endswith("\r"):
+        return 1
+    return (
+        2
+        if text.endswith(("\u200d", "\u200c")) and len(text) > 1
+        else int(text.endswith(("\u200d", "\u200c")))
+    )

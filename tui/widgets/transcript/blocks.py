@@ -1,0 +1,111 @@
+"""The pieces that a message is laid out in: a paragraph, a stretch of code, a blank line.
+
+A block knows its text and how it wraps; it knows neither colours nor the screen.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from tui.widgets.transcript import looks
+from tui.widgets.transcript.highlight import highlight
+from tui.widgets.transcript.layout import wrap
+from tui.widgets.transcript.marked import EMPTY, Marked, plain
+from tui.widgets.transcript.refused import Refused
+
+
+class Block:
+    """Text that wraps as one unit, with a prefix on its first line and another on the rest."""
+
+    __slots__ = ("_key", "body", "continues", "first", "rest", "shown", "starts")
+    words = True
+    fills = False
+    """Whether its background reaches the right edge."""
+
+    def __init__(self, body: Marked, first: str = "", rest: str = "", continues: bool = False) -> None:
+        self.body = body
+        self.first = first
+        self.rest = rest
+        self.continues = continues
+        """Whether the source goes on in the next block without a newline."""
+        self.shown = body
+        self.starts: array[int] = array("I", (0,))
+        self._key: tuple[int, int, int] | None = None
+
+    def lay(self, width: int, refused: Refused | None = None, span: tuple[int, int] = (0, 0)) -> int:
+        """Wrap to `width` cells and return the number of lines.
+
+        `refused` is what to show inline, `span` the source offsets of which it is shown in this block.
+        """
+        key = (width, *span) if refused is not None else (width, -1, -1)
+        if key != self._key:
+            self._key = key
+            self.shown = self._compose(max(2, width - len(self.first)), refused, span)
+            self.starts = self._wrap(max(2, width - len(self.first)))
+        return len(self.starts)
+
+    def _compose(self, width: int, refused: Refused | None, span: tuple[int, int]) -> Marked:
+        return self.body if refused is None else refused.woven(self.ink(), *span)
+
+    def _wrap(self, width: int) -> array[int]:
+        return wrap(self.shown.text, width, self.words)
+
+    @property
+    def begin(self) -> int | None:
+        """The first source offset that it shows, or None if it shows none of the source."""
+        return self.body.places[0] if self.body.places else None
+
+    def ink(self) -> Marked:
+        """The body with its looks worked out, where that was put off."""
+        return self.body
+
+    def paintable(self) -> Marked:
+        """What `starts` cuts, with its looks worked out."""
+        return self.shown
+
+    def line(self, number: int) -> tuple[int, int]:
+        """Begin and end in the shown text, without the newline that ends the line."""
+        begin = self.starts[number]
+        end = self.starts[number + 1] if number + 1 < len(self.starts) else len(self.shown.text)
+        return begin, end - 1 if end > begin and self.shown.text[end - 1] == "\n" else end
+
+    def breaks_after(self, number: int) -> bool:
+        """Whether a newline follows this line in the text, and not only on the screen."""
+        if number + 1 == len(self.starts):
+            return not self.continues
+        return self.shown.text[self.starts[number + 1] - 1] == "\n"
+
+
+class Code(Block):
+    """Code: folded at the edge, highlighted when it is first painted."""
+
+    __slots__ = ("_language",)
+    words = False
+    fills = True
+
+    def __init__(self, body: Marked, first: str, rest: str, language: str, continues: bool = False) -> None:
+        super().__init__(body, first, rest, continues)
+        self._language = language
+
+    def ink(self) -> Marked:
+        if self._language:
+            body = self.body.with_looks(highlight(self.body.text, self._language))
+            self._language = ""
+            if self.shown is self.body:
+                self.shown = body
+            self.body = body
+        return self.body
+
+    def paintable(self) -> Marked:
+        self.ink()
+        return self.shown
+
+
+def gap(bars: str) -> Block:
+    """A blank line, with the bars of the quotes that it stands in."""
+    return Block(EMPTY, bars, bars)
+
+
+def rule(first: str, rest: str, width: int = 40) -> Block:
+    """A thematic break."""
+    return Block(plain("─" * width, looks.RULE), first, rest)

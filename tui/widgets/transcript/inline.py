@@ -1,0 +1,168 @@
+"""Inline Markdown to `Marked`: emphasis, code, links, images, breaks, entities.
+
+It follows markdown-it's tokens through the very text that they were parsed from, so every letter that is
+shown knows its place in the source. It shows HTML as text and opens no link.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any, Final
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+
+from tui.clean import clean, clean_line
+from tui.widgets.transcript import looks
+from tui.widgets.transcript.marked import Marked, Pen
+
+_SPANS: Final = {"strong": looks.BOLD, "em": looks.ITALIC, "s": looks.STRIKE}
+_TARGET_LIMIT: Final = 400
+
+
+def remember_ends(parser: MarkdownIt) -> MarkdownIt:
+    """Make the parser's link, image and autolink tokens carry meta["end"]: where they end in their text."""
+    rules = dict(zip(parser.inline.ruler.get_active_rules(), parser.inline.ruler.getRules(""), strict=True))
+    for name in ("link", "image", "autolink"):
+        parser.inline.ruler.at(name, _remembering(rules[name]))
+    return parser
+
+
+def _remembering(rule: Any) -> Any:
+    def remember(state: StateInline, silent: bool) -> bool:
+        matched: bool = rule(state, silent)
+        if matched and not silent:
+            state.tokens[-1].meta["end"] = state.pos
+        return matched
+
+    return remember
+
+
+def render(
+    children: Sequence[Token],
+    text: str,
+    places: array[int],
+    origins: Sequence[int],
+    base: int = 0,
+) -> Marked:
+    """The rendered text of one inline token.
+
+    `children` are its tokens, `text` what they were parsed from, `places` the source offset of every
+    character of `text`, and `base` the look that all of it shares.
+    """
+    walk = _Walk(text, places, base)
+    walk.follow(children)
+    return walk.pen.done(origins)
+
+
+class _Walk:
+    """A position in the text, moved on by each token as far as the token reaches."""
+
+    def __init__(self, text: str, places: array[int], base: int) -> None:
+        self.pen = Pen()
+        self.text = text
+        self.places = places
+        self.look = base
+        self.at = 0
+        self.labels: list[tuple[int, str]] = []
+
+    def follow(self, tokens: Sequence[Token]) -> None:
+        for token in tokens:
+            kind = token.type
+            if kind == "text" or kind == "html_inline":
+                self.verbatim(token.content)
+            elif kind == "softbreak" or kind == "hardbreak":
+                self.line_break(" " if kind == "softbreak" else "\n")
+            elif kind == "text_special":
+                self.special(token)
+            elif kind == "code_inline":
+                self.code(token)
+            elif kind == "link_open":
+                self.open_link(token)
+            elif kind == "link_close":
+                self.close_link(token)
+            elif kind == "image":
+                self.image(token)
+            elif (flag := _SPANS.get(kind.rpartition("_")[0])) is not None:
+                self.look = self.look | flag if token.nesting > 0 else self.look & ~flag
+                self.at += len(token.markup)
+
+    def place(self, at: int) -> int:
+        return self.places[min(at, len(self.places) - 1)]
+
+    def verbatim(self, content: str, look: int = 0) -> None:
+        """Content that stands in the text as it is, here or a little further on."""
+        if not content:
+            return
+        at = self.at if self.text.startswith(content, self.at) else self.text.find(content, self.at)
+        if at < 0:
+            self.pen.stamp(content, self.look | look, self.place(self.at))
+            return
+        self.at = at + len(content)
+        self.pen.write(
+            content.replace("\t", " ").replace("\n", " "), self.look | look, self.places[at : self.at]
+        )
+
+    def special(self, token: Token) -> None:
+        """An entity or an escape. An entity may name any code point, so it is cleaned again."""
+        content = clean(token.content).replace("\n", " ").replace("\t", " ")
+        self.pen.stamp(content, self.look, self.place(self.at + (token.info == "escape")))
+        self.at += len(token.markup)
+
+    def line_break(self, shown: str) -> None:
+        newline = self.text.find("\n", self.at)
+        self.at = newline if newline >= 0 else self.at
+        self.pen.stamp(shown, self.look, self.place(self.at))
+        self.at += 1
+        while self.text[self.at : self.at + 1] in (" ", "\t"):
+            self.at += 1
+
+    def code(self, token: Token) -> None:
+        self.at += len(token.markup)
+        if self.text[self.at : self.at + len(token.content)].replace("\n", " ") != token.content:
+            self.at += 1  # one space on each side belongs to the markup
+        end = self.at + len(token.content)
+        content = token.content.replace("\t", " ").replace("\n", " ")
+        self.pen.write(content, self.look | looks.CODE, self.places[self.at : end])
+        self.at = self.text.find(token.markup, end) + len(token.markup)
+
+    def open_link(self, token: Token) -> None:
+        self.at += 1
+        self.look |= looks.LINK
+        self.labels.append((self.at, str(token.attrs.get("href", ""))))
+
+    def close_link(self, token: Token) -> None:
+        start, target = self.labels.pop()
+        self.look &= ~looks.LINK
+        label = self.text[start : self.at]
+        if token.markup != "autolink":
+            self.target(target, label, token.meta["end"])
+        self.at = token.meta["end"]
+
+    def image(self, token: Token) -> None:
+        self.at += 2
+        start = self.at
+        self.look |= looks.LINK
+        if token.children:
+            self.follow(token.children)
+        else:
+            self.pen.stamp("image", self.look, self.place(start))
+        self.look &= ~looks.LINK
+        self.target(str(token.attrs.get("src", "")), "", token.meta["end"])
+        self.at = token.meta["end"]
+
+    def target(self, target: str, label: str, end: int) -> None:
+        """Where a link leads, after its text; left out where the text says it already."""
+        shown = clean_line(target, _TARGET_LIMIT)
+        if not shown or label in (target, target.removeprefix("mailto:")):
+            return
+        look = self.look | looks.FAINT
+        at = self.text.find(shown, self.at, end)
+        self.pen.stamp(" (", look, self.place(self.at))
+        if at < 0:
+            self.pen.stamp(shown, look, self.place(self.at))
+        else:
+            self.pen.write(shown, look, self.places[at : at + len(shown)])
+        self.pen.stamp(")", look, self.place(end - 1))

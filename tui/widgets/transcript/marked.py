@@ -1,0 +1,84 @@
+"""Text of which every character knows its look, its origin and its place in the source.
+
+Three parallel arrays and no object for a token. It holds text; it neither parses nor wraps it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+
+from tui.protocol import Origin
+
+
+class Marked:
+    """`text` with `looks` (a byte of looks.py), `origins` (a byte of Origin) and `places` (source offsets)."""
+
+    __slots__ = ("looks", "origins", "places", "text")
+
+    def __init__(self, text: str, looks: bytes, origins: bytes, places: array[int]) -> None:
+        self.text = text
+        self.looks = looks
+        self.origins = origins
+        self.places = places
+
+    def with_looks(self, looks: bytes) -> Marked:
+        return Marked(self.text, looks, self.origins, self.places)
+
+
+EMPTY = Marked("", b"", b"", array("I"))
+
+
+class Pen:
+    """Writes a `Marked` from left to right."""
+
+    __slots__ = ("_looks", "_parts", "_places")
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._looks = bytearray()
+        self._places: array[int] = array("I")
+
+    def write(self, text: str, look: int, places: Iterable[int]) -> None:
+        """Text whose characters stand at `places` of the source, one for each."""
+        self._parts.append(text)
+        self._looks += bytes((look,)) * len(text)
+        self._places.extend(places)
+
+    def stamp(self, text: str, look: int, place: int) -> None:
+        """Text that one place of the source stands for as a whole: an entity, an expanded tab."""
+        self.write(text, look, repeat(place, len(text)))
+
+    def done(self, origins: Sequence[int]) -> Marked:
+        """What was written; `origins` holds the origin of every source character."""
+        marks = bytes(map(origins.__getitem__, self._places))
+        return Marked("".join(self._parts), bytes(self._looks), marks, self._places)
+
+
+def literal(source: str, origins: Sequence[int], begin: int, end: int, look: int) -> Marked:
+    """source[begin:end] as it stands, with its tabs expanded to every fourth column."""
+    pen = Pen()
+    write_literal(pen, source[begin:end], look, range(begin, end))
+    return pen.done(origins)
+
+
+def write_literal(pen: Pen, text: str, look: int, places: Sequence[int]) -> None:
+    """Write `text` with its tabs expanded; `places` holds the source offset of each of its characters."""
+    if "\t" not in text:
+        pen.write(text, look, places)
+        return
+    at = column = 0
+    for number, run in enumerate(text.split("\t")):
+        if number:
+            spaces = 4 - column % 4
+            pen.stamp(" " * spaces, look, places[at])
+            at, column = at + 1, column + spaces
+        pen.write(run, look, places[at : at + len(run)])
+        newline = run.rfind("\n")
+        at, column = at + len(run), len(run) - newline - 1 if newline >= 0 else column + len(run)
+
+
+def plain(text: str, look: int) -> Marked:
+    """Text of our own: it has no places in the source."""
+    return Marked(text, bytes((look,)) * len(text), bytes((Origin.PLAIN,)) * len(text), array("I"))

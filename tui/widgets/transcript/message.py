@@ -1,0 +1,144 @@
+"""One turn of the conversation: its source, where each character of it came from, and its blocks.
+
+It parses and lays out; it knows no colours, no screen and no timer.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from markdown_it import MarkdownIt
+
+from tui.clean import clean, unsettled
+from tui.protocol import Origin
+from tui.widgets.transcript import looks
+from tui.widgets.transcript.blocks import Block
+from tui.widgets.transcript.marked import literal, plain
+from tui.widgets.transcript.reader import Reader
+from tui.widgets.transcript.refused import Refused
+
+Role = Literal["user", "assistant", "error"]
+
+_END: Final = 2**31
+_ORIGINS: Final = frozenset(Origin)
+
+
+class Message:
+    """A turn. An answer is read as Markdown, everything else is shown as it is written."""
+
+    __slots__ = (
+        "_held", "_laid", "_reader", "_tops", "_width", "blocks", "origins", "refused", "role", "source",
+    )  # fmt: skip
+
+    def __init__(self, role: Role, parser: MarkdownIt) -> None:
+        self.role: Role = role
+        self.source = ""
+        """The text, cleaned."""
+        self.origins = bytearray()
+        """The origin of each character of the source."""
+        self.refused = Refused()
+        self._held = ""
+        self.blocks: list[Block] = []
+        self._reader = Reader(parser, self.blocks)
+        self._tops: array[int] = array("I", (0,))
+        self._laid = 0
+        self._width = (0, False)
+
+    # Text
+
+    def write(self, pieces: Iterable[tuple[str, int]]) -> None:
+        """Append (text, origin) pieces; `read` makes them visible."""
+        added: list[str] = []
+        length = len(self.source)
+        for text, origin in pieces:
+            if origin == Origin.REFUSED:
+                self.refused.add(length, clean(text))
+                continue
+            text = self._held + text
+            keep = len(text) - unsettled(text)
+            text, self._held = clean(text[:keep]), text[keep:]
+            added.append(text)
+            self.origins += bytes((origin if origin in _ORIGINS else Origin.PLAIN,)) * len(text)
+            length += len(text)
+        self.source += "".join(added)
+
+    def end(self) -> None:
+        """Nothing more is to come."""
+        held, self._held = clean(self._held), ""
+        self.source += held
+        self.origins += bytes((Origin.PLAIN,)) * len(held)
+
+    def read(self) -> None:
+        """Bring the blocks up to date with the source."""
+        if self.role == "assistant":
+            self._laid = min(self._laid, self._reader.settled)
+            self._reader.read(self.source, self.origins)
+        else:
+            look = looks.USER if self.role == "user" else looks.ERROR
+            self._laid = 0
+            self.blocks[:] = [Block(literal(self.source, self.origins, 0, len(self.source), look))]
+
+    def note(self, text: str, look: int) -> None:
+        """A line of ours under the text."""
+        self.blocks.append(Block(plain(text, look)))
+
+    # Lines
+
+    @property
+    def height(self) -> int:
+        """Lines at the width that `lay` was last given."""
+        return self._tops[-1]
+
+    def lay(self, width: int, show_refused: bool) -> int:
+        """Lay out what has changed, for `width` cells; return the first line that may differ from before."""
+        if (width, show_refused) != self._width:
+            self._width = (width, show_refused)
+            self._laid = 0
+        begin = min(self._laid, len(self.blocks))
+        refused = self.refused if show_refused and len(self.refused) else None
+        while refused is not None and begin and self.blocks[begin].begin is None:
+            begin -= 1
+        del self._tops[begin + 1 :]
+        line = self._tops[begin]
+        spans = self._spans(begin) if refused is not None else None
+        for number in range(begin, len(self.blocks)):
+            line += self.blocks[number].lay(width, refused, spans[number - begin] if spans else (0, 0))
+            self._tops.append(line)
+        self._laid = len(self.blocks)
+        return self._tops[begin]
+
+    def _spans(self, first: int) -> list[tuple[int, int]]:
+        """For each block from `first` on, the source offsets up to the block after it."""
+        spans: list[tuple[int, int]] = []
+        until = _END
+        for number in range(len(self.blocks) - 1, first - 1, -1):
+            begin = self.blocks[number].begin
+            spans.append((until, until) if begin is None else (begin, until))
+            until = until if begin is None else begin
+        spans.reverse()
+        if first == 0 and spans:
+            number = next((i for i, block in enumerate(self.blocks) if block.begin is not None), 0)
+            spans[number] = (0, spans[number][1])
+        return spans
+
+    def locate(self, line: int) -> tuple[Block, int]:
+        """The block at a line of the message, and which of the block's lines it is."""
+        number = min(bisect_right(self._tops, line) - 1, len(self.blocks) - 1)
+        return self.blocks[number], line - self._tops[number]
+
+    def letter_at(self, line: int) -> tuple[int, int]:
+        """The number of the block at a line, and the letter of its own text that the line begins with."""
+        number = max(0, min(bisect_right(self._tops, line) - 1, len(self.blocks) - 1))
+        if not self.blocks:
+            return 0, 0
+        block = self.blocks[number]
+        return number, block.starts[min(line - self._tops[number], len(block.starts) - 1)]
+
+    def line_of(self, number: int, letter: int) -> int:
+        """The line that shows that letter of that block."""
+        if number >= len(self.blocks):
+            return 0
+        return self._tops[number] + bisect_right(self.blocks[number].starts, letter) - 1

@@ -1,0 +1,68 @@
+"""One laid-out line to a Strip. Text in, cells out: it decides nothing about lines or colours."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from rich.cells import split_graphemes
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from tui.protocol import Origin
+from tui.widgets.transcript import looks
+from tui.widgets.transcript.blocks import Block
+from tui.widgets.transcript.markdown import BAR
+from tui.widgets.transcript.palette import Palette
+
+
+def paint(block: Block, number: int, gutter: str, width: int, palette: Palette) -> Strip:
+    """Line `number` of a block, `width` cells wide, after the gutter of its message."""
+    begin, end = block.line(number)
+    marked = block.paintable()
+    text = marked.text[begin:end]
+    segments = _prefix(gutter, block.first if number == 0 else block.rest, palette)
+    if text.isascii():
+        lengths = None
+        runs = zip(marked.looks[begin:end], marked.origins[begin:end], strict=True)
+    else:
+        # A grapheme is one cell or two, never a part: it takes the style of its first character.
+        spans, _ = split_graphemes(text)
+        lengths = [stop - start for start, stop, _ in spans]
+        runs = ((marked.looks[begin + at], marked.origins[begin + at]) for at, _, _ in spans)  # type: ignore[assignment]
+    style_of = palette.style
+    at = item = 0
+    for style, group in groupby(runs, lambda run: style_of(*run)):
+        count = sum(1 for _ in group)
+        length = count if lengths is None else sum(lengths[item : item + count])
+        segments.append(Segment(text[at : at + length], style))
+        at, item = at + length, item + count
+    strip = Strip(segments)
+    fill = palette.style(looks.FENCE, Origin.PLAIN) if block.fills else palette.base
+    return strip.adjust_cell_length(width, fill)
+
+
+def _prefix(gutter: str, prefix: str, palette: Palette) -> list[Segment]:
+    segments = []
+    if gutter:
+        segments.append(Segment(gutter, palette.style(looks.USER_BAR, Origin.PLAIN)))
+    bars = len(prefix) - len(prefix.lstrip(BAR))
+    if bars:
+        segments.append(Segment(prefix[:bars], palette.style(looks.BAR, Origin.PLAIN)))
+    if prefix[bars:]:
+        segments.append(Segment(prefix[bars:], palette.style(looks.MARKER, Origin.PLAIN)))
+    return segments
+
+
+def select(strip: Strip, begin: int, end: int, style: Style) -> Strip:
+    """`strip` with `style` over its characters begin to end, counted in code points; end -1 is its end."""
+    segments: list[Segment] = []
+    at = 0
+    for text, own, _ in strip:
+        stop = at + len(text)
+        low = min(max(begin, at), stop) - at
+        high = len(text) if end < 0 else min(max(end, at), stop) - at
+        parts = (text[:low], own), (text[low:high], style if own is None else own + style), (text[high:], own)
+        segments += [Segment(part, look) for part, look in parts if part]
+        at = stop
+    return Strip(segments, strip.cell_length)

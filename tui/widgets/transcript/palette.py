@@ -1,0 +1,139 @@
+"""Looks and origins to terminal styles, from the theme's colours.
+
+An origin never relies on colour alone where it is the quiet cue or the one that matters: the main model's own
+tokens are underlined. Headings and links have no underline, so that it means one thing only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from rich.style import Style
+from textual.color import Color, ColorParseError
+
+from tui.protocol import Origin
+from tui.widgets.transcript import looks
+
+Highlight = Literal["off", "quiet", "full"]
+
+_TINT: Final = 0.22
+"""How much of an origin's colour goes into the background of code."""
+
+_COLOURS: Final[dict[int, tuple[str, ...]]] = {
+    looks.MARKER: ("text-primary", "primary"),
+    looks.BAR: ("text-primary", "primary"),
+    looks.USER_BAR: ("text-accent", "accent"),
+    looks.ERROR: ("text-error", "error"),
+    looks.KEYWORD: ("text-primary", "primary"),
+    looks.FUNCTION: ("text-success", "success"),
+    looks.BUILTIN: ("text-secondary", "secondary"),
+    looks.STRING: ("text-warning", "warning"),
+    looks.NUMBER: ("text-accent", "accent"),
+    looks.TYPE: ("text-secondary", "secondary"),
+    looks.INSERTED: ("text-success", "success"),
+    looks.DELETED: ("text-error", "error"),
+}
+_FAINT: Final = frozenset((looks.RULE, looks.NOTE, looks.COMMENT))
+_BOLD: Final = frozenset((looks.KEYWORD, looks.USER, looks.USER_BAR, looks.ERROR))
+
+
+class Theme:
+    """The colours that a palette needs, out of the app's theme variables; what a theme lacks has a fallback."""
+
+    def __init__(self, variables: Mapping[str, str], base: Style, ansi: bool, monochrome: bool) -> None:
+        """`base` is the widget's own style; `ansi` says that colours are the terminal's and cannot be mixed."""
+        self._variables = variables
+        self.base = base
+        self.ansi = ansi
+        self.monochrome = monochrome
+
+    def colour(self, *names: str) -> Color | None:
+        """The first of the variables that holds a colour."""
+        for name in names:
+            value = self._variables.get(name, "")
+            try:
+                return Color.parse(self._variables.get(value[1:], "") if value.startswith("$") else value)
+            except ColorParseError:
+                continue
+        return None
+
+    def style(self, *names: str) -> Style:
+        """A style with that foreground, or one that says nothing."""
+        colour = self.colour(*names)
+        return Style() if colour is None else Style(color=colour.rich_color)
+
+    def faint(self) -> Style:
+        """The foreground, nearer to the background; dim where colours cannot be mixed."""
+        front, back = self.colour("foreground"), self.colour("background")
+        if self.ansi or front is None or back is None:
+            return Style(dim=True)
+        return Style(color=back.blend(front, 0.6).rich_color)
+
+    def tint(self, colour: Color | None) -> Style:
+        """The background of code, with some of `colour` in it."""
+        back = self.colour("code-background", "surface")
+        if back is None or (self.ansi and colour is not None):
+            return Style()
+        mixed = back if colour is None else back.blend(colour, _TINT)
+        return Style() if mixed.ansi == -1 else Style(bgcolor=mixed.rich_color)
+
+
+class Palette:
+    """The style of every (look, origin) for one theme and one way of highlighting."""
+
+    def __init__(self, theme: Theme, highlight: Highlight) -> None:
+        self.base = theme.base
+        self._theme = theme
+        self._highlight = highlight
+        self._styles: dict[int, Style] = {}
+        self._same: dict[Style, Style] = {}
+
+    def style(self, look: int, origin: int) -> Style:
+        """Equal styles are one object, so that runs of them can be joined."""
+        key = look << 2 | origin
+        style = self._styles.get(key)
+        if style is None:
+            style = self.base + self._look(look) + self._origin(origin, look >= looks.FENCE)
+            style = self._styles[key] = self._same.setdefault(style, style)
+        return style
+
+    def _look(self, look: int) -> Style:
+        theme = self._theme
+        if look >= looks.ALONE:
+            style = theme.faint() if look in _FAINT else theme.style(*_COLOURS.get(look, ()))
+            style += Style(
+                bold=True if look in _BOLD else None, italic=True if look == looks.COMMENT else None
+            )
+            return theme.tint(None) + style if look >= looks.FENCE else style
+        style = Style(
+            bold=bool(look & looks.BOLD) or None,
+            italic=bool(look & looks.ITALIC) or None,
+            strike=bool(look & looks.STRIKE) or None,
+        )
+        if look & looks.HEADING:
+            style += theme.style("text-primary", "primary")
+        elif look & looks.SUBHEADING:
+            style += theme.style("text-secondary", "secondary")
+        if look & looks.CODE:
+            style += theme.style("text-warning", "warning") + theme.tint(None)
+        if look & looks.LINK:
+            style += theme.style("text-accent", "accent")
+        return style + theme.faint() if look & looks.FAINT else style
+
+    def _origin(self, origin: int, code: bool) -> Style:
+        theme = self._theme
+        if origin == Origin.REFUSED:
+            colour = theme.style("token-refused", "error")
+            return colour + Style(strike=True, dim=True, bold=False, italic=False)
+        if origin == Origin.PLAIN or self._highlight == "off":
+            return Style()
+        name, fallback = ("token-main", "warning") if origin == Origin.MAIN else ("token-draft", "success")
+        main = Style(underline=True) if origin == Origin.MAIN else Style()
+        if self._highlight == "quiet":
+            return main if code or origin != Origin.MAIN else main + theme.style(name, fallback)
+        if theme.monochrome:
+            return main + (Style(bold=True) if origin == Origin.MAIN else Style(dim=True))
+        if code and not theme.ansi:
+            return main + theme.tint(theme.colour(name, fallback))
+        return main + theme.style(name, fallback)

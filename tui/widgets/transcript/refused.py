@@ -1,0 +1,72 @@
+"""What the draft proposed and the main model refused: kept beside the answer, shown inside it on demand."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+
+from tui.protocol import Origin
+from tui.widgets.transcript.marked import Marked
+
+_VISIBLE = str.maketrans({"\n": "↵", "\t": " "})
+
+
+class Refused:
+    """Refused text by the source offset at which it was refused; arrays, no object for a token."""
+
+    __slots__ = ("_at", "_ends", "text")
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._at: array[int] = array("I")
+        self._ends: array[int] = array("I")
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def add(self, at: int, text: str) -> None:
+        """Refused text at source offset `at`, which never goes back."""
+        self.text += text.translate(_VISIBLE)
+        if self._at and self._at[-1] == at:
+            self._ends[-1] = len(self.text)
+        elif text:
+            self._at.append(at)
+            self._ends.append(len(self.text))
+
+    def woven(self, body: Marked, begin: int, until: int) -> Marked:
+        """`body` with what was refused at begin <= offset < until in its places."""
+        first, last = bisect_left(self._at, begin), bisect_left(self._at, until)
+        if first == last:
+            return body
+        parts: list[Marked] = []
+        done = 0
+        for number in range(first, last):
+            at = self._at[number]
+            cut = max(done, bisect_left(body.places, at))
+            parts += (_slice(body, done, cut), self._marked(number, at, body.looks[cut - 1 : cut] or b"\0"))
+            done = cut
+        parts.append(_slice(body, done, len(body.text)))
+        return _joined(parts)
+
+    def _marked(self, number: int, at: int, look: bytes) -> Marked:
+        text = self.text[self._ends[number - 1] if number else 0 : self._ends[number]]
+        marks = bytes((Origin.REFUSED,)) * len(text)
+        return Marked(text, look * len(text), marks, array("I", (at,)) * len(text))
+
+
+def _slice(body: Marked, begin: int, end: int) -> Marked:
+    return Marked(
+        body.text[begin:end], body.looks[begin:end], body.origins[begin:end], body.places[begin:end]
+    )
+
+
+def _joined(parts: list[Marked]) -> Marked:
+    places: array[int] = array("I")
+    for part in parts:
+        places.extend(part.places)
+    return Marked(
+        "".join(part.text for part in parts),
+        b"".join(part.looks for part in parts),
+        b"".join(part.origins for part in parts),
+        places,
+    )

@@ -1,0 +1,333 @@
+"""The conversation as one scrolling widget that paints lines, not child widgets.
+
+Text comes in by `append`, waits in a deque and is flushed by one timer; only lines that changed are painted
+again. It cleans what it is given; it starts no request, opens no link and keeps no history on disk.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from rich.style import Style
+from textual.events import Resize
+from textual.geometry import Region, Size
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.timer import Timer
+
+from tui.clean import clean_line
+from tui.protocol import Origin
+from tui.widgets.transcript import looks
+from tui.widgets.transcript.markdown import new_parser
+from tui.widgets.transcript.message import Message, Role
+from tui.widgets.transcript.paint import paint, select
+from tui.widgets.transcript.palette import Highlight, Palette, Theme
+
+_GUTTERS: Final = {"user": "▌ ", "assistant": "  ", "error": "✗ "}
+_GUTTER: Final = 2
+_NARROWEST: Final = 8
+_CACHED_LINES: Final = 2_000
+
+
+class Transcript(ScrollView, can_focus=True):
+    """Every turn of the conversation, with where each token came from."""
+
+    DEFAULT_CSS = """
+    Transcript {
+        height: 1fr;
+        overflow-x: hidden;
+        overflow-y: auto;
+        scrollbar-gutter: stable;
+        scrollbar-size-vertical: 1;
+    }
+    """
+
+    highlight: reactive[Highlight] = reactive[Highlight]("quiet", repaint=False)
+    """How origins look; a change moves no character."""
+    show_refused: reactive[bool] = reactive(False, repaint=False)
+    """Whether refused text stands, struck through, where it was refused. Lines may wrap elsewhere."""
+    following: reactive[bool] = reactive(True, repaint=False)
+    """Whether the view moves along with the end of the text. Scrolling up ends that, the bottom resumes it."""
+
+    def __init__(
+        self,
+        *,
+        interval: float = 1 / 30,
+        name: str | None = None,
+        id: str | None = None,  # noqa: A002
+        classes: str | None = None,
+    ) -> None:
+        """`interval` is the time between two flushes in seconds."""
+        super().__init__(name=name, id=id, classes=classes)
+        self._messages: list[Message] = []
+        self._tops: array[int] = array("I", (0,))
+        self._parser = new_parser()
+        self._pending: deque[tuple[str, int]] = deque()
+        self._interval = interval
+        self._timer: Timer | None = None
+        self._strips: dict[int, Strip] = {}
+        self._palette: Palette | None = None
+        self._painting = False
+
+    # The conversation
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The turns, oldest first; errors are turns of the role "error"."""
+        return self._messages
+
+    def text_of(self, index: int) -> str:
+        """The text of a turn as it was written, cleaned, without what was refused."""
+        self._flush()
+        return self._messages[index].source
+
+    def begin(self, role: Role, text: str = "") -> None:
+        """Start a turn; `append` adds to it."""
+        self._flush()
+        message = Message(role, self._parser)
+        message.write([(text, Origin.PLAIN)])
+        message.read()
+        self._messages.append(message)
+        self._tops.append(self._tops[-1])
+        if role == "user":
+            self.following = True
+        self._lay_out(len(self._messages) - 1)
+
+    def append(self, pieces: Sequence[tuple[str, int]]) -> None:
+        """Add (text, origin) pieces of a round to the last turn; they show at the next flush."""
+        self._pending.extend(pieces)
+        if self._timer is not None:
+            self._timer.resume()
+
+    def finish(self, note: str = "") -> None:
+        """End the last turn, with a faint note such as "stopped" under it. Does nothing without a turn."""
+        if not self._messages:
+            return
+        self._flush()
+        message = self._messages[-1]
+        message.end()
+        message.read()
+        if note:
+            message.note(clean_line(note), looks.NOTE)
+        self._lay_out(len(self._messages) - 1)
+
+    def fail(self, message: str, hint: str = "") -> None:
+        """Say in the conversation what went wrong and, fainter, what to do about it."""
+        self.begin("error", clean_line(message, 1_000))
+        if hint:
+            self._messages[-1].note(clean_line(hint, 1_000), looks.NOTE)
+        self._lay_out(len(self._messages) - 1)
+
+    def clear(self) -> None:
+        """Forget every turn."""
+        self._pending.clear()
+        self._messages.clear()
+        self._tops = array("I", (0,))
+        self._strips.clear()
+        self.following = True
+        self.virtual_size = Size(self._width, 0)
+        self.refresh()
+
+    # Streaming
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._timer = self.set_interval(self._interval, self._flush, pause=not self._pending)
+
+    def _flush(self) -> None:
+        """Show what is pending."""
+        if self._timer is not None:
+            self._timer.pause()
+        if not self._pending or not self._messages:
+            return
+        pieces = list(self._pending)
+        self._pending.clear()
+        message = self._messages[-1]
+        message.write(pieces)
+        message.read()
+        self._lay_out(len(self._messages) - 1)
+
+    # Layout
+
+    @property
+    def _width(self) -> int:
+        """Cells in a line, the gutter of a message included."""
+        return max(_GUTTER + _NARROWEST, self.scrollable_content_region.width)
+
+    def _lay_out(self, first: int) -> None:
+        """Lay out the messages from `first` on, of which those before the last have not changed."""
+        if not self.is_attached or not self.size:
+            return
+        dirty = self._tops[-2]
+        for number in range(first, len(self._messages)):
+            begin = self._messages[number].lay(self._width - _GUTTER, self.show_refused)
+            self._tops[number + 1] = self._tops[number] + self._messages[number].height + 1
+            dirty = self._tops[number] + begin
+        self._extend(self._tops[-1] - 1)
+        self._repaint(self._tops[first] if first < len(self._messages) - 1 else dirty)
+
+    def _extend(self, height: int) -> None:
+        """Take a new number of lines, and go along with the end."""
+        if self.virtual_size != (self._width, height):
+            self.virtual_size = Size(self._width, height)
+        if self.following and self.scroll_offset.y != self.max_scroll_y:
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
+
+    def _repaint(self, first: int) -> None:
+        """Refresh the lines on the screen, from line `first` of the text on, that differ from what was painted."""
+        top = self.scroll_offset.y
+        stale = {y: strip for y, strip in self._strips.items() if y >= first}
+        for y in stale:
+            del self._strips[y]
+        changed = [
+            y for y in range(max(first, top), top + self.size.height) if self._strip(y) != stale.get(y)
+        ]
+        if changed:
+            self.refresh(Region(0, changed[0] - top, self.size.width, changed[-1] - changed[0] + 1))
+
+    def on_resize(self, event: Resize) -> None:
+        if self._messages:
+            self._lay_out_again()
+
+    def _lay_out_again(self) -> None:
+        """Lay out everything and keep the line at the top of the view where it is."""
+        self._strips.clear()
+        anchor = self._anchor()
+        self._lay_out(0)
+        if not self.following and anchor is not None:
+            self.scroll_to(y=self._line_of(*anchor), animate=False, force=True)
+        self.refresh()
+
+    def _anchor(self) -> tuple[int, int, int] | None:
+        """The message, the block and the letter at the top of the view."""
+        line = self.scroll_offset.y
+        number = min(bisect_right(self._tops, line), len(self._messages)) - 1
+        return (number, *self._messages[number].letter_at(line - self._tops[number])) if number >= 0 else None
+
+    def _line_of(self, number: int, block: int, letter: int) -> int:
+        return self._tops[number] + self._messages[number].line_of(block, letter)
+
+    # Following
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if round(new_value) >= self.max_scroll_y:
+            self.following = True
+        elif new_value < old_value:
+            self.following = False
+
+    def watch_following(self, following: bool) -> None:
+        if following and self.is_attached and self._messages:
+            self._extend(self._tops[-1] - 1)
+
+    # Looks
+
+    def watch_highlight(self) -> None:
+        self._restyle()
+
+    def watch_show_refused(self) -> None:
+        if self._messages:
+            self._lay_out_again()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._restyle()
+
+    def _restyle(self) -> None:
+        """Paint again, in the same places."""
+        self._palette = None
+        self._strips.clear()
+        if self.is_attached:
+            self.refresh()
+
+    @property
+    def palette(self) -> Palette:
+        """The styles for the theme and the highlight of now."""
+        if self._palette is None:
+            app = self.app
+            ansi = bool(app.native_ansi_color) or app.console.color_system == "standard"
+            theme = Theme(app.theme_variables, self.rich_style, ansi, app.no_color)
+            self._palette = Palette(theme, self.highlight)
+        return self._palette
+
+    # Painting
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._painting = True
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._painting = False
+
+    def render_line(self, y: int) -> Strip:
+        line = y + self.scroll_offset.y
+        strip = self._strip(line)
+        if not self._painting:
+            # The compositor asks what letter is under the mouse. Painting leaves this out: it would make a
+            # style of its own of every segment.
+            return strip.apply_offsets(0, line)
+        if (selection := self.text_selection) is not None and (span := selection.get_span(line)) is not None:
+            strip = select(strip, *span, self._selection_style)
+        return strip
+
+    @property
+    def _selection_style(self) -> Style:
+        return self.screen.get_component_rich_style("screen--selection")
+
+    def _strip(self, line: int) -> Strip:
+        strip = self._strips.get(line)
+        if strip is None:
+            if len(self._strips) > _CACHED_LINES:
+                self._strips.clear()
+            strip = self._strips[line] = self._paint(line)
+        return strip
+
+    def _paint(self, line: int) -> Strip:
+        width = self.size.width
+        number = bisect_right(self._tops, line) - 1
+        if number >= len(self._messages):
+            return Strip.blank(width, self.palette.base)
+        message = self._messages[number]
+        row = line - self._tops[number]
+        if row >= message.height:
+            return Strip.blank(width, self.palette.base)
+        return paint(*message.locate(row), _GUTTERS[message.role], width, self.palette)
+
+    # Selection
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self._styles_cache.clear()
+        self.refresh()
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The selected text, with newlines only where the text has them and not where the screen wrapped it."""
+        first = selection.start.y if selection.start else 0
+        last = selection.end.y if selection.end else self._tops[-1]
+        parts: list[str] = []
+        for line in range(first, min(last, self._tops[-1] - 2) + 1):
+            span = selection.get_span(line)
+            if span is not None:
+                parts.append(self._selected(line, *span))
+        return "".join(parts).removesuffix("\n"), "\n"
+
+    def _selected(self, line: int, begin: int, end: int) -> str:
+        """The letters begin to end of a line, its end included if `end` is -1."""
+        number = bisect_right(self._tops, line) - 1
+        message = self._messages[number]
+        row = line - self._tops[number]
+        if row >= message.height:
+            return "\n"
+        block, part = message.locate(row)
+        start, stop = block.line(part)
+        text = (block.first if part == 0 else "\0" * len(block.rest)) + block.shown.text[start:stop]
+        begin = max(0, begin - _GUTTER)
+        text = (text[begin:] if end < 0 else text[begin : max(0, end - _GUTTER)]).replace("\0", "")
+        if end < 0 and block.breaks_after(part):
+            return text.rstrip(" ") + "\n"
+        return text
