@@ -1,0 +1,37 @@
+"""Textual's driver on a terminal that is already entered: it draws over the first frame instead of clearing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.drivers.linux_driver import LinuxDriver
+
+from .terminal import Terminal
+
+ALTERNATE_SCREEN = "\x1b[?1049h"
+
+
+def driver_for(terminal: Terminal) -> type[LinuxDriver]:
+    """The driver class for `terminal`, which has been entered."""
+
+    class FirstFrameDriver(LinuxDriver):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._entered = True
+
+        def write(self, data: str) -> None:
+            if self._entered and data == ALTERNATE_SCREEN:
+                self._entered = False  # a second one would clear the frame
+            else:
+                super().write(data)
+
+        def start_application_mode(self) -> None:
+            super().start_application_mode()
+            self.attrs_before = terminal.attributes
+            terminal.on_screen = True
+
+        def stop_application_mode(self) -> None:
+            super().stop_application_mode()
+            terminal.on_screen = False
+
+    return FirstFrameDriver

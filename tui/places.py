@@ -1,0 +1,34 @@
+"""Where things are on this machine: the one authority on paths. It opens and creates nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders and files that the app reads and writes."""
+
+    config: Path
+    """config.toml; it need not exist."""
+    themes: Path
+    """The user's own themes; it need not exist."""
+    log: Path
+    """Where the engine's native libraries may write what they have to say."""
+
+
+def find_places() -> Places:
+    """The places of this user, as the platform has them."""
+    from platformdirs import user_config_path, user_log_path
+
+    config = user_config_path("outrider", appauthor=False)
+    log = user_log_path("outrider", appauthor=False)
+    return Places(config=config / "config.toml", themes=config / "themes", log=log / "engine.log")
+
+
+def shipped(name: str) -> Path:
+    """A file or folder that comes with the program: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "data" / name
+    return inside if inside.exists() else package.parent / name

@@ -1,0 +1,119 @@
+"""Starts the chat: the first frame, the environment, then everything that takes time to import.
+
+The order is the point. Textual reads its environment when it is imported, and a frame before that import
+stands within 30 ms. This module decides nothing about the chat itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+
+from .terminal import Terminal
+
+TYPE_CHECKING = False  # importing typing for its own constant would cost milliseconds before the first frame
+if TYPE_CHECKING:
+    import argparse
+
+    from .config import Settings
+
+GRACE = 3.0
+"""Seconds that the app has to end after a signal."""
+
+TRUECOLOR = ("xterm-kitty", "xterm-ghostty", "alacritty", "foot", "wezterm", "iterm2", "contour", "rio")
+"""Terminals with 24-bit colour that say so in COLORTERM, which ssh does not forward."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chat until it ends; `arguments` has `main` and `draft`, None where not given. The exit status."""
+    if reason := refusal(os.environ, os.isatty(0) and os.isatty(2)):
+        print(f"outrider: {reason}", file=sys.stderr)
+        return 2
+    gc.disable()  # until the first paint; the app turns it on again
+    terminal = Terminal(0, 2)
+    atexit.register(terminal.leave)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    terminal.enter()
+    try:
+        prepare_environment(os.environ)
+        return _run_app(terminal, arguments.main, arguments.draft)
+    finally:
+        terminal.leave()
+
+
+def refusal(environ: Mapping[str, str], interactive: bool) -> str:
+    """Why there can be no chat here, in one line; empty if there can."""
+    if not interactive:
+        return "the chat needs a terminal; `outrider ask` answers without one"
+    if environ.get("TERM", "dumb") in ("", "dumb", "unknown"):
+        return f"TERM={environ.get('TERM', '')} cannot show the chat; `outrider ask` answers in any terminal"
+    return ""
+
+
+def prepare_environment(environ: MutableMapping[str, str]) -> None:
+    """What Textual must find when it is imported. What the user has set stays."""
+    environ.setdefault("TEXTUAL_FPS", "120")  # how soon a key shows; the answer is painted at its own pace
+    if environ.get("SSH_CONNECTION"):
+        environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+        environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+    if environ.get("TERM", "").startswith(TRUECOLOR) and not environ.get("COLORTERM"):
+        environ.setdefault("TEXTUAL_COLOR_SYSTEM", "truecolor")
+    if "NO_COLOR" in environ:
+        # The filter for NO_COLOR is chosen by the theme that stands while the app is made.
+        environ.setdefault("TEXTUAL_THEME", "ansi-dark")
+
+
+def _run_app(terminal: Terminal, main: str | None, draft: str | None) -> int:
+    from .app import Outrider
+    from .config import read_config
+    from .driver import driver_for
+    from .places import find_places
+
+    places = find_places()
+    settings, problems = read_config(places.config)
+    app = Outrider(
+        settings=with_models(settings, main, draft),
+        places=places,
+        engine=(sys.executable, "-m", "tui", "engine"),
+        notices=tuple(map(str, problems)),
+        driver_class=driver_for(terminal),
+    )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ender(terminal, app.end))
+    app.run()
+    return app.return_code or 0
+
+
+def with_models(settings: Settings, main: str | None, draft: str | None) -> Settings:
+    """`settings` with the models of the command line. A main model given there does without the file's draft."""
+    from dataclasses import replace
+
+    models = settings.models
+    if main is not None:
+        models = replace(models, main=main, draft="auto")
+    if draft is not None:
+        models = replace(models, draft=draft)
+    return replace(settings, models=models)
+
+
+def _ender(terminal: Terminal, end: Callable[[int], None]) -> Callable[[int, object], None]:
+    """A signal handler that ends the app in good order, and after `GRACE` seconds in any."""
+
+    def abandon(status: int) -> None:
+        terminal.leave()
+        os._exit(status)
+
+    def handle(number: int, _: object) -> None:
+        from threading import Timer
+
+        deadline = Timer(GRACE, abandon, (128 + number,))
+        deadline.daemon = True
+        deadline.start()
+        end(128 + number)
+
+    return handle

@@ -1,0 +1,109 @@
+"""themes/*.toml -> Textual themes. A file that cannot be used is reported and skipped; it never blocks a start."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.color import Color, ColorParseError
+from textual.theme import Theme
+
+MAX_SIZE = 100_000
+"""Bytes. A longer file is not a theme."""
+
+COLOURS = frozenset(
+    "primary secondary accent success warning error foreground background surface panel boost".split()
+)
+STYLES = frozenset("none bold dim italic underline reverse strike".split())
+VARIABLES = {
+    "token-draft": "$success",
+    "token-main": "$warning",
+    "token-refused": "$error",
+    "code-background": "$panel",
+    "quiet": "$text-muted",
+    "line": "$panel-lighten-1",
+}
+"""The variables that our style sheets use, with what a theme that does not name them gets."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A theme file that is not used."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"theme {self.path.name} is not used: {self.reason}"
+
+
+class ThemeError(ValueError):
+    """What is wrong with a theme file, in one line."""
+
+
+def load_themes(folders: Iterable[Path]) -> tuple[list[Theme], list[Failure]]:
+    """The themes in `folders`, named after their files. Of two with one name the later wins."""
+    loaded: dict[str, Theme] = {}
+    failed: list[Failure] = []
+    for folder in folders:
+        for path in sorted(folder.glob("*.toml")):
+            try:
+                loaded[path.stem] = read_theme(path)
+            except ThemeError as error:
+                failed.append(Failure(path, str(error)))
+    return list(loaded.values()), failed
+
+
+def read_theme(path: Path) -> Theme:
+    """Raises `ThemeError`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SIZE + 1)
+        if len(content) > MAX_SIZE:
+            raise ThemeError("it is larger than 100 kB")
+        data = tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise ThemeError(f"it cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ThemeError(f"it is not TOML: {type(error).__name__}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ThemeError(str(error)) from None
+    variables = _table(data.pop("variables", {}))
+    flags = {name: _flag(name, data.pop(name)) for name in ("dark", "ansi") if name in data}
+    colours = {name: _colour(name, value) for name, value in data.items()}
+    if unknown := colours.keys() - COLOURS:
+        raise ThemeError(f"{min(unknown)} is not a colour of a theme")
+    if "primary" not in colours:
+        raise ThemeError("primary is missing")
+    return Theme(name=path.stem, variables=variables, **colours, **flags)  # type: ignore[arg-type]
+
+
+def _table(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ThemeError("variables must be a section, [variables]")
+    return {name: _variable(name, item) for name, item in value.items()}
+
+
+def _variable(name: str, value: object) -> str:
+    """A colour, or for names that end in -style words such as "bold": all else would break the style sheet."""
+    if not name.endswith("-style"):
+        return _colour(name, value)
+    if not isinstance(value, str) or not value or set(value.split()) - STYLES:
+        raise ThemeError(f"{name} is not a text style")
+    return value
+
+
+def _colour(name: str, value: object) -> str:
+    try:
+        Color.parse(value if isinstance(value, str) else "")
+    except ColorParseError:
+        raise ThemeError(f"{name} is not a colour: {str(value)[:40]!r}") from None
+    return str(value)
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ThemeError(f"{name} must be true or false")
+    return value

@@ -1,0 +1,135 @@
+"""Where a person writes. It sends nothing itself and forgets nothing: text goes only when its owner took it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import TextArea
+
+from tui.clean import clean
+
+MAX_PASTE = 1_000_000
+"""Characters of one paste that are taken."""
+FOLDED_FROM = 10_000
+"""A paste from this many characters on stands as one line: wrapping megabytes at each key would be felt."""
+
+
+class Composer(TextArea):
+    """A few lines of text with the prompts that were sent before behind the Up key."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Send", id="chat.send"),
+        Binding("ctrl+j,alt+enter,shift+enter", "newline", "New line", id="chat.newline", key_display="^j"),
+        Binding("up", "earlier", "Earlier prompt (when empty)", show=False, id="chat.earlier"),
+        Binding("down", "later", "Later prompt", show=False, id="chat.later"),
+    ]
+    DEFAULT_CSS = """
+    Composer {
+        height: auto;
+        min-height: 3;
+        max-height: 10;
+        margin: 0 1;
+        padding: 0 1;
+        border: round $line;
+        background: $background;
+        &:focus { border: round $primary; }
+        & .text-area--cursor-line { background: $background; }
+        & .text-area--placeholder { color: $quiet; }
+    }
+    """
+
+    @dataclass
+    class Submitted(Message):
+        """A person wants this sent. The text stays until `accept`."""
+
+        composer: Composer
+        text: str
+
+        @property
+        def control(self) -> Composer:
+            return self.composer
+
+    @dataclass
+    class PasteShortened(Message):
+        """More was pasted than is taken."""
+
+        composer: Composer
+        characters: int
+
+    def __init__(self, placeholder: str, *, id: str | None = None) -> None:  # noqa: A002 (Textual's own name)
+        super().__init__(id=id, placeholder=placeholder, highlight_cursor_line=False, compact=False)
+        self._sent: list[str] = []
+        self._recalled: int | None = None
+        self._pasted: dict[str, str] = {}
+
+    @property
+    def prompt(self) -> str:
+        """The text with every folded paste in full."""
+        text = self.text
+        for mark, pasted in self._pasted.items():
+            text = text.replace(mark, pasted)
+        return text
+
+    def accept(self) -> None:
+        """The text was taken: remember it as a prompt and make room."""
+        if not self._sent or self._sent[-1] != self.text:
+            self._sent.append(self.text)
+        self._recalled = None
+        self.clear()
+
+    def action_submit(self) -> None:
+        if self.text.strip():
+            self.post_message(self.Submitted(self, self.prompt))
+
+    def action_newline(self) -> None:
+        self.insert("\n")
+        self.scroll_cursor_visible()
+
+    def action_earlier(self) -> None:
+        """Recall a prompt if nothing would be lost by it, move the cursor if not."""
+        position = len(self._sent) if not self.text else self._position()
+        if position is None or not self.cursor_at_first_line:
+            self.action_cursor_up()
+        elif position > 0:
+            self._recall(position - 1)
+
+    def action_later(self) -> None:
+        position = self._position()
+        if position is None or not self.cursor_at_last_line:
+            self.action_cursor_down()
+        elif position + 1 < len(self._sent):
+            self._recall(position + 1)
+        else:
+            self._recalled = None
+            self.clear()
+
+    def _position(self) -> int | None:
+        """Which recalled prompt stands here unchanged."""
+        recalled = self._recalled
+        return recalled if recalled is not None and self._sent[recalled] == self.text else None
+
+    def _recall(self, position: int) -> None:
+        self._recalled = position
+        self.load_text(self._sent[position])
+        self.move_cursor(self.document.end)
+
+    def _on_key(self, event: events.Key) -> None:
+        if event.key == "enter":
+            event.prevent_default()  # TextArea would break the line; the binding sends
+
+    def _on_paste(self, event: events.Paste) -> None:
+        event.prevent_default()
+        event.stop()
+        if len(event.text) > MAX_PASTE:
+            self.post_message(self.PasteShortened(self, len(event.text)))
+        text = clean(event.text[:MAX_PASTE].replace("\r\n", "\n").replace("\r", "\n"))
+        if len(text) >= FOLDED_FROM:
+            mark = f"[paste {len(self._pasted) + 1}: {len(text):,} characters]"
+            self._pasted[mark] = text
+            text = mark
+        self.move_cursor(self.replace(text, *self.selection).end_location)
+        self.focus()

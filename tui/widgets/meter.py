@@ -1,0 +1,146 @@
+"""Counts an answer while it comes: rounds in, one `Reading` of plain numbers out.
+
+It knows protocol values and a clock, and nothing of widgets. What is not known is None, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tui.protocol import Round, Statistics
+
+WINDOW = 1.0
+"""Seconds over which the speed of the moment is taken."""
+SHORTEST = 0.1
+"""Seconds of an answer below which it has no speed yet."""
+HISTORY = 60
+"""Samples that the sparkline goes back."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known about the answer at one moment. Speeds in tokens per second, times in seconds."""
+
+    speed_now: float | None = None
+    """Over the last second; None when no answer is coming."""
+    speed: float | None = None
+    """Of the whole answer, from its first round on."""
+    first_token: float | None = None
+    """From the prompt to the first token."""
+    ratio: float | None = None
+    """`speed` over the main model's own, both measured on this machine."""
+    tokens: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    acceptance: float | None = None
+    """Accepted of drafted, 0 to 1."""
+    tokens_per_round: float | None = None
+    draft_length: int | None = None
+    """Tokens drafted in the latest round."""
+    draft_share: float | None = None
+    """The draft's part of the time, 0 to 1; the main model's is `verify_share`, and the rest is neither's."""
+    verify_share: float | None = None
+    context_used: int | None = None
+    seed: int | None = None
+
+
+class Meter:
+    """One answer's counts. `begin` starts the next one."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds that never go back."""
+        self._clock = clock
+        self.plain_speed: float | None = None
+        """Tokens per second of the main model alone, measured; None while it is not known."""
+        self.history: deque[float] = deque([0.0] * HISTORY, HISTORY)
+        """Speeds of the moment, oldest first: one for each call of `sample`."""
+        self._context: int | None = None
+        self.begin(None)
+
+    def begin(self, seed: int | None) -> None:
+        """A prompt was sent."""
+        self._seed = seed
+        self._sent = self._clock()
+        self._first: float | None = None
+        self._started = 0.0
+        self._arrivals: deque[tuple[float, int]] = deque()
+        self._tokens = self._rounds = self._drafted = self._accepted = 0
+        self._seconds = self._draft_seconds = self._verify_seconds = 0.0
+        self._length: int | None = None
+        self._final: Statistics | None = None
+        self._running = seed is not None
+
+    def forget(self) -> None:
+        """A new conversation: nothing is known of its context."""
+        self._context = None
+        self.begin(None)
+
+    def add(self, event: Round) -> None:
+        now = self._clock()
+        if self._first is None:
+            self._first = now - self._sent
+            self._started = now - event.seconds
+        self._arrivals.append((now, len(event.tokens)))
+        self._tokens += len(event.tokens)
+        self._rounds += 1
+        self._drafted += event.drafted
+        self._accepted += event.accepted
+        self._seconds += event.seconds
+        self._draft_seconds += event.draft_seconds
+        self._verify_seconds += event.verify_seconds
+        self._length = event.drafted
+        self._context = event.context_used
+
+    def finish(self, statistics: Statistics | None = None) -> None:
+        """The answer ended; the engine's own account replaces ours where there is one."""
+        self._running = False
+        self._final = statistics
+        if statistics is not None:
+            self._context = statistics.context_used or self._context
+            self.plain_speed = statistics.plain_tokens_per_second or self.plain_speed
+
+    def sample(self) -> Reading:
+        """A reading, whose speed of the moment goes into `history` while an answer comes."""
+        reading = self.read()
+        if self._running and reading.speed_now is not None:
+            self.history.append(reading.speed_now)
+        return reading
+
+    def read(self) -> Reading:
+        now = self._clock()
+        speed = self._speed(now)
+        drafting = self._share(self._draft_seconds)
+        return Reading(
+            speed_now=self._speed_now(now),
+            speed=speed,
+            first_token=(self._final and self._final.time_to_first_token) or self._first,
+            ratio=speed / self.plain_speed if speed and self.plain_speed else None,
+            tokens=self._tokens,
+            drafted=self._drafted,
+            accepted=self._accepted,
+            acceptance=self._accepted / self._drafted if self._drafted else None,
+            tokens_per_round=self._tokens / self._rounds if self._rounds else None,
+            draft_length=self._length,
+            draft_share=drafting,
+            verify_share=self._share(self._verify_seconds),
+            context_used=self._context,
+            seed=self._seed,
+        )
+
+    def _speed_now(self, now: float) -> float | None:
+        while self._arrivals and self._arrivals[0][0] <= now - WINDOW:
+            self._arrivals.popleft()
+        if not self._running or self._first is None or (span := min(WINDOW, now - self._started)) < SHORTEST:
+            return None
+        return sum(tokens for _, tokens in self._arrivals) / span
+
+    def _speed(self, now: float) -> float | None:
+        if self._final is not None:
+            return self._final.tokens_per_second
+        elapsed = now - self._started if self._running else self._seconds
+        return self._tokens / elapsed if self._first is not None and elapsed >= SHORTEST else None
+
+    def _share(self, part: float) -> float | None:
+        return min(1.0, part / self._seconds) if self._seconds > 0 else None

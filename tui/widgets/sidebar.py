@@ -1,0 +1,177 @@
+"""The numbers beside the conversation. It shows readings and models; it counts nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Sparkline, Static
+
+from tui.clean import clean_line
+from tui.protocol import Loaded, ModelInfo
+
+from .meter import Reading
+
+WIDTH = 29
+"""Columns inside the padding."""
+UNKNOWN = "–"
+Row = tuple[str, str]
+Part = tuple[float, str]
+
+
+class Sidebar(VerticalScroll, can_focus=False):
+    """Speed, drafts, time and context of the answer, and the models that it comes from."""
+
+    DEFAULT_CSS = """
+    Sidebar {
+        width: 34;
+        padding: 1 2 0 2;
+        border-left: solid $line;
+        background: $background;
+        scrollbar-size-vertical: 0;
+        Static { height: auto; margin-bottom: 1; color: $foreground; }
+        Sparkline { height: 2; margin-bottom: 1; }
+        #speed-now { margin-bottom: 0; }
+        Sparkline > .sparkline--max-color { color: $token-draft; }
+        Sparkline > .sparkline--min-color { color: $token-draft 50%; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 (Textual's own name)
+        super().__init__(id=id)
+        self._models = Static(id="models")
+        self._speed_now = Static(id="speed-now")
+        self._sparkline = Sparkline([], id="sparkline")
+        self._speed = Static(id="speed")
+        self._drafts = Static(id="drafts")
+        self._time = Static(id="time")
+        self._context = Static(id="context")
+        self._context_length: int | None = None
+
+    def compose(self) -> ComposeResult:
+        yield self._models
+        yield self._speed_now
+        yield self._sparkline
+        yield from (self._speed, self._drafts, self._time, self._context)
+
+    def on_mount(self) -> None:
+        self.show_models(None)
+        self.show_reading(Reading(), ())
+
+    def show_models(self, loaded: Loaded | None) -> None:
+        """The loaded pair, or that there is none."""
+        self._context_length = loaded.context_length if loaded else None
+        rows: list[Row] = [("main", UNKNOWN), ("draft", UNKNOWN), ("runs on", UNKNOWN)]
+        if loaded:
+            place = clean_line(f"{loaded.backend}, {loaded.device}", WIDTH - 9)
+            rows = [("main", _model(loaded.main)), ("draft", _model(loaded.draft)), ("runs on", place)]
+        self._models.update(_section("Models", rows), layout=False)
+
+    def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
+        """The numbers of one moment. Heights never change, so nothing is laid out again."""
+        self._speed_now.update(
+            _section("Speed", [("now", _number(reading.speed_now, "tok/s"))]), layout=False
+        )
+        self._sparkline.data = list(history)
+        self._speed.update(_table(_speed_rows(reading)), layout=False)
+        self._drafts.update(_drafts(reading), layout=False)
+        self._time.update(_time(reading), layout=False)
+        self._context.update(_context(reading, self._context_length), layout=False)
+
+
+def _speed_rows(reading: Reading) -> list[Row]:
+    return [
+        ("whole answer", _number(reading.speed, "tok/s")),
+        ("first token", _number(reading.first_token, "s", 2)),
+        ("vs plain, measured", _number(reading.ratio, "×", 2)),
+    ]
+
+
+def _drafts(reading: Reading) -> Content:
+    known = reading.acceptance is not None
+    counts = f"{reading.accepted:,} of {reading.drafted:,}" if known else UNKNOWN
+    length = UNKNOWN if reading.draft_length is None else str(reading.draft_length)
+    percent = UNKNOWN if reading.acceptance is None else f"{reading.acceptance:.0%}".replace("%", " %")
+    return Content("\n").join(
+        [
+            _section("Drafts", [("accepted", counts)]),
+            _bar([(reading.acceptance or 0.0, "$token-draft")]),
+            _table(
+                [
+                    ("acceptance rate", percent),
+                    ("tokens per round", _number(reading.tokens_per_round, "")),
+                    ("draft length", length),
+                ]
+            ),
+        ]
+    )
+
+
+def _time(reading: Reading) -> Content:
+    draft, verify = reading.draft_share, reading.verify_share
+    parts: list[Part] = []
+    legend = Content.assemble(
+        ("draft – ", "$quiet"), ("verify – ", "$quiet"), ("other –", "$quiet")
+    )
+    if draft is not None and verify is not None:
+        other = max(0.0, 1.0 - draft - verify)
+        parts = [(draft, "$token-draft"), (verify, "$token-main"), (other, "$quiet")]
+        legend = Content.assemble(
+            (f"draft {draft * 100:.0f}  ", "$token-draft"),
+            (f"verify {verify * 100:.0f}  ", "$token-main"),
+            (f"other {other * 100:.0f} %", "$quiet"),
+        )
+    return Content("\n").join([_section("Time", []), _bar(parts), legend])
+
+
+def _context(reading: Reading, length: int | None) -> Content:
+    used = reading.context_used
+    share = used / length if used is not None and length else 0.0
+    words = UNKNOWN if used is None or not length else f"{used:,} of {length:,}"
+    seed = UNKNOWN if reading.seed is None else str(reading.seed)
+    return Content("\n").join(
+        [
+            _section("Context", [("tokens", words)]),
+            _bar([(share, "$error" if share > 0.9 else "$primary")]),
+            _table([("seed", seed)]),
+        ]
+    )
+
+
+def _section(title: str, rows: Sequence[Row]) -> Content:
+    head = Content.styled(title, "bold $primary")
+    return Content("\n").join([head, _table(rows)]) if rows else head
+
+
+def _table(rows: Sequence[Row]) -> Content:
+    """Names on the left, values against the right edge."""
+    return Content("\n").join(
+        Content.assemble((name, "$quiet"), Content(value.rjust(WIDTH - len(name)))) for name, value in rows
+    )
+
+
+def _bar(parts: Sequence[Part]) -> Content:
+    """Shares of the whole, 0 to 1, side by side; what is left is a thin line."""
+    pieces = []
+    start = reached = 0
+    total = 0.0
+    for share, style in parts:
+        total += share
+        reached = min(WIDTH, round(total * WIDTH))
+        pieces.append(Content.styled("━" * (reached - start), style))
+        start = reached
+    return Content.assemble(*pieces, ("─" * (WIDTH - reached), "$line"))
+
+
+def _model(model: ModelInfo | None) -> str:
+    if model is None:
+        return "none"
+    mark = " (demo)" if model.demo else ""
+    return clean_line(model.name, WIDTH - 7 - len(mark)) + mark
+
+
+def _number(value: float | None, unit: str, digits: int = 1) -> str:
+    words = UNKNOWN if value is None else f"{value:,.{digits}f}"
+    return f"{words} {unit}".rstrip() if value is not None else UNKNOWN
