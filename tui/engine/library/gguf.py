@@ -7,7 +7,7 @@ Source: the GGUF specification, ggml/docs/gguf.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from mmap import mmap
 from struct import Struct
@@ -48,12 +48,13 @@ class BadModelFile(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array that was skipped: `count` items of value type `kind`, in the bytes from `begin` to `end`."""
+    """`count` items of value type `kind`, from byte `begin` on."""
 
     kind: int
     count: int
     begin: int
-    end: int
+    texts: tuple[bytes, ...] = ()
+    """The items, where the reader was asked to keep them: nothing else needs as much time."""
 
     @property
     def of_text(self) -> bool:
@@ -93,8 +94,10 @@ class Contents:
 class Reader:
     """Walks over a header once, from its first byte to its last."""
 
-    def __init__(self, file: mmap) -> None:
+    def __init__(self, file: mmap, keep: Collection[str]) -> None:
+        """`keep` names the arrays whose texts are wanted."""
         self._file = file
+        self._keep = keep
         self._end = len(file)
         self._at = 0
 
@@ -113,16 +116,6 @@ class Reader:
         if len({tensor.name for tensor in tensors}) < tensor_count:
             raise BadModelFile("damaged header: two tensors have one name")
         return Contents(values, tensors, self._data_start(values))
-
-    def texts(self, array: Array) -> list[bytes]:
-        """The items of an array of texts."""
-        file, at, length_at = self._file, array.begin, _U64.unpack_from
-        found = []
-        for _ in range(array.count):
-            begin = at + 8
-            at = begin + length_at(file, at)[0]
-            found.append(file[begin:at])
-        return found
 
     def numbers(self, array: Array) -> tuple[int | float, ...]:
         """The items of an array of numbers."""
@@ -157,20 +150,35 @@ class Reader:
         if count > MAX_ARRAY or (kind != _STRING and kind not in _SCALARS):
             raise BadModelFile(f"damaged header: {key} is an array of {count} values of type {kind}")
         begin = self._at
-        if kind == _STRING:
-            self._skip_texts(count, key)
-        else:
+        if kind != _STRING:
             self._skip(count * _SCALARS[kind].size)
-        return Array(kind, count, begin, self._at)
+        elif key in self._keep:
+            return Array(kind, count, begin, self._texts(count, key))
+        else:
+            self._skip_texts(count, key)
+        return Array(kind, count, begin)
+
+    # A header holds hundreds of thousands of texts: the next two loops are what a header costs.
 
     def _skip_texts(self, count: int, key: str) -> None:
-        # A header holds hundreds of thousands of texts: this is the loop that costs time.
         file, at, end, length_at = self._file, self._at, self._end - 8, _U64.unpack_from
         for _ in range(count):
             if at > end:
                 raise BadModelFile(f"the file is cut off inside {key}")
             at += 8 + length_at(file, at)[0]
         self._skip(at - self._at)
+
+    def _texts(self, count: int, key: str) -> tuple[bytes, ...]:
+        file, at, end, length_at = self._file, self._at, self._end - 8, _U64.unpack_from
+        found: list[bytes] = []
+        for _ in range(count):
+            if at > end:
+                raise BadModelFile(f"the file is cut off inside {key}")
+            begin = at + 8
+            at = begin + length_at(file, at)[0]
+            found.append(file[begin:at])
+        self._skip(at - self._at)
+        return tuple(found)
 
     def _tensor(self) -> Tensor:
         name = self._text(MAX_TENSOR_NAME, "tensor name")

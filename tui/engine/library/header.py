@@ -19,6 +19,7 @@ from .tensor_types import FILE_TYPES
 
 __all__ = ["BadModelFile", "Header", "read_header"]
 
+_TOKENS = "tokenizer.ggml.tokens"
 _MAX_LAYERS = 512
 """llama.cpp's own limit, where it ends the process."""
 _MAX_EXPERTS = 1024
@@ -76,7 +77,7 @@ def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:
         if not path.stat().st_size:
             raise BadModelFile(f"{path.name} is empty")
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-            reader = Reader(content)
+            reader = Reader(content, keep={_TOKENS})
             contents = reader.contents()
             _check_tensors(contents, len(content))
             model = _Metadata(reader, contents)
@@ -118,7 +119,7 @@ class _Metadata:
         self._architecture = self.text("general.architecture")
 
     def header(self, file_name: str) -> Header:
-        tokens = self._values.get("tokenizer.ggml.tokens")
+        tokens = self._values.get(_TOKENS)
         return Header(
             architecture=self._architecture,
             name=self.text("general.name") or file_name,
@@ -213,11 +214,11 @@ class _Metadata:
                 raise BadModelFile(f"damaged header: {key} is {_shown(value)}")
 
     def _check_tokens(self) -> None:
-        tokens = self._values.get("tokenizer.ggml.tokens")
+        tokens = self._values.get(_TOKENS)
         if not isinstance(tokens, Array) or not tokens.of_text or not tokens.count:
             raise BadModelFile("the file holds no vocabulary")
-        texts = self._reader.texts(tokens)
-        if len(set(texts)) < tokens.count - texts.count(b"") + (b"" in texts):
+        empty = tokens.texts.count(b"")  # llama.cpp gives each of these a name of its own
+        if len(set(tokens.texts)) < tokens.count - max(0, empty - 1):
             raise BadModelFile("damaged vocabulary: two tokens have one text")
         for name in ("scores", "token_type"):
             array = self._values.get(f"tokenizer.ggml.{name}")
@@ -239,7 +240,7 @@ class _Metadata:
 
 
 def _spread(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:
-    return numbers * count if len(numbers) == 1 else numbers
+    return numbers if len(numbers) > 1 else (numbers or (0,)) * count
 
 
 def _shown(value: Scalar | Array | Tensor) -> str:

@@ -1,0 +1,215 @@
+"""The check that every model file must pass before native code opens it."""
+
+from __future__ import annotations
+
+import random
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gguf
+import models
+import pytest
+
+from tui.engine.library.header import BadModelFile, read_header
+
+MUTANTS = 200
+ODD_NUMBERS = (
+    *(0, 1, 2, 3, 7, 9, 0x7F, 0xFF, 0x100, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF),
+    *(1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 16, (1 << 64) - 1),
+)
+KEYS = (
+    *(b"llama.context_length", b"llama.embedding_length", b"llama.block_count", b"llama.feed_forward_length"),
+    *(b"llama.attention.head_count", b"llama.attention.head_count_kv", b"llama.rope.dimension_count"),
+    *(b"llama.attention.layer_norm_rms_epsilon", b"general.architecture", b"general.file_type"),
+    *(b"tokenizer.ggml.model", b"tokenizer.ggml.tokens", b"tokenizer.ggml.token_type"),
+    *(b"tokenizer.ggml.merges", b"tokenizer.ggml.bos_token_id", b"tokenizer.ggml.eos_token_id"),
+)
+OPEN_ALL = """
+import sys
+from tui.engine.backends import ModelError, Options
+from tui.engine.backends.llama_cpp import LlamaBackend
+backend = LlamaBackend()
+for path in sys.argv[1:]:
+    print(path, flush=True)
+    try:
+        backend.load(path, Options("main", 256), lambda _: True).close()
+    except ModelError:
+        pass
+print("done", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.write_model(tmp_path_factory.mktemp("header") / "toy.gguf")
+
+
+def mutant(whole: bytes, seed: int) -> bytes:
+    """A copy with something wrong: numbers, bits, keys, counts, length."""
+    r = random.Random(seed)
+    data = bytearray(whole)
+    table = data.find(b"token_embd.weight") - 8
+    end = data.rfind(b"ffn_down.weight") + 60
+    match r.choice(("bits", "value", "table", "cut", "key", "counts", "noise", "key value", "shift")):
+        case "bits":
+            for _ in range(r.randint(1, 8)):
+                data[r.randrange(24, 900)] ^= 1 << r.randrange(8)
+        case "value":
+            _overwrite(data, r.randrange(24, 900), r.choice((4, 8)), r)
+        case "table":
+            _overwrite(data, r.randrange(table, end), r.choice((4, 8)), r)
+        case "cut":
+            del data[r.randrange(len(data)) :]
+        case "key":
+            key = r.choice(KEYS)
+            data[data.find(key) + r.randrange(len(key))] = r.choice(b"abcxyz._0\x00\xff")
+        case "counts":
+            _overwrite(data, *r.choice(((4, 4), (8, 8), (16, 8))), r)
+        case "noise":
+            for _ in range(r.randint(1, 40)):
+                data[r.randrange(end)] = r.randrange(256)
+        case "key value":
+            key = r.choice(KEYS)
+            _overwrite(data, data.find(key) + len(key) + 4, 4, r)
+        case "shift":
+            place = r.randrange(table, end)
+            data[place:place] = data[place : place + r.randrange(1, 64)]
+    return bytes(data)
+
+
+def _overwrite(data: bytearray, place: int, width: int, r: random.Random) -> None:
+    data[place : place + width] = (r.choice(ODD_NUMBERS) & ((1 << 8 * width) - 1)).to_bytes(width, "little")
+
+
+def passes(path: Path) -> bool:
+    try:
+        read_header(path)
+    except BadModelFile as error:
+        assert "\n" not in str(error)
+        return False
+    return True
+
+
+def deaths(paths: list[Path], program: str = OPEN_ALL) -> list[Path]:
+    """Which of the files kill the process that opens them."""
+    found: list[Path] = []
+    while paths:
+        child = subprocess.run(
+            [sys.executable, "-c", program, *map(str, paths)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={"GGML_NO_BACKTRACE": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+        )
+        if child.stdout.endswith("done\n"):
+            return found
+        last = Path(child.stdout.splitlines()[-1])
+        found.append(last)
+        paths = paths[paths.index(last) + 1 :]
+    return found
+
+
+def test_mutants_that_pass_the_check_do_not_kill_the_engine(model: Path, tmp_path: Path) -> None:
+    whole = model.read_bytes()
+    passed = []
+    for seed in range(MUTANTS):
+        path = tmp_path / f"{seed}.gguf"
+        path.write_bytes(mutant(whole, seed))
+        if passes(path):
+            passed.append(path)
+        else:
+            path.unlink()
+    assert len(passed) < MUTANTS * 0.3
+    assert not deaths(passed)
+
+
+def test_says_what_the_model_is(model: Path) -> None:
+    header = read_header(model)
+    assert (header.architecture, header.name, header.quantisation) == ("llama", "toy", "F32")
+    assert (header.context_length, header.block_count, header.vocabulary) == (512, 2, 512)
+    assert header.parameters == sum(int(t.n_elements) for t in gguf.GGUFReader(model).tensors)
+    assert header.weight_bytes == 4 * header.parameters
+
+
+def test_metadata_that_is_not_unicode_is_replaced(tmp_path: Path) -> None:
+    path = models.write_model(tmp_path / "m.gguf", models.Toy(name=b"evil\xff\x1b]52;c;AA\x07"))
+    assert read_header(path).name == "evil\ufffd\x1b]52;c;AA\x07"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"#!/bin/sh\nexit 1\n", "does not begin with GGUF"),
+        (b"GGUF", "cut off"),
+        (b"GGUF" + struct.pack("<IQQ", 1, 1, 1), "version 1"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1), "damaged header: 1152921504606846976 tensors"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 1, 1 << 60), "1152921504606846976 keys"),
+        (b"GGUF" + struct.pack("<IQQQ", 3, 1, 1, 1 << 63), "key of 9223372036854775808 bytes"),
+        (b"GGUF" + struct.pack("<IQQQ3sIIQ", 3, 1, 1, 3, b"key", 9, 8, 15_000_000), "cut off inside key"),
+        (b"GGUF" + struct.pack("<IQQQ3sIIQ", 3, 1, 1, 3, b"key", 9, 9, 1), "array of 1 values of type 9"),
+        (b"GGUF" + struct.pack("<IQQQ3sI", 3, 1, 1, 3, b"key", 13), "unknown type 13"),
+    ],
+)
+def test_what_is_no_model_is_refused_with_a_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(content)
+    with pytest.raises(BadModelFile, match=reason):
+        read_header(path)
+
+
+def test_a_file_cut_off_in_its_weights_is_refused(model: Path, tmp_path: Path) -> None:
+    (path := tmp_path / "m.gguf").write_bytes(model.read_bytes()[:-4096])
+    with pytest.raises(BadModelFile, match="cut off: tensor blk.1.ffn_down.weight lies past its end"):
+        read_header(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadModelFile, match="cannot be read"):
+        read_header(tmp_path / "m.gguf")
+
+
+def test_two_tokens_with_one_text_are_refused(model: Path, tmp_path: Path) -> None:
+    whole = model.read_bytes()
+    assert whole.count(token := struct.pack("<Q2s", 2, b"ab")) == 1
+    (path := tmp_path / "m.gguf").write_bytes(whole.replace(token, struct.pack("<Q2s", 2, b"ac")))
+    with pytest.raises(BadModelFile, match="two tokens have one text"):
+        read_header(path)
+
+
+def test_a_model_in_several_files_is_read_whole(model: Path, tmp_path: Path) -> None:
+    _write_part(tmp_path / "m-00001-of-00002.gguf", model, 0)
+    with pytest.raises(BadModelFile, match="m-00002-of-00002.gguf cannot be read"):
+        read_header(tmp_path / "m-00001-of-00002.gguf")
+    _write_part(tmp_path / "m-00002-of-00002.gguf", model, 1)
+    assert read_header(tmp_path / "m-00001-of-00002.gguf").parameters == 2 * read_header(model).parameters
+    with pytest.raises(BadModelFile, match="choose the first"):
+        read_header(tmp_path / "m-00002-of-00002.gguf")
+
+
+def _write_part(path: Path, model: Path, number: int) -> None:
+    """`model` as one of two files; what it holds does not matter here."""
+    whole = model.read_bytes()
+    keys = b"".join(
+        struct.pack(f"<Q{len(key)}sIH", len(key), key, 2, value)
+        for key, value in ((b"split.no", number), (b"split.count", 2))
+    )
+    version, tensors, values = struct.unpack_from("<IQQ", whole, 4)
+    start = whole.find(b"token_embd.weight") - 8
+    data = int(gguf.GGUFReader(model).data_offset)
+    table = whole[start : whole.rfind(b"ffn_down.weight") + 15 + 4 + 16 + 4 + 8]
+    head = b"GGUF" + struct.pack("<IQQ", version, tensors, values + 2) + whole[24:start] + keys + table
+    path.write_bytes(head + bytes(-len(head) % 32) + whole[data:])
+
+
+def test_a_large_vocabulary_is_read_quickly(tmp_path: Path) -> None:
+    path = models.write_model(tmp_path / "m.gguf", models.Toy(vocabulary=150_000, width=16, layers=1))
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        read_header(path)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.25  # 0.03 on an idle core
