@@ -148,6 +148,8 @@ class Generate:
 
 @dataclass(frozen=True)
 class Cancel:
+    """Stop the answer `id`; for id 0, give up the load in progress."""
+
     id: int
 
 
@@ -206,7 +208,7 @@ class Unloaded:
 
 @dataclass(frozen=True)
 class Prefill:
-    """Prompt tokens processed, of those that were not in the cache already."""
+    """Prompt tokens that the main model has processed, of those that were not in its cache already."""
 
     id: int
     done: int
@@ -218,7 +220,8 @@ class Round:
     """One round of drafting and verification, with its text cut at character borders.
 
     `pieces` are (text, origin) pairs in reading order. Text may lag behind `tokens` where a character
-    or a possible stop string is not complete yet. Refused pieces stand where they were refused.
+    or a possible stop string is not complete yet, and what was held back may come in a last round that has
+    no tokens. Refused pieces stand where they were refused.
     """
 
     id: int
@@ -241,7 +244,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A command that ended in an error; the engine goes on. `id` is the answer's, or 0 for a load."""
+    """A command that ended in an error; the engine goes on. `id` is the answer's, or 0 for anything else."""
 
     id: int
     message: str
@@ -250,12 +253,20 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something that went wrong in the answer `id` without ending it."""
+
+    id: int
+    message: str
+
+
+@dataclass(frozen=True)
 class Pong:
     pass
 
 
 Command = Load | Generate | Cancel | Unload | Ping | Quit
-Event = Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Failed | Pong
+Event = Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Failed | Notice | Pong
 
 _COMMANDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Command)}
 _EVENTS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Event)}

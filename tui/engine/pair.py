@@ -1,0 +1,134 @@
+"""A main model and perhaps a draft, loaded, warmed up and timed.
+
+A draft that cannot be used is no failure: the pair then says why it has none. Answers are made elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from ..protocol import Load, ModelInfo
+from .backends import Backend, LoadedModel, ModelError, Options
+from .speculation.sampling import Chain, InvalidLogits, Sampler
+
+STARTER = "starter"
+"""The name of the built-in pair."""
+
+_SAMPLES = 12
+_SECONDS = 0.5
+
+Progress = Callable[[str, float], bool]
+"""Gets a stage and 0 to 1; answers False to give up."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is loaded."""
+
+    backend: Backend
+    main: LoadedModel
+    draft: LoadedModel | None
+    draft_refused: str
+    """Why the draft that was asked for is not used; empty if nothing was refused."""
+    plain_tokens_per_second: float | None
+    """The main model alone, at an almost empty context; None where it could not be measured."""
+
+    def clear(self) -> None:
+        """Forget both caches."""
+        self.main.rewind(0)
+        if self.draft:
+            self.draft.rewind(0)
+
+    def close(self) -> None:
+        self.main.close()
+        if self.draft:
+            self.draft.close()
+
+
+def load_pair(command: Load, backend: Backend, progress: Progress) -> Pair:
+    """Load what `command` names. Raises `ModelError` if the main model cannot be used."""
+    main = _load(command, "main", backend, progress)
+    try:
+        draft, refused = None, ""
+        if command.draft is not None:
+            draft, refused = _load_draft(command, backend, main, progress)
+        progress("Warming up", 1.0)
+        return Pair(backend, main, draft, refused, plain_speed(main))
+    except BaseException:
+        main.close()
+        raise
+
+
+def _load(command: Load, role: str, backend: Backend, progress: Progress) -> LoadedModel:
+    name, stage = (
+        (command.main, "Loading the main model")
+        if role == "main"
+        else (command.draft or "", "Loading the draft model")
+    )
+    options = Options(
+        "main" if role == "main" else "draft", command.context_length, command.gpu_layers, command.threads
+    )
+    path = str(Path(__file__).parent / STARTER / f"{role}.gguf") if name == STARTER else name
+    return backend.load(path, options, lambda fraction: progress(stage, fraction))
+
+
+def _load_draft(
+    command: Load, backend: Backend, main: LoadedModel, progress: Progress
+) -> tuple[LoadedModel | None, str]:
+    """The draft, or None and why not."""
+    try:
+        draft = _load(command, "draft", backend, progress)
+    except ModelError as error:
+        return None, str(error)
+    reason = backend.mismatch(main, draft)
+    if not reason and plain_speed(draft, samples=0) is None:
+        reason = "it produces invalid numbers"
+    if reason:
+        draft.close()
+        return None, reason
+    return draft, ""
+
+
+def plain_speed(
+    model: LoadedModel, samples: int = _SAMPLES, clock: Callable[[], float] = perf_counter
+) -> float | None:
+    """Tokens per second, one token at a time, after one that warms up; leaves the cache empty.
+
+    Takes at most half a second, unless two tokens take longer. None if there is no number to give.
+    """
+    model.start(Sampler(Chain(temperature=0), seed=0, start=1))
+    token = (model.vocabulary.encode_start() or model.vocabulary.encode("A") or [0])[0]
+    taken: list[float] = []
+    try:
+        token = model.extend([token], picks=1)[0].token
+        until = clock() + _SECONDS
+        while len(taken) < min(samples, model.capacity - 1) and (len(taken) < 2 or clock() < until):
+            began = clock()
+            token = model.extend([token], picks=1)[0].token
+            taken.append(clock() - began)
+    except InvalidLogits:
+        return None
+    finally:
+        model.rewind(0)
+    if not samples:
+        return 0.0
+    return 1 / middle if taken and (middle := median(taken)) > 0 else None
+
+
+def model_info(model: LoadedModel, demo: bool) -> ModelInfo:
+    """`model` as the app shows it."""
+    return ModelInfo(
+        name=model.name,
+        path=model.path,
+        architecture=model.architecture,
+        parameters=model.parameters,
+        quantisation=model.quantisation,
+        size=model.size,
+        context_length=model.trained_context_length,
+        vocabulary=model.vocabulary_size,
+        demo=demo,
+    )

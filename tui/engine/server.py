@@ -1,0 +1,175 @@
+"""The engine's process edge: commands come in on standard input, events go out on standard output.
+
+Native libraries print wherever they like and crash as they like, so before one is imported the protocol
+gets descriptors of its own. A thread reads commands: it answers pings while a model runs, and ends the
+process when the app is gone or silent. What commands mean is the session's business.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
+from typing import NoReturn
+
+from ..protocol import (
+    MAX_LINE,
+    PROTOCOL,
+    Cancel,
+    Command,
+    Event,
+    Failed,
+    Generate,
+    Hello,
+    Ping,
+    Pong,
+    ProtocolError,
+    Quit,
+    decode_command,
+    encode,
+)
+
+HEARTBEAT = 20.0
+"""Seconds without a line from the app after which the engine ends itself. The app pings every 5."""
+
+_PRELOAD_AFTER = 0.05
+_LOAD = 0
+_PR_SET_PDEATHSIG = 1
+
+
+def main(heartbeat: float = HEARTBEAT) -> NoReturn:
+    """Serve until the app is gone. Never returns."""
+    channel = Channel(*_take_descriptors(), heartbeat)
+    _settle_process()
+    channel.send(Hello(PROTOCOL, _version(), os.getpid()))
+    threading.Thread(target=channel.listen, name="commands", daemon=True).start()
+    from .session import Session  # numpy and all that comes with it: after Hello
+
+    session = Session(channel.send, channel.cancelled)
+    if channel.quiet(_PRELOAD_AFTER):
+        session.preload()
+    session.serve(channel.commands())
+    _leave(0)
+
+
+class Channel:
+    """The two ends of the pipe to the app. Safe to use from several threads."""
+
+    def __init__(self, source: int, sink: int, heartbeat: float) -> None:
+        """Descriptors to read from and to write to, both blocking."""
+        self._source = source
+        self._sink = sink
+        self._heartbeat = heartbeat
+        self._writing = threading.Lock()
+        self._waiting: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._unwanted: set[int] = set()
+
+    def send(self, event: Event) -> None:
+        """Write one whole line. Ends the process if nobody reads it any more."""
+        line = memoryview(encode(event))
+        if not self._writing.acquire(timeout=self._heartbeat):
+            _leave(1)
+        try:
+            while line:
+                line = line[os.write(self._sink, line) :]
+        except OSError:
+            _leave(0)
+        finally:
+            self._writing.release()
+
+    def cancelled(self, answer: int) -> bool:
+        """Whether the app has cancelled this answer, or the load in progress for 0."""
+        return answer in self._unwanted
+
+    def quiet(self, seconds: float) -> bool:
+        """Whether no command has come, after waiting for one."""
+        try:
+            self._waiting.put(self._waiting.get(timeout=seconds))
+        except queue.Empty:
+            return True
+        return False
+
+    def commands(self) -> Iterator[Command]:
+        """Load, Generate and Unload, in order, without end."""
+        while True:
+            yield self._waiting.get()
+
+    def listen(self) -> NoReturn:
+        """Read commands until the app is gone; then end the process, whatever else is running."""
+        pending = bytearray()
+        while select.select([self._source], [], [], self._heartbeat)[0]:
+            data = os.read(self._source, 1 << 16)
+            if not data:
+                _leave(0)
+            first = len(pending)
+            pending += data
+            if b"\n" in data:
+                end = pending.rindex(b"\n", first) + 1
+                for line in bytes(pending[:end]).splitlines():
+                    self._receive(line)
+                del pending[:end]
+            elif len(pending) > MAX_LINE:
+                self.send(Failed(_LOAD, f"A command is longer than {MAX_LINE} bytes."))
+                _leave(1)
+        print(f"nothing heard from the app for {self._heartbeat:g} s", file=sys.stderr, flush=True)
+        _leave(1)
+
+    def _receive(self, line: bytes) -> None:
+        if not line.strip():
+            return
+        try:
+            command = decode_command(line)
+        except ProtocolError as error:
+            self.send(Failed(_LOAD, f"A command was not understood: {error}."))
+            return
+        match command:
+            case Ping():
+                self.send(Pong())
+            case Quit():
+                _leave(0)
+            case Cancel():
+                self._unwanted.add(command.id)
+            case _:
+                self._unwanted.discard(command.id if isinstance(command, Generate) else _LOAD)
+                self._waiting.put(command)
+
+
+def _take_descriptors() -> tuple[int, int]:
+    """Standard input and output for the protocol alone; what else prints there goes to standard error."""
+    source, sink = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return source, sink
+
+
+def _settle_process() -> None:
+    """No core dump, no debugger at a crash, no end by Ctrl+C, and none that outlives the app."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.environ["GGML_NO_BACKTRACE"] = "1"  # else ggml runs gdb, which prints wherever it likes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("outrider")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: a native call on another thread cannot be waited for."""
+    os._exit(status)

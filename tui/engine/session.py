@@ -1,0 +1,139 @@
+"""Commands in order, on the thread that runs the models; owns the loaded pair.
+
+Every command ends in an event that says so, and no failure of a model or of a command ends the session.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+from ..protocol import Command, Event, Failed, Generate, Load, Loaded, Loading, Unload, Unloaded
+from .answer import Answer
+from .backends import Backend, ModelError
+from .pair import STARTER, Pair, load_pair, model_info
+from .speculation.sampling import InvalidLogits
+from .templates import TemplateRenderer
+
+LOAD = 0
+"""The id of a load, where an answer would have its own."""
+_STEP = 0.01
+_INTERVAL = 0.05
+
+
+class Session:
+    """Carries out commands one at a time."""
+
+    def __init__(self, send: Callable[[Event], None], cancelled: Callable[[int], bool]) -> None:
+        """`cancelled` says whether the answer (or load) of this id is no longer wanted."""
+        self._send = send
+        self._cancelled = cancelled
+        self._pair: Pair | None = None
+        self._backends: dict[str, Backend] = {}
+        self._templates = TemplateRenderer()
+
+    def preload(self) -> None:
+        """Import the backend that most models need, so that the first load does not wait for it."""
+        self._backend(STARTER)
+
+    def serve(self, commands: Iterator[Command]) -> None:
+        """Carry out all `commands`."""
+        for command in commands:
+            self.do(command)
+
+    def do(self, command: Command) -> None:
+        """Carry out one command; whatever goes wrong becomes a `Failed`."""
+        answer = command.id if isinstance(command, Generate) else LOAD
+        try:
+            match command:
+                case Load():
+                    self._load(command)
+                case Generate():
+                    self._generate(command)
+                case Unload():
+                    self._unload()
+                    self._send(Unloaded())
+        except ModelError as error:
+            self._fail(answer, str(error), error.hint)
+        except InvalidLogits as error:
+            message = f"the model produced invalid numbers at token {error.index + 1}"
+            self._fail(
+                answer, message, "Its file may be damaged: choose another model, or download it again."
+            )
+        except Exception as error:  # the process edge
+            traceback.print_exc(file=sys.stderr)
+            self._fail(answer, f"{type(error).__name__}: {error}", "This is a bug: please report it.")
+
+    def _load(self, command: Load) -> None:
+        started = monotonic()
+        if self._pair:
+            self._unload()
+            self._send(Unloaded())
+        self._pair = pair = load_pair(command, self._backend(command.main), self._progress())
+        draft = model_info(pair.draft, command.draft == STARTER) if pair.draft else None
+        self._send(
+            Loaded(
+                model_info(pair.main, command.main == STARTER),
+                draft,
+                pair.draft_refused,
+                pair.backend.name,
+                pair.backend.device(),
+                pair.main.capacity,
+                pair.plain_tokens_per_second,
+                monotonic() - started,
+            )
+        )
+
+    def _progress(self) -> Callable[[str, float], bool]:
+        """Sends progress, but not every step of it."""
+        shown: tuple[str, float, float] = ("", 0.0, 0.0)
+
+        def progress(stage: str, fraction: float) -> bool:
+            nonlocal shown
+            now = monotonic()
+            if stage != shown[0] or (fraction >= shown[1] + _STEP and now >= shown[2] + _INTERVAL):
+                shown = (stage, fraction, now)
+                self._send(Loading(stage, fraction))
+            return not self._cancelled(LOAD)
+
+        return progress
+
+    def _generate(self, command: Generate) -> None:
+        if self._pair is None:
+            raise ModelError("no model is loaded", "Load a model first.")
+        Answer(self._pair, command, self._send, lambda: self._cancelled(command.id)).run(self._templates)
+
+    def _fail(self, answer: int, message: str, hint: str) -> None:
+        if answer == LOAD:
+            hint = f"{hint} No model is loaded now.".strip()
+        elif self._pair:
+            self._pair.clear()
+        self._send(
+            Failed(answer, message[:1].upper() + message[1:] + "." * (message[-1:] not in ".!?"), hint)
+        )
+
+    def _unload(self) -> None:
+        if self._pair:
+            self._pair.close()
+        self._pair = None
+
+    def _backend(self, model: str) -> Backend:
+        """The one that opens `model`, made when first asked for."""
+        name = "scripted" if model.startswith("scripted:") else "llama.cpp"
+        if name not in self._backends:
+            self._backends[name] = _scripted() if name == "scripted" else _llama_cpp()
+        return self._backends[name]
+
+
+def _scripted() -> Backend:
+    from .backends.scripted import ScriptedBackend
+
+    return ScriptedBackend()
+
+
+def _llama_cpp() -> Backend:
+    from .backends.llama_cpp import LlamaBackend
+
+    return LlamaBackend()

@@ -1,0 +1,118 @@
+"""The process in which a model's chat template runs: a program by a stranger, behind hard limits.
+
+Run by its path, with `-I -S` and an empty environment; the one argument is the folder that holds jinja2.
+Reads a JSON request a line, answers with a JSON line, ends with its input. It knows no model and no
+tokens, opens no file, and imports nothing of ours, so that it starts fast and holds nothing to steal.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
+from math import ceil
+from typing import Any
+
+sys.path.append(sys.argv[1])
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MEMORY = 512 << 20
+"""Bytes of address space."""
+CPU_SECONDS = 2
+
+
+class Refused(Exception):
+    """The template itself says no, by `raise_exception`."""
+
+
+class Generation(Extension):
+    """`{% generation %}`: marks what an assistant wrote, for training; here only its body counts."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def environment() -> ImmutableSandboxedEnvironment:
+    """What Hugging Face's `apply_chat_template` offers a template, and no more."""
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    for name in ("lipsum", "cycler", "joiner"):
+        del made.globals[name]
+    made.globals["raise_exception"] = _raise
+    made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    made.filters["tojson"] = _to_json
+    return made
+
+
+def _raise(message: object) -> None:
+    raise Refused(str(message))
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Hugging Face's filter: jinja2's own would escape HTML."""
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def render(compiled: Callable[[str], Any], request: dict[str, Any]) -> dict[str, str]:
+    """{"text": ...}, or {"refused": why} or {"error": why}."""
+    values = {"add_generation_prompt": True, "tools": None, "documents": None, **request["values"]}
+    limit, length, parts = request["limit"], 0, []
+    try:
+        for part in compiled(request["template"]).generate(values):
+            length += len(part)
+            if length > limit:
+                return {"error": f"its text is longer than {limit} characters"}
+            parts.append(part)
+        return {"text": "".join(parts)}
+    except Refused as refusal:
+        return {"refused": str(refusal)[:1000]}
+    except MemoryError:
+        return {"error": f"it needs more than {MEMORY >> 20} MB of memory"}
+    except RecursionError:
+        return {"error": "it calls itself without end"}
+    except TemplateError as error:
+        return {"error": f"{error.message} (line {getattr(error, 'lineno', '?')})"[:1000]}
+    except Exception as error:  # the process edge: whatever a stranger's template brings about
+        return {"error": f"{type(error).__name__}: {error}"[:1000]}
+
+
+def main() -> None:
+    with suppress(ValueError, OSError):  # not every system can limit the address space
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    made = environment()
+    compiled = lru_cache(maxsize=1)(made.from_string)
+    _write({"ready": "yes"})
+    for line in sys.stdin.buffer:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        soft = ceil(used.ru_utime + used.ru_stime) + CPU_SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        _write(render(compiled, json.loads(line)))
+
+
+def _write(answer: dict[str, str]) -> None:
+    sys.stdout.buffer.write(json.dumps(answer).encode("ascii") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
