@@ -1,4 +1,4 @@
-"""Makes foreign text (a model's, a file's, an error's) safe to show: by code point, never by parsing sequences.
+"""Makes foreign text (a model's, a file's, an error's) safe to show, by code point and not by sequence.
 
 It knows nothing of terminals' grammars, of markup or of layout: a control character that never arrives
 needs no parser. It does not decide what to store; keep the raw text where it must be exact.
@@ -32,26 +32,23 @@ _LINE_BREAKS = re.compile(r"[\n\t]")
 def clean(text: str) -> str:
     """`text` with every control, bidi, invisible or invalid code point as U+FFFD; CR LF becomes a newline.
 
-    Newlines and tabs stay, and so do the joiners inside emoji and joining scripts. Cleaning piece by piece
-    equals cleaning the whole if no piece ends in what `unsettled` returns.
+    Newlines and tabs stay, and so do the joiners inside emoji and joining scripts.
     """
     if text.isascii() and text.isprintable():
         return text
     return _UNSAFE.sub(REPLACEMENT, text.replace("\r\n", "\n"))
 
 
+def clean_next(before: str, text: str) -> tuple[str, str]:
+    """`clean` for text that comes in pieces: what follows `before`, cleaned, and the end that must wait.
+
+    Put what waits in front of the next piece. `before` is what is clean already; its last character counts.
+    """
+    keep = len(text) - text.endswith(("\r", "\u200d", "\u200c"))
+    return clean(before[-1:] + text[:keep])[len(before[-1:]) :], text[keep:]
+
+
 def clean_line(text: str, limit: int = 200) -> str:
     """`clean` for one line: newlines and tabs become spaces, and more than `limit` characters end in "…"."""
     line = _LINE_BREAKS.sub(" ", clean(text[: 4 * limit + 4])).strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def unsettled(text: str) -> int:
-    """How many characters at the end of `text` cannot be cleaned before the next ones are known: 0, 1 or 2."""
-    if text.endswith("\r"):
-        return 1
-    return (
-        2
-        if text.endswith(("\u200d", "\u200c")) and len(text) > 1
-        else int(text.endswith(("\u200d", "\u200c")))
-    )

@@ -47,10 +47,17 @@ class Stretch:
         """The source offset at which a line of the stretch begins."""
         return self.lines[min(number, len(self.lines) - 1)]
 
-    def find(self, number: int, text: str) -> int:
-        """Where `text` stands in that line: as far right as it can, because only prefixes come before it."""
-        found = self.source.rfind(text, self.line(number), self.line(number + 1)) if text else -1
-        return found if found >= 0 else self.line(number)
+    def places(self, number: int, text: str) -> list[int]:
+        """The offset of each character of `text`, which is the end of that line, after its containers' marks.
+
+        Leading spaces may be what the parser made of a tab, so they are only counted back from the letters.
+        """
+        begin, letters = self.line(number), text.lstrip()
+        at = self.source.rfind(letters, begin, self.line(number + 1)) if letters else begin
+        at = at if at >= 0 else begin
+        return [max(begin, place) for place in range(at - len(text) + len(letters), at)] + list(
+            range(at, at + len(letters))
+        )
 
 
 def new_parser() -> MarkdownIt:
@@ -206,9 +213,8 @@ class _Builder:
             at = stretch.source.find(token.content, hashes) if token.content else hashes
             return array("I", range(at, at + len(token.content)))
         for line in token.content.split("\n"):
-            text = line.lstrip()
-            at = stretch.find(number, text) - (len(line) - len(text))
-            places.extend(range(max(at, 0), max(at, 0) + len(line) + 1))
+            places.extend(stretch.places(number, line))
+            places.append(min(stretch.line(number + 1) - 1, stretch.lines[-1] - 1))
             number += 1
         return places[: len(token.content)]
 
@@ -227,11 +233,10 @@ class _Builder:
         """Lines that are shown as they are written, but for the prefixes of their containers."""
         pen = Pen()
         lines = content.rstrip("\n").split("\n")
-        for index, line in enumerate(lines):
-            text = line.lstrip()
-            at = max(0, self._stretch.find(number + index, text) - (len(line) - len(text)))
-            shown = line if index == len(lines) - 1 else line + "\n"
-            write_literal(pen, shown, look, range(at, at + len(shown)))
+        for row, line in enumerate(lines, number):
+            write_literal(pen, line, look, self._stretch.places(row, line))
+            if row + 1 < number + len(lines):
+                pen.stamp("\n", look, self._stretch.line(row + 1) - 1)
         body = pen.done(self._stretch.origins)
         first, rest = self._prefixes()
         self.blocks.append(

@@ -13,7 +13,7 @@ from tui.protocol import Origin
 
 
 class Marked:
-    """`text` with `looks` (a byte of looks.py), `origins` (a byte of Origin) and `places` (source offsets)."""
+    """`text` with `looks` (bytes of looks.py), `origins` (bytes of Origin) and `places` (source offsets)."""
 
     __slots__ = ("looks", "origins", "places", "text")
 

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from markdown_it import MarkdownIt
 
-from tui.clean import clean, unsettled
+from tui.clean import clean, clean_next
 from tui.protocol import Origin
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.blocks import Block
@@ -52,14 +52,14 @@ class Message:
     def write(self, pieces: Iterable[tuple[str, int]]) -> None:
         """Append (text, origin) pieces; `read` makes them visible."""
         added: list[str] = []
+        last = self.source[-1:]
         length = len(self.source)
         for text, origin in pieces:
             if origin == Origin.REFUSED:
                 self.refused.add(length, clean(text))
                 continue
-            text = self._held + text
-            keep = len(text) - unsettled(text)
-            text, self._held = clean(text[:keep]), text[keep:]
+            text, self._held = clean_next(last, self._held + text)
+            last = text or last
             added.append(text)
             self.origins += bytes((origin if origin in _ORIGINS else Origin.PLAIN,)) * len(text)
             length += len(text)
@@ -67,7 +67,7 @@ class Message:
 
     def end(self) -> None:
         """Nothing more is to come."""
-        held, self._held = clean(self._held), ""
+        held, self._held = clean(self.source[-1:] + self._held)[len(self.source[-1:]) :], ""
         self.source += held
         self.origins += bytes((Origin.PLAIN,)) * len(held)
 

@@ -39,10 +39,10 @@ _BOLD: Final = frozenset((looks.KEYWORD, looks.USER, looks.USER_BAR, looks.ERROR
 
 
 class Theme:
-    """The colours that a palette needs, out of the app's theme variables; what a theme lacks has a fallback."""
+    """The colours that a palette needs, from the app's theme variables, with a fallback for each."""
 
     def __init__(self, variables: Mapping[str, str], base: Style, ansi: bool, monochrome: bool) -> None:
-        """`base` is the widget's own style; `ansi` says that colours are the terminal's and cannot be mixed."""
+        """`base` is the widget's own style; with `ansi`, colours are the terminal's and cannot be mixed."""
         self._variables = variables
         self.base = base
         self.ansi = ansi

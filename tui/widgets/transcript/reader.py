@@ -17,8 +17,8 @@ from markdown_it.token import Token
 
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.blocks import Block, Code, gap
-from tui.widgets.transcript.marked import literal
 from tui.widgets.transcript.markdown import Stretch, build, parse, too_deep, top_level
+from tui.widgets.transcript.marked import literal
 
 WINDOW: Final = 16_384
 """Characters that are parsed at a time, and so the longest block that is read as Markdown."""
@@ -64,7 +64,7 @@ class Reader:
             self.settled = len(self._blocks)
             self._at = stretch.line(_row(tokens[tops[keep]]))
             return True
-        if _is_complete(stretch, tokens[tops[0]]) and (fence := _fence(stretch, tokens[tops[0]])):
+        if _has_lines(stretch, tokens[tops[0]], 1) and (fence := _fence(stretch, tokens[tops[0]])):
             self._enter(fence, stretch.line(_row(tokens[tops[0]]) + 1))
             return True
         if full:
@@ -180,20 +180,21 @@ def _fence(stretch: Stretch, token: Token) -> _Verbatim | None:
 
 
 def _first_unsettled(stretch: Stretch, tokens: Sequence[Token], tops: Sequence[int], full: bool) -> int:
-    """Which of `tops` may still change: the last whose first line is complete, or 0.
+    """Which of `tops` may still change: the last that is sure to begin a block, or 0.
 
-    Until a line is complete it is not known whether it begins a block or goes on with the one before it.
+    Whether a line begins a block or goes on with the one before it may depend on all of the line, and, as
+    with tables, on the one after it.
     """
     last = len(tops) - 1
-    if last and not _is_complete(stretch, tokens[tops[last]]) and not (full and last == 1):
+    while last and not _has_lines(stretch, tokens[tops[last]], 2) and not (full and last == 1):
         last -= 1
     return last
 
 
-def _is_complete(stretch: Stretch, token: Token) -> bool:
-    """Whether the first line of a block ends in the stretch."""
-    end = stretch.line(_row(token) + 1)
-    return stretch.source[end - 1] == "\n"
+def _has_lines(stretch: Stretch, token: Token, count: int) -> bool:
+    """Whether the stretch holds that many whole lines from the start of a block on."""
+    row = _row(token) + count
+    return row < len(stretch.lines) and stretch.source[stretch.lines[row] - 1] == "\n"
 
 
 def _row(token: Token) -> int:

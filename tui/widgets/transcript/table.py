@@ -1,4 +1,4 @@
-"""A table: columns as wide as they need to be, narrower where the screen is, cells wrapped in their columns."""
+"""A table: columns as wide as they need, narrower where the screen is, with cells wrapped inside them."""
 
 from __future__ import annotations
 

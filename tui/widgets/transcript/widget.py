@@ -6,8 +6,6 @@ again. It cleans what it is given; it starts no request, opens no link and keeps
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -24,6 +22,7 @@ from textual.timer import Timer
 from tui.clean import clean_line
 from tui.protocol import Origin
 from tui.widgets.transcript import looks
+from tui.widgets.transcript.conversation import Conversation
 from tui.widgets.transcript.markdown import new_parser
 from tui.widgets.transcript.message import Message, Role
 from tui.widgets.transcript.paint import paint, select
@@ -53,7 +52,7 @@ class Transcript(ScrollView, can_focus=True):
     show_refused: reactive[bool] = reactive(False, repaint=False)
     """Whether refused text stands, struck through, where it was refused. Lines may wrap elsewhere."""
     following: reactive[bool] = reactive(True, repaint=False)
-    """Whether the view moves along with the end of the text. Scrolling up ends that, the bottom resumes it."""
+    """Whether the view moves along with the end of the text. Scrolling up ends it, the bottom resumes it."""
 
     def __init__(
         self,
@@ -65,8 +64,7 @@ class Transcript(ScrollView, can_focus=True):
     ) -> None:
         """`interval` is the time between two flushes in seconds."""
         super().__init__(name=name, id=id, classes=classes)
-        self._messages: list[Message] = []
-        self._tops: array[int] = array("I", (0,))
+        self._conversation = Conversation()
         self._parser = new_parser()
         self._pending: deque[tuple[str, int]] = deque()
         self._interval = interval
@@ -80,12 +78,12 @@ class Transcript(ScrollView, can_focus=True):
     @property
     def messages(self) -> Sequence[Message]:
         """The turns, oldest first; errors are turns of the role "error"."""
-        return self._messages
+        return self._conversation.messages
 
     def text_of(self, index: int) -> str:
         """The text of a turn as it was written, cleaned, without what was refused."""
         self._flush()
-        return self._messages[index].source
+        return self.messages[index].source
 
     def begin(self, role: Role, text: str = "") -> None:
         """Start a turn; `append` adds to it."""
@@ -93,11 +91,10 @@ class Transcript(ScrollView, can_focus=True):
         message = Message(role, self._parser)
         message.write([(text, Origin.PLAIN)])
         message.read()
-        self._messages.append(message)
-        self._tops.append(self._tops[-1])
+        self._conversation.add(message)
         if role == "user":
             self.following = True
-        self._lay_out(len(self._messages) - 1)
+        self._lay_out(len(self.messages) - 1)
 
     def append(self, pieces: Sequence[tuple[str, int]]) -> None:
         """Add (text, origin) pieces of a round to the last turn; they show at the next flush."""
@@ -107,28 +104,27 @@ class Transcript(ScrollView, can_focus=True):
 
     def finish(self, note: str = "") -> None:
         """End the last turn, with a faint note such as "stopped" under it. Does nothing without a turn."""
-        if not self._messages:
+        if not self.messages:
             return
         self._flush()
-        message = self._messages[-1]
+        message = self.messages[-1]
         message.end()
         message.read()
         if note:
             message.note(clean_line(note), looks.NOTE)
-        self._lay_out(len(self._messages) - 1)
+        self._lay_out(len(self.messages) - 1)
 
     def fail(self, message: str, hint: str = "") -> None:
         """Say in the conversation what went wrong and, fainter, what to do about it."""
         self.begin("error", clean_line(message, 1_000))
         if hint:
-            self._messages[-1].note(clean_line(hint, 1_000), looks.NOTE)
-        self._lay_out(len(self._messages) - 1)
+            self.messages[-1].note(clean_line(hint, 1_000), looks.NOTE)
+        self._lay_out(len(self.messages) - 1)
 
     def clear(self) -> None:
         """Forget every turn."""
         self._pending.clear()
-        self._messages.clear()
-        self._tops = array("I", (0,))
+        self._conversation = Conversation()
         self._strips.clear()
         self.following = True
         self.virtual_size = Size(self._width, 0)
@@ -137,21 +133,21 @@ class Transcript(ScrollView, can_focus=True):
     # Streaming
 
     def on_mount(self) -> None:
-        super().on_mount()
+        super().on_mount()  # type: ignore[no-untyped-call]
         self._timer = self.set_interval(self._interval, self._flush, pause=not self._pending)
 
     def _flush(self) -> None:
         """Show what is pending."""
         if self._timer is not None:
             self._timer.pause()
-        if not self._pending or not self._messages:
+        if not self._pending or not self.messages:
             return
         pieces = list(self._pending)
         self._pending.clear()
-        message = self._messages[-1]
+        message = self.messages[-1]
         message.write(pieces)
         message.read()
-        self._lay_out(len(self._messages) - 1)
+        self._lay_out(len(self.messages) - 1)
 
     # Layout
 
@@ -161,26 +157,22 @@ class Transcript(ScrollView, can_focus=True):
         return max(_GUTTER + _NARROWEST, self.scrollable_content_region.width)
 
     def _lay_out(self, first: int) -> None:
-        """Lay out the messages from `first` on, of which those before the last have not changed."""
-        if not self.is_attached or not self.size:
-            return
-        dirty = self._tops[-2]
-        for number in range(first, len(self._messages)):
-            begin = self._messages[number].lay(self._width - _GUTTER, self.show_refused)
-            self._tops[number + 1] = self._tops[number] + self._messages[number].height + 1
-            dirty = self._tops[number] + begin
-        self._extend(self._tops[-1] - 1)
-        self._repaint(self._tops[first] if first < len(self._messages) - 1 else dirty)
+        """Lay out the messages from number `first` on and paint what that changes."""
+        if self.is_attached and self.size:
+            changed = self._conversation.lay(first, self._width - _GUTTER, self.show_refused)
+            self._extend()
+            self._repaint(changed)
 
-    def _extend(self, height: int) -> None:
-        """Take a new number of lines, and go along with the end."""
-        if self.virtual_size != (self._width, height):
-            self.virtual_size = Size(self._width, height)
+    def _extend(self) -> None:
+        """Take the conversation's number of lines, and go along with its end."""
+        size = Size(self._width, self._conversation.height)
+        if self.virtual_size != size:
+            self.virtual_size = size
         if self.following and self.scroll_offset.y != self.max_scroll_y:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
     def _repaint(self, first: int) -> None:
-        """Refresh the lines on the screen, from line `first` of the text on, that differ from what was painted."""
+        """Refresh the lines in view, from line `first` of the text on, that differ from what was painted."""
         top = self.scroll_offset.y
         stale = {y: strip for y, strip in self._strips.items() if y >= first}
         for y in stale:
@@ -192,26 +184,17 @@ class Transcript(ScrollView, can_focus=True):
             self.refresh(Region(0, changed[0] - top, self.size.width, changed[-1] - changed[0] + 1))
 
     def on_resize(self, event: Resize) -> None:
-        if self._messages:
+        if self.messages:
             self._lay_out_again()
 
     def _lay_out_again(self) -> None:
-        """Lay out everything and keep the line at the top of the view where it is."""
+        """Lay out everything and keep the text at the top of the view where it is."""
         self._strips.clear()
-        anchor = self._anchor()
+        anchor = self._conversation.anchor(self.scroll_offset.y)
         self._lay_out(0)
-        if not self.following and anchor is not None:
-            self.scroll_to(y=self._line_of(*anchor), animate=False, force=True)
+        if not self.following:
+            self.scroll_to(y=self._conversation.line_of(anchor), animate=False, force=True)
         self.refresh()
-
-    def _anchor(self) -> tuple[int, int, int] | None:
-        """The message, the block and the letter at the top of the view."""
-        line = self.scroll_offset.y
-        number = min(bisect_right(self._tops, line), len(self._messages)) - 1
-        return (number, *self._messages[number].letter_at(line - self._tops[number])) if number >= 0 else None
-
-    def _line_of(self, number: int, block: int, letter: int) -> int:
-        return self._tops[number] + self._messages[number].line_of(block, letter)
 
     # Following
 
@@ -223,8 +206,8 @@ class Transcript(ScrollView, can_focus=True):
             self.following = False
 
     def watch_following(self, following: bool) -> None:
-        if following and self.is_attached and self._messages:
-            self._extend(self._tops[-1] - 1)
+        if following and self.is_attached and self.messages:
+            self._extend()
 
     # Looks
 
@@ -232,7 +215,7 @@ class Transcript(ScrollView, can_focus=True):
         self._restyle()
 
     def watch_show_refused(self) -> None:
-        if self._messages:
+        if self.messages:
             self._lay_out_again()
 
     def notify_style_update(self) -> None:
@@ -290,14 +273,11 @@ class Transcript(ScrollView, can_focus=True):
 
     def _paint(self, line: int) -> Strip:
         width = self.size.width
-        number = bisect_right(self._tops, line) - 1
-        if number >= len(self._messages):
+        found = self._conversation.locate(line)
+        if found is None:
             return Strip.blank(width, self.palette.base)
-        message = self._messages[number]
-        row = line - self._tops[number]
-        if row >= message.height:
-            return Strip.blank(width, self.palette.base)
-        return paint(*message.locate(row), _GUTTERS[message.role], width, self.palette)
+        message, block, row = found
+        return paint(block, row, _GUTTERS[message.role], width, self.palette)
 
     # Selection
 
@@ -306,28 +286,11 @@ class Transcript(ScrollView, can_focus=True):
         self.refresh()
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The selected text, with newlines only where the text has them and not where the screen wrapped it."""
+        """The selected text, with newlines where the text has them and not where the screen wrapped it."""
         first = selection.start.y if selection.start else 0
-        last = selection.end.y if selection.end else self._tops[-1]
-        parts: list[str] = []
-        for line in range(first, min(last, self._tops[-1] - 2) + 1):
-            span = selection.get_span(line)
-            if span is not None:
-                parts.append(self._selected(line, *span))
+        last = min(
+            selection.end.y if selection.end else self.virtual_size.height, self._conversation.height - 1
+        )
+        spans = ((line, selection.get_span(line)) for line in range(first, last + 1))
+        parts = [self._conversation.text(line, *span, _GUTTER) for line, span in spans if span is not None]
         return "".join(parts).removesuffix("\n"), "\n"
-
-    def _selected(self, line: int, begin: int, end: int) -> str:
-        """The letters begin to end of a line, its end included if `end` is -1."""
-        number = bisect_right(self._tops, line) - 1
-        message = self._messages[number]
-        row = line - self._tops[number]
-        if row >= message.height:
-            return "\n"
-        block, part = message.locate(row)
-        start, stop = block.line(part)
-        text = (block.first if part == 0 else "\0" * len(block.rest)) + block.shown.text[start:stop]
-        begin = max(0, begin - _GUTTER)
-        text = (text[begin:] if end < 0 else text[begin : max(0, end - _GUTTER)]).replace("\0", "")
-        if end < 0 and block.breaks_after(part):
-            return text.rstrip(" ") + "\n"
-        return text

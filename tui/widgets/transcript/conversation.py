@@ -1,0 +1,83 @@
+"""All turns one under the other: which line shows what. Knows no colours and no screen."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from typing import NamedTuple
+
+from tui.widgets.transcript.blocks import Block
+from tui.widgets.transcript.message import Message
+
+
+class Anchor(NamedTuple):
+    """A letter of the conversation, wherever the lines break."""
+
+    message: int
+    block: int
+    letter: int
+
+
+class Conversation:
+    """Messages with a blank line between them. `lay` before asking for lines."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._tops: array[int] = array("I", (0,))
+        """The first line of each message, and at the end that of the next one."""
+
+    @property
+    def height(self) -> int:
+        """Lines in all, as last laid out."""
+        return max(0, self._tops[-1] - 1)
+
+    def add(self, message: Message) -> None:
+        self.messages.append(message)
+        self._tops.append(self._tops[-1])
+
+    def lay(self, first: int, width: int, show_refused: bool) -> int:
+        """Lay out the messages from number `first` on; return the first line that may differ from before.
+
+        Of these messages only the last one's text has changed, unless the width or `show_refused` has.
+        """
+        changed = self.height
+        for number in range(first, len(self.messages)):
+            message = self.messages[number]
+            line = self._tops[number] + message.lay(width, show_refused)
+            changed = min(changed, line)
+            self._tops[number + 1] = self._tops[number] + message.height + 1
+        return changed
+
+    def locate(self, line: int) -> tuple[Message, Block, int] | None:
+        """The message and block at a line, and which of the block's lines it is; None for a blank line."""
+        number = bisect_right(self._tops, line) - 1
+        if number >= len(self.messages):
+            return None
+        message, row = self.messages[number], line - self._tops[number]
+        return (message, *message.locate(row)) if row < message.height else None
+
+    def anchor(self, line: int) -> Anchor:
+        """The letter that a line begins with."""
+        number = max(0, min(bisect_right(self._tops, line), len(self.messages)) - 1)
+        return Anchor(number, *self.messages[number].letter_at(line - self._tops[number]))
+
+    def line_of(self, anchor: Anchor) -> int:
+        """The line that shows a letter now."""
+        return self._tops[anchor.message] + self.messages[anchor.message].line_of(anchor.block, anchor.letter)
+
+    def text(self, line: int, begin: int, end: int, gutter: int) -> str:
+        """Letters begin to end of a line as a person wants them copied; -1 is the end, and takes the newline.
+
+        The `gutter` and what wrapping adds, prefixes and newlines, are left out.
+        """
+        found = self.locate(line)
+        if found is None:
+            return "\n"
+        _, block, row = found
+        start, stop = block.line(row)
+        prefix = block.first if row == 0 else "\0" * len(block.rest)
+        whole = prefix + block.shown.text[start:stop]
+        part = whole[max(0, begin - gutter) : None if end < 0 else max(0, end - gutter)].replace("\0", "")
+        if end < 0 and block.breaks_after(row):
+            return part.rstrip(" ") + "\n"
+        return part
