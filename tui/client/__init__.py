@@ -1,0 +1,11 @@
+"""The app's end of the pipe: it starts the engine, talks to it, and outlives it.
+
+`EngineClient` knows commands, events and death. It shows nothing, keeps no conversation and never imports
+the engine. Events are passed on as they came: their texts are foreign and must be cleaned before they are
+shown. Errors are clean.
+"""
+
+from .engine import EngineClient, State
+from .errors import EngineDied, EngineError
+
+__all__ = ["EngineClient", "EngineDied", "EngineError", "State"]

@@ -1,0 +1,307 @@
+"""The engine as the app sees it: one command at a time, its events in order, and one way to die.
+
+All input is handled where it arrives, in callbacks: no thread, no polling, no reader task that could lag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from .. import protocol
+from ..clean import clean_line
+from ..protocol import Command, Event
+from .child import Child, Log, engine_environment
+from .errors import EngineDied, EngineError, death
+
+State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
+
+NOISE = 64 * 1024
+"""Bytes that a shell may print before the engine's first line."""
+MISSED = 4
+"""Pings that may go unanswered."""
+PATIENCE = 2.0
+"""Seconds in which an engine may end by itself, and then again on SIGTERM."""
+
+_HELLO = b'{"type": "hello"'
+_LAST: dict[type, type] = {
+    protocol.Load: protocol.Loaded,
+    protocol.Unload: protocol.Unloaded,
+    protocol.Generate: protocol.Finished,
+}
+
+
+class EngineClient:
+    """Starts an engine, gives it commands and passes on its events.
+
+    Commands queue up behind one another. Whatever happens to the engine ends in one `EngineDied`: raised by
+    the call that waits for it, or else given to `on_death`. Then `start` makes a new engine.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log_path: Path,
+        environment: Mapping[str, str] | None = None,
+        heartbeat: float = 5.0,
+        on_death: Callable[[EngineDied], None] | None = None,
+    ) -> None:
+        """`command` runs an engine, here or elsewhere; it sees of `environment` only what it needs.
+
+        `heartbeat` is in seconds; an engine that stays silent for `MISSED` of them is given up.
+        """
+        self._command = tuple(command)
+        self._log_path = log_path
+        self._environment = engine_environment(os.environ if environment is None else environment)
+        self._heartbeat = heartbeat
+        self._on_death = on_death
+        self._state: State = "stopped"
+        self._child: Child | None = None
+        self._lines = _Lines(NOISE)
+        self._call: _Call | None = None
+        self._missed = 0
+        self._beat: asyncio.TimerHandle | None = None
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    async def start(self, timeout: float = 60.0) -> protocol.Hello:
+        """A new engine, if there is none. Raises `EngineDied` if none comes up within `timeout` seconds."""
+        if self._state not in ("stopped", "dead"):
+            raise RuntimeError(f"the engine is {self._state}")
+        self._state = "starting"
+        await self._gone()
+        self._lines, self._missed = _Lines(NOISE), 0
+        self._call = call = _Call(0, protocol.Hello)
+        self._child = child = Child(Log(self._log_path), self._received, self._ended)
+        try:
+            async with asyncio.timeout(timeout):
+                await child.spawn(self._command, self._environment)
+                hello = await call.next()
+        except TimeoutError:
+            raise self._die(EngineDied(f"The engine did not start within {timeout:g} seconds")) from None
+        except OSError as error:
+            why = clean_line(f"{self._command[0]}: {error.strerror}")
+            raise self._die(EngineDied(f"The engine cannot be started: {why}")) from None
+        except BaseException:
+            child.end()
+            if self._state == "starting":
+                self._stop("stopped")
+            raise
+        assert isinstance(hello, protocol.Hello)
+        self._ping()
+        return hello
+
+    async def load(
+        self, command: protocol.Load, on_progress: Callable[[protocol.Loading], None]
+    ) -> protocol.Loaded:
+        """Load a pair of models. Raises `EngineError` if that fails; what was loaded before is gone then."""
+        call = await self._begin(command, "loading", 0)
+        try:
+            while not isinstance(event := await call.next(), protocol.Loaded):
+                if isinstance(event, protocol.Loading):
+                    on_progress(event)
+            return event
+        finally:
+            call.abandoned = True
+
+    async def generate(self, command: protocol.Generate) -> AsyncIterator[Event]:
+        """Prefill and Round events as they come, Finished last. `command.id` must be new.
+
+        Raises `EngineError` if the answer fails. Closing the iterator early cancels the answer; what the
+        engine still sends of it is dropped, and the next command waits for its end.
+        """
+        call = await self._begin(command, "answering", command.id)
+        try:
+            while True:
+                event = await call.next()
+                yield event
+                if isinstance(event, protocol.Finished):
+                    return
+        finally:
+            call.abandoned = True
+            await self.cancel(command.id)
+
+    async def cancel(self, id: int) -> None:  # noqa: A002 - the protocol's name for it
+        """Ask for the end of an answer; its Finished then says "cancelled". Nothing, if it is over."""
+        if self._call is not None and self._call.id == id and self._state == "answering":
+            self._send(protocol.Cancel(id))
+
+    async def unload(self) -> None:
+        """Free the models and their memory."""
+        call = await self._begin(protocol.Unload(), "loading", 0)
+        try:
+            await call.next()
+        finally:
+            call.abandoned = True
+
+    async def close(self) -> None:
+        """End the engine: by asking, then by SIGTERM, then by SIGKILL. May be called in any state."""
+        if self._child is not None and self._state not in ("stopped", "dead"):
+            call, self._call = self._call, None
+            if call is not None:
+                call.give(EngineDied("The engine was stopped"))
+            self._state = "stopped"
+            self._send(protocol.Quit())
+            if not await self._child.wait(PATIENCE):
+                self._child.signal(signal.SIGTERM)
+                await self._child.wait(PATIENCE)
+        self._stop("stopped")
+        await self._gone()
+
+    async def _begin(self, command: Command, doing: State, id: int) -> _Call:  # noqa: A002
+        """Send a command once the one before it is over."""
+        while self._call is not None:
+            await self._call.over.wait()
+        if self._state != "idle":
+            raise EngineDied("There is no engine running", "Start it again.")
+        self._call = _Call(id, _LAST[type(command)])
+        self._state = doing
+        self._send(command)
+        return self._call
+
+    def _send(self, command: Command) -> None:
+        if self._child is not None:
+            self._child.write(protocol.encode(command))
+
+    def _received(self, data: bytes) -> None:
+        self._missed = 0
+        try:
+            for line in self._lines.feed(data):
+                if self._state == "starting":
+                    self._greet(line)
+                elif self._state not in ("stopped", "dead"):
+                    self._dispatch(protocol.decode_event(line))
+        except protocol.ProtocolError as error:
+            what = "printed too much before it started" if self._state == "starting" else "sent garbage"
+            self._die(EngineDied(clean_line(f"The engine {what}: {error}"), "Another try may work."))
+
+    def _greet(self, line: bytes) -> None:
+        """Skip what a login shell prints before the first event, and compare the protocols."""
+        start = line.find(_HELLO)
+        if start < 0:
+            self._lines.limit -= len(line) + 1
+            return
+        hello = protocol.decode_event(line[start:])
+        assert isinstance(hello, protocol.Hello)
+        if hello.protocol != protocol.PROTOCOL:
+            self._die(
+                EngineDied(
+                    f"The engine speaks protocol {hello.protocol} and this program {protocol.PROTOCOL}",
+                    "Install the same version of Outrider on both sides.",
+                )
+            )
+            return
+        self._lines.limit = protocol.MAX_LINE
+        self._dispatch(hello)
+
+    def _dispatch(self, event: Event) -> None:
+        """Give an event to the call that it belongs to; what belongs to none came late."""
+        call = self._call
+        if call is None or isinstance(event, protocol.Pong) or getattr(event, "id", 0) not in (call.id, 0):
+            return
+        if isinstance(event, protocol.Failed):
+            self._finish(call, EngineError(clean_line(event.message, 500), clean_line(event.hint)))
+        elif isinstance(event, call.last):
+            self._finish(call, event)
+        elif not isinstance(event, protocol.Hello | protocol.Loaded | protocol.Unloaded):
+            call.give(event)
+
+    def _finish(self, call: _Call, result: Event | EngineError) -> None:
+        self._call = None
+        self._state = "idle"
+        call.give(result)
+
+    def _ping(self) -> None:
+        if self._missed >= MISSED:
+            silence = self._heartbeat * self._missed
+            self._die(EngineDied(f"The engine has not answered for {silence:g} seconds", "Try again."))
+            return
+        self._missed += 1
+        self._send(protocol.Ping())
+        self._beat = asyncio.get_running_loop().call_later(self._heartbeat, self._ping)
+
+    def _ended(self) -> None:
+        if self._child is not None and self._state not in ("stopped", "dead"):
+            self._die(death(self._child.status, self._child.log.tail, self._state))
+
+    def _die(self, error: EngineDied) -> EngineDied:
+        call = self._call
+        self._stop("dead")
+        if call is not None and not call.abandoned:
+            call.give(error)
+        elif self._on_death is not None:
+            self._on_death(error)
+        return error
+
+    def _stop(self, state: State) -> None:
+        """Leave nothing of the engine running."""
+        self._state = state
+        if self._beat is not None:
+            self._beat.cancel()
+        if self._child is not None:
+            self._child.end()
+        if self._call is not None:
+            self._call.over.set()
+            self._call = None
+
+    async def _gone(self) -> None:
+        """Wait until the last engine is gone: only then is its memory free."""
+        if self._child is not None:
+            await self._child.wait(PATIENCE)
+
+
+class _Call:
+    """A command whose events are awaited."""
+
+    def __init__(self, id: int, last: type) -> None:  # noqa: A002
+        self.id = id
+        """Of its events; 0 where they have none."""
+        self.last = last
+        """The kind of event that ends it."""
+        self.abandoned = False
+        """Nobody waits for it any more; it goes on until it ends."""
+        self.over = asyncio.Event()
+        self._events: asyncio.Queue[Event | EngineError] = asyncio.Queue()
+
+    def give(self, event: Event | EngineError) -> None:
+        if isinstance(event, EngineError | self.last):
+            self.over.set()
+        if not self.abandoned:
+            self._events.put_nowait(event)
+
+    async def next(self) -> Event:
+        """The next event; raises what ended the call."""
+        event = await self._events.get()
+        if isinstance(event, EngineError):
+            raise event
+        return event
+
+
+class _Lines:
+    """Bytes in pieces of any size -> whole lines."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        """Most bytes in a line; the reader may change it between lines."""
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The lines that `data` completes. Raises `ProtocolError` for one that is too long."""
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            line = bytes(self._rest + end)
+            self._rest.clear()
+            self._check(len(line), line)
+            yield line
+        self._rest += rest
+        self._check(len(self._rest), self._rest)
+
+    def _check(self, length: int, line: bytes | bytearray) -> None:
+        if length > self.limit:
+            raise protocol.ProtocolError(f"a line of more than {self.limit} bytes: {bytes(line[:40])!r}")
