@@ -40,6 +40,8 @@ class Toy:
     """Two tokens that change places."""
     padding: int = 0
     """Tokens behind the vocabulary that stand for nothing."""
+    splitting: str = "gpt-2"
+    """llama.cpp's name for how text is cut into words; "deepseek-llm" goes through std::regex."""
     chat_template: str | bytes | None = CHATML
     name: str | bytes = "toy"
 
@@ -120,7 +122,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, toy: Toy) -> None:
         a, b = toy.swapped
         tokens[a], tokens[b] = tokens[b], tokens[a]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(toy.splitting)
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges(list(merges))

@@ -20,6 +20,8 @@ from .tensor_types import FILE_TYPES
 __all__ = ["BadModelFile", "Header", "read_header"]
 
 _TOKENS = "tokenizer.ggml.tokens"
+_MIN_TOKENS = 32
+"""llama.cpp falls back to special tokens with fixed numbers below this."""
 _MAX_LAYERS = 512
 """llama.cpp's own limit, where it ends the process."""
 _MAX_EXPERTS = 1024
@@ -34,7 +36,6 @@ _SIZES = (
     "attention.value_length",
     "vocab_size",
 )
-_SPECIAL_TOKENS = ("bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "cls", "mask")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Header:
     block_count: int
     vocabulary: int
     weight_bytes: int
+    cache_bytes: int
+    """KV cache for one token of context at 16 bits, windows counted as full."""
 
 
 def read_header(path: str | Path) -> Header:
@@ -129,6 +132,7 @@ class _Metadata:
             block_count=self.number(self._key("block_count"), 0),
             vocabulary=tokens.count if isinstance(tokens, Array) else 0,
             weight_bytes=sum(tensor.bytes for tensor in self._tensors),
+            cache_bytes=2 * self._cached_numbers(),
         )
 
     def check(self) -> None:
@@ -215,7 +219,7 @@ class _Metadata:
 
     def _check_tokens(self) -> None:
         tokens = self._values.get(_TOKENS)
-        if not isinstance(tokens, Array) or not tokens.of_text or not tokens.count:
+        if not isinstance(tokens, Array) or not tokens.of_text or tokens.count < _MIN_TOKENS:
             raise BadModelFile("the file holds no vocabulary")
         empty = tokens.texts.count(b"")  # llama.cpp gives each of these a name of its own
         if len(set(tokens.texts)) < tokens.count - max(0, empty - 1):
@@ -224,10 +228,14 @@ class _Metadata:
             array = self._values.get(f"tokenizer.ggml.{name}")
             if array is not None and not (isinstance(array, Array) and array.count >= tokens.count):
                 raise BadModelFile(f"damaged vocabulary: tokenizer.ggml.{name} is too short")
-        for name in _SPECIAL_TOKENS:
-            token = self.number(f"tokenizer.ggml.{name}_token_id", 0)
-            if not 0 <= token < tokens.count and token != 0xFFFFFFFF:
-                raise BadModelFile(f"damaged vocabulary: {name} is token {token} of {tokens.count}")
+
+    def _cached_numbers(self) -> int:
+        """Numbers that attention keeps for each token, over all layers."""
+        queries = self._per_layer("attention.head_count")
+        keys = self._per_layer("attention.head_count_kv") or queries
+        width = self.number(self._key("embedding_length"), 0) // max(1, *queries, 1)
+        key, value = (self.number(self._key(f"attention.{kind}_length"), width) for kind in ("key", "value"))
+        return sum(_spread(keys, self.number(self._key("block_count"), 0))) * (key + value)
 
     def _quantisation(self) -> str:
         """What the file calls itself, or the type that most of its bytes have."""

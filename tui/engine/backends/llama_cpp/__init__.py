@@ -111,6 +111,11 @@ class LlamaBackend:
         params.n_ctx = options.context_length or min(
             header.context_length or _LONGEST_DEFAULT_CONTEXT, _LONGEST_DEFAULT_CONTEXT
         )
+        hint = f"Load with a context shorter than {params.n_ctx}, or a smaller model."
+        needed = params.n_ctx * header.cache_bytes
+        # Linux hands out memory that it does not have, and kills the process when that is used.
+        if needed > native.memory_bytes() and not native.gpu_names(library):
+            raise ModelError(f"the context needs {needed >> 30} GiB: more than this machine has", hint)
         params.n_batch = params.n_ubatch = BATCH
         # Exceeding it would end the process, so it is what `LlamaModel` checks against; 0 would reserve
         # room for the logits of a whole batch.
@@ -123,8 +128,7 @@ class LlamaBackend:
             if context:
                 library.llama_free(context)
             raise ModelError(
-                self._reason("there is not enough memory for the context"),
-                f"Load with a context shorter than {params.n_ctx}, or a smaller model.",
+                self._reason("there is not enough memory for the context"), hint
             )
         return int(context)
 

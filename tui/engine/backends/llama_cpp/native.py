@@ -79,7 +79,8 @@ class Log:
         for wanted in (_ERROR, _WARNING):
             for level, line in reversed(lines):
                 if level == wanted and not line.endswith("failed to load model"):
-                    return line.partition(": ")[2].strip() or line.strip()
+                    text = line.partition(": ")[2].strip() or line.strip()
+                    return text.removeprefix("error loading model: ")
         return ""
 
 
@@ -109,6 +110,13 @@ def _sibling(library: Any, name: str) -> ctypes.CDLL:
         if (path := folder / pattern.format(name)).exists():
             return ctypes.CDLL(str(path))
     raise FileNotFoundError(f"{name} is missing beside {folder}")
+
+
+def memory_bytes() -> int:
+    """The machine's memory; without bound where it cannot be known."""
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def physical_cores() -> int:

@@ -1,0 +1,440 @@
+"""The llama.cpp backend, on real files with random weights."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import models
+import numpy as np
+import pytest
+from models import Toy
+
+from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
+from tui.engine.backends.llama_cpp import LlamaBackend
+from tui.engine.backends.llama_cpp.model import LlamaModel
+from tui.engine.speculation.loop import Pick
+from tui.engine.speculation.sampling import Chain, InvalidLogits, Logits, Sampler
+
+GREEDY = Chain(temperature=0)
+CLOSE = 0.03
+"""How far logits of one row and of many may lie apart: floating point sums in another order. Rows of two
+places differ by several whole numbers."""
+
+Load = Callable[..., LlamaModel]
+
+
+class Watching(Sampler):
+    """A greedy sampler that keeps every row it was shown, by the length that it was shown for."""
+
+    def __init__(self) -> None:
+        super().__init__(GREEDY, 0, 0)
+        self.rows: dict[int, Logits] = {}
+        self.contexts: dict[int, list[int]] = {}
+
+    def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
+        self.rows[length] = logits.copy()
+        self.contexts[length] = list(tokens[:length])
+        return super().pick(logits, tokens, length)
+
+
+@pytest.fixture(scope="module")
+def backend() -> LlamaBackend:
+    return LlamaBackend()
+
+
+@pytest.fixture
+def load(backend: LlamaBackend, tmp_path: Path) -> Iterator[Load]:
+    """Make a toy model and load it."""
+    loaded: list[LoadedModel] = []
+
+    def make(toy: Toy = Toy(), role: str = "main", context_length: int = 512) -> LlamaModel:
+        path = models.write_model(tmp_path / f"{len(loaded)}.gguf", toy)
+        options = Options(role, context_length, threads=1)  # type: ignore[arg-type]
+        model = backend.load(str(path), options, lambda _: True)
+        model.start(Sampler(GREEDY, 0, 0))
+        loaded.append(model)
+        return model
+
+    yield make
+    for model in loaded:
+        model.close()
+
+
+def some_tokens(count: int, seed: int = 1) -> list[int]:
+    return [int(token) for token in np.random.default_rng(seed).integers(0, 256, count)]
+
+
+def rows_of(model: LlamaModel, tokens: Sequence[int], first: int) -> dict[int, Logits]:
+    """The logits behind each of `tokens` from the index `first` on, one at a time in a cleared cache."""
+    model.clear()
+    model.start(watching := Watching())
+    model.extend(tokens[:first], picks=0)
+    for token in tokens[first:]:
+        model.extend([token], picks=1)
+    return watching.rows
+
+
+def assert_close(rows: dict[int, Logits], expected: dict[int, Logits]) -> None:
+    assert rows.keys() == expected.keys()
+    for length, row in rows.items():
+        np.testing.assert_allclose(row, expected[length], atol=CLOSE, rtol=0)
+
+
+# Running tokens
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba"])
+def test_picks_are_made_at_the_last_rows_in_order(load: Load, architecture: str) -> None:
+    model, tokens = load(Toy(architecture)), some_tokens(60)  # type: ignore[arg-type]
+    model.start(watching := Watching())
+    model.extend(tokens[:50], picks=0)
+    picks = model.extend(tokens[50:], picks=10)
+    assert [pick.token for pick in picks] == [int(watching.rows[n].argmax()) for n in range(51, 61)]
+    assert watching.contexts == {n: tokens[:n] for n in range(51, 61)}
+    assert_close(watching.rows, rows_of(model, tokens, 50))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba"])
+def test_a_rewound_cache_is_like_a_fresh_one(load: Load, architecture: str) -> None:
+    model, tokens = load(Toy(architecture)), some_tokens(150)  # type: ignore[arg-type]
+    model.extend(tokens, picks=0)
+    for length in (149, 140, 100, 99, 40, 1):
+        model.rewind(length)
+        assert model.tokens == tokens[:length]
+        model.start(watching := Watching())
+        model.extend([7, 8, 9], picks=3)
+        rows = watching.rows
+        model.rewind(length)
+        assert_close(rows, rows_of(model, [*tokens[:length], 7, 8, 9], length))
+        model.clear()
+        model.extend(tokens[:length], picks=0)
+
+
+def test_rewinding_to_nothing_and_to_the_same_length(load: Load) -> None:
+    model, tokens = load(), some_tokens(20)
+    model.extend(tokens, picks=0)
+    model.rewind(20)
+    assert model.tokens == tokens
+    model.rewind(0)
+    assert (list(model.tokens), model.length) == ([], 0)
+    with pytest.raises(ValueError, match="rewind 0 tokens to 1"):
+        model.rewind(1)
+    with pytest.raises(ValueError, match="to -1"):
+        model.rewind(-1)
+
+
+def test_long_prompts_are_run_in_batches(load: Load) -> None:
+    model, tokens = load(Toy(context_length=2048), context_length=2048), some_tokens(1290)
+    model.start(watching := Watching())
+    model.extend(tokens, picks=12)
+    assert model.tokens == tokens
+    assert_close(watching.rows, rows_of(model, tokens, 1278))
+
+
+def test_picks_reach_back_over_the_border_of_a_batch(load: Load) -> None:
+    model, tokens = load(Toy(context_length=1024), context_length=1024), some_tokens(520)
+    model.start(watching := Watching())
+    model.extend(tokens, picks=17)
+    assert_close(watching.rows, rows_of(model, tokens, 503))
+
+
+def test_a_draft_model_decodes_like_a_main_model(load: Load) -> None:
+    tokens = some_tokens(30)
+    main, draft = load(), load(role="draft")
+    assert draft.extend(tokens, picks=1) == main.extend(tokens, picks=1)
+    with pytest.raises(ValueError, match="2 picks"):
+        draft.extend(tokens, picks=2)
+
+
+def test_extending_by_nothing_is_allowed(load: Load) -> None:
+    model = load()
+    assert model.extend([], picks=0) == []
+    with pytest.raises(ValueError, match="1 picks in 0 tokens"):
+        model.extend([], picks=1)
+
+
+# What would end the process
+
+
+def test_the_context_can_be_filled_to_the_last_token(load: Load) -> None:
+    model = load(context_length=256)
+    assert model.capacity == 256
+    model.extend(some_tokens(254), picks=1)
+    assert len(model.extend([1, 2], picks=2)) == 2
+    with pytest.raises(ModelError, match="context is full") as caught:
+        model.extend([3], picks=1)
+    assert caught.value.hint
+    assert model.length == 256
+    model.rewind(255)
+    assert len(model.extend([3], picks=1)) == 1
+
+
+@pytest.mark.parametrize("token", [-1, 512, 1 << 31, 1 << 40])
+def test_tokens_outside_the_vocabulary_never_reach_the_library(load: Load, token: int) -> None:
+    model = load()
+    with pytest.raises(ValueError, match="not in the vocabulary of 512"):
+        model.extend([1, token], picks=1)
+    assert model.length == 0
+    with pytest.raises(IndexError):
+        model.vocabulary.piece(token)
+
+
+def test_more_picks_than_the_library_has_room_for_are_refused(load: Load) -> None:
+    model = load()
+    assert len(model.extend(some_tokens(17), picks=17)) == 17
+    with pytest.raises(ValueError, match="18 picks"):
+        model.extend(some_tokens(18), picks=18)
+
+
+def test_tokens_and_cache_stay_in_step_when_the_library_refuses(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokens = load(Toy(context_length=2048), context_length=2048), some_tokens(600)
+    decode = model._library.llama_decode
+    answers = iter((0, -3))
+    monkeypatch.setattr(
+        model._library, "llama_decode", lambda *call: decode(*call) if next(answers) == 0 else -3
+    )
+    with pytest.raises(ModelError, match="llama_decode: -3"):
+        model.extend(tokens, picks=1)
+    monkeypatch.undo()
+    assert model.tokens == tokens[:512]
+    model.start(watching := Watching())
+    model.extend(tokens[512:], picks=1)
+    assert_close(watching.rows, rows_of(model, tokens, 599))
+
+
+@pytest.mark.parametrize("where", ["output", "everywhere"])
+def test_a_model_that_computes_nonsense_is_noticed(load: Load, where: str) -> None:
+    model = load(Toy(not_a_number=where))  # type: ignore[arg-type]
+    with pytest.raises(InvalidLogits):
+        model.extend([1, 2, 3], picks=1)
+    assert model.tokens == [1, 2, 3]
+
+
+# Text
+
+
+def test_the_pieces_of_all_tokens_are_their_texts(load: Load) -> None:
+    vocabulary = load(Toy(vocabulary=2000)).vocabulary
+    pieces = [vocabulary.piece(token) for token in range(2000)]
+    assert sorted(pieces[:256]) == [bytes([value]) for value in range(256)]
+    assert pieces[256:259] == [b"", b"", b""]
+    assert pieces[260:262] == [b" b", b" c"]
+    assert pieces[-1] == b" word1038"
+
+
+def test_a_piece_longer_than_the_buffer_is_whole(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, merges = models._vocabulary(512)
+    monkeypatch.setattr(models, "_vocabulary", lambda _: ((*texts[:-1], "x" * 5000), merges))
+    assert load().vocabulary.piece(511) == b"x" * 5000
+
+
+def test_text_comes_back_from_its_tokens(load: Load) -> None:
+    vocabulary = load().vocabulary
+    text = "Hello, the wörld — 日本語 🚴\n\n\tdef f(x):\x00 e\u0301"
+    tokens = vocabulary.encode(text)
+    assert b"".join(map(vocabulary.piece, tokens)).decode() == text
+    assert len(tokens) < len(text.encode())
+    assert vocabulary.encode("") == []
+
+
+def test_control_tokens_are_recognised_and_known(load: Load) -> None:
+    vocabulary = load().vocabulary
+    assert vocabulary.encode("<|im_start|>a<|im_end|>") == [257, 97, 258]
+    assert vocabulary.control_texts == models.CONTROL
+    assert vocabulary.end_tokens == {256, 258}
+    assert (vocabulary.bos_text, vocabulary.eos_text) == ("<|endoftext|>", "<|im_end|>")
+    assert vocabulary.encode_start() == []
+
+
+@pytest.mark.parametrize("splitting", ["gpt-2", "deepseek-llm"])
+@pytest.mark.parametrize("text", ["A", " ", "\n", "中", "e\u0301", "👩\u200d👩\u200d👧"])
+def test_a_pasted_megabyte_is_read(load: Load, text: str, splitting: str) -> None:
+    vocabulary = load(Toy(splitting=splitting)).vocabulary
+    pasted = text * (1_000_000 // len(text.encode()))
+    assert b"".join(map(vocabulary.piece, vocabulary.encode(pasted))).decode() == pasted
+
+
+def test_a_text_that_no_stack_could_hold_is_refused(load: Load) -> None:
+    with pytest.raises(ModelError, match="too long"):
+        load().vocabulary.encode("A" * (3 << 20))
+
+
+@pytest.mark.parametrize("template", [None, models.CHATML, "x" * 100_000, b"{{ '\xff' }}"])
+def test_the_chat_template_is_read_whole(load: Load, template: str | bytes | None) -> None:
+    expected = template.decode("utf-8", "replace") if isinstance(template, bytes) else template
+    assert load(Toy(chat_template=template)).vocabulary.chat_template == expected
+
+
+def test_metadata_that_is_not_unicode_breaks_nothing(load: Load, backend: LlamaBackend) -> None:
+    model = load(Toy(name=b"evil\xff\x1b]0;PWNED\x07"))
+    assert model.name == "evil\ufffd\x1b]0;PWNED\x07"
+    assert any("evil" in line for line in backend.log.lines)
+
+
+# Pairs
+
+
+@pytest.mark.parametrize(
+    ("toy", "reason"),
+    [
+        (Toy(), ""),
+        (Toy(seed=3, layers=1, width=32), ""),
+        (Toy(padding=128), ""),
+        (Toy(vocabulary=500), ""),
+        (Toy(swapped=(300, 400)), "vocabulary differs at id 300: 'ap' against 'el'"),
+        (Toy(swapped=(97, 257)), "vocabulary differs at id 97: '"),
+        (Toy("mamba"), "the draft model (mamba) cannot take tokens back"),
+        (Toy("gemma3"), ""),
+    ],
+)
+def test_a_draft_must_share_the_vocabulary(
+    load: Load, backend: LlamaBackend, toy: Toy, reason: str
+) -> None:
+    found = backend.mismatch(load(), load(toy, role="draft"))
+    assert found.startswith(reason) if reason else found == ""
+
+
+def test_a_model_that_cannot_be_cut_back_has_no_draft(load: Load, backend: LlamaBackend) -> None:
+    main = load(Toy("mamba"))
+    assert not main.can_rewind
+    assert backend.mismatch(main, load(role="draft")) == "the main model (mamba) cannot take tokens back"
+
+
+def test_a_model_may_draft_for_itself(backend: LlamaBackend, tmp_path: Path) -> None:
+    path = str(models.write_model(tmp_path / "m.gguf"))
+    main = backend.load(path, Options("main", 0), lambda _: True)
+    draft = backend.load(path, Options("draft", 0), lambda _: True)
+    assert backend.mismatch(main, draft) == ""
+    main.close()
+    draft.start(Sampler(GREEDY, 0, 0))
+    assert draft.extend([1, 2], picks=1)
+    draft.close()
+    draft.close()
+
+
+# Loading
+
+
+def test_what_a_model_says_about_itself(load: Load) -> None:
+    model = load(Toy(context_length=384), context_length=0)
+    assert (model.name, model.architecture, model.quantisation) == ("toy", "llama", "F32")
+    assert (model.trained_context_length, model.capacity, model.vocabulary_size) == (384, 512, 512)
+    assert model.size == 4 * model.parameters > 100_000
+
+
+def test_a_context_is_at_most_8192_tokens_unless_asked(load: Load) -> None:
+    assert load(Toy(context_length=100_000), context_length=0).capacity == 8192
+
+
+def test_loading_reports_progress_and_can_be_given_up(backend: LlamaBackend, tmp_path: Path) -> None:
+    path = str(models.write_model(tmp_path / "m.gguf", Toy(layers=8)))
+    seen: list[float] = []
+    backend.load(path, Options("main", 0), lambda fraction: seen.append(fraction) or True).close()  # type: ignore[func-returns-value]
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    with pytest.raises(ModelError, match="given up"):
+        backend.load(path, Options("main", 0), lambda fraction: fraction < 0.5)
+
+
+def test_an_error_in_the_progress_callback_comes_out_of_the_load(
+    backend: LlamaBackend, tmp_path: Path
+) -> None:
+    def broken(_: float) -> bool:
+        raise BrokenPipeError
+
+    path = str(models.write_model(tmp_path / "m.gguf"))
+    with pytest.raises(BrokenPipeError):
+        backend.load(path, Options("main", 0), broken)
+
+
+def test_the_reason_of_a_failed_load_comes_from_the_library(backend: LlamaBackend, tmp_path: Path) -> None:
+    whole = models.write_model(tmp_path / "m.gguf").read_bytes()
+    (path := tmp_path / "n.gguf").write_bytes(whole.replace(b"ffn_down", b"ffn_sown"))
+    with pytest.raises(ModelError, match="tensor 'blk.0.ffn_down.weight' not found") as caught:
+        backend.load(str(path), Options("main", 0), lambda _: True)
+    assert caught.value.hint
+
+
+def test_a_context_that_does_not_fit_is_an_error(backend: LlamaBackend, tmp_path: Path) -> None:
+    path = str(models.write_model(tmp_path / "m.gguf", Toy(width=1024, layers=4)))
+    with pytest.raises(ModelError) as caught:
+        backend.load(path, Options("main", 2_000_000_000), lambda _: True)
+    assert "more than this machine has" in str(caught.value)
+    assert "shorter than 2000000000" in caught.value.hint
+
+
+def test_callbacks_survive_the_garbage_collector(load: Load) -> None:
+    for _ in range(3):
+        LlamaBackend()
+        gc.collect()
+    assert load().extend([1], picks=1)
+
+
+def test_the_device_is_named(backend: LlamaBackend, load: Load) -> None:
+    load()
+    assert backend.device() == "CPU, 1 thread"
+
+
+def test_backends_are_chosen_by_path(tmp_path: Path) -> None:
+    (mlx := tmp_path / "mlx").mkdir()
+    (mlx / "config.json").touch()
+    for path, reason in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "none.gguf", "none.gguf does not exist"),
+        (mlx, "MLX models cannot be opened yet"),
+    ):
+        with pytest.raises(ModelError, match=reason):
+            open_backend(str(path))
+    assert open_backend(str(models.write_model(tmp_path / "m.gguf"))).name == "llama.cpp"
+
+
+def test_the_library_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
+    path = models.write_model(tmp_path / "m.gguf")
+    (bad := tmp_path / "bad.gguf").write_bytes(path.read_bytes().replace(b"ffn_down", b"ffn_sown"))
+    program = """
+import sys
+from tui.engine.backends import ModelError, Options, open_backend
+from tui.engine.speculation.sampling import Chain, Sampler
+good, bad = sys.argv[1:]
+backend = open_backend(good)
+try:
+    open_backend(good).load(bad, Options("main", 0), lambda _: True)
+except ModelError:
+    pass
+model = backend.load(good, Options("main", 0), lambda _: True)
+model.start(Sampler(Chain(), 0, 0))
+model.extend(model.vocabulary.encode("hello" * 50), picks=5)
+model.rewind(0)
+backend.device()
+model.close()
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", program, path, bad],
+        capture_output=True,
+        timeout=60,
+        cwd=Path(__file__).parents[1],
+        env={"PYTHONWARNINGS": "error"},
+        check=False,
+    )
+    assert (child.returncode, child.stdout, child.stderr) == (0, b"", b"")
+
+
+def test_only_the_bare_bindings_are_imported(tmp_path: Path) -> None:
+    program = (
+        "import sys; from tui.engine.backends.llama_cpp import LlamaBackend; LlamaBackend(); "
+        "print(sorted(n for n in sys.modules if n.split('.')[0] in ('llama_cpp', 'diskcache', 'jinja2')))"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        check=True,
+    )
+    assert child.stdout == "['llama_cpp._ctypes_extensions', 'llama_cpp.llama_cpp']\n"
