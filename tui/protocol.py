@@ -300,11 +300,13 @@ def _plain(value: object) -> Any:
 def _decode(line: bytes, kinds: dict[str, type]) -> Any:
     try:
         data = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"not JSON: {error}") from None
-    if not isinstance(data, dict) or not isinstance(name := data.get("type"), str) or name not in kinds:
-        raise ProtocolError(f"unknown message {str(data)[:80]!r}")
-    return _read(kinds[name], data, name)
+        if not isinstance(data, dict) or not isinstance(name := data.get("type"), str) or name not in kinds:
+            raise ProtocolError(f"unknown message {str(data)[:80]!r}")
+        return _read(kinds[name], data, name)
+    except ProtocolError:
+        raise
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ProtocolError(f"not JSON that can be read: {error}") from None
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:

@@ -99,6 +99,7 @@ class ScriptedModel:
     parameters = 0
     quantisation = "none"
     size = 0
+    can_rewind = True
 
     def __init__(self, path: str, script: Script, text: str | None, capacity: int) -> None:
         """`text` is what it writes; None echoes the last user message."""

@@ -1,0 +1,192 @@
+"""The protocol: what one side writes, the other reads; anything else is a `ProtocolError`, never a crash."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args
+
+import pytest
+
+from tui import protocol
+from tui.protocol import Command, Event, ProtocolError, decode_command, decode_event, encode
+
+INFO = protocol.ModelInfo(
+    "n\x1b]52;c;x\x07\u202e🚀\ud800\n", "/a b.gguf", "llama", 1, "Q4_0", 2**40, 8192, 3, True
+)
+STATISTICS = protocol.Statistics(10, 5, 7, 3, 9, 4, 0.5, 0.1, 0.2, 0.03, None, 12.5, 17)
+MESSAGES: list[Any] = [
+    protocol.Load("starter"),
+    protocol.Load("/m.gguf", "/d.gguf", 4096, 0, 3),
+    protocol.Generate(
+        4,
+        (protocol.Message("system", "be\nbrief"), protocol.Message("user", "¿qué? \0")),
+        seed=-(2**70),
+        sampling=protocol.Sampling(0, 1, 0.5, 0.25, 1.5, -1, 2, 8),
+        draft_length=16,
+        max_tokens=9,
+        stop=("\n\n", "é"),
+        raw=True,
+        ignore_eos=True,
+    ),
+    protocol.Cancel(4),
+    protocol.Unload(),
+    protocol.Ping(),
+    protocol.Quit(),
+    protocol.Hello(protocol.PROTOCOL, "1.2", 345),
+    protocol.Loading("weights"),
+    protocol.Loading("weights", 0.5),
+    protocol.Loaded(INFO, None, "too large", "llama.cpp", "CPU", 4096, None, 1.5),
+    protocol.Loaded(INFO, INFO, "", "llama.cpp", "CPU", 4096, 31.5, 1.5),
+    protocol.Unloaded(),
+    protocol.Prefill(1, 512, 4096),
+    protocol.Round(1, (("a\u2028b", 1), ("", 3)), (5, 2**60), 4, 1, 0.1, 0.02, 0.03, 99),
+    protocol.Finished(1, "context", STATISTICS),
+    protocol.Failed(0, "no", "do this"),
+    protocol.Notice(3, "on"),
+    protocol.Pong(),
+]
+
+
+def test_every_kind_of_message_is_tried() -> None:
+    assert {type(message) for message in MESSAGES} == {*get_args(Command), *get_args(Event)}
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_a_message_survives_the_way_there(message: Any) -> None:
+    line = encode(message)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert max(line) < 0x80
+    decode = decode_command if isinstance(message, get_args(Command)) else decode_event
+    assert decode(line) == message
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_a_field_of_a_newer_version_is_ignored_at_every_level(message: Any) -> None:
+    def add(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {"newer": {"deep": [1]}, **{key: add(item) for key, item in value.items()}}
+        return [add(item) for item in value] if isinstance(value, list) else value
+
+    line = json.dumps(add(json.loads(encode(message)))).encode()
+    assert (decode_command if isinstance(message, get_args(Command)) else decode_event)(line) == message
+
+
+def test_fields_with_a_default_may_be_missing_and_others_may_not() -> None:
+    assert decode_command(b'{"type": "load", "main": "x"}') == protocol.Load("x")
+    with pytest.raises(ProtocolError, match="main"):
+        decode_command(b'{"type": "load"}')
+
+
+def test_a_command_is_no_event_and_an_event_no_command() -> None:
+    for message in MESSAGES:
+        with pytest.raises(ProtocolError):
+            (decode_event if isinstance(message, get_args(Command)) else decode_command)(encode(message))
+
+
+WRONG: list[Any] = [
+    None,
+    True,
+    1,
+    1.5,
+    10**400,
+    -(10**400),
+    math.nan,
+    "text",
+    [],
+    [[]],
+    {},
+    [1, 2],
+    {"a": [{}]},
+]
+
+
+def _paths(value: Any, hint: Any = None) -> list[list[Any]]:
+    found: list[list[Any]] = [[]]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        found += [[key, *rest] for rest in _paths(item)]
+    return found
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_any_value_anywhere_is_read_as_its_type_or_refused(message: Any) -> None:
+    decode = decode_command if isinstance(message, get_args(Command)) else decode_event
+    for path in _paths(json.loads(encode(message))):
+        for wrong in WRONG:
+            data = json.loads(encode(message))
+            if path:
+                holder = data
+                for key in path[:-1]:
+                    holder = holder[key]
+                holder[path[-1]] = wrong
+            else:
+                data = wrong
+            try:
+                _assert_typed(decode(json.dumps(data).encode()))
+            except ProtocolError:
+                continue
+
+
+def _assert_typed(value: Any) -> None:
+    """Fields hold what their annotations promise (of the simple kinds)."""
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if is_dataclass(item):
+            _assert_typed(item)
+        elif (
+            kind := {"int": int, "str": str, "float": float, "bool": bool}.get(str(field.type))
+        ) is not None:
+            assert type(item) is kind, (field.name, item)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"null",
+        b"0",
+        b"[]",
+        b'"load"',
+        b"{}",
+        b'{"type": 1}',
+        b'{"type": ["load"]}',
+        b'{"type": "no"}',
+        b'{"type": null}',
+        b"Welcome to host!",
+        b'{"type": "ping"',
+        b'{"type": "ping"} {}',
+        b"\xff\xfe\x00",
+        b"\x00" * 99,
+        b'{"type": "\xff"}',
+        b'{"type": "cancel", "id": ' + b"9" * 5000 + b"}",
+        b'{"type": "cancel", "id": 1e999}',
+        b'{"type": "cancel", "id": true}',
+        b'{"type": "cancel", "id": 1.0}',
+        b'{"type": "cancel"}',
+        b'{"type": "generate", "id": 1, "seed": 1, "messages": [{"role": "root", "content": "x"}]}',
+        b'{"type": "generate", "id": 1, "seed": 1, "messages": [["user", "x"]]}',
+        b'{"type": "generate", "id": 1, "seed": 1, "messages": [], "stop": "x"}',
+        b'{"type": "generate", "id": 1, "seed": 1, "messages": [], "sampling": {"temperature": 1'
+        + b"0" * 400
+        + b"}}",
+    ],
+)
+def test_anything_else_is_a_protocol_error(line: bytes) -> None:
+    for decode in (decode_command, decode_event):
+        with pytest.raises(ProtocolError):
+            decode(line)
+
+
+def test_nesting_of_any_depth_is_a_protocol_error() -> None:
+    for depth in (10, 100, *range(900, 1010), 100_000):
+        for line in (
+            b"[" * depth + b"]" * depth,
+            b'{"type": "cancel", "id": ' + b"[" * depth + b"]" * depth + b"}",
+            b'{"type": ' + b'{"a":' * depth + b"1" + b"}" * depth + b"}",
+        ):
+            with pytest.raises(ProtocolError):
+                decode_command(line)
