@@ -257,6 +257,8 @@ def reuse(model: LoadedModel, context: Sequence[int]) -> int:
         if cached != wanted:
             break
         common += 1
+    if common < model.length and not model.can_rewind:
+        common = 0  # it would compute them all again, without progress and deaf to a cancel
     model.rewind(common)
     return common
 
