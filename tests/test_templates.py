@@ -31,7 +31,7 @@ GEMMA = """{{ bos_token }}
     {% else %}
         {% set role = message['role'] %}
     {% endif %}
-{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}
+{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>' }}
 {% endfor %}
 {% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"""
 
