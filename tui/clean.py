@@ -29,6 +29,11 @@ _UNSAFE = re.compile(
 _LINE_BREAKS = re.compile(r"[\n\t]")
 
 
+def is_unsafe(text: str) -> bool:
+    """Whether `clean` would change `text`, or a newline or tab stands in it: it is no run of cells then."""
+    return bool(_LINE_BREAKS.search(text) or _UNSAFE.search(text))
+
+
 def clean(text: str) -> str:
     """`text` with every control, bidi, invisible or invalid code point as U+FFFD; CR LF becomes a newline.
 

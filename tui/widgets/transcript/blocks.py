@@ -5,13 +5,16 @@ A block knows its text and how it wraps; it knows neither colours nor the screen
 
 from __future__ import annotations
 
+import re
 from array import array
 
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.highlight import highlight
 from tui.widgets.transcript.layout import wrap
-from tui.widgets.transcript.marked import EMPTY, Marked, plain
+from tui.widgets.transcript.marked import EMPTY, Marked, joined, plain
 from tui.widgets.transcript.refused import Refused
+
+_HARMLESS = re.compile(r"[\w ,.;:!?'\"()/%]*")
 
 
 class Block:
@@ -63,6 +66,19 @@ class Block:
         """What `starts` cuts, with its looks worked out."""
         return self.shown
 
+    def grows_from(self, source: str, shown: int) -> int | None:
+        """Where the text begins that goes on at the end of this block, if it most likely does; else None.
+
+        Up to `shown`, the source has been seen.
+        """
+        if not self.body.places or not _HARMLESS.fullmatch(source, shown):
+            return None
+        return shown - (source[shown - 1] == " ")
+
+    def grown(self, more: Marked) -> Block:
+        """This block with more text."""
+        return Block(joined((self.body, more)), self.first, self.rest, self.continues)
+
     def line(self, number: int) -> tuple[int, int]:
         """Begin and end in the shown text, without the newline that ends the line."""
         begin = self.starts[number]
@@ -99,6 +115,14 @@ class Code(Block):
     def paintable(self) -> Marked:
         self.ink()
         return self.shown
+
+    def grows_from(self, source: str, shown: int) -> int | None:
+        if not self.body.places or self.first or "`" in source[shown:] or "~" in source[shown:]:
+            return None
+        return self.body.places[-1] + 1
+
+    def grown(self, more: Marked) -> Block:
+        return Code(joined((self.ink(), more)), self.first, self.rest, "", self.continues)
 
 
 def gap(bars: str) -> Block:

@@ -6,8 +6,11 @@ Widths are Rich's, because Textual crops and joins strips by them.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
 
-from rich.cells import cell_len, split_graphemes
+from rich.cells import get_character_cell_size, split_graphemes
 
 _NEVER_FIRST = frozenset("、。，．！？：；）］｝」』】〉》〕・ー々〟゛゜")
 _NEVER_LAST = frozenset("（［｛「『【〈《〔〝")
@@ -37,13 +40,9 @@ def wrap(text: str, width: int, words: bool = True) -> array[int]:
 
 def _wrap_line(text: str, begin: int, end: int, width: int, words: bool, starts: array[int]) -> None:
     """Append the breaks inside text[begin:end], which holds no newline."""
-    line = text[begin:end]
-    if line.isascii():
-        find = _break_ascii
-    elif len(line) * 2 <= width or cell_len(line) <= width:
+    if (end - begin) * 2 <= width:
         return
-    else:
-        find = _break_wide
+    find = _break_ascii if text[begin:end].isascii() else _break_wide
     while (begin := find(text, begin, end, width, words)) < end:
         starts.append(begin)
 
@@ -59,27 +58,37 @@ def _break_ascii(text: str, begin: int, end: int, width: int, words: bool) -> in
 
 
 def _break_wide(text: str, begin: int, end: int, width: int, words: bool) -> int:
-    """As `_break_ascii`, by graphemes. Looks at about two widths of text, however long the line."""
-    reach = 2 * width + 32
+    """As `_break_ascii`, by graphemes. Looks at little more than a width of text, however long the line."""
+    reach = width + 1
     while True:
         window = text[begin : min(end, begin + reach)]
-        spans, cells = split_graphemes(window)
-        if cells > width or begin + reach >= end:
+        places, ends = _graphemes(window)
+        fitting = bisect_right(ends, width)
+        if fitting < len(ends):
             break
+        if begin + reach >= end:
+            return end
         reach *= 4
-    cells = best = 0
-    before = ""
-    for start, stop, size in spans:
-        first = window[start]
-        if words and start and _may_break(before, first):
-            best = start
-        if cells + size > width and start:
-            if words and first == " ":
-                return _skip_spaces(text, begin + start, end)
-            return begin + (best or start)
-        cells += size
-        before = window[start:stop][0]
-    return end
+    fitting = max(fitting, 1)
+    cut = places[fitting] if fitting < len(places) else len(window)
+    if not words:
+        return begin + cut
+    if window[cut : cut + 1] == " ":
+        return _skip_spaces(text, begin + cut, end)
+    for number in range(fitting, 0, -1):
+        at = places[number] if number < len(places) else len(window)
+        if at < len(window) and _may_break(window[places[number - 1]], window[at]):
+            return begin + at
+    return begin + cut
+
+
+def _graphemes(window: str) -> tuple[Sequence[int], list[int]]:
+    """Where each grapheme starts, and the cells up to its end."""
+    sizes = list(map(get_character_cell_size, window))
+    if 0 not in sizes and "\ufe0f" not in window:
+        return range(len(sizes)), list(accumulate(sizes))
+    spans, _ = split_graphemes(window)
+    return [start for start, _, _ in spans], list(accumulate(size for _, _, size in spans))
 
 
 def _may_break(before: str, after: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a character is in the rendered answer, in one byte. How that looks on a screen is up to the palette."""
+"""What a character is in the rendered answer, in one byte. How that looks on a screen is the palette's."""
 
 from __future__ import annotations
 

@@ -22,6 +22,9 @@ from tui.widgets.transcript.table import Align, Table, cell_places, cells_of
 MAX_NESTING: Final = 40
 INLINE_LIMIT: Final = 8_192
 """Characters of one paragraph or cell; a longer one is shown as it is written."""
+BRACKET_LIMIT: Final = 1_000
+"""Opening brackets of one top-level block; after so many its text is shown as it is written. Each may cost
+the parser a search for its end."""
 
 BAR: Final = "▎ "
 BULLETS: Final = ("• ", "◦ ", "▪ ")
@@ -110,6 +113,7 @@ class _Builder:
         self._containers: list[_List | None] = []  # None is a quote
         self._marker = ""
         self._gap_bars = ""
+        self._brackets = 0
 
     def follow(self, tokens: Sequence[Token]) -> None:
         number = 0
@@ -194,7 +198,8 @@ class _Builder:
 
     def _inline(self, content: str, places: array[int], look: int) -> Marked:
         origins = self._stretch.origins
-        if len(content) > INLINE_LIMIT:
+        self._brackets += content.count("[")
+        if len(content) > INLINE_LIMIT or self._brackets > BRACKET_LIMIT:
             pen = Pen()
             write_literal(pen, content, look, places)
             return pen.done(origins)

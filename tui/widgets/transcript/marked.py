@@ -82,3 +82,16 @@ def write_literal(pen: Pen, text: str, look: int, places: Sequence[int]) -> None
 def plain(text: str, look: int) -> Marked:
     """Text of our own: it has no places in the source."""
     return Marked(text, bytes((look,)) * len(text), bytes((Origin.PLAIN,)) * len(text), array("I"))
+
+
+def joined(parts: Sequence[Marked]) -> Marked:
+    """The parts one after the other."""
+    places: array[int] = array("I")
+    for part in parts:
+        places.extend(part.places)
+    return Marked(
+        "".join(part.text for part in parts),
+        b"".join(part.looks for part in parts),
+        b"".join(part.origins for part in parts),
+        places,
+    )

@@ -30,8 +30,9 @@ class Message:
     """A turn. An answer is read as Markdown, everything else is shown as it is written."""
 
     __slots__ = (
-        "_held", "_laid", "_reader", "_tops", "_width", "blocks", "origins", "refused", "role", "source",
-    )  # fmt: skip
+        *("_held", "_laid", "_reader", "_seen", "_shown", "_tops", "_width"),
+        *("blocks", "origins", "refused", "role", "source"),
+    )
 
     def __init__(self, role: Role, parser: MarkdownIt) -> None:
         self.role: Role = role
@@ -45,6 +46,7 @@ class Message:
         self._reader = Reader(parser, self.blocks)
         self._tops: array[int] = array("I", (0,))
         self._laid = 0
+        self._seen = self._shown = 0
         self._width = (0, False)
 
     # Text
@@ -73,6 +75,7 @@ class Message:
 
     def read(self) -> None:
         """Bring the blocks up to date with the source."""
+        self._seen = self._shown = len(self.source)
         if self.role == "assistant":
             self._laid = min(self._laid, self._reader.settled)
             self._reader.read(self.source, self.origins)
@@ -80,6 +83,28 @@ class Message:
             look = looks.USER if self.role == "user" else looks.ERROR
             self._laid = 0
             self.blocks[:] = [Block(literal(self.source, self.origins, 0, len(self.source), look))]
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether text has come since the last `read`."""
+        return self._seen < len(self.source)
+
+    def preview(self) -> bool:
+        """Show what has come since at the end of the open block without reading it, if that is possible.
+
+        The next `read` takes it back. Only what will most likely stay as it is comes into question.
+        """
+        if len(self.blocks) == self._reader.settled or self._shown == len(self.source):
+            return False
+        last = self.blocks[-1]
+        begin = last.grows_from(self.source, self._shown)
+        if begin is None:
+            return False
+        more = literal(self.source, self.origins, begin, len(self.source), last.body.looks[-1])
+        self.blocks[-1] = last.grown(more)
+        self._laid = min(self._laid, len(self.blocks) - 1)
+        self._shown = len(self.source)
+        return True
 
     def note(self, text: str, look: int) -> None:
         """A line of ours under the text."""

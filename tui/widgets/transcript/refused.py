@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left
 
 from tui.protocol import Origin
-from tui.widgets.transcript.marked import Marked
+from tui.widgets.transcript.marked import Marked, joined
 
 _VISIBLE = str.maketrans({"\n": "↵", "\t": " "})
 
@@ -46,7 +46,7 @@ class Refused:
             parts += (_slice(body, done, cut), self._marked(number, at, body.looks[cut - 1 : cut] or b"\0"))
             done = cut
         parts.append(_slice(body, done, len(body.text)))
-        return _joined(parts)
+        return joined(parts)
 
     def _marked(self, number: int, at: int, look: bytes) -> Marked:
         text = self.text[self._ends[number - 1] if number else 0 : self._ends[number]]
@@ -57,16 +57,4 @@ class Refused:
 def _slice(body: Marked, begin: int, end: int) -> Marked:
     return Marked(
         body.text[begin:end], body.looks[begin:end], body.origins[begin:end], body.places[begin:end]
-    )
-
-
-def _joined(parts: list[Marked]) -> Marked:
-    places: array[int] = array("I")
-    for part in parts:
-        places.extend(part.places)
-    return Marked(
-        "".join(part.text for part in parts),
-        b"".join(part.looks for part in parts),
-        b"".join(part.origins for part in parts),
-        places,
     )

@@ -32,6 +32,9 @@ class Table(Block):
         self._rows = rows
         self._columns = columns
 
+    def grows_from(self, source: str, shown: int) -> int | None:
+        return None
+
     def _compose(self, width: int, refused: Refused | None, span: tuple[int, int]) -> Marked:
         rows = self._rows if refused is None else self._woven(refused, span)
         widths = fit([max(_natural(row[i]) for row in rows) for i in range(len(self._columns))], width)

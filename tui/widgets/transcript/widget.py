@@ -6,8 +6,9 @@ again. It cleans what it is given; it starts no request, opens no link and keeps
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rich.style import Style
@@ -25,6 +26,7 @@ from tui.widgets.transcript import looks
 from tui.widgets.transcript.conversation import Conversation
 from tui.widgets.transcript.markdown import new_parser
 from tui.widgets.transcript.message import Message, Role
+from tui.widgets.transcript.pace import Pace
 from tui.widgets.transcript.paint import paint, select
 from tui.widgets.transcript.palette import Highlight, Palette, Theme
 
@@ -58,11 +60,13 @@ class Transcript(ScrollView, can_focus=True):
         self,
         *,
         interval: float = 1 / 30,
+        clock: Callable[[], float] = time.monotonic,
+        work: Callable[[], float] = time.thread_time,
         name: str | None = None,
         id: str | None = None,  # noqa: A002
         classes: str | None = None,
     ) -> None:
-        """`interval` is the time between two flushes in seconds."""
+        """`interval` is the time between two flushes; `clock` and `work` are as in `Pace`. All in seconds."""
         super().__init__(name=name, id=id, classes=classes)
         self._conversation = Conversation()
         self._parser = new_parser()
@@ -72,6 +76,7 @@ class Transcript(ScrollView, can_focus=True):
         self._strips: dict[int, Strip] = {}
         self._palette: Palette | None = None
         self._painting = False
+        self._pace = Pace(clock, work)
 
     # The conversation
 
@@ -134,20 +139,37 @@ class Transcript(ScrollView, can_focus=True):
 
     def on_mount(self) -> None:
         super().on_mount()  # type: ignore[no-untyped-call]
-        self._timer = self.set_interval(self._interval, self._flush, pause=not self._pending)
+        self._timer = self.set_interval(self._interval, self._tick, pause=not self._pending)
+
+    def _tick(self) -> None:
+        """Show what is pending, as Markdown if that is not too dear now."""
+        if not self._write():
+            self._pause()
+        elif self._pace.is_due():
+            self._flush()
+        elif self.messages[-1].preview():
+            self._lay_out(len(self.messages) - 1)
 
     def _flush(self) -> None:
-        """Show what is pending."""
-        if self._timer is not None:
-            self._timer.pause()
-        if not self._pending or not self.messages:
-            return
+        """Show what is pending, as Markdown."""
+        if self._write():
+            with self._pace.measured():
+                self.messages[-1].read()
+                self._lay_out(len(self.messages) - 1)
+        self._pause()
+
+    def _write(self) -> bool:
+        """Give what is pending to the last turn; whether it has anything to read."""
+        if not self.messages:
+            return False
         pieces = list(self._pending)
         self._pending.clear()
-        message = self.messages[-1]
-        message.write(pieces)
-        message.read()
-        self._lay_out(len(self.messages) - 1)
+        self.messages[-1].write(pieces)
+        return self.messages[-1].is_unread
+
+    def _pause(self) -> None:
+        if self._timer is not None:
+            self._timer.pause()
 
     # Layout
 
