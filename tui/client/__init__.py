@@ -5,7 +5,8 @@ the engine. Events are passed on as they came: their texts are foreign and must 
 shown. Errors are clean.
 """
 
+from .child import engine_environment
 from .engine import EngineClient, State
 from .errors import EngineDied, EngineError
 
-__all__ = ["EngineClient", "EngineDied", "EngineError", "State"]
+__all__ = ["EngineClient", "EngineDied", "EngineError", "State", "engine_environment"]

@@ -26,6 +26,8 @@ MISSED = 4
 """Pings that may go unanswered."""
 PATIENCE = 2.0
 """Seconds in which an engine may end by itself, and then again on SIGTERM."""
+STUBBORN = 8
+"""Heartbeats after which an answer that was cancelled must be over."""
 
 _HELLO = b'{"type": "hello"'
 _LAST: dict[type, type] = {
@@ -100,7 +102,10 @@ class EngineClient:
     async def load(
         self, command: protocol.Load, on_progress: Callable[[protocol.Loading], None]
     ) -> protocol.Loaded:
-        """Load a pair of models. Raises `EngineError` if that fails; what was loaded before is gone then."""
+        """Load a pair of models. Raises `EngineError` if that fails; what was loaded before is gone then.
+
+        Cancelling the task cancels the load.
+        """
         call = await self._begin(command, "loading", 0)
         try:
             while not isinstance(event := await call.next(), protocol.Loaded):
@@ -109,6 +114,7 @@ class EngineClient:
             return event
         finally:
             call.abandoned = True
+            await self.cancel(0)
 
     async def generate(self, command: protocol.Generate) -> AsyncIterator[Event]:
         """Prefill and Round events as they come, Finished last. `command.id` must be new.
@@ -128,9 +134,15 @@ class EngineClient:
             await self.cancel(command.id)
 
     async def cancel(self, id: int) -> None:  # noqa: A002 - the protocol's name for it
-        """Ask for the end of an answer; its Finished then says "cancelled". Nothing, if it is over."""
-        if self._call is not None and self._call.id == id and self._state == "answering":
+        """Ask for the end of an answer, or of the load for 0. Its Finished then says "cancelled".
+
+        Does nothing if it is over.
+        """
+        if self._call is not None and self._call.id == id and self._state in ("loading", "answering"):
             self._send(protocol.Cancel(id))
+            self._call.deadline = self._call.deadline or asyncio.get_running_loop().call_later(
+                STUBBORN * self._heartbeat, self._give_up, self._call
+            )
 
     async def unload(self) -> None:
         """Free the models and their memory."""
@@ -226,6 +238,11 @@ class EngineClient:
         self._send(protocol.Ping())
         self._beat = asyncio.get_running_loop().call_later(self._heartbeat, self._ping)
 
+    def _give_up(self, call: _Call) -> None:
+        """Native code can hang while the thread that answers pings goes on."""
+        if self._call is call:
+            self._die(EngineDied("The engine does not stop answering", "Try again: a new engine starts."))
+
     def _ended(self) -> None:
         if self._child is not None and self._state not in ("stopped", "dead"):
             self._die(death(self._child.status, self._child.log.tail, self._state))
@@ -266,12 +283,16 @@ class _Call:
         """The kind of event that ends it."""
         self.abandoned = False
         """Nobody waits for it any more; it goes on until it ends."""
+        self.deadline: asyncio.TimerHandle | None = None
+        """By when it must be over, once it is cancelled."""
         self.over = asyncio.Event()
         self._events: asyncio.Queue[Event | EngineError] = asyncio.Queue()
 
     def give(self, event: Event | EngineError) -> None:
         if isinstance(event, EngineError | self.last):
             self.over.set()
+            if self.deadline is not None:
+                self.deadline.cancel()
         if not self.abandoned:
             self._events.put_nowait(event)
 

@@ -26,9 +26,9 @@ _LESS_MEMORY = "Choose a smaller model, a shorter context or no draft."
 _HINTS = {
     "starting": "Run `outrider doctor` to see what is missing.",
     "loading": "The model file may be damaged or of a kind that the engine does not know; choose another.",
-    "answering": "What was answered stays; send again and a new engine starts.",
+    "answering": "What was answered stays; try again and a new engine starts.",
 }
-_AGAIN = "The next prompt starts a new engine."
+_AGAIN = "Try again: a new engine starts."
 
 
 class EngineError(Exception):
@@ -38,6 +38,12 @@ class EngineError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    @property
+    def line(self) -> str:
+        """The message and the hint as sentences on one line."""
+        ended = self.message if self.message.endswith((".", "!", "?")) else self.message + "."
+        return f"{ended} {self.hint}".rstrip()
 
 
 class EngineDied(EngineError):
@@ -60,6 +66,7 @@ def death(status: int | None, said: str, doing: str) -> EngineDied:
         what = f"The engine crashed{during} ({_signal_name(-status)})"
     else:
         what = f"The engine ended{during} (exit status {status})"
+        words = words if status else ""  # it meant to end: what stands on stderr is not the reason
     return EngineDied(f"{what}: {words}" if words else what, hint)
 
 

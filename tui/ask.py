@@ -1,0 +1,277 @@
+"""`outrider ask`: one question, one answer on stdout, no screen.
+
+In a pipe stdout carries the text as the model wrote it, or one JSON object, and nothing else; all remarks go
+to stderr. What reaches a terminal is cleaned. It keeps no conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from .clean import clean, clean_line, clean_next
+from .client import EngineClient, EngineError
+from .config import Settings, read_config
+from .places import find_places
+from .protocol import Event, Finished, Generate, Loaded, Loading, Message, Origin, Prefill, Round, Statistics
+from .screens.requests import generate_request, load_request
+from .start import with_models
+
+if TYPE_CHECKING:
+    import argparse
+
+ENGINE = (sys.executable, "-m", "tui", "engine")
+_OWN, _FAINT, _RESET, _CLEAR_LINE = "\x1b[33m", "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+_SHORT = 0.5
+"""Seconds that pass without a word about what is waited for."""
+
+
+def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
+    """Answer what `arguments` ask; the exit code. `engine` is the command that runs one."""
+    prompt = read_prompt(arguments.prompt, sys.stdin)
+    if not prompt.strip():
+        _remark('nothing to ask; for example: outrider ask "What is a draft model?"')
+        return 2
+    places = find_places()
+    settings, problems = read_config(places.config)
+    for problem in problems:
+        _remark(str(problem))
+    settings = with_options(settings, arguments)
+    seed = settings.generation.seed if settings.generation.seed >= 0 else secrets.randbits(32)
+    question = replace(
+        generate_request(1, _messages(settings, prompt), seed, settings.generation),
+        raw=arguments.raw,
+        ignore_eos=arguments.ignore_eos,
+    )
+    client = EngineClient(engine, places.log)
+    try:
+        asyncio.run(_answer(client, settings, question, _output(arguments, question, os.environ)))
+    except EngineError as error:
+        _remark(error.line)
+        return 1
+    return 0
+
+
+def read_prompt(words: Sequence[str], source: TextIO | None) -> str:
+    """The words of the command line, what is piped in, or both with an empty line between."""
+    piped = ""
+    if source is not None and not source.isatty():
+        piped = source.buffer.read().decode("utf-8", "replace").strip("\n")
+    return "\n\n".join(part for part in (" ".join(words), piped) if part)
+
+
+def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
+    """`settings` with what the command line says."""
+    options = vars(arguments)
+    names = ("seed", "draft_length", "temperature", "top_k", "top_p", "min_p", "max_tokens")
+    given: dict[str, Any] = {name: options[name] for name in names if options[name] is not None}
+    if arguments.system is not None:
+        given["system_prompt"] = arguments.system
+    if arguments.stop:
+        given["stop"] = tuple(arguments.stop)
+    settings = with_models(settings, arguments.main, arguments.draft)
+    return replace(settings, generation=replace(settings.generation, **given))
+
+
+def _messages(settings: Settings, prompt: str) -> tuple[Message, ...]:
+    system = settings.generation.system_prompt
+    return (*((Message("system", system),) if system else ()), Message("user", prompt))
+
+
+async def _answer(client: EngineClient, settings: Settings, question: Generate, output: Output) -> None:
+    """Start an engine, ask, and end it, whatever happens in between."""
+    try:
+        await client.start()
+        loaded = await client.load(load_request(settings), output.loading)
+        if loaded.draft_refused:
+            _remark(f"no draft: {clean_line(loaded.draft_refused, 500)}")
+        async for event in client.generate(question):
+            output.show(event)
+        output.finish(loaded)
+    finally:
+        try:
+            output.end()
+        finally:
+            await client.close()
+
+
+def _output(arguments: argparse.Namespace, question: Generate, environ: Mapping[str, str]) -> Output:
+    status, target = _Status(sys.stderr), cast(io.TextIOWrapper, sys.stdout)
+    if arguments.json:
+        return _Json(target, status, question.seed)
+    if not target.isatty():
+        target.reconfigure(encoding="utf-8", errors="replace")
+        return Output(target, status)
+    target.reconfigure(errors="replace")
+    colour = not (arguments.no_color or environ.get("NO_COLOR") or environ.get("TERM", "dumb") == "dumb")
+    return _Terminal(target, status, colour, question.seed)
+
+
+class Output:
+    """The text as it comes, as the model wrote it."""
+
+    def __init__(self, target: TextIO, status: _Status) -> None:
+        self._target = target
+        self._status = status
+        self._finished: Finished | None = None
+        self._line_open = False
+
+    def loading(self, event: Loading) -> None:
+        self._status.show(clean_line(event.stage), event.fraction)
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Prefill):
+            self._status.show("Reading the prompt", event.done / max(event.total, 1))
+        elif isinstance(event, Round):
+            self._status.clear()
+            self._round(event)
+        elif isinstance(event, Finished):
+            self._finished = event
+
+    def finish(self, loaded: Loaded) -> None:
+        """The answer is complete."""
+        self.end()
+        if self._finished is not None and self._finished.reason == "context":
+            _remark("the context is full; the answer is cut there")
+
+    def end(self) -> None:
+        """No more comes, be it that the answer was broken off. May be called again."""
+        self._status.clear()
+        if self._line_open:
+            self._write("\n")
+        self._target.flush()
+
+    def _round(self, event: Round) -> None:
+        for text, origin in event.pieces:
+            if origin != Origin.REFUSED:
+                self._piece(text, origin)
+        self._target.flush()
+
+    def _piece(self, text: str, origin: int) -> None:
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        if text:
+            self._target.write(text)
+            self._line_open = not text.endswith("\n")
+
+
+class _Terminal(Output):
+    """The text made harmless, the main model's own tokens coloured, the figures behind it."""
+
+    def __init__(self, target: TextIO, status: _Status, colour: bool, seed: int) -> None:
+        super().__init__(target, status)
+        self._colour = colour
+        self._seed = seed
+        self._own = False
+        self._before = ""
+        self._held = ""
+
+    def finish(self, loaded: Loaded) -> None:
+        super().finish(loaded)
+        if self._finished is not None and self._status.visible:
+            figures = _figures(self._finished.statistics, self._seed)
+            _remark(f"{_FAINT}{figures}{_RESET}" if self._colour else figures, name="")
+
+    def end(self) -> None:
+        self._write(clean(self._held))
+        self._held = ""
+        self._paint(own=False)
+        super().end()
+
+    def _piece(self, text: str, origin: int) -> None:
+        self._paint(origin == Origin.MAIN)
+        text, self._held = clean_next(self._before, self._held + text)
+        self._before = text[-1:] or self._before
+        self._write(text)
+
+    def _paint(self, own: bool) -> None:
+        if self._colour and own != self._own:
+            self._target.write(_OWN if own else _RESET)
+            self._own = own
+
+
+class _Json(Output):
+    """Everything about the answer in one object, when it is complete. ASCII, so that no terminal minds it."""
+
+    def __init__(self, target: TextIO, status: _Status, seed: int) -> None:
+        super().__init__(target, status)
+        self._seed = seed
+        self._text: list[str] = []
+        self._tokens: list[int] = []
+
+    def finish(self, loaded: Loaded) -> None:
+        super().finish(loaded)
+        if self._finished is None:
+            return
+        cost = self._finished.statistics
+        answer = {
+            "text": "".join(self._text),
+            "seed": self._seed,
+            "token_ids": self._tokens,
+            "rounds": cost.rounds,
+            "drafted": cost.drafted,
+            "accepted": cost.accepted,
+            "tokens_per_second": cost.tokens_per_second,
+            "time_to_first_token": cost.time_to_first_token,
+            "main": loaded.main.name,
+            "draft": loaded.draft.name if loaded.draft else None,
+            "backend": loaded.backend,
+            "device": loaded.device,
+            "reason": self._finished.reason,
+            "prompt_tokens": cost.prompt_tokens,
+            "plain_tokens_per_second": cost.plain_tokens_per_second,
+        }
+        self._target.write(json.dumps(answer) + "\n")
+        self._target.flush()
+
+    def _round(self, event: Round) -> None:
+        super()._round(event)
+        self._tokens += event.tokens
+
+    def _piece(self, text: str, origin: int) -> None:
+        self._text.append(text)
+
+
+class _Status:
+    """One line on stderr that says what is waited for; only on a terminal, and not for short waits."""
+
+    def __init__(self, target: TextIO) -> None:
+        self.visible = target.isatty()
+        self._target = target
+        self._since = monotonic()
+        self._shown = False
+
+    def show(self, what: str, fraction: float | None) -> None:
+        if self.visible and monotonic() - self._since > _SHORT:
+            share = "" if fraction is None else f" {fraction:.0%}"
+            self._target.write(f"{_CLEAR_LINE}{what}{share}")
+            self._target.flush()
+            self._shown = True
+
+    def clear(self) -> None:
+        if self._shown:
+            self._target.write(_CLEAR_LINE)
+            self._target.flush()
+            self._shown = False
+
+
+def _figures(cost: Statistics, seed: int) -> str:
+    parts = [f"{cost.tokens} tokens"]
+    if cost.tokens_per_second is not None:
+        parts.append(f"{cost.tokens_per_second:.1f} tokens/s")
+    if cost.drafted:
+        parts.append(f"{cost.accepted / cost.drafted:.0%} of drafts accepted")
+    return " · ".join([*parts, f"seed {seed}"])
+
+
+def _remark(text: str, name: str = "outrider: ") -> None:
+    print(f"{name}{text}", file=sys.stderr)

@@ -1,0 +1,218 @@
+"""`outrider doctor`: what this machine has, where things are, and what would make it faster.
+
+The engine's half is asked of a child process, as it may not be imported here. What cannot be found out is
+said to be unknown; nothing is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from .clean import clean_line
+from .client import engine_environment
+from .config import Settings, read_config
+from .places import Places, find_places
+from .start import TRUECOLOR
+
+if TYPE_CHECKING:
+    import argparse
+
+HARDWARE = (sys.executable, "-m", "tui.engine.hardware")
+PACKAGES = ("outrider", "textual", "rich", "markdown-it-py", "pygments", "platformdirs", "tomli-w")
+_SECONDS = 90
+_WIDTH = 100
+
+
+def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> int:
+    """Print the findings; 0 if a model can run here, else 1. `hardware` is the command to ask."""
+    found = examine(os.environ, find_places(), hardware)
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        print("\n".join(report(found)))
+    return 0 if found["hardware"].get("backend") else 1
+
+
+def examine(environ: Mapping[str, str], places: Places, hardware: Sequence[str] = HARDWARE) -> dict[str, Any]:
+    """Everything that is found, as JSON values. Never fails."""
+    settings, problems = read_config(places.config)
+    machine = ask_hardware(hardware, environ)
+    return {
+        "hardware": machine,
+        "models": {"main": settings.models.main, "draft": settings.models.draft},
+        "files": {
+            "config": str(places.config),
+            "config_exists": os.access(places.config, os.R_OK),
+            "themes": str(places.themes),
+            "log": str(places.log),
+        },
+        "problems": [str(problem) for problem in problems],
+        "terminal": terminal_facts(environ),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "advice": [*_strings(machine.get("advice")), *advice(settings, environ)],
+    }
+
+
+def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the engine's machine has; `error` alone if it does not say. Foreign text."""
+    try:
+        asked = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            env=engine_environment(environ),
+            cwd="/",
+        )
+        found = json.loads(asked.stdout.splitlines()[-1])
+        return found if isinstance(found, dict) else {"error": "the engine's answer makes no sense"}
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"error": f"the engine's machine cannot be examined: {error}"}
+    except (LookupError, ValueError):
+        last = asked.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        return {"error": "the engine's machine cannot be examined: " + ("".join(last) or "no answer")}
+
+
+def terminal_facts(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the chat will find in its terminal."""
+    columns, rows = shutil.get_terminal_size((0, 0))
+    return {
+        "term": environ.get("TERM", ""),
+        "program": environ.get("TERM_PROGRAM", ""),
+        "colours": colours(environ),
+        "interactive": sys.stdin is not None and sys.stdin.isatty(),
+        "columns": columns,
+        "rows": rows,
+        "multiplexer": "tmux" if environ.get("TMUX") else "screen" if environ.get("STY") else "",
+        "ssh": bool(environ.get("SSH_CONNECTION")),
+        "encoding": getattr(sys.stdout, "encoding", "") or "",
+    }
+
+
+def colours(environ: Mapping[str, str]) -> int:
+    """How many colours the chat can use here; 0 for none."""
+    term = environ.get("TERM", "dumb")
+    if environ.get("NO_COLOR") or term in ("", "dumb", "unknown"):
+        return 0
+    if environ.get("COLORTERM", "").lower() in ("truecolor", "24bit") or term.startswith(TRUECOLOR):
+        return 1 << 24
+    return 256 if "256" in term else 16
+
+
+def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    """What the settings and the terminal leave to be wished for."""
+    models = settings.models
+    if models.main == "starter":
+        yield "The models are the built-in demo: `outrider --main big.gguf --draft small.gguf` uses your own."
+    elif models.draft in ("", "auto"):
+        yield (
+            "No draft model is set: one of the main model's family, 10 to 50 times smaller, makes the "
+            "answers come sooner (--draft, or models.draft in config.toml)."
+        )
+    elif settings.generation.draft_length == 0:
+        yield "Drafting is off: generation.draft_length is 0."
+    if 0 < colours(environ) <= 256:
+        yield "If this terminal has 24-bit colour, COLORTERM=truecolor says so; the themes look right then."
+
+
+def report(found: Mapping[str, Any]) -> Iterator[str]:
+    """The findings as lines, clean."""
+    for title, facts in _sections(found):
+        yield title
+        width = max(map(len, facts), default=0)
+        yield from (f"  {name:{width}}  {clean_line(value, 500)}" for name, value in facts.items())
+        yield ""
+    tips = [*(f"{problem} (config)" for problem in found["problems"]), *found["advice"]]
+    yield "What would help" if tips else "Nothing to improve."
+    for tip in tips:
+        yield from textwrap.wrap(
+            clean_line(tip, 500), _WIDTH, initial_indent="  - ", subsequent_indent="    "
+        )
+
+
+def _sections(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+    yield "Machine", _machine(found["hardware"])
+    yield "Engine", _engine(found["hardware"])
+    yield "Models", {key: value or "none" for key, value in found["models"].items()}
+    files = found["files"]
+    yield (
+        "Files",
+        {
+            "config": files["config"]
+            + ("" if files["config_exists"] else " (none to read: the defaults are used)"),
+            "themes": files["themes"],
+            "log": files["log"],
+        },
+    )
+    yield "Terminal", _terminal(found["terminal"])
+    packages = found["packages"]
+    versions = ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())
+    yield "Program", {"python": found["python"], "packages": versions}
+
+
+def _machine(machine: Mapping[str, Any]) -> dict[str, str]:
+    if "error" in machine:
+        return {"unknown": str(machine["error"])}
+    cores, usable = machine.get("cores", "?"), machine.get("usable_cores", "?")
+    gpus = [f"{gpu.get('name', 'unknown')}{_memory(gpu.get('memory'))}" for gpu in machine.get("gpus", ())]
+    return {
+        "system": str(machine.get("system", "unknown")),
+        "processor": f"{machine.get('cpu', 'unknown')}, {usable} of {cores} cores",
+        "features": " ".join(machine.get("features", ())) or "unknown",
+        "memory": _memory(machine.get("memory")).strip(", ") or "unknown",
+        "free": _memory(machine.get("memory_available")).strip(", ") or "unknown",
+        "GPU": "; ".join(gpus) or "none found",
+    }
+
+
+def _engine(machine: Mapping[str, Any]) -> dict[str, str]:
+    library = machine.get("llama_cpp") or {}
+    state = library.get("error") or ", ".join(library.get("devices", ())) or "CPU only"
+    versions = dict(machine.get("packages") or {})
+    if not versions.get("mlx-lm") and not str(machine.get("system")).startswith("macOS"):
+        versions.pop("mlx-lm", None)  # nothing that could be installed here
+    return {
+        "backend": f"{machine.get('backend') or 'none'}: {machine.get('why', 'unknown')}",
+        "runs on": str(machine.get("device") or "nothing"),
+        "llama.cpp": f"llama-cpp-python {library.get('version') or 'missing'}, {state}",
+        "built with": str(library.get("features") or "unknown").replace(" = 1", "").strip(" |"),
+        "packages": ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items()),
+    }
+
+
+def _terminal(facts: Mapping[str, Any]) -> dict[str, str]:
+    number = {0: "none", 1 << 24: "24-bit"}.get(facts["colours"], str(facts["colours"]))
+    around = [facts["program"], facts["multiplexer"], "over ssh" if facts["ssh"] else ""]
+    size = f"{facts['columns']} x {facts['rows']}" if facts["columns"] else "unknown"
+    return {
+        "kind": ", ".join(filter(None, [facts["term"] or "none", *around])),
+        "colours": number,
+        "size": size if facts["interactive"] else f"{size} (this is no terminal)",
+        "encoding": facts["encoding"] or "unknown",
+    }
+
+
+def _memory(size: object) -> str:
+    return f", {size / 2**30:.1f} GiB" if isinstance(size, int) and size else ""
+
+
+def _strings(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
