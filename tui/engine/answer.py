@@ -120,7 +120,7 @@ class Answer:
             draft.start(self._sampler(len(context)))
             if not self._read(draft, context, lambda done, total: None):
                 return None
-        except ModelError as error:
+        except (ModelError, InvalidLogits) as error:
             self._drop_draft(str(error))
             return Nobody()
         return FallibleDraft(

@@ -6,13 +6,14 @@ A draft that cannot be used is no failure: the pair then says why it has none. A
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Literal
 
 from ..protocol import Load, ModelInfo
-from .backends import Backend, LoadedModel, ModelError, Options
+from .backends import Backend, LoadedModel, ModelError, Options, open_backend
 from .speculation.sampling import Chain, InvalidLogits, Sampler
 
 STARTER = "starter"
@@ -49,13 +50,15 @@ class Pair:
             self.draft.close()
 
 
-def load_pair(command: Load, backend: Backend, progress: Progress) -> Pair:
+def load_pair(command: Load, progress: Progress) -> Pair:
     """Load what `command` names. Raises `ModelError` if the main model cannot be used."""
-    main = _load(command, "main", backend, progress)
+    path = place(command.main, "main")
+    backend = open_backend(path)
+    main = backend.load(
+        path, _options(command, "main"), lambda fraction: progress("Loading the main model", fraction)
+    )
     try:
-        draft, refused = None, ""
-        if command.draft is not None:
-            draft, refused = _load_draft(command, backend, main, progress)
+        draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
         progress("Warming up", 1.0)
         return Pair(backend, main, draft, refused, plain_speed(main))
     except BaseException:
@@ -63,50 +66,53 @@ def load_pair(command: Load, backend: Backend, progress: Progress) -> Pair:
         raise
 
 
-def _load(command: Load, role: str, backend: Backend, progress: Progress) -> LoadedModel:
-    name, stage = (
-        (command.main, "Loading the main model")
-        if role == "main"
-        else (command.draft or "", "Loading the draft model")
-    )
-    options = Options(
-        "main" if role == "main" else "draft", command.context_length, command.gpu_layers, command.threads
-    )
-    path = str(Path(__file__).parent / STARTER / f"{role}.gguf") if name == STARTER else name
-    return backend.load(path, options, lambda fraction: progress(stage, fraction))
+def place(name: str, role: Literal["main", "draft"]) -> str:
+    """Where the model that goes by `name` is."""
+    return str(Path(__file__).parent / STARTER / f"{role}.gguf") if name == STARTER else name
+
+
+def _options(command: Load, role: Literal["main", "draft"]) -> Options:
+    return Options(role, command.context_length, command.gpu_layers, command.threads)
 
 
 def _load_draft(
     command: Load, backend: Backend, main: LoadedModel, progress: Progress
 ) -> tuple[LoadedModel | None, str]:
     """The draft, or None and why not."""
+    path = place(command.draft or "", "draft")
+    options = replace(_options(command, "draft"), context_length=main.capacity)
     try:
-        draft = _load(command, "draft", backend, progress)
+        draft = backend.load(path, options, lambda fraction: progress("Loading the draft model", fraction))
     except ModelError as error:
         return None, str(error)
-    reason = backend.mismatch(main, draft)
-    if not reason and plain_speed(draft, samples=0) is None:
-        reason = "it produces invalid numbers"
-    if reason:
+    if reason := backend.mismatch(main, draft) or _fault(draft):
         draft.close()
         return None, reason
     return draft, ""
 
 
-def plain_speed(
-    model: LoadedModel, samples: int = _SAMPLES, clock: Callable[[], float] = perf_counter
-) -> float | None:
+def _fault(model: LoadedModel) -> str:
+    """Why `model` cannot choose even one token; empty if it can."""
+    try:
+        _first(model)
+        return ""
+    except (ModelError, InvalidLogits) as error:
+        return str(error)
+    finally:
+        model.rewind(0)
+
+
+def plain_speed(model: LoadedModel, clock: Callable[[], float] = perf_counter) -> float | None:
     """Tokens per second, one token at a time, after one that warms up; leaves the cache empty.
 
-    Takes at most half a second, unless two tokens take longer. None if there is no number to give.
+    Takes at most half a second, unless two tokens take longer. None if the model gives no valid numbers:
+    that is an answer's to report.
     """
-    model.start(Sampler(Chain(temperature=0), seed=0, start=1))
-    token = (model.vocabulary.encode_start() or model.vocabulary.encode("A") or [0])[0]
     taken: list[float] = []
     try:
-        token = model.extend([token], picks=1)[0].token
+        token = _first(model)
         until = clock() + _SECONDS
-        while len(taken) < min(samples, model.capacity - 1) and (len(taken) < 2 or clock() < until):
+        while len(taken) < min(_SAMPLES, model.capacity - 1) and (len(taken) < 2 or clock() < until):
             began = clock()
             token = model.extend([token], picks=1)[0].token
             taken.append(clock() - began)
@@ -114,9 +120,14 @@ def plain_speed(
         return None
     finally:
         model.rewind(0)
-    if not samples:
-        return 0.0
-    return 1 / middle if taken and (middle := median(taken)) > 0 else None
+    return 1 / median(taken) if taken and min(taken) > 0 else None
+
+
+def _first(model: LoadedModel) -> int:
+    """The token that follows one other."""
+    model.start(Sampler(Chain(temperature=0), seed=0, start=1))
+    token = (model.vocabulary.encode_start() or model.vocabulary.encode("A") or [0])[0]
+    return model.extend([token], picks=1)[0].token
 
 
 def model_info(model: LoadedModel, demo: bool) -> ModelInfo:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import monotonic
 
 from ..protocol import Command, Event, Failed, Generate, Load, Loaded, Loading, Unload, Unloaded
 from .answer import Answer
-from .backends import Backend, ModelError
-from .pair import STARTER, Pair, load_pair, model_info
+from .backends import ModelError, open_backend
+from .pair import STARTER, Pair, load_pair, model_info, place
 from .speculation.sampling import InvalidLogits
 from .templates import TemplateRenderer
 
@@ -31,17 +32,22 @@ class Session:
         self._send = send
         self._cancelled = cancelled
         self._pair: Pair | None = None
-        self._backends: dict[str, Backend] = {}
         self._templates = TemplateRenderer()
 
     def preload(self) -> None:
         """Import the backend that most models need, so that the first load does not wait for it."""
-        self._backend(STARTER)
+        with suppress(ModelError):
+            open_backend(place(STARTER, "main"))
 
     def serve(self, commands: Iterator[Command]) -> None:
         """Carry out all `commands`."""
         for command in commands:
             self.do(command)
+
+    def close(self) -> None:
+        """Free the models and end the template worker."""
+        self._unload()
+        self._templates.close()
 
     def do(self, command: Command) -> None:
         """Carry out one command; whatever goes wrong becomes a `Failed`."""
@@ -71,7 +77,7 @@ class Session:
         if self._pair:
             self._unload()
             self._send(Unloaded())
-        self._pair = pair = load_pair(command, self._backend(command.main), self._progress())
+        self._pair = pair = load_pair(command, self._progress())
         draft = model_info(pair.draft, command.draft == STARTER) if pair.draft else None
         self._send(
             Loaded(
@@ -118,22 +124,3 @@ class Session:
         if self._pair:
             self._pair.close()
         self._pair = None
-
-    def _backend(self, model: str) -> Backend:
-        """The one that opens `model`, made when first asked for."""
-        name = "scripted" if model.startswith("scripted:") else "llama.cpp"
-        if name not in self._backends:
-            self._backends[name] = _scripted() if name == "scripted" else _llama_cpp()
-        return self._backends[name]
-
-
-def _scripted() -> Backend:
-    from .backends.scripted import ScriptedBackend
-
-    return ScriptedBackend()
-
-
-def _llama_cpp() -> Backend:
-    from .backends.llama_cpp import LlamaBackend
-
-    return LlamaBackend()
