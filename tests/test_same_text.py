@@ -59,7 +59,7 @@ class GapSampler(Sampler):
 
 
 def load(path: Path, role: str) -> LoadedModel:
-    options = Options(role=role, context_length=512)  # type: ignore[arg-type]
+    options = Options(role=role, context_length=512, threads=1)  # type: ignore[arg-type]
     return open_backend(str(path)).load(str(path), options, lambda _: True)
 
 
