@@ -142,10 +142,10 @@ class _Builder:
             self._space()
         elif kind == "list_item_open":
             self._item(token)
-        elif kind == "blockquote_open":
-            self._containers.append(None)
-        elif kind in ("bullet_list_open", "ordered_list_open"):
-            self._containers.append(_List(token))
+        elif kind in ("blockquote_open", "bullet_list_open", "ordered_list_open"):
+            if self._marker:  # an item that begins with a list or a quote has its marker on a line of its own
+                self._add(EMPTY)
+            self._containers.append(None if kind == "blockquote_open" else _List(token))
         elif kind in ("blockquote_close", "bullet_list_close", "ordered_list_close"):
             self._containers.pop()
             if not any(self._containers):
@@ -161,8 +161,6 @@ class _Builder:
         return "".join(parts)
 
     def _item(self, token: Token) -> None:
-        if self._marker:  # an item that begins with a list: its own marker stands on a line of its own
-            self._add(EMPTY)
         item = self._containers[-1]
         assert item is not None
         item.number += 1

@@ -1,0 +1,421 @@
+"""Markdown to lines: what is shown, where each letter came from, and that pieces come out as the whole."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from rich.cells import cell_len
+
+from tui.protocol import Origin
+from tui.widgets.transcript import looks
+from tui.widgets.transcript.layout import wrap
+from tui.widgets.transcript.markdown import new_parser
+from tui.widgets.transcript.message import Message
+from tui.widgets.transcript.reader import STRETCH, WINDOW
+from tui.widgets.transcript.table import fit
+
+PARSER = new_parser()
+BOX = "│┌┬┐├┼┤└┴┘─"
+
+Row = tuple[str, str, bytes, bytes]
+
+
+def read(text: str, width: int = 40, origins: list[int] | None = None, show_refused: bool = False) -> Message:
+    """An answer that came in one piece, or in letters of those origins."""
+    message = Message("assistant", PARSER)
+    message.write([(text, Origin.DRAFT)] if origins is None else zip(text, origins, strict=True))
+    message.end()
+    message.read()
+    message.lay(width, show_refused)
+    return message
+
+
+def rows(message: Message) -> list[Row]:
+    """Prefix, text, looks and origins of every line."""
+    found = []
+    for line in range(message.height):
+        block, number = message.locate(line)
+        begin, end = block.line(number)
+        marked = block.paintable()
+        prefix = block.first if number == 0 else block.rest
+        found.append((prefix, marked.text[begin:end], marked.looks[begin:end], marked.origins[begin:end]))
+    return found
+
+
+def lines(text: str, width: int = 40) -> list[str]:
+    return [(prefix + shown).rstrip() for prefix, shown, _, _ in rows(read(text, width))]
+
+
+CORPUS = {
+    "# One\n\nText.\n## Two ##": ["One", "", "Text.", "", "Two"],
+    "Setext\n======\nText": ["Setext", "", "Text"],
+    "soft\nbreak": ["soft break"],
+    "hard  \nbreak\\\nagain": ["hard", "break", "again"],
+    "**b** *i* ***bi*** ~~s~~ `c` `` a`b ``": ["b i bi s c a`b"],
+    "snake_case_name 2*3*4 a * b": ["snake_case_name 234 a * b"],
+    "&amp; &lt; &copy; &#65; &nosuch; \\* \\a": ["& < © A &nosuch; * \\a"],
+    "[text](http://u/p_q \"title\")": ["text (http://u/p_q)"],
+    "[http://u](http://u) <http://a.b>": ["http://u http://a.b"],
+    "<me@x.org>": ["me@x.org"],
+    "[a **b**](u) ![alt *x*](i.png) ![](i.png)": ["a b (u) alt x (i.png) image (i.png)"],
+    "[x](javascript:alert(1))": ["[x](javascript:alert(1))"],
+    "[text][ref]\n\n[ref]: http://u": ["[text][ref]", "", "[ref]: http://u"],
+    "a <b>c</b>\n\n<div>\n  x\n</div>": ["a <b>c</b>", "", "<div>", "  x", "</div>"],
+    "- a\n- b\n  - c\n    - d\n- e": ["• a", "• b", "  ◦ c", "    ▪ d", "• e"],
+    "- a\n\n- b": ["• a", "", "• b"],
+    "3. a\n4. b\n\ntext": ["3. a", "4. b", "", "text"],
+    "1) a\n2) b": ["1) a", "2) b"],
+    "- - x": ["•", "  ◦ x"],
+    "- > x": ["•", "  ▎ x"],
+    "1. # x": ["1. x"],
+    "- [ ] a\n- [x] b": ["• [ ] a", "• [x] b"],
+    "- a\n\n  b\n\n      code": ["• a", "", "  b", "", "  code"],
+    "- a\n  ```\n  x\n    y\n  ```\n- b": ["• a", "  x", "    y", "", "• b"],
+    "> a\n> b\n>\n> > c": ["▎ a b", "▎", "▎ ▎ c"],
+    "> - a\n> - b\n\nc": ["▎ • a", "▎ • b", "", "c"],
+    "```py\nx = 1\n\n\ty\n```\nafter": ["x = 1", "", "    y", "", "after"],
+    "~~~\n```\n~~~": ["```"],
+    "```\nopen": ["open"],
+    "```\n```": [""],
+    "    indented\n\n    code": ["indented", "", "code"],
+    "a\n\n---\n\nb": ["a", "", "─" * 40, "", "b"],
+    "| a | b |\n|---|--:|\n| 1 | 2 |\n| \\| | `x` |": [
+        "┌───┬───┐",
+        "│ a │ b │",
+        "├───┼───┤",
+        "│ 1 │ 2 │",
+        "│ | │ x │",
+        "└───┴───┘",
+    ],
+    "a | b\n:-:|--:\nlong | longer\n中 |": [
+        "┌──────┬────────┐",
+        "│  a   │      b │",
+        "├──────┼────────┤",
+        "│ long │ longer │",
+        "│  中  │        │",
+        "└──────┴────────┘",
+    ],
+    "a\tb": ["a b"],
+    "": [],
+    "\n\n  \n": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CORPUS, ids=range(len(CORPUS)))
+def test_markdown_is_shown(text: str) -> None:
+    assert lines(text) == CORPUS[text]
+
+
+def test_a_narrow_table_wraps_its_cells() -> None:
+    table = "| name | what it is |\n|---|---|\n| draft | the small model that rides ahead |"
+    shown = lines(table, 26)
+    assert shown == [
+        "┌───────┬────────────────┐",
+        "│ name  │ what it is     │",
+        "├───────┼────────────────┤",
+        "│ draft │ the small      │",
+        "│       │ model that     │",
+        "│       │ rides ahead    │",
+        "└───────┴────────────────┘",
+    ]
+
+
+def test_columns_give_way_from_the_widest() -> None:
+    assert fit([3, 50, 10], 100) == [3, 50, 10]
+    assert fit([3, 50, 10], 40) == [3, 17, 10]
+    assert fit([50, 50], 27) == [10, 10]
+    assert sorted(fit([50, 49], 20)) == [6, 7]
+    assert fit([9] * 10, 20) == [4] * 10
+
+
+SAMPLES = [
+    "plain words that wrap at the edge of a narrow line, and averyveryverylongwordwithoutanyspace at last",
+    "中文测试，中文测试。中文（测试）中文测试中文测试",
+    "mixed 中文 and English 日本語テキスト、カタカナ word",
+    "👩\u200d💻👨\u200d👩\u200d👧👍🏽 emoji ❤\ufe0f and e\u0301 combining z\u0335\u0336\u0337algo",
+    "한국어 문장은 공백으로 나뉜다",
+    "   leading and    inner   spaces   ",
+]
+
+
+@pytest.mark.parametrize("text", SAMPLES)
+@pytest.mark.parametrize("words", [True, False])
+def test_lines_fit_and_nothing_is_lost(text: str, words: bool) -> None:
+    for width in range(2, 60):
+        starts = list(wrap(text, width, words))
+        cut = [text[a:b] for a, b in pairwise([*starts, len(text)])]
+        assert "".join(cut) == text
+        assert all(cell_len(line.rstrip(" ") if words else line) <= width for line in cut)
+
+
+def test_words_stay_whole_where_they_fit() -> None:
+    text = "every word of this line is shorter than the width"
+    starts = [*wrap(text, 12), len(text)]
+    assert [text[a:b].strip() for a, b in pairwise(starts)] == [
+        "every word",
+        "of this line",
+        "is shorter",
+        "than the",
+        "width",
+    ]
+
+
+def test_closing_punctuation_never_starts_a_line() -> None:
+    text = "中文中文，" * 20
+    for width in range(4, 30):
+        assert all(text[start] != "，" for start in wrap(text, width))
+
+
+FRAGMENTS = [
+    *(
+        "# head\n",
+        "para word\n",
+        "two words\n",
+        "\n",
+        "\n\n",
+        "- item\n",
+        "  - nested\n",
+        "1. one\n",
+        "> quote\n",
+    ),
+    *(
+        ">> deep\n",
+        "```py\n",
+        "x = 1\n",
+        "```\n",
+        "~~~\n",
+        "| a | b |\n",
+        "|---|:-:|\n",
+        "| 1 | 2 |\n",
+        "---\n",
+    ),
+    *(
+        "===\n",
+        "    code\n",
+        "<div>\n",
+        "</div>\n",
+        "<!-- c\n",
+        "-->\n",
+        "**b**",
+        "*i*",
+        "`c`",
+        "~~s~~",
+        "\t",
+        " ",
+    ),
+    *(
+        "[l](http://u)",
+        "![i](u)",
+        "<http://a>",
+        "&amp;",
+        "\\*",
+        "  \n",
+        "\\\n",
+        "# ",
+        "-",
+        "1.",
+        "`",
+        "``",
+        "*",
+        "_",
+    ),
+    *(
+        "[",
+        "](",
+        "#",
+        "+ ",
+        "[r]: http://x\n",
+        "中文",
+        "👩\u200d💻",
+        "e\u0301",
+        "&#8238;",
+        "- [ ] t\n",
+        "|",
+        "\r\n",
+    ),
+]
+
+
+def document(draw: random.Random, most: int = 40) -> str:
+    return "".join(draw.choice(FRAGMENTS) for _ in range(draw.randint(1, most)))
+
+
+def streamed(text: str, origins: list[int], draw: random.Random) -> Message:
+    """The same answer, read after each of many small pieces."""
+    message = Message("assistant", PARSER)
+    at = 0
+    while at < len(text):
+        step = draw.choice((1, 1, 2, 3, 7))
+        message.write(zip(text[at : at + step], origins[at : at + step], strict=True))
+        if draw.random() < 0.3:
+            message.preview()
+        else:
+            message.read()
+        message.lay(40, False)
+        at += step
+    message.end()
+    message.read()
+    message.lay(40, False)
+    return message
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_streamed_in_pieces_is_the_whole(seed: int) -> None:
+    draw = random.Random(seed)
+    text = document(draw)
+    origins = [draw.choice((0, 1, 2)) for _ in text]
+    assert rows(streamed(text, origins, draw)) == rows(read(text, origins=origins))
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_every_letter_has_the_origin_of_its_source(seed: int) -> None:
+    draw = random.Random(seed)
+    text = document(draw)
+    message = read(text, origins=[draw.choice((0, 1, 2)) for _ in text])
+    for block in message.blocks:
+        marked = block.paintable()
+        if not marked.places:
+            continue
+        assert list(marked.places) == sorted(marked.places)
+        for char, place, origin in zip(marked.text, marked.places, marked.origins, strict=True):
+            if char in BOX or (BOX[0] in marked.text and char in " \n"):
+                continue  # drawn by the table, not written by a model
+            source = message.source[place]
+            assert origin == message.origins[place]
+            assert (
+                char == source
+                or source == "&"
+                or (char, source) in ((" ", "\n"), (" ", "\t"), ("\n", "\\"))
+                or char in " ()"
+            )
+
+
+def test_words_keep_their_origins_through_markup() -> None:
+    words = {f"w{number:03}": number % 3 for number in range(24)}
+    names = list(words)
+    text = (
+        "# {} {}\n\n{} **{}** *{}* `{}` ~~{}~~ [{}]({})\n\n- {}\n  1. {} {}\n\n> {}\n> {}\n\n"
+        "```\n{}\n{}\n```\n\n| {} | {} |\n|---|---|\n| {} | **{}** |\n\n<div>{}</div>\n\n    {}\n\n{}  \n{}"
+    ).format(*names)
+    origins = [0] * len(text)
+    for name, origin in words.items():
+        at = text.index(name)
+        origins[at : at + 4] = [origin] * 4
+    message = read(text, 30, origins)
+    shown = "".join(shown for _, shown, _, _ in rows(message))
+    marks = b"".join(marks for _, _, _, marks in rows(message))
+    for name, origin in words.items():
+        at = shown.index(name)
+        assert marks[at : at + 4] == bytes((origin,)) * 4, name
+
+
+def test_code_is_highlighted_also_while_it_grows() -> None:
+    text = "```python\ndef f():\n    return 'x'  # why\n"
+    message = read(text)
+    (_, first, marks, _), (_, second, more, _) = rows(message)
+    assert first == "def f():" and marks[:3] == bytes((looks.KEYWORD,)) * 3
+    assert more[second.index("'x'")] == looks.STRING
+    assert more[second.index("#")] == looks.COMMENT
+
+
+def test_an_unknown_language_is_plain_code() -> None:
+    assert set(rows(read("```nosuch\ndef f\n```"))[0][2]) == {looks.FENCE}
+
+
+def test_refused_text_stands_where_it_was_refused_and_is_no_source() -> None:
+    message = Message("assistant", PARSER)
+    message.write([("One **two", 1), (" nope", 3), ("\n", 3), ("** three", 2), ("\n\n- item", 1), (" no", 3)])
+    message.end()
+    message.read()
+    message.lay(40, False)
+    assert message.source == "One **two** three\n\n- item"
+    assert [shown for _, shown, _, _ in rows(message)] == ["One two three", "", "item"]
+    message.lay(40, True)
+    assert [shown for _, shown, _, _ in rows(message)] == ["One two nope↵ three", "", "item no"]
+    marks = rows(message)[0][3]
+    assert marks == bytes([1] * 7 + [3] * 6 + [2] * 6)
+    message.lay(40, False)
+    assert [shown for _, shown, _, _ in rows(message)] == ["One two three", "", "item"]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_every_refused_letter_is_shown_once(seed: int) -> None:
+    draw = random.Random(seed)
+    text = document(draw)
+    message = Message("assistant", PARSER)
+    refused = ""
+    for char in text:
+        message.write([(char, 1)])
+        if draw.random() < 0.3:
+            message.write([("Ж", 3)])
+            refused += "Ж"
+    message.end()
+    message.read()
+    message.lay(40, True)
+    shown = "".join(shown for _, shown, _, _ in rows(message))
+    blank = not any(block.begin is not None for block in message.blocks)
+    assert shown.count("Ж") == (0 if blank else len(refused))
+
+
+DEEP = {
+    "quotes": ">" * 500 + " deep",
+    "lists": "".join("  " * depth + "- item\n" for depth in range(500)),
+    "both": "> - " * 250 + "deep",
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_what_is_nested_too_deep_is_shown_as_it_is_written(name: str) -> None:
+    text = DEEP[name]
+    shown = lines(text, 4_000)
+    assert shown == [line.rstrip() for line in text.rstrip("\n").split("\n")]
+
+
+LONG = {
+    "one line": "word " * 20_000,
+    "no spaces": "x" * 50_000,
+    "a paragraph": "some words\n" * 5_000,
+    "a table": "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 4_000,
+    "a list": "- item\n" * 5_000,
+    "a fence": "```py\n" + "x = 1\n" * 5_000 + "```\n\nafter",
+    "a fence of one line": "```py\n" + "x" * 50_000 + "\n```\n\nafter",
+    "a line after text": "# head\n\n" + "y" * 2 * WINDOW + "\n\n# after",
+    "many blocks": "para\n\n- item\n\n```\ncode\n```\n\n" * 2_000,
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_block_comes_out_the_same_in_pieces(name: str) -> None:
+    text = LONG[name]
+    whole = read(text)
+    message = Message("assistant", PARSER)
+    for at in range(0, len(text), 1_777):
+        message.write([(text[at : at + 1_777], Origin.DRAFT)])
+        message.read()
+    message.end()
+    message.read()
+    message.lay(40, False)
+    assert rows(message) == rows(whole)
+    assert all(len(block.body.text) <= WINDOW + STRETCH for block in whole.blocks)
+
+
+def test_a_long_fence_is_still_code_and_ends() -> None:
+    message = read(LONG["a fence"])
+    shown = rows(message)
+    assert [shown for _, shown, _, _ in shown] == ["x = 1"] * 5_000 + ["", "after"]
+    assert shown[4_999][2][0] >= looks.FENCE
+
+
+def test_reading_on_does_not_look_at_what_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    from tui.widgets.transcript import reader
+
+    real = reader.parse
+    monkeypatch.setattr(reader, "parse", lambda parser, text: (seen.append(len(text)), real(parser, text))[1])
+    message = Message("assistant", PARSER)
+    for _ in range(500):
+        message.write([("A paragraph of some words.\n\n", 1)])
+        message.read()
+    assert max(seen) < 200
