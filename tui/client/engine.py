@@ -90,10 +90,11 @@ class EngineClient:
         except OSError as error:
             why = clean_line(f"{self._command[0]}: {error.strerror}")
             raise self._die(EngineDied(f"The engine cannot be started: {why}")) from None
-        except BaseException:
-            child.end()
-            if self._state == "starting":
-                self._stop("stopped")
+        except asyncio.CancelledError:
+            self._stop("stopped")
+            raise
+        except EngineDied:
+            child.end()  # if it was closed while it was spawned, nobody else has
             raise
         assert isinstance(hello, protocol.Hello)
         self._ping()
