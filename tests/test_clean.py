@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 
-from tui.clean import REPLACEMENT, clean, clean_line, clean_next, is_unsafe
+from tui.clean import REPLACEMENT, clean, clean_line, clean_next, has_controls
 from tui.widgets.output_filter import OutputFilter
 
 KEPT = [
@@ -100,7 +100,7 @@ UNPRINTABLE = [char for char in (*TAKEN, "\n", "\t") if not char.isprintable()] 
 def test_the_output_filter_keeps_the_width_of_what_it_takes_out(char: str) -> None:
     text = f"a{char}b"
     (segment,) = OutputFilter().apply([Segment(text, Style(bold=True))], Color(0, 0, 0))
-    assert not is_unsafe(segment.text)
+    assert not has_controls(segment.text)
     assert segment.style == Style(bold=True)
     assert cell_len(segment.text) == cell_len(text)
 

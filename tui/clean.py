@@ -13,25 +13,27 @@ REPLACEMENT = "\ufffd"
 _EMOJI = "\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
 _JOINED_SCRIPTS = "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u18af\ufb50-\ufdff\ufe70-\ufefc"
 
-_UNSAFE = re.compile(
-    "["
+_CONTROLS = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
     "\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # invisible, bidi
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # musical controls, tags, supplementary selectors
     "\ud800-\udfff\ufdd0-\ufdef"  # lone surrogates, noncharacters
     + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17))
-    + "]"
+)
+_UNSAFE = re.compile(
+    f"[{_CONTROLS}]"
     # The joiners stay where they have a meaning and where Rich measures them as terminals do: ZWJ between
     # emoji, ZWNJ between letters of the scripts that join.
     f"|(?<![{_EMOJI}])\u200d|\u200d(?![{_EMOJI}])"
     f"|(?<![{_JOINED_SCRIPTS}])\u200c|\u200c(?![{_JOINED_SCRIPTS}])"
 )
+_NO_CELLS = re.compile(f"[{_CONTROLS}\n\t]")
 _LINE_BREAKS = re.compile(r"[\n\t]")
 
 
-def is_unsafe(text: str) -> bool:
-    """Whether `clean` would change `text`, or a newline or tab stands in it: it is no run of cells then."""
-    return bool(_LINE_BREAKS.search(text) or _UNSAFE.search(text))
+def has_controls(text: str) -> bool:
+    """Whether `text` holds what must not stand in a line of cells, newlines and tabs included."""
+    return _NO_CELLS.search(text) is not None
 
 
 def clean(text: str) -> str:

@@ -80,13 +80,13 @@ class Bench(App[None]):
         await self.settle()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
+        await self.conversation(transcript)
         for count in (100, 5_000, 20_000):
             await self.frames(transcript, count)
             if count == 5_000:
                 await self.toggle(transcript)
         for name, block in PATHOLOGICAL.items():
             await self.stalls(transcript, name, block)
-        await self.conversation(transcript)
         self.target.write_text(json.dumps(self.results))
         self.exit()
 

@@ -11,7 +11,7 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
 
-from tui.clean import REPLACEMENT, clean, is_unsafe
+from tui.clean import REPLACEMENT, has_controls
 
 
 class OutputFilter(LineFilter):
@@ -21,7 +21,7 @@ class OutputFilter(LineFilter):
         if all(text.isprintable() for text, _, _ in segments):
             return segments
         return [
-            segment._replace(text=_safe(segment.text)) if is_unsafe(segment.text) else segment
+            segment._replace(text=_safe(segment.text)) if has_controls(segment.text) else segment
             for segment in segments
         ]
 
@@ -29,6 +29,5 @@ class OutputFilter(LineFilter):
 def _safe(text: str) -> str:
     """`text` with U+FFFD for each unsafe character, as often as Textual counted cells for it."""
     return "".join(
-        char if clean(char) == char and char not in "\n\t" else REPLACEMENT * get_character_cell_size(char)
-        for char in text
+        REPLACEMENT * get_character_cell_size(char) if has_controls(char) else char for char in text
     )

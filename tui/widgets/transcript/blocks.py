@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections.abc import Sequence
 
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.highlight import highlight
 from tui.widgets.transcript.layout import wrap
-from tui.widgets.transcript.marked import EMPTY, Marked, joined, plain
+from tui.widgets.transcript.marked import EMPTY, Marked, joined, literal, plain
 from tui.widgets.transcript.refused import Refused
 
 _HARMLESS = re.compile(r"[\w ,.;:!?'\"()/%]*")
@@ -66,18 +67,13 @@ class Block:
         """What `starts` cuts, with its looks worked out."""
         return self.shown
 
-    def grows_from(self, source: str, shown: int) -> int | None:
-        """Where the text begins that goes on at the end of this block, if it most likely does; else None.
-
-        Up to `shown`, the source has been seen.
-        """
-        if not self.body.places or not _HARMLESS.fullmatch(source, shown):
+    def grown(self, source: str, origins: Sequence[int], shown: int) -> Block | None:
+        """This block with source[shown:] at its end, if that is most likely how it goes on."""
+        if not self.body.text or not _HARMLESS.fullmatch(source, shown):
             return None
-        return shown - (source[shown - 1] == " ")
-
-    def grown(self, more: Marked) -> Block:
-        """This block with more text."""
-        return Block(joined((self.body, more)), self.first, self.rest, self.continues)
+        begin = shown - (source[shown - 1] == " ")
+        more = literal(source, origins, begin, len(source), self.body.looks[-1])
+        return Block(joined((self.body, more)), self.first, self.rest)
 
     def line(self, number: int) -> tuple[int, int]:
         """Begin and end in the shown text, without the newline that ends the line."""
@@ -116,13 +112,12 @@ class Code(Block):
         self.ink()
         return self.shown
 
-    def grows_from(self, source: str, shown: int) -> int | None:
-        if not self.body.places or self.first or "`" in source[shown:] or "~" in source[shown:]:
+    def grown(self, source: str, origins: Sequence[int], shown: int) -> Block | None:
+        if self.first or "`" in source[shown:] or "~" in source[shown:]:
             return None
-        return self.body.places[-1] + 1
-
-    def grown(self, more: Marked) -> Block:
-        return Code(joined((self.ink(), more)), self.first, self.rest, "", self.continues)
+        begin = self.body.places[-1] + 1 if self.body.places else shown
+        more = literal(source, origins, begin, len(source) - source.endswith("\n"), looks.FENCE)
+        return Code(joined((self.ink(), more)), self.first, self.rest, "")
 
 
 def gap(bars: str) -> Block:

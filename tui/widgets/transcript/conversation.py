@@ -19,7 +19,7 @@ class Anchor(NamedTuple):
 
 
 class Conversation:
-    """Messages with a blank line between them. `lay` before asking for lines."""
+    """Messages with a blank line between them, unless they are empty. `lay` before asking for lines."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -45,7 +45,7 @@ class Conversation:
             message = self.messages[number]
             line = self._tops[number] + message.lay(width, show_refused)
             changed = min(changed, line)
-            self._tops[number + 1] = self._tops[number] + message.height + 1
+            self._tops[number + 1] = self._tops[number] + message.height + bool(message.height)
         return changed
 
     def locate(self, line: int) -> tuple[Message, Block, int] | None:

@@ -96,12 +96,10 @@ class Message:
         """
         if len(self.blocks) == self._reader.settled or self._shown == len(self.source):
             return False
-        last = self.blocks[-1]
-        begin = last.grows_from(self.source, self._shown)
-        if begin is None:
+        grown = self.blocks[-1].grown(self.source, self.origins, self._shown)
+        if grown is None:
             return False
-        more = literal(self.source, self.origins, begin, len(self.source), last.body.looks[-1])
-        self.blocks[-1] = last.grown(more)
+        self.blocks[-1] = grown
         self._laid = min(self._laid, len(self.blocks) - 1)
         self._shown = len(self.source)
         return True

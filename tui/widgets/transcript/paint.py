@@ -16,8 +16,8 @@ from tui.widgets.transcript.markdown import BAR
 from tui.widgets.transcript.palette import Palette
 
 
-def paint(block: Block, number: int, gutter: str, width: int, palette: Palette) -> Strip:
-    """Line `number` of a block, `width` cells wide, after the gutter of its message."""
+def paint(block: Block, number: int, gutter: tuple[str, int], width: int, palette: Palette) -> Strip:
+    """Line `number` of a block, `width` cells wide, after a gutter: its text and look."""
     begin, end = block.line(number)
     marked = block.paintable()
     text = marked.text[begin:end]
@@ -42,10 +42,8 @@ def paint(block: Block, number: int, gutter: str, width: int, palette: Palette) 
     return strip.adjust_cell_length(width, fill)
 
 
-def _prefix(gutter: str, prefix: str, palette: Palette) -> list[Segment]:
-    segments = []
-    if gutter:
-        segments.append(Segment(gutter, palette.style(looks.USER_BAR, Origin.PLAIN)))
+def _prefix(gutter: tuple[str, int], prefix: str, palette: Palette) -> list[Segment]:
+    segments = [Segment(gutter[0], palette.style(gutter[1], Origin.PLAIN))]
     bars = len(prefix) - len(prefix.lstrip(BAR))
     if bars:
         segments.append(Segment(prefix[:bars], palette.style(looks.BAR, Origin.PLAIN)))

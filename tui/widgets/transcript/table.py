@@ -32,7 +32,7 @@ class Table(Block):
         self._rows = rows
         self._columns = columns
 
-    def grows_from(self, source: str, shown: int) -> int | None:
+    def grown(self, source: str, origins: Sequence[int], shown: int) -> Block | None:
         return None
 
     def _compose(self, width: int, refused: Refused | None, span: tuple[int, int]) -> Marked:

@@ -30,7 +30,12 @@ from tui.widgets.transcript.pace import Pace
 from tui.widgets.transcript.paint import paint, select
 from tui.widgets.transcript.palette import Highlight, Palette, Theme
 
-_GUTTERS: Final = {"user": "▌ ", "assistant": "  ", "error": "✗ "}
+_GUTTERS: Final = {
+    "user": ("▌ ", "▌ ", looks.USER_BAR),
+    "assistant": ("  ", "  ", looks.USER_BAR),
+    "error": ("✗ ", "  ", looks.ERROR),
+}
+"""What stands before a turn's first line and before its others, and its look."""
 _GUTTER: Final = 2
 _NARROWEST: Final = 8
 _CACHED_LINES: Final = 2_000
@@ -76,6 +81,7 @@ class Transcript(ScrollView, can_focus=True):
         self._strips: dict[int, Strip] = {}
         self._palette: Palette | None = None
         self._painting = False
+        self._is_open = False
         self._pace = Pace(clock, work)
 
     # The conversation
@@ -97,21 +103,28 @@ class Transcript(ScrollView, can_focus=True):
         message.write([(text, Origin.PLAIN)])
         message.read()
         self._conversation.add(message)
+        self._is_open = True
         if role == "user":
             self.following = True
         self._lay_out(len(self.messages) - 1)
 
     def append(self, pieces: Sequence[tuple[str, int]]) -> None:
-        """Add (text, origin) pieces of a round to the last turn; they show at the next flush."""
+        """Add (text, origin) pieces of a round to the last turn; they show at the next flush.
+
+        Does nothing after `finish`, `fail` and `clear`.
+        """
+        if not self._is_open:
+            return
         self._pending.extend(pieces)
         if self._timer is not None:
             self._timer.resume()
 
     def finish(self, note: str = "") -> None:
-        """End the last turn, with a faint note such as "stopped" under it. Does nothing without a turn."""
-        if not self.messages:
+        """End the turn, with a faint note such as "stopped" under it. Does nothing if none is open."""
+        if not self._is_open:
             return
         self._flush()
+        self._is_open = False
         message = self.messages[-1]
         message.end()
         message.read()
@@ -122,6 +135,7 @@ class Transcript(ScrollView, can_focus=True):
     def fail(self, message: str, hint: str = "") -> None:
         """Say in the conversation what went wrong and, fainter, what to do about it."""
         self.begin("error", clean_line(message, 1_000))
+        self._is_open = False
         if hint:
             self.messages[-1].note(clean_line(hint, 1_000), looks.NOTE)
         self._lay_out(len(self.messages) - 1)
@@ -129,6 +143,7 @@ class Transcript(ScrollView, can_focus=True):
     def clear(self) -> None:
         """Forget every turn."""
         self._pending.clear()
+        self._is_open = False
         self._conversation = Conversation()
         self._strips.clear()
         self.following = True
@@ -212,6 +227,8 @@ class Transcript(ScrollView, can_focus=True):
     def _lay_out_again(self) -> None:
         """Lay out everything and keep the text at the top of the view where it is."""
         self._strips.clear()
+        if self.text_selection is not None:
+            self.screen.clear_selection()  # it names lines, and they are others now
         anchor = self._conversation.anchor(self.scroll_offset.y)
         self._lay_out(0)
         if not self.following:
@@ -299,7 +316,9 @@ class Transcript(ScrollView, can_focus=True):
         if found is None:
             return Strip.blank(width, self.palette.base)
         message, block, row = found
-        return paint(block, row, _GUTTERS[message.role], width, self.palette)
+        first, rest, look = _GUTTERS[message.role]
+        gutter = first if row == 0 and block is message.blocks[0] else rest
+        return paint(block, row, (gutter, look), width, self.palette)
 
     # Selection
 
