@@ -18,14 +18,14 @@ COLOURS = frozenset(
 )
 STYLES = frozenset("none bold dim italic underline reverse strike".split())
 VARIABLES = {
-    "token-draft": "$success",
-    "token-main": "$warning",
-    "token-refused": "$error",
-    "code-background": "$panel",
-    "quiet": "$text-muted",
-    "line": "$panel-lighten-1",
+    "token-draft": "success",
+    "token-main": "warning",
+    "token-refused": "error",
+    "code-background": "panel",
+    "quiet": "text-muted",
+    "line": "panel-lighten-3",
 }
-"""The variables that our style sheets use, with what a theme that does not name them gets."""
+"""The variables that our style sheets use, with the one of Textual that stands in where a theme has none."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +107,9 @@ def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ThemeError(f"{name} must be true or false")
     return value
+
+
+def default_variables(theme: Theme) -> dict[str, str]:
+    """Our variables for a theme that was not written for us."""
+    generated = theme.to_color_system().generate()
+    return {ours: generated.get(theirs, theme.primary) for ours, theirs in VARIABLES.items()}

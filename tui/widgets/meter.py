@@ -17,6 +17,7 @@ SHORTEST = 0.1
 """Seconds of an answer below which it has no speed yet."""
 HISTORY = 60
 """Samples that the sparkline goes back."""
+UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
@@ -144,3 +145,8 @@ class Meter:
 
     def _share(self, part: float) -> float | None:
         return min(1.0, part / self._seconds) if self._seconds > 0 else None
+
+
+def number(value: float | None, unit: str, digits: int = 1) -> str:
+    """ "61.2 tok/s", or a dash for what is not known."""
+    return UNKNOWN if value is None else f"{value:,.{digits}f} {unit}".rstrip()

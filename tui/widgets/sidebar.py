@@ -12,11 +12,10 @@ from textual.widgets import Sparkline, Static
 from tui.clean import clean_line
 from tui.protocol import Loaded, ModelInfo
 
-from .meter import Reading
+from .meter import UNKNOWN, Reading, number
 
 WIDTH = 29
 """Columns inside the padding."""
-UNKNOWN = "–"
 Row = tuple[str, str]
 Part = tuple[float, str]
 
@@ -47,14 +46,14 @@ class Sidebar(VerticalScroll, can_focus=False):
         self._speed = Static(id="speed")
         self._drafts = Static(id="drafts")
         self._time = Static(id="time")
-        self._context = Static(id="context")
+        self._room = Static(id="context")
         self._context_length: int | None = None
 
     def compose(self) -> ComposeResult:
         yield self._models
         yield self._speed_now
         yield self._sparkline
-        yield from (self._speed, self._drafts, self._time, self._context)
+        yield from (self._speed, self._drafts, self._time, self._room)
 
     def on_mount(self) -> None:
         self.show_models(None)
@@ -71,21 +70,19 @@ class Sidebar(VerticalScroll, can_focus=False):
 
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
         """The numbers of one moment. Heights never change, so nothing is laid out again."""
-        self._speed_now.update(
-            _section("Speed", [("now", _number(reading.speed_now, "tok/s"))]), layout=False
-        )
+        self._speed_now.update(_section("Speed", [("now", number(reading.speed_now, "tok/s"))]), layout=False)
         self._sparkline.data = list(history)
         self._speed.update(_table(_speed_rows(reading)), layout=False)
         self._drafts.update(_drafts(reading), layout=False)
         self._time.update(_time(reading), layout=False)
-        self._context.update(_context(reading, self._context_length), layout=False)
+        self._room.update(_context(reading, self._context_length), layout=False)
 
 
 def _speed_rows(reading: Reading) -> list[Row]:
     return [
-        ("whole answer", _number(reading.speed, "tok/s")),
-        ("first token", _number(reading.first_token, "s", 2)),
-        ("vs plain, measured", _number(reading.ratio, "×", 2)),
+        ("whole answer", number(reading.speed, "tok/s")),
+        ("first token", number(reading.first_token, "s", 2)),
+        ("vs plain, measured", number(reading.ratio, "×", 2)),
     ]
 
 
@@ -101,7 +98,7 @@ def _drafts(reading: Reading) -> Content:
             _table(
                 [
                     ("acceptance rate", percent),
-                    ("tokens per round", _number(reading.tokens_per_round, "")),
+                    ("tokens per round", number(reading.tokens_per_round, "")),
                     ("draft length", length),
                 ]
             ),
@@ -112,9 +109,7 @@ def _drafts(reading: Reading) -> Content:
 def _time(reading: Reading) -> Content:
     draft, verify = reading.draft_share, reading.verify_share
     parts: list[Part] = []
-    legend = Content.assemble(
-        ("draft – ", "$quiet"), ("verify – ", "$quiet"), ("other –", "$quiet")
-    )
+    legend = Content.assemble(("draft – ", "$quiet"), ("verify – ", "$quiet"), ("other –", "$quiet"))
     if draft is not None and verify is not None:
         other = max(0.0, 1.0 - draft - verify)
         parts = [(draft, "$token-draft"), (verify, "$token-main"), (other, "$quiet")]
@@ -170,8 +165,3 @@ def _model(model: ModelInfo | None) -> str:
         return "none"
     mark = " (demo)" if model.demo else ""
     return clean_line(model.name, WIDTH - 7 - len(mark)) + mark
-
-
-def _number(value: float | None, unit: str, digits: int = 1) -> str:
-    words = UNKNOWN if value is None else f"{value:,.{digits}f}"
-    return f"{words} {unit}".rstrip() if value is not None else UNKNOWN

@@ -1,0 +1,125 @@
+"""The app: settings, themes, engine and screens put together. Composition only; the chat is its screen's."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from .client import EngineClient
+from .config import Settings
+from .places import Places, shipped
+from .screens.chat import ChatScreen
+from .screens.help import HelpScreen
+from .themes import default_variables, load_themes
+from .widgets.composer import Composer
+from .widgets.desk import Desk
+from .widgets.output_filter import OutputFilter
+
+DEFAULT_THEME = "outrider-dark"
+COLOURLESS_THEME = "terminal"
+"""Where NO_COLOR is set: Textual's filter for it works on the terminal's own colours."""
+
+
+def draw_seed() -> int:
+    """A seed short enough to be typed again."""
+    return secrets.randbelow(1_000_000_000)
+
+
+class Outrider(App[None]):
+    """A chat with a local model and its draft."""
+
+    TITLE = "Outrider"
+    CSS_PATH = "app.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "help", "Help", id="app.help", tooltip="Every key and colour"),
+        Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True, tooltip="Quit"),
+    ]
+
+    def __init__(
+        self,
+        settings: Settings,
+        places: Places,
+        engine: Sequence[str],
+        notices: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+        draw_seed: Callable[[], int] = draw_seed,
+        **options: Any,
+    ) -> None:
+        """`engine` is the command that runs the engine; `notices` are shown at first. `options` are Textual's."""
+        super().__init__(**options)
+        self._filters.append(OutputFilter())
+        self._settings = settings
+        self._clock = clock
+        self._draw_seed = draw_seed
+        self._client = EngineClient(engine, places.log, os.environ)
+        self._event_loop: asyncio.AbstractEventLoop | None = None
+        self._notices = [*notices, *self._install_themes(places)]
+
+    def _install_themes(self, places: Places) -> list[str]:
+        """Register our themes and the user's, take the one that is set; what went wrong with that."""
+        themes, failures = load_themes((shipped("themes"), places.themes))
+        for theme in themes:
+            self.register_theme(theme)
+        wanted = COLOURLESS_THEME if self.no_color else self._settings.appearance.theme
+        problems = [str(failure) for failure in failures]
+        if self.get_theme(wanted) is None:
+            problems.append(f"There is no theme {wanted!r}; {DEFAULT_THEME} is used")
+            wanted = DEFAULT_THEME
+        self.theme = wanted
+        return problems
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return default_variables(self.current_theme)
+
+    def get_default_screen(self) -> Screen[None]:
+        return ChatScreen(self._settings, self._client, self._notices, self._clock, self._draw_seed)
+
+    def on_mount(self) -> None:
+        self._event_loop = asyncio.get_running_loop()
+        self.call_after_refresh(self._settle)
+
+    def _settle(self) -> None:
+        """After the first paint: what lives now lives on, so the collector need not look at it again."""
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        gc.enable()
+
+    async def on_unmount(self) -> None:
+        await self._client.close()
+
+    def end(self, status: int) -> None:
+        """Exit with `status` from a signal handler."""
+        if self._event_loop is None:
+            raise SystemExit(status)
+        self._event_loop.call_soon_threadsafe(self.exit, None, status)
+
+    def action_help(self) -> None:
+        groups = (
+            ("Writing", Composer.BINDINGS),
+            ("Chat", [*ChatScreen.BINDINGS, *Desk.BINDINGS]),
+            ("Outrider", [*self.BINDINGS, Binding("ctrl+p", "", "Commands and themes"), COPY]),
+        )
+        self.push_screen(HelpScreen([(name, _bindings(found)) for name, found in groups]))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        if isinstance(screen, ChatScreen):
+            yield from screen.commands()
+        yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
+        yield SystemCommand("Keys", "Every key with what it does", self.action_help)
+        yield SystemCommand("Quit", "Leave Outrider", self.action_quit)
+
+
+COPY = Binding("ctrl+c", "", "Copy what is selected")
+
+
+def _bindings(declared: Iterable[BindingType]) -> list[Binding]:
+    return [binding for binding in declared if isinstance(binding, Binding)]

@@ -1,0 +1,271 @@
+"""One conversation with one loaded pair: it owns the turn.
+
+Prompts come up from the composer, events from the engine; both end here as calls on the desk. Typed text is
+never lost: a prompt that could not be answered goes back to where it was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import ClassVar, Literal
+
+from textual import on, work
+from textual.app import ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from tui.client import EngineClient, EngineDied, EngineError
+from tui.config import Settings
+from tui.protocol import Event, Finished, Generate, Loaded, Loading, Prefill, Round
+from tui.widgets.composer import MAX_PASTE, Composer
+from tui.widgets.desk import HIGHLIGHTS, Desk
+from tui.widgets.meter import Meter
+
+from . import wording
+from .conversation import Conversation
+from .requests import generate_request, load_request
+
+Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping", "ended"]
+"""waiting: a prompt waits for the load. reading: the prompt is processed. ended: no engine with a model."""
+
+BUSY = frozenset(("waiting", "reading", "answering", "stopping"))
+TONES = {"ready": "$success", "ended": "$error", "stopping": "$warning"}
+TICK = 0.25
+"""Seconds between two looks at the meter."""
+
+
+class ChatScreen(Screen[None]):
+    """The conversation and its turn."""
+
+    AUTO_FOCUS = "Composer"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; what came stays"),
+        Binding("ctrl+n", "new", "New", id="chat.new", tooltip="New chat"),
+    ]
+
+    phase: reactive[Phase] = reactive[Phase]("loading", repaint=False)
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: EngineClient,
+        notices: Iterable[str],
+        clock: Callable[[], float],
+        draw_seed: Callable[[], int],
+    ) -> None:
+        """`notices` stand in the banner at first; `draw_seed` makes the seed of an answer that has none set."""
+        super().__init__()
+        self._settings = settings
+        self._client = client
+        self._notices = list(notices)
+        self._draw_seed = draw_seed
+        self._conversation = Conversation(settings.generation.system_prompt)
+        self._meter = Meter(clock)
+        self._answers = 0
+        self._loading: asyncio.Task[bool] | None = None
+        self._loaded: Loaded | None = None
+        self._new_after_stop = False
+        look = settings.appearance
+        self._desk = Desk(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
+
+    def compose(self) -> ComposeResult:
+        yield self._desk
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self._desk.show_notices(self._notices)
+        self._say("starting the engine")
+        self.set_interval(TICK, self._tick)
+        self.call_after_refresh(self._begin_loading)
+
+    # The engine
+
+    def _begin_loading(self) -> asyncio.Task[bool]:
+        """The load that is under way or done; a new one after a failure."""
+        if self._loading is None or (self._loading.done() and self.phase == "ended"):
+            self._loading = asyncio.create_task(self._load())
+        return self._loading
+
+    async def _load(self) -> bool:
+        """Start the engine if it does not run, and load the pair. Shows how it went; True if it went well."""
+        self._say("starting the engine")
+        try:
+            await self._client.start()
+            loaded = await self._client.load(load_request(self._settings), on_progress=self._show_progress)
+        except EngineError as error:
+            self._end(error)
+            return False
+        self._loaded = loaded
+        self._meter.plain_speed = loaded.plain_tokens_per_second
+        self._desk.show_loaded(loaded)
+        if loaded.draft_refused:
+            self._notices.append(f"Drafting without the draft model: {loaded.draft_refused}")
+            self._desk.show_notices(self._notices)
+        if self.phase == "loading":
+            self.phase = "ready"
+        self._say(wording.ready(loaded))
+        return True
+
+    def _show_progress(self, progress: Loading) -> None:
+        self._say(wording.loading(progress))
+
+    def _end(self, error: EngineError) -> None:
+        """There is no engine, or none with a model: say why and what to do."""
+        self._loaded = None
+        self.phase = "ended"
+        self._desk.show_loaded(None)
+        self._say(error.message)
+        if not self._desk.transcript.messages:
+            hint = error.hint or "The next prompt tries again."
+            self._desk.show_notices([*self._notices, error.message, hint], error=True)
+
+    # A turn
+
+    @on(Composer.Submitted)
+    def _submitted(self, event: Composer.Submitted) -> None:
+        event.stop()
+        if self.phase in BUSY:
+            self.notify("Your text stays. Esc stops this answer, then Enter sends.", markup=False, timeout=4)
+            return
+        self._desk.composer.accept()
+        self._notices.clear()
+        self._desk.show_notices(())
+        self._desk.begin(event.text)
+        loading = self._begin_loading()
+        self.phase = "reading" if loading.done() else "waiting"
+        self._answer(event.text, loading)
+
+    @work(exclusive=True, group="turn")
+    async def _answer(self, prompt: str, loading: asyncio.Task[bool]) -> None:
+        """Drive one turn: it carries events; the methods below own what they change."""
+        # Shielded: stopping the turn must not stop the load.
+        if not await asyncio.shield(loading):
+            self._desk.transcript.fail("There is no model to answer.", "Up brings the prompt back.")
+            self._give_back()
+            return
+        try:
+            async for event in self._client.generate(self._begin_answer(prompt)):
+                self._take(event)
+        except EngineError as error:
+            self._break_off(error)
+
+    def _begin_answer(self, prompt: str) -> Generate:
+        generation = self._settings.generation
+        seed = generation.seed if generation.seed >= 0 else self._draw_seed()
+        self._answers += 1
+        self.phase = "reading"
+        self._say("reading the prompt")
+        self._meter.begin(seed)
+        self._desk.transcript.begin("assistant")
+        return generate_request(self._answers, self._conversation.ask(prompt), seed, generation)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Prefill() if self.phase == "reading":
+                self._say(wording.reading(event))
+            case Round():
+                self._desk.transcript.append(event.pieces)
+                self._conversation.hear(event.pieces)
+                self._meter.add(event)
+                if self.phase == "reading":
+                    self.phase = "answering"
+                    self._say("answering")
+            case Finished():
+                self._meter.finish(event.statistics)
+                self._desk.transcript.finish(wording.finished(event, self._meter.read()))
+                self._conversation.close()
+                self._turn_over("stopped" if event.reason == "cancelled" else "ready")
+
+    def _break_off(self, error: EngineError) -> None:
+        """The answer will not go on. What came of it stays."""
+        self._meter.finish()
+        self._desk.transcript.finish()
+        self._desk.transcript.fail(error.message, error.hint)
+        answered = self._conversation.close()
+        if isinstance(error, EngineDied):
+            self._end(error)
+        else:
+            self._turn_over("ready")
+        if not answered:
+            self._give_back()
+
+    def _turn_over(self, words: str) -> None:
+        self.phase = "ready"
+        self._say(words)
+        self._tick()
+        if self._new_after_stop:
+            self._forget()
+
+    def _give_back(self) -> None:
+        """Put a prompt that has no answer where it can be sent again, unless something new stands there."""
+        if not self._desk.composer.text:
+            self._desk.composer.action_earlier()
+
+    # Keys and commands
+
+    async def action_stop(self) -> None:
+        if self.phase == "waiting":
+            self.workers.cancel_group(self, "turn")
+            self.phase = "loading"
+            self._desk.transcript.finish("not sent")
+            self._give_back()
+        elif self.phase in ("reading", "answering"):
+            self.phase = "stopping"
+            self._say("stopping")
+            await self._client.cancel(self._answers)
+
+    async def action_new(self) -> None:
+        """Forget the conversation; an answer that is coming is stopped first."""
+        self._new_after_stop = self.phase in ("reading", "answering", "stopping")
+        await self.action_stop()
+        if not self._new_after_stop:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._new_after_stop = False
+        self._desk.clear()
+        self._conversation.forget()
+        self._meter.forget()
+        self._tick()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Esc has a meaning, and a place in the footer, only while there is something to stop."""
+        return self.phase in BUSY if action == "stop" else True
+
+    def commands(self) -> Iterable[SystemCommand]:
+        """What the palette offers for this screen."""
+        desk = self._desk
+        if self.phase in BUSY:
+            yield SystemCommand("Stop the answer", "What came stays", self.action_stop)
+        yield SystemCommand("New chat", "Forget this conversation", self.action_new)
+        for mode in HIGHLIGHTS:
+            yield SystemCommand(
+                f"Origins: {mode}", "How it shows where tokens come from", lambda mode=mode: desk.set_highlight(mode)
+            )
+        yield SystemCommand("Refused drafts", "Show or hide what was refused", desk.action_refused)
+        yield SystemCommand("Sidebar", "Show or hide the numbers", desk.action_sidebar)
+
+    @on(Composer.PasteShortened)
+    def _paste_shortened(self, event: Composer.PasteShortened) -> None:
+        event.stop()
+        self.notify(
+            f"{event.characters:,} characters were pasted; the first {MAX_PASTE:,} are kept.",
+            severity="warning",
+            markup=False,
+        )
+
+    # Showing
+
+    def watch_phase(self) -> None:
+        self.refresh_bindings()
+
+    def _say(self, words: str) -> None:
+        self._desk.say(words, TONES.get(self.phase, "$primary"))
+
+    def _tick(self) -> None:
+        self._desk.show_reading(self._meter.sample(), self._meter.history)

@@ -1,0 +1,55 @@
+"""Settings -> the commands that an engine is sent. It sends nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tui.config import Generation, Settings
+from tui.protocol import Generate, Load, Message, Sampling
+
+STARTER = "starter"
+
+
+def load_request(settings: Settings) -> Load:
+    models, engine = settings.models, settings.engine
+    draft = models.draft
+    if draft == "auto":
+        # The demo pair's draft knows the demo model's vocabulary and no other.
+        draft = STARTER if models.main == STARTER else ""
+    return Load(
+        main=_located(models.main),
+        draft=_located(draft) if draft else None,
+        context_length=models.context_length,
+        gpu_layers=engine.gpu_layers,
+        threads=engine.threads,
+    )
+
+
+def generate_request(
+    number: int, messages: tuple[Message, ...], seed: int, generation: Generation
+) -> Generate:
+    return Generate(
+        id=number,
+        messages=messages,
+        seed=seed,
+        sampling=Sampling(
+            temperature=generation.temperature,
+            top_k=generation.top_k,
+            top_p=generation.top_p,
+            min_p=generation.min_p,
+            repeat_penalty=generation.repeat_penalty,
+            presence_penalty=generation.presence_penalty,
+            frequency_penalty=generation.frequency_penalty,
+            penalty_last_n=generation.penalty_last_n,
+        ),
+        draft_length=generation.draft_length,
+        max_tokens=generation.max_tokens,
+        stop=generation.stop,
+    )
+
+
+def _located(model: str) -> str:
+    """A path in full: the engine does not run in the folder that this was typed in."""
+    if model == STARTER or model.startswith("scripted:"):
+        return model
+    return str(Path(model).expanduser().absolute())

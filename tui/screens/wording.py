@@ -1,0 +1,44 @@
+"""Engine events in words. Pure functions; what they return may hold foreign text."""
+
+from __future__ import annotations
+
+from tui.protocol import Finished, Loaded, Loading, Prefill
+from tui.widgets.meter import Reading, number
+
+ENDINGS = {
+    "stop": "",
+    "length": "reached max_tokens",
+    "context": "the context is full",
+    "cancelled": "stopped",
+}
+
+
+def loading(progress: Loading) -> str:
+    percent = "" if progress.fraction is None else f"  {progress.fraction * 100:.0f} %"
+    return f"{progress.stage}{percent}"
+
+
+def ready(loaded: Loaded) -> str:
+    name = loaded.main.name
+    if loaded.main.demo:
+        name += " (demo)"
+    if loaded.draft:
+        return f"ready: {name}, drafted by {loaded.draft.name}"
+    return f"ready: {name}"
+
+
+def reading(progress: Prefill) -> str:
+    return f"reading the prompt  {progress.done:,} of {progress.total:,} tokens"
+
+
+def finished(event: Finished, counted: Reading) -> str:
+    """One line under an answer: how it ended if not by itself, and what it cost."""
+    statistics = event.statistics
+    parts = [ENDINGS[event.reason], f"{statistics.tokens:,} tokens"]
+    if counted.speed is not None:
+        parts.append(number(counted.speed, "tok/s"))
+    if counted.acceptance is not None:
+        parts.append(f"{counted.acceptance * 100:.0f} % of drafts accepted")
+    if counted.ratio is not None:
+        parts.append(f"{number(counted.ratio, '×', 2)} plain decoding")
+    return " · ".join(part for part in parts if part)

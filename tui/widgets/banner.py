@@ -1,0 +1,40 @@
+"""One or two lines above the conversation for what a person should know before going on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.content import Content
+from textual.widgets import Static
+
+from tui.clean import clean_line
+
+MOST = 3
+"""Notices that are shown; the others are counted."""
+
+
+class Banner(Static):
+    """Hidden while there is nothing to say. Its words may be foreign text: they are cleaned."""
+
+    DEFAULT_CSS = """
+    Banner {
+        display: none;
+        height: auto;
+        margin: 0 2 1 2;
+        padding: 0 1;
+        border-left: thick $warning;
+        background: $surface;
+        color: $foreground;
+        &.-error { border-left: thick $error; }
+        &.-shown { display: block; }
+    }
+    """
+
+    def show(self, notices: Sequence[str], *, error: bool = False) -> None:
+        """Show `notices`, or nothing if there are none."""
+        lines = [clean_line(notice) for notice in notices[:MOST]]
+        if len(notices) > MOST:
+            lines.append(f"… and {len(notices) - MOST} more")
+        self.set_class(bool(lines), "-shown")
+        self.set_class(error, "-error")
+        self.update(Content("\n".join(lines)))

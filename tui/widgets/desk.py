@@ -1,0 +1,159 @@
+"""The chat's widgets in their places: conversation, status, composer, and the numbers beside them.
+
+It shows what it is told and owns how tokens are shown; what is said and when is its screen's part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final, Literal, get_args
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.reactive import reactive
+
+from tui.protocol import Loaded
+
+from .banner import Banner
+from .composer import Composer
+from .meter import UNKNOWN, Reading, number
+from .sidebar import Sidebar
+from .status import StatusLine
+from .transcript import Highlight, Transcript
+from .welcome import Welcome
+
+SidebarMode = Literal["auto", "shown", "hidden"]
+HIGHLIGHTS: Final[tuple[Highlight, ...]] = ("quiet", "full", "off")
+
+
+class Desk(Horizontal):
+    """Everything of the chat but its footer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "ctrl+t",
+            "highlight",
+            "Origins",
+            id="chat.highlight",
+            tooltip="Where tokens come from: quiet, full, off",
+        ),
+        Binding("ctrl+s", "refused", "Refused", id="chat.refused", tooltip="Show or hide what was refused"),
+        Binding("ctrl+b", "sidebar", "Sidebar", id="chat.sidebar", tooltip="Show or hide the sidebar"),
+        Binding("pageup", "scroll_pages(-1)", "Scroll up", show=False, priority=True, id="chat.up"),
+        Binding("pagedown", "scroll_pages(1)", "Scroll down", show=False, priority=True, id="chat.down"),
+        Binding("ctrl+end", "follow", "Go to the end", show=False, priority=True, id="chat.end"),
+    ]
+    DEFAULT_CSS = """
+    Desk {
+        height: 1fr;
+        #column { width: 1fr; }
+        Transcript { margin: 1 1 1 3; display: none; }
+        &.-talking Transcript { display: block; }
+        &.-talking Welcome { display: none; }
+        Sidebar { display: block; }
+        &.-hidden Sidebar { display: none; }
+    }
+    .-narrow Desk.-auto Sidebar { display: none; }
+    .-short Desk Sidebar Static { margin-bottom: 0; }
+    .-short Desk Sidebar Sparkline { height: 1; margin-bottom: 0; }
+    .-short Desk Sidebar { padding: 0 2; }
+    """
+
+    sidebar_mode: reactive[SidebarMode] = reactive[SidebarMode]("auto")
+    """The sidebar: where there is room, always, never."""
+
+    def __init__(
+        self, interval: float, highlight: Highlight, show_refused: bool, sidebar: SidebarMode
+    ) -> None:
+        """`interval` is the time between two paints of an answer that comes, in seconds."""
+        super().__init__(id="desk")
+        self.transcript = Transcript(interval=interval, id="transcript")
+        self.composer = Composer("Ask something", id="composer")
+        self._banner = Banner(id="banner")
+        self._welcome = Welcome(id="welcome")
+        self._status = StatusLine(id="status")
+        self._sidebar = Sidebar(id="sidebar")
+        self.transcript.set_reactive(Transcript.highlight, highlight)
+        self.transcript.set_reactive(Transcript.show_refused, show_refused)
+        self.set_reactive(Desk.sidebar_mode, sidebar)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="column"):
+            yield from (self._banner, self._welcome, self.transcript, self._status, self.composer)
+        yield self._sidebar
+
+    def on_mount(self) -> None:
+        self.watch_sidebar_mode(self.sidebar_mode)
+        self._show_mode()
+
+    # What the screen has to say
+
+    def say(self, words: str, tone: str) -> None:
+        """The state in words; `tone` is a theme variable."""
+        self._status.state = words
+        self._status.tone = tone
+
+    def show_notices(self, notices: Sequence[str], *, error: bool = False) -> None:
+        self._banner.show(notices, error=error)
+
+    def show_loaded(self, loaded: Loaded | None) -> None:
+        self._sidebar.show_models(loaded)
+        self._welcome.demo = loaded is not None and loaded.main.demo
+
+    def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
+        """The numbers of one moment: in the sidebar or, without it, in the status line."""
+        if self._sidebar.display:
+            self._sidebar.show_reading(reading, history)
+            self._status.detail = ""
+        else:
+            self._status.detail = _summary(reading)
+
+    def begin(self, prompt: str) -> None:
+        """The conversation takes the place of the welcome."""
+        self.add_class("-talking")
+        self.transcript.begin("user", prompt)
+
+    def clear(self) -> None:
+        self.transcript.clear()
+        self.remove_class("-talking")
+
+    # How it is shown
+
+    def action_highlight(self) -> None:
+        at = HIGHLIGHTS.index(self.transcript.highlight)
+        self.set_highlight(HIGHLIGHTS[(at + 1) % len(HIGHLIGHTS)])
+
+    def set_highlight(self, mode: Highlight) -> None:
+        self.transcript.highlight = mode
+        self._show_mode()
+
+    def action_refused(self) -> None:
+        self.transcript.show_refused = not self.transcript.show_refused
+        self._show_mode()
+
+    def action_sidebar(self) -> None:
+        self.sidebar_mode = "hidden" if self._sidebar.display else "shown"
+
+    def watch_sidebar_mode(self, mode: SidebarMode) -> None:
+        for name in get_args(SidebarMode):
+            self.set_class(name == mode, f"-{name}")
+
+    def action_scroll_pages(self, pages: int) -> None:
+        scroll = self.transcript.scroll_page_up if pages < 0 else self.transcript.scroll_page_down
+        scroll(animate=False)
+
+    def action_follow(self) -> None:
+        self.transcript.following = True
+
+    def _show_mode(self) -> None:
+        refused = "  refused shown" if self.transcript.show_refused else ""
+        self._status.display_mode = f"origins {self.transcript.highlight}{refused}"
+
+
+def _summary(reading: Reading) -> str:
+    if reading.speed is None:
+        return ""
+    speed = number(reading.speed_now or reading.speed, "tok/s")
+    accepted = UNKNOWN if reading.acceptance is None else f"{reading.acceptance * 100:.0f} %"
+    return f"{speed}  {accepted} accepted"
