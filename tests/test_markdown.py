@@ -292,6 +292,23 @@ def test_every_letter_has_the_origin_of_its_source(seed: int) -> None:
             )
 
 
+# Found by search: what a line is may be settled only by the line after it, a table's second one for example.
+LATE = "- [x] t\n[===\n|- item\n\t|---|:-:|\n| 1 | 2 |\n"
+
+
+def test_no_block_is_settled_before_its_second_line() -> None:
+    draw = random.Random(0)
+    for _ in range(20):
+        assert rows(streamed(LATE, [1] * len(LATE), draw)) == rows(read(LATE))
+
+
+def test_letters_of_code_that_touches_backticks_keep_their_origins() -> None:
+    text = "x `` `a` `` y `b` z"
+    (row,) = rows(read(text, origins=[int(char in "ab") for char in text]))
+    assert row[1] == "x `a` y b z"
+    assert [char for char, origin in zip(row[1], row[3], strict=True) if origin] == ["a", "b"]
+
+
 def test_words_keep_their_origins_through_markup() -> None:
     words = {f"w{number:03}": number % 3 for number in range(24)}
     names = list(words)
@@ -338,6 +355,16 @@ def test_refused_text_stands_where_it_was_refused_and_is_no_source() -> None:
     assert marks == bytes([1] * 7 + [3] * 6 + [2] * 6)
     message.lay(40, False)
     assert [shown for _, shown, _, _ in rows(message)] == ["One two three", "", "item"]
+
+
+def test_refused_text_inside_a_word_stands_between_its_letters() -> None:
+    message = Message("assistant", PARSER)
+    message.write([("in", 1), ("put", 3), ("side", 2)])
+    message.end()
+    message.read()
+    message.lay(40, True)
+    assert rows(message)[0][1] == "inputside"
+    assert rows(message)[0][3] == bytes((1, 1, 3, 3, 3, 2, 2, 2, 2))
 
 
 @pytest.mark.parametrize("seed", range(100))

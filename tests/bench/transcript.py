@@ -158,7 +158,7 @@ class Bench(App[None]):
         gc.collect()
         self.results["200 messages of 1000 tokens, MB"] = (_resident() - before) / 1e6
         begin = time.perf_counter()
-        transcript._conversation.lay(0, 60, False)
+        transcript.conversation.lay(0, 60, False)
         self.results["200 messages of 1000 tokens, resize, ms"] = (time.perf_counter() - begin) * 1e3
 
 
