@@ -163,7 +163,7 @@ def test_what_is_no_model_is_refused_with_a_reason(tmp_path: Path, content: byte
 
 def test_a_file_cut_off_in_its_weights_is_refused(model: Path, tmp_path: Path) -> None:
     (path := tmp_path / "m.gguf").write_bytes(model.read_bytes()[:-4096])
-    with pytest.raises(BadModelFile, match="cut off: tensor blk.1.ffn_down.weight lies past its end"):
+    with pytest.raises(BadModelFile, match=r"cut off: tensor blk\.1\.ffn_down\.weight lies"):
         read_header(path)
 
 
@@ -174,7 +174,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_two_tokens_with_one_text_are_refused(model: Path, tmp_path: Path) -> None:
     whole = model.read_bytes()
-    assert whole.count(token := struct.pack("<Q2s", 2, b"ab")) == 1
+    token = struct.pack("<Q2s", 2, b"ab")
+    assert whole.count(token) == 1
     (path := tmp_path / "m.gguf").write_bytes(whole.replace(token, struct.pack("<Q2s", 2, b"ac")))
     with pytest.raises(BadModelFile, match="two tokens have one text"):
         read_header(path)
@@ -182,7 +183,7 @@ def test_two_tokens_with_one_text_are_refused(model: Path, tmp_path: Path) -> No
 
 def test_a_model_in_several_files_is_read_whole(model: Path, tmp_path: Path) -> None:
     _write_part(tmp_path / "m-00001-of-00002.gguf", model, 0)
-    with pytest.raises(BadModelFile, match="m-00002-of-00002.gguf cannot be read"):
+    with pytest.raises(BadModelFile, match=r"m-00002-of-00002\.gguf cannot be read"):
         read_header(tmp_path / "m-00001-of-00002.gguf")
     _write_part(tmp_path / "m-00002-of-00002.gguf", model, 1)
     assert read_header(tmp_path / "m-00001-of-00002.gguf").parameters == 2 * read_header(model).parameters

@@ -132,7 +132,8 @@ def open_backend(path: str) -> Backend:
     if place.is_dir():
         raise ModelError(f"{place.name} is a folder, not a model", "Choose the .gguf file inside it.")
     if not place.is_file():
-        raise ModelError(f"{place.name} does not exist", "Check the path.")
+        reason = "is not a file" if place.exists() else "does not exist"
+        raise ModelError(f"{place.name} {reason}", "Check the path.")
     try:
         from .llama_cpp import LlamaBackend
     except ImportError as error:

@@ -6,7 +6,9 @@ process on some malformed files. This package downloads nothing and chooses no m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from ...library.header import BadModelFile, Header, read_header
 from .. import LoadedModel, ModelError, Options
@@ -34,11 +36,13 @@ class LlamaBackend:
         self.log.install(self._library)
         self._library.llama_backend_init()
         self._threads = native.physical_cores()
+        self._on_gpu = True
 
     def device(self) -> str:
-        """The GPUs, or the CPU with the threads of the main model."""
+        """Where the main model runs: the GPUs, or the CPU with its threads."""
         plural = "" if self._threads == 1 else "s"
-        return ", ".join(native.gpu_names(self._library)) or f"CPU, {self._threads} thread{plural}"
+        gpus = native.gpu_names(self._library) if self._on_gpu else []
+        return ", ".join(gpus) or f"CPU, {self._threads} thread{plural}"
 
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LlamaModel:
         """Open a GGUF. Raises `ModelError` with the reason that the file or the library gives."""
@@ -48,21 +52,18 @@ class LlamaBackend:
             raise ModelError(str(error), "Choose another file, or download this one again.") from None
         threads = options.threads or self._default_threads(header)
         if options.role == "main":
-            self._threads = threads
+            self._threads, self._on_gpu = threads, options.gpu_layers != 0
         self.log.clear()
-        model = self._open(path, options, progress)
-        context = 0
-        try:
+        with ExitStack() as undo:
+            model = self._open(path, options, progress)
+            undo.callback(self._library.llama_model_free, model)
             self._check_kind(model)
             context = self._new_context(model, header, options, threads)
+            undo.callback(self._library.llama_free, context)
             loaded = LlamaModel(self._library, model, context, header, path, _OUTPUTS[options.role])
-        except ModelError:
-            if context:
-                self._library.llama_free(context)
-            self._library.llama_model_free(model)
-            raise
-        loaded.warm_up(_WARM_UP[options.role])
-        return loaded
+            loaded.warm_up(_WARM_UP[options.role])
+            undo.pop_all()
+            return loaded
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
         """Why `draft` cannot draft for `main`, in one line; empty if it can."""
@@ -92,7 +93,7 @@ class LlamaBackend:
         params = self._library.llama_model_default_params()
         params.n_gpu_layers = options.gpu_layers
         params.progress_callback = callback = self._library.llama_progress_callback(report)
-        model = self._library.llama_model_load_from_file(path.encode(), params)
+        model = self._library.llama_model_load_from_file(os.fsencode(path), params)
         del callback  # it had to live until here
         if failure:
             raise failure[0]

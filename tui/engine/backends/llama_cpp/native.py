@@ -15,7 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_WARNING, _ERROR, _CONTINUED = 3, 4, 5
+_ERROR, _CONTINUED = 4, 5
+"""ggml_log_level: an error, and more of the line before."""
 _GPU_DEVICES = (1, 2)
 """ggml_backend_dev_type: a GPU with its own memory, and one that shares the host's."""
 
@@ -75,12 +76,10 @@ class Log:
 
     def reason(self) -> str:
         """The last error, without the name of the function that reports it; empty if there is none."""
-        lines = list(self._lines)
-        for wanted in (_ERROR, _WARNING):
-            for level, line in reversed(lines):
-                if level == wanted and not line.endswith("failed to load model"):
-                    text = line.partition(": ")[2].strip() or line.strip()
-                    return text.removeprefix("error loading model: ")
+        for level, line in reversed(self._lines):
+            if level == _ERROR and not line.endswith("failed to load model"):
+                text = line.partition(": ")[2].strip() or line.strip()
+                return text.removeprefix("error loading model: ")
         return ""
 
 
