@@ -65,7 +65,16 @@ def read_prompt(words: Sequence[str], source: TextIO | None) -> str:
     piped = ""
     if source is not None and not source.isatty():
         piped = source.buffer.read().decode("utf-8", "replace").strip("\n")
-    return "\n\n".join(part for part in (" ".join(words), piped) if part)
+    return "\n\n".join(part for part in (" ".join(map(_argument, words)), piped) if part)
+
+
+def _argument(text: str) -> str:
+    """An argument as UTF-8, also where the locale is none, and Python could not read it."""
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        return os.fsencode(text).decode("utf-8", "replace")
 
 
 def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
@@ -74,9 +83,9 @@ def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
     names = ("seed", "draft_length", "temperature", "top_k", "top_p", "min_p", "max_tokens")
     given: dict[str, Any] = {name: options[name] for name in names if options[name] is not None}
     if arguments.system is not None:
-        given["system_prompt"] = arguments.system
+        given["system_prompt"] = _argument(arguments.system)
     if arguments.stop:
-        given["stop"] = tuple(arguments.stop)
+        given["stop"] = tuple(map(_argument, arguments.stop))
     settings = with_models(settings, arguments.main, arguments.draft)
     return replace(settings, generation=replace(settings.generation, **given))
 
@@ -245,7 +254,7 @@ class _Status:
     """One line on stderr that says what is waited for; only on a terminal, and not for short waits."""
 
     def __init__(self, target: TextIO) -> None:
-        self.visible = target.isatty()
+        self.visible = target.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._target = target
         self._since = monotonic()
         self._shown = False

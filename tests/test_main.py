@@ -1,0 +1,119 @@
+"""The command line: instant help, one line for each failure, and no module where it has no business."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+TUI = Path(__file__).parent.parent / "tui"
+ENGINE_ONLY = {"numpy", "llama_cpp", "mlx", "mlx_lm", "jinja2", "tui.engine"}
+APP_ONLY = {
+    "textual",
+    "rich",
+    "tui.app",
+    "tui.screens",
+    "tui.widgets",
+    "tui.client",
+    "tui.themes",
+    "tui.config",
+}
+APP_ONLY |= {"tui.clean", "platformdirs"}
+HEAVY = {"textual", "rich", "asyncio", "tui.app", "platformdirs", "tomllib", "logging"}
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tui", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | environ,
+    )
+
+
+def loaded_after(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after `code`, with their packages."""
+    report = "import sys, atexit; atexit.register(lambda: print('\\n' + ' '.join(sys.modules)))"
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{report}\n{code}"], capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(ran.stdout.splitlines()[-1].split())
+
+
+def modules(*folders: str) -> list[str]:
+    """Every module in these folders of the package, without what is a program by itself."""
+    found = (path for folder in folders for path in sorted(TUI.glob(folder)))
+    names = (".".join(path.relative_to(TUI.parent).with_suffix("").parts) for path in found)
+    return [name.removesuffix(".__init__") for name in names]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ask", "--help"], ["doctor", "--help"], ["--version"]])
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
+    code = f"from tui.__main__ import main\ntry: main({arguments})\nexcept SystemExit as e: assert not e.code"
+    assert not loaded_after(code) & (ENGINE_ONLY | HEAVY)
+
+
+def test_the_chat_reaches_its_first_frame_before_anything_heavy_is_imported() -> None:
+    code = "from tui import start\nstart.run = lambda arguments: 0\nfrom tui.__main__ import main\nmain([])"
+    assert not loaded_after(code) & (ENGINE_ONLY | HEAVY)
+
+
+def test_the_app_side_never_imports_the_engine() -> None:
+    names = modules("*.py", "client/*.py", "screens/*.py", "widgets/**/*.py")
+    assert {"tui.client.engine", "tui.ask", "tui.doctor", "tui.config"} <= set(names)
+    assert not loaded_after("import " + ", ".join(names)) & (ENGINE_ONLY - {"jinja2"})
+
+
+def test_the_engine_side_never_imports_the_app() -> None:
+    # The worker takes its first argument for a folder of modules when it is imported.
+    found = modules("engine/*.py", "engine/backends/**/*.py", "engine/speculation/*.py")
+    names = [name for name in found if name != "tui.engine.template_worker"]
+    assert {"tui.engine.server", "tui.engine.hardware", "tui.engine.backends.llama_cpp"} <= set(names)
+    assert not loaded_after("import " + ", ".join(names)) & APP_ONLY
+
+
+def test_help_says_what_can_be_done() -> None:
+    told = run("--help")
+    assert (told.returncode, told.stderr) == (0, "")
+    for word in ("ask", "doctor", "--main", "--draft", "--draft-length", "--seed", "--theme", "exit codes"):
+        assert word in told.stdout
+    assert "examples:" in run("ask", "--help").stdout
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert run("--version").stdout == f"outrider {metadata.version('outrider')}\n"
+
+
+@pytest.mark.parametrize("wrong", [["--nonsense"], ["nonsense"], ["--draft-length", "17"], ["--seed", "-1"]])
+def test_wrong_usage_ends_with_two(wrong: list[str]) -> None:
+    told = run(*wrong)
+    assert told.returncode == 2
+    assert told.stdout == ""
+    assert "Traceback" not in told.stderr
+
+
+def test_the_chat_without_a_terminal_says_so_in_one_line() -> None:
+    told = run()
+    assert told.returncode == 2
+    assert told.stderr.startswith("outrider: ")
+    assert told.stderr.count("\n") == 1
+
+
+def test_the_engine_ends_when_nobody_speaks_to_it() -> None:
+    told = run("engine")
+    assert told.returncode == 0
+    assert told.stdout.startswith('{"type": "hello"')
+
+
+def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "platformdirs.py").write_text("raise ModuleNotFoundError('x', name='platformdirs')")
+    told = run("doctor", PYTHONPATH=os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith("outrider: platformdirs is not installed")
+    assert told.stderr.count("\n") == 1
