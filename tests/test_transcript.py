@@ -7,12 +7,13 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.color import ColorSystem
 from rich.style import Style
-from terminal import python, violations
+from terminal import ROOT, python, violations
 from test_clean import KEPT, TAKEN
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
@@ -21,6 +22,7 @@ from textual.theme import Theme as AppTheme
 
 from tui.clean import has_controls
 from tui.protocol import Origin
+from tui.themes import read_theme
 from tui.widgets.transcript import Transcript, looks
 from tui.widgets.transcript.pace import Pace
 from tui.widgets.transcript.palette import Highlight, Palette, Theme
@@ -398,6 +400,17 @@ def test_the_origins_differ_on_every_kind_of_terminal(name: str, look: int) -> N
     assert off[PLAIN] == off[DRAFT] == off[MAIN] != off[REFUSED]
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "themes").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_origins_differ_in_our_themes(path: Path) -> None:
+    named = read_theme(path)
+    variables = {**named.to_color_system().generate(), **named.variables}
+    for (ansi, system), look in product(
+        ((named.ansi, ColorSystem.TRUECOLOR), (True, ColorSystem.STANDARD)), (0, looks.BOLD, looks.FENCE)
+    ):
+        palette = Palette(Theme(variables, Style(), ansi, False), "full")
+        assert len({Strip.render_ansi(palette.style(look, origin), system) for origin in Origin}) == 4
+
+
 @pytest.mark.parametrize("look", [0, looks.BOLD, looks.FENCE, looks.LINK, looks.heading(1)])
 def test_the_origins_differ_without_any_colour(look: int) -> None:
     theme = Theme(VARIABLES, Style(), False, True)
@@ -603,8 +616,6 @@ Shown().run()
 
 
 def test_hostile_text_reaches_the_terminal_as_text_only() -> None:
-    from pathlib import Path
-
     with python(SNIPPET, str(Path(__file__).parent), rows=40, columns=100) as terminal:
         assert terminal.exit(60) == 0
         output = bytes(terminal.output)
@@ -656,8 +667,6 @@ Shown().run()
 
 
 def test_the_output_filter_covers_every_surface() -> None:
-    from pathlib import Path
-
     with python(SURFACES, str(Path(__file__).parent), rows=60, columns=200) as terminal:
         assert terminal.exit(60) == 0
         output = bytes(terminal.output)

@@ -1,7 +1,8 @@
 """Looks and origins to terminal styles, from the theme's colours.
 
 An origin never relies on colour alone where it is the quiet cue or the one that matters: the main model's own
-tokens are underlined. Headings and links have no underline, so that it means one thing only.
+tokens are underlined. Headings and links have no underline, and prose has none of the origins' usual colours,
+so that each means one thing only.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ _TINT: Final = 0.22
 _COLOURS: Final[dict[int, tuple[str, ...]]] = {
     looks.MARKER: ("text-primary", "primary"),
     looks.BAR: ("text-primary", "primary"),
-    looks.USER_BAR: ("text-accent", "accent"),
+    looks.USER_BAR: ("text-primary", "primary"),
     looks.ERROR: ("text-error", "error"),
     looks.KEYWORD: ("text-primary", "primary"),
     looks.FUNCTION: ("text-success", "success"),
     looks.BUILTIN: ("text-secondary", "secondary"),
     looks.STRING: ("text-warning", "warning"),
-    looks.NUMBER: ("text-accent", "accent"),
+    looks.NUMBER: ("text-secondary", "secondary"),
     looks.TYPE: ("text-secondary", "secondary"),
     looks.INSERTED: ("text-success", "success"),
     looks.DELETED: ("text-error", "error"),
@@ -64,7 +65,9 @@ class Theme:
         return Style() if colour is None else Style(color=colour.rich_color)
 
     def faint(self) -> Style:
-        """The foreground, nearer to the background; dim where colours cannot be mixed."""
+        """The theme's quiet colour, else the foreground nearer to the background, else dim."""
+        if (quiet := self.colour("quiet")) is not None:
+            return Style(color=quiet.rich_color)
         front, back = self.colour("foreground"), self.colour("background")
         if self.ansi or front is None or back is None:
             return Style(dim=True)
@@ -116,9 +119,9 @@ class Palette:
         elif look & looks.SUBHEADING:
             style += theme.style("text-secondary", "secondary")
         if look & looks.CODE:
-            style += theme.style("text-warning", "warning") + theme.tint(None)
+            style += theme.style("text-secondary", "secondary") if theme.ansi else theme.tint(None)
         if look & looks.LINK:
-            style += theme.style("text-accent", "accent")
+            style += theme.style("text-primary", "primary")
         return style + theme.faint() if look & looks.FAINT else style
 
     def _origin(self, origin: int, code: bool) -> Style:

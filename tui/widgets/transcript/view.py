@@ -104,7 +104,7 @@ class ConversationView(ScrollView, can_focus=True):
 
     def lay_out_again(self) -> None:
         """Lay out everything and keep the text at the top of the view where it is."""
-        if not self.conversation.messages:
+        if not self.is_attached or not self.conversation.messages:
             return
         self._strips.clear()
         if self.text_selection is not None:
