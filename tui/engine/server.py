@@ -69,6 +69,7 @@ class Channel:
         self._heartbeat = heartbeat
         self._writing = threading.Lock()
         self._waiting: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._commanded = threading.Event()
         self._unwanted: set[int] = set()
 
     def send(self, event: Event) -> None:
@@ -89,12 +90,8 @@ class Channel:
         return answer in self._unwanted
 
     def quiet(self, seconds: float) -> bool:
-        """Whether no command has come, after waiting for one."""
-        try:
-            self._waiting.put(self._waiting.get(timeout=seconds))
-        except queue.Empty:
-            return True
-        return False
+        """Whether no command has come yet, after waiting for one."""
+        return not self._commanded.wait(seconds)
 
     def commands(self) -> Iterator[Command]:
         """Load, Generate and Unload, in order, without end."""
@@ -139,6 +136,7 @@ class Channel:
             case _:
                 self._unwanted.discard(command.id if isinstance(command, Generate) else _LOAD)
                 self._waiting.put(command)
+                self._commanded.set()
 
 
 def _take_descriptors() -> tuple[int, int]:

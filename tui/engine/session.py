@@ -36,7 +36,7 @@ class Session:
 
     def preload(self) -> None:
         """Import the backend that most models need, so that the first load does not wait for it."""
-        with suppress(ModelError):
+        with suppress(Exception):  # the load that needs it will say what is wrong
             open_backend(place(STARTER, "main"))
 
     def serve(self, commands: Iterator[Command]) -> None:

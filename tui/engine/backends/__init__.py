@@ -136,6 +136,8 @@ def open_backend(path: str) -> Backend:
         raise ModelError(f"{place.name} {reason}", "Check the path.")
     try:
         from .llama_cpp import LlamaBackend
-    except ImportError as error:
-        raise ModelError(f"llama.cpp is not installed: {error}", "Install llama-cpp-python.") from None
-    return LlamaBackend()
+
+        return LlamaBackend()
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = f"the llama.cpp library cannot be loaded: {error}"
+        raise ModelError(reason, "Install llama-cpp-python again.") from None
