@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import types
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from enum import IntEnum
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -274,7 +274,8 @@ _EVENTS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Eve
 
 def encode(message: Command | Event) -> bytes:
     """One line, newline included. Text is ASCII-escaped, so that no byte of it can end the line."""
-    return (json.dumps({"type": type(message).__name__.lower(), **_plain(message)}) + "\n").encode("ascii")
+    data = {"type": type(message).__name__.lower(), **vars(message)}
+    return (json.dumps(data, default=vars) + "\n").encode("ascii")
 
 
 def decode_command(line: bytes) -> Command:
@@ -287,14 +288,6 @@ def decode_event(line: bytes) -> Event:
     """Raises `ProtocolError` for anything that is not an event."""
     event: Event = _decode(line, _EVENTS)
     return event
-
-
-def _plain(value: object) -> Any:
-    if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _decode(line: bytes, kinds: dict[str, type]) -> Any:

@@ -125,7 +125,7 @@ def plain_speed(model: LoadedModel, clock: Callable[[], float] = perf_counter) -
 
 def _first(model: LoadedModel) -> int:
     """The token that follows one other."""
-    model.start(Sampler(Chain(temperature=0), seed=0, start=1))
+    model.start(Sampler(Chain(), seed=0, start=1))
     token = (model.vocabulary.encode_start() or model.vocabulary.encode("A") or [0])[0]
     return model.extend([token], picks=1)[0].token
 
