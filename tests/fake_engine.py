@@ -36,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--garbage", type=Path)
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--bytewise", action="store_true")
+    parser.add_argument("--cancels", type=Path, help="where to write what was cancelled")
     parser.add_argument("--until-cancelled", action="store_true")
     parser.add_argument("--stubborn", action="store_true")
     parser.add_argument("--grandchild", action="store_true")
@@ -81,11 +82,15 @@ class Engine:
             case protocol.Load():
                 self.send(protocol.Loading("Reading", 0.5))
                 self.die_at("load")
+                if self.how.at == "loaded":
+                    return
                 self.send(protocol.Loaded(MODEL, None, "", "fake", "none", 100, None, 0.0))
             case protocol.Unload():
                 self.send(protocol.Unloaded())
             case protocol.Generate(id=answer):
                 self.answer(answer, command.messages[0].content)
+            case protocol.Cancel(id=answer) if self.how.cancels:
+                self.how.cancels.write_text(str(answer))
             case protocol.Cancel(id=answer) if self.how.until_cancelled:
                 self.send(protocol.Finished(answer, "cancelled", protocol.Statistics()))
             case protocol.Quit() if not self.how.stubborn:

@@ -381,11 +381,34 @@ async def test_commands_queue_up(client: Client) -> None:
     assert answers[1:] == ["".join(WORDS)] * 5
 
 
-async def test_a_second_start_is_refused(client: Client) -> None:
-    engine = client()
+async def test_a_load_that_is_over_does_not_cancel_the_next(client: Client, tmp_path: Path) -> None:
+    engine = client("--cancels", str(tmp_path / "cancels"))
     await engine.start()
+    await asyncio.gather(load(engine), load(engine), ask(engine, 1), load(engine), ask(engine, 2))
+    assert not (tmp_path / "cancels").exists()
+
+
+async def test_a_load_that_is_given_up_is_cancelled(client: Client, tmp_path: Path) -> None:
+    engine = client("--cancels", str(tmp_path / "cancels"), "--at", "loaded")
+    await engine.start()
+    loading = asyncio.create_task(load(engine))
+    await until(lambda: engine.state == "loading")
+    loading.cancel()
+    await until((tmp_path / "cancels").exists)
+    assert (tmp_path / "cancels").read_text() == "0"
+    assert engine.state == "loading"
+
+
+async def test_a_second_start_is_the_same_engine(client: Client) -> None:
+    engine = client()
+    starting = asyncio.create_task(engine.start())
+    await asyncio.sleep(0)
     with pytest.raises(RuntimeError):
         await engine.start()
+    hello = await starting
+    assert await engine.start() == hello
+    await engine.close()
+    assert (await engine.start()).pid != hello.pid
 
 
 @pytest.mark.parametrize("command", [("/nowhere/engine",), (str(Path(__file__).parent),)])

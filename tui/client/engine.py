@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from .. import protocol
 from ..clean import clean_line
 from ..protocol import Command, Event
+from .call import Call
 from .child import Child, Log, engine_environment
 from .errors import EngineDied, EngineError, death
+from .lines import Lines
 
 State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
 
@@ -63,8 +65,9 @@ class EngineClient:
         self._on_death = on_death
         self._state: State = "stopped"
         self._child: Child | None = None
-        self._lines = _Lines(NOISE)
-        self._call: _Call | None = None
+        self._lines = Lines(NOISE)
+        self._call: Call | None = None
+        self._hello: protocol.Hello | None = None
         self._missed = 0
         self._beat: asyncio.TimerHandle | None = None
 
@@ -73,13 +76,18 @@ class EngineClient:
         return self._state
 
     async def start(self, timeout: float = 60.0) -> protocol.Hello:
-        """A new engine, if there is none. Raises `EngineDied` if none comes up within `timeout` seconds."""
-        if self._state not in ("stopped", "dead"):
-            raise RuntimeError(f"the engine is {self._state}")
-        self._state = "starting"
+        """The engine's greeting: of the one that runs, or else of a new one.
+
+        Raises `EngineDied` if none comes up within `timeout` seconds.
+        """
+        if self._hello is not None and self._state not in ("stopped", "dead"):
+            return self._hello
+        if self._state == "starting":
+            raise RuntimeError("the engine is starting already")
+        self._state, self._hello = "starting", None
         await self._gone()
-        self._lines, self._missed = _Lines(NOISE), 0
-        self._call = call = _Call(0, protocol.Hello)
+        self._lines, self._missed = Lines(NOISE), 0
+        self._call = call = Call(0, protocol.Hello)
         self._child = child = Child(Log(self._log_path), self._received, self._ended)
         try:
             async with asyncio.timeout(timeout):
@@ -97,6 +105,7 @@ class EngineClient:
             child.end()  # if it was closed while it was spawned, nobody else has
             raise
         assert isinstance(hello, protocol.Hello)
+        self._hello = hello
         self._ping()
         return hello
 
@@ -114,8 +123,7 @@ class EngineClient:
                     on_progress(event)
             return event
         finally:
-            call.abandoned = True
-            await self.cancel(0)
+            self._abandon(call)
 
     async def generate(self, command: protocol.Generate) -> AsyncIterator[Event]:
         """Prefill and Round events as they come, Finished last. `command.id` must be new.
@@ -131,27 +139,19 @@ class EngineClient:
                 if isinstance(event, protocol.Finished):
                     return
         finally:
-            call.abandoned = True
-            await self.cancel(command.id)
+            self._abandon(call)
 
     async def cancel(self, id: int) -> None:  # noqa: A002 - the protocol's name for it
         """Ask for the end of an answer, or of the load for 0. Its Finished then says "cancelled".
 
         Does nothing if it is over.
         """
-        if self._call is not None and self._call.id == id and self._state in ("loading", "answering"):
-            self._send(protocol.Cancel(id))
-            self._call.deadline = self._call.deadline or asyncio.get_running_loop().call_later(
-                STUBBORN * self._heartbeat, self._give_up, self._call
-            )
+        if self._call is not None and self._call.id == id:
+            self._cancel(self._call)
 
     async def unload(self) -> None:
         """Free the models and their memory."""
-        call = await self._begin(protocol.Unload(), "loading", 0)
-        try:
-            await call.next()
-        finally:
-            call.abandoned = True
+        await (await self._begin(protocol.Unload(), "loading", 0)).next()
 
     async def close(self) -> None:
         """End the engine: by asking, then by SIGTERM, then by SIGKILL. May be called in any state."""
@@ -167,16 +167,29 @@ class EngineClient:
         self._stop("stopped")
         await self._gone()
 
-    async def _begin(self, command: Command, doing: State, id: int) -> _Call:  # noqa: A002
+    async def _begin(self, command: Command, doing: State, id: int) -> Call:  # noqa: A002
         """Send a command once the one before it is over."""
         while self._call is not None:
             await self._call.over.wait()
         if self._state != "idle":
             raise EngineDied("There is no engine running", "Start it again.")
-        self._call = _Call(id, _LAST[type(command)])
+        self._call = Call(id, _LAST[type(command)])
         self._state = doing
         self._send(command)
         return self._call
+
+    def _cancel(self, call: Call) -> None:
+        if self._call is not call or self._state not in ("loading", "answering"):
+            return
+        self._send(protocol.Cancel(call.id))
+        if call.deadline is None:
+            seconds = STUBBORN * self._heartbeat
+            call.deadline = asyncio.get_running_loop().call_later(seconds, self._give_up, call)
+
+    def _abandon(self, call: Call) -> None:
+        """Nobody waits for it any more; the next command waits for its end."""
+        call.abandoned = True
+        self._cancel(call)
 
     def _send(self, command: Command) -> None:
         if self._child is not None:
@@ -225,7 +238,7 @@ class EngineClient:
         elif not isinstance(event, protocol.Hello | protocol.Loaded | protocol.Unloaded):
             call.give(event)
 
-    def _finish(self, call: _Call, result: Event | EngineError) -> None:
+    def _finish(self, call: Call, result: Event | EngineError) -> None:
         self._call = None
         self._state = "idle"
         call.give(result)
@@ -239,7 +252,7 @@ class EngineClient:
         self._send(protocol.Ping())
         self._beat = asyncio.get_running_loop().call_later(self._heartbeat, self._ping)
 
-    def _give_up(self, call: _Call) -> None:
+    def _give_up(self, call: Call) -> None:
         """Native code can hang while the thread that answers pings goes on."""
         if self._call is call:
             self._die(EngineDied("The engine does not stop answering", "Try again: a new engine starts."))
@@ -272,58 +285,3 @@ class EngineClient:
         """Wait until the last engine is gone: only then is its memory free."""
         if self._child is not None:
             await self._child.wait(PATIENCE)
-
-
-class _Call:
-    """A command whose events are awaited."""
-
-    def __init__(self, id: int, last: type) -> None:  # noqa: A002
-        self.id = id
-        """Of its events; 0 where they have none."""
-        self.last = last
-        """The kind of event that ends it."""
-        self.abandoned = False
-        """Nobody waits for it any more; it goes on until it ends."""
-        self.deadline: asyncio.TimerHandle | None = None
-        """By when it must be over, once it is cancelled."""
-        self.over = asyncio.Event()
-        self._events: asyncio.Queue[Event | EngineError] = asyncio.Queue()
-
-    def give(self, event: Event | EngineError) -> None:
-        if isinstance(event, EngineError | self.last):
-            self.over.set()
-            if self.deadline is not None:
-                self.deadline.cancel()
-        if not self.abandoned:
-            self._events.put_nowait(event)
-
-    async def next(self) -> Event:
-        """The next event; raises what ended the call."""
-        event = await self._events.get()
-        if isinstance(event, EngineError):
-            raise event
-        return event
-
-
-class _Lines:
-    """Bytes in pieces of any size -> whole lines."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        """Most bytes in a line; the reader may change it between lines."""
-        self._rest = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The lines that `data` completes. Raises `ProtocolError` for one that is too long."""
-        *ends, rest = data.split(b"\n")
-        for end in ends:
-            line = bytes(self._rest + end)
-            self._rest.clear()
-            self._check(len(line), line)
-            yield line
-        self._rest += rest
-        self._check(len(self._rest), self._rest)
-
-    def _check(self, length: int, line: bytes | bytearray) -> None:
-        if length > self.limit:
-            raise protocol.ProtocolError(f"a line of more than {self.limit} bytes: {bytes(line[:40])!r}")

@@ -19,7 +19,9 @@ _LAST_WORDS = (
     re.compile(r"^(?P<words>\S*(?:Error|Exception)\b.*)"),
     re.compile(r"(?P<words>.*\b(?:error|failed)\b.*)", re.IGNORECASE),
 )
-_DUMP = re.compile(r"^(?:Fatal Python error|Traceback|Current thread|Thread 0x|Extension modules|\s+File |\s{4})")
+_DUMP = re.compile(
+    r"^(?:Fatal Python error|Traceback|Current thread|Thread 0x|Extension modules|\s+File |\s{4})"
+)
 _MEMORY = re.compile(r"out of memory|bad_alloc|MemoryError|failed to allocate", re.IGNORECASE)
 
 _LESS_MEMORY = "Choose a smaller model, a shorter context or no draft."
