@@ -435,6 +435,18 @@ def test_code_keeps_its_colours_under_the_highlight(mode: Highlight) -> None:
         assert palette.style(looks.STRING, origin).color == palette.style(looks.STRING, Origin.PLAIN).color
 
 
+async def test_words_are_underlined_and_not_the_spaces_before_them() -> None:
+    async with host() as (transcript, pilot):
+        transcript.begin("assistant")
+        transcript.append(
+            [("ahead", DRAFT), (" of", MAIN), (" 中文", MAIN), (" it", DRAFT), (" e\u0301n", MAIN)]
+        )
+        transcript.finish()
+        await pilot.pause()
+        underlined = [text for text, style, _ in transcript._strip(0) if style and style.underline]
+        assert underlined == ["of", "中文", "e\u0301n"]
+
+
 async def test_a_theme_changes_the_looks_at_once() -> None:
     async with host() as (transcript, pilot):
         for name, colour in (("one", "#ff0001"), ("two", "#0001ff")):

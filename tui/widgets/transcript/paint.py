@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from rich.cells import split_graphemes
@@ -13,6 +14,7 @@ from tui.protocol import Origin
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.blocks import Block
 from tui.widgets.transcript.markdown import BAR
+from tui.widgets.transcript.marked import Marked
 from tui.widgets.transcript.palette import Palette
 
 
@@ -22,24 +24,32 @@ def paint(block: Block, number: int, gutter: tuple[str, int], width: int, palett
     marked = block.paintable()
     text = marked.text[begin:end]
     segments = _prefix(gutter, block.first if number == 0 else block.rest, palette)
-    if text.isascii():
-        lengths = None
-        runs = zip(marked.looks[begin:end], marked.origins[begin:end], strict=True)
-    else:
-        # A grapheme is one cell or two, never a part: it takes the style of its first character.
-        spans, _ = split_graphemes(text)
-        lengths = [stop - start for start, stop, _ in spans]
-        runs = ((marked.looks[begin + at], marked.origins[begin + at]) for at, _, _ in spans)  # type: ignore[assignment]
-    style_of = palette.style
+    # A grapheme is one cell or two, never a part: it takes the style of its first character.
+    cuts = None if text.isascii() else [start for start, _, _ in split_graphemes(text)[0]]
     at = item = 0
-    for style, group in groupby(runs, lambda run: style_of(*run)):
-        count = sum(1 for _ in group)
-        length = count if lengths is None else sum(lengths[item : item + count])
-        segments.append(Segment(text[at : at + length], style))
-        at, item = at + length, item + count
+    for style, group in groupby(_styles(marked, begin, end, cuts, palette)):
+        item += sum(1 for _ in group)
+        stop = item if cuts is None else cuts[item] if item < len(cuts) else len(text)
+        segments.append(Segment(text[at:stop], style))
+        at = stop
     strip = Strip(segments)
     fill = palette.style(looks.FENCE, Origin.PLAIN) if block.fills else palette.base
     return strip.adjust_cell_length(width, fill)
+
+
+def _styles(
+    marked: Marked, begin: int, end: int, cuts: Sequence[int] | None, palette: Palette
+) -> Iterator[Style]:
+    """The style of each letter of marked[begin:end], or of each grapheme that starts at one of `cuts`."""
+    letters: Iterable[tuple[str, int, int]] = zip(
+        marked.text[begin:end], marked.looks[begin:end], marked.origins[begin:end], strict=True
+    )
+    if cuts is not None:
+        every = list(letters)
+        letters = (every[cut] for cut in cuts)
+    for letter, look, origin in letters:
+        # A space has nothing to underline: tokens begin with one, and it would tie them to the word before.
+        yield palette.style(look, Origin.DRAFT if origin == Origin.MAIN and letter == " " else origin)
 
 
 def _prefix(gutter: tuple[str, int], prefix: str, palette: Palette) -> list[Segment]:
