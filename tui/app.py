@@ -54,7 +54,7 @@ class Outrider(App[None]):
         draw_seed: Callable[[], int] = draw_seed,
         **options: Any,
     ) -> None:
-        """`engine` is the command that runs the engine; `notices` are shown at first. `options` are Textual's."""
+        """`engine` is the command that runs it; `notices` are shown at first; `options` are Textual's."""
         super().__init__(**options)
         self._filters.append(OutputFilter())
         self._settings = settings

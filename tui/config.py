@@ -5,6 +5,8 @@ cannot be read costs nothing either: the defaults are used, it is reported, and 
 This module shows nothing and does not know where the file is.
 """
 
+# ruff: noqa: RUF009 (`_setting` is `dataclasses.field`)
+
 from __future__ import annotations
 
 import difflib
@@ -46,8 +48,10 @@ def _setting(default: Any, about: str, low: float = -math.inf, high: float = mat
 
 @dataclass(frozen=True)
 class Models:
-    main: str = _setting("starter", 'a path to a GGUF file; "starter" is the small demo pair that comes with it')
-    draft: str = _setting("auto", 'a smaller model of the same family; "auto": the demo pair has one; "" for none')
+    main: str = _setting("starter", 'a path to a GGUF file; "starter" is the built-in demo')
+    draft: str = _setting(
+        "auto", 'a smaller model of the same family; "auto" is that of the demo; "" is none'
+    )
     context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24)
 
 
@@ -70,7 +74,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Appearance:
-    theme: str = _setting("outrider-dark", "also outrider-light, high-contrast, terminal, or a file in themes/")
+    theme: str = _setting("outrider-dark", "outrider-light, high-contrast, terminal, or a file in themes/")
     highlight: Highlight = _setting("quiet", '"quiet" marks what the draft did not supply; "full"; "off"')
     show_refused: bool = _setting(False, "show refused drafts, struck through")
     sidebar: Sidebar = _setting("auto", '"auto" folds it away in a narrow terminal; "shown"; "hidden"')
@@ -120,7 +124,7 @@ def read_config(path: Path) -> tuple[Settings, tuple[Problem, ...]]:
 def write_config(path: Path, settings: Settings) -> None:
     """Replace the file at once, or not at all. Keys that are not known are kept, comments are not.
 
-    Raises `ConfigError` if what stands there cannot be read: it may hold something that only a person can save.
+    Raises `ConfigError` if what stands there cannot be read: it may hold something worth saving.
     Raises `OSError` if it cannot be written.
     """
     import tempfile
@@ -141,7 +145,7 @@ def write_config(path: Path, settings: Settings) -> None:
         stray.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with open(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             tomli_w.dump(data, file)
             file.flush()
             os.fsync(file.fileno())
@@ -241,10 +245,10 @@ def _line_of(text: str, section: str, key: str | None) -> int:
             inside = head[1]
             if key is None and inside == section:
                 return number
-        elif (name := re.match(r"\s*\"?([\w-]+)\"?\s*=", line)) and (inside, name[1]) == (section, key):
-            return number
-        elif key is None and inside is None and name and name[1] == section:
-            return number
+        elif name := re.match(r"\s*\"?([\w-]+)\"?\s*=", line):
+            wanted = (None, section) if key is None else (section, key)
+            if (inside, name[1]) == wanted:
+                return number
     return 0
 
 

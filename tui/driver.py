@@ -1,4 +1,4 @@
-"""Textual's driver on a terminal that is already entered: it draws over the first frame instead of clearing it."""
+"""Textual's driver on a terminal that is already entered: it draws over the first frame."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
                 super().write(data)
 
         def start_application_mode(self) -> None:
-            super().start_application_mode()
+            super().start_application_mode()  # type: ignore[no-untyped-call]
             self.attrs_before = terminal.attributes
             terminal.on_screen = True
 

@@ -28,7 +28,7 @@ def find_places() -> Places:
 
 
 def shipped(name: str) -> Path:
-    """A file or folder that comes with the program: beside the package in a checkout, inside it in a wheel."""
+    """A file or folder of the program: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).resolve().parent
     inside = package / "data" / name
     return inside if inside.exists() else package.parent / name

@@ -29,7 +29,7 @@ TRUECOLOR = ("xterm-kitty", "xterm-ghostty", "alacritty", "foot", "wezterm", "it
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chat until it ends; `arguments` has `main` and `draft`, None where not given. The exit status."""
+    """Run the chat until it ends; its exit status. `arguments` has None for what was not given."""
     if reason := refusal(os.environ, os.isatty(0) and os.isatty(2)):
         print(f"outrider: {reason}", file=sys.stderr)
         return 2
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     terminal.enter()
     try:
         prepare_environment(os.environ)
-        return _run_app(terminal, arguments.main, arguments.draft)
+        return _run_app(terminal, arguments)
     finally:
         terminal.leave()
 
@@ -68,7 +68,7 @@ def prepare_environment(environ: MutableMapping[str, str]) -> None:
         environ.setdefault("TEXTUAL_THEME", "ansi-dark")
 
 
-def _run_app(terminal: Terminal, main: str | None, draft: str | None) -> int:
+def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
     from .app import Outrider
     from .config import read_config
     from .driver import driver_for
@@ -77,7 +77,7 @@ def _run_app(terminal: Terminal, main: str | None, draft: str | None) -> int:
     places = find_places()
     settings, problems = read_config(places.config)
     app = Outrider(
-        settings=with_models(settings, main, draft),
+        settings=with_arguments(settings, arguments),
         places=places,
         engine=(sys.executable, "-m", "tui", "engine"),
         notices=tuple(map(str, problems)),
@@ -89,8 +89,22 @@ def _run_app(terminal: Terminal, main: str | None, draft: str | None) -> int:
     return app.return_code or 0
 
 
+def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Settings:
+    """`settings` with what the command line says; there, None is not said."""
+    from dataclasses import replace
+
+    settings = with_models(settings, arguments.main, arguments.draft)
+    said = {
+        name: value for name in ("seed", "draft_length") if (value := getattr(arguments, name)) is not None
+    }
+    settings = replace(settings, generation=replace(settings.generation, **said))
+    if arguments.theme is not None:
+        settings = replace(settings, appearance=replace(settings.appearance, theme=arguments.theme))
+    return settings
+
+
 def with_models(settings: Settings, main: str | None, draft: str | None) -> Settings:
-    """`settings` with the models of the command line. A main model given there does without the file's draft."""
+    """`settings` with the command line's models. A main model given there does without the file's draft."""
     from dataclasses import replace
 
     models = settings.models

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import termios
 
-# Every mode that Textual or we set, off: paste, mouse, focus, in-band resize, synchronised output, kitty keys;
-# then line wrap and cursor on, the main screen, plain text.
+# Every mode that Textual or we set, off: paste, mouse, focus, in-band resize, synchronised output, kitty
+# keys; then line wrap and cursor on, the main screen, plain text.
 RESET = (
     "\x1b[?2026l\x1b[?2004l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[?1004l\x1b[?2048l"
     "\x1b[<u\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[0m"
@@ -70,7 +70,7 @@ def first_frame(columns: int, rows: int) -> str:
     width = columns - SIDEBAR_WIDTH if wide else columns
     line = "─" * (width - 4)
     frame = [
-        f"\x1b[{rows - 4};3Hstarting",
+        f"\x1b[{rows - 4};{4 if wide else 3}H● starting",
         f"\x1b[{rows - 3};2H╭{line}╮",
         f"\x1b[{rows - 2};2H│\x1b[{rows - 2};{width - 1}H│",
         f"\x1b[{rows - 1};2H╰{line}╯",

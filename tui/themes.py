@@ -1,4 +1,4 @@
-"""themes/*.toml -> Textual themes. A file that cannot be used is reported and skipped; it never blocks a start."""
+"""themes/*.toml -> Textual themes. A file that cannot be used is reported and skipped: it blocks no start."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textual.color import Color, ColorParseError
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 MAX_SIZE = 100_000
 """Bytes. A longer file is not a theme."""
 
 COLOURS = frozenset(
-    "primary secondary accent success warning error foreground background surface panel boost".split()
+    (
+        *("primary", "secondary", "accent", "success", "warning", "error"),
+        *("foreground", "background", "surface", "panel", "boost"),
+    )
 )
-STYLES = frozenset("none bold dim italic underline reverse strike".split())
+STYLES = frozenset(("none", "bold", "dim", "italic", "underline", "reverse", "strike"))
 VARIABLES = {
     "token-draft": "success",
     "token-main": "warning",
@@ -87,7 +90,7 @@ def _table(value: object) -> dict[str, str]:
 
 
 def _variable(name: str, value: object) -> str:
-    """A colour, or for names that end in -style words such as "bold": all else would break the style sheet."""
+    """A colour, or words such as "bold" for names that end in -style: all else breaks a style sheet."""
     if not name.endswith("-style"):
         return _colour(name, value)
     if not isinstance(value, str) or not value or set(value.split()) - STYLES:
@@ -110,6 +113,8 @@ def _flag(name: str, value: object) -> bool:
 
 
 def default_variables(theme: Theme) -> dict[str, str]:
-    """Our variables for a theme that was not written for us."""
+    """What the style sheets need of a theme that does not name it itself."""
     generated = theme.to_color_system().generate()
-    return {ours: generated.get(theirs, theme.primary) for ours, theirs in VARIABLES.items()}
+    # Textual's own style sheets expect some variables of an ANSI theme that it does not generate.
+    ansi = BUILTIN_THEMES["ansi-dark" if theme.dark else "ansi-light"].variables if theme.ansi else {}
+    return ansi | {ours: generated.get(theirs, theme.primary) for ours, theirs in VARIABLES.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import ClassVar, Literal
 
 from textual import on, work
@@ -58,7 +59,7 @@ class ChatScreen(Screen[None]):
         clock: Callable[[], float],
         draw_seed: Callable[[], int],
     ) -> None:
-        """`notices` stand in the banner at first; `draw_seed` makes the seed of an answer that has none set."""
+        """`notices` stand in the banner at first; `draw_seed` makes a seed where none is set."""
         super().__init__()
         self._settings = settings
         self._client = client
@@ -244,9 +245,8 @@ class ChatScreen(Screen[None]):
             yield SystemCommand("Stop the answer", "What came stays", self.action_stop)
         yield SystemCommand("New chat", "Forget this conversation", self.action_new)
         for mode in HIGHLIGHTS:
-            yield SystemCommand(
-                f"Origins: {mode}", "How it shows where tokens come from", lambda mode=mode: desk.set_highlight(mode)
-            )
+            about = "How it shows where tokens come from"
+            yield SystemCommand(f"Origins: {mode}", about, partial(desk.set_highlight, mode))
         yield SystemCommand("Refused drafts", "Show or hide what was refused", desk.action_refused)
         yield SystemCommand("Sidebar", "Show or hide the numbers", desk.action_sidebar)
 

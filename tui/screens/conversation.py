@@ -1,4 +1,4 @@
-"""What was said, in memory: the messages that the next prompt is answered from. It shows and sends nothing."""
+"""What was said, in memory: what the next prompt is answered from. It shows and sends nothing."""
 
 from __future__ import annotations
 

@@ -12,12 +12,14 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+KEYS_WIDTH = 32
+
 Group = tuple[str, Sequence[Binding]]
 
 COLOURS = (
-    ("$token-draft", "accepted", "the draft model proposed it, the main model agreed"),
-    ("$token-main", "main", "the main model's own token"),
-    ("$token-refused strike", "refused", "the draft model proposed it, the main model did not agree"),
+    ("$token-draft", "draft", "proposed by the draft model, accepted"),
+    ("$token-main underline", "main", "the main model's own"),
+    ("$token-refused strike", "refused", "proposed by the draft model, not accepted"),
 )
 
 
@@ -32,7 +34,7 @@ class HelpScreen(ModalScreen[None]):
         align: center middle;
         background: $background 60%;
         VerticalScroll {
-            width: 74;
+            width: 84;
             max-width: 100%;
             height: auto;
             max-height: 90%;
@@ -62,13 +64,15 @@ class HelpScreen(ModalScreen[None]):
             lines.append(Content.styled(title, "bold $primary"))
             lines += [self._line(binding) for binding in bindings if binding.description]
             lines.append(Content(""))
-        lines.append(Content.styled("Colours", "bold $primary"))
-        lines += [Content.assemble((name.ljust(20), style), (what, "$quiet")) for style, name, what in COLOURS]
+        lines.append(Content.styled("Where tokens come from", "bold $primary"))
+        for style, name, what in COLOURS:
+            lines.append(Content.assemble((name, style), " " * (KEYS_WIDTH - len(name)), (what, "$quiet")))
         return Content("\n").join(lines)
 
     def _line(self, binding: Binding) -> Content:
         keys = ", ".join(readable(key) for key in binding.key.split(","))
-        return Content.assemble((keys.ljust(20), "bold"), (f" {binding.tooltip or binding.description}", "$quiet"))
+        what = binding.tooltip or binding.description
+        return Content.assemble((keys.ljust(KEYS_WIDTH), "bold"), (what, "$quiet"))
 
 
 def readable(key: str) -> str:

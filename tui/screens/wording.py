@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui.protocol import Finished, Loaded, Loading, Prefill
-from tui.widgets.meter import Reading, number
+from tui.widgets.meter import Reading, named, number
 
 ENDINGS = {
     "stop": "",
@@ -19,12 +19,8 @@ def loading(progress: Loading) -> str:
 
 
 def ready(loaded: Loaded) -> str:
-    name = loaded.main.name
-    if loaded.main.demo:
-        name += " (demo)"
-    if loaded.draft:
-        return f"ready: {name}, drafted by {loaded.draft.name}"
-    return f"ready: {name}"
+    drafted = f", drafted by {named(loaded.draft)}" if loaded.draft else ""
+    return f"ready: {named(loaded.main)}{drafted}"
 
 
 def reading(progress: Prefill) -> str:

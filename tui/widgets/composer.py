@@ -1,7 +1,8 @@
-"""Where a person writes. It sends nothing itself and forgets nothing: text goes only when its owner took it."""
+"""Where a person writes. It sends nothing and forgets nothing: text goes only when its owner took it."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -69,10 +70,9 @@ class Composer(TextArea):
     @property
     def prompt(self) -> str:
         """The text with every folded paste in full."""
-        text = self.text
-        for mark, pasted in self._pasted.items():
-            text = text.replace(mark, pasted)
-        return text
+        if not self._pasted:
+            return self.text
+        return re.sub("|".join(map(re.escape, self._pasted)), lambda mark: self._pasted[mark[0]], self.text)
 
     def accept(self) -> None:
         """The text was taken: remember it as a prompt and make room."""
@@ -117,11 +117,11 @@ class Composer(TextArea):
         self.load_text(self._sent[position])
         self.move_cursor(self.document.end)
 
-    def _on_key(self, event: events.Key) -> None:
+    async def _on_key(self, event: events.Key) -> None:
         if event.key == "enter":
             event.prevent_default()  # TextArea would break the line; the binding sends
 
-    def _on_paste(self, event: events.Paste) -> None:
+    async def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()
         event.stop()
         if len(event.text) > MAX_PASTE:

@@ -54,10 +54,6 @@ class Desk(Horizontal):
         Sidebar { display: block; }
         &.-hidden Sidebar { display: none; }
     }
-    .-narrow Desk.-auto Sidebar { display: none; }
-    .-short Desk Sidebar Static { margin-bottom: 0; }
-    .-short Desk Sidebar Sparkline { height: 1; margin-bottom: 0; }
-    .-short Desk Sidebar { padding: 0 2; }
     """
 
     sidebar_mode: reactive[SidebarMode] = reactive[SidebarMode]("auto")

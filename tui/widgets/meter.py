@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tui.protocol import Round, Statistics
+from tui.protocol import ModelInfo, Round, Statistics
 
 WINDOW = 1.0
 """Seconds over which the speed of the moment is taken."""
 SHORTEST = 0.1
 """Seconds of an answer below which it has no speed yet."""
-HISTORY = 60
+HISTORY = 58
 """Samples that the sparkline goes back."""
 UNKNOWN = "–"
 
@@ -150,3 +150,8 @@ class Meter:
 def number(value: float | None, unit: str, digits: int = 1) -> str:
     """ "61.2 tok/s", or a dash for what is not known."""
     return UNKNOWN if value is None else f"{value:,.{digits}f} {unit}".rstrip()
+
+
+def named(model: ModelInfo) -> str:
+    """A model's name, and that it is a demo where it is one. Foreign text."""
+    return f"{model.name} (demo)" if model.demo and "demo" not in model.name.lower() else model.name

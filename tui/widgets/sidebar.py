@@ -12,7 +12,7 @@ from textual.widgets import Sparkline, Static
 from tui.clean import clean_line
 from tui.protocol import Loaded, ModelInfo
 
-from .meter import UNKNOWN, Reading, number
+from .meter import UNKNOWN, Reading, named, number
 
 WIDTH = 29
 """Columns inside the padding."""
@@ -62,15 +62,19 @@ class Sidebar(VerticalScroll, can_focus=False):
     def show_models(self, loaded: Loaded | None) -> None:
         """The loaded pair, or that there is none."""
         self._context_length = loaded.context_length if loaded else None
-        rows: list[Row] = [("main", UNKNOWN), ("draft", UNKNOWN), ("runs on", UNKNOWN)]
+        rows: list[Row] = [(name, UNKNOWN) for name in ("main", "draft", "backend", "device")]
         if loaded:
-            place = clean_line(f"{loaded.backend}, {loaded.device}", WIDTH - 9)
-            rows = [("main", _model(loaded.main)), ("draft", _model(loaded.draft)), ("runs on", place)]
-        self._models.update(_section("Models", rows), layout=False)
+            rows = [
+                ("main", _model(loaded.main)),
+                ("draft", _model(loaded.draft)),
+                ("backend", clean_line(loaded.backend, WIDTH - 9)),
+                ("device", clean_line(loaded.device, WIDTH - 8)),
+            ]
+        self._models.update(Content("\n").join([_heading("Models"), _table(rows)]), layout=False)
 
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
         """The numbers of one moment. Heights never change, so nothing is laid out again."""
-        self._speed_now.update(_section("Speed", [("now", number(reading.speed_now, "tok/s"))]), layout=False)
+        self._speed_now.update(_heading("Speed now", number(reading.speed_now, "tok/s")), layout=False)
         self._sparkline.data = list(history)
         self._speed.update(_table(_speed_rows(reading)), layout=False)
         self._drafts.update(_drafts(reading), layout=False)
@@ -93,7 +97,7 @@ def _drafts(reading: Reading) -> Content:
     percent = UNKNOWN if reading.acceptance is None else f"{reading.acceptance:.0%}".replace("%", " %")
     return Content("\n").join(
         [
-            _section("Drafts", [("accepted", counts)]),
+            _heading("Drafts accepted", counts),
             _bar([(reading.acceptance or 0.0, "$token-draft")]),
             _table(
                 [
@@ -118,7 +122,7 @@ def _time(reading: Reading) -> Content:
             (f"verify {verify * 100:.0f}  ", "$token-main"),
             (f"other {other * 100:.0f} %", "$quiet"),
         )
-    return Content("\n").join([_section("Time", []), _bar(parts), legend])
+    return Content("\n").join([_heading("Time"), _bar(parts), legend])
 
 
 def _context(reading: Reading, length: int | None) -> Content:
@@ -128,16 +132,16 @@ def _context(reading: Reading, length: int | None) -> Content:
     seed = UNKNOWN if reading.seed is None else str(reading.seed)
     return Content("\n").join(
         [
-            _section("Context", [("tokens", words)]),
+            _heading("Context used", words),
             _bar([(share, "$error" if share > 0.9 else "$primary")]),
             _table([("seed", seed)]),
         ]
     )
 
 
-def _section(title: str, rows: Sequence[Row]) -> Content:
-    head = Content.styled(title, "bold $primary")
-    return Content("\n").join([head, _table(rows)]) if rows else head
+def _heading(title: str, value: str = "") -> Content:
+    """A section's first line, with its main value against the right edge."""
+    return Content.assemble((title, "bold $primary"), value.rjust(WIDTH - len(title)))
 
 
 def _table(rows: Sequence[Row]) -> Content:
@@ -161,7 +165,4 @@ def _bar(parts: Sequence[Part]) -> Content:
 
 
 def _model(model: ModelInfo | None) -> str:
-    if model is None:
-        return "none"
-    mark = " (demo)" if model.demo else ""
-    return clean_line(model.name, WIDTH - 7 - len(mark)) + mark
+    return "none" if model is None else clean_line(named(model), WIDTH - 6)

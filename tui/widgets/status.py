@@ -32,7 +32,7 @@ class StatusLine(Widget):
     def render(self) -> Content:
         left = Content.assemble(("● ", self.tone), clean_line(self.state))
         if self.detail:
-            left = Content.assemble(left, ("  ·  ", "$line"), self.detail)
+            left = Content.assemble(left, "  ·  ", self.detail)
         room = self.content_size.width - len(self.display_mode) - 2
         if room < 20:
             return left.truncate(self.content_size.width, ellipsis=True)

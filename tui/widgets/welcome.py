@@ -12,12 +12,14 @@ QUESTIONS = (
     "How do I load my own model?",
 )
 """What the demo model can answer."""
+DEMO = "a tiny model that knows Outrider and a little Python. Ask it"
 
 KEYS = (
-    ("Enter", "send"),
-    ("Esc", "stop the answer"),
-    ("Ctrl+T", "show where each token comes from"),
-    ("F1", "every key"),
+    ("Enter", "sends"),
+    ("Esc", "stops the answer"),
+    ("Ctrl+T", "shows where each token comes from"),
+    ("Ctrl+P", "all commands"),
+    ("F1", "all keys"),
 )
 
 
@@ -37,23 +39,15 @@ class Welcome(Widget):
 
     def render(self) -> Content:
         lines = [
-            Content.styled("outrider", "bold $primary"),
-            Content.styled("A small model rides ahead, the main model checks. Same text, sooner.", "$quiet"),
+            Content.styled("Outrider", "bold $primary"),
+            Content.styled("A draft model rides ahead, the main model checks.", "$quiet"),
             Content(""),
+            *(Content.assemble((key.ljust(9), "bold"), (what, "$quiet")) for key, what in KEYS),
         ]
         if self.demo:
             lines += [
-                Content.assemble(
-                    ("demo", "$token-main"), ("  a tiny guide that knows Outrider only", "$quiet")
-                ),
                 Content(""),
-                Content.styled("Ask it", "$quiet"),
-                *(Content(question) for question in QUESTIONS),
-                Content(""),
+                Content.assemble(("Demo".ljust(9), "bold $token-main"), (DEMO, "$quiet")),
+                *(Content(" " * 9 + question) for question in QUESTIONS),
             ]
-        lines.append(
-            Content.styled("   ", "").join(
-                Content.assemble((key, "bold"), (f" {what}", "$quiet")) for key, what in KEYS
-            )
-        )
         return Content("\n").join(lines)
