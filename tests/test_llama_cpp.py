@@ -158,6 +158,26 @@ def test_extending_by_nothing_is_allowed(load: Load) -> None:
         model.extend([], picks=1)
 
 
+def test_a_window_that_lost_tokens_is_computed_again(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens = load(Toy("gemma3")), some_tokens(100)
+    model.extend(tokens, picks=0)
+    expected = rows_of(model, tokens, 99)
+    decoded: list[int] = []
+    decode = model._library.llama_decode
+    monkeypatch.setattr(model._library, "llama_memory_seq_pos_min", lambda *_: 59)
+    monkeypatch.setattr(
+        model._library, "llama_decode", lambda *call: decoded.append(call[1].n_tokens) or decode(*call)
+    )
+    model.rewind(92)  # its window reaches back to 60
+    assert decoded == []
+    model.rewind(90)
+    assert decoded == [90]
+    model.start(watching := Watching())
+    model.extend(tokens[90:99], picks=0)
+    model.extend(tokens[99:], picks=1)
+    assert_close(watching.rows, expected)
+
+
 # What would end the process
 
 
@@ -177,7 +197,7 @@ def test_the_context_can_be_filled_to_the_last_token(load: Load) -> None:
 @pytest.mark.parametrize("token", [-1, 512, 1 << 31, 1 << 40])
 def test_tokens_outside_the_vocabulary_never_reach_the_library(load: Load, token: int) -> None:
     model = load()
-    with pytest.raises(ValueError, match="not in the vocabulary of 512"):
+    with pytest.raises(ModelError, match="not among the 512 of toy"):
         model.extend([1, token], picks=1)
     assert model.length == 0
     with pytest.raises(IndexError):
@@ -197,9 +217,7 @@ def test_tokens_and_cache_stay_in_step_when_the_library_refuses(
     model, tokens = load(Toy(context_length=2048), context_length=2048), some_tokens(600)
     decode = model._library.llama_decode
     answers = iter((0, -3))
-    monkeypatch.setattr(
-        model._library, "llama_decode", lambda *call: decode(*call) if next(answers) == 0 else -3
-    )
+    monkeypatch.setattr(model._library, "llama_decode", lambda *call: decode(*call) or next(answers))
     with pytest.raises(ModelError, match="llama_decode: -3"):
         model.extend(tokens, picks=1)
     monkeypatch.undo()

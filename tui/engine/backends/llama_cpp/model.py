@@ -69,8 +69,8 @@ class LlamaModel:
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         """Run `tokens` and choose the next token at each of the last `picks`.
 
-        Raises `ModelError` when the cache is full or the library fails, `ValueError` for tokens and picks
-        that make no sense. What was run before an error stays in the cache and in `tokens`.
+        Raises `ModelError` for a token that the model does not know, when the cache is full and when the
+        library fails. What was run before an error stays in the cache and in `tokens`.
         """
         self._check(tokens, picks)
         chosen: list[Pick] = []
@@ -121,7 +121,7 @@ class LlamaModel:
         if picks and self._sampler is None:
             raise ValueError("no sampler to pick with")
         if tokens and not (min(tokens) >= 0 and max(tokens) < self.vocabulary_size):
-            raise ValueError(f"a token is not in the vocabulary of {self.vocabulary_size}")
+            raise ModelError(f"a token is not among the {self.vocabulary_size} of {self.name}")
         if len(self._tokens) + len(tokens) > self.capacity:
             raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
 
