@@ -27,6 +27,7 @@ _UNSAFE = re.compile(
     f"|(?<![{_EMOJI}])\u200d|\u200d(?![{_EMOJI}])"
     f"|(?<![{_JOINED_SCRIPTS}])\u200c|\u200c(?![{_JOINED_SCRIPTS}])"
 )
+_ASCII_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _NO_CELLS = re.compile(f"[{_CONTROLS}\n\t]")
 _LINE_BREAKS = re.compile(r"[\n\t]")
 
@@ -41,7 +42,7 @@ def clean(text: str) -> str:
 
     Newlines and tabs stay, and so do the joiners inside emoji and joining scripts.
     """
-    if text.isascii() and text.isprintable():
+    if text.isascii() and not _ASCII_CONTROLS.search(text):
         return text
     return _UNSAFE.sub(REPLACEMENT, text.replace("\r\n", "\n"))
 

@@ -58,8 +58,12 @@ class Pen:
 
 def literal(source: str, origins: Sequence[int], begin: int, end: int, look: int) -> Marked:
     """source[begin:end] as it stands, with its tabs expanded to every fourth column."""
+    text = source[begin:end]
+    if "\t" not in text:
+        places = array("I", range(begin, end))
+        return Marked(text, bytes((look,)) * len(text), bytes(origins[begin:end]), places)
     pen = Pen()
-    write_literal(pen, source[begin:end], look, range(begin, end))
+    write_literal(pen, text, look, range(begin, end))
     return pen.done(origins)
 
 
