@@ -438,7 +438,8 @@ def test_no_worker_survives_the_engine(start: Start) -> None:
 
 @linux
 def test_the_engine_writes_no_core_and_survives_ctrl_c(start: Start) -> None:
-    engine = start()
+    raised = "import resource as r\nr.setrlimit(r.RLIMIT_CORE, (r.getrlimit(r.RLIMIT_CORE)[1],) * 2)"
+    engine = start(before=raised)
     engine.load("scripted:echo")
     limits = Path(f"/proc/{engine.process.pid}/limits").read_text().splitlines()
     assert next(line.split()[4] for line in limits if line.startswith("Max core")) == "0"

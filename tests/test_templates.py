@@ -153,6 +153,7 @@ def test_a_template_may_refuse_a_role_and_its_reason_is_shown(renderer: Template
         ("{{ messages[0] | tojson }}", '{"role": "user", "content": "<é\'>"}'),
         ("{{ {'b': 1, 'a': [2]} | tojson(indent=1, sort_keys=True) }}", '{\n "a": [\n  2\n ],\n "b": 1\n}'),
         ("{{ strftime_now('%Y') | int > 2000 }}", "True"),
+        ("{{ lipsum is defined or cycler is defined or joiner is defined }}", "False"),
         ("{{ tools is none }}{{ documents is none }}{{ nothing is defined }}", "TrueTrueFalse"),
         ("{% for i in range(9) %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}", "012"),
         ("{% if true %}\n  x\n  {% endif %}\ny", "  x\ny"),

@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import metadata
@@ -100,6 +101,13 @@ class Channel:
 
     def listen(self) -> NoReturn:
         """Read commands until the app is gone; then end the process, whatever else is running."""
+        try:
+            self._read()
+        except Exception:  # the process edge: nobody would hear the app any more
+            traceback.print_exc(file=sys.stderr)
+        _leave(1)
+
+    def _read(self) -> None:
         pending = bytearray()
         while select.select([self._source], [], [], self._heartbeat)[0]:
             data = os.read(self._source, 1 << 16)
@@ -116,7 +124,6 @@ class Channel:
                 self.send(Failed(_LOAD, f"A command is longer than {MAX_LINE} bytes."))
                 _leave(1)
         print(f"nothing heard from the app for {self._heartbeat:g} s", file=sys.stderr, flush=True)
-        _leave(1)
 
     def _receive(self, line: bytes) -> None:
         if not line.strip():

@@ -30,7 +30,7 @@ CHATML = (
 """For models whose file holds no template."""
 
 MARK = "\ufdd0"
-"""A noncharacter: valid in no text that is exchanged, so none is lost when it is taken out."""
+"""A noncharacter: it has no place in text, so nothing is lost when a text is cut where it stands."""
 
 _START_SECONDS = 10.0
 _RENDER_SECONDS = 2.0
@@ -152,7 +152,6 @@ def _breaker(control_texts: Iterable[str]) -> Callable[[str], str]:
     control = re.compile("|".join(map(re.escape, spellings))) if spellings else None
 
     def broken(text: str) -> str:
-        text = text.replace(MARK, "")
         while control and control.search(text):
             text = control.sub(lambda match: match[0][0] + MARK + match[0][1:], text)
         return text
