@@ -38,6 +38,10 @@ class Toy:
     not_a_number: Literal["nowhere", "output", "everywhere"] = "nowhere"
     swapped: tuple[int, int] | None = None
     """Two tokens that change places."""
+    unused: tuple[int, ...] = ()
+    """Tokens that are of the kind "unused"."""
+    end: int = 258
+    """The token that ends an answer."""
     padding: int = 0
     """Tokens behind the vocabulary that stand for nothing."""
     splitting: str = "gpt-2"
@@ -118,6 +122,8 @@ def _add_vocabulary(writer: gguf.GGUFWriter, toy: Toy) -> None:
     tokens = [*texts, *(f"[PAD{i}]" for i in range(toy.padding))]
     kinds = [gguf.TokenType.NORMAL] * toy.vocabulary + [gguf.TokenType.UNUSED] * toy.padding
     kinds[256:259] = [gguf.TokenType.CONTROL] * 3
+    for token in toy.unused:
+        kinds[token] = gguf.TokenType.UNUSED
     if toy.swapped:
         a, b = toy.swapped
         tokens[a], tokens[b] = tokens[b], tokens[a]
@@ -127,7 +133,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, toy: Toy) -> None:
     writer.add_token_types(kinds)
     writer.add_token_merges(list(merges))
     writer.add_bos_token_id(256)
-    writer.add_eos_token_id(258)
+    writer.add_eos_token_id(toy.end)
     writer.add_add_bos_token(False)
     if toy.chat_template is not None:
         writer.add_key_value("tokenizer.chat_template", toy.chat_template, gguf.GGUFValueType.STRING)

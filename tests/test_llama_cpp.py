@@ -284,7 +284,7 @@ def test_a_text_that_no_stack_could_hold_is_refused(load: Load) -> None:
         load().vocabulary.encode("A" * (3 << 20))
 
 
-@pytest.mark.parametrize("template", [None, models.CHATML, "x" * 100_000, b"{{ '\xff' }}"])
+@pytest.mark.parametrize("template", [None, models.CHATML, "x" * 100_000, b"{{ '\xff' }}"], ids=range(4))
 def test_the_chat_template_is_read_whole(load: Load, template: str | bytes | None) -> None:
     expected = template.decode("utf-8", "replace") if isinstance(template, bytes) else template
     assert load(Toy(chat_template=template)).vocabulary.chat_template == expected
@@ -306,6 +306,7 @@ def test_metadata_that_is_not_unicode_breaks_nothing(load: Load, backend: LlamaB
         (Toy(seed=3, layers=1, width=32), ""),
         (Toy(padding=128), ""),
         (Toy(vocabulary=500), ""),
+        (Toy(unused=(300, 301), end=256), ""),
         (Toy(swapped=(300, 400)), "vocabulary differs at id 300: 'ap' against 'el'"),
         (Toy(swapped=(97, 257)), "vocabulary differs at id 97: '"),
         (Toy("mamba"), "the draft model (mamba) cannot take tokens back"),
