@@ -378,6 +378,9 @@ def test_every_refused_letter_is_shown_once(seed: int) -> None:
         if draw.random() < 0.3:
             message.write([("Ж", 3)])
             refused += "Ж"
+        if draw.random() < 0.5:
+            message.read()
+            message.lay(40, True)
     message.end()
     message.read()
     message.lay(40, True)

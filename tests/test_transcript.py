@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.color import ColorSystem
 from rich.style import Style
 from terminal import ROOT, python, violations
@@ -588,6 +589,7 @@ async def test_no_hostile_string_leaves_a_control_character_in_a_line() -> None:
             roles[number % 4](hostile(draw))
             if number % 100 == 99:
                 for line in range(transcript.virtual_size.height):
+                    assert sum(cell_len(text) for text, _, _ in transcript._strip(line)) == 50
                     for text, style, _ in transcript._strip(line):
                         assert not has_controls(text), repr(text)
                         assert style is None or style.link is None

@@ -122,8 +122,11 @@ class Message:
             self._laid = 0
         begin = min(self._laid, len(self.blocks))
         refused = self.refused if show_refused and len(self.refused) else None
-        while refused is not None and begin and self.blocks[begin].begin is None:
+        if refused is not None and begin:
+            # What was refused last moves on from the block before to the one that has come.
             begin -= 1
+            while begin and self.blocks[begin].begin is None:
+                begin -= 1
         del self._tops[begin + 1 :]
         line = self._tops[begin]
         spans = self._spans(begin) if refused is not None else None
@@ -142,9 +145,11 @@ class Message:
             spans.append((until, until) if begin is None else (begin, until))
             until = until if begin is None else begin
         spans.reverse()
-        if first == 0 and spans:
-            number = next((i for i, block in enumerate(self.blocks) if block.begin is not None), 0)
-            spans[number] = (0, spans[number][1])
+        if all(block.begin is None for block in self.blocks[:first]):
+            shown = (number for number, (low, high) in enumerate(spans) if low < high)
+            number = next(shown, None)
+            if number is not None:  # what was refused before the first letter goes with it
+                spans[number] = (0, spans[number][1])
         return spans
 
     def locate(self, line: int) -> tuple[Block, int]:
