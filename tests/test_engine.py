@@ -228,7 +228,7 @@ def test_a_draft_that_cannot_be_used_is_refused_with_its_reason(start: Start, tm
 
 def test_a_load_can_be_given_up(start: Start) -> None:
     engine = start()
-    engine.send(Load("scripted:echo?load=20"))
+    engine.send(Load("scripted:echo?load=5"))
     engine.until(Loading)
     began = time.monotonic()
     engine.send(Cancel(0))
@@ -257,7 +257,8 @@ def test_a_prompt_can_be_cancelled_while_it_is_read(start: Start) -> None:
     engine = start()
     engine.load("scripted:echo?prefill=4000")
     engine.send(question(1, "word " * 6000))
-    engine.until(Prefill)
+    assert engine.until(Prefill)[0].done == 0
+    assert engine.until(Prefill)[0].done > 0
     began = time.monotonic()
     engine.send(Cancel(1))
     finished, before = engine.until(Finished)
@@ -386,19 +387,20 @@ def test_an_app_that_does_not_read_and_goes_away_ends_the_engine(start: Start) -
 
 @pytest.mark.parametrize("busy", ["", "scripted:sample?rate=20", "scripted:sample?die=hang"])
 def test_a_silent_app_ends_the_engine(start: Start, busy: str) -> None:
-    engine = start(heartbeat=0.8)
+    engine = start(heartbeat=2.0)
     if busy:
         engine.load(busy)
         engine.send(question(1))
     else:
         engine.until(Hello)
-    for _ in range(6):
-        time.sleep(0.25)
+    for _ in range(4):
         engine.send(Ping())
+        time.sleep(0.6)
+    engine.send(Ping())
     assert engine.process.poll() is None
     began = time.monotonic()
     assert engine.ended() == 1
-    assert 0.5 < time.monotonic() - began < 3
+    assert 1 < time.monotonic() - began < 5
     assert b"nothing heard" in engine.log.read_bytes()
 
 
@@ -504,15 +506,14 @@ def test_a_bomb_in_a_chat_template_fails_one_answer_and_the_engine_goes_on(
     path = models.write_model(tmp_path / "bomb.gguf", models.Toy(chat_template=bomb))
     engine = start()
     engine.load(str(path), context_length=256)
-    for answer in (1, 2):
-        began = time.monotonic()
-        engine.send(question(answer), Ping())
-        engine.until(Pong, 1)
-        failed, _ = engine.until(Failed)
-        assert time.monotonic() - began < 3
-        assert failed.id == answer
-        assert "longer than 2 s" in failed.message
-        assert failed.hint
+    began = time.monotonic()
+    engine.send(question(1), Ping())
+    engine.until(Pong, 1)
+    failed, _ = engine.until(Failed)
+    assert time.monotonic() - began < 3
+    assert failed.id == 1
+    assert "longer than 2 s" in failed.message
+    assert failed.hint
     assert engine.answer(question(3, raw=True, max_tokens=3))[1].statistics.tokens == 3
 
 

@@ -69,7 +69,10 @@ class Answer:
         """
         check(self._command)
         context = self._prompt(templates)
-        self._note(prompt_tokens=len(context), prompt_reused=reuse(self._main, context))
+        reused = reuse(self._main, context)
+        self._note(prompt_tokens=len(context), prompt_reused=reused)
+        if unread := len(context) - 1 - reused:
+            self._progress(0, unread)
         self._main.start(self._sampler(len(context)))
         proposer = self._proposer(context) if self._read(self._main, context, self._progress) else None
         if proposer is None or self._cancelled():
