@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from textual.app import ScreenStackError
 from textual.drivers.linux_driver import LinuxDriver
 
 from .terminal import Terminal
 
 ALTERNATE_SCREEN = "\x1b[?1049h"
+PATIENCE = 3.0
+"""Seconds that keys wait for something to have the focus."""
 
 
 def driver_for(terminal: Terminal) -> type[LinuxDriver]:
@@ -29,6 +33,19 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
             super().start_application_mode()  # type: ignore[no-untyped-call]
             self.attrs_before = terminal.attributes
             terminal.on_screen = True
+
+        def run_input_thread(self) -> None:
+            # A key that arrives while nothing has the focus goes nowhere; in the terminal's buffer it waits.
+            patience = time.monotonic() + PATIENCE
+            while not (self._listens() or self.exit_event.is_set() or time.monotonic() > patience):
+                time.sleep(0.004)
+            super().run_input_thread()
+
+        def _listens(self) -> bool:
+            try:
+                return self._app.screen.focused is not None
+            except ScreenStackError:
+                return False
 
         def stop_application_mode(self) -> None:
             super().stop_application_mode()

@@ -72,14 +72,14 @@ class ChatScreen(Screen[None]):
         self._loaded: Loaded | None = None
         self._new_after_stop = False
         look = settings.appearance
-        self._desk = Desk(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
+        self.desk = Desk(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
 
     def compose(self) -> ComposeResult:
-        yield self._desk
+        yield self.desk
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        self._desk.show_notices(self._notices)
+        self.desk.show_notices(self._notices)
         self._say("starting the engine")
         self.set_interval(TICK, self._tick)
         self.call_after_refresh(self._begin_loading)
@@ -103,10 +103,10 @@ class ChatScreen(Screen[None]):
             return False
         self._loaded = loaded
         self._meter.plain_speed = loaded.plain_tokens_per_second
-        self._desk.show_loaded(loaded)
+        self.desk.show_loaded(loaded)
         if loaded.draft_refused:
             self._notices.append(f"Drafting without the draft model: {loaded.draft_refused}")
-            self._desk.show_notices(self._notices)
+            self.desk.show_notices(self._notices)
         if self.phase == "loading":
             self.phase = "ready"
         self._say(wording.ready(loaded))
@@ -119,11 +119,11 @@ class ChatScreen(Screen[None]):
         """There is no engine, or none with a model: say why and what to do."""
         self._loaded = None
         self.phase = "ended"
-        self._desk.show_loaded(None)
+        self.desk.show_loaded(None)
         self._say(error.message)
-        if not self._desk.transcript.messages:
+        if not self.desk.transcript.messages:
             hint = error.hint or "The next prompt tries again."
-            self._desk.show_notices([*self._notices, error.message, hint], error=True)
+            self.desk.show_notices([*self._notices, error.message, hint], error=True)
 
     # A turn
 
@@ -133,10 +133,10 @@ class ChatScreen(Screen[None]):
         if self.phase in BUSY:
             self.notify("Your text stays. Esc stops this answer, then Enter sends.", markup=False, timeout=4)
             return
-        self._desk.composer.accept()
+        self.desk.composer.accept()
         self._notices.clear()
-        self._desk.show_notices(())
-        self._desk.begin(event.text)
+        self.desk.show_notices(())
+        self.desk.begin(event.text)
         loading = self._begin_loading()
         self.phase = "reading" if loading.done() else "waiting"
         self._answer(event.text, loading)
@@ -146,7 +146,7 @@ class ChatScreen(Screen[None]):
         """Drive one turn: it carries events; the methods below own what they change."""
         # Shielded: stopping the turn must not stop the load.
         if not await asyncio.shield(loading):
-            self._desk.transcript.fail("There is no model to answer.", "Up brings the prompt back.")
+            self.desk.transcript.fail("There is no model to answer.", "Up brings the prompt back.")
             self._give_back()
             return
         try:
@@ -162,7 +162,7 @@ class ChatScreen(Screen[None]):
         self.phase = "reading"
         self._say("reading the prompt")
         self._meter.begin(seed)
-        self._desk.transcript.begin("assistant")
+        self.desk.transcript.begin("assistant")
         return generate_request(self._answers, self._conversation.ask(prompt), seed, generation)
 
     def _take(self, event: Event) -> None:
@@ -170,7 +170,7 @@ class ChatScreen(Screen[None]):
             case Prefill() if self.phase == "reading":
                 self._say(wording.reading(event))
             case Round():
-                self._desk.transcript.append(event.pieces)
+                self.desk.transcript.append(event.pieces)
                 self._conversation.hear(event.pieces)
                 self._meter.add(event)
                 if self.phase == "reading":
@@ -178,15 +178,15 @@ class ChatScreen(Screen[None]):
                     self._say("answering")
             case Finished():
                 self._meter.finish(event.statistics)
-                self._desk.transcript.finish(wording.finished(event, self._meter.read()))
+                self.desk.transcript.finish(wording.finished(event, self._meter.read()))
                 self._conversation.close()
                 self._turn_over("stopped" if event.reason == "cancelled" else "ready")
 
     def _break_off(self, error: EngineError) -> None:
         """The answer will not go on. What came of it stays."""
         self._meter.finish()
-        self._desk.transcript.finish()
-        self._desk.transcript.fail(error.message, error.hint)
+        self.desk.transcript.finish()
+        self.desk.transcript.fail(error.message, error.hint)
         answered = self._conversation.close()
         if isinstance(error, EngineDied):
             self._end(error)
@@ -204,8 +204,8 @@ class ChatScreen(Screen[None]):
 
     def _give_back(self) -> None:
         """Put a prompt that has no answer where it can be sent again, unless something new stands there."""
-        if not self._desk.composer.text:
-            self._desk.composer.action_earlier()
+        if not self.desk.composer.text:
+            self.desk.composer.action_earlier()
 
     # Keys and commands
 
@@ -213,7 +213,7 @@ class ChatScreen(Screen[None]):
         if self.phase == "waiting":
             self.workers.cancel_group(self, "turn")
             self.phase = "loading"
-            self._desk.transcript.finish("not sent")
+            self.desk.transcript.finish("not sent")
             self._give_back()
         elif self.phase in ("reading", "answering"):
             self.phase = "stopping"
@@ -229,7 +229,7 @@ class ChatScreen(Screen[None]):
 
     def _forget(self) -> None:
         self._new_after_stop = False
-        self._desk.clear()
+        self.desk.clear()
         self._conversation.forget()
         self._meter.forget()
         self._tick()
@@ -240,7 +240,7 @@ class ChatScreen(Screen[None]):
 
     def commands(self) -> Iterable[SystemCommand]:
         """What the palette offers for this screen."""
-        desk = self._desk
+        desk = self.desk
         if self.phase in BUSY:
             yield SystemCommand("Stop the answer", "What came stays", self.action_stop)
         yield SystemCommand("New chat", "Forget this conversation", self.action_new)
@@ -265,7 +265,7 @@ class ChatScreen(Screen[None]):
         self.refresh_bindings()
 
     def _say(self, words: str) -> None:
-        self._desk.say(words, TONES.get(self.phase, "$primary"))
+        self.desk.say(words, TONES.get(self.phase, "$primary"))
 
     def _tick(self) -> None:
-        self._desk.show_reading(self._meter.sample(), self._meter.history)
+        self.desk.show_reading(self._meter.sample(), self._meter.history)

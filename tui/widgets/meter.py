@@ -66,7 +66,7 @@ class Meter:
         self._sent = self._clock()
         self._first: float | None = None
         self._started = 0.0
-        self._arrivals: deque[tuple[float, int]] = deque()
+        self._arrivals: deque[tuple[float, float, int]] = deque()
         self._tokens = self._rounds = self._drafted = self._accepted = 0
         self._seconds = self._draft_seconds = self._verify_seconds = 0.0
         self._length: int | None = None
@@ -83,7 +83,7 @@ class Meter:
         if self._first is None:
             self._first = now - self._sent
             self._started = now - event.seconds
-        self._arrivals.append((now, len(event.tokens)))
+        self._arrivals.append((now - event.seconds, now, len(event.tokens)))
         self._tokens += len(event.tokens)
         self._rounds += 1
         self._drafted += event.drafted
@@ -131,11 +131,13 @@ class Meter:
         )
 
     def _speed_now(self, now: float) -> float | None:
-        while self._arrivals and self._arrivals[0][0] <= now - WINDOW:
+        opened = now - WINDOW
+        while self._arrivals and self._arrivals[0][1] <= opened:
             self._arrivals.popleft()
         if not self._running or self._first is None or (span := min(WINDOW, now - self._started)) < SHORTEST:
             return None
-        return sum(tokens for _, tokens in self._arrivals) / span
+        # A round that began before the window counts with its share of it.
+        return sum(count * _share_after(opened, begin, end) for begin, end, count in self._arrivals) / span
 
     def _speed(self, now: float) -> float | None:
         if self._final is not None:
@@ -145,6 +147,11 @@ class Meter:
 
     def _share(self, part: float) -> float | None:
         return min(1.0, part / self._seconds) if self._seconds > 0 else None
+
+
+def _share_after(moment: float, begin: float, end: float) -> float:
+    """How much of the time from `begin` to `end` lies after `moment`, 0 to 1."""
+    return min(1.0, (end - moment) / (end - begin)) if end > begin else 1.0
 
 
 def number(value: float | None, unit: str, digits: int = 1) -> str:

@@ -1,0 +1,69 @@
+"""The chat for tests: the real app with a real engine in a child process, on scripted models."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+
+from tui.app import Outrider
+from tui.config import Appearance, Generation, Models, Settings
+from tui.places import Places
+from tui.screens.chat import ChatScreen
+
+SAMPLE = "scripted:sample?rate=400&tokens=120"
+DRAFT = "scripted:draft?acceptance=0.7"
+
+
+def outrider(
+    folder: Path,
+    main: str = SAMPLE,
+    draft: str = DRAFT,
+    notices: tuple[str, ...] = (),
+    generation: Generation | None = None,
+    **appearance: Any,
+) -> Outrider:
+    """An app that reads and writes nothing outside `folder`."""
+    return Outrider(
+        settings=Settings(
+            models=Models(main, draft),
+            generation=generation or Generation(seed=7),
+            appearance=Appearance(**appearance),
+        ),
+        places=Places(folder / "config.toml", folder / "themes", folder / "engine.log"),
+        engine=(sys.executable, "-m", "tui", "engine"),
+        notices=notices,
+    )
+
+
+def chat(app: Outrider) -> ChatScreen:
+    assert isinstance(app.screen, ChatScreen)
+    return app.screen
+
+
+async def until(pilot: Pilot[Any], true: Callable[[], object], seconds: float = 15) -> None:
+    """Let the app run until `true()` is. Raises TimeoutError."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError(f"phase {getattr(pilot.app.screen, 'phase', None)}")
+        await asyncio.sleep(0.01)
+    await pilot.pause()
+
+
+async def ask(pilot: Pilot[Any], prompt: str) -> None:
+    """Type a prompt and send it."""
+    screen = chat(pilot.app)  # type: ignore[arg-type]
+    screen.desk.composer.insert(prompt)
+    await pilot.press("enter")
+
+
+def text(app: Outrider) -> str:
+    """The screen as plain text."""
+    lines = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in line) for line in lines)

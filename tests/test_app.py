@@ -1,0 +1,199 @@
+"""The chat, driven by keys, with a real engine in a child process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chat import ask, chat, outrider, text, until
+from textual.binding import Binding
+
+from tui.app import Outrider
+from tui.protocol import Message, Origin
+from tui.screens.chat import BUSY, ChatScreen
+from tui.screens.conversation import Conversation
+from tui.widgets.composer import Composer
+from tui.widgets.desk import Desk
+
+WIDE, NARROW = (120, 40), (80, 24)
+SLOW = "scripted:sample?rate=40&tokens=4000"
+
+
+async def ready(pilot, app: Outrider) -> ChatScreen:
+    await until(pilot, lambda: getattr(app.screen, "phase", "") == "ready")
+    return chat(app)
+
+
+async def test_a_prompt_is_answered_and_measured(tmp_path: Path) -> None:
+    said = []
+    app = outrider(tmp_path)
+    async with app.run_test(size=WIDE, message_hook=said.append) as pilot:
+        screen = await ready(pilot, app)
+        await ask(pilot, "hello")
+        await until(pilot, lambda: len(screen.desk.transcript.messages) == 2 and screen.phase == "ready")
+        await pilot.pause(0.3)
+        assert any(isinstance(message, Composer.Submitted) for message in said)
+        assert [message.role for message in screen.desk.transcript.messages] == ["user", "assistant"]
+        assert "Speculative" in screen.desk.transcript.text_of(1)
+        assert screen.desk.composer.text == ""
+        shown = text(app)
+        for part in ("hello", "tok/s", "plain decoding", "Drafts accepted", "seed", "7", "scripted:sample"):
+            assert part in shown
+
+
+async def test_a_prompt_sent_while_models_load_is_answered_when_they_are(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:echo", draft="")
+    async with app.run_test(size=WIDE) as pilot:
+        assert chat(app).phase == "loading"
+        await ask(pilot, "too early?")
+        screen = await ready(pilot, app)
+        await until(pilot, lambda: len(screen.desk.transcript.messages) == 2 and screen.phase == "ready")
+        assert screen.desk.transcript.text_of(1).strip() == "too early?"
+
+
+async def test_esc_stops_the_answer_keeps_what_came_and_eats_no_typed_text(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=SLOW)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await ready(pilot, app)
+        await ask(pilot, "go")
+        await until(pilot, lambda: screen.phase == "answering")
+        await pilot.press("n", "e", "x", "t", "escape")
+        await until(pilot, lambda: screen.phase == "ready")
+        assert screen.desk.composer.text == "next"
+        assert screen.desk.transcript.text_of(1)
+        assert "stopped" in text(app)
+        await pilot.press("escape")
+        assert screen.desk.composer.text == "next"
+
+
+async def test_a_prompt_sent_while_an_answer_comes_is_kept_and_not_sent(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=SLOW)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await ready(pilot, app)
+        await ask(pilot, "first")
+        await until(pilot, lambda: screen.phase == "answering")
+        await ask(pilot, "second")
+        await pilot.pause()
+        assert screen.desk.composer.text == "second"
+        assert len(screen.desk.transcript.messages) == 2
+
+
+async def test_a_new_chat_stops_the_answer_first(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=SLOW)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await ready(pilot, app)
+        await ask(pilot, "first")
+        await until(pilot, lambda: screen.phase == "answering")
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: not screen.desk.transcript.messages)
+        assert screen.phase == "ready"
+        await ask(pilot, "again")
+        await until(pilot, lambda: screen.phase == "answering")
+
+
+@pytest.mark.parametrize("how", ["segv", "kill", "exit1"])
+async def test_an_engine_that_dies_leaves_the_text_and_the_next_prompt_a_new_engine(
+    tmp_path: Path, how: str
+) -> None:
+    app = outrider(tmp_path, main=f"scripted:sample?rate=200&tokens=400&die={how}&at=round")
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await ready(pilot, app)
+        await ask(pilot, "first")
+        await until(pilot, lambda: screen.phase == "ended")
+        roles = [message.role for message in screen.desk.transcript.messages]
+        assert roles == ["user", "assistant", "error"]
+        assert "engine" in screen.desk.transcript.text_of(2).lower()
+        prompt = screen.desk.composer.text or "second"
+        screen.desk.composer.clear()
+        await ask(pilot, prompt)
+        await until(pilot, lambda: screen.phase in BUSY)
+        await until(pilot, lambda: len(screen.desk.transcript.messages) == 6)
+        assert screen.desk.transcript.messages[5].role == "error"
+
+
+async def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_comes_back(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=str(tmp_path / "missing.gguf"), draft="")
+    async with app.run_test(size=WIDE) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ended")
+        assert "does not exist" in text(app)
+        await ask(pilot, "anybody there?")
+        await until(pilot, lambda: chat(app).phase == "ended" and chat(app).desk.composer.text)
+        assert chat(app).desk.composer.text == "anybody there?"
+
+
+async def test_a_refused_draft_is_said(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:echo", draft="starter")
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot, app)
+        assert "without the draft model" in text(app)
+
+
+async def test_keys_change_how_tokens_are_shown(tmp_path: Path) -> None:
+    app = outrider(tmp_path)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await ready(pilot, app)
+        seen = []
+        for _ in range(3):
+            await pilot.press("ctrl+t")
+            seen.append(screen.desk.transcript.highlight)
+            assert f"origins {seen[-1]}" in text(app)
+        assert seen == ["full", "off", "quiet"]
+        await pilot.press("ctrl+s")
+        assert screen.desk.transcript.show_refused
+        assert "refused shown" in text(app)
+
+
+async def test_the_sidebar_folds_away_in_a_narrow_terminal_and_a_key_brings_it_back(tmp_path: Path) -> None:
+    app = outrider(tmp_path)
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot, app)
+        assert "Drafts accepted" not in text(app)
+        await pilot.press("ctrl+b")
+        await pilot.pause()
+        assert "Drafts accepted" in text(app)
+        await pilot.press("ctrl+b")
+        await pilot.resize_terminal(*WIDE)
+        await pilot.pause()
+        assert "Drafts accepted" not in text(app)
+
+
+async def test_foreign_text_in_notices_is_shown_as_it_is_and_controls_nothing(tmp_path: Path) -> None:
+    app = outrider(tmp_path, notices=("[red]no[/] [/x] \x1b]52;c;aGk=\x07\u202e",))
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.pause()
+        shown = text(app)
+        assert "[red]no[/] [/x]" in shown
+        assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+
+
+async def test_help_shows_every_key(tmp_path: Path) -> None:
+    app = outrider(tmp_path)
+    async with app.run_test(size=(120, 60)) as pilot:
+        await pilot.press("f1")
+        await pilot.pause()
+        shown = text(app)
+        for binding in declared():
+            assert (binding.tooltip or binding.description) in shown
+        await pilot.press("escape")
+        assert isinstance(app.screen, ChatScreen)
+
+
+def declared() -> list[Binding]:
+    groups = (Outrider, ChatScreen, Desk, Composer)
+    return [binding for group in groups for binding in vars(group)["BINDINGS"]]
+
+
+def test_every_binding_has_an_id_of_its_own() -> None:
+    names = [binding.id for binding in declared()]
+    assert all(names)
+    assert len(set(names)) == len(names)
+
+
+def test_a_conversation_remembers_answers_without_what_was_refused() -> None:
+    conversation = Conversation("be brief")
+    assert conversation.ask("one")[-1] == Message("user", "one")
+    conversation.hear([("yes", Origin.DRAFT), ("no", Origin.REFUSED), ("!", Origin.MAIN)])
+    assert conversation.close()
+    assert [message.content for message in conversation.ask("two")] == ["be brief", "one", "yes!", "two"]
+    assert not conversation.close(), "a question without an answer leaves nothing"
+    assert [message.content for message in conversation.ask("three")] == ["be brief", "one", "yes!", "three"]

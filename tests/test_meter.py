@@ -1,0 +1,161 @@
+"""The meter's numbers, by a clock that the test sets."""
+
+from __future__ import annotations
+
+import pytest
+
+from tui.protocol import ModelInfo, Round, Statistics
+from tui.widgets.meter import HISTORY, Meter, Reading, named, number
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def a_round(tokens: int, drafted: int = 4, accepted: int = 3, seconds: float = 0.1, used: int = 50) -> Round:
+    return Round(1, (), tuple(range(tokens)), drafted, accepted, seconds, seconds * 0.2, seconds * 0.7, used)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def meter(clock: Clock) -> Meter:
+    return Meter(clock)
+
+
+def stream(meter: Meter, clock: Clock, rounds: int, tokens: int = 4, seconds: float = 0.1) -> None:
+    for _ in range(rounds):
+        clock.now += seconds
+        meter.add(a_round(tokens, seconds=seconds))
+
+
+def test_nothing_is_known_before_anything_is_measured(meter: Meter) -> None:
+    assert meter.read() == Reading()
+
+
+def test_a_prompt_alone_is_no_speed(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    clock.now += 3
+    assert meter.read() == Reading(seed=7)
+
+
+def test_the_time_to_the_first_token_counts_from_the_prompt(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    clock.now += 0.9
+    stream(meter, clock, 1)
+    assert meter.read().first_token == pytest.approx(1.0)
+
+
+def test_speeds_of_a_steady_stream(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    clock.now += 5
+    stream(meter, clock, 30)
+    reading = meter.read()
+    assert reading.speed == pytest.approx(40)
+    assert reading.speed_now == pytest.approx(40)
+
+
+def test_the_speed_of_the_moment_forgets_and_the_answers_does_not(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    stream(meter, clock, 20, tokens=4)
+    stream(meter, clock, 20, tokens=1)
+    assert meter.read().speed_now == pytest.approx(10)
+    assert meter.read().speed == pytest.approx(25)
+    clock.now += 2
+    assert meter.read().speed_now == 0
+
+
+def test_one_round_has_no_speed_before_a_tenth_of_a_second(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    stream(meter, clock, 1, seconds=0.01)
+    assert (meter.read().speed_now, meter.read().speed) == (None, None)
+
+
+def test_drafts_time_and_context(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    stream(meter, clock, 10)
+    reading = meter.read()
+    assert (reading.drafted, reading.accepted, reading.tokens) == (40, 30, 40)
+    assert reading.acceptance == pytest.approx(0.75)
+    assert reading.tokens_per_round == pytest.approx(4)
+    assert reading.draft_length == 4
+    assert reading.draft_share == pytest.approx(0.2)
+    assert reading.verify_share == pytest.approx(0.7)
+    assert reading.context_used == 50
+
+
+def test_plain_decoding_has_no_acceptance_rate(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    clock.now += 0.1
+    meter.add(a_round(1, drafted=0, accepted=0))
+    assert meter.read().acceptance is None
+
+
+def test_the_ratio_needs_both_measurements(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    stream(meter, clock, 10)
+    assert meter.read().ratio is None
+    meter.plain_speed = 20.0
+    assert meter.read().ratio == pytest.approx(2)
+
+
+def test_the_engines_account_replaces_ours_when_the_answer_ended(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    stream(meter, clock, 10)
+    final = Statistics(
+        time_to_first_token=0.5, tokens_per_second=33.0, plain_tokens_per_second=11.0, context_used=77
+    )
+    meter.finish(final)
+    clock.now += 60
+    reading = meter.read()
+    assert (reading.speed_now, reading.speed, reading.first_token) == (None, 33.0, 0.5)
+    assert (reading.ratio, reading.context_used) == (3.0, 77)
+
+
+def test_an_answer_that_broke_off_keeps_its_speed(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    stream(meter, clock, 10)
+    meter.finish()
+    clock.now += 60
+    assert meter.read().speed == pytest.approx(40)
+    assert meter.read().speed_now is None
+
+
+def test_the_next_answer_starts_from_nothing_but_the_context_stays(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    stream(meter, clock, 10)
+    meter.begin(8)
+    assert meter.read() == Reading(seed=8, context_used=50)
+    meter.forget()
+    assert meter.read() == Reading()
+
+
+def test_samples_go_into_a_history_of_fixed_length_while_an_answer_comes(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    stream(meter, clock, 10)
+    for _ in range(HISTORY + 5):
+        meter.sample()
+    assert list(meter.history) == pytest.approx([40] * HISTORY)
+    meter.finish()
+    meter.sample()
+    assert len(meter.history) == HISTORY
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    assert number(None, "tok/s") == "–"
+    assert number(1234.56, "tok/s") == "1,234.6 tok/s"
+    assert number(0.0, "s", 2) == "0.00 s"
+
+
+def test_a_demo_is_called_a_demo_once() -> None:
+    model = ModelInfo("Tiny", "", "llama", 1, "F32", 1, 1, 1, demo=True)
+    assert named(model) == "Tiny (demo)"
+    assert named(ModelInfo("Tiny (demo)", "", "llama", 1, "F32", 1, 1, 1, demo=True)) == "Tiny (demo)"
+    assert named(ModelInfo("Tiny", "", "llama", 1, "F32", 1, 1, 1)) == "Tiny"

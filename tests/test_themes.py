@@ -1,0 +1,118 @@
+"""Themes: ours are complete and tell the origins apart, a bad file of a user blocks nothing."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from chat import outrider
+from rich.color import ColorSystem
+from textual.color import Color
+
+from tui.places import shipped
+from tui.themes import VARIABLES, load_themes
+
+OURS, _ = load_themes([shipped("themes")])
+ORIGINS = ("token-draft", "token-main", "token-refused")
+
+
+def contrast(one: Color, other: Color) -> float:
+    """The contrast ratio of WCAG 2.2."""
+
+    def luminance(colour: Color) -> float:
+        parts = (part / 255 for part in colour.rgb)
+        linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_our_themes_are_there() -> None:
+    assert {theme.name for theme in OURS} >= {
+        "outrider-dark",
+        "outrider-light",
+        "high-contrast",
+        "terminal",
+    }
+
+
+@pytest.mark.parametrize("theme", OURS, ids=lambda theme: theme.name)
+def test_a_theme_names_every_variable(theme) -> None:
+    assert theme.variables.keys() >= VARIABLES.keys()
+
+
+@pytest.mark.parametrize("theme", OURS, ids=lambda theme: theme.name)
+def test_the_origins_differ_in_sixteen_colours(theme) -> None:
+    colours = [Color.parse(theme.variables[name]).rich_color for name in ORIGINS]
+    numbers = {colour.downgrade(ColorSystem.STANDARD).number for colour in colours}
+    assert len(numbers) == 3
+
+
+@pytest.mark.parametrize("theme", [theme for theme in OURS if not theme.ansi], ids=lambda theme: theme.name)
+def test_every_text_is_readable(theme) -> None:
+    least = 7 if theme.name == "high-contrast" else 4.5
+    names = ["foreground", "primary", "error", "warning", "success"]
+    texts = {name: getattr(theme, name) for name in names} | {
+        name: theme.variables[name] for name in (*ORIGINS, "quiet")
+    }
+    backs = [theme.background, theme.variables["code-background"]]
+    for (name, text), back in itertools.product(texts.items(), backs):
+        assert contrast(Color.parse(text), Color.parse(back)) >= least, name
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("primary = ", "Invalid value"),
+        ('primary = "#12"', "primary is not a colour"),
+        ('accent = "red"', "primary is missing"),
+        ('primary = "red"\nbackgruond = "red"', "backgruond"),
+        ('primary = "red"\ndark = "yes"', "dark must be true or false"),
+        ('primary = "red"\n[variables]\nline = "$nothing"', "line is not a colour"),
+        ('primary = "red"\n[variables]\nlink-style = "blink; color: red"', "not a text style"),
+        ('primary = "red"\nvariables = 3', "must be a section"),
+        ("#" * 200_000, "larger than"),
+    ],
+)
+def test_a_bad_theme_is_named_with_its_reason_and_the_others_load(
+    tmp_path: Path, content: str, named: str
+) -> None:
+    (tmp_path / "bad.toml").write_text(content)
+    (tmp_path / "good.toml").write_text('primary = "red"')
+    loaded, failed = load_themes([tmp_path, tmp_path / "missing"])
+    assert [theme.name for theme in loaded] == ["good"]
+    assert len(failed) == 1
+    assert named in str(failed[0])
+    assert "bad.toml" in str(failed[0])
+
+
+@pytest.mark.parametrize("theme", [*(theme.name for theme in OURS), "textual-dark", "ansi-light", "mine"])
+async def test_the_chat_starts_with_every_theme(tmp_path: Path, theme: str) -> None:
+    (tmp_path / "themes").mkdir()
+    (tmp_path / "themes" / "mine.toml").write_text('primary = "red"')
+    (tmp_path / "themes" / "bad.toml").write_text("primary = ")
+    app = outrider(tmp_path, theme=theme)
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        assert app.theme == theme
+        assert "bad.toml" in str(app.screen.query_one("#banner").content)
+
+
+async def test_a_theme_that_does_not_exist_is_said_and_the_default_is_used(tmp_path: Path) -> None:
+    app = outrider(tmp_path, theme="gone")
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        assert app.theme == "outrider-dark"
+        assert "'gone'" in str(app.screen.query_one("#banner").content)
+
+
+async def test_no_color_takes_the_terminals_own_colours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = outrider(tmp_path)
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        assert app.theme == "terminal"
