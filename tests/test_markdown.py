@@ -367,6 +367,23 @@ def test_refused_text_inside_a_word_stands_between_its_letters() -> None:
     assert rows(message)[0][3] == bytes((1, 1, 3, 3, 3, 2, 2, 2, 2))
 
 
+def test_refused_text_after_a_settled_block_shows_at_once_and_moves_on() -> None:
+    message = Message("assistant", PARSER)
+    seen = []
+    for pieces in ([("```\nx\n```\n", 1)], [(" a", 3)], [("\n", 1), (" b", 3)], [("text", 1)]):
+        message.write(pieces)
+        message.read()
+        message.lay(40, True)
+        seen.append([shown for _, shown, _, _ in rows(message)])
+    assert seen == [["x"], ["x a"], ["x a b"], ["x a", "", " btext"]]
+
+
+def test_so_many_brackets_are_shown_as_they_are_written() -> None:
+    shown = lines("- [a](u)\n" * 1_200)
+    assert shown[0] == shown[900] == "• a (u)"
+    assert shown[1_100] == "• [a](u)"
+
+
 @pytest.mark.parametrize("seed", range(100))
 def test_every_refused_letter_is_shown_once(seed: int) -> None:
     draw = random.Random(seed)

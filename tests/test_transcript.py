@@ -207,6 +207,17 @@ async def test_refused_text_is_shown_on_demand_and_goes_again() -> None:
         assert view(transcript)[0] == "  The sky is blue"
 
 
+async def test_refused_text_that_comes_alone_shows_too() -> None:
+    async with host(interval=0.01) as (transcript, pilot):
+        transcript.show_refused = True
+        transcript.begin("assistant")
+        transcript.append([("one", DRAFT)])
+        await pilot.pause(0.05)
+        transcript.append([(" two", REFUSED)])
+        await pilot.pause(0.05)
+        assert view(transcript)[0] == "  one two"
+
+
 # Following
 
 

@@ -46,7 +46,8 @@ class Message:
         self._reader = Reader(parser, self.blocks)
         self._tops: array[int] = array("I", (0,))
         self._laid = 0
-        self._seen = self._shown = 0
+        self._seen = (0, 0)
+        self._shown = 0
         self._width = (0, False)
 
     # Text
@@ -75,7 +76,8 @@ class Message:
 
     def read(self) -> None:
         """Bring the blocks up to date with the source."""
-        self._seen = self._shown = len(self.source)
+        self._seen = (len(self.source), len(self.refused.text))
+        self._shown = len(self.source)
         if self.role == "assistant":
             self._laid = min(self._laid, self._reader.settled)
             self._reader.read(self.source, self.origins)
@@ -87,7 +89,7 @@ class Message:
     @property
     def is_unread(self) -> bool:
         """Whether text has come since the last `read`."""
-        return self._seen < len(self.source)
+        return self._seen != (len(self.source), len(self.refused.text))
 
     def preview(self) -> bool:
         """Show what has come since at the end of the open block without reading it, if that is possible.
@@ -139,17 +141,17 @@ class Message:
     def _spans(self, first: int) -> list[tuple[int, int]]:
         """For each block from `first` on, the source offsets up to the block after it."""
         spans: list[tuple[int, int]] = []
-        until = _END
+        until = _END + len(self.refused.text)  # another end for another text, so that it is composed again
         for number in range(len(self.blocks) - 1, first - 1, -1):
             begin = self.blocks[number].begin
             spans.append((until, until) if begin is None else (begin, until))
             until = until if begin is None else begin
         spans.reverse()
         if all(block.begin is None for block in self.blocks[:first]):
-            shown = (number for number, (low, high) in enumerate(spans) if low < high)
-            number = next(shown, None)
-            if number is not None:  # what was refused before the first letter goes with it
-                spans[number] = (0, spans[number][1])
+            # What was refused before the first letter goes with it.
+            leading = next((place for place, (low, high) in enumerate(spans) if low < high), None)
+            if leading is not None:
+                spans[leading] = (0, spans[leading][1])
         return spans
 
     def locate(self, line: int) -> tuple[Block, int]:
