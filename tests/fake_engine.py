@@ -117,7 +117,9 @@ class Engine:
     def die_at(self, place: str) -> None:
         if not self.bad or self.how.at != place or not self.how.die:
             return
-        if self.how.die == "hang":
+        if self.how.die == "mute":
+            os.close(1)
+        if self.how.die in ("hang", "mute"):
             time.sleep(60)
         if self.how.die.startswith("exit"):
             os._exit(int(self.how.die.removeprefix("exit")))

@@ -151,7 +151,7 @@ def test_nvidia_gpus_are_read_from_the_driver_s_tool(tmp_path: Path, monkeypatch
         Gpu("NVIDIA H200", 143771 << 20, "550.54.15"),
         Gpu("NVIDIA GB10", 0, "580.1"),
     )
-    tool.write_text("#!/bin/sh\necho NVIDIA-SMI has failed because it cannot talk to the driver\nexit 9\n")
+    tool.write_text("#!/bin/sh\necho NVIDIA-SMI has failed, driver, missing\nexit 9\n")
     assert hardware._gpus("cpu", 0) == ()
 
 
