@@ -168,8 +168,9 @@ async def test_a_death_that_nobody_waits_for_is_told_at_once(
     assert len(told) == 1
     assert SAID[die] in told[0].message
     assert engine.state == "dead"
-    with pytest.raises(EngineDied):
+    with pytest.raises(EngineDied) as again:
         await ask(engine, 1)
+    assert again.value.line == told[0].line
     await engine.start()
     assert await ask(engine, 2) == "".join(WORDS)
 

@@ -68,6 +68,8 @@ class EngineClient:
         self._lines = Lines(NOISE)
         self._call: Call | None = None
         self._hello: protocol.Hello | None = None
+        self._death = EngineDied("There is no engine running", "Try again: a new engine starts.")
+        """Why there is no engine, when there is none."""
         self._missed = 0
         self._beat: asyncio.TimerHandle | None = None
 
@@ -172,7 +174,7 @@ class EngineClient:
         while self._call is not None:
             await self._call.over.wait()
         if self._state != "idle":
-            raise EngineDied("There is no engine running", "Start it again.")
+            raise EngineDied(self._death.message, self._death.hint)
         self._call = Call(id, _LAST[type(command)])
         self._state = doing
         self._send(command)
@@ -263,6 +265,7 @@ class EngineClient:
 
     def _die(self, error: EngineDied) -> EngineDied:
         call = self._call
+        self._death = error
         self._stop("dead")
         if call is not None and not call.abandoned:
             call.give(error)
