@@ -167,6 +167,14 @@ def test_a_file_cut_off_in_its_weights_is_refused(model: Path, tmp_path: Path) -
         read_header(path)
 
 
+def test_a_vocabulary_without_weights_is_refused(model: Path, tmp_path: Path) -> None:
+    whole = model.read_bytes()
+    head = whole[: whole.find(b"token_embd.weight") - 8]
+    (path := tmp_path / "m.gguf").write_bytes(head[:8] + bytes(8) + head[16:])
+    with pytest.raises(BadModelFile, match="no weights"):
+        read_header(path)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadModelFile, match="cannot be read"):
         read_header(tmp_path / "m.gguf")

@@ -109,7 +109,7 @@ class Reader:
         if version not in (2, 3):
             raise BadModelFile(f"GGUF version {version} is not supported")
         tensor_count, value_count = self._u64(), self._u64()
-        if not 0 < tensor_count <= MAX_COUNT or value_count > MAX_COUNT:
+        if tensor_count > MAX_COUNT or value_count > MAX_COUNT:
             raise BadModelFile(f"damaged header: {tensor_count} tensors, {value_count} keys")
         values = self._values(value_count)
         tensors = tuple(self._tensor() for _ in range(tensor_count))

@@ -71,6 +71,8 @@ def read_header(path: str | Path) -> Header:
             parameters=header.parameters + other.parameters,
             weight_bytes=header.weight_bytes + other.weight_bytes,
         )
+    if not header.weight_bytes:
+        raise BadModelFile("the file holds no weights")
     return header
 
 
@@ -233,7 +235,7 @@ class _Metadata:
         """Numbers that attention keeps for each token, over all layers."""
         queries = self._per_layer("attention.head_count")
         keys = self._per_layer("attention.head_count_kv") or queries
-        width = self.number(self._key("embedding_length"), 0) // max(1, *queries, 1)
+        width = self.number(self._key("embedding_length"), 0) // max((1, *queries))
         key, value = (self.number(self._key(f"attention.{kind}_length"), width) for kind in ("key", "value"))
         return sum(_spread(keys, self.number(self._key("block_count"), 0))) * (key + value)
 
@@ -244,7 +246,7 @@ class _Metadata:
         largest: dict[str, int] = {}
         for tensor in self._tensors:
             largest[tensor.type.name] = largest.get(tensor.type.name, 0) + tensor.bytes
-        return max(largest, key=lambda name: largest[name])
+        return max(largest, key=lambda name: largest[name], default="")
 
 
 def _spread(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:
