@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import signal
@@ -15,7 +16,8 @@ import pyte
 import pytest
 from terminal import Terminal, python
 
-from tui.start import prepare_environment, refusal, with_arguments
+from tui.config import Models, Settings
+from tui.start import REMOTE_FRAMES, paced, prepare_environment, refusal, with_arguments
 from tui.terminal import first_frame
 
 CHAT = [sys.executable, "-m", "tui", "--main", "scripted:echo", "--draft", "none"]
@@ -177,10 +179,6 @@ def test_a_usual_terminal_is_not_refused() -> None:
 
 
 def test_the_command_line_goes_over_the_file() -> None:
-    import argparse
-
-    from tui.config import Models, Settings
-
     settings = Settings(models=Models(main="a", draft="b"))
     none = argparse.Namespace(main=None, draft=None, seed=None, draft_length=None, theme=None)
     assert with_arguments(settings, none) == settings
@@ -189,3 +187,8 @@ def test_the_command_line_goes_over_the_file() -> None:
     assert changed.models == Models(main="c", draft="auto"), "another main model, no draft of the old one"
     assert (changed.generation.seed, changed.generation.draft_length) == (0, 0)
     assert changed.appearance.theme == "terminal"
+
+
+def test_fewer_frames_cross_a_network() -> None:
+    assert paced(Settings(), {}) == Settings()
+    assert paced(Settings(), {"SSH_CONNECTION": "x"}).appearance.frames_per_second == REMOTE_FRAMES

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
@@ -31,7 +30,7 @@ COLOURLESS_THEME = "terminal"
 
 def draw_seed() -> int:
     """A seed short enough to be typed again."""
-    return secrets.randbelow(1_000_000_000)
+    return int.from_bytes(os.urandom(8), "big") % 1_000_000_000
 
 
 class Outrider(App[None]):

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 GRACE = 3.0
 """Seconds that the app has to end after a signal."""
 
+REMOTE_FRAMES = 20
+"""Most paints of an answer in a second over ssh."""
+
 TRUECOLOR = ("xterm-kitty", "xterm-ghostty", "alacritty", "foot", "wezterm", "iterm2", "contour", "rio")
 """Terminals with 24-bit colour that say so in COLORTERM, which ssh does not forward."""
 
@@ -77,7 +80,7 @@ def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
     places = find_places()
     settings, problems = read_config(places.config)
     app = Outrider(
-        settings=with_arguments(settings, arguments),
+        settings=paced(with_arguments(settings, arguments), os.environ),
         places=places,
         engine=(sys.executable, "-m", "tui", "engine"),
         notices=tuple(map(str, problems)),
@@ -113,6 +116,16 @@ def with_models(settings: Settings, main: str | None, draft: str | None) -> Sett
     if draft is not None:
         models = replace(models, draft=draft)
     return replace(settings, models=models)
+
+
+def paced(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """`settings` with fewer frames where each one crosses a network."""
+    from dataclasses import replace
+
+    look = settings.appearance
+    if not environ.get("SSH_CONNECTION") or look.frames_per_second <= REMOTE_FRAMES:
+        return settings
+    return replace(settings, appearance=replace(look, frames_per_second=REMOTE_FRAMES))
 
 
 def _ender(terminal: Terminal, end: Callable[[int], None]) -> Callable[[int, object], None]:

@@ -48,7 +48,7 @@ class Desk(Horizontal):
     Desk {
         height: 1fr;
         #column { width: 1fr; }
-        Transcript { margin: 1 1 1 3; display: none; }
+        Transcript { margin: 1 1 0 3; display: none; }
         &.-talking Transcript { display: block; }
         &.-talking Welcome { display: none; }
         Sidebar { display: block; }

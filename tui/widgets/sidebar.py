@@ -30,7 +30,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         border-left: solid $line;
         background: $background;
         scrollbar-size-vertical: 0;
-        Static { height: auto; margin-bottom: 1; color: $foreground; }
+        Static { height: auto; margin-bottom: 1; text-wrap: nowrap; }
         Sparkline { height: 2; margin-bottom: 1; }
         #speed-now { margin-bottom: 0; }
         Sparkline > .sparkline--max-color { color: $token-draft; }
@@ -112,17 +112,14 @@ def _drafts(reading: Reading) -> Content:
 
 def _time(reading: Reading) -> Content:
     draft, verify = reading.draft_share, reading.verify_share
-    parts: list[Part] = []
-    legend = Content.assemble(("draft – ", "$quiet"), ("verify – ", "$quiet"), ("other –", "$quiet"))
-    if draft is not None and verify is not None:
-        other = max(0.0, 1.0 - draft - verify)
-        parts = [(draft, "$token-draft"), (verify, "$token-main"), (other, "$quiet")]
-        legend = Content.assemble(
-            (f"draft {draft * 100:.0f}  ", "$token-draft"),
-            (f"verify {verify * 100:.0f}  ", "$token-main"),
-            (f"other {other * 100:.0f} %", "$quiet"),
-        )
-    return Content("\n").join([_heading("Time"), _bar(parts), legend])
+    other = None if draft is None or verify is None else max(0.0, 1.0 - draft - verify)
+    shares = [("draft", draft, "$token-draft"), ("verify", verify, "$token-main"), ("other", other, "$quiet")]
+    legend = Content("  ").join(
+        Content.styled(f"{name} {UNKNOWN if share is None else round(share * 100)}", style)
+        for name, share, style in shares
+    )
+    bar = _bar([(share, style) for _, share, style in shares if share is not None])
+    return Content("\n").join([_heading("Time in %"), bar, legend])
 
 
 def _context(reading: Reading, length: int | None) -> Content:

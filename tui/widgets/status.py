@@ -15,6 +15,7 @@ class StatusLine(Widget):
     DEFAULT_CSS = """
     StatusLine {
         height: 1;
+        margin-top: 1;
         padding: 0 3;
         color: $quiet;
     }
