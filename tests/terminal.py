@@ -7,8 +7,8 @@ import os
 import pty
 import re
 import select
-import signal
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -22,6 +22,14 @@ QUERIES = {
     b"\x1b[c": b"\x1b[?62;22c",
 }
 """What a program asks, and what a modern terminal answers."""
+
+# Makes the pty the session's own terminal, so that a new size reaches the program. Not pty.fork: a fork of a
+# process with threads is a warning.
+_LEAD = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,21 +54,23 @@ class Terminal:
                 full[name] = value
         self.output = bytearray()
         self.status: int | None = None
-        """The exit status as `os.waitstatus_to_exitcode` gives it, once the program has ended."""
+        """The exit status, or minus the signal, once the program has ended."""
         self._answered = 0
-        size = struct.pack("HHHH", rows, columns, 0, 0)
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, size)
-            os.execvpe(command[0], list(command), full)
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, size)
+        self._fd, theirs = pty.openpty()
+        self.resize(rows, columns)
+        lead = [sys.executable, "-I", "-S", "-c", _LEAD]
+        self._process = subprocess.Popen(
+            [*lead, *command], stdin=theirs, stdout=theirs, stderr=theirs, env=full, start_new_session=True
+        )
+        os.close(theirs)
+        self.pid = self._process.pid
 
     def __enter__(self) -> Terminal:
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self.status is None:
-            os.kill(self.pid, signal.SIGKILL)
+            self._process.kill()
             self._reap()
         os.close(self._fd)
 
@@ -120,7 +130,7 @@ class Terminal:
 
     def _reap(self) -> None:
         if self.status is None:
-            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.status = self._process.wait()
 
 
 def python(code: str, *arguments: str, **options: object) -> Terminal:
