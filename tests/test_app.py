@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,7 @@ async def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_comes_back(t
         await ask(pilot, "anybody there?")
         await until(pilot, lambda: chat(app).phase == "ended" and chat(app).desk.composer.text)
         assert chat(app).desk.composer.text == "anybody there?"
+        assert "does not exist" in chat(app).desk.transcript.text_of(1)
 
 
 async def test_a_refused_draft_is_said(tmp_path: Path) -> None:
@@ -155,6 +157,22 @@ async def test_the_sidebar_folds_away_in_a_narrow_terminal_and_a_key_brings_it_b
         await pilot.resize_terminal(*WIDE)
         await pilot.pause()
         assert "Drafts accepted" not in text(app)
+
+
+async def test_no_size_of_the_terminal_ends_the_chat(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    app = outrider(tmp_path, main=SLOW)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await ready(pilot, app)
+        await ask(pilot, "go")
+        for _ in range(40):
+            await pilot.resize_terminal(
+                rng.choice([1, 2, 5, 20, 60, 80, 200]), rng.choice([1, 2, 3, 8, 24, 60])
+            )
+            await pilot.press(rng.choice(["ctrl+t", "ctrl+s", "ctrl+b", "pageup", "pagedown"]))
+        await pilot.resize_terminal(*WIDE)
+        await until(pilot, lambda: screen.phase == "answering")
+        assert "origins" in text(app)
 
 
 async def test_foreign_text_in_notices_is_shown_as_it_is_and_controls_nothing(tmp_path: Path) -> None:

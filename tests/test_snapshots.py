@@ -10,6 +10,7 @@ import pytest
 from chat import outrider
 
 from tui.app import Outrider
+from tui.client import EngineError
 from tui.protocol import Loaded, ModelInfo, Origin
 from tui.screens.chat import ChatScreen
 from tui.widgets.meter import HISTORY, Reading
@@ -69,8 +70,8 @@ class Still(ChatScreen):
             self.desk.transcript.finish("241 tokens · 54.6 tok/s")
         self.call_after_refresh(self._say, "ready")
 
-    def _begin_loading(self) -> asyncio.Task[bool]:
-        return asyncio.create_task(asyncio.sleep(0, True))
+    def _begin_loading(self) -> asyncio.Task[EngineError | None]:
+        return asyncio.create_task(asyncio.sleep(0, None))
 
     def _tick(self) -> None:
         reading = READING if self.talking else Reading()

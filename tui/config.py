@@ -233,7 +233,7 @@ def _check(hint: Any, value: Any, low: float, high: float) -> Any:
     if hint is float and number and low <= value <= high and math.isfinite(value):
         return float(value)
     kind = {bool: "true or false", str: "a text", int: "a whole number", float: "a number"}
-    limits = f" from {low:g} to {high:g}" if math.isfinite(high) and hint in (int, float) else ""
+    limits = f" from {low:,.10g} to {high:,.10g}" if math.isfinite(high) and hint in (int, float) else ""
     raise ConfigError(kind.get(hint, "a list of texts") + limits)
 
 

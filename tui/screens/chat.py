@@ -43,7 +43,7 @@ class ChatScreen(Screen[None]):
 
     AUTO_FOCUS = "Composer"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; what came stays"),
         Binding("ctrl+n", "new", "New", id="chat.new", tooltip="New chat"),
@@ -68,7 +68,7 @@ class ChatScreen(Screen[None]):
         self._conversation = Conversation(settings.generation.system_prompt)
         self._meter = Meter(clock)
         self._answers = 0
-        self._loading: asyncio.Task[bool] | None = None
+        self._loading: asyncio.Task[EngineError | None] | None = None
         self._loaded: Loaded | None = None
         self._new_after_stop = False
         look = settings.appearance
@@ -86,21 +86,21 @@ class ChatScreen(Screen[None]):
 
     # The engine
 
-    def _begin_loading(self) -> asyncio.Task[bool]:
+    def _begin_loading(self) -> asyncio.Task[EngineError | None]:
         """The load that is under way or done; a new one after a failure."""
         if self._loading is None or (self._loading.done() and self.phase == "ended"):
             self._loading = asyncio.create_task(self._load())
         return self._loading
 
-    async def _load(self) -> bool:
-        """Start the engine if it does not run, and load the pair. Shows how it went; True if it went well."""
+    async def _load(self) -> EngineError | None:
+        """Start the engine if it does not run, and load the pair. Shows how it went; why, if it failed."""
         self._say("starting the engine")
         try:
             await self._client.start()
             loaded = await self._client.load(load_request(self._settings), on_progress=self._show_progress)
         except EngineError as error:
             self._end(error)
-            return False
+            return error
         self._loaded = loaded
         self._meter.plain_speed = loaded.plain_tokens_per_second
         self.desk.show_loaded(loaded)
@@ -110,7 +110,7 @@ class ChatScreen(Screen[None]):
         if self.phase == "loading":
             self.phase = "ready"
         self._say(wording.ready(loaded))
-        return True
+        return None
 
     def _show_progress(self, progress: Loading) -> None:
         self._say(wording.loading(progress))
@@ -142,11 +142,11 @@ class ChatScreen(Screen[None]):
         self._answer(event.text, loading)
 
     @work(exclusive=True, group="turn")
-    async def _answer(self, prompt: str, loading: asyncio.Task[bool]) -> None:
+    async def _answer(self, prompt: str, loading: asyncio.Task[EngineError | None]) -> None:
         """Drive one turn: it carries events; the methods below own what they change."""
         # Shielded: stopping the turn must not stop the load.
-        if not await asyncio.shield(loading):
-            self.desk.transcript.fail("There is no model to answer.", "Up brings the prompt back.")
+        if failure := await asyncio.shield(loading):
+            self.desk.transcript.fail(failure.message, failure.hint)
             self._give_back()
             return
         try:

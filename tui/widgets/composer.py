@@ -28,10 +28,12 @@ class Composer(TextArea):
         Binding("up", "earlier", "Earlier prompt (when empty)", show=False, id="chat.earlier"),
         Binding("down", "later", "Later prompt", show=False, id="chat.later"),
     ]
+    # The least width is one in which TextArea can wrap its placeholder: with none it raises.
     DEFAULT_CSS = """
     Composer {
         height: auto;
         min-height: 3;
+        min-width: 12;
         max-height: 10;
         margin: 0 1;
         padding: 0 1;
