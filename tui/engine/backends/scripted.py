@@ -39,11 +39,11 @@ _DEATH_TOKEN = 20
 class Script:
     """The options behind the `?`, with their defaults."""
 
-    rate: float = 0
+    rate: float = 0.0
     """Calls with picks, a second; 0 is as fast as possible. Of a main model: its plain decoding speed."""
-    prefill: float = 0
+    prefill: float = 0.0
     """Prompt tokens a second; 0 is as fast as possible."""
-    load: float = 0
+    load: float = 0.0
     """Seconds that loading takes."""
     acceptance: float = 0.8
     """How often the draft agrees, 0 to 1."""
