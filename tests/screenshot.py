@@ -1,6 +1,7 @@
 """Writes docs/outrider.svg, the picture in the README: the real app, a real answer. Run as a script.
 
-Without arguments it asks the built-in pair; a main model, a draft and a prompt may be given.
+Arguments are a main model, a draft and a prompt. Without them a scripted pair answers with a sample, and the
+sidebar says so; `starter starter "What keys are there?"` asks the built-in pair.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from tui.config import Generation
 
 TARGET = Path(__file__).parent.parent / "docs" / "outrider.svg"
 SIZE = (112, 34)
+DEFAULTS = (
+    "scripted:sample?rate=40&tokens=250",
+    "scripted:draft?acceptance=0.85",
+    "What is speculative decoding?",
+)
 
 
 async def picture(main: str, draft: str, prompt: str) -> str:
@@ -29,13 +35,13 @@ async def picture(main: str, draft: str, prompt: str) -> str:
             await until(pilot, lambda: chat(app).phase == "ready", 60)
             chat(app).desk.composer.cursor_blink = False
             await pilot.pause(0.5)
-            return app.export_screenshot(title="Outrider", simplify=True)
+            title = "Outrider (scripted sample)" if main.startswith("scripted:") else "Outrider"
+            return app.export_screenshot(title=title, simplify=True)
 
 
 def main() -> None:
-    main_model, draft, prompt = (
-        sys.argv[1:] + ["starter", "auto", "Write quicksort in Python"][len(sys.argv) - 1 :]
-    )
+    given = sys.argv[1:]
+    main_model, draft, prompt = [*given, *DEFAULTS[len(given) :]]
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(asyncio.run(picture(main_model, draft, prompt)))
 
