@@ -52,6 +52,25 @@ async def test_a_prompt_sent_while_models_load_is_answered_when_they_are(tmp_pat
         assert screen.desk.transcript.text_of(1).strip() == "too early?"
 
 
+async def test_keys_are_seen_while_models_load(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample?rate=1")
+    async with app.run_test(size=WIDE) as pilot:
+        await until(pilot, lambda: chat(app)._client.state == "loading")
+        await pilot.press("a", "b", "c")
+        assert chat(app).desk.composer.text == "abc"
+        assert chat(app).phase == "loading"
+
+
+async def test_esc_takes_back_a_prompt_that_waits_for_the_load(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample?rate=1")
+    async with app.run_test(size=WIDE) as pilot:
+        await ask(pilot, "never mind")
+        await until(pilot, lambda: chat(app).phase == "waiting")
+        await pilot.press("escape")
+        assert chat(app).desk.composer.text == "never mind"
+        assert (await ready(pilot, app)).desk.transcript.messages[-1].role == "user"
+
+
 async def test_esc_stops_the_answer_keeps_what_came_and_eats_no_typed_text(tmp_path: Path) -> None:
     app = outrider(tmp_path, main=SLOW)
     async with app.run_test(size=WIDE) as pilot:

@@ -82,9 +82,13 @@ class ChatScreen(Screen[None]):
         self.desk.show_notices(self._notices)
         self._say("starting the engine")
         self.set_interval(TICK, self._tick)
-        self.call_after_refresh(self._begin_loading)
+        self.call_after_refresh(self._load_first)
 
     # The engine
+
+    def _load_first(self) -> None:
+        # Textual awaits what a callback returns, and no key would be seen before the load is done.
+        self._begin_loading()
 
     def _begin_loading(self) -> asyncio.Task[EngineError | None]:
         """The load that is under way or done; a new one after a failure."""

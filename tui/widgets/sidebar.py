@@ -74,12 +74,19 @@ class Sidebar(VerticalScroll, can_focus=False):
 
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
         """The numbers of one moment. Heights never change, so nothing is laid out again."""
-        self._speed_now.update(_heading("Speed now", number(reading.speed_now, "tok/s")), layout=False)
-        self._sparkline.data = list(history)
-        self._speed.update(_table(_speed_rows(reading)), layout=False)
-        self._drafts.update(_drafts(reading), layout=False)
-        self._time.update(_time(reading), layout=False)
-        self._room.update(_context(reading, self._context_length), layout=False)
+        _put(self._speed_now, _heading("Speed now", number(reading.speed_now, "tok/s")))
+        _put(self._speed, _table(_speed_rows(reading)))
+        _put(self._drafts, _drafts(reading))
+        _put(self._time, _time(reading))
+        _put(self._room, _context(reading, self._context_length))
+        if self._sparkline.data != (samples := list(history)):
+            self._sparkline.data = samples
+
+
+def _put(place: Static, content: Content) -> None:
+    """Show `content`; painting again what stands there already would be felt over ssh."""
+    if not (isinstance(place.content, Content) and place.content.is_same(content)):
+        place.update(content, layout=False)
 
 
 def _speed_rows(reading: Reading) -> list[Row]:
