@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,19 @@ async def test_an_engine_that_dies_leaves_the_text_and_the_next_prompt_a_new_eng
         await until(pilot, lambda: screen.phase in BUSY)
         await until(pilot, lambda: len(screen.desk.transcript.messages) == 6)
         assert screen.desk.transcript.messages[5].role == "error"
+
+
+async def test_an_engine_that_dies_between_prompts_costs_the_next_one_nothing(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:echo", draft="")
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await ready(pilot, app)
+        first = await screen._client.start()
+        os.kill(first.pid, signal.SIGKILL)
+        await until(pilot, lambda: screen.phase == "ended")
+        await ask(pilot, "still there?")
+        await until(pilot, lambda: len(screen.desk.transcript.messages) == 2 and screen.phase == "ready")
+        assert screen.desk.transcript.text_of(1).strip() == "still there?"
+        assert (await screen._client.start()).pid != first.pid
 
 
 async def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_comes_back(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from .client import EngineClient
+from .client import EngineClient, EngineDied
 from .config import Settings
 from .places import Places, shipped
 from .screens.chat import ChatScreen
@@ -59,7 +59,7 @@ class Outrider(App[None]):
         self._settings = settings
         self._clock = clock
         self._draw_seed = draw_seed
-        self._client = EngineClient(engine, places.log, os.environ)
+        self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died)
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._notices = [*notices, *self._install_themes(places)]
 
@@ -100,6 +100,12 @@ class Outrider(App[None]):
         if self._event_loop is None:
             raise SystemExit(status)
         self._event_loop.call_soon_threadsafe(self.exit, None, status)
+
+    def _engine_died(self, error: EngineDied) -> None:
+        """It died while nothing waited for it."""
+        for screen in self.screen_stack:
+            if isinstance(screen, ChatScreen):
+                screen.call_later(screen.engine_died, error)
 
     def action_help(self) -> None:
         groups = (

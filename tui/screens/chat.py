@@ -129,6 +129,11 @@ class ChatScreen(Screen[None]):
             hint = error.hint or "The next prompt tries again."
             self.desk.show_notices([*self._notices, error.message, hint], error=True)
 
+    def engine_died(self, error: EngineDied) -> None:
+        """The engine died while nothing waited for it; the next prompt starts a new one."""
+        if self.phase == "ready":
+            self._end(error)
+
     # A turn
 
     @on(Composer.Submitted)
