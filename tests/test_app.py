@@ -199,7 +199,7 @@ async def test_no_size_of_the_terminal_ends_the_chat(tmp_path: Path) -> None:
     async with app.run_test(size=WIDE) as pilot:
         screen = await ready(pilot, app)
         await ask(pilot, "go")
-        for _ in range(40):
+        for _ in range(14):
             await pilot.resize_terminal(
                 rng.choice([1, 2, 5, 20, 60, 80, 200]), rng.choice([1, 2, 3, 8, 24, 60])
             )
