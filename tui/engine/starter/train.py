@@ -1,0 +1,157 @@
+"""Trains the starter pair and writes `main.gguf` and `draft.gguf`.
+
+    python -m tui.engine.starter.train [--out FOLDER]
+
+Needs `torch==2.13.0`, `numpy`, `tokenizers` and `gguf`, none of which Outrider itself needs. Step counts
+and seeds are fixed, never the clock. Nothing is downloaded: the corpus beside this file is all there is.
+This module answers no questions and is never imported by the app.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
+
+from .batches import IGNORED, Batch, Batches, collect
+from .corpus import Corpus
+from .export import read_gguf, write_gguf
+from .model import Llama, Shape
+from .tokens import train_tokenizer
+
+VOCABULARY = 2560
+MAIN_SHAPE = Shape(width=320, layers=5, heads=5, inner=832, vocabulary=VOCABULARY)
+DRAFT_SHAPE = Shape(width=96, layers=2, heads=3, inner=256, vocabulary=VOCABULARY)
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A stretch of training with a seed and a falling learning rate of its own."""
+
+    steps: int
+    rate: float
+    seed: int
+    mix: tuple[float, ...]
+    """How often each row length is drawn."""
+
+
+FIRST = Cycle(1500, 1.5e-3, 12, (0.56, 0.2, 0.17, 0.05, 0.02))
+SECOND = Cycle(2700, 1.2e-3, 14, (0.7, 0.11, 0.13, 0.04, 0.02))
+"""By then the answers are known by heart: what is left to learn is which question wants which."""
+DRAFTING = Cycle(1000, 4e-3, 13, (0.4, 0.26, 0.26, 0.06, 0.02))
+WARM_UP = 60
+LAST_RATE = 0.03
+DROPOUT = 0.05
+TOKENIZER_SEED = 11
+MISMATCHED = 0.15
+"""Share of the draft's answers that belong to another question: the main model errs too, and the draft
+should then follow it."""
+
+Loss = Callable[[Llama, Batch], Tensor]
+
+
+def answer_loss(model: Llama, batch: Batch) -> Tensor:
+    """Cross entropy on the answers alone; the first tokens, which decide, count more."""
+    wanted = batch.targets != IGNORED
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model.scores(model(batch.tokens, DROPOUT)[wanted])
+    each = functional.cross_entropy(scores.float(), batch.targets[wanted], reduction="none")
+    weights = batch.weights[wanted]
+    return (each * weights).sum() / weights.sum()
+
+
+def distilling(main: Llama) -> Loss:
+    """A loss that pulls a draft towards the main model's own distribution on the answers."""
+
+    def loss(model: Llama, batch: Batch) -> Tensor:
+        wanted = batch.targets != IGNORED
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                aim = main.scores(main(batch.tokens)[wanted]).float().softmax(-1)
+            scores = model.scores(model(batch.tokens)[wanted])
+        each = functional.cross_entropy(scores.float(), aim, reduction="none")
+        return each.mean()
+
+    return loss
+
+
+def rate_at(step: int, cycle: Cycle) -> float:
+    """Learning rate: a short warm-up, then half a cosine."""
+    if step < WARM_UP:
+        return cycle.rate * (step + 1) / WARM_UP
+    share = (step - WARM_UP) / (cycle.steps - WARM_UP)
+    return cycle.rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def train(
+    model: Llama, corpus: Corpus, tokenizer: Tokenizer, loss: Loss, cycle: Cycle, strays: float
+) -> None:
+    """Take the fixed number of steps of a cycle, from weights as a file would hold them."""
+    for weight in model.parameters():
+        weight.data = weight.data.half().float() if weight.dim() == 2 else weight.data
+    torch.manual_seed(cycle.seed)
+    batches = Batches(corpus, tokenizer, cycle.seed, cycle.mix, strays)
+    optimiser = torch.optim.AdamW(model.parameters(), cycle.rate, betas=(0.9, 0.97), weight_decay=0.05)
+    model.train()
+    began, recent = time.monotonic(), 0.0
+    for step in range(cycle.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(step, cycle)
+        value = loss(model, batches.draw())
+        optimiser.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        recent += value.item()
+        if (step + 1) % 100 == 0:
+            seconds = time.monotonic() - began
+            print(f"step {step + 1}/{cycle.steps} loss {recent / 100:.4f} {seconds:.0f} s", flush=True)
+            recent = 0.0
+    model.eval()
+
+
+def build(folder: Path, cycles: list[Cycle], started: Path | None) -> None:
+    """Train tokenizer, main model and draft, and write both files."""
+    corpus = Corpus()
+    tokenizer = train_tokenizer(collect(corpus, 60_000, TOKENIZER_SEED), VOCABULARY)
+    main = _new(MAIN_SHAPE, tokenizer)
+    if started:
+        read_gguf(started, main)
+    for cycle in cycles:
+        train(main, corpus, tokenizer, answer_loss, cycle, 0.0)
+        write_gguf(folder / "main.gguf", "Outrider starter (demo)", main, tokenizer)
+    draft = _new(DRAFT_SHAPE, tokenizer)
+    train(draft, corpus, tokenizer, distilling(main), DRAFTING, MISMATCHED)
+    write_gguf(folder / "draft.gguf", "Outrider starter draft (demo)", draft, tokenizer)
+
+
+def _new(shape: Shape, tokenizer: Tokenizer) -> Llama:
+    if tokenizer.get_vocab_size() != shape.vocabulary:
+        raise SystemExit(f"the tokenizer has {tokenizer.get_vocab_size()} tokens, {shape.vocabulary} wanted")
+    torch.manual_seed(FIRST.seed)
+    model = Llama(shape)
+    print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters", flush=True)
+    return model
+
+
+def main() -> None:
+    """Read the arguments and build the pair."""
+    parser = argparse.ArgumentParser(description="Train the starter pair.")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--second", type=Path, help="a main model of the first cycle: go on with the second")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    build(arguments.out, [SECOND] if arguments.second else [FIRST, SECOND], arguments.second)
+
+
+if __name__ == "__main__":
+    main()
