@@ -116,11 +116,16 @@ class Session:
             hint = f"{hint} No model is loaded now.".strip()
         elif self._pair:
             self._pair.clear()
-        self._send(
-            Failed(answer, message[:1].upper() + message[1:] + "." * (message[-1:] not in ".!?"), hint)
-        )
+        self._send(Failed(answer, _sentence(message), hint))
 
     def _unload(self) -> None:
         if self._pair:
             self._pair.close()
         self._pair = None
+
+
+def _sentence(message: str) -> str:
+    """With a capital, unless it begins with a name that may not have one, and a full stop."""
+    first = message.partition(" ")[0]
+    start = message[:1].upper() if first.isalpha() else message[:1]
+    return start + message[1:] + "." * (message[-1:] not in ".!?")

@@ -8,6 +8,7 @@ tokens, opens no file, and imports nothing of ours, so that it starts fast and h
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from collections.abc import Callable
@@ -110,8 +111,11 @@ def main() -> None:
 
 
 def _write(answer: dict[str, str]) -> None:
-    sys.stdout.buffer.write(json.dumps(answer).encode("ascii") + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(json.dumps(answer).encode("ascii") + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the engine is gone
+        os._exit(0)
 
 
 if __name__ == "__main__":
