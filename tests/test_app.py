@@ -12,7 +12,7 @@ from chat import ask, chat, outrider, text, until
 from textual.binding import Binding
 
 from tui.app import Outrider
-from tui.protocol import Message, Origin
+from tui.protocol import Message, Notice, Origin
 from tui.screens.chat import BUSY, ChatScreen
 from tui.screens.conversation import Conversation
 from tui.widgets.composer import Composer
@@ -162,6 +162,15 @@ async def test_a_refused_draft_is_said(tmp_path: Path) -> None:
     async with app.run_test(size=WIDE) as pilot:
         await ready(pilot, app)
         assert "without the draft model" in text(app)
+
+
+async def test_what_the_engine_remarks_on_is_shown(tmp_path: Path) -> None:
+    app = outrider(tmp_path)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await ready(pilot, app)
+        screen._take(Notice(1, "This answer goes on without the draft model: [b]it failed"))
+        await pilot.pause()
+        assert "goes on without the draft model: [b]it failed" in text(app)
 
 
 async def test_keys_change_how_tokens_are_shown(tmp_path: Path) -> None:

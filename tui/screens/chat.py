@@ -20,7 +20,7 @@ from textual.widgets import Footer
 
 from tui.client import EngineClient, EngineDied, EngineError
 from tui.config import Settings
-from tui.protocol import Event, Finished, Generate, Loaded, Loading, Prefill, Round
+from tui.protocol import Event, Finished, Generate, Loaded, Loading, Notice, Prefill, Round
 from tui.widgets.composer import MAX_PASTE, Composer
 from tui.widgets.desk import HIGHLIGHTS, Desk
 from tui.widgets.meter import Meter
@@ -185,6 +185,8 @@ class ChatScreen(Screen[None]):
                 if self.phase == "reading":
                     self.phase = "answering"
                     self._say("answering")
+            case Notice():
+                self.desk.show_notices([event.message])
             case Finished():
                 self._meter.finish(event.statistics)
                 self.desk.transcript.finish(wording.finished(event, self._meter.read()))

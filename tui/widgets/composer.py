@@ -24,7 +24,14 @@ class Composer(TextArea):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Send", id="chat.send"),
-        Binding("ctrl+j,alt+enter,shift+enter", "newline", "New line", id="chat.newline", key_display="^j"),
+        Binding(
+            "ctrl+j,alt+enter,shift+enter",
+            "newline",
+            "Line",
+            id="chat.newline",
+            key_display="^j",
+            tooltip="New line",
+        ),
         Binding("up", "earlier", "Earlier prompt (when empty)", show=False, id="chat.earlier"),
         Binding("down", "later", "Later prompt", show=False, id="chat.later"),
     ]

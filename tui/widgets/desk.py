@@ -34,7 +34,7 @@ class Desk(Horizontal):
         Binding(
             "ctrl+t",
             "highlight",
-            "Origins",
+            "Origin",
             id="chat.highlight",
             tooltip="Where tokens come from: quiet, full, off",
         ),
