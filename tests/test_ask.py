@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from terminal import Terminal
 
-from tui.__main__ import _parser
 from tui.ask import with_options
 from tui.config import Settings
+from tui.options import parser
 
 SAMPLE = ("--main", "scripted:sample?tokens=40", "--draft", "scripted:draft?acceptance=0.6")
 ECHO = ("--main", "scripted:echo", "--draft", "scripted:draft?acceptance=0.6")
@@ -218,7 +218,7 @@ def test_what_is_not_given_comes_from_the_config(home: dict[str, str]) -> None:
 
 
 def options(arguments: Sequence[str]) -> Settings:
-    return with_options(Settings(), _parser().parse_args(["ask", *arguments]))
+    return with_options(Settings(), parser().parse_args(["ask", *arguments]))
 
 
 def test_every_option_reaches_the_settings() -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tui.__main__ import _arguments
+from tui.options import parser
+
 TUI = Path(__file__).parent.parent / "tui"
 ENGINE_ONLY = {"numpy", "llama_cpp", "mlx", "mlx_lm", "jinja2", "tui.engine"}
 APP_ONLY = {
@@ -61,7 +64,11 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
 
 def test_the_chat_reaches_its_first_frame_before_anything_heavy_is_imported() -> None:
     code = "from tui import start\nstart.run = lambda arguments: 0\nfrom tui.__main__ import main\nmain([])"
-    assert not loaded_after(code) & (ENGINE_ONLY | HEAVY)
+    assert not loaded_after(code) & (ENGINE_ONLY | HEAVY | {"argparse"})
+
+
+def test_a_command_line_that_says_nothing_is_read_as_the_parser_would() -> None:
+    assert vars(_arguments([])) == vars(parser().parse_args([]))
 
 
 def test_the_app_side_never_imports_the_engine() -> None:

@@ -1,53 +1,30 @@
-"""The command line. It knows the options and the exit codes; each command's work is its own module's.
+"""The command line's first step: which command, and its exit code. The options are in `options`.
 
 Imports stand in the branches: `--help` answers at once, and the chat's first frame waits for nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from types import SimpleNamespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    import argparse
+    from collections.abc import Sequence
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 """Exit codes; argparse adds 2 for a command line that it cannot read."""
 
-_CHAT = """\
-A chat for the terminal that makes local language models answer sooner: a small draft model proposes
-tokens, the main model checks them all in one pass. Same seed, same text, with a draft or without.
-"""
-_CHAT_EXAMPLES = """\
-examples:
-  outrider                                      chat, with the models of config.toml or the built-in demo
-  outrider --main big.gguf --draft small.gguf   chat with your own pair
-  outrider ask "What is a draft model?"         answer one question on stdout
-  outrider doctor                               what this machine has, and what would make it faster
-
-exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 ctrl+c
-"""
-_ASK = """\
-Answers one question and exits. The answer streams to stdout: on a terminal the main model's own tokens are
-coloured, in a pipe there is the text and nothing else. Text piped in goes below the prompt.
-"""
-_ASK_EXAMPLES = """\
-examples:
-  outrider ask "Write a haiku about GPUs"
-  git diff | outrider ask "Write a commit message for this diff:"
-  outrider ask --json --seed 7 "Name three rivers" | jq .tokens_per_second
-
-What is not given here comes from config.toml; `outrider doctor` says where that is.
-"""
+UNSAID = ("command", "main", "draft", "draft_length", "seed", "theme")
+"""The chat's options."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Usage errors raise `SystemExit(2)`, as argparse does."""
     try:
-        status = _run(_parser().parse_args(argv))
+        status = _run(_arguments(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -66,6 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    """What the command line says. Where it says nothing, the first frame need not wait for argparse."""
+    if not words:
+        return SimpleNamespace(**dict.fromkeys(UNSAID))  # type: ignore[return-value]
+    from .options import parser
+
+    return parser().parse_args(words)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "engine":
         from .engine.server import main as serve
@@ -82,113 +68,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from . import start
 
     return start.run(arguments)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _new_parser(argparse.ArgumentParser, "outrider", _CHAT, _CHAT_EXAMPLES)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    _add_models(parser, None)
-    parser.add_argument("--theme", metavar="NAME", help="a theme, for this chat (ctrl+p lists them)")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    ask = _new_parser(commands.add_parser, "ask", _ASK, _ASK_EXAMPLES, help="answer one question on stdout")
-    _add_models(ask, argparse.SUPPRESS)
-    _add_ask(ask)
-    doctor = commands.add_parser(
-        "doctor", help="show what this machine has, and what would make it faster", allow_abbrev=False
-    )
-    doctor.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    commands.add_parser("engine", help="the process that runs the models; the chat starts it by itself")
-    return parser
-
-
-def _new_parser(
-    make: Any, name: str, description: str, examples: str, **more: str
-) -> argparse.ArgumentParser:
-    layout = argparse.RawDescriptionHelpFormatter
-    names = {"prog": name} if make is argparse.ArgumentParser else {"name": name}
-    parser: argparse.ArgumentParser = make(
-        **names, description=description, epilog=examples, formatter_class=layout, allow_abbrev=False, **more
-    )
-    return parser
-
-
-def _add_models(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """What the chat and `ask` have in common; not given, each is `default`."""
-    group = parser.add_argument_group("models")
-    group.add_argument(
-        "--main", metavar="MODEL", default=default, help='a GGUF file, or "starter", the built-in demo'
-    )
-    group.add_argument(
-        "--draft",
-        metavar="MODEL",
-        type=lambda text: "" if text == "none" else text,
-        default=default,
-        help='a smaller GGUF of the same family, "starter", or "none"',
-    )
-    group.add_argument(
-        "--draft-length",
-        metavar="N",
-        type=_number(int, 0, 16),
-        default=default,
-        help="most tokens drafted in a round, 0 to 16; 0 is plain decoding",
-    )
-    group.add_argument(
-        "--seed",
-        metavar="N",
-        type=_number(int, 0, 2**32 - 1),
-        default=default,
-        help="the same seed gives the same text, whatever drafts",
-    )
-
-
-def _add_ask(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the question; may be piped in instead")
-    parser.add_argument("--system", metavar="TEXT", help="said to the model before the question")
-    group = parser.add_argument_group("sampling")
-    numbers: list[tuple[str, Callable[[str], float], str]] = [
-        ("--temperature", _number(float, 0, 5), "0 always takes the most probable token"),
-        ("--top-k", _number(int, 0, 1_000_000), "keep the k best tokens; 0 keeps all"),
-        ("--top-p", _number(float, 0, 1), "keep the smallest set whose probability reaches p; 1 keeps all"),
-        ("--min-p", _number(float, 0, 1), "drop tokens below this share of the best one's probability"),
-        ("--max-tokens", _number(int, 0, 2**24), "0 answers until the model stops or the context is full"),
-    ]
-    for name, kind, text in numbers:
-        group.add_argument(name, metavar="N", type=kind, help=text)
-    group.add_argument(
-        "--stop", metavar="TEXT", action="append", help="end the answer before this text; may be given again"
-    )
-    group.add_argument("--ignore-eos", action="store_true", help="go on where the model would end")
-    group.add_argument(
-        "--raw", action="store_true", help="continue the prompt as it is, without chat template"
-    )
-    group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="one JSON object: text, seed, token ids, figures")
-    group.add_argument(
-        "--no-color", action="store_true", help="no colours on a terminal (NO_COLOR does it too)"
-    )
-
-
-def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
-    """A parser of numbers from `low` to `high`."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not from {low} to {high}")
-        return value
-
-    number.__name__ = "number"  # argparse shows it: invalid number value
-    return number
-
-
-class _Version(argparse.Action):
-    """Prints the version. `importlib.metadata` is imported for this and nothing else."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib import metadata
-
-        print(f"outrider {metadata.version('outrider')}")
-        parser.exit()
 
 
 if __name__ == "__main__":
