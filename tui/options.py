@@ -36,7 +36,9 @@ What is not given here comes from config.toml; `outrider doctor` says where that
 def parser() -> argparse.ArgumentParser:
     """Reads the whole command line. What is not said is None."""
     outrider = _new_parser(argparse.ArgumentParser, "outrider", _CHAT, _CHAT_EXAMPLES)
-    outrider.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    outrider.add_argument(
+        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
+    )
     _add_models(outrider, None)
     outrider.add_argument("--theme", metavar="NAME", help="a theme, for this chat (ctrl+p lists them)")
     commands = outrider.add_subparsers(dest="command", metavar="COMMAND", title="commands")
