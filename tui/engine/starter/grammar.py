@@ -17,10 +17,30 @@ SLOT = "{}"
 MANY = 1000
 """Longer choices are not recognised."""
 
-DOUBLED = frozenset((
-    "stop", "get", "put", "cut", "set", "run", "quit", "begin", "drop", "shut", "swap", "scrub", "skip",
-    "grab", "scan", "plug", "rub", "tap", "let", "spot",
-))
+DOUBLED = frozenset(
+    (
+        "stop",
+        "get",
+        "put",
+        "cut",
+        "set",
+        "run",
+        "quit",
+        "begin",
+        "drop",
+        "shut",
+        "swap",
+        "scrub",
+        "skip",
+        "grab",
+        "scan",
+        "plug",
+        "rub",
+        "tap",
+        "let",
+        "spot",
+    )
+)
 
 
 @dataclass(frozen=True)

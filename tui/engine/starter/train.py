@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from .batches import IGNORED, Batch, Batches, collect
 from .corpus import Corpus
-from .export import read_gguf, write_gguf
+from .export import write_gguf
 from .model import Llama, Shape
 from .tokens import train_tokenizer
 
@@ -46,6 +46,7 @@ class Cycle:
 FIRST = Cycle(1500, 1.5e-3, 12, (0.56, 0.2, 0.17, 0.05, 0.02))
 SECOND = Cycle(2700, 1.2e-3, 14, (0.7, 0.11, 0.13, 0.04, 0.02))
 """By then the answers are known by heart: what is left to learn is which question wants which."""
+THIRD = Cycle(2400, 9e-4, 15, (0.7, 0.11, 0.13, 0.04, 0.02))
 DRAFTING = Cycle(1000, 4e-3, 13, (0.4, 0.26, 0.26, 0.06, 0.02))
 WARM_UP = 60
 LAST_RATE = 0.03
@@ -94,7 +95,7 @@ def rate_at(step: int, cycle: Cycle) -> float:
 def train(
     model: Llama, corpus: Corpus, tokenizer: Tokenizer, loss: Loss, cycle: Cycle, strays: float
 ) -> None:
-    """Take the fixed number of steps of a cycle, from weights as a file would hold them."""
+    """Take the fixed number of steps of a cycle, from weights rounded to half precision."""
     for weight in model.parameters():
         weight.data = weight.data.half().float() if weight.dim() == 2 else weight.data
     torch.manual_seed(cycle.seed)
@@ -118,16 +119,14 @@ def train(
     model.eval()
 
 
-def build(folder: Path, cycles: list[Cycle], started: Path | None) -> None:
+def build(folder: Path) -> None:
     """Train tokenizer, main model and draft, and write both files."""
     corpus = Corpus()
     tokenizer = train_tokenizer(collect(corpus, 60_000, TOKENIZER_SEED), VOCABULARY)
     main = _new(MAIN_SHAPE, tokenizer)
-    if started:
-        read_gguf(started, main)
-    for cycle in cycles:
+    for cycle in (FIRST, SECOND, THIRD):
         train(main, corpus, tokenizer, answer_loss, cycle, 0.0)
-        write_gguf(folder / "main.gguf", "Outrider starter (demo)", main, tokenizer)
+    write_gguf(folder / "main.gguf", "Outrider starter (demo)", main, tokenizer)
     draft = _new(DRAFT_SHAPE, tokenizer)
     train(draft, corpus, tokenizer, distilling(main), DRAFTING, MISMATCHED)
     write_gguf(folder / "draft.gguf", "Outrider starter draft (demo)", draft, tokenizer)
@@ -146,11 +145,10 @@ def main() -> None:
     """Read the arguments and build the pair."""
     parser = argparse.ArgumentParser(description="Train the starter pair.")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--second", type=Path, help="a main model of the first cycle: go on with the second")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    build(arguments.out, [SECOND] if arguments.second else [FIRST, SECOND], arguments.second)
+    build(arguments.out)
 
 
 if __name__ == "__main__":
