@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -101,18 +102,24 @@ def still(folder: Path, talking: bool, **appearance: Any) -> Outrider:
     return app
 
 
-@pytest.mark.parametrize(
-    ("size", "talking", "appearance"),
-    [
-        ((120, 40), True, {"theme": "outrider-dark"}),
-        ((80, 24), True, {"theme": "outrider-dark", "highlight": "full"}),
-        ((120, 40), True, {"theme": "outrider-light", "highlight": "full", "show_refused": True}),
-        ((80, 24), True, {"theme": "outrider-light", "highlight": "off"}),
-        ((80, 24), True, {"theme": "terminal", "sidebar": "shown"}),
-        ((80, 24), False, {"theme": "outrider-dark"}),
-    ],
-    ids=["dark", "dark-small-full", "light-refused", "light-small-off", "terminal-sidebar", "welcome"],
-)
+LOOKS = {
+    f"{theme}-{columns}x{lines}-{highlight}": (
+        (columns, lines),
+        True,
+        {"theme": f"outrider-{theme}", "highlight": highlight},
+    )
+    for theme, (columns, lines), highlight in product(
+        ("dark", "light"), ((120, 40), (80, 24)), ("quiet", "off")
+    )
+}
+LOOKS |= {
+    "refused": ((120, 40), True, {"theme": "outrider-light", "highlight": "full", "show_refused": True}),
+    "terminal-sidebar": ((80, 24), True, {"theme": "terminal", "sidebar": "shown"}),
+    "welcome": ((80, 24), False, {"theme": "outrider-dark"}),
+}
+
+
+@pytest.mark.parametrize(("size", "talking", "appearance"), LOOKS.values(), ids=LOOKS.keys())
 def test_the_chat_looks_as_it_should(
     snap_compare: Any,
     tmp_path: Path,
