@@ -22,7 +22,8 @@ check: $(VENV)/.developing
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.developing
-	@$(BIN)/python tests/bench/screen.py $(ARGS)
+	@$(BIN)/python tests/bench/screen.py
+	@$(BIN)/python -m tests.bench.transcript
 
 clean:
 	rm -rf $(VENV)
