@@ -46,7 +46,6 @@ class Cycle:
 FIRST = Cycle(1500, 1.5e-3, 12, (0.56, 0.2, 0.17, 0.05, 0.02))
 SECOND = Cycle(2700, 1.2e-3, 14, (0.7, 0.11, 0.13, 0.04, 0.02))
 """By then the answers are known by heart: what is left to learn is which question wants which."""
-THIRD = Cycle(2400, 9e-4, 15, (0.7, 0.11, 0.13, 0.04, 0.02))
 DRAFTING = Cycle(1000, 4e-3, 13, (0.4, 0.26, 0.26, 0.06, 0.02))
 WARM_UP = 60
 LAST_RATE = 0.03
@@ -124,7 +123,7 @@ def build(folder: Path) -> None:
     corpus = Corpus()
     tokenizer = train_tokenizer(collect(corpus, 60_000, TOKENIZER_SEED), VOCABULARY)
     main = _new(MAIN_SHAPE, tokenizer)
-    for cycle in (FIRST, SECOND, THIRD):
+    for cycle in (FIRST, SECOND):
         train(main, corpus, tokenizer, answer_loss, cycle, 0.0)
     write_gguf(folder / "main.gguf", "Outrider starter (demo)", main, tokenizer)
     draft = _new(DRAFT_SHAPE, tokenizer)
