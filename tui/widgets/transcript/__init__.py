@@ -1,7 +1,6 @@
 """The conversation, drawn by one widget. Nothing but `Transcript` is for use outside this package."""
 
-from tui.widgets.transcript.message import Message
 from tui.widgets.transcript.palette import Highlight
 from tui.widgets.transcript.widget import Transcript
 
-__all__ = ["Highlight", "Message", "Transcript"]
+__all__ = ["Highlight", "Transcript"]

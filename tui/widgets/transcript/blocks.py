@@ -15,6 +15,8 @@ from tui.widgets.transcript.layout import wrap
 from tui.widgets.transcript.marked import EMPTY, Marked, joined, literal, plain
 from tui.widgets.transcript.refused import Refused
 
+BAR = "▎ "
+"""What a quote's lines begin with."""
 _HARMLESS = re.compile(r"[\w ,.;:!?'\"()/%]*")
 
 

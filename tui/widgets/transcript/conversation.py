@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tui.widgets.transcript.blocks import Block
-from tui.widgets.transcript.message import Message
+
+if TYPE_CHECKING:
+    from tui.widgets.transcript.message import Message
 
 
 class Anchor(NamedTuple):

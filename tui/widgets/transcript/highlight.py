@@ -6,9 +6,6 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from pygments.lexers import get_lexer_by_name
-from pygments.util import ClassNotFound
-
 from tui.widgets.transcript import looks
 
 _LOOKS: Final = {
@@ -47,6 +44,10 @@ def highlight(code: str, language: str) -> bytes:
 
 @lru_cache(64)
 def _lexer(language: str) -> Any:
+    # Behind the first paint: pygments takes its time to import.
+    from pygments.lexers import get_lexer_by_name
+    from pygments.util import ClassNotFound
+
     if not language or not language.isascii():
         return None
     try:

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from tui.widgets.transcript import looks
-from tui.widgets.transcript.blocks import Block, Code, gap, rule
+from tui.widgets.transcript.blocks import BAR, Block, Code, gap, rule
 from tui.widgets.transcript.inline import remember_ends, render
 from tui.widgets.transcript.marked import EMPTY, Marked, Pen, write_literal
 from tui.widgets.transcript.table import Align, Table, cell_places, cells_of
@@ -26,7 +26,6 @@ BRACKET_LIMIT: Final = 1_000
 """Opening brackets of one top-level block; after so many its text is shown as it is written. Each may cost
 the parser a search for its end."""
 
-BAR: Final = "▎ "
 BULLETS: Final = ("• ", "◦ ", "▪ ")
 _TASKS: Final = ("[ ] ", "[x] ", "[X] ")
 

@@ -12,8 +12,7 @@ from textual.strip import Strip
 
 from tui.protocol import Origin
 from tui.widgets.transcript import looks
-from tui.widgets.transcript.blocks import Block
-from tui.widgets.transcript.markdown import BAR
+from tui.widgets.transcript.blocks import BAR, Block
 from tui.widgets.transcript.marked import Marked
 from tui.widgets.transcript.palette import Palette
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from textual.timer import Timer
 
@@ -16,10 +17,14 @@ from tui.clean import clean_line
 from tui.protocol import Origin
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.conversation import Conversation
-from tui.widgets.transcript.markdown import new_parser
-from tui.widgets.transcript.message import Message, Role
+from tui.widgets.transcript.highlight import highlight
 from tui.widgets.transcript.pace import Pace
 from tui.widgets.transcript.view import ConversationView
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+    from tui.widgets.transcript.message import Message, Role
 
 
 class Transcript(ConversationView):
@@ -37,7 +42,7 @@ class Transcript(ConversationView):
     ) -> None:
         """`interval` is the time between two flushes; `clock` and `work` are as in `Pace`. All in seconds."""
         super().__init__(name=name, id=id, classes=classes)
-        self._parser = new_parser()
+        self._parser: MarkdownIt | None = None
         self._pending: deque[tuple[str, int]] = deque()
         self._interval = interval
         self._timer: Timer | None = None
@@ -59,7 +64,7 @@ class Transcript(ConversationView):
     def begin(self, role: Role, text: str = "") -> None:
         """Start a turn; `append` adds to it."""
         self._flush()
-        message = Message(role, self._parser)
+        message = self._new_message(role)
         message.write([(text, Origin.PLAIN)])
         message.read()
         self.conversation.add(message)
@@ -67,6 +72,19 @@ class Transcript(ConversationView):
         if role == "user":
             self.following = True
         self.lay_out(len(self.messages) - 1)
+
+    def _new_message(self, role: Role) -> Message:
+        # Reading Markdown takes 30 ms to import, and nothing is read before the first paint.
+        from tui.widgets.transcript.markdown import new_parser
+        from tui.widgets.transcript.message import Message
+
+        self._parser = self._parser or new_parser()
+        return Message(role, self._parser)
+
+    def _warm_up(self) -> None:
+        """Import what the first answer needs, while nobody waits for it."""
+        self._new_message("assistant")
+        highlight("pass", "python")
 
     def append(self, pieces: Sequence[tuple[str, int]]) -> None:
         """Add (text, origin) pieces of a round to the last turn; they show at the next flush.
@@ -111,6 +129,7 @@ class Transcript(ConversationView):
     def on_mount(self) -> None:
         super().on_mount()  # type: ignore[no-untyped-call]
         self._timer = self.set_interval(self._interval, self._tick, pause=not self._pending)
+        self.call_after_refresh(self._warm_up)
 
     def _tick(self) -> None:
         """Show what is pending, as Markdown if that is not too dear now."""
