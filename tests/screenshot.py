@@ -1,7 +1,6 @@
 """Writes docs/outrider.svg, the picture in the README: the real app, a real answer. Run as a script.
 
-Arguments are a main model, a draft and a prompt. Without them a scripted pair answers with a sample, and the
-sidebar says so; `starter starter "What keys are there?"` asks the built-in pair.
+Arguments are a main model, a draft and a prompt; without them the built-in pair is asked to explain itself.
 """
 
 from __future__ import annotations
@@ -17,17 +16,13 @@ from tui.config import Generation
 
 TARGET = Path(__file__).parent.parent / "docs" / "outrider.svg"
 SIZE = (112, 34)
-DEFAULTS = (
-    "scripted:sample?rate=40&tokens=250",
-    "scripted:draft?acceptance=0.85",
-    "What is speculative decoding?",
-)
+DEFAULTS = ("starter", "starter", "Explain speculative decoding in detail")
 
 
 async def picture(main: str, draft: str, prompt: str) -> str:
     """The chat after one answer, as SVG."""
     with tempfile.TemporaryDirectory() as folder:
-        generation = Generation(seed=7, temperature=0.5)
+        generation = Generation(seed=7, temperature=0)
         app = outrider(Path(folder), main, draft, generation=generation, highlight="quiet")
         async with app.run_test(size=SIZE) as pilot:
             await until(pilot, lambda: chat(app).phase == "ready", 60)
@@ -35,8 +30,7 @@ async def picture(main: str, draft: str, prompt: str) -> str:
             await until(pilot, lambda: chat(app).phase == "ready", 60)
             chat(app).desk.composer.cursor_blink = False
             await pilot.pause(0.5)
-            title = "Outrider (scripted sample)" if main.startswith("scripted:") else "Outrider"
-            return app.export_screenshot(title=title, simplify=True)
+            return app.export_screenshot(title="Outrider", simplify=True)
 
 
 def main() -> None:

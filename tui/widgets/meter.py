@@ -38,8 +38,8 @@ class Reading:
     acceptance: float | None = None
     """Accepted of drafted, 0 to 1."""
     tokens_per_round: float | None = None
-    draft_length: int | None = None
-    """Tokens drafted in the latest round."""
+    draft_length: float | None = None
+    """Tokens drafted in a round, on average."""
     draft_share: float | None = None
     """The draft's part of the time, 0 to 1; the main model's is `verify_share`, and the rest is neither's."""
     verify_share: float | None = None
@@ -69,7 +69,6 @@ class Meter:
         self._arrivals: deque[tuple[float, float, int]] = deque()
         self._tokens = self._rounds = self._drafted = self._accepted = 0
         self._seconds = self._draft_seconds = self._verify_seconds = 0.0
-        self._length: int | None = None
         self._final: Statistics | None = None
         self._running = seed is not None
 
@@ -91,7 +90,6 @@ class Meter:
         self._seconds += event.seconds
         self._draft_seconds += event.draft_seconds
         self._verify_seconds += event.verify_seconds
-        self._length = event.drafted
         self._context = event.context_used
 
     def finish(self, statistics: Statistics | None = None) -> None:
@@ -123,7 +121,7 @@ class Meter:
             accepted=self._accepted,
             acceptance=self._accepted / self._drafted if self._drafted else None,
             tokens_per_round=self._tokens / self._rounds if self._rounds else None,
-            draft_length=self._length,
+            draft_length=self._drafted / self._rounds if self._rounds else None,
             draft_share=drafting,
             verify_share=self._share(self._verify_seconds),
             context_used=self._context,

@@ -100,7 +100,6 @@ def _speed_rows(reading: Reading) -> list[Row]:
 def _drafts(reading: Reading) -> Content:
     known = reading.acceptance is not None
     counts = f"{reading.accepted:,} of {reading.drafted:,}" if known else UNKNOWN
-    length = UNKNOWN if reading.draft_length is None else str(reading.draft_length)
     percent = UNKNOWN if reading.acceptance is None else f"{reading.acceptance:.0%}".replace("%", " %")
     return Content("\n").join(
         [
@@ -110,7 +109,7 @@ def _drafts(reading: Reading) -> Content:
                 [
                     ("acceptance rate", percent),
                     ("tokens per round", number(reading.tokens_per_round, "")),
-                    ("draft length", length),
+                    ("draft length", number(reading.draft_length, "")),
                 ]
             ),
         ]

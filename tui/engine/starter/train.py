@@ -125,10 +125,10 @@ def build(folder: Path) -> None:
     main = _new(MAIN_SHAPE, tokenizer)
     for cycle in (FIRST, SECOND):
         train(main, corpus, tokenizer, answer_loss, cycle, 0.0)
-    write_gguf(folder / "main.gguf", "Outrider starter (demo)", main, tokenizer)
+    write_gguf(folder / "main.gguf", "Starter (demo)", main, tokenizer)
     draft = _new(DRAFT_SHAPE, tokenizer)
     train(draft, corpus, tokenizer, distilling(main), DRAFTING, MISMATCHED)
-    write_gguf(folder / "draft.gguf", "Outrider starter draft (demo)", draft, tokenizer)
+    write_gguf(folder / "draft.gguf", "Starter draft (demo)", draft, tokenizer)
 
 
 def _new(shape: Shape, tokenizer: Tokenizer) -> Llama:
