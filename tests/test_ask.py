@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -124,7 +124,16 @@ def test_wrong_usage_ends_with_two(home: dict[str, str], wrong: tuple[str, ...])
     assert (answer.returncode, answer.stdout) == (2, b"")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """In a script's background SIGINT is ignored, and so it would be in a child."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @linux
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_answer_and_the_engine(home: dict[str, str]) -> None:
     slow = command("--main", "scripted:sample?rate=50&tokens=5000", "--draft", "none", "?")
     with subprocess.Popen(
