@@ -37,6 +37,9 @@ _BOUNDS = {
     "penalty_last_n": (0, 2**31),
 }
 
+_NO_ROUND = Round((), 0, None, 0.0, 0.0, 0.0)
+"""What text that was held back is sent with when no round brought it."""
+
 Send = Callable[[Event], None]
 Cancelled = Callable[[], bool]
 
@@ -202,7 +205,7 @@ class Answer:
 
     def _send_round(
         self, pieces: Sequence[Piece], context_used: int, tokens: tuple[int, ...] = (),
-        happened: Round = Round((), 0, None, 0.0, 0.0, 0.0),  # noqa: B008
+        happened: Round = _NO_ROUND,
     ) -> None:  # fmt: skip
         self._send(
             protocol.Round(
