@@ -9,17 +9,20 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import signal
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
 
 from .terminal import Terminal
 
-TYPE_CHECKING = False  # importing typing for its own constant would cost milliseconds before the first frame
+# Before the first frame nothing is imported that takes a millisecond: not typing, nor signal, which needs enum.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    import signal
+    from collections.abc import Callable, Mapping, MutableMapping
 
     from .config import Settings
+else:
+    import _signal as signal
 
 GRACE = 3.0
 """Seconds that the app has to end after a signal."""
