@@ -13,7 +13,7 @@ import sys
 
 from .terminal import Terminal
 
-# Before the first frame nothing is imported that takes a millisecond: not typing, nor signal, which needs enum.
+# Before the first frame nothing is imported that takes a millisecond: not typing, nor signal (it needs enum).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
