@@ -16,6 +16,7 @@ from gguf import GGUFReader
 
 from tui.engine.backends import LoadedModel, Options, open_backend
 from tui.engine.speculation.loop import Pick, generate, prefill
+from tui.engine.speculation.pacing import Always
 from tui.engine.speculation.proposers import DraftModel, Nobody
 from tui.engine.speculation.sampling import Chain, Logits, Sampler, gumbel
 from tui.engine.starter import DRAFT, MAIN
@@ -119,9 +120,7 @@ def answer(
             prefill(model, context, chunk=512, cancelled=lambda: False, progress=lambda *_: None)
     end = main.vocabulary.end_tokens
     proposer = Nobody() if draft is None else DraftModel(draft, end)
-    happened = generate(
-        main, proposer, context, draft_length=lambda: length, end_tokens=end, max_tokens=TOKENS
-    )
+    happened = generate(main, proposer, context, pace=Always(length), end_tokens=end, max_tokens=TOKENS)
     return [token for r in happened for token in r.tokens]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
-from tui.engine.speculation.loop import Model, Pick, Proposer, Round, generate, prefill
+from tui.engine.speculation.loop import Model, Pick, Proposal, Proposer, Round, generate, prefill
+from tui.engine.speculation.pacing import Always, Draft
 from tui.engine.speculation.proposers import DraftModel, Nobody
 from tui.engine.speculation.sampling import Chain, Sampler
 
@@ -59,10 +60,27 @@ class Fixed:
     def __init__(self, *plans: list[int]) -> None:
         self.plans = list(plans)
 
-    def propose(self, context: Sequence[int], length: int) -> list[int]:
-        return self.plans.pop(0)[:length] if self.plans else []
+    def propose(self, context: Sequence[int], proposal: Proposal) -> None:
+        for token in self.plans.pop(0) if self.plans else ():
+            proposal.add(token, 1.0)
 
     def settle(self, context: Sequence[int]) -> None:
+        pass
+
+
+class InTheseLengths:
+    """Another draft length for each round."""
+
+    def __init__(self, lengths: Iterator[int]) -> None:
+        self._lengths = lengths
+
+    def start(self) -> None:
+        pass
+
+    def plan(self, room: int) -> Draft:
+        return Draft(min(next(self._lengths), room))
+
+    def observe(self, happened: Round) -> None:
         pass
 
 
@@ -80,7 +98,7 @@ def rounds(
 ) -> list[Round]:
     context = PROMPT.copy() if context is None else context
     return list(
-        generate(main, proposer, context, draft_length=lambda: length, end_tokens=set(end), max_tokens=tokens)
+        generate(main, proposer, context, pace=Always(length), end_tokens=set(end), max_tokens=tokens)
     )
 
 
@@ -126,9 +144,7 @@ def test_the_first_wrong_draft_is_replaced_by_the_main_models_choice_at_its_row(
 def test_both_caches_hold_what_stands_and_nothing_else_after_every_round() -> None:
     main, draft = TableModel(sampler()), TableModel(sampler(), flaw=0.5)
     context = PROMPT.copy()
-    for r in generate(
-        main, DraftModel(draft, ()), context, draft_length=lambda: 4, end_tokens=(), max_tokens=200
-    ):
+    for r in generate(main, DraftModel(draft, ()), context, pace=Always(4), end_tokens=(), max_tokens=200):
         assert main.tokens == context[:-1]
         assert draft.tokens == context[: draft.length]
         lag = 2 if r.accepted == len(r.drafted) else 1
@@ -157,7 +173,7 @@ def test_the_draft_length_may_change_in_the_middle_of_an_answer() -> None:
             TableModel(sampler()),
             proposer,
             context,
-            draft_length=lambda: next(lengths),
+            pace=InTheseLengths(lengths),
             end_tokens=(),
             max_tokens=60,
         )
@@ -217,7 +233,7 @@ def test_stopping_between_two_rounds_leaves_a_state_to_go_on_from() -> None:
     main, proposer = TableModel(sampler()), DraftModel(TableModel(sampler(), flaw=0.3), ())
     context = PROMPT.copy()
     for _ in itertools.islice(
-        generate(main, proposer, context, draft_length=lambda: 4, end_tokens=(), max_tokens=60), 3
+        generate(main, proposer, context, pace=Always(4), end_tokens=(), max_tokens=60), 3
     ):
         pass
     rounds(main, proposer, tokens=60 - (len(context) - len(PROMPT)), context=context)
@@ -231,7 +247,7 @@ def test_a_round_accounts_for_its_time() -> None:
         TableModel(sampler()),
         Nobody(),
         context,
-        draft_length=lambda: 0,
+        pace=Always(0),
         end_tokens=(),
         max_tokens=1,
         clock=lambda: float(next(ticks)),

@@ -27,6 +27,20 @@ def find_places() -> Places:
     return Places(config=config / "config.toml", themes=config / "themes", log=log / "engine.log")
 
 
+def find_benches() -> Path:
+    """Where `outrider bench` keeps what it measured, a JSON object a line; it need not exist."""
+    from platformdirs import user_state_path
+
+    return user_state_path("outrider", appauthor=False) / "benches.jsonl"
+
+
+def find_costs() -> Path:
+    """The folder of what model pairs were found to cost on this machine; it may be deleted."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("outrider", appauthor=False) / "costs"
+
+
 def shipped(name: str) -> Path:
     """A file or folder of the program: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).resolve().parent

@@ -51,15 +51,54 @@ class Model(Protocol):
         ...
 
 
+class Proposal(Protocol):
+    """The tokens proposed for one round, as they gather; it says when another is not worth its cost."""
+
+    tokens: list[int]
+    looked_up: int
+    """How many of `tokens`, from the left, an n-gram lookup found; the others are a draft model's."""
+
+    def may_read(self, unread: int) -> int:
+        """How many of the `unread` tokens of the context a draft model may read now; 0 leaves it idle."""
+        ...
+
+    def wants_more(self) -> bool:
+        """Whether a draft model should pay for another token."""
+        ...
+
+    def add(self, token: int, confidence: float, *, looked_up: bool = False) -> bool:
+        """Propose `token`. False if it is not worth verifying: it was not added, and no other should be.
+
+        `confidence` is 0 to 1 and need only rise with the chance that the main model agrees.
+        """
+        ...
+
+
 class Proposer(Protocol):
     """Who rides ahead: anything that can guess how the context goes on."""
 
-    def propose(self, context: Sequence[int], length: int) -> list[int]:
-        """At most `length` tokens that may follow `context`. Fewer is allowed, and none."""
+    def propose(self, context: Sequence[int], proposal: Proposal) -> None:
+        """Add tokens that may follow `context` and what `proposal` holds already; none is allowed."""
         ...
 
     def settle(self, context: Sequence[int]) -> None:
         """The round is over and `context` is what stands; forget whatever was proposed beyond it."""
+        ...
+
+
+class Pace(Protocol):
+    """How far to ride ahead."""
+
+    def start(self) -> None:
+        """An answer begins."""
+        ...
+
+    def plan(self, room: int) -> Proposal:
+        """An empty proposal for the next round; it may take at most `room` tokens."""
+        ...
+
+    def observe(self, happened: Round) -> None:
+        """The round that the last plan led to."""
         ...
 
 
@@ -68,6 +107,8 @@ class Round:
     """All that happened in one round; colours, acceptance and every statistic derive from it."""
 
     drafted: tuple[int, ...]
+    looked_up: int
+    """How many of `drafted`, from the left, an n-gram lookup found; the others are the draft model's."""
     accepted: int
     """How many of `drafted`, from the left, the main model chose too."""
     correction: Pick | None
@@ -89,7 +130,7 @@ def generate(
     proposer: Proposer,
     context: list[int],
     *,
-    draft_length: Callable[[], int],
+    pace: Pace,
     end_tokens: Collection[int],
     max_tokens: int,
     clock: Callable[[], float] = perf_counter,
@@ -100,10 +141,13 @@ def generate(
     the cache already (see `prefill`). Stop between two rounds by not asking for the next.
     """
     limit = len(context) + max_tokens
+    pace.start()
     while len(context) < limit and len(context) <= main.capacity:
         started = clock()
         room = min(limit - len(context) - 1, main.capacity - len(context))
-        drafted = _through_end(proposer.propose(context, min(draft_length(), room)), end_tokens)
+        proposal = pace.plan(room)
+        proposer.propose(context, proposal)
+        drafted = _through_end(proposal.tokens, end_tokens)
         proposed = clock()
         picks = main.extend(context[main.length :] + drafted, picks=len(drafted) + 1)
         verified = clock()
@@ -115,9 +159,17 @@ def generate(
             context.append(correction.token)
         main.rewind(len(context) - 1)
         proposer.settle(context)
-        yield Round(
-            tuple(drafted), accepted, correction, proposed - started, verified - proposed, clock() - started
+        happened = Round(
+            tuple(drafted),
+            min(proposal.looked_up, len(drafted)),
+            accepted,
+            correction,
+            proposed - started,
+            verified - proposed,
+            clock() - started,
         )
+        pace.observe(happened)
+        yield happened
         if context[-1] in end_tokens:
             return
 

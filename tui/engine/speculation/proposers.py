@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from .loop import Model
+from .loop import Model, Proposal, Proposer
 
 
 class Nobody:
     """Proposes nothing: plain decoding."""
 
-    def propose(self, context: Sequence[int], length: int) -> list[int]:
-        return []
+    def propose(self, context: Sequence[int], proposal: Proposal) -> None:
+        pass
 
     def settle(self, context: Sequence[int]) -> None:
         pass
@@ -24,25 +24,44 @@ class DraftModel:
     """A smaller model that shares the main model's vocabulary, sampling chain and noise.
 
     Its cache lags behind the context by whatever it has not been shown: by one token after a refusal, by
-    two after a round in which all was accepted, by many after rounds without drafting. Feeding
-    `context[model.length:]` first makes these one case.
+    two after a round in which all was accepted, by many after rounds without drafting or before its first.
+    Reading `context[model.length:]` first makes these one case. A long lag is read in slices, a slice a
+    round, as the proposal allows.
     """
 
     def __init__(self, model: Model, end_tokens: Collection[int]) -> None:
         self.model = model
         self._end_tokens = end_tokens
 
-    def propose(self, context: Sequence[int], length: int) -> list[int]:
-        room = self.model.capacity - len(context) + 1
-        drafted: list[int] = []
-        unread = list(context[self.model.length :])
-        while len(drafted) < min(length, room):
-            token = self.model.extend(unread, picks=1)[0].token
-            drafted.append(token)
-            if token in self._end_tokens:
-                break
-            unread = [token]
-        return drafted
+    def propose(self, context: Sequence[int], proposal: Proposal) -> None:
+        if proposal.tokens and proposal.tokens[-1] in self._end_tokens:
+            return
+        unread = [*context[self.model.length :], *proposal.tokens]
+        slice_ = min(proposal.may_read(len(unread)), self.model.capacity - self.model.length)
+        if slice_ < len(unread):
+            if slice_ > 0:
+                self.model.extend(unread[:slice_], picks=0)
+            return
+        while proposal.wants_more() and self.model.length + len(unread) <= self.model.capacity:
+            pick = self.model.extend(unread, picks=1)[0]
+            if not proposal.add(pick.token, pick.probability) or pick.token in self._end_tokens:
+                return
+            unread = [pick.token]
 
     def settle(self, context: Sequence[int]) -> None:
         self.model.rewind(min(self.model.length, len(context) - 1))
+
+
+class InTurn:
+    """Several proposers, one behind the other: each goes on where the one before left off."""
+
+    def __init__(self, *proposers: Proposer) -> None:
+        self._proposers = proposers
+
+    def propose(self, context: Sequence[int], proposal: Proposal) -> None:
+        for proposer in self._proposers:
+            proposer.propose(context, proposal)
+
+    def settle(self, context: Sequence[int]) -> None:
+        for proposer in self._proposers:
+            proposer.settle(context)

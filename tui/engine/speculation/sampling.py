@@ -61,11 +61,15 @@ class Chain:
 class Sampler:
     """Chooses the tokens of one answer. Draft and main model each get one with the same arguments."""
 
-    def __init__(self, chain: Chain, seed: int, start: int) -> None:
-        """`start` is the index, in the context, of the answer's first token."""
+    def __init__(self, chain: Chain, seed: int, start: int, *, confident: bool = False) -> None:
+        """`start` is the index, in the context, of the answer's first token.
+
+        With `confident`, a pick at temperature 0 tells how sure the model was, not that the choice was.
+        """
         self._chain = chain
         self._seed = seed
         self._start = start
+        self._confident = confident
         self._bias_ids = np.fromiter(chain.bias.keys(), np.int64, len(chain.bias))
         self._bias = np.fromiter(chain.bias.values(), np.float32, len(chain.bias))
 
@@ -89,7 +93,7 @@ class Sampler:
             best = int(scores.argmax())  # the first NaN, if there is one
             if not isfinite(scores[best]):
                 raise InvalidLogits(index)
-            return Pick(best, 1.0)
+            return Pick(best, _sureness(scores) if self._confident else 1.0)
         ids = _best(scores, self._chain.top_k)
         log_p = self._truncated(scores[ids])
         if not log_p.size:
@@ -135,6 +139,14 @@ class Sampler:
 
 
 _FOLD = 64
+_RIVALS = 40
+"""A token beyond these is too improbable to make a model less sure."""
+
+
+def _sureness(scores: Logits) -> float:
+    """The probability of the best token among the best `_RIVALS`, at temperature 1."""
+    best = scores[_best(scores, _RIVALS)]
+    return 1.0 / float(np.exp(best - best[0]).sum()) if best.size else 0.0
 
 
 def _best(scores: Logits, k: int) -> NDArray[np.int64]:
