@@ -27,13 +27,16 @@ CHATML = (
 class Toy:
     """What to make. The same values give the same bytes."""
 
-    architecture: Literal["llama", "gemma3", "mamba"] = "llama"
-    """Plain attention, a sliding window of 32 tokens in each second layer, or a recurrent state."""
+    architecture: Literal["llama", "gemma3", "mamba", "lfm2"] = "llama"
+    """Plain attention, a sliding window of 32 tokens in each second layer, a recurrent state, or a hybrid: a
+    short convolution in each second layer."""
     vocabulary: int = 512
     """259 is the least: the bytes and the control tokens."""
     seed: int = 0
     layers: int = 2
     width: int = 64
+    heads: int = 0
+    """Attention heads; 0 for heads of 16 numbers, of 64 in a wide model."""
     context_length: int = 512
     not_a_number: Literal["nowhere", "output", "everywhere"] = "nowhere"
     swapped: tuple[int, int] | None = None
@@ -52,18 +55,18 @@ class Toy:
 
 def write_model(path: Path, toy: Toy = Toy()) -> Path:
     """Write `toy` as a GGUF file."""
-    tensors = {"llama": _llama, "gemma3": _gemma, "mamba": _mamba}[toy.architecture]
     rng = np.random.default_rng(toy.seed)
     writer = gguf.GGUFWriter(path, toy.architecture)
     _describe(writer, toy)
     _add_vocabulary(writer, toy)
     rows = toy.vocabulary + toy.padding
     writer.add_tensor("token_embd.weight", rng.standard_normal((rows, toy.width), np.float32))
-    writer.add_tensor("output_norm.weight", np.ones(toy.width, np.float32))
+    norm = "token_embd_norm" if toy.architecture == "lfm2" else "output_norm"
+    writer.add_tensor(f"{norm}.weight", np.ones(toy.width, np.float32))
     output = rng.standard_normal((rows, toy.width), np.float32) * np.float32(0.4)
     writer.add_tensor("output.weight", output * np.float32("nan" if toy.not_a_number == "output" else 1))
     for layer in range(toy.layers):
-        for name, shape in tensors(toy.width):
+        for name, shape in _layer(toy, layer):
             weight = _weight(name, shape, rng)
             if toy.not_a_number == "everywhere":
                 weight[...] = np.nan
@@ -82,7 +85,7 @@ def write_big_model(path: Path, vocabulary: int = 32_000) -> Path:
     for name in ("token_embd.weight", "output.weight"):
         writer.add_tensor(name, _q8(vocabulary, toy.width, rng), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
     writer.add_tensor("output_norm.weight", np.ones(toy.width, np.float32))
-    for name, shape in _llama(toy.width):
+    for name, shape in _layer(toy, 0):
         matrix = len(shape) == 2
         weight = _q8(*shape, rng) if matrix else np.ones(shape, np.float32)
         for layer in range(toy.layers):
@@ -93,7 +96,7 @@ def write_big_model(path: Path, vocabulary: int = 32_000) -> Path:
 
 
 def _describe(writer: gguf.GGUFWriter, toy: Toy) -> None:
-    heads = max(1, toy.width // 16 if toy.width < 512 else toy.width // 64)
+    heads = _heads(toy)
     writer.add_key_value("general.name", toy.name, gguf.GGUFValueType.STRING)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(toy.context_length)
@@ -110,11 +113,13 @@ def _describe(writer: gguf.GGUFWriter, toy: Toy) -> None:
         return
     writer.add_feed_forward_length(2 * toy.width)
     writer.add_head_count(heads)
-    writer.add_head_count_kv(heads)
+    writer.add_head_count_kv([0, heads] * (toy.layers // 2) if toy.architecture == "lfm2" else heads)
     writer.add_rope_dimension_count(toy.width // heads)
     if toy.architecture == "gemma3":
         writer.add_sliding_window(32)
         writer.add_key_value("gemma3.attention.sliding_window_pattern", 2, gguf.GGUFValueType.UINT32)
+    if toy.architecture == "lfm2":
+        writer.add_shortconv_l_cache(4)
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter, toy: Toy) -> None:
@@ -158,28 +163,46 @@ def _byte_characters() -> Iterator[str]:
         yield chr(byte if byte in shown else next(hidden))
 
 
-def _llama(width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield "attn_norm.weight", (width,)
+def _heads(toy: Toy) -> int:
+    return toy.heads or max(1, toy.width // 16 if toy.width < 512 else toy.width // 64)
+
+
+def _layer(toy: Toy, index: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The names and shapes of a layer's weights."""
+    yield "attn_norm.weight", (toy.width,)
+    if toy.architecture == "mamba":
+        yield from _state_space(toy.width)
+        return
+    if toy.architecture == "lfm2" and index % 2 == 0:
+        yield from _short_convolution(toy.width)
+    else:
+        yield from _attention(toy)
+    yield "ffn_norm.weight", (toy.width,)
+    yield "ffn_gate.weight", (2 * toy.width, toy.width)
+    yield "ffn_up.weight", (2 * toy.width, toy.width)
+    yield "ffn_down.weight", (toy.width, 2 * toy.width)
+
+
+def _attention(toy: Toy) -> Iterator[tuple[str, tuple[int, ...]]]:
     for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
-        yield f"{part}.weight", (width, width)
-    yield "ffn_norm.weight", (width,)
-    yield "ffn_gate.weight", (2 * width, width)
-    yield "ffn_up.weight", (2 * width, width)
-    yield "ffn_down.weight", (width, 2 * width)
+        yield f"{part}.weight", (toy.width, toy.width)
+    if toy.architecture == "llama":
+        return
+    yield "attn_q_norm.weight", (toy.width // _heads(toy),)
+    yield "attn_k_norm.weight", (toy.width // _heads(toy),)
+    if toy.architecture == "gemma3":
+        yield "post_attention_norm.weight", (toy.width,)
+        yield "post_ffw_norm.weight", (toy.width,)
 
 
-def _gemma(width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield from _llama(width)
-    head = width // max(1, width // 16)
-    yield "attn_q_norm.weight", (head,)
-    yield "attn_k_norm.weight", (head,)
-    yield "post_attention_norm.weight", (width,)
-    yield "post_ffw_norm.weight", (width,)
+def _short_convolution(width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "shortconv.conv.weight", (width, 4)
+    yield "shortconv.in_proj.weight", (3 * width, width)
+    yield "shortconv.out_proj.weight", (width, width)
 
 
-def _mamba(width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _state_space(width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     inner, state, rank = 2 * width, 8, 4
-    yield "attn_norm.weight", (width,)
     yield "ssm_in.weight", (2 * inner, width)
     yield "ssm_conv1d.weight", (inner, 4)
     yield "ssm_conv1d.bias", (inner,)

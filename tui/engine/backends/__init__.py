@@ -23,6 +23,14 @@ class ModelError(Exception):
         self.hint = hint
 
 
+CacheType = Literal["f16", "q8_0"]
+"""Of the numbers in a KV cache: 16 bits, or 8 and a scale for every 32 of them."""
+
+Rewinds = Literal["anywhere", "round"]
+"""How far back a cache can be cut without being computed again: to any length, or to where the last rewind
+left it. The tokens of a round may always be refused; a prompt is reused in part only by the first kind."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How to open a model."""
@@ -32,6 +40,8 @@ class Options:
     """Tokens of KV cache wanted; 0 takes the model's own, at most 8192."""
     gpu_layers: int = -1
     threads: int = 0
+    cache_type: CacheType = "f16"
+    """Of the main model's KV cache. A draft model's stays at 16 bits: it would agree less often."""
 
 
 class Vocabulary(Protocol):
@@ -45,6 +55,7 @@ class Vocabulary(Protocol):
     eos_text: str
     control_texts: tuple[str, ...]
     """The text of every control token: what a user must not be able to forge."""
+    control_tokens: frozenset[int]
 
     def encode(self, text: str) -> list[int]:
         """Tokens of `text`, control tokens recognised, no BOS added."""
@@ -73,8 +84,7 @@ class LoadedModel(Protocol):
     size: int
     trained_context_length: int
     vocabulary_size: int
-    can_rewind: bool
-    """False for a model that must compute its cache again to cut it back: nothing can draft for it."""
+    rewinds: Rewinds
 
     @property
     def tokens(self) -> Sequence[int]:

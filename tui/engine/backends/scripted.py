@@ -22,7 +22,7 @@ from zlib import crc32
 
 from ..speculation.loop import Pick
 from ..speculation.sampling import Sampler
-from . import LoadedModel, ModelError, Options, Vocabulary
+from . import LoadedModel, ModelError, Options, Rewinds, Vocabulary
 from .scripted_sample import SAMPLE
 
 END, IM_START, IM_END = 0, 2, 3
@@ -63,6 +63,7 @@ class ScriptedVocabulary:
     bos_text = ""
     eos_text = "<|im_end|>"
     control_texts: tuple[str, ...] = tuple(_CONTROLS)
+    control_tokens = frozenset(_CONTROLS.values())
 
     def encode(self, text: str) -> list[int]:
         parts = re.split("(" + "|".join(map(re.escape, _CONTROLS)) + ")", text)
@@ -99,7 +100,7 @@ class ScriptedModel:
     parameters = 0
     quantisation = "none"
     size = 0
-    can_rewind = True
+    rewinds: Rewinds = "anywhere"
 
     def __init__(self, path: str, script: Script, text: str | None, capacity: int) -> None:
         """`text` is what it writes; None echoes the last user message."""

@@ -7,17 +7,25 @@ process on some malformed files. This package downloads nothing and chooses no m
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 from ...library.header import BadModelFile, Header, read_header
 from .. import LoadedModel, ModelError, Options
 from . import native
 from .model import BATCH, LlamaModel
+from .rollback import COPIES, affords_copies, is_recurrent
 
 _LONGEST_DEFAULT_CONTEXT = 8192
 _OUTPUTS = {"main": 17, "draft": 1}
-"""Most rows of logits in one native call: for the main model, 16 drafted tokens and the one before them."""
+"""Most rows of logits in one native call: for the main model, 16 drafted tokens and the one before them.
+
+A call for more would end the process, so it is what `LlamaModel` checks against; 0 would reserve room for the
+logits of a whole batch.
+"""
+_Q8_0 = 8
+"""ggml_type: blocks of 32 numbers in 34 bytes."""
 _SMALL = 32 << 20
 """Bytes of weights below which threads wait for each other longer than they compute, above all on a busy
 machine: with two threads on two cores, the median token of a model of 14 MB took 20 times as long."""
@@ -69,10 +77,6 @@ class LlamaBackend:
         """Why `draft` cannot draft for `main`, in one line; empty if it can."""
         if not isinstance(main, LlamaModel) or not isinstance(draft, LlamaModel):
             return "the two models run in different libraries"
-        if not main.can_rewind:
-            return f"the main model ({main.architecture}) cannot take tokens back"
-        if not draft.can_rewind:
-            return f"the draft model ({draft.architecture}) cannot take tokens back"
         return main.vocabulary.difference(draft.vocabulary)
 
     def _open(self, path: str, options: Options, progress: Callable[[float], bool]) -> int:
@@ -112,29 +116,63 @@ class LlamaBackend:
             raise ModelError("not a chat model: it is a diffusion model", "Choose a decoder-only model.")
 
     def _new_context(self, model: int, header: Header, options: Options, threads: int) -> int:
-        library = self._library
-        params = library.llama_context_default_params()
+        params = self._params(header, options, threads)
+        hint = f"Load with a context shorter than {params.n_ctx}, or a smaller model."
+        needed = params.n_ctx * header.cache_bytes * (17 if params.type_k == _Q8_0 else 32) // 32
+        # Linux hands out memory that it does not have, and kills the process when that is used.
+        if needed > native.memory_bytes() and not native.gpu_names(self._library):
+            raise ModelError(f"the context needs {needed >> 30} GiB: more than this machine has", hint)
+        if context := self._first_that_fits(model, params, self._plans(model, header, options)):
+            return context
+        if params.type_k == _Q8_0:
+            hint = f"Load with a KV cache of 16 bits. {hint}"
+        raise ModelError(self._reason("there is not enough memory for the context"), hint)
+
+    def _params(self, header: Header, options: Options, threads: int) -> Any:
+        params = self._library.llama_context_default_params()
         params.n_ctx = options.context_length or min(
             header.context_length or _LONGEST_DEFAULT_CONTEXT, _LONGEST_DEFAULT_CONTEXT
         )
-        hint = f"Load with a context shorter than {params.n_ctx}, or a smaller model."
-        needed = params.n_ctx * header.cache_bytes
-        # Linux hands out memory that it does not have, and kills the process when that is used.
-        if needed > native.memory_bytes() and not native.gpu_names(library):
-            raise ModelError(f"the context needs {needed >> 30} GiB: more than this machine has", hint)
         params.n_batch = params.n_ubatch = BATCH
-        # Exceeding it would end the process, so it is what `LlamaModel` checks against; 0 would reserve
-        # room for the logits of a whole batch.
-        params.n_outputs_max = _OUTPUTS[options.role]
         params.n_threads = params.n_threads_batch = threads
-        params.swa_full = True  # a smaller window cache cannot always be cut back
         params.no_perf = True
-        context = library.llama_init_from_model(model, params)
-        if not context or not library.llama_get_memory(context):
+        if options.role == "main" and options.cache_type == "q8_0":
+            params.type_k = params.type_v = _Q8_0
+            params.flash_attn_type = self._library.LLAMA_FLASH_ATTN_TYPE_ENABLED  # V in 8 bits needs it
+        return params
+
+    def _plans(self, model: int, header: Header, options: Options) -> Iterator[dict[str, int]]:
+        """Ways to lay out the cache, the best first."""
+        outputs = _OUTPUTS[options.role]
+        if not is_recurrent(self._library, model):
+            # A window that keeps everything can be cut back anywhere; without it, a prompt of which the
+            # middle has changed is read again from its start.
+            yield {"n_outputs_max": outputs, "swa_full": True}
+            if self._library.llama_model_n_swa(model):
+                yield {"n_outputs_max": outputs, "swa_full": False}
+            return
+        if options.role == "main" and affords_copies(self._library, model, header):
+            yield {"n_outputs_max": outputs, "n_rs_seq": COPIES}
+        # The library reserves an output for each sequence, whether it has tokens or not.
+        yield {"n_outputs_max": max(2, outputs), "n_rs_seq": 0, "n_seq_max": 2, "kv_unified": True}
+
+    def _first_that_fits(self, model: int, params: Any, plans: Iterable[dict[str, int]]) -> int:
+        """The first context that can be made as planned; 0 if none can."""
+        library = self._library
+        for plan in plans:
+            for name, value in plan.items():
+                setattr(params, name, value)
+            context = library.llama_init_from_model(model, params)
+            # The copies that an architecture knows nothing of are left out without a word.
+            if (
+                context
+                and library.llama_get_memory(context)
+                and (library.llama_n_rs_seq(context) == params.n_rs_seq)
+            ):
+                return int(context)
             if context:
                 library.llama_free(context)
-            raise ModelError(self._reason("there is not enough memory for the context"), hint)
-        return int(context)
+        return 0
 
     def _default_threads(self, header: Header) -> int:
         return 1 if header.weight_bytes < _SMALL else native.physical_cores()

@@ -16,15 +16,22 @@ from ...library.header import Header
 from ...speculation.loop import Pick
 from ...speculation.sampling import Sampler
 from .. import ModelError
+from .rollback import ANSWER, COPIES, rollback_of
 from .vocabulary import LlamaVocabulary
 
 BATCH = 512
 """Most tokens in one native call."""
+_REPLAY = 8
+"""Lost tokens that may ride along in the next call, and the one after it; more get a call of their own."""
 _NO_SLOT = 1
 
 
 class LlamaModel:
-    """Implements `backends.LoadedModel` for one sequence. Owns the native model and context."""
+    """Implements `backends.LoadedModel` for one sequence. Owns the native model and context.
+
+    A rewind may cost the cache more than it was asked to cut. The tokens that are missing then count as
+    there all the same, and the next call runs them again, in front of its own.
+    """
 
     def __init__(
         self, library: Any, model: int, context: int, header: Header, path: str, outputs: int
@@ -37,13 +44,16 @@ class LlamaModel:
         self._outputs = outputs
         self._sampler: Sampler | None = None
         self._tokens: list[int] = []
-        self._window = library.llama_model_n_swa(model)
+        self._held = 0
+        """How many of them, from the left, the native cache holds; the others are to be run again."""
+        self._began = 0
+        """How many it held before its last call."""
+        self._settled = True
+        """Whether nothing was chosen since the last rewind."""
+        self._rollback = rollback_of(library, model, context)
         self.vocabulary = LlamaVocabulary(library, model)
         self.capacity: int = library.llama_n_ctx(context)
-        self.can_rewind = not (
-            library.llama_model_is_recurrent(model) or library.llama_model_is_hybrid(model)
-        )
-        """False for a model whose state cannot be cut back: it then computes all of it again."""
+        self.rewinds = self._rollback.rewinds
         self.name = header.name
         self.path = path
         self.architecture = header.architecture
@@ -73,39 +83,35 @@ class LlamaModel:
         library fails. What was run before an error stays in the cache and in `tokens`.
         """
         self._check(tokens, picks)
-        chosen: list[Pick] = []
-        first_pick = len(tokens) - picks
-        for begin in range(0, len(tokens), BATCH):
-            chunk = tokens[begin : begin + BATCH]
-            first_row = min(max(first_pick - begin, 0), len(chunk))
-            self._decode(chunk, first_row)
-            for row in range(first_row, len(chunk)):
-                chosen.append(self._pick(row, len(self._tokens) - len(chunk) + row + 1))
-        return chosen
+        known = len(self._tokens)
+        self._tokens.extend(tokens)
+        if picks:
+            self._begin(known, picks)
+        first_pick = len(self._tokens) - picks
+        first_row = first_pick - self._held
+        self._run(len(self._tokens), picks)
+        return [self._pick(first_row + i, first_pick + i + 1) for i in range(picks)]
 
     def rewind(self, length: int) -> None:
-        """Cut the cache back to its first `length` tokens. A model that cannot do it computes them again."""
-        if length == len(self._tokens):
-            return
-        if not 0 <= length < len(self._tokens):
+        """Cut the cache back to its first `length` tokens.
+
+        Further back than `rewinds` says, all of these are run again by the next call.
+        """
+        if not 0 <= length <= len(self._tokens):
             raise ValueError(f"cannot rewind {len(self._tokens)} tokens to {length}")
-        if length and self.can_rewind and self._cut(length):
-            del self._tokens[length:]
-            return
-        kept = self._tokens[:length]
-        self.clear()
-        self.extend(kept, picks=0)
+        del self._tokens[length:]
+        self._settled = True
+        self._trim()
 
     def clear(self) -> None:
         """Forget all tokens."""
-        self._library.llama_memory_clear(self._memory, False)
-        self._tokens = []
+        self.rewind(0)
 
     def warm_up(self, row_counts: Sequence[int]) -> None:
         """Have the library prepare for calls of these sizes, so that the first token is not late."""
         for rows in row_counts:
             self._decode([0] * rows, max(0, rows - self._outputs))
-            self.clear()
+            self._trim()
 
     def close(self) -> None:
         """Free the native model. Closing twice is allowed; nothing else is, after this."""
@@ -125,14 +131,37 @@ class LlamaModel:
         if len(self._tokens) + len(tokens) > self.capacity:
             raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
 
+    def _begin(self, known: int, picks: int) -> None:
+        """Before tokens behind the `known` ones are run and may be refused: leave a state to return to.
+
+        A main model reads all that was drafted in one call; a draft model begins with its first choice.
+        """
+        end = len(self._tokens)
+        if self.rewinds == "anywhere":
+            if end - self._held > BATCH:
+                self._run(end - picks, 0)
+            return
+        certain = max(known, end - COPIES - 1)
+        if certain - self._held > _REPLAY:
+            self._run(certain, 0)
+        if self._held >= known and (picks > 1 or (self._settled and self._outputs == 1)):
+            self._rollback.keep(self._held)
+        self._settled = False
+
+    def _run(self, end: int, picks: int) -> None:
+        """Run `tokens` up to `end`, with logits for the last `picks`, which fit into one call."""
+        while self._held < end:
+            chunk = self._tokens[self._held : min(end, self._held + BATCH)]
+            self._decode(chunk, len(chunk) - picks)
+
     def _decode(self, tokens: Sequence[int], first_row: int) -> None:
         """Run at most `BATCH` tokens, with logits from row `first_row` on."""
-        answer = self._library.llama_decode(
-            self._context, self._batch.fill(tokens, len(self._tokens), first_row)
-        )
+        self._began = self._held
+        answer = self._library.llama_decode(self._context, self._batch.fill(tokens, self._held, first_row))
         if answer == 0:
-            self._tokens.extend(tokens)
+            self._held += len(tokens)
             return
+        del self._tokens[self._held :]
         self._resynchronise()
         if answer == _NO_SLOT:
             raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
@@ -146,22 +175,19 @@ class LlamaModel:
         logits: NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self.vocabulary_size,))
         return self._sampler.pick(logits, self._tokens, length)
 
-    def _cut(self, length: int) -> bool:
-        """Whether the cache now holds exactly its first `length` tokens, with all that attention needs."""
-        if not self._library.llama_memory_seq_rm(self._memory, 0, length, -1):
-            return False
-        last = self._library.llama_memory_seq_pos_max(self._memory, 0)
-        # A sliding-window cache agrees to be cut even where it has dropped what lies in the window.
-        first = self._library.llama_memory_seq_pos_min(self._memory, 0)
-        needed = max(0, length - self._window) if self._window else 0
-        return bool(last == length - 1 and first <= needed)
+    def _trim(self) -> None:
+        """Cut the native cache to `tokens`."""
+        length = len(self._tokens)
+        if length < self._held:
+            self._held = self._rollback.cut(length, self._began)
+            if not self._held:
+                self._library.llama_memory_clear(self._memory, False)
 
     def _resynchronise(self) -> None:
-        """After a failed call: hold what `tokens` says, or nothing."""
-        if self._library.llama_memory_seq_pos_max(self._memory, 0) != len(self._tokens) - 1 and not (
-            self.can_rewind and self._tokens and self._cut(len(self._tokens))
-        ):
-            self.clear()
+        """After a failed call: hold what `tokens` says, or less."""
+        if self._library.llama_memory_seq_pos_max(self._memory, ANSWER) != self._held - 1:
+            self._held += 1  # whatever the call left behind counts as one token too many
+            self._trim()
 
 
 class _Batch:

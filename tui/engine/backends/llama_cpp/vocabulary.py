@@ -31,11 +31,11 @@ class LlamaVocabulary:
         self._pieces: dict[int, bytes] = {}
         ends = self._of_all(library.llama_vocab_is_eog)
         self.end_tokens = frozenset(token for token, ends_answer in enumerate(ends) if ends_answer)
-        self.control_texts = tuple(
-            text
-            for token, kind in enumerate(self._of_all(library.llama_vocab_get_attr))
-            if kind & _CONTROL and (text := self._text(token).decode("utf-8", "replace"))
-        )
+        kinds = self._of_all(library.llama_vocab_get_attr)
+        controls = [token for token, kind in enumerate(kinds) if kind & _CONTROL]
+        self.control_tokens = frozenset(controls)
+        texts = (self._text(token).decode("utf-8", "replace") for token in controls)
+        self.control_texts = tuple(text for text in texts if text)
         self._bos: int = library.llama_vocab_bos(self._handle)
         self.bos_text = self._text(self._bos).decode("utf-8", "replace")
         self.eos_text = self._text(library.llama_vocab_eos(self._handle)).decode("utf-8", "replace")
