@@ -50,7 +50,7 @@ def write(data: bytes, bytewise: bool = False) -> None:
 
 
 def round_of(answer: int, text: str) -> protocol.Round:
-    return protocol.Round(answer, ((text, protocol.Origin.PLAIN),), (1,), 0, 0, 0.1, 0.0, 0.1, 1)
+    return protocol.Round(answer, ((text, protocol.Origin.PLAIN),), (1,), 0, 0, 0, 0.1, 0.0, 0.1, 1)
 
 
 class Engine:

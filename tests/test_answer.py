@@ -15,7 +15,9 @@ from tui.engine.answer import PREFILL_CHUNK, Answer
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
 from tui.engine.pair import Pair, load_pair, plain_speed
 from tui.engine.session import Session
+from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.loop import Pick
+from tui.engine.speculation.pacing import Always
 from tui.engine.speculation.sampling import InvalidLogits, Sampler
 from tui.engine.templates import TemplateRenderer
 from tui.protocol import (
@@ -120,7 +122,7 @@ def opened(request: pytest.FixtureRequest, toys: tuple[str, str]) -> Iterator[Ca
         first = Counting(backend.load(main, options, lambda _: True))
         options = Options("draft", draft_context or context_length, threads=1)
         second = Counting(backend.load(draft, options, lambda _: True))
-        pairs.append(Pair(backend, first, second, "", None))  # type: ignore[arg-type]
+        pairs.append(Pair(backend, first, second, "", None, Always(4), Lookup(())))  # type: ignore[arg-type]
         return pairs[-1], first, second
 
     yield open_pair
@@ -129,7 +131,7 @@ def opened(request: pytest.FixtureRequest, toys: tuple[str, str]) -> Iterator[Ca
 
 
 def command(messages: Sequence[Message] = HELLO, **settings: Any) -> Generate:
-    given = {"seed": 11, "ignore_eos": True, "max_tokens": 30, **settings}
+    given = {"seed": 11, "ignore_eos": True, "max_tokens": 30, "lookup": False, **settings}
     return Generate(1, tuple(messages), **given)
 
 
@@ -210,8 +212,76 @@ def test_only_what_is_new_in_a_conversation_is_evaluated(
     assert second.prompt_reused >= first.statistics.prompt_tokens - 1
     assert main.evaluated - before == second.prompt_tokens - second.prompt_reused
     assert draft.evaluated - drafted_before <= second.prompt_tokens - second.prompt_reused
-    assert pair.draft is not None
-    assert pair.draft.length == second.prompt_tokens - 1
+
+
+def test_a_draft_model_reads_the_prompt_only_when_it_drafts(
+    opened: Callable[..., Opened], renderer: TemplateRenderer
+) -> None:
+    pair, main, draft = opened(context_length=2048)
+    question = prompt(main, 1500)
+    ask(pair, renderer, question, raw=True, draft_length=0, max_tokens=3)
+    assert draft.evaluated == 0
+    heard = ask(pair, renderer, question, raw=True, draft_length=4, max_tokens=8)
+    assert [r.drafted for r in heard.rounds[:2]] == [0, 0], "a slice a round"
+    assert draft.length > 1500
+    assert heard.tokens == ask(pair, renderer, question, raw=True, draft_length=0, max_tokens=8).tokens
+
+
+@pytest.mark.parametrize("draft_length", [0, 1, 4, 16])
+def test_a_lookup_gives_the_same_text_in_fewer_rounds(
+    opened: Callable[..., Opened], renderer: TemplateRenderer, draft_length: int
+) -> None:
+    pair, main, draft = opened(context_length=2048, script="tokens=900")
+    asked = Message("user", "Say again: " + "the quick brown fox jumps over the lazy dog. " * 4)
+    plain = ask(pair, renderer, [asked], draft_length=0, max_tokens=300)
+    alone = replace(pair, draft=None, lookup=Lookup(main.vocabulary.control_tokens))
+    for one in (alone, replace(alone, draft=pair.draft)):
+        heard = ask(one, renderer, [asked], draft_length=draft_length, lookup=True, max_tokens=300)
+        assert heard.tokens == plain.tokens
+        counted = heard.statistics
+        assert counted.looked_up == sum(r.looked_up for r in heard.rounds)
+        assert counted.lookup_accepted <= min(counted.looked_up, counted.accepted)
+        origins = [origin for r in heard.rounds for _, origin in r.pieces]
+        assert (Origin.LOOKUP in origins) == (counted.lookup_accepted > 0)
+        assert (Origin.DRAFT in origins) == (counted.accepted > counted.lookup_accepted)
+        if one is alone:
+            assert counted.looked_up == counted.drafted
+            assert counted.drafted == 0 or draft_length
+    assert draft.evaluated == 0 or draft_length
+
+
+def test_the_draft_length_can_be_changed_in_the_middle_of_an_answer(
+    opened: Callable[..., Opened], renderer: TemplateRenderer
+) -> None:
+    pair, _, _ = opened()
+    events: list[Event] = []
+    length: list[int | None] = [0]
+
+    def send(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Round):
+            length[0] = {5: 3, 10: None, 15: 0}.get(len(events), length[0])
+
+    asked = command(draft_length=0, max_tokens=60)
+    Answer(pair, asked, send, lambda: False, lambda: length[0]).run(renderer)
+    drafted = [event.drafted for event in events if isinstance(event, Round)]
+    assert max(drafted[:3]) == 0
+    assert 3 in drafted
+    assert 4 in drafted, "the pair's own pace"
+    assert max(drafted[-5:]) == 0
+    assert Heard(events).tokens == ask(pair, renderer, draft_length=0, max_tokens=60).tokens
+
+
+def test_a_fresh_answer_reuses_nothing_and_is_the_same(
+    opened: Callable[..., Opened], renderer: TemplateRenderer
+) -> None:
+    pair, _, _ = opened()
+    first = ask(pair, renderer, draft_length=4)
+    again = ask(pair, renderer, draft_length=4, fresh=True)
+    assert again.statistics.prompt_reused == 0
+    assert again.tokens == first.tokens
+    assert again.statistics.peak_memory is not None
+    assert again.statistics.peak_memory > 10_000_000
 
 
 def test_a_changed_message_is_evaluated_from_where_it_differs(

@@ -37,6 +37,7 @@ from tui.protocol import (
     Prefill,
     Quit,
     Round,
+    SetDraftLength,
     Unload,
     Unloaded,
     decode_event,
@@ -132,7 +133,7 @@ def text_of(events: list[Event]) -> str:
 
 
 def question(answer: int = 1, text: str = "Hello?", **settings: Any) -> Generate:
-    return Generate(answer, (Message("user", text),), **{"seed": 1, **settings})
+    return Generate(answer, (Message("user", text),), **{"seed": 1, "lookup": False, **settings})
 
 
 def alive(pid: int) -> bool:
@@ -177,6 +178,17 @@ def test_hello_comes_first_and_a_conversation_follows(start: Start) -> None:
     engine.send(Quit())
     assert engine.ended() == 0
     assert engine.log.read_bytes() == b""
+
+
+def test_the_draft_length_can_be_changed_from_outside_while_an_answer_comes(start: Start) -> None:
+    engine = start()
+    engine.load("scripted:sample?rate=100&tokens=400", "scripted:draft?acceptance=0.7")
+    engine.send(question(1, draft_length=0))
+    engine.until(Round)
+    engine.send(SetDraftLength(1, 6))
+    rounds = [event for event in engine.until(Finished)[1] if isinstance(event, Round)]
+    assert {0, 6} <= {happened.drafted for happened in rounds}
+    assert rounds[-2].drafted == 6
 
 
 def test_the_built_in_pair_loads_and_answers(start: Start) -> None:

@@ -15,7 +15,7 @@ from tui.protocol import Command, Event, ProtocolError, decode_command, decode_e
 INFO = protocol.ModelInfo(
     "n\x1b]52;c;x\x07\u202e🚀\ud800\n", "/a b.gguf", "llama", 1, "Q4_0", 2**40, 8192, 3, True
 )
-STATISTICS = protocol.Statistics(10, 5, 7, 3, 9, 4, 0.5, 0.1, 0.2, 0.03, None, 12.5, 17)
+STATISTICS = protocol.Statistics(10, 5, 7, 3, 9, 4, 2, 1, 0.5, 0.1, 0.2, 0.03, None, 12.5, 17, 2**40)
 MESSAGES: list[Any] = [
     protocol.Load("starter"),
     protocol.Load("/m.gguf", "/d.gguf", 4096, 0, 3),
@@ -31,6 +31,8 @@ MESSAGES: list[Any] = [
         ignore_eos=True,
     ),
     protocol.Cancel(4),
+    protocol.SetDraftLength(4, 3),
+    protocol.SetDraftLength(4, None),
     protocol.Unload(),
     protocol.Ping(),
     protocol.Quit(),
@@ -41,7 +43,7 @@ MESSAGES: list[Any] = [
     protocol.Loaded(INFO, INFO, "", "llama.cpp", "CPU", 4096, 31.5, 1.5),
     protocol.Unloaded(),
     protocol.Prefill(1, 512, 4096),
-    protocol.Round(1, (("a\u2028b", 1), ("", 3)), (5, 2**60), 4, 1, 0.1, 0.02, 0.03, 99),
+    protocol.Round(1, (("a\u2028b", 1), ("", 3)), (5, 2**60), 4, 2, 1, 0.1, 0.02, 0.03, 99),
     protocol.Finished(1, "context", STATISTICS),
     protocol.Failed(0, "no", "do this"),
     protocol.Notice(3, "on"),

@@ -30,11 +30,13 @@ class Origin(IntEnum):
     PLAIN = 0
     """The main model, in a round in which nothing was drafted (and all text that no model wrote)."""
     DRAFT = 1
-    """Proposed by the draft, accepted by the main model."""
+    """Proposed by the draft model, accepted by the main model."""
     MAIN = 2
     """The main model's own token, in a round in which something was drafted."""
     REFUSED = 3
-    """Proposed by the draft, refused: not part of the answer."""
+    """Proposed, and refused: not part of the answer."""
+    LOOKUP = 4
+    """Found by n-gram lookup earlier in the conversation, accepted by the main model."""
 
 
 Reason = Literal["stop", "length", "context", "cancelled"]
@@ -99,7 +101,11 @@ class Statistics:
     tokens: int = 0
     rounds: int = 0
     drafted: int = 0
+    """Proposed tokens, of the draft model and of the n-gram lookup."""
     accepted: int = 0
+    looked_up: int = 0
+    """How many of `drafted` came from the lookup."""
+    lookup_accepted: int = 0
     seconds: float = 0.0
     """From the first token's round on: prompt processing is not in it."""
     draft_seconds: float = 0.0
@@ -109,6 +115,8 @@ class Statistics:
     plain_tokens_per_second: float | None = None
     """The main model alone, measured on this machine."""
     context_used: int = 0
+    peak_memory: int | None = None
+    """Most bytes that the engine's process has held so far."""
 
 
 # Commands: app -> engine
@@ -136,8 +144,12 @@ class Generate:
     messages: tuple[Message, ...]
     seed: int
     sampling: Sampling = field(default_factory=Sampling)
-    draft_length: int = 4
-    """Most tokens drafted in a round, 0 to 16; 0 is plain decoding."""
+    draft_length: int | None = None
+    """Tokens drafted in a round, 0 to 16; 0 is plain decoding; None measures and decides."""
+    lookup: bool = True
+    """Also propose what followed the same tokens earlier in the conversation."""
+    fresh: bool = False
+    """Forget both caches first: for measurements."""
     max_tokens: int = 0
     """0 answers until the model stops or the context is full."""
     stop: tuple[str, ...] = ()
@@ -151,6 +163,14 @@ class Cancel:
     """Stop the answer `id`; for id 0, give up the load in progress."""
 
     id: int
+
+
+@dataclass(frozen=True)
+class SetDraftLength:
+    """From the next round on, draft so many tokens in the answer `id`; as `Generate.draft_length`."""
+
+    id: int
+    draft_length: int | None
 
 
 @dataclass(frozen=True)
@@ -228,6 +248,8 @@ class Round:
     pieces: tuple[tuple[str, int], ...]
     tokens: tuple[int, ...]
     drafted: int
+    looked_up: int
+    """How many of the drafted tokens, the first ones, came from the lookup."""
     accepted: int
     seconds: float
     draft_seconds: float
@@ -265,7 +287,7 @@ class Pong:
     pass
 
 
-Command = Load | Generate | Cancel | Unload | Ping | Quit
+Command = Load | Generate | Cancel | SetDraftLength | Unload | Ping | Quit
 Event = Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Failed | Notice | Pong
 
 _COMMANDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Command)}

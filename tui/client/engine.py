@@ -151,6 +151,11 @@ class EngineClient:
         if self._call is not None and self._call.id == id:
             self._cancel(self._call)
 
+    def set_draft_length(self, id: int, draft_length: int | None) -> None:  # noqa: A002
+        """Change how far the answer `id` drafts from its next round on. Does nothing if it is over."""
+        if self._call is not None and self._call.id == id and self._state == "answering":
+            self._send(protocol.SetDraftLength(id, draft_length))
+
     async def unload(self) -> None:
         """Free the models and their memory."""
         await (await self._begin(protocol.Unload(), "loading", 0)).next()

@@ -6,6 +6,8 @@ and counts what it all cost. It loads nothing and reads no command.
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from math import inf
@@ -15,8 +17,9 @@ from .. import protocol
 from ..protocol import Event, Finished, Generate, Notice, Origin, Prefill, Reason, Statistics
 from .backends import LoadedModel, ModelError
 from .pair import Pair
-from .speculation.loop import Proposer, Round, generate, prefill
-from .speculation.proposers import DraftModel, Nobody
+from .speculation.loop import Pace, Proposal, Proposer, Round, generate, prefill
+from .speculation.pacing import Always
+from .speculation.proposers import DraftModel, InTurn, Nobody
 from .speculation.sampling import Chain, InvalidLogits, Sampler
 from .templates import TemplateRenderer, encode_conversation
 from .text import Piece, TextStream
@@ -37,7 +40,7 @@ _BOUNDS = {
     "penalty_last_n": (0, 2**31),
 }
 
-_NO_ROUND = Round((), 0, None, 0.0, 0.0, 0.0)
+_NO_ROUND = Round((), 0, 0, None, 0.0, 0.0, 0.0)
 """What text that was held back is sent with when no round brought it."""
 
 Send = Callable[[Event], None]
@@ -49,14 +52,18 @@ class Answer:
 
     def __init__(
         self, pair: Pair, command: Generate, send: Send, cancelled: Cancelled,
-        clock: Callable[[], float] = perf_counter,
+        draft_length: Callable[[], int | None] | None = None, clock: Callable[[], float] = perf_counter,
     ) -> None:  # fmt: skip
-        """`cancelled` is asked between two rounds, and between two chunks of the prompt."""
+        """`cancelled` is asked between two rounds, and between two chunks of the prompt.
+
+        `draft_length` is asked for each round, where the command's need not hold for the whole answer.
+        """
         self._pair = pair
         self._main = pair.main
         self._command = command
         self._send = send
         self._cancelled = cancelled
+        self._draft_length = draft_length or (lambda: command.draft_length)
         self._clock = clock
         self._started = clock()
         ends = pair.main.vocabulary.end_tokens
@@ -71,17 +78,18 @@ class Answer:
         After an error the caches may hold anything: clear them.
         """
         check(self._command)
+        if self._command.fresh:
+            self._pair.clear()
         context = self._prompt(templates)
         reused = reuse(self._main, context)
         self._note(prompt_tokens=len(context), prompt_reused=reused)
         if unread := len(context) - 1 - reused:
             self._progress(0, unread)
         self._main.start(self._sampler(len(context)))
-        proposer = self._proposer(context) if self._read(self._main, context, self._progress) else None
-        if proposer is None or self._cancelled():
-            self._finish("cancelled", context)
-            return
-        self._finish(self._generate(proposer, context), context)
+        read = prefill(
+            self._main, context, chunk=PREFILL_CHUNK, cancelled=self._cancelled, progress=self._progress
+        )
+        self._finish(self._generate(context) if read and not self._cancelled() else "cancelled", context)
 
     def _prompt(self, templates: TemplateRenderer) -> list[int]:
         """The context up to the first token of the answer, in a size that the cache can hold."""
@@ -104,48 +112,46 @@ class Answer:
             raise ModelError(f"the prompt has {len(context)} tokens; the context holds {capacity}", hint)
         return context
 
-    def _sampler(self, start: int) -> Sampler:
-        return Sampler(Chain(**asdict(self._command.sampling), bias=self._bias), self._command.seed, start)
-
-    def _read(self, model: LoadedModel, context: list[int], progress: Callable[[int, int], None]) -> bool:
-        return prefill(model, context, chunk=PREFILL_CHUNK, cancelled=self._cancelled, progress=progress)
+    def _sampler(self, start: int, confident: bool = False) -> Sampler:
+        chain = Chain(**asdict(self._command.sampling), bias=self._bias)
+        return Sampler(chain, self._command.seed, start, confident=confident)
 
     def _progress(self, done: int, total: int) -> None:
         self._send(Prefill(self._command.id, done, total))
 
-    def _proposer(self, context: list[int]) -> Proposer | None:
-        """Who rides ahead, with the prompt read; None if the answer was cancelled meanwhile."""
+    def _proposer(self, context: list[int]) -> Proposer:
+        """Who rides ahead. A draft model reads the prompt later, as the pace allows: nothing waits for it."""
+        proposers: list[Proposer] = []
+        if self._command.lookup:
+            proposers.append(self._pair.lookup)
         draft = self._pair.draft
-        if draft is None or not self._command.draft_length:
-            return Nobody()
+        if draft is None:
+            return InTurn(*proposers)
         if len(context) > draft.capacity:
             self._drop_draft(f"its context holds only {draft.capacity} tokens")
-            return Nobody()
+            return InTurn(*proposers)
         try:
             reuse(draft, context)
-            draft.start(self._sampler(len(context)))
-            if not self._read(draft, context, lambda done, total: None):
-                return None
         except (ModelError, InvalidLogits) as error:
             self._drop_draft(str(error))
-            return Nobody()
-        return FallibleDraft(
-            DraftModel(draft, self._end_tokens), self._main.vocabulary_size, self._drop_draft
-        )
+            return InTurn(*proposers)
+        draft.start(self._sampler(len(context), confident=True))
+        model = DraftModel(draft, self._end_tokens)
+        return InTurn(*proposers, FallibleDraft(model, self._main.vocabulary_size, self._drop_draft))
 
     def _drop_draft(self, reason: str) -> None:
         self._send(Notice(self._command.id, f"This answer goes on without the draft model: {reason}."))
         if self._pair.draft:
             self._pair.draft.rewind(0)
 
-    def _generate(self, proposer: Proposer, context: list[int]) -> Reason:
+    def _generate(self, context: list[int]) -> Reason:
         unlimited = self._main.capacity + 1
         limit = self._command.max_tokens or unlimited
         rounds = generate(
             self._main,
-            proposer,
+            self._proposer(context),
             context,
-            draft_length=lambda: self._command.draft_length,
+            pace=Wished(self._draft_length, self._pair.pace),
             end_tokens=self._end_tokens,
             max_tokens=limit,
         )
@@ -184,6 +190,8 @@ class Answer:
             rounds=before.rounds + 1,
             drafted=before.drafted + len(happened.drafted),
             accepted=before.accepted + happened.accepted,
+            looked_up=before.looked_up + happened.looked_up,
+            lookup_accepted=before.lookup_accepted + min(happened.looked_up, happened.accepted),
             seconds=now - started,
             draft_seconds=before.draft_seconds + happened.draft_seconds,
             verify_seconds=before.verify_seconds + happened.verify_seconds,
@@ -197,8 +205,7 @@ class Answer:
         for index, token in enumerate(happened.tokens):
             if index == happened.accepted and happened.drafted:
                 pieces += self._text.refused(happened.drafted[index:])
-            origin = Origin.DRAFT if index < happened.accepted else Origin.MAIN
-            pieces += self._text.feed(token, origin if happened.drafted else Origin.PLAIN)
+            pieces += self._text.feed(token, _origin(happened, index))
             if self._text.stopped:
                 return pieces, happened.tokens[: index + 1]
         return pieces, happened.tokens
@@ -213,6 +220,7 @@ class Answer:
                 tuple((text, int(origin)) for text, origin in pieces),
                 tokens,
                 len(happened.drafted),
+                happened.looked_up,
                 happened.accepted,
                 happened.seconds,
                 happened.draft_seconds,
@@ -226,11 +234,32 @@ class Answer:
             self._send_round(pieces, len(context))
         done = self._statistics
         speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
-        self._note(tokens_per_second=speed, context_used=len(context))
+        self._note(tokens_per_second=speed, context_used=len(context), peak_memory=peak_memory())
         self._send(Finished(self._command.id, reason, self._statistics))
+        self._pair.remember()
 
     def _note(self, **changes: float | None) -> None:
         self._statistics = replace(self._statistics, **changes)  # type: ignore[arg-type]
+
+
+class Wished:
+    """The pace that is wished for now: a fixed draft length, or the pair's own pace."""
+
+    def __init__(self, draft_length: Callable[[], int | None], own: Pace) -> None:
+        self._draft_length = draft_length
+        self._own = own
+        self._now: Pace = own
+
+    def start(self) -> None:
+        self._own.start()
+
+    def plan(self, room: int) -> Proposal:
+        length = self._draft_length()
+        self._now = self._own if length is None else Always(length)
+        return self._now.plan(room)
+
+    def observe(self, happened: Round) -> None:
+        self._now.observe(happened)
 
 
 class FallibleDraft:
@@ -242,18 +271,34 @@ class FallibleDraft:
         self._vocabulary = vocabulary
         self._failed = failed
 
-    def propose(self, context: Sequence[int], length: int) -> list[int]:
+    def propose(self, context: Sequence[int], proposal: Proposal) -> None:
         try:
-            drafted = self._draft.propose(context, length)
+            self._draft.propose(context, proposal)
         except (ModelError, InvalidLogits) as error:
             self._draft = Nobody()
             self._failed(str(error))
-            return []
-        foreign = (i for i, token in enumerate(drafted) if not 0 <= token < self._vocabulary)
-        return drafted[: next(foreign, length)]
+        for place, token in enumerate(proposal.tokens):
+            if not 0 <= token < self._vocabulary:
+                del proposal.tokens[place:]
+                return
 
     def settle(self, context: Sequence[int]) -> None:
         self._draft.settle(context)
+
+
+def _origin(happened: Round, index: int) -> Origin:
+    """Where the token at `index` of a round's tokens came from."""
+    if not happened.drafted:
+        return Origin.PLAIN
+    if index >= happened.accepted:
+        return Origin.MAIN
+    return Origin.LOOKUP if index < happened.looked_up else Origin.DRAFT
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has held."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, Linux kilobytes
 
 
 def reuse(model: LoadedModel, context: Sequence[int]) -> int:
@@ -263,7 +308,7 @@ def reuse(model: LoadedModel, context: Sequence[int]) -> int:
         if cached != wanted:
             break
         common += 1
-    if common < model.length and not model.can_rewind:
+    if common < model.length and model.rewinds != "anywhere":
         common = 0  # it would compute them all again, without progress and deaf to a cancel
     model.rewind(common)
     return common
@@ -273,7 +318,7 @@ def check(command: Generate) -> None:
     """Raises `ModelError` for settings that make no sense."""
     if not command.messages:
         raise ModelError("there is no message to answer")
-    if not 0 <= command.draft_length <= MOST_DRAFTED:
+    if command.draft_length is not None and not 0 <= command.draft_length <= MOST_DRAFTED:
         raise ModelError(f"the draft length must be 0 to {MOST_DRAFTED}, not {command.draft_length}")
     if command.max_tokens < 0:
         raise ModelError(f"max_tokens must be 0 or more, not {command.max_tokens}")

@@ -12,8 +12,13 @@ from statistics import median
 from time import perf_counter
 from typing import Literal
 
+from ..places import find_costs
 from ..protocol import Load, ModelInfo
 from .backends import Backend, LoadedModel, ModelError, Options, open_backend
+from .costs import Memory, first_tokens, learned
+from .speculation.lookup import Lookup
+from .speculation.loop import Pace
+from .speculation.pacing import Always, Auto
 from .speculation.sampling import Chain, InvalidLogits, Sampler
 
 STARTER = "starter"
@@ -21,6 +26,9 @@ STARTER = "starter"
 
 _SAMPLES = 12
 _SECONDS = 0.5
+
+_SHOWN = 4
+"""The draft length of models that are there to show drafting: the demo pair, and scripted ones."""
 
 Progress = Callable[[str, float], bool]
 """Gets a stage and 0 to 1; answers False to give up."""
@@ -37,12 +45,22 @@ class Pair:
     """Why the draft that was asked for is not used; empty if nothing was refused."""
     plain_tokens_per_second: float | None
     """The main model alone, at an almost empty context; None where it could not be measured."""
+    pace: Pace
+    """What decides how far to draft where nobody says it."""
+    lookup: Lookup
+    memory: Memory | None = None
+    """Where what `pace` learns is kept; None for a pace that learns nothing."""
 
     def clear(self) -> None:
         """Forget both caches."""
         self.main.rewind(0)
         if self.draft:
             self.draft.rewind(0)
+
+    def remember(self) -> None:
+        """Keep what was learned, for the next time that this pair is loaded."""
+        if self.memory and isinstance(self.pace, Auto):
+            self.memory.keep(self.pace)
 
     def close(self) -> None:
         self.main.close()
@@ -60,10 +78,24 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     try:
         draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
         progress("Warming up", 1.0)
-        return Pair(backend, main, draft, refused, plain_speed(main))
+        return _paired(command, backend, main, draft, refused)
     except BaseException:
         main.close()
         raise
+
+
+def _paired(
+    command: Load, backend: Backend, main: LoadedModel, draft: LoadedModel | None, refused: str
+) -> Pair:
+    """The pair with the pace that suits it."""
+    speed = plain_speed(main)
+    lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
+    pace: Pace | None = None
+    memory: Memory | None = None
+    if command.main != STARTER and not command.main.startswith("scripted:"):
+        memory = Memory(find_costs(), [main, *([draft] if draft else [])], [backend.name, backend.device()])
+        pace = learned(main, draft, 1 / speed if speed else None, memory)
+    return Pair(backend, main, draft, refused, speed, pace or Always(_SHOWN), lookup, memory)
 
 
 def place(name: str, role: Literal["main", "draft"]) -> str:
@@ -126,8 +158,7 @@ def plain_speed(model: LoadedModel, clock: Callable[[], float] = perf_counter) -
 def _first(model: LoadedModel) -> int:
     """The token that follows one other."""
     model.start(Sampler(Chain(), seed=0, start=1))
-    token = (model.vocabulary.encode_start() or model.vocabulary.encode("A") or [0])[0]
-    return model.extend([token], picks=1)[0].token
+    return model.extend(first_tokens(model), picks=1)[0].token
 
 
 def model_info(model: LoadedModel, demo: bool) -> ModelInfo:

@@ -33,6 +33,7 @@ from ..protocol import (
     Pong,
     ProtocolError,
     Quit,
+    SetDraftLength,
     decode_command,
     encode,
 )
@@ -53,7 +54,7 @@ def main(heartbeat: float = HEARTBEAT) -> NoReturn:
     threading.Thread(target=channel.listen, name="commands", daemon=True).start()
     from .session import Session  # numpy and all that comes with it: after Hello
 
-    session = Session(channel.send, channel.cancelled)
+    session = Session(channel.send, channel.cancelled, channel.draft_length)
     if channel.quiet(_PRELOAD_AFTER):
         session.preload()
     session.serve(channel.commands())
@@ -72,6 +73,7 @@ class Channel:
         self._waiting: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._commanded = threading.Event()
         self._unwanted: set[int] = set()
+        self._wished: dict[int, int | None] = {}
 
     def send(self, event: Event) -> None:
         """Write one whole line. Ends the process if nobody reads it any more."""
@@ -89,6 +91,10 @@ class Channel:
     def cancelled(self, answer: int) -> bool:
         """Whether the app has cancelled this answer, or the load in progress for 0."""
         return answer in self._unwanted
+
+    def draft_length(self, command: Generate) -> int | None:
+        """The draft length that the app wishes for this answer now."""
+        return self._wished.get(command.id, command.draft_length)
 
     def quiet(self, seconds: float) -> bool:
         """Whether no command has come yet, after waiting for one."""
@@ -140,6 +146,8 @@ class Channel:
                 _leave(0)
             case Cancel():
                 self._unwanted.add(command.id)
+            case SetDraftLength():
+                self._wished = {command.id: command.draft_length}  # one answer comes at a time
             case _:
                 self._unwanted.discard(command.id if isinstance(command, Generate) else _LOAD)
                 self._waiting.put(command)

@@ -27,10 +27,17 @@ _INTERVAL = 0.05
 class Session:
     """Carries out commands one at a time."""
 
-    def __init__(self, send: Callable[[Event], None], cancelled: Callable[[int], bool]) -> None:
-        """`cancelled` says whether the answer (or load) of this id is no longer wanted."""
+    def __init__(
+        self, send: Callable[[Event], None], cancelled: Callable[[int], bool],
+        draft_length: Callable[[Generate], int | None] = lambda command: command.draft_length,
+    ) -> None:  # fmt: skip
+        """`cancelled` says whether the answer (or load) of this id is no longer wanted.
+
+        `draft_length` says how many tokens to draft in it from now on.
+        """
         self._send = send
         self._cancelled = cancelled
+        self._draft_length = draft_length
         self._pair: Pair | None = None
         self._templates = TemplateRenderer()
 
@@ -109,7 +116,8 @@ class Session:
     def _generate(self, command: Generate) -> None:
         if self._pair is None:
             raise ModelError("no model is loaded", "Load a model first.")
-        Answer(self._pair, command, self._send, lambda: self._cancelled(command.id)).run(self._templates)
+        cancelled, length = lambda: self._cancelled(command.id), lambda: self._draft_length(command)
+        Answer(self._pair, command, self._send, cancelled, length).run(self._templates)
 
     def _fail(self, answer: int, message: str, hint: str) -> None:
         if answer == LOAD:
