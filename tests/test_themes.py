@@ -14,7 +14,7 @@ from tui.places import shipped
 from tui.themes import VARIABLES, load_themes
 
 OURS, _ = load_themes([shipped("themes")])
-ORIGINS = ("token-draft", "token-main", "token-refused")
+ORIGINS = ("token-draft", "token-lookup", "token-main", "token-refused")
 
 
 def contrast(one: Color, other: Color) -> float:
@@ -47,7 +47,7 @@ def test_a_theme_names_every_variable(theme) -> None:
 def test_the_origins_differ_in_sixteen_colours(theme) -> None:
     colours = [Color.parse(theme.variables[name]).rich_color for name in ORIGINS]
     numbers = {colour.downgrade(ColorSystem.STANDARD).number for colour in colours}
-    assert len(numbers) == 3
+    assert len(numbers) == len(ORIGINS)
 
 
 @pytest.mark.parametrize("theme", [theme for theme in OURS if not theme.ansi], ids=lambda theme: theme.name)

@@ -28,7 +28,7 @@ from tui.widgets.transcript import Transcript, looks
 from tui.widgets.transcript.pace import Pace
 from tui.widgets.transcript.palette import Highlight, Palette, Theme
 
-PLAIN, DRAFT, MAIN, REFUSED = map(int, Origin)
+PLAIN, DRAFT, MAIN, REFUSED, LOOKUP = map(int, Origin)
 PARAGRAPH = "Some words of a paragraph that is a little longer than one line of the screen is wide.\n\n"
 
 
@@ -365,6 +365,7 @@ async def test_a_selection_is_by_letters_and_survives_streaming() -> None:
 
 VARIABLES = {
     "token-draft": "#44cc66",
+    "token-lookup": "#33bbdd",
     "token-main": "#ffaa33",
     "token-refused": "#dd5555",
     "code-background": "#222233",
@@ -375,7 +376,8 @@ VARIABLES |= {
     "primary": "#4488ff",
     "text-warning": "#eeaa66",
 }
-ANSI = {"token-draft": "ansi_green", "token-main": "ansi_yellow", "token-refused": "ansi_red"}
+ANSI = {"token-draft": "ansi_green", "token-lookup": "ansi_cyan"}
+ANSI |= {"token-main": "ansi_yellow", "token-refused": "ansi_red"}
 ANSI |= {
     "foreground": "ansi_default",
     "background": "ansi_default",
@@ -405,7 +407,7 @@ def attributes(style: Style) -> tuple[bool, ...]:
 def test_the_origins_differ_on_every_kind_of_terminal(name: str, look: int) -> None:
     theme, system = THEMES[name]
     full = [Strip.render_ansi(Palette(theme, "full").style(look, origin), system) for origin in Origin]
-    assert len(set(full)) == 4
+    assert len(set(full)) == len(Origin)
     quiet = [Strip.render_ansi(Palette(theme, "quiet").style(look, origin), system) for origin in Origin]
     assert quiet[PLAIN] == quiet[DRAFT] != quiet[MAIN]
     off = [Strip.render_ansi(Palette(theme, "off").style(look, origin), system) for origin in Origin]
@@ -420,14 +422,16 @@ def test_the_origins_differ_in_our_themes(path: Path) -> None:
         ((named.ansi, ColorSystem.TRUECOLOR), (True, ColorSystem.STANDARD)), (0, looks.BOLD, looks.FENCE)
     ):
         palette = Palette(Theme(variables, Style(), ansi, False), "full")
-        assert len({Strip.render_ansi(palette.style(look, origin), system) for origin in Origin}) == 4
+        assert len({Strip.render_ansi(palette.style(look, origin), system) for origin in Origin}) == len(
+            Origin
+        )
 
 
 @pytest.mark.parametrize("look", [0, looks.BOLD, looks.FENCE, looks.LINK, looks.heading(1)])
 def test_the_origins_differ_without_any_colour(look: int) -> None:
     theme = Theme(VARIABLES, Style(), False, True)
     full = {attributes(Palette(theme, "full").style(look, origin)) for origin in Origin}
-    assert len(full) == 4
+    assert len(full) == len(Origin)
     quiet = [attributes(Palette(theme, "quiet").style(look, origin)) for origin in Origin]
     assert quiet[PLAIN] == quiet[DRAFT] != quiet[MAIN] != quiet[REFUSED]
 

@@ -67,7 +67,10 @@ class Generation:
     penalty_last_n: int = _setting(64, "how many of the latest tokens the penalties look at", 0, 1 << 24)
     max_tokens: int = _setting(0, "0 answers until the model stops or the context is full", 0, 1 << 24)
     seed: int = _setting(-1, "-1 draws a new one for each answer; the sidebar shows it", -1, (1 << 32) - 1)
-    draft_length: int = _setting(4, "most tokens drafted in a round, 0 to 16; 0 is plain decoding", 0, 16)
+    draft_length: int = _setting(
+        -1, "tokens drafted in a round, 1 to 16; 0 never drafts; -1 measures and decides", -1, 16
+    )
+    lookup: bool = _setting(True, "also propose what followed the same words earlier in the chat")
     system_prompt: str = _setting("", "said to the model before each conversation")
     stop: tuple[str, ...] = _setting((), "texts that end an answer")
 

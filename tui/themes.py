@@ -22,6 +22,7 @@ COLOURS = frozenset(
 STYLES = frozenset(("none", "bold", "dim", "italic", "underline", "reverse", "strike"))
 VARIABLES = {
     "token-draft": "success",
+    "token-lookup": "accent",
     "token-main": "warning",
     "token-refused": "error",
     "code-background": "panel",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -27,7 +28,8 @@ from tui.widgets.meter import Meter
 
 from . import wording
 from .conversation import Conversation
-from .requests import generate_request, load_request
+from .drafting import Drafting
+from .requests import draft_length, generate_request, load_request
 
 Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping", "ended"]
 """waiting: a prompt waits for the load. reading: the prompt is processed. ended: no engine with a model."""
@@ -47,6 +49,14 @@ class ChatScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; what came stays"),
         Binding("ctrl+n", "new", "New", id="chat.new", tooltip="New chat"),
+        Binding(
+            "f3",
+            "drafting",
+            "Drafting",
+            show=False,
+            id="chat.drafting",
+            tooltip="How far to draft: auto, always, never",
+        ),
     ]
 
     phase: reactive[Phase] = reactive[Phase]("loading", repaint=False)
@@ -65,6 +75,7 @@ class ChatScreen(Screen[None]):
         self._client = client
         self._notices = list(notices)
         self._draw_seed = draw_seed
+        self._drafting = Drafting(settings.generation.draft_length)
         self._conversation = Conversation(settings.generation.system_prompt)
         self._meter = Meter(clock)
         self._answers = 0
@@ -80,6 +91,7 @@ class ChatScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.desk.show_notices(self._notices)
+        self.desk.show_drafting(self._drafting.words)
         self._say("starting the engine")
         self.set_interval(TICK, self._tick)
         self.call_after_refresh(self._load_first)
@@ -172,6 +184,7 @@ class ChatScreen(Screen[None]):
         self._say("reading the prompt")
         self._meter.begin(seed)
         self.desk.transcript.begin("assistant")
+        generation = replace(generation, draft_length=self._drafting.length)
         return generate_request(self._answers, self._conversation.ask(prompt), seed, generation)
 
     def _take(self, event: Event) -> None:
@@ -231,6 +244,16 @@ class ChatScreen(Screen[None]):
             self._say("stopping")
             await self._client.cancel(self._answers)
 
+    def action_drafting(self) -> None:
+        """Draft as far as pays, always so far, or never: from the next round on."""
+        self.set_drafting(self._drafting.next())
+
+    def set_drafting(self, drafting: Drafting) -> None:
+        self._drafting = drafting
+        self._client.set_draft_length(self._answers, draft_length(drafting.length))
+        self.desk.show_drafting(drafting.words)
+        self._tick()
+
     async def action_new(self) -> None:
         """Forget the conversation; an answer that is coming is stopped first."""
         self._new_after_stop = self.phase in ("reading", "answering", "stopping")
@@ -255,6 +278,9 @@ class ChatScreen(Screen[None]):
         if self.phase in BUSY:
             yield SystemCommand("Stop the answer", "What came stays", self.action_stop)
         yield SystemCommand("New chat", "Forget this conversation", self.action_new)
+        for drafting in self._drafting.all():
+            about = "How many tokens are drafted in a round"
+            yield SystemCommand(f"Drafting: {drafting.words}", about, partial(self.set_drafting, drafting))
         for mode in HIGHLIGHTS:
             about = "How it shows where tokens come from"
             yield SystemCommand(f"Origins: {mode}", about, partial(desk.set_highlight, mode))

@@ -18,8 +18,9 @@ Group = tuple[str, Sequence[Binding]]
 
 COLOURS = (
     ("$token-draft", "draft", "proposed by the draft model, accepted"),
+    ("$token-lookup", "lookup", "copied from earlier in the chat, accepted"),
     ("$token-main underline", "main", "the main model's own"),
-    ("$token-refused strike", "refused", "proposed by the draft model, not accepted"),
+    ("$token-refused strike", "refused", "proposed, not accepted"),
 )
 
 

@@ -42,10 +42,16 @@ def generate_request(
             frequency_penalty=generation.frequency_penalty,
             penalty_last_n=generation.penalty_last_n,
         ),
-        draft_length=generation.draft_length,
+        draft_length=draft_length(generation.draft_length),
+        lookup=generation.lookup,
         max_tokens=generation.max_tokens,
         stop=generation.stop,
     )
+
+
+def draft_length(setting: int) -> int | None:
+    """A draft length as commands have it; as a setting, a negative one lets the engine decide."""
+    return setting if setting >= 0 else None
 
 
 def _located(model: str) -> str:

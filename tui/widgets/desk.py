@@ -97,6 +97,10 @@ class Desk(Horizontal):
         self._sidebar.show_models(loaded)
         self._welcome.demo = loaded is not None and loaded.main.demo
 
+    def show_drafting(self, words: str) -> None:
+        """How far it drafts, in a word or two."""
+        self._sidebar.drafting = words
+
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
         """The numbers of one moment: in the sidebar or, without it, in the status line."""
         if self._sidebar.display:

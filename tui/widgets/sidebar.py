@@ -48,6 +48,8 @@ class Sidebar(VerticalScroll, can_focus=False):
         self._time = Static(id="time")
         self._room = Static(id="context")
         self._context_length: int | None = None
+        self.drafting = ""
+        """How far it drafts, in a word or two; stands beside the measured draft length."""
 
     def compose(self) -> ComposeResult:
         yield self._models
@@ -76,7 +78,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         """The numbers of one moment. Heights never change, so nothing is laid out again."""
         _put(self._speed_now, _heading("Speed now", number(reading.speed_now, "tok/s")))
         _put(self._speed, _table(_speed_rows(reading)))
-        _put(self._drafts, _drafts(reading))
+        _put(self._drafts, _drafts(reading, self.drafting))
         _put(self._time, _time(reading))
         _put(self._room, _context(reading, self._context_length))
         if self._sparkline.data != (samples := list(history)):
@@ -97,7 +99,7 @@ def _speed_rows(reading: Reading) -> list[Row]:
     ]
 
 
-def _drafts(reading: Reading) -> Content:
+def _drafts(reading: Reading, drafting: str) -> Content:
     known = reading.acceptance is not None
     counts = f"{reading.accepted:,} of {reading.drafted:,}" if known else UNKNOWN
     percent = UNKNOWN if reading.acceptance is None else f"{reading.acceptance:.0%}".replace("%", " %")
@@ -109,7 +111,7 @@ def _drafts(reading: Reading) -> Content:
                 [
                     ("acceptance rate", percent),
                     ("tokens per round", number(reading.tokens_per_round, "")),
-                    ("draft length", number(reading.draft_length, "")),
+                    ("draft length", f"{drafting} {number(reading.draft_length, '')}".strip()),
                 ]
             ),
         ]

@@ -38,6 +38,17 @@ _COLOURS: Final[dict[int, tuple[str, ...]]] = {
 _FAINT: Final = frozenset((looks.RULE, looks.NOTE, looks.COMMENT))
 _BOLD: Final = frozenset((looks.KEYWORD, looks.USER, looks.USER_BAR, looks.ERROR))
 
+_ORIGINS: Final[dict[int, tuple[str, str]]] = {
+    Origin.DRAFT: ("token-draft", "success"),
+    Origin.LOOKUP: ("token-lookup", "accent"),
+    Origin.MAIN: ("token-main", "warning"),
+}
+_MONOCHROME: Final[dict[int, Style]] = {
+    Origin.DRAFT: Style(dim=True),
+    Origin.LOOKUP: Style(dim=True, italic=True),
+    Origin.MAIN: Style(bold=True),
+}
+
 
 class Theme:
     """The colours that a palette needs, from the app's theme variables, with a fallback for each."""
@@ -94,7 +105,7 @@ class Palette:
 
     def style(self, look: int, origin: int) -> Style:
         """Equal styles are one object, so that runs of them can be joined."""
-        key = look << 2 | origin
+        key = look << 3 | origin
         style = self._styles.get(key)
         if style is None:
             style = self.base + self._look(look) + self._origin(origin, look >= looks.FENCE)
@@ -131,12 +142,13 @@ class Palette:
             return colour + Style(strike=True, dim=True, bold=False, italic=False)
         if origin == Origin.PLAIN or self._highlight == "off":
             return Style()
-        name, fallback = ("token-main", "warning") if origin == Origin.MAIN else ("token-draft", "success")
         main = Style(underline=True) if origin == Origin.MAIN else Style()
         if self._highlight == "quiet":
-            return main if code or origin != Origin.MAIN else main + theme.style(name, fallback)
+            return main if code or origin != Origin.MAIN else main + theme.style(*_ORIGINS[origin])
         if theme.monochrome:
-            return main + (Style(bold=True) if origin == Origin.MAIN else Style(dim=True))
+            return main + _MONOCHROME[origin]
         if code and not theme.ansi:
-            return main + theme.tint(theme.colour(name, fallback))
-        return main + theme.style(name, fallback)
+            # Tints are close to each other where there are 256 colours.
+            mark = Style(italic=True) if origin == Origin.LOOKUP else main
+            return mark + theme.tint(theme.colour(*_ORIGINS[origin]))
+        return main + theme.style(*_ORIGINS[origin])
