@@ -61,6 +61,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from . import ask
 
         return ask.run(arguments)
+    if arguments.command == "bench":
+        from . import bench
+
+        return bench.run(arguments)
     if arguments.command == "doctor":
         from . import doctor
 

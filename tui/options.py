@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 _CHAT = """\
@@ -15,6 +16,7 @@ examples:
   outrider                                      chat, with the models of config.toml or the built-in demo
   outrider --main big.gguf --draft small.gguf   chat with your own pair
   outrider ask "What is a draft model?"         answer one question on stdout
+  outrider bench --quick                        measure what drafting gains on this machine
   outrider doctor                               what this machine has, and what would make it faster
 
 exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 ctrl+c
@@ -32,6 +34,21 @@ examples:
 What is not given here comes from config.toml; `outrider doctor` says where that is.
 """
 
+_BENCH = """\
+Measures what drafting gains with these models on this machine: the same prompts with the same seed, answered
+plain and drafted in turn, each from empty caches. The median speeds, their ratio and whether all texts were
+the same go to stdout, the progress to stderr. ctrl+c ends it and prints what was measured.
+"""
+_BENCH_EXAMPLES = """\
+examples:
+  outrider bench --quick                               the models of config.toml, or the built-in demo
+  outrider bench --main big.gguf --draft small.gguf --svg bench.svg
+  outrider bench --main big.gguf --draft small.gguf --draft tiny.gguf --draft none
+  outrider bench --prompts mine.toml --temperature 0 --json | jq '.results[].ratio'
+
+A file of prompts is TOML, each category with its list: chat = ["What is a reef?", "Plan a trip."]
+"""
+
 
 def parser() -> argparse.ArgumentParser:
     """Reads the whole command line. What is not said is None."""
@@ -45,6 +62,15 @@ def parser() -> argparse.ArgumentParser:
     ask = _new_parser(commands.add_parser, "ask", _ASK, _ASK_EXAMPLES, help="answer one question on stdout")
     _add_models(ask, argparse.SUPPRESS)
     _add_ask(ask)
+    bench = _new_parser(
+        commands.add_parser,
+        "bench",
+        _BENCH,
+        _BENCH_EXAMPLES,
+        help="measure what drafting gains on this machine",
+    )
+    _add_models(bench, argparse.SUPPRESS, several_drafts=True)
+    _add_bench(bench)
     doctor = commands.add_parser(
         "doctor", help="show what this machine has, and what would make it faster", allow_abbrev=False
     )
@@ -64,8 +90,14 @@ def _new_parser(
     return parser
 
 
-def _add_models(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """What the chat and `ask` have in common; not given, each is `default`."""
+def _add_models(
+    parser: argparse.ArgumentParser, default: str | None, *, several_drafts: bool = False
+) -> None:
+    """What the commands that answer have in common; not given, each is `default`.
+
+    `several_drafts` gathers them as `drafts`, None if there are none.
+    """
+    draft: dict[str, Any] = {"dest": "drafts", "action": "append"} if several_drafts else {"default": default}
     group = parser.add_argument_group("models")
     group.add_argument(
         "--main", metavar="MODEL", default=default, help='a GGUF file, or "starter", the built-in demo'
@@ -74,8 +106,9 @@ def _add_models(parser: argparse.ArgumentParser, default: str | None) -> None:
         "--draft",
         metavar="MODEL",
         type=lambda text: "" if text == "none" else text,
-        default=default,
-        help='a smaller GGUF of the same family, "starter", or "none"',
+        help='a smaller GGUF of the same family, "starter", or "none"'
+        + ("; may be given again, to compare" if several_drafts else ""),
+        **draft,
     )
     group.add_argument(
         "--draft-length",
@@ -118,6 +151,41 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-color", action="store_true", help="no colours on a terminal (NO_COLOR does it too)"
     )
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("measurement")
+    group.add_argument(
+        "--no-lookup", action="store_true", help="draft with the draft model alone, without n-gram lookup"
+    )
+    group.add_argument("--prompts", metavar="FILE", type=Path, help="other prompts than the 27 built in")
+    group.add_argument("--quick", action="store_true", help="only the first prompt of each category")
+    group.add_argument(
+        "--temperature",
+        metavar="N",
+        type=_number(float, 0, 5),
+        action="append",
+        help="may be given again; 0 and 0.8 if not given",
+    )
+    group.add_argument(
+        "--max-tokens",
+        metavar="N",
+        type=_number(int, 2, 2**24),
+        default=128,
+        help="longest answer (default: %(default)s)",
+    )
+    group.add_argument(
+        "--runs",
+        metavar="N",
+        type=_number(int, 1, 1000),
+        default=3,
+        help="answers of each prompt each way (default: %(default)s)",
+    )
+    group = parser.add_argument_group("output")
+    kinds = group.add_mutually_exclusive_group()
+    kinds.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    kinds.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    group.add_argument("--svg", metavar="FILE", type=Path, help="also draw a chart")
 
 
 def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:

@@ -1,0 +1,141 @@
+"""`outrider bench`: how much sooner answers come with drafting, on this machine and with these models.
+
+It asks an engine the same prompts with and without drafting and prints the medians. The models and the
+engine's settings come from the command line and config.toml, the sampling settings from the command line
+alone, so that two people's figures can be compared. It changes no setting and keeps no text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ..client import EngineClient
+from ..config import Settings, read_config
+from ..places import find_benches, find_places
+from ..protocol import Load
+from ..screens.requests import load_request
+from ..start import with_models
+from .chart import chart
+from .measure import Measurement
+from .plan import Plan
+from .progress import Progress
+from .prompts import SHIPPED, PromptsError, quick, read_prompts
+from .record import as_json, keep
+from .report import as_markdown, as_text
+from .results import Bench
+
+if TYPE_CHECKING:
+    import argparse
+
+ENGINE = (sys.executable, "-m", "tui", "engine")
+TEMPERATURES = (0.0, 0.8)
+_DONE, _FAILED, _USAGE, _INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(Exception):
+    """The command line asks for what cannot be measured. The text says why, in one line."""
+
+
+def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
+    """Measure and report; the exit code. `engine` is the command that runs one."""
+    places = find_places()
+    settings, problems = read_config(places.config)
+    try:
+        plan = plan_of(arguments)
+        loads = loads_of(arguments, settings)
+        check(plan, loads, arguments.svg)
+    except (UsageError, PromptsError) as error:
+        print(f"outrider: {error}", file=sys.stderr)
+        return _USAGE
+    progress = Progress(sys.stderr, plan.answers * len(loads))
+    for problem in problems:
+        progress.remark(str(problem))
+    measured = [Measurement(EngineClient(engine, places.log), load, plan, progress) for load in loads]
+    try:
+        asyncio.run(_all(measured))
+        status = _DONE if all(each.complete for each in measured) else _FAILED
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    progress.clear()
+    if bench := bench_of(plan, measured):
+        _print(bench, arguments)
+        _write(bench, arguments.svg, progress)
+    return status
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    """What the command line asks for. Raises `PromptsError`."""
+    prompts = read_prompts(arguments.prompts or SHIPPED)
+    return Plan(
+        prompts=quick(prompts) if arguments.quick else prompts,
+        temperatures=tuple(dict.fromkeys(arguments.temperature or TEMPERATURES)),
+        seed=arguments.seed or 0,
+        max_tokens=arguments.max_tokens,
+        runs=arguments.runs,
+        draft_length=arguments.draft_length,
+        lookup=not arguments.no_lookup,
+    )
+
+
+def loads_of(arguments: argparse.Namespace, settings: Settings) -> list[Load]:
+    """What is loaded for each draft, one after the other."""
+    drafts = arguments.drafts or [arguments.draft]
+    return [load_request(with_models(settings, arguments.main, draft)) for draft in drafts]
+
+
+def check(plan: Plan, loads: Sequence[Load], svg: Path | None) -> None:
+    """Raises `UsageError` for what would be noticed only when the time is spent."""
+    if plan.draft_length == 0:
+        raise UsageError("draft length 0 is plain decoding: there is nothing to compare")
+    if not plan.lookup and not all(load.draft for load in loads):
+        raise UsageError("without a draft model and without lookup there is nothing to compare; give --draft")
+    if svg is not None and (svg.is_dir() or not os.access(svg.parent, os.W_OK)):
+        raise UsageError(f"{svg} cannot be written")
+
+
+async def _all(measurements: Iterable[Measurement]) -> None:
+    for each in measurements:
+        await each.run()
+
+
+def bench_of(plan: Plan, measured: Sequence[Measurement]) -> Bench | None:
+    """The benchmark as far as it came; None if nothing was measured."""
+    series = tuple(found for each in measured if (found := each.series))
+    if not series:
+        return None
+    return Bench(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=metadata.version("outrider"),
+        plan=plan,
+        series=series,
+        complete=all(each.complete for each in measured),
+    )
+
+
+def _print(bench: Bench, arguments: argparse.Namespace) -> None:
+    cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="replace")
+    if arguments.json:
+        print(json.dumps(as_json(bench)))
+    else:
+        print("\n".join((as_markdown if arguments.markdown else as_text)(bench)))
+    sys.stdout.flush()
+
+
+def _write(bench: Bench, svg: Path | None, progress: Progress) -> None:
+    """The chart, and what is kept; only of a complete benchmark, as its ratios stand for the pair."""
+    if svg is not None:
+        svg.write_text(chart(bench), "utf-8")
+    if bench.complete:
+        try:
+            keep(find_benches(), bench)
+        except OSError as error:
+            progress.remark(f"the result is not kept: {error.strerror}")

@@ -1,0 +1,118 @@
+"""The measurement itself: the same prompts, the same seed, plain and drafted in turn.
+
+Both ways share the engine, the loaded models and the minute in which they run: what slows the machine down
+slows both. Each answer starts with empty caches. This module computes no figure: it keeps what every answer
+said of itself, so that a measurement that is broken off has lost nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..clean import clean_line
+from ..client import EngineClient, EngineError
+from ..protocol import Finished, Load, Loaded, Loading, Notice, Round
+from .plan import Plan
+from .progress import Progress
+from .prompts import Prompt
+from .results import Run, Series, series_of
+
+GIVE_UP = 3
+"""Prompts that may fail one after the other."""
+WARM_UP = 16
+"""Tokens of the answers that come before the first measured one; a device is slow at first."""
+
+
+class Measurement:
+    """Carries out a plan with one pair of models in an engine of its own. Use once."""
+
+    def __init__(self, client: EngineClient, load: Load, plan: Plan, progress: Progress) -> None:
+        self.complete = False
+        """Whether everything was measured."""
+        self._client = client
+        self._load_command = load
+        self._plan = plan
+        self._progress = progress
+        self._loaded: Loaded | None = None
+        self._runs: list[Run] = []
+        self._number = 0
+
+    @property
+    def series(self) -> Series | None:
+        """What was measured so far; None if that is nothing."""
+        found = series_of(self._loaded, self._runs) if self._loaded else None
+        return found if found and found.results else None
+
+    async def run(self) -> None:
+        """Measure, remarking on each failure, and end the engine, whatever happens in between."""
+        try:
+            await self._prepare()
+            self.complete = await self._all()
+        except EngineError as error:
+            self._progress.remark(error.line)
+        finally:
+            await self._client.close()
+
+    async def _prepare(self) -> None:
+        """Bring up an engine that is ready for the first measured answer."""
+        self._progress.wait("Starting the engine")
+        await self._client.start()
+        loaded = await self._client.load(self._load_command, self._loading)
+        if loaded.draft_refused:
+            raise EngineError(f"{self._load_command.draft} cannot draft: {loaded.draft_refused}")
+        await self._warm_up()
+        self._loaded = loaded
+
+    def _loading(self, event: Loading) -> None:
+        self._progress.wait(event.stage, event.fraction)
+
+    async def _warm_up(self) -> None:
+        plan = replace(self._plan, max_tokens=min(self._plan.max_tokens, WARM_UP))
+        prompt, temperature, _ = next(plan.cases())
+        self._progress.wait("Warming up")
+        for drafted in (False, True):
+            await self._answer(plan, prompt, temperature, drafted)
+
+    async def _all(self) -> bool:
+        """Whether no prompt failed. Raises `EngineError` when one after the other does."""
+        failed = in_a_row = 0
+        for prompt, temperature, order in self._plan.cases():
+            before = len(self._runs)
+            try:
+                await self._case(prompt, temperature, order)
+                in_a_row = 0
+            except EngineError as error:
+                self._progress.remark(f"{clean_line(prompt.text, 40)}: {error.line}")
+                self._progress.skip(len(order) - (len(self._runs) - before))
+                del self._runs[before:]
+                failed, in_a_row = failed + 1, in_a_row + 1
+                if in_a_row == GIVE_UP:
+                    raise EngineError(f"{GIVE_UP} prompts failed one after the other: given up") from None
+        return not failed
+
+    async def _case(self, prompt: Prompt, temperature: float, order: tuple[bool, ...]) -> None:
+        if self._client.state == "dead":
+            await self._prepare()
+        for drafted in order:
+            way = "drafted" if drafted else "plain"
+            self._progress.begin(f"{way} at {temperature:g}: {prompt.text}")
+            self._runs.append(await self._answer(self._plan, prompt, temperature, drafted))
+            self._progress.end()
+
+    async def _answer(self, plan: Plan, prompt: Prompt, temperature: float, drafted: bool) -> Run:
+        """One answer to its end. Raises `EngineError` if it fails, or if it was drafted only in part."""
+        self._number += 1
+        tokens: list[int] = []
+        rounds: list[tuple[int, int]] = []
+        wrong: Notice | None = None
+        async for event in self._client.generate(plan.question(self._number, prompt, temperature, drafted)):
+            if isinstance(event, Round):
+                tokens += event.tokens
+                rounds.append((event.drafted, event.accepted))
+            elif isinstance(event, Notice):
+                wrong = event
+            elif isinstance(event, Finished):
+                finished = event
+        if wrong is not None:
+            raise EngineError(wrong.message)
+        return Run(prompt, temperature, drafted, tuple(tokens), finished.statistics, tuple(rounds))

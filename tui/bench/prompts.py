@@ -1,0 +1,53 @@
+"""The prompts that a benchmark asks: 27 of our own choice, or a person's file of the same form.
+
+The form is TOML: each key is a category, its value a list of prompts. Nothing else is understood.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SHIPPED = Path(__file__).with_name("prompts.toml")
+
+
+class PromptsError(Exception):
+    """The file cannot be used. The text says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked. Foreign text where the file is a person's own."""
+
+    category: str
+    text: str
+
+
+def read_prompts(path: Path = SHIPPED) -> tuple[Prompt, ...]:
+    """The prompts of a file in its order, without the empty lines around each. Raises `PromptsError`."""
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise PromptsError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # neither UTF-8 nor TOML
+        raise PromptsError(f"{path}: {error}") from None
+    prompts = []
+    for category, texts in data.items():
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise PromptsError(f"{path}: {category} must be a list of prompts, {category} = ['...', '...']")
+        prompts += [Prompt(category, text.strip()) for text in texts]
+    if not all(prompt.text for prompt in prompts):
+        raise PromptsError(f"{path}: a prompt is empty")
+    if not prompts:
+        raise PromptsError(f"{path}: there is no prompt in it; one line is enough: chat = ['Hello']")
+    return tuple(prompts)
+
+
+def quick(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """The first prompt of each category."""
+    first: dict[str, Prompt] = {}
+    for prompt in prompts:
+        first.setdefault(prompt.category, prompt)
+    return tuple(first.values())

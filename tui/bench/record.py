@@ -1,0 +1,117 @@
+"""A benchmark as JSON: all of it for `--json`, and the line of it that is kept on this machine.
+
+The kept line names the model files, so that another session can tell which pair was measured; what `--json`
+prints holds no path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .results import Bench, Result, Series, joined, mean_ratios
+
+
+def as_json(bench: Bench) -> dict[str, Any]:
+    """Everything as JSON values: seconds, bytes, shares from 0 to 1; what is not known is null."""
+    plan, first = bench.plan, bench.series[0].loaded
+    results = [result for series in bench.series for result in series.results]
+    return {
+        "date": bench.date,
+        "version": bench.version,
+        "complete": bench.complete,
+        "main": first.main.name,
+        "main_quantisation": first.main.quantisation,
+        "main_size": first.main.size,
+        "backend": first.backend,
+        "device": first.device,
+        "seed": plan.seed,
+        "max_tokens": plan.max_tokens,
+        "runs": plan.runs,
+        "draft_length": plan.draft_length,
+        "lookup": plan.lookup,
+        "same_text": sum(result.differs_at is None for result in results),
+        "drafts": [_draft(series) for series in bench.series],
+        "results": [_result(result, series) for series in bench.series for result in series.results],
+    }
+
+
+def geometric_means(series: Series) -> dict[str, Mapping[str, float | None]]:
+    """Temperature -> category or "all" -> geometric mean of the ratios."""
+    return {f"{temperature:g}": means for temperature, means in mean_ratios(series.results).items()}
+
+
+def _draft(series: Series) -> dict[str, Any]:
+    draft = series.loaded.draft
+    return {
+        "draft": draft.name if draft else None,
+        "draft_quantisation": draft.quantisation if draft else None,
+        "draft_size": draft.size if draft else None,
+        "peak_memory": series.peak_memory,
+        "geometric_means": geometric_means(series),
+        "acceptance_by_position": [accepted / reached for reached, accepted in joined(series.results)],
+    }
+
+
+def _result(result: Result, series: Series) -> dict[str, Any]:
+    draft = series.loaded.draft
+    return {
+        "prompt": result.prompt.text,
+        "category": result.prompt.category,
+        "temperature": result.temperature,
+        "draft": draft.name if draft else None,
+        "plain_tokens_per_second": result.plain.tokens_per_second,
+        "drafted_tokens_per_second": result.drafted.tokens_per_second,
+        "ratio": result.ratio,
+        "plain_spread": result.plain.spread,
+        "drafted_spread": result.drafted.spread,
+        "acceptance_rate": result.acceptance_rate,
+        "tokens_per_round": result.tokens_per_round,
+        "draft_length": result.draft_length,
+        "plain_time_to_first_token": result.plain.time_to_first_token,
+        "drafted_time_to_first_token": result.drafted.time_to_first_token,
+        "plain_runs": result.plain.runs,
+        "drafted_runs": result.drafted.runs,
+        "reached_by_position": [position.reached for position in result.positions],
+        "accepted_by_position": [position.accepted for position in result.positions],
+        "same_text": result.differs_at is None,
+        "differs_at": result.differs_at,
+    }
+
+
+def entries(bench: Bench) -> list[dict[str, Any]]:
+    """What is kept of each draft of a benchmark."""
+    plan = bench.plan
+    return [
+        {
+            "date": bench.date,
+            "version": bench.version,
+            "main": series.loaded.main.path,
+            "main_name": series.loaded.main.name,
+            "draft": series.loaded.draft.path if series.loaded.draft else None,
+            "draft_name": series.loaded.draft.name if series.loaded.draft else None,
+            "backend": series.loaded.backend,
+            "device": series.loaded.device,
+            "draft_length": plan.draft_length,
+            "lookup": plan.lookup,
+            "prompts": len(plan.prompts),
+            "max_tokens": plan.max_tokens,
+            "runs": plan.runs,
+            "geometric_means": geometric_means(series),
+        }
+        for series in bench.series
+    ]
+
+
+def keep(path: Path, bench: Bench) -> None:
+    """Append a line for each draft to the file that only its owner can read. Raises `OSError`."""
+    lines = "".join(json.dumps(entry) + "\n" for entry in entries(bench))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(handle, lines.encode("ascii"))  # in one piece: two benchmarks may end at the same time
+    finally:
+        os.close(handle)
