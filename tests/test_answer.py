@@ -13,6 +13,7 @@ import pytest
 
 from tui.engine.answer import PREFILL_CHUNK, Answer
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
+from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.pair import Pair, load_pair, plain_speed
 from tui.engine.session import Session
 from tui.engine.speculation.lookup import Lookup
@@ -530,6 +531,31 @@ def test_invalid_numbers_of_the_main_model_end_the_answer_and_not_the_engine(
     session.do(Load(str(sound), str(broken), 256, threads=1))
     session.do(command(draft_length=4))
     assert isinstance(events[-1], Finished)
+
+
+def test_a_main_model_that_fails_its_trial_answers_plainly_and_says_why(
+    served: tuple[Session, list[Event]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, events = served
+    path = str(models.write_model(tmp_path / "main.gguf", models.Toy()))
+    batches = LlamaModel._pick
+
+    def one_row_late(self: LlamaModel, row: int, length: int) -> Pick:
+        return batches(self, max(row - 1, 0), length)
+
+    monkeypatch.setattr(LlamaModel, "_pick", one_row_late)
+    session.do(Load(path, path, 256, threads=1))
+    assert isinstance(events[-1], Loaded)
+    assert events[-1].draft is None
+    assert "one by one" in events[-1].drafting_refused
+    session.do(command(draft_length=4, max_tokens=20))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.statistics.tokens, finished.statistics.drafted) == (20, 0)
+    monkeypatch.setattr(LlamaModel, "_pick", batches)
+    session.do(Load(path, path, 256, threads=1))
+    assert events[-1].draft is not None  # type: ignore[union-attr]
+    assert events[-1].drafting_refused == ""  # type: ignore[union-attr]
 
 
 def test_a_fault_in_the_middle_of_an_answer_clears_the_caches(served: tuple[Session, list[Event]]) -> None:

@@ -89,7 +89,8 @@ def test_json_is_one_object_with_all_figures(home: dict[str, str]) -> None:
     plain = ask(home, *SAMPLE[:2], "--draft", "none", "--json", "?")
     alone = json.loads(plain.stdout)
     assert (alone["text"], alone["token_ids"]) == (found["text"], found["token_ids"])
-    assert (alone["draft"], alone["drafted"]) == (None, 0)
+    assert (alone["draft"], alone["drafted"]) == (None, alone["looked_up"])
+    assert found["looked_up"] < found["drafted"]
 
 
 def test_a_refused_draft_is_one_line_beside_the_answer(home: dict[str, str]) -> None:

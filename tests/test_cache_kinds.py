@@ -20,7 +20,7 @@ from models import Toy
 from test_llama_cpp import Watching, assert_close, rows_of, some_tokens
 from test_same_text import TIE, GapSampler
 
-from tui.engine.backends import CacheType, ModelError, Options, llama_cpp
+from tui.engine.backends import ModelError, Options, llama_cpp
 from tui.engine.backends.llama_cpp import LlamaBackend, model, rollback
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import Cells, Fork, Rollback, Snapshots
@@ -32,6 +32,7 @@ from tui.engine.speculation.pacing import Always
 from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
 from tui.engine.trial import trial
+from tui.protocol import CacheType
 
 PROMPTS = 10
 GREEDY = Chain(temperature=0)

@@ -64,7 +64,7 @@ def test_what_the_file_says_is_used(path: Path) -> None:
         ("top_k = -1", "from 0 to"),
         ("temperature = nan", "temperature must be a number"),
         ("temperature = inf", "temperature must be a number"),
-        ("draft_length = 17", "from 0 to 16"),
+        ("draft_length = 17", "from -1 to 16"),
         ("seed = -2", "seed must be"),
         ('stop = "END"', "a list of texts"),
         ("stop = [1]", "a list of texts"),

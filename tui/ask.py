@@ -100,8 +100,8 @@ async def _answer(client: EngineClient, settings: Settings, question: Generate, 
     try:
         await client.start()
         loaded = await client.load(load_request(settings), output.loading)
-        if loaded.draft_refused:
-            _remark(f"no draft: {clean_line(loaded.draft_refused, 500)}")
+        if refused := loaded.drafting_refused or loaded.draft_refused:
+            _remark(f"no draft: {clean_line(refused, 500)}")
         async for event in client.generate(question):
             output.show(event)
         output.finish(loaded)
@@ -229,6 +229,7 @@ class _Json(Output):
             "rounds": cost.rounds,
             "drafted": cost.drafted,
             "accepted": cost.accepted,
+            "looked_up": cost.looked_up,
             "tokens_per_second": cost.tokens_per_second,
             "time_to_first_token": cost.time_to_first_token,
             "main": loaded.main.name,

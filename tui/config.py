@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from tui.protocol import CacheType
+
 MAX_SIZE = 1_000_000
 """Bytes. A longer file is not a config file."""
 
@@ -53,6 +55,7 @@ class Models:
         "auto", 'a smaller model of the same family; "auto" is that of the demo; "" is none'
     )
     context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24)
+    cache_type: CacheType = _setting("f16", 'of the main model\'s KV cache; "q8_0" takes half the memory')
 
 
 @dataclass(frozen=True)

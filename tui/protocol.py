@@ -39,6 +39,9 @@ class Origin(IntEnum):
     """Found by n-gram lookup earlier in the conversation, accepted by the main model."""
 
 
+CacheType = Literal["f16", "q8_0"]
+"""Of the numbers in a KV cache: 16 bits, or 8 and a scale for every 32 of them."""
+
 Reason = Literal["stop", "length", "context", "cancelled"]
 """Why an answer ended: end of generation or a stop string, `max_tokens`, a full context, the user."""
 
@@ -134,6 +137,8 @@ class Load:
     """-1 puts every layer on the GPU, where there is one."""
     threads: int = 0
     """0 lets the engine choose."""
+    cache_type: CacheType = "f16"
+    """Of the main model's KV cache. A draft model's stays at 16 bits: it would agree less often."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +224,8 @@ class Loaded:
     context_length: int
     plain_tokens_per_second: float | None
     seconds: float
+    drafting_refused: str = ""
+    """Why nothing may draft for the main model, in one line; empty if it may."""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ class Measurement:
         self._progress.wait("Starting the engine")
         await self._client.start()
         loaded = await self._client.load(self._load_command, self._loading)
+        if loaded.drafting_refused:
+            raise EngineError(f"nothing can draft for {self._load_command.main}: {loaded.drafting_refused}")
         if loaded.draft_refused:
             raise EngineError(f"{self._load_command.draft} cannot draft: {loaded.draft_refused}")
         await self._warm_up()

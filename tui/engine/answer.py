@@ -122,7 +122,7 @@ class Answer:
     def _proposer(self, context: list[int]) -> Proposer:
         """Who rides ahead. A draft model reads the prompt later, as the pace allows: nothing waits for it."""
         proposers: list[Proposer] = []
-        if self._command.lookup:
+        if self._command.lookup and self._pair.lookup:
             proposers.append(self._pair.lookup)
         draft = self._pair.draft
         if draft is None:

@@ -107,10 +107,8 @@ class Memory:
             new.replace(self._path)
 
 
-def learned(main: LoadedModel, draft: LoadedModel | None, plain: float | None, memory: Memory) -> Auto | None:
-    """The pace for a pair: as it was left, or from fresh figures; None if the models give none."""
-    if (pace := memory.recall(plain)) is not None:
-        return pace
+def fresh_pace(main: LoadedModel, draft: LoadedModel | None, plain: float | None) -> Auto | None:
+    """The pace for a pair of which nothing is known yet; None if the models give no sensible figures."""
     try:
         return Auto(measure(main, draft, plain))
     except (ModelError, InvalidLogits, ValueError):

@@ -1,6 +1,7 @@
 """A main model and perhaps a draft, loaded, warmed up and timed.
 
-A draft that cannot be used is no failure: the pair then says why it has none. Answers are made elsewhere.
+A draft that cannot be used is no failure: the pair then says why it has none. Nor is a main model that
+nothing may draft for: it answers plainly. Answers are made elsewhere.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Literal
 from ..places import find_costs
 from ..protocol import Load, ModelInfo
 from .backends import Backend, LoadedModel, ModelError, Options, open_backend
-from .costs import Memory, first_tokens, learned
+from .costs import Memory, first_tokens, fresh_pace
 from .speculation.lookup import Lookup
 from .speculation.loop import Pace
 from .speculation.pacing import Always, Auto
 from .speculation.sampling import Chain, InvalidLogits, Sampler
+from .trial import trial
 
 STARTER = "starter"
 """The name of the built-in pair."""
@@ -47,7 +49,10 @@ class Pair:
     """The main model alone, at an almost empty context; None where it could not be measured."""
     pace: Pace
     """What decides how far to draft where nobody says it."""
-    lookup: Lookup
+    lookup: Lookup | None
+    """None where nothing may draft."""
+    drafting_refused: str = ""
+    """Why nothing may draft for the main model; empty if it may."""
     memory: Memory | None = None
     """Where what `pace` learns is kept; None for a pace that learns nothing."""
 
@@ -87,15 +92,23 @@ def load_pair(command: Load, progress: Progress) -> Pair:
 def _paired(
     command: Load, backend: Backend, main: LoadedModel, draft: LoadedModel | None, refused: str
 ) -> Pair:
-    """The pair with the pace that suits it."""
+    """The pair with the pace that suits it. Only a pair of which something is known needs no trial."""
     speed = plain_speed(main)
+    plain = 1 / speed if speed else None
     lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
-    pace: Pace | None = None
-    memory: Memory | None = None
-    if command.main != STARTER and not command.main.startswith("scripted:"):
-        memory = Memory(find_costs(), [main, *([draft] if draft else [])], [backend.name, backend.device()])
-        pace = learned(main, draft, 1 / speed if speed else None, memory)
-    return Pair(backend, main, draft, refused, speed, pace or Always(_SHOWN), lookup, memory)
+    scripted = command.main.startswith("scripted:")
+    shown = scripted or command.main == STARTER
+    models = [main] if draft is None else [main, draft]
+    rest = [backend.name, backend.device(), command.cache_type]
+    memory = None if shown else Memory(find_costs(), models, rest)
+    pace: Pace | None = memory.recall(plain) if memory else None
+    if pace is None and not scripted and (fault := trial(main)):
+        if draft:
+            draft.close()
+        return Pair(backend, main, None, refused, speed, Always(0), None, fault)
+    if pace is None and not shown:
+        pace = fresh_pace(main, draft, plain)
+    return Pair(backend, main, draft, refused, speed, pace or Always(_SHOWN), lookup, memory=memory)
 
 
 def place(name: str, role: Literal["main", "draft"]) -> str:
@@ -104,7 +117,7 @@ def place(name: str, role: Literal["main", "draft"]) -> str:
 
 
 def _options(command: Load, role: Literal["main", "draft"]) -> Options:
-    return Options(role, command.context_length, command.gpu_layers, command.threads)
+    return Options(role, command.context_length, command.gpu_layers, command.threads, command.cache_type)
 
 
 def _load_draft(

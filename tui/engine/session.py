@@ -96,6 +96,7 @@ class Session:
                 pair.main.capacity,
                 pair.plain_tokens_per_second,
                 monotonic() - started,
+                pair.drafting_refused,
             )
         )
 

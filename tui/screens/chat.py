@@ -120,8 +120,8 @@ class ChatScreen(Screen[None]):
         self._loaded = loaded
         self._meter.plain_speed = loaded.plain_tokens_per_second
         self.desk.show_loaded(loaded)
-        if loaded.draft_refused:
-            self._notices.append(f"Drafting without the draft model: {loaded.draft_refused}")
+        if (remark := wording.refused(loaded)) and remark not in self._notices:
+            self._notices.append(remark)
             self.desk.show_notices(self._notices)
         if self.phase == "loading":
             self.phase = "ready"

@@ -22,6 +22,7 @@ def load_request(settings: Settings) -> Load:
         context_length=models.context_length,
         gpu_layers=engine.gpu_layers,
         threads=engine.threads,
+        cache_type=models.cache_type,
     )
 
 

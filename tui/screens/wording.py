@@ -23,6 +23,13 @@ def ready(loaded: Loaded) -> str:
     return f"ready: {named(loaded.main)}{drafted}"
 
 
+def refused(loaded: Loaded) -> str:
+    """What does not draft although it was asked for or could be expected to, and why; empty if all does."""
+    if loaded.drafting_refused:
+        return f"Drafting is off: {loaded.drafting_refused}"
+    return f"Drafting without the draft model: {loaded.draft_refused}" if loaded.draft_refused else ""
+
+
 def reading(progress: Prefill) -> str:
     return f"reading the prompt  {progress.done:,} of {progress.total:,} tokens"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from ...protocol import CacheType
 from ..speculation.loop import Pick
 from ..speculation.sampling import Sampler
 
@@ -22,9 +23,6 @@ class ModelError(Exception):
         super().__init__(message)
         self.hint = hint
 
-
-CacheType = Literal["f16", "q8_0"]
-"""Of the numbers in a KV cache: 16 bits, or 8 and a scale for every 32 of them."""
 
 Rewinds = Literal["anywhere", "round"]
 """How far back a cache can be cut without being computed again: to any length, or to where the last rewind
@@ -41,7 +39,6 @@ class Options:
     gpu_layers: int = -1
     threads: int = 0
     cache_type: CacheType = "f16"
-    """Of the main model's KV cache. A draft model's stays at 16 bits: it would agree less often."""
 
 
 class Vocabulary(Protocol):
