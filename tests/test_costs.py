@@ -12,8 +12,9 @@ import pytest
 
 from tui.engine import costs
 from tui.engine.costs import Memory, measure
+from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Pick
-from tui.engine.speculation.pacing import Auto, Costs
+from tui.engine.speculation.pacing import Auto
 
 TABLE = {1: 0.010, 2: 0.011, 3: 0.012, 4: 0.013, 5: 0.014, 6: 0.015, 8: 0.017, 9: 0.030, 12: 0.033, 16: 0.037}
 

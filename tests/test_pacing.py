@@ -16,8 +16,9 @@ from random import Random
 
 import pytest
 
+from tui.engine.speculation.estimates import Acceptance, Calibration, Costs
 from tui.engine.speculation.loop import Pick, Round
-from tui.engine.speculation.pacing import Acceptance, Always, Auto, Calibration, Costs, Probes, Weighed
+from tui.engine.speculation.pacing import Always, Auto, Probes, Weighed
 
 HOST = 0.01
 MEASURED = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 17)

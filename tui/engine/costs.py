@@ -16,7 +16,8 @@ from pathlib import Path
 from time import perf_counter
 
 from .backends import LoadedModel, ModelError
-from .speculation.pacing import Auto, Costs
+from .speculation.estimates import Costs
+from .speculation.pacing import Auto
 from .speculation.sampling import Chain, InvalidLogits, Sampler
 
 SECONDS = 1.2
