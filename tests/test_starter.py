@@ -34,7 +34,7 @@ class Answer:
 
 @cache
 def load(path: Path) -> Llama:
-    return Llama(str(path), n_ctx=1024, n_threads=2, n_threads_batch=2, logits_all=True, verbose=False)
+    return Llama(str(path), n_ctx=1024, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False)
 
 
 def greedy(model: Llama, tokens: list[int], at: int) -> int:
@@ -145,7 +145,9 @@ def python_in(text: str) -> dict[str, object]:
     return names
 
 
-@pytest.mark.parametrize("question", ["Write quicksort in Python", *asked("python")[:2]])
+@pytest.mark.parametrize(
+    "question", ["Write quicksort in Python", *(ask for ask in asked("python") if "quick" in ask)]
+)
 def test_quicksort_sorts(question: str) -> None:
     quicksort, rng = python_in(answer(question).text)["quicksort"], random.Random(3)
     assert callable(quicksort)
