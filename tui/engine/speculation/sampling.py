@@ -82,6 +82,13 @@ class Sampler:
         """The index, in the context, of the answer's first token."""
         return self._start
 
+    @property
+    def takes_best(self) -> bool:
+        """Whether a pick is just the best score of its row: then a backend may look for it where the row is."""
+        changed = self._chain.bias or self._chain.penalises
+        wanted = self._chain.temperature == 0 and not self._confident and not changed
+        return wanted and type(self).pick is Sampler.pick
+
     def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
         """Choose the token that follows `tokens[:length]`. `logits` is read, never written.
 
