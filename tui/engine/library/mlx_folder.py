@@ -1,0 +1,297 @@
+"""What a folder with an MLX model says of itself, and whether it can be opened without harm.
+
+Such folders may name Python code that is to be run; here nothing of a folder is ever run. Whatever points at
+code, or out of the folder, is refused before any library sees it, and the weights are only opened after
+`safetensors` has found nothing wrong with them. Nothing is imported, and nothing but small files is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .gguf import BadModelFile
+from .safetensors import StoredTensor, read_tensors
+
+MAX_JSON = 8 << 20
+"""Bytes of a file of settings; a large model with different bits in each layer needs one."""
+MAX_TOKENIZER = 64 << 20
+_MAX_DEPTH = 32
+_MAX_ENTRIES = 10_000
+_MAX_LAYERS = 1024
+_MAX_SHARDS = 2000
+_SETTINGS = (
+    *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("hf_quant_config.json", "chat_template.json"),
+)
+"""All the settings that are read, here or by mlx-lm."""
+_INDEX = "model.safetensors.index.json"
+_CODE_KEYS = ("auto_map", "model_file", "custom_pipelines")
+"""Keys whose values name code to be run."""
+_CODE = re.compile(r"\S*\.(py[cdiowz]?|pyzw|so|dylib|dll)", re.IGNORECASE)
+_OUTSIDE = re.compile(r"(/|~/|\\|[A-Za-z]:[\\/]|file:)\S*|(\S*[\\/])?\.\.([\\/]\S*)?", re.IGNORECASE)
+_PROVENANCE = ("name_or_path", "tokenizer_file", "special_tokens_map_file", "vocab_file", "merges_file")
+"""Keys (or how they end) that say where a file came from. Nothing opens what they name."""
+_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
+_CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
+_NAMES = {"F32": "F32", "F16": "F16", "BF16": "BF16", "F64": "F64"}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder says of its model. Foreign text."""
+
+    path: Path
+    config: Mapping[str, Any]
+    generation: Mapping[str, Any]
+    tokenizer: Mapping[str, Any]
+    """tokenizer_config.json, and where that says nothing, special_tokens_map.json."""
+    chat_template: str | None
+    shards: tuple[Path, ...]
+    tensors: tuple[StoredTensor, ...] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """As its maker called it: in a download of huggingface_hub, the folder's name is only a number."""
+        if self.path.parent.name == "snapshots" and self.path.parent.parent.name.startswith("models--"):
+            return self.path.parent.parent.name.rpartition("--")[2]
+        return self.path.name
+
+    @property
+    def model_type(self) -> str:
+        """mlx-lm's name of the architecture."""
+        return str(self.config["model_type"])
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(tensor.end - tensor.begin for tensor in self.tensors)
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model was trained on; 0 if the folder does not say."""
+        for config in (self.config, _mapping(self.config.get("text_config"))):
+            for key in _CONTEXT:
+                if type(length := config.get(key)) is int and 0 < length < 1 << 31:
+                    return length
+        return 0
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that the model has learned; of quantised ones, as many as they stand for."""
+        return sum(self._stands_for(tensor) for tensor in self.tensors)
+
+    @property
+    def quantisation(self) -> str:
+        """ "4 bits", "mxfp4", "BF16", say."""
+        given = self._quantisation
+        if given.get("mode", "affine") != "affine":
+            return str(given["mode"])[:20]
+        if type(bits := given.get("bits")) is int:
+            return f"{bits} bits"
+        method = given.get("quant_method")
+        return str(method)[:20] if method else self._commonest_type
+
+    @property
+    def _quantisation(self) -> Mapping[str, Any]:
+        return _mapping(self.config.get("quantization") or self.config.get("quantization_config"))
+
+    @property
+    def _commonest_type(self) -> str:
+        sizes: dict[str, int] = {}
+        for tensor in self.tensors:
+            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.end - tensor.begin
+        return max(sizes, key=lambda dtype: sizes[dtype])
+
+    def _stands_for(self, tensor: StoredTensor) -> int:
+        bits = self._quantisation.get("bits")
+        if tensor.dtype == "U32" and type(bits) is int and bits > 0:
+            return tensor.elements * 32 // bits
+        return 0 if tensor.name.endswith((".scales", ".biases")) else tensor.elements
+
+
+def read_folder(path: str | Path) -> Folder:
+    """Read and check a folder. Takes a few hundredths of a second. Raises `BadModelFile`."""
+    path = Path(path)
+    try:
+        _check_links(path)
+        settings = {name: _json(path / name) for name in _SETTINGS if (path / name).is_file()}
+        if "config.json" not in settings:
+            raise BadModelFile("config.json is missing")
+        for name, values in settings.items():
+            _check_settings(name, values)
+        _check_config(settings["config.json"])
+        if not (path / "tokenizer.json").is_file():
+            raise BadModelFile("tokenizer.json is missing: text cannot become tokens")
+        if (size := (path / "tokenizer.json").stat().st_size) > MAX_TOKENIZER:
+            raise BadModelFile(f"tokenizer.json has {size >> 20} MiB, {MAX_TOKENIZER >> 20} at most")
+        shards = _shards(path)
+        tensors = _tensors(shards)
+        return Folder(
+            path=path,
+            config=settings["config.json"],
+            generation=settings.get("generation_config.json", {}),
+            tokenizer=settings.get("special_tokens_map.json", {}) | settings.get("tokenizer_config.json", {}),
+            chat_template=_chat_template(path, settings),
+            shards=shards,
+            tensors=tensors,
+        )
+    except OSError as error:
+        raise BadModelFile(f"{path.name} cannot be read: {error.strerror}") from None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a model in the form that MLX reads."""
+    return (path / "config.json").is_file() and any(path.glob("*.safetensors"))
+
+
+def plain_name(name: object) -> bool:
+    """Whether `name` names a file in a folder, and can name nothing else."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= 255
+        and not name.startswith(".")
+        and name.isprintable()
+        and not any(character in name for character in "/\\:*?[]")
+    )
+
+
+def _check_links(path: Path) -> None:
+    """Refuse links out of the folder, and to code. Downloads of huggingface_hub link to `blobs`."""
+    inside = [path.resolve()]
+    if path.parent.name == "snapshots":
+        inside.append(path.parent.parent.resolve() / "blobs")
+    with os.scandir(path) as entries:
+        for count, entry in enumerate(entries):
+            if count >= _MAX_ENTRIES:
+                raise BadModelFile(f"the folder has more than {_MAX_ENTRIES} files")
+            if not entry.is_symlink():
+                continue
+            target = Path(entry.path).resolve()
+            if not any(target.is_relative_to(folder) for folder in inside):
+                raise BadModelFile(f"{entry.name} is a link that leaves the folder")
+            if _CODE.fullmatch(target.name):
+                raise BadModelFile(f"{entry.name} is a link to code ({target.name})")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if (size := path.stat().st_size) > MAX_JSON:
+        raise BadModelFile(f"{path.name} has {size >> 20} MiB, {MAX_JSON >> 20} at most")
+    try:
+        values = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        raise BadModelFile(f"{path.name} is not JSON that can be read: {str(error)[:60]}") from None
+    if not isinstance(values, dict):
+        raise BadModelFile(f"{path.name} is no JSON object")
+    return values
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Which of two values counts is for each reader to choose: another could see the other.
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
+def _check_settings(name: str, values: Mapping[str, Any]) -> None:
+    """Refuse what names code, and files elsewhere."""
+    for key, value, place in _walk(values, ()):
+        where = f"{name}: {'.'.join(place)}"
+        if key in _CODE_KEYS and value not in (None, False, {}, [], ""):
+            raise BadModelFile(f"{where} asks for code of the model's own, which is never run")
+        if not isinstance(value, str) or "template" in key:
+            continue
+        if _CODE.fullmatch(value.strip()):
+            raise BadModelFile(f"{where} names code, which is never run: {value[:60]}")
+        if name != "tokenizer_config.json" and not key.endswith(_PROVENANCE) and _OUTSIDE.fullmatch(value):
+            raise BadModelFile(f"{where} names a file outside of the folder: {value[:60]}")
+
+
+def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    """Every value with its key and the keys that lead to it; items of a list go by the list's key."""
+    if len(place) > _MAX_DEPTH:
+        raise BadModelFile(f"settings are nested too deep at {'.'.join(place[:3])}")
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        steps = (*place, str(key)[:80])
+        yield (str(key) if isinstance(value, dict) else place[-1]), item, steps
+        if isinstance(item, dict | list):
+            yield from _walk(item, steps)
+
+
+def _check_config(config: Mapping[str, Any]) -> None:
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+        raise BadModelFile(f"config.json: model_type is no architecture: {str(kind)[:40]!r}")
+    for part in (config, _mapping(config.get("text_config"))):
+        for key in _LAYERS:
+            layers = part.get(key, 1)
+            if layers is not None and (type(layers) is not int or not 0 < layers <= _MAX_LAYERS):
+                raise BadModelFile(f"config.json: {key} is not 1 to {_MAX_LAYERS}")
+
+
+def _shards(path: Path) -> tuple[Path, ...]:
+    """The files with weights: all that mlx-lm would read, and all that the index names."""
+    found = sorted(each for each in path.glob("*.safetensors") if each.name.startswith("model"))
+    if len(found) > _MAX_SHARDS:
+        raise BadModelFile(f"the folder has more than {_MAX_SHARDS} files of weights")
+    for name in _indexed(path / _INDEX) if (path / _INDEX).is_file() else ():
+        if not (path / name).is_file():
+            raise BadModelFile(f"{name} is missing: {_INDEX} names it")
+        if path / name not in found:
+            raise BadModelFile(f"{_INDEX}: {name} is no file that MLX reads: it must be model*.safetensors")
+    if not found:
+        raise BadModelFile("there are no weights: no file is called model*.safetensors")
+    return tuple(found)
+
+
+def _indexed(path: Path) -> list[str]:
+    index = _json(path).get("weight_map")
+    if not isinstance(index, dict):
+        raise BadModelFile(f"{path.name}: weight_map is missing")
+    for tensor, name in index.items():
+        if not plain_name(name) or not str(name).endswith(".safetensors"):
+            shown = str(name)[:60]
+            raise BadModelFile(
+                f"{path.name}: weight_map.{str(tensor)[:60]} is no file of the folder: {shown}"
+            )
+    return sorted(set(index.values()))
+
+
+def _tensors(shards: tuple[Path, ...]) -> tuple[StoredTensor, ...]:
+    found: dict[str, StoredTensor] = {}
+    for shard in shards:
+        for tensor in read_tensors(shard):
+            if tensor.name in found:
+                raise BadModelFile(f"{shard.name} holds {tensor.name[:80]} a second time")
+            found[tensor.name] = tensor
+    if not found:
+        raise BadModelFile("the files of weights hold no tensors")
+    return tuple(found.values())
+
+
+def _chat_template(path: Path, settings: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The model's own template, from wherever it stands; transformers looks in this order."""
+    file = path / "chat_template.jinja"
+    if file.is_file():
+        if file.stat().st_size > MAX_JSON:
+            raise BadModelFile(f"{file.name} has more than {MAX_JSON >> 20} MiB")
+        return file.read_text("utf-8", "replace")
+    for name in ("tokenizer_config.json", "chat_template.json"):
+        given = settings.get(name, {}).get("chat_template")
+        if isinstance(given, list):
+            named = {each.get("name"): each.get("template") for each in given if isinstance(each, dict)}
+            given = named.get("default")
+        if isinstance(given, str) and given:
+            return given
+    return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
