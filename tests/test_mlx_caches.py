@@ -1,0 +1,445 @@
+"""Every kind of MLX cache: refused tokens leave no trace, and the same seed gives the same text.
+
+Attention with full numbers and with 8 bits, sliding windows that keep everything and that drop, recurrent
+states, and hybrids of both; each as a main model and as a draft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from test_llama_cpp import Watching, some_tokens
+from test_same_text import TIE, GapSampler
+
+pytest.importorskip("mlx_lm")
+
+import mlx.core as mx
+import mlx_models
+from mlx_lm.models.cache import RotatingKVCache
+
+from tui.engine.backends import ModelError, Options
+from tui.engine.backends import mlx as backend
+from tui.engine.backends.mlx import MlxBackend
+from tui.engine.backends.mlx.caches import SPARE, Caches, WindowCache
+from tui.engine.backends.mlx.model import MlxModel
+from tui.engine.speculation.lookup import Lookup
+from tui.engine.speculation.loop import Proposer, generate, prefill
+from tui.engine.speculation.pacing import Always
+from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
+from tui.engine.speculation.sampling import Chain, Logits, Sampler
+from tui.engine.trial import trial
+from tui.protocol import CacheType
+
+GREEDY = Chain(temperature=0)
+CLOSE = 0.03
+"""As with llama.cpp: sums in another order. Rows of two places differ by several whole numbers."""
+WINDOW = mlx_models.WINDOW
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of cache, and what to try it with."""
+
+    architecture: str
+    rewinds: str
+    cache_type: CacheType = "f16"
+    share: int = 4
+    """Small for windows that keep everything."""
+    prompts: int = 4
+    tokens: int = 16
+    close: float = CLOSE
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+KINDS = {
+    "attention": Kind("llama", "anywhere", prompts=100, tokens=6),
+    "attention in 8 bits": Kind("llama", "anywhere", "q8_0", prompts=12, tokens=10),
+    "window": Kind("gemma3_text", "round", prompts=1, tokens=250),
+    "window that keeps everything": Kind("gemma3_text", "anywhere", share=0, prompts=1, tokens=100),
+    "recurrent": Kind("mamba", "round"),
+    "hybrid": Kind("lfm2", "round", prompts=1, tokens=250),
+    "hybrid, delta rule": Kind("qwen3_next", "round"),
+    "hybrid in each layer": Kind("falcon_h1", "round"),
+    "hybrid with a window": Kind("recurrent_gemma", "round", prompts=1, tokens=100),
+}
+
+
+class Loaded(NamedTuple):
+    kind: Kind
+    main: MlxModel
+    draft: MlxModel
+    """Of the same kind, and mostly of the main model's opinion."""
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    kind = KINDS[request.param]
+    place = tmp_path_factory.mktemp("models")
+    main = mlx_models.write_folder(place / "main", kind.architecture, settings=kind.settings)
+    draft = mlx_models.perturbed(main, place / "draft")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "_SHARE", kind.share or 1e-9)
+        yield Loaded(kind, load(main, "main", kind.cache_type), load(draft, "draft"))
+
+
+def load(path: Path, role: str, cache_type: CacheType = "f16") -> MlxModel:
+    options = Options(role, 512, cache_type=cache_type)  # type: ignore[arg-type]
+    return MlxBackend().load(str(path), options, lambda _: True)
+
+
+def rows_of(model: MlxModel, tokens: Sequence[int], first: int) -> dict[int, Logits]:
+    """The scores behind each of `tokens` from the index `first` on, one at a time in empty caches."""
+    model.rewind(0)
+    model.start(watching := Watching())
+    model.extend(tokens[:first], picks=0)
+    for token in tokens[first:]:
+        model.extend([token], picks=1)
+    return watching.rows
+
+
+def assert_close(rows: dict[int, Logits], expected: dict[int, Logits]) -> None:
+    assert rows.keys() == expected.keys()
+    for length, row in rows.items():
+        np.testing.assert_allclose(row, expected[length], atol=CLOSE, rtol=0)
+
+
+def run_lengths(patch: pytest.MonkeyPatch, model: MlxModel) -> list[int]:
+    """How many tokens each call runs from now on."""
+    calls: list[int] = []
+    network = model._network
+
+    def counted(tokens: mx.array, cache: Any) -> mx.array:
+        calls.append(tokens.shape[1])
+        return network(tokens, cache=cache)
+
+    patch.setattr(model, "_network", counted)
+    return calls
+
+
+# The same text
+
+
+class Answer(NamedTuple):
+    tokens: list[int]
+    accepted: int
+    refused: int
+
+
+def answer(
+    loaded: Loaded, proposer: Proposer, context: Sequence[int], length: int, sampler: Sampler
+) -> Answer:
+    """An answer of models that hold nothing; the draft model reads the prompt when it is asked to draft."""
+    text = list(context)
+    for each in (loaded.main, loaded.draft):
+        each.rewind(0)
+        each.start(sampler)
+    prefill(loaded.main, text, chunk=512, cancelled=lambda: False, progress=lambda *_: None)
+    end = loaded.main.vocabulary.control_tokens
+    rounds = list(
+        generate(
+            loaded.main, proposer, text, pace=Always(length), end_tokens=end, max_tokens=loaded.kind.tokens
+        )
+    )
+    accepted = sum(r.accepted for r in rounds)
+    tokens = [token for r in rounds for token in r.tokens]
+    return Answer(tokens, accepted, sum(len(r.drafted) for r in rounds) - accepted)
+
+
+def prompt(number: int) -> list[int]:
+    """Random, with a repetition for the lookup."""
+    tokens = some_tokens(14, seed=number)
+    return [*tokens, *tokens[:6]]
+
+
+@pytest.fixture(scope="module")
+def plain(loaded: Loaded) -> dict[tuple[int, float], tuple[list[int], dict[int, float]]]:
+    """Each prompt's answer token by token, with the lead of every choice."""
+    answers = {}
+    for number in range(loaded.kind.prompts):
+        for temperature in (0.0, 0.8):
+            sampler = GapSampler(Chain(temperature), number, len(prompt(number)))
+            tokens = answer(loaded, Nobody(), prompt(number), 0, sampler).tokens
+            answers[number, temperature] = tokens, sampler.gaps
+    return answers
+
+
+def proposers(loaded: Loaded) -> Iterator[Proposer]:
+    end = loaded.main.vocabulary.control_tokens
+    yield DraftModel(loaded.draft, end)
+    if loaded.kind.prompts < 100:
+        yield InTurn(Lookup(end), DraftModel(loaded.draft, end))
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 8])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_same_seed_same_text(
+    loaded: Loaded,
+    plain: dict[tuple[int, float], tuple[list[int], dict[int, float]]],
+    temperature: float,
+    length: int,
+) -> None:
+    ties = accepted = refused = 0
+    for (number, heat), (expected, gaps) in plain.items():
+        for proposer in proposers(loaded) if heat == temperature else ():
+            sampler = Sampler(Chain(temperature), number, len(prompt(number)))
+            found = answer(loaded, proposer, prompt(number), length, sampler)
+            accepted += found.accepted
+            refused += found.refused
+            if found.tokens != expected:
+                pairs = enumerate(zip(found.tokens, expected, strict=False))
+                place = next(i for i, (ours, theirs) in pairs if ours != theirs)
+                assert gaps[place] < TIE, (number, type(proposer), place, gaps[place])
+                ties += 1
+    assert ties <= 2
+    assert (accepted > 0, refused > 0) == (length > 0, length > 0)
+
+
+# Refused tokens leave no trace
+
+
+def test_each_kind_says_how_far_it_can_be_cut(loaded: Loaded) -> None:
+    assert loaded.main.rewinds == loaded.kind.rewinds
+    assert loaded.main.cache_unknown == ""
+    eight = [type(leaf).__name__ for leaf in loaded.main._caches._leaves].count("EightBits")
+    assert (eight > 0) == (loaded.kind.cache_type == "q8_0")
+    assert "EightBits" not in [type(leaf).__name__ for leaf in loaded.draft._caches._leaves]
+
+
+def test_a_verified_batch_can_be_cut_anywhere(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    main, text = loaded.main, some_tokens(110)
+    for start in (40, 90):  # before and behind the border of a window
+        for kept in (1, 2, 5, 8, 9):
+            main.rewind(0)
+            main.start(Sampler(GREEDY, 0, 0))
+            main.extend(text[:start], picks=0)
+            with monkeypatch.context() as patch:
+                calls = run_lengths(patch, main)
+                main.extend([*text[start : start + kept], *some_tokens(9 - kept, seed=2)], picks=9)
+                main.rewind(start + kept)
+                assert main.tokens == text[: start + kept]
+                main.start(watching := Watching())
+                main.extend(text[start + kept : start + 15], picks=15 - kept)
+            assert sum(calls) <= 9 + 15
+            assert_close(watching.rows, rows_of(main, text[: start + 15], start + kept))
+
+
+def test_refusals_in_a_row_are_cut_one_by_one(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    main, text = loaded.main, some_tokens(150)
+    main.rewind(0)
+    main.start(watching := Watching())
+    main.extend(text[:40], picks=0)
+    with monkeypatch.context() as patch:
+        calls = run_lengths(patch, main)
+        for length in range(40, 136, 3):
+            main.start(watching)
+            main.extend([*text[length : length + 3], 1, 2, 3, 4], picks=7)
+            main.rewind(length + 3)
+    assert len(calls) <= 32 + 11
+    assert max(calls) <= 8 + 7
+    expected = rows_of(main, text[:136], 40)
+    # Rows behind refused tokens were overwritten by those of the round that followed.
+    assert_close({place: watching.rows[place] for place in expected}, expected)
+
+
+def test_a_draft_is_cut_back_over_several_calls(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    draft, text = loaded.draft, some_tokens(100)
+    for kept in range(6):
+        draft.rewind(0)
+        draft.start(Sampler(GREEDY, 0, 0))
+        draft.extend(text[:70], picks=0)
+        draft.rewind(70)
+        with monkeypatch.context() as patch:
+            calls = run_lengths(patch, draft)
+            draft.extend(text[70:72], picks=1)
+            for token in [*text[72 : 72 + kept], *some_tokens(6 - kept, seed=2)]:
+                draft.extend([token], picks=1)
+            draft.rewind(72 + kept)
+            draft.extend(text[72 + kept : 80], picks=1)
+        assert sum(calls) <= 2 + 6 + 10
+        draft.start(watching := Watching())
+        draft.extend(text[80:81], picks=1)
+        assert_close(watching.rows, rows_of(draft, text[:81], 80))
+
+
+def test_a_draft_that_lags_reads_the_text_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    draft, text = loaded.draft, some_tokens(300)
+    draft.rewind(0)
+    draft.start(Sampler(GREEDY, 0, 0))
+    with monkeypatch.context() as patch:
+        calls = run_lengths(patch, draft)
+        draft.extend(text[:250], picks=1)
+        draft.extend([1], picks=1)
+        draft.rewind(250)
+        draft.extend(text[250:252], picks=1)
+    assert sum(calls) <= 250 + 1 + 2 + 17
+    draft.start(watching := Watching())
+    draft.extend(text[252:253], picks=1)
+    assert_close(watching.rows, rows_of(draft, text[:253], 252))
+
+
+def test_any_other_rewind_is_right_too(loaded: Loaded) -> None:
+    """Into and before earlier calls, several in a row, and to nothing, for another text."""
+    text, other = some_tokens(90, seed=3), some_tokens(90, seed=4)
+    for each in (loaded.main, loaded.draft):
+        expected, expected_other = rows_of(each, text, 5), rows_of(each, other, 5)
+        each.rewind(0)
+        each.start(Sampler(GREEDY, 0, 0))
+        each.extend(text[:60], picks=0)
+        each.extend(text[60:69], picks=min(9, each._picks))
+        for token in text[69:74]:
+            each.extend([token], picks=1)
+        for length in (71, 63, 61, 60, 66, 12):
+            assert_goes_on(each, text, length, expected)
+        each.rewind(0)
+        each.extend(other[:50], picks=0)
+        assert_goes_on(each, other, 45, expected_other)
+        each.rewind(46)
+        each.rewind(44)
+        each.rewind(43)
+        assert_goes_on(each, other, 43, expected_other)
+
+
+def assert_goes_on(each: MlxModel, text: list[int], length: int, expected: dict[int, Logits]) -> None:
+    """That it can be cut to `length` and then gives the rows of a fresh one, in a batch and one by one."""
+    each.rewind(length)
+    each.start(watching := Watching())
+    if each._picks > 1:
+        each.extend(text[length : length + 4], picks=4)
+        each.rewind(length + 2)
+    for token in text[each.length : length + 6]:
+        each.extend([token], picks=1)
+    assert each.tokens == text[: length + 6]
+    assert_close(watching.rows, {place: expected[place] for place in range(length + 1, length + 7)})
+
+
+def test_a_failing_call_empties_the_cache(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    main, text = loaded.main, some_tokens(60, seed=6)
+    expected = rows_of(main, text, 50)
+    network = main._network
+
+    def out_of_memory(tokens: mx.array, cache: Any) -> mx.array:
+        network(tokens, cache=cache)
+        raise RuntimeError("[malloc] Unable to allocate\n 8 bytes.")
+
+    main.start(watching := Watching())
+    with monkeypatch.context() as patch:
+        patch.setattr(main, "_network", out_of_memory)
+        for picks in (0, 3):
+            with pytest.raises(ModelError, match=r"could not be run: \[malloc\] Unable to allocate 8 bytes."):
+                main.extend(text[:9], picks)
+            assert main.length == 0
+    main.extend(text[:50], picks=0)
+    for token in text[50:]:
+        main.extend([token], picks=1)
+    assert_close(watching.rows, expected)
+
+
+def test_a_sound_model_passes_the_trial_and_is_left_empty(loaded: Loaded) -> None:
+    loaded.main.start(Sampler(GREEDY, 0, 0))
+    loaded.main.extend([1, 2, 3], picks=1)
+    assert trial(loaded.main) == ""
+    assert loaded.main.length == 0
+
+
+def test_a_cache_that_is_not_cut_back_fails_the_trial(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Caches, "cut", lambda _self, length: length)
+    assert trial(loaded.main) != ""
+
+
+# Windows
+
+
+@pytest.mark.parametrize("spare", [SPARE, 1000])
+@pytest.mark.parametrize(
+    "sizes", [[40] + [1] * 200, [100, 1, 5, 1, 9, 17, 1, 30, 1] + [1] * 100 + [3] * 20, [300, 2, 1]]
+)
+def test_a_window_gives_what_the_rotating_cache_of_mlx_lm_gives(spare: int, sizes: list[int]) -> None:
+    ours, theirs = attended(WindowCache(WINDOW, spare), sizes), attended(RotatingKVCache(WINDOW), sizes)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("narrow", [WINDOW, 20])
+def test_a_window_may_be_asked_for_less_than_it_shows(narrow: int) -> None:
+    sizes = [30, 1, 50, 1, 1, 7]
+    ours = attended(WindowCache(WINDOW), sizes, narrow)
+    np.testing.assert_allclose(ours, attended(WindowCache(narrow), sizes), atol=1e-5)
+
+
+def test_a_window_keeps_few_entries_and_knows_when_they_are_too_few() -> None:
+    cache = WindowCache(WINDOW)
+    for place in range(1500):
+        attend(cache, place, 1)
+        assert cache.reaches(cache.offset - SPARE)
+    assert cache.keys.shape[2] <= WINDOW + SPARE + 256
+    assert not cache.reaches(1000)
+    assert not cache.reaches(0)
+
+
+def attended(cache: Any, sizes: list[int], window: int | None = None) -> np.ndarray:
+    places = np.cumsum([0, *sizes])
+    parts = [attend(cache, int(at), size, window) for at, size in zip(places, sizes, strict=False)]
+    return np.concatenate(parts, axis=2)
+
+
+def attend(cache: Any, at: int, count: int, window: int | None = None) -> np.ndarray:
+    """What attention gives for the `count` entries from the place `at` on of one fixed text."""
+    rng = np.random.default_rng(0)
+    query, key, value = (mx.array(rng.standard_normal((1, 2, 1600, 8), np.float32)) for _ in range(3))
+    part = slice(at, at + count)
+    mask = cache.make_mask(count, window_size=window)
+    keys, values = cache.update_and_fetch(key[:, :, part], value[:, :, part])
+    return np.array(
+        mx.fast.scaled_dot_product_attention(query[:, :, part], keys, values, scale=1.0, mask=mask)
+    )
+
+
+# What cannot be cut, and what does not fit
+
+
+def test_a_cache_of_an_unknown_kind_answers_plainly_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Odd(RotatingKVCache):  # type: ignore[misc]
+        pass
+
+    path = mlx_models.write_folder(tmp_path / "m", "llama")
+    monkeypatch.setattr(backend, "make_prompt_cache", lambda network: [Odd(max_size=64) for _ in range(2)])
+    main, draft = load(path, "main"), load(path, "draft")
+    assert "cannot be cut back (Odd)" in trial(main)
+    assert "cannot be cut back (Odd)" in MlxBackend().mismatch(main, draft)
+    main.start(Sampler(GREEDY, 0, 0))
+    main.extend(text := some_tokens(20), picks=0)
+    token = main.extend([1], picks=1)[0].token
+    main.rewind(21)
+    assert main.extend([token], picks=1)
+    main.rewind(0)
+    main.extend(text, picks=0)
+    assert main.extend([1], picks=1)[0].token == token
+
+
+def test_heads_that_do_not_fit_8_bits_are_refused_with_a_hint(tmp_path: Path) -> None:
+    path = mlx_models.write_folder(
+        tmp_path / "m", settings={"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16}
+    )
+    with pytest.raises(ModelError, match="heads of 16 numbers do not fit") as caught:
+        load(path, "main", "q8_0")
+    assert "16 bits" in caught.value.hint
+    assert load(path, "draft", "q8_0").rewinds == "anywhere"
+
+
+def test_a_cache_of_8_bits_is_smaller_and_never_the_drafts(tmp_path: Path) -> None:
+    path = mlx_models.write_folder(tmp_path / "m")
+    sizes = []
+    for role, cache_type in (("main", "f16"), ("main", "q8_0"), ("draft", "q8_0")):
+        each = load(path, role, cache_type)  # type: ignore[arg-type]
+        each.extend(some_tokens(100), picks=0)
+        sizes.append(sum(leaf.nbytes for leaf in each._caches._leaves))
+    assert sizes[1] < 0.4 * sizes[0]  # of 32 bits in this toy
+    assert sizes[2] == sizes[0]

@@ -1,0 +1,128 @@
+"""MLX as a backend, through mlx-lm's architectures: Apple silicon, and elsewhere where it is asked for.
+
+A folder is opened only after `library.mlx_folder` has found nothing wrong with it, and no code of a folder is
+ever run. mlx-lm builds the network and reads the weights; caches, choices and text are our own. This package
+downloads nothing and chooses no model.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+from mlx_lm import utils as mlx_lm
+from mlx_lm.models.cache import make_prompt_cache
+
+from ...library.gguf import BadModelFile
+from ...library.mlx_folder import Folder, read_folder
+from .. import LoadedModel, ModelError, Options
+from .caches import Caches
+from .model import ROUND, MlxModel, failing
+from .vocabulary import MlxVocabulary
+
+_LONGEST_DEFAULT_CONTEXT = 8192
+_PICKS = {"main": ROUND, "draft": 1}
+_WARM_UP = {"main": (1, 5), "draft": (2, 1)}
+"""Sizes of the calls that answers are made of."""
+_PIECE = 256 << 20
+"""Bytes of weights that are read between two reports of progress."""
+_SHARE = 4
+"""Windows may keep everything where that takes one byte for so many bytes of weights."""
+_OTHER = "Choose another model, or download this one again."
+
+
+class MlxBackend:
+    """Implements `backends.Backend`. All of it, and of its models, is used on one thread."""
+
+    name = "MLX"
+
+    def __init__(self) -> None:
+        self._wire_memory()
+
+    def device(self) -> str:
+        """Where it computes: the chip, or the processor."""
+        name = str(mx.device_info().get("device_name") or "unknown")
+        return name if mx.default_device() == mx.gpu else f"CPU ({name})"
+
+    def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> MlxModel:
+        """Open a folder. Raises `ModelError` with the reason that its files or the library give."""
+        try:
+            folder = read_folder(path)
+        except BadModelFile as error:
+            raise ModelError(str(error), _OTHER) from None
+        self._check_kind(folder)
+        with failing("the model cannot be loaded", _OTHER):
+            network, _ = mlx_lm.load_model(folder.path, lazy=True, strict=True, trust_remote_code=False)
+        self._read_weights(network, progress)
+        return self._ready(network, folder, options)
+
+    def grammar(self, json_schema: str) -> NoReturn:
+        raise ModelError("MLX models follow no JSON schema yet", "Choose a GGUF model for it.")
+
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
+        """Why `draft` cannot draft for `main`, in one line; empty if it can."""
+        if not isinstance(main, MlxModel) or not isinstance(draft, MlxModel):
+            return "the two models run in different libraries"
+        if kind := draft.cache_unknown:
+            return f"the draft model's cache cannot be cut back ({kind})"
+        return main.vocabulary.difference(draft.vocabulary)
+
+    def _wire_memory(self) -> None:
+        """Keep what the GPU reads from being paged out, as long as this process lives."""
+        if mx.metal.is_available() and (most := mx.device_info().get("max_recommended_working_set_size")):
+            mx.set_wired_limit(int(most))
+
+    def _check_kind(self, folder: Folder) -> None:
+        """Refuse what mlx-lm has no architecture for, before it imports anything by that name."""
+        kind = mlx_lm.MODEL_REMAPPING.get(folder.model_type, folder.model_type)
+        module = f"mlx_lm.models.{kind}"
+        if importlib.util.find_spec(module) is None or not hasattr(importlib.import_module(module), "Model"):
+            raise ModelError(
+                f"mlx-lm has no architecture {folder.model_type!r}", "Update mlx-lm, or choose another model."
+            )
+
+    def _read_weights(self, network: Any, progress: Callable[[float], bool]) -> None:
+        """Bring the weights into memory, a piece at a time."""
+        arrays = [array for _, array in tree_flatten(network.parameters())]
+        total = sum(array.nbytes for array in arrays) or 1
+        self._check_memory(total)
+        done, piece = 0, []
+        for array in arrays:
+            piece.append(array)
+            done += array.nbytes
+            if sum(each.nbytes for each in piece) < _PIECE and array is not arrays[-1]:
+                continue
+            with failing("the weights cannot be read", _OTHER):
+                mx.eval(piece)
+            piece = []
+            if not progress(done / total):
+                raise ModelError("the load was given up")
+
+    def _check_memory(self, needed: int) -> None:
+        most = mx.device_info().get("max_recommended_working_set_size") or mx.device_info().get("memory_size")
+        if most and needed > most:
+            raise ModelError(
+                f"the weights need {needed >> 30} GiB; MLX may use {int(most) >> 30} here",
+                "Choose a smaller model, or one with fewer bits.",
+            )
+
+    def _ready(self, network: Any, folder: Folder, options: Options) -> MlxModel:
+        bits = 8 if options.role == "main" and options.cache_type == "q8_0" else 0
+        capacity = options.context_length or min(
+            folder.context_length or _LONGEST_DEFAULT_CONTEXT, _LONGEST_DEFAULT_CONTEXT
+        )
+        hint = "Load with a KV cache of 16 bits." if bits else _OTHER
+        with failing("the model cannot be run", hint):
+            caches = Caches(lambda: make_prompt_cache(network), bits=bits)
+            scores = network(mx.array([[0]]), cache=caches.all)
+            mx.eval(scores, caches.state)
+            caches.spare_all(capacity, folder.weight_bytes // _SHARE)
+        if scores.ndim != 3:
+            raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
+        vocabulary = MlxVocabulary(folder, scores.shape[-1])
+        loaded = MlxModel(network, caches, vocabulary, folder, capacity, _PICKS[options.role])
+        loaded.warm_up(_WARM_UP[options.role])
+        return loaded

@@ -1,0 +1,201 @@
+"""A loaded MLX model with its caches: run tokens, choose at the last of them, cut back.
+
+Arrays are lazy: a call only notes what is to be computed, and one `mx.eval` computes it all. Whatever MLX
+makes belongs to the thread that made it, so a model is used on one thread. This module knows no file and no
+text; how a token is chosen stands in `picking`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import mlx.core as mx
+
+from ...library.mlx_folder import Folder
+from ...speculation.loop import Pick
+from ...speculation.sampling import InvalidLogits, Sampler
+from .. import ModelError, Rewinds
+from .caches import Caches
+from .picking import pick_rows
+from .vocabulary import MlxVocabulary
+
+CHUNK = 2048
+"""Most tokens in one call. Scores for a whole chunk of them would take gigabytes; none are computed."""
+ROUND = 17
+"""Most tokens at which is chosen in one call: 16 drafted ones and the one before them."""
+_REPLAY = 8
+"""Lost tokens that may ride along in the next call; more get a call of their own."""
+_SMALL = 64
+"""Tokens that may get scores which nobody asked for, rather than a call of their own."""
+
+
+class MlxModel:
+    """Implements `backends.LoadedModel` for one sequence.
+
+    A rewind may cost the caches more than it was asked to cut. The tokens that are missing then count as
+    there all the same, and the next call runs them again, in front of its own.
+    """
+
+    chunk = CHUNK
+
+    def __init__(
+        self, network: Any, caches: Caches, vocabulary: MlxVocabulary, folder: Folder, capacity: int,
+        picks: int = ROUND,
+    ) -> None:  # fmt: skip
+        """`picks` is the most tokens at which is chosen in one call; 1 makes a draft model."""
+        self._network = network
+        self._caches = caches
+        self._picks = picks
+        self._sampler: Sampler | None = None
+        self._tokens: list[int] = []
+        self._held = 0
+        """How many of them, from the left, the caches hold; the others are to be run again."""
+        self._settled = True
+        """Whether nothing was chosen since the last rewind."""
+        self.rewinds: Rewinds = caches.rewinds
+        self.vocabulary = vocabulary
+        self.capacity = capacity
+        self.vocabulary_size = vocabulary.size
+        self.name = folder.name
+        self.path = str(folder.path)
+        self.architecture = folder.model_type
+        self.parameters = folder.parameters
+        self.quantisation = folder.quantisation
+        self.size = folder.weight_bytes
+        self.trained_context_length = folder.context_length
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """The token ids in the cache, in order."""
+        return self._tokens
+
+    @property
+    def length(self) -> int:
+        return len(self._tokens)
+
+    @property
+    def cache_unknown(self) -> str:
+        """The kind of its cache that cannot be cut back; empty if all can."""
+        return self._caches.unknown
+
+    def start(self, sampler: Sampler) -> None:
+        """Choose tokens by `sampler` from now on."""
+        self._sampler = sampler
+
+    def constraint(self, grammar: str) -> NoReturn:
+        raise ModelError("MLX models follow no grammar yet", "Choose a GGUF model for it.")
+
+    def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
+        """Run `tokens` and choose the next token at each of the last `picks`.
+
+        Raises `ModelError` for a token that the model does not know, when the cache is full and when MLX
+        fails, which empties the cache.
+        """
+        self._check(tokens, picks)
+        known = len(self._tokens)
+        self._tokens.extend(tokens)
+        if not picks:
+            self._run(len(self._tokens))
+            return []
+        self._begin(known, picks)
+        return self._choose(len(self._tokens), picks)
+
+    def rewind(self, length: int) -> None:
+        """Cut the cache back to its first `length` tokens.
+
+        Further back than `rewinds` says, all of these are run again by the next call. Raises `ModelError`
+        for a cache that cannot be cut at all, unless `length` is 0.
+        """
+        if not 0 <= length <= len(self._tokens):
+            raise ValueError(f"cannot rewind {len(self._tokens)} tokens to {length}")
+        if not length:
+            self._forget()
+        elif length < self._held:
+            self._held = self._caches.cut(length)
+        del self._tokens[length:]
+        self._settled = True
+
+    def warm_up(self, row_counts: Sequence[int]) -> None:
+        """Have MLX prepare for calls of these sizes, so that the first token is not late."""
+        for rows in row_counts:
+            with self._failing():
+                mx.eval(self._network(mx.array([[0] * rows]), cache=self._caches.all), self._caches.state)
+            self._forget()
+
+    def close(self) -> None:
+        """Free the model. Closing twice is allowed; nothing else is, after this."""
+        self._tokens.clear()
+        self._network = self._caches = None  # type: ignore[assignment]
+        mx.clear_cache()
+
+    def _check(self, tokens: Sequence[int], picks: int) -> None:
+        if not 0 <= picks <= min(len(tokens), self._picks):
+            raise ValueError(f"{picks} picks in {len(tokens)} tokens")
+        if picks and self._sampler is None:
+            raise ValueError("no sampler to pick with")
+        if tokens and not (min(tokens) >= 0 and max(tokens) < self.vocabulary_size):
+            raise ModelError(f"a token is not among the {self.vocabulary_size} of {self.name}")
+        if len(self._tokens) + len(tokens) > self.capacity:
+            raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
+
+    def _begin(self, known: int, picks: int) -> None:
+        """Before tokens behind the `known` ones are run and may be refused: leave a state to return to.
+
+        A main model reads all that was drafted in one call; a draft model begins with its first choice.
+        """
+        end = len(self._tokens)
+        certain = max(known, end - ROUND)
+        if certain - self._held > (_SMALL if self.rewinds == "anywhere" else _REPLAY):
+            self._run(certain)
+        if self._held >= known and (picks > 1 or (self._settled and self._picks == 1)):
+            self._caches.keep(self._held)
+        self._settled = False
+
+    def _run(self, end: int) -> None:
+        """Run `tokens` up to `end`, in chunks, and compute no scores."""
+        while self._held < end:
+            chunk = self._tokens[self._held : min(end, self._held + CHUNK)]
+            with self._failing():
+                self._network(mx.array([chunk]), cache=self._caches.all)
+                self._held += len(chunk)
+                mx.eval(self._caches.state)
+            if len(chunk) > _SMALL:
+                mx.clear_cache()
+
+    def _choose(self, end: int, picks: int) -> list[Pick]:
+        """Run `tokens` up to `end` in one call and choose at the last `picks` of them."""
+        assert self._sampler is not None
+        with self._failing():
+            scores = self._network(mx.array([self._tokens[self._held : end]]), cache=self._caches.all)
+            self._held = end
+            # A state that lies behind no score is computed with them: left as a note, it would grow.
+            return pick_rows(scores[0, -picks:], self._caches.state, self._sampler, self._tokens)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What fails in MLX becomes a `ModelError`. The caches may then hold anything: they are emptied."""
+        try:
+            with failing("the model could not be run", "Load the model again."):
+                yield
+        except ModelError:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        self._caches.clear()
+        self._tokens.clear()
+        self._held = 0
+
+
+@contextmanager
+def failing(what: str, hint: str) -> Iterator[None]:
+    """Whatever a foreign library makes of a foreign model's numbers becomes a `ModelError`, in one line."""
+    try:
+        yield
+    except (ModelError, InvalidLogits):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"{what}: {reason}", hint) from None

@@ -1,0 +1,215 @@
+"""The vocabulary of an MLX folder: tokens to bytes, text to tokens, and whether two of them agree.
+
+tokenizer.json is read by the `tokenizers` library, which runs no code of a folder; transformers is not asked,
+because it may. Text that a model writes is cut into UTF-8 by the caller: a token may hold half a character.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from ...library.mlx_folder import Folder
+from .. import ModelError
+
+_LONGEST = 2 << 20
+"""Bytes of text, as with llama.cpp."""
+_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>")
+"""Control tokens that end an answer of any model that has them; settings often name but one of several."""
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_SPACE = "▁"
+_LOADS = "Choose another model, or download this one again."
+
+
+class MlxVocabulary:
+    """Implements `backends.Vocabulary`."""
+
+    def __init__(self, folder: Folder, size: int) -> None:
+        """`size` is how many tokens the model scores: there may be fewer. Raises `ModelError`."""
+        self.size = size
+        self._tokenizer = _open(folder)
+        self._texts: dict[int, str] = {number: text for text, number in self._tokenizer.get_vocab().items()}
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._added: dict[int, str] = {number: token.content for number, token in added.items()}
+        controls = {number: token.content for number, token in added.items() if token.special}
+        self.control_tokens = frozenset(controls)
+        self.control_texts = tuple(text for text in controls.values() if text)
+        self._spelled = _any_of(self.control_texts)
+        self.bos_text = self._named(folder.tokenizer, "bos_token")
+        self.eos_text = self._named(folder.tokenizer, "eos_token")
+        self.end_tokens = frozenset(self._ends(folder))
+        self.chat_template = folder.chat_template
+        self._start = self._first_tokens(folder.tokenizer)
+        self._spelling = _spelling(self._tokenizer)
+        self._pieces: dict[int, bytes] = {}
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of `text`, control tokens recognised, no BOS added. Raises `ModelError` past 2 MiB."""
+        text = text.encode("utf-8", "replace").decode()
+        if len(text.encode()) > _LONGEST:
+            raise ModelError("the text is too long", f"Shorten it to {_LONGEST >> 20} MiB or less.")
+        tokens = self._encoded(text)
+        # A rule that changes text before it is cut up, such as one for wide letters, must not spell a token.
+        if sum(token in self.control_tokens for token in tokens) > len(self._spelled.findall(text)):
+            tokens = [token for part in _split(self._spelled, text) for token in self._one_kind(part)]
+        return tokens
+
+    def encode_start(self) -> list[int]:
+        """[BOS] where the model wants one, or nothing."""
+        return list(self._start)
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token; of a control token and of a number that is no token, none.
+
+        Raises IndexError outside of what the model scores.
+        """
+        try:
+            return self._pieces[token]
+        except KeyError:
+            if not 0 <= token < self.size:
+                raise IndexError(f"token {token} is not in a vocabulary of {self.size}") from None
+            self._pieces[token] = piece = self._read_piece(token)
+            return piece
+
+    def difference(self, other: MlxVocabulary) -> str:
+        """The first token that two vocabularies spell differently, in one line; empty if there is none.
+
+        Ids that only one of them has do not count, because sizes are padded.
+        """
+        mine, theirs = self._texts, other._texts
+        if mine == theirs:
+            return ""
+        for number in sorted(mine.keys() & theirs.keys()):
+            if mine[number] != theirs[number]:
+                return f"vocabulary differs at id {number}: {mine[number]!r} against {theirs[number]!r}"
+        few, many = sorted((len(mine), len(theirs)))
+        return "" if 2 * few > many else f"one vocabulary has {few} tokens, the other {many}"
+
+    def _encoded(self, text: str) -> list[int]:
+        return list(_guarded(lambda: self._tokenizer.encode(text, add_special_tokens=False).ids))
+
+    def _one_kind(self, part: str) -> list[int]:
+        """Tokens of a control token's text, or of a text in which no control token may be found."""
+        if self._spelled.fullmatch(part):
+            return [number for number, text in self._added.items() if text == part][:1]
+        self._tokenizer.encode_special_tokens = True
+        try:
+            return [token for token in self._encoded(part) if token not in self.control_tokens]
+        finally:
+            self._tokenizer.encode_special_tokens = False
+
+    def _named(self, settings: Mapping[str, Any], key: str) -> str:
+        """The text of a token that the settings name, either by its text or with its properties."""
+        value = settings.get(key)
+        text = value.get("content") if isinstance(value, dict) else value
+        return text if isinstance(text, str) else ""
+
+    def _ends(self, folder: Folder) -> Iterable[int]:
+        """Every token that any of the settings names as an end."""
+        inner = folder.config.get("text_config")
+        for settings in (folder.generation, folder.config, inner if isinstance(inner, dict) else {}):
+            given = settings.get("eos_token_id")
+            for number in given if isinstance(given, list) else [given]:
+                if type(number) is int and 0 <= number < self.size:
+                    yield number
+        for text in (self.eos_text, *_ENDS):
+            number = self._tokenizer.token_to_id(text) if text else None
+            if number is not None and (text == self.eos_text or number in self.control_tokens):
+                yield number
+
+    def _first_tokens(self, settings: Mapping[str, Any]) -> list[int]:
+        """What the tokenizer puts before every text, unless the settings say otherwise."""
+        bare = self._encoded("a")
+        whole = _guarded(lambda: list(self._tokenizer.encode("a").ids))
+        length = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
+        wanted = settings.get("add_bos_token")
+        bos = self._tokenizer.token_to_id(self.bos_text) if self.bos_text else None
+        if wanted is True and not length and bos is not None:
+            return [bos]
+        return [] if wanted is False else whole[:length]
+
+    def _read_piece(self, token: int) -> bytes:
+        if token in self.control_tokens or token not in self._texts:
+            return b""
+        if token in self._added:
+            return self._added[token].encode()
+        text = self._texts[token]
+        if self._spelling == "bytes":
+            return b"".join(bytes([_BYTES[c]]) if c in _BYTES else c.encode() for c in text)
+        if self._spelling == "pieces":
+            byte = _BYTE.fullmatch(text)
+            return bytes([int(byte[1], 16)]) if byte else text.replace(_SPACE, " ").encode()
+        return self._shown_behind(token).encode()
+
+    def _shown_behind(self, token: int) -> str:
+        """What the tokenizer's own decoder adds for `token` behind another: alone, some drop their space."""
+        anchor = next((each for each in self._texts if each not in self._added), token)
+        before = _guarded(lambda: self._tokenizer.decode([anchor], skip_special_tokens=False))
+        both = _guarded(lambda: self._tokenizer.decode([anchor, token], skip_special_tokens=False))
+        if both.startswith(before):
+            return str(both[len(before) :])
+        return str(_guarded(lambda: self._tokenizer.decode([token], skip_special_tokens=False)))
+
+
+def _open(folder: Folder) -> Any:
+    data = (folder.path / "tokenizer.json").read_bytes()
+    tokenizer = _guarded(lambda: Tokenizer.from_buffer(data))
+    # A file may say to cut a text short, or to fill it up.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _guarded(call: Any) -> Any:
+    """`call`, whose every failure becomes a `ModelError`: the library's panics are no `Exception`."""
+    try:
+        return call()
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"tokenizer.json cannot be used: {reason}", _LOADS) from None
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """Matches each of `texts`, the longest that fits; nothing if there are none."""
+    longest_first = sorted(texts, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) if longest_first else r"(?!)")
+
+
+def _split(pattern: re.Pattern[str], text: str) -> Iterable[str]:
+    """The parts of `text` that match, and those between them."""
+    at = 0
+    for match in pattern.finditer(text):
+        yield from filter(None, (text[at : match.start()], match[0]))
+        at = match.end()
+    if text[at:]:
+        yield text[at:]
+
+
+def _spelling(tokenizer: Any) -> str:
+    """How tokens stand for bytes: "bytes" with a letter for each, "pieces" of SentencePiece, or neither."""
+    if tokenizer.decoder is None:
+        return ""
+    decoder = json.loads(tokenizer.decoder.__getstate__())
+    parts = decoder["decoders"] if decoder["type"] == "Sequence" else [decoder]
+    kinds = {part["type"] for part in parts}
+    if "ByteLevel" in kinds:
+        return "bytes"
+    spaces = any(part.get("pattern") == {"String": _SPACE} and part.get("content") == " " for part in parts)
+    return "pieces" if "Metaspace" in kinds or spaces else ""
+
+
+def _byte_letters() -> dict[str, int]:
+    """GPT-2's letter for each byte: printable ones stand for themselves, the others for 256 and up."""
+    shown = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    letters = {chr(byte): byte for byte in shown}
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return letters | {chr(256 + place): byte for place, byte in enumerate(hidden)}
+
+
+_BYTES = _byte_letters()
