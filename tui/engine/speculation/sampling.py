@@ -84,7 +84,7 @@ class Sampler:
 
     @property
     def takes_best(self) -> bool:
-        """Whether a pick is just the best score of its row: then a backend may look for it where the row is."""
+        """Whether a pick is just the best score of its row: a backend may look for it where the row is."""
         changed = self._chain.bias or self._chain.penalises
         wanted = self._chain.temperature == 0 and not self._confident and not changed
         return wanted and type(self).pick is Sampler.pick
