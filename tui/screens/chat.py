@@ -91,7 +91,7 @@ class ChatScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.desk.show_notices(self._notices)
-        self.desk.show_drafting(self._drafting.words)
+        self._show_drafting()
         self._say("starting the engine")
         self.set_interval(TICK, self._tick)
         self.call_after_refresh(self._load_first)
@@ -120,6 +120,7 @@ class ChatScreen(Screen[None]):
         self._loaded = loaded
         self._meter.plain_speed = loaded.plain_tokens_per_second
         self.desk.show_loaded(loaded)
+        self._show_drafting()
         if (remark := wording.refused(loaded)) and remark not in self._notices:
             self._notices.append(remark)
             self.desk.show_notices(self._notices)
@@ -251,8 +252,12 @@ class ChatScreen(Screen[None]):
     def set_drafting(self, drafting: Drafting) -> None:
         self._drafting = drafting
         self._client.set_draft_length(self._answers, draft_length(drafting.length))
-        self.desk.show_drafting(drafting.words)
+        self._show_drafting()
         self._tick()
+
+    def _show_drafting(self) -> None:
+        refused = self._loaded is not None and self._loaded.drafting_refused
+        self.desk.show_drafting("off" if refused else self._drafting.words)
 
     async def action_new(self) -> None:
         """Forget the conversation; an answer that is coming is stopped first."""

@@ -23,6 +23,7 @@ def load_request(settings: Settings) -> Load:
         gpu_layers=engine.gpu_layers,
         threads=engine.threads,
         cache_type=models.cache_type,
+        backend=engine.backend,
     )
 
 

@@ -70,6 +70,7 @@ class Desk(Horizontal):
         self._welcome = Welcome(id="welcome")
         self._status = StatusLine(id="status")
         self._sidebar = Sidebar(id="sidebar")
+        self._drafting = ""
         self.transcript.set_reactive(Transcript.highlight, highlight)
         self.transcript.set_reactive(Transcript.show_refused, show_refused)
         self.set_reactive(Desk.sidebar_mode, sidebar)
@@ -99,7 +100,8 @@ class Desk(Horizontal):
 
     def show_drafting(self, words: str) -> None:
         """How far it drafts, in a word or two."""
-        self._sidebar.drafting = words
+        self._drafting = self._sidebar.drafting = words
+        self._show_mode()
 
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
         """The numbers of one moment: in the sidebar or, without it, in the status line."""
@@ -148,7 +150,8 @@ class Desk(Horizontal):
 
     def _show_mode(self) -> None:
         refused = "  refused shown" if self.transcript.show_refused else ""
-        self._status.display_mode = f"origins {self.transcript.highlight}{refused}"
+        drafting = f"drafting {self._drafting}  " if self._drafting else ""
+        self._status.display_mode = f"{drafting}origins {self.transcript.highlight}{refused}"
 
 
 def _summary(reading: Reading) -> str:

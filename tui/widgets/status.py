@@ -1,4 +1,4 @@
-"""One line under the conversation: what is going on, in words, and how the tokens are shown."""
+"""One line under the conversation: what is going on, how far it drafts, how the tokens are shown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StatusLine(Widget):
     detail = reactive("")
     """Numbers for a terminal that has no room for the sidebar."""
     display_mode = reactive("")
-    """How the tokens are shown."""
+    """How far it drafts and how the tokens are shown."""
 
     def render(self) -> Content:
         left = Content.assemble(("● ", self.tone), clean_line(self.state))
