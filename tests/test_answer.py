@@ -11,7 +11,7 @@ from typing import Any
 import models
 import pytest
 
-from tui.engine.answer import PREFILL_CHUNK, Answer
+from tui.engine.answer import Answer
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.pair import Pair, load_pair, plain_speed
@@ -322,7 +322,7 @@ def test_a_long_prompt_is_read_in_chunks_and_can_be_cancelled_between_them(
     heard = ask(pair, renderer, question, raw=True, max_tokens=1)
     total = heard.statistics.prompt_tokens - 1
     progress = [event for event in heard.events if isinstance(event, Prefill)]
-    expected = [0, *(min(done + PREFILL_CHUNK, total) for done in range(0, total, PREFILL_CHUNK))]
+    expected = [0, *(min(done + main.chunk, total) for done in range(0, total, main.chunk))]
     assert len(expected) > 3
     assert progress == [Prefill(1, done, total) for done in expected]
     pair.clear()
@@ -330,7 +330,7 @@ def test_a_long_prompt_is_read_in_chunks_and_can_be_cancelled_between_them(
     cut = ask(pair, renderer, question, raw=True, cancelled=lambda events: len(events) > 1)
     assert cut.end.reason == "cancelled"
     assert cut.tokens == []
-    assert main.evaluated == PREFILL_CHUNK
+    assert main.evaluated == main.chunk
 
 
 def test_a_prompt_too_long_is_refused_with_both_numbers_before_it_is_run(

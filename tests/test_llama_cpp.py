@@ -400,7 +400,7 @@ def test_backends_are_chosen_by_path(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path, "is a folder"),
         (tmp_path / "none.gguf", "none.gguf does not exist"),
-        (mlx, "MLX models cannot be opened yet"),
+        (mlx, "mlx: config.json is not JSON"),
     ):
         with pytest.raises(ModelError, match=reason):
             open_backend(str(path))

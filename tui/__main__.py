@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 """Exit codes; argparse adds 2 for a command line that it cannot read."""
 
-UNSAID = ("command", "main", "draft", "draft_length", "seed", "theme")
+UNSAID = ("command", "main", "draft", "backend", "draft_length", "seed", "theme")
 """The chat's options."""
 
 

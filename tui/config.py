@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from tui.protocol import CacheType
+from tui.protocol import BackendName, CacheType
 
 MAX_SIZE = 1_000_000
 """Bytes. A longer file is not a config file."""
@@ -91,6 +91,7 @@ class Appearance:
 class Engine:
     threads: int = _setting(0, "0 lets the engine choose", 0, 1024)
     gpu_layers: int = _setting(-1, "-1 puts every layer on the GPU, where there is one", -1, 10_000)
+    backend: BackendName = _setting("auto", '"auto" goes by the model; "llama.cpp"; "mlx"')
 
 
 @dataclass(frozen=True)

@@ -100,15 +100,24 @@ def _add_models(
     draft: dict[str, Any] = {"dest": "drafts", "action": "append"} if several_drafts else {"default": default}
     group = parser.add_argument_group("models")
     group.add_argument(
-        "--main", metavar="MODEL", default=default, help='a GGUF file, or "starter", the built-in demo'
+        "--main",
+        metavar="MODEL",
+        default=default,
+        help='a GGUF file, an MLX folder, or "starter", the built-in demo',
     )
     group.add_argument(
         "--draft",
         metavar="MODEL",
         type=lambda text: "" if text == "none" else text,
-        help='a smaller GGUF of the same family, "starter", or "none"'
+        help='a smaller model of the same family and form, "starter", or "none"'
         + ("; may be given again, to compare" if several_drafts else ""),
         **draft,
+    )
+    group.add_argument(
+        "--backend",
+        choices=("auto", "llama.cpp", "mlx"),
+        default=default,
+        help="the library that runs the models; auto goes by the model",
     )
     group.add_argument(
         "--draft-length",

@@ -41,6 +41,13 @@ def find_costs() -> Path:
     return user_cache_path("outrider", appauthor=False) / "costs"
 
 
+def find_starter() -> Path:
+    """The folder of the starter pair in the form that MLX reads, made when needed; it may be deleted."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("outrider", appauthor=False) / "starter-mlx"
+
+
 def shipped(name: str) -> Path:
     """A file or folder of the program: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).resolve().parent

@@ -42,6 +42,9 @@ class Origin(IntEnum):
 CacheType = Literal["f16", "q8_0"]
 """Of the numbers in a KV cache: 16 bits, or 8 and a scale for every 32 of them."""
 
+BackendName = Literal["auto", "llama.cpp", "mlx"]
+"""The library that runs a model; "auto" goes by what stands at its path."""
+
 Reason = Literal["stop", "length", "context", "cancelled"]
 """Why an answer ended: end of generation or a stop string, `max_tokens`, a full context, the user."""
 
@@ -139,6 +142,7 @@ class Load:
     """0 lets the engine choose."""
     cache_type: CacheType = "f16"
     """Of the main model's KV cache. A draft model's stays at 16 bits: it would agree less often."""
+    backend: BackendName = "auto"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
 
     from .config import Settings
+    from .protocol import BackendName
 else:
     import _signal as signal
 
@@ -99,7 +100,7 @@ def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Setting
     """`settings` with what the command line says; there, None is not said."""
     from dataclasses import replace
 
-    settings = with_models(settings, arguments.main, arguments.draft)
+    settings = with_models(settings, arguments.main, arguments.draft, arguments.backend)
     said = {
         name: value for name in ("seed", "draft_length") if (value := getattr(arguments, name)) is not None
     }
@@ -109,7 +110,9 @@ def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Setting
     return settings
 
 
-def with_models(settings: Settings, main: str | None, draft: str | None) -> Settings:
+def with_models(
+    settings: Settings, main: str | None, draft: str | None, backend: BackendName | None
+) -> Settings:
     """`settings` with the command line's models. A main model given there does without the file's draft."""
     from dataclasses import replace
 
@@ -118,7 +121,8 @@ def with_models(settings: Settings, main: str | None, draft: str | None) -> Sett
         models = replace(models, main=main, draft="auto")
     if draft is not None:
         models = replace(models, draft=draft)
-    return replace(settings, models=models)
+    engine = settings.engine if backend is None else replace(settings.engine, backend=backend)
+    return replace(settings, models=models, engine=engine)
 
 
 def paced(settings: Settings, environ: Mapping[str, str]) -> Settings:

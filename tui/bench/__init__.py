@@ -89,7 +89,8 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
 def loads_of(arguments: argparse.Namespace, settings: Settings) -> list[Load]:
     """What is loaded for each draft, one after the other."""
     drafts = arguments.drafts or [arguments.draft]
-    return [load_request(with_models(settings, arguments.main, draft)) for draft in drafts]
+    main, backend = arguments.main, arguments.backend
+    return [load_request(with_models(settings, main, draft, backend)) for draft in drafts]
 
 
 def check(plan: Plan, loads: Sequence[Load], svg: Path | None) -> None:

@@ -25,7 +25,6 @@ from .templates import TemplateRenderer, encode_conversation
 from .text import Piece, TextStream
 
 MOST_DRAFTED = 16
-PREFILL_CHUNK = 512
 _CHARACTERS_PER_TOKEN = 16
 """A prompt with more characters than this, for each token of the context, is not even encoded."""
 
@@ -87,7 +86,7 @@ class Answer:
             self._progress(0, unread)
         self._main.start(self._sampler(len(context)))
         read = prefill(
-            self._main, context, chunk=PREFILL_CHUNK, cancelled=self._cancelled, progress=self._progress
+            self._main, context, chunk=self._main.chunk, cancelled=self._cancelled, progress=self._progress
         )
         self._finish(self._generate(context) if read and not self._cancelled() else "cancelled", context)
 

@@ -117,7 +117,11 @@ def fresh_pace(main: LoadedModel, draft: LoadedModel | None, plain: float | None
 
 
 def _fingerprint(path: Path) -> str:
-    """Size and both ends of a file: a whole model takes too long to read."""
+    """Size and both ends of a file, as all of it takes too long to read; of a folder, those of its files."""
+    if path.is_dir():
+        return "\n".join(
+            f"{each.name} {_fingerprint(each)}" for each in sorted(path.iterdir()) if each.is_file()
+        )
     with suppress(OSError), path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         digest = hashlib.sha256(str(size).encode())

@@ -13,7 +13,7 @@ from statistics import median
 from time import perf_counter
 from typing import Literal
 
-from ..places import find_costs
+from ..places import find_costs, find_starter
 from ..protocol import Load, ModelInfo
 from .backends import Backend, LoadedModel, ModelError, Options, open_backend
 from .costs import Memory, first_tokens, fresh_pace
@@ -21,6 +21,7 @@ from .speculation.lookup import Lookup
 from .speculation.loop import Pace
 from .speculation.pacing import Always, Auto
 from .speculation.sampling import Chain, InvalidLogits, Sampler
+from .starter.mlx import starter_folder
 from .trial import trial
 
 STARTER = "starter"
@@ -75,8 +76,8 @@ class Pair:
 
 def load_pair(command: Load, progress: Progress) -> Pair:
     """Load what `command` names. Raises `ModelError` if the main model cannot be used."""
-    path = place(command.main, "main")
-    backend = open_backend(path)
+    path = _path(command, command.main, "main")
+    backend = open_backend(path, command.backend)
     main = backend.load(
         path, _options(command, "main"), lambda fraction: progress("Loading the main model", fraction)
     )
@@ -116,6 +117,17 @@ def place(name: str, role: Literal["main", "draft"]) -> str:
     return str(Path(__file__).parent / STARTER / f"{role}.gguf") if name == STARTER else name
 
 
+def _path(command: Load, name: str, role: Literal["main", "draft"]) -> str:
+    """Where the model is, in the form that the wanted backend reads."""
+    if name != STARTER or command.backend != "mlx":
+        return place(name, role)
+    try:
+        return str(starter_folder(Path(place(name, role)), find_starter()))
+    except OSError as error:
+        reason = f"the starter pair cannot be written for MLX: {error}"
+        raise ModelError(reason, "Make room for it.") from None
+
+
 def _options(command: Load, role: Literal["main", "draft"]) -> Options:
     return Options(role, command.context_length, command.gpu_layers, command.threads, command.cache_type)
 
@@ -124,7 +136,7 @@ def _load_draft(
     command: Load, backend: Backend, main: LoadedModel, progress: Progress
 ) -> tuple[LoadedModel | None, str]:
     """The draft, or None and why not."""
-    path = place(command.draft or "", "draft")
+    path = _path(command, command.draft or "", "draft")
     options = replace(_options(command, "draft"), context_length=main.capacity)
     try:
         draft = backend.load(path, options, lambda fraction: progress("Loading the draft model", fraction))

@@ -6,12 +6,15 @@ turns its tokens into text. Arrays, native handles and library types stay inside
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ...protocol import CacheType
+from ...protocol import BackendName, CacheType
+from ..library.gguf import BadModelFile
+from ..library.mlx_folder import is_folder, read_folder
 from ..speculation.loop import Pick
 from ..speculation.sampling import Sampler
 
@@ -82,6 +85,8 @@ class LoadedModel(Protocol):
     trained_context_length: int
     vocabulary_size: int
     rewinds: Rewinds
+    chunk: int
+    """Tokens of a prompt that it likes to read at once; an answer can be cancelled between two such."""
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -124,23 +129,28 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(path: str) -> Backend:
+def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
     """The backend for a model, by what stands at `path`; imports no library but the one that is needed.
 
-    Raises `ModelError` for what no backend here can open.
+    Raises `ModelError` for what no backend here can open, or not the one that is `wanted`.
     """
     if path.startswith("scripted:"):
         from .scripted import ScriptedBackend
 
         return ScriptedBackend()
     place = Path(path)
-    if (place / "config.json").is_file():
-        raise ModelError("MLX models cannot be opened yet", "Choose a GGUF file.")
+    if is_folder(place):
+        if wanted == "llama.cpp":
+            raise ModelError(f"{place.name} is an MLX folder: llama.cpp opens GGUF files", "Choose one.")
+        return _open_mlx(place)
     if place.is_dir():
-        raise ModelError(f"{place.name} is a folder, not a model", "Choose the .gguf file inside it.")
+        hint = "Choose the .gguf file inside it, or an MLX folder: config.json and *.safetensors."
+        raise ModelError(f"{place.name} is a folder, not a model", hint)
     if not place.is_file():
         reason = "is not a file" if place.exists() else "does not exist"
         raise ModelError(f"{place.name} {reason}", "Check the path.")
+    if wanted == "mlx":
+        raise ModelError(f"{place.name} is a file: MLX opens folders", "Choose a folder, or another backend.")
     try:
         from .llama_cpp import LlamaBackend
 
@@ -148,3 +158,25 @@ def open_backend(path: str) -> Backend:
     except (ImportError, OSError, RuntimeError) as error:
         reason = f"the llama.cpp library cannot be loaded: {error}"
         raise ModelError(reason, "Install llama-cpp-python again.") from None
+
+
+def _open_mlx(folder: Path) -> Backend:
+    """MLX, for a folder that it can open. What is wrong with one is said before MLX is imported."""
+    try:
+        read_folder(folder)
+    except BadModelFile as error:
+        hint = "Choose another model, or download this one again."
+        raise ModelError(f"{folder.name}: {error}", hint) from None
+    packages = "mlx-lm" if sys.platform == "darwin" else '"mlx[cpu]" mlx-lm'
+    try:
+        from .mlx import MlxBackend
+
+        return MlxBackend()
+    except ModuleNotFoundError as error:
+        name = str(error.name).partition(".")[0]
+        ours = name in ("mlx", "mlx_lm")
+        missing = "MLX is not installed" if ours else f"MLX needs {name}, which is missing"
+        raise ModelError(missing, f"Install it: pip install {packages}; or choose a GGUF file.") from None
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        reason = f"MLX cannot be loaded: {error}"
+        raise ModelError(reason, f"Install it again: pip install {packages}") from None

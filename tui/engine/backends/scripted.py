@@ -101,6 +101,7 @@ class ScriptedModel:
     quantisation = "none"
     size = 0
     rewinds: Rewinds = "anywhere"
+    chunk = 512
 
     def __init__(self, path: str, script: Script, text: str | None, capacity: int) -> None:
         """`text` is what it writes; None echoes the last user message."""

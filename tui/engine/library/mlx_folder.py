@@ -118,6 +118,8 @@ class Folder:
 def read_folder(path: str | Path) -> Folder:
     """Read and check a folder. Takes a few hundredths of a second. Raises `BadModelFile`."""
     path = Path(path)
+    if not path.is_dir():
+        raise BadModelFile(f"{path.name} is no folder: MLX opens no files")
     try:
         _check_links(path)
         settings = {name: _json(path / name) for name in _SETTINGS if (path / name).is_file()}
@@ -146,8 +148,8 @@ def read_folder(path: str | Path) -> Folder:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a model in the form that MLX reads."""
-    return (path / "config.json").is_file() and any(path.glob("*.safetensors"))
+    """Whether there is a model in the form that MLX reads, or was meant to be."""
+    return (path / "config.json").is_file()
 
 
 def plain_name(name: object) -> bool:

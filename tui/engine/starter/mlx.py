@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..library.gguf import Array, BadModelFile, Contents, Reader, Tensor
+from ..library.header import read_header
 
 _VERSION = 1
 """Raised whenever the same GGUF is written otherwise."""
@@ -43,12 +44,13 @@ Weights = dict[str, NDArray[Any]]
 def starter_folder(file: Path, cache: Path) -> Path:
     """The folder in `cache` that holds the model of `file`; made if it is not there. Raises `OSError`."""
     digest = hashlib.sha256(bytes([_VERSION]) + file.read_bytes()).hexdigest()[:16]
-    folder = cache / f"{file.stem}-{digest}"
-    if not (folder / "config.json").is_file():
-        new = cache / f"{folder.name}.{os.getpid()}"
-        write_folder(file, new)
+    # The folder's own name is the model's.
+    folder = cache / digest / read_header(file).name.replace("/", "-")
+    if not folder.is_dir():
+        new = cache / f"{digest}.{os.getpid()}"
+        write_folder(file, new / folder.name)
         try:
-            new.rename(folder)
+            new.rename(folder.parent)
         except OSError:  # another engine was quicker
             shutil.rmtree(new, ignore_errors=True)
     return folder
@@ -59,8 +61,8 @@ def write_folder(file: Path, folder: Path) -> None:
     with file.open("rb") as source, mmap(source.fileno(), 0, access=ACCESS_READ) as content:
         reader = Reader(content, keep=_TEXTS)
         contents = reader.contents()
-        weights = dict(_weights(content, contents))
         settings = _Settings(reader, contents)
+        weights = dict(_weights(content, contents))
         folder.mkdir(parents=True, exist_ok=True)
         _write_tensors(folder / "model.safetensors", weights)
         _write_json(folder / "tokenizer.json", settings.tokenizer())
@@ -155,11 +157,11 @@ def _weights(content: mmap, contents: Contents) -> Iterator[tuple[str, NDArray[A
     for tensor in contents.tensors:
         name = _name(tensor.name)
         begin = contents.data + tensor.offset
-        data = np.frombuffer(content, np.uint8, tensor.bytes, begin)
+        data = np.frombuffer(content[begin : begin + tensor.bytes], np.uint8)
         shape = tensor.shape[::-1]
         if tensor.type.name in ("F32", "F16"):
             kind = "<f4" if tensor.type.name == "F32" else "<f2"
-            yield f"{name}.weight", data.view(kind).reshape(shape).copy()
+            yield f"{name}.weight", data.view(kind).reshape(shape)
         elif tensor.type.name == "Q8_0":
             for part, array in _groups(tensor, data).items():
                 yield f"{name}.{part}", array.reshape(*shape[:-1], -1)

@@ -33,6 +33,8 @@ class LlamaModel:
     there all the same, and the next call runs them again, in front of its own.
     """
 
+    chunk = BATCH
+
     def __init__(
         self, library: Any, model: int, context: int, header: Header, path: str, outputs: int
     ) -> None:

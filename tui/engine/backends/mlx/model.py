@@ -23,6 +23,8 @@ from .vocabulary import MlxVocabulary
 
 CHUNK = 2048
 """Most tokens in one call. Scores for a whole chunk of them would take gigabytes; none are computed."""
+_SLOW_CHUNK = 256
+"""Where there is no GPU, one call should not take minutes."""
 ROUND = 17
 """Most tokens at which is chosen in one call: 16 drafted ones and the one before them."""
 _REPLAY = 8
@@ -37,8 +39,6 @@ class MlxModel:
     A rewind may cost the caches more than it was asked to cut. The tokens that are missing then count as
     there all the same, and the next call runs them again, in front of its own.
     """
-
-    chunk = CHUNK
 
     def __init__(
         self, network: Any, caches: Caches, vocabulary: MlxVocabulary, folder: Folder, capacity: int,
@@ -55,6 +55,7 @@ class MlxModel:
         self._settled = True
         """Whether nothing was chosen since the last rewind."""
         self.rewinds: Rewinds = caches.rewinds
+        self.chunk = CHUNK if mx.default_device() == mx.gpu else _SLOW_CHUNK
         self.vocabulary = vocabulary
         self.capacity = capacity
         self.vocabulary_size = vocabulary.size
