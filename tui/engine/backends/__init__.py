@@ -16,7 +16,7 @@ from ...protocol import BackendName, CacheType
 from ..library.gguf import BadModelFile
 from ..library.mlx_folder import is_folder, read_folder
 from ..speculation.loop import Pick
-from ..speculation.sampling import Sampler
+from ..speculation.sampling import Constraint, Sampler
 
 
 class ModelError(Exception):
@@ -103,6 +103,10 @@ class LoadedModel(Protocol):
         """Choose tokens by `sampler` from now on."""
         ...
 
+    def constraint(self, grammar: str) -> Constraint:
+        """What may be written by a GBNF grammar, for one answer of this model. Raises `ModelError`."""
+        ...
+
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]: ...
 
     def rewind(self, length: int) -> None: ...
@@ -122,6 +126,10 @@ class Backend(Protocol):
 
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LoadedModel:
         """Open a model. `progress` gets 0 to 1 and answers False to give up. Raises `ModelError`."""
+        ...
+
+    def grammar(self, json_schema: str) -> str:
+        """The GBNF grammar of the JSON texts that a schema describes. Raises `ModelError`."""
         ...
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:

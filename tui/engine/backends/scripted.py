@@ -15,13 +15,14 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from time import monotonic, sleep
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 from zlib import crc32
 
 from ..speculation.loop import Pick
-from ..speculation.sampling import Sampler
+from ..speculation.sampling import Constraint, Sampler
 from . import LoadedModel, ModelError, Options, Rewinds, Vocabulary
 from .scripted_sample import SAMPLE
 
@@ -129,6 +130,9 @@ class ScriptedModel:
         self._sampler = sampler
         self._answer = None
 
+    def constraint(self, grammar: str) -> Constraint:
+        raise ModelError("a scripted model follows no grammar", "Choose another model.")
+
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         if not 0 <= picks <= len(tokens):
             raise ValueError(f"{picks} picks in {len(tokens)} tokens")
@@ -159,7 +163,7 @@ class ScriptedModel:
         if self._answer is None:
             self._answer = self._recited(self._tokens[: self._sampler.start])
         total = self.script.tokens or len(self._answer)
-        endless = END in self._sampler.chain.bias
+        endless = self._sampler.chain.bias.get(END) == -inf
         if not self._answer or (index >= total and not endless):
             return Pick(END, 1.0)
         return Pick(self._answer[index % len(self._answer)], 1.0)
@@ -242,6 +246,9 @@ class ScriptedBackend:
             return ScriptedDraft(path, script, self._text, capacity)
         self._text = SAMPLE if kind == "sample" else None
         return ScriptedModel(path, script, self._text, capacity)
+
+    def grammar(self, json_schema: str) -> str:
+        raise ModelError("a scripted model follows no JSON schema", "Choose another model.")
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
         return "" if isinstance(draft, ScriptedDraft) else "the draft model is not scripted"

@@ -29,6 +29,14 @@ class Pick(NamedTuple):
     probability: float
 
 
+NOTHING = Pick(-1, 0.0)
+"""Stands where no token may follow. It may well be behind drafted tokens that will be refused."""
+
+
+class NothingFollows(Exception):
+    """No token may follow the answer, and it is not complete either."""
+
+
 class Model(Protocol):
     """What speculation needs of a loaded model: a KV cache that can grow, choose and be cut back."""
 
@@ -138,7 +146,8 @@ def generate(
     """Continue `context` in place, one round at a time, until an end token, `max_tokens` or a full cache.
 
     `context` must not be empty, and `main` must hold a prefix of it; all but its last token should be in
-    the cache already (see `prefill`). Stop between two rounds by not asking for the next.
+    the cache already (see `prefill`). Stop between two rounds by not asking for the next. Raises
+    `NothingFollows` behind the last round that could be.
     """
     limit = len(context) + max_tokens
     pace.start()
@@ -153,7 +162,7 @@ def generate(
         verified = clock()
         accepted = _agreement(drafted, picks)
         ended = accepted > 0 and drafted[accepted - 1] in end_tokens
-        correction = None if ended else picks[accepted]
+        correction = None if ended or picks[accepted] == NOTHING else picks[accepted]
         context += drafted[:accepted]
         if correction is not None:
             context.append(correction.token)
@@ -170,6 +179,8 @@ def generate(
         )
         pace.observe(happened)
         yield happened
+        if correction is None and not ended:
+            raise NothingFollows
         if context[-1] in end_tokens:
             return
 

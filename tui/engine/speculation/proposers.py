@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from .loop import Model, Proposal, Proposer
+from .loop import NOTHING, Model, Proposal, Proposer
 
 
 class Nobody:
@@ -44,7 +44,9 @@ class DraftModel:
             return
         while proposal.wants_more() and self.model.length + len(unread) <= self.model.capacity:
             pick = self.model.extend(unread, picks=1)[0]
-            if not proposal.add(pick.token, pick.probability) or pick.token in self._end_tokens:
+            if pick == NOTHING or not proposal.add(pick.token, pick.probability):
+                return
+            if pick.token in self._end_tokens:
                 return
             unread = [pick.token]
 

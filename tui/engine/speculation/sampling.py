@@ -9,6 +9,10 @@ So a draft model and the main model that look at the same place share it, and mo
 even at a high temperature; and the main model chooses the same token whether it sees the place alone or
 in a batch behind drafted tokens. At temperature 0 the choice is the plain argmax.
 
+A constraint, such as a grammar, is asked about the choice alone. Only where it says no is the row cut down to
+what it allows, and the choice made again with the same noise. It too knows the tokens before a place and
+nothing else.
+
 Source: Daliri, Musco, Suresh, "Coupling without communication and drafter-invariant speculative
 decoding", arXiv 2408.07978.
 """
@@ -18,11 +22,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, inf, isfinite, isnan, log
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .loop import Pick
+from .loop import NOTHING, Pick
 
 Logits = NDArray[np.float32]
 """One row: a score for each token of the vocabulary. -inf bans a token."""
@@ -58,10 +63,24 @@ class Chain:
         return not off and self.penalty_last_n > 0
 
 
+class Constraint(Protocol):
+    """What an answer may be, token by token."""
+
+    def allowed(self, answer: Sequence[int], ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the tokens `ids` may follow the tokens of `answer`.
+
+        `answer` may end in drafted tokens that were never allowed. What is said behind one does not count.
+        """
+        ...
+
+
 class Sampler:
     """Chooses the tokens of one answer. Draft and main model each get one with the same arguments."""
 
-    def __init__(self, chain: Chain, seed: int, start: int, *, confident: bool = False) -> None:
+    def __init__(
+        self, chain: Chain, seed: int, start: int, *,
+        confident: bool = False, constraint: Constraint | None = None,
+    ) -> None:  # fmt: skip
         """`start` is the index, in the context, of the answer's first token.
 
         With `confident`, a pick at temperature 0 tells how sure the model was, not that the choice was.
@@ -70,6 +89,7 @@ class Sampler:
         self._seed = seed
         self._start = start
         self._confident = confident
+        self._constraint = constraint
         self._bias_ids = np.fromiter(chain.bias.keys(), np.int64, len(chain.bias))
         self._bias = np.fromiter(chain.bias.values(), np.float32, len(chain.bias))
 
@@ -85,17 +105,42 @@ class Sampler:
     @property
     def takes_best(self) -> bool:
         """Whether a pick is just the best score of its row: a backend may look for it where the row is."""
-        changed = self._chain.bias or self._chain.penalises
+        changed = self._chain.bias or self._chain.penalises or self._constraint is not None
         wanted = self._chain.temperature == 0 and not self._confident and not changed
         return wanted and type(self).pick is Sampler.pick
 
     def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
-        """Choose the token that follows `tokens[:length]`. `logits` is read, never written.
+        """Choose the token that follows `tokens[:length]`, or `NOTHING`. `logits` is read, never written.
 
         Raises `InvalidLogits` if the row holds NaN, or no finite score.
         """
         index = length - self._start
         scores = self._adjusted(logits, tokens, length)
+        pick = self._choice(scores, index)
+        if self._constraint is None:
+            return pick
+        answer = tokens[self._start : length]
+        if self._constraint.allowed(answer, np.array([pick.token]))[0]:
+            return pick
+        scores = self._allowed(scores, answer, self._constraint)
+        return self._choice(scores, index) if isfinite(scores.max()) else NOTHING
+
+    def _allowed(self, scores: Logits, answer: Sequence[int], constraint: Constraint) -> Logits:
+        """The row with -inf for what `constraint` does not allow, and for what is too poor to be chosen.
+
+        The best scores come first, and the others only if these are too few: a vocabulary is wide.
+        """
+        wanted = 1 if self._chain.temperature == 0 else self._chain.top_k
+        for count in (_LIKELY, 0):
+            ids = _best(scores, count)
+            ids = ids[constraint.allowed(answer, ids)]
+            if 0 < wanted <= ids.size:
+                break
+        allowed = np.full_like(scores, -inf)
+        allowed[ids] = scores[ids]
+        return allowed
+
+    def _choice(self, scores: Logits, index: int) -> Pick:
         if self._chain.temperature == 0:
             best = int(scores.argmax())  # the first NaN, if there is one
             if not isfinite(scores[best]):
@@ -146,6 +191,7 @@ class Sampler:
 
 
 _FOLD = 64
+_LIKELY = 512
 _RIVALS = 40
 """A token beyond these is too improbable to make a model less sure."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...library.header import BadModelFile, Header, read_header
 from .. import LoadedModel, ModelError, Options
-from . import native
+from . import native, schema
 from .model import BATCH, LlamaModel
 from .rollback import COPIES, affords_copies, is_recurrent
 
@@ -72,6 +72,10 @@ class LlamaBackend:
             loaded.warm_up(_WARM_UP[options.role])
             undo.pop_all()
             return loaded
+
+    def grammar(self, json_schema: str) -> str:
+        """The GBNF grammar of the JSON texts that a schema describes. Raises `ModelError`."""
+        return schema.to_gbnf(json_schema)
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
         """Why `draft` cannot draft for `main`, in one line; empty if it can."""

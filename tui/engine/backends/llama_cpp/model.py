@@ -16,6 +16,7 @@ from ...library.header import Header
 from ...speculation.loop import Pick
 from ...speculation.sampling import Sampler
 from .. import ModelError
+from .grammar import GrammarConstraint
 from .rollback import ANSWER, COPIES, rollback_of
 from .vocabulary import LlamaVocabulary
 
@@ -78,6 +79,10 @@ class LlamaModel:
         """Choose tokens by `sampler` from now on."""
         self._sampler = sampler
 
+    def constraint(self, grammar: str) -> GrammarConstraint:
+        """What may be written by a GBNF grammar. Raises `ModelError` for one that cannot be used."""
+        return GrammarConstraint(self._library, self.vocabulary, grammar)
+
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         """Run `tokens` and choose the next token at each of the last `picks`.
 
@@ -118,6 +123,7 @@ class LlamaModel:
     def close(self) -> None:
         """Free the native model. Closing twice is allowed; nothing else is, after this."""
         if self._context:
+            self._sampler = None  # and with it the native states of a grammar
             self._batch.close()
             self._library.llama_free(self._context)
             self._library.llama_model_free(self._model)

@@ -26,8 +26,8 @@ class LlamaVocabulary:
 
     def __init__(self, library: Any, model: int) -> None:
         self._library = library
-        self._handle = library.llama_model_get_vocab(model)
-        self.size: int = library.llama_vocab_n_tokens(self._handle)
+        self.handle = library.llama_model_get_vocab(model)
+        self.size: int = library.llama_vocab_n_tokens(self.handle)
         self._pieces: dict[int, bytes] = {}
         ends = self._of_all(library.llama_vocab_is_eog)
         self.end_tokens = frozenset(token for token, ends_answer in enumerate(ends) if ends_answer)
@@ -36,9 +36,9 @@ class LlamaVocabulary:
         self.control_tokens = frozenset(controls)
         texts = (self._text(token).decode("utf-8", "replace") for token in controls)
         self.control_texts = tuple(text for text in texts if text)
-        self._bos: int = library.llama_vocab_bos(self._handle)
+        self._bos: int = library.llama_vocab_bos(self.handle)
         self.bos_text = self._text(self._bos).decode("utf-8", "replace")
-        self.eos_text = self._text(library.llama_vocab_eos(self._handle)).decode("utf-8", "replace")
+        self.eos_text = self._text(library.llama_vocab_eos(self.handle)).decode("utf-8", "replace")
         self.chat_template = _metadata(library, model, b"tokenizer.chat_template")
 
     def encode(self, text: str) -> list[int]:
@@ -52,7 +52,7 @@ class LlamaVocabulary:
 
     def encode_start(self) -> list[int]:
         """[BOS] where the model wants one, or nothing."""
-        wanted = self._library.llama_vocab_get_add_bos(self._handle) and 0 <= self._bos < self.size
+        wanted = self._library.llama_vocab_get_add_bos(self.handle) and 0 <= self._bos < self.size
         return [self._bos] if wanted else []
 
     def piece(self, token: int) -> bytes:
@@ -78,21 +78,21 @@ class LlamaVocabulary:
 
     def _of_all(self, function: Any) -> Any:
         """`function(vocabulary, token)` for every token, without a Python frame for each."""
-        return map(function, repeat(self._handle), range(self.size))
+        return map(function, repeat(self.handle), range(self.size))
 
     def _texts(self, count: int) -> list[bytes]:
-        return list(map(self._library.llama_vocab_get_text, repeat(self._handle), range(count)))
+        return list(map(self._library.llama_vocab_get_text, repeat(self.handle), range(count)))
 
     def _text(self, token: int) -> bytes:
         """A token as its file spells it; empty for an id that is not one, such as a missing BOS."""
-        text = self._library.llama_vocab_get_text(self._handle, token) if 0 <= token < self.size else b""
+        text = self._library.llama_vocab_get_text(self.handle, token) if 0 <= token < self.size else b""
         return bytes(text or b"")
 
     def _tokens(self, data: bytes) -> list[int]:
         room = len(data) + 16
         while True:
             buffer = (ctypes.c_int32 * room)()
-            found = self._library.llama_tokenize(self._handle, data, len(data), buffer, room, False, True)
+            found = self._library.llama_tokenize(self.handle, data, len(data), buffer, room, False, True)
             if found >= 0:
                 return buffer[:found]
             room = -found
@@ -103,7 +103,7 @@ class LlamaVocabulary:
         room = 256
         while True:
             buffer = ctypes.create_string_buffer(room)
-            length = self._library.llama_token_to_piece(self._handle, token, buffer, room, 0, False)
+            length = self._library.llama_token_to_piece(self.handle, token, buffer, room, 0, False)
             if length >= 0:
                 return buffer.raw[:length]
             room = -length
