@@ -180,13 +180,14 @@ def test_a_usual_terminal_is_not_refused() -> None:
 
 def test_the_command_line_goes_over_the_file() -> None:
     settings = Settings(models=Models(main="a", draft="b"))
-    none = argparse.Namespace(main=None, draft=None, seed=None, draft_length=None, theme=None)
+    none = argparse.Namespace(main=None, draft=None, backend=None, seed=None, draft_length=None, theme=None)
     assert with_arguments(settings, none) == settings
-    said = argparse.Namespace(main="c", draft=None, seed=0, draft_length=0, theme="terminal")
+    said = argparse.Namespace(main="c", draft=None, backend="mlx", seed=0, draft_length=0, theme="terminal")
     changed = with_arguments(settings, said)
     assert changed.models == Models(main="c", draft="auto"), "another main model, no draft of the old one"
     assert (changed.generation.seed, changed.generation.draft_length) == (0, 0)
     assert changed.appearance.theme == "terminal"
+    assert changed.engine.backend == "mlx"
 
 
 def test_fewer_frames_cross_a_network() -> None:

@@ -149,7 +149,7 @@ def read_folder(path: str | Path) -> Folder:
 
 def is_folder(path: Path) -> bool:
     """Whether there is a model in the form that MLX reads, or was meant to be."""
-    return (path / "config.json").is_file()
+    return os.path.lexists(path / "config.json")
 
 
 def plain_name(name: object) -> bool:
