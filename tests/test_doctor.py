@@ -13,7 +13,8 @@ import pytest
 
 from tui import doctor
 from tui.config import Generation, Models, Settings
-from tui.engine import hardware
+from tui.engine import chip, hardware
+from tui.engine.chip import Mlx
 from tui.engine.hardware import Gpu, Hardware, Library
 from tui.places import Places
 
@@ -115,6 +116,12 @@ def test_whatever_the_engine_side_says_there_is_a_report(places: Places, command
         (replace(MACHINE, llama_cpp=Library("0.3", "it crashed")), "No model can run"),
         (replace(MACHINE, gpus=(), llama_cpp=replace(WITHOUT_CUDA, features="AVX = 1")), "has avx2, but"),
         (replace(MACHINE, cpu="Apple M3", system="macOS 15 x86_64"), "arm64 Python"),
+        (replace(MACHINE, cpu="Apple M3", system="macOS 15 arm64"), "MLX is not installed"),
+        (replace(MACHINE, cpu="Apple M3 Max", system="macOS 15 arm64", mlx=Mlx("0.32")), ""),
+        (replace(MACHINE, cpu="Apple M1", system="macOS 15 arm64", mlx=Mlx("0.32")), "a draft seldom pays"),
+        (replace(MACHINE, cpu="Apple M2 Pro", system="macOS 15 arm64", mlx=Mlx("0.32")), "seldom pays"),
+        (replace(MACHINE, cpu="Apple M12", system="macOS 19 arm64", mlx=Mlx("0.32")), ""),
+        (replace(MACHINE, mlx=Mlx("0.32", "MLX does not answer")), "pip install mlx-lm"),
     ],
 )
 def test_the_advice_fits_the_machine(machine: Hardware, expected: str) -> None:
@@ -188,3 +195,51 @@ def test_settings_that_cost_speed_are_pointed_out() -> None:
     assert "No draft model" in tips(Models("big.gguf", "auto"))
     assert "Drafting is off" in tips(Models("big.gguf", "small.gguf"), draft_length=0)
     assert tips(Models("big.gguf", "small.gguf")) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import os; os.abort()", "MLX cannot be loaded"),
+        ("raise ImportError('libmlx.so is missing')", "libmlx.so is missing"),
+        ("print('[]')", "MLX cannot be loaded"),
+        ('print(\'noise\\n{"device": "G", "gpu": true}\')', ""),
+    ],
+)
+def test_an_mlx_that_kills_its_process_is_reported(
+    monkeypatch: pytest.MonkeyPatch, code: str, expected: str
+) -> None:
+    monkeypatch.setattr(chip.metadata, "version", lambda name: "0.32")
+    asked = chip.ask_mlx([sys.executable, "-c", code])
+    assert expected in asked.error if expected else (asked.error, asked.device, asked.gpu) == ("", "G", True)
+    assert chip.ask_mlx(["/nowhere"]).error == "MLX does not answer"
+
+
+@pytest.mark.parametrize(
+    ("mlx", "expected"),
+    [
+        ({}, None),
+        ({"version": ""}, None),
+        (
+            {
+                "version": "0.32",
+                "device": "Apple M3 Max",
+                "gpu": True,
+                "memory": 64 << 30,
+                "working_set": 48 << 30,
+            },
+            "mlx-lm 0.32, Apple M3 Max, 64.0 GiB shared, of which 48.0 GiB for models",
+        ),
+        ({"version": "0.32", "device": "A processor"}, "mlx-lm 0.32, A processor, no GPU: only to try it"),
+        ({"version": "0.32", "device": "NVIDIA", "gpu": True}, "mlx-lm 0.32, NVIDIA, experimental"),
+        ({"version": "0.32", "error": "MLX does not answer"}, "mlx-lm 0.32, MLX does not answer"),
+    ],
+)
+def test_mlx_is_described_where_it_is(mlx: dict[str, object], expected: str | None) -> None:
+    assert doctor._engine({"mlx": mlx}).get("MLX") == expected
+
+
+def test_this_machine_s_mlx_is_found() -> None:
+    pytest.importorskip("mlx_lm")
+    assert chip.ask_mlx().device
+    assert chip.ask_mlx().error == ""

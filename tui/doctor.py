@@ -182,13 +182,28 @@ def _engine(machine: Mapping[str, Any]) -> dict[str, str]:
     versions = dict(machine.get("packages") or {})
     if not versions.get("mlx-lm") and not str(machine.get("system")).startswith("macOS"):
         versions.pop("mlx-lm", None)  # nothing that could be installed here
+    mlx = _mlx(machine.get("mlx") or {})
     return {
         "backend": f"{machine.get('backend') or 'none'}: {machine.get('why', 'unknown')}",
         "runs on": str(machine.get("device") or "nothing"),
         "llama.cpp": f"llama-cpp-python {library.get('version') or 'missing'}, {state}",
         "built with": str(library.get("features") or "unknown").replace(" = 1", "").strip(" |"),
+        **({"MLX": mlx} if mlx else {}),
         "packages": ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items()),
     }
+
+
+def _mlx(library: Mapping[str, Any]) -> str:
+    """What MLX is and has here; empty where it is not installed."""
+    if not library.get("version"):
+        return ""
+    where = str(library.get("error") or library.get("device") or "unknown")
+    unified, most = _memory(library.get("memory")), _memory(library.get("working_set"))
+    if unified:
+        where += f"{unified} shared{most and f', of which{most[1:]} for models'}"
+    elif not library.get("error"):
+        where += ", experimental" if library.get("gpu") else ", no GPU: only to try it"
+    return f"mlx-lm {library['version']}, {where}"
 
 
 def _terminal(facts: Mapping[str, Any]) -> dict[str, str]:

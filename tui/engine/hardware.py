@@ -19,12 +19,15 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
+from .chip import Mlx, ask_mlx, mlx_advice
+
 PACKAGES = ("llama-cpp-python", "numpy", "jinja2", "mlx-lm")
 FEATURES = (
     *("avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"),
     *("asimd", "asimddp", "asimdhp", "i8mm", "sve", "sve2"),
 )
 """Of the processor's features, those that change how fast a model runs."""
+_NONE = Mlx("")
 _TOOL_SECONDS = 5
 _LIBRARY_SECONDS = 60
 """A CUDA driver that wakes up takes its time."""
@@ -72,6 +75,7 @@ class Hardware:
     packages: dict[str, str]
     """Of those that are not installed, the version is empty."""
     llama_cpp: Library
+    mlx: Mlx = _NONE
 
     @property
     def backend(self) -> tuple[str, str, str]:
@@ -81,8 +85,8 @@ class Hardware:
             return "", "", library.error or "llama-cpp-python is not installed"
         device = ", ".join(library.devices) or f"CPU, {library.threads} threads"
         why = "it can use the GPU" if library.devices else "it runs on every processor"
-        if self.packages.get("mlx-lm"):
-            why += "; MLX is installed but not used yet"
+        if self.mlx.version and not self.mlx.error:
+            why += "; MLX runs folders"
         return "llama.cpp", device, why
 
     @property
@@ -113,6 +117,7 @@ class Hardware:
             )
         if self.cpu.startswith("Apple") and self.system.endswith("x86_64"):
             advice.append("This Python is built for Intel: an arm64 Python makes everything faster here.")
+        advice += mlx_advice(self.cpu, self.system, self.mlx)
         if self.usable_cores < self.cores:
             advice.append(f"Only {self.usable_cores} of {self.cores} cores may be used by this process.")
         return tuple(advice)
@@ -136,6 +141,7 @@ def survey() -> Hardware:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         packages={name: _version(name) for name in PACKAGES},
         llama_cpp=_ask_library([sys.executable, "-m", __spec__.name, "llama.cpp"]),
+        mlx=ask_mlx(),
     )
 
 
