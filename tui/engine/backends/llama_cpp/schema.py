@@ -1,7 +1,7 @@
 """A JSON schema as a GBNF grammar, by llama-cpp-python's converter.
 
 A few words of schema can ask for a grammar without end, so the converter runs in a process of its own
-(`schema_worker`). Whether llama.cpp can follow the grammar is not judged here.
+(`schema_worker`). It does not say which parts of a schema the converter leaves out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .. import ModelError
+from . import gbnf
 
 _SECONDS = 10.0
 _HINT = "Change the JSON schema."
@@ -36,4 +37,10 @@ def to_gbnf(schema: str) -> str:
         raise ModelError("the JSON schema takes too much time or memory to read", _HINT) from None
     if "error" in answer:
         raise ModelError(f"the JSON schema cannot be used: {answer['error']}", _HINT)
-    return str(answer["grammar"])
+    grammar = str(answer["grammar"])
+    try:
+        gbnf.check(grammar)
+    except ModelError as error:
+        reason = str(error).partition(": ")[2]
+        raise ModelError(f"the JSON schema cannot be used: in its grammar, {reason}", _HINT) from None
+    return grammar

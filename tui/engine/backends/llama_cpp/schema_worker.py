@@ -20,6 +20,7 @@ MEMORY = 512 << 20
 """Bytes of address space."""
 CPU_SECONDS = 5
 
+_TYPES = ["object", "array", "string", "number", "boolean", "null"]
 _CHARACTER = r'[^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})'
 _NOT_IN_TEXT = re.compile(r'"|\\\\|\[\^')
 _CLASS = re.compile(r"\[((?:[^\]\\]|\\.)*)\]")
@@ -73,21 +74,51 @@ def check_pattern(pattern: str) -> None:
         raise ValueError(f"the pattern {pattern} covers quotes or backslashes, which is not supported")
 
 
+def convert(module: Any, text: str) -> str:
+    """The grammar of a schema, of which what the converter overlooks is said in other words."""
+    schema = json.loads(text)
+    if isinstance(schema, dict) and "$ref" in schema:  # it looks at nothing that stands beside a reference
+        schema["anyOf"] = [{"$ref": schema.pop("$ref")}]
+    _say_any(schema)
+    return str(module.json_schema_to_gbnf(json.dumps(schema)))
+
+
+def _say_any(schema: Any) -> None:
+    """Write out what `"items": {}` means."""
+    if isinstance(schema, dict):
+        if schema.get("items") in ({}, True):
+            schema["items"] = {"type": _TYPES}
+        for key, value in schema.items():
+            if key not in ("const", "enum"):
+                _say_any(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _say_any(value)
+
+
+def reason(error: Exception) -> str:
+    """Why there is no grammar, in one line."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error}"
+    if isinstance(error, MemoryError):
+        return f"it needs more than {MEMORY >> 20} MB of memory"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    said = " ".join(str(error).split())[:300]
+    if isinstance(error, ValueError | AssertionError):
+        return said
+    return f"llama-cpp-python's converter cannot read it ({type(error).__name__}: {said})"
+
+
 def main() -> None:
     with suppress(ValueError, OSError):  # not every system can limit the address space
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     try:
         schema = sys.stdin.buffer.read().decode("utf-8")
-        answer = {"grammar": converter(sys.argv[1]).json_schema_to_gbnf(schema)}
-    except json.JSONDecodeError as error:
-        answer = {"error": f"not JSON: {error}"}
-    except MemoryError:
-        answer = {"error": f"it needs more than {MEMORY >> 20} MB of memory"}
-    except RecursionError:
-        answer = {"error": "it is nested too deeply"}
+        answer = {"grammar": convert(converter(sys.argv[1]), schema)}
     except Exception as error:  # the process edge: the converter fails in any way that it likes
-        answer = {"error": f"{type(error).__name__}: {error}"[:500]}
+        answer = {"error": reason(error)}
     print(json.dumps(answer))
 
 
