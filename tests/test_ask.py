@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from terminal import Terminal
@@ -123,6 +124,102 @@ def test_a_crash_is_one_line_and_keeps_the_text(home: dict[str, str]) -> None:
 def test_wrong_usage_ends_with_two(home: dict[str, str], wrong: tuple[str, ...]) -> None:
     answer = ask(home, *wrong, "hello")
     assert (answer.returncode, answer.stdout) == (2, b"")
+
+
+# Grammars, JSON schemas and what else bears on the choice of a token
+
+STARTER = ("--main", "starter", "--draft", "starter", "--seed", "1")
+PICKY = ["5=1.5", "the=-inf", "=\n=false", "a=b=-2"]
+
+
+def test_an_answer_follows_a_json_schema_or_a_grammar(home: dict[str, str], tmp_path: Path) -> None:
+    (schema := tmp_path / "s.json").write_text('\ufeff{"enum": ["x", {"a": [1, null]}]}', "utf-8")
+    (grammar := tmp_path / "g.gbnf").write_text('root ::= "é" [0-9]{3} # three\n', "utf-8")
+    answer = ask(home, *STARTER, "--json-schema", str(schema), "hi")
+    assert (json.loads(answer.stdout) in ["x", {"a": [1, None]}], answer.stderr) == (True, b"")
+    answers = [
+        ask(home, *STARTER, "--grammar", str(grammar), "--draft-length", length, "hi").stdout.decode()
+        for length in "04"
+    ]
+    assert re.fullmatch(r"é\d{3}\n", answers[0])
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("option", ["--grammar", "--json-schema"])
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("none", None, "No such file or directory"),
+        ("folder", ..., "Is a directory"),
+        ("empty", b" \n", "empty"),
+        ("bytes", b"root \xff", "not UTF-8 text"),
+        ("large", b"a" * ((1 << 20) + 1), "longer than 1 MiB"),
+    ],
+    ids=range(5),
+)
+def test_a_file_that_cannot_be_used_is_wrong_usage(
+    home: dict[str, str], tmp_path: Path, option: str, name: str, content: Any, line: str
+) -> None:
+    path = tmp_path / name
+    if content is ...:
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    answer = ask(home, *ECHO, option, str(path), "hello")
+    assert (answer.returncode, answer.stdout) == (2, b"")
+    assert answer.stderr.decode() == f"outrider: {path}: {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "line"),
+    [
+        ("--grammar", 'root ::= "a"\nb ::= [', "The grammar cannot be used: line 2: expected"),
+        ("--grammar", "root ::= root", "The grammar cannot be used: the rule"),
+        ("--json-schema", '{"type": ', "The JSON schema cannot be used: not JSON: "),
+        ("--json-schema", '{"type": "unknown"}', "The JSON schema cannot be used: Unrecognized schema"),
+        ("--json-schema", '{"type": "string", "maxLength": 5000}', "cannot be used: in its grammar, line"),
+    ],
+)
+def test_a_form_that_no_answer_can_have_is_one_line(
+    home: dict[str, str], tmp_path: Path, option: str, text: str, line: str
+) -> None:
+    (path := tmp_path / "form").write_text(text)
+    answer = ask(home, *STARTER, option, str(path), "hello")
+    assert (answer.returncode, answer.stdout, answer.stderr.count(b"\n")) == (1, b"", 1)
+    assert answer.stderr.startswith(b"outrider: ")
+    assert line in answer.stderr.decode()
+
+
+def test_a_bias_of_what_is_no_token_is_one_line(home: dict[str, str]) -> None:
+    for token in ("no single token", "999999"):
+        answer = ask(home, *STARTER, "--logit-bias", f"{token}=1", "hello")
+        assert (answer.returncode, answer.stdout, answer.stderr.count(b"\n")) == (1, b"", 1)
+        assert b"logit-bias" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("5", "=1", "5=", "5=x", "5=nan", "5=inf", "5=1e400", "5=100000"),
+        ("--grammar", "a", "--json-schema", "b"),
+        ("--repeat-penalty", "0"),
+        ("--presence-penalty", "nan"),
+        ("--frequency-penalty", "1000"),
+        ("--penalty-last-n", "-1"),
+    ],
+)
+def test_wrong_sampling_is_wrong_usage(wrong: str | tuple[str, ...]) -> None:
+    given = ("--logit-bias", wrong) if isinstance(wrong, str) else wrong
+    with pytest.raises(SystemExit) as caught:
+        parser().parse_args(["ask", *given, "hello"])
+    assert caught.value.code == 2
+
+
+def test_biases_are_ids_or_texts_with_numbers_or_bans() -> None:
+    given = [part for bias in PICKY for part in ("--logit-bias", bias)]
+    assert parser().parse_args(["ask", *given, "x"]).logit_bias == [
+        (5, 1.5), ("the", None), ("=\n", None), ("a=b", -2.0),
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -240,5 +337,9 @@ def test_every_option_reaches_the_settings() -> None:
     assert (generation.draft_length, generation.seed, generation.temperature) == (2, 3, 0.5)
     assert (generation.top_k, generation.top_p, generation.min_p) == (6, 0.7, 0.1)
     assert (generation.max_tokens, generation.system_prompt, generation.stop) == (8, "s", ("a", "b"))
+    penalties = "--repeat-penalty 1.5 --presence-penalty -1 --frequency-penalty 0.25 --penalty-last-n 9"
+    generation = options([*penalties.split(), "x"]).generation
+    assert (generation.repeat_penalty, generation.presence_penalty) == (1.5, -1)
+    assert (generation.frequency_penalty, generation.penalty_last_n) == (0.25, 9)
     assert options(["--draft", "none", "x"]).models.draft == ""
     assert options(["x"]) == Settings()

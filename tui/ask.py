@@ -14,6 +14,7 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -30,8 +31,14 @@ if TYPE_CHECKING:
 
 ENGINE = (sys.executable, "-m", "tui", "engine")
 _OWN, _FAINT, _RESET, _CLEAR_LINE = "\x1b[33m", "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+_LONGEST_FORM = 1 << 20
+"""Bytes of the longest grammar or JSON schema."""
 _SHORT = 0.5
 """Seconds that pass without a word about what is waited for."""
+
+
+class UsageError(Exception):
+    """A file that cannot be used. The text says why, in one line."""
 
 
 def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
@@ -40,16 +47,25 @@ def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
     if not prompt.strip():
         _remark('nothing to ask; for example: outrider ask "What is a draft model?"')
         return 2
+    try:
+        grammar, json_schema = read_form(arguments.grammar), read_form(arguments.json_schema)
+    except UsageError as error:
+        _remark(str(error))
+        return 2
     places = find_places()
     settings, problems = read_config(places.config)
     for problem in problems:
         _remark(str(problem))
     settings = with_options(settings, arguments)
     seed = settings.generation.seed if settings.generation.seed >= 0 else secrets.randbits(32)
+    question = generate_request(1, _messages(settings, prompt), seed, settings.generation)
     question = replace(
-        generate_request(1, _messages(settings, prompt), seed, settings.generation),
+        question,
+        sampling=replace(question.sampling, logit_bias=_logit_bias(arguments)),
         raw=arguments.raw,
         ignore_eos=arguments.ignore_eos,
+        grammar=grammar,
+        json_schema=json_schema,
     )
     client = EngineClient(engine, places.log)
     try:
@@ -68,6 +84,25 @@ def read_prompt(words: Sequence[str], source: TextIO | None) -> str:
     return "\n\n".join(part for part in (" ".join(map(_argument, words)), piped) if part)
 
 
+def read_form(path: Path | None) -> str:
+    """The text of a grammar or a JSON schema, which has one. Raises `UsageError`."""
+    if path is None:
+        return ""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LONGEST_FORM + 1)
+        if len(data) > _LONGEST_FORM:
+            raise UsageError(f"{path}: longer than {_LONGEST_FORM >> 20} MiB")
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except ValueError:
+        raise UsageError(f"{path}: not UTF-8 text") from None
+    if not text.strip():
+        raise UsageError(f"{path}: empty")
+    return text
+
+
 def _argument(text: str) -> str:
     """An argument as UTF-8, also where the locale is none, and Python could not read it."""
     try:
@@ -80,7 +115,10 @@ def _argument(text: str) -> str:
 def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
     """`settings` with what the command line says."""
     options = vars(arguments)
-    names = ("seed", "draft_length", "temperature", "top_k", "top_p", "min_p", "max_tokens")
+    names = (
+        *("seed", "draft_length", "temperature", "top_k", "top_p", "min_p", "max_tokens"),
+        *("repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_last_n"),
+    )
     given: dict[str, Any] = {name: options[name] for name in names if options[name] is not None}
     if arguments.system is not None:
         given["system_prompt"] = _argument(arguments.system)
@@ -88,6 +126,11 @@ def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
         given["stop"] = tuple(map(_argument, arguments.stop))
     settings = with_models(settings, arguments.main, arguments.draft, arguments.backend)
     return replace(settings, generation=replace(settings.generation, **given))
+
+
+def _logit_bias(arguments: argparse.Namespace) -> tuple[tuple[int | str, float | None], ...]:
+    given = arguments.logit_bias or ()
+    return tuple((_argument(token) if isinstance(token, str) else token, bias) for token, bias in given)
 
 
 def _messages(settings: Settings, prompt: str) -> tuple[Message, ...]:

@@ -151,6 +151,19 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--stop", metavar="TEXT", action="append", help="end the answer before this text; may be given again"
     )
+    _add_penalties(group)
+    group.add_argument(
+        "--logit-bias",
+        metavar="TOKEN=BIAS",
+        type=_bias,
+        action="append",
+        help="added to a token's score, -inf bans it; TOKEN is an id or the token's text; may be given again",
+    )
+    form = group.add_mutually_exclusive_group()
+    form.add_argument("--grammar", metavar="FILE", type=Path, help="the answer follows this GBNF grammar")
+    form.add_argument(
+        "--json-schema", metavar="FILE", type=Path, help="the answer is JSON that follows this JSON schema"
+    )
     group.add_argument("--ignore-eos", action="store_true", help="go on where the model would end")
     group.add_argument(
         "--raw", action="store_true", help="continue the prompt as it is, without chat template"
@@ -159,6 +172,22 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--json", action="store_true", help="one JSON object: text, seed, token ids, figures")
     group.add_argument(
         "--no-color", action="store_true", help="no colours on a terminal (NO_COLOR does it too)"
+    )
+
+
+def _add_penalties(group: argparse._ArgumentGroup) -> None:
+    numbers: list[tuple[str, Callable[[str], float], str]] = [
+        ("repeat", _number(float, 0.01, 100), "divides the scores of tokens already seen; 1 is off"),
+        ("presence", _number(float, -100, 100), "taken off the scores of tokens already seen; 0 is off"),
+        ("frequency", _number(float, -100, 100), "the same, for each time that they were seen"),
+    ]
+    for name, kind, text in numbers:
+        group.add_argument(f"--{name}-penalty", metavar="N", type=kind, help=text)
+    group.add_argument(
+        "--penalty-last-n",
+        metavar="N",
+        type=_number(int, 0, 2**24),
+        help="how many of the latest tokens the penalties look at",
     )
 
 
@@ -208,6 +237,18 @@ def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[
 
     number.__name__ = "number"  # argparse shows it: invalid number value
     return number
+
+
+def _bias(text: str) -> tuple[int | str, float | None]:
+    """`TOKEN=BIAS` as the protocol has it: an id or a text, and a number or None for a ban."""
+    token, _, bias = text.rpartition("=")
+    if not token:
+        raise argparse.ArgumentTypeError(f"{text} is not of the form TOKEN=BIAS")
+    value = None if bias in ("-inf", "false") else _number(float, -10_000, 10_000)(bias)
+    return int(token) if token.isdecimal() and token.isascii() else token, value
+
+
+_bias.__name__ = "bias"  # argparse shows it: invalid bias value
 
 
 class _Version(argparse.Action):

@@ -77,6 +77,8 @@ class Sampling:
     frequency_penalty: float = 0.0
     penalty_last_n: int = 64
     """How many of the latest tokens the penalties look at."""
+    logit_bias: tuple[tuple[int | str, float | None], ...] = ()
+    """Added to the score of a token, named by its id or by a text that is one token; None bans it."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,10 @@ class Generate:
     raw: bool = False
     """Feed the last message's text as it is, without the chat template."""
     ignore_eos: bool = False
+    grammar: str = ""
+    """A GBNF grammar that the answer follows; empty for none."""
+    json_schema: str = ""
+    """In place of a grammar: the schema of the JSON text that the answer is."""
 
 
 @dataclass(frozen=True)
@@ -352,7 +358,8 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in get_args(hint):
             return None
-        return _read(next(kind for kind in get_args(hint) if kind is not type(None)), value, where)
+        kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+        return _read(next((kind for kind in kinds if type(value) is kind), kinds[0]), value, where)
     if origin is Literal:
         if value in get_args(hint):
             return value

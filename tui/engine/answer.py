@@ -9,35 +9,23 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from math import inf
+from dataclasses import replace
 from time import perf_counter
 
 from .. import protocol
 from ..protocol import Event, Finished, Generate, Notice, Origin, Prefill, Reason, Statistics
 from .backends import LoadedModel, ModelError
 from .pair import Pair
-from .speculation.loop import Pace, Proposal, Proposer, Round, generate, prefill
+from .request import bias_of, chain_of, check, grammar_of
+from .speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate, prefill
 from .speculation.pacing import Always
 from .speculation.proposers import DraftModel, InTurn, Nobody
-from .speculation.sampling import Chain, InvalidLogits, Sampler
+from .speculation.sampling import InvalidLogits, Sampler
 from .templates import TemplateRenderer, encode_conversation
 from .text import Piece, TextStream
 
-MOST_DRAFTED = 16
 _CHARACTERS_PER_TOKEN = 16
 """A prompt with more characters than this, for each token of the context, is not even encoded."""
-
-_BOUNDS = {
-    "temperature": (0, 100),
-    "top_k": (0, 2**31),
-    "top_p": (0, 1),
-    "min_p": (0, 1),
-    "repeat_penalty": (0.01, 100),
-    "presence_penalty": (-100, 100),
-    "frequency_penalty": (-100, 100),
-    "penalty_last_n": (0, 2**31),
-}
 
 _NO_ROUND = Round((), 0, 0, None, 0.0, 0.0, 0.0)
 """What text that was held back is sent with when no round brought it."""
@@ -67,7 +55,8 @@ class Answer:
         self._started = clock()
         ends = pair.main.vocabulary.end_tokens
         self._end_tokens = frozenset() if command.ignore_eos else ends
-        self._bias = dict.fromkeys(ends, -inf) if command.ignore_eos else {}
+        self._bias: dict[int, float] = {}
+        self._grammar = ""
         self._text = TextStream(pair.main.vocabulary.piece, command.stop)
         self._statistics = Statistics(plain_tokens_per_second=pair.plain_tokens_per_second)
 
@@ -77,18 +66,26 @@ class Answer:
         After an error the caches may hold anything: clear them.
         """
         check(self._command)
+        self._bias = bias_of(self._command, self._main)
+        self._grammar = grammar_of(self._command, self._pair.backend)
         if self._command.fresh:
             self._pair.clear()
         context = self._prompt(templates)
+        sampler = self._sampler(self._main, len(context))
         reused = reuse(self._main, context)
         self._note(prompt_tokens=len(context), prompt_reused=reused)
         if unread := len(context) - 1 - reused:
             self._progress(0, unread)
-        self._main.start(self._sampler(len(context)))
+        self._main.start(sampler)
         read = prefill(
             self._main, context, chunk=self._main.chunk, cancelled=self._cancelled, progress=self._progress
         )
-        self._finish(self._generate(context) if read and not self._cancelled() else "cancelled", context)
+        try:
+            reason = self._generate(context) if read and not self._cancelled() else "cancelled"
+        except NothingFollows:
+            hint = "Change the grammar, the schema or the logit bias."
+            raise ModelError("no token of this model may follow here", hint) from None
+        self._finish(reason, context)
 
     def _prompt(self, templates: TemplateRenderer) -> list[int]:
         """The context up to the first token of the answer, in a size that the cache can hold."""
@@ -111,9 +108,11 @@ class Answer:
             raise ModelError(f"the prompt has {len(context)} tokens; the context holds {capacity}", hint)
         return context
 
-    def _sampler(self, start: int, confident: bool = False) -> Sampler:
-        chain = Chain(**asdict(self._command.sampling), bias=self._bias)
-        return Sampler(chain, self._command.seed, start, confident=confident)
+    def _sampler(self, model: LoadedModel, start: int) -> Sampler:
+        chain = chain_of(self._command, self._bias, model)
+        constraint = model.constraint(self._grammar) if self._grammar else None
+        confident = model is not self._main
+        return Sampler(chain, self._command.seed, start, confident=confident, constraint=constraint)
 
     def _progress(self, done: int, total: int) -> None:
         self._send(Prefill(self._command.id, done, total))
@@ -131,10 +130,10 @@ class Answer:
             return InTurn(*proposers)
         try:
             reuse(draft, context)
+            draft.start(self._sampler(draft, len(context)))
         except (ModelError, InvalidLogits) as error:
             self._drop_draft(str(error))
             return InTurn(*proposers)
-        draft.start(self._sampler(len(context), confident=True))
         model = DraftModel(draft, self._end_tokens)
         return InTurn(*proposers, FallibleDraft(model, self._main.vocabulary_size, self._drop_draft))
 
@@ -311,17 +310,3 @@ def reuse(model: LoadedModel, context: Sequence[int]) -> int:
         common = 0  # it would compute them all again, without progress and deaf to a cancel
     model.rewind(common)
     return common
-
-
-def check(command: Generate) -> None:
-    """Raises `ModelError` for settings that make no sense."""
-    if not command.messages:
-        raise ModelError("there is no message to answer")
-    if command.draft_length is not None and not 0 <= command.draft_length <= MOST_DRAFTED:
-        raise ModelError(f"the draft length must be 0 to {MOST_DRAFTED}, not {command.draft_length}")
-    if command.max_tokens < 0:
-        raise ModelError(f"max_tokens must be 0 or more, not {command.max_tokens}")
-    for name, value in asdict(command.sampling).items():
-        low, high = _BOUNDS[name]
-        if not low <= value <= high:
-            raise ModelError(f"{name.replace('_', '-')} must be {low} to {high}, not {value}")

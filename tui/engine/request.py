@@ -1,0 +1,83 @@
+"""What a `Generate` command asks of the choice of tokens: checked, and made into a sampling chain.
+
+Raises `ModelError` for whatever makes no sense. It runs no model.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from ..protocol import Generate
+from .backends import Backend, LoadedModel, ModelError, Vocabulary
+from .speculation.sampling import Chain
+
+MOST_DRAFTED = 16
+
+_BOUNDS = {
+    "temperature": (0, 100),
+    "top_k": (0, 2**31),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "repeat_penalty": (0.01, 100),
+    "presence_penalty": (-100, 100),
+    "frequency_penalty": (-100, 100),
+    "penalty_last_n": (0, 2**31),
+}
+_MOST_BIAS = 10_000
+
+
+def check(command: Generate) -> None:
+    """Refuse settings that make no sense with any model."""
+    if not command.messages:
+        raise ModelError("there is no message to answer")
+    if command.draft_length is not None and not 0 <= command.draft_length <= MOST_DRAFTED:
+        raise ModelError(f"the draft length must be 0 to {MOST_DRAFTED}, not {command.draft_length}")
+    if command.max_tokens < 0:
+        raise ModelError(f"max_tokens must be 0 or more, not {command.max_tokens}")
+    for name, (low, high) in _BOUNDS.items():
+        if not low <= (value := getattr(command.sampling, name)) <= high:
+            raise ModelError(f"{name.replace('_', '-')} must be {low} to {high}, not {value}")
+    for _, bias in command.sampling.logit_bias:
+        if bias is not None and not -_MOST_BIAS <= bias <= _MOST_BIAS:
+            raise ModelError(f"a logit-bias must be {-_MOST_BIAS} to {_MOST_BIAS}, not {bias}")
+    if command.grammar and command.json_schema:
+        raise ModelError("an answer cannot follow both a grammar and a JSON schema", "Leave out one of them.")
+    if command.ignore_eos and (command.grammar or command.json_schema):
+        raise ModelError(
+            "an answer that follows a grammar or a JSON schema must end where that does",
+            "Leave out one of them, or ignore_eos.",
+        )
+
+
+def grammar_of(command: Generate, backend: Backend) -> str:
+    """The GBNF grammar that the answer must follow; empty if it is free."""
+    return backend.grammar(command.json_schema) if command.json_schema else command.grammar
+
+
+def bias_of(command: Generate, main: LoadedModel) -> dict[int, float]:
+    """What is added to the logits of tokens; of the same token named twice, the last counts."""
+    bias: dict[int, float] = {}
+    for name, value in command.sampling.logit_bias:
+        token = name if isinstance(name, int) else _token(name, main.vocabulary)
+        if not 0 <= token < main.vocabulary_size:
+            raise ModelError(
+                f"token {token} of a logit-bias is not among the {main.vocabulary_size} of {main.name}"
+            )
+        bias[token] = -inf if value is None else value
+    return bias | (dict.fromkeys(main.vocabulary.end_tokens, -inf) if command.ignore_eos else {})
+
+
+def chain_of(command: Generate, bias: dict[int, float], model: LoadedModel) -> Chain:
+    """The sampling chain of a model, which may have fewer tokens than `bias` speaks of."""
+    sampling = {name: getattr(command.sampling, name) for name in _BOUNDS}
+    return Chain(**sampling, bias={token: by for token, by in bias.items() if token < model.vocabulary_size})
+
+
+def _token(text: str, vocabulary: Vocabulary) -> int:
+    tokens = vocabulary.encode(text)
+    if len(tokens) != 1:
+        raise ModelError(
+            f"{text[:40]!r} of a logit-bias is {len(tokens)} tokens, and must be one",
+            "Give a token's number.",
+        )
+    return tokens[0]
