@@ -100,6 +100,82 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "block_types": ["recurrent", "attention"],
         "num_key_value_heads": 1,
     },
+    "llama4": {
+        "text_config": {
+            "attention_bias": False,
+            "attention_chunk_size": WINDOW,
+            "attn_temperature_tuning": 4,
+            "head_dim": 16,
+            "hidden_act": "silu",
+            "hidden_size": 64,
+            "interleave_moe_layer_step": 2,
+            "intermediate_size": 64,
+            "intermediate_size_mlp": 64,
+            "max_position_embeddings": 512,
+            "model_type": "llama4_text",
+            "num_attention_heads": 4,
+            "num_experts_per_tok": 1,
+            "num_hidden_layers": 4,
+            "num_key_value_heads": 4,
+            "num_local_experts": 2,
+            "rms_norm_eps": 1e-5,
+            "rope_scaling": None,
+            "rope_theta": 10000.0,
+            "use_qk_norm": True,
+            "vocab_size": VOCABULARY,
+        },
+    },
+    "gpt_oss": {
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "num_local_experts": 2,
+        "num_experts_per_tok": 1,
+        "rope_theta": 10000.0,
+    },
+    "deepseek_v3": {
+        "attention_bias": False,
+        "first_k_dense_replace": 1,
+        "kv_lora_rank": 16,
+        "moe_intermediate_size": 32,
+        "moe_layer_freq": 1,
+        "n_group": 1,
+        "n_routed_experts": 4,
+        "n_shared_experts": 1,
+        "norm_topk_prob": True,
+        "num_experts_per_tok": 2,
+        "q_lora_rank": 32,
+        "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 16,
+        "rope_theta": 10000.0,
+        "routed_scaling_factor": 1.0,
+        "scoring_func": "sigmoid",
+        "topk_group": 1,
+        "topk_method": "noaux_tc",
+        "v_head_dim": 16,
+    },
+    "rwkv7": {
+        "a_low_rank_dim": 8,
+        "decay_low_rank_dim": 8,
+        "gate_low_rank_dim": 8,
+        "v_low_rank_dim": 8,
+    },
+    "mamba2": {
+        "chunk_size": 16,
+        "conv_kernel": 4,
+        "head_dim": 16,
+        "intermediate_size": 128,
+        "layer_norm_epsilon": 1e-5,
+        "n_groups": 1,
+        "num_heads": 8,
+        "residual_in_fp32": False,
+        "rms_norm": True,
+        "ssm_state_size": 8,
+        "state_size": 8,
+        "time_step_limit": [0.001, 100.0],
+        "time_step_rank": 4,
+        "use_bias": False,
+        "use_conv_bias": True,
+    },
 }
 """What each needs besides the plain settings."""
 
@@ -167,6 +243,8 @@ def write_json(path: Path, values: Any) -> None:
 
 def _weight(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> mx.array:
     """Of a size that keeps signals alive through the layers."""
+    if name.endswith("bias"):
+        return mx.zeros(shape)
     if "norm" in name or name.endswith(".D"):
         return mx.ones(shape)
     weight = rng.standard_normal(shape, np.float32)

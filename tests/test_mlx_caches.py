@@ -353,6 +353,39 @@ def test_a_cache_that_is_not_cut_back_fails_the_trial(
     assert trial(loaded.main) != ""
 
 
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama with a window": (
+        "llama",
+        {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
+    "attention in chunks": ("llama4", {}),
+    "a window with sinks": ("gpt_oss", {}),
+    "compressed attention": ("deepseek_v3", {}),
+    "a state of matrices": ("rwkv7", {}),
+    "a state of scans": ("mamba2", {}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_architectures_give_the_same_text_too(tmp_path: Path, name: str) -> None:
+    architecture, settings = OTHERS[name]
+    folder = mlx_models.write_folder(tmp_path / "main", architecture, settings=settings)
+    draft = load(mlx_models.perturbed(folder, tmp_path / "draft"), "draft")
+    pair = Loaded(Kind(architecture, "", tokens=80), load(folder, "main"), draft)
+    accepted = refused = 0
+    for temperature in (0.0, 0.8, 1.5):
+        plain = GapSampler(Chain(temperature), 1, 20)
+        expected = answer(pair, Nobody(), prompt(1), 0, plain).tokens
+        drafting = DraftModel(draft, pair.main.vocabulary.control_tokens)
+        found = answer(pair, drafting, prompt(1), 3, Sampler(Chain(temperature), 1, 20))
+        accepted += found.accepted
+        refused += found.refused
+        if found.tokens != expected:
+            places = enumerate(zip(found.tokens, expected, strict=False))
+            assert plain.gaps[next(i for i, (ours, theirs) in places if ours != theirs)] < TIE
+    assert (accepted > 20, refused > 20) == (True, True)
+
+
 # Windows
 
 
