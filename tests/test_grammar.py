@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import models
 import numpy as np
 import pytest
 from test_gbnf import JSON
@@ -280,12 +281,26 @@ def test_characters_of_several_tokens_are_whole(main: LoadedModel) -> None:
             text = b"".join(map(main.vocabulary.piece, [*answer[:length], follower]))
             text.decode("utf-8", "strict") if not text[-1] & 0x80 else None
     assert main.vocabulary.encode("a")[0] not in admitted(constraint, main, answer[:-1])
-    zero, half = (
-        [token for token in range(256) if main.vocabulary.piece(token) == byte] for byte in (b"\xe0", b"\x80")
-    )
-    overlong = main.constraint("root ::= .*")
-    assert half[0] not in admitted(overlong, main, zero)  # llama.cpp reads a zero character, and aborts
-    assert half[0] not in admitted(overlong, main, [])
+
+
+def test_bytes_that_are_no_text_are_not_given_to_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E0 80 80 it reads as a zero character: it would allow the last byte, and end the process at it."""
+    texts, merges = models._vocabulary(512)
+    stand_ins = list(models._byte_characters())
+    odd = [bytes([0x80, 0x80]), b"\xc3a", b"a\0b", b"\xed\xa0\x80"]
+    spelt = ["".join(stand_ins[byte] for byte in text) for text in odd]
+    monkeypatch.setattr(models, "_vocabulary", lambda _: ((*texts[:-4], *spelt), merges))
+    toy = load(models.write_model(tmp_path / "toy.gguf"), "main")
+    begun = [next(token for token in range(256) if toy.vocabulary.piece(token) == b"\xe0")]
+    constraint = toy.constraint("root ::= .*")
+    assert [toy.vocabulary.piece(token) for token in range(508, 512)] == odd
+    assert not constraint.allowed(begun, ids(508))[0]
+    assert not constraint.allowed([], ids(508, 509, 510, 511)).any()
+    assert constraint.allowed([*begun, 508], ids(*range(512))).all()
+    assert constraint.allowed([509], ids(*range(512))).all()
+    toy.close()
 
 
 def test_any_order_of_questions_gives_the_answers_of_a_fresh_constraint(
@@ -360,23 +375,23 @@ def test_a_sampler_asks_about_its_choice_alone_where_that_is_allowed() -> None:
 
     row = np.random.default_rng(0).normal(0, 3, 50_000).astype(np.float32)
     for chain in (Chain(temperature=0), Chain(), Chain(top_k=0)):
-        free = Sampler(chain, 1, 0).pick(row, [], 0)
+        free = Sampler(chain, 1, 0).pick(row, [0] * 7, 7)
         kind = Asked()
-        assert Sampler(chain, 1, 0, constraint=kind).pick(row, [], 0) == free
+        assert Sampler(chain, 1, 0, constraint=kind).pick(row, [0] * 7, 7) == free
         assert kind.sizes == [1]
         strict = Asked(free.token)
         masked = row.copy()
         masked[free.token] = -np.inf
-        assert Sampler(chain, 1, 0, constraint=strict).pick(row, [], 0) == Sampler(chain, 1, 0).pick(
-            masked, [], 0
+        assert Sampler(chain, 1, 0, constraint=strict).pick(row, [0] * 7, 7) == Sampler(chain, 1, 0).pick(
+            masked, [0] * 7, 7
         )
         assert strict.sizes == [1, 512, 50_000][: 3 if chain.top_k == 0 and chain.temperature else 2]
         last = Asked(*np.argsort(-row)[:40_000])
         expected = np.where(np.isin(np.arange(row.size), last.banned), -np.inf, row).astype(np.float32)
-        assert Sampler(chain, 1, 0, constraint=last).pick(row, [], 0) == Sampler(chain, 1, 0).pick(
-            expected, [], 0
+        assert Sampler(chain, 1, 0, constraint=last).pick(row, [0] * 7, 7) == Sampler(chain, 1, 0).pick(
+            expected, [0] * 7, 7
         )
-        assert Sampler(chain, 1, 0, constraint=Asked(*range(row.size))).pick(row, [], 0) == NOTHING
+        assert Sampler(chain, 1, 0, constraint=Asked(*range(row.size))).pick(row, [0] * 7, 7) == NOTHING
 
 
 # Where nothing may follow
