@@ -23,13 +23,15 @@ import mlx.core as mx
 import mlx.nn
 import mlx_models
 from mlx.utils import tree_flatten
+from mlx_lm.models.cache import KVCache
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers import models as kinds
 
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
+from tui.engine.backends import mlx as backend
 from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.model import MlxModel
-from tui.engine.backends.mlx.picking import pick_rows
+from tui.engine.backends.mlx.picking import best_of, pick_rows
 from tui.engine.backends.mlx.vocabulary import MlxVocabulary
 from tui.engine.library.mlx_folder import read_folder
 from tui.engine.pair import load_pair
@@ -40,7 +42,7 @@ from tui.engine.starter import DRAFT, MAIN
 from tui.engine.starter.mlx import starter_folder, write_folder
 from tui.engine.templates import MARK
 from tui.engine.trial import trial
-from tui.protocol import Event, Failed, Finished, Generate, Load, Loaded, Message, Prefill
+from tui.protocol import Event, Failed, Finished, Generate, Load, Loaded, Message, Prefill, Round
 
 GREEDY = Chain(temperature=0)
 
@@ -318,7 +320,10 @@ def test_10000_rows_give_the_choices_of_the_shared_chain(kind: str) -> None:
     ]
     for begin in range(0, 10_000, 20):
         sampler = Sampler(chains[begin // 20 % 5 if begin > 5000 else begin // 20 % 2], begin, 10)
-        found = pick_rows(rows[begin : begin + 20], [], sampler, tokens)
+        part = rows[begin : begin + 20]
+        found = pick_rows(part, [], sampler, tokens)
+        if sampler.takes_best:
+            assert best_of(part, [], 21) == found
         assert found == [
             sampler.pick(plain[begin + place], tokens, len(tokens) - 19 + place) for place in range(20)
         ]
@@ -338,6 +343,9 @@ def test_scores_that_are_no_numbers_are_found_at_their_place(temperature: float,
     with pytest.raises(InvalidLogits) as expected:
         Sampler(Chain(temperature), 0, 10).pick(rows[3], tokens, 19)
     assert caught.value.index == expected.value.index == 9
+    with pytest.raises(InvalidLogits) as caught:
+        best_of(mx.array(rows), [], 6)
+    assert caught.value.index == 9
 
 
 def test_only_a_plain_choice_of_the_best_is_left_to_the_device() -> None:
@@ -357,13 +365,24 @@ def test_only_a_plain_choice_of_the_best_is_left_to_the_device() -> None:
     assert pick_rows(mx.zeros((2, 9)), [], Own(GREEDY, 0, 0), [1, 2]) == [Pick(7, 0.5)] * 2
 
 
+def test_a_gpu_looks_for_the_best_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))
+    monkeypatch.setattr(Sampler, "_choice", None)
+    assert pick_rows(mx.array([[1.0, 5.0, 5.0]]), [], Sampler(GREEDY, 0, 0), [1]) == [Pick(1, 1.0)]
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_a_round_is_waited_for_once(toy: Path, monkeypatch: pytest.MonkeyPatch, temperature: float) -> None:
+def test_a_round_is_waited_for_once(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, temperature: float, on_gpu: bool
+) -> None:
     model = opened(toy)
     model.start(Sampler(Chain(temperature), 0, 0))
     model.extend(some_tokens(20), picks=0)
     waits: list[int] = []
     evaluate = mx.eval
+    if on_gpu:
+        monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))
     monkeypatch.setattr(mx, "eval", lambda *arrays: waits.append(1) or evaluate(*arrays))
     model.extend(some_tokens(9), picks=9)
     model.rewind(25)
@@ -424,6 +443,11 @@ def test_weights_in_several_files(tmp_path: Path) -> None:
     (folder / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(ModelError, match=r"model-00002-of-00002\.safetensors is missing"):
         opened(folder)
+
+
+def test_a_folder_that_mlx_would_not_find_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="in its path"):
+        opened(mlx_models.write_folder(tmp_path / "a [4 bits]"))
 
 
 def test_a_load_can_be_given_up(toy: Path) -> None:
@@ -517,6 +541,25 @@ def test_the_starter_pair_answers_and_everything_runs_on_one_thread(
     again = ear.do(question())
     assert isinstance(again, Finished)
     assert again.statistics.prompt_reused == again.statistics.prompt_tokens - 1
+
+
+def test_a_model_whose_cache_is_unknown_answers_without_drafts_and_says_why(
+    ear: Ear, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Odd(KVCache):  # type: ignore[misc]
+        pass
+
+    monkeypatch.setattr(backend, "make_prompt_cache", lambda network: [Odd(), Odd()])
+    loaded = ear.do(Load(str(toy), str(toy), 256))
+    assert isinstance(loaded, Loaded)
+    assert "cannot be cut back (Odd)" in loaded.drafting_refused
+    texts = []
+    for asked in ("One", "One", "Two"):
+        finished = ear.do(question(asked, draft_length=4))
+        assert isinstance(finished, Finished)
+        assert finished.statistics.drafted == 0
+        texts.append([event.tokens for event in ear.events if isinstance(event, Round)][-8:])
+    assert texts[0] == texts[1]
 
 
 def test_a_long_prompt_is_read_in_chunks_and_can_be_cancelled_between_them(toy: Path) -> None:

@@ -445,6 +445,7 @@ def test_a_cache_of_an_unknown_kind_answers_plainly_and_says_why(
     path = mlx_models.write_folder(tmp_path / "m", "llama")
     monkeypatch.setattr(backend, "make_prompt_cache", lambda network: [Odd(max_size=64) for _ in range(2)])
     main, draft = load(path, "main"), load(path, "draft")
+    assert main.rewinds == "round", "a prompt that has changed is read again from its start"
     assert "cannot be cut back (Odd)" in trial(main)
     assert "cannot be cut back (Odd)" in MlxBackend().mismatch(main, draft)
     main.start(Sampler(GREEDY, 0, 0))

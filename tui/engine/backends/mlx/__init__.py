@@ -7,6 +7,7 @@ downloads nothing and chooses no model.
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -54,6 +55,8 @@ class MlxBackend:
         except BadModelFile as error:
             raise ModelError(str(error), _OTHER) from None
         self._check_kind(folder)
+        if glob.escape(path) != path:
+            raise ModelError("MLX reads no folder with *, ? or [ in its path", "Rename it, or move it.")
         with failing("the model cannot be loaded", _OTHER):
             network, _ = mlx_lm.load_model(folder.path, lazy=True, strict=True, trust_remote_code=False)
         self._read_weights(network, progress)

@@ -129,7 +129,8 @@ class Caches:
         """How far back they can be cut without tokens that are run again."""
         bounded = (isinstance(leaf, WindowCache) and leaf.spare <= SPARE for leaf in self._leaves)
         chunked = (isinstance(leaf, ChunkedKVCache) for leaf in self._leaves)
-        return "round" if self._recurrent or any(bounded) or any(chunked) else "anywhere"
+        partly = self._recurrent or self.unknown or any(bounded) or any(chunked)
+        return "round" if partly else "anywhere"
 
     @property
     def unknown(self) -> str:

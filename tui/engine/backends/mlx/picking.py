@@ -1,7 +1,8 @@
 """Rows of scores to tokens, with the sampling chain that every backend shares.
 
-The rows come over as numpy arrays and `Sampler` chooses. Only where the best score is all that is wanted does
-MLX look for it, so that a row of a hundred thousand scores stays where it is.
+The rows come over as numpy arrays, which takes a tenth of a millisecond for a hundred thousand scores, and
+`Sampler` chooses. Only a GPU looks for the best score itself, where that is all that is wanted: on a
+processor MLX is slower at it than numpy, and at the best k ten times slower than the whole chain.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ def pick_rows(rows: Any, state: Any, sampler: Sampler, tokens: Sequence[int]) ->
     `rows` may be lazy and of any width in bits; `state` is computed with them. MLX is waited for once.
     """
     first = len(tokens) - rows.shape[0] + 1
-    if sampler.takes_best:
-        return _best(rows, state, first - sampler.start)
+    if sampler.takes_best and mx.default_device() == mx.gpu:
+        return best_of(rows, state, first - sampler.start)
     scores = rows.astype(mx.float32)
     mx.eval(scores, state)
     return [sampler.pick(row, tokens, first + place) for place, row in enumerate(np.array(scores))]
 
 
-def _best(rows: Any, state: Any, index: int) -> list[Pick]:
+def best_of(rows: Any, state: Any, index: int) -> list[Pick]:
     """The best token of each row, of equals the lowest. The first row is that of the answer's `index`."""
     best, scores = mx.argmax(rows, axis=-1), mx.max(rows, axis=-1)
     mx.eval(best, scores, state)
