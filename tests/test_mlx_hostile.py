@@ -87,6 +87,12 @@ def twice(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "gemma", ' + config[1:])
 
 
+def pipe(folder: Path) -> None:
+    """Who opens it waits for ever."""
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     # Code of its own
     "model_file": (settings("config.json", model_file="evil.py"), "model_file"),
@@ -127,10 +133,12 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to code": (link("weights.safetensors", "evil.py"), "weights.safetensors is a link to code"),
     "a link elsewhere": (link("generation_config.json", "/etc/hostname"), "generation_config.json is a link"),
     "a link above": (link("config.json", "../elsewhere.json"), "config.json is a link"),
+    "a link to itself": (link("config.json", "config.json"), "config.json is missing"),
     "a link to a folder": (link("more", "/"), "more is a link"),
     # Bombs and lies
     "settings too long": (settings("config.json", x="x" * (9 << 20)), "config.json has"),
     "settings too deep": (text("config.json", '{"a":' * 100_000), "config.json"),
+    "settings of millions": (text("config.json", '{"a":[' + "0," * 4_000_000 + "0]}"), "config.json holds"),
     "settings nested": (settings("config.json", x=json.loads("[" * 60 + "]" * 60)), "nested too deep"),
     "too many layers": (settings("config.json", num_hidden_layers=10**9), "num_hidden_layers"),
     "a header that never ends": (tensors(HEADER, length=1 << 62), "model.safetensors"),
@@ -147,6 +155,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a shape of truth": (tensors(tensor(shape=[True, 2])), "shape of a"),
     "offsets that run backwards": (tensors(tensor(data_offsets=[8, 0])), "not as long"),
     "numbers of no type": (tensors(tensor(dtype="OBJECT")), "unknown type"),
+    "weights that never come": (pipe, "model.safetensors is no file"),
     "data that is cut off": (tensors(HEADER, bytes(4)), "cut off"),
     "a tokenizer of nonsense": (text("tokenizer.json", '{"version": 1e999}'), "tokenizer.json"),
     "a tokenizer too deep": (text("tokenizer.json", '{"a":' * 100_000), "tokenizer.json"),

@@ -22,6 +22,7 @@ MAX_JSON = 8 << 20
 """Bytes of a file of settings; a large model with different bits in each layer needs one."""
 MAX_TOKENIZER = 64 << 20
 _MAX_DEPTH = 32
+_MAX_VALUES = 300_000
 _MAX_ENTRIES = 10_000
 _MAX_LAYERS = 1024
 _MAX_SHARDS = 2000
@@ -174,7 +175,7 @@ def _check_links(path: Path) -> None:
                 raise BadModelFile(f"the folder has more than {_MAX_ENTRIES} files")
             if not entry.is_symlink():
                 continue
-            target = Path(entry.path).resolve()
+            target = Path(os.path.realpath(entry.path))
             if not any(target.is_relative_to(folder) for folder in inside):
                 raise BadModelFile(f"{entry.name} is a link that leaves the folder")
             if _CODE.fullmatch(target.name):
@@ -203,16 +204,21 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_settings(name: str, values: Mapping[str, Any]) -> None:
     """Refuse what names code, and files elsewhere."""
-    for key, value, place in _walk(values, ()):
-        where = f"{name}: {'.'.join(place)}"
+    for count, (key, value, place) in enumerate(_walk(values, ())):
+        if count >= _MAX_VALUES:
+            raise BadModelFile(f"{name} holds more than {_MAX_VALUES} values")
         if key in _CODE_KEYS and value not in (None, False, {}, [], ""):
-            raise BadModelFile(f"{where} asks for code of the model's own, which is never run")
+            raise BadModelFile(f"{_at(name, place)} asks for code of the model's own, which is never run")
         if not isinstance(value, str) or "template" in key:
             continue
         if _CODE.fullmatch(value.strip()):
-            raise BadModelFile(f"{where} names code, which is never run: {value[:60]}")
+            raise BadModelFile(f"{_at(name, place)} names code, which is never run: {value[:60]}")
         if name != "tokenizer_config.json" and not key.endswith(_PROVENANCE) and _OUTSIDE.fullmatch(value):
-            raise BadModelFile(f"{where} names a file outside of the folder: {value[:60]}")
+            raise BadModelFile(f"{_at(name, place)} names a file outside of the folder: {value[:60]}")
+
+
+def _at(name: str, place: tuple[str, ...]) -> str:
+    return f"{name}: {'.'.join(place)}"
 
 
 def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:

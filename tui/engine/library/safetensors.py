@@ -49,6 +49,8 @@ class StoredTensor:
 def read_tensors(path: Path) -> tuple[StoredTensor, ...]:
     """The tensors of a file, in the order of their data. Raises `BadModelFile`, which names the file."""
     try:
+        if not path.is_file():
+            raise _bad(path, "is no file")
         size = path.stat().st_size
         with path.open("rb") as file:
             length = _LENGTH.unpack(file.read(8))[0] if size >= 8 else 0

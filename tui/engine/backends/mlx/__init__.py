@@ -54,7 +54,8 @@ class MlxBackend:
             folder = read_folder(path)
         except BadModelFile as error:
             raise ModelError(str(error), _OTHER) from None
-        self._check_kind(folder)
+        with failing("the model cannot be loaded", _OTHER):
+            self._check_kind(folder)
         if glob.escape(path) != path:
             raise ModelError("MLX reads no folder with *, ? or [ in its path", "Rename it, or move it.")
         with failing("the model cannot be loaded", _OTHER):
