@@ -54,11 +54,10 @@ class MlxBackend:
             folder = read_folder(path)
         except BadModelFile as error:
             raise ModelError(str(error), _OTHER) from None
-        with failing("the model cannot be loaded", _OTHER):
-            self._check_kind(folder)
         if glob.escape(path) != path:
             raise ModelError("MLX reads no folder with *, ? or [ in its path", "Rename it, or move it.")
         with failing("the model cannot be loaded", _OTHER):
+            self._check_kind(folder)
             network, _ = mlx_lm.load_model(folder.path, lazy=True, strict=True, trust_remote_code=False)
         self._read_weights(network, progress)
         return self._ready(network, folder, options)
@@ -107,9 +106,9 @@ class MlxBackend:
 
     def _check_memory(self, needed: int) -> None:
         most = mx.device_info().get("max_recommended_working_set_size") or mx.device_info().get("memory_size")
-        if most and needed > most:
+        if most and needed > (left := max(0, int(most) - mx.get_active_memory())):
             raise ModelError(
-                f"the weights need {needed >> 30} GiB; MLX may use {int(most) >> 30} here",
+                f"the weights need {needed / 2**30:.1f} GiB; MLX may use {left / 2**30:.1f} GiB more here",
                 "Choose a smaller model, or one with fewer bits.",
             )
 
