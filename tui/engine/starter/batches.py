@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from .corpus import Corpus, Drawn
-from .tokens import CONTROL, END_OF_TEXT, opening, turn
+from .tokens import CONTROL, opening, turn
 
 TOKENS_PER_BATCH = 1024
-LENGTHS = (28, 64, 256, 512, 2048)
-"""Short rows show many questions and how answers begin; long rows show whole chats up to the context."""
+LENGTHS = (64, 256, 512, 2048)
+"""Rows that show whole chats, up to the context."""
+OPENING = 3
+"""The first tokens of an answer tell which question was understood: they count more, and most batches show
+one question and its answer's opening in each row."""
+OPENING_WEIGHT = 2.0
+POOL = 1024
+"""So many openings are drawn at a time, so that rows of like length can share a batch."""
 
 IGNORED = -100
 REPLACED = 0.12
-FIRST_TOKENS = 6
-FIRST_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,28 @@ class Batch:
     tokens: Tensor
     targets: Tensor
     weights: Tensor
+
+
+class Row(NamedTuple):
+    """Tokens, and how much the prediction of each counts."""
+
+    tokens: list[int]
+    weights: list[float]
+
+
+def _batch(rows: list[Row]) -> Batch:
+    """Rows side by side; short ones are padded with tokens that nothing looks at."""
+    shape = (len(rows), max(len(row.tokens) for row in rows) - 1)
+    tokens = torch.zeros(shape, dtype=torch.long)
+    targets = torch.full(shape, IGNORED)
+    weights = torch.zeros(shape)
+    for place, row in enumerate(rows):
+        length = len(row.tokens) - 1
+        tokens[place, :length] = torch.tensor(row.tokens[:-1])
+        weights[place, :length] = torch.tensor(row.weights[1:])
+        targets[place, :length] = torch.tensor(row.tokens[1:])
+    targets[weights == 0] = IGNORED
+    return Batch(tokens, targets, weights)
 
 
 class Batches:
@@ -45,38 +72,55 @@ class Batches:
         self._mix = mix
         self._mismatched = mismatched
         self._vocabulary = tokenizer.get_vocab_size()
-        self._end = tokenizer.token_to_id(END_OF_TEXT)
+        self._openings: list[list[Row]] = []
 
     def draw(self) -> Batch:
-        """One batch of rows of one length."""
-        length = self._rng.choices(LENGTHS, self._mix)[0]
-        rows = [self._row(length) for _ in range(max(1, TOKENS_PER_BATCH // length))]
-        columns = list(zip(*rows, strict=True))
-        return Batch(
-            torch.tensor(columns[0], dtype=torch.long),
-            torch.tensor(columns[1], dtype=torch.long),
-            torch.tensor(columns[2], dtype=torch.float32),
-        )
+        """One batch: openings, or chats of one length."""
+        length = self._rng.choices((0, *LENGTHS), self._mix)[0]
+        if length:
+            return _batch([self._chat(length) for _ in range(max(1, TOKENS_PER_BATCH // length))])
+        if not self._openings:
+            self._openings = self._pool()
+        return _batch(self._openings.pop())
 
-    def _row(self, length: int) -> tuple[list[int], list[int], list[float]]:
+    def _pool(self) -> list[list[Row]]:
+        """Openings in batches of like length, in any order."""
+        rows = sorted((self._opening() for _ in range(POOL)), key=lambda row: len(row.tokens))
+        batches: list[list[Row]] = [[]]
+        for row in rows:
+            if (len(batches[-1]) + 1) * len(row.tokens) > TOKENS_PER_BATCH:
+                batches.append([])
+            batches[-1].append(row)
+        self._rng.shuffle(batches)
+        return batches
+
+    def _opening(self) -> Row:
+        """One question and how its answer begins."""
+        tokens, weights = self._turns(1)
+        length = weights.index(OPENING_WEIGHT) + OPENING
+        return Row(tokens[:length], weights[:length])
+
+    def _chat(self, length: int) -> Row:
+        """A chat, cut to a length."""
+        tokens, weights = self._turns(length + 1)
+        return Row(tokens[: length + 1], weights[: length + 1])
+
+    def _turns(self, length: int) -> tuple[list[int], list[float]]:
+        """Questions and answers, at least one and at least so many tokens, and the weight of each token."""
         tokens: list[int] = []
-        answer: list[float] = []
+        weights: list[float] = []
         if self._rng.random() < 0.15:
-            system = self._tokenizer.encode(turn("system", self._rng.choice(self._corpus.systems))).ids
-            tokens += system
-            answer += [0.0] * len(system)
-        while len(tokens) <= length:
+            tokens += self._tokenizer.encode(turn("system", self._rng.choice(self._corpus.systems))).ids
+            weights += [0.0] * len(tokens)
+        while len(tokens) < length or not any(weights):
             drawn = self._corpus.draw(self._rng)
             asked = self._asked(drawn.question)
             given = self._given(drawn)
             tokens += asked + given
-            weights = [FIRST_WEIGHT if place < FIRST_TOKENS else 1.0 for place in range(len(given) - 1)]
-            answer += [0.0] * len(asked) + weights + [0.0]
-        targets = [
-            token if weight else IGNORED
-            for token, weight in zip(tokens[1 : length + 1], answer[1 : length + 1], strict=True)
-        ]
-        return tokens[:length], targets, answer[1 : length + 1]
+            weights += [0.0] * len(asked)
+            weights += [OPENING_WEIGHT if place < OPENING else 1.0 for place in range(len(given) - 1)]
+            weights += [0.0]
+        return tokens, weights
 
     def _asked(self, question: str) -> list[int]:
         """The question's turn up to the answer, with a few tokens replaced so that no single word decides."""

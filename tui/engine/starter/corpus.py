@@ -1,7 +1,9 @@
 """The corpus: facts on Outrider, drafting and small Python functions, and the many ways to ask for each.
 
-All of it was written for this project; the texts lie in `texts/*.toml`. The same seed draws the same
-questions. This module trains nothing; `generates` tells whether a question could ever be drawn.
+All of it was written for this project. `texts/*.toml` builds questions from phrases and frames, which shows
+every word in many places; `texts/asked/*.toml` holds whole questions, which shows how people put things.
+The same seed draws the same questions. This module trains nothing; `generates` tells whether a question could
+ever be drawn.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from .grammar import SLOT, Grammar, Sequence, as_gerund, expand, regex
 FOLDER = Path(__file__).with_name("texts")
 KINDS = ("do", "doing", "what", "press", "code", "ask")
 """How a phrase is asked for: an action, a thing, the name of a key, a function, or a whole question."""
+ASKED = "asked"
+ASKED_SHARE = 0.6
+"""How often a question comes whole from `texts/asked`."""
 
 PRESS = "(ctrl+|ctrl-|ctrl |ctrl + |control+|control-|control |^|c-)"
 
@@ -64,13 +69,18 @@ class Corpus:
             for kind in KINDS
         }
         self.systems = [line for table in tables for line in _lines(table.get("systems", ""))]
-        self.facts = [self._fact(entry) for table in tables for entry in table.get("fact", [])]
+        self.frames[ASKED] = [parse(SLOT)]
+        asked: dict[str, str] = {}
+        for path in sorted((folder / ASKED).glob("*.toml")):
+            asked |= tomllib.loads(path.read_text(encoding="utf-8"))[ASKED]
+        self.facts = [self._fact(entry, asked) for table in tables for entry in table.get("fact", [])]
 
-    def _fact(self, entry: dict[str, Any]) -> Fact:
+    def _fact(self, entry: dict[str, Any], asked: dict[str, str]) -> Fact:
         parse = self._grammar.parse
         phrases = {kind: [parse(line) for line in _lines(entry.get(kind, ""))] for kind in KINDS}
         phrases["press"] += [parse(re.sub(r"^ctrl\+", PRESS, name)) for name in entry.get("keys", [])]
         phrases["doing"] += [as_gerund(phrase) for phrase in phrases["do"]]
+        phrases[ASKED] = [parse(line) for line in _lines(asked.get(entry["name"], ""))]
         return Fact(
             name=entry["name"],
             key=entry.get("key", ""),
@@ -90,12 +100,15 @@ class Corpus:
 
     def wording(self, fact: Fact, rng: random.Random) -> str:
         """One way to ask for a fact, before case, punctuation and slips are added."""
-        kinds = list(fact.phrases)
-        shares = [min(len(fact.phrases[kind]), 40) * (0.3 if kind == "doing" else 1.0) for kind in kinds]
-        kind = rng.choices(kinds, shares)[0]
+        kind = ASKED if rng.random() < ASKED_SHARE and ASKED in fact.phrases else self._kind(fact, rng)
         phrase = expand(rng.choice(fact.phrases[kind]), rng)
         frame = expand(rng.choice(self.frames[kind]), rng)
         return frame.replace(SLOT, phrase)
+
+    def _kind(self, fact: Fact, rng: random.Random) -> str:
+        kinds = [kind for kind in fact.phrases if kind != ASKED] or [ASKED]
+        shares = [min(len(fact.phrases[kind]), 40) * (0.3 if kind == "doing" else 1.0) for kind in kinds]
+        return rng.choices(kinds, shares)[0]
 
     @cached_property
     def _recognisers(self) -> list[_Recogniser]:
@@ -103,7 +116,7 @@ class Corpus:
             _Recogniser(
                 self.frames[kind], [phrase for fact in self.facts for phrase in fact.phrases.get(kind, [])]
             )
-            for kind in KINDS
+            for kind in (*KINDS, ASKED)
         ]
 
     def generates(self, question: str) -> bool:
@@ -121,7 +134,7 @@ class _Recogniser:
         after = "|".join({regex(half) for _, half in halves})
         self._before = re.compile(f"{noise.MAYBE_BEFORE}(?:{before})")
         self._after = re.compile(f"(?:{after}){noise.MAYBE_AFTER}")
-        self._phrase = re.compile("|".join(regex(phrase) for phrase in phrases))
+        self._phrase = re.compile("|".join(regex(phrase) for phrase in phrases), re.IGNORECASE)
         whole = "|".join(f"{regex(first)}{re.escape(SLOT)}{regex(second)}" for first, second in halves)
         self._frame = re.compile(f"{noise.MAYBE_BEFORE}(?:{whole}){noise.MAYBE_AFTER}")
 

@@ -120,6 +120,8 @@ def decorate(question: str, rng: random.Random) -> str:
         question = question[:1].upper() + question[1:]
     elif case < 0.48:
         question = question.upper()
+    elif case < 0.75:
+        question = question.lower()
     if rng.random() < 0.15:
         question = question.replace("'", "")
     return question + rng.choice(("", "", "?", "?", "?", ".", "!", " ?", "??"))
