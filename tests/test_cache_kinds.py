@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 from models import Toy
+from same_text import TEMPERATURES, Asked, PlainAnswers, assert_same_text, plain_answers
 from test_llama_cpp import Watching, assert_close, rows_of, some_tokens
-from test_same_text import TIE, GapSampler
 
 from tui.engine.backends import ModelError, Options, llama_cpp
 from tui.engine.backends.llama_cpp import LlamaBackend, model, rollback
@@ -27,9 +27,8 @@ from tui.engine.backends.llama_cpp.rollback import Cells, Fork, Rollback, Snapsh
 from tui.engine.backends.scripted import ScriptedBackend
 from tui.engine.library.header import read_header
 from tui.engine.speculation.lookup import Lookup
-from tui.engine.speculation.loop import Proposer, generate, prefill
-from tui.engine.speculation.pacing import Always
-from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
+from tui.engine.speculation.loop import Proposer
+from tui.engine.speculation.proposers import DraftModel, InTurn
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
 from tui.engine.trial import trial
 from tui.protocol import CacheType
@@ -131,48 +130,13 @@ def run_lengths(patch: pytest.MonkeyPatch, loaded: LlamaModel) -> list[int]:
 # The same text
 
 
-class Answer(NamedTuple):
-    tokens: list[int]
-    accepted: int
-    refused: int
-
-
-def answer(
-    loaded: Loaded, proposer: Proposer, context: Sequence[int], length: int, sampler: Sampler
-) -> Answer:
-    """An answer of models that hold nothing; the draft model reads the prompt when it is asked to draft."""
-    text = list(context)
-    for each in (loaded.main, loaded.draft, loaded.stranger):
-        each.rewind(0)
-        each.start(sampler)
-    prefill(loaded.main, text, chunk=512, cancelled=lambda: False, progress=lambda *_: None)
-    end = loaded.main.vocabulary.control_tokens
-    rounds = list(
-        generate(
-            loaded.main, proposer, text, pace=Always(length), end_tokens=end, max_tokens=loaded.kind.tokens
-        )
-    )
-    accepted = sum(r.accepted for r in rounds)
-    tokens = [token for r in rounds for token in r.tokens]
-    return Answer(tokens, accepted, sum(len(r.drafted) for r in rounds) - accepted)
-
-
-def prompt(number: int) -> list[int]:
-    """Random, with a repetition for the lookup."""
-    tokens = some_tokens(14, seed=number)
-    return [*tokens, *tokens[:6]]
+def asked(loaded: Loaded) -> Asked:
+    return Asked((loaded.main, loaded.draft, loaded.stranger), loaded.kind.prompts, loaded.kind.tokens)
 
 
 @pytest.fixture(scope="module")
-def plain(loaded: Loaded) -> dict[tuple[int, float], tuple[list[int], dict[int, float]]]:
-    """Each prompt's answer token by token, with the lead of every choice."""
-    answers = {}
-    for number in range(loaded.kind.prompts):
-        for temperature in (0.0, 0.8):
-            sampler = GapSampler(Chain(temperature), number, len(prompt(number)))
-            tokens = answer(loaded, Nobody(), prompt(number), 0, sampler).tokens
-            answers[number, temperature] = tokens, sampler.gaps
-    return answers
+def plain(loaded: Loaded) -> PlainAnswers:
+    return plain_answers(asked(loaded))
 
 
 def proposers(loaded: Loaded) -> Iterator[Proposer]:
@@ -184,27 +148,9 @@ def proposers(loaded: Loaded) -> Iterator[Proposer]:
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 8])
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_same_seed_same_text(
-    loaded: Loaded,
-    plain: dict[tuple[int, float], tuple[list[int], dict[int, float]]],
-    temperature: float,
-    length: int,
-) -> None:
-    ties = accepted = refused = 0
-    for (number, heat), (expected, gaps) in plain.items():
-        for proposer in proposers(loaded) if heat == temperature else ():
-            sampler = Sampler(Chain(temperature), number, len(prompt(number)))
-            found = answer(loaded, proposer, prompt(number), length, sampler)
-            accepted += found.accepted
-            refused += found.refused
-            if found.tokens != expected:
-                pairs = enumerate(zip(found.tokens, expected, strict=False))
-                place = next(i for i, (ours, theirs) in pairs if ours != theirs)
-                assert gaps[place] < TIE, (number, type(proposer), place, gaps[place])
-                ties += 1
-    assert ties <= 2
-    assert (accepted > 0, refused > 0) == (length > 0, length > 0)
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_same_seed_same_text(loaded: Loaded, plain: PlainAnswers, temperature: float, length: int) -> None:
+    assert_same_text(asked(loaded), plain, temperature, length, lambda: proposers(loaded))
 
 
 # Refused tokens leave no trace

@@ -84,15 +84,17 @@ def test_growing_keeps_the_function(grown: Path, answers: list[Answer], kind: st
     assert agreement(path, answers) == 1.0
 
 
-def test_growing_keeps_the_scores(grown: Path, answers: list[Answer], tmp_path: Path) -> None:
-    """Greedy tokens survive much. In Q8_0 the weights come back as they were, and so must the scores.
+def test_growing_keeps_the_scores(
+    source: Checkpoint, small: Shape, grown: Path, answers: list[Answer], tmp_path: Path
+) -> None:
+    """Greedy tokens survive much; scores do not. In one format both sizes round the same weights.
 
-    A wrong epsilon alone changes them by 0.015 on average, the square root of the mean square.
+    A wrong epsilon alone changes them by 0.0015 on average, the square root of the mean square.
     """
-    quantise(grown, tmp_path / "grown.gguf", "Q8_0")
+    grow(source, small, tmp_path / "same.gguf")
     tokens = [*answers[1].prompt, *answers[1].tokens]
-    difference = scores(tmp_path / "grown.gguf", tokens) - scores(MAIN, tokens)
-    assert np.sqrt(np.square(difference).mean()) < 0.005
+    difference = scores(grown, tokens) - scores(tmp_path / "same.gguf", tokens)
+    assert np.sqrt(np.square(difference).mean()) < 0.001
 
 
 def scores(path: Path, tokens: list[int]) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from same_text import TEMPERATURES, Asked, PlainAnswers, answer, assert_same_text, plain_answers, prompt
 from test_llama_cpp import Watching, some_tokens
 from test_same_text import TIE, GapSampler
 
@@ -28,8 +29,7 @@ from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.caches import SPARE, Caches, WindowCache
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.speculation.lookup import Lookup
-from tui.engine.speculation.loop import Proposer, generate, prefill
-from tui.engine.speculation.pacing import Always
+from tui.engine.speculation.loop import Proposer
 from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
 from tui.engine.trial import trial
@@ -124,48 +124,13 @@ def run_lengths(patch: pytest.MonkeyPatch, model: MlxModel) -> list[int]:
 # The same text
 
 
-class Answer(NamedTuple):
-    tokens: list[int]
-    accepted: int
-    refused: int
-
-
-def answer(
-    loaded: Loaded, proposer: Proposer, context: Sequence[int], length: int, sampler: Sampler
-) -> Answer:
-    """An answer of models that hold nothing; the draft model reads the prompt when it is asked to draft."""
-    text = list(context)
-    for each in (loaded.main, loaded.draft):
-        each.rewind(0)
-        each.start(sampler)
-    prefill(loaded.main, text, chunk=512, cancelled=lambda: False, progress=lambda *_: None)
-    end = loaded.main.vocabulary.control_tokens
-    rounds = list(
-        generate(
-            loaded.main, proposer, text, pace=Always(length), end_tokens=end, max_tokens=loaded.kind.tokens
-        )
-    )
-    accepted = sum(r.accepted for r in rounds)
-    tokens = [token for r in rounds for token in r.tokens]
-    return Answer(tokens, accepted, sum(len(r.drafted) for r in rounds) - accepted)
-
-
-def prompt(number: int) -> list[int]:
-    """Random, with a repetition for the lookup."""
-    tokens = some_tokens(14, seed=number)
-    return [*tokens, *tokens[:6]]
+def asked(loaded: Loaded) -> Asked:
+    return Asked((loaded.main, loaded.draft), loaded.kind.prompts, loaded.kind.tokens)
 
 
 @pytest.fixture(scope="module")
-def plain(loaded: Loaded) -> dict[tuple[int, float], tuple[list[int], dict[int, float]]]:
-    """Each prompt's answer token by token, with the lead of every choice."""
-    answers = {}
-    for number in range(loaded.kind.prompts):
-        for temperature in (0.0, 0.8):
-            sampler = GapSampler(Chain(temperature), number, len(prompt(number)))
-            tokens = answer(loaded, Nobody(), prompt(number), 0, sampler).tokens
-            answers[number, temperature] = tokens, sampler.gaps
-    return answers
+def plain(loaded: Loaded) -> PlainAnswers:
+    return plain_answers(asked(loaded))
 
 
 def proposers(loaded: Loaded) -> Iterator[Proposer]:
@@ -176,27 +141,9 @@ def proposers(loaded: Loaded) -> Iterator[Proposer]:
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 8])
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_same_seed_same_text(
-    loaded: Loaded,
-    plain: dict[tuple[int, float], tuple[list[int], dict[int, float]]],
-    temperature: float,
-    length: int,
-) -> None:
-    ties = accepted = refused = 0
-    for (number, heat), (expected, gaps) in plain.items():
-        for proposer in proposers(loaded) if heat == temperature else ():
-            sampler = Sampler(Chain(temperature), number, len(prompt(number)))
-            found = answer(loaded, proposer, prompt(number), length, sampler)
-            accepted += found.accepted
-            refused += found.refused
-            if found.tokens != expected:
-                pairs = enumerate(zip(found.tokens, expected, strict=False))
-                place = next(i for i, (ours, theirs) in pairs if ours != theirs)
-                assert gaps[place] < TIE, (number, type(proposer), place, gaps[place])
-                ties += 1
-    assert ties <= 2
-    assert (accepted > 0, refused > 0) == (length > 0, length > 0)
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_same_seed_same_text(loaded: Loaded, plain: PlainAnswers, temperature: float, length: int) -> None:
+    assert_same_text(asked(loaded), plain, temperature, length, lambda: proposers(loaded))
 
 
 # Refused tokens leave no trace
@@ -375,9 +322,9 @@ def test_other_architectures_give_the_same_text_too(tmp_path: Path, name: str) -
     accepted = refused = 0
     for temperature in (0.0, 0.8, 1.5):
         plain = GapSampler(Chain(temperature), 1, 20)
-        expected = answer(pair, Nobody(), prompt(1), 0, plain).tokens
+        expected = answer(asked(pair), Nobody(), prompt(1), 0, plain).tokens
         drafting = DraftModel(draft, pair.main.vocabulary.control_tokens)
-        found = answer(pair, drafting, prompt(1), 3, Sampler(Chain(temperature), 1, 20))
+        found = answer(asked(pair), drafting, prompt(1), 3, Sampler(Chain(temperature), 1, 20))
         accepted += found.accepted
         refused += found.refused
         if found.tokens != expected:

@@ -114,6 +114,20 @@ class LoadedModel(Protocol):
     def close(self) -> None: ...
 
 
+def check_call(model: LoadedModel, tokens: Sequence[int], picks: int, most: int) -> None:
+    """Whether `model.extend(tokens, picks)` can be done, with at most `most` picks in one call.
+
+    Raises `ModelError` for a token that the model does not know and for a full cache, `ValueError` for picks
+    that cannot be.
+    """
+    if not 0 <= picks <= min(len(tokens), most):
+        raise ValueError(f"{picks} picks in {len(tokens)} tokens")
+    if tokens and not (min(tokens) >= 0 and max(tokens) < model.vocabulary_size):
+        raise ModelError(f"a token is not among the {model.vocabulary_size} of {model.name}")
+    if model.length + len(tokens) > model.capacity:
+        raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
+
+
 class Backend(Protocol):
     """A library that opens models."""
 

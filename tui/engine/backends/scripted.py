@@ -23,7 +23,7 @@ from zlib import crc32
 
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
-from . import LoadedModel, ModelError, Options, Rewinds, Vocabulary
+from . import LoadedModel, ModelError, Options, Rewinds, Vocabulary, check_call
 from .scripted_sample import SAMPLE
 
 END, IM_START, IM_END = 0, 2, 3
@@ -134,10 +134,7 @@ class ScriptedModel:
         raise ModelError("a scripted model follows no grammar", "Choose another model.")
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
-        if not 0 <= picks <= len(tokens):
-            raise ValueError(f"{picks} picks in {len(tokens)} tokens")
-        if self.length + len(tokens) > self.capacity:
-            raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
+        check_call(self, tokens, picks, len(tokens))
         for token in tokens:
             if token not in _CONTROLS.values():
                 self.vocabulary.piece(token)

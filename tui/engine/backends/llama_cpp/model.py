@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...library.header import Header
 from ...speculation.loop import Pick
 from ...speculation.sampling import Sampler
-from .. import ModelError
+from .. import ModelError, check_call
 from .grammar import GrammarConstraint
 from .rollback import ANSWER, COPIES, rollback_of
 from .vocabulary import LlamaVocabulary
@@ -89,7 +89,9 @@ class LlamaModel:
         Raises `ModelError` for a token that the model does not know, when the cache is full and when the
         library fails. What was run before an error stays in the cache and in `tokens`.
         """
-        self._check(tokens, picks)
+        check_call(self, tokens, picks, self._outputs)
+        if picks and self._sampler is None:
+            raise ValueError("no sampler to pick with")
         known = len(self._tokens)
         self._tokens.extend(tokens)
         if picks:
@@ -128,16 +130,6 @@ class LlamaModel:
             self._library.llama_free(self._context)
             self._library.llama_model_free(self._model)
             self._context = self._model = 0
-
-    def _check(self, tokens: Sequence[int], picks: int) -> None:
-        if not 0 <= picks <= min(len(tokens), self._outputs):
-            raise ValueError(f"{picks} picks in {len(tokens)} tokens")
-        if picks and self._sampler is None:
-            raise ValueError("no sampler to pick with")
-        if tokens and not (min(tokens) >= 0 and max(tokens) < self.vocabulary_size):
-            raise ModelError(f"a token is not among the {self.vocabulary_size} of {self.name}")
-        if len(self._tokens) + len(tokens) > self.capacity:
-            raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
 
     def _begin(self, known: int, picks: int) -> None:
         """Before tokens behind the `known` ones are run and may be refused: leave a state to return to.

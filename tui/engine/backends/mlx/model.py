@@ -16,7 +16,7 @@ import mlx.core as mx
 from ...library.mlx_folder import Folder
 from ...speculation.loop import Pick
 from ...speculation.sampling import InvalidLogits, Sampler
-from .. import ModelError, Rewinds
+from .. import ModelError, Rewinds, check_call
 from .caches import Caches
 from .picking import pick_rows
 from .vocabulary import MlxVocabulary
@@ -94,7 +94,9 @@ class MlxModel:
         Raises `ModelError` for a token that the model does not know, when the cache is full and when MLX
         fails, which empties the cache.
         """
-        self._check(tokens, picks)
+        check_call(self, tokens, picks, self._picks)
+        if picks and self._sampler is None:
+            raise ValueError("no sampler to pick with")
         known = len(self._tokens)
         self._tokens.extend(tokens)
         if not picks:
@@ -130,16 +132,6 @@ class MlxModel:
         self._tokens.clear()
         self._network = self._caches = None  # type: ignore[assignment]
         mx.clear_cache()
-
-    def _check(self, tokens: Sequence[int], picks: int) -> None:
-        if not 0 <= picks <= min(len(tokens), self._picks):
-            raise ValueError(f"{picks} picks in {len(tokens)} tokens")
-        if picks and self._sampler is None:
-            raise ValueError("no sampler to pick with")
-        if tokens and not (min(tokens) >= 0 and max(tokens) < self.vocabulary_size):
-            raise ModelError(f"a token is not among the {self.vocabulary_size} of {self.name}")
-        if len(self._tokens) + len(tokens) > self.capacity:
-            raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
 
     def _begin(self, known: int, picks: int) -> None:
         """Before tokens behind the `known` ones are run and may be refused: leave a state to return to.
