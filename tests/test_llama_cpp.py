@@ -69,9 +69,9 @@ def some_tokens(count: int, seed: int = 1) -> list[int]:
     return [int(token) for token in np.random.default_rng(seed).integers(0, 256, count)]
 
 
-def rows_of(model: LlamaModel, tokens: Sequence[int], first: int) -> dict[int, Logits]:
+def rows_of(model: LoadedModel, tokens: Sequence[int], first: int) -> dict[int, Logits]:
     """The logits behind each of `tokens` from the index `first` on, one at a time in a cleared cache."""
-    model.clear()
+    model.rewind(0)
     model.start(watching := Watching())
     model.extend(tokens[:first], picks=0)
     for token in tokens[first:]:

@@ -6,7 +6,7 @@ states, and hybrids of both; each as a main model and as a draft.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from same_text import TEMPERATURES, Asked, PlainAnswers, answer, assert_same_text, plain_answers, prompt
-from test_llama_cpp import Watching, some_tokens
+from test_llama_cpp import CLOSE, Watching, assert_close, rows_of, some_tokens
 from test_same_text import TIE, GapSampler
 
 pytest.importorskip("mlx_lm")
@@ -36,8 +36,6 @@ from tui.engine.trial import trial
 from tui.protocol import CacheType
 
 GREEDY = Chain(temperature=0)
-CLOSE = 0.03
-"""As with llama.cpp: sums in another order. Rows of two places differ by several whole numbers."""
 WINDOW = mlx_models.WINDOW
 
 
@@ -90,22 +88,6 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def load(path: Path, role: str, cache_type: CacheType = "f16") -> MlxModel:
     options = Options(role, 512, cache_type=cache_type)  # type: ignore[arg-type]
     return MlxBackend().load(str(path), options, lambda _: True)
-
-
-def rows_of(model: MlxModel, tokens: Sequence[int], first: int) -> dict[int, Logits]:
-    """The scores behind each of `tokens` from the index `first` on, one at a time in empty caches."""
-    model.rewind(0)
-    model.start(watching := Watching())
-    model.extend(tokens[:first], picks=0)
-    for token in tokens[first:]:
-        model.extend([token], picks=1)
-    return watching.rows
-
-
-def assert_close(rows: dict[int, Logits], expected: dict[int, Logits]) -> None:
-    assert rows.keys() == expected.keys()
-    for length, row in rows.items():
-        np.testing.assert_allclose(row, expected[length], atol=CLOSE, rtol=0)
 
 
 def run_lengths(patch: pytest.MonkeyPatch, model: MlxModel) -> list[int]:

@@ -236,6 +236,8 @@ class Loaded:
     seconds: float
     drafting_refused: str = ""
     """Why nothing may draft for the main model, in one line; empty if it may."""
+    draft_length: int | None = None
+    """What the engine drafts in every round where it may decide; None where it measures and decides."""
 
 
 @dataclass(frozen=True)

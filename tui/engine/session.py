@@ -15,6 +15,7 @@ from ..protocol import Command, Event, Failed, Generate, Load, Loaded, Loading, 
 from .answer import Answer
 from .backends import ModelError, open_backend
 from .pair import STARTER, Pair, load_pair, model_info, place
+from .speculation.pacing import Always
 from .speculation.sampling import InvalidLogits
 from .templates import TemplateRenderer
 
@@ -97,6 +98,7 @@ class Session:
                 pair.plain_tokens_per_second,
                 monotonic() - started,
                 pair.drafting_refused,
+                pair.pace.length if isinstance(pair.pace, Always) else None,
             )
         )
 

@@ -256,8 +256,7 @@ class ChatScreen(Screen[None]):
         self._tick()
 
     def _show_drafting(self) -> None:
-        refused = self._loaded is not None and self._loaded.drafting_refused
-        self.desk.show_drafting("off" if refused else self._drafting.words)
+        self.desk.show_drafting(wording.drafting(self._drafting, self._loaded))
 
     async def action_new(self) -> None:
         """Forget the conversation; an answer that is coming is stopped first."""

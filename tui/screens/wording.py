@@ -5,6 +5,8 @@ from __future__ import annotations
 from tui.protocol import Finished, Loaded, Loading, Prefill
 from tui.widgets.meter import Reading, named, number
 
+from .drafting import AUTO, Drafting
+
 ENDINGS = {
     "stop": "",
     "length": "reached max_tokens",
@@ -28,6 +30,15 @@ def refused(loaded: Loaded) -> str:
     if loaded.drafting_refused:
         return f"Drafting is off: {loaded.drafting_refused}"
     return f"Drafting without the draft model: {loaded.draft_refused}" if loaded.draft_refused else ""
+
+
+def drafting(wished: Drafting, loaded: Loaded | None) -> str:
+    """How far it drafts. With models that are there to show drafting, "auto" is a fixed length."""
+    if loaded and loaded.drafting_refused:
+        return "off"
+    if loaded and loaded.draft_length is not None and wished.length == AUTO:
+        return f"auto = {loaded.draft_length}"
+    return wished.words
 
 
 def reading(progress: Prefill) -> str:
