@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args
 
 import pytest
@@ -16,6 +16,9 @@ INFO = protocol.ModelInfo(
     "n\x1b]52;c;x\x07\u202e🚀\ud800\n", "/a b.gguf", "llama", 1, "Q4_0", 2**40, 8192, 3, True
 )
 STATISTICS = protocol.Statistics(10, 5, 7, 3, 9, 4, 2, 1, 0.5, 0.1, 0.2, 0.03, None, 12.5, 17, 2**40)
+FOUND = protocol.FoundModel(
+    "/a b.gguf", "n", "Ollama", "mlx", "llama", 7, "Q4_0", 2**40, 8192, 9, "gpt2", "0f", True, ("recurrent",), "mit"
+)
 MESSAGES: list[Any] = [
     protocol.Load("starter"),
     protocol.Load("/m.gguf", "/d.gguf", 4096, 0, 3),
@@ -50,6 +53,30 @@ MESSAGES: list[Any] = [
     protocol.Failed(0, "no", "do this"),
     protocol.Notice(3, "on"),
     protocol.Pong(),
+    protocol.ListModels(-1, ("/models", "~/more")),
+    protocol.ModelsFound(-1, (FOUND, replace(FOUND, demo=True))),
+    protocol.ModelsListed(-1, (protocol.Skipped("/m/x.gguf", "cut off"),), 0.25),
+    protocol.JudgeDrafts(-2, protocol.Load("/m.gguf"), ("/models",)),
+    protocol.DraftsJudged(-2, (protocol.DraftVerdict("lookup", "n-gram", "possible", "always", 1.5, 3),)),
+    protocol.PlanMemory(-3, protocol.Load("/m.gguf", "/d.gguf", 4096)),
+    protocol.MemoryPlanned(
+        -3,
+        4096,
+        (protocol.DeviceMemory("CPU", 2**40, 2**39),),
+        (protocol.MemoryPart("main cache", 0, 2**30),),
+        False,
+        "needs more",
+        protocol.Load("/m.gguf", context_length=2048),
+    ),
+    protocol.SearchHub(-4, "qwen 0.5b"),
+    protocol.HubSearched(-4, (protocol.Repository("a/b", 5, 1, True),)),
+    protocol.ListRepository(-5, "a/b"),
+    protocol.RepositoryListed(-5, "a/b", "mit", False, (protocol.HubModel("b.gguf", "Q4_0", 9, 1, False),)),
+    protocol.Fetch(-6, "a/b", "b.gguf"),
+    protocol.Fetching(-6, "downloading", 1, 9, None, 2.5),
+    protocol.Fetched(-6, "/models/a/b/b.gguf"),
+    protocol.ProposePairs(-7),
+    protocol.PairsProposed(-7, (protocol.ProposedPair("a/b", "b", "a/c", "", 9, 99, "for laptops"),)),
 ]
 
 
