@@ -14,7 +14,9 @@ from bench.grow import (
     add_noise,
     agreement,
     ask,
+    certainty,
     find_draft,
+    flatten,
     grow,
     load,
     quantise,
@@ -149,6 +151,14 @@ def test_noise_lowers_agreement_to_what_is_wanted(
     draft = find_draft(source, 0.7, answers, path, tolerance=0.05)
     assert draft.sigma > 0
     assert draft.agreement == agreement(path, answers) == pytest.approx(0.7, abs=0.05)
+
+
+def test_flattening_makes_a_model_less_sure_and_changes_no_greedy_token(
+    source: Checkpoint, answers: list[Answer], tmp_path: Path
+) -> None:
+    add_noise(flatten(source, 3.0), 0.0, tmp_path / "flat.gguf")
+    assert agreement(tmp_path / "flat.gguf", answers) == 1.0
+    assert certainty(tmp_path / "flat.gguf", answers) < certainty(MAIN, answers) < 1
 
 
 def test_much_noise_leaves_nothing(source: Checkpoint, answers: list[Answer], tmp_path: Path) -> None:

@@ -17,7 +17,21 @@ INFO = protocol.ModelInfo(
 )
 STATISTICS = protocol.Statistics(10, 5, 7, 3, 9, 4, 2, 1, 0.5, 0.1, 0.2, 0.03, None, 12.5, 17, 2**40)
 FOUND = protocol.FoundModel(
-    "/a b.gguf", "n", "Ollama", "mlx", "llama", 7, "Q4_0", 2**40, 8192, 9, "gpt2", "0f", True, ("recurrent",), "mit"
+    "/a b.gguf",
+    "n",
+    "Ollama",
+    "mlx",
+    "llama",
+    7,
+    "Q4_0",
+    2**40,
+    8192,
+    9,
+    "gpt2",
+    "0f",
+    True,
+    ("recurrent",),
+    "mit",
 )
 MESSAGES: list[Any] = [
     protocol.Load("starter"),

@@ -10,8 +10,10 @@ Growing in this way is the function-preserving initialisation of Net2Net (Chen e
 with zeros in place of split weights.
 
 A graded draft is the small model itself with Gaussian noise on its matrices, as much as brings its greedy
-agreement with the main model to a wanted share. The vocabulary never grows, so the cost of choosing among
-100,000 tokens is not in these models. This module trains nothing and measures no speed.
+agreement with the main model to a wanted share. The starter is far surer of each token than a model that
+knows the world: `--flatten T` divides all scores of the main model and the drafts by T, which changes nothing
+at temperature 0 and makes sampled text as uncertain as a larger model's. The vocabulary never grows, so the cost
+of choosing among 100,000 tokens is not in these models. This module trains nothing and measures no speed.
 """
 
 from __future__ import annotations
@@ -133,6 +135,8 @@ class Made:
     parameters: int
     agreement: float
     """Share of the source's greedy tokens that it chooses too."""
+    certainty: float
+    """Mean probability of its likeliest token at temperature 0.8."""
     sigma: float
     """Noise put on its matrices, relative to their standard deviation."""
     seconds: float
@@ -172,6 +176,12 @@ def write(
     for weight, stored in kept:
         writer.write_tensor_data(quantize(weight.values(), stored))
     writer.close()
+
+
+def flatten(source: Checkpoint, by: float) -> Checkpoint:
+    """`source` with all its scores divided by `by`."""
+    weights = source.weights | {"output_norm.weight": source.weights["output_norm.weight"] / np.float32(by)}
+    return replace(source, weights=weights)
 
 
 def grow(source: Checkpoint, shape: Shape, path: Path) -> None:
@@ -291,14 +301,25 @@ def agreement(path: Path, answers: Sequence[Answer]) -> float:
 
     For a greedy draft this is the chance that a token which it drafts behind accepted ones is accepted.
     """
-    agreed = 0
+    agreed = [rows.argmax(axis=1) == answer.tokens for answer, rows in scored(path, answers)]
+    return float(np.concatenate(agreed).mean())
+
+
+def certainty(path: Path, answers: Sequence[Answer], temperature: float = 0.8) -> float:
+    """Mean probability of the likeliest token behind the answers' tokens."""
+    heads = [
+        np.exp((rows - rows.max(axis=1, keepdims=True)) / temperature) for _, rows in scored(path, answers)
+    ]
+    return float(np.concatenate([1 / each.sum(axis=1) for each in heads]).mean())
+
+
+def scored(path: Path, answers: Sequence[Answer]) -> Iterator[tuple[Answer, Matrix]]:
+    """The scores of this model where each answer's tokens were chosen; the next step overwrites them."""
     with closing(load(path)) as model:
         for answer in answers:
             model.reset()
             model.eval([*answer.prompt, *answer.tokens[:-1]])
-            rows = model.scores[len(answer.prompt) - 1 : model.n_tokens]
-            agreed += int((rows.argmax(axis=1) == answer.tokens).sum())
-    return agreed / sum(len(answer.tokens) for answer in answers)
+            yield answer, model.scores[len(answer.prompt) - 1 : model.n_tokens]
 
 
 def find_draft(
@@ -314,12 +335,12 @@ def find_draft(
         if abs(found - wanted) <= tolerance:
             break
         low, high = (sigma, high) if found > wanted else (low, sigma)
-    return _made(path, source.shape, found, sigma, started)
+    return _made(path, source.shape, found, certainty(path, answers[:_CHECKED]), sigma, started)
 
 
 def make(options: argparse.Namespace) -> Iterator[Made]:
     """Write all files that the options ask for."""
-    out, source = options.out, read(options.source)
+    out, source = options.out, flatten(read(options.source), options.flatten)
     every = tomllib.loads(QUESTIONS.read_text("utf-8"))["question"]
     answers = ask(options.source, [question["ask"] for question in every[:: len(every) // 24][:24]], 80)
     grown = source.shape.grown(options.parameters)
@@ -343,15 +364,17 @@ def grown_files(
         path = stem.with_name(f"{stem.name}-{kind}.gguf")
         if path != full:
             quantise(full, path, kind)
-        yield _made(path, shape, agreement(path, answers), 0.0, started)
+        yield _made(path, shape, agreement(path, answers), certainty(path, answers[:2]), 0.0, started)
         started = time.perf_counter()
     if "F16" not in kinds:
         full.unlink()
 
 
-def _made(path: Path, shape: Shape, agreed: float, sigma: float, started: float) -> Made:
+def _made(
+    path: Path, shape: Shape, agreed: float, certain: float, sigma: float, started: float
+) -> Made:  # fmt: skip
     seconds = time.perf_counter() - started
-    return Made(path.name, path.stat().st_size, shape.parameters, agreed, sigma, seconds)
+    return Made(path.name, path.stat().st_size, shape.parameters, agreed, certain, sigma, seconds)
 
 
 def main() -> None:
@@ -360,7 +383,10 @@ def main() -> None:
     files = []
     for file in make(options):
         size = f"{file.bytes / 1e6:8.1f} MB {file.parameters / 1e6:7.1f} M parameters"
-        print(f"{file.file:24} {size} {file.agreement:6.3f} agreement {file.seconds:6.1f} s", flush=True)
+        print(
+            f"{file.file:24} {size} {file.agreement:6.3f} agreement {file.certainty:6.3f} certainty {file.seconds:6.1f} s",
+            flush=True,
+        )
         files.append(asdict(file))
     if options.json:
         print(json.dumps(files))
@@ -380,6 +406,7 @@ def _options() -> argparse.Namespace:
     add("--parameters", type=float, default=0.7e9, help="of the main model, about")
     add("--types", type=listed, default=["F16", "Q4_K_M"], help="formats of the main model")
     add("--agreements", type=shares, default=[0.9, 0.8, 0.7, 0.5, 0.0], help="of the drafts")
+    add("--flatten", type=float, default=1.0, help="divide all scores by so much")
     add("--slow-draft", type=float, help="one of the agreements: also grow this draft, to a third")
     add("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
+
 class Origin(IntEnum):
     """Where a piece of text came from."""
 

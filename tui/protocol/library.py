@@ -131,7 +131,9 @@ class PlanMemory:
 class MemoryPart:
     """Bytes that one thing takes on one device."""
 
-    what: Literal["main weights", "main cache", "main buffers", "draft weights", "draft cache", "draft buffers"]
+    what: Literal[
+        "main weights", "main cache", "main buffers", "draft weights", "draft cache", "draft buffers"
+    ]
     device: int
     """Index into `MemoryPlanned.devices`."""
     size: int

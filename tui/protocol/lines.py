@@ -8,8 +8,43 @@ from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .chat import Cancel, Failed, Finished, Generate, Hello, Load, Loaded, Loading, Notice, Ping, Pong, Prefill, Quit, Round, SetDraftLength, Unload, Unloaded
-from .library import DraftsJudged, Fetch, Fetched, Fetching, HubSearched, JudgeDrafts, ListModels, ListRepository, MemoryPlanned, ModelsFound, ModelsListed, PairsProposed, PlanMemory, ProposePairs, RepositoryListed, SearchHub
+from .chat import (
+    Cancel,
+    Failed,
+    Finished,
+    Generate,
+    Hello,
+    Load,
+    Loaded,
+    Loading,
+    Notice,
+    Ping,
+    Pong,
+    Prefill,
+    Quit,
+    Round,
+    SetDraftLength,
+    Unload,
+    Unloaded,
+)
+from .library import (
+    DraftsJudged,
+    Fetch,
+    Fetched,
+    Fetching,
+    HubSearched,
+    JudgeDrafts,
+    ListModels,
+    ListRepository,
+    MemoryPlanned,
+    ModelsFound,
+    ModelsListed,
+    PairsProposed,
+    PlanMemory,
+    ProposePairs,
+    RepositoryListed,
+    SearchHub,
+)
 
 PROTOCOL = 1
 """Raised by one whenever an older peer could misread a newer one."""
@@ -24,7 +59,17 @@ class ProtocolError(ValueError):
 
 Question = ListModels | JudgeDrafts | PlanMemory | SearchHub | ListRepository | Fetch | ProposePairs
 """About the library: answered beside whatever else the engine does."""
-Reply = ModelsFound | ModelsListed | DraftsJudged | MemoryPlanned | HubSearched | RepositoryListed | Fetching | Fetched | PairsProposed
+Reply = (
+    ModelsFound
+    | ModelsListed
+    | DraftsJudged
+    | MemoryPlanned
+    | HubSearched
+    | RepositoryListed
+    | Fetching
+    | Fetched
+    | PairsProposed
+)
 Command = Load | Generate | Cancel | SetDraftLength | Unload | Ping | Quit | Question
 Event = Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Failed | Notice | Pong | Reply
 
