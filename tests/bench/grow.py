@@ -11,9 +11,9 @@ with zeros in place of split weights.
 
 A graded draft is the small model itself with Gaussian noise on its matrices, as much as brings its greedy
 agreement with the main model to a wanted share. The starter is far surer of each token than a model that
-knows the world: `--flatten T` divides all scores of the main model and the drafts by T, which changes nothing
-at temperature 0 and makes sampled text as uncertain as a larger model's. The vocabulary never grows, so the cost
-of choosing among 100,000 tokens is not in these models. This module trains nothing and measures no speed.
+knows the world: `--flatten T` divides all scores of the main model and the drafts by T, which changes
+nothing at temperature 0 and makes sampled text as uncertain as a larger model's. The vocabulary never grows,
+so the cost of choosing among 100,000 tokens is not in these models. This module trains nothing and measures no speed.
 """
 
 from __future__ import annotations
@@ -383,10 +383,8 @@ def main() -> None:
     files = []
     for file in make(options):
         size = f"{file.bytes / 1e6:8.1f} MB {file.parameters / 1e6:7.1f} M parameters"
-        print(
-            f"{file.file:24} {size} {file.agreement:6.3f} agreement {file.certainty:6.3f} certainty {file.seconds:6.1f} s",
-            flush=True,
-        )
+        found = f"{file.agreement:6.3f} agreement {file.certainty:6.3f} certainty"
+        print(f"{file.file:24} {size} {found} {file.seconds:6.1f} s", flush=True)
         files.append(asdict(file))
     if options.json:
         print(json.dumps(files))

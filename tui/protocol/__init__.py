@@ -1,8 +1,8 @@
 """Every command and event that the app and the engine exchange, as JSON lines.
 
 The two processes meet only here. This package knows the shapes and how to write and read them; it opens no
-pipe, keeps no state and imports nothing but the standard library. `chat.py` has what is said of a loaded pair,
-`library.py` what is said of the models on disk and on the hub, `lines.py` the lines.
+pipe, keeps no state and imports nothing but the standard library. `chat.py` has what is said of a loaded
+pair, `library.py` what is said of the models on disk and on the hub, `lines.py` the lines.
 """
 
 from .chat import (

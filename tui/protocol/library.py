@@ -1,9 +1,9 @@
 """The models on the engine's machine, and those that could be fetched to it: questions and answers.
 
 A question carries an `id` below zero, so that it never meets an answer of a model. Every event of it carries
-that id; the last one says so, or is a `Failed`; `Cancel` ends it early. Questions are answered beside loads and
-answers, several at once. Names, reasons of files and whatever a server says are foreign text: clean them before
-showing.
+that id; the last one says so, or is a `Failed`; `Cancel` ends it early. Questions are answered beside loads
+and answers, several at once. Names, reasons of files and whatever a server says are foreign text: clean them
+before showing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class FoundModel:
     """Equal for two models whose tokens have the same texts and the same special ids."""
     chat_template: bool
     traits: tuple[str, ...] = ()
-    """What changes how it can be drafted for: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
+    """What a draft meets in it: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
     licence: str = ""
     demo: bool = False
 
@@ -159,7 +159,7 @@ class MemoryPlanned:
     reason: str
     """In one line, with the numbers: why it does not fit; empty if it does."""
     proposal: Load | None = None
-    """The same models with a context length, layers and cache that fit; None where `load` does or nothing would."""
+    """The same with a context length, layers and cache that fit; None where `load` fits or nothing would."""
 
 
 # More models: the Hugging Face hub

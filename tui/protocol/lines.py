@@ -1,4 +1,4 @@
-"""A command or an event as one JSON line, and back. Every line is checked against the shape of what it says it is."""
+"""A command or an event as one JSON line, and back, checked against the shape of what it says it is."""
 
 from __future__ import annotations
 
