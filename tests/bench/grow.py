@@ -10,10 +10,11 @@ Growing in this way is the function-preserving initialisation of Net2Net (Chen e
 with zeros in place of split weights.
 
 A graded draft is the small model itself with Gaussian noise on its matrices, as much as brings its greedy
-agreement with the main model to a wanted share. The starter is far surer of each token than a model that
-knows the world: `--flatten T` divides all scores of the main model and the drafts by T, which changes
-nothing at temperature 0 and makes sampled text as uncertain as a larger model's. The vocabulary never grows,
-so the cost of choosing among 100,000 tokens is not in these models. This module trains nothing and measures no speed.
+agreement with the main model to a wanted share; noise makes it less sure of its tokens as well. The starter is
+far surer of each token than a model that knows the world: `--flatten T` divides all scores of the main model
+by T, which changes nothing at temperature 0 and makes sampled text uncertain. The vocabulary never grows, so
+the cost of choosing among 100,000 tokens is not in these models. This module trains nothing and measures no
+speed.
 """
 
 from __future__ import annotations
@@ -340,11 +341,12 @@ def find_draft(
 
 def make(options: argparse.Namespace) -> Iterator[Made]:
     """Write all files that the options ask for."""
-    out, source = options.out, flatten(read(options.source), options.flatten)
+    out, source = options.out, read(options.source)
     every = tomllib.loads(QUESTIONS.read_text("utf-8"))["question"]
     answers = ask(options.source, [question["ask"] for question in every[:: len(every) // 24][:24]], 80)
     grown = source.shape.grown(options.parameters)
-    yield from grown_files(source, grown, options.types, out / "main", answers[:_CHECKED])
+    main = flatten(source, options.flatten)
+    yield from grown_files(main, grown, options.types, out / "main", answers[:_CHECKED])
     for wanted in options.agreements:
         yield find_draft(source, wanted, answers, out / _draft_name(wanted))
     if options.slow_draft:
@@ -404,7 +406,7 @@ def _options() -> argparse.Namespace:
     add("--parameters", type=float, default=0.7e9, help="of the main model, about")
     add("--types", type=listed, default=["F16", "Q4_K_M"], help="formats of the main model")
     add("--agreements", type=shares, default=[0.9, 0.8, 0.7, 0.5, 0.0], help="of the drafts")
-    add("--flatten", type=float, default=1.0, help="divide all scores by so much")
+    add("--flatten", type=float, default=1.0, help="divide the main model's scores by so much")
     add("--slow-draft", type=float, help="one of the agreements: also grow this draft, to a third")
     add("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
