@@ -70,7 +70,7 @@ MESSAGES: list[Any] = [
     protocol.ListModels(-1, ("/models", "~/more")),
     protocol.ModelsFound(-1, (FOUND, replace(FOUND, demo=True))),
     protocol.ModelsListed(-1, (protocol.Skipped("/m/x.gguf", "cut off"),), 0.25),
-    protocol.JudgeDrafts(-2, protocol.Load("/m.gguf"), ("/models",)),
+    protocol.JudgeDrafts(-2, protocol.Load("/m.gguf", folders=("/models",))),
     protocol.DraftsJudged(-2, (protocol.DraftVerdict("lookup", "n-gram", "possible", "always", 1.5, 3),)),
     protocol.PlanMemory(-3, protocol.Load("/m.gguf", "/d.gguf", 4096)),
     protocol.MemoryPlanned(

@@ -34,6 +34,27 @@ def find_benches() -> Path:
     return user_state_path("outrider", appauthor=False) / "benches.jsonl"
 
 
+def find_records() -> Path:
+    """The folder of what drafts brought on this machine; without it only predictions are left."""
+    from platformdirs import user_state_path
+
+    return user_state_path("outrider", appauthor=False) / "measured"
+
+
+def find_models() -> Path:
+    """Where models that we download lie."""
+    from platformdirs import user_data_path
+
+    return user_data_path("outrider", appauthor=False) / "models"
+
+
+def find_index() -> Path:
+    """What was read of the models on this machine; it may be deleted."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("outrider", appauthor=False) / "models.json"
+
+
 def find_costs() -> Path:
     """The folder of what model pairs were found to cost on this machine; it may be deleted."""
     from platformdirs import user_cache_path

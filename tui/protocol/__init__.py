@@ -71,6 +71,7 @@ from .lines import (
     decode_command,
     decode_event,
     encode,
+    rebuild,
 )
 
 __all__ = [
@@ -135,4 +136,5 @@ __all__ = [
     "decode_command",
     "decode_event",
     "encode",
+    "rebuild",
 ]

@@ -115,7 +115,11 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Load:
-    """Load a main model and perhaps a draft; replaces what is loaded. "starter" names the built-in pair."""
+    """Load a main model and perhaps a draft; replaces what is loaded.
+
+    A model goes by its path or by a name that one model of the library answers to; "starter" names the
+    built-in pair. The draft "auto" is the best that the library has for the main model, or none.
+    """
 
     main: str
     draft: str | None = None
@@ -128,6 +132,8 @@ class Load:
     cache_type: CacheType = "f16"
     """Of the main model's KV cache. A draft model's stays at 16 bits: it would agree less often."""
     backend: BackendName = "auto"
+    folders: tuple[str, ...] = ()
+    """Where models lie, besides the places of other programs."""
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,6 @@ class JudgeDrafts:
     id: int
     load: Load
     """As it would be sent; its draft is not looked at."""
-    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

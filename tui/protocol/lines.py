@@ -6,7 +6,7 @@ import json
 import types
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .chat import (
     Cancel,
@@ -45,6 +45,8 @@ from .library import (
     RepositoryListed,
     SearchHub,
 )
+
+T = TypeVar("T")
 
 PROTOCOL = 1
 """Raised by one whenever an older peer could misread a newer one."""
@@ -93,6 +95,12 @@ def decode_event(line: bytes) -> Event:
     """Raises `ProtocolError` for anything that is not an event."""
     event: Event = _decode(line, _EVENTS)
     return event
+
+
+def rebuild(kind: type[T], value: object) -> T:
+    """A value of the protocol from what `json` reads of it. Raises `ProtocolError`."""
+    built: T = _read(kind, value, kind.__name__)
+    return built
 
 
 def _decode(line: bytes, kinds: dict[str, type]) -> Any:

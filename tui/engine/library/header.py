@@ -7,7 +7,8 @@ first, without native code. A file that passes may still be refused by the libra
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isfinite
@@ -16,8 +17,9 @@ from pathlib import Path
 
 from .gguf import Array, BadModelFile, Contents, Reader, Scalar, Tensor
 from .tensor_types import FILE_TYPES
+from .tokens import fingerprint
 
-__all__ = ["BadModelFile", "Header", "read_header"]
+__all__ = ["BadModelFile", "Header", "read_header", "read_tokens"]
 
 _TOKENS = "tokenizer.ggml.tokens"
 _MIN_TOKENS = 32
@@ -36,6 +38,14 @@ _SIZES = (
     "attention.value_length",
     "vocab_size",
 )
+_SPECIAL = tuple(f"{name}_token_id" for name in ("bos", "eos", "eot", "eom", "unknown", "padding"))
+_TRAITS = {
+    "recurrent": ("ssm.state_size", "wkv.head_size", "shortconv.l_cache"),
+    "sliding window": ("attention.sliding_window",),
+    "MTP heads": ("nextn_predict_layers",),
+    "mixture of experts": ("expert_count",),
+}
+"""Each with the keys of which one is above zero where a model has it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,14 @@ class Header:
     weight_bytes: int
     cache_bytes: int
     """KV cache for one token of context at 16 bits, windows counted as full."""
+    tokenizer: str = ""
+    """Kind of vocabulary: "gpt2" is byte-level BPE, "llama" is SentencePiece."""
+    fingerprint: str = ""
+    """Of the tokens' texts and the special ids: equal ones mean equal vocabularies."""
+    chat_template: bool = False
+    traits: tuple[str, ...] = ()
+    """What a draft meets in it: see `FoundModel.traits`."""
+    licence: str = ""
 
 
 def read_header(path: str | Path) -> Header:
@@ -72,12 +90,31 @@ def read_header(path: str | Path) -> Header:
             weight_bytes=header.weight_bytes + other.weight_bytes,
         )
     if not header.weight_bytes:
-        raise BadModelFile("the file holds no weights")
+        raise BadModelFile("a vocabulary without a model: the file holds no weights")
     return header
+
+
+def read_tokens(path: str | Path) -> tuple[bytes, ...]:
+    """The texts of a file's tokens, by id, weights or not. Raises `BadModelFile`."""
+    with _opened(Path(path)) as (_, contents):
+        tokens = contents.values.get(_TOKENS)
+        if not isinstance(tokens, Array) or not tokens.of_text:
+            raise BadModelFile("the file holds no vocabulary")
+        return tokens.texts
 
 
 def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:
     """One file's header, and in how many files its model comes. Only the first holds the metadata."""
+    with _opened(path) as (reader, contents):
+        model = _Metadata(reader, contents)
+        if first:
+            model.check()
+        return model.header(path.stem), model.number("split.count", 1)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Reader, Contents]]:
+    """A file's header, its tensors checked; the reader works inside of the block only."""
     try:
         if not path.stat().st_size:
             raise BadModelFile(f"{path.name} is empty")
@@ -85,10 +122,7 @@ def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:
             reader = Reader(content, keep={_TOKENS})
             contents = reader.contents()
             _check_tensors(contents, len(content))
-            model = _Metadata(reader, contents)
-            if first:
-                model.check()
-            return model.header(path.stem), model.number("split.count", 1)
+            yield reader, contents
     except OSError as error:
         raise BadModelFile(f"{path.name} cannot be read: {error.strerror}") from None
 
@@ -135,12 +169,26 @@ class _Metadata:
             vocabulary=tokens.count if isinstance(tokens, Array) else 0,
             weight_bytes=sum(tensor.bytes for tensor in self._tensors),
             cache_bytes=2 * self._cached_numbers(),
+            tokenizer=self.text("tokenizer.ggml.model"),
+            fingerprint=self._fingerprint(tokens.texts) if isinstance(tokens, Array) else "",
+            chat_template=bool(self.text("tokenizer.chat_template")),
+            traits=tuple(trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys))),
+            licence=self.text("general.license"),
         )
+
+    def _fingerprint(self, texts: Sequence[bytes]) -> str:
+        return fingerprint(texts, [self.number(f"tokenizer.ggml.{name}", -1) for name in _SPECIAL])
+
+    def _above_zero(self, name: str) -> bool:
+        value = self._values.get(self._key(name))
+        return isinstance(value, Array) or (isinstance(value, int) and value > 0)
 
     def check(self) -> None:
         """Raise `BadModelFile` for what llama.cpp would stumble over."""
         if not self._architecture:
             raise BadModelFile("not a language model: the file names no architecture")
+        if "mmproj" in self.text("general.type") or self._architecture == "clip":
+            raise BadModelFile("a vision projector: it sees for a model and writes nothing")
         if self.text("general.type") not in ("", "model"):
             raise BadModelFile(f"not a whole model: the file holds a {self.text('general.type')!r}")
         self._check_shape()

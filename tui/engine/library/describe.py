@@ -1,0 +1,107 @@
+"""A model file or folder -> what is shown of it. Only its header is read, and no native code sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...protocol import FoundModel
+from .find import Candidate
+from .gguf import BadModelFile
+from .header import Header, read_header, read_tokens
+from .mlx_folder import Folder, is_folder, read_folder
+from .tokens import Tokens, fingerprint
+
+MAX_TEXT = 200
+"""Characters of a name, an architecture or a licence that are kept."""
+_MOST_TOKENS = 1 << 22
+_RECURRENT = ("ssm_cfg", "state_size", "linear_num_value_heads", "mamba_d_state", "conv_L_cache")
+
+
+def describe(candidate: Candidate) -> FoundModel:
+    """What the model says of itself. Raises `BadModelFile` for what is none, or none that can be loaded."""
+    size = sum(each.stat().st_size for each in candidate.files)
+    if is_folder(candidate.path):
+        return _of_folder(candidate, read_folder(candidate.path), size)
+    return _of_file(candidate, read_header(candidate.path), size)
+
+
+def tokens_of(path: Path) -> Tokens:
+    """All tokens of a file or a folder. Raises `BadModelFile`."""
+    return folder_tokens(path) if is_folder(path) else dict(enumerate(read_tokens(path)))
+
+
+def folder_tokens(path: Path) -> Tokens:
+    """The tokens of tokenizer.json: the model's own and those that were added. Raises `BadModelFile`."""
+    try:
+        data = json.loads((path / "tokenizer.json").read_bytes())
+        return {number: text.encode("utf-8", "surrogatepass") for text, number in _entries(data)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise BadModelFile(f"tokenizer.json cannot be read: {type(error).__name__}") from None
+
+
+def _entries(data: Any) -> Iterator[tuple[str, int]]:
+    own = data["model"]["vocab"]
+    pairs = own.items() if isinstance(own, dict) else ((entry[0], i) for i, entry in enumerate(own))
+    added = ((each["content"], each["id"]) for each in data.get("added_tokens") or ())
+    for source in (pairs, added):
+        for text, number in source:
+            if type(number) is int and 0 <= number < _MOST_TOKENS and isinstance(text, str):
+                yield text, number
+
+
+def _of_file(candidate: Candidate, header: Header, size: int) -> FoundModel:
+    return FoundModel(
+        path=str(candidate.path),
+        name=candidate.name or header.name[:MAX_TEXT],
+        source=candidate.source,
+        backend="llama.cpp",
+        architecture=header.architecture[:MAX_TEXT],
+        parameters=header.parameters,
+        quantisation=header.quantisation,
+        size=size,
+        context_length=header.context_length,
+        vocabulary=header.vocabulary,
+        tokenizer=header.tokenizer[:MAX_TEXT],
+        fingerprint=header.fingerprint,
+        chat_template=header.chat_template,
+        traits=header.traits,
+        licence=header.licence[:MAX_TEXT],
+    )
+
+
+def _of_folder(candidate: Candidate, folder: Folder, size: int) -> FoundModel:
+    tokens = folder_tokens(candidate.path)
+    texts = [tokens.get(number, b"") for number in range(max(tokens, default=-1) + 1)]
+    end = folder.config.get("eos_token_id")
+    return FoundModel(
+        path=str(candidate.path),
+        name=candidate.name or folder.name[:MAX_TEXT],
+        source=candidate.source,
+        backend="mlx",
+        architecture=folder.model_type,
+        parameters=folder.parameters,
+        quantisation=folder.quantisation,
+        size=size,
+        context_length=folder.context_length,
+        vocabulary=len(tokens),
+        tokenizer="tokenizers",
+        fingerprint=fingerprint(texts, [end] if type(end) is int else []),
+        chat_template=folder.chat_template is not None,
+        traits=tuple(_traits(folder)),
+    )
+
+
+def _traits(folder: Folder) -> Iterator[str]:
+    inner = folder.config.get("text_config")
+    config = {**folder.config, **(inner if isinstance(inner, dict) else {})}
+    if any(config.get(key) for key in _RECURRENT):
+        yield "recurrent"
+    if config.get("sliding_window") and config.get("use_sliding_window", True):
+        yield "sliding window"
+    if config.get("num_nextn_predict_layers"):
+        yield "MTP heads"
+    if config.get("num_experts") or config.get("num_local_experts") or config.get("n_routed_experts"):
+        yield "mixture of experts"

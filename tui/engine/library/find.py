@@ -1,0 +1,216 @@
+"""Where models lie on this machine: the folders of the programs that fetch them, and those that we are given.
+
+It looks at names, links and Ollama's small manifests, and opens no model. Nothing that lies in a folder can
+lead out of it, but for links: they are followed, each folder once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...protocol import Skipped
+
+Kind = Literal["tree", "hub", "ollama"]
+"""How a folder is laid out: files anywhere, repositories with snapshots, or manifests that name blobs."""
+
+_MAX_DEPTH = 8
+_MAX_ENTRIES = 200_000
+"""Files and folders looked at in one place; a folder of a person's own may be a whole disk."""
+_MAX_MANIFEST = 1 << 20
+_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_REVISION = re.compile(r"[0-9a-f]{40}")
+_OLLAMA_MODEL = "application/vnd.ollama.image.model"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder that models may lie in; it need not exist."""
+
+    source: str
+    """The program whose folder it is, as `FoundModel.source`."""
+    path: Path
+    kind: Kind = "tree"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may be a model: a GGUF file or a folder for MLX."""
+
+    path: Path
+    source: str
+    files: tuple[Path, ...]
+    """All that belong to it, so that a change of any can be seen."""
+    name: str = ""
+    """What the program calls it, where its file does not say so."""
+
+
+def known_places(
+    environ: Mapping[str, str], home: Path, folders: Sequence[str], own: Path, mac: bool
+) -> list[Place]:
+    """The folders of the programs that people fetch models with, and `own`, where we put what we fetch."""
+    cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
+    hub = environ.get("HF_HUB_CACHE") or Path(environ.get("HF_HOME") or cache / "huggingface") / "hub"
+    llama = environ.get("LLAMA_CACHE") or (home / "Library" / "Caches" if mac else cache) / "llama.cpp"
+    ollama = environ.get("OLLAMA_MODELS")
+    return [
+        Place("Outrider", own),
+        *(Place("folder", Path(folder).expanduser()) for folder in folders),
+        Place("LM Studio", home / ".lmstudio" / "models"),
+        Place("LM Studio", home / ".cache" / "lm-studio" / "models"),
+        Place("Hugging Face", Path(hub), "hub"),
+        Place("Ollama", Path(ollama) if ollama else home / ".ollama" / "models", "ollama"),
+        *([] if ollama else [Place("Ollama", Path("/usr/share/ollama/.ollama/models"), "ollama")]),
+        Place("llama.cpp", Path(llama)),
+    ]
+
+
+def find(places: Sequence[Place]) -> Iterator[Candidate | Skipped]:
+    """Everything that may be a model, each file once, the first place that has it first."""
+    seen: set[str] = set()
+    for place in places:
+        walk = _Walk(place.source, seen)
+        if place.kind == "ollama":
+            yield from walk.ollama(place.path)
+        elif place.kind == "hub":
+            yield from walk.hub(place.path)
+        else:
+            yield from walk.tree(place.path)
+
+
+class _Walk:
+    """One place, looked through once."""
+
+    def __init__(self, source: str, seen: set[str]) -> None:
+        """`seen` holds the real paths of what was found already."""
+        self._source = source
+        self._seen = seen
+        self._folders: set[tuple[int, int]] = set()
+        self._left = _MAX_ENTRIES
+
+    def tree(self, folder: Path, depth: int = 0) -> Iterator[Candidate | Skipped]:
+        """Models in `folder` and below it."""
+        files: list[str] = []
+        folders: list[str] = []
+        try:
+            if not self._enter(folder):
+                return
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if self._left <= 0:
+                        yield Skipped(str(folder), "too much lies here: name a folder that holds models")
+                        return
+                    self._left -= 1
+                    (folders if _is_folder(entry) else files).append(entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            yield Skipped(str(folder), f"the folder cannot be read: {error.strerror}")
+            return
+        yield from self._files(folder, sorted(files))
+        if depth < _MAX_DEPTH:
+            for name in sorted(folders):
+                if not name.startswith("."):
+                    yield from self.tree(folder / name, depth + 1)
+
+    def hub(self, folder: Path) -> Iterator[Candidate | Skipped]:
+        """A cache of huggingface_hub: models--OWNER--NAME/snapshots/REVISION, of links to blobs."""
+        try:
+            repositories = sorted(each for each in folder.iterdir() if each.name.startswith("models--"))
+        except OSError:
+            return
+        for repository in repositories:
+            if snapshot := _snapshot(repository):
+                yield from self.tree(snapshot)
+
+    def ollama(self, folder: Path) -> Iterator[Candidate | Skipped]:
+        """manifests/REGISTRY/OWNER/MODEL/TAG, each naming blobs by their digests."""
+        root = folder / "manifests"
+        try:
+            manifests = sorted(each for each in root.glob("*/*/*/*") if each.is_file())
+        except OSError:
+            return
+        for manifest in manifests:
+            digest = _model_digest(manifest)
+            if not _DIGEST.fullmatch(digest):
+                yield Skipped(str(manifest), "Ollama's manifest names no model")
+                continue
+            *_, owner, model, tag = manifest.parts
+            name = f"{model}:{tag}" if owner == "library" else f"{owner}/{model}:{tag}"
+            yield from self._found((folder / "blobs" / digest.replace(":", "-"),), name)
+
+    def _files(self, folder: Path, names: Sequence[str]) -> Iterator[Candidate | Skipped]:
+        weights = [name for name in names if name.endswith(".safetensors")]
+        if weights and "config.json" in names:
+            settings = [name for name in names if name.endswith((".json", ".jinja"))]
+            yield from self._found(tuple(folder / name for name in (*weights, *settings)), "", folder)
+        there = set(names)
+        for name in names:
+            if not name.lower().endswith(".gguf"):
+                continue
+            part = _PART.fullmatch(name)
+            if part is None:
+                yield from self._found((folder / name,))
+            elif part["number"] == "00001":
+                count = min(int(part["count"]), 999)
+                parts = [f"{part['stem']}-{n:05d}-of-{part['count']}.gguf" for n in range(1, count + 1)]
+                yield from self._found(tuple(folder / each for each in parts if each in there))
+            elif f"{part['stem']}-00001-of-{part['count']}.gguf" not in there:
+                yield Skipped(str(folder / name), "the first file of this model is missing")
+
+    def _found(
+        self, files: tuple[Path, ...], name: str = "", folder: Path | None = None
+    ) -> Iterator[Candidate]:
+        path = folder or files[0]
+        if (real := os.path.realpath(path)) not in self._seen:
+            self._seen.add(real)
+            yield Candidate(path, self._source, files, name)
+
+    def _enter(self, folder: Path) -> bool:
+        """Whether `folder` was not looked through yet. Raises `OSError`."""
+        status = folder.stat()
+        key = (status.st_dev, status.st_ino)
+        if key in self._folders:
+            return False
+        self._folders.add(key)
+        return True
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle
+        return False
+
+
+def _snapshot(repository: Path) -> Path | None:
+    """The revision that "main" stands for, else the newest."""
+    try:
+        name = (repository / "refs" / "main").read_text("ascii")[:64].strip()
+        if _REVISION.fullmatch(name) and (repository / "snapshots" / name).is_dir():
+            return repository / "snapshots" / name
+    except (OSError, ValueError):
+        pass
+    try:
+        snapshots = [each for each in (repository / "snapshots").iterdir() if each.is_dir()]
+        return max(snapshots, key=lambda each: each.stat().st_mtime, default=None)
+    except OSError:
+        return None
+
+
+def _model_digest(manifest: Path) -> str:
+    """The digest of the layer that is the model; empty if there is none."""
+    try:
+        if manifest.stat().st_size > _MAX_MANIFEST:
+            return ""
+        layers = json.loads(manifest.read_bytes())["layers"]
+        digests = [each["digest"] for each in layers if each["mediaType"] == _OLLAMA_MODEL]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return digests[0] if len(digests) == 1 and isinstance(digests[0], str) else ""

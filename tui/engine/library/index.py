@@ -1,0 +1,109 @@
+"""The list of the models on this machine: found anew each time, described once.
+
+What a model says of itself is remembered by its path and by the sizes and times of its files, so that a
+thousand models are listed in the time of as many looks at a folder. The memory may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...protocol import FoundModel, Skipped, rebuild
+from .describe import describe
+from .find import Candidate, Place, find
+from .gguf import BadModelFile
+
+_VERSION = 1
+"""Raised when a description says more than it did."""
+_MAX_SIZE = 64 << 20
+"""Bytes of a memory that is believed."""
+
+
+def list_models(
+    places: list[Place], memory: Path, wanted: Callable[[], bool] = lambda: True
+) -> Iterator[FoundModel | Skipped]:
+    """Every model of `places`, and what looks like one and is none, as they are found.
+
+    `wanted` is asked before each. What was learned is kept in the file `memory` at the end, also if the
+    caller goes away.
+    """
+    known = _read(memory)
+    used: dict[str, Any] = {}
+    try:
+        for candidate in find(places):
+            if not wanted():
+                return
+            if isinstance(candidate, Skipped):
+                yield candidate
+            elif found := _look_at(candidate, known, used):
+                yield found
+    finally:
+        if used.keys() - known.keys() or any(used[path] != known[path] for path in used):
+            _write(memory, known | used)
+
+
+def _look_at(
+    candidate: Candidate, known: dict[str, Any], used: dict[str, Any]
+) -> FoundModel | Skipped | None:
+    """The model, why it is none, or None if it is gone by now."""
+    path = str(candidate.path)
+    try:
+        stamp = _stamp(candidate.files)
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError) and not os.path.lexists(candidate.files[0])
+        return None if gone else Skipped(path, f"it cannot be read: {error.strerror}")
+    entry = known.get(path)
+    if isinstance(entry, dict) and entry.get("stamp") == stamp and (model := _recalled(entry, candidate)):
+        used[path] = entry
+        return model
+    try:
+        model = describe(candidate)
+        used[path] = {"stamp": stamp, "model": asdict(model)}
+    except BadModelFile as error:
+        model = Skipped(path, str(error))
+        used[path] = {"stamp": stamp, "reason": model.reason}
+    except OSError as error:
+        return Skipped(path, f"it cannot be read: {error.strerror}")
+    return model
+
+
+def _recalled(entry: dict[str, Any], candidate: Candidate) -> FoundModel | Skipped | None:
+    """What is remembered; None if that is not what was written."""
+    if isinstance(reason := entry.get("reason"), str):
+        return Skipped(str(candidate.path), reason)
+    with suppress(ValueError):
+        return rebuild(FoundModel, {**entry.get("model", {}), "source": candidate.source})
+    return None
+
+
+def _stamp(files: Iterable[Path]) -> str:
+    """Changes when one of the files does. Raises `OSError`."""
+    states = [file.stat() for file in files]
+    return " ".join(f"{state.st_size}:{state.st_mtime_ns}" for state in states)
+
+
+def _read(memory: Path) -> dict[str, Any]:
+    try:
+        if memory.stat().st_size > _MAX_SIZE:
+            return {}
+        data = json.loads(memory.read_bytes())
+        entries = data["models"] if data["version"] == _VERSION else {}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return entries if isinstance(entries, dict) else {}
+
+
+def _write(memory: Path, entries: dict[str, Any]) -> None:
+    """Keep the entries of what is still there; a full or read-only disk is no failure."""
+    there = {path: entry for path, entry in entries.items() if os.path.lexists(path)}
+    with suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        new = memory.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps({"version": _VERSION, "models": there}), encoding="ascii")
+        new.replace(memory)

@@ -1,0 +1,54 @@
+"""Names as people type them: `llama 8b q4` is the one model whose name holds all of these words."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ...protocol import FoundModel
+
+_SHOWN = 4
+_WORDS = re.compile(r"[a-z]+|[0-9.]+")
+
+
+class UnknownName(ValueError):
+    """No model answers to a name, or several do. The text says which ones, in one line."""
+
+
+def resolve(name: str, models: Sequence[FoundModel]) -> FoundModel:
+    """The model that `name` means. Raises `UnknownName`."""
+    wanted = name.casefold().strip()
+    exact = [model for model in models if wanted in (each.casefold() for each in _names(model))]
+    found = exact or [model for model in models if _holds(model, wanted)]
+    if len({model.path for model in found}) == 1:
+        return found[0]
+    if found:
+        raise UnknownName(f"{len(found)} models are called {name!r}: {_listed(found)}")
+    near = difflib.get_close_matches(wanted, [model.name.casefold() for model in models], _SHOWN, 0.5)
+    close = [model for model in models if model.name.casefold() in near]
+    raise UnknownName(f"no model here is called {name!r}" + (f"; near it: {_listed(close)}" if close else ""))
+
+
+def _names(model: FoundModel) -> tuple[str, ...]:
+    path = Path(model.path)
+    return model.path, model.name, path.name, path.stem
+
+
+def _holds(model: FoundModel, wanted: str) -> bool:
+    """Whether every word is in one of its names, or says its quantisation; "8b" is two words and one."""
+    text = " ".join((*_names(model)[1:], model.quantisation)).casefold()
+    words = wanted.split()
+    return bool(words) and all(word in text or _spelled(word) in _spelled(text) for word in words)
+
+
+def _spelled(text: str) -> str:
+    """Letters and numbers alone: "Qwen2.5-7B" and "qwen 2.5 7b" are one."""
+    return "".join(_WORDS.findall(text))
+
+
+def _listed(models: Iterable[FoundModel]) -> str:
+    names = [f"{model.name} {model.quantisation}".strip() for model in models]
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,139 @@
+"""Which model may draft for which, and what it would bring: a verdict with its reason for every model here.
+
+A speed-up that was measured on this machine counts for more than any prediction, and each is said to be
+what it is. A prediction takes decoding to be bound by the bytes of the weights, and acceptance to go by the
+family; it ranks drafts and promises nothing. Nothing is loaded: only headers are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from ...protocol import DraftVerdict, FoundModel, Skipped
+from .describe import tokens_of
+from .gguf import BadModelFile
+from .records import LOOKUP, Measured
+from .tokens import Tokens, difference
+
+WORTHWHILE = 1.05
+"""A draft that brings less is possible, but not recommended."""
+LARGEST = 1 / 3
+"""Of the main model's size; beyond it a draft seldom pays."""
+_LONGEST = 8
+_SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
+"""Chance that a drafted token is accepted, as the prediction has it: published pairs of one family have 0.6 to
+0.9, for chat and for code."""
+_ORDER = {"recommended": 0, "possible": 1, "no": 2}
+
+Past = Callable[[str, str], Measured | None]
+"""What a draft (its path, or `LOOKUP`) brought for a main model so far."""
+Room = Callable[[FoundModel], str]
+"""Why a draft does not fit beside the main model; empty if it does."""
+
+
+class Judge:
+    """Judges drafts for one main model. It keeps vocabularies that it has read."""
+
+    def __init__(self, main: FoundModel, past: Past, row_cost: float, room: Room = lambda draft: "") -> None:
+        """`row_cost` is what a further row of a batch costs beside the first: 0.05 on a GPU, say."""
+        self._main = main
+        self._past = past
+        self._row_cost = row_cost
+        self._room = room
+        self._tokens: Tokens | None = None
+        self._known: dict[str, str] = {main.fingerprint: ""}
+
+    def all(self, models: Iterable[FoundModel], skipped: Sequence[Skipped] = ()) -> tuple[DraftVerdict, ...]:
+        """A verdict on every other model, on lookup alone and on none at all; the best first."""
+        drafts = [self.verdict(model) for model in models if model.path != self._main.path]
+        drafts += [DraftVerdict(each.path, Path(each.path).name, "no", each.reason) for each in skipped]
+        helped = any(each.judgement == "recommended" for each in drafts)
+        return tuple(sorted([*drafts, self._lookup(helped), self._none()], key=_rank))
+
+    def verdict(self, draft: FoundModel) -> DraftVerdict:
+        """On one model. Reads its vocabulary if it has to."""
+        past = self._past(self._main.path, draft.path)
+        speed_up = past.speed_up if past else self._predicted(draft)
+        measured = past.answers if past else 0
+
+        def judged(judgement: str, reason: str) -> DraftVerdict:
+            known = (None, 0) if judgement == "no" else (speed_up, measured)
+            return DraftVerdict(draft.path, draft.name, judgement, reason, *known)  # type: ignore[arg-type]
+
+        if reason := self._impossible(draft):
+            return judged("no", reason)
+        share = f"{_share(draft.size / self._main.size)} of the main model's size"
+        if measured:
+            pays = speed_up >= WORTHWHILE
+            return judged("recommended" if pays else "possible", f"same vocabulary, {share}")
+        if draft.size > LARGEST * self._main.size:
+            return judged("possible", f"same vocabulary, but {share}: more than a third seldom pays")
+        if "recurrent" in draft.traits:
+            return judged("possible", f"same vocabulary, {share}; recurrent: each refusal is read again")
+        if speed_up < WORTHWHILE:
+            return judged("possible", f"same vocabulary, {share}; checking several tokens is dear here")
+        return judged("recommended", f"same vocabulary, {share}")
+
+    def _impossible(self, draft: FoundModel) -> str:
+        if draft.backend != self._main.backend:
+            return f"it runs with {draft.backend}, the main model with {self._main.backend}"
+        if reason := self._difference(draft):
+            return reason
+        if draft.size >= self._main.size:
+            return "it is no smaller than the main model"
+        return self._room(draft)
+
+    def _difference(self, draft: FoundModel) -> str:
+        """How its vocabulary differs. Most models share one of a few vocabularies: each is read once."""
+        if draft.fingerprint not in self._known:
+            try:
+                if self._tokens is None:
+                    self._tokens = tokens_of(Path(self._main.path))
+                self._known[draft.fingerprint] = difference(self._tokens, tokens_of(Path(draft.path)))
+            except BadModelFile as error:
+                return str(error)
+        return self._known[draft.fingerprint]
+
+    def _predicted(self, draft: FoundModel) -> float:
+        """Tokens per second beside the main model alone, at the best fixed draft length."""
+        same = _family(draft) == _family(self._main)
+        acceptance, cost = (_SAME_FAMILY if same else _OTHER_FAMILY), draft.size / max(1, self._main.size)
+        best, expected = 1.0, 1.0
+        for length in range(1, _LONGEST + 1):
+            expected += acceptance**length
+            best = max(best, expected / (1 + length * (cost + self._row_cost)))
+        return best
+
+    def _lookup(self, helped: bool) -> DraftVerdict:
+        past = self._past(self._main.path, LOOKUP)
+        reason = "proposes what followed the same words before; costs nothing"
+        judgement = "possible" if helped else "recommended"
+        known = (past.speed_up, past.answers) if past else (None, 0)
+        return DraftVerdict(LOOKUP, "n-gram (no draft model)", judgement, reason, *known)  # type: ignore[arg-type]
+
+    def _none(self) -> DraftVerdict:
+        return DraftVerdict("", "none", "possible", "the main model alone, token by token", 1.0)
+
+
+def best_draft(verdicts: Iterable[DraftVerdict]) -> str | None:
+    """The path of the best recommended draft model; None if there is none."""
+    for each in verdicts:
+        if each.judgement == "recommended" and each.draft not in ("", LOOKUP):
+            return each.draft
+    return None
+
+
+def _rank(verdict: DraftVerdict) -> tuple[int, bool, float]:
+    """Draft models before lookup, and lookup before none, within a judgement."""
+    return _ORDER[verdict.judgement], not verdict.draft, -(verdict.speed_up or 0.0)
+
+
+def _family(model: FoundModel) -> str:
+    """The maker's name for it, as it begins: "qwen", "llama". Versions share much of their training."""
+    name = "".join(c if c.isalpha() else " " for c in model.name).split()
+    return name[0].lower() if name else model.architecture
+
+
+def _share(part: float) -> str:
+    return f"1/{1 / part:.0f}" if 0 < part <= 1 / 2 else f"{part:.0%}"
