@@ -65,6 +65,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from . import bench
 
         return bench.run(arguments)
+    if arguments.command == "models":
+        from . import models
+
+        return models.run(arguments)
     if arguments.command == "doctor":
         from . import doctor
 

@@ -50,10 +50,11 @@ def _setting(default: Any, about: str, low: float = -math.inf, high: float = mat
 
 @dataclass(frozen=True)
 class Models:
-    main: str = _setting("starter", 'a path to a GGUF file; "starter" is the built-in demo')
+    main: str = _setting("starter", 'a path or a name of `outrider models`; "starter" is the built-in demo')
     draft: str = _setting(
-        "auto", 'a smaller model of the same family; "auto" is that of the demo; "" is none'
+        "auto", 'a path or a name; "auto" is the best draft on this machine; "ngram" is no draft model'
     )
+    folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")
     context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24)
     cache_type: CacheType = _setting("f16", 'of the main model\'s KV cache; "q8_0" takes half the memory')
 

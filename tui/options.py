@@ -43,10 +43,21 @@ _BENCH_EXAMPLES = """\
 examples:
   outrider bench --quick                               the models of config.toml, or the built-in demo
   outrider bench --main big.gguf --draft small.gguf --svg bench.svg
-  outrider bench --main big.gguf --draft small.gguf --draft tiny.gguf --draft none
+  outrider bench --main big.gguf --draft small.gguf --draft tiny.gguf --draft ngram
   outrider bench --prompts mine.toml --temperature 0 --json | jq '.results[].ratio'
 
 A file of prompts is TOML, each category with its list: chat = ["What is a reef?", "Plan a trip."]
+"""
+
+_MODELS = """\
+Lists the models that LM Studio, Hugging Face, Ollama, llama.cpp and the folders of config.toml hold. With
+MAIN, says which of them may draft for it, why, and what that is expected to bring or has brought here.
+"""
+_MODELS_EXAMPLES = """\
+examples:
+  outrider models                               what is on this machine
+  outrider models "llama 8b"                    drafts for the one model whose name holds these words
+  outrider models --json | jq -r '.models[].path'
 """
 
 
@@ -71,6 +82,16 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_models(bench, argparse.SUPPRESS, several_drafts=True)
     _add_bench(bench)
+    models = _new_parser(
+        commands.add_parser,
+        "models",
+        _MODELS,
+        _MODELS_EXAMPLES,
+        help="list the models on this machine, and which may draft for which",
+    )
+    models.add_argument("main", nargs="?", metavar="MAIN", help="a main model, by path or name")
+    models.add_argument("--drafts", action="store_true", help="what every model is worth as a draft for MAIN")
+    models.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     doctor = commands.add_parser(
         "doctor", help="show what this machine has, and what would make it faster", allow_abbrev=False
     )
@@ -103,13 +124,12 @@ def _add_models(
         "--main",
         metavar="MODEL",
         default=default,
-        help='a GGUF file, an MLX folder, or "starter", the built-in demo',
+        help='a GGUF file, an MLX folder, a name of `outrider models`, or "starter", the built-in demo',
     )
     group.add_argument(
         "--draft",
         metavar="MODEL",
-        type=lambda text: "" if text == "none" else text,
-        help='a smaller model of the same family and form, "starter", or "none"'
+        help='a smaller model of the same family and form, "auto", "ngram" (no draft model) or "none"'
         + ("; may be given again, to compare" if several_drafts else ""),
         **draft,
     )

@@ -113,16 +113,21 @@ def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Setting
 def with_models(
     settings: Settings, main: str | None, draft: str | None, backend: BackendName | None
 ) -> Settings:
-    """`settings` with the command line's models. A main model given there does without the file's draft."""
+    """`settings` with the command line's models. A main model given there does without the file's draft.
+
+    The draft "none" is plain decoding: no lookup either.
+    """
     from dataclasses import replace
 
     models = settings.models
     if main is not None:
         models = replace(models, main=main, draft="auto")
+    generation = settings.generation
     if draft is not None:
-        models = replace(models, draft=draft)
+        models = replace(models, draft="ngram" if draft == "none" else draft)
+        generation = replace(generation, lookup=generation.lookup and draft != "none")
     engine = settings.engine if backend is None else replace(settings.engine, backend=backend)
-    return replace(settings, models=models, engine=engine)
+    return replace(settings, models=models, generation=generation, engine=engine)
 
 
 def paced(settings: Settings, environ: Mapping[str, str]) -> Settings:

@@ -9,12 +9,13 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from .. import protocol
 from ..clean import clean_line
-from ..protocol import Command, Event
+from ..protocol import Command, Event, Question, Reply
 from .call import Call
 from .child import Child, Log, engine_environment
 from .errors import EngineDied, EngineError, death
@@ -36,7 +37,15 @@ _LAST: dict[type, type] = {
     protocol.Load: protocol.Loaded,
     protocol.Unload: protocol.Unloaded,
     protocol.Generate: protocol.Finished,
+    protocol.ListModels: protocol.ModelsListed,
+    protocol.JudgeDrafts: protocol.DraftsJudged,
+    protocol.PlanMemory: protocol.MemoryPlanned,
+    protocol.SearchHub: protocol.HubSearched,
+    protocol.ListRepository: protocol.RepositoryListed,
+    protocol.Fetch: protocol.Fetched,
+    protocol.ProposePairs: protocol.PairsProposed,
 }
+"""What ends a command."""
 
 
 class EngineClient:
@@ -67,6 +76,8 @@ class EngineClient:
         self._child: Child | None = None
         self._lines = Lines(NOISE)
         self._call: Call | None = None
+        self._questions: dict[int, Call] = {}
+        self._last_question = 0
         self._hello: protocol.Hello | None = None
         self._death = EngineDied("There is no engine running", "Try again: a new engine starts.")
         """Why there is no engine, when there is none."""
@@ -156,6 +167,26 @@ class EngineClient:
         if self._call is not None and self._call.id == id and self._state == "answering":
             self._send(protocol.SetDraftLength(id, draft_length))
 
+    async def ask(self, question: Question) -> AsyncIterator[Reply]:
+        """What the engine replies to a question about its library, beside whatever else it does.
+
+        The question's id is replaced. Raises `EngineError` if there is no answer, or no engine. Closing the
+        iterator early takes the question back.
+        """
+        if self._hello is None or self._state in ("stopped", "dead", "starting"):
+            raise EngineDied(self._death.message, self._death.hint)
+        self._last_question -= 1
+        number = self._last_question
+        self._questions[number] = call = Call(number, _LAST[type(question)])
+        self._send(replace(question, id=number))
+        try:
+            while not isinstance(event := await call.next(), call.last):
+                yield cast(Reply, event)
+            yield cast(Reply, event)
+        finally:
+            if self._questions.pop(number, None) is not None and not call.over.is_set():
+                self._send(protocol.Cancel(number))
+
     async def unload(self) -> None:
         """Free the models and their memory."""
         await (await self._begin(protocol.Unload(), "loading", 0)).next()
@@ -235,11 +266,15 @@ class EngineClient:
 
     def _dispatch(self, event: Event) -> None:
         """Give an event to the call that it belongs to; what belongs to none came late."""
-        call = self._call
-        if call is None or isinstance(event, protocol.Pong) or getattr(event, "id", 0) not in (call.id, 0):
+        number = getattr(event, "id", 0)
+        call = self._questions.get(number) if number < 0 else self._call
+        if number < 0 and call is not None:
+            call.give(_error(event) if isinstance(event, protocol.Failed) else event)
+            return
+        if call is None or isinstance(event, protocol.Pong) or number not in (call.id, 0):
             return
         if isinstance(event, protocol.Failed):
-            self._finish(call, EngineError(clean_line(event.message, 500), clean_line(event.hint)))
+            self._finish(call, _error(event))
         elif isinstance(event, call.last):
             self._finish(call, event)
         elif not isinstance(event, protocol.Hello | protocol.Loaded | protocol.Unloaded):
@@ -288,8 +323,14 @@ class EngineClient:
         if self._call is not None:
             self._call.over.set()
             self._call = None
+        for question in self._questions.values():
+            question.give(EngineDied(self._death.message, self._death.hint))
 
     async def _gone(self) -> None:
         """Wait until the last engine is gone: only then is its memory free."""
         if self._child is not None:
             await self._child.wait(PATIENCE)
+
+
+def _error(failed: protocol.Failed) -> EngineError:
+    return EngineError(clean_line(failed.message, 500), clean_line(failed.hint))

@@ -60,10 +60,10 @@ class Answer:
         self._text = TextStream(pair.main.vocabulary.piece, command.stop)
         self._statistics = Statistics(plain_tokens_per_second=pair.plain_tokens_per_second)
 
-    def run(self, templates: TemplateRenderer) -> None:
-        """Send the events of the whole answer. Raises `ModelError` or `InvalidLogits` of the main model.
+    def run(self, templates: TemplateRenderer) -> Statistics:
+        """Send the events of the whole answer; what it cost.
 
-        After an error the caches may hold anything: clear them.
+        Raises `ModelError` or `InvalidLogits` of the main model. The caches must be cleared then.
         """
         check(self._command)
         self._bias = bias_of(self._command, self._main)
@@ -86,6 +86,7 @@ class Answer:
             hint = "Change the grammar, the schema or the logit bias."
             raise ModelError("no token of this model may follow here", hint) from None
         self._finish(reason, context)
+        return self._statistics
 
     def _prompt(self, templates: TemplateRenderer) -> list[int]:
         """The context up to the first token of the answer, in a size that the cache can hold."""

@@ -21,11 +21,10 @@ from .speculation.lookup import Lookup
 from .speculation.loop import Pace
 from .speculation.pacing import Always, Auto
 from .speculation.sampling import Chain, InvalidLogits, Sampler
+from .starter import NAME as STARTER
+from .starter import place
 from .starter.mlx import starter_folder
 from .trial import trial
-
-STARTER = "starter"
-"""The name of the built-in pair."""
 
 _SAMPLES = 12
 _SECONDS = 0.5
@@ -75,7 +74,7 @@ class Pair:
 
 
 def load_pair(command: Load, progress: Progress) -> Pair:
-    """Load what `command` names. Raises `ModelError` if the main model cannot be used."""
+    """Load what `command` names, by paths. Raises `ModelError` if the main model cannot be used."""
     path = _path(command, command.main, "main")
     backend = open_backend(path, command.backend)
     main = backend.load(
@@ -110,11 +109,6 @@ def _paired(
     if pace is None and not shown:
         pace = fresh_pace(main, draft, plain)
     return Pair(backend, main, draft, refused, speed, pace or Always(_SHOWN), lookup, memory=memory)
-
-
-def place(name: str, role: Literal["main", "draft"]) -> str:
-    """Where the model that goes by `name` is."""
-    return str(Path(__file__).parent / STARTER / f"{role}.gguf") if name == STARTER else name
 
 
 def _path(command: Load, name: str, role: Literal["main", "draft"]) -> str:

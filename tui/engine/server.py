@@ -32,6 +32,7 @@ from ..protocol import (
     Ping,
     Pong,
     ProtocolError,
+    Question,
     Quit,
     SetDraftLength,
     decode_command,
@@ -146,12 +147,19 @@ class Channel:
                 _leave(0)
             case Cancel():
                 self._unwanted.add(command.id)
+            case _ if isinstance(command, Question):
+                threading.Thread(target=self._answer, args=(command,), name="library", daemon=True).start()
             case SetDraftLength():
                 self._wished = {command.id: command.draft_length}  # one answer comes at a time
             case _:
                 self._unwanted.discard(command.id if isinstance(command, Generate) else _LOAD)
                 self._waiting.put(command)
                 self._commanded.set()
+
+    def _answer(self, question: Question) -> None:
+        from .librarian import answer  # after Hello, like all that takes time to import
+
+        answer(question, self.send, lambda: question.id not in self._unwanted)
 
 
 def _take_descriptors() -> tuple[int, int]:

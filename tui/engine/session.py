@@ -14,9 +14,13 @@ from time import monotonic
 from ..protocol import Command, Event, Failed, Generate, Load, Loaded, Loading, Unload, Unloaded
 from .answer import Answer
 from .backends import ModelError, open_backend
-from .pair import STARTER, Pair, load_pair, model_info, place
-from .speculation.pacing import Always
+from .library.here import Library, LibraryError
+from .library.records import LOOKUP
+from .pair import Pair, load_pair, model_info
+from .speculation.pacing import Always, Auto
 from .speculation.sampling import InvalidLogits
+from .starter import NAME as STARTER
+from .starter import place
 from .templates import TemplateRenderer
 
 LOAD = 0
@@ -31,11 +35,13 @@ class Session:
     def __init__(
         self, send: Callable[[Event], None], cancelled: Callable[[int], bool],
         draft_length: Callable[[Generate], int | None] = lambda command: command.draft_length,
+        library: Library | None = None,
     ) -> None:  # fmt: skip
         """`cancelled` says whether the answer (or load) of this id is no longer wanted.
 
-        `draft_length` says how many tokens to draft in it from now on.
+        `draft_length` says how many tokens to draft in it from now on. `library` is this machine's if None.
         """
+        self._library = library or Library.here()
         self._send = send
         self._cancelled = cancelled
         self._draft_length = draft_length
@@ -71,6 +77,8 @@ class Session:
                     self._send(Unloaded())
         except ModelError as error:
             self._fail(answer, str(error), error.hint)
+        except LibraryError as error:
+            self._fail(answer, str(error), error.hint)
         except InvalidLogits as error:
             message = f"the model produced invalid numbers at token {error.index + 1}"
             self._fail(
@@ -85,6 +93,7 @@ class Session:
         if self._pair:
             self._unload()
             self._send(Unloaded())
+        command = self._library.resolved(command)
         self._pair = pair = load_pair(command, self._progress())
         draft = model_info(pair.draft, command.draft == STARTER) if pair.draft else None
         self._send(
@@ -120,7 +129,10 @@ class Session:
         if self._pair is None:
             raise ModelError("no model is loaded", "Load a model first.")
         cancelled, length = lambda: self._cancelled(command.id), lambda: self._draft_length(command)
-        Answer(self._pair, command, self._send, cancelled, length).run(self._templates)
+        done = Answer(self._pair, command, self._send, cancelled, length).run(self._templates)
+        if command.draft_length is None and isinstance(self._pair.pace, Auto):
+            draft = self._pair.draft.path if self._pair.draft else LOOKUP
+            self._library.records.keep(self._pair.main.path, draft, done)
 
     def _fail(self, answer: int, message: str, hint: str) -> None:
         if answer == LOAD:

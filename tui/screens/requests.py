@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tui.config import Generation, Settings
 from tui.protocol import Generate, Load, Message, Sampling
 
-STARTER = "starter"
+NAMED = ("starter", "auto")
+"""What stands for a model, whatever files may be called so."""
 
 
 def load_request(settings: Settings) -> Load:
     models, engine = settings.models, settings.engine
-    draft = models.draft
-    if draft == "auto":
-        # The demo pair's draft knows the demo model's vocabulary and no other.
-        draft = STARTER if models.main == STARTER else ""
     return Load(
         main=_located(models.main),
-        draft=_located(draft) if draft else None,
+        draft=None if models.draft in ("", "ngram") else _located(models.draft),
         context_length=models.context_length,
         gpu_layers=engine.gpu_layers,
         threads=engine.threads,
         cache_type=models.cache_type,
         backend=engine.backend,
+        folders=tuple(map(_located, models.folders)),
     )
 
 
@@ -57,7 +56,7 @@ def draft_length(setting: int) -> int | None:
 
 
 def _located(model: str) -> str:
-    """A path in full: the engine does not run in the folder that this was typed in."""
-    if model == STARTER or model.startswith("scripted:"):
-        return model
-    return str(Path(model).expanduser().absolute())
+    """A path in full: the engine does not run in the folder that this was typed in. A name stays one."""
+    path = Path(model).expanduser()
+    named = model in NAMED or model.startswith("scripted:") or (os.sep not in model and not path.exists())
+    return model if named and not model.endswith(".gguf") else str(path.absolute())

@@ -16,8 +16,8 @@ from typing import Literal
 
 from ...protocol import Skipped
 
-Kind = Literal["tree", "hub", "ollama"]
-"""How a folder is laid out: files anywhere, repositories with snapshots, or manifests that name blobs."""
+Kind = Literal["tree", "flat", "hub", "ollama"]
+"""How a folder is laid out: models at any depth, in it alone, in repositories, or as blobs of manifests."""
 
 _MAX_DEPTH = 8
 _MAX_ENTRIES = 200_000
@@ -52,8 +52,8 @@ class Candidate:
 
 
 def known_places(
-    environ: Mapping[str, str], home: Path, folders: Sequence[str], own: Path, mac: bool
-) -> list[Place]:
+    environ: Mapping[str, str], home: Path, own: Path, *, mac: bool
+) -> list[Place]:  # fmt: skip
     """The folders of the programs that people fetch models with, and `own`, where we put what we fetch."""
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     hub = environ.get("HF_HUB_CACHE") or Path(environ.get("HF_HOME") or cache / "huggingface") / "hub"
@@ -61,7 +61,6 @@ def known_places(
     ollama = environ.get("OLLAMA_MODELS")
     return [
         Place("Outrider", own),
-        *(Place("folder", Path(folder).expanduser()) for folder in folders),
         Place("LM Studio", home / ".lmstudio" / "models"),
         Place("LM Studio", home / ".cache" / "lm-studio" / "models"),
         Place("Hugging Face", Path(hub), "hub"),
@@ -81,7 +80,15 @@ def find(places: Sequence[Place]) -> Iterator[Candidate | Skipped]:
         elif place.kind == "hub":
             yield from walk.hub(place.path)
         else:
-            yield from walk.tree(place.path)
+            yield from walk.tree(place.path, _MAX_DEPTH if place.kind == "flat" else 0)
+
+
+def candidate(path: Path) -> Candidate:
+    """What lies at `path`, with all its files."""
+    folder = path if path.is_dir() else path.parent
+    beside = find([Place("folder", folder, "flat")])
+    alone = Candidate(path, "folder", (path,))
+    return next((each for each in beside if isinstance(each, Candidate) and each.path == path), alone)
 
 
 class _Walk:

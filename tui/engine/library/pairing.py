@@ -22,8 +22,7 @@ LARGEST = 1 / 3
 """Of the main model's size; beyond it a draft seldom pays."""
 _LONGEST = 8
 _SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
-"""Chance that a drafted token is accepted, as the prediction has it: published pairs of one family have 0.6 to
-0.9, for chat and for code."""
+"""Chance that a drafted token is accepted, as the prediction has it: published pairs have 0.6 to 0.9."""
 _ORDER = {"recommended": 0, "possible": 1, "no": 2}
 
 Past = Callable[[str, str], Measured | None]
@@ -46,7 +45,7 @@ class Judge:
 
     def all(self, models: Iterable[FoundModel], skipped: Sequence[Skipped] = ()) -> tuple[DraftVerdict, ...]:
         """A verdict on every other model, on lookup alone and on none at all; the best first."""
-        drafts = [self.verdict(model) for model in models if model.path != self._main.path]
+        drafts = [self.verdict(model) for model in models]
         drafts += [DraftVerdict(each.path, Path(each.path).name, "no", each.reason) for each in skipped]
         helped = any(each.judgement == "recommended" for each in drafts)
         return tuple(sorted([*drafts, self._lookup(helped), self._none()], key=_rank))
@@ -136,4 +135,4 @@ def _family(model: FoundModel) -> str:
 
 
 def _share(part: float) -> str:
-    return f"1/{1 / part:.0f}" if 0 < part <= 1 / 2 else f"{part:.0%}"
+    return f"1/{1 / part:.0f}" if 0 < part <= 1 / 4 else f"{part:.0%}"

@@ -70,8 +70,8 @@ class Proposal(Protocol):
         """How many of the `unread` tokens of the context a draft model may read now; 0 leaves it idle."""
         ...
 
-    def wants_more(self) -> bool:
-        """Whether a draft model should pay for another token."""
+    def wants_more(self) -> int:
+        """How many more tokens a draft model should pay for before it tells of any; 0 for none."""
         ...
 
     def add(self, token: int, confidence: float, *, looked_up: bool = False) -> bool:

@@ -34,8 +34,8 @@ class Draft:
     def may_read(self, unread: int) -> int:
         return min(unread, SLICE) if self.wants_more() else 0
 
-    def wants_more(self) -> bool:
-        return len(self.tokens) < self._length
+    def wants_more(self) -> int:
+        return self._length - len(self.tokens)
 
     def add(self, token: int, confidence: float, *, looked_up: bool = False) -> bool:
         if not self.wants_more():

@@ -6,8 +6,21 @@ A proposer may guess as badly as it likes: it costs time, never the text.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Protocol, runtime_checkable
 
-from .loop import NOTHING, Model, Proposal, Proposer
+from .loop import NOTHING, Model, Pick, Proposal, Proposer
+
+
+@runtime_checkable
+class Chaining(Protocol):
+    """A model that can read its own choices where it makes them, so that several are waited for once."""
+
+    def draft(self, tokens: Sequence[int], count: int) -> list[Pick]:
+        """Run `tokens`, choose the next token, run that, and so on; all but the last choice are then cached.
+
+        Gives one to `count` choices. Several tell no confidence: nobody asks for it in between.
+        """
+        ...
 
 
 class Nobody:
@@ -42,13 +55,18 @@ class DraftModel:
             if slice_ > 0:
                 self.model.extend(unread[:slice_], picks=0)
             return
-        while proposal.wants_more() and self.model.length + len(unread) <= self.model.capacity:
-            pick = self.model.extend(unread, picks=1)[0]
-            if pick == NOTHING or not proposal.add(pick.token, pick.probability):
-                return
-            if pick.token in self._end_tokens:
-                return
+        while (count := proposal.wants_more()) and self.model.length + len(unread) <= self.model.capacity:
+            for pick in self._picks(unread, count):
+                if pick == NOTHING or not proposal.add(pick.token, pick.probability):
+                    return
+                if pick.token in self._end_tokens:
+                    return
             unread = [pick.token]
+
+    def _picks(self, tokens: Sequence[int], count: int) -> list[Pick]:
+        if count > 1 and isinstance(self.model, Chaining):
+            return self.model.draft(tokens, count)
+        return self.model.extend(tokens, picks=1)
 
     def settle(self, context: Sequence[int]) -> None:
         self.model.rewind(min(self.model.length, len(context) - 1))

@@ -105,9 +105,13 @@ class Sampler:
     @property
     def takes_best(self) -> bool:
         """Whether a pick is just the best score of its row: a backend may look for it where the row is."""
+        return self.chooses_best and not self._confident
+
+    @property
+    def chooses_best(self) -> bool:
+        """Whether the token of a pick is just the best of its row, whatever the pick tells of it."""
         changed = self._chain.bias or self._chain.penalises or self._constraint is not None
-        wanted = self._chain.temperature == 0 and not self._confident and not changed
-        return wanted and type(self).pick is Sampler.pick
+        return self._chain.temperature == 0 and not changed and type(self).pick is Sampler.pick
 
     def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
         """Choose the token that follows `tokens[:length]`, or `NOTHING`. `logits` is read, never written.

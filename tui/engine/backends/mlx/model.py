@@ -18,7 +18,7 @@ from ...speculation.loop import Pick
 from ...speculation.sampling import InvalidLogits, Sampler
 from .. import ModelError, Rewinds, check_call
 from .caches import Caches
-from .picking import pick_rows
+from .picking import chain_of_best, pick_rows
 from .vocabulary import MlxVocabulary
 
 CHUNK = 2048
@@ -91,8 +91,8 @@ class MlxModel:
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         """Run `tokens` and choose the next token at each of the last `picks`.
 
-        Raises `ModelError` for a token that the model does not know, when the cache is full and when MLX
-        fails, which empties the cache.
+        Raises `ModelError` for a token that the model does not know and when the cache is full; and where
+        MLX fails, or `InvalidLogits`, which both empty the cache.
         """
         check_call(self, tokens, picks, self._picks)
         if picks and self._sampler is None:
@@ -104,6 +104,27 @@ class MlxModel:
             return []
         self._begin(known, picks)
         return self._choose(len(self._tokens), picks)
+
+    def draft(self, tokens: Sequence[int], count: int) -> list[Pick]:
+        """Run `tokens`, choose the next token, run that, and so on: up to `count` choices, waited for once.
+
+        Where a choice is more than the best score of its row, the host makes it, and gives this one alone.
+        Raises what `extend` does.
+        """
+        check_call(self, tokens, 1, self._picks)
+        count = min(count, self.capacity - self.length - len(tokens) + 1)
+        if count == 1 or self._sampler is None or not self._sampler.chooses_best:
+            return self.extend(tokens, picks=1)
+        known = len(self._tokens)
+        self._tokens.extend(tokens)
+        self._begin(known, 1)
+        with self._failing():
+            unread = mx.array([self._tokens[self._held :]])
+            index = len(self._tokens) - self._sampler.start
+            picks = chain_of_best(self._row, unread, count, index)
+        self._tokens += [pick.token for pick in picks[:-1]]
+        self._held = len(self._tokens)
+        return picks
 
     def rewind(self, length: int) -> None:
         """Cut the cache back to its first `length` tokens.
@@ -166,13 +187,21 @@ class MlxModel:
             # A state that lies behind no score is computed with them: left as a note, it would grow.
             return pick_rows(scores[0, -picks:], self._caches.state, self._sampler, self._tokens)
 
+    def _row(self, tokens: Any) -> tuple[Any, Any]:
+        """Run tokens of shape (1, any), which may be lazy: the scores behind the last, the caches' arrays."""
+        scores = self._network(tokens, cache=self._caches.all)
+        return scores[0, -1:], self._caches.state
+
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """What fails in MLX becomes a `ModelError`. The caches may then hold anything: they are emptied."""
+        """What fails in MLX becomes a `ModelError`. The caches may then hold anything: they are emptied.
+
+        So they are where scores are no numbers: tokens that were chosen by them may be in there already.
+        """
         try:
             with failing("the model could not be run", "Load the model again."):
                 yield
-        except ModelError:
+        except (ModelError, InvalidLogits):
             self._forget()
             raise
 

@@ -3,11 +3,14 @@
 The rows come over as numpy arrays, which takes a tenth of a millisecond for a hundred thousand scores, and
 `Sampler` chooses. Only a GPU looks for the best score itself, where that is all that is wanted: on a
 processor MLX is slower at it than numpy, and at the best k ten times slower than the whole chain.
+
+A draft model that is to choose the best several times runs its choices without the host in between. What it
+chooses by more than that, a temperature above 0 or penalties, goes through the host each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
 
@@ -33,10 +36,39 @@ def pick_rows(rows: Any, state: Any, sampler: Sampler, tokens: Sequence[int]) ->
 
 def best_of(rows: Any, state: Any, index: int) -> list[Pick]:
     """The best token of each row, of equals the lowest. The first row is that of the answer's `index`."""
-    best, scores = mx.argmax(rows, axis=-1), mx.max(rows, axis=-1)
+    best, scores = _best(rows)
     mx.eval(best, scores, state)
-    # The greatest is NaN where one score is; the place of the greatest would not show that.
-    for place, score in enumerate(scores.tolist()):
+    return _picks(best.tolist(), scores.tolist(), index)
+
+
+def chain_of_best(run: Callable[[Any], tuple[Any, Any]], tokens: Any, count: int, index: int) -> list[Pick]:
+    """The best token behind `tokens`, the best behind that, and so on: `count` of them.
+
+    `run` gives, for tokens of shape (1, any), the row of scores behind the last, of shape (1, vocabulary),
+    and the state that is to be computed with it. The first row is that of the answer's `index`. MLX begins
+    with a step while the next is being noted, and is waited for once.
+    """
+    steps = []
+    for _ in range(count):
+        row, state = run(tokens)
+        best, score = _best(row)
+        mx.async_eval(best, score, state)
+        steps.append((best, score))
+        tokens = best[None]
+    mx.eval(steps)
+    return _picks([best.item() for best, _ in steps], [score.item() for _, score in steps], index)
+
+
+def _best(rows: Any) -> tuple[Any, Any]:
+    """The place of the best score of each row, and the score.
+
+    The greatest is NaN where one score is; the place of the greatest would not show that.
+    """
+    return mx.argmax(rows, axis=-1), mx.max(rows, axis=-1)
+
+
+def _picks(best: Sequence[int], scores: Sequence[float], index: int) -> list[Pick]:
+    for place, score in enumerate(scores):
         if not isfinite(score):
             raise InvalidLogits(index + place)
-    return [Pick(token, 1.0) for token in best.tolist()]
+    return [Pick(token, 1.0) for token in best]

@@ -1,0 +1,75 @@
+"""Answers the app's questions about the library, each on a thread of its own, beside loads and answers.
+
+Whatever goes wrong ends in a `Failed` with the question's id. Nothing is loaded here.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+from ..protocol import (
+    DraftsJudged,
+    Event,
+    Failed,
+    FoundModel,
+    JudgeDrafts,
+    ListModels,
+    ModelsFound,
+    ModelsListed,
+    Question,
+    Reply,
+    Skipped,
+)
+from .library.gguf import BadModelFile
+from .library.here import Library, LibraryError
+
+_BATCH = 64
+_PATIENCE = 0.1
+"""Seconds after which models that were found are sent, few as they may be."""
+
+Wanted = Callable[[], bool]
+
+
+def answer(question: Question, send: Callable[[Event], None], wanted: Wanted) -> None:
+    """Send all that `question` asks for, as long as it is wanted."""
+    try:
+        for reply in _replies(question, Library.here(), wanted):
+            if not wanted():
+                return
+            send(reply)
+    except LibraryError as error:
+        send(Failed(question.id, f"{error}.", error.hint))
+    except (BadModelFile, OSError) as error:
+        send(Failed(question.id, f"{error}."))
+    except Exception as error:  # the process edge
+        traceback.print_exc(file=sys.stderr)
+        message = f"{type(error).__name__}: {error}"
+        send(Failed(question.id, message, "This is a bug: please report it."))
+
+
+def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[Reply]:
+    match question:
+        case ListModels():
+            yield from _list(question, library, wanted)
+        case JudgeDrafts():
+            yield DraftsJudged(question.id, library.verdicts(question.load, wanted))
+
+
+def _list(question: ListModels, library: Library, wanted: Wanted) -> Iterator[Reply]:
+    began = last = monotonic()
+    skipped: list[Skipped] = []
+    models: list[FoundModel] = []
+    for found in library.models(question.folders, wanted):
+        if isinstance(found, Skipped):
+            skipped.append(found)
+            continue
+        models.append(found)
+        if len(models) >= _BATCH or monotonic() > last + _PATIENCE:
+            yield ModelsFound(question.id, tuple(models))
+            models, last = [], monotonic()
+    if models:
+        yield ModelsFound(question.id, tuple(models))
+    yield ModelsListed(question.id, tuple(skipped), monotonic() - began)

@@ -1,0 +1,146 @@
+"""`outrider models`: what is on this machine, and which model may draft for which.
+
+The engine looks; this module asks it and prints what it says. Nothing is loaded and nothing is changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len, set_cell_size
+
+from .clean import clean_line
+from .client import EngineClient, EngineError
+from .config import Settings, read_config
+from .places import find_places
+from .protocol import (
+    DraftsJudged,
+    DraftVerdict,
+    FoundModel,
+    JudgeDrafts,
+    ListModels,
+    ModelsFound,
+    ModelsListed,
+    Skipped,
+)
+from .quantities import context, parameters, size, speed_up
+from .screens.requests import load_request
+from .start import with_models
+
+if TYPE_CHECKING:
+    import argparse
+
+ENGINE = (sys.executable, "-m", "tui", "engine")
+_NARROW = 80
+
+
+def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
+    """Print the list; the exit code. `engine` is the command that runs one."""
+    if arguments.drafts and arguments.main is None:
+        print('outrider: drafts for which model? For example: outrider models "llama 8b"', file=sys.stderr)
+        return 2
+    places = find_places()
+    settings, problems = read_config(places.config)
+    for problem in problems:
+        print(f"outrider: {problem}", file=sys.stderr)
+    client = EngineClient(engine, places.log)
+    try:
+        if arguments.main is None:
+            found = asyncio.run(_list(client, settings))
+            _print(arguments.json, listed_json(*found), listed_text(*found))
+        else:
+            verdicts = asyncio.run(_judge(client, with_models(settings, arguments.main, None, None)))
+            _print(arguments.json, {"drafts": [asdict(each) for each in verdicts]}, judged_text(verdicts))
+    except EngineError as error:
+        print(f"outrider: {error.line}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundModel], tuple[Skipped, ...]]:
+    """Every model with what was skipped, the largest of each source first."""
+    models: list[FoundModel] = []
+    skipped: tuple[Skipped, ...] = ()
+    try:
+        await client.start()
+        async for reply in client.ask(ListModels(0, load_request(settings).folders)):
+            match reply:
+                case ModelsFound():
+                    models += reply.models
+                case ModelsListed():
+                    skipped = reply.skipped
+    finally:
+        await client.close()
+    return sorted(models, key=lambda model: (model.demo, model.name.casefold(), -model.size)), skipped
+
+
+async def _judge(client: EngineClient, settings: Settings) -> tuple[DraftVerdict, ...]:
+    try:
+        await client.start()
+        async for reply in client.ask(JudgeDrafts(0, replace(load_request(settings), draft=None))):
+            if isinstance(reply, DraftsJudged):
+                return reply.verdicts
+    finally:
+        await client.close()
+    raise EngineError("The engine said nothing about drafts")
+
+
+def listed_json(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> dict[str, Any]:
+    """All that is known, as JSON values: sizes in bytes, contexts in tokens."""
+    return {"models": [asdict(each) for each in models], "skipped": [asdict(each) for each in skipped]}
+
+
+def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Iterator[str]:
+    """A line for each model, and one for what was skipped."""
+    rows = [("model", "parameters", "quantisation", "size", "context", "from")]
+    for model in models:
+        name = clean_line(model.name) + (" (demo)" if model.demo and "demo" not in model.name else "")
+        shape = parameters(model.parameters), clean_line(model.quantisation), size(model.size)
+        rows.append((name, *shape, context(model.context_length), model.source))
+    yield from table(rows, "<><>><")
+    if skipped:
+        yield ""
+        yield f"{len(skipped)} left out (--json says why each)"
+    if all(model.demo for model in models):
+        yield ""
+        yield "Only the built-in demo is here. What LM Studio, Hugging Face, Ollama or llama.cpp fetch is found by"
+        yield "itself; name other folders in config.toml: [models] folders."
+
+
+def judged_text(verdicts: Sequence[DraftVerdict]) -> Iterator[str]:
+    """A line for each draft, the best first, with its reason."""
+    rows = [("draft", "verdict", "speed-up", "why")]
+    for each in verdicts:
+        rows.append((clean_line(each.name), each.judgement, speed_up(each), clean_line(each.reason)))
+    return table(rows, "<<<<")
+
+
+def table(rows: Sequence[Sequence[str]], alignment: str) -> Iterator[str]:
+    """Columns under their heads, as wide as the terminal; the widest gives way."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    over = sum(widths) + 2 * (len(widths) - 1) - max(width, _NARROW)
+    if over > 0:
+        widest = widths.index(max(widths))
+        widths[widest] = max(12, widths[widest] - over)
+    for row in rows:
+        cells = zip(row, widths, alignment, strict=True)
+        yield "  ".join(_fitted(cell, room, side) for cell, room, side in cells).rstrip()
+
+
+def _fitted(cell: str, room: int, side: str) -> str:
+    if cell_len(cell) > room:
+        cell = set_cell_size(cell, room - 1).rstrip() + "…"
+    space = " " * (room - cell_len(cell))
+    return space + cell if side == ">" else cell + space
+
+
+def _print(as_json: bool, data: dict[str, Any], lines: Iterator[str]) -> None:
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    print(json.dumps(data) if as_json else "\n".join(lines))

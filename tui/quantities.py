@@ -1,0 +1,40 @@
+"""Sizes, counts and ratios as people read them. A number that is not known is a dash."""
+
+from __future__ import annotations
+
+from .protocol import DraftVerdict
+
+UNKNOWN = "–"
+
+
+def size(count: int) -> str:
+    """Bytes: "8.2 MB", "4.7 GB", in powers of ten as file managers and the hub count them."""
+    for power, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= power:
+            return f"{count / power:.{0 if count >= 100 * power else 1}f} {unit}"
+    return f"{count} B" if count else UNKNOWN
+
+
+def parameters(count: int) -> str:
+    """Of a model: "7.0 M", "684 M", "8.0 B"."""
+    for power, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= power:
+            return f"{count / power:.{0 if count >= 100 * power else 1}f} {unit}"
+    return str(count) if count else UNKNOWN
+
+
+def context(tokens: int) -> str:
+    """Tokens: "2,048", "128k"."""
+    if not tokens:
+        return UNKNOWN
+    return f"{tokens // 1024}k" if tokens >= 10_000 and tokens % 1024 == 0 else f"{tokens:,}"
+
+
+def speed_up(verdict: DraftVerdict) -> str:
+    """Whether it was measured or is predicted is always said."""
+    if verdict.speed_up is None or not verdict.draft:
+        return UNKNOWN
+    ratio = f"{verdict.speed_up:.1f}×"
+    if not verdict.answers:
+        return f"predicted {ratio}"
+    return f"measured {ratio} over {verdict.answers} answer{'s' * (verdict.answers > 1)}"
