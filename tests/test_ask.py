@@ -341,5 +341,7 @@ def test_every_option_reaches_the_settings() -> None:
     generation = options([*penalties.split(), "x"]).generation
     assert (generation.repeat_penalty, generation.presence_penalty) == (1.5, -1)
     assert (generation.frequency_penalty, generation.penalty_last_n) == (0.25, 9)
-    assert options(["--draft", "none", "x"]).models.draft == ""
+    without = options(["--draft", "none", "x"])
+    assert (without.models.draft, without.generation.lookup) == ("ngram", False)
+    assert options(["--draft", "ngram", "x"]).generation.lookup
     assert options(["x"]) == Settings()

@@ -72,25 +72,6 @@ MESSAGES: list[Any] = [
     protocol.ModelsListed(-1, (protocol.Skipped("/m/x.gguf", "cut off"),), 0.25),
     protocol.JudgeDrafts(-2, protocol.Load("/m.gguf", folders=("/models",))),
     protocol.DraftsJudged(-2, (protocol.DraftVerdict("lookup", "n-gram", "possible", "always", 1.5, 3),)),
-    protocol.PlanMemory(-3, protocol.Load("/m.gguf", "/d.gguf", 4096)),
-    protocol.MemoryPlanned(
-        -3,
-        4096,
-        (protocol.DeviceMemory("CPU", 2**40, 2**39),),
-        (protocol.MemoryPart("main cache", 0, 2**30),),
-        False,
-        "needs more",
-        protocol.Load("/m.gguf", context_length=2048),
-    ),
-    protocol.SearchHub(-4, "qwen 0.5b"),
-    protocol.HubSearched(-4, (protocol.Repository("a/b", 5, 1, True),)),
-    protocol.ListRepository(-5, "a/b"),
-    protocol.RepositoryListed(-5, "a/b", "mit", False, (protocol.HubModel("b.gguf", "Q4_0", 9, 1, False),)),
-    protocol.Fetch(-6, "a/b", "b.gguf"),
-    protocol.Fetching(-6, "downloading", 1, 9, None, 2.5),
-    protocol.Fetched(-6, "/models/a/b/b.gguf"),
-    protocol.ProposePairs(-7),
-    protocol.PairsProposed(-7, (protocol.ProposedPair("a/b", "b", "a/c", "", 9, 99, "for laptops"),)),
 ]
 
 

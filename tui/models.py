@@ -109,8 +109,8 @@ def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Ite
         yield f"{len(skipped)} left out (--json says why each)"
     if all(model.demo for model in models):
         yield ""
-        yield "Only the built-in demo is here. What LM Studio, Hugging Face, Ollama or llama.cpp fetch is found by"
-        yield "itself; name other folders in config.toml: [models] folders."
+        yield "Only the built-in demo is here. What LM Studio, Hugging Face, Ollama and llama.cpp fetch is"
+        yield "found by itself; name other folders in config.toml: [models] folders."
 
 
 def judged_text(verdicts: Sequence[DraftVerdict]) -> Iterator[str]:

@@ -10,11 +10,11 @@ Growing in this way is the function-preserving initialisation of Net2Net (Chen e
 with zeros in place of split weights.
 
 A graded draft is the small model itself with Gaussian noise on its matrices, as much as brings its greedy
-agreement with the main model to a wanted share; noise makes it less sure of its tokens as well. The starter is
-far surer of each token than a model that knows the world: `--flatten T` divides all scores of the main model
-by T, which changes nothing at temperature 0 and makes sampled text uncertain. The vocabulary never grows, so
-the cost of choosing among 100,000 tokens is not in these models. This module trains nothing and measures no
-speed.
+agreement with the main model to a wanted share; noise makes it less sure of its tokens as well. The starter
+is far surer of each token than a model that knows the world: `--flatten T` divides all scores of the main
+model by T, which changes nothing at temperature 0 and makes sampled text uncertain. The vocabulary never
+grows, so the cost of choosing among 100,000 tokens is not in these models. This module trains nothing and
+measures no speed.
 """
 
 from __future__ import annotations

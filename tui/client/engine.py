@@ -39,11 +39,6 @@ _LAST: dict[type, type] = {
     protocol.Generate: protocol.Finished,
     protocol.ListModels: protocol.ModelsListed,
     protocol.JudgeDrafts: protocol.DraftsJudged,
-    protocol.PlanMemory: protocol.MemoryPlanned,
-    protocol.SearchHub: protocol.HubSearched,
-    protocol.ListRepository: protocol.RepositoryListed,
-    protocol.Fetch: protocol.Fetched,
-    protocol.ProposePairs: protocol.PairsProposed,
 }
 """What ends a command."""
 

@@ -29,21 +29,10 @@ from .chat import (
 )
 from .library import (
     DraftsJudged,
-    Fetch,
-    Fetched,
-    Fetching,
-    HubSearched,
     JudgeDrafts,
     ListModels,
-    ListRepository,
-    MemoryPlanned,
     ModelsFound,
     ModelsListed,
-    PairsProposed,
-    PlanMemory,
-    ProposePairs,
-    RepositoryListed,
-    SearchHub,
 )
 
 T = TypeVar("T")
@@ -59,19 +48,9 @@ class ProtocolError(ValueError):
     """A line that is not a known command or event of the right shape."""
 
 
-Question = ListModels | JudgeDrafts | PlanMemory | SearchHub | ListRepository | Fetch | ProposePairs
+Question = ListModels | JudgeDrafts
 """About the library: answered beside whatever else the engine does."""
-Reply = (
-    ModelsFound
-    | ModelsListed
-    | DraftsJudged
-    | MemoryPlanned
-    | HubSearched
-    | RepositoryListed
-    | Fetching
-    | Fetched
-    | PairsProposed
-)
+Reply = ModelsFound | ModelsListed | DraftsJudged
 Command = Load | Generate | Cancel | SetDraftLength | Unload | Ping | Quit | Question
 Event = Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Failed | Notice | Pong | Reply
 

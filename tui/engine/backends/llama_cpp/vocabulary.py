@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import repeat
 from typing import Any
 
+from ...library.tokens import difference
 from .. import ModelError
 
 _CONTROL = 8
@@ -69,19 +70,14 @@ class LlamaVocabulary:
         Ids that only one of them has do not count, because sizes are padded; nor do kinds and end tokens:
         models of one family differ in them, and an answer goes by those of its main model.
         """
-        shared = min(self.size, other.size)
-        mine, theirs = self._texts(shared), other._texts(shared)
-        if mine == theirs:
-            return ""
-        first = next(i for i in range(shared) if mine[i] != theirs[i])
-        return f"vocabulary differs at id {first}: {_shown(mine[first])} against {_shown(theirs[first])}"
+        return difference(dict(enumerate(self._texts())), dict(enumerate(other._texts())))
 
     def _of_all(self, function: Any) -> Any:
         """`function(vocabulary, token)` for every token, without a Python frame for each."""
         return map(function, repeat(self.handle), range(self.size))
 
-    def _texts(self, count: int) -> list[bytes]:
-        return list(map(self._library.llama_vocab_get_text, repeat(self.handle), range(count)))
+    def _texts(self) -> Iterable[bytes]:
+        return map(self._library.llama_vocab_get_text, repeat(self.handle), range(self.size))
 
     def _text(self, token: int) -> bytes:
         """A token as its file spells it; empty for an id that is not one, such as a missing BOS."""
@@ -107,10 +103,6 @@ class LlamaVocabulary:
             if length >= 0:
                 return buffer.raw[:length]
             room = -length
-
-
-def _shown(text: bytes) -> str:
-    return repr(text.decode("utf-8", "replace"))
 
 
 def _metadata(library: Any, model: int, key: bytes) -> str | None:

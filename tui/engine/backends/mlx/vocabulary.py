@@ -14,6 +14,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from ...library.mlx_folder import Folder
+from ...library.tokens import difference
 from .. import ModelError
 
 _LONGEST = 2 << 20
@@ -80,14 +81,10 @@ class MlxVocabulary:
 
         Ids that only one of them has do not count, because sizes are padded.
         """
-        mine, theirs = self._texts, other._texts
-        if mine == theirs:
-            return ""
-        for number in sorted(mine.keys() & theirs.keys()):
-            if mine[number] != theirs[number]:
-                return f"vocabulary differs at id {number}: {mine[number]!r} against {theirs[number]!r}"
-        few, many = sorted((len(mine), len(theirs)))
-        return "" if 2 * few > many else f"one vocabulary has {few} tokens, the other {many}"
+        return difference(self._spellings(), other._spellings())
+
+    def _spellings(self) -> dict[int, bytes]:
+        return {number: text.encode("utf-8", "surrogatepass") for number, text in self._texts.items()}
 
     def _encoded(self, text: str) -> list[int]:
         return list(_guarded(lambda: self._tokenizer.encode(text, add_special_tokens=False).ids))

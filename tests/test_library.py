@@ -1,0 +1,521 @@
+"""The library: every model of every program is found, described and judged, and nothing hostile does harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlx_models import write_folder
+from models import Toy, write_model
+
+from tui.engine.library import index as index_module
+from tui.engine.library.describe import describe
+from tui.engine.library.find import Candidate, Place, candidate, find, known_places
+from tui.engine.library.here import Library, LibraryError
+from tui.engine.library.index import list_models
+from tui.engine.library.names import UnknownName, resolve
+from tui.engine.library.pairing import Judge, best_draft
+from tui.engine.library.records import LOOKUP, SHORTEST, Measured, Records
+from tui.engine.starter import DRAFT, MAIN
+from tui.protocol import DraftVerdict, FoundModel, Load, Skipped, Statistics
+
+DIGEST = "0123456789abcdef" * 4
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of one vocabulary: small, middle, large; of another: other; with padding: padded."""
+    folder = tmp_path_factory.mktemp("toys")
+    write_model(folder / "small.gguf", Toy(layers=1, width=32, name="Small"))
+    write_model(folder / "middle.gguf", Toy(layers=6, width=128, name="Middle"))
+    write_model(folder / "large.gguf", Toy(layers=9, width=128, name="Large"))
+    write_model(folder / "other.gguf", Toy(layers=1, width=32, name="Other", swapped=(300, 301)))
+    write_model(folder / "padded.gguf", Toy(layers=1, width=32, name="Padded", padding=64))
+    write_model(folder / "recurrent.gguf", Toy(architecture="mamba", width=32, layers=1, name="Recurrent"))
+    return folder
+
+
+def listed(places: list[Place], memory: Path) -> tuple[list[FoundModel], list[Skipped]]:
+    found = list(list_models(places, memory))
+    models = [each for each in found if isinstance(each, FoundModel)]
+    return models, [each for each in found if isinstance(each, Skipped)]
+
+
+def linked(target: Path, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.link(target, path)
+    return path
+
+
+def home_of_all(home: Path, toys: Path) -> list[Place]:
+    """A home folder in which every program has a model."""
+    small = toys / "small.gguf"
+    places = known_places({"LLAMA_CACHE": str(home / "llama")}, home, home / "own", mac=False)
+
+    def copy(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(small.read_bytes())
+
+    copy(home / ".lmstudio" / "models" / "maker" / "repo" / "studio.gguf")
+    copy(home / "llama" / "cached.gguf")
+    copy(home / "own" / "maker" / "repo" / "fetched.gguf")
+    repository = home / ".cache" / "huggingface" / "hub" / "models--maker--hub"
+    copy(repository / "blobs" / DIGEST)
+    revision = repository / "snapshots" / ("a" * 40)
+    revision.mkdir(parents=True)
+    (revision / "hub.gguf").symlink_to(Path("../../blobs") / DIGEST)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    ollama = home / ".ollama" / "models"
+    copy(ollama / "blobs" / f"sha256-{DIGEST}")
+    manifest = ollama / "manifests" / "registry.ollama.ai" / "library" / "tiny" / "1b"
+    manifest.parent.mkdir(parents=True)
+    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{DIGEST}"}
+    manifest.write_text(json.dumps({"layers": [{"mediaType": "text", "digest": "x"}, layer]}))
+    return places
+
+
+def test_a_model_of_every_program_is_found(tmp_path: Path, toys: Path) -> None:
+    models, skipped = listed(home_of_all(tmp_path, toys), tmp_path / "index.json")
+    assert {(model.source, model.name) for model in models} == {
+        ("Outrider", "Small"),
+        ("LM Studio", "Small"),
+        ("Hugging Face", "Small"),
+        ("Ollama", "tiny:1b"),
+        ("llama.cpp", "Small"),
+    }
+    assert not skipped
+
+
+def test_the_environment_moves_the_places() -> None:
+    environ = {"HF_HOME": "/hf", "OLLAMA_MODELS": "/o", "XDG_CACHE_HOME": "/c"}
+    places = {place.source: place.path for place in known_places(environ, Path("/h"), Path("/d"), mac=False)}
+    assert places["Hugging Face"] == Path("/hf/hub")
+    assert places["Ollama"] == Path("/o")
+    assert places["llama.cpp"] == Path("/c/llama.cpp")
+    moved = known_places({"HF_HUB_CACHE": "/hub"}, Path("/h"), Path("/d"), mac=True)
+    assert Place("Hugging Face", Path("/hub"), "hub") in moved
+    assert Place("llama.cpp", Path("/h/Library/Caches/llama.cpp")) in moved
+
+
+def test_a_folder_for_mlx_is_one_model(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "maker" / "model")
+    (model,), skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert (model.path, model.backend, model.name) == (str(folder), "mlx", "model")
+    assert model.parameters > 0
+    assert model.fingerprint
+    assert not skipped
+
+
+def test_a_model_in_parts_is_one_model(tmp_path: Path, toys: Path) -> None:
+    """The sizes of all parts count; a part whose first is missing is no model."""
+    for part in (1, 2):
+        linked(toys / "small.gguf", tmp_path / f"whole-{part:05d}-of-00002.gguf")
+    linked(toys / "small.gguf", tmp_path / "torn-00002-of-00002.gguf")
+    found = list(find([Place("folder", tmp_path)]))
+    whole = [each for each in found if isinstance(each, Candidate)]
+    assert [len(each.files) for each in whole] == [2]
+    assert [Path(each.path).name for each in found if isinstance(each, Skipped)] == [
+        "torn-00002-of-00002.gguf"
+    ]
+
+
+def test_links_that_lead_in_a_circle_end(tmp_path: Path, toys: Path) -> None:
+    linked(toys / "small.gguf", tmp_path / "a" / "small.gguf")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a" / "self")
+    (tmp_path / "again.gguf").symlink_to(tmp_path / "a" / "small.gguf")
+    models, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert len(models) == 1
+    assert not skipped
+
+
+def test_what_is_no_model_is_left_out_with_its_reason(tmp_path: Path, toys: Path) -> None:
+    (tmp_path / "empty.gguf").touch()
+    (tmp_path / "text.gguf").write_text("hello, this is no model")
+    (tmp_path / "gone.gguf").symlink_to(tmp_path / "nowhere")
+    whole = (toys / "small.gguf").read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "mmproj.gguf").write_bytes(whole.replace(b"general.architecture", b"general.architectura"))
+    models, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert not models
+    reasons = {Path(each.path).stem: each.reason for each in skipped}
+    assert "empty" in reasons["empty"]
+    assert "GGUF" in reasons["text"]
+    assert "cut off" in reasons["cut"]
+    assert reasons.keys() == {"empty", "text", "cut", "mmproj", "gone"}
+
+
+@pytest.mark.parametrize(
+    "digest", ["../../../../etc/passwd", "sha256:../../x", "sha256:" + "g" * 64, "sha256:abc", 7, None]
+)
+def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, digest: object) -> None:
+    manifest = tmp_path / "manifests" / "registry" / "library" / "evil" / "latest"
+    manifest.parent.mkdir(parents=True)
+    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": digest}
+    manifest.write_text(json.dumps({"layers": [layer]}))
+    assert [type(each) for each in find([Place("Ollama", tmp_path, "ollama")])] == [Skipped]
+
+
+def test_a_broken_manifest_is_skipped(tmp_path: Path) -> None:
+    for number, text in enumerate(("", "[]", "{", '{"layers": 3}', '{"layers": [3]}', "[" * 100_000)):
+        manifest = tmp_path / "manifests" / "registry" / "library" / "evil" / f"tag{number}"
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write_text(text)
+    found = list(find([Place("Ollama", tmp_path, "ollama")]))
+    assert [type(each) for each in found] == [Skipped] * 6
+
+
+def test_two_thousand_models_are_listed_each_once(tmp_path: Path, toys: Path) -> None:
+    """In all five layouts, and a second time without opening one of them."""
+    small = toys / "small.gguf"
+    home = tmp_path / "home"
+    for number in range(400):
+        linked(small, home / ".lmstudio" / "models" / "maker" / f"repo{number}" / f"m{number}.gguf")
+        linked(small, home / "llama" / f"m{number}.gguf")
+        linked(small, home / "own" / f"m{number}.gguf")
+        revision = home / ".cache/huggingface/hub" / f"models--maker--m{number}" / "snapshots" / ("b" * 40)
+        linked(small, revision / "m.gguf")
+        digest = f"{number:064x}"
+        linked(small, home / ".ollama" / "models" / "blobs" / f"sha256-{digest}")
+        manifest = home / ".ollama/models/manifests/registry/library" / f"m{number}" / "latest"
+        manifest.parent.mkdir(parents=True)
+        layer = {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}"}
+        manifest.write_text(json.dumps({"layers": [layer]}))
+    places = known_places({"LLAMA_CACHE": str(home / "llama")}, home, home / "own", mac=False)
+    memory = tmp_path / "index.json"
+    models, skipped = listed(places, memory)
+    assert len({model.path for model in models}) == len(models) == 2000
+    assert not skipped
+    small_now = small.stat()
+    small.chmod(0o600)
+    os.utime(small, ns=(small_now.st_atime_ns, small_now.st_mtime_ns))
+    assert listed(places, memory)[0] == models
+
+
+def test_a_description_is_read_once_until_the_file_changes(
+    tmp_path: Path, toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "models" / "model.gguf"
+    path.parent.mkdir()
+    path.write_bytes((toys / "small.gguf").read_bytes())
+    places, memory = [Place("folder", path.parent)], tmp_path / "index.json"
+    before = listed(places, memory)
+    opened: list[Candidate] = []
+    describe = index_module.describe
+
+    def counted(what: Candidate) -> FoundModel:
+        opened.append(what)
+        return describe(what)
+
+    monkeypatch.setattr(index_module, "describe", counted)
+    assert listed(places, memory) == before
+    assert not opened
+    path.write_bytes((toys / "middle.gguf").read_bytes())
+    assert [model.name for model in listed(places, memory)[0]] == ["Middle"]
+    assert len(opened) == 1
+    path.unlink()
+    assert listed(places, memory) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": 1, "models": 3}', '{"version": 1, "models": {"P": 1}}']
+)
+def test_a_broken_memory_is_no_memory(tmp_path: Path, toys: Path, text: str) -> None:
+    linked(toys / "small.gguf", tmp_path / "models" / "small.gguf")
+    memory = tmp_path / "index.json"
+    memory.write_text(text.replace("P", str(tmp_path / "models" / "small.gguf")))
+    models, _ = listed([Place("folder", tmp_path / "models")], memory)
+    assert [model.name for model in models] == ["Small"]
+
+
+def hostile_headers(whole: bytes, count: int) -> Iterator[bytes]:
+    """Headers with absurd counts, sizes and offsets, and with random bytes changed."""
+    rng = random.Random(0)
+    head = struct.pack("<4sI", b"GGUF", 3)
+    yield head + struct.pack("<QQ", 1 << 60, 1)
+    yield head + struct.pack("<QQ", 1, 1 << 60)
+    yield head + struct.pack("<QQ", 0, 1) + struct.pack("<Q", 1 << 62)
+    yield head + struct.pack("<QQQ", 0, 1, 12) + b"general.name" + struct.pack("<IQ", 8, 64 << 20) + b"x"
+    yield head + struct.pack("<QQQ", 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 8, 1 << 61)
+    for _ in range(count - 5):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(4, 3000)
+            size = rng.choice((1, 4, 8))
+            data[place : place + size] = rng.choice((b"\xff" * size, rng.randbytes(size), b"\0" * size))
+        yield bytes(data)
+
+
+def test_hostile_headers_end_in_a_reason(tmp_path: Path, toys: Path) -> None:
+    whole = (toys / "small.gguf").read_bytes()
+    for number, data in enumerate(hostile_headers(whole, 300)):
+        (tmp_path / f"{number:03d}.gguf").write_bytes(data)
+    began = time.process_time()
+    models, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert len(models) + len(skipped) == 300
+    assert len(skipped) > 100
+    assert all(each.reason and "\n" not in each.reason and len(each.reason) < 300 for each in skipped)
+    assert time.process_time() - began < 20  # of a machine in trouble; it takes a fraction of a second
+
+
+def test_a_very_long_text_is_cut(tmp_path: Path) -> None:
+    write_model(tmp_path / "long.gguf", Toy(name="x" * 1_000_000))
+    (model,), _ = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert len(model.name) <= 200
+
+
+# Pairing
+
+
+def described(path: Path) -> FoundModel:
+    return describe(candidate(path))
+
+
+def nothing(main: str, draft: str) -> Measured | None:
+    return None
+
+
+def verdicts(main: Path, toys: Path, past: dict[str, Measured] | None = None) -> dict[str, DraftVerdict]:
+    known = past or {}
+    models = [described(path) for path in sorted(toys.glob("*.gguf")) if path != main]
+    judge = Judge(described(main), lambda main, draft: known.get(Path(draft).stem), row_cost=0.05)
+    return {Path(each.draft).stem: each for each in judge.all(models)}
+
+
+def test_every_model_gets_a_verdict_with_its_reason(toys: Path) -> None:
+    found = verdicts(toys / "large.gguf", toys)
+    assert found.keys() == {"small", "middle", "other", "padded", "recurrent", LOOKUP, ""}
+    assert all(each.reason for each in found.values())
+    assert found["small"].judgement == found["padded"].judgement == "recommended"
+    assert found["middle"].judgement == "possible"
+    assert "third" in found["middle"].reason
+    assert found["other"].judgement == "no"
+    assert "differs at id 300" in found["other"].reason
+    assert found["recurrent"].judgement == "possible"
+    assert found["other"].speed_up is None
+    assert found["small"].speed_up is not None
+    assert found["small"].speed_up > 1
+    assert found["small"].answers == 0
+
+
+def test_the_best_draft_stands_first_and_none_is_never_missing(toys: Path) -> None:
+    order = list(verdicts(toys / "large.gguf", toys).values())
+    rank = {"recommended": 0, "possible": 1, "no": 2}
+    assert [rank[each.judgement] for each in order] == sorted(rank[each.judgement] for each in order)
+    assert Path(best_draft(order) or "").stem in ("small", "padded")
+    alone = Judge(described(toys / "large.gguf"), nothing, 0.05).all([])
+    assert [each.draft for each in alone] == [LOOKUP, ""]
+    assert alone[0].judgement == "recommended"
+    assert best_draft(alone) is None
+
+
+def test_a_measurement_counts_for_more_than_a_prediction(toys: Path) -> None:
+    past = {"small": Measured(0.9, 14), "middle": Measured(1.7, 3), LOOKUP: Measured(1.2, 5)}
+    found = verdicts(toys / "large.gguf", toys, past)
+    assert (found["small"].judgement, found["small"].speed_up, found["small"].answers) == (
+        "possible",
+        0.9,
+        14,
+    )
+    assert (found["middle"].judgement, found["middle"].answers) == ("recommended", 3)
+    assert found[LOOKUP].speed_up == 1.2
+
+
+def test_a_larger_model_cannot_draft(toys: Path) -> None:
+    found = verdicts(toys / "small.gguf", toys)
+    assert found["large"].judgement == "no"
+    assert "no smaller" in found["large"].reason
+
+
+def test_what_does_not_fit_beside_the_main_model_cannot_draft(toys: Path) -> None:
+    judge = Judge(
+        described(toys / "large.gguf"), nothing, 0.05, room=lambda draft: "needs 9 GB, 6 GB are free"
+    )
+    assert judge.verdict(described(toys / "small.gguf")).reason == "needs 9 GB, 6 GB are free"
+
+
+def test_forms_do_not_mix(tmp_path: Path, toys: Path) -> None:
+    folder = described(toys / "small.gguf")
+    judge = Judge(described(toys / "large.gguf"), nothing, 0.05)
+    assert judge.verdict(replace(folder, backend="mlx")).judgement == "no"
+
+
+def test_vocabularies_of_one_shape_but_other_special_tokens_pair(toys: Path, tmp_path: Path) -> None:
+    """As they do when they are loaded: the main model alone says where an answer ends."""
+    path = write_model(tmp_path / "end.gguf", Toy(layers=1, width=32, end=257))
+    assert described(path).fingerprint != described(toys / "small.gguf").fingerprint
+    judge = Judge(described(toys / "large.gguf"), nothing, 0.05)
+    assert judge.verdict(described(path)).judgement == "recommended"
+
+
+# Names
+
+
+def named(*names: tuple[str, str]) -> list[FoundModel]:
+    base = described_starter()
+    return [
+        replace(base, path=f"/m/{i}/{name}-{kind}.gguf".replace(" ", "-"), name=name, quantisation=kind)
+        for i, (name, kind) in enumerate(names)
+    ]
+
+
+def described_starter() -> FoundModel:
+    return FoundModel("/m", "n", "folder", "llama.cpp", "llama", 1, "Q8_0", 1, 1, 1, "gpt2", "f", True)
+
+
+MODELS = named(
+    ("Meta Llama 3.1 8B Instruct", "Q4_K_M"),
+    ("Qwen2.5 Coder 7B", "Q4_K_M"),
+    ("Qwen2.5 Coder 7B", "Q8_0"),
+    ("Qwen2.5 0.5B", "Q8_0"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("llama 8b", 0),
+        ("LLAMA", 0),
+        ("coder q8_0", 2),
+        ("qwen 2.5 0.5b", 3),
+        ("qwen2.5-0.5b", 3),
+        ("Qwen2.5 0.5B", 3),
+        ("/m/1/Qwen2.5-Coder-7B-Q4_K_M.gguf", 1),
+        ("Qwen2.5-Coder-7B-Q4_K_M", 1),
+    ],
+)
+def test_names_are_matched_as_people_type_them(name: str, wanted: int) -> None:
+    assert resolve(name, MODELS) == MODELS[wanted]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "qwen",
+            "3 models are called 'qwen': Qwen2.5 Coder 7B Q4_K_M, Qwen2.5 Coder 7B Q8_0, Qwen2.5 0.5B Q8_0",
+        ),
+        ("mixtral", "no model here is called 'mixtral'"),
+        ("Qwen2.5 0.6B", "near it: "),
+        ("", "no model here"),
+    ],
+)
+def test_a_name_that_means_none_or_several_says_which(name: str, said: str) -> None:
+    with pytest.raises(UnknownName) as error:
+        resolve(name, MODELS)
+    assert said in str(error.value)
+
+
+# Records
+
+
+def answer(speed: float, tokens: int = SHORTEST, plain: float | None = 10.0) -> Statistics:
+    return Statistics(tokens=tokens, tokens_per_second=speed, plain_tokens_per_second=plain)
+
+
+def test_what_drafting_brought_is_the_mean_of_the_last_answers(tmp_path: Path) -> None:
+    records = Records(tmp_path / "measured")
+    assert records.measured("/main", "/draft") is None
+    for speed in (10.0, 40.0):
+        records.keep("/main", "/draft", answer(speed))
+    found = Records(tmp_path / "measured").measured("/main", "/draft")
+    assert found is not None
+    assert found.speed_up == pytest.approx(2.0)
+    assert found.answers == 2
+    assert records.measured("/main", LOOKUP) is None
+    for _ in range(100):
+        records.keep("/main", "/draft", answer(30.0))
+    assert records.measured("/main", "/draft") == Measured(pytest.approx(3.0), 64)
+    assert next((tmp_path / "measured").iterdir()).stat().st_size < 1000
+
+
+@pytest.mark.parametrize(
+    "done", [answer(20.0, SHORTEST - 1), answer(20.0, plain=None), answer(1e9), answer(0.0)]
+)
+def test_an_answer_that_says_nothing_of_speed_is_not_kept(tmp_path: Path, done: Statistics) -> None:
+    records = Records(tmp_path)
+    records.keep("/main", "/draft", done)
+    assert records.measured("/main", "/draft") is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1, 2]", '["a"]', "[NaN]", "[1e300]", "[" * 9000])
+def test_a_broken_record_is_none(tmp_path: Path, text: str) -> None:
+    records = Records(tmp_path)
+    records.keep("/main", "/draft", answer(20.0))
+    next(tmp_path.iterdir()).write_text(text)
+    assert records.measured("/main", "/draft") is None
+
+
+def test_another_model_at_the_same_path_has_its_own_record(tmp_path: Path) -> None:
+    main = tmp_path / "main"
+    main.write_bytes(b"1")
+    records = Records(tmp_path / "measured")
+    records.keep(str(main), LOOKUP, answer(20.0))
+    main.write_bytes(b"22")
+    assert records.measured(str(main), LOOKUP) is None
+
+
+# Together
+
+
+@pytest.fixture
+def library(tmp_path: Path, toys: Path) -> Library:
+    return Library((Place("LM Studio", toys),), tmp_path / "i.json", Records(tmp_path / "r"), 0.05)
+
+
+def test_the_demo_stands_in_the_list(library: Library) -> None:
+    models = [each for each in library.models(()) if isinstance(each, FoundModel)]
+    assert [model.path for model in models if model.demo] == [str(DRAFT), str(MAIN)]
+
+
+@pytest.mark.parametrize(
+    ("main", "draft", "found"),
+    [
+        ("starter", "auto", ("starter", "starter")),
+        ("starter", None, ("starter", None)),
+        (str(MAIN), str(DRAFT), ("starter", "starter")),
+        ("large", None, ("large.gguf", None)),
+        ("large", "small", ("large.gguf", "small.gguf")),
+        ("large", "auto", ("large.gguf", "small.gguf")),
+        ("small", "auto", ("small.gguf", None)),
+        ("/no/such.gguf", None, ("such.gguf", None)),
+        ("scripted:x", "auto", ("scripted:x", None)),
+    ],
+)
+def test_names_become_paths(
+    library: Library, main: str, draft: str | None, found: tuple[str, str | None]
+) -> None:
+    load = library.resolved(Load(main, draft))
+    assert (Path(load.main).name, load.draft and Path(load.draft).name) == found
+
+
+def test_an_unknown_name_says_what_to_do(library: Library) -> None:
+    with pytest.raises(LibraryError, match="no model here is called 'mixtral'") as error:
+        library.resolved(Load("mixtral"))
+    assert "outrider models" in error.value.hint
+
+
+def test_models_beside_the_main_model_are_judged_too(tmp_path: Path, toys: Path) -> None:
+    """Also what only looks like a model, with its reason."""
+    main = linked(toys / "large.gguf", tmp_path / "mine" / "large.gguf")
+    linked(toys / "small.gguf", tmp_path / "mine" / "small.gguf")
+    (tmp_path / "mine" / "cut.gguf").write_bytes(b"GGUF")
+    library = Library((), tmp_path / "i.json", Records(tmp_path / "r"), 0.05)
+    found = {Path(each.draft).name: each for each in library.verdicts(Load(str(main)))}
+    assert found["small.gguf"].judgement == "recommended"
+    assert "cut off" in found["cut.gguf"].reason
+    assert found["main.gguf"].judgement == "no"  # the demo's vocabulary is another
+
+
+def test_a_candidate_is_made_of_a_path(tmp_path: Path, toys: Path) -> None:
+    assert candidate(toys / "small.gguf").files == (toys / "small.gguf",)
+    folder = write_folder(tmp_path / "m")
+    assert folder / "config.json" in candidate(folder).files
