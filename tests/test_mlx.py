@@ -36,7 +36,9 @@ from tui.engine.backends.mlx.vocabulary import MlxVocabulary
 from tui.engine.library.mlx_folder import read_folder
 from tui.engine.pair import load_pair
 from tui.engine.session import Session
-from tui.engine.speculation.loop import Pick
+from tui.engine.speculation.loop import Pick, generate
+from tui.engine.speculation.pacing import Always
+from tui.engine.speculation.proposers import DraftModel
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Sampler
 from tui.engine.starter import DRAFT, MAIN
 from tui.engine.starter.mlx import starter_folder, write_folder
@@ -388,6 +390,110 @@ def test_a_round_is_waited_for_once(
     model.rewind(25)
     model.extend(some_tokens(3), picks=3)
     assert len(waits) == 2
+
+
+def sizes_of_waits(patch: pytest.MonkeyPatch, model: MlxModel) -> list[int]:
+    """How many calls of the network each wait of MLX is for, from now on."""
+    calls, waits = [0], []
+    evaluate, network = mx.eval, model._network
+
+    def counted(tokens: mx.array, cache: Any) -> mx.array:
+        calls[0] += 1
+        return network(tokens, cache=cache)
+
+    def waited(*arrays: Any) -> None:
+        waits.append(calls[0])
+        calls[0] = 0
+        evaluate(*arrays)
+
+    patch.setattr(model, "_network", counted)
+    patch.setattr(mx, "eval", waited)
+    return waits
+
+
+@pytest.mark.parametrize("confident", [False, True])
+def test_a_round_of_a_fixed_length_waits_once_for_all_drafts_and_once_for_the_main_model(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, confident: bool
+) -> None:
+    main, draft, context = opened(toy), opened(toy, "draft"), some_tokens(20)
+    main.start(Sampler(GREEDY, 0, 20))
+    draft.start(Sampler(GREEDY, 0, 20, confident=confident))
+    for each in (main, draft):
+        each.extend(context[:-1], picks=0)
+    rounds = generate(main, DraftModel(draft, ()), context, pace=Always(4), end_tokens=(), max_tokens=40)
+    waits = sizes_of_waits(monkeypatch, draft)
+    for happened in rounds:
+        assert happened.accepted == len(happened.drafted) == 4
+        assert waits == [4, 0], "four steps of the draft, then the main model's"
+        waits.clear()
+
+
+def test_choices_that_need_the_host_are_waited_for_one_by_one(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = opened(toy, "draft")
+    draft.extend(some_tokens(20), picks=0)
+    waits = sizes_of_waits(monkeypatch, draft)
+    for chain in (Chain(0.8), Chain(0, repeat_penalty=1.3), Chain(0, bias={3: 5.0})):
+        draft.start(Sampler(chain, 0, 20))
+        assert len(draft.draft([1], 4)) == 1
+    assert waits == [1] * 3
+
+
+def test_a_chain_of_choices_ends_with_the_cache(toy: Path) -> None:
+    draft = opened(toy, "draft", context_length=32)
+    draft.start(Sampler(GREEDY, 0, 20))
+    assert len(draft.draft(some_tokens(29), 8)) == 4
+    assert draft.length == 32
+    with pytest.raises(ModelError, match="full"):
+        draft.draft([1], 8)
+    draft.rewind(31)
+    with pytest.raises(ModelError, match="not among"):
+        draft.draft([512], 8)
+    assert draft.length == 31
+
+
+def test_a_chain_of_choices_finds_scores_that_are_no_numbers_at_their_place(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, context = opened(toy, "draft"), some_tokens(24)
+    network, calls = draft._network, [0]
+
+    def spoiled(tokens: mx.array, cache: Any) -> mx.array:
+        calls[0] += 1
+        return network(tokens, cache=cache) * (np.nan if calls[0] == 3 else 1.0)
+
+    monkeypatch.setattr(draft, "_network", spoiled)
+    draft.start(Sampler(GREEDY, 0, 20))
+    with pytest.raises(InvalidLogits) as caught:
+        draft.draft(context, 4)
+    assert caught.value.index == 6
+    assert draft.length == 0, "it holds a token that was chosen among no numbers"
+    chained = draft.draft(context, 4)
+    draft.rewind(0)
+    picks = draft.extend(context, picks=1)
+    while len(picks) < 4:
+        picks += draft.extend([picks[-1].token], picks=1)
+    assert chained == picks
+
+
+def test_mlx_begins_with_a_short_call_before_all_of_it_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = opened(mlx_models.write_folder(tmp_path / "m", settings={"num_hidden_layers": 10}))
+    model.start(Sampler(GREEDY, 0, 0))
+    begun: list[int] = []
+    begin = mx.async_eval
+
+    def began(*arrays: Any) -> None:
+        begun.append(sum(leaf.offset == model.length for leaf in model._caches._leaves))
+        begin(*arrays)
+
+    monkeypatch.setattr(mx, "async_eval", began)
+    model.extend(some_tokens(17), picks=1)
+    assert begun == [1, 5, 9], "the caches that were reached before"
+    model.extend(some_tokens(18), picks=0)
+    assert len(begun) == 3
 
 
 # Loading

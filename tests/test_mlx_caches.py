@@ -29,7 +29,7 @@ from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.caches import SPARE, Caches, WindowCache
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.speculation.lookup import Lookup
-from tui.engine.speculation.loop import Proposer
+from tui.engine.speculation.loop import Pick, Proposer
 from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
 from tui.engine.trial import trial
@@ -193,6 +193,40 @@ def test_a_draft_is_cut_back_over_several_calls(loaded: Loaded, monkeypatch: pyt
         draft.start(watching := Watching())
         draft.extend(text[80:81], picks=1)
         assert_close(watching.rows, rows_of(draft, text[:81], 80))
+
+
+def test_a_chain_of_choices_is_cut_back_like_single_ones(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, text = loaded.draft, some_tokens(90)
+    chosen, tokens = one_by_one(draft, text, 7)
+    for kept in range(7):
+        ready_to_draft(draft, text)
+        with monkeypatch.context() as patch:
+            calls = run_lengths(patch, draft)
+            assert draft.draft(text[70:72], 7) == chosen
+            assert list(draft.tokens) == tokens
+            draft.rewind(72 + kept)
+            draft.start(watching := Watching())
+            draft.extend(text[72 + kept : 80], picks=1)
+        assert sum(calls) <= 2 + 6 + 10
+        assert_close(watching.rows, rows_of(draft, [*tokens[: 72 + kept], *text[72 + kept : 80]], 79))
+
+
+def ready_to_draft(draft: MlxModel, text: list[int]) -> None:
+    draft.rewind(0)
+    draft.start(Sampler(GREEDY, 0, 0))
+    draft.extend(text[:70], picks=0)
+    draft.rewind(70)
+
+
+def one_by_one(draft: MlxModel, text: list[int], count: int) -> tuple[list[Pick], list[int]]:
+    """What a draft that read 72 tokens chooses then, and what it holds in the end."""
+    ready_to_draft(draft, text)
+    picks = draft.extend(text[70:72], picks=1)
+    while len(picks) < count:
+        picks += draft.extend([picks[-1].token], picks=1)
+    return picks, list(draft.tokens)
 
 
 def test_a_draft_that_lags_reads_the_text_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
+from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Model, Pick, Proposal, Proposer, Round, generate, prefill
-from tui.engine.speculation.pacing import Always, Draft
+from tui.engine.speculation.pacing import Always, Auto, Draft
 from tui.engine.speculation.proposers import DraftModel, Nobody
 from tui.engine.speculation.sampling import Chain, Sampler
 
@@ -52,6 +53,22 @@ class TableModel:
         own = np.random.default_rng(state % 2**32).normal(0, 2.5, VOCABULARY)
         other = np.random.default_rng((state + 1) % 2**32).normal(0, 2.5, VOCABULARY)
         return (own + self._flaw * other).astype(np.float32)
+
+
+class ChainingModel(TableModel):
+    """It may choose up to `most` tokens in one call, and knows how many it was asked for."""
+
+    def __init__(self, sampler: Sampler, *, flaw: float = 0.0, capacity: int = 4096, most: int = 16) -> None:
+        super().__init__(sampler, flaw=flaw, capacity=capacity)
+        self.asked: list[int] = []
+        self._most = most
+
+    def draft(self, tokens: Sequence[int], count: int) -> list[Pick]:
+        self.asked.append(count)
+        picks = self.extend(tokens, picks=1)
+        while len(picks) < min(count, self._most) and self.length < self.capacity:
+            picks += self.extend([picks[-1].token], picks=1)
+        return picks
 
 
 class Fixed:
@@ -162,6 +179,43 @@ def test_nothing_is_fed_to_the_draft_while_drafting_is_off() -> None:
     draft = TableModel(sampler())
     rounds(TableModel(sampler()), DraftModel(draft, ()), length=0)
     assert draft.evaluated == 0
+
+
+@pytest.mark.parametrize("most", [1, 2, 16])
+@pytest.mark.parametrize("flaw", [0.0, 0.5])
+def test_a_draft_that_makes_its_choices_in_one_call_drafts_the_same(flaw: float, most: int) -> None:
+    """However few of those that it is asked for it makes."""
+    for seed, length in itertools.product(range(4), LENGTHS):
+        draft = ChainingModel(sampler(seed), flaw=flaw, most=most)
+        alone = TableModel(sampler(seed), flaw=flaw)
+        found = rounds(TableModel(sampler(seed)), DraftModel(draft, ()), length)
+        expected = rounds(TableModel(sampler(seed)), DraftModel(alone, ()), length)
+        assert [r.drafted for r in found] == [r.drafted for r in expected]
+        assert draft.tokens == alone.tokens
+        if length > 1 and most == 16:
+            assert draft.asked[0] == length
+
+
+def test_a_chain_of_choices_is_cut_at_its_end_token_and_at_the_end_of_the_cache() -> None:
+    truth = plain()
+    end = truth[11]
+    draft = ChainingModel(sampler())
+    happened = rounds(TableModel(sampler()), DraftModel(draft, {end}), length=8, end=[end])
+    assert text(happened) == truth[: truth.index(end) + 1]
+    assert all(end not in r.drafted[:-1] for r in happened)
+    small = ChainingModel(sampler(), capacity=20)
+    assert text(rounds(TableModel(sampler()), DraftModel(small, ()), length=8)) == truth
+
+
+def test_a_pace_that_weighs_each_token_asks_for_one_at_a_time() -> None:
+    draft = ChainingModel(sampler())
+    pace = Auto(Costs({1: 1.0, 17: 1.1}, 0.01, 0.01))
+    happened = generate(
+        TableModel(sampler()), DraftModel(draft, ()), PROMPT.copy(), pace=pace, end_tokens=(), max_tokens=60,
+        clock=lambda: 0.0,
+    )  # fmt: skip
+    assert sum(len(r.drafted) for r in happened) > 30
+    assert draft.asked == []
 
 
 def test_the_draft_length_may_change_in_the_middle_of_an_answer() -> None:

@@ -6,7 +6,8 @@ MAIN and DRAFT are MLX folders. Without them two pairs are tried: the starter pa
 that it agrees at any temperature, and a random model with a draft whose output has some noise, which is not.
 At temperature 0.8 tokens per round tell the loops apart: mlx-lm draws the draft's and the main model's token
 independently, Outrider with shared noise. At temperature 0 both take the same rounds, and speed tells what a
-round costs. Each prompt is answered by the one and then the other, timed from the first round to the last.
+round costs. Each prompt is answered by the one and then the other, timed from the end of the first round,
+whose time holds the prompt's, to the end of the last.
 
 It belongs to no test: a busy machine spoils the speeds, and only Apple silicon can tell what they are there.
 """
@@ -101,16 +102,18 @@ class Task:
             mx.array(context), *networks, num_draft_tokens=self.length, max_tokens=self.tokens,
             sampler=sampler, prompt_cache=caches,
         )  # fmt: skip
-        text, times, rounds, drafted = [], [], 0, False
+        text, ends, drafted = [], [], False
         for token, _, drafted in steps:
             text.append(token)
-            times.append(time.perf_counter())
-            rounds += not drafted
+            if not drafted:
+                ends.append((len(text), time.perf_counter()))
             if token in self.main.vocabulary.end_tokens:
                 break
+        if drafted:  # a round that ended within its draft
+            ends.append((len(text), time.perf_counter()))
         steps.close()
-        rounds += drafted  # a round that ended within its draft
-        self._add(run, text, rounds, len(text) - 1, times[-1] - times[0])
+        (first, began), (_, ended) = ends[0], ends[-1]
+        self._add(run, text, len(ends), len(text) - first, ended - began)
 
     def _add(self, run: Run, text: list[int], rounds: int, timed: int, seconds: float) -> None:
         run.tokens += len(text)
