@@ -7,6 +7,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
@@ -15,9 +16,11 @@ from textual.screen import Screen
 
 from .client import EngineClient, EngineDied
 from .config import Settings
+from .last import keep_last
 from .places import Places, shipped
 from .screens.chat import ChatScreen
 from .screens.help import HelpScreen
+from .screens.models import ModelsScreen
 from .themes import default_variables, load_themes
 from .widgets.composer import Composer
 from .widgets.desk import Desk
@@ -57,6 +60,7 @@ class Outrider(App[None]):
         super().__init__(**options)
         self._filters.append(OutputFilter())
         self._settings = settings
+        self._places = places
         self._clock = clock
         self._draw_seed = draw_seed
         self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died)
@@ -80,7 +84,10 @@ class Outrider(App[None]):
         return default_variables(self.current_theme)
 
     def get_default_screen(self) -> Screen[None]:
-        return ChatScreen(self._settings, self._client, self._notices, self._clock, self._draw_seed)
+        keep = partial(keep_last, path=self._places.last)
+        return ChatScreen(
+            self._settings, self._client, self._notices, self._clock, self._draw_seed, keep
+        )  # fmt: skip
 
     def on_mount(self) -> None:
         self._event_loop = asyncio.get_running_loop()
@@ -111,6 +118,7 @@ class Outrider(App[None]):
         groups = (
             ("Writing", Composer.BINDINGS),
             ("Chat", [*ChatScreen.BINDINGS, *Desk.BINDINGS]),
+            ("Models", ModelsScreen.BINDINGS),
             ("Outrider", [*self.BINDINGS, Binding("ctrl+p", "", "Commands and themes"), COPY]),
         )
         self.push_screen(HelpScreen([(name, _bindings(found)) for name, found in groups]))

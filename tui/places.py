@@ -16,15 +16,18 @@ class Places:
     """The user's own themes; it need not exist."""
     log: Path
     """Where the engine's native libraries may write what they have to say."""
+    last: Path = Path("/nonexistent")
+    """The pair that was chosen last; it need not exist."""
 
 
 def find_places() -> Places:
     """The places of this user, as the platform has them."""
-    from platformdirs import user_config_path, user_log_path
+    from platformdirs import user_config_path, user_log_path, user_state_path
 
     config = user_config_path("outrider", appauthor=False)
     log = user_log_path("outrider", appauthor=False)
-    return Places(config=config / "config.toml", themes=config / "themes", log=log / "engine.log")
+    last = user_state_path("outrider", appauthor=False) / "pair.json"
+    return Places(config / "config.toml", config / "themes", log / "engine.log", last)
 
 
 def find_benches() -> Path:

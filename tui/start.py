@@ -79,10 +79,12 @@ def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
     from .app import Outrider
     from .config import read_config
     from .driver import driver_for
+    from .last import with_last
     from .places import find_places
 
     places = find_places()
     settings, problems = read_config(places.config)
+    settings = with_last(settings, places.last)
     app = Outrider(
         settings=paced(with_arguments(settings, arguments), os.environ),
         places=places,

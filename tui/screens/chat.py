@@ -29,13 +29,16 @@ from tui.widgets.meter import Meter
 from . import wording
 from .conversation import Conversation
 from .drafting import Drafting
-from .requests import draft_length, generate_request, load_request
+from .models import ModelsScreen
+from .requests import Choice, draft_length, generate_request, load_request, with_choice
 
 Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping", "ended"]
 """waiting: a prompt waits for the load. reading: the prompt is processed. ended: no engine with a model."""
 
 BUSY = frozenset(("waiting", "reading", "answering", "stopping"))
 TONES = {"ready": "$success", "ended": "$error", "stopping": "$warning"}
+LOAD = 0
+"""The id of a load, where an answer has its own."""
 TICK = 0.25
 """Seconds between two looks at the meter."""
 
@@ -49,6 +52,7 @@ class ChatScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; what came stays"),
         Binding("ctrl+n", "new", "New", id="chat.new", tooltip="New chat"),
+        Binding("ctrl+l", "models", "Models", id="chat.models", tooltip="Choose a main model and its draft"),
         Binding(
             "f3",
             "drafting",
@@ -68,13 +72,18 @@ class ChatScreen(Screen[None]):
         notices: Iterable[str],
         clock: Callable[[], float],
         draw_seed: Callable[[], int],
+        keep: Callable[[Settings], None] = lambda settings: None,
     ) -> None:
-        """`notices` stand in the banner at first; `draw_seed` makes a seed where none is set."""
+        """`notices` stand in the banner at first; `draw_seed` makes a seed where none is set.
+
+        `keep` is given the settings when another pair was chosen.
+        """
         super().__init__()
         self._settings = settings
         self._client = client
         self._notices = list(notices)
         self._draw_seed = draw_seed
+        self._keep = keep
         self._drafting = Drafting(settings.generation.draft_length)
         self._conversation = Conversation(settings.generation.system_prompt)
         self._meter = Meter(clock)
@@ -240,10 +249,34 @@ class ChatScreen(Screen[None]):
             self.phase = "loading"
             self.desk.transcript.finish("not sent")
             self._give_back()
+        elif self.phase == "loading":
+            await self._client.cancel(LOAD)
         elif self.phase in ("reading", "answering"):
             self.phase = "stopping"
             self._say("stopping")
             await self._client.cancel(self._answers)
+
+    def action_models(self) -> None:
+        """Choose another pair, on a screen of its own."""
+        self.app.push_screen(ModelsScreen(self._client, load_request(self._settings)), self._chosen)
+
+    async def _chosen(self, choice: Choice | None) -> None:
+        """Load what was chosen; an answer that is coming is stopped first."""
+        if choice is None:
+            return
+        await self.action_stop()
+        self._settings = with_choice(self._settings, choice)
+        self._keep(self._settings)
+        self._notices.clear()
+        self.desk.show_notices(())
+        if self._loading and not self._loading.done():
+            await self._client.cancel(LOAD)
+            await asyncio.wait([self._loading])
+        self._loaded = None
+        self.desk.show_loaded(None)
+        self._show_drafting()
+        self.phase = "loading"
+        self._loading = asyncio.create_task(self._load())
 
     def action_drafting(self) -> None:
         """Draft as far as pays, always so far, or never: from the next round on."""
@@ -274,13 +307,14 @@ class ChatScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Esc has a meaning, and a place in the footer, only while there is something to stop."""
-        return self.phase in BUSY if action == "stop" else True
+        return self.phase in BUSY or self.phase == "loading" if action == "stop" else True
 
     def commands(self) -> Iterable[SystemCommand]:
         """What the palette offers for this screen."""
         desk = self.desk
         if self.phase in BUSY:
             yield SystemCommand("Stop the answer", "What came stays", self.action_stop)
+        yield SystemCommand("Models", "Choose a main model and its draft", self.action_models)
         yield SystemCommand("New chat", "Forget this conversation", self.action_new)
         for drafting in self._drafting.all():
             about = "How many tokens are drafted in a round"

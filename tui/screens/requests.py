@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui.config import Generation, Settings
@@ -10,6 +11,17 @@ from tui.protocol import Generate, Load, Message, Sampling
 
 NAMED = ("starter", "auto")
 """What stands for a model, whatever files may be called so."""
+LOOKUP, NONE = "lookup", ""
+"""Drafts that are no models, as `DraftVerdict.draft` has them."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A pair to be loaded."""
+
+    main: str
+    draft: str
+    """A path, `LOOKUP` or `NONE`."""
 
 
 def load_request(settings: Settings) -> Load:
@@ -47,6 +59,16 @@ def generate_request(
         lookup=generation.lookup,
         max_tokens=generation.max_tokens,
         stop=generation.stop,
+    )
+
+
+def with_choice(settings: Settings, choice: Choice) -> Settings:
+    """`settings` with what was chosen. No draft at all is plain decoding: no lookup either."""
+    draft = "ngram" if choice.draft in (LOOKUP, NONE) else choice.draft
+    return replace(
+        settings,
+        models=replace(settings.models, main=choice.main, draft=draft),
+        generation=replace(settings.generation, lookup=choice.draft != NONE),
     )
 
 

@@ -1,0 +1,343 @@
+"""The load screen: what it shows, and a pair chosen by keys alone answers the next prompt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat import ask, chat, outrider, text, until
+from models import Toy, write_model
+from textual.app import App
+from textual.widgets import Input
+
+from tui.app import Outrider
+from tui.client import EngineError
+from tui.config import Models, Settings
+from tui.last import keep_last, with_last
+from tui.places import shipped
+from tui.protocol import (
+    DraftsJudged,
+    DraftVerdict,
+    FoundModel,
+    JudgeDrafts,
+    ListModels,
+    Load,
+    ModelsFound,
+    ModelsListed,
+    Question,
+    Reply,
+    Skipped,
+)
+from tui.screens.models import ModelsScreen
+from tui.screens.requests import LOOKUP, NONE, Choice, load_request, with_choice
+from tui.themes import default_variables, load_themes
+from tui.widgets.rows import Row, Rows
+
+FAMILIES = ("Qwen2.5 7B Instruct", "Llama 3.1 8B Instruct", "Gemma 3 12B it", "Mistral Small 24B")
+REASON = "vocabulary differs at id 128,009: '<|eom_id|>' against '<|end|>'"
+
+
+def model(number: int, name: str, parameters: int, source: str = "LM Studio", **more: Any) -> FoundModel:
+    values: dict[str, Any] = {
+        "path": f"/models/maker/{name.replace(' ', '-')}-{number}.gguf",
+        "name": name,
+        "source": source,
+        "backend": "llama.cpp",
+        "architecture": "llama",
+        "parameters": parameters,
+        "quantisation": "Q4_K_M",
+        "size": parameters * 5 // 8,
+        "context_length": 131_072,
+        "vocabulary": 128_256,
+        "tokenizer": "gpt2",
+        "fingerprint": "f",
+        "chat_template": True,
+        "licence": "apache-2.0",
+    }
+    return FoundModel(**(values | more))
+
+
+MANY = tuple(
+    model(n, f"{FAMILIES[n % 4]} {n}", (n + 1) * 10**9 // 2, ("LM Studio", "Ollama")[n % 2])
+    for n in range(40)
+)
+DEMO = model(0, "Starter (demo)", 7_000_000, "built in", demo=True)
+VERDICTS = (
+    DraftVerdict(
+        MANY[1].path, "Llama 3.2 1B", "recommended", "same vocabulary, 1/8 of the main model's size", 2.1, 14
+    ),
+    DraftVerdict(MANY[2].path, "Llama 3.2 3B", "possible", "same vocabulary, but 38%: seldom pays", 1.2),
+    DraftVerdict(LOOKUP, "n-gram (no draft model)", "possible", "costs nothing"),
+    DraftVerdict(NONE, "none", "possible", "the main model alone", 1.0),
+    DraftVerdict(MANY[3].path, "Phi 3.5 mini", "no", REASON),
+)
+
+
+class Library:
+    """Stands for the client: replies that are given."""
+
+    def __init__(self, *models: FoundModel, skipped: tuple[Skipped, ...] = (), fault: str = "") -> None:
+        self.models, self.skipped, self.fault = models, skipped, fault
+        self.judged: list[str] = []
+
+    async def ask(self, question: Question) -> AsyncIterator[Reply]:
+        await asyncio.sleep(0)
+        if self.fault:
+            raise EngineError(self.fault, "Try again.")
+        match question:
+            case ListModels():
+                for model in self.models:
+                    yield ModelsFound(-1, (model,))
+                yield ModelsListed(-1, self.skipped, 0.1)
+            case JudgeDrafts():
+                self.judged.append(question.load.main)
+                yield DraftsJudged(-2, VERDICTS)
+
+
+class Alone(App[None]):
+    """The load screen and nothing else."""
+
+    CSS_PATH = Path(__file__).parent.parent / "tui" / "app.tcss"
+
+    def __init__(self, library: Library, theme: str = "outrider-dark") -> None:
+        super().__init__()
+        for each in load_themes((shipped("themes"),))[0]:
+            self.register_theme(each)
+        self.theme = theme
+        self.library = library
+        self.chosen: list[Choice | None] = []
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return default_variables(self.current_theme)
+
+    def on_mount(self) -> None:
+        screen = ModelsScreen(self.library, Load(MANY[5].path))  # type: ignore[arg-type]
+        self.push_screen(screen, self.chosen.append)
+
+    @property
+    def mains(self) -> Rows:
+        return self.screen.query_one("#mains", Rows)
+
+    @property
+    def drafts(self) -> Rows:
+        return self.screen.query_one("#drafts", Rows)
+
+
+async def judged(pilot: Any) -> None:
+    await until(pilot, lambda: pilot.app.drafts.current)
+
+
+STATES: dict[str, tuple[Library, tuple[str, ...]]] = {
+    "many": (Library(*MANY, DEMO, skipped=(Skipped("/m/cut.gguf", "the file is cut off"),)), ()),
+    "refused": (Library(*MANY, DEMO), ("tab", *["down"] * 4)),
+    "none": (Library(DEMO), ()),
+    "filtered": (Library(*MANY), tuple("gemma")),
+    "left-out": (Library(*MANY, skipped=(Skipped("/m/cut.gguf", "the file is cut off"),)), ("ctrl+o",)),
+}
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(("library", "keys"), STATES.values(), ids=STATES.keys())
+def test_the_load_screen_looks_as_it_should(
+    snap_compare: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    library: Library,
+    keys: tuple[str, ...],
+    size: tuple[int, int],
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    async def settle(pilot: Any) -> None:
+        pilot.app.screen.query_one(Input).cursor_blink = False
+        await pilot.pause(0.5)
+        await pilot.press(*keys)
+        await pilot.pause(0.4)
+
+    assert snap_compare(Alone(library), terminal_size=size, run_before=settle)
+
+
+async def test_the_cursor_starts_on_what_is_loaded_and_its_drafts_are_judged() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        assert app.mains.current is not None
+        assert app.mains.current.key == MANY[5].path
+        assert app.library.judged[-1] == MANY[5].path
+
+
+async def test_enter_ends_with_the_pair_under_the_cursors() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        await pilot.press("tab", "down", "down", "enter")
+        await until(pilot, lambda: app.chosen)
+    assert app.chosen == [Choice(MANY[5].path, LOOKUP)]
+
+
+async def test_enter_before_a_verdict_lets_the_engine_choose() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: app.chosen)
+    assert app.chosen[0] is not None
+    assert app.chosen[0].draft == "auto"
+
+
+async def test_a_draft_that_cannot_be_is_not_loaded() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        await pilot.press("tab", *["down"] * 9, "enter")
+        await pilot.pause()
+        assert isinstance(app.screen, ModelsScreen)
+        assert any(REASON in str(each.message) for each in app._notifications)
+    assert app.chosen == []
+
+
+async def test_only_the_model_on_which_the_cursor_rests_is_judged() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        before = len(app.library.judged)
+        await pilot.press(*["down"] * 5)
+        await judged(pilot)
+        assert len(app.library.judged) == before + 1
+
+
+async def test_letters_filter_and_escape_empties_the_filter_first() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        await pilot.press(*"gemma ollama", "pause")
+        assert app.mains.current is None  # Gemma is every third model, and those are LM Studio's
+        await pilot.press("escape")
+        assert app.mains.current is not None
+        await pilot.press("escape")
+        await until(pilot, lambda: app.chosen)
+    assert app.chosen == [None]
+
+
+async def test_hostile_names_are_cleaned() -> None:
+    hostile = "\x1b]52;c;eA==\x07[bold red]evil[/]\n\u202e"
+    evil = model(0, hostile, 10**9, path="/m/\x1b[2J.gguf", licence=hostile, architecture=hostile)
+    app = Alone(Library(evil, skipped=(Skipped(hostile, hostile),)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        shown = text(app)  # type: ignore[arg-type]
+        assert "[bold red]evil[/]" in shown
+        assert not any(sign in shown for sign in "\x1b\x07\u202e")
+
+
+async def test_an_engine_that_is_gone_says_so() -> None:
+    app = Alone(Library(fault="The engine died"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "The engine died" in text(app))  # type: ignore[arg-type]
+
+
+async def test_the_cursor_stays_on_its_row_when_rows_come() -> None:
+    app = Alone(Library())
+    async with app.run_test(size=(120, 20)) as pilot:
+        rows = app.mains
+        rows.show([Row(str(n), (f"row {n}",)) for n in range(0, 1000, 2)])
+        rows.move(100)
+        rows.show([Row(str(n), (f"row {n}",)) for n in range(1000)])
+        assert rows.current == Row("200", ("row 200",))
+        await pilot.pause()
+        assert "row 200" in text(app)  # type: ignore[arg-type]
+        rows.move(-5000)
+        assert rows.current == Row("0", ("row 0",))
+
+
+# The chat loads what was chosen
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("toys")
+    write_model(folder / "main.gguf", Toy(layers=6, width=128, name="Toy main"))
+    write_model(folder / "draft.gguf", Toy(layers=1, width=32, name="Toy draft"))
+    return folder
+
+
+async def test_a_pair_chosen_by_keys_alone_answers(tmp_path: Path, toys: Path) -> None:
+    app = outrider(tmp_path)
+    app._settings = Settings(models=Models(folders=(str(toys),)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        await pilot.press("ctrl+l")
+        await until(pilot, lambda: "Toy main" in text(app))
+        await pilot.press(*"toy main")
+        await until(pilot, lambda: "Toy draft" in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen and screen.phase == "ready" and screen._loaded)
+        assert screen._loaded is not None
+        assert screen._loaded.main.name == "Toy main"
+        assert screen._loaded.draft is not None
+        assert screen._loaded.draft.name == "Toy draft"
+        await ask(pilot, "hello")
+        await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
+        assert screen.desk.transcript.text_of(1)
+
+
+async def test_choosing_stops_an_answer_that_is_coming(tmp_path: Path, toys: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample?rate=50&tokens=5000")
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await ask(pilot, "hello")
+        await until(pilot, lambda: screen.phase == "answering")
+        await screen._chosen(Choice(str(toys / "main.gguf"), NONE))
+        await until(pilot, lambda: screen.phase == "ready" and screen._loaded)
+        assert screen._loaded is not None
+        assert screen._loaded.main.name == "Toy main"
+        assert screen._loaded.draft is None
+
+
+async def test_esc_gives_up_a_load(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample?load=30")
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: app._client.state == "loading")
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.phase == "ended")
+
+
+def test_what_was_chosen_becomes_the_settings() -> None:
+    def chosen(draft: str) -> Settings:
+        return with_choice(Settings(), Choice("/m.gguf", draft))
+
+    assert load_request(chosen("/d.gguf")).draft == "/d.gguf"
+    assert load_request(chosen("auto")).draft == "auto"
+    assert (load_request(chosen(LOOKUP)).draft, chosen(LOOKUP).generation.lookup) == (None, True)
+    assert (load_request(chosen(NONE)).draft, chosen(NONE).generation.lookup) == (None, False)
+
+
+def test_the_last_pair_comes_back_unless_the_config_names_one(tmp_path: Path) -> None:
+    main = tmp_path / "m.gguf"
+    main.touch()
+    path = tmp_path / "state" / "pair.json"
+    kept = with_choice(Settings(), Choice(str(main), NONE))
+    keep_last(kept, path)
+    assert with_last(Settings(), path) == kept
+    named = Settings(models=Models("other.gguf"))
+    assert with_last(named, path) == named
+    main.unlink()
+    assert with_last(Settings(), path) == Settings()
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "[]", '{"main": 3}', '{"main": "/", "draft": 1, "lookup": true}', "[" * 9999]
+)
+def test_a_broken_last_pair_is_none(tmp_path: Path, kept: str) -> None:
+    path = tmp_path / "pair.json"
+    path.write_text(kept)
+    assert with_last(Settings(), path) == Settings()
+
+
+def test_the_app_offers_models_in_its_palette_and_help() -> None:
+    assert any("models" in str(binding) for binding in ModelsScreen.BINDINGS)
+    assert Outrider.TITLE == "Outrider"

@@ -1,0 +1,147 @@
+"""A list of rows that stays quick with thousands of them: one line each, drawn when it is seen.
+
+It knows where its cursor is and keeps it on the same row when rows come and go. It takes no focus: who owns
+it moves the cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.clean import clean_line
+
+Tone = Literal["plain", "good", "faint"]
+
+_GAP = 2
+_NARROW = 52
+"""Cells of width below which only the first columns are shown."""
+_FIRST = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    key: str
+    """What it stands for; no two rows of a list have the same."""
+    cells: tuple[str, ...]
+    """The first takes the room that the others leave. Foreign text: it is cleaned."""
+    tone: Tone = "plain"
+
+
+class Rows(ScrollView, can_focus=False):
+    """The rows, one of which has the cursor."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"rows--plain", "rows--good", "rows--faint", "rows--cursor"}
+    DEFAULT_CSS = """
+    Rows {
+        height: 1fr;
+        border: round $line;
+        border-title-color: $quiet;
+        border-subtitle-color: $quiet;
+        background: $background;
+        padding: 0 1;
+        scrollbar-size-vertical: 1;
+        &.-active { border: round $primary; border-title-color: $primary; }
+        .rows--plain { color: $foreground; }
+        .rows--good { color: $success; }
+        .rows--faint { color: $quiet; }
+        .rows--cursor { background: $surface; text-style: bold; }
+        &.-active .rows--cursor { background: $primary 30%; }
+    }
+    """
+
+    class Moved(Message):
+        """Another row has the cursor, or none."""
+
+        def __init__(self, rows: Rows) -> None:
+            super().__init__()
+            self.rows = rows
+
+        @property
+        def control(self) -> Rows:
+            return self.rows
+
+    def __init__(self, id: str, empty: str = "") -> None:  # noqa: A002
+        """`empty` is said where there are no rows."""
+        super().__init__(id=id)
+        self.empty = empty
+        self._rows: list[Row] = []
+        self._cursor = 0
+        self._widths: list[int] = []
+
+    @property
+    def current(self) -> Row | None:
+        """The row with the cursor; None if there are no rows."""
+        return self._rows[self._cursor] if self._rows else None
+
+    def show(self, rows: Sequence[Row], *, keep: bool = True) -> None:
+        """Show these rows; the cursor stays with its row if `keep`, else it goes to the first."""
+        before = self.current
+        self._rows = [Row(row.key, tuple(map(clean_line, row.cells)), row.tone) for row in rows]
+        columns = list(zip(*(row.cells for row in self._rows), strict=True))
+        self._widths = [max(map(cell_len, column)) for column in columns]
+        keys = [row.key for row in self._rows] if keep and before else []
+        self._cursor = keys.index(before.key) if before and before.key in keys else 0
+        self.virtual_size = Size(0, max(1, len(self._rows)))
+        self._follow()
+        self.refresh()
+        if self.current != before:
+            self.post_message(self.Moved(self))
+
+    def go_to(self, key: str) -> None:
+        """Put the cursor on the row of this key, if there is one."""
+        for place, row in enumerate(self._rows):
+            if row.key == key:
+                self._put(place)
+
+    def move(self, by: int) -> None:
+        """Move the cursor by so many rows, as far as there are rows."""
+        self._put(max(0, min(len(self._rows) - 1, self._cursor + by)))
+
+    def _put(self, place: int) -> None:
+        if place != self._cursor and self._rows:
+            self._cursor = place
+            self._follow()
+            self.refresh()
+            self.post_message(self.Moved(self))
+
+    def _follow(self) -> None:
+        height = self.scrollable_content_region.height or 1
+        top = self.scroll_offset.y
+        if not top <= self._cursor < top + height:
+            self.scroll_to(
+                y=self._cursor - (0 if self._cursor < top else height - 1), animate=False, force=True
+            )
+
+    def render_line(self, y: int) -> Strip:
+        width, number = self.scrollable_content_region.width, y + self.scroll_offset.y
+        if number >= len(self._rows):
+            words = self.empty if not self._rows and y == 0 else ""
+            style = self.get_component_rich_style("rows--faint")
+            return Strip([Segment(set_cell_size(words, width), style)], width)
+        row = self._rows[number]
+        style = self.get_component_rich_style(f"rows--{row.tone}")
+        if number == self._cursor:
+            style += self.get_component_rich_style("rows--cursor")
+        return Strip([Segment(self._line(row, width), style)], width)
+
+    def _line(self, row: Row, width: int) -> str:
+        shown = len(row.cells) if width >= _NARROW else _FIRST
+        rest = [
+            " " * (room + _GAP - cell_len(cell)) + cell
+            for cell, room in zip(row.cells[1:shown], self._widths[1:shown], strict=True)
+        ]
+        tail = "".join(rest)
+        room = max(0, width - cell_len(tail))
+        name = row.cells[0]
+        if cell_len(name) > room:
+            name = set_cell_size(name, max(0, room - 1)).rstrip() + "…"
+        return set_cell_size(set_cell_size(name, room) + tail, width)
