@@ -21,22 +21,29 @@ from tui.places import shipped
 from tui.protocol import (
     DraftsJudged,
     DraftVerdict,
+    Finished,
     FoundModel,
+    Generate,
     JudgeDrafts,
     ListModels,
     Load,
+    Loaded,
+    ModelInfo,
     ModelsFound,
     ModelsListed,
     Question,
     Reply,
     Skipped,
+    Statistics,
 )
 from tui.screens.models import ModelsScreen
+from tui.screens.race import entrants, race
 from tui.screens.requests import LOOKUP, NONE, Choice, load_request, with_choice
 from tui.themes import default_variables, load_themes
 from tui.widgets.rows import Row, Rows
 
 FAMILIES = ("Qwen2.5 7B Instruct", "Llama 3.1 8B Instruct", "Gemma 3 12B it", "Mistral Small 24B")
+INFO = ModelInfo("m", "/m", "llama", 1, "Q8_0", 1, 4096, 300)
 REASON = "vocabulary differs at id 128,009: '<|eom_id|>' against '<|end|>'"
 
 
@@ -203,7 +210,9 @@ async def test_only_the_model_on_which_the_cursor_rests_is_judged() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await judged(pilot)
         before = len(app.library.judged)
-        await pilot.press(*["down"] * 5)
+        for _ in range(5):  # keys that come one at a time might be slower than the pause
+            app.screen.action_move(1)  # type: ignore[attr-defined]
+        await pilot.pause()
         await judged(pilot)
         assert len(app.library.judged) == before + 1
 
@@ -341,3 +350,70 @@ def test_a_broken_last_pair_is_none(tmp_path: Path, kept: str) -> None:
 def test_the_app_offers_models_in_its_palette_and_help() -> None:
     assert any("models" in str(binding) for binding in ModelsScreen.BINDINGS)
     assert Outrider.TITLE == "Outrider"
+
+
+# The race
+
+
+class Racing(Library):
+    """A client that loads and answers whatever it is given, and remembers it."""
+
+    state = "idle"
+
+    def __init__(self, *models: FoundModel, refused: str = "", pace: float = 0.0) -> None:
+        super().__init__(*models)
+        self.loads: list[Load] = []
+        self.answers = 0
+        self.refused, self.pace = refused, pace
+
+    async def load(self, load: Load, on_progress: Any) -> Loaded:
+        self.loads.append(load)
+        fault = "its vocabulary differs" if self.refused and load.draft == self.refused else ""
+        return Loaded(INFO, None, fault, "llama.cpp", "CPU", 4096, 10.0, 0.1)
+
+    async def generate(self, question: Generate) -> AsyncIterator[Finished]:
+        self.answers += 1
+        await asyncio.sleep(self.pace)
+        yield Finished(question.id, "length", Statistics())
+
+
+async def test_a_race_loads_each_draft_and_judges_again() -> None:
+    app = Alone(Racing(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        before = len(app.library.judged)
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: len(app.library.judged) > before)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.chosen)
+    library = app.library
+    assert isinstance(library, Racing)
+    assert [load.draft for load in library.loads] == [MANY[1].path, MANY[2].path, None]
+    assert {load.main for load in library.loads} == {MANY[5].path}
+    assert library.answers == 9
+    # What was loaded before the race is loaded again.
+    assert app.chosen == [Choice(MANY[5].path, LOOKUP)]
+
+
+async def test_esc_ends_a_race_and_stays() -> None:
+    app = Alone(Racing(*MANY, pace=60))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "racing" in text(app))  # type: ignore[arg-type]
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "racing" not in text(app)  # type: ignore[arg-type]
+        assert isinstance(app.screen, ModelsScreen)
+
+
+async def test_a_draft_that_cannot_be_loaded_is_out_of_the_race() -> None:
+    library = Racing(refused=MANY[1].path)
+    laps = [lap async for lap in race(library, Load("/m"), VERDICTS[:2])]  # type: ignore[arg-type]
+    assert [lap.fault for lap in laps if lap.fault] == ["its vocabulary differs"]
+    assert library.answers == 3
+    assert [lap.done for lap in laps] == sorted(lap.done for lap in laps)
+
+
+def test_who_races() -> None:
+    assert [each.draft for each in entrants(VERDICTS)] == [MANY[1].path, MANY[2].path, LOOKUP]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
@@ -133,7 +133,7 @@ class EngineClient:
         finally:
             self._abandon(call)
 
-    async def generate(self, command: protocol.Generate) -> AsyncIterator[Event]:
+    async def generate(self, command: protocol.Generate) -> AsyncGenerator[Event, None]:
         """Prefill and Round events as they come, Finished last. `command.id` must be new.
 
         Raises `EngineError` if the answer fails. Closing the iterator early cancels the answer; what the

@@ -6,6 +6,7 @@ with what was chosen.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import replace
 from typing import ClassVar
 
@@ -34,7 +35,8 @@ from tui.protocol import (
 from tui.quantities import context, parameters, size, speed_up
 from tui.widgets.rows import Row, Rows
 
-from .requests import NAMED, Choice
+from .race import entrants, race
+from .requests import LOOKUP, NAMED, Choice
 
 PAUSE = 0.12
 """Seconds that the cursor rests before its model is judged."""
@@ -55,6 +57,8 @@ class ModelsScreen(Screen[Choice | None]):
         Binding("down", "move(1)", "Down", show=False, priority=True, id="models.down"),
         Binding("pageup", "page(-1)", "Page up", show=False, priority=True, id="models.pageup"),
         Binding("pagedown", "page(1)", "Page down", show=False, priority=True, id="models.pagedown"),
+        Binding("ctrl+r", "race", "Race", id="models.race",
+                tooltip="Have the drafts answer three prompts each, and see which one pays here"),
         Binding("ctrl+o", "skipped", "Left out", id="models.skipped",
                 tooltip="What looks like a model and is none, and why"),
         Binding("escape", "back", "Back", id="models.back", tooltip="Back to the chat, nothing loaded"),
@@ -82,6 +86,9 @@ class ModelsScreen(Screen[Choice | None]):
         self._skipped: tuple[Skipped, ...] = ()
         self._verdicts: tuple[DraftVerdict, ...] = ()
         self._showing_skipped = False
+        self._racing = False
+        self._raced = False
+        """Whether something else is loaded by now than when this screen came."""
         self._at_home = False
         """Whether the cursor has found what is loaded, or was moved elsewhere."""
         self._waiting: Timer | None = None
@@ -154,6 +161,25 @@ class ModelsScreen(Screen[Choice | None]):
         except EngineError as error:
             self._drafts.empty = clean_line(error.line)
             self._drafts.refresh()
+
+    @work(exclusive=True, group="race")
+    async def _race(self, main: FoundModel, drafts: list[DraftVerdict]) -> None:
+        """Let `drafts` race for `main`, then judge them by what they brought."""
+        self._raced = True
+        load = replace(self._load, main=main.path)
+        async with aclosing(race(self._client, load, drafts)) as laps:
+            async for lap in laps:
+                self._say(f"racing  {lap.done:.0%}  {lap.draft}")
+                if lap.fault:
+                    self.notify(clean_line(f"{lap.draft}: {lap.fault}"), markup=False)
+        self._say("")
+        if main == self._model():
+            self._judge(main)
+
+    def _say(self, words: str) -> None:
+        """How far the race is, below the drafts; empty for none."""
+        self._racing = bool(words)
+        self._drafts.border_subtitle = clean_line(words)
 
     # What is shown
 
@@ -242,8 +268,14 @@ class ModelsScreen(Screen[Choice | None]):
         self._showing_skipped = not self._showing_skipped
         self._show_models()
 
+    def action_race(self) -> None:
+        model, drafts = self._model(), entrants(self._verdicts)
+        if model and drafts and not self._racing:
+            self._race(model, drafts)
+
     def action_load(self) -> None:
         """End with the pair under the cursors. Where no draft is judged yet, the engine chooses."""
+        self.workers.cancel_group(self, "race")
         model, verdict = self._model(), self._verdict()
         if model is None:
             return
@@ -253,12 +285,15 @@ class ModelsScreen(Screen[Choice | None]):
         self.dismiss(Choice(model.path, verdict.draft if verdict else "auto"))
 
     def action_back(self) -> None:
-        """Esc empties the filter first."""
+        """Esc ends a race, empties the filter, goes back: one of these each time."""
         filter_ = self.query_one(Input)
-        if filter_.value:
+        if self._racing:
+            self.workers.cancel_group(self, "race")
+            self._say("")
+        elif filter_.value:
             filter_.value = ""
         else:
-            self.dismiss(None)
+            self.dismiss(Choice(self._load.main, self._load.draft or LOOKUP) if self._raced else None)
 
 
 def _model_row(model: FoundModel) -> Row:
