@@ -406,6 +406,7 @@ def test_names_are_matched_as_people_type_them(name: str, wanted: int) -> None:
         ("mixtral", "no model here is called 'mixtral'"),
         ("Qwen2.5 0.6B", "near it: "),
         ("", "no model here"),
+        ("???", "no model here"),
     ],
 )
 def test_a_name_that_means_none_or_several_says_which(name: str, said: str) -> None:
@@ -487,6 +488,7 @@ def test_the_demo_stands_in_the_list(library: Library) -> None:
         ("large", "auto", ("large.gguf", "small.gguf")),
         ("small", "auto", ("small.gguf", None)),
         ("/no/such.gguf", None, ("such.gguf", None)),
+        ("/no/such.gguf", "auto", ("such.gguf", None)),
         ("scripted:x", "auto", ("scripted:x", None)),
     ],
 )

@@ -14,7 +14,7 @@ from time import monotonic
 from ..protocol import Command, Event, Failed, Generate, Load, Loaded, Loading, Unload, Unloaded
 from .answer import Answer
 from .backends import ModelError, open_backend
-from .library.here import Library, LibraryError
+from .library.here import AUTO, Library, LibraryError
 from .library.records import LOOKUP
 from .pair import Pair, load_pair, model_info
 from .speculation.pacing import Always, Auto
@@ -93,7 +93,9 @@ class Session:
         if self._pair:
             self._unload()
             self._send(Unloaded())
-        command = self._library.resolved(command)
+        if command.draft == AUTO:
+            self._send(Loading("Looking for a draft"))
+        command = self._library.resolved(command, lambda: not self._cancelled(LOAD))
         self._pair = pair = load_pair(command, self._progress())
         draft = model_info(pair.draft, command.draft == STARTER) if pair.draft else None
         self._send(

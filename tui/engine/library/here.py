@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,20 +83,21 @@ class Library:
             main = describe(candidate(path))
         except (BadModelFile, OSError) as error:
             raise LibraryError(f"{path.name}: {error}", "Choose another main model.") from None
-        models = [each for each in found if isinstance(each, FoundModel) and not path.samefile(each.path)]
+        models = [each for each in found if isinstance(each, FoundModel) and not _same(path, each.path)]
         useless = [
             each for each in found if isinstance(each, Skipped) and Path(each.path).parent == path.parent
         ]
         return Judge(main, self.records.measured, self.row_cost).all(models, useless)
 
-    def resolved(self, load: Load) -> Load:
+    def resolved(self, load: Load, wanted: Callable[[], bool] = lambda: True) -> Load:
         """`load` with paths in place of names. Raises `LibraryError` for one that means none, or several."""
         main = self._path(load.main, load.folders)
         draft = load.draft
         if draft == AUTO:
             draft = STARTER if main == STARTER else None
             if main != STARTER and not main.startswith(_SCRIPTED):
-                draft = best_draft(self.verdicts(replace(load, main=main)))
+                with suppress(LibraryError):  # who loads the main model says what is wrong with it
+                    draft = best_draft(self.verdicts(replace(load, main=main), wanted))
         elif draft:
             draft = self._path(draft, load.folders)
         return replace(load, main=main, draft=draft)
@@ -110,3 +112,10 @@ class Library:
             return resolve(name, models).path
         except UnknownName as error:
             raise LibraryError(str(error), "`outrider models` lists what is here.") from None
+
+
+def _same(one: Path, other: str) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # gone by now
+        return False

@@ -40,7 +40,7 @@ def _holds(model: FoundModel, wanted: str) -> bool:
     """Whether every word is in one of its names, or says its quantisation; "8b" is two words and one."""
     text = " ".join((*_names(model)[1:], model.quantisation)).casefold()
     words = wanted.split()
-    return bool(words) and all(word in text or _spelled(word) in _spelled(text) for word in words)
+    return bool(words) and all(word in text or (_spelled(word) or " ") in _spelled(text) for word in words)
 
 
 def _spelled(text: str) -> str:
