@@ -8,10 +8,12 @@ that it agrees at any temperature, and a random model with a draft whose output 
 With `--flatten F` two others are: the starter pair with all scores divided by F, and its main model so with a
 copy of itself for a draft whose output has some noise. F is folded into the weights of the last norm, which
 changes no choice at temperature 0. The certainty, the mean probability of the main model's likeliest token at
-the temperature of the comparison, says how flat a pair is: F = 2.2 makes it 0.77, where the starter has 0.996.
-Flattened, the starter pair writes what neither was trained on, and its small draft soon has another opinion:
-what two models disagree about no shared noise can mend, and little is gained. A copy with noise keeps its
-opinion, as a draft of the main model's own family does.
+the temperature of the comparison (at 1 for 0), says how flat a pair is: F = 2.2 takes it from 0.996 to 0.77.
+
+Shared noise cannot mend what two models disagree about. Flattened, the starter pair writes what neither was
+trained on, and its small draft soon has another opinion: little is gained. A noisy copy keeps its opinion, as
+a good draft of the main model's own family does, and shows what the two ways of drawing make of the same
+agreement. The more noise it has, the less is gained; the flatter the pair is, the more.
 
 At temperature 0.8 tokens per round tell the loops apart: mlx-lm draws the draft's and the main model's token
 independently, Outrider with shared noise. At temperature 0 both take the same rounds, and speed tells what a
