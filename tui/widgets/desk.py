@@ -38,12 +38,13 @@ class Desk(Horizontal):
             id="chat.highlight",
             tooltip="Where tokens come from: quiet, full, off",
         ),
-        Binding("ctrl+s", "refused", "Refused", id="chat.refused", tooltip="Show or hide what was refused"),
+        Binding("ctrl+s", "refused", "Refused", show=False, id="chat.refused",
+                tooltip="Show or hide what was refused"),
         Binding("ctrl+b", "sidebar", "Sidebar", id="chat.sidebar", tooltip="Show or hide the sidebar"),
         Binding("pageup", "scroll_pages(-1)", "Scroll up", show=False, priority=True, id="chat.up"),
         Binding("pagedown", "scroll_pages(1)", "Scroll down", show=False, priority=True, id="chat.down"),
         Binding("ctrl+end", "follow", "Go to the end", show=False, priority=True, id="chat.end"),
-    ]
+    ]  # fmt: skip
     DEFAULT_CSS = """
     Desk {
         height: 1fr;

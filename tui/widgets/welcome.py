@@ -18,6 +18,7 @@ KEYS = (
     ("Enter", "sends"),
     ("Esc", "stops the answer"),
     ("Ctrl+T", "shows where each token comes from"),
+    ("Ctrl+L", "chooses a model and its draft"),
     ("Ctrl+P", "all commands"),
     ("F1", "all keys"),
 )
