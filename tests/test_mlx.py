@@ -367,10 +367,19 @@ def test_only_a_plain_choice_of_the_best_is_left_to_the_device() -> None:
     assert pick_rows(mx.zeros((2, 9)), [], Own(GREEDY, 0, 0), [1, 2]) == [Pick(7, 0.5)] * 2
 
 
-def test_a_gpu_looks_for_the_best_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))
-    monkeypatch.setattr(Sampler, "_choice", None)
-    assert pick_rows(mx.array([[1.0, 5.0, 5.0]]), [], Sampler(GREEDY, 0, 0), [1]) == [Pick(1, 1.0)]
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("width", [3, 5000])
+def test_a_gpu_looks_for_the_best_itself_and_so_does_a_processor_in_a_narrow_row(
+    monkeypatch: pytest.MonkeyPatch, width: int, on_gpu: bool
+) -> None:
+    chosen: list[int] = []
+    choose = Sampler._choice
+    monkeypatch.setattr(Sampler, "_choice", lambda *given: chosen.append(1) or choose(*given))
+    if on_gpu:
+        monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))
+    row = mx.array([[1.0, 5.0, 5.0, *[0.0] * (width - 3)]])
+    assert pick_rows(row, [], Sampler(GREEDY, 0, 0), [1]) == [Pick(1, 1.0)]
+    assert len(chosen) == (width == 5000 and not on_gpu)
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])

@@ -1,8 +1,9 @@
 """Rows of scores to tokens, with the sampling chain that every backend shares.
 
 The rows come over as numpy arrays, which takes a tenth of a millisecond for a hundred thousand scores, and
-`Sampler` chooses. Only a GPU looks for the best score itself, where that is all that is wanted: on a
-processor MLX is slower at it than numpy, and at the best k ten times slower than the whole chain.
+`Sampler` chooses. Where the best score is all that is wanted, a GPU looks for it itself, and a processor in
+narrow rows: in wide ones MLX is slower at it there than numpy, and at the best k ten times slower than the
+whole chain.
 
 A draft model that is to choose the best several times runs its choices without the host in between. What it
 chooses by more than that, a temperature above 0 or penalties, goes through the host each time.
@@ -20,6 +21,8 @@ import numpy as np
 from ...speculation.loop import Pick
 from ...speculation.sampling import InvalidLogits, Sampler
 
+_NARROW = 4096
+
 
 def pick_rows(rows: Any, state: Any, sampler: Sampler, tokens: Sequence[int]) -> list[Pick]:
     """Choose behind each of the last tokens of `tokens`: a row is that of the scores behind one.
@@ -27,7 +30,7 @@ def pick_rows(rows: Any, state: Any, sampler: Sampler, tokens: Sequence[int]) ->
     `rows` may be lazy and of any width in bits; `state` is computed with them. MLX is waited for once.
     """
     first = len(tokens) - rows.shape[0] + 1
-    if sampler.takes_best and mx.default_device() == mx.gpu:
+    if sampler.takes_best and (rows.shape[-1] <= _NARROW or mx.default_device() == mx.gpu):
         return best_of(rows, state, first - sampler.start)
     scores = rows.astype(mx.float32)
     mx.eval(scores, state)
@@ -50,13 +53,17 @@ def chain_of_best(run: Callable[[Any], tuple[Any, Any]], tokens: Any, count: int
     """
     steps = []
     for _ in range(count):
-        row, state = run(tokens)
-        best, score = _best(row)
-        mx.async_eval(best, score, state)
-        steps.append((best, score))
-        tokens = best[None]
+        steps.append(_begun(*run(tokens)))
+        tokens = steps[-1][0][None]
     mx.eval(steps)
     return _picks([best.item() for best, _ in steps], [score.item() for _, score in steps], index)
+
+
+def _begun(row: Any, state: Any) -> tuple[Any, Any]:
+    """The best of a row that MLX begins to compute. Whoever kept `state` would have the next step copy it."""
+    best, score = _best(row)
+    mx.async_eval(best, score, state)
+    return best, score
 
 
 def _best(rows: Any) -> tuple[Any, Any]:
