@@ -15,6 +15,7 @@ import pytest
 from mlx_models import write_folder
 from models import Toy, write_model
 
+from tui.engine.librarian import answer as answer_question
 from tui.engine.library import index as index_module
 from tui.engine.library.describe import describe
 from tui.engine.library.find import Candidate, Place, candidate, find, known_places
@@ -24,7 +25,17 @@ from tui.engine.library.names import UnknownName, resolve
 from tui.engine.library.pairing import Judge, best_draft
 from tui.engine.library.records import LOOKUP, SHORTEST, Measured, Records
 from tui.engine.starter import DRAFT, MAIN
-from tui.protocol import DraftVerdict, FoundModel, Load, Skipped, Statistics
+from tui.protocol import (
+    DraftVerdict,
+    Event,
+    Failed,
+    FoundModel,
+    Load,
+    MemoryPlanned,
+    PlanMemory,
+    Skipped,
+    Statistics,
+)
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -515,6 +526,32 @@ def test_models_beside_the_main_model_are_judged_too(tmp_path: Path, toys: Path)
     assert found["small.gguf"].judgement == "recommended"
     assert "cut off" in found["cut.gguf"].reason
     assert found["main.gguf"].judgement == "no"  # the demo's vocabulary is another
+
+
+def test_a_draft_for_which_there_is_no_memory_is_refused_with_the_numbers(
+    library: Library, toys: Path
+) -> None:
+    size = (toys / "large.gguf").stat().st_size
+    verdicts = replace(library, memory=size + 1).verdicts(Load(str(toys / "large.gguf")))
+    found = {Path(each.draft).name: each for each in verdicts}
+    assert found["small.gguf"].judgement == "no"
+    assert found["small.gguf"].reason.startswith("it does not fit beside it: ")
+
+
+def test_the_librarian_plans_memory_for_names(toys: Path) -> None:
+    said: list[Event] = []
+    load = Load("large", "small", folders=(str(toys),))
+    answer_question(PlanMemory(-1, load, Load("starter", "auto")), said.append, lambda: True)
+    assert [type(each) for each in said] == [MemoryPlanned]
+    assert isinstance(said[0], MemoryPlanned)
+    assert said[0].fits
+    assert said[0].uses[0].main > said[0].uses[0].draft > 0
+    (toys / "no.gguf").write_bytes(b"GGUF")
+    answer_question(PlanMemory(-2, Load(str(toys / "no.gguf"))), said.append, lambda: True)
+    (toys / "no.gguf").unlink()
+    assert isinstance(said[1], Failed)
+    assert said[1].id == -2
+    assert "cut off" in said[1].message
 
 
 def test_a_candidate_is_made_of_a_path(tmp_path: Path, toys: Path) -> None:

@@ -71,6 +71,10 @@ MESSAGES: list[Any] = [
     protocol.ModelsFound(-1, (FOUND, replace(FOUND, demo=True))),
     protocol.ModelsListed(-1, (protocol.Skipped("/m/x.gguf", "cut off"),), 0.25),
     protocol.JudgeDrafts(-2, protocol.Load("/m.gguf", folders=("/models",))),
+    protocol.PlanMemory(-3, protocol.Load("/m.gguf", "/d.gguf"), protocol.Load("starter")),
+    protocol.MemoryPlanned(
+        -3, protocol.Load("/m.gguf"), False, (protocol.MemoryUse("GPU", 2**35, 2**36, 9, 8, 7, 6),)
+    ),
     protocol.DraftsJudged(-2, (protocol.DraftVerdict("lookup", "n-gram", "possible", "always", 1.5, 3),)),
 ]
 

@@ -39,6 +39,7 @@ _LAST: dict[type, type] = {
     protocol.Generate: protocol.Finished,
     protocol.ListModels: protocol.ModelsListed,
     protocol.JudgeDrafts: protocol.DraftsJudged,
+    protocol.PlanMemory: protocol.MemoryPlanned,
 }
 """What ends a command."""
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def survey() -> Hardware:
     """Look at the machine; takes a second or two."""
     cores = os.cpu_count() or 1
     model, features = _cpu()
-    memory, available = _memory()
+    memory, available = memory_bytes()
     return Hardware(
         system=_system(),
         cpu=model,
@@ -167,7 +168,7 @@ def _cpu() -> tuple[str, tuple[str, ...]]:
     return name, tuple(feature for feature in FEATURES if feature in flags)
 
 
-def _memory() -> tuple[int, int | None]:
+def memory_bytes() -> tuple[int, int | None]:
     """Bytes that there are and bytes that are free; a container's limit counts as the memory."""
     total, available = 0, None
     with suppress(OSError, ValueError):
@@ -180,6 +181,14 @@ def _memory() -> tuple[int, int | None]:
         total = int(limit)
         available = None if available is None else min(available, total)
     return total, available
+
+
+@cache
+def all_memory() -> int:
+    """Bytes of the machine's own memory and of its GPUs together."""
+    cpu, _ = _cpu()
+    own, _ = memory_bytes()
+    return own + sum(gpu.memory for gpu in _gpus(cpu, own))
 
 
 def _gpus(cpu: str, memory: int) -> tuple[Gpu, ...]:
@@ -225,7 +234,7 @@ def _describe_library() -> dict[str, object]:
     library.llama_backend_init()
     return {
         "gpu_offload": bool(library.llama_supports_gpu_offload()),
-        "devices": native.gpu_names(library),
+        "devices": [gpu.name for gpu in native.gpus(library)],
         "threads": native.physical_cores(),
         "features": library.llama_print_system_info().decode("utf-8", "replace"),
     }

@@ -17,12 +17,15 @@ from ..protocol import (
     FoundModel,
     JudgeDrafts,
     ListModels,
+    MemoryPlanned,
     ModelsFound,
     ModelsListed,
+    PlanMemory,
     Question,
     Reply,
     Skipped,
 )
+from .fit import Unplanned, plan
 from .library.gguf import BadModelFile
 from .library.here import Library, LibraryError
 
@@ -42,7 +45,7 @@ def answer(question: Question, send: Callable[[Event], None], wanted: Wanted) ->
             send(reply)
     except LibraryError as error:
         send(Failed(question.id, f"{error}.", error.hint))
-    except (BadModelFile, OSError) as error:
+    except (BadModelFile, Unplanned, OSError) as error:
         send(Failed(question.id, f"{error}."))
     except Exception as error:  # the process edge
         traceback.print_exc(file=sys.stderr)
@@ -56,6 +59,10 @@ def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[R
             yield from _list(question, library, wanted)
         case JudgeDrafts():
             yield DraftsJudged(question.id, library.verdicts(question.load, wanted))
+        case PlanMemory():
+            load = library.resolved(question.load, wanted)
+            loaded = question.loaded and library.resolved(question.loaded, wanted)
+            yield MemoryPlanned(question.id, *plan(load, loaded))
 
 
 def _list(question: ListModels, library: Library, wanted: Wanted) -> Iterator[Reply]:

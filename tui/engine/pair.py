@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Literal
 
 from ..places import find_costs, find_starter
 from ..protocol import Load, ModelInfo
-from .backends import Backend, LoadedModel, ModelError, Options, open_backend
+from .backends import Backend, LoadedModel, ModelError, Options, Role, open_backend
 from .costs import Memory, first_tokens, fresh_pace
 from .speculation.lookup import Lookup
 from .speculation.loop import Pace
@@ -78,7 +77,7 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     path = _path(command, command.main, "main")
     backend = open_backend(path, command.backend)
     main = backend.load(
-        path, _options(command, "main"), lambda fraction: progress("Loading the main model", fraction)
+        path, Options.of(command, "main"), lambda fraction: progress("Loading the main model", fraction)
     )
     try:
         draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
@@ -111,7 +110,7 @@ def _paired(
     return Pair(backend, main, draft, refused, speed, pace or Always(_SHOWN), lookup, memory=memory)
 
 
-def _path(command: Load, name: str, role: Literal["main", "draft"]) -> str:
+def _path(command: Load, name: str, role: Role) -> str:
     """Where the model is, in the form that the wanted backend reads."""
     if name != STARTER or command.backend != "mlx":
         return place(name, role)
@@ -122,16 +121,12 @@ def _path(command: Load, name: str, role: Literal["main", "draft"]) -> str:
         raise ModelError(reason, "Make room for it.") from None
 
 
-def _options(command: Load, role: Literal["main", "draft"]) -> Options:
-    return Options(role, command.context_length, command.gpu_layers, command.threads, command.cache_type)
-
-
 def _load_draft(
     command: Load, backend: Backend, main: LoadedModel, progress: Progress
 ) -> tuple[LoadedModel | None, str]:
     """The draft, or None and why not."""
     path = _path(command, command.draft or "", "draft")
-    options = replace(_options(command, "draft"), context_length=main.capacity)
+    options = replace(Options.of(command, "draft"), context_length=main.capacity)
     try:
         draft = backend.load(path, options, lambda fraction: progress("Loading the draft model", fraction))
     except ModelError as error:

@@ -40,8 +40,11 @@ from .library import (
     JudgeDrafts,
     Judgement,
     ListModels,
+    MemoryPlanned,
+    MemoryUse,
     ModelsFound,
     ModelsListed,
+    PlanMemory,
     Skipped,
 )
 from .lines import (
@@ -79,6 +82,8 @@ __all__ = [
     "Load",
     "Loaded",
     "Loading",
+    "MemoryPlanned",
+    "MemoryUse",
     "Message",
     "ModelInfo",
     "ModelsFound",
@@ -86,6 +91,7 @@ __all__ = [
     "Notice",
     "Origin",
     "Ping",
+    "PlanMemory",
     "Pong",
     "Prefill",
     "ProtocolError",

@@ -112,3 +112,49 @@ class DraftsJudged:
 
     id: int
     verdicts: tuple[DraftVerdict, ...]
+
+
+# Whether it fits
+
+
+@dataclass(frozen=True)
+class PlanMemory:
+    """What a pair would take of each memory. Nothing is loaded. Ends with `MemoryPlanned`."""
+
+    id: int
+    load: Load
+    loaded: Load | None = None
+    """What is loaded now and would make room for it."""
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """What a pair takes of one memory. All in bytes."""
+
+    name: str
+    """The GPU's, or "memory" for the machine's own."""
+    free: int
+    """Once what is loaded now is gone."""
+    total: int
+    main: int
+    """Weights of the main model."""
+    draft: int
+    cache: int
+    """The KV caches of both."""
+    buffers: int
+    """What computing needs beside them."""
+
+    @property
+    def needed(self) -> int:
+        return self.main + self.draft + self.cache + self.buffers
+
+
+@dataclass(frozen=True)
+class MemoryPlanned:
+    id: int
+    load: Load
+    """What fits: as it was asked for, but perhaps with a shorter context, a cache of 8 bits or fewer layers
+    on the GPU; as it was asked for where nothing does. Its context length is never 0."""
+    fits: bool
+    uses: tuple[MemoryUse, ...]
+    """Of `load`: the GPU first."""

@@ -31,8 +31,10 @@ from .library import (
     DraftsJudged,
     JudgeDrafts,
     ListModels,
+    MemoryPlanned,
     ModelsFound,
     ModelsListed,
+    PlanMemory,
 )
 
 T = TypeVar("T")
@@ -48,9 +50,9 @@ class ProtocolError(ValueError):
     """A line that is not a known command or event of the right shape."""
 
 
-Question = ListModels | JudgeDrafts
+Question = ListModels | JudgeDrafts | PlanMemory
 """About the library: answered beside whatever else the engine does."""
-Reply = ModelsFound | ModelsListed | DraftsJudged
+Reply = ModelsFound | ModelsListed | DraftsJudged | MemoryPlanned
 Command = Load | Generate | Cancel | SetDraftLength | Unload | Ping | Quit | Question
 Event = Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Failed | Notice | Pong | Reply
 

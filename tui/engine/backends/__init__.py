@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ...protocol import BackendName, CacheType
+from ...protocol import BackendName, CacheType, Load
 from ..library.gguf import BadModelFile
 from ..library.mlx_folder import is_folder, read_folder
 from ..speculation.loop import Pick
@@ -27,6 +27,11 @@ class ModelError(Exception):
         self.hint = hint
 
 
+LONGEST_DEFAULT_CONTEXT = 8192
+"""Tokens of context where nobody says how many."""
+
+Role = Literal["main", "draft"]
+
 Rewinds = Literal["anywhere", "round"]
 """How far back a cache can be cut without being computed again: to any length, or to where the last rewind
 left it. The tokens of a round may always be refused; a prompt is reused in part only by the first kind."""
@@ -36,12 +41,22 @@ left it. The tokens of a round may always be refused; a prompt is reused in part
 class Options:
     """How to open a model."""
 
-    role: Literal["main", "draft"]
+    role: Role
     context_length: int
     """Tokens of KV cache wanted; 0 takes the model's own, at most 8192."""
     gpu_layers: int = -1
     threads: int = 0
     cache_type: CacheType = "f16"
+
+    @classmethod
+    def of(cls, load: Load, role: Role) -> Options:
+        """As `load` wants it. A draft goes to the GPU whole, unless nothing is to go there."""
+        layers = load.gpu_layers if role == "main" or not load.gpu_layers else -1
+        return cls(role, load.context_length, layers, load.threads, load.cache_type)
+
+    def tokens(self, trained: int) -> int:
+        """The context length for a model that was trained on `trained` tokens; 0 where it does not say."""
+        return self.context_length or min(trained or LONGEST_DEFAULT_CONTEXT, LONGEST_DEFAULT_CONTEXT)
 
 
 class Vocabulary(Protocol):

@@ -63,6 +63,10 @@ class Header:
     block_count: int
     vocabulary: int
     weight_bytes: int
+    table_bytes: int
+    """Of the weights, those of the token table: it stays in the host's memory."""
+    output_bytes: int
+    """Those of the output layer; 0 where the token table is used for it."""
     cache_bytes: int
     """KV cache for one token of context at 16 bits, windows counted as full."""
     tokenizer: str = ""
@@ -88,6 +92,8 @@ def read_header(path: str | Path) -> Header:
             header,
             parameters=header.parameters + other.parameters,
             weight_bytes=header.weight_bytes + other.weight_bytes,
+            table_bytes=header.table_bytes + other.table_bytes,
+            output_bytes=max(header.output_bytes, other.output_bytes),
         )
     if not header.weight_bytes:
         raise BadModelFile("a vocabulary without a model: the file holds no weights")
@@ -168,6 +174,8 @@ class _Metadata:
             block_count=self.number(self._key("block_count"), 0),
             vocabulary=tokens.count if isinstance(tokens, Array) else 0,
             weight_bytes=sum(tensor.bytes for tensor in self._tensors),
+            table_bytes=self._bytes_of("token_embd.weight"),
+            output_bytes=self._bytes_of("output.weight"),
             cache_bytes=2 * self._cached_numbers(),
             tokenizer=self.text("tokenizer.ggml.model"),
             fingerprint=self._fingerprint(tokens.texts) if isinstance(tokens, Array) else "",
@@ -286,6 +294,9 @@ class _Metadata:
         width = self.number(self._key("embedding_length"), 0) // max((1, *queries))
         key, value = (self.number(self._key(f"attention.{kind}_length"), width) for kind in ("key", "value"))
         return sum(_spread(keys, self.number(self._key("block_count"), 0))) * (key + value)
+
+    def _bytes_of(self, name: str) -> int:
+        return next((tensor.bytes for tensor in self._tensors if tensor.name == name), 0)
 
     def _quantisation(self) -> str:
         """What the file calls itself, or the type that most of its bytes have."""

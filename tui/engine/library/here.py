@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...places import find_index, find_models, find_records
 from ...protocol import DraftVerdict, FoundModel, Load, Skipped
+from ..hardware import all_memory
 from ..starter import MAIN, place
 from ..starter import NAME as STARTER
 from .describe import describe
@@ -47,6 +48,8 @@ class Library:
     index: Path
     records: Records
     row_cost: float
+    memory: int = 0
+    """Bytes that models may lie in, on all devices together; 0 is not known."""
 
     @classmethod
     def here(cls) -> Library:
@@ -54,7 +57,7 @@ class Library:
         mac = sys.platform == "darwin"
         places = known_places(os.environ, Path.home(), find_models(), mac=mac)
         gpu = _APPLE_ROW if mac else _GPU_ROW if shutil.which("nvidia-smi") else _CPU_ROW
-        return cls(tuple(places), find_index(), Records(find_records()), gpu)
+        return cls(tuple(places), find_index(), Records(find_records()), gpu, all_memory())
 
     def models(
         self, folders: tuple[str, ...], wanted: Callable[[], bool] = lambda: True
@@ -87,7 +90,18 @@ class Library:
         useless = [
             each for each in found if isinstance(each, Skipped) and Path(each.path).parent == path.parent
         ]
-        return Judge(main, self.records.measured, self.row_cost).all(models, useless)
+        return Judge(main, self.records.measured, self.row_cost, self._room(main)).all(models, useless)
+
+    def _room(self, main: FoundModel) -> Callable[[FoundModel], str]:
+        """Why weights alone are too many. What is free now only counts where a pair is chosen."""
+
+        def room(draft: FoundModel) -> str:
+            both, memory = main.size + draft.size, self.memory
+            if not memory or both <= memory:
+                return ""
+            return f"it does not fit beside it: {both / 1e9:.1f} GB of {memory / 1e9:.1f} GB"
+
+        return room
 
     def resolved(self, load: Load, wanted: Callable[[], bool] = lambda: True) -> Load:
         """`load` with paths in place of names. Raises `LibraryError` for one that means none, or several."""

@@ -83,6 +83,31 @@ class Folder:
         return 0
 
     @property
+    def layers(self) -> int:
+        return self._number(*_LAYERS)
+
+    @property
+    def cached_numbers(self) -> int:
+        """Numbers that attention keeps for each token, over all layers, windows counted as full."""
+        heads = self._number("num_attention_heads", "n_heads", "n_head")
+        width = self._number("hidden_size", "n_embd", "d_model")
+        each = self._number("head_dim") or width // max(1, heads)
+        return 2 * self.layers * (self._number("num_key_value_heads") or heads) * each
+
+    @property
+    def widest(self) -> int:
+        """Numbers that a token is, at its widest, inside of a layer."""
+        return 2 * self._number("hidden_size", "n_embd", "d_model") + 3 * self._number("intermediate_size")
+
+    def _number(self, *keys: str) -> int:
+        """The first of `keys` that the configuration has as a whole number above zero; else 0."""
+        for config in (self.config, _mapping(self.config.get("text_config"))):
+            for key in keys:
+                if type(number := config.get(key)) is int and number > 0:
+                    return number
+        return 0
+
+    @property
     def parameters(self) -> int:
         """Numbers that the model has learned; of quantised ones, as many as they stand for."""
         return sum(self._stands_for(tensor) for tensor in self.tensors)

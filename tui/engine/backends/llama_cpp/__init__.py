@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from ...library.header import BadModelFile, Header, read_header
 from .. import LoadedModel, ModelError, Options
 from . import native, schema
 from .model import BATCH, LlamaModel
+from .reserve import Reserved, Shape, reserved
 from .rollback import COPIES, affords_copies, is_recurrent
 
-_LONGEST_DEFAULT_CONTEXT = 8192
 _OUTPUTS = {"main": 17, "draft": 1}
 """Most rows of logits in one native call: for the main model, 16 drafted tokens and the one before them.
 
@@ -49,15 +50,16 @@ class LlamaBackend:
     def device(self) -> str:
         """Where the main model runs: the GPUs, or the CPU with its threads."""
         plural = "" if self._threads == 1 else "s"
-        gpus = native.gpu_names(self._library) if self._on_gpu else []
-        return ", ".join(gpus) or f"CPU, {self._threads} thread{plural}"
+        gpus = self.gpus() if self._on_gpu else []
+        return ", ".join(gpu.name for gpu in gpus) or f"CPU, {self._threads} thread{plural}"
+
+    def gpus(self) -> list[native.Gpu]:
+        """What it can compute on, besides the processor."""
+        return native.gpus(self._library)
 
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LlamaModel:
         """Open a GGUF. Raises `ModelError` with the reason that the file or the library gives."""
-        try:
-            header = read_header(path)
-        except BadModelFile as error:
-            raise ModelError(str(error), "Choose another file, or download this one again.") from None
+        header = _header(path)
         threads = options.threads or self._default_threads(header)
         if options.role == "main":
             self._threads, self._on_gpu = threads, options.gpu_layers != 0
@@ -73,6 +75,24 @@ class LlamaBackend:
             undo.pop_all()
             return loaded
 
+    def rehearse(self, path: str, options: Options, shapes: Iterable[Shape]) -> Iterator[Reserved | None]:
+        """What a load would reserve for each shape of its cache; None for a shape that the library refuses.
+
+        It goes the same way as a load, but reads no weights and allocates nothing. Raises `ModelError`.
+        """
+        header = _header(path)
+        with ExitStack() as undo:
+            model = self._open(path, options, lambda fraction: True, dry=True)
+            undo.callback(self._library.llama_model_free, model)
+            for shape in shapes:
+                self.log.clear()
+                planned = replace(options, context_length=shape.context_length, cache_type=shape.cache_type)
+                params = self._params(header, planned, threads=1)
+                context = self._first_that_fits(model, params, self._plans(model, header, planned))
+                yield reserved(self.log.lines) if context else None
+                if context:
+                    self._library.llama_free(context)
+
     def grammar(self, json_schema: str) -> str:
         """The GBNF grammar of the JSON texts that a schema describes. Raises `ModelError`."""
         return schema.to_gbnf(json_schema)
@@ -83,8 +103,13 @@ class LlamaBackend:
             return "the two models run in different libraries"
         return main.vocabulary.difference(draft.vocabulary)
 
-    def _open(self, path: str, options: Options, progress: Callable[[float], bool]) -> int:
-        """The native model. An exception of `progress` ends the load and comes out here."""
+    def _open(
+        self, path: str, options: Options, progress: Callable[[float], bool], *, dry: bool = False
+    ) -> int:
+        """The native model. An exception of `progress` ends the load and comes out here.
+
+        A dry one has no weights; contexts that are made of it reserve nothing.
+        """
         failure: list[BaseException] = []
         refused: list[bool] = []
 
@@ -100,6 +125,8 @@ class LlamaBackend:
 
         params = self._library.llama_model_default_params()
         params.n_gpu_layers = options.gpu_layers
+        if dry:
+            params.no_alloc, params.load_mode = True, self._library.LLAMA_LOAD_MODE_NONE
         params.progress_callback = callback = self._library.llama_progress_callback(report)
         model = self._library.llama_model_load_from_file(os.fsencode(path), params)
         del callback  # it had to live until here
@@ -124,7 +151,7 @@ class LlamaBackend:
         hint = f"Load with a context shorter than {params.n_ctx}, or a smaller model."
         needed = params.n_ctx * header.cache_bytes * (17 if params.type_k == _Q8_0 else 32) // 32
         # Linux hands out memory that it does not have, and kills the process when that is used.
-        if needed > native.memory_bytes() and not native.gpu_names(self._library):
+        if needed > native.memory_bytes() and not self.gpus():
             raise ModelError(f"the context needs {needed >> 30} GiB: more than this machine has", hint)
         if context := self._first_that_fits(model, params, self._plans(model, header, options)):
             return context
@@ -134,9 +161,7 @@ class LlamaBackend:
 
     def _params(self, header: Header, options: Options, threads: int) -> Any:
         params = self._library.llama_context_default_params()
-        params.n_ctx = options.context_length or min(
-            header.context_length or _LONGEST_DEFAULT_CONTEXT, _LONGEST_DEFAULT_CONTEXT
-        )
+        params.n_ctx = options.tokens(header.context_length)
         params.n_batch = params.n_ubatch = BATCH
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
@@ -183,3 +208,10 @@ class LlamaBackend:
 
     def _reason(self, otherwise: str) -> str:
         return self.log.reason() or otherwise
+
+
+def _header(path: str) -> Header:
+    try:
+        return read_header(path)
+    except BadModelFile as error:
+        raise ModelError(str(error), "Choose another file, or download this one again.") from None

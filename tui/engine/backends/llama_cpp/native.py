@@ -11,12 +11,13 @@ import importlib.util
 import os
 import sys
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_ERROR, _CONTINUED = 4, 5
-"""ggml_log_level: an error, and more of the line before."""
+_DEBUG, _ERROR, _CONTINUED = 1, 4, 5
+"""ggml_log_level: some lines for every layer, an error, and more of the line before."""
 _GPU_DEVICES = (1, 2)
 """ggml_backend_dev_type: a GPU with its own memory, and one that shares the host's."""
 
@@ -44,7 +45,7 @@ def bindings() -> Any:
 
 
 class Log:
-    """The last lines of the native log."""
+    """The last lines of the native log, but for those that are there to debug it."""
 
     def __init__(self, lines: int = 400) -> None:
         self._lines: deque[tuple[int, str]] = deque(maxlen=lines)
@@ -62,7 +63,8 @@ class Log:
         if level != _CONTINUED:
             self._level = level
         *whole, self._open = (self._open + (text or b"").decode("utf-8", "replace")).split("\n")
-        self._lines.extend((self._level, line) for line in whole if line)
+        if self._level != _DEBUG:
+            self._lines.extend((self._level, line) for line in whole if line)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -83,22 +85,44 @@ class Log:
         return ""
 
 
-def gpu_names(library: Any) -> list[str]:
-    """What the drivers call the GPUs that this build of the library can use."""
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that this build of the library can use."""
+
+    label: str
+    """ggml's name of it: "CUDA0"."""
+    name: str
+    """What its driver calls it."""
+    free: int
+    """Bytes that this process may still take."""
+    total: int
+
+
+def gpus(library: Any) -> list[Gpu]:
+    """All of them, with their memory as it is now."""
     registry = _sibling(library, "ggml")
     devices = _sibling(library, "ggml-base")
     registry.ggml_backend_dev_count.restype = ctypes.c_size_t
     registry.ggml_backend_dev_get.restype = ctypes.c_void_p
     registry.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
     devices.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    devices.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
-    devices.ggml_backend_dev_description.restype = ctypes.c_char_p
     found = (registry.ggml_backend_dev_get(i) for i in range(registry.ggml_backend_dev_count()))
     return [
-        devices.ggml_backend_dev_description(device).decode("utf-8", "replace")
-        for device in found
-        if devices.ggml_backend_dev_type(device) in _GPU_DEVICES
+        _gpu(devices, device) for device in found if devices.ggml_backend_dev_type(device) in _GPU_DEVICES
     ]
+
+
+def _gpu(devices: ctypes.CDLL, device: int) -> Gpu:
+    for describe in (devices.ggml_backend_dev_name, devices.ggml_backend_dev_description):
+        describe.argtypes = [ctypes.c_void_p]
+        describe.restype = ctypes.c_char_p
+    devices.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, *[ctypes.POINTER(ctypes.c_size_t)] * 2]
+    devices.ggml_backend_dev_memory.restype = None
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    devices.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+    name = devices.ggml_backend_dev_description(device).decode("utf-8", "replace")
+    label = devices.ggml_backend_dev_name(device).decode("utf-8", "replace")
+    return Gpu(label, name, free.value, total.value)
 
 
 def _sibling(library: Any, name: str) -> ctypes.CDLL:

@@ -24,7 +24,6 @@ from .caches import Caches
 from .model import ROUND, MlxModel, failing
 from .vocabulary import MlxVocabulary
 
-_LONGEST_DEFAULT_CONTEXT = 8192
 _PICKS = {"main": ROUND, "draft": 1}
 _WARM_UP = {"main": (1, 5), "draft": (2, 1)}
 """Sizes of the calls that answers are made of."""
@@ -114,9 +113,7 @@ class MlxBackend:
 
     def _ready(self, network: Any, folder: Folder, options: Options) -> MlxModel:
         bits = 8 if options.role == "main" and options.cache_type == "q8_0" else 0
-        capacity = options.context_length or min(
-            folder.context_length or _LONGEST_DEFAULT_CONTEXT, _LONGEST_DEFAULT_CONTEXT
-        )
+        capacity = options.tokens(folder.context_length)
         hint = "Load with a KV cache of 16 bits." if bits else _OTHER
         with failing("the model cannot be run", hint):
             caches = Caches(lambda: make_prompt_cache(network), bits=bits)
