@@ -532,7 +532,7 @@ def test_a_draft_for_which_there_is_no_memory_is_refused_with_the_numbers(
     library: Library, toys: Path
 ) -> None:
     size = (toys / "large.gguf").stat().st_size
-    verdicts = replace(library, memory=size + 1).verdicts(Load(str(toys / "large.gguf")))
+    verdicts = replace(library, memory=lambda: size + 1).verdicts(Load(str(toys / "large.gguf")))
     found = {Path(each.draft).name: each for each in verdicts}
     assert found["small.gguf"].judgement == "no"
     assert found["small.gguf"].reason.startswith("it does not fit beside it: ")

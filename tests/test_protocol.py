@@ -71,6 +71,15 @@ MESSAGES: list[Any] = [
     protocol.ModelsFound(-1, (FOUND, replace(FOUND, demo=True))),
     protocol.ModelsListed(-1, (protocol.Skipped("/m/x.gguf", "cut off"),), 0.25),
     protocol.JudgeDrafts(-2, protocol.Load("/m.gguf", folders=("/models",))),
+    protocol.SearchHub(-4, "qwen"),
+    protocol.HubFound(-4, (protocol.HubRepository("a/b", 9, 2, True, "GGUF"),)),
+    protocol.ListHub(-5, "a/b"),
+    protocol.HubListed(-5, "a/b", (protocol.HubFile("m.gguf", 2**33, 2, "llama.cpp", "Q4_0"),), "mit", 9),
+    protocol.Download(-6, "a/b", "Q4_0"),
+    protocol.Downloading(-6, "m.gguf", 5, 2**40),
+    protocol.Downloaded(-6, "/m.gguf", 2**40),
+    protocol.ProposePairs(-7),
+    protocol.PairsProposed(-7, (protocol.HubPair("M", "a/b:Q4_0", "a/c:Q4_0", 7),)),
     protocol.PlanMemory(-3, protocol.Load("/m.gguf", "/d.gguf"), protocol.Load("starter")),
     protocol.MemoryPlanned(
         -3, protocol.Load("/m.gguf"), False, (protocol.MemoryUse("GPU", 2**35, 2**36, 9, 8, 7, 6),)

@@ -27,6 +27,8 @@ _KEPT = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV"}
     | {"XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"}
     | {"HF_HOME", "HF_HUB_CACHE", "OLLAMA_MODELS"}
+    | {"HF_ENDPOINT", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    | {name for each in ("http", "https", "all", "no") for name in (f"{each}_proxy", f"{each}_proxy".upper())}
 )
 _KEPT_PREFIXES = (
     *(
@@ -50,7 +52,8 @@ _KEPT_PREFIXES = (
 def engine_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What of `environ` an engine may see: how to find libraries and devices, but no secrets."""
     kept = {key: value for key, value in environ.items() if key in _KEPT or key.startswith(_KEPT_PREFIXES)}
-    # A debugger that ggml's crash handler attaches would write to stdout; nothing may ask the network.
+    # A debugger that ggml's crash handler attaches would write to stdout; only downloads ask the network, in a
+    # process of their own.
     return kept | {"GGML_NO_BACKTRACE": "1", "HF_HUB_OFFLINE": "1"}
 
 

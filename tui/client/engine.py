@@ -40,6 +40,10 @@ _LAST: dict[type, type] = {
     protocol.ListModels: protocol.ModelsListed,
     protocol.JudgeDrafts: protocol.DraftsJudged,
     protocol.PlanMemory: protocol.MemoryPlanned,
+    protocol.ProposePairs: protocol.PairsProposed,
+    protocol.SearchHub: protocol.HubFound,
+    protocol.ListHub: protocol.HubListed,
+    protocol.Download: protocol.Downloaded,
 }
 """What ends a command."""
 

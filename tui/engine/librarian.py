@@ -20,12 +20,17 @@ from ..protocol import (
     MemoryPlanned,
     ModelsFound,
     ModelsListed,
+    PairsProposed,
     PlanMemory,
+    ProposePairs,
     Question,
     Reply,
     Skipped,
 )
+from .downloader import relay
 from .fit import Unplanned, plan
+from .hardware import all_memory
+from .library.catalogue import pairs_for
 from .library.gguf import BadModelFile
 from .library.here import Library, LibraryError
 
@@ -39,7 +44,7 @@ Wanted = Callable[[], bool]
 def answer(question: Question, send: Callable[[Event], None], wanted: Wanted) -> None:
     """Send all that `question` asks for, as long as it is wanted."""
     try:
-        for reply in _replies(question, Library.here(), wanted):
+        for reply in _replies(question, Library.here(all_memory), wanted):
             if not wanted():
                 return
             send(reply)
@@ -53,7 +58,7 @@ def answer(question: Question, send: Callable[[Event], None], wanted: Wanted) ->
         send(Failed(question.id, message, "This is a bug: please report it."))
 
 
-def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[Reply]:
+def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[Event]:
     match question:
         case ListModels():
             yield from _list(question, library, wanted)
@@ -63,6 +68,10 @@ def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[R
             load = library.resolved(question.load, wanted)
             loaded = question.loaded and library.resolved(question.loaded, wanted)
             yield MemoryPlanned(question.id, *plan(load, loaded))
+        case ProposePairs():
+            yield PairsProposed(question.id, pairs_for(all_memory()))
+        case _:
+            yield from relay(question, wanted)
 
 
 def _list(question: ListModels, library: Library, wanted: Wanted) -> Iterator[Reply]:

@@ -14,6 +14,7 @@ from time import monotonic
 from ..protocol import Command, Event, Failed, Generate, Load, Loaded, Loading, Unload, Unloaded
 from .answer import Answer
 from .backends import ModelError, open_backend
+from .hardware import all_memory
 from .library.here import AUTO, Library, LibraryError
 from .library.records import LOOKUP
 from .pair import Pair, load_pair, model_info
@@ -41,7 +42,7 @@ class Session:
 
         `draft_length` says how many tokens to draft in it from now on. `library` is this machine's if None.
         """
-        self._library = library or Library.here()
+        self._library = library or Library.here(all_memory)
         self._send = send
         self._cancelled = cancelled
         self._draft_length = draft_length

@@ -158,3 +158,117 @@ class MemoryPlanned:
     fits: bool
     uses: tuple[MemoryUse, ...]
     """Of `load`: the GPU first."""
+
+
+# What the hub has
+
+
+@dataclass(frozen=True)
+class SearchHub:
+    """Models on the Hugging Face hub that run here. Ends with `HubFound`."""
+
+    id: int
+    words: str
+    """Empty for those that are fetched most."""
+
+
+@dataclass(frozen=True)
+class HubRepository:
+    name: str
+    """OWNER/MODEL."""
+    downloads: int
+    likes: int
+    gated: bool
+    """Whether its makers ask for consent before anything can be fetched."""
+    format: str
+    """"GGUF" or "MLX"."""
+
+
+@dataclass(frozen=True)
+class HubFound:
+    """The most fetched first."""
+
+    id: int
+    repositories: tuple[HubRepository, ...]
+
+
+@dataclass(frozen=True)
+class ListHub:
+    """What of a repository can be fetched. Ends with `HubListed`."""
+
+    id: int
+    repository: str
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A model to fetch: a GGUF file, one in several parts, or a folder for MLX."""
+
+    name: str
+    """Of the file, the first of several; empty for the folder."""
+    size: int
+    parts: int
+    backend: Literal["llama.cpp", "mlx"]
+    quantisation: str
+
+
+@dataclass(frozen=True)
+class HubListed:
+    """The smallest first."""
+
+    id: int
+    repository: str
+    files: tuple[HubFile, ...]
+    licence: str
+    memory: int
+    """Bytes that the weights of a model may take here at most."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """Fetch a model, or go on with it. `Cancel` pauses it: what has come stays. Ends with `Downloaded`."""
+
+    id: int
+    repository: str
+    file: str
+    """As `HubFile.name`, or what of it makes clear which is meant: "Q4_K_M"."""
+
+
+@dataclass(frozen=True)
+class Downloading:
+    id: int
+    file: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    id: int
+    path: str
+    """As `FoundModel.path`."""
+    size: int
+
+
+@dataclass(frozen=True)
+class ProposePairs:
+    """Known good pairs on the hub that fit this machine, the largest first. Ends with `PairsProposed`."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class HubPair:
+    name: str
+    """"Qwen 2.5 7B"."""
+    main: str
+    """REPOSITORY:FILE, as `outrider pull` takes it."""
+    draft: str
+    size: int
+    """Bytes of both, about."""
+
+
+@dataclass(frozen=True)
+class PairsProposed:
+    id: int
+    pairs: tuple[HubPair, ...]

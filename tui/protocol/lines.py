@@ -28,13 +28,22 @@ from .chat import (
     Unloaded,
 )
 from .library import (
+    Download,
+    Downloaded,
+    Downloading,
     DraftsJudged,
+    HubFound,
+    HubListed,
     JudgeDrafts,
+    ListHub,
     ListModels,
     MemoryPlanned,
     ModelsFound,
     ModelsListed,
+    PairsProposed,
     PlanMemory,
+    ProposePairs,
+    SearchHub,
 )
 
 T = TypeVar("T")
@@ -50,9 +59,14 @@ class ProtocolError(ValueError):
     """A line that is not a known command or event of the right shape."""
 
 
-Question = ListModels | JudgeDrafts | PlanMemory
+HubQuestion = SearchHub | ListHub | Download
+"""Answered by asking the hub."""
+Question = ListModels | JudgeDrafts | PlanMemory | ProposePairs | HubQuestion
 """About the library: answered beside whatever else the engine does."""
-Reply = ModelsFound | ModelsListed | DraftsJudged | MemoryPlanned
+Reply = (
+    ModelsFound | ModelsListed | DraftsJudged | MemoryPlanned | PairsProposed
+    | HubFound | HubListed | Downloading | Downloaded
+)  # fmt: skip
 Command = Load | Generate | Cancel | SetDraftLength | Unload | Ping | Quit | Question
 Event = Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Failed | Notice | Pong | Reply
 

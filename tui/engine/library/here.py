@@ -15,7 +15,6 @@ from pathlib import Path
 
 from ...places import find_index, find_models, find_records
 from ...protocol import DraftVerdict, FoundModel, Load, Skipped
-from ..hardware import all_memory
 from ..starter import MAIN, place
 from ..starter import NAME as STARTER
 from .describe import describe
@@ -48,16 +47,16 @@ class Library:
     index: Path
     records: Records
     row_cost: float
-    memory: int = 0
+    memory: Callable[[], int] = lambda: 0
     """Bytes that models may lie in, on all devices together; 0 is not known."""
 
     @classmethod
-    def here(cls) -> Library:
+    def here(cls, memory: Callable[[], int]) -> Library:
         """The library of the machine and the user that this process runs for."""
         mac = sys.platform == "darwin"
         places = known_places(os.environ, Path.home(), find_models(), mac=mac)
         gpu = _APPLE_ROW if mac else _GPU_ROW if shutil.which("nvidia-smi") else _CPU_ROW
-        return cls(tuple(places), find_index(), Records(find_records()), gpu, all_memory())
+        return cls(tuple(places), find_index(), Records(find_records()), gpu, memory)
 
     def models(
         self, folders: tuple[str, ...], wanted: Callable[[], bool] = lambda: True
@@ -96,7 +95,7 @@ class Library:
         """Why weights alone are too many. What is free now only counts where a pair is chosen."""
 
         def room(draft: FoundModel) -> str:
-            both, memory = main.size + draft.size, self.memory
+            both, memory = main.size + draft.size, self.memory()
             if not memory or both <= memory:
                 return ""
             return f"it does not fit beside it: {both / 1e9:.1f} GB of {memory / 1e9:.1f} GB"

@@ -1,0 +1,599 @@
+"""Downloads: bit-exact or refused, resumed where they were cut, and nothing outside of their folder."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import quote
+
+import pytest
+from hub import COMMIT, Fault, Hub, hub
+
+from tui.client import EngineClient, EngineError
+from tui.client.child import engine_environment
+from tui.engine.downloader import COMMAND, answer, relay
+from tui.engine.library import fetch as fetch_module
+from tui.engine.library.catalogue import USABLE, pairs_for
+from tui.engine.library.fetch import Unwanted, fetch
+from tui.engine.library.hub import (
+    HubError,
+    Listing,
+    RemoteFile,
+    is_harmless,
+    listing,
+    places_for,
+    quantisation_of,
+    search,
+)
+from tui.protocol import (
+    Download,
+    Downloaded,
+    Downloading,
+    Event,
+    Failed,
+    HubFound,
+    HubListed,
+    ListHub,
+    PairsProposed,
+    ProposePairs,
+    SearchHub,
+    encode,
+)
+
+REPOSITORY = "maker/Model-GGUF"
+NAME = "Model-Q4_K_M.gguf"
+CONTENT = random.Random(1).randbytes(300_000)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Hub]:
+    with hub() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def quiet_hub(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.repositories = {REPOSITORY: {NAME: CONTENT, "README.md": b"x", "run.py": b"import os"}}
+    server.faults, server.sent, server.asked, server.pace = [], 0, [], 0.0
+    server.gated, server.lies = set(), {}
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    monkeypatch.setattr(fetch_module, "PATIENCE", 0.3)
+
+
+def remote(server: Hub, name: str = NAME, content: bytes = CONTENT) -> RemoteFile:
+    url = server.file_url(REPOSITORY, name)
+    return RemoteFile(REPOSITORY, name, len(content), url, hashlib.sha256(content).hexdigest(), "")
+
+
+def at_once(seconds: float) -> None:
+    """No pause between two tries."""
+
+
+# The bytes
+
+
+def test_two_hundred_fault_scripts_end_bit_exact_or_refused(server: Hub, tmp_path: Path) -> None:
+    rng = random.Random(7)
+    refused = 0
+    for script in range(200):
+        server.faults = [(rng.choice(get_args(Fault)), rng.random()) for _ in range(rng.randint(1, 5))]
+        target = tmp_path / str(script) / NAME
+        faults = [fault for fault, _ in server.faults]
+        try:
+            fetch(remote(server), target, tmp_path, pause=at_once)
+            assert target.read_bytes() == CONTENT, faults
+        except HubError as error:
+            refused += 1
+            assert not target.exists(), faults
+            assert str(error), faults
+            assert set(faults) & {"403", "404", "wrong"}, faults
+        server.faults = []
+        assert {each.name for each in target.parent.glob("*")} <= {NAME, *parts(target.parent)}
+    assert 20 < refused < 150
+
+
+def parts(folder: Path) -> set[str]:
+    return {each.name for each in folder.glob(".*.part")}
+
+
+def test_what_only_breaks_off_is_never_fetched_again(server: Hub, tmp_path: Path) -> None:
+    rng = random.Random(3)
+    for script in range(20):
+        server.sent = 0
+        server.faults = [
+            (rng.choice(("cut", "stall", "500", "429", "redirect", "drop")), rng.random()) for _ in range(5)
+        ]
+        target = tmp_path / str(script) / NAME
+        fetch(remote(server), target, tmp_path, pause=at_once)
+        assert target.read_bytes() == CONTENT
+        assert server.sent <= 1.2 * len(CONTENT)
+
+
+def test_a_hub_that_never_gives_anything_is_given_up(server: Hub, tmp_path: Path) -> None:
+    server.faults = [("500", 0)] * 20
+    with pytest.raises(HubError, match="does not come through") as error:
+        fetch(remote(server), tmp_path / NAME, tmp_path, pause=at_once)
+    assert len(server.asked) == fetch_module.TRIES
+    assert "goes on" in error.value.hint
+
+
+def test_wrong_bytes_are_thrown_away_and_the_next_try_is_whole(server: Hub, tmp_path: Path) -> None:
+    server.faults = [("wrong", 0)]
+    with pytest.raises(HubError, match="is not what the hub has"):
+        fetch(remote(server), tmp_path / NAME, tmp_path, pause=at_once)
+    assert list(tmp_path.iterdir()) == []
+    fetch(remote(server), tmp_path / NAME, tmp_path, pause=at_once)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_a_file_that_is_there_is_not_fetched_again(server: Hub, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    fetch(remote(server), tmp_path / NAME, tmp_path)
+    assert server.asked == []
+    (tmp_path / NAME).write_bytes(CONTENT[:-1] + b"x")  # damaged since
+    fetch(remote(server), tmp_path / NAME, tmp_path)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_a_part_longer_than_the_file_is_none(server: Hub, tmp_path: Path) -> None:
+    file = remote(server)
+    (tmp_path / f".{file.sha256[:24]}.part").write_bytes(b"x" * (len(CONTENT) + 1))
+    fetch(file, tmp_path / NAME, tmp_path, pause=at_once)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_a_small_file_is_held_against_gits_own_hash(server: Hub, tmp_path: Path) -> None:
+    server.repositories[REPOSITORY]["config.json"] = b"{}"
+    sha1 = hashlib.sha1(b"blob 2\0{}").hexdigest()
+    file = RemoteFile(REPOSITORY, "config.json", 2, server.file_url(REPOSITORY, "config.json"), "", sha1)
+    fetch(file, tmp_path / "config.json", tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == b"{}"
+    with pytest.raises(HubError, match="is not what the hub has"):
+        fetch(replace(file, sha1="0" * 40), tmp_path / "other.json", tmp_path)
+
+
+def test_an_empty_file_is_one(server: Hub, tmp_path: Path) -> None:
+    server.repositories[REPOSITORY]["e.json"] = b""
+    fetch(remote(server, "e.json", b""), tmp_path / "e.json", tmp_path)
+    assert (tmp_path / "e.json").read_bytes() == b""
+
+
+def test_a_link_in_the_way_leads_nowhere(server: Hub, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    root = tmp_path / "models"
+    root.mkdir()
+    (root / "maker").symlink_to(outside)
+    with pytest.raises(HubError, match="leads out"):
+        fetch(remote(server), root / "maker" / "Model-GGUF" / NAME, root)
+    (root / "maker").unlink()
+    (root / f".{remote(server).sha256[:24]}.part").symlink_to(outside / "x")
+    with pytest.raises(HubError, match="cannot be written"):
+        fetch(remote(server), root / NAME, root)
+    assert list(outside.rglob("*.gguf")) == []
+    assert not (outside / "x").exists()
+
+
+def test_a_full_disk_is_said_before_anything_is_fetched(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = fetch_module.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(fetch_module.shutil, "disk_usage", lambda path: usage._replace(free=len(CONTENT)))
+    with pytest.raises(HubError, match="the disk has no room"):
+        fetch(remote(server), tmp_path / NAME, tmp_path)
+    assert server.sent == 0
+
+
+def test_a_disk_that_fills_keeps_what_came(server: Hub, tmp_path: Path) -> None:
+    """/dev/full answers every write as a full disk does."""
+    with Path("/dev/full").open("r+b", buffering=0) as full, pytest.raises(HubError, match="No space left"):
+        fetch_module._write(full, b"x")
+
+
+def test_two_do_not_fetch_the_same_file(server: Hub, tmp_path: Path) -> None:
+    file = remote(server)
+    with (
+        fetch_module._locked(tmp_path / f".{file.sha256[:24]}.part"),
+        pytest.raises(HubError, match="another Outrider"),
+    ):
+        fetch(file, tmp_path / NAME, tmp_path)
+
+
+def test_what_is_not_wanted_any_more_stays_and_goes_on(server: Hub, tmp_path: Path) -> None:
+    seen: list[int] = []
+    with pytest.raises(Unwanted):
+        fetch(remote(server), tmp_path / NAME, tmp_path, seen.append, lambda: not seen)
+    assert not (tmp_path / NAME).exists()
+    server.sent = 0
+    fetch(remote(server), tmp_path / NAME, tmp_path)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.sent <= len(CONTENT)
+
+
+def test_progress_only_grows_and_ends_at_the_size(server: Hub, tmp_path: Path) -> None:
+    seen: list[int] = []
+    server.faults = [("cut", 0.5)]
+    fetch(remote(server), tmp_path / NAME, tmp_path, seen.append, pause=at_once)
+    assert seen == sorted(seen)
+    assert seen[-1] == len(CONTENT)
+
+
+# Names
+
+
+def hostile(rng: random.Random) -> str:
+    bad = (
+        *(
+            "..",
+            "../",
+            "/",
+            "\\",
+            "\x00",
+            "\x1b]52;c;eA==\x07",
+            "\n",
+            "~",
+            ".",
+            " ",
+            "C:",
+            "\u202e",
+            "*",
+            "?",
+        ),
+        *("con", "a" * 300, "\ud800", "%2e%2e", "....//", "é", "e\u0301", "|", '"', ".hidden", "x.py"),
+    )
+    good = ("model", "Q4_K_M", "sub", "x", ".gguf", ".json", ".safetensors", "/")
+    return "".join(rng.choice(bad if rng.random() < 0.5 else good) for _ in range(rng.randint(1, 7)))
+
+
+def test_five_hundred_hostile_names_write_nothing_outside(server: Hub, tmp_path: Path) -> None:
+    rng = random.Random(11)
+    root = tmp_path / "models"
+    root.mkdir()
+    for _ in range(500):
+        name = hostile(rng) + rng.choice(("", ".gguf", ".json"))
+        server.repositories[REPOSITORY] = {}
+        if is_harmless(name):
+            (target,) = places_for(root, REPOSITORY, [remote(server, name, b"{}")])
+            assert target.parent.resolve().is_relative_to(root)
+            assert target.name.endswith((".gguf", ".json", ".safetensors")) or target.suffix.isupper()
+            server.repositories[REPOSITORY] = {name: b"{}"}
+            sha256 = hashlib.sha256(b"{}").hexdigest()
+            url = server.file_url(REPOSITORY, quote(name))
+            fetch(RemoteFile(REPOSITORY, name, 2, url, sha256, ""), target, root)
+            assert target.read_bytes() == b"{}"
+    everything = {each for each in tmp_path.rglob("*") if not each.is_relative_to(root)}
+    assert everything == set()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "..",
+        "a/..",
+        "../a/b",
+        "/a/b",
+        "a",
+        "a/b/c",
+        "a\\b",
+        "a/b\n",
+        "a/b\x00",
+        "-/x",
+        "a/.b",
+        "~/x",
+        "a/b..c",
+    ],
+)
+def test_a_repository_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(HubError, match="no name of a repository"):
+        places_for(Path("/m"), name, [])
+
+
+def test_code_is_never_offered(server: Hub) -> None:
+    files = ("model.py", "pytorch_model.bin", "x.pkl", "x.pt", "setup.sh", "tokenizer.model", "a.gguf.py")
+    server.repositories[REPOSITORY] |= dict.fromkeys(files, b"x")
+    assert set(listing(REPOSITORY).files) == {NAME}
+
+
+# What a repository has
+
+
+def listed(*names: str) -> Listing:
+    files = {name: RemoteFile(REPOSITORY, name, len(name), "", "0" * 64, "") for name in names}
+    return Listing(REPOSITORY, files, "mit", False)
+
+
+def test_parts_are_one_choice_and_the_first_comes_last() -> None:
+    found = listed(
+        "m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "broken-00001-of-00002.gguf", "a-Q8_0.gguf"
+    )
+    assert [(each.name, each.parts) for each in found.choices()] == [
+        ("a-Q8_0.gguf", 1),
+        ("m-00001-of-00002.gguf", 2),
+    ]
+    assert [each.name for each in found.parts("m-00001-of-00002.gguf")] == [
+        "m-00002-of-00002.gguf",
+        "m-00001-of-00002.gguf",
+    ]
+
+
+def test_projectors_are_no_choice() -> None:
+    assert [each.name for each in listed("mmproj-m-F16.gguf", "m-Q4_0.gguf").choices()] == ["m-Q4_0.gguf"]
+
+
+def test_a_folder_for_mlx_is_one_choice_and_becomes_a_model_last() -> None:
+    names = ("config.json", "tokenizer.json", "model.safetensors", "onnx/model.safetensors")
+    found = listed(*names)
+    assert [(each.name, each.backend, each.parts) for each in found.choices()] == [("", "mlx", 3)]
+    assert [each.name for each in found.parts("")][-1] == "config.json"
+    assert listed("model.safetensors", "config.json").choices() == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        ("", "M-Q4_K_M.gguf"),
+        ("Q8_0", "M-Q8_0.gguf"),
+        ("q8_0", "M-Q8_0.gguf"),
+        ("M-Q4_K_S", "M-Q4_K_S.gguf"),
+        ("m-q4_k_s.gguf", "M-Q4_K_S.gguf"),
+        ("f16", "M-f16.gguf"),
+    ],
+)
+def test_a_file_is_named_as_people_do(wanted: str, name: str) -> None:
+    found = listed("M-Q4_K_M.gguf", "M-Q4_K_S.gguf", "M-Q8_0.gguf", "M-f16.gguf")
+    assert found.named(wanted) == name
+
+
+def test_a_file_that_may_be_several_names_them() -> None:
+    found = listed("M-Q4_K_M.gguf", "M-Q4_K_S.gguf", "M-Q8_0.gguf")
+    with pytest.raises(HubError, match="may be several") as error:
+        found.named("Q4_K")
+    assert "M-Q4_K_M.gguf, M-Q4_K_S.gguf" in error.value.hint
+    assert "Q8_0" not in error.value.hint
+    with pytest.raises(HubError, match="there is no file 'Q2'"):
+        found.named("Q2")
+    with pytest.raises(HubError, match="no GGUF file and no MLX folder"):
+        listed("README.json").named("")
+
+
+@pytest.mark.parametrize(
+    ("name", "quantisation"),
+    [
+        ("Qwen2.5-7B-Instruct-Q4_K_M.gguf", "Q4_K_M"),
+        ("qwen2.5-7b-instruct-q4_k_m-00001-of-00002.gguf", "Q4_K_M"),
+        ("sub/Llama-3.2-1B-Instruct-f16.gguf", "F16"),
+        ("gpt-oss-20b-mxfp4.gguf", "MXFP4"),
+        ("m.IQ3_XXS.gguf", "IQ3_XXS"),
+        ("Model-UD-Q4_K_XL.gguf", "UD-Q4_K_XL"),
+        ("plain.gguf", ""),
+    ],
+)
+def test_a_quantisation_is_read_from_the_name(name: str, quantisation: str) -> None:
+    assert quantisation_of(name) == quantisation
+
+
+def test_a_repository_is_listed_with_what_the_hub_says_of_it(server: Hub) -> None:
+    found = listing(REPOSITORY)
+    file = found.files[NAME]
+    assert (file.size, file.sha256) == (len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+    assert COMMIT in file.url
+    assert found.licence == "mit"
+    assert [each.quantisation for each in found.choices()] == ["Q4_K_M"]
+
+
+@pytest.mark.parametrize("lie", [{"size": -1}, {"size": "9"}, {"size": None}, {"sha256": "../../x"}])
+def test_a_file_of_which_the_hub_says_nonsense_is_left_out(server: Hub, lie: dict[str, Any]) -> None:
+    server.lies[NAME] = lie
+    try:
+        assert NAME not in listing(REPOSITORY).files
+    except HubError as error:
+        assert "cannot be understood" in str(error)
+
+
+def test_names_that_fall_together_are_one(server: Hub) -> None:
+    server.repositories[REPOSITORY] = {"A.gguf": b"1", "a.gguf": b"2"}
+    assert len(listing(REPOSITORY).files) == 1
+
+
+def test_a_search_finds_what_runs_here(server: Hub) -> None:
+    server.repositories["other/Thing-GGUF"] = {}
+    server.gated = {"other/Thing-GGUF"}
+    assert {each.name for each in search("")} == {REPOSITORY, "other/Thing-GGUF"}
+    (found,) = search("thing")
+    assert (found.gated, found.format) == (True, "GGUF")
+
+
+def test_a_hub_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(HubError, match="cannot be reached") as error:
+        search("x")
+    assert error.value.hint == "Check the network."
+
+
+def test_a_repository_that_does_not_exist_is_said_so() -> None:
+    with pytest.raises(HubError, match="the hub has no no/such"):
+        listing("no/such")
+
+
+# A question and its answers
+
+
+def said(question: Any, root: Path) -> list[Event]:
+    events: list[Event] = []
+    answer(question, root, events.append)
+    return events
+
+
+def test_a_gated_model_says_what_to_do(server: Hub, tmp_path: Path) -> None:
+    server.gated = {REPOSITORY}
+    (failed,) = said(Download(-1, REPOSITORY, ""), tmp_path)
+    assert isinstance(failed, Failed)
+    assert "is gated" in failed.message
+    assert f"{server.url}/{REPOSITORY}" in failed.hint
+    assert "hf auth login" in failed.hint
+
+
+def test_a_download_ends_with_what_can_be_loaded(server: Hub, tmp_path: Path) -> None:
+    *_, last = said(Download(-1, REPOSITORY, "q4_k_m"), tmp_path)
+    path = tmp_path / "maker" / "Model-GGUF" / NAME
+    assert last == Downloaded(-1, str(path), len(CONTENT))
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_folder_ends_with_its_path(server: Hub, tmp_path: Path) -> None:
+    files = {"config.json": b"{}", "tokenizer.json": b"[]", "model.safetensors": b"weights"}
+    server.repositories[REPOSITORY] = files
+    *_, last = said(Download(-1, REPOSITORY, ""), tmp_path)
+    assert last == Downloaded(-1, str(tmp_path / "maker" / "Model-GGUF"), 11)
+    assert {each.name for each in (tmp_path / "maker" / "Model-GGUF").iterdir()} == set(files)
+
+
+def test_what_is_asked_of_the_hub_is_answered(tmp_path: Path) -> None:
+    (found,) = said(SearchHub(-1, "model"), tmp_path)
+    (list_,) = said(ListHub(-2, REPOSITORY), tmp_path)
+    assert isinstance(found, HubFound)
+    assert isinstance(list_, HubListed)
+    assert [each.name for each in list_.files] == [NAME]
+    assert list_.memory > 0
+
+
+def test_no_token_leaves_for_another_host(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_canary")
+    with hub() as other:
+        other.repositories = server.repositories
+        server.faults = [("redirect", 0)]
+        monkeypatch.setattr(server, "file_url", lambda repository, name: other.file_url(repository, name))
+        url = f"{server.url}/{REPOSITORY}/resolve/{COMMIT}/{NAME}"
+        fetch(replace(remote(server), url=url), tmp_path / NAME, tmp_path)
+        assert any("hf_canary" in str(headers) for _, headers in server.asked)
+        assert not any("hf_canary" in str(headers) for _, headers in other.asked)
+
+
+# The process
+
+
+def environment(tmp_path: Path, server: Hub) -> dict[str, str]:
+    return engine_environment({**os.environ, "HF_ENDPOINT": server.url, "XDG_DATA_HOME": str(tmp_path)})
+
+
+def test_an_engine_sees_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = engine_environment({"HF_TOKEN": "x", "HF_ENDPOINT": "y", "HTTPS_PROXY": "z", "https_proxy": "z"})
+    assert "HF_TOKEN" not in kept
+    assert {"HF_ENDPOINT", "HTTPS_PROXY", "https_proxy"} <= set(kept)
+
+
+def test_a_download_that_was_killed_goes_on(server: Hub, tmp_path: Path) -> None:
+    content = random.Random(2).randbytes(6_000_000)
+    server.repositories[REPOSITORY][NAME] = content
+    server.pace = 0.01
+    env = {name: value for name, value in environment(tmp_path, server).items() if name != "HF_HUB_OFFLINE"}
+    for kills in range(4):
+        with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(encode(Download(-1, REPOSITORY, "")))
+            child.stdin.flush()
+            if kills < 3:
+                child.stdout.readline()
+                time.sleep(0.15)
+                child.kill()
+                continue
+            server.pace = 0.0
+            last = json.loads(child.stdout.readlines()[-1])
+    assert last["type"] == "downloaded"
+    assert Path(last["path"]).read_bytes() == content
+    assert server.sent <= 1.2 * len(content)
+
+
+def test_a_downloader_ends_with_who_started_it(server: Hub, tmp_path: Path) -> None:
+    server.pace = 1.0
+    with subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(tmp_path, server)
+    ) as child:
+        assert child.stdin is not None
+        child.stdin.write(encode(Download(-1, REPOSITORY, "")))
+        child.stdin.close()
+        assert child.wait(5) == 0
+
+
+def test_a_downloader_that_dies_is_said_so() -> None:
+    dying = (sys.executable, "-c", "import sys; sys.stdin.readline()")
+    (failed,) = relay(Download(-5, REPOSITORY, ""), lambda: True, dying)
+    assert isinstance(failed, Failed)
+    assert failed.id == -5
+
+
+async def test_a_model_is_fetched_through_the_engine(server: Hub, tmp_path: Path) -> None:
+    async with engine(tmp_path, server) as client:
+        events = [event async for event in client.ask(Download(0, REPOSITORY, "Q4_K_M"))]
+        assert isinstance(events[-1], Downloaded)
+        assert all(isinstance(event, Downloading) for event in events[:-1])
+        assert Path(events[-1].path).read_bytes() == CONTENT
+        with pytest.raises(EngineError, match="The hub has no"):
+            [event async for event in client.ask(ListHub(0, "no/such"))]
+        (proposed,) = [event async for event in client.ask(ProposePairs(0))]
+        assert isinstance(proposed, PairsProposed)
+
+
+async def test_a_download_that_nobody_waits_for_stops_and_keeps_what_came(
+    server: Hub, tmp_path: Path
+) -> None:
+    server.repositories[REPOSITORY][NAME] = random.Random(2).randbytes(3_000_000)
+    server.pace = 0.05
+    async with engine(tmp_path, server) as client:
+        replies = client.ask(Download(0, REPOSITORY, ""))
+        first = await anext(replies)
+        await replies.aclose()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.5)
+        sent = server.sent
+        await asyncio.sleep(0.5)
+        assert server.sent <= sent + (1 << 16)
+        assert isinstance(first, Downloading)
+        assert first.total == 3_000_000
+        (part,) = tmp_path.rglob("*.part")
+        assert 0 < part.stat().st_size < 3_000_000
+
+
+class engine:  # noqa: N801 (it reads as a function)
+    """A client with an engine that asks the hub of the test."""
+
+    def __init__(self, tmp_path: Path, server: Hub) -> None:
+        command = (sys.executable, "-m", "tui", "engine")
+        self._client = EngineClient(command, tmp_path / "log", environment(tmp_path, server))
+
+    async def __aenter__(self) -> EngineClient:
+        await self._client.start()
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+
+# The catalogue
+
+
+def test_a_pair_is_proposed_for_the_memory_that_is_there() -> None:
+    assert [pair.name for pair in pairs_for(1 << 30)] == ["Qwen 2.5 3B"]
+    large = pairs_for(128 << 30)
+    assert [pair.size for pair in large] == sorted((pair.size for pair in large), reverse=True)
+    for gigabytes in (8, 16, 24, 64):
+        assert pairs_for(gigabytes * 10**9)[0].size <= USABLE * gigabytes * 10**9
+    for pair in large:
+        for name in (pair.main, pair.draft):
+            repository, _, quantisation = name.partition(":")
+            places_for(Path("/"), repository, ())
+            assert quantisation == "Q4_K_M"

@@ -1,0 +1,147 @@
+"""A process that asks the hub: `python -m tui.engine.downloader`, the only one of ours that meets a network.
+
+Reads one question as a line of the protocol and answers it as the engine would; the engine passes that on. It
+ends when its standard input does, so that it outlives nobody. A process of its own, because what it loads
+would weigh on an engine, and because killing it is a way to stop that always works.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+
+from ..places import find_models
+from ..protocol import (
+    Download,
+    Downloaded,
+    Downloading,
+    Event,
+    Failed,
+    HubFound,
+    HubListed,
+    HubQuestion,
+    ListHub,
+    SearchHub,
+    decode_command,
+    decode_event,
+    encode,
+)
+from .hardware import all_memory
+from .library.fetch import Unwanted, fetch
+from .library.hub import HubError, listing, places_for, search
+
+COMMAND = (sys.executable, "-m", "tui.engine.downloader")
+_STEP = 0.25
+"""Seconds between two reports of progress."""
+_POLL = 0.1
+
+
+def relay(
+    question: HubQuestion, wanted: Callable[[], bool], command: tuple[str, ...] = COMMAND
+) -> Iterator[Event]:
+    """What a downloader says to `question`, as long as it is wanted. The engine's side."""
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(encode(question))
+            child.stdin.flush()
+            for line in _lines(child.stdout.fileno(), wanted):
+                event = decode_event(line)
+                yield event
+                if not isinstance(event, Downloading):
+                    return
+            if wanted():
+                yield Failed(question.id, "The download's process died.", "Try again: it goes on from here.")
+        finally:
+            child.send_signal(signal.SIGKILL)
+
+
+def _lines(descriptor: int, wanted: Callable[[], bool]) -> Iterator[bytes]:
+    pending = b""
+    while wanted():
+        if not select.select([descriptor], [], [], _POLL)[0]:
+            continue
+        data = os.read(descriptor, 1 << 16)
+        if not data:
+            return
+        *lines, pending = (pending + data).split(b"\n")
+        yield from lines
+
+
+def main() -> None:
+    """Answer the question on standard input."""
+    question = decode_command(sys.stdin.buffer.readline())
+    assert isinstance(question, HubQuestion)
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    answer(question, find_models(), _send)
+
+
+def _send(event: Event) -> None:
+    sys.stdout.buffer.write(encode(event))
+    sys.stdout.buffer.flush()
+
+
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def answer(
+    question: HubQuestion,
+    root: Path,
+    send: Callable[[Event], None],
+    wanted: Callable[[], bool] = lambda: True,
+) -> None:
+    """Answer `question`; downloads go below `root`. Every failure becomes a `Failed`."""
+    try:
+        match question:
+            case SearchHub():
+                send(HubFound(question.id, search(question.words)))
+            case ListHub():
+                found = listing(question.repository)
+                send(HubListed(question.id, found.repository, found.choices(), found.licence, all_memory()))
+            case Download():
+                _download(question, root, send, wanted)
+    except HubError as error:
+        message = str(error)
+        send(Failed(question.id, f"{message[:1].upper()}{message[1:]}.", error.hint))
+    except Unwanted:
+        return
+
+
+def _download(
+    question: Download, root: Path, send: Callable[[Event], None], wanted: Callable[[], bool]
+) -> None:
+    found = listing(question.repository)
+    name = found.named(question.file)
+    files = found.parts(name)
+    targets = places_for(root, question.repository, files)
+    total = sum(file.size for file in files)
+    before, said = 0, -_STEP
+
+    def progress(done: int) -> None:
+        nonlocal said
+        if monotonic() >= said + _STEP:
+            said = monotonic()
+            send(Downloading(question.id, name, before + done, total))
+
+    for file, target in zip(files, targets, strict=True):
+        fetch(file, target, root, progress, wanted)
+        before += file.size
+    path = targets[-1].parent if name == "" else targets[-1]
+    send(Downloaded(question.id, str(path), total))
+
+
+if __name__ == "__main__":
+    main()

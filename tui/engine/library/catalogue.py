@@ -1,0 +1,23 @@
+"""Pairs that are known to go together, for someone who has no model yet. They are proposed, never fetched
+unasked; what the repositories hold by now, the hub says."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from ...protocol import HubPair
+
+USABLE = 0.75
+"""Of the memory: the rest is for caches, and for everything else that runs."""
+
+
+def pairs_for(memory: int) -> tuple[HubPair, ...]:
+    """The pairs that fit into so many bytes, the largest first; the smallest of all if none does."""
+    data = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text("utf-8"))
+    pairs = [
+        HubPair(each["name"], each["main"], each["draft"], round(each["gigabytes"] * 1e9))
+        for each in data["pair"]
+    ]
+    fitting = [pair for pair in pairs if pair.size <= USABLE * memory]
+    return tuple(sorted(fitting or pairs[:1], key=lambda pair: -pair.size))

@@ -1,0 +1,280 @@
+"""The Hugging Face hub: which models it has, and which files of them we may fetch.
+
+Metadata comes from huggingface_hub. Nothing that the hub says becomes a path before `places_for` has checked
+it, and only weights and settings are ever offered: no code, no pickles. The bytes are `fetch`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from ...protocol import HubFile, HubRepository
+
+SECONDS = 10.0
+"""How long the hub may take to answer a question."""
+MOST = 40
+"""Repositories of one search."""
+_MOST_FILES = 5_000
+_SUFFIXES = (".gguf", ".safetensors", ".json", ".jinja")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
+_QUANTISATION = re.compile(
+    r"(?:^|[-_.])((?:UD-)?(?:I?Q\d\w*|MXFP4\w*|TQ\d_\d|BF16|F16|F32))(?=[-.]|$)", re.IGNORECASE
+)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA1 = re.compile(r"[0-9a-f]{40}")
+_COMMIT = _SHA1
+_OTHER_GGUF = re.compile(r"(?:^|[-_/.])(?:mmproj|imatrix)", re.IGNORECASE)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class HubError(Exception):
+    """The hub does not give what was asked for. `hint` says what a person can do about it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a repository at one commit."""
+
+    repository: str
+    name: str
+    size: int
+    url: str
+    sha256: str
+    """Of its bytes; empty for a small file that git itself holds, which has a `sha1`."""
+    sha1: str
+    """Of git's blob: its bytes behind a header of git's."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a repository has for us."""
+
+    repository: str
+    files: dict[str, RemoteFile]
+    licence: str
+    gated: bool
+
+    def choices(self) -> tuple[HubFile, ...]:
+        """What one can fetch of it: GGUF files (parts as one) and the folder for MLX; the smallest first."""
+        found = [self._choice(group) for group in _grouped(name for name in self.files if _is_gguf(name))]
+        if self._is_folder():
+            names = self.folder()
+            size = sum(self.files[name].size for name in names)
+            found.append(HubFile("", size, len(names), "mlx", "MLX folder"))
+        return tuple(sorted(found, key=lambda each: each.size))
+
+    def parts(self, choice: str) -> list[RemoteFile]:
+        """The files of a choice by its name, in the order in which they are to be fetched.
+
+        What makes a model of them comes last: a folder without it is not taken for one. Raises `HubError`.
+        """
+        if choice == "" and self._is_folder():
+            names = sorted(self.folder(), key=lambda name: name == "config.json")
+            return [self.files[name] for name in names]
+        for group in _grouped(name for name in self.files if _is_gguf(name)):
+            if group[0] == choice:
+                return [self.files[name] for name in reversed(group)]
+        raise HubError(f"{self.repository} has no file {choice!r} for us", "Choose another file.")
+
+    def named(self, wanted: str) -> str:
+        """The choice that a person means by a file's name or a quantisation. Raises `HubError`."""
+        choices = self.choices()
+        if not choices:
+            reason = f"{self.repository} holds no GGUF file and no MLX folder"
+            raise HubError(reason, "Choose another repository.")
+        words = wanted.casefold().removesuffix(".gguf")
+        fitting = [
+            each
+            for each in choices
+            if words in (each.quantisation.casefold(), each.name.casefold().removesuffix(".gguf"))
+        ] or [each for each in choices if words and words in each.name.casefold()]
+        if not wanted:
+            fitting = [each for each in choices if each.quantisation.upper() == "Q4_K_M"] or list(choices)
+        if len(fitting) == 1:
+            return fitting[0].name
+        names = ", ".join(each.name or "the folder" for each in (fitting or choices)[:12])
+        what = f"{wanted!r} may be several files" if fitting else f"there is no file {wanted!r}"
+        reason = f"{self.repository}: {what if wanted else 'there are several files'}"
+        raise HubError(reason, f"Choose one of: {names}.")
+
+    def folder(self) -> list[str]:
+        """The files that MLX needs, all of which lie at the top."""
+        return [name for name in self.files if "/" not in name and not _is_gguf(name)]
+
+    def _is_folder(self) -> bool:
+        names = self.folder()
+        settings = {"config.json", "tokenizer.json"} <= set(names)
+        return settings and any(name.endswith(".safetensors") for name in names)
+
+    def _choice(self, group: list[str]) -> HubFile:
+        size = sum(self.files[name].size for name in group)
+        return HubFile(group[0], size, len(group), "llama.cpp", quantisation_of(group[0]))
+
+
+def places_for(root: Path, repository: str, files: Iterable[RemoteFile]) -> list[Path]:
+    """Where files of a repository go below `root`. Raises `HubError` for names that are not harmless."""
+    if not _REPOSITORY.fullmatch(repository) or ".." in repository:
+        raise HubError("that is no name of a repository", "Names look like this: owner/model.")
+    return [root.joinpath(*repository.split("/"), *_parts(file.name)) for file in files]
+
+
+def is_harmless(name: str) -> bool:
+    """Whether a file of this name may be fetched and cannot lead anywhere."""
+    try:
+        return bool(_parts(name))
+    except HubError:
+        return False
+
+
+def _parts(name: str) -> list[str]:
+    parts = name.split("/")
+    printable = name.isprintable() and unicodedata.normalize("NFC", name) == name
+    if not printable or any(sign in name for sign in '\\:*?"<>|') or len(name.encode()) > 512:
+        raise HubError("the hub names a file that cannot be written")
+    for part in parts:
+        if not part or part.startswith(".") or part != part.strip(" .") or len(part.encode()) > 200:
+            raise HubError("the hub names a file that cannot be written")
+    if not parts[-1].casefold().endswith(_SUFFIXES):
+        raise HubError("the hub names a file that is no model")
+    return parts
+
+
+def quantisation_of(name: str) -> str:
+    """ "Q4_K_M", as the name of a GGUF file says it; empty if it does not."""
+    stem = _PART.sub(r"\1.gguf", name).rpartition("/")[2].removesuffix(".gguf").removesuffix(".GGUF")
+    found = _QUANTISATION.findall(stem)
+    return str(found[-1]).upper() if found else ""
+
+
+def asked(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn what huggingface_hub raises into a `HubError`."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # the network's and the library's own, of many kinds
+            raise explained(error, str(args[0]) if args else "") from None
+
+    return wrapped
+
+
+def explained(error: Exception, repository: str) -> HubError:
+    """What went wrong with the hub, in one line and with what to do."""
+    if isinstance(error, HubError):
+        return error
+    from huggingface_hub import errors
+
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    if isinstance(error, errors.GatedRepoError) or status == 403:
+        hint = f"Accept its terms at {endpoint()}/{repository}, then log in on this machine: hf auth login."
+        return HubError(f"{repository} is gated: its makers ask for your consent first", hint)
+    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
+        hint = "Check the name; a private one needs a login on this machine: hf auth login."
+        return HubError(f"the hub has no {repository}", hint)
+    if status == 429:
+        return HubError("the hub asks to wait: too many questions", "Try again in some minutes.")
+    if status:
+        return HubError(f"the hub answers with an error ({status})", "Try again later.")
+    if isinstance(error, OSError) or type(error).__module__.startswith("http"):
+        return HubError(f"the hub cannot be reached: {type(error).__name__}", "Check the network.")
+    return HubError(f"the hub answers what cannot be understood ({type(error).__name__})", "Try again later.")
+
+
+def endpoint() -> str:
+    """The hub's address: the one that the environment names, else the public one."""
+    from huggingface_hub import constants
+
+    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+
+
+@asked
+def search(words: str) -> tuple[HubRepository, ...]:
+    """Repositories with models that run here, the most fetched first. Raises `HubError`."""
+    # huggingface_hub's own search has no time limit, and tries for 20 seconds where there is no network.
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    found: dict[str, HubRepository] = {}
+    for form in ("gguf", *(["mlx"] if find_spec("mlx_lm") else [])):
+        asking: dict[str, str | int] = {
+            "search": words,
+            "filter": form,
+            "sort": "downloads",
+            "direction": "-1",
+            "limit": MOST,
+        }
+        address = f"{endpoint()}/api/models"
+        said = get_session().get(address, params=asking, headers=build_hf_headers(), timeout=SECONDS)
+        said.raise_for_status()
+        for each in said.json():
+            name = str(each["id"])
+            if _REPOSITORY.fullmatch(name):
+                counts = (int(each.get("downloads") or 0), int(each.get("likes") or 0))
+                found.setdefault(name, HubRepository(name, *counts, bool(each.get("gated")), form.upper()))
+    return tuple(sorted(found.values(), key=lambda each: -each.downloads)[:MOST])
+
+
+@asked
+def listing(repository: str) -> Listing:
+    """The harmless files of a repository at its newest commit. Raises `HubError`."""
+    from huggingface_hub import HfApi, hf_hub_url
+
+    places_for(Path("/"), repository, ())
+    info = HfApi(endpoint()).model_info(repository, files_metadata=True, timeout=SECONDS)
+    commit = str(info.sha)
+    if not _COMMIT.fullmatch(commit):
+        raise HubError(f"the hub names no commit of {repository}", "Try again later.")
+    files: dict[str, RemoteFile] = {}
+    folded: set[str] = set()
+    for each in (info.siblings or [])[:_MOST_FILES]:
+        if not is_harmless(each.rfilename) or each.rfilename.casefold() in folded:
+            continue
+        url = hf_hub_url(repository, each.rfilename, revision=commit, endpoint=endpoint())
+        if file := _remote(repository, each, url):
+            files[file.name] = file
+            folded.add(file.name.casefold())
+    card = getattr(info, "card_data", None)
+    return Listing(repository, files, str(getattr(card, "license", "") or "")[:80], bool(info.gated))
+
+
+def _remote(repository: str, sibling: Any, url: str) -> RemoteFile | None:
+    """None for a file of which the hub does not say what it must be: it could not be checked."""
+    lfs, size = sibling.lfs, sibling.size
+    sha256 = str(lfs.sha256) if lfs else ""
+    sha1 = "" if lfs else str(sibling.blob_id)
+    if type(size) is not int or size < 0 or not (_SHA256.fullmatch(sha256) or _SHA1.fullmatch(sha1)):
+        return None
+    return RemoteFile(repository, sibling.rfilename, size, url, sha256, sha1)
+
+
+def _is_gguf(name: str) -> bool:
+    return name.casefold().endswith(".gguf") and not _OTHER_GGUF.search(name)
+
+
+def _grouped(names: Iterable[str]) -> Iterator[list[str]]:
+    """Parts of one model together, the first in front; a model with a missing part is left out."""
+    parted: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        if part := _PART.fullmatch(name):
+            parted.setdefault((part[1], part[3]), []).append(name)
+        else:
+            yield [name]
+    for (_, count), group in parted.items():
+        if len(group) == int(count):
+            yield sorted(group)
