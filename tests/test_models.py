@@ -69,7 +69,7 @@ def test_an_unknown_name_ends_in_a_line(home: Path) -> None:
     done = models(home, "mixtral")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("outrider: no model here is called 'mixtral'.")
+    assert done.stderr.startswith("outrider: No model here is called 'mixtral'.")
     assert len(done.stderr.splitlines()) == 1
     assert models(home, "--drafts").returncode == 2
 

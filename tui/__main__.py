@@ -69,6 +69,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from . import models
 
         return models.run(arguments)
+    if arguments.command == "pull":
+        from . import pull
+
+        return pull.run(arguments)
     if arguments.command == "doctor":
         from . import doctor
 

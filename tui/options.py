@@ -60,6 +60,17 @@ examples:
   outrider models --json | jq -r '.models[].path'
 """
 
+_PULL = """\
+Fetches models from the Hugging Face hub: a GGUF file with all its parts, or a folder for MLX. What was cut
+off goes on, and what is not what the hub has is thrown away. Without MODEL, proposes pairs for this machine.
+"""
+_PULL_EXAMPLES = """\
+examples:
+  outrider pull                                              pairs that fit into this machine's memory
+  outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M    one quantisation of a repository
+  outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF --list    what there is of it
+"""
+
 
 def parser() -> argparse.ArgumentParser:
     """Reads the whole command line. What is not said is None."""
@@ -92,6 +103,16 @@ def parser() -> argparse.ArgumentParser:
     models.add_argument("main", nargs="?", metavar="MAIN", help="a main model, by path or name")
     models.add_argument("--drafts", action="store_true", help="what every model is worth as a draft for MAIN")
     models.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    pull = _new_parser(
+        commands.add_parser, "pull", _PULL, _PULL_EXAMPLES, help="fetch models from the Hugging Face hub"
+    )
+    pull.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="OWNER/NAME, or OWNER/NAME:FILE with a file or a quantisation",
+    )
+    pull.add_argument("--list", action="store_true", help="only list what the repositories have")
     doctor = commands.add_parser(
         "doctor", help="show what this machine has, and what would make it faster", allow_abbrev=False
     )

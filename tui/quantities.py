@@ -30,6 +30,16 @@ def context(tokens: int) -> str:
     return f"{tokens // 1024}k" if tokens >= 10_000 and tokens % 1024 == 0 else f"{tokens:,}"
 
 
+def duration(seconds: float) -> str:
+    """As one says it: "8 s", "1 min 32 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def speed_up(verdict: DraftVerdict) -> str:
     """Whether it was measured or is predicted is always said."""
     if verdict.speed_up is None or not verdict.draft:

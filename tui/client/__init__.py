@@ -6,7 +6,16 @@ shown. Errors are clean.
 """
 
 from .child import engine_environment
+from .downloads import Downloads, Item
 from .engine import EngineClient, State
 from .errors import EngineDied, EngineError
 
-__all__ = ["EngineClient", "EngineDied", "EngineError", "State", "engine_environment"]
+__all__ = [
+    "Downloads",
+    "EngineClient",
+    "EngineDied",
+    "EngineError",
+    "Item",
+    "State",
+    "engine_environment",
+]

@@ -52,8 +52,8 @@ _KEPT_PREFIXES = (
 def engine_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What of `environ` an engine may see: how to find libraries and devices, but no secrets."""
     kept = {key: value for key, value in environ.items() if key in _KEPT or key.startswith(_KEPT_PREFIXES)}
-    # A debugger that ggml's crash handler attaches would write to stdout; only downloads ask the network, in a
-    # process of their own.
+    # A debugger that ggml's crash handler attaches would write to stdout. Only downloads ask the network, in
+    # a process of their own.
     return kept | {"GGML_NO_BACKTRACE": "1", "HF_HUB_OFFLINE": "1"}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
@@ -167,7 +167,7 @@ class EngineClient:
         if self._call is not None and self._call.id == id and self._state == "answering":
             self._send(protocol.SetDraftLength(id, draft_length))
 
-    async def ask(self, question: Question) -> AsyncIterator[Reply]:
+    async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
         """What the engine replies to a question about its library, beside whatever else it does.
 
         The question's id is replaced. Raises `EngineError` if there is no answer, or no engine. Closing the

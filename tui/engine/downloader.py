@@ -36,6 +36,7 @@ from ..protocol import (
 from .hardware import all_memory
 from .library.fetch import Unwanted, fetch
 from .library.hub import HubError, listing, places_for, search
+from .wording import sentence
 
 COMMAND = (sys.executable, "-m", "tui.engine.downloader")
 _STEP = 0.25
@@ -114,8 +115,7 @@ def answer(
             case Download():
                 _download(question, root, send, wanted)
     except HubError as error:
-        message = str(error)
-        send(Failed(question.id, f"{message[:1].upper()}{message[1:]}.", error.hint))
+        send(Failed(question.id, sentence(str(error)), error.hint))
     except Unwanted:
         return
 

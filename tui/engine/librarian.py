@@ -33,6 +33,7 @@ from .hardware import all_memory
 from .library.catalogue import pairs_for
 from .library.gguf import BadModelFile
 from .library.here import Library, LibraryError
+from .wording import sentence
 
 _BATCH = 64
 _PATIENCE = 0.1
@@ -49,9 +50,9 @@ def answer(question: Question, send: Callable[[Event], None], wanted: Wanted) ->
                 return
             send(reply)
     except LibraryError as error:
-        send(Failed(question.id, f"{error}.", error.hint))
+        send(Failed(question.id, sentence(str(error)), error.hint))
     except (BadModelFile, Unplanned, OSError) as error:
-        send(Failed(question.id, f"{error}."))
+        send(Failed(question.id, sentence(str(error))))
     except Exception as error:  # the process edge
         traceback.print_exc(file=sys.stderr)
         message = f"{type(error).__name__}: {error}"

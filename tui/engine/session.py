@@ -23,6 +23,7 @@ from .speculation.sampling import InvalidLogits
 from .starter import NAME as STARTER
 from .starter import place
 from .templates import TemplateRenderer
+from .wording import sentence
 
 LOAD = 0
 """The id of a load, where an answer would have its own."""
@@ -142,16 +143,9 @@ class Session:
             hint = f"{hint} No model is loaded now.".strip()
         elif self._pair:
             self._pair.clear()
-        self._send(Failed(answer, _sentence(message), hint))
+        self._send(Failed(answer, sentence(message), hint))
 
     def _unload(self) -> None:
         if self._pair:
             self._pair.close()
         self._pair = None
-
-
-def _sentence(message: str) -> str:
-    """With a capital, unless it begins with a name that may not have one, and a full stop."""
-    first = message.partition(" ")[0]
-    start = message[:1].upper() if first.isalpha() else message[:1]
-    return start + message[1:] + "." * (message[-1:] not in ".!?")

@@ -1,0 +1,142 @@
+"""Downloads on the engine's machine, one at a time, in the order in which they were asked for.
+
+A download that is paused, fails or loses its engine keeps what has come, and goes on from there when it is
+asked for again. Who shows them is told of every change; nothing is shown here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..protocol import Download, Downloaded, Downloading
+from .engine import EngineClient
+from .errors import EngineError
+
+State = Literal["waiting", "running", "paused", "done", "failed"]
+
+WINDOW = 5.0
+"""Seconds over which a speed is taken."""
+
+
+@dataclass(eq=False)
+class Item:
+    """One model on its way."""
+
+    repository: str
+    file: str
+    """As `Download.file`, and once it is known as `HubFile.name`."""
+    state: State = "waiting"
+    done: int = 0
+    total: int = 0
+    """Bytes; 0 is not known yet."""
+    fault: EngineError | None = None
+    path: str = ""
+    """Of what can be loaded, once it is here."""
+    _seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    @property
+    def name(self) -> str:
+        return self.file.rpartition("/")[2] or self.repository.rpartition("/")[2]
+
+    @property
+    def speed(self) -> float | None:
+        """Bytes a second, lately; None where it cannot be told."""
+        if self.state != "running" or len(self._seen) < 2:
+            return None
+        (began, first), (now, last) = self._seen[0], self._seen[-1]
+        return (last - first) / (now - began) if now > began else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        return (self.total - self.done) / self.speed if self.speed else None
+
+    def see(self, now: float, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        self._seen.append((now, done))
+        while self._seen[0][0] < now - WINDOW:
+            self._seen.popleft()
+
+    def forget_pace(self) -> None:
+        self._seen.clear()
+
+
+class Downloads:
+    """The queue."""
+
+    def __init__(self, client: EngineClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+        self._turn: asyncio.Task[None] | None = None
+        self.items: list[Item] = []
+        self.on_change: Callable[[Item], None] = lambda item: None
+        """Told of every change, also of progress."""
+
+    def add(self, repository: str, file: str) -> Item:
+        """Ask for a model; one that is in the queue already goes on."""
+        for item in self.items:
+            if (item.repository, item.file) == (repository, file):
+                self.resume(item)
+                return item
+        self.items.append(item := Item(repository, file))
+        self._changed(item, "waiting")
+        return item
+
+    def pause(self, item: Item) -> None:
+        """Keep what has come."""
+        if item.state == "running" and self._turn:
+            self._turn.cancel()
+        elif item.state == "waiting":
+            self._changed(item, "paused")
+
+    def resume(self, item: Item) -> None:
+        if item.state in ("paused", "failed"):
+            self._changed(item, "waiting")
+
+    def remove(self, item: Item) -> None:
+        """Take it out of the queue. What has come stays on the disk, for another time."""
+        self.pause(item)
+        self.items.remove(item)
+        self.on_change(item)
+
+    def _changed(self, item: Item, state: State) -> None:
+        item.state = state
+        item.forget_pace()
+        self.on_change(item)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        """Fetch what waits, until nothing does."""
+        while item := next((each for each in self.items if each.state == "waiting"), None):
+            self._turn = asyncio.create_task(self._fetch(item))
+            await asyncio.wait([self._turn])
+
+    async def _fetch(self, item: Item) -> None:
+        item.state, item.fault = "running", None
+        self.on_change(item)
+        try:
+            async with aclosing(self._client.ask(Download(0, item.repository, item.file))) as replies:
+                async for reply in replies:
+                    self._take(item, reply)
+        except EngineError as error:
+            item.state, item.fault = "failed", error
+        except asyncio.CancelledError:
+            item.state = "paused"
+        self.on_change(item)
+
+    def _take(self, item: Item, reply: object) -> None:
+        match reply:
+            case Downloading():
+                item.file = reply.file
+                item.see(self._clock(), reply.done, reply.total)
+                self.on_change(item)
+            case Downloaded():
+                item.see(self._clock(), reply.size, reply.size)
+                item.state, item.path = "done", reply.path

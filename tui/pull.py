@@ -1,0 +1,133 @@
+"""`outrider pull`: fetch models from the Hugging Face hub to the engine's machine.
+
+The engine fetches; this module asks it and shows how far it is. Without a name it proposes pairs for this
+machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from .clean import clean_line
+from .client import EngineClient, EngineError
+from .models import ENGINE, table
+from .places import find_places
+from .protocol import (
+    Download,
+    Downloaded,
+    Downloading,
+    HubListed,
+    HubPair,
+    ListHub,
+    PairsProposed,
+    ProposePairs,
+)
+from .quantities import duration, size
+
+if TYPE_CHECKING:
+    import argparse
+
+_BAR = 24
+
+
+def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
+    """Fetch, list or propose; the exit code. `engine` is the command that runs one."""
+    try:
+        return asyncio.run(_run(arguments, EngineClient(engine, find_places().log)))
+    except EngineError as error:
+        print(f"outrider: {error.line}", file=sys.stderr)
+        return 1
+
+
+async def _run(arguments: argparse.Namespace, client: EngineClient) -> int:
+    try:
+        await client.start()
+        if not arguments.models:
+            _print(proposed_text(await _propose(client)))
+        for name in arguments.models:
+            repository, _, file = name.partition(":")
+            if arguments.list:
+                _print(listed_text(await _list(client, repository)))
+            else:
+                await _pull(client, repository, file)
+    finally:
+        await client.close()
+    return 0
+
+
+async def _propose(client: EngineClient) -> tuple[HubPair, ...]:
+    async for reply in client.ask(ProposePairs(0)):
+        if isinstance(reply, PairsProposed):
+            return reply.pairs
+    return ()
+
+
+async def _list(client: EngineClient, repository: str) -> HubListed:
+    async for reply in client.ask(ListHub(0, repository)):
+        if isinstance(reply, HubListed):
+            return reply
+    raise EngineError("The engine said nothing of that repository")
+
+
+async def _pull(client: EngineClient, repository: str, file: str) -> None:
+    """Fetch one model: progress on standard error, its path on standard output."""
+    show = _bar if sys.stderr.isatty() else _silent
+    clock, began, first = asyncio.get_running_loop().time, 0.0, 0
+    async for reply in client.ask(Download(0, repository, file)):
+        match reply:
+            case Downloading():
+                began, first = (began, first) if began else (clock(), reply.done)
+                passed = clock() - began
+                show(progress(reply, (reply.done - first) / passed if passed > 1 else 0.0))
+            case Downloaded():
+                show("")
+                print(clean_line(reply.path), flush=True)
+
+
+def progress(reply: Downloading, speed: float) -> str:
+    """How far it is, in one line."""
+    share = reply.done / max(1, reply.total)
+    bar = "█" * round(_BAR * share) + "░" * (_BAR - round(_BAR * share))
+    left = f", {duration((reply.total - reply.done) / speed)} left" if speed else ""
+    pace = f"  {size(round(speed))}/s{left}" if speed else ""
+    return f"{bar} {share:4.0%}  {size(reply.done)} of {size(reply.total)}{pace}"
+
+
+def _bar(line: str) -> None:
+    sys.stderr.write(f"\r\x1b[2K{line}")
+    sys.stderr.flush()
+
+
+def _silent(line: str) -> None:
+    """Nobody watches."""
+
+
+def listed_text(found: HubListed) -> Iterator[str]:
+    """A line for each file, with what to type for it."""
+    rows = [("pull", "quantisation", "size", "")]
+    for each in found.files:
+        name = f"{found.repository}:{each.name}" if each.name else found.repository
+        fits = "" if each.size <= found.memory else "larger than this machine's memory"
+        rows.append((clean_line(name), clean_line(each.quantisation), size(each.size), fits))
+    yield from table(rows, "<<><")
+    if not found.files:
+        yield "no GGUF file and no MLX folder"
+
+
+def proposed_text(pairs: Sequence[HubPair]) -> Iterator[str]:
+    """The pairs that fit here, each with the command that fetches it."""
+    yield "Pairs that go together and fit into this machine's memory, the largest first:"
+    for pair in pairs:
+        yield ""
+        yield f"{pair.name}, {size(pair.size)}"
+        yield f"  outrider pull {pair.main} {pair.draft}"
+    yield ""
+    yield "Any other: outrider pull OWNER/MODEL:FILE; --list says which files a repository has."
+
+
+def _print(lines: Iterable[str], write: Callable[[str], object] = print) -> None:
+    for line in lines:
+        write(line)
