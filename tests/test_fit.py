@@ -51,8 +51,8 @@ def test_what_is_foretold_is_what_the_library_takes(tmp_path: Path, toy: Toy) ->
 
 
 def test_a_pair_takes_what_both_take() -> None:
-    load, fits, uses = plan(Load("starter", "starter", context_length=1024))
-    alone = plan(Load("starter", context_length=1024))[2]
+    load, _, fits, uses = plan(Load("starter", "starter", context_length=1024))
+    alone = plan(Load("starter", context_length=1024)).uses
     assert fits
     assert load == Load("starter", "starter", context_length=1024)
     assert [use.name for use in uses] == ["memory"]
@@ -64,7 +64,7 @@ def test_a_pair_takes_what_both_take() -> None:
 
 def test_the_context_is_the_one_that_a_load_would_take() -> None:
     trained = read_header(MAIN).context_length
-    assert plan(Load("starter"))[0].context_length == min(trained, 8192)
+    assert plan(Load("starter"))[:2] == (Load("starter"), min(trained, 8192))
 
 
 def test_a_file_that_is_none_is_not_planned(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def by_name(uses: tuple[MemoryUse, ...]) -> dict[str, MemoryUse]:
 
 def test_all_layers_go_to_a_gpu_with_room(gpu: Callable[..., None]) -> None:
     gpu(20 * GB)
-    load, fits, uses = plan(LOAD)
+    load, _, fits, uses = plan(LOAD)
     assert (load, fits) == (LOAD, True)
     assert [use.name for use in uses] == ["H200", "memory"]
     gpu_use, host = uses
@@ -139,7 +139,7 @@ def test_all_layers_go_to_a_gpu_with_room(gpu: Callable[..., None]) -> None:
 
 def test_a_table_that_is_the_output_too_is_in_both_memories(gpu: Callable[..., None]) -> None:
     gpu(20 * GB, tied=True)
-    uses = by_name(plan(LOAD)[2])
+    uses = by_name(plan(LOAD).uses)
     assert (uses["H200"].main, uses["memory"].main) == (8 * GB, GB // 2)
 
 
@@ -151,7 +151,7 @@ def test_a_smaller_cache_is_proposed_before_a_shorter_context(
     gpu: Callable[..., None], room: float, context: int, cache_type: CacheType
 ) -> None:
     gpu(round(room * GB) + round(0.05 * 24 * GB))
-    load, fits, uses = plan(LOAD)
+    load, _, fits, uses = plan(LOAD)
     assert fits
     assert load == replace(LOAD, context_length=context, cache_type=cache_type)
     assert all(use.needed <= use.free for use in uses)
@@ -159,7 +159,7 @@ def test_a_smaller_cache_is_proposed_before_a_shorter_context(
 
 def test_layers_stay_with_the_host_where_no_cache_is_small_enough(gpu: Callable[..., None]) -> None:
     gpu(6 * GB)
-    load, fits, uses = plan(LOAD)
+    load, _, fits, uses = plan(LOAD)
     assert fits
     assert load == replace(LOAD, gpu_layers=load.gpu_layers)
     assert 0 < load.gpu_layers < 31
@@ -172,7 +172,7 @@ def test_layers_stay_with_the_host_where_no_cache_is_small_enough(gpu: Callable[
 
 def test_the_draft_goes_to_the_gpu_whole(gpu: Callable[..., None]) -> None:
     gpu(16 * GB)
-    load, fits, uses = plan(replace(LOAD, draft="/d.gguf"))
+    load, _, fits, uses = plan(replace(LOAD, draft="/d.gguf"))
     assert fits
     assert 0 < load.gpu_layers < 31
     assert by_name(uses)["memory"].draft == GB // 2  # the table
@@ -181,7 +181,7 @@ def test_the_draft_goes_to_the_gpu_whole(gpu: Callable[..., None]) -> None:
 
 def test_what_fits_nowhere_is_said_with_its_numbers(gpu: Callable[..., None]) -> None:
     gpu(2 * GB, host=4 * GB)
-    load, fits, uses = plan(LOAD)
+    load, _, fits, uses = plan(LOAD)
     assert (load, fits) == (LOAD, False)
     assert any(use.needed > use.free for use in uses)
 
@@ -189,17 +189,17 @@ def test_what_fits_nowhere_is_said_with_its_numbers(gpu: Callable[..., None]) ->
 def test_layers_that_are_asked_for_stay_as_they_are(gpu: Callable[..., None]) -> None:
     gpu(6 * GB)
     asked = replace(LOAD, gpu_layers=30)
-    assert plan(asked)[:2] == (asked, False)
+    assert plan(asked)[:3] == (asked, 8192, False)
     nothing = replace(LOAD, gpu_layers=0)
-    load, fits, uses = plan(nothing)
+    load, _, fits, uses = plan(nothing)
     assert (load, fits) == (nothing, True)
     assert by_name(uses)["H200"].main == 0
 
 
 def test_what_is_loaded_makes_room(gpu: Callable[..., None]) -> None:
     gpu(4 * GB)
-    assert plan(LOAD)[0].gpu_layers >= 0
-    assert plan(LOAD, loaded=LOAD)[:2] == (LOAD, True)
+    assert plan(LOAD).load.gpu_layers >= 0
+    assert plan(LOAD, loaded=LOAD)[:3] == (LOAD, 8192, True)
 
 
 def test_a_shape_that_the_library_refuses_is_left_out(
@@ -217,7 +217,7 @@ def test_a_shape_that_the_library_refuses_is_left_out(
         return said
 
     monkeypatch.setattr(fit, "_ask", without_8_bits)
-    load, fits, _ = plan(LOAD)
+    load, _, fits, _ = plan(LOAD)
     assert fits
     assert load == replace(LOAD, context_length=4096)
     with pytest.raises(Unplanned, match="refuses"):
@@ -228,7 +228,7 @@ def test_a_shape_that_the_library_refuses_is_left_out(
 def test_a_mac_has_one_memory(gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     gpu(20 * GB)
     monkeypatch.setattr(fit.sys, "platform", "darwin")
-    load, fits, uses = plan(LOAD)
+    load, _, fits, uses = plan(LOAD)
     assert fits
     assert [(use.name, use.main, use.cache, use.buffers) for use in uses] == [
         ("H200", 8 * GB, GB, GB + GB // 10)

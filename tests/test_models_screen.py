@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from models import Toy, write_model
 from textual.app import App
 from textual.widgets import Input
 
-from tui.app import Outrider
 from tui.client import EngineError
 from tui.config import Models, Settings
 from tui.last import keep_last, with_last
@@ -28,14 +28,19 @@ from tui.protocol import (
     ListModels,
     Load,
     Loaded,
+    MemoryPlanned,
+    MemoryUse,
     ModelInfo,
     ModelsFound,
     ModelsListed,
+    PlanMemory,
     Question,
     Reply,
     Skipped,
     Statistics,
 )
+from tui.screens import found as found_module
+from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
 from tui.screens.race import entrants, race
 from tui.screens.requests import LOOKUP, NONE, Choice, load_request, with_choice
@@ -83,14 +88,31 @@ VERDICTS = (
 )
 
 
+GPU = MemoryUse("NVIDIA RTX 4090", 22 * 10**9, 24 * 10**9, 5 * 10**9, 10**9, 2 * 10**9, 6 * 10**8)
+HOST = MemoryUse("memory", 50 * 10**9, 64 * 10**9, 4 * 10**8, 10**8, 0, 10**8)
+
+
 class Library:
     """Stands for the client: replies that are given."""
 
-    def __init__(self, *models: FoundModel, skipped: tuple[Skipped, ...] = (), fault: str = "") -> None:
+    def __init__(
+        self, *models: FoundModel, skipped: tuple[Skipped, ...] = (), fault: str = "", room: int = 22 * 10**9
+    ) -> None:
         self.models, self.skipped, self.fault = models, skipped, fault
         self.judged: list[str] = []
+        self.planned: list[Load] = []
+        self.room = room
+        """Bytes that are free on the GPU: below 8.6 GB a shorter context is proposed, below 6 GB nothing."""
 
-    async def ask(self, question: Question) -> AsyncIterator[Reply]:
+    def plan(self, load: Load) -> MemoryPlanned:
+        self.planned.append(load)
+        use = replace(GPU, free=self.room)
+        fits = self.room > 6 * 10**9
+        if fits and self.room < GPU.needed:
+            load, use = replace(load, context_length=4096, cache_type="q8_0"), replace(use, cache=5 * 10**8)
+        return MemoryPlanned(-3, load, load.context_length or 8192, fits, (use, HOST))
+
+    async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
         await asyncio.sleep(0)
         if self.fault:
             raise EngineError(self.fault, "Try again.")
@@ -102,6 +124,30 @@ class Library:
             case JudgeDrafts():
                 self.judged.append(question.load.main)
                 yield DraftsJudged(-2, VERDICTS)
+            case PlanMemory():
+                yield self.plan(question.load)
+
+
+class Racing(Library):
+    """A client that loads and answers whatever it is given, and remembers it."""
+
+    state = "idle"
+
+    def __init__(self, *models: FoundModel, refused: str = "", pace: float = 0.0) -> None:
+        super().__init__(*models)
+        self.loads: list[Load] = []
+        self.answers = 0
+        self.refused, self.pace = refused, pace
+
+    async def load(self, load: Load, on_progress: Any) -> Loaded:
+        self.loads.append(load)
+        fault = "its vocabulary differs" if self.refused and load.draft == self.refused else ""
+        return Loaded(INFO, None, fault, "llama.cpp", "CPU", 4096, 10.0, 0.1)
+
+    async def generate(self, question: Generate) -> AsyncIterator[Finished]:
+        self.answers += 1
+        await asyncio.sleep(self.pace)
+        yield Finished(question.id, "length", Statistics())
 
 
 class Alone(App[None]):
@@ -143,6 +189,9 @@ STATES: dict[str, tuple[Library, tuple[str, ...]]] = {
     "none": (Library(DEMO), ()),
     "filtered": (Library(*MANY), tuple("gemma")),
     "left-out": (Library(*MANY, skipped=(Skipped("/m/cut.gguf", "the file is cut off"),)), ("ctrl+o",)),
+    "shorter": (Library(*MANY, room=8 * 10**9), ()),
+    "racing": (Racing(*MANY, pace=60), ("ctrl+r",)),
+    "does-not-fit": (Library(*MANY, room=4 * 10**9), ("f5",)),
 }
 
 
@@ -159,9 +208,9 @@ def test_the_load_screen_looks_as_it_should(
 
     async def settle(pilot: Any) -> None:
         pilot.app.screen.query_one(Input).cursor_blink = False
-        await pilot.pause(0.5)
+        await pilot.pause(0.6)
         await pilot.press(*keys)
-        await pilot.pause(0.4)
+        await pilot.pause(0.6)
 
     assert snap_compare(Alone(library), terminal_size=size, run_before=settle)
 
@@ -245,6 +294,7 @@ async def test_an_engine_that_is_gone_says_so() -> None:
     app = Alone(Library(fault="The engine died"))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "The engine died" in text(app))  # type: ignore[arg-type]
+        assert "looking for models" not in text(app)  # type: ignore[arg-type]
 
 
 async def test_the_cursor_stays_on_its_row_when_rows_come() -> None:
@@ -313,6 +363,7 @@ async def test_esc_gives_up_a_load(tmp_path: Path) -> None:
         await until(pilot, lambda: app._client.state == "loading")
         await pilot.press("escape")
         await until(pilot, lambda: screen.phase == "ended")
+        await until(pilot, lambda: "given up" in text(app))
 
 
 def test_what_was_chosen_becomes_the_settings() -> None:
@@ -347,34 +398,124 @@ def test_a_broken_last_pair_is_none(tmp_path: Path, kept: str) -> None:
     assert with_last(Settings(), path) == Settings()
 
 
-def test_the_app_offers_models_in_its_palette_and_help() -> None:
-    assert any("models" in str(binding) for binding in ModelsScreen.BINDINGS)
-    assert Outrider.TITLE == "Outrider"
+async def test_the_palette_offers_models_and_downloads(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        offered = {command.title: command.callback for command in app.get_system_commands(app.screen)}
+        offered["Models"]()
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+        offered["Get models"]()
+        await until(pilot, lambda: isinstance(app.screen, HubScreen))
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: app.screen is chat(app))
+
+
+# Whether it fits
+
+
+async def test_what_fits_is_asked_for_the_pair_under_both_cursors() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "8.6 GB of 22.0 GB free" in text(app))  # type: ignore[arg-type]
+        assert (app.library.planned[-1].main, app.library.planned[-1].draft) == (MANY[5].path, MANY[1].path)
+        await pilot.press("tab", "down")
+        await until(pilot, lambda: app.library.planned[-1].draft == MANY[2].path)
+        await pilot.press("down")
+        await until(pilot, lambda: app.library.planned[-1].draft is None)
+
+
+async def test_what_is_proposed_is_what_is_loaded() -> None:
+    app = Alone(Library(*MANY, room=8 * 10**9))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "context 4,096 (shorter)" in text(app))  # type: ignore[arg-type]
+        assert "cache 8 bits (not 16 bits)" in text(app)  # type: ignore[arg-type]
+        await pilot.press("enter")
+        await until(pilot, lambda: app.chosen)
+    assert app.chosen == [Choice(MANY[5].path, MANY[1].path, 4096, "q8_0", -1)]
+
+
+async def test_what_does_not_fit_is_refused_with_its_numbers_until_one_insists() -> None:
+    app = Alone(Library(*MANY, room=4 * 10**9))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "does not fit" in text(app))  # type: ignore[arg-type]
+        await pilot.press("enter")
+        await until(pilot, lambda: app._notifications)
+        assert any("needs 8.6 GB, 4.0 GB are free" in str(each.message) for each in app._notifications)
+        assert app.chosen == []
+        await pilot.press("enter")
+        await until(pilot, lambda: app.chosen)
+    assert app.chosen == [Choice(MANY[5].path, MANY[1].path)]
+
+
+async def test_settings_are_changed_by_keys_and_planned_again() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.library.planned)
+        await pilot.press("f5", "f6", "f7")
+        await until(pilot, lambda: app.library.planned[-1].gpu_layers == 0)
+        asked = app.library.planned[-1]
+        assert (asked.context_length, asked.cache_type) == (2048, "q8_0")
+        await until(pilot, lambda: "F7 GPU layers 0" in text(app))  # type: ignore[arg-type]
+        await pilot.press(*["f5"] * 7)
+        await until(pilot, lambda: app.library.planned[-1].context_length == 0)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.chosen)
+    assert app.chosen == [Choice(MANY[5].path, MANY[1].path, 0, "q8_0", 0)]
+
+
+async def test_a_plan_that_cannot_be_made_is_said_and_does_not_stand_in_the_way() -> None:
+    class Unplanned(Library):
+        def plan(self, load: Load) -> MemoryPlanned:
+            raise EngineError("The library refuses this context")
+
+    app = Alone(Unplanned(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "refuses this context" in text(app))  # type: ignore[arg-type]
+        await pilot.press("enter")
+        await until(pilot, lambda: app.chosen)
+    assert app.chosen == [Choice(MANY[5].path, MANY[1].path)]
+
+
+# A scan
+
+
+async def test_a_scan_makes_each_row_once_and_ends_complete_and_sorted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = [model(n, f"{FAMILIES[n % 4]} {n}", 10**9) for n in range(500)]
+    made: list[str] = []
+    row = found_module._row
+    monkeypatch.setattr(found_module, "_row", lambda model: made.append(model.path) or row(model))
+    shown: list[int] = []
+    show = Rows.show
+    monkeypatch.setattr(
+        Rows, "show", lambda self, rows, **more: shown.append(len(rows)) or show(self, rows, **more)
+    )
+    app = Alone(Library(*many))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.library.planned)
+        rows = app.mains._rows
+    # Once as it comes, and once for the list without what is gone.
+    assert len(made) == 2 * len(many)
+    assert len([count for count in shown if count]) < 30
+    assert [each.key for each in rows] == [
+        each.path for each in sorted(many, key=lambda each: (each.name.casefold(), -each.size, each.path))
+    ]
+
+
+async def test_a_model_that_is_gone_leaves_the_list_when_it_is_made_again(tmp_path: Path) -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        app.library.models = MANY[:7]
+        app.screen._list()  # type: ignore[attr-defined]
+        await until(pilot, lambda: len(app.mains._rows) == 7)
+        assert app.mains.current is not None
+        assert app.mains.current.key == MANY[5].path
 
 
 # The race
-
-
-class Racing(Library):
-    """A client that loads and answers whatever it is given, and remembers it."""
-
-    state = "idle"
-
-    def __init__(self, *models: FoundModel, refused: str = "", pace: float = 0.0) -> None:
-        super().__init__(*models)
-        self.loads: list[Load] = []
-        self.answers = 0
-        self.refused, self.pace = refused, pace
-
-    async def load(self, load: Load, on_progress: Any) -> Loaded:
-        self.loads.append(load)
-        fault = "its vocabulary differs" if self.refused and load.draft == self.refused else ""
-        return Loaded(INFO, None, fault, "llama.cpp", "CPU", 4096, 10.0, 0.1)
-
-    async def generate(self, question: Generate) -> AsyncIterator[Finished]:
-        self.answers += 1
-        await asyncio.sleep(self.pace)
-        yield Finished(question.id, "length", Statistics())
 
 
 async def test_a_race_loads_each_draft_and_judges_again() -> None:

@@ -82,7 +82,7 @@ MESSAGES: list[Any] = [
     protocol.PairsProposed(-7, (protocol.HubPair("M", "a/b:Q4_0", "a/c:Q4_0", 7),)),
     protocol.PlanMemory(-3, protocol.Load("/m.gguf", "/d.gguf"), protocol.Load("starter")),
     protocol.MemoryPlanned(
-        -3, protocol.Load("/m.gguf"), False, (protocol.MemoryUse("GPU", 2**35, 2**36, 9, 8, 7, 6),)
+        -3, protocol.Load("/m.gguf"), 4096, False, (protocol.MemoryUse("GPU", 2**35, 2**36, 9, 8, 7, 6),)
     ),
     protocol.DraftsJudged(-2, (protocol.DraftVerdict("lookup", "n-gram", "possible", "always", 1.5, 3),)),
 ]

@@ -14,12 +14,14 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from .client import EngineClient, EngineDied
+from .clean import clean_line
+from .client import Downloads, EngineClient, EngineDied, Item
 from .config import Settings
 from .last import keep_last
 from .places import Places, shipped
 from .screens.chat import ChatScreen
 from .screens.help import HelpScreen
+from .screens.hub import HubScreen
 from .screens.models import ModelsScreen
 from .themes import default_variables, load_themes
 from .widgets.composer import Composer
@@ -64,6 +66,8 @@ class Outrider(App[None]):
         self._clock = clock
         self._draw_seed = draw_seed
         self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died)
+        self._downloads = Downloads(self._client, clock)
+        self._downloads.on_change = self._download_changed
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._notices = [*notices, *self._install_themes(places)]
 
@@ -114,11 +118,23 @@ class Outrider(App[None]):
             if isinstance(screen, ChatScreen):
                 screen.call_later(screen.engine_died, error)
 
+    def _download_changed(self, item: Item) -> None:
+        if item.state == "done":
+            self.notify(clean_line(f"{item.name} is here: Ctrl+L chooses it."), timeout=8, markup=False)
+        elif item.state == "failed" and item.fault and not isinstance(self.screen, HubScreen):
+            self.notify(clean_line(item.fault.line), severity="error", timeout=12, markup=False)
+
+    def action_hub(self) -> None:
+        """Models on the hub, and the downloads."""
+        if not isinstance(self.screen, HubScreen):
+            self.push_screen(HubScreen(self._client, self._downloads))
+
     def action_help(self) -> None:
         groups = (
             ("Writing", Composer.BINDINGS),
             ("Chat", [*ChatScreen.BINDINGS, *Desk.BINDINGS]),
             ("Models", ModelsScreen.BINDINGS),
+            ("Downloads", HubScreen.BINDINGS),
             ("Outrider", [*self.BINDINGS, Binding("ctrl+p", "", "Commands and themes"), COPY]),
         )
         self.push_screen(HelpScreen([(name, _bindings(found)) for name, found in groups]))
@@ -126,6 +142,7 @@ class Outrider(App[None]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         if isinstance(screen, ChatScreen):
             yield from screen.commands()
+        yield SystemCommand("Get models", "Download from the Hugging Face hub", self.action_hub)
         yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
         yield SystemCommand("Keys", "Every key with what it does", self.action_help)
         yield SystemCommand("Quit", "Leave Outrider", self.action_quit)

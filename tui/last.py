@@ -5,10 +5,23 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .config import Models, Settings
+from .protocol import CacheType, rebuild
+
+
+@dataclass(frozen=True)
+class Last:
+    """What the file holds, by the names of the settings."""
+
+    main: str
+    draft: str
+    lookup: bool
+    context_length: int = 0
+    cache_type: CacheType = "f16"
+    gpu_layers: int = -1
 
 
 def with_last(settings: Settings, path: Path) -> Settings:
@@ -17,30 +30,38 @@ def with_last(settings: Settings, path: Path) -> Settings:
     if (models.main, models.draft) != (Models().main, Models().draft):
         return settings
     try:
-        kept = json.loads(path.read_bytes()[:20_000])
-        main, draft, lookup = kept["main"], kept["draft"], kept["lookup"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        kept = rebuild(Last, json.loads(path.read_bytes()[:20_000]))
+    except (OSError, ValueError, RecursionError):
         return settings
-    if not (isinstance(main, str) and isinstance(draft, str) and isinstance(lookup, bool)):
-        return settings
-    if "\0" in main or not os.path.lexists(main):
+    if "\0" in kept.main or not os.path.lexists(kept.main):
         return settings
     return replace(
         settings,
-        models=replace(models, main=main, draft=draft),
-        generation=replace(settings.generation, lookup=lookup),
+        models=replace(
+            models,
+            main=kept.main,
+            draft=kept.draft,
+            context_length=kept.context_length,
+            cache_type=kept.cache_type,
+        ),
+        engine=replace(settings.engine, gpu_layers=kept.gpu_layers),
+        generation=replace(settings.generation, lookup=kept.lookup),
     )
 
 
 def keep_last(settings: Settings, path: Path) -> None:
     """Keep the pair of `settings`; a full or read-only disk is no failure."""
-    kept = {
-        "main": settings.models.main,
-        "draft": settings.models.draft,
-        "lookup": settings.generation.lookup,
-    }
+    models = settings.models
+    kept = Last(
+        models.main,
+        models.draft,
+        settings.generation.lookup,
+        models.context_length,
+        models.cache_type,
+        settings.engine.gpu_layers,
+    )
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = path.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps(kept), encoding="ascii")
+        new.write_text(json.dumps(vars(kept)), encoding="ascii")
         new.replace(path)

@@ -17,15 +17,17 @@ import time
 from pathlib import Path
 from statistics import median, quantiles
 
+from textual import events
 from textual.app import App
 
 from tests.models import Toy, write_model
 from tui.engine.library.find import Place, known_places
 from tui.engine.library.index import list_models
 from tui.places import shipped
-from tui.protocol import FoundModel, Load, ModelsFound, ModelsListed
+from tui.protocol import FoundModel, ListModels, Load, ModelsFound, ModelsListed
 from tui.screens.models import ModelsScreen
 from tui.themes import default_variables, load_themes
+from tui.widgets.rows import Rows
 
 
 def make(home: Path, count: int) -> list[Place]:
@@ -73,6 +75,8 @@ class Scanning:
         self.models = models
 
     async def ask(self, question: object):  # type: ignore[no-untyped-def]
+        if not isinstance(question, ListModels):
+            return
         for at in range(0, len(self.models), 8):
             yield ModelsFound(-1, tuple(self.models[at : at + 8]))
             await asyncio.sleep(0.05)
@@ -94,16 +98,33 @@ class Host(App[None]):
         self.push_screen(ModelsScreen(self.library, Load("starter")))  # type: ignore[arg-type]
 
 
-async def presses(models: list[FoundModel], count: int = 200) -> list[float]:
-    """Seconds from each press of an arrow to the painted row, while the scan runs."""
-    taken = []
+async def presses(models: list[FoundModel], count: int = 100) -> list[float]:
+    """Seconds from each press of an arrow to the frame that shows it, while the scan runs."""
+    taken: list[float] = []
     app = Host(models)
+    shown = asyncio.Event()
+    pressed: tuple[float, int] | None = None
+
+    def display(screen: object, renderable: object) -> None:
+        nonlocal pressed
+        paint(screen, renderable)  # type: ignore[arg-type]
+        if pressed and pressed[1] != mains().cursor:
+            taken.append(time.perf_counter() - pressed[0])
+            pressed = None
+            shown.set()
+
+    def mains() -> Rows:
+        return app.screen.query_one("#mains", Rows)
+
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause(0.5)
+        paint, app._display = app._display, display  # type: ignore[method-assign]
         for number in range(count):
-            began = time.perf_counter()
-            await pilot.press("up" if number % 40 > 30 else "down")
-            taken.append(time.perf_counter() - began)
+            shown.clear()
+            pressed = time.perf_counter(), mains().cursor
+            app.post_message(events.Key("up" if number % 20 > 15 else "down", None))
+            await asyncio.wait_for(shown.wait(), 5)
+            await asyncio.sleep(0.03)
     return taken
 
 

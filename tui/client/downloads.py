@@ -42,7 +42,10 @@ class Item:
 
     @property
     def name(self) -> str:
-        return self.file.rpartition("/")[2] or self.repository.rpartition("/")[2]
+        """What it is called on the way: its file's name once that is known."""
+        if self.file.endswith(".gguf"):
+            return self.file.rpartition("/")[2]
+        return f"{self.repository.rpartition('/')[2]} {self.file}".strip()
 
     @property
     def speed(self) -> float | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..protocol import CacheType, Load, MemoryUse
 from .backends import Options, Role
@@ -86,23 +86,31 @@ class Need:
 Needs = dict[Role, Need]
 
 
-def plan(load: Load, loaded: Load | None = None) -> tuple[Load, bool, tuple[MemoryUse, ...]]:
-    """What fits of `load`, whether it does, and what it takes. Names must be resolved. Raises `Unplanned`."""
+class Plan(NamedTuple):
+    """As `MemoryPlanned` has it."""
+
+    load: Load
+    context_length: int
+    fits: bool
+    uses: tuple[MemoryUse, ...]
+
+
+def plan(load: Load, loaded: Load | None = None) -> Plan:
+    """What fits of `load`, and what it takes. Names must be resolved. Raises `Unplanned`."""
     models = models_of(load)
     shapes = list(_shapes(load, models["main"]))
     before = models_of(loaded) if loaded else {}
     machine, needs = rehearse(load, models, shapes)
-    if machine.gpu and not machine.shared and loaded and before:
+    if machine.gpu and not machine.shared and loaded:
         _, held = rehearse(loaded, before, [next(_shapes(loaded, before["main"]))])
         machine = _without(machine, loaded, held[0])
-    asked = replace(load, context_length=shapes[0][0], cache_type=shapes[0][1])
-    for each, need in _ways(asked, shapes, needs, machine):
+    for each, length, need in _ways(load, shapes, needs, machine):
         uses = _uses(each, need, machine)
         if all(use.needed <= use.free for use in uses):
-            return each, True, uses
+            return Plan(each, length, True, uses)
     if needs[0] is None:
         raise Unplanned("the library refuses this context or this type of cache")
-    return asked, False, _uses(asked, needs[0], machine)
+    return Plan(load, shapes[0][0], False, _uses(load, needs[0], machine))
 
 
 def models_of(load: Load) -> dict[Role, Header | Folder]:
@@ -134,18 +142,18 @@ def _shapes(load: Load, main: Header | Folder) -> Iterator[tuple[int, CacheType]
 
 def _ways(
     asked: Load, shapes: Sequence[tuple[int, CacheType]], needs: Sequence[Needs | None], machine: Machine
-) -> Iterator[tuple[Load, Needs]]:
-    """`asked`, and what to try in its place, in the order of what is lost by it."""
-    possible = [
-        (replace(asked, context_length=length, cache_type=cache_type), need)
-        for (length, cache_type), need in zip(shapes, needs, strict=True)
-        if need
-    ]
+) -> Iterator[tuple[Load, int, Needs]]:
+    """`asked`, and what to try in its place, in the order of what is lost by it; each with its context."""
+    possible = []
+    for (length, cache_type), need in zip(shapes, needs, strict=True):
+        said = asked.context_length if length == shapes[0][0] else length
+        if need:
+            possible.append((replace(asked, context_length=said, cache_type=cache_type), length, need))
     yield from possible
     if machine.gpu and not machine.shared and asked.gpu_layers < 0:
-        for load, need in possible:
+        for load, length, need in possible:
             for layers in range(need["main"].layers, -1, -1):
-                yield replace(load, gpu_layers=layers), need
+                yield replace(load, gpu_layers=layers), length, need
 
 
 def _uses(load: Load, needs: Needs, machine: Machine) -> tuple[MemoryUse, ...]:

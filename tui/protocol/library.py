@@ -154,7 +154,9 @@ class MemoryPlanned:
     id: int
     load: Load
     """What fits: as it was asked for, but perhaps with a shorter context, a cache of 8 bits or fewer layers
-    on the GPU; as it was asked for where nothing does. Its context length is never 0."""
+    on the GPU; as it was asked for where nothing does."""
+    context_length: int
+    """Tokens that `load` comes to: never 0."""
     fits: bool
     uses: tuple[MemoryUse, ...]
     """Of `load`: the GPU first."""

@@ -1,4 +1,5 @@
-"""The load screen: the models of the engine's machine, and for the one under the cursor its drafts.
+"""The load screen: the models of the engine's machine, for the one under the cursor its drafts, and for both
+whether they fit.
 
 Letters go to the filter, arrows to the list; Tab changes between the two lists. It loads nothing: it ends
 with what was chosen.
@@ -6,6 +7,7 @@ with what was chosen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import ClassVar
@@ -15,138 +17,165 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Footer, Input, Static
 
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import (
+    CacheType,
     DraftsJudged,
     DraftVerdict,
     FoundModel,
     JudgeDrafts,
     ListModels,
     Load,
+    MemoryPlanned,
     ModelsFound,
     ModelsListed,
+    PlanMemory,
     Skipped,
 )
-from tui.quantities import context, parameters, size, speed_up
+from tui.quantities import context, size, speed_up
+from tui.widgets.fit import Fit
 from tui.widgets.rows import Row, Rows
 
+from .found import Found
+from .lists import ListsScreen
 from .race import entrants, race
-from .requests import LOOKUP, NAMED, Choice
+from .requests import LOOKUP, NAMED, NONE, Choice
 
 PAUSE = 0.12
-"""Seconds that the cursor rests before its model is judged."""
+"""Seconds that the cursor rests before its model is judged, and its pair is planned."""
+PATIENCE = 0.25
+"""Seconds between two showings of a list that grows."""
+CONTEXTS = (0, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
+"""Tokens that F5 goes through; 0 is the model's own."""
 MARKS = {"recommended": "●", "possible": "○", "no": "×"}
 TONES = {"recommended": "good", "possible": "plain", "no": "faint"}
 
 
-class ModelsScreen(Screen[Choice | None]):
+class ModelsScreen(ListsScreen[Choice | None]):
     """Ends with a `Choice`, or with None by Esc."""
 
-    AUTO_FOCUS = "#filter"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "load", "Load", priority=True, id="models.load", tooltip="Load this pair"),
-        Binding("tab,shift+tab", "change", "Drafts", priority=True, id="models.change",
+        Binding("tab", "change(1)", "Drafts", priority=True, id="models.change",
                 tooltip="Between main models and drafts"),
-        Binding("up", "move(-1)", "Up", show=False, priority=True, id="models.up"),
-        Binding("down", "move(1)", "Down", show=False, priority=True, id="models.down"),
-        Binding("pageup", "page(-1)", "Page up", show=False, priority=True, id="models.pageup"),
-        Binding("pagedown", "page(1)", "Page down", show=False, priority=True, id="models.pagedown"),
         Binding("ctrl+r", "race", "Race", id="models.race",
                 tooltip="Have the drafts answer three prompts each, and see which one pays here"),
+        Binding("ctrl+g", "hub", "Get more", priority=True, id="models.hub",
+                tooltip="Download models from the Hugging Face hub"),
         Binding("ctrl+o", "skipped", "Left out", id="models.skipped",
                 tooltip="What looks like a model and is none, and why"),
+        Binding("f5", "context", "Context", show=False, id="models.context",
+                tooltip="A longer context, then the shortest again"),
+        Binding("f6", "cache", "Cache", show=False, id="models.cache",
+                tooltip="The main model's KV cache in 16 bits, or in 8"),
+        Binding("f7", "layers", "Layers", show=False, id="models.layers",
+                tooltip="All layers on the GPU, or none"),
         Binding("escape", "back", "Back", id="models.back", tooltip="Back to the chat, nothing loaded"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     ModelsScreen {
-        #filter { height: 1; border: none; margin: 1 3 0 3; padding: 0; background: $background; }
-        #lists { height: 1fr; margin: 1 2 0 2; }
         #mains { width: 3fr; }
         #drafts { width: 2fr; }
-        #about { height: 4; margin: 0 4; color: $quiet; }
-        &.-narrow #lists { margin: 1 0 0 0; }
+        #about { height: 4; }
         &.-narrow #mains { width: 1fr; }
         &.-narrow #drafts { width: 1fr; }
-        &.-narrow #about { margin: 0 2; }
+        &.-narrow #fit { margin: 0 2; }
     }
     """
 
     def __init__(self, client: EngineClient, load: Load) -> None:
         """`load` is what is loaded now, or was to be."""
-        super().__init__()
+        self._mains = Rows("mains", "looking for models …")
+        self._drafts = Rows("drafts")
+        super().__init__((self._mains, self._drafts))
         self._client = client
         self._load = load
-        self._models: list[FoundModel] = []
+        self._asked = load
+        """As `_load`, with the settings that were changed here."""
+        self._found = Found()
         self._skipped: tuple[Skipped, ...] = ()
-        self._verdicts: tuple[DraftVerdict, ...] = ()
+        self._verdicts: dict[str, DraftVerdict] = {}
+        self._planned: MemoryPlanned | None = None
+        """Of the pair under the cursors."""
+        self._insisted: Load | None = None
+        """What does not fit and was chosen all the same."""
         self._showing_skipped = False
         self._racing = False
         self._raced = False
         """Whether something else is loaded by now than when this screen came."""
+        self._complete = False
+        """Whether the engine has looked everywhere."""
         self._at_home = False
         """Whether the cursor has found what is loaded, or was moved elsewhere."""
-        self._waiting: Timer | None = None
-        self._mains = Rows("mains", "looking for models …")
-        self._drafts = Rows("drafts")
+        self._resting: Timer | None = None
+        self._growing: Timer | None = None
         self._about = Static(id="about", markup=False)
+        self._fit = Fit("fit")
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="type to filter, arrows to choose", id="filter")
-        with Horizontal(id="lists"):
+        yield Input(placeholder="type to filter, arrows to choose", id="line")
+        with Horizontal(classes="beside"):
             yield self._mains
             yield self._drafts
         yield self._about
+        yield self._fit
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        self._mains.border_title, self._drafts.border_title = "Main model", "Draft"
-        self._mains.add_class("-active")
+        self._drafts.border_title = "Draft"
+        self.activate(self._mains)
+
+    def on_screen_resume(self) -> None:
+        """At first, and when what was fetched meanwhile may have come."""
         self._list()
 
     # What the engine says
 
     @work(exclusive=True, group="list")
     async def _list(self) -> None:
+        found: list[FoundModel] = []
         try:
-            async for reply in self._client.ask(ListModels(0, self._load.folders)):
-                match reply:
-                    case ModelsFound():
-                        self._add(reply.models)
-                    case ModelsListed():
-                        self._listed(reply)
+            async with aclosing(self._client.ask(ListModels(0, self._load.folders))) as replies:
+                async for reply in replies:
+                    match reply:
+                        case ModelsFound():
+                            found += reply.models
+                            self._add(reply.models)
+                        case ModelsListed():
+                            self._listed(reply, found)
         except EngineError as error:
-            self._mains.empty = clean_line(error.line)
-            self._mains.refresh()
+            self._mains.say(error.line)
 
-    def _add(self, models: tuple[FoundModel, ...]) -> None:
-        self._models += models
-        self._models.sort(key=lambda model: (model.demo, model.name.casefold(), -model.size, model.path))
+    def _add(self, models: Sequence[FoundModel]) -> None:
+        """Show the first at once, and the others a few times a second: keys go before."""
+        self._found.add(models)
+        if self._growing is None:
+            self._grow()
+            self._growing = self.set_timer(PATIENCE, self._grow)
+
+    def _grow(self) -> None:
+        self._growing = None
         self._show_models()
         if not self._at_home:
             self._go_home()
 
-    def _listed(self, reply: ModelsListed) -> None:
+    def _listed(self, reply: ModelsListed, found: Sequence[FoundModel]) -> None:
+        """All are there, and none that is not there any more."""
+        self._found.clear()
+        self._found.add(found)
         self._skipped = reply.skipped
         self._mains.empty = "no model has these words: shorten the filter"
-        self._show_models()
-        if all(model.demo for model in self._models):
-            self.notify(
-                "Only the built-in demo is here. What LM Studio, Hugging Face, Ollama and llama.cpp fetch is "
-                "found by itself; name other folders in config.toml.",
-                timeout=8,
-                markup=False,
-            )
+        self._complete = True
+        self._grow()
 
     def _go_home(self) -> None:
         """Put the cursor on the model that is loaded."""
         starter = self._load.main in NAMED
-        for model in self._found():
+        for model in self._found.models():
             if model.path == self._load.main or (starter and model.demo and "draft" not in model.name):
                 self._mains.go_to(model.path)
                 self._at_home = True
@@ -155,18 +184,30 @@ class ModelsScreen(Screen[Choice | None]):
     async def _judge(self, main: FoundModel) -> None:
         try:
             question = JudgeDrafts(0, replace(self._load, main=main.path, draft=None))
-            async for reply in self._client.ask(question):
-                if isinstance(reply, DraftsJudged):
-                    self._show_verdicts(reply.verdicts)
+            async with aclosing(self._client.ask(question)) as replies:
+                async for reply in replies:
+                    if isinstance(reply, DraftsJudged):
+                        self._show_verdicts(reply.verdicts)
         except EngineError as error:
-            self._drafts.empty = clean_line(error.line)
-            self._drafts.refresh()
+            self._drafts.say(error.line)
+
+    @work(exclusive=True, group="plan")
+    async def _plan(self, load: Load) -> None:
+        loaded = None if self._load.main.startswith("scripted:") else self._load
+        try:
+            async with aclosing(self._client.ask(PlanMemory(0, load, loaded))) as replies:
+                async for reply in replies:
+                    if isinstance(reply, MemoryPlanned):
+                        self._planned = reply
+                        self._fit.show(load, reply)
+        except EngineError as error:
+            self._fit.show(load, None, error.line)
 
     @work(exclusive=True, group="race")
     async def _race(self, main: FoundModel, drafts: list[DraftVerdict]) -> None:
         """Let `drafts` race for `main`, then judge them by what they brought."""
         self._raced = True
-        load = replace(self._load, main=main.path)
+        load = replace(self._asked, main=main.path)
         async with aclosing(race(self._client, load, drafts)) as laps:
             async for lap in laps:
                 self._say(f"racing  {lap.done:.0%}  {lap.draft}")
@@ -183,25 +224,25 @@ class ModelsScreen(Screen[Choice | None]):
 
     # What is shown
 
-    def _found(self) -> list[FoundModel]:
-        words = self.query_one(Input).value.casefold().split()
-        return [model for model in self._models if all(word in _text(model) for word in words)]
-
     def _show_models(self) -> None:
-        shown = len(self._skipped) if self._showing_skipped else len(self._models)
-        self._mains.border_title = f"{'Left out' if self._showing_skipped else 'Main model'}  {shown:,}"
         left_out = len(self._skipped)
-        self._mains.border_subtitle = f"{left_out:,} left out: ctrl+o" if left_out else ""
         if self._showing_skipped:
-            rows = [Row(each.path, (each.path, each.reason), "faint") for each in self._skipped]
+            self._mains.border_title = f"Left out  {left_out:,}"
+            self._mains.border_subtitle = "models: ctrl+o"
+            self._mains.show([Row(each.path, (each.path, each.reason), "faint") for each in self._skipped])
+            return
+        self._mains.border_title = f"Main model  {len(self._found):,}"
+        if self._complete and all(model.demo for model in self._found.models()):
+            self._mains.border_subtitle = "only the demo: ctrl+g gets more"
         else:
-            rows = [_model_row(model) for model in self._found()]
-        self._mains.show(rows)
+            self._mains.border_subtitle = f"{left_out:,} left out: ctrl+o" if left_out else ""
+        self._mains.show(self._found.rows(self.typed))
 
     def _show_verdicts(self, verdicts: tuple[DraftVerdict, ...]) -> None:
-        self._verdicts = verdicts
+        self._verdicts = {each.draft: each for each in verdicts}
         self._drafts.show([_verdict_row(each) for each in verdicts], keep=False)
         self._describe()
+        self._rest()
 
     def _describe(self) -> None:
         """The model and the draft under the two cursors, in words."""
@@ -211,15 +252,22 @@ class ModelsScreen(Screen[Choice | None]):
         if verdict := self._verdict():
             words = f"{MARKS[verdict.judgement]} {verdict.judgement}: {verdict.reason}"
             lines.append(Content.styled(clean_line(words), "$foreground"))
-        self._about.update(Content("\n").join(lines))
+        self._about.update(Content("\n").join(lines), layout=False)
 
     def _model(self) -> FoundModel | None:
-        row = self._mains.current
-        return next((each for each in self._models if row and each.path == row.key), None)
+        return self._found.get(self._mains.current)
 
     def _verdict(self) -> DraftVerdict | None:
         row = self._drafts.current
-        return next((each for each in self._verdicts if row and each.draft == row.key), None)
+        return self._verdicts.get(row.key) if row else None
+
+    def _wish(self) -> Load | None:
+        """The pair under the cursors with the settings as they are asked for."""
+        model, verdict = self._model(), self._verdict()
+        if model is None or verdict is None:
+            return None
+        draft = None if verdict.draft in (LOOKUP, NONE) else verdict.draft
+        return replace(self._asked, main=model.path, draft=draft)
 
     # Keys
 
@@ -232,84 +280,109 @@ class ModelsScreen(Screen[Choice | None]):
     @on(Rows.Moved, "#mains")
     def _main_moved(self, event: Rows.Moved) -> None:
         event.stop()
-        self._verdicts = ()
+        self._verdicts = {}
         self._drafts.empty = "looking for drafts …" if self._model() else ""
         self._drafts.show(())
+        if self._model() is None:
+            self._fit.show(None)
         self._describe()
-        if self._waiting:
-            self._waiting.stop()
-        self._waiting = self.set_timer(PAUSE, self._rest)
-
-    def _rest(self) -> None:
-        if model := self._model():
-            self._judge(model)
+        self._rest()
 
     @on(Rows.Moved, "#drafts")
     def _draft_moved(self, event: Rows.Moved) -> None:
         event.stop()
         self._describe()
+        self._rest()
 
-    def _active(self) -> Rows:
-        return self._drafts if self._drafts.has_class("-active") else self._mains
+    def _rest(self) -> None:
+        """Ask about what the cursors are on, once they stay there."""
+        self._planned = None
+        if self._resting:
+            self._resting.stop()
+        self._resting = self.set_timer(PAUSE, self._rested)
 
-    def action_change(self) -> None:
-        for rows in (self._mains, self._drafts):
-            rows.toggle_class("-active")
+    def _rested(self) -> None:
+        if wish := self._wish():
+            self._plan(wish)
+        elif (model := self._model()) and not self._verdicts:
+            self._judge(model)
 
     def action_move(self, by: int) -> None:
         self._at_home = True
-        self._active().move(by)
-
-    def action_page(self, pages: int) -> None:
-        rows = self._active()
-        rows.move(pages * max(1, rows.scrollable_content_region.height - 1))
+        super().action_move(by)
 
     def action_skipped(self) -> None:
         self._showing_skipped = not self._showing_skipped
         self._show_models()
 
+    async def action_hub(self) -> None:
+        await self.app.run_action("app.hub")
+
     def action_race(self) -> None:
-        model, drafts = self._model(), entrants(self._verdicts)
+        model, drafts = self._model(), entrants(list(self._verdicts.values()))
         if model and drafts and not self._racing:
             self._race(model, drafts)
+
+    def action_context(self) -> None:
+        longer = [each for each in CONTEXTS if each > self._asked.context_length]
+        model = self._model()
+        trained = model.context_length if model else 0
+        able = [each for each in longer if not trained or each <= trained]
+        self._ask_for(replace(self._asked, context_length=able[0] if able else CONTEXTS[0]))
+
+    def action_cache(self) -> None:
+        wider: CacheType = "f16" if self._asked.cache_type == "q8_0" else "q8_0"
+        self._ask_for(replace(self._asked, cache_type=wider))
+
+    def action_layers(self) -> None:
+        self._ask_for(replace(self._asked, gpu_layers=-1 if self._asked.gpu_layers == 0 else 0))
+
+    def _ask_for(self, load: Load) -> None:
+        self._asked = load
+        self._fit.show(load, None, "…")
+        self._rest()
 
     def action_load(self) -> None:
         """End with the pair under the cursors. Where no draft is judged yet, the engine chooses."""
         self.workers.cancel_group(self, "race")
-        model, verdict = self._model(), self._verdict()
+        model, verdict, planned = self._model(), self._verdict(), self._planned
         if model is None:
             return
         if verdict and verdict.judgement == "no":
             self.notify(clean_line(f"{verdict.name} cannot draft: {verdict.reason}"), markup=False)
             return
-        self.dismiss(Choice(model.path, verdict.draft if verdict else "auto"))
+        if planned and not planned.fits and self._insisted != planned.load:
+            self._insisted = planned.load
+            short = next(use for use in planned.uses if use.needed > use.free)
+            words = f"It needs {size(short.needed)}, {size(short.free)} are free. Enter again insists."
+            self.notify(words, severity="warning", timeout=8, markup=False)
+            return
+        load = planned.load if planned else self._asked
+        self.dismiss(
+            Choice(
+                model.path,
+                verdict.draft if verdict else "auto",
+                load.context_length,
+                load.cache_type,
+                load.gpu_layers,
+            )
+        )
 
     def action_back(self) -> None:
         """Esc ends a race, empties the filter, goes back: one of these each time."""
-        filter_ = self.query_one(Input)
         if self._racing:
             self.workers.cancel_group(self, "race")
             self._say("")
-        elif filter_.value:
-            filter_.value = ""
+        elif self.typed:
+            self.query_one(Input).value = ""
         else:
-            self.dismiss(Choice(self._load.main, self._load.draft or LOOKUP) if self._raced else None)
-
-
-def _model_row(model: FoundModel) -> Row:
-    name = model.name + (" (demo)" if model.demo and "demo" not in model.name else "")
-    cells = (name, size(model.size), model.quantisation, parameters(model.parameters), model.source)
-    return Row(model.path, cells)
+            self.dismiss(Choice.of(self._load) if self._raced else None)
 
 
 def _verdict_row(verdict: DraftVerdict) -> Row:
     brought = speed_up(verdict).replace("predicted ", "~") if verdict.draft and verdict.speed_up else ""
     name = f"{MARKS[verdict.judgement]} {verdict.name}"
     return Row(verdict.draft, (name, brought.partition(" over ")[0]), TONES[verdict.judgement])  # type: ignore[arg-type]
-
-
-def _text(model: FoundModel) -> str:
-    return f"{model.name} {model.path} {model.quantisation} {model.architecture} {model.source}".casefold()
 
 
 def _facts(model: FoundModel) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tui.config import Generation, Settings
-from tui.protocol import Generate, Load, Message, Sampling
+from tui.protocol import CacheType, Generate, Load, Message, Sampling
 
 NAMED = ("starter", "auto")
 """What stands for a model, whatever files may be called so."""
@@ -22,6 +22,14 @@ class Choice:
     main: str
     draft: str
     """A path, `LOOKUP` or `NONE`."""
+    context_length: int = 0
+    cache_type: CacheType = "f16"
+    gpu_layers: int = -1
+
+    @classmethod
+    def of(cls, load: Load) -> Choice:
+        """The pair of `load`."""
+        return cls(load.main, load.draft or LOOKUP, load.context_length, load.cache_type, load.gpu_layers)
 
 
 def load_request(settings: Settings) -> Load:
@@ -67,7 +75,14 @@ def with_choice(settings: Settings, choice: Choice) -> Settings:
     draft = "ngram" if choice.draft in (LOOKUP, NONE) else choice.draft
     return replace(
         settings,
-        models=replace(settings.models, main=choice.main, draft=draft),
+        models=replace(
+            settings.models,
+            main=choice.main,
+            draft=draft,
+            context_length=choice.context_length,
+            cache_type=choice.cache_type,
+        ),
+        engine=replace(settings.engine, gpu_layers=choice.gpu_layers),
         generation=replace(settings.generation, lookup=choice.draft != NONE),
     )
 

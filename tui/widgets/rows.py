@@ -7,7 +7,7 @@ it moves the cursor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from rich.cells import cell_len, set_cell_size
@@ -34,6 +34,13 @@ class Row:
     cells: tuple[str, ...]
     """The first takes the room that the others leave. Foreign text: it is cleaned."""
     tone: Tone = "plain"
+    widths: tuple[int, ...] = field(init=False, compare=False)
+    """Of the cells, in columns of the terminal."""
+
+    def __post_init__(self) -> None:
+        cells = tuple(map(clean_line, self.cells))
+        object.__setattr__(self, "cells", cells)
+        object.__setattr__(self, "widths", tuple(map(cell_len, cells)))
 
 
 class Rows(ScrollView, can_focus=False):
@@ -76,21 +83,37 @@ class Rows(ScrollView, can_focus=False):
         self._rows: list[Row] = []
         self._cursor = 0
         self._widths: list[int] = []
+        self._said = empty
+        """`empty` as it was when rows were last shown."""
 
     @property
     def current(self) -> Row | None:
         """The row with the cursor; None if there are no rows."""
         return self._rows[self._cursor] if self._rows else None
 
+    @property
+    def cursor(self) -> int:
+        """Which row has it, counted from 0."""
+        return self._cursor
+
+    def say(self, words: str) -> None:
+        """Stand in for rows: why there are none."""
+        self.empty = clean_line(words)
+        self.refresh()
+
     def show(self, rows: Sequence[Row], *, keep: bool = True) -> None:
         """Show these rows; the cursor stays with its row if `keep`, else it goes to the first."""
-        before = self.current
-        self._rows = [Row(row.key, tuple(map(clean_line, row.cells)), row.tone) for row in rows]
-        columns = list(zip(*(row.cells for row in self._rows), strict=True))
-        self._widths = [max(map(cell_len, column)) for column in columns]
-        keys = [row.key for row in self._rows] if keep and before else []
-        self._cursor = keys.index(before.key) if before and before.key in keys else 0
-        self.virtual_size = Size(0, max(1, len(self._rows)))
+        if not rows and not self._rows and self.empty == self._said:
+            return
+        before, self._said = self.current, self.empty
+        self._rows = list(rows)
+        self._widths = [max(column) for column in zip(*(row.widths for row in rows), strict=True)]
+        self._cursor = self._place(before.key) or 0 if keep and before else 0
+        size = Size(0, max(1, len(self._rows)))
+        if size != self.virtual_size:
+            # Set as it would be, but for the layout of the whole screen: no size follows from the rows.
+            self.set_reactive(Rows.virtual_size, size)
+            self._scroll_update(size)
         self._follow()
         self.refresh()
         if self.current != before:
@@ -98,19 +121,22 @@ class Rows(ScrollView, can_focus=False):
 
     def go_to(self, key: str) -> None:
         """Put the cursor on the row of this key, if there is one."""
-        for place, row in enumerate(self._rows):
-            if row.key == key:
-                self._put(place)
+        if (place := self._place(key)) is not None:
+            self._put(place)
 
     def move(self, by: int) -> None:
         """Move the cursor by so many rows, as far as there are rows."""
         self._put(max(0, min(len(self._rows) - 1, self._cursor + by)))
 
+    def _place(self, key: str) -> int | None:
+        return next((place for place, row in enumerate(self._rows) if row.key == key), None)
+
     def _put(self, place: int) -> None:
         if place != self._cursor and self._rows:
-            self._cursor = place
+            before, self._cursor = self._cursor, place
             self._follow()
-            self.refresh()
+            self.refresh_line(before)
+            self.refresh_line(place)
             self.post_message(self.Moved(self))
 
     def _follow(self) -> None:

@@ -1,0 +1,244 @@
+"""The screen of the hub: search, see what fits, download; and a fetched model answers, by keys alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat import ask, chat, outrider, text, until
+from hub import Hub, hub
+from models import Toy, write_model
+from textual.app import App
+from textual.widgets import Input
+
+from tui.client import Downloads, EngineError
+from tui.places import shipped
+from tui.protocol import (
+    Download,
+    Downloaded,
+    Downloading,
+    HubFile,
+    HubFound,
+    HubListed,
+    HubPair,
+    HubRepository,
+    ListHub,
+    PairsProposed,
+    ProposePairs,
+    Question,
+    Reply,
+    SearchHub,
+)
+from tui.screens.hub import HubScreen
+from tui.themes import default_variables, load_themes
+from tui.widgets.rows import Rows
+
+GB = 10**9
+PAIRS = tuple(
+    HubPair(f"Model {n}", f"maker/Model-{n}B-GGUF:Q4_K_M", "maker/Model-0.5B-GGUF:Q4_K_M", n * GB)
+    for n in (14, 7, 3)
+)
+FOUND = (
+    HubRepository("maker/Model-7B-GGUF", 1_234_567, 99, False, "GGUF"),
+    HubRepository("closed/Model-GGUF", 88_000, 9, True, "GGUF"),
+    HubRepository("mlx/Model-7B-4bit", 12_000, 4, False, "MLX"),
+)
+FILES = (
+    HubFile("Model-Q3_K_S.gguf", 3 * GB, 1, "llama.cpp", "Q3_K_S"),
+    HubFile("Model-Q4_K_M.gguf", 5 * GB, 1, "llama.cpp", "Q4_K_M"),
+    HubFile("Model-F16-00001-of-00002.gguf", 15 * GB, 2, "llama.cpp", "F16"),
+)
+
+
+class Engine:
+    """Stands for the client: replies that are given; a download stays at a third until it may go on."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault = fault
+        self.asked: list[Question] = []
+        self.go_on = asyncio.Event()
+
+    async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
+        self.asked.append(question)
+        await asyncio.sleep(0)
+        if self.fault:
+            raise EngineError(self.fault, "Check the network.")
+        match question:
+            case ProposePairs():
+                yield PairsProposed(-1, PAIRS)
+            case SearchHub():
+                yield HubFound(-1, FOUND if "nothing" not in question.words else ())
+            case ListHub():
+                yield HubListed(-1, question.repository, FILES, "apache-2.0", 12 * GB)
+            case Download():
+                yield Downloading(-1, "Model-Q4_K_M.gguf", GB, 3 * GB)
+                await self.go_on.wait()
+                yield Downloaded(-1, "/models/Model-Q4_K_M.gguf", 3 * GB)
+
+
+class Alone(App[None]):
+    """The screen and nothing else."""
+
+    CSS_PATH = Path(__file__).parent.parent / "tui" / "app.tcss"
+
+    def __init__(self, fault: str = "") -> None:
+        super().__init__()
+        for each in load_themes((shipped("themes"),))[0]:
+            self.register_theme(each)
+        self.theme = "outrider-dark"
+        self.engine = Engine(fault)
+        self.downloads = Downloads(self.engine, lambda: 0.0)  # type: ignore[arg-type]
+        self.left: list[None] = []
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return default_variables(self.current_theme)
+
+    def on_mount(self) -> None:
+        self.push_screen(HubScreen(self.engine, self.downloads), self.left.append)  # type: ignore[arg-type]
+
+    def rows(self, name: str) -> Rows:
+        return self.screen.query_one(f"#{name}", Rows)
+
+    @property
+    def wanted(self) -> list[tuple[str, str]]:
+        return [(each.repository, each.file) for each in self.engine.asked if isinstance(each, Download)]
+
+
+STATES: dict[str, tuple[str, ...]] = {
+    "pairs": (),
+    "found": tuple("model 7b"),
+    "nothing": tuple("nothing"),
+    "downloading": ("enter", "down", "enter", "tab", "tab"),
+}
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("keys", STATES.values(), ids=STATES.keys())
+def test_the_hub_looks_as_it_should(
+    snap_compare: Any, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...], size: tuple[int, int]
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    async def settle(pilot: Any) -> None:
+        pilot.app.screen.query_one(Input).cursor_blink = False
+        await pilot.pause(0.3)
+        await pilot.press(*keys)
+        await pilot.pause(1.2)
+
+    assert snap_compare(Alone(), terminal_size=size, run_before=settle)
+
+
+async def test_enter_on_a_pair_fetches_both() -> None:
+    app = Alone()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.rows("repositories").current)
+        app.engine.go_on.set()
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: len(app.downloads.items) == 2)
+        await until(pilot, lambda: all(item.state == "done" for item in app.downloads.items))
+    assert app.wanted == [("maker/Model-7B-GGUF", "Q4_K_M"), ("maker/Model-0.5B-GGUF", "Q4_K_M")]
+
+
+async def test_enter_on_one_half_fetches_it_alone() -> None:
+    app = Alone()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.rows("files").current)
+        await pilot.press("tab", "down", "enter")
+        await until(pilot, lambda: app.wanted)
+    assert app.wanted == [("maker/Model-0.5B-GGUF", "Q4_K_M")]
+
+
+async def test_what_was_searched_for_is_listed_and_the_common_file_chosen() -> None:
+    app = Alone()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press(*"model")
+        await until(pilot, lambda: "1,234,567" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: app.rows("files").current)
+        assert "F16 in 2 files" in text(app)  # type: ignore[arg-type]
+        assert "too large" in text(app)  # type: ignore[arg-type]
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: app.wanted)
+    assert [each.words for each in app.engine.asked if isinstance(each, SearchHub)] == ["model"]
+    assert app.wanted == [("maker/Model-7B-GGUF", "Model-Q4_K_M.gguf")]
+
+
+async def test_enter_on_a_download_pauses_it_and_goes_on() -> None:
+    app = Alone()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.rows("files").current)
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: "33%" in text(app))  # type: ignore[arg-type]
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: "paused" in text(app))  # type: ignore[arg-type]
+        app.engine.go_on.set()
+        await pilot.press("enter")
+        await until(pilot, lambda: "100%" in text(app) and "done" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "/models/Model-Q4_K_M.gguf" in text(app))  # type: ignore[arg-type]
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: "nothing yet" in text(app))  # type: ignore[arg-type]
+
+
+async def test_a_hub_that_cannot_be_reached_is_said_where_one_looks() -> None:
+    app = Alone("The hub cannot be reached")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "The hub cannot be reached" in text(app))  # type: ignore[arg-type]
+
+
+async def test_esc_empties_the_line_and_then_goes_back() -> None:
+    app = Alone()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("x", "escape")
+        await until(pilot, lambda: "Pairs that fit here" in text(app))  # type: ignore[arg-type]
+        assert app.left == []
+        await pilot.press("escape")
+        await until(pilot, lambda: app.left)
+
+
+# The whole way
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    folder = tmp_path_factory.mktemp("toys")
+    main = write_model(folder / "main.gguf", Toy(layers=6, width=128, name="Fetched main"))
+    draft = write_model(folder / "draft.gguf", Toy(layers=1, width=32, name="Fetched draft"))
+    with hub() as running:
+        running.repositories = {
+            "maker/Main-GGUF": {"Main-Q4_K_M.gguf": main.read_bytes()},
+            "maker/Draft-GGUF": {"Draft-Q4_K_M.gguf": draft.read_bytes()},
+        }
+        yield running
+
+
+async def test_a_pair_is_searched_fetched_chosen_and_answers_by_keys_alone(
+    tmp_path: Path, server: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    app = outrider(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        await pilot.press("ctrl+l", "ctrl+g")
+        await until(pilot, lambda: isinstance(app.screen, HubScreen))
+        for repository, words in (("maker/Main-GGUF", "main"), ("maker/Draft-GGUF", "draft")):
+            await pilot.press(*words)
+            await until(pilot, lambda name=repository: name in text(app))  # type: ignore[misc]
+            await until(pilot, lambda: app.screen.query_one("#files", Rows).current)
+            await pilot.press("enter", "enter")
+            await until(pilot, lambda: app._downloads.items[-1].state == "done")
+            await pilot.press("escape", "tab", "tab")
+            await until(pilot, lambda: "Pairs that fit here" in text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "Fetched main" in text(app))
+        await pilot.press(*"fetched main")
+        await until(pilot, lambda: "● Fetched draft" in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.phase == "ready" and screen._loaded)
+        assert screen._loaded is not None
+        assert screen._loaded.main.name == "Fetched main"
+        await ask(pilot, "hello")
+        await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)

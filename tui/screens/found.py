@@ -1,0 +1,64 @@
+"""The models that were found so far: in order, each with the row that stands for it. It shows nothing."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tui.protocol import FoundModel
+from tui.quantities import parameters, size
+from tui.widgets.rows import Row
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A model, made into what is shown and searched once: a scan brings hundreds while keys are pressed."""
+
+    model: FoundModel
+    row: Row
+    text: str
+
+
+class Found:
+    """Grows while the engine looks."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._order: list[tuple[bool, str, int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, models: Iterable[FoundModel]) -> None:
+        for model in models:
+            if model.path not in self._entries:
+                insort(self._order, (model.demo, model.name.casefold(), -model.size, model.path))
+            self._entries[model.path] = _Entry(model, _row(model), _text(model))
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._order.clear()
+
+    def get(self, row: Row | None) -> FoundModel | None:
+        entry = self._entries.get(row.key) if row else None
+        return entry.model if entry else None
+
+    def rows(self, words: str) -> list[Row]:
+        """The rows of the models that all `words` stand in, in order: by name, the demo last."""
+        wanted = words.casefold().split()
+        entries = (self._entries[path] for *_, path in self._order)
+        return [each.row for each in entries if all(word in each.text for word in wanted)]
+
+    def models(self) -> Iterable[FoundModel]:
+        return (each.model for each in self._entries.values())
+
+
+def _row(model: FoundModel) -> Row:
+    name = model.name + (" (demo)" if model.demo and "demo" not in model.name else "")
+    cells = (name, size(model.size), model.quantisation, parameters(model.parameters), model.source)
+    return Row(model.path, cells)
+
+
+def _text(model: FoundModel) -> str:
+    return f"{model.name} {model.path} {model.quantisation} {model.architecture} {model.source}".casefold()

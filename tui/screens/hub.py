@@ -1,0 +1,272 @@
+"""Models on the Hugging Face hub: search, see what fits, fetch; and how far the downloads are.
+
+What is fetched goes to the engine's machine. Downloads belong to the app: leaving this screen stops none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Footer, Input, Static
+
+from tui.clean import clean_line
+from tui.client import Downloads, EngineClient, EngineError, Item
+from tui.protocol import (
+    HubFile,
+    HubFound,
+    HubListed,
+    HubPair,
+    HubRepository,
+    ListHub,
+    PairsProposed,
+    ProposePairs,
+    SearchHub,
+)
+from tui.quantities import duration, size
+from tui.widgets.rows import Row, Rows, Tone
+
+from .lists import ListsScreen
+
+PAUSE = 0.35
+"""Seconds without a key before the hub is asked."""
+TICK = 0.25
+"""Seconds between two looks at the downloads."""
+_BAR = 10
+_TONES: dict[str, Tone] = {"done": "good", "failed": "faint", "paused": "faint"}
+
+
+class HubScreen(ListsScreen[None]):
+    """Esc goes back."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "fetch", "Download", priority=True, id="hub.fetch",
+                tooltip="Download it; on a download: pause it, or go on"),
+        Binding("tab", "change(1)", "Next list", priority=True, id="hub.change",
+                tooltip="Repositories, files, downloads"),
+        Binding("ctrl+x", "remove", "Remove", priority=True, id="hub.remove",
+                tooltip="Take a download out of the list; what has come stays on the disk"),
+        Binding("escape", "back", "Back", id="hub.back", tooltip="Back to the models; downloads go on"),
+    ]  # fmt: skip
+    DEFAULT_CSS = """
+    HubScreen {
+        #repositories { width: 3fr; }
+        #files { width: 2fr; }
+        #downloads { height: 8; margin: 0 2; }
+        #about { height: 2; }
+        &.-narrow #downloads { height: 6; margin: 0; }
+    }
+    """
+
+    def __init__(self, client: EngineClient, downloads: Downloads) -> None:
+        self._repositories = Rows("repositories", "looking for pairs that fit here …")
+        self._files = Rows("files")
+        self._queue = Rows("downloads", "nothing yet: Enter downloads what the cursor is on")
+        super().__init__((self._repositories, self._files, self._queue))
+        self._client = client
+        self._downloads = downloads
+        self._pairs: dict[str, HubPair] = {}
+        self._hits: dict[str, HubRepository] = {}
+        self._listed: HubListed | None = None
+        """Of the repository under the cursor."""
+        self._about = Static(id="about", markup=False)
+
+    def compose(self) -> ComposeResult:
+        yield Input(placeholder="search the hub, or take a pair that fits here", id="line")
+        with Horizontal(classes="beside"):
+            yield self._repositories
+            yield self._files
+        yield self._queue
+        yield self._about
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self._repositories.border_title, self._files.border_title = "Hugging Face", "Files"
+        self._queue.border_title = "Downloads"
+        self.activate(self._repositories)
+        self._search("")
+        self.set_interval(TICK, self._show_downloads)
+        self._show_downloads()
+
+    # What the hub has
+
+    @work(exclusive=True, group="search")
+    async def _search(self, words: str) -> None:
+        """Repositories for `words`; without any, pairs for this machine."""
+        if words:
+            await asyncio.sleep(PAUSE)
+            self._repositories.show(())
+            self._repositories.say("searching …")
+        question = SearchHub(0, words) if words else ProposePairs(0)
+        try:
+            async with aclosing(self._client.ask(question)) as replies:
+                async for reply in replies:
+                    match reply:
+                        case HubFound():
+                            self._show_found(reply.repositories)
+                        case PairsProposed():
+                            self._show_pairs(reply.pairs)
+        except EngineError as error:
+            self._repositories.say(error.line)
+
+    def _show_found(self, found: tuple[HubRepository, ...]) -> None:
+        self._hits = {each.name: each for each in found}
+        self._pairs = {}
+        self._repositories.border_title = f"Hugging Face  {len(found):,}"
+        self._repositories.empty = "nothing on the hub has these words"
+        self._repositories.show([_repository_row(each) for each in found], keep=False)
+
+    def _show_pairs(self, pairs: tuple[HubPair, ...]) -> None:
+        self._pairs = {each.main: each for each in pairs}
+        self._hits = {}
+        self._repositories.border_title = "Pairs that fit here"
+        self._repositories.show([Row(each.main, (each.name, size(each.size))) for each in pairs], keep=False)
+
+    @on(Rows.Moved, "#repositories")
+    def _repository_moved(self, event: Rows.Moved) -> None:
+        event.stop()
+        self._listed = None
+        self._files.empty = ""
+        self._files.show(())
+        row = self._repositories.current
+        if row and (pair := self._pairs.get(row.key)):
+            self._files.show([Row(each, (each.partition("/")[2], role)) for each, role in _halves(pair)])
+        elif row:
+            self._files.empty = "asking for its files …"
+            self._list(row.key)
+        self._describe()
+
+    @work(exclusive=True, group="files")
+    async def _list(self, repository: str) -> None:
+        await asyncio.sleep(PAUSE)
+        try:
+            async with aclosing(self._client.ask(ListHub(0, repository))) as replies:
+                async for reply in replies:
+                    if isinstance(reply, HubListed):
+                        self._show_files(reply)
+        except EngineError as error:
+            self._files.say(error.line)
+
+    def _show_files(self, listed: HubListed) -> None:
+        self._listed = listed
+        self._files.empty = "no GGUF file and no MLX folder"
+        rows = [_file_row(each, listed.memory) for each in listed.files]
+        self._files.show(rows, keep=False)
+        wanted = [each.name for each in listed.files if each.quantisation == "Q4_K_M"]
+        if wanted:
+            self._files.go_to(wanted[0])
+        self._describe()
+
+    @on(Rows.Moved, "#files")
+    @on(Rows.Moved, "#downloads")
+    def _other_moved(self, event: Rows.Moved) -> None:
+        event.stop()
+        self._describe()
+
+    def _describe(self) -> None:
+        """Where the cursor of the active list is, in words."""
+        words = ""
+        row = self._repositories.current
+        if self.active is self._queue:
+            item = self._item()
+            words = (item.fault.line if item.fault else item.path or item.repository) if item else ""
+        elif row and (hit := self._hits.get(row.key)):
+            licence = f" · {self._listed.licence}" if self._listed and self._listed.licence else ""
+            gated = " · gated: its makers ask for your consent first" if hit.gated else ""
+            words = f"huggingface.co/{hit.name}{licence}{gated}"
+        elif row and (pair := self._pairs.get(row.key)):
+            words = f"{pair.main}, with {pair.draft} as its draft"
+        self._about.update(Content(clean_line(words)), layout=False)
+
+    # Downloads
+
+    def _show_downloads(self) -> None:
+        self._queue.show([_download_row(str(id(each)), each) for each in self._downloads.items])
+
+    def _item(self) -> Item | None:
+        row = self._queue.current
+        return next((each for each in self._downloads.items if row and str(id(each)) == row.key), None)
+
+    # Keys
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._search(event.value.strip())
+
+    def action_change(self, by: int) -> None:
+        super().action_change(by)
+        self._describe()
+
+    def action_fetch(self) -> None:
+        row, file = self._repositories.current, self._files.current
+        pair = self._pairs.get(row.key) if row else None
+        if self.active is self._queue:
+            self._toggle()
+        elif pair:
+            whole = self.active is self._repositories
+            for name, _ in _halves(pair):
+                if whole or (file and file.key == name):
+                    self._add(*name.split(":"))
+        elif self.active is self._repositories:
+            self.action_change(1)
+        elif self._listed and file:
+            self._add(self._listed.repository, file.key)
+
+    def _add(self, repository: str, file: str) -> None:
+        self._downloads.add(repository, file)
+        self._show_downloads()
+
+    def _toggle(self) -> None:
+        if item := self._item():
+            if item.state in ("running", "waiting"):
+                self._downloads.pause(item)
+            else:
+                self._downloads.resume(item)
+            self._show_downloads()
+
+    def action_remove(self) -> None:
+        if self.active is self._queue and (item := self._item()):
+            self._downloads.remove(item)
+            self._show_downloads()
+
+    def action_back(self) -> None:
+        """Esc empties the line first."""
+        line = self.query_one(Input)
+        if line.value:
+            line.value = ""
+        else:
+            self.dismiss(None)
+
+
+def _halves(pair: HubPair) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (pair.main, "main"), (pair.draft, "draft")
+
+
+def _repository_row(found: HubRepository) -> Row:
+    name = found.name + (" (gated)" if found.gated else "")
+    return Row(found.name, (name, f"{found.downloads:,} ↓", found.format))
+
+
+def _file_row(file: HubFile, memory: int) -> Row:
+    fits = file.size <= memory
+    name = file.quantisation or file.name
+    parts = f" in {file.parts} files" if file.parts > 1 else ""
+    return Row(
+        file.name, (name + parts, size(file.size), "" if fits else "too large"), "plain" if fits else "faint"
+    )
+
+
+def _download_row(key: str, item: Item) -> Row:
+    share = item.done / item.total if item.total else 0.0
+    bar = "█" * round(_BAR * share) + "░" * (_BAR - round(_BAR * share))
+    came = f"{size(item.done)} of {size(item.total)}" if item.total else ""
+    pace = f"{size(round(item.speed))}/s" if item.speed else ""
+    left = f"{duration(item.seconds_left)} left" if item.seconds_left else item.state
+    return Row(key, (item.name, f"{bar} {share:4.0%}", came, pace, left), _TONES.get(item.state, "plain"))

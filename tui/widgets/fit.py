@@ -1,0 +1,109 @@
+"""Whether a pair fits: a bar for each memory, what takes it, and the settings that go with it.
+
+It knows what was planned and nothing of how.
+"""
+
+from __future__ import annotations
+
+from rich.cells import set_cell_size
+from textual.content import Content
+from textual.widget import Widget
+
+from tui.clean import clean_line
+from tui.protocol import Load, MemoryPlanned, MemoryUse
+from tui.quantities import context, size
+
+HOST = "memory"
+"""What the machine's own memory is called, as `MemoryUse.name`."""
+_BAR = 20
+_NAME = 12
+_PARTS = (
+    ("main", "$token-main", "main"),
+    ("draft", "$token-draft", "draft"),
+    ("cache", "$token-lookup", "caches"),
+    ("buffers", "$quiet", "buffers"),
+)
+_CACHES = {"f16": "16 bits", "q8_0": "8 bits"}
+
+
+class Fit(Widget):
+    """Two lines, or three where a GPU has a memory of its own."""
+
+    DEFAULT_CSS = """
+    Fit { height: 3; margin: 0 4; text-wrap: nowrap; }
+    """
+
+    def __init__(self, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._planned: MemoryPlanned | None = None
+        self._asked: Load | None = None
+        self._words = ""
+
+    def show(self, asked: Load | None, planned: MemoryPlanned | None = None, words: str = "") -> None:
+        """What was planned for `asked`, nothing for None; `words` stand where nothing is known."""
+        self._asked, self._planned, self._words = asked, planned, words
+        self.refresh()
+
+    def render(self) -> Content:
+        if self._asked is None:
+            return Content("")
+        planned, width = self._planned, self.size.width
+        if planned is None:
+            settings = _settings(self._asked, self._asked, 0, self._asked.gpu_layers >= 0, width)
+            return Content("\n").join([settings, Content.styled(clean_line(self._words), "$quiet")])
+        gpu = any(use.name != HOST for use in planned.uses)
+        settings = _settings(self._asked, planned.load, planned.context_length, gpu, width)
+        return Content("\n").join([settings, *(_use(use, width) for use in planned.uses)])
+
+
+def _settings(asked: Load, load: Load, tokens: int, gpu: bool, width: int) -> Content:
+    """What will be loaded with; what differs from what was asked for stands out, with what it was."""
+    wanted = "shorter" if asked.context_length == 0 else f"not {context(asked.context_length)}"
+    parts = [
+        (
+            "F5 context ",
+            context(tokens or load.context_length),
+            wanted if load.context_length != asked.context_length else "",
+        ),
+        (
+            "F6 cache ",
+            _CACHES[load.cache_type],
+            f"not {_CACHES[asked.cache_type]}" if load.cache_type != asked.cache_type else "",
+        ),
+    ]
+    if gpu:
+        fewer = load.gpu_layers != asked.gpu_layers
+        parts.append(("F7 GPU layers ", _layers(load), f"not {_layers(asked)}" if fewer else ""))
+    shown: list[tuple[str, str]] = []
+    brief: list[tuple[str, str]] = []
+    for name, value, before in parts:
+        brief += [("   ", ""), (name, "$quiet"), (value, "bold $warning" if before else "")]
+        shown += brief[-3:]
+        if before:
+            shown.append((f" ({before})", "$warning"))
+    line = Content.assemble(*shown[1:])
+    return line if line.cell_length <= width else Content.assemble(*brief[1:])
+
+
+def _layers(load: Load) -> str:
+    return "all" if load.gpu_layers < 0 else f"{load.gpu_layers:,}"
+
+
+def _use(use: MemoryUse, width: int) -> Content:
+    """The memory's bar with its numbers, and as many of its parts as there is room for."""
+    fits = use.needed <= use.free
+    scale = _BAR / max(use.free, use.needed, 1)
+    bar = [("█" * round(getattr(use, name) * scale), tone) for name, tone, _ in _PARTS]
+    rest = max(0, _BAR - sum(len(text) for text, _ in bar))
+    words = f"  {size(use.needed)} of {size(use.free)} free" + ("" if fits else ": does not fit")
+    shown = [
+        (set_cell_size(clean_line(use.name), _NAME) + " ", "$quiet"),
+        *bar,
+        ("░" * rest, "$line"),
+        (words, "" if fits else "bold $error"),
+    ]
+    for name, tone, called in _PARTS:
+        if value := getattr(use, name):
+            shown.append((f"   {called} {size(value)}", tone))
+    line = Content.assemble(*shown)
+    return line if line.cell_length <= width else Content.assemble(*shown[: 3 + len(_PARTS)])
