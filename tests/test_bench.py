@@ -25,7 +25,7 @@ from tui.bench.chart import chart
 from tui.bench.plan import Plan
 from tui.bench.progress import Progress
 from tui.bench.prompts import SHIPPED, Prompt, PromptsError, quick, read_prompts
-from tui.bench.record import as_json, keep
+from tui.bench.record import as_json
 from tui.bench.report import WIDTH, as_markdown, as_text
 from tui.bench.results import (
     Bench,
@@ -306,17 +306,6 @@ def test_json_names_every_figure() -> None:
     assert as_json(benchmark(pair(10, 25), draft=None))["results"][0]["draft"] is None
 
 
-def test_what_is_kept_is_one_line_a_benchmark(tmp_path: Path) -> None:
-    path = tmp_path / "state" / "benches.jsonl"
-    keep(path, benchmark(pair(10, 25)))
-    keep(path, benchmark(pair(10, 20), draft=None))
-    first, second = map(json.loads, path.read_text().splitlines())
-    assert (first["main"], first["draft"]) == ("/models/main.gguf", "/models/draft.gguf")
-    assert first["geometric_means"]["0"]["all"] == pytest.approx(2.5)
-    assert second["draft"] is None
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
 class Tty(StringIO):
     def isatty(self) -> bool:
         return True
@@ -375,9 +364,8 @@ def test_a_draft_that_changes_the_text_is_found_out(capsys: pytest.CaptureFixtur
     assert all(result["ratio"] == 2.0 for result in found["results"])
 
 
-def test_a_prompt_that_fails_is_one_line_and_the_others_go_on(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("home")
+def test_a_prompt_that_fails_is_one_line_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     for how in ("--fail", "--die", "--notice"):
         assert fake("--json", "--temperature", "0", how=[how, "Summarise"]) == 1
         out, err = capsys.readouterr()
@@ -386,7 +374,6 @@ def test_a_prompt_that_fails_is_one_line_and_the_others_go_on(
         assert (len(found["results"]), found["complete"]) == (6, False)
         assert err.count("\n") == 1
         assert err.startswith("outrider: Summarise this in two sentences.")
-    assert not (home / "outrider" / "benches.jsonl").exists(), "it does not stand for the pair"
 
 
 @pytest.mark.usefixtures("home")
@@ -474,8 +461,6 @@ def test_a_whole_benchmark_with_a_real_engine(home: Path) -> None:
         assert result["plain_runs"] == result["drafted_runs"] == 1
     assert (found["main"], found["drafts"][0]["draft"]) == ("scripted:sample", "scripted:draft")
     ElementTree.parse(svg)
-    (kept,) = (home / "outrider" / "benches.jsonl").read_text().splitlines()
-    assert set(json.loads(kept)["geometric_means"]) == {"0", "0.8"}
 
 
 @pytest.fixture
@@ -489,8 +474,8 @@ def interruptible() -> Iterator[None]:
 SLOW = ("--main", "scripted:sample?rate=80", "--draft", "scripted:draft", "--runs", "1", "--max-tokens", "8")
 
 
-@pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_prints_what_was_measured(home: Path) -> None:
+@pytest.mark.usefixtures("home", "interruptible")
+def test_ctrl_c_prints_what_was_measured() -> None:
     with Terminal(command(*SLOW, "--draft-length", "2")) as terminal:
         terminal.wait(b"] 4 of 108")
         os.kill(terminal.pid, signal.SIGINT)
@@ -499,7 +484,6 @@ def test_ctrl_c_prints_what_was_measured(home: Path) -> None:
     assert "same text    2 of 2" in shown
     assert "Write a quicksort" in shown
     assert "Not complete" in shown
-    assert not (home / "outrider" / "benches.jsonl").exists()
 
 
 @pytest.mark.usefixtures("home", "interruptible")

@@ -109,8 +109,9 @@ def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Ite
         yield f"{len(skipped)} left out (--json says why each)"
     if all(model.demo for model in models):
         yield ""
-        yield "Only the built-in demo is here. What LM Studio, Hugging Face, Ollama and llama.cpp fetch is"
-        yield "found by itself; name other folders in config.toml: [models] folders."
+        yield "Only the built-in demo is here. `outrider pull` proposes pairs that fit this machine. What"
+        yield "LM Studio, Hugging Face, Ollama and llama.cpp fetch is found by itself; name other folders in"
+        yield "config.toml: [models] folders."
 
 
 def judged_text(verdicts: Sequence[DraftVerdict]) -> Iterator[str]:

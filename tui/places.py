@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from platformdirs import (
+    user_cache_path,
+    user_config_path,
+    user_data_path,
+    user_log_path,
+    user_state_path,
+)
+
 
 @dataclass(frozen=True)
 class Places:
@@ -22,53 +30,34 @@ class Places:
 
 def find_places() -> Places:
     """The places of this user, as the platform has them."""
-    from platformdirs import user_config_path, user_log_path, user_state_path
-
     config = user_config_path("outrider", appauthor=False)
     log = user_log_path("outrider", appauthor=False)
     last = user_state_path("outrider", appauthor=False) / "pair.json"
     return Places(config / "config.toml", config / "themes", log / "engine.log", last)
 
 
-def find_benches() -> Path:
-    """Where `outrider bench` keeps what it measured, a JSON object a line; it need not exist."""
-    from platformdirs import user_state_path
-
-    return user_state_path("outrider", appauthor=False) / "benches.jsonl"
-
-
 def find_records() -> Path:
     """The folder of what drafts brought on this machine; without it only predictions are left."""
-    from platformdirs import user_state_path
-
     return user_state_path("outrider", appauthor=False) / "measured"
 
 
 def find_models() -> Path:
     """Where models that we download lie."""
-    from platformdirs import user_data_path
-
     return user_data_path("outrider", appauthor=False) / "models"
 
 
 def find_index() -> Path:
     """What was read of the models on this machine; it may be deleted."""
-    from platformdirs import user_cache_path
-
     return user_cache_path("outrider", appauthor=False) / "models.json"
 
 
 def find_costs() -> Path:
     """The folder of what model pairs were found to cost on this machine; it may be deleted."""
-    from platformdirs import user_cache_path
-
     return user_cache_path("outrider", appauthor=False) / "costs"
 
 
 def find_starter() -> Path:
     """The folder of the starter pair in the form that MLX reads, made when needed; it may be deleted."""
-    from platformdirs import user_cache_path
-
     return user_cache_path("outrider", appauthor=False) / "starter-mlx"
 
 

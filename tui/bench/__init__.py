@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..client import EngineClient
 from ..config import Settings, read_config
-from ..places import find_benches, find_places
+from ..places import find_places
 from ..protocol import Load
 from ..screens.requests import load_request
 from ..start import with_models
@@ -29,7 +29,7 @@ from .measure import Measurement
 from .plan import Plan
 from .progress import Progress
 from .prompts import SHIPPED, PromptsError, quick, read_prompts
-from .record import as_json, keep
+from .record import as_json
 from .report import as_markdown, as_text
 from .results import Bench
 
@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
     progress.clear()
     if bench := bench_of(plan, measured):
         _print(bench, arguments)
-        _write(bench, arguments.svg, progress)
+        if arguments.svg is not None:
+            arguments.svg.write_text(chart(bench), "utf-8")
     return status
 
 
@@ -129,14 +130,3 @@ def _print(bench: Bench, arguments: argparse.Namespace) -> None:
     else:
         print("\n".join((as_markdown if arguments.markdown else as_text)(bench)))
     sys.stdout.flush()
-
-
-def _write(bench: Bench, svg: Path | None, progress: Progress) -> None:
-    """The chart, and what is kept; only of a complete benchmark, as its ratios stand for the pair."""
-    if svg is not None:
-        svg.write_text(chart(bench), "utf-8")
-    if bench.complete:
-        try:
-            keep(find_benches(), bench)
-        except OSError as error:
-            progress.remark(f"the result is not kept: {error.strerror}")

@@ -1,15 +1,8 @@
-"""A benchmark as JSON: all of it for `--json`, and the line of it that is kept on this machine.
-
-The kept line names the model files, so that another session can tell which pair was measured; what `--json`
-prints holds no path.
-"""
+"""A benchmark as JSON, for `--json`. It holds no path."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from .results import Bench, Result, Series, joined, mean_ratios
@@ -39,7 +32,7 @@ def as_json(bench: Bench) -> dict[str, Any]:
     }
 
 
-def geometric_means(series: Series) -> dict[str, Mapping[str, float | None]]:
+def _means(series: Series) -> dict[str, Mapping[str, float | None]]:
     """Temperature -> category or "all" -> geometric mean of the ratios."""
     return {f"{temperature:g}": means for temperature, means in mean_ratios(series.results).items()}
 
@@ -51,7 +44,7 @@ def _draft(series: Series) -> dict[str, Any]:
         "draft_quantisation": draft.quantisation if draft else None,
         "draft_size": draft.size if draft else None,
         "peak_memory": series.peak_memory,
-        "geometric_means": geometric_means(series),
+        "geometric_means": _means(series),
         "acceptance_by_position": [accepted / reached for reached, accepted in joined(series.results)],
     }
 
@@ -80,38 +73,3 @@ def _result(result: Result, series: Series) -> dict[str, Any]:
         "same_text": result.differs_at is None,
         "differs_at": result.differs_at,
     }
-
-
-def entries(bench: Bench) -> list[dict[str, Any]]:
-    """What is kept of each draft of a benchmark."""
-    plan = bench.plan
-    return [
-        {
-            "date": bench.date,
-            "version": bench.version,
-            "main": series.loaded.main.path,
-            "main_name": series.loaded.main.name,
-            "draft": series.loaded.draft.path if series.loaded.draft else None,
-            "draft_name": series.loaded.draft.name if series.loaded.draft else None,
-            "backend": series.loaded.backend,
-            "device": series.loaded.device,
-            "draft_length": plan.draft_length,
-            "lookup": plan.lookup,
-            "prompts": len(plan.prompts),
-            "max_tokens": plan.max_tokens,
-            "runs": plan.runs,
-            "geometric_means": geometric_means(series),
-        }
-        for series in bench.series
-    ]
-
-
-def keep(path: Path, bench: Bench) -> None:
-    """Append a line for each draft to the file that only its owner can read. Raises `OSError`."""
-    lines = "".join(json.dumps(entry) + "\n" for entry in entries(bench))
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(handle, lines.encode("ascii"))  # in one piece: two benchmarks may end at the same time
-    finally:
-        os.close(handle)

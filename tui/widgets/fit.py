@@ -5,7 +5,9 @@ It knows what was planned and nothing of how.
 
 from __future__ import annotations
 
-from rich.cells import set_cell_size
+from collections.abc import Sequence
+
+from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.widget import Widget
 
@@ -15,8 +17,9 @@ from tui.quantities import context, size
 
 HOST = "memory"
 """What the machine's own memory is called, as `MemoryUse.name`."""
-_BAR = 20
+_BAR = 16
 _NAME = 12
+"""Cells, at most."""
 _PARTS = (
     ("main", "$token-main", "main"),
     ("draft", "$token-draft", "draft"),
@@ -53,7 +56,7 @@ class Fit(Widget):
             return Content("\n").join([settings, Content.styled(clean_line(self._words), "$quiet")])
         gpu = any(use.name != HOST for use in planned.uses)
         settings = _settings(self._asked, planned.load, planned.context_length, gpu, width)
-        return Content("\n").join([settings, *(_use(use, width) for use in planned.uses)])
+        return Content("\n").join([settings, *_uses(planned.uses, width)])
 
 
 def _settings(asked: Load, load: Load, tokens: int, gpu: bool, width: int) -> Content:
@@ -89,21 +92,24 @@ def _layers(load: Load) -> str:
     return "all" if load.gpu_layers < 0 else f"{load.gpu_layers:,}"
 
 
-def _use(use: MemoryUse, width: int) -> Content:
-    """The memory's bar with its numbers, and as many of its parts as there is room for."""
+def _uses(uses: Sequence[MemoryUse], width: int) -> list[Content]:
+    names = [clean_line(use.name) for use in uses]
+    room = min(_NAME, max(map(cell_len, names)))
+    return [_use(use, set_cell_size(name, room), width) for use, name in zip(uses, names, strict=True)]
+
+
+def _use(use: MemoryUse, name: str, width: int) -> Content:
+    """The memory's bar with its numbers, and its parts where there is room for them."""
     fits = use.needed <= use.free
     scale = _BAR / max(use.free, use.needed, 1)
-    bar = [("█" * round(getattr(use, name) * scale), tone) for name, tone, _ in _PARTS]
+    bar = [("█" * round(getattr(use, part) * scale), tone) for part, tone, _ in _PARTS]
     rest = max(0, _BAR - sum(len(text) for text, _ in bar))
     words = f"  {size(use.needed)} of {size(use.free)} free" + ("" if fits else ": does not fit")
-    shown = [
-        (set_cell_size(clean_line(use.name), _NAME) + " ", "$quiet"),
-        *bar,
-        ("░" * rest, "$line"),
-        (words, "" if fits else "bold $error"),
+    line = Content.assemble(
+        (name + " ", "$quiet"), *bar, ("░" * rest, "$line"), (words, "" if fits else "bold $error")
+    )
+    parts = [
+        (f"  {called} {size(value)}", tone) for part, tone, called in _PARTS if (value := getattr(use, part))
     ]
-    for name, tone, called in _PARTS:
-        if value := getattr(use, name):
-            shown.append((f"   {called} {size(value)}", tone))
-    line = Content.assemble(*shown)
-    return line if line.cell_length <= width else Content.assemble(*shown[: 3 + len(_PARTS)])
+    full = Content.assemble(line, *parts)
+    return full if full.cell_length <= width else line

@@ -161,6 +161,8 @@ class Rows(ScrollView, can_focus=False):
 
     def _line(self, row: Row, width: int) -> str:
         shown = len(row.cells) if width >= _NARROW else _FIRST
+        if not any(row.cells[1:shown]):
+            shown = 1
         rest = [
             " " * (room + _GAP - cell_len(cell)) + cell
             for cell, room in zip(row.cells[1:shown], self._widths[1:shown], strict=True)

@@ -13,6 +13,7 @@ QUESTIONS = (
 )
 """What the demo model can answer."""
 DEMO = "a tiny model that knows Outrider and a little Python. Ask it"
+MORE = "Ctrl+L, then Ctrl+G fetches models that fit this machine"
 
 KEYS = (
     ("Enter", "sends"),
@@ -50,5 +51,6 @@ class Welcome(Widget):
                 Content(""),
                 Content.assemble(("Demo".ljust(9), "bold $token-main"), (DEMO, "$quiet")),
                 *(Content(" " * 9 + question) for question in QUESTIONS),
+                Content.assemble(("More".ljust(9), "bold $token-main"), (MORE, "$quiet")),
             ]
         return Content("\n").join(lines)
