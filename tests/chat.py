@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 
 from tui.app import Outrider
 from tui.config import Appearance, Generation, Models, Settings
-from tui.places import Places
+from tui.places import places_in
 from tui.screens.chat import ChatScreen
 
 SAMPLE = "scripted:sample?rate=400&tokens=120"
@@ -35,7 +35,7 @@ def outrider(
             generation=generation or Generation(seed=7),
             appearance=Appearance(**appearance),
         ),
-        places=Places(folder / "config.toml", folder / "themes", folder / "engine.log"),
+        places=places_in(folder),
         engine=(sys.executable, "-m", "tui", "engine"),
         notices=notices,
     )

@@ -12,7 +12,7 @@ from chat import ask, chat, outrider, text, until
 from textual.binding import Binding
 
 from tui.app import Outrider
-from tui.protocol import Message, Notice, Origin
+from tui.protocol import Generate, Message, Notice, Origin, Round
 from tui.screens.chat import ChatScreen
 from tui.screens.conversation import Conversation
 from tui.widgets.composer import Composer
@@ -229,7 +229,7 @@ async def test_foreign_text_in_notices_is_shown_as_it_is_and_controls_nothing(tm
 
 async def test_help_shows_every_key(tmp_path: Path) -> None:
     app = outrider(tmp_path)
-    async with app.run_test(size=(120, 60)) as pilot:
+    async with app.run_test(size=(120, 90)) as pilot:
         await pilot.press("f1")
         await pilot.pause()
         shown = text(app)
@@ -253,7 +253,9 @@ def test_every_binding_has_an_id_of_its_own() -> None:
 def test_a_conversation_remembers_answers_without_what_was_refused() -> None:
     conversation = Conversation("be brief")
     assert conversation.ask("one")[-1] == Message("user", "one")
-    conversation.hear([("yes", Origin.DRAFT), ("no", Origin.REFUSED), ("!", Origin.MAIN)])
+    conversation.answer(Generate(1, (), 7), None)
+    pieces = (("yes", int(Origin.DRAFT)), ("no", int(Origin.REFUSED)), ("!", int(Origin.MAIN)))
+    conversation.hear(Round(1, pieces, (1, 2), 2, 0, 1, 0.1, 0.0, 0.1, 9))
     assert conversation.close()
     assert [message.content for message in conversation.ask("two")] == ["be brief", "one", "yes!", "two"]
     assert not conversation.close(), "a question without an answer leaves nothing"

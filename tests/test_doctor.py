@@ -16,7 +16,7 @@ from tui.config import Generation, Models, Settings
 from tui.engine import chip, hardware
 from tui.engine.chip import Mlx
 from tui.engine.hardware import Gpu, Hardware, Library
-from tui.places import Places
+from tui.places import Places, places_in
 
 MACHINE = Hardware(
     system="Linux",
@@ -42,7 +42,7 @@ def say(text: str) -> tuple[str, ...]:
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    return Places(tmp_path / "config.toml", tmp_path / "themes", tmp_path / "engine.log")
+    return places_in(tmp_path)
 
 
 def run(tmp_path: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

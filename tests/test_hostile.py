@@ -57,12 +57,12 @@ sys.path[:0] = sys.argv[1:2]
 from test_transcript import hostile
 from tui.app import Outrider
 from tui.config import Appearance, Models, Settings
-from tui.places import Places
+from tui.places import places_in
 folder, draw = Path(sys.argv[2]), random.Random(5)
 name = hostile(draw).replace(chr(0), "").replace("/", "")
 app = Outrider(
     settings=Settings(models=Models(name, name), appearance=Appearance(show_refused=True)),
-    places=Places(folder / "config.toml", folder / "themes", folder / "engine.log"),
+    places=places_in(folder),
     engine=eval(sys.argv[3]),
     notices=(hostile(draw), name),
 )

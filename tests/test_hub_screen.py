@@ -237,8 +237,8 @@ async def test_a_pair_is_searched_fetched_chosen_and_answers_by_keys_alone(
         await pilot.press(*"fetched main")
         await until(pilot, lambda: "● Fetched draft" in text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: screen.phase == "ready" and screen._loaded)
-        assert screen._loaded is not None
-        assert screen._loaded.main.name == "Fetched main"
+        await until(pilot, lambda: screen.phase == "ready" and screen._loader.loaded)
+        assert screen._loader.loaded is not None
+        assert screen._loader.loaded.main.name == "Fetched main"
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)

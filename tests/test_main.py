@@ -24,9 +24,10 @@ APP_ONLY = {
     "tui.client",
     "tui.themes",
     "tui.config",
+    "tui.store",
+    "tui.clean",
 }
-APP_ONLY |= {"tui.clean", "platformdirs"}
-HEAVY = {"textual", "rich", "asyncio", "tui.app", "platformdirs", "tomllib", "logging"}
+HEAVY = {"textual", "rich", "asyncio", "sqlite3", "tui.app", "platformdirs", "tomllib", "logging"}
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +73,7 @@ def test_a_command_line_that_says_nothing_is_read_as_the_parser_would() -> None:
 
 
 def test_the_app_side_never_imports_the_engine() -> None:
-    names = modules("*.py", "client/*.py", "screens/*.py", "widgets/**/*.py")
+    names = modules("*.py", "client/*.py", "screens/*.py", "widgets/**/*.py", "store/*.py")
     assert {"tui.client.engine", "tui.ask", "tui.doctor", "tui.config"} <= set(names)
     assert not loaded_after("import " + ", ".join(names)) & (ENGINE_ONLY - {"jinja2"})
 

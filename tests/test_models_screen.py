@@ -333,11 +333,11 @@ async def test_a_pair_chosen_by_keys_alone_answers(tmp_path: Path, toys: Path) -
         await pilot.press(*"toy main")
         await until(pilot, lambda: "Toy draft" in text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: app.screen is screen and screen.phase == "ready" and screen._loaded)
-        assert screen._loaded is not None
-        assert screen._loaded.main.name == "Toy main"
-        assert screen._loaded.draft is not None
-        assert screen._loaded.draft.name == "Toy draft"
+        await until(pilot, lambda: app.screen is screen and screen.phase == "ready" and screen._loader.loaded)
+        assert screen._loader.loaded is not None
+        assert screen._loader.loaded.main.name == "Toy main"
+        assert screen._loader.loaded.draft is not None
+        assert screen._loader.loaded.draft.name == "Toy draft"
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
         assert screen.desk.transcript.text_of(1)
@@ -350,10 +350,10 @@ async def test_choosing_stops_an_answer_that_is_coming(tmp_path: Path, toys: Pat
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "answering")
         await screen._chosen(Choice(str(toys / "main.gguf"), NONE))
-        await until(pilot, lambda: screen.phase == "ready" and screen._loaded)
-        assert screen._loaded is not None
-        assert screen._loaded.main.name == "Toy main"
-        assert screen._loaded.draft is None
+        await until(pilot, lambda: screen.phase == "ready" and screen._loader.loaded)
+        assert screen._loader.loaded is not None
+        assert screen._loader.loaded.main.name == "Toy main"
+        assert screen._loader.loaded.draft is None
 
 
 async def test_esc_gives_up_a_load(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from chat import outrider
 
 from tui.app import Outrider
-from tui.client import EngineError
 from tui.protocol import Loaded, ModelInfo, Origin
 from tui.screens.chat import ChatScreen
 from tui.widgets.meter import HISTORY, Reading
@@ -71,8 +69,8 @@ class Still(ChatScreen):
             self.desk.transcript.finish("241 tokens · 54.6 tok/s")
         self.call_after_refresh(self._say, "ready")
 
-    def _begin_loading(self) -> asyncio.Task[EngineError | None]:
-        return asyncio.create_task(asyncio.sleep(0, None))
+    def _load_first(self) -> None:
+        pass
 
     def _tick(self) -> None:
         reading = READING if self.talking else Reading()
@@ -97,7 +95,7 @@ def still(folder: Path, talking: bool, **appearance: Any) -> Outrider:
 
     Quiet.talking = talking
     app.get_default_screen = lambda: Quiet(  # type: ignore[method-assign]
-        app._settings, app._client, (), lambda: 0.0, lambda: 7
+        app._settings, app._client, None, (), lambda: 0.0, lambda: 7
     )
     return app
 

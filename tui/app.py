@@ -21,8 +21,10 @@ from .last import keep_last
 from .places import Places, shipped
 from .screens.chat import ChatScreen
 from .screens.help import HelpScreen
+from .screens.history import HistoryScreen
 from .screens.hub import HubScreen
 from .screens.models import ModelsScreen
+from .store import Keeper
 from .themes import default_variables, load_themes
 from .widgets.composer import Composer
 from .widgets.desk import Desk
@@ -54,11 +56,15 @@ class Outrider(App[None]):
         places: Places,
         engine: Sequence[str],
         notices: Sequence[str] = (),
+        go_on: bool = False,
         clock: Callable[[], float] = time.monotonic,
         draw_seed: Callable[[], int] = draw_seed,
         **options: Any,
     ) -> None:
-        """`engine` is the command that runs it; `notices` are shown at first; `options` are Textual's."""
+        """`engine` is the command that runs it; `notices` are shown at first; `options` are Textual's.
+
+        `go_on` opens the latest chat.
+        """
         super().__init__(**options)
         self._filters.append(OutputFilter())
         self._settings = settings
@@ -68,6 +74,10 @@ class Outrider(App[None]):
         self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died)
         self._downloads = Downloads(self._client, clock)
         self._downloads.on_change = self._download_changed
+        self._keeper: Keeper | None = None
+        if settings.history.keep:
+            self._keeper = Keeper(places.chats, lambda: self._chat.show_keeping())
+        self._go_on = go_on
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._notices = [*notices, *self._install_themes(places)]
 
@@ -89,12 +99,17 @@ class Outrider(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         keep = partial(keep_last, path=self._places.last)
-        return ChatScreen(
-            self._settings, self._client, self._notices, self._clock, self._draw_seed, keep
-        )  # fmt: skip
+        self._chat = ChatScreen(
+            self._settings, self._client, self._keeper, self._notices, self._clock, self._draw_seed, keep
+        )
+        return self._chat
 
     def on_mount(self) -> None:
         self._event_loop = asyncio.get_running_loop()
+        if self._keeper:
+            self.call_after_refresh(self._keeper.open)
+            if self._go_on:
+                self.call_after_refresh(self._chat.open_latest)
         self.call_after_refresh(self._settle)
 
     def _settle(self) -> None:
@@ -104,7 +119,14 @@ class Outrider(App[None]):
         gc.enable()
 
     async def on_unmount(self) -> None:
+        if self._keeper:
+            await self._keeper.close()
         await self._client.close()
+
+    @property
+    def unsaved(self) -> str:
+        """Why something that was said is not on the disk; empty if all is."""
+        return self._keeper.fault if self._keeper and self._keeper.unsaved else ""
 
     def end(self, status: int) -> None:
         """Exit with `status` from a signal handler."""
@@ -114,9 +136,7 @@ class Outrider(App[None]):
 
     def _engine_died(self, error: EngineDied) -> None:
         """It died while nothing waited for it."""
-        for screen in self.screen_stack:
-            if isinstance(screen, ChatScreen):
-                screen.call_later(screen.engine_died, error)
+        self._chat.call_later(self._chat.engine_died, error)
 
     def _download_changed(self, item: Item) -> None:
         if item.state == "done":
@@ -133,6 +153,7 @@ class Outrider(App[None]):
         groups = (
             ("Writing", Composer.BINDINGS),
             ("Chat", [*ChatScreen.BINDINGS, *Desk.BINDINGS]),
+            ("Chats", HistoryScreen.BINDINGS),
             ("Models", ModelsScreen.BINDINGS),
             ("Downloads", HubScreen.BINDINGS),
             ("Outrider", [*self.BINDINGS, Binding("ctrl+p", "", "Commands and themes"), COPY]),

@@ -96,6 +96,11 @@ class Engine:
 
 
 @dataclass(frozen=True)
+class History:
+    keep: bool = _setting(True, "keep conversations on this machine, for you alone")
+
+
+@dataclass(frozen=True)
 class Settings:
     """All that a person can set. The defaults are what runs without a file."""
 
@@ -103,6 +108,7 @@ class Settings:
     generation: Generation = field(default_factory=Generation)
     appearance: Appearance = field(default_factory=Appearance)
     engine: Engine = field(default_factory=Engine)
+    history: History = field(default_factory=History)
 
 
 def read_config(path: Path) -> tuple[Settings, tuple[Problem, ...]]:

@@ -24,8 +24,10 @@ class Places:
     """The user's own themes; it need not exist."""
     log: Path
     """Where the engine's native libraries may write what they have to say."""
-    last: Path = Path("/nonexistent")
+    last: Path
     """The pair that was chosen last; it need not exist."""
+    chats: Path
+    """The conversations; it need not exist."""
 
 
 def find_places() -> Places:
@@ -33,7 +35,19 @@ def find_places() -> Places:
     config = user_config_path("outrider", appauthor=False)
     log = user_log_path("outrider", appauthor=False)
     last = user_state_path("outrider", appauthor=False) / "pair.json"
-    return Places(config / "config.toml", config / "themes", log / "engine.log", last)
+    chats = user_data_path("outrider", appauthor=False) / "chats.db"
+    return Places(config / "config.toml", config / "themes", log / "engine.log", last, chats)
+
+
+def places_in(folder: Path) -> Places:
+    """All of them in one folder: for a session that shall leave nothing elsewhere."""
+    return Places(
+        folder / "config.toml",
+        folder / "themes",
+        folder / "engine.log",
+        folder / "pair.json",
+        folder / "chats.db",
+    )
 
 
 def find_records() -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from .protocol import DraftVerdict
 
 UNKNOWN = "–"
@@ -28,6 +30,25 @@ def context(tokens: int) -> str:
     if not tokens:
         return UNKNOWN
     return f"{tokens // 1024}k" if tokens >= 10_000 and tokens % 1024 == 0 else f"{tokens:,}"
+
+
+def moment(written: str, now: datetime) -> str:
+    """When something was, seen from `now`: "14:02", "yesterday", "Monday", "12 Nov", "2025-11-12".
+
+    `written` is ISO 8601 in UTC; `now` is local, and without a zone.
+    """
+    try:
+        when = datetime.fromisoformat(written).astimezone().replace(tzinfo=None)
+    except ValueError:
+        return UNKNOWN
+    days = (now.date() - when.date()).days
+    if days == 0:
+        return f"{when:%H:%M}"
+    if days == 1:
+        return "yesterday"
+    if 1 < days < 7:
+        return f"{when:%A}"
+    return f"{when.day} {when:%b}" if when.year == now.year else f"{when:%Y-%m-%d}"
 
 
 def duration(seconds: float) -> str:

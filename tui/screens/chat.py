@@ -1,13 +1,14 @@
 """One conversation with one loaded pair: it owns the turn.
 
 Prompts come up from the composer, events from the engine; both end here as calls on the desk. Typed text is
-never lost: a prompt that could not be answered goes back to where it was written.
+never lost: a prompt that could not be answered goes back to where it was written, and what was said is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Literal
@@ -18,17 +19,21 @@ from textual.binding import Binding, BindingType
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Footer
+from textual.worker import Worker, WorkerCancelled
 
 from tui.client import EngineClient, EngineDied, EngineError
 from tui.config import Settings
-from tui.protocol import Event, Finished, Generate, Loaded, Loading, Notice, Prefill, Round
+from tui.protocol import Event, Finished, Generate, Loaded, Loading, Message, Notice, Prefill, Round
+from tui.store import Keeper, Store, Turn, Unreadable
 from tui.widgets.composer import MAX_PASTE, Composer
 from tui.widgets.desk import HIGHLIGHTS, Desk
 from tui.widgets.meter import Meter
 
 from . import wording
-from .conversation import Conversation
+from .conversation import Conversation, pieces_of
 from .drafting import Drafting
+from .history import HistoryScreen
+from .loading import Loader
 from .models import ModelsScreen
 from .requests import Choice, draft_length, generate_request, load_request, with_choice
 
@@ -37,10 +42,10 @@ Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping
 
 BUSY = frozenset(("waiting", "reading", "answering", "stopping"))
 TONES = {"ready": "$success", "ended": "$error", "stopping": "$warning"}
-LOAD = 0
-"""The id of a load, where an answer has its own."""
 TICK = 0.25
 """Seconds between two looks at the meter."""
+FLUSH = 0.2
+"""Seconds of an answer that may be lost with the machine."""
 
 
 class ChatScreen(Screen[None]):
@@ -52,6 +57,9 @@ class ChatScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; what came stays"),
         Binding("ctrl+n", "new", "New", id="chat.new", tooltip="New chat"),
+        Binding(
+            "ctrl+o", "history", "Chats", id="chat.history", tooltip="Earlier chats: search, open, delete"
+        ),
         Binding("ctrl+l", "models", "Models", id="chat.models", tooltip="Choose a main model and its draft"),
         Binding(
             "f3",
@@ -69,28 +77,30 @@ class ChatScreen(Screen[None]):
         self,
         settings: Settings,
         client: EngineClient,
+        keeper: Keeper | None,
         notices: Iterable[str],
         clock: Callable[[], float],
         draw_seed: Callable[[], int],
         keep: Callable[[Settings], None] = lambda settings: None,
     ) -> None:
-        """`notices` stand in the banner at first; `draw_seed` makes a seed where none is set.
+        """`keeper` keeps what is said, unless it is None. `notices` stand in the banner at first.
 
-        `keep` is given the settings when another pair was chosen.
+        `draw_seed` makes a seed where none is set; `keep` is given the settings when another pair was chosen.
         """
         super().__init__()
         self._settings = settings
         self._client = client
+        self._keeper = keeper
         self._notices = list(notices)
         self._draw_seed = draw_seed
         self._keep = keep
         self._drafting = Drafting(settings.generation.draft_length)
-        self._conversation = Conversation(settings.generation.system_prompt)
+        record = keeper.add if keeper else lambda change: None
+        self._conversation = Conversation(settings.generation.system_prompt, record)
         self._meter = Meter(clock)
         self._answers = 0
-        self._loading: asyncio.Task[EngineError | None] | None = None
-        self._loaded: Loaded | None = None
-        self._new_after_stop = False
+        self._loader = Loader(client, self._show_progress, self._load_ended)
+        self._turn: Worker[None] | None = None
         look = settings.appearance
         self.desk = Desk(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
 
@@ -103,30 +113,24 @@ class ChatScreen(Screen[None]):
         self._show_drafting()
         self._say("starting the engine")
         self.set_interval(TICK, self._tick)
+        self.set_interval(FLUSH, self._conversation.flush)
         self.call_after_refresh(self._load_first)
+
+    def on_unmount(self) -> None:
+        """An answer that is coming is kept as far as it came."""
+        if self.phase in BUSY:
+            self._conversation.close()
 
     # The engine
 
     def _load_first(self) -> None:
         # Textual awaits what a callback returns, and no key would be seen before the load is done.
-        self._begin_loading()
+        self._loader.begin(load_request(self._settings))
 
-    def _begin_loading(self) -> asyncio.Task[EngineError | None]:
-        """The load that is under way or done; a new one after a failure."""
-        if self._loading is None or (self._loading.done() and self.phase == "ended"):
-            self._loading = asyncio.create_task(self._load())
-        return self._loading
-
-    async def _load(self) -> EngineError | None:
-        """Start the engine if it does not run, and load the pair. Shows how it went; why, if it failed."""
-        self._say("starting the engine")
-        try:
-            await self._client.start()
-            loaded = await self._client.load(load_request(self._settings), on_progress=self._show_progress)
-        except EngineError as error:
-            self._end(error)
-            return error
-        self._loaded = loaded
+    def _load_ended(self, loaded: Loaded | EngineError) -> None:
+        if isinstance(loaded, EngineError):
+            self._end(loaded)
+            return
         self._meter.plain_speed = loaded.plain_tokens_per_second
         self.desk.show_loaded(loaded)
         self._show_drafting()
@@ -136,14 +140,13 @@ class ChatScreen(Screen[None]):
         if self.phase == "loading":
             self.phase = "ready"
         self._say(wording.ready(loaded))
-        return None
 
     def _show_progress(self, progress: Loading) -> None:
         self._say(wording.loading(progress))
 
     def _end(self, error: EngineError) -> None:
         """There is no engine, or none with a model: say why and what to do."""
-        self._loaded = None
+        self._loader.loaded = None
         self.phase = "ended"
         self.desk.show_loaded(None)
         self._say(error.message)
@@ -168,25 +171,27 @@ class ChatScreen(Screen[None]):
         self._notices.clear()
         self.desk.show_notices(())
         self.desk.begin(event.text)
-        loading = self._begin_loading()
-        self.phase = "reading" if loading.done() else "waiting"
-        self._answer(event.text, loading)
+        self.phase = "reading" if self._loader.loaded else "waiting"
+        self._turn = self._answer(self._conversation.ask(event.text))
 
     @work(exclusive=True, group="turn")
-    async def _answer(self, prompt: str, loading: asyncio.Task[EngineError | None]) -> None:
+    async def _answer(self, messages: tuple[Message, ...]) -> None:
         """Drive one turn: it carries events; the methods below own what they change."""
+        if self._keeper:
+            await self._keeper.settle()
         # Shielded: stopping the turn must not stop the load.
-        if failure := await asyncio.shield(loading):
+        if failure := await asyncio.shield(self._loader.begin(load_request(self._settings))):
             self.desk.transcript.fail(failure.message, failure.hint)
+            self._conversation.close()
             self._give_back()
             return
         try:
-            async for event in self._client.generate(self._begin_answer(prompt)):
+            async for event in self._client.generate(self._begin_answer(messages)):
                 self._take(event)
         except EngineError as error:
             self._break_off(error)
 
-    def _begin_answer(self, prompt: str) -> Generate:
+    def _begin_answer(self, messages: tuple[Message, ...]) -> Generate:
         generation = self._settings.generation
         seed = generation.seed if generation.seed >= 0 else self._draw_seed()
         self._answers += 1
@@ -195,7 +200,9 @@ class ChatScreen(Screen[None]):
         self._meter.begin(seed)
         self.desk.transcript.begin("assistant")
         generation = replace(generation, draft_length=self._drafting.length)
-        return generate_request(self._answers, self._conversation.ask(prompt), seed, generation)
+        request = generate_request(self._answers, messages, seed, generation)
+        self._conversation.answer(request, self._loader.loaded)
+        return request
 
     def _take(self, event: Event) -> None:
         match event:
@@ -203,7 +210,7 @@ class ChatScreen(Screen[None]):
                 self._say(wording.reading(event))
             case Round():
                 self.desk.transcript.append(event.pieces)
-                self._conversation.hear(event.pieces)
+                self._conversation.hear(event)
                 self._meter.add(event)
                 if self.phase == "reading":
                     self.phase = "answering"
@@ -212,8 +219,8 @@ class ChatScreen(Screen[None]):
                 self.desk.show_notices([event.message])
             case Finished():
                 self._meter.finish(event.statistics)
-                self.desk.transcript.finish(wording.finished(event, self._meter.read()))
-                self._conversation.close()
+                self.desk.transcript.finish(wording.finished(event.reason, event.statistics))
+                self._conversation.close(event.reason, event.statistics)
                 self._turn_over("stopped" if event.reason == "cancelled" else "ready")
 
     def _break_off(self, error: EngineError) -> None:
@@ -233,8 +240,6 @@ class ChatScreen(Screen[None]):
         self.phase = "ready"
         self._say(words)
         self._tick()
-        if self._new_after_stop:
-            self._forget()
 
     def _give_back(self) -> None:
         """Put a prompt that has no answer where it can be sent again, unless something new stands there."""
@@ -248,9 +253,10 @@ class ChatScreen(Screen[None]):
             self.workers.cancel_group(self, "turn")
             self.phase = "loading"
             self.desk.transcript.finish("not sent")
+            self._conversation.close()
             self._give_back()
         elif self.phase == "loading":
-            await self._client.cancel(LOAD)
+            await self._loader.give_up()
         elif self.phase in ("reading", "answering"):
             self.phase = "stopping"
             self._say("stopping")
@@ -269,14 +275,68 @@ class ChatScreen(Screen[None]):
         self._keep(self._settings)
         self._notices.clear()
         self.desk.show_notices(())
-        if self._loading and not self._loading.done():
-            await self._client.cancel(LOAD)
-            await asyncio.wait([self._loading])
-        self._loaded = None
         self.desk.show_loaded(None)
         self._show_drafting()
         self.phase = "loading"
-        self._loading = asyncio.create_task(self._load())
+        await self._loader.replace(load_request(self._settings))
+
+    def action_history(self) -> None:
+        """Earlier chats, on a screen of their own."""
+        if self._keeper is None:
+            self.notify("Chats are not kept: [history] keep is false in config.toml.", markup=False)
+        else:
+            self.app.push_screen(HistoryScreen(self._keeper, self._conversation.key), self._chosen_chat)
+
+    def _chosen_chat(self, key: str | None) -> None:
+        """Go on with it; None leaves what is there, unless it was deleted meanwhile."""
+        if key is not None:
+            self.open_chat(key)
+        elif self._keeper and self._conversation.key in self._keeper.deleted:
+            self.action_new()
+
+    @work(exclusive=True, group="change")
+    async def open_chat(self, key: str) -> None:
+        """Go on with the chat `key`; an answer that is coming is stopped first."""
+        assert self._keeper
+        await self._end_turn()
+        self._forget()
+        try:
+            stored = await self._keeper.ask(lambda store: store.read(key))
+        except Unreadable as error:
+            self.notify(f"That chat cannot be read: {error}", severity="error", markup=False)
+            return
+        if stored is None:
+            return
+        unanswered = self._conversation.open(stored)
+        shown = {turn.key for turn in self._conversation.path}
+        for turn in stored.turns:
+            if turn.key in shown:
+                self._show_turn(turn)
+                await asyncio.sleep(0)
+        if unanswered and not self.desk.composer.text:
+            self.desk.composer.insert(unanswered)
+
+    async def open_latest(self) -> None:
+        """Go on with the chat in which something was said last."""
+        assert self._keeper
+        with suppress(Unreadable):  # `show_keeping` says so
+            if key := await self._keeper.ask(Store.latest):
+                self.open_chat(key)
+
+    def _show_turn(self, turn: Turn) -> None:
+        if turn.role == "user":
+            self.desk.begin(turn.text)
+            return
+        self.desk.transcript.begin("assistant")
+        self.desk.transcript.append(pieces_of(turn))
+        self.desk.transcript.finish(wording.finished(turn.ending, turn.statistics))
+
+    def show_keeping(self) -> None:
+        """Whether what is said is saved."""
+        assert self._keeper
+        self.desk.show_unsaved(self._keeper.fault)
+        if self._keeper.remark:
+            self.desk.show_notices([self._keeper.remark])
 
     def action_drafting(self) -> None:
         """Draft as far as pays, always so far, or never: from the next round on."""
@@ -289,17 +349,23 @@ class ChatScreen(Screen[None]):
         self._tick()
 
     def _show_drafting(self) -> None:
-        self.desk.show_drafting(wording.drafting(self._drafting, self._loaded))
+        self.desk.show_drafting(wording.drafting(self._drafting, self._loader.loaded))
 
+    @work(exclusive=True, group="change")
     async def action_new(self) -> None:
-        """Forget the conversation; an answer that is coming is stopped first."""
-        self._new_after_stop = self.phase in ("reading", "answering", "stopping")
-        await self.action_stop()
-        if not self._new_after_stop:
-            self._forget()
+        """Another conversation; an answer that is coming is stopped first."""
+        await self._end_turn()
+        self._forget()
+
+    async def _end_turn(self) -> None:
+        """Stop the answer that is coming, and wait until it has stopped."""
+        if self.phase in BUSY:
+            await self.action_stop()
+            if self._turn:
+                with suppress(WorkerCancelled):
+                    await self._turn.wait()
 
     def _forget(self) -> None:
-        self._new_after_stop = False
         self.desk.clear()
         self._conversation.forget()
         self._meter.forget()
@@ -315,6 +381,7 @@ class ChatScreen(Screen[None]):
         if self.phase in BUSY:
             yield SystemCommand("Stop the answer", "What came stays", self.action_stop)
         yield SystemCommand("Models", "Choose a main model and its draft", self.action_models)
+        yield SystemCommand("Chats", "Search, open, rename, delete earlier chats", self.action_history)
         yield SystemCommand("New chat", "Forget this conversation", self.action_new)
         for drafting in self._drafting.all():
             about = "How many tokens are drafted in a round"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from tui.protocol import Finished, Loaded, Loading, Prefill
-from tui.widgets.meter import Reading, named, number
+from tui.protocol import Loaded, Loading, Prefill, Statistics
+from tui.store import Ending
+from tui.widgets.meter import named, number
 
 from .drafting import AUTO, Drafting
 
-ENDINGS = {
+ENDINGS: dict[Ending, str] = {
     "stop": "",
     "length": "reached max_tokens",
     "context": "the context is full",
     "cancelled": "stopped",
+    "cut": "broken off",
+    "": "not finished",
 }
 
 
@@ -45,14 +48,16 @@ def reading(progress: Prefill) -> str:
     return f"reading the prompt  {progress.done:,} of {progress.total:,} tokens"
 
 
-def finished(event: Finished, counted: Reading) -> str:
+def finished(ending: Ending, statistics: Statistics | None) -> str:
     """One line under an answer: how it ended if not by itself, and what it cost."""
-    statistics = event.statistics
-    parts = [ENDINGS[event.reason], f"{statistics.tokens:,} tokens"]
-    if counted.speed is not None:
-        parts.append(number(counted.speed, "tok/s"))
-    if counted.acceptance is not None:
-        parts.append(f"{counted.acceptance * 100:.0f} % of drafts accepted")
-    if counted.ratio is not None:
-        parts.append(f"{number(counted.ratio, '×', 2)} plain decoding")
-    return " · ".join(part for part in parts if part)
+    parts = [ENDINGS[ending]]
+    if statistics:
+        speed, plain = statistics.tokens_per_second, statistics.plain_tokens_per_second
+        parts.append(f"{statistics.tokens:,} tokens")
+        if speed is not None:
+            parts.append(number(speed, "tok/s"))
+        if statistics.drafted:
+            parts.append(f"{statistics.accepted / statistics.drafted * 100:.0f} % of drafts accepted")
+        if speed and plain:
+            parts.append(f"{number(speed / plain, '×', 2)} plain decoding")
+    return " · ".join(filter(None, parts))

@@ -30,11 +30,26 @@ class Banner(Static):
     }
     """
 
+    _notices: Sequence[str] = ()
+    _is_error = False
+    _lasting = ""
+
     def show(self, notices: Sequence[str], *, error: bool = False) -> None:
         """Show `notices`, or nothing if there are none."""
-        lines = [clean_line(notice) for notice in notices[:MOST]]
-        if len(notices) > MOST:
-            lines.append(f"… and {len(notices) - MOST} more")
+        self._notices, self._is_error = tuple(notices), error
+        self._show()
+
+    def last(self, words: str) -> None:
+        """Say `words` above all notices until other words, or none, are given."""
+        self._lasting = words
+        self._show()
+
+    def _show(self) -> None:
+        lines = [clean_line(notice) for notice in self._notices[:MOST]]
+        if len(self._notices) > MOST:
+            lines.append(f"… and {len(self._notices) - MOST} more")
+        if self._lasting:
+            lines.insert(0, clean_line(self._lasting))
         self.set_class(bool(lines), "-shown")
-        self.set_class(error, "-error")
+        self.set_class(self._is_error or bool(self._lasting), "-error")
         self.update(Content("\n".join(lines)))

@@ -40,7 +40,8 @@ class Desk(Horizontal):
         ),
         Binding("ctrl+s", "refused", "Refused", show=False, id="chat.refused",
                 tooltip="Show or hide what was refused"),
-        Binding("ctrl+b", "sidebar", "Sidebar", id="chat.sidebar", tooltip="Show or hide the sidebar"),
+        Binding("ctrl+b", "sidebar", "Sidebar", show=False, id="chat.sidebar",
+                tooltip="Show or hide the sidebar"),
         Binding("pageup", "scroll_pages(-1)", "Scroll up", show=False, priority=True, id="chat.up"),
         Binding("pagedown", "scroll_pages(1)", "Scroll down", show=False, priority=True, id="chat.down"),
         Binding("ctrl+end", "follow", "Go to the end", show=False, priority=True, id="chat.end"),
@@ -94,6 +95,10 @@ class Desk(Horizontal):
 
     def show_notices(self, notices: Sequence[str], *, error: bool = False) -> None:
         self._banner.show(notices, error=error)
+
+    def show_unsaved(self, why: str) -> None:
+        """That nothing is saved, as long as there is a reason for it."""
+        self._banner.last(f"NOT SAVED: {why}. The chat goes on; saving is tried again." if why else "")
 
     def show_loaded(self, loaded: Loaded | None) -> None:
         self._sidebar.show_models(loaded)

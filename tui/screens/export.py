@@ -1,0 +1,44 @@
+"""A conversation as a Markdown file that its owner alone can read. It replaces no file."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from tui.clean import clean, clean_line
+from tui.store import Conversation, Turn
+
+_NAME = 60
+"""Characters of a title that a file's name takes."""
+
+
+def as_markdown(chat: Conversation) -> str:
+    """The branch that is shown."""
+    turns = {turn.key: turn for turn in chat.turns}
+    path: list[Turn] = []
+    key = chat.shown
+    while (turn := turns.pop(key, None)) is not None:
+        path.append(turn)
+        key = turn.parent
+    parts = [f"# {clean_line(chat.title)}"]
+    for turn in reversed(path):
+        by = "You" if turn.role == "user" else clean_line(turn.main) or "Answer"
+        parts += [f"## {by}", clean(turn.text).strip()]
+    return "\n\n".join(parts) + "\n"
+
+
+def export(chat: Conversation, folder: Path) -> Path:
+    """Write it into `folder` under a name made of its title; the file. Raises `OSError`."""
+    stem = re.sub(r"[^\w-]+", "-", clean_line(chat.title)[:_NAME].lower()).strip("-") or "chat"
+    number = 1
+    while True:
+        path = folder / (f"{stem}.md" if number == 1 else f"{stem}-{number}.md")
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            number += 1
+            continue
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(as_markdown(chat))
+        return path

@@ -1,0 +1,200 @@
+"""Earlier chats: search as you type, look inside, open, rename, pin, delete and take back, export.
+
+Letters go to the search, arrows to the list. It ends with the key of the chat to go on with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Footer, Input, Static
+
+from tui.clean import clean, clean_line
+from tui.quantities import moment
+from tui.store import Change, Delete, Keeper, Listed, Pin, Rename, Unreadable
+from tui.widgets.rows import Row, Rows
+
+from .export import export
+from .line import LineScreen
+from .lists import ListsScreen
+
+PAUSE = 0.08
+"""Seconds without a key before it is searched, and that the cursor rests before a chat is looked into."""
+TITLE = 200
+"""Characters of a title, at most."""
+
+
+class HistoryScreen(ListsScreen[str | None]):
+    """Ends with a key, or with None by Esc."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Open", priority=True, id="history.open", tooltip="Go on with this chat"),
+        Binding("ctrl+r", "rename", "Rename", priority=True, id="history.rename", tooltip="Another title"),
+        Binding("ctrl+t", "pin", "Pin", priority=True, id="history.pin", tooltip="To the top, or back"),
+        Binding("ctrl+x", "delete", "Delete", priority=True, id="history.delete",
+                tooltip="Delete it; for good when Outrider ends"),
+        Binding("ctrl+z", "undo", "Undo", priority=True, id="history.undo", tooltip="Take a deletion back"),
+        Binding("ctrl+e", "export", "Export", priority=True, id="history.export",
+                tooltip="Write it as Markdown into the folder that Outrider was started in"),
+        Binding("escape", "back", "Back", id="history.back", tooltip="Back to the chat"),
+    ]  # fmt: skip
+    DEFAULT_CSS = """
+    HistoryScreen {
+        #chats { width: 1fr; }
+        #preview {
+            width: 1fr;
+            height: 1fr;
+            padding: 0 1;
+            border: round $line;
+            border-title-color: $quiet;
+        }
+        &.-narrow .beside { layout: vertical; }
+        &.-narrow #chats, &.-narrow #preview { width: 100%; }
+    }
+    """
+
+    def __init__(
+        self, keeper: Keeper, current: str = "", folder: Callable[[], Path] = Path.cwd,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:  # fmt: skip
+        """`current` is the chat that is open; exports go to `folder`."""
+        self._chats = Rows("chats", "looking for chats …")
+        super().__init__((self._chats,))
+        self._keeper = keeper
+        self._current = current
+        self._folder = folder
+        self._now = now
+        self._found: dict[str, Listed] = {}
+        self._gone: list[str] = []
+        """Keys that were deleted here, the last one last."""
+        self._preview = Static(id="preview", markup=False)
+
+    def compose(self) -> ComposeResult:
+        yield Input(placeholder="search titles and texts", id="line")
+        with Horizontal(classes="beside"):
+            yield self._chats
+            yield self._preview
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.activate(self._chats)
+        self._list()
+
+    # What the store says
+
+    @work(exclusive=True, group="list")
+    async def _list(self) -> None:
+        words = self.typed
+        try:
+            found = await self._keeper.ask(lambda store: store.listed(words))
+        except Unreadable as error:
+            self._chats.say(f"the chats cannot be read: {error}")
+            return
+        self._found = {each.key: each for each in found}
+        self._chats.border_title = f"Chats  {len(found):,}"
+        self._chats.empty = "no chat has these words" if words else "no chat yet: Esc, and ask something"
+        self._chats.show([self._row(each) for each in found])
+        self._look()
+
+    def _row(self, chat: Listed) -> Row:
+        mark = "▸ " if chat.key == self._current else "● " if chat.pinned else "  "
+        return Row(chat.key, (mark + chat.title, moment(chat.written, self._now())))
+
+    @work(exclusive=True, group="look")
+    async def _look(self) -> None:
+        """Show what the chat under the cursor begins with."""
+        if (chat := self._chat()) is None:
+            self._preview.border_title = ""
+            self._preview.update("")
+            return
+        await asyncio.sleep(PAUSE)
+        try:
+            said = await self._keeper.ask(lambda store: store.preview(chat.key))
+        except Unreadable as error:
+            self._preview.update(Content(clean_line(str(error))))
+            return
+        lines = [Content.styled(clean_line(chat.hit), "$token-lookup"), Content("")] if chat.hit else []
+        for role, text in said:
+            lines.append(Content.styled(clean(text.strip()), "bold" if role == "user" else "$quiet"))
+            lines.append(Content(""))
+        self._preview.border_title = f"{chat.messages:,} messages"
+        self._preview.update(Content("\n").join(lines))
+
+    def _chat(self) -> Listed | None:
+        row = self._chats.current
+        return self._found.get(row.key) if row else None
+
+    def _change(self, change: Change) -> None:
+        self._keeper.add(change)
+        self._list()
+
+    # Keys
+
+    @on(Input.Changed, "#line")
+    async def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._list()
+
+    @on(Rows.Moved)
+    def _moved(self, event: Rows.Moved) -> None:
+        event.stop()
+        self._look()
+
+    def action_open(self) -> None:
+        if chat := self._chat():
+            self.dismiss(None if chat.key == self._current else chat.key)
+
+    def action_rename(self) -> None:
+        chat = self._chat()
+        if chat is None:
+            return
+
+        def rename(title: str | None) -> None:
+            if title and title.strip():
+                self._change(Rename(chat.key, clean_line(title.strip(), TITLE)))
+
+        self.app.push_screen(LineScreen("Title", clean_line(chat.title)), rename)
+
+    def action_pin(self) -> None:
+        if chat := self._chat():
+            self._change(Pin(chat.key, not chat.pinned))
+
+    def action_delete(self) -> None:
+        if chat := self._chat():
+            self._gone.append(chat.key)
+            self._change(Delete(chat.key))
+            self.notify(clean_line(f"Deleted: {chat.title}. Ctrl+Z takes it back."), markup=False)
+
+    def action_undo(self) -> None:
+        if self._gone:
+            self._change(Delete(self._gone.pop(), deleted=False))
+
+    @work(exclusive=True, group="export")
+    async def action_export(self) -> None:
+        if (chat := self._chat()) is None:
+            return
+        try:
+            stored = await self._keeper.ask(lambda store: store.read(chat.key))
+            path = export(stored, self._folder()) if stored else None
+        except (Unreadable, OSError) as error:
+            self.notify(f"It is not written: {error}", severity="error", markup=False)
+            return
+        if path:
+            self.notify(clean_line(f"Written: {path}"), markup=False)
+
+    def action_back(self) -> None:
+        """Esc empties the search first."""
+        line = self.query_one(Input)
+        if line.value:
+            line.value = ""
+        else:
+            self.dismiss(None)

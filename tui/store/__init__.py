@@ -1,0 +1,31 @@
+"""Conversations on this machine: what was said, by which branch, and how every token came.
+
+`changes.py` has all that can happen to a conversation, `database.py` the file and its shape, `store.py` what
+is written to it and read from it, `damage.py` what is done when it is broken, `keeper.py` the one thread that
+does all of it for the app. Nothing here shows anything, and nothing leaves the machine.
+"""
+
+from .changes import Begin, Change, Close, Delete, Ending, Hear, Pin, Rename, Say, Show, Turn, draw_key
+from .keeper import Keeper, Unreadable
+from .store import Conversation, Listed, Store, text_of
+
+__all__ = [
+    "Begin",
+    "Change",
+    "Close",
+    "Conversation",
+    "Delete",
+    "Ending",
+    "Hear",
+    "Keeper",
+    "Listed",
+    "Pin",
+    "Rename",
+    "Say",
+    "Show",
+    "Store",
+    "Turn",
+    "Unreadable",
+    "draw_key",
+    "text_of",
+]

@@ -1,0 +1,332 @@
+"""Conversations in SQLite: changes in, values out. One connection; `keeper.py` gives it its thread.
+
+Text is kept as the model wrote it: who shows it cleans it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tui.protocol import Origin, Round, Statistics, rebuild
+
+from .changes import Begin, Change, Close, Delete, Hear, Pin, Rename, Say, Show, Turn
+from .damage import check, is_damage, salvage, set_aside
+from .database import Newer, connect, migrate
+
+MOST = 500
+"""Conversations that a search brings."""
+LOOK = 1_000
+_LOOKS = 8
+_HITS = 2_000
+"""Messages that a search looks at, the newest."""
+_ROUND = [field.name for field in fields(Round)][1:]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A conversation in the history. Foreign text."""
+
+    key: str
+    title: str
+    pinned: bool
+    messages: int
+    written: str
+    """When its latest message was, in UTC, as ISO 8601."""
+    hit: str = ""
+    """What was searched for, with a few words around it; empty for a hit in the title."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """All of one conversation: every branch, in the order in which it was written."""
+
+    key: str
+    title: str
+    shown: str
+    """The key of the message that it goes on from."""
+    turns: tuple[Turn, ...]
+
+
+class Store:
+    """The conversations of one file."""
+
+    def __init__(self, connection: sqlite3.Connection, *, read_only: str = "", remark: str = "") -> None:
+        """`read_only` says why nothing may be written, `remark` what a user should know; else empty."""
+        self._connection = connection
+        self.read_only = read_only
+        self.remark = remark
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """The store at `path`, made if need be. Raises `sqlite3.Error` and `OSError`.
+
+        A damaged file is set aside, and what can be read of it copied into a new one.
+        """
+        remark = ""
+        try:
+            connection = _opened(path)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            aside = set_aside(path)
+            connection = _opened(path)
+            saved = salvage(aside, connection)
+            remark = (
+                f"The file of the chats was damaged: {saved:,} messages were saved, and it lies at {aside}."
+            )
+        except Newer:
+            return cls(connect(path, read_only=True), read_only="they were written by a newer Outrider")
+        store = cls(connection, remark=remark)
+        store._mend()
+        return store
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # Writing
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """All of `changes`, or none. Raises `sqlite3.Error`; `sqlite3.IntegrityError` where a change has
+        nothing to stand on, because its conversation is gone."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for change in changes:
+                _APPLY[type(change)](self._connection, change)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def purge(self, conversations: Sequence[str]) -> None:
+        """Out of the file goes what was deleted, if it still is; no byte of it stays."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        for key in conversations:
+            self._connection.execute("DELETE FROM conversations WHERE key = ? AND deleted", (key,))
+        self._connection.execute("INSERT INTO found (found) VALUES ('optimize')")
+        self._connection.execute("COMMIT")
+
+    def _mend(self) -> None:
+        """Give answers whose end was never written the text that came of them, so that it is found."""
+        open_ones = self._connection.execute(
+            "SELECT id FROM messages WHERE role = 'assistant' AND ending = '' AND text = ''"
+        ).fetchall()
+        for (number,) in open_ones:
+            text = text_of(self._rounds(number))
+            if text:
+                self._connection.execute("UPDATE messages SET text = ? WHERE id = ?", (text, number))
+
+    # Reading
+
+    def listed(self, words: str = "") -> list[Listed]:
+        """Conversations, pinned ones first, then by their latest message; only those that have `words`."""
+        if not words.split():
+            return [_listed(row) for row in self._connection.execute(_LISTED)]
+        hits = dict(self._hits(words))
+        found = self._connection.execute(_AMONG, {"keys": json.dumps(list(hits)), "title": _like(words)})
+        return [_listed(row, hits.get(row[0], "")) for row in found]
+
+    def _hits(self, words: str) -> list[tuple[str, str]]:
+        """Keys of conversations with `words` in a message and a passage of it, the newest last."""
+        phrase = " ".join(f'"{word}"' for word in words.replace('"', " ").split())
+        if not phrase:
+            return []
+        return self._connection.execute(_FOUND, (f"{phrase}*", _HITS)).fetchall()[::-1]
+
+    def read(self, key: str) -> Conversation | None:
+        """The conversation `key`, deleted or not; None if there is none."""
+        row = self._connection.execute(
+            "SELECT id, title, shown FROM conversations WHERE key = ?", (key,)
+        ).fetchone()
+        if row is None:
+            return None
+        number, title, shown = row
+        turns = self._connection.execute(_TURNS, (number,)).fetchall()
+        return Conversation(key, title, shown, tuple(self._turn(*turn) for turn in turns))
+
+    def preview(self, key: str) -> list[tuple[str, str]]:
+        """The first messages of the conversation `key`, as (role, text), each as far as `LOOK` characters."""
+        return self._connection.execute(_PREVIEW, (LOOK, key, _LOOKS)).fetchall()
+
+    def latest(self) -> str | None:
+        """The key of the conversation with the latest message."""
+        row = self._connection.execute(
+            "SELECT key FROM conversations WHERE NOT deleted AND changed ORDER BY changed DESC LIMIT 1"
+        ).fetchone()
+        return row[0] if row else None
+
+    def _turn(self, number: int, statistics: str, *rest: Any) -> Turn:
+        turn = Turn(*rest)
+        if turn.role == "user":
+            return turn
+        rounds = self._rounds(number)
+        text = turn.text or text_of(rounds)
+        return replace(turn, text=text, rounds=rounds, statistics=_statistics(statistics))
+
+    def _rounds(self, message: int) -> tuple[Round, ...]:
+        rows = self._connection.execute(
+            "SELECT rounds FROM rounds WHERE message = ? ORDER BY place", (message,)
+        )
+        return tuple(each for (text,) in rows for each in _rounds_of(text))
+
+
+def text_of(rounds: Iterable[Round]) -> str:
+    """The text that `rounds` brought."""
+    return "".join(text for each in rounds for text, origin in each.pieces if origin != Origin.REFUSED)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = connect(path)
+    try:
+        check(connection)
+        migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _text(text: str) -> str:
+    """As SQLite takes it: half of a character is none."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _begin(connection: sqlite3.Connection, change: Begin) -> None:
+    connection.execute(
+        "INSERT INTO conversations (key, title) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (change.conversation, _text(change.title)),
+    )
+
+
+def _say(connection: sqlite3.Connection, change: Say) -> None:
+    turn = change.turn
+    statistics = json.dumps(asdict(turn.statistics)) if turn.statistics else ""
+    values = (turn.key, change.conversation, turn.parent, turn.role, turn.text, turn.ending, turn.main)
+    more = (turn.draft, turn.settings, statistics, turn.written or _now())
+    # A conversation that is gone makes NULL of its id, which is no message's.
+    connection.execute(_ADD, [_text(value) for value in (*values, *more)])
+    connection.execute(
+        "UPDATE conversations SET shown = ?, changed = max(changed, (SELECT id FROM messages WHERE key = ?)) "
+        "WHERE key = ?",
+        (turn.key, turn.key, change.conversation),
+    )
+
+
+def _hear(connection: sqlite3.Connection, change: Hear) -> None:
+    rounds = [[getattr(each, name) for name in _ROUND] for each in change.rounds]
+    connection.execute(
+        "INSERT INTO rounds VALUES ((SELECT id FROM messages WHERE key = ?), ?, ?) ON CONFLICT DO NOTHING",
+        (change.message, change.place, json.dumps(rounds, separators=(",", ":"))),
+    )
+
+
+def _close(connection: sqlite3.Connection, change: Close) -> None:
+    statistics = json.dumps(asdict(change.statistics)) if change.statistics else ""
+    connection.execute(
+        "UPDATE messages SET text = ?, ending = ?, statistics = ? WHERE key = ?",
+        (_text(change.text), change.ending, statistics, change.message),
+    )
+
+
+def _show(connection: sqlite3.Connection, change: Show) -> None:
+    connection.execute(
+        "UPDATE conversations SET shown = ? WHERE key = ?", (change.message, change.conversation)
+    )
+
+
+def _rename(connection: sqlite3.Connection, change: Rename) -> None:
+    connection.execute(
+        "UPDATE conversations SET title = ? WHERE key = ?", (_text(change.title), change.conversation)
+    )
+
+
+def _pin(connection: sqlite3.Connection, change: Pin) -> None:
+    connection.execute(
+        "UPDATE conversations SET pinned = ? WHERE key = ?", (change.pinned, change.conversation)
+    )
+
+
+def _delete(connection: sqlite3.Connection, change: Delete) -> None:
+    connection.execute(
+        "UPDATE conversations SET deleted = ? WHERE key = ?", (change.deleted, change.conversation)
+    )
+
+
+_APPLY: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
+    Begin: _begin,
+    Say: _say,
+    Hear: _hear,
+    Close: _close,
+    Show: _show,
+    Rename: _rename,
+    Pin: _pin,
+    Delete: _delete,
+}
+
+_ADD = """
+INSERT INTO messages
+    (key, conversation, parent, role, text, ending, main, draft, settings, statistics, written)
+VALUES (?, (SELECT id FROM conversations WHERE key = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO NOTHING
+"""
+_COLUMNS = """
+SELECT key, title, pinned,
+    (SELECT count(*) FROM messages WHERE conversation = conversations.id),
+    coalesce((SELECT written FROM messages WHERE id = changed), '')
+FROM conversations WHERE NOT deleted AND changed
+"""
+_ORDER = f" ORDER BY pinned DESC, changed DESC LIMIT {MOST}"
+_LISTED = _COLUMNS + _ORDER
+_AMONG = (
+    _COLUMNS + "AND (key IN (SELECT value FROM json_each(:keys)) OR title LIKE :title ESCAPE '\\')" + _ORDER
+)
+_FOUND = """
+SELECT conversations.key, snippet(found, 0, '', '', '…', 12)
+FROM found JOIN messages ON messages.id = found.rowid JOIN conversations ON conversations.id = conversation
+WHERE found MATCH ? ORDER BY found.rowid DESC LIMIT ?
+"""
+_PREVIEW = """
+SELECT role, substr(text, 1, ?) FROM messages
+WHERE conversation = (SELECT id FROM conversations WHERE key = ?) AND text <> '' ORDER BY id LIMIT ?
+"""
+_TURNS = """
+SELECT id, statistics, key, parent, role, text, ending, main, draft, settings FROM messages
+WHERE conversation = ? ORDER BY id
+"""
+
+
+def _listed(row: tuple[str, str, int, int, str], hit: str = "") -> Listed:
+    key, title, pinned, messages, written = row
+    return Listed(key, title, bool(pinned), messages, written, hit)
+
+
+def _like(words: str) -> str:
+    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return "%" + "%".join(escaped.split()) + "%"
+
+
+def _rounds_of(text: str) -> tuple[Round, ...]:
+    """What cannot be read of a record is left out: the text of its answer is kept beside it."""
+    try:
+        return tuple(
+            rebuild(Round, {"id": 0, **dict(zip(_ROUND, values, strict=True))}) for values in json.loads(text)
+        )
+    except (ValueError, TypeError, RecursionError):
+        return ()
+
+
+def _statistics(text: str) -> Statistics | None:
+    try:
+        return rebuild(Statistics, json.loads(text)) if text else None
+    except (ValueError, RecursionError):
+        return None
