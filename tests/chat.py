@@ -12,7 +12,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from tui.app import Outrider
-from tui.config import Appearance, Generation, Models, Settings
+from tui.config import Appearance, Generation, History, Models, Settings
 from tui.places import places_in
 from tui.screens.chat import ChatScreen
 
@@ -26,6 +26,7 @@ def outrider(
     draft: str = DRAFT,
     notices: tuple[str, ...] = (),
     generation: Generation | None = None,
+    history: History | None = None,
     **appearance: Any,
 ) -> Outrider:
     """An app that reads and writes nothing outside `folder`."""
@@ -34,6 +35,7 @@ def outrider(
             models=Models(main, draft),
             generation=generation or Generation(seed=7),
             appearance=Appearance(**appearance),
+            history=history or History(),
         ),
         places=places_in(folder),
         engine=(sys.executable, "-m", "tui", "engine"),

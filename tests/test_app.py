@@ -15,6 +15,9 @@ from tui.app import Outrider
 from tui.protocol import Generate, Message, Notice, Origin, Round
 from tui.screens.chat import ChatScreen
 from tui.screens.conversation import Conversation
+from tui.screens.history import HistoryScreen
+from tui.screens.hub import HubScreen
+from tui.screens.models import ModelsScreen
 from tui.widgets.composer import Composer
 from tui.widgets.desk import Desk
 
@@ -240,12 +243,13 @@ async def test_help_shows_every_key(tmp_path: Path) -> None:
 
 
 def declared() -> list[Binding]:
-    groups = (Outrider, ChatScreen, Desk, Composer)
+    groups = (Outrider, ChatScreen, Desk, Composer, HistoryScreen, ModelsScreen, HubScreen)
     return [binding for group in groups for binding in vars(group)["BINDINGS"]]
 
 
 def test_every_binding_has_an_id_of_its_own() -> None:
     names = [binding.id for binding in declared()]
+    assert all(len(binding.tooltip or binding.description) <= 44 for binding in declared()), "help would wrap"
     assert all(names)
     assert len(set(names)) == len(names)
 

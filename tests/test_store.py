@@ -131,14 +131,15 @@ def test_the_history_goes_by_sequence_and_never_by_clock(store: Store) -> None:
         chat = f"c{number}"
         store.apply([Begin(chat, chat), Say(chat, Turn(chat, "", "user", "x", written=f"{year}-01-01"))])
     assert [each.key for each in store.listed()] == ["c2", "c1", "c0"]
-    assert store.latest() == "c2"
+    assert store.named() == "c2"
     store.apply([Pin("c0", True)])
     assert [each.key for each in store.listed()] == ["c0", "c2", "c1"]
     store.apply([Delete("c2")])
     assert [each.key for each in store.listed()] == ["c0", "c1"]
-    assert store.latest() == "c1"
+    assert store.named() == "c1"
+    assert store.named("c0") == "c0"
     store.apply([Delete("c2", deleted=False)])
-    assert store.latest() == "c2"
+    assert store.named() == "c2"
 
 
 def test_a_chat_in_which_nothing_was_said_is_not_listed(store: Store) -> None:

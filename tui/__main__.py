@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 """Exit codes; argparse adds 2 for a command line that it cannot read."""
 
-UNSAID = ("command", "main", "draft", "backend", "draft_length", "seed", "theme")
+UNSAID = ("command", "main", "draft", "backend", "draft_length", "seed", "theme", "go_on")
 """The chat's options."""
 
 
@@ -73,6 +73,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from . import pull
 
         return pull.run(arguments)
+    if arguments.command == "history":
+        from . import history
+
+        return history.run(arguments)
     if arguments.command == "doctor":
         from . import doctor
 

@@ -56,14 +56,14 @@ class Outrider(App[None]):
         places: Places,
         engine: Sequence[str],
         notices: Sequence[str] = (),
-        go_on: bool = False,
+        go_on: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw_seed: Callable[[], int] = draw_seed,
         **options: Any,
     ) -> None:
         """`engine` is the command that runs it; `notices` are shown at first; `options` are Textual's.
 
-        `go_on` opens the latest chat.
+        `go_on` is the chat to go on with, by key or words; empty for the latest, None for a new one.
         """
         super().__init__(**options)
         self._filters.append(OutputFilter())
@@ -108,8 +108,8 @@ class Outrider(App[None]):
         self._event_loop = asyncio.get_running_loop()
         if self._keeper:
             self.call_after_refresh(self._keeper.open)
-            if self._go_on:
-                self.call_after_refresh(self._chat.open_latest)
+            if self._go_on is not None:
+                self.call_after_refresh(self._chat.open_named, self._go_on)
         self.call_after_refresh(self._settle)
 
     def _settle(self) -> None:

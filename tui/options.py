@@ -15,6 +15,7 @@ _CHAT_EXAMPLES = """\
 examples:
   outrider                                      chat, with the models of config.toml or the built-in demo
   outrider --main big.gguf --draft small.gguf   chat with your own pair
+  outrider --continue                           go on with the latest chat
   outrider ask "What is a draft model?"         answer one question on stdout
   outrider bench --quick                        measure what drafting gains on this machine
   outrider doctor                               what this machine has, and what would make it faster
@@ -71,6 +72,16 @@ examples:
   outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF --list    what there is of it
 """
 
+_HISTORY = """\
+Lists the chats that are kept on this machine, the latest first; with words, those that hold them all.
+"""
+_HISTORY_EXAMPLES = """\
+examples:
+  outrider history                              all of them
+  outrider history quicksort python             those with both words
+  outrider --continue quicksort                 go on with the latest of those
+"""
+
 
 def parser() -> argparse.ArgumentParser:
     """Reads the whole command line. What is not said is None."""
@@ -80,6 +91,14 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_models(outrider, None)
     outrider.add_argument("--theme", metavar="NAME", help="a theme, for this chat (ctrl+p lists them)")
+    outrider.add_argument(
+        "--continue",
+        dest="go_on",
+        nargs="?",
+        const="",
+        metavar="CHAT",
+        help="go on with the latest chat, or with one of `outrider history` or by words of it",
+    )
     commands = outrider.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     ask = _new_parser(commands.add_parser, "ask", _ASK, _ASK_EXAMPLES, help="answer one question on stdout")
     _add_models(ask, argparse.SUPPRESS)
@@ -113,6 +132,11 @@ def parser() -> argparse.ArgumentParser:
         help="OWNER/NAME, or OWNER/NAME:FILE with a file or a quantisation",
     )
     pull.add_argument("--list", action="store_true", help="only list what the repositories have")
+    history = _new_parser(
+        commands.add_parser, "history", _HISTORY, _HISTORY_EXAMPLES, help="list or search earlier chats"
+    )
+    history.add_argument("words", nargs="*", metavar="WORD", help="only chats with all of these")
+    history.add_argument("--json", action="store_true", help="one JSON array instead of the table")
     doctor = commands.add_parser(
         "doctor", help="show what this machine has, and what would make it faster", allow_abbrev=False
     )

@@ -90,12 +90,16 @@ def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
         places=places,
         engine=(sys.executable, "-m", "tui", "engine"),
         notices=tuple(map(str, problems)),
+        go_on=arguments.go_on,
         driver_class=driver_for(terminal),
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ender(terminal, app.end))
     app.run()
-    return app.return_code or 0
+    if app.unsaved:
+        terminal.leave()
+        print(f"outrider: the last chat is not saved: {app.unsaved}", file=sys.stderr)
+    return app.return_code or int(bool(app.unsaved))
 
 
 def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Settings:

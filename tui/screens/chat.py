@@ -24,9 +24,9 @@ from textual.worker import Worker, WorkerCancelled
 from tui.client import EngineClient, EngineDied, EngineError
 from tui.config import Settings
 from tui.protocol import Event, Finished, Generate, Loaded, Loading, Message, Notice, Prefill, Round
-from tui.store import Keeper, Store, Turn, Unreadable
-from tui.widgets.composer import MAX_PASTE, Composer
-from tui.widgets.desk import HIGHLIGHTS, Desk
+from tui.store import Keeper, Unreadable
+from tui.widgets.composer import Composer
+from tui.widgets.desk import Desk
 from tui.widgets.meter import Meter
 
 from . import wording
@@ -310,26 +310,26 @@ class ChatScreen(Screen[None]):
         unanswered = self._conversation.open(stored)
         shown = {turn.key for turn in self._conversation.path}
         for turn in stored.turns:
-            if turn.key in shown:
-                self._show_turn(turn)
+            if turn.key in shown and turn.role == "user":
+                self.desk.begin(turn.text)
+            elif turn.key in shown:
+                note = wording.finished(turn.ending, turn.statistics)
+                self.desk.show_answer(pieces_of(turn), note)
                 await asyncio.sleep(0)
         if unanswered and not self.desk.composer.text:
             self.desk.composer.insert(unanswered)
 
-    async def open_latest(self) -> None:
-        """Go on with the chat in which something was said last."""
+    async def open_named(self, words: str) -> None:
+        """Go on with the latest chat that has `words`."""
         assert self._keeper
-        with suppress(Unreadable):  # `show_keeping` says so
-            if key := await self._keeper.ask(Store.latest):
-                self.open_chat(key)
-
-    def _show_turn(self, turn: Turn) -> None:
-        if turn.role == "user":
-            self.desk.begin(turn.text)
-            return
-        self.desk.transcript.begin("assistant")
-        self.desk.transcript.append(pieces_of(turn))
-        self.desk.transcript.finish(wording.finished(turn.ending, turn.statistics))
+        try:
+            key = await self._keeper.ask(lambda store: store.named(words))
+        except Unreadable:
+            return  # the banner says so
+        if key:
+            self.open_chat(key)
+        else:
+            self.notify("No chat to go on with" + (": none has these words" if words else ""), markup=False)
 
     def show_keeping(self) -> None:
         """Whether what is said is saved."""
@@ -377,29 +377,15 @@ class ChatScreen(Screen[None]):
 
     def commands(self) -> Iterable[SystemCommand]:
         """What the palette offers for this screen."""
-        desk = self.desk
         if self.phase in BUSY:
             yield SystemCommand("Stop the answer", "What came stays", self.action_stop)
         yield SystemCommand("Models", "Choose a main model and its draft", self.action_models)
         yield SystemCommand("Chats", "Search, open, rename, delete earlier chats", self.action_history)
-        yield SystemCommand("New chat", "Forget this conversation", self.action_new)
+        yield SystemCommand("New chat", "This one is kept", self.action_new)
         for drafting in self._drafting.all():
             about = "How many tokens are drafted in a round"
             yield SystemCommand(f"Drafting: {drafting.words}", about, partial(self.set_drafting, drafting))
-        for mode in HIGHLIGHTS:
-            about = "How it shows where tokens come from"
-            yield SystemCommand(f"Origins: {mode}", about, partial(desk.set_highlight, mode))
-        yield SystemCommand("Refused drafts", "Show or hide what was refused", desk.action_refused)
-        yield SystemCommand("Sidebar", "Show or hide the numbers", desk.action_sidebar)
-
-    @on(Composer.PasteShortened)
-    def _paste_shortened(self, event: Composer.PasteShortened) -> None:
-        event.stop()
-        self.notify(
-            f"{event.characters:,} characters were pasted; the first {MAX_PASTE:,} are kept.",
-            severity="warning",
-            markup=False,
-        )
+        yield from self.desk.commands()
 
     # Showing
 

@@ -33,7 +33,6 @@ class HelpScreen(ModalScreen[None]):
     DEFAULT_CSS = """
     HelpScreen {
         align: center middle;
-        background: $background 60%;
         VerticalScroll {
             width: 84;
             max-width: 100%;

@@ -44,7 +44,7 @@ class HistoryScreen(ListsScreen[str | None]):
                 tooltip="Delete it; for good when Outrider ends"),
         Binding("ctrl+z", "undo", "Undo", priority=True, id="history.undo", tooltip="Take a deletion back"),
         Binding("ctrl+e", "export", "Export", priority=True, id="history.export",
-                tooltip="Write it as Markdown into the folder that Outrider was started in"),
+                tooltip="Write it as Markdown into this folder"),
         Binding("escape", "back", "Back", id="history.back", tooltip="Back to the chat"),
     ]  # fmt: skip
     DEFAULT_CSS = """
@@ -68,7 +68,7 @@ class HistoryScreen(ListsScreen[str | None]):
     ) -> None:  # fmt: skip
         """`current` is the chat that is open; exports go to `folder`."""
         self._chats = Rows("chats", "looking for chats …")
-        super().__init__((self._chats,))
+        super().__init__("search titles and texts", (self._chats,))
         self._keeper = keeper
         self._current = current
         self._folder = folder
@@ -79,7 +79,7 @@ class HistoryScreen(ListsScreen[str | None]):
         self._preview = Static(id="preview", markup=False)
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="search titles and texts", id="line")
+        yield self.line
         with Horizontal(classes="beside"):
             yield self._chats
             yield self._preview
@@ -106,8 +106,8 @@ class HistoryScreen(ListsScreen[str | None]):
         self._look()
 
     def _row(self, chat: Listed) -> Row:
-        mark = "▸ " if chat.key == self._current else "● " if chat.pinned else "  "
-        return Row(chat.key, (mark + chat.title, moment(chat.written, self._now())))
+        marks = ["open"] * (chat.key == self._current) + ["pinned"] * chat.pinned
+        return Row(chat.key, (chat.title, ", ".join(marks), moment(chat.written, self._now())))
 
     @work(exclusive=True, group="look")
     async def _look(self) -> None:
@@ -193,8 +193,5 @@ class HistoryScreen(ListsScreen[str | None]):
 
     def action_back(self) -> None:
         """Esc empties the search first."""
-        line = self.query_one(Input)
-        if line.value:
-            line.value = ""
-        else:
+        if not self.empty_line():
             self.dismiss(None)

@@ -47,11 +47,11 @@ class HubScreen(ListsScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "fetch", "Download", priority=True, id="hub.fetch",
-                tooltip="Download it; on a download: pause it, or go on"),
+                tooltip="Download it; on a download: pause, go on"),
         Binding("tab", "change(1)", "Next list", priority=True, id="hub.change",
                 tooltip="Repositories, files, downloads"),
         Binding("ctrl+x", "remove", "Remove", priority=True, id="hub.remove",
-                tooltip="Take a download out of the list; what has come stays on the disk"),
+                tooltip="Off the list; what has come stays"),
         Binding("escape", "back", "Back", id="hub.back", tooltip="Back to the models; downloads go on"),
     ]  # fmt: skip
     DEFAULT_CSS = """
@@ -68,7 +68,9 @@ class HubScreen(ListsScreen[None]):
         self._repositories = Rows("repositories", "looking for pairs that fit here …")
         self._files = Rows("files")
         self._queue = Rows("downloads", "nothing yet: Enter downloads what the cursor is on")
-        super().__init__((self._repositories, self._files, self._queue))
+        super().__init__(
+            "search the hub, or take a pair that fits here", (self._repositories, self._files, self._queue)
+        )
         self._client = client
         self._downloads = downloads
         self._pairs: dict[str, HubPair] = {}
@@ -78,7 +80,7 @@ class HubScreen(ListsScreen[None]):
         self._about = Static(id="about", markup=False)
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="search the hub, or take a pair that fits here", id="line")
+        yield self.line
         with Horizontal(classes="beside"):
             yield self._repositories
             yield self._files
@@ -238,10 +240,7 @@ class HubScreen(ListsScreen[None]):
 
     def action_back(self) -> None:
         """Esc empties the line first."""
-        line = self.query_one(Input)
-        if line.value:
-            line.value = ""
-        else:
+        if not self.empty_line():
             self.dismiss(None)
 
 

@@ -18,13 +18,13 @@ class LineScreen(ModalScreen[str | None]):
     DEFAULT_CSS = """
     LineScreen {
         align: center middle;
-        background: $background 60%;
         Input {
             width: 70;
             max-width: 90%;
             border: round $primary;
             border-title-color: $primary;
             background: $background;
+            &:focus { border: round $primary; }
         }
     }
     """

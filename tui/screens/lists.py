@@ -15,6 +15,23 @@ from textual.widgets import Input
 from tui.widgets.rows import Rows
 
 
+class Line(Input, inherit_bindings=False):
+    """It edits with the arrows and erases; every other key is its screen's."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "cursor_left", show=False, id="line.left"),
+        Binding("right", "cursor_right", show=False, id="line.right"),
+        Binding("ctrl+left", "cursor_left_word", show=False, id="line.left_word"),
+        Binding("ctrl+right", "cursor_right_word", show=False, id="line.right_word"),
+        Binding("home", "home", show=False, id="line.home"),
+        Binding("end", "end", show=False, id="line.end"),
+        Binding("backspace", "delete_left", show=False, id="line.delete_left"),
+        Binding("delete", "delete_right", show=False, id="line.delete_right"),
+        Binding("ctrl+w", "delete_left_word", show=False, id="line.delete_word"),
+        Binding("ctrl+u", "delete_left_all", show=False, id="line.delete_all"),
+    ]
+
+
 class ListsScreen(Screen[ScreenResultType]):
     """A line and some lists."""
 
@@ -38,9 +55,10 @@ class ListsScreen(Screen[ScreenResultType]):
     }
     """
 
-    def __init__(self, lists: Sequence[Rows]) -> None:
-        """`lists` in the order of Tab; the first is active."""
+    def __init__(self, hint: str, lists: Sequence[Rows]) -> None:
+        """`hint` stands in the empty line; `lists` in the order of Tab, the first is active."""
         super().__init__()
+        self.line = Line(placeholder=hint, id="line")
         self._lists = list(lists)
 
     @property
@@ -50,7 +68,13 @@ class ListsScreen(Screen[ScreenResultType]):
 
     @property
     def typed(self) -> str:
-        return self.query_one("#line", Input).value
+        return self.line.value
+
+    def empty_line(self) -> bool:
+        """Empty the line; False if it is empty: then Esc means something else."""
+        was = bool(self.typed)
+        self.line.value = ""
+        return was
 
     def activate(self, rows: Rows) -> None:
         for each in self._lists:

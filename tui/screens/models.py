@@ -63,15 +63,15 @@ class ModelsScreen(ListsScreen[Choice | None]):
         Binding("tab", "change(1)", "Drafts", priority=True, id="models.change",
                 tooltip="Between main models and drafts"),
         Binding("ctrl+r", "race", "Race", id="models.race",
-                tooltip="Have the drafts answer three prompts each, and see which one pays here"),
+                tooltip="Let the drafts race: three prompts each"),
         Binding("ctrl+g", "hub", "Get more", priority=True, id="models.hub",
                 tooltip="Download models from the Hugging Face hub"),
         Binding("ctrl+o", "skipped", "Left out", id="models.skipped",
-                tooltip="What looks like a model and is none, and why"),
+                tooltip="What was left out, and why"),
         Binding("f5", "context", "Context", show=False, id="models.context",
                 tooltip="A longer context, then the shortest again"),
         Binding("f6", "cache", "Cache", show=False, id="models.cache",
-                tooltip="The main model's KV cache in 16 bits, or in 8"),
+                tooltip="The main model's KV cache: 16 bits, or 8"),
         Binding("f7", "layers", "Layers", show=False, id="models.layers",
                 tooltip="All layers on the GPU, or none"),
         Binding("escape", "back", "Back", id="models.back", tooltip="Back to the chat, nothing loaded"),
@@ -91,7 +91,7 @@ class ModelsScreen(ListsScreen[Choice | None]):
         """`load` is what is loaded now, or was to be."""
         self._mains = Rows("mains", "looking for models …")
         self._drafts = Rows("drafts")
-        super().__init__((self._mains, self._drafts))
+        super().__init__("type to filter, arrows to choose", (self._mains, self._drafts))
         self._client = client
         self._load = load
         self._asked = load
@@ -117,7 +117,7 @@ class ModelsScreen(ListsScreen[Choice | None]):
         self._fit = Fit("fit")
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="type to filter, arrows to choose", id="line")
+        yield self.line
         with Horizontal(classes="beside"):
             yield self._mains
             yield self._drafts
@@ -373,9 +373,7 @@ class ModelsScreen(ListsScreen[Choice | None]):
         if self._racing:
             self.workers.cancel_group(self, "race")
             self._say("")
-        elif self.typed:
-            self.query_one(Input).value = ""
-        else:
+        elif not self.empty_line():
             self.dismiss(Choice.of(self._load) if self._raced else None)
 
 

@@ -81,7 +81,7 @@ class Store:
                 f"The file of the chats was damaged: {saved:,} messages were saved, and it lies at {aside}."
             )
         except Newer:
-            return cls(connect(path, read_only=True), read_only="they were written by a newer Outrider")
+            return cls(connect(path, read_only=True), read_only="the chats here are of a newer Outrider")
         store = cls(connection, remark=remark)
         store._mend()
         return store
@@ -124,12 +124,14 @@ class Store:
 
     # Reading
 
-    def listed(self, words: str = "") -> list[Listed]:
-        """Conversations, pinned ones first, then by their latest message; only those that have `words`."""
+    def listed(self, words: str = "", *, pinned_first: bool = True) -> list[Listed]:
+        """Conversations by their latest message, at most `MOST`; only those that have `words`."""
+        order = _PINNED if pinned_first else _LATEST
         if not words.split():
-            return [_listed(row) for row in self._connection.execute(_LISTED)]
+            return [_listed(row) for row in self._connection.execute(_COLUMNS + order)]
         hits = dict(self._hits(words))
-        found = self._connection.execute(_AMONG, {"keys": json.dumps(list(hits)), "title": _like(words)})
+        values = {"keys": json.dumps(list(hits)), "title": _like(words)}
+        found = self._connection.execute(_COLUMNS + _AMONG + order, values)
         return [_listed(row, hits.get(row[0], "")) for row in found]
 
     def _hits(self, words: str) -> list[tuple[str, str]]:
@@ -154,12 +156,13 @@ class Store:
         """The first messages of the conversation `key`, as (role, text), each as far as `LOOK` characters."""
         return self._connection.execute(_PREVIEW, (LOOK, key, _LOOKS)).fetchall()
 
-    def latest(self) -> str | None:
-        """The key of the conversation with the latest message."""
+    def named(self, words: str = "") -> str | None:
+        """The conversation with this key, or else the latest with these words: its key."""
         row = self._connection.execute(
-            "SELECT key FROM conversations WHERE NOT deleted AND changed ORDER BY changed DESC LIMIT 1"
+            "SELECT key FROM conversations WHERE NOT deleted AND key = ?", (words.strip(),)
         ).fetchone()
-        return row[0] if row else None
+        found = [row[0]] if row else [each.key for each in self.listed(words, pinned_first=False)]
+        return found[0] if found else None
 
     def _turn(self, number: int, statistics: str, *rest: Any) -> Turn:
         turn = Turn(*rest)
@@ -285,11 +288,9 @@ SELECT key, title, pinned,
     coalesce((SELECT written FROM messages WHERE id = changed), '')
 FROM conversations WHERE NOT deleted AND changed
 """
-_ORDER = f" ORDER BY pinned DESC, changed DESC LIMIT {MOST}"
-_LISTED = _COLUMNS + _ORDER
-_AMONG = (
-    _COLUMNS + "AND (key IN (SELECT value FROM json_each(:keys)) OR title LIKE :title ESCAPE '\\')" + _ORDER
-)
+_AMONG = "AND (key IN (SELECT value FROM json_each(:keys)) OR title LIKE :title ESCAPE '\\')"
+_LATEST = f" ORDER BY changed DESC LIMIT {MOST}"
+_PINNED = f" ORDER BY pinned DESC, changed DESC LIMIT {MOST}"
 _FOUND = """
 SELECT conversations.key, snippet(found, 0, '', '', '…', 12)
 FROM found JOIN messages ON messages.id = found.rowid JOIN conversations ON conversations.id = conversation

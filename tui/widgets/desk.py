@@ -5,10 +5,12 @@ It shows what it is told and owns how tokens are shown; what is said and when is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import ClassVar, Final, Literal, get_args
 
-from textual.app import ComposeResult
+from textual import on
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
@@ -16,7 +18,7 @@ from textual.reactive import reactive
 from tui.protocol import Loaded
 
 from .banner import Banner
-from .composer import Composer
+from .composer import MAX_PASTE, Composer
 from .meter import UNKNOWN, Reading, number
 from .sidebar import Sidebar
 from .status import StatusLine
@@ -122,9 +124,24 @@ class Desk(Horizontal):
         self.add_class("-talking")
         self.transcript.begin("user", prompt)
 
+    def show_answer(self, pieces: Sequence[tuple[str, int]], note: str) -> None:
+        """A whole answer of an earlier time, with a faint line under it."""
+        self.transcript.begin("assistant")
+        self.transcript.append(pieces)
+        self.transcript.finish(note)
+
     def clear(self) -> None:
         self.transcript.clear()
         self.remove_class("-talking")
+
+    @on(Composer.PasteShortened)
+    def _paste_shortened(self, event: Composer.PasteShortened) -> None:
+        event.stop()
+        self.notify(
+            f"{event.characters:,} characters were pasted; the first {MAX_PASTE:,} are kept.",
+            severity="warning",
+            markup=False,
+        )
 
     # How it is shown
 
@@ -153,6 +170,14 @@ class Desk(Horizontal):
 
     def action_follow(self) -> None:
         self.transcript.following = True
+
+    def commands(self) -> Iterable[SystemCommand]:
+        """What the palette offers of this."""
+        for mode in HIGHLIGHTS:
+            about = "How it shows where tokens come from"
+            yield SystemCommand(f"Origins: {mode}", about, partial(self.set_highlight, mode))
+        yield SystemCommand("Refused drafts", "Show or hide what was refused", self.action_refused)
+        yield SystemCommand("Sidebar", "Show or hide the numbers", self.action_sidebar)
 
     def _show_mode(self) -> None:
         refused = "  refused shown" if self.transcript.show_refused else ""

@@ -1,0 +1,463 @@
+"""Chats that are kept: what the app writes while it runs, and the screen that finds them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat import ask, chat, outrider, text, until
+from terminal import python
+from test_store import exchange
+from textual.app import App
+
+from tui.app import Outrider
+from tui.config import History
+from tui.places import places_in, shipped
+from tui.protocol import Origin
+from tui.quantities import moment
+from tui.screens.export import as_markdown, export
+from tui.screens.history import HistoryScreen
+from tui.screens.line import LineScreen
+from tui.store import Begin, Change, Conversation, Delete, Keeper, Pin, Say, Show, Store, Turn
+from tui.themes import default_variables, load_themes
+from tui.widgets.rows import Rows
+
+FAST = "scripted:sample?rate=2000&tokens=40"
+
+
+async def answered(pilot: Any, prompt: str) -> None:
+    """Ask, and wait for the whole answer."""
+    screen = chat(pilot.app)
+    before = len(screen.desk.transcript.messages)
+    await until(pilot, lambda: screen.phase == "ready")
+    await ask(pilot, prompt)
+    await until(pilot, lambda: len(screen.desk.transcript.messages) == before + 2 and screen.phase == "ready")
+
+
+def stored(folder: Path) -> list[Conversation]:
+    """The chats in `folder`, the latest first."""
+    with closing(Store.open(places_in(folder).chats)) as store:
+        return [found for each in store.listed() if (found := store.read(each.key))]
+
+
+def origins(app: Outrider) -> list[tuple[str, bytes]]:
+    return [(each.source, bytes(each.origins)) for each in chat(app).desk.transcript.messages]
+
+
+# What the app writes
+
+
+async def test_a_chat_is_there_again_with_where_each_token_came_from(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "one\ntwo")
+        await answered(pilot, "three")
+        before = origins(app)
+        note = text(app)
+    (kept,) = stored(tmp_path)
+    assert kept.title == "one"
+    assert [turn.role for turn in kept.turns] == ["user", "assistant"] * 2
+    assert [turn.parent for turn in kept.turns] == ["", *(turn.key for turn in kept.turns[:3])]
+    answer = kept.turns[1]
+    assert answer.ending in ("length", "stop")
+    assert json.loads(answer.settings)["seed"] == 7
+    assert answer.statistics is not None
+    assert answer.statistics.rounds == len([each for each in answer.rounds if each.tokens])
+    assert sum(len(each.tokens) for each in answer.rounds) == answer.statistics.tokens
+    assert {Origin.DRAFT, Origin.MAIN} <= set(before[1][1])
+
+    again = outrider(tmp_path, main=FAST)
+    again._go_on = ""
+    async with again.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: len(chat(again).desk.transcript.messages) == 4)
+        assert origins(again) == before
+        line = next(line for line in note.splitlines() if "tok/s" in line and "tokens" in line)
+        assert line.split("│")[0].strip() in text(again)
+        await answered(pilot, "four")
+    (kept,) = stored(tmp_path)
+    assert [turn.text for turn in kept.turns[::2]] == ["one\ntwo", "three", "four"]
+    assert kept.turns[4].parent == kept.turns[3].key
+
+
+async def test_a_prompt_is_on_the_disk_before_the_engine_sees_it(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample?load=30")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        await ask(pilot, "kept at once")
+        await until(pilot, lambda: places_in(tmp_path).chats.exists() and stored(tmp_path))
+        assert chat(app).phase == "waiting"
+        (kept,) = stored(tmp_path)
+        assert [turn.text for turn in kept.turns] == ["kept at once"]
+
+
+async def test_a_prompt_without_an_answer_goes_back_to_the_composer(tmp_path: Path) -> None:
+    with closing(Store.open(places_in(tmp_path).chats)) as store:
+        store.apply(exchange("c", 1, "a", "b"))
+        store.apply([Say("c", Turn("lost", "c-1-reply", "user", "the lost prompt"))])
+    app = outrider(tmp_path, main=FAST)
+    app._go_on = ""
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).desk.composer.text == "the lost prompt")
+        assert len(chat(app).desk.transcript.messages) == 2
+        await until(pilot, lambda: chat(app).phase == "ready")
+        await pilot.press("enter")
+        await until(pilot, lambda: len(chat(app).desk.transcript.messages) == 4)
+        assert [each.content for each in chat(app)._conversation.ask("x")][:3] == [
+            "a",
+            "b",
+            "the lost prompt",
+        ]
+
+
+async def test_an_answer_that_is_broken_off_by_the_end_is_kept_as_far_as_it_came(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample?rate=50&tokens=5000")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        await ask(pilot, "go on for ever")
+        await until(pilot, lambda: len(chat(app).desk.transcript.text_of(1)) > 40)
+        shown = chat(app).desk.transcript.text_of(1)
+    (kept,) = stored(tmp_path)
+    assert kept.turns[1].text.startswith(shown.rstrip())
+    assert kept.turns[1].ending == "cut"
+
+
+async def test_nothing_is_kept_where_that_is_not_wanted(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST, history=History(keep=False))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "secret")
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert not isinstance(app.screen, HistoryScreen)
+    assert not places_in(tmp_path).chats.exists()
+
+
+async def test_where_nothing_can_be_saved_the_chat_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.store.keeper.RETRY", 0.1)
+    place = places_in(tmp_path).chats
+    place.mkdir()
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "hello")
+        assert "NOT SAVED" in text(app)
+        assert app.unsaved
+        place.rmdir()
+        await until(pilot, lambda: "NOT SAVED" not in text(app))
+        assert not app.unsaved
+    (kept,) = stored(tmp_path)
+    assert [turn.text for turn in kept.turns[::2]] == ["hello"]
+
+
+_APP = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from chat import outrider
+outrider(Path(sys.argv[2]), main="scripted:sample?rate=500&tokens=100000").run()
+"""
+
+
+def test_killed_while_an_answer_comes_no_more_than_a_quarter_second_of_it_is_lost(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    for trial in range(4):
+        with python(_APP, str(Path(__file__).parent), str(tmp_path), rows=40, columns=120) as terminal:
+            terminal.wait(b"ready", 20)
+            terminal.send(f"prompt {trial}\r".encode())
+            terminal.wait(b"answering", 20)
+            terminal.pump(0.4 + chance.random())
+            os.kill(terminal.pid, signal.SIGKILL)
+            killed = time.time()
+        found = stored(tmp_path)[0]
+        assert found.turns[0].text == f"prompt {trial}"
+        written = places_in(tmp_path).chats.stat().st_mtime
+        assert found.turns[1].text
+        assert killed - written < 0.6, "a flush every 0.2 s, and room for a busy machine"
+        time.sleep(0.3)
+
+
+# The screen
+
+NOW = datetime(2026, 11, 28, 12, 0)
+SAID = (
+    ("What is speculative decoding?", "A **draft** proposes, the main model checks.", "2025-03-02"),
+    ("Write a quicksort in Python", "```python\ndef quicksort(items):\n    ...\n```", "2026-11-12"),
+    ("Plan a weekend in Lisbon", "On Saturday the Alfama, on Sunday Sintra.", "2026-11-26"),
+    ("Why is the sky blue?", "Short waves are scattered more.", "2026-11-28"),
+)
+
+
+def said(number: int, title: str, answer: str, day: str) -> tuple[Change, ...]:
+    when = f"{day}T09:30:00"
+    return (
+        Begin(f"c{number}", title),
+        Say(f"c{number}", Turn(f"{number}a", "", "user", title, written=when)),
+        Say(f"c{number}", Turn(f"{number}b", f"{number}a", "assistant", answer, written=when)),
+    )
+
+
+CHATS = (*(change for number, each in enumerate(SAID) for change in said(number, *each)), Pin("c0", True))
+
+
+class Alone(App[None]):
+    """The screen and nothing else."""
+
+    CSS_PATH = Path(__file__).parent.parent / "tui" / "app.tcss"
+
+    def __init__(self, folder: Path, changes: tuple[Change, ...] = CHATS) -> None:
+        super().__init__()
+        for each in load_themes((shipped("themes"),))[0]:
+            self.register_theme(each)
+        self.theme = "outrider-dark"
+        self.folder, self.changes = folder, changes
+        self.keeper = Keeper(folder / "chats.db")
+        self.ended: list[str | None] = []
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return default_variables(self.current_theme)
+
+    def on_mount(self) -> None:
+        if self.changes:
+            self.keeper.add(*self.changes)
+        screen = HistoryScreen(self.keeper, "c3", lambda: self.folder, lambda: NOW)
+        self.push_screen(screen, self.ended.append)
+
+    async def on_unmount(self) -> None:
+        await self.keeper.close()
+
+    @property
+    def rows(self) -> Rows:
+        return self.screen.query_one("#chats", Rows)
+
+    @property
+    def shown(self) -> str:
+        return text(self)  # type: ignore[arg-type]
+
+
+async def listed(pilot: Any) -> None:
+    await until(pilot, lambda: pilot.app.rows.current)
+
+
+STATES: dict[str, tuple[tuple[Change, ...], tuple[str, ...]]] = {
+    "chats": (CHATS, ("down", "down")),
+    "found": (CHATS, tuple("saturday")),
+    "not-found": (CHATS, tuple("nothing")),
+    "none": ((), ()),
+    "rename": (CHATS, ("ctrl+r",)),
+}
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(("changes", "keys"), STATES.values(), ids=STATES.keys())
+def test_the_history_looks_as_it_should(
+    tmp_path: Path,
+    snap_compare: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: tuple[Change, ...],
+    keys: tuple[str, ...],
+    size: tuple[int, int],
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    async def settle(pilot: Any) -> None:
+        pilot.app.screen.line.cursor_blink = False
+        await pilot.pause(0.4)
+        await pilot.press(*keys)
+        if isinstance(pilot.app.screen, LineScreen):
+            pilot.app.screen._line.cursor_blink = False
+        await pilot.pause(0.6)
+
+    assert snap_compare(Alone(tmp_path, changes), terminal_size=size, run_before=settle)
+
+
+async def test_enter_ends_with_the_chat_under_the_cursor(tmp_path: Path) -> None:
+    app = Alone(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await listed(pilot)
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: app.ended)
+    assert app.ended == ["c2"]
+
+
+async def test_the_chat_that_is_open_is_gone_back_to(tmp_path: Path) -> None:
+    app = Alone(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await listed(pilot)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: app.ended)
+    assert app.ended == [None]
+
+
+async def test_what_is_typed_is_searched_in_titles_and_texts(tmp_path: Path) -> None:
+    app = Alone(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await listed(pilot)
+        await pilot.press(*"sintra")
+        await until(pilot, lambda: [row.key for row in app.rows._rows] == ["c2"])
+        await until(pilot, lambda: "on Sunday Sintra" in app.shown)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(app.rows._rows) == 4)
+        assert app.ended == []
+
+
+async def test_rename_pin_delete_and_undo_by_keys_alone(tmp_path: Path) -> None:
+    app = Alone(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await listed(pilot)
+        await pilot.press("down", "ctrl+r")
+        await until(pilot, lambda: isinstance(app.screen, LineScreen))
+        await pilot.press(*["backspace"] * 40, *"Rayleigh", "enter")
+        await until(pilot, lambda: isinstance(app.screen, HistoryScreen) and "Rayleigh" in app.shown)
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: [row.key for row in app.rows._rows][:2] == ["c3", "c0"])
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: [row.key for row in app.rows._rows] == ["c0", "c2", "c1"])
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: len(app.rows._rows) == 2)
+        await pilot.press("ctrl+z", "ctrl+z", "ctrl+z")
+        await until(pilot, lambda: len(app.rows._rows) == 4)
+        assert app.keeper.deleted == frozenset()
+
+
+async def test_a_chat_is_exported_beside_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "why-is-the-sky-blue.md").write_text("mine")
+    app = Alone(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await listed(pilot)
+        await pilot.press("down", "ctrl+e")
+        written = tmp_path / "why-is-the-sky-blue-2.md"
+        await until(pilot, written.exists)
+    parts = ("# Why is the sky blue?", "## You", "Why is the sky blue?", "## Answer", SAID[3][1])
+    assert written.read_text() == "\n\n".join(parts) + "\n"
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "why-is-the-sky-blue.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "title", ["../../etc/passwd", "a/b\\c", "\x1b]52;c;eA==\x07", "...", "\u202egpj.exe", "x" * 500]
+)
+def test_no_title_leads_an_export_out_of_its_folder(tmp_path: Path, title: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    turns = (Turn("a", "", "user", "\x1b[2J?"),)
+    path = export(Conversation("c", title, "a", turns), folder)
+    assert path.parent == folder
+    assert [each.name for each in tmp_path.rglob("*") if each.is_file()] == [path.name]
+    assert "\x1b" not in path.read_text()
+
+
+def test_an_export_has_the_branch_that_is_shown() -> None:
+    turns = (
+        Turn("a", "", "user", "question"),
+        Turn("b", "a", "assistant", "first"),
+        Turn("c", "a", "assistant", "second", main="Model"),
+    )
+    shown = as_markdown(Conversation("c", "t", "b", turns))
+    assert "first" in shown
+    assert "second" not in shown
+    assert "## Model" in as_markdown(Conversation("c", "t", "c", turns))
+
+
+async def test_hostile_titles_and_texts_are_cleaned(tmp_path: Path) -> None:
+    hostile = "\x1b]52;c;eA==\x07[bold red]evil[/]\n\u202e"
+    changes = (Begin("c", hostile), Say("c", Turn("a", "", "user", hostile)), Show("c", "a"))
+    app = Alone(tmp_path, changes)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await listed(pilot)
+        await until(pilot, lambda: "1 messages" in app.shown)
+        assert "[bold red]evil[/]" in app.shown
+        assert not any(sign in app.shown for sign in "\x1b\x07\u202e")
+
+
+async def test_an_unreadable_store_says_so(tmp_path: Path) -> None:
+    (tmp_path / "chats.db").mkdir()
+    app = Alone(tmp_path, ())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "cannot be read" in app.shown)
+
+
+async def test_deleting_the_chat_that_is_open_begins_a_new_one(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "to be deleted")
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: isinstance(app.screen, HistoryScreen) and "to be deleted" in text(app))
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: "no chat yet" in text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: not chat(app).desk.transcript.messages)
+        await answered(pilot, "the next one")
+    assert [each.title for each in stored(tmp_path)] == ["the next one"]
+
+
+async def test_opening_another_chat_stops_the_answer_that_is_coming(tmp_path: Path) -> None:
+    with closing(Store.open(places_in(tmp_path).chats)) as store:
+        store.apply(exchange("c", 1, "an earlier one", "its answer"))
+    app = outrider(tmp_path, main="scripted:sample?rate=50&tokens=5000")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        await ask(pilot, "hello")
+        await until(pilot, lambda: chat(app).phase == "answering")
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: isinstance(app.screen, HistoryScreen) and "an earlier one" in text(app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: [each[0] for each in origins(app)] == ["an earlier one", "its answer"])
+        assert chat(app).phase == "ready"
+    latest = stored(tmp_path)[0]
+    assert (latest.title, latest.turns[1].ending) == ("hello", "cancelled")
+
+
+# The command
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "tui", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its folder does not go by XDG_DATA_HOME")
+def test_chats_are_listed_and_searched_on_the_command_line(tmp_path: Path) -> None:
+    told = run(tmp_path, "history")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "there is none yet" in told.stdout
+    assert list(tmp_path.iterdir()) == [], "looking makes no file"
+    with closing(Store.open(tmp_path / "outrider" / "chats.db")) as store:
+        store.apply(CHATS)
+        store.apply([Delete("c3")])
+    lines = run(tmp_path, "history").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["c0", "c2", "c1"]
+    (found,) = json.loads(run(tmp_path, "history", "--json", "alfama").stdout)
+    assert (found["key"], found["title"]) == ("c2", "Plan a weekend in Lisbon")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("2026-11-28T09:30:00", "09:30"),
+        ("2026-11-27T23:59:00", "yesterday"),
+        ("2026-11-23T10:00:00", "Monday"),
+        ("2026-11-12T10:00:00", "12 Nov"),
+        ("2025-03-02T10:00:00", "2025-03-02"),
+        ("2027-01-01T10:00:00", "2027-01-01"),
+        ("", "–"),
+        ("soon", "–"),
+    ],
+)
+def test_a_moment_is_said_as_people_say_it(written: str, shown: str) -> None:
+    assert moment(written, NOW) == shown
