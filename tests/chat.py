@@ -27,6 +27,7 @@ def outrider(
     notices: tuple[str, ...] = (),
     generation: Generation | None = None,
     history: History | None = None,
+    engine: tuple[str, ...] = (sys.executable, "-m", "tui", "engine"),
     **appearance: Any,
 ) -> Outrider:
     """An app that reads and writes nothing outside `folder`."""
@@ -38,7 +39,7 @@ def outrider(
             history=history or History(),
         ),
         places=places_in(folder),
-        engine=(sys.executable, "-m", "tui", "engine"),
+        engine=engine,
         notices=notices,
     )
 
