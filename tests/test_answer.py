@@ -419,7 +419,50 @@ def test_text_held_back_for_a_stop_string_is_shown_when_the_answer_ends(
         cancelled=lambda events: len(Heard(events).tokens) == len(whole.tokens),
     )  # fmt: skip
     assert cut.end.reason == "cancelled"
-    assert cut.text == whole.text
+    assert cut.text == whole.text[:-3], "what may still become a stop string is no text yet"
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, None])
+@pytest.mark.parametrize(
+    "settings", [{}, {"repeat_penalty": 1.3}, {"stop": True}], ids=["plain", "penalty", "stop"]
+)
+def test_an_answer_that_was_broken_off_goes_on_as_if_it_had_not_been(
+    opened: Callable[..., Opened], renderer: TemplateRenderer, length: int | None, settings: dict[str, Any]
+) -> None:
+    pair, _, _ = opened()
+    asked: dict[str, Any] = {"draft_length": length, "max_tokens": 40}
+    if "repeat_penalty" in settings:
+        asked["sampling"] = Sampling(repeat_penalty=1.3)
+    whole = ask(pair, renderer, **asked)
+    if "stop" in settings:
+        asked["stop"] = (whole.text[20:24], whole.text[-2:] + "never")
+        whole = ask(pair, renderer, **asked)
+    for count in (0, 1, 2, 7, 20, len(whole.tokens) - 1):
+        cut = ask(
+            pair, renderer, cancelled=lambda events, n=count: len(Heard(events).tokens) >= n, **asked
+        )  # fmt: skip
+        begun = tuple(cut.tokens)
+        assert begun == tuple(whole.tokens[: len(begun)])
+        if cut.end.reason != "cancelled":
+            continue
+        left = asked | {"max_tokens": 40 - len(begun), "resume": begun}
+        rest = ask(pair, renderer, **left)
+        assert [*begun, *rest.tokens] == whole.tokens
+        assert cut.text + rest.text == whole.text
+        assert rest.end.reason == whole.end.reason
+        assert rest.statistics.tokens == len(rest.tokens)
+        pair.clear()
+        assert ask(pair, renderer, **left).tokens == rest.tokens, "from empty caches too"
+
+
+def test_tokens_of_another_model_are_not_gone_on_from(
+    opened: Callable[..., Opened], renderer: TemplateRenderer
+) -> None:
+    pair, main, _ = opened()
+    with pytest.raises(ModelError, match="another model"):
+        ask(pair, renderer, resume=(main.vocabulary_size,))
+    with pytest.raises(ModelError, match="no room"):
+        ask(pair, renderer, resume=(1,) * 600)
 
 
 def test_origins_tell_who_wrote_what(opened: Callable[..., Opened], renderer: TemplateRenderer) -> None:

@@ -26,7 +26,7 @@ WORDS = 60
 
 
 def vocabulary(chance: random.Random) -> tuple[list[str], list[float]]:
-    """20,000 words and how often each comes: the nth one n times more seldom than the first, as in a language."""
+    """20,000 words and how often each comes: the nth n times more seldom than the first."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(chance.choices(letters, k=chance.randint(2, 9))) for _ in range(20_000)]
     return words, [1 / rank for rank in range(1, len(words) + 1)]

@@ -57,6 +57,8 @@ class Answer:
         self._end_tokens = frozenset() if command.ignore_eos else ends
         self._bias: dict[int, float] = {}
         self._grammar = ""
+        self._first = 0
+        """The index of the answer's first token in the context."""
         self._text = TextStream(pair.main.vocabulary.piece, command.stop)
         self._statistics = Statistics(plain_tokens_per_second=pair.plain_tokens_per_second)
 
@@ -65,13 +67,15 @@ class Answer:
 
         Raises `ModelError` or `InvalidLogits` of the main model. The caches must be cleared then.
         """
-        check(self._command)
+        check(self._command, self._main)
         self._bias = bias_of(self._command, self._main)
         self._grammar = grammar_of(self._command, self._pair.backend)
         if self._command.fresh:
             self._pair.clear()
         context = self._prompt(templates)
-        sampler = self._sampler(self._main, len(context))
+        self._first = len(context)
+        self._resume(context)
+        sampler = self._sampler(self._main)
         reused = reuse(self._main, context)
         self._note(prompt_tokens=len(context), prompt_reused=reused)
         if unread := len(context) - 1 - reused:
@@ -81,7 +85,9 @@ class Answer:
             self._main, context, chunk=self._main.chunk, cancelled=self._cancelled, progress=self._progress
         )
         try:
-            reason = self._generate(context) if read and not self._cancelled() else "cancelled"
+            reason: Reason = "stop" if self._text.stopped else "cancelled"
+            if read and not self._text.stopped and not self._cancelled():
+                reason = self._generate(context)
         except NothingFollows:
             hint = "Change the grammar, the schema or the logit bias."
             raise ModelError("no token of this model may follow here", hint) from None
@@ -109,11 +115,19 @@ class Answer:
             raise ModelError(f"the prompt has {len(context)} tokens; the context holds {capacity}", hint)
         return context
 
-    def _sampler(self, model: LoadedModel, start: int) -> Sampler:
+    def _resume(self, context: list[int]) -> None:
+        """Put the tokens that the answer has already behind the prompt. Their text is the app's already."""
+        context += self._command.resume
+        if len(context) > self._main.capacity:
+            raise ModelError("there is no room for more of this answer", "Load with a longer context.")
+        for token in self._command.resume:
+            self._text.feed(token, Origin.PLAIN)
+
+    def _sampler(self, model: LoadedModel) -> Sampler:
         chain = chain_of(self._command, self._bias, model)
         constraint = model.constraint(self._grammar) if self._grammar else None
         confident = model is not self._main
-        return Sampler(chain, self._command.seed, start, confident=confident, constraint=constraint)
+        return Sampler(chain, self._command.seed, self._first, confident=confident, constraint=constraint)
 
     def _progress(self, done: int, total: int) -> None:
         self._send(Prefill(self._command.id, done, total))
@@ -131,7 +145,7 @@ class Answer:
             return InTurn(*proposers)
         try:
             reuse(draft, context)
-            draft.start(self._sampler(draft, len(context)))
+            draft.start(self._sampler(draft))
         except (ModelError, InvalidLogits) as error:
             self._drop_draft(str(error))
             return InTurn(*proposers)
@@ -229,8 +243,6 @@ class Answer:
         )
 
     def _finish(self, reason: Reason, context: list[int]) -> None:
-        if reason == "cancelled" and (pieces := self._text.flush()):
-            self._send_round(pieces, len(context))
         done = self._statistics
         speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
         self._note(tokens_per_second=speed, context_used=len(context), peak_memory=peak_memory())

@@ -26,14 +26,16 @@ _BOUNDS = {
 _MOST_BIAS = 10_000
 
 
-def check(command: Generate) -> None:
-    """Refuse settings that make no sense with any model."""
+def check(command: Generate, main: LoadedModel) -> None:
+    """Refuse what makes no sense."""
     if not command.messages:
         raise ModelError("there is no message to answer")
     if command.draft_length is not None and not 0 <= command.draft_length <= MOST_DRAFTED:
         raise ModelError(f"the draft length must be 0 to {MOST_DRAFTED}, not {command.draft_length}")
     if command.max_tokens < 0:
         raise ModelError(f"max_tokens must be 0 or more, not {command.max_tokens}")
+    if any(not 0 <= token < main.vocabulary_size for token in command.resume):
+        raise ModelError("another model began this answer", "Load that one, or ask again.")
     for name, (low, high) in _BOUNDS.items():
         if not low <= (value := getattr(command.sampling, name)) <= high:
             raise ModelError(f"{name.replace('_', '-')} must be {low} to {high}, not {value}")

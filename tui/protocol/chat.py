@@ -160,6 +160,11 @@ class Generate:
     """A GBNF grammar that the answer follows; empty for none."""
     json_schema: str = ""
     """In place of a grammar: the schema of the JSON text that the answer is."""
+    resume: tuple[int, ...] = ()
+    """Tokens of an answer that was broken off: it goes on behind them, with the same seed as if it had not been.
+
+    `max_tokens` and all that is counted are of what comes now.
+    """
 
 
 @dataclass(frozen=True)
