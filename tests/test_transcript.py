@@ -33,6 +33,7 @@ PARAGRAPH = "Some words of a paragraph that is a little longer than one line of 
 
 
 class Host(App[None]):
+    AUTO_FOCUS = None
     CSS = "Transcript { background: black; color: white; }"
 
     def __init__(self, **options: Any) -> None:

@@ -161,7 +161,7 @@ class Generate:
     json_schema: str = ""
     """In place of a grammar: the schema of the JSON text that the answer is."""
     resume: tuple[int, ...] = ()
-    """Tokens of an answer that was broken off: it goes on behind them, with the same seed as if it had not been.
+    """Tokens of an answer that was broken off. It goes on behind them, with the same seed as if it never was.
 
     `max_tokens` and all that is counted are of what comes now.
     """

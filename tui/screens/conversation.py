@@ -11,12 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from tui.clean import clean_line
-from tui.protocol import Generate, Loaded, Message, Origin, Round, Statistics
+from tui.protocol import Generate, Loaded, Message, Round, Sampling, Statistics, rebuild
 from tui.store import Begin, Change, Close, Ending, Hear, Say, Show, Turn, draw_key, text_of
 from tui.store import Conversation as Stored
 
 TITLE = 80
 """Characters of the first prompt that make a title."""
+_UNENDED = ("cancelled", "length", "cut", "")
+"""Endings of answers that can go on."""
+_SUMS = (
+    *("tokens", "rounds", "drafted", "accepted", "looked_up", "lookup_accepted"),
+    *("seconds", "draft_seconds", "verify_seconds"),
+)
+"""Statistics that add up."""
 
 
 class Conversation:
@@ -34,11 +41,13 @@ class Conversation:
         self.key = draw_key()
         self._begun = False
         self._turns: dict[str, Turn] = {}
+        self._tokens: dict[str, tuple[int, ...]] = {}
+        """Of answers that can go on."""
         self._shown = ""
         self._open: str | None = None
         self._heard: list[str] = []
         self._unwritten: list[Round] = []
-        self._parts = 0
+        self._rounds = 0
 
     def open(self, stored: Stored) -> str:
         """Go on with `stored`; the prompt that stands there without an answer, if there is one."""
@@ -49,8 +58,15 @@ class Conversation:
             # A parent comes before what follows it: so there is no circle, whatever the file holds.
             parent = turn.parent if turn.parent in self._turns else ""
             self._turns[turn.key] = replace(turn, parent=parent, rounds=())
+            if turn.rounds and text_of(turn.rounds) == turn.text and _can_go_on(turn.ending, turn.text):
+                self._tokens[turn.key] = tuple(token for each in turn.rounds for token in each.tokens)
         self._shown = stored.shown if stored.shown in self._turns else ""
         return self._step_back()
+
+    # The tree
+
+    def turn(self, key: str) -> Turn | None:
+        return self._turns.get(key)
 
     @property
     def path(self) -> Sequence[Turn]:
@@ -62,6 +78,72 @@ class Conversation:
             key = turn.parent
         return path[::-1]
 
+    @property
+    def last(self) -> Turn | None:
+        """The end of the path."""
+        return self._turns.get(self._shown)
+
+    def messages(self) -> tuple[Message, ...]:
+        """The path as a model is given it."""
+        return (*self._opening, *(Message(turn.role, turn.text) for turn in self.path))
+
+    def show(self, key: str) -> None:
+        """Let the path end at the turn `key`; empty for the beginning."""
+        self._shown = key
+        self._record(Show(self.key, key))
+
+    def branch(self, turn: Turn) -> tuple[int, int]:
+        """The place of `turn` among the branches there, from 1, and how many there are."""
+        keys = [each.key for each in self._beside(turn)]
+        return (keys.index(turn.key) + 1 if turn.key in keys else len(keys) + 1), max(1, len(keys))
+
+    def sibling(self, turn: Turn, by: int) -> Turn | None:
+        """The branch `by` places after `turn`."""
+        beside = self._beside(turn)
+        place = next((number for number, each in enumerate(beside) if each.key == turn.key), None)
+        return None if place is None or not 0 <= place + by < len(beside) else beside[place + by]
+
+    def leaf(self, turn: Turn) -> str:
+        """The end of the latest path through `turn`."""
+        for each in reversed(self._turns.values()):
+            if each.role == "assistant" and each.text and turn.key in self._above(each):
+                return each.key
+        return turn.key
+
+    def _above(self, turn: Turn) -> set[str]:
+        """The keys from `turn` up to the beginning, its own too."""
+        keys = set()
+        above: Turn | None = turn
+        while above:
+            keys.add(above.key)
+            above = self._turns.get(above.parent)
+        return keys
+
+    def _beside(self, turn: Turn) -> list[Turn]:
+        """`turn` and the others that could stand in its place. A prompt without an answer could not."""
+        answered = {each.parent for each in self._turns.values() if each.role == "assistant" and each.text}
+        shown = {each.key for each in self.path}
+        return [
+            each
+            for each in self._turns.values()
+            if (each.parent, each.role) == (turn.parent, turn.role)
+            and (each.key in shown or (each.text if each.role == "assistant" else each.key in answered))
+        ]
+
+    # Answers that are there
+
+    def answer_at(self, turn: Turn) -> Turn | None:
+        """`turn` if it is an answer, else the answer to it that is shown."""
+        if turn.role == "assistant":
+            return turn
+        return next((each for each in self.path if each.parent == turn.key), None)
+
+    def tokens_of(self, answer: Turn) -> tuple[int, ...]:
+        """The tokens behind which `answer` can go on; none if it cannot."""
+        return self._tokens.get(answer.key, ())
+
+    # A turn
+
     def ask(self, question: str) -> tuple[Message, ...]:
         """Add a prompt; the messages to answer."""
         if not self._begun:
@@ -69,10 +151,10 @@ class Conversation:
             title = clean_line(question.strip().partition("\n")[0], TITLE) or "Untitled"
             self._record(Begin(self.key, title))
         self._add(Turn(draw_key(), self._shown, "user", question))
-        return (*self._opening, *(Message(turn.role, turn.text) for turn in self.path))
+        return self.messages()
 
     def answer(self, request: Generate, loaded: Loaded | None) -> None:
-        """An answer to what was asked comes now."""
+        """An answer to the last prompt comes now."""
         settings = {"seed": request.seed, **asdict(request.sampling)}
         turn = Turn(
             draw_key(),
@@ -83,8 +165,17 @@ class Conversation:
             settings=json.dumps(settings),
         )
         self._open = turn.key
-        self._heard, self._unwritten, self._parts = [], [], 0
+        self._heard, self._unwritten, self._rounds = [], [], 0
+        self._tokens[turn.key] = ()
         self._add(turn)
+
+    def go_on(self) -> None:
+        """The last answer goes on."""
+        if last := self.last:
+            self._open = last.key
+            self._heard, self._unwritten = [last.text], []
+            # Parts are written in order, and none has more rounds than tokens.
+            self._rounds = len(self._tokens.get(last.key, ())) + 1
 
     def hear(self, event: Round) -> None:
         """More of the answer."""
@@ -94,8 +185,10 @@ class Conversation:
     def flush(self) -> None:
         """Record what has come since."""
         if self._open and self._unwritten:
-            self._record(Hear(self._open, self._parts, tuple(self._unwritten)))
-            self._parts += 1
+            self._record(Hear(self._open, self._rounds, tuple(self._unwritten)))
+            self._rounds += len(self._unwritten)
+            more = (token for each in self._unwritten for token in each.tokens)
+            self._tokens[self._open] = (*self._tokens.get(self._open, ()), *more)
             self._unwritten = []
 
     def close(self, ending: Ending = "cut", statistics: Statistics | None = None) -> bool:
@@ -104,8 +197,11 @@ class Conversation:
         text = "".join(self._heard)
         if self._open:
             turn = self._turns[self._open]
-            self._turns[self._open] = replace(turn, text=text, ending=ending, statistics=statistics)
-            self._record(Close(self._open, text, ending, statistics))
+            whole = _joined(turn.statistics, statistics)
+            self._turns[self._open] = replace(turn, text=text, ending=ending, statistics=whole)
+            self._record(Close(self._open, text, ending, whole))
+            if not _can_go_on(ending, text):
+                del self._tokens[self._open]
         self._open, self._heard = None, []
         if not text and self._begun:
             self._step_back()
@@ -126,8 +222,25 @@ class Conversation:
         self._record(Say(self.key, turn))
 
 
-def pieces_of(turn: Turn) -> list[tuple[str, int]]:
-    """The text of an answer with where it came from, as far as that is known."""
-    if text_of(turn.rounds) != turn.text:
-        return [(turn.text, Origin.PLAIN)]
-    return [piece for each in turn.rounds for piece in each.pieces]
+def asked(answer: Turn) -> tuple[int | None, Sampling | None]:
+    """The seed and the sampling chain that `answer` was asked for with; None where that is not known."""
+    try:
+        settings = json.loads(answer.settings)
+        seed = settings.pop("seed")
+        return int(seed), rebuild(Sampling, settings)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None, None
+
+
+def _can_go_on(ending: Ending, text: str) -> bool:
+    """Whether an answer that ended so was broken off, and not in the middle of a character that was shown."""
+    return ending in _UNENDED and not (ending == "length" and text.endswith("\ufffd"))
+
+
+def _joined(before: Statistics | None, now: Statistics | None) -> Statistics | None:
+    """What an answer cost in all that went on once or more."""
+    if before is None or now is None:
+        return now or before
+    sums = {name: getattr(before, name) + getattr(now, name) for name in _SUMS}
+    whole = replace(now, **sums, time_to_first_token=before.time_to_first_token)
+    return replace(whole, tokens_per_second=whole.tokens / whole.seconds if whole.seconds else None)

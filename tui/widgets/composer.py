@@ -90,6 +90,14 @@ class Composer(TextArea):
         self._recalled = None
         self.clear()
 
+    def take_up(self, text: str) -> None:
+        """Put `text` here to be changed; what stood here is behind the Up key."""
+        if self.text.strip():
+            self.accept()
+        self._recalled = None
+        self.load_text(text)
+        self.move_cursor(self.document.end)
+
     def action_submit(self) -> None:
         if self.text.strip():
             self.post_message(self.Submitted(self, self.prompt))

@@ -119,16 +119,12 @@ class Desk(Horizontal):
         else:
             self._status.detail = _summary(reading)
 
-    def begin(self, prompt: str) -> None:
+    def begin(self, prompt: str, key: str = "", note: str = "") -> None:
         """The conversation takes the place of the welcome."""
         self.add_class("-talking")
-        self.transcript.begin("user", prompt)
-
-    def show_answer(self, pieces: Sequence[tuple[str, int]], note: str) -> None:
-        """A whole answer of an earlier time, with a faint line under it."""
-        self.transcript.begin("assistant")
-        self.transcript.append(pieces)
-        self.transcript.finish(note)
+        self.transcript.begin("user", prompt, key)
+        if note:
+            self.transcript.finish(note)
 
     def clear(self) -> None:
         self.transcript.clear()

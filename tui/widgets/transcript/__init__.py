@@ -1,6 +1,12 @@
-"""The conversation, drawn by one widget. Nothing but `Transcript` is for use outside this package."""
+"""The conversation, drawn by one widget. Only what is named here is for use outside this package."""
 
+from typing import TYPE_CHECKING
+
+from tui.widgets.transcript.cursor import Want
 from tui.widgets.transcript.palette import Highlight
-from tui.widgets.transcript.widget import Transcript
+from tui.widgets.transcript.widget import Transcript, code_blocks
 
-__all__ = ["Highlight", "Transcript"]
+if TYPE_CHECKING:  # reading Markdown takes 30 ms to import
+    from tui.widgets.transcript.message import Message
+
+__all__ = ["Highlight", "Message", "Transcript", "Want", "code_blocks"]

@@ -37,6 +37,16 @@ class Conversation:
         self.messages.append(message)
         self._tops.append(self._tops[-1])
 
+    def cut(self, number: int) -> list[Message]:
+        """Take out the messages from `number` on."""
+        gone = self.messages[number:]
+        del self.messages[number:], self._tops[number + 1 :]
+        return gone
+
+    def lines_of(self, number: int) -> tuple[int, int]:
+        """The first line of a message, and the one behind its last."""
+        return self._tops[number], self._tops[number] + self.messages[number].height
+
     def lay(self, first: int, width: int, show_refused: bool) -> int:
         """Lay out the messages from number `first` on; return the first line that may differ from before.
 

@@ -31,11 +31,13 @@ class Message:
 
     __slots__ = (
         *("_held", "_laid", "_reader", "_seen", "_shown", "_tops", "_width"),
-        *("blocks", "origins", "refused", "role", "source"),
+        *("_notes", "blocks", "key", "origins", "refused", "role", "source"),
     )
 
-    def __init__(self, role: Role, parser: MarkdownIt) -> None:
+    def __init__(self, role: Role, parser: MarkdownIt, key: str = "") -> None:
         self.role: Role = role
+        self.key = key
+        """What its owner calls it."""
         self.source = ""
         """The text, cleaned."""
         self.origins = bytearray()
@@ -49,6 +51,7 @@ class Message:
         self._seen = (0, 0)
         self._shown = 0
         self._width = (0, False)
+        self._notes = 0
 
     # Text
 
@@ -109,6 +112,13 @@ class Message:
     def note(self, text: str, look: int) -> None:
         """A line of ours under the text."""
         self.blocks.append(Block(plain(text, look)))
+        self._notes += 1
+
+    def clear_notes(self) -> None:
+        """Take back what `note` added."""
+        del self.blocks[len(self.blocks) - self._notes :]
+        self._laid = min(self._laid, len(self.blocks))
+        self._notes = 0
 
     # Lines
 

@@ -5,7 +5,7 @@ It paints lines and has no child widgets. Where the text comes from is up to `Tr
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.style import Style
 from textual.geometry import Region, Size
@@ -19,12 +19,17 @@ from tui.widgets.transcript.conversation import Conversation
 from tui.widgets.transcript.paint import paint, select
 from tui.widgets.transcript.palette import Highlight, Palette, Theme
 
+if TYPE_CHECKING:
+    from tui.widgets.transcript.message import Message
+
 _GUTTERS: Final = {
     "user": ("▌ ", "▌ ", looks.USER_BAR),
     "assistant": ("  ", "  ", looks.USER_BAR),
     "error": ("✗ ", "  ", looks.ERROR),
 }
 """What stands before a turn's first line and before its others, and its look."""
+_MARKED: Final = ("▶ ", "┃ ", looks.USER_BAR)
+"""The same of the message that a cursor is on."""
 _GUTTER: Final = 2
 _NARROWEST: Final = 8
 _CACHED_LINES: Final = 2_000
@@ -195,9 +200,14 @@ class ConversationView(ScrollView, can_focus=True):
         if found is None:
             return Strip.blank(width, self.palette.base)
         message, block, row = found
-        first, rest, look = _GUTTERS[message.role]
+        marked = self.marked(message)
+        first, rest, look = _MARKED if marked else _GUTTERS[message.role]
         gutter = first if row == 0 and block is message.blocks[0] else rest
         return paint(block, row, (gutter, look), width, self.palette)
+
+    def marked(self, message: Message) -> bool:
+        """Whether a cursor is on `message`."""
+        return False
 
     # Selection
 

@@ -17,9 +17,9 @@ from tui.clean import clean_line
 from tui.protocol import Origin
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.conversation import Conversation
+from tui.widgets.transcript.cursor import CursorView
 from tui.widgets.transcript.highlight import highlight
 from tui.widgets.transcript.pace import Pace
-from tui.widgets.transcript.view import ConversationView
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tui.widgets.transcript.message import Message, Role
 
 
-class Transcript(ConversationView):
+class Transcript(CursorView):
     """Every turn of the conversation, with where each token came from."""
 
     def __init__(
@@ -61,10 +61,10 @@ class Transcript(ConversationView):
         self._flush()
         return self.messages[index].source
 
-    def begin(self, role: Role, text: str = "") -> None:
-        """Start a turn; `append` adds to it."""
+    def begin(self, role: Role, text: str = "", key: str = "") -> None:
+        """Start a turn; `append` adds to it. `key` is what its owner calls it."""
         self._flush()
-        message = self._new_message(role)
+        message = self._new_message(role, key)
         message.write([(text, Origin.PLAIN)])
         message.read()
         self.conversation.add(message)
@@ -73,13 +73,13 @@ class Transcript(ConversationView):
             self.following = True
         self.lay_out(len(self.messages) - 1)
 
-    def _new_message(self, role: Role) -> Message:
+    def _new_message(self, role: Role, key: str = "") -> Message:
         # Reading Markdown takes 30 ms to import, and nothing is read before the first paint.
         from tui.widgets.transcript.markdown import new_parser
         from tui.widgets.transcript.message import Message
 
         self._parser = self._parser or new_parser()
-        return Message(role, self._parser)
+        return Message(role, self._parser, key)
 
     def _warm_up(self) -> None:
         """Import what the first answer needs, while nobody waits for it."""
@@ -108,6 +108,33 @@ class Transcript(ConversationView):
         message.read()
         if note:
             message.note(clean_line(note), looks.NOTE)
+        self.lay_out(len(self.messages) - 1)
+
+    def go_on(self) -> None:
+        """Open the last turn again, without its note; `append` adds to it."""
+        self._flush()
+        self.messages[-1].clear_notes()
+        self._is_open = True
+        self.following = True
+        self.lay_out(len(self.messages) - 1)
+
+    def cut(self, number: int) -> list[Message]:
+        """Take the turns from `number` on off the screen; `put` brings them back."""
+        self._flush()
+        self._is_open = False
+        gone = self.conversation.cut(number)
+        self._strips.clear()
+        if self.messages:
+            self.lay_out(len(self.messages) - 1)
+        self.refresh()
+        return gone
+
+    def put(self, message: Message, note: str = "") -> None:
+        """Show a turn that was shown before, with this note under it."""
+        message.clear_notes()
+        if note:
+            message.note(clean_line(note), looks.NOTE)
+        self.conversation.add(message)
         self.lay_out(len(self.messages) - 1)
 
     def fail(self, message: str, hint: str = "") -> None:
@@ -160,3 +187,11 @@ class Transcript(ConversationView):
     def _pause(self) -> None:
         if self._timer is not None:
             self._timer.pause()
+
+
+def code_blocks(text: str) -> list[str]:
+    """The code of each fenced or indented block of a Markdown text."""
+    from tui.widgets.transcript.markdown import new_parser
+
+    tokens = new_parser().parse(text)
+    return [token.content for token in tokens if token.type in ("fence", "code_block")]

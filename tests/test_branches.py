@@ -1,0 +1,313 @@
+"""Reading what was said: edit, answer again, other branches, go on with an answer, copy; by keys alone."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat import ask, chat, outrider, text, until
+from models import Toy, write_model
+from test_history import answered, origins, stored
+
+from tui.app import Outrider
+from tui.clean import clean
+from tui.config import Generation, History
+from tui.protocol import Statistics
+from tui.screens.conversation import Conversation
+from tui.store import Conversation as Stored
+from tui.store import Turn
+from tui.widgets.transcript import code_blocks
+
+FAST = "scripted:sample?rate=2000&tokens=60"
+SLOW = "scripted:sample?rate=40&tokens=200"
+
+
+def said(app: Outrider) -> list[str]:
+    return [each.source for each in chat(app).desk.transcript.messages]
+
+
+async def read(pilot: Any, *keys: str) -> None:
+    """Press keys over the messages, from the last one."""
+    await pilot.press("tab", *keys)
+    await pilot.pause()
+
+
+async def ready(pilot: Any, messages: int) -> None:
+    screen = chat(pilot.app)
+    await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == messages)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_another_answer_is_a_branch_and_both_can_be_seen(tmp_path: Path, kept: bool) -> None:
+    pair = {
+        "main": str(write_model(tmp_path / "main.gguf", Toy(layers=2))),
+        "draft": str(write_model(tmp_path / "draft.gguf", Toy(layers=1))),
+    }
+    generation = Generation(max_tokens=30)
+    app = outrider(tmp_path, **pair, generation=generation, history=History(keep=kept))
+    seeds = count(1)
+    app._draw_seed = lambda: next(seeds)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "one")
+        await answered(pilot, "two")
+        first = origins(app)
+        await read(pilot, "r")
+        await ready(pilot, 4)
+        second = origins(app)
+        assert second[:3] == first[:3]
+        assert second[3] != first[3]
+        assert "‹ 2 of 2 ›" in text(app)
+        await read(pilot, "left")
+        await until(pilot, lambda: origins(app) == first)
+        assert "‹ 1 of 2 ›" in text(app)
+        await pilot.press("left")
+        await pilot.pause()
+        assert origins(app) == first
+        await pilot.press("right")
+        await until(pilot, lambda: origins(app) == second)
+        await pilot.press("escape")
+        await answered(pilot, "three")
+        assert clean(chat(app)._conversation.messages()[3].content) == second[3][0]
+    if not kept:
+        return
+    (found,) = stored(tmp_path)
+    assert [turn.role for turn in found.turns] == ["user", "assistant"] * 2 + [
+        "assistant",
+        "user",
+        "assistant",
+    ]
+    again = outrider(tmp_path, **pair)
+    again._go_on = ""
+    async with again.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, 6)
+        assert origins(again)[:4] == second
+        await read(pilot, "up", "up", "left")
+        await until(pilot, lambda: origins(again) == first)
+        await pilot.press("right")
+        await until(pilot, lambda: len(said(again)) == 6)
+        assert origins(again)[:4] == second
+
+
+async def test_the_same_seed_gives_the_same_answer_again(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST, generation=Generation())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "one")
+        before = said(app)
+        await read(pilot, "s")
+        await ready(pilot, 2)
+        await until(pilot, lambda: "‹ 2 of 2 ›" in text(app))
+        assert said(app) == before
+
+
+async def test_an_edited_prompt_is_a_branch_beside_what_it_was(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        for prompt in ("one", "two", "three"):
+            await answered(pilot, prompt)
+        before = said(app)
+        await read(pilot, "up", "up", "e")
+        composer = chat(app).desk.composer
+        assert (composer.text, composer.has_focus) == ("two", True)
+        assert "Esc gives it up" in text(app)
+        await pilot.press("escape")
+        assert composer.text == ""
+        assert said(app) == before
+        await read(pilot, "up", "up", "e")
+        await pilot.press(*" and more", "enter")
+        await ready(pilot, 4)
+        assert said(app)[:3] == ["one", before[1], "two and more"]
+        assert "‹ 2 of 2 ›" in text(app)
+        await read(pilot, "up", "left")
+        await until(pilot, lambda: said(app) == before)
+    (found,) = stored(tmp_path)
+    assert found.shown == found.turns[5].key
+    assert [turn.text for turn in found.turns if turn.role == "user"] == [
+        "one",
+        "two",
+        "three",
+        "two and more",
+    ]
+
+
+async def test_what_stood_in_the_composer_when_a_prompt_is_edited_is_not_lost(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "one")
+        await pilot.press(*"half a thought")
+        await read(pilot, "e")
+        await pilot.press("escape", "up")
+        assert chat(app).desk.composer.text == "half a thought"
+
+
+async def test_an_answer_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=SLOW)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "tell me")
+        whole = said(app)[1]
+        tokens = chat(app)._conversation.last.statistics.tokens  # type: ignore[union-attr]
+        await pilot.press("ctrl+n")
+        for stops in (1, 2):
+            if stops == 1:
+                await ask(pilot, "tell me")
+            else:
+                await read(pilot, "c")
+            await until(pilot, lambda n=stops: len(chat(app).desk.transcript.text_of(1)) > 150 * n)  # type: ignore[misc]
+            await pilot.press("escape")
+            await ready(pilot, 2)
+            assert whole.startswith(said(app)[1])
+            assert len(said(app)[1]) < len(whole)
+            assert "stopped" in text(app)
+        half = origins(app)
+    again = outrider(tmp_path, main=SLOW)
+    again._go_on = ""
+    async with again.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, 2)
+        assert origins(again) == half
+        await read(pilot, "c")
+        await until(pilot, lambda: chat(again).phase != "ready")
+        await ready(pilot, 2)
+        assert said(again) == ["tell me", whole]
+        assert "stopped" not in text(again)
+        assert f"{tokens:,} tokens" in text(again)
+        await read(pilot, "c")
+        await pilot.pause()
+        assert any("complete" in str(each.message) for each in again._notifications)
+    found = next(
+        each for each in stored(tmp_path) if len(each.turns) == 2 and each.turns[1].ending != "cancelled"
+    )
+    assert found.turns[1].text == whole
+    assert sum(len(each.tokens) for each in found.turns[1].rounds) == tokens
+
+
+async def test_another_model_does_not_go_on_with_an_answer(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=SLOW)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        await ask(pilot, "tell me")
+        await until(
+            pilot, lambda: len(chat(app).desk.transcript.messages) == 2 and chat(app).phase == "answering"
+        )
+        await until(pilot, lambda: len(chat(app).desk.transcript.text_of(1)) > 50)
+        await pilot.press("escape")
+        await ready(pilot, 2)
+    other = outrider(tmp_path, main="scripted:echo")
+    other._go_on = ""
+    async with other.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, 2)
+        before = said(other)
+        await read(pilot, "c")
+        await pilot.pause()
+        assert any("another model" in str(each.message) for each in other._notifications)
+        assert said(other) == before
+
+
+async def test_only_what_changed_is_read_again_by_both_models(tmp_path: Path) -> None:
+    main = write_model(tmp_path / "main.gguf", Toy(layers=2, context_length=2048))
+    draft = write_model(tmp_path / "draft.gguf", Toy(layers=1, context_length=2048))
+    generation = Generation(max_tokens=24, draft_length=3, lookup=False)
+    app = outrider(tmp_path, main=str(main), draft=str(draft), generation=generation)
+
+    def read_anew() -> int:
+        last = chat(app)._conversation.last
+        assert last is not None
+        assert isinstance(last.statistics, Statistics)
+        return last.statistics.prompt_tokens - last.statistics.prompt_reused
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "word " * 200)
+        long = read_anew()
+        await answered(pilot, "and now?")
+        await read(pilot, "r")
+        await ready(pilot, 4)
+        assert read_anew() <= 2, "the prompt is in the cache"
+        await read(pilot, "up", "e")
+        await pilot.press("end", "!", "enter")
+        await ready(pilot, 4)
+        assert read_anew() < 20 < long
+
+
+async def test_messages_and_code_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = outrider(tmp_path, main=FAST)
+    copied: list[str] = []
+    monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "Like this:\n```python\na = 1\n```\nand\n```\nb\n```")
+        answer = said(app)[1]
+        await read(pilot, "y")
+        assert copied == [answer]
+        copied.clear()
+        await pilot.press("up", "b", "b", "b")
+        await pilot.pause()
+        assert copied == ["a = 1\n", "b\n", "a = 1\n"]
+
+
+async def test_the_cursor_is_shown_where_it_is_and_leaves_with_esc(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("tab")
+        assert chat(app).desk.composer.has_focus, "there is nothing to read yet"
+        await answered(pilot, "one")
+        await answered(pilot, "two")
+        assert "▶" not in text(app)
+        await read(pilot, *["up"] * 9)
+        assert [line.strip()[:5] for line in text(app).splitlines() if "▶" in line] == ["▶ one"]
+        await pilot.press(*["down"] * 9)
+        await pilot.pause()
+        assert chat(app).desk.transcript.cursor == 3
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "▶" not in text(app)
+        assert chat(app).desk.composer.has_focus
+
+
+async def test_letters_after_a_click_on_the_text_go_to_the_composer(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "one")
+        await pilot.click("#transcript")
+        await pilot.press(*"rest")
+        assert chat(app).desk.composer.text == "rest"
+        assert len(said(app)) == 2
+
+
+async def test_nothing_is_answered_again_while_an_answer_comes(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample?rate=30&tokens=500")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        await ask(pilot, "one")
+        await until(pilot, lambda: chat(app).phase == "answering")
+        await read(pilot, "r", "left", "c")
+        assert chat(app).phase == "answering"
+        assert len(said(app)) == 2
+
+
+def test_a_tree_of_a_damaged_file_has_no_circle_and_no_end_in_nothing() -> None:
+    turns = (
+        Turn("a", "b", "user", "one"),
+        Turn("b", "a", "assistant", "two"),
+        Turn("c", "lost", "user", "three"),
+        Turn("d", "d", "assistant", "four"),
+    )
+    conversation = Conversation()
+    conversation.open(Stored("k", "t", "b", turns))
+    assert [turn.key for turn in conversation.path] == ["a", "b"]
+    conversation.open(Stored("k", "t", "nowhere", turns))
+    assert list(conversation.path) == []
+    conversation.open(Stored("k", "t", "d", turns))
+    assert [turn.key for turn in conversation.path] == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("markdown", "blocks"),
+    [
+        ("no code", []),
+        ("```py\nx\n```", ["x\n"]),
+        ("1. item\n\n   ~~~\n   y\n   ~~~\n", ["y\n"]),
+        ("```\nnever closed", ["never closed"]),
+        ("    indented\n", ["indented\n"]),
+    ],
+)
+def test_code_is_found_in_every_kind_of_block(markdown: str, blocks: list[str]) -> None:
+    assert [each.rstrip() for each in code_blocks(markdown)] == [each.rstrip() for each in blocks]

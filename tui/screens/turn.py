@@ -1,0 +1,292 @@
+"""The turn: a conversation, the pair that answers it, and the one answer that may be coming.
+
+Prompts come in, events from the engine; both end here as calls on the desk. Typed text is never lost: a
+prompt that could not be answered goes back to where it was written, and what was said is kept. It has no
+keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.widgets import Footer
+from textual.worker import Worker, WorkerCancelled
+
+from tui.client import EngineClient, EngineDied, EngineError
+from tui.config import Settings
+from tui.protocol import Event, Finished, Generate, Loaded, Loading, Message, Notice, Prefill, Round, Sampling
+from tui.store import Keeper
+from tui.widgets.composer import Composer
+from tui.widgets.desk import Desk
+from tui.widgets.meter import Meter
+
+from . import wording
+from .branches import Branches
+from .conversation import Conversation
+from .drafting import Drafting
+from .loading import Loader
+from .requests import generate_request, load_request
+
+Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping", "ended"]
+"""waiting: a prompt waits for the load. reading: the prompt is processed. ended: no engine with a model."""
+
+BUSY = frozenset(("waiting", "reading", "answering", "stopping"))
+TONES = {"ready": "$success", "ended": "$error", "stopping": "$warning"}
+TICK = 0.25
+"""Seconds between two looks at the meter."""
+FLUSH = 0.2
+"""Seconds of an answer that may be lost with the machine."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be answered, and how, where that is not as the settings say."""
+
+    messages: tuple[Message, ...]
+    seed: int | None = None
+    sampling: Sampling | None = None
+    resume: tuple[int, ...] = ()
+    """Tokens of the last answer, which goes on behind them; empty for a new answer."""
+
+
+class TurnScreen(Screen[None]):
+    """One conversation and its turn."""
+
+    phase: reactive[Phase] = reactive[Phase]("loading", repaint=False)
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: EngineClient,
+        keeper: Keeper | None,
+        notices: Iterable[str],
+        clock: Callable[[], float],
+        draw_seed: Callable[[], int],
+    ) -> None:
+        """`keeper` keeps what is said, unless it is None. `notices` stand in the banner at first.
+
+        `draw_seed` makes a seed where none is set.
+        """
+        super().__init__()
+        self._settings = settings
+        self._client = client
+        self._keeper = keeper
+        self._notices = list(notices)
+        self._draw_seed = draw_seed
+        self._drafting = Drafting(settings.generation.draft_length)
+        record = keeper.add if keeper else lambda change: None
+        self._conversation = Conversation(settings.generation.system_prompt, record)
+        self._meter = Meter(clock)
+        self._answers = 0
+        self._loader = Loader(client, self._show_progress, self._load_ended)
+        self._turn: Worker[None] | None = None
+        look = settings.appearance
+        self.desk = Desk(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
+        self._branches = Branches(self._conversation, self.desk, keeper)
+
+    def compose(self) -> ComposeResult:
+        yield self.desk
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.desk.show_notices(self._notices)
+        self._show_drafting()
+        self._say("starting the engine")
+        self.set_interval(TICK, self._tick)
+        self.set_interval(FLUSH, self._conversation.flush)
+        self.call_after_refresh(self._load_first)
+
+    def on_unmount(self) -> None:
+        """An answer that is coming is kept as far as it came."""
+        if self.phase in BUSY:
+            self._conversation.close()
+
+    # The pair
+
+    def _load_first(self) -> None:
+        # Textual awaits what a callback returns, and no key would be seen before the load is done.
+        self._loader.begin(load_request(self._settings))
+
+    def _load_ended(self, loaded: Loaded | EngineError) -> None:
+        if isinstance(loaded, EngineError):
+            self._end(loaded)
+            return
+        self._meter.plain_speed = loaded.plain_tokens_per_second
+        self.desk.show_loaded(loaded)
+        self._show_drafting()
+        if (remark := wording.refused(loaded)) and remark not in self._notices:
+            self._notices.append(remark)
+            self.desk.show_notices(self._notices)
+        if self.phase == "loading":
+            self.phase = "ready"
+        self._say(wording.ready(loaded))
+
+    def _show_progress(self, progress: Loading) -> None:
+        self._say(wording.loading(progress))
+
+    def _end(self, error: EngineError) -> None:
+        """There is no engine, or none with a model: say why and what to do."""
+        self._loader.loaded = None
+        self.phase = "ended"
+        self.desk.show_loaded(None)
+        self._say(error.message)
+        if not self.desk.transcript.messages:
+            hint = error.hint or "The next prompt tries again."
+            self.desk.show_notices([*self._notices, error.message, hint], error=True)
+
+    def engine_died(self, error: EngineDied) -> None:
+        """The engine died while nothing waited for it; the next prompt starts a new one."""
+        if self.phase == "ready":
+            self._end(error)
+
+    # A turn
+
+    @on(Composer.Submitted)
+    def _submitted(self, event: Composer.Submitted) -> None:
+        event.stop()
+        if self._refuses():
+            return
+        self.desk.composer.accept()
+        self._branches.make_room()
+        messages = self._conversation.ask(event.text)
+        self._branches.show_prompt()
+        self._begin(Wish(messages))
+
+    def _refuses(self) -> bool:
+        """Whether an answer is coming, and nothing else can be asked for now; it says so."""
+        if self.phase in BUSY:
+            self.notify("Your text stays. Esc stops this answer, then Enter sends.", markup=False, timeout=4)
+        return self.phase in BUSY
+
+    def _begin(self, wish: Wish) -> None:
+        """Answer `wish`, once there is a pair that can."""
+        self._notices.clear()
+        self.desk.show_notices(())
+        self.phase = "reading" if self._loader.loaded else "waiting"
+        self._turn = self._answer(wish)
+
+    @work(exclusive=True, group="turn")
+    async def _answer(self, wish: Wish) -> None:
+        """Drive one turn: it carries events; the methods below own what they change."""
+        if self._keeper:
+            await self._keeper.settle()
+        # Shielded: stopping the turn must not stop the load.
+        if failure := await asyncio.shield(self._loader.begin(load_request(self._settings))):
+            self.desk.transcript.fail(failure.message, failure.hint)
+            self._conversation.close()
+            self._give_back()
+            return
+        try:
+            async for event in self._client.generate(self._begin_answer(wish)):
+                self._take(event)
+        except EngineError as error:
+            self._break_off(error)
+
+    def _begin_answer(self, wish: Wish) -> Generate:
+        generation = replace(self._settings.generation, draft_length=self._drafting.length)
+        seed = generation.seed if wish.seed is None else wish.seed
+        if seed < 0:
+            seed = self._draw_seed()
+        self._answers += 1
+        self.phase = "reading"
+        self._say("reading the prompt")
+        self._meter.begin(seed)
+        request = generate_request(self._answers, wish.messages, seed, generation)
+        request = replace(request, sampling=wish.sampling or request.sampling, resume=wish.resume)
+        if wish.resume:
+            self._conversation.go_on()
+        else:
+            self._conversation.answer(request, self._loader.loaded)
+        self._branches.show_answer()
+        return request
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Prefill() if self.phase == "reading":
+                self._say(wording.reading(event))
+            case Round():
+                self.desk.transcript.append(event.pieces)
+                self._conversation.hear(event)
+                self._meter.add(event)
+                if self.phase == "reading":
+                    self.phase = "answering"
+                    self._say("answering")
+            case Notice():
+                self.desk.show_notices([event.message])
+            case Finished():
+                self._meter.finish(event.statistics)
+                self._conversation.close(event.reason, event.statistics)
+                self._branches.end_answer()
+                self._turn_over("stopped" if event.reason == "cancelled" else "ready")
+
+    def _break_off(self, error: EngineError) -> None:
+        """The answer will not go on. What came of it stays."""
+        self._meter.finish()
+        self.desk.transcript.finish()
+        self.desk.transcript.fail(error.message, error.hint)
+        answered = self._conversation.close()
+        if isinstance(error, EngineDied):
+            self._end(error)
+        else:
+            self._turn_over("ready")
+        if not answered:
+            self._give_back()
+
+    def _turn_over(self, words: str) -> None:
+        self.phase = "ready"
+        self._say(words)
+        self._tick()
+
+    def _give_back(self) -> None:
+        """Put a prompt that has no answer where it can be sent again, unless something new stands there."""
+        if not self.desk.composer.text:
+            self.desk.composer.action_earlier()
+
+    async def action_stop(self) -> None:
+        if self.phase == "waiting":
+            self.workers.cancel_group(self, "turn")
+            self.phase = "loading"
+            self.desk.transcript.finish("not sent")
+            self._conversation.close()
+            self._give_back()
+        elif self.phase == "loading":
+            await self._loader.give_up()
+        elif self.phase in ("reading", "answering"):
+            self.phase = "stopping"
+            self._say("stopping")
+            await self._client.cancel(self._answers)
+
+    async def _end_turn(self) -> None:
+        """Stop the answer that is coming, and wait until it has stopped."""
+        if self.phase in BUSY:
+            await self.action_stop()
+            if self._turn:
+                with suppress(WorkerCancelled):
+                    await self._turn.wait()
+
+    def _forget(self) -> None:
+        """Begin another conversation."""
+        self.desk.clear()
+        self._conversation.forget()
+        self._branches.forget()
+        self._meter.forget()
+        self._tick()
+
+    # Showing
+
+    def _say(self, words: str) -> None:
+        self.desk.say(words, TONES.get(self.phase, "$primary"))
+
+    def _tick(self) -> None:
+        self.desk.show_reading(self._meter.sample(), self._meter.history)
+
+    def _show_drafting(self) -> None:
+        self.desk.show_drafting(wording.drafting(self._drafting, self._loader.loaded))

@@ -1,0 +1,99 @@
+"""A cursor over the messages of a conversation, and the keys of what can be done with one.
+
+It does none of it: what a person wants is posted, with the key of the message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from textual import events
+from textual import message as messages
+from textual.binding import Binding, BindingType
+from textual.reactive import reactive
+
+from tui.widgets.transcript.view import ConversationView
+
+if TYPE_CHECKING:
+    from tui.widgets.transcript.message import Message
+
+Want = Literal["edit", "again", "same", "continue", "before", "after", "copy", "code"]
+
+
+class CursorView(ConversationView):
+    """A conversation over whose messages a cursor moves while it has the focus."""
+
+    FOCUS_ON_CLICK = False  # a click selects text: letters typed after it are meant for the composer
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,tab", "leave", "Back", id="read.leave", tooltip="Back to writing"),
+        Binding("up,k", "move(-1)", "Up", show=False, id="read.up", tooltip="The message before"),
+        Binding("down,j", "move(1)", "Down", show=False, id="read.down", tooltip="The message after"),
+        Binding("e", "want('edit')", "Edit", id="read.edit", tooltip="Edit the prompt: sent, it is a branch"),
+        Binding("r", "want('again')", "Again", id="read.again", tooltip="Another answer, with another seed"),
+        Binding("s", "want('same')", "Same seed", show=False, id="read.same",
+                tooltip="Another answer with the same seed"),
+        Binding("c", "want('continue')", "Go on", id="read.continue",
+                tooltip="Go on with an answer that was stopped"),
+        Binding("left,h", "want('before')", "Branch", id="read.before", key_display="←→",
+                tooltip="The branch before"),
+        Binding("right,l", "want('after')", "Branch after", show=False, id="read.after",
+                tooltip="The branch after"),
+        Binding("y", "want('copy')", "Copy", id="read.copy", tooltip="Copy the message as Markdown"),
+        Binding("b", "want('code')", "Code", show=False, id="read.code", tooltip="Copy its next block of code"),
+        # The screen's own keys, without their place in the footer: 80 columns hold no more.
+        Binding("ctrl+n", "screen.new", show=False, id="read.new"),
+        Binding("ctrl+o", "screen.history", show=False, id="read.history"),
+        Binding("ctrl+l", "screen.models", show=False, id="read.models"),
+    ]  # fmt: skip
+
+    cursor: reactive[int | None] = reactive[int | None](None, repaint=False)
+    """The number of the message that it is on; None while it is not shown."""
+
+    class Left(messages.Message):
+        """A person wants to write again."""
+
+    @dataclass
+    class Wanted(messages.Message):
+        """What a person wants of the message `key`."""
+
+        want: Want
+        key: str
+
+    def on_focus(self, event: events.Focus) -> None:
+        self.cursor = len(self.conversation.messages) - 1 if self.conversation.messages else None
+
+    def on_blur(self, event: events.Blur) -> None:
+        self.cursor = None
+
+    def watch_cursor(self) -> None:
+        """Mark its message, and bring that into view."""
+        self._strips.clear()
+        if not self.is_attached:
+            return
+        self.refresh()
+        if self.cursor is not None and self.cursor < len(self.conversation.messages):
+            self._reveal(self.cursor)
+
+    def _reveal(self, number: int) -> None:
+        begin, end = self.conversation.lines_of(number)
+        top, height = self.scroll_offset.y, max(1, self.size.height)
+        if begin < top or end - begin > height:
+            self.scroll_to(y=begin, animate=False, force=True)
+        elif end > top + height:
+            self.scroll_to(y=end - height, animate=False, force=True)
+
+    def marked(self, message: Message) -> bool:
+        found = self.conversation.messages
+        return self.cursor is not None and self.cursor < len(found) and found[self.cursor] is message
+
+    def action_move(self, by: int) -> None:
+        if self.cursor is not None:
+            self.cursor = max(0, min(len(self.conversation.messages) - 1, self.cursor + by))
+
+    def action_want(self, want: Want) -> None:
+        if self.cursor is not None and self.cursor < len(self.conversation.messages):
+            self.post_message(self.Wanted(want, self.conversation.messages[self.cursor].key))
+
+    def action_leave(self) -> None:
+        self.post_message(self.Left())
