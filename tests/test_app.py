@@ -20,6 +20,7 @@ from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
 from tui.widgets.composer import Composer
 from tui.widgets.desk import Desk
+from tui.widgets.transcript.cursor import CursorView
 
 WIDE, NARROW = (120, 40), (80, 24)
 SLOW = "scripted:sample?rate=10&tokens=4000"
@@ -243,8 +244,9 @@ async def test_help_shows_every_key(tmp_path: Path) -> None:
 
 
 def declared() -> list[Binding]:
-    groups = (Outrider, ChatScreen, Desk, Composer, HistoryScreen, ModelsScreen, HubScreen)
-    return [binding for group in groups for binding in vars(group)["BINDINGS"]]
+    groups = (Outrider, ChatScreen, Desk, Composer, CursorView, HistoryScreen, ModelsScreen, HubScreen)
+    found = [binding for group in groups for binding in vars(group)["BINDINGS"]]
+    return [binding for binding in found if binding.description]
 
 
 def test_every_binding_has_an_id_of_its_own() -> None:

@@ -29,6 +29,7 @@ from .themes import default_variables, load_themes
 from .widgets.composer import Composer
 from .widgets.desk import Desk
 from .widgets.output_filter import OutputFilter
+from .widgets.transcript import Transcript
 
 DEFAULT_THEME = "outrider-dark"
 COLOURLESS_THEME = "terminal"
@@ -153,6 +154,7 @@ class Outrider(App[None]):
         groups = (
             ("Writing", Composer.BINDINGS),
             ("Chat", [*ChatScreen.BINDINGS, *Desk.BINDINGS]),
+            ("Messages", [each for each in _bindings(Transcript.BINDINGS) if each.description]),
             ("Chats", HistoryScreen.BINDINGS),
             ("Models", ModelsScreen.BINDINGS),
             ("Downloads", HubScreen.BINDINGS),

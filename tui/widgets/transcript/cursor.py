@@ -40,7 +40,8 @@ class CursorView(ConversationView):
         Binding("right,l", "want('after')", "Branch after", show=False, id="read.after",
                 tooltip="The branch after"),
         Binding("y", "want('copy')", "Copy", id="read.copy", tooltip="Copy the message as Markdown"),
-        Binding("b", "want('code')", "Code", show=False, id="read.code", tooltip="Copy its next block of code"),
+        Binding("b", "want('code')", "Code", show=False, id="read.code",
+                tooltip="Copy its next block of code"),
         # The screen's own keys, without their place in the footer: 80 columns hold no more.
         Binding("ctrl+n", "screen.new", show=False, id="read.new"),
         Binding("ctrl+o", "screen.history", show=False, id="read.history"),
