@@ -84,17 +84,20 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
-        for pragma in (
-            *("cell_size_check = ON", "foreign_keys = ON", "secure_delete = ON"),
-            *("synchronous = FULL", "fullfsync = ON"),
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-        if not read_only:
-            connection.execute("PRAGMA journal_mode = TRUNCATE")
+        set_up(connection, read_only=read_only)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def set_up(connection: sqlite3.Connection, *, read_only: bool = False) -> None:
+    """What every connection must have."""
+    for setting in ("cell_size_check", "foreign_keys", "secure_delete", "fullfsync"):
+        connection.execute(f"PRAGMA {setting} = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
 
 
 def version(connection: sqlite3.Connection) -> int:
