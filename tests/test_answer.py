@@ -455,6 +455,24 @@ def test_an_answer_that_was_broken_off_goes_on_as_if_it_had_not_been(
         assert ask(pair, renderer, **left).tokens == rest.tokens, "from empty caches too"
 
 
+def test_a_thought_that_the_template_opens_is_part_of_the_text(
+    tmp_path: Path, renderer: TemplateRenderer
+) -> None:
+    template = models.CHATML.replace("assistant\n' }}{% endif %}", "assistant\n<think>\n' }}{% endif %}")
+    assert template != models.CHATML
+    path = models.write_model(tmp_path / "m.gguf", models.Toy(chat_template=template))
+    backend = open_backend(str(path))
+    model = Counting(backend.load(str(path), Options("main", 512, threads=1), lambda _: True))
+    pair = Pair(backend, model, None, "", None, Always(0), None)  # type: ignore[arg-type]
+    heard = ask(pair, renderer)
+    assert heard.text.startswith("<think>\n")
+    assert heard.text.count("<think>") == 1
+    again = ask(pair, renderer, resume=tuple(heard.tokens[:5]))
+    assert heard.tokens[5:] == again.tokens[: len(heard.tokens) - 5]
+    assert not again.text.startswith("<think>")
+    pair.close()
+
+
 def test_tokens_of_another_model_are_not_gone_on_from(
     opened: Callable[..., Opened], renderer: TemplateRenderer
 ) -> None:

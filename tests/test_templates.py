@@ -369,7 +369,21 @@ def test_no_text_of_a_message_becomes_a_control_token(
 def test_an_ordinary_conversation_is_encoded_in_one_piece(renderer: TemplateRenderer) -> None:
     vocabulary = WordVocabulary(CONTROLS)
     encode_conversation(vocabulary, renderer, TALK, 10_000)
-    assert vocabulary.encoded == [EXPECTED["ChatML"][1].partition("<|im_end|>\n")[2]]
+    rendered = EXPECTED["ChatML"][1].partition("<|im_end|>\n")[2]
+    assert vocabulary.encoded == [rendered.replace("<think>\nhm\n</think>\n\n", "")]
+
+
+def test_thoughts_of_earlier_answers_are_the_templates_business_where_it_knows_of_them(
+    renderer: TemplateRenderer,
+) -> None:
+    talk = [Message("user", "a"), Message("assistant", "<think>hm</think>\n\nb"), Message("user", "<think>c")]
+    knowing = CHATML.replace("message.content", "message.content.split('</think>')[-1]")
+    for template, kept in ((CHATML, False), (knowing, False), (CHATML + "{# think #}", True)):
+        vocabulary = WordVocabulary(CONTROLS, template)
+        tokens = encode_conversation(vocabulary, renderer, talk, 10_000)
+        text = "".join(chr(token) for token in tokens if token > 0)
+        assert ("hm" in text) is kept
+        assert "<think>c" in text, "what people write is theirs"
 
 
 def test_the_start_token_stands_once_whether_or_not_the_template_writes_it(

@@ -14,6 +14,7 @@ from time import perf_counter
 
 from .. import protocol
 from ..protocol import Event, Finished, Generate, Notice, Origin, Prefill, Reason, Statistics
+from ..protocol.thoughts import opened_by
 from .backends import LoadedModel, ModelError
 from .pair import Pair
 from .request import bias_of, chain_of, check, grammar_of
@@ -26,6 +27,9 @@ from .text import Piece, TextStream
 
 _CHARACTERS_PER_TOKEN = 16
 """A prompt with more characters than this, for each token of the context, is not even encoded."""
+
+_MARK_TOKENS = 16
+"""More than any mark of a thought has, with the line break behind it."""
 
 _NO_ROUND = Round((), 0, 0, None, 0.0, 0.0, 0.0)
 """What text that was held back is sent with when no round brought it."""
@@ -57,6 +61,7 @@ class Answer:
         self._end_tokens = frozenset() if command.ignore_eos else ends
         self._bias: dict[int, float] = {}
         self._grammar = ""
+        self._opening = ""
         self._first = 0
         """The index of the answer's first token in the context."""
         self._text = TextStream(pair.main.vocabulary.piece, command.stop)
@@ -74,6 +79,7 @@ class Answer:
             self._pair.clear()
         context = self._prompt(templates)
         self._first = len(context)
+        self._opening = self._opened(context)
         self._resume(context)
         sampler = self._sampler(self._main)
         reused = reuse(self._main, context)
@@ -114,6 +120,15 @@ class Answer:
         if len(context) > capacity:
             raise ModelError(f"the prompt has {len(context)} tokens; the context holds {capacity}", hint)
         return context
+
+    def _opened(self, context: Sequence[int]) -> str:
+        """The mark of a thought with which the template begins the answer: it belongs to its text."""
+        if self._command.raw or self._command.resume:
+            return ""
+        piece = self._main.vocabulary.piece
+        tail = b"".join(map(piece, context[-_MARK_TOKENS:])).decode("utf-8", "replace")
+        mark = opened_by(tail)
+        return f"{mark}\n" if mark else ""
 
     def _resume(self, context: list[int]) -> None:
         """Put the tokens that the answer has already behind the prompt. Their text is the app's already."""
@@ -191,6 +206,9 @@ class Answer:
     ) -> Reason | None:
         """Send one round. The reason to end, which may be a stop string in its text."""
         pieces, tokens = self._pieces(happened)
+        if self._opening:
+            pieces.insert(0, Piece(self._opening, Origin.PLAIN))
+            self._opening = ""
         if self._text.stopped:
             reason = "stop"
         elif reason:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol import Message
+from ..protocol.thoughts import without_thought
 from .backends import ModelError, Vocabulary
 
 CHATML = (
@@ -32,6 +33,8 @@ CHATML = (
 MARK = "\ufdd0"
 """A noncharacter: it has no place in text, so nothing is lost when a text is cut where it stands."""
 
+_KNOWS_THOUGHTS = "think"
+"""A template with this word in it leaves thoughts out, or keeps them, as its model is used to."""
 _START_SECONDS = 10.0
 _RENDER_SECONDS = 2.0
 _HINT = "Choose another model, or one whose file has a working chat template."
@@ -135,15 +138,23 @@ def encode_conversation(
     rendered text may have `limit` characters. Raises `ModelError`.
     """
     broken = _breaker(vocabulary.control_texts)
+    template = vocabulary.chat_template or CHATML
     values = {
-        "messages": [{"role": m.role, "content": broken(m.content)} for m in messages],
+        "messages": [{"role": m.role, "content": broken(_said(m, template))} for m in messages],
         "bos_token": vocabulary.bos_text,
         "eos_token": vocabulary.eos_text,
     }
-    rendered = renderer.render(vocabulary.chat_template or CHATML, values, limit)
+    rendered = renderer.render(template, values, limit)
     tokens = [token for part in rendered.split(MARK) if part for token in vocabulary.encode(part)]
     start = vocabulary.encode_start()
     return tokens if tokens[: len(start)] == start else start + tokens
+
+
+def _said(message: Message, template: str) -> str:
+    """What of a message the template is given: thoughts only where it knows what to do with them."""
+    if message.role != "assistant" or _KNOWS_THOUGHTS in template:
+        return message.content
+    return without_thought(message.content)
 
 
 def _breaker(control_texts: Iterable[str]) -> Callable[[str], str]:

@@ -6,15 +6,17 @@ What leaves the screen is laid aside as it is, so that a branch comes back at on
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tui.protocol import Origin
+from tui.protocol import Origin, Round
 from tui.store import Conversation as Stored
 from tui.store import Keeper, Turn, text_of
 from tui.widgets.desk import Desk
 
 from . import wording
 from .conversation import Conversation
+from .shown import Shown
 
 if TYPE_CHECKING:
     from tui.widgets.transcript import Message
@@ -28,7 +30,9 @@ class Branches:
         self._conversation = conversation
         self._desk = desk
         self._keeper = keeper
-        self._aside: dict[str, Message] = {}
+        self._answer: Shown | None = None
+        """The answer that is coming."""
+        self._aside: dict[str, list[Message]] = {}
         self._edited: Turn | None = None
 
     def forget(self) -> None:
@@ -66,15 +70,16 @@ class Branches:
 
     def leave(self, turn: Turn) -> None:
         """Go back to before `turn`: it and what follows stay as a branch."""
-        self._cut(turn.key)
+        places = self._places(turn.key)
+        if places:
+            self._lay_aside(places[0])
         self._conversation.show(turn.parent)
 
     def end_at(self, turn: Turn) -> None:
         """Go back to `turn`: what follows stays as a branch."""
-        messages = self._desk.transcript.messages
-        place = next((number for number, each in enumerate(messages) if each.key == turn.key), len(messages))
-        if place + 1 < len(messages):
-            self._lay_aside(place + 1)
+        places = self._places(turn.key)
+        if places and places[-1] + 1 < len(self._desk.transcript.messages):
+            self._lay_aside(places[-1] + 1)
         self._conversation.show(turn.key)
 
     def show_prompt(self) -> None:
@@ -85,15 +90,21 @@ class Branches:
     def show_answer(self) -> None:
         """The answer that begins to come, or goes on."""
         transcript, turn = self._desk.transcript, self._conversation.last
-        if turn and transcript.messages and transcript.messages[-1].key == turn.key:
-            transcript.go_on()
-        elif turn:
-            transcript.begin("assistant", key=turn.key)
+        if turn:
+            goes_on = bool(transcript.messages) and transcript.messages[-1].key == turn.key
+            self._answer = Shown(transcript, turn.key, turn.text if goes_on else "")
 
-    def end_answer(self) -> None:
-        """The answer is all there, or there is none."""
+    def hear(self, event: Round) -> None:
+        """More of the answer."""
+        if self._answer:
+            self._answer.hear(event)
+
+    def end_answer(self, note: str | None = None) -> None:
+        """The answer is all there, or there is none. Under it stands `note` in place of what it cost."""
         turn = self._conversation.last
-        self._desk.transcript.finish(self._note(turn) if turn else "")
+        if self._answer:
+            self._answer.end(note if note is not None else self._note(turn) if turn else "")
+        self._answer = None
 
     # A path
 
@@ -108,12 +119,12 @@ class Branches:
     async def show(self, stored: Stored | None = None) -> None:
         """Bring the screen to the path of the conversation. Raises `Unreadable`."""
         path = list(self._conversation.path)
-        messages = self._desk.transcript.messages
+        keys = list(dict.fromkeys(each.key for each in self._desk.transcript.messages))
         same = 0
-        while same < min(len(path), len(messages)) and messages[same].key == path[same].key:
+        while same < min(len(path), len(keys)) and keys[same] == path[same].key:
             same += 1
-        if same < len(messages):
-            self._lay_aside(same)
+        if same < len(keys):
+            self._lay_aside(self._places(keys[same])[0])
         if self._keeper and not stored and any(turn.key not in self._aside for turn in path[same:]):
             key = self._conversation.key
             stored = await self._keeper.ask(lambda store: store.read(key))
@@ -125,23 +136,26 @@ class Branches:
     def _put(self, turn: Turn, read: Turn) -> None:
         """Show a whole turn; `read` is the same with its rounds."""
         transcript = self._desk.transcript
-        if message := self._aside.pop(turn.key, None):
-            transcript.put(message, self._note(turn))
+        if messages := self._aside.pop(turn.key, None):
+            for message in messages[:-1]:
+                transcript.put(message)
+            transcript.put(messages[-1], self._note(turn))
         elif turn.role == "user":
             self._desk.begin(turn.text, turn.key, self._mark(turn))
         else:
-            transcript.begin("assistant", key=turn.key)
-            transcript.append(pieces_of(read))
-            transcript.finish(self._note(turn))
+            answer = Shown(transcript, turn.key)
+            for each in rounds_of(read):
+                answer.hear(each)
+            answer.end(self._note(turn))
 
-    def _cut(self, key: str) -> None:
-        messages = self._desk.transcript.messages
-        place = next((number for number, each in enumerate(messages) if each.key == key), None)
-        if place is not None:
-            self._lay_aside(place)
+    def _places(self, key: str) -> Sequence[int]:
+        """The numbers of the messages that show the turn `key`."""
+        return [number for number, each in enumerate(self._desk.transcript.messages) if each.key == key]
 
     def _lay_aside(self, place: int) -> None:
-        self._aside |= {each.key: each for each in self._desk.transcript.cut(place) if each.key}
+        for message in self._desk.transcript.cut(place):
+            if message.key:
+                self._aside.setdefault(message.key, []).append(message)
 
     def _note(self, turn: Turn) -> str:
         """The faint line under a turn."""
@@ -156,8 +170,8 @@ class Branches:
         return f"‹ {place} of {count} ›" if count > 1 else ""
 
 
-def pieces_of(turn: Turn) -> list[tuple[str, int]]:
-    """The text of an answer with where it came from, as far as that is known."""
-    if text_of(turn.rounds) != turn.text:
-        return [(turn.text, Origin.PLAIN)]
-    return [piece for each in turn.rounds for piece in each.pieces]
+def rounds_of(turn: Turn) -> Sequence[Round]:
+    """The rounds of an answer; where they are not known, one with its text."""
+    if text_of(turn.rounds) == turn.text:
+        return turn.rounds
+    return (Round(0, ((turn.text, int(Origin.PLAIN)),), (), 0, 0, 0, 0.0, 0.0, 0.0, 0),)

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from tui.clean import clean, clean_line
 from tui.client import EngineClient
 from tui.config import Settings
+from tui.protocol.thoughts import without_thought
 from tui.store import Keeper, Turn, Unreadable
 from tui.widgets.transcript import Transcript, Want, code_blocks
 
@@ -119,7 +120,7 @@ class ChatScreen(TurnScreen):
         """Do with `turn` what a person wants."""
         match want:
             case "copy":
-                self.app.copy_to_clipboard(clean(turn.text))
+                self.app.copy_to_clipboard(clean(without_thought(turn.text)))
                 self.notify("Copied as Markdown.", timeout=3, markup=False)
             case "code":
                 self._copy_code(turn)
@@ -133,7 +134,7 @@ class ChatScreen(TurnScreen):
                 self._answer_again(want, turn)
 
     def _copy_code(self, turn: Turn) -> None:
-        blocks = code_blocks(clean(turn.text))
+        blocks = code_blocks(clean(without_thought(turn.text)))
         key, done = self._copied
         place = done % len(blocks) if blocks and key == turn.key else 0
         if blocks:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from tui.clean import clean, clean_line
+from tui.protocol.thoughts import without_thought
 from tui.store import Conversation, Turn
 
 _NAME = 60
@@ -24,7 +25,7 @@ def as_markdown(chat: Conversation) -> str:
     parts = [f"# {clean_line(chat.title)}"]
     for turn in reversed(path):
         by = "You" if turn.role == "user" else clean_line(turn.main) or "Answer"
-        parts += [f"## {by}", clean(turn.text).strip()]
+        parts += [f"## {by}", clean(without_thought(turn.text)).strip()]
     return "\n\n".join(parts) + "\n"
 
 

@@ -213,7 +213,7 @@ class TurnScreen(Screen[None]):
             case Prefill() if self.phase == "reading":
                 self._say(wording.reading(event))
             case Round():
-                self.desk.transcript.append(event.pieces)
+                self._branches.hear(event)
                 self._conversation.hear(event)
                 self._meter.add(event)
                 if self.phase == "reading":
@@ -230,7 +230,7 @@ class TurnScreen(Screen[None]):
     def _break_off(self, error: EngineError) -> None:
         """The answer will not go on. What came of it stays."""
         self._meter.finish()
-        self.desk.transcript.finish()
+        self._branches.end_answer("")
         self.desk.transcript.fail(error.message, error.hint)
         answered = self._conversation.close()
         if isinstance(error, EngineDied):

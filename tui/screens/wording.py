@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tui.protocol import Loaded, Loading, Prefill, Statistics
+from collections.abc import Sequence
+
+from tui.protocol import Loaded, Loading, Prefill, Round, Statistics
 from tui.store import Ending
 from tui.widgets.meter import named, number
 
@@ -46,6 +48,18 @@ def drafting(wished: Drafting, loaded: Loaded | None) -> str:
 
 def reading(progress: Prefill) -> str:
     return f"reading the prompt  {progress.done:,} of {progress.total:,} tokens"
+
+
+def thought(rounds: Sequence[Round], *, over: bool) -> str:
+    """What a model has thought, or still thinks, and what that cost."""
+    tokens = sum(len(each.tokens) for each in rounds)
+    parts = ["thought" if over else "thinking", f"{tokens:,} tokens"]
+    seconds = sum(each.seconds for each in rounds)
+    if over and seconds > 0:
+        parts.append(number(tokens / seconds, "tok/s"))
+    if over and (drafted := sum(each.drafted for each in rounds)):
+        parts.append(f"{sum(each.accepted for each in rounds) / drafted * 100:.0f} % of drafts accepted")
+    return " · ".join(parts)
 
 
 def finished(ending: Ending, statistics: Statistics | None) -> str:

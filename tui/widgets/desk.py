@@ -42,6 +42,8 @@ class Desk(Horizontal):
         ),
         Binding("ctrl+s", "refused", "Refused", show=False, id="chat.refused",
                 tooltip="Show or hide what was refused"),
+        Binding("f4", "thoughts", "Thoughts", show=False, id="chat.thoughts",
+                tooltip="Open or fold what models think"),
         Binding("ctrl+b", "sidebar", "Sidebar", show=False, id="chat.sidebar",
                 tooltip="Show or hide the sidebar"),
         Binding("pageup", "scroll_pages(-1)", "Scroll up", show=False, priority=True, id="chat.up"),
@@ -153,6 +155,9 @@ class Desk(Horizontal):
         self.transcript.show_refused = not self.transcript.show_refused
         self._show_mode()
 
+    def action_thoughts(self) -> None:
+        self.transcript.show_thoughts = not self.transcript.show_thoughts
+
     def action_sidebar(self) -> None:
         self.sidebar_mode = "hidden" if self._sidebar.display else "shown"
 
@@ -173,6 +178,9 @@ class Desk(Horizontal):
             about = "How it shows where tokens come from"
             yield SystemCommand(f"Origins: {mode}", about, partial(self.set_highlight, mode))
         yield SystemCommand("Refused drafts", "Show or hide what was refused", self.action_refused)
+        yield SystemCommand(
+            "Thoughts", "Open or fold what models think before they answer", self.action_thoughts
+        )
         yield SystemCommand("Sidebar", "Show or hide the numbers", self.action_sidebar)
 
     def _show_mode(self) -> None:

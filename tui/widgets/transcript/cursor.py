@@ -29,6 +29,8 @@ class CursorView(ConversationView):
         Binding("escape,tab", "leave", "Back", id="read.leave", tooltip="Back to writing"),
         Binding("up,k", "move(-1)", "Up", show=False, id="read.up", tooltip="The message before"),
         Binding("down,j", "move(1)", "Down", show=False, id="read.down", tooltip="The message after"),
+        Binding("enter,space", "fold", "Thought", show=False, id="read.fold",
+                tooltip="Open a thought, or fold it"),
         Binding("e", "want('edit')", "Edit", id="read.edit", tooltip="Edit the prompt: sent, it is a branch"),
         Binding("r", "want('again')", "Again", id="read.again", tooltip="Another answer, with another seed"),
         Binding("s", "want('same')", "Same seed", show=False, id="read.same",
@@ -95,6 +97,14 @@ class CursorView(ConversationView):
     def action_want(self, want: Want) -> None:
         if self.cursor is not None and self.cursor < len(self.conversation.messages):
             self.post_message(self.Wanted(want, self.conversation.messages[self.cursor].key))
+
+    def action_fold(self) -> None:
+        """Open or fold the thought of the message."""
+        messages = self.conversation.messages
+        if self.cursor is not None and self.cursor < len(messages):
+            key = messages[self.cursor].key
+            found = [each for each in messages if each.role == "thought" and each.key == key]
+            self.fold(found, folded=not all(each.folded for each in found))
 
     def action_leave(self) -> None:
         self.post_message(self.Left())

@@ -20,8 +20,9 @@ from tui.widgets.transcript.marked import literal, plain
 from tui.widgets.transcript.reader import Reader
 from tui.widgets.transcript.refused import Refused
 
-Role = Literal["user", "assistant", "error"]
+Role = Literal["user", "assistant", "thought", "error"]
 
+_LOOKS: Final = {"user": looks.USER, "thought": looks.FAINT, "error": looks.ERROR}
 _END: Final = 2**31
 _ORIGINS: Final = frozenset(Origin)
 
@@ -31,7 +32,7 @@ class Message:
 
     __slots__ = (
         *("_held", "_laid", "_reader", "_seen", "_shown", "_tops", "_width"),
-        *("_notes", "blocks", "key", "origins", "refused", "role", "source"),
+        *("_notes", "blocks", "folded", "headline", "key", "origins", "refused", "role", "source"),
     )
 
     def __init__(self, role: Role, parser: MarkdownIt, key: str = "") -> None:
@@ -52,6 +53,9 @@ class Message:
         self._shown = 0
         self._width = (0, False)
         self._notes = 0
+        self.folded = True
+        """Of a thought: whether only its headline is shown."""
+        self.headline = ""
 
     # Text
 
@@ -85,9 +89,16 @@ class Message:
             self._laid = min(self._laid, self._reader.settled)
             self._reader.read(self.source, self.origins)
         else:
-            look = looks.USER if self.role == "user" else looks.ERROR
             self._laid = 0
-            self.blocks[:] = [Block(literal(self.source, self.origins, 0, len(self.source), look))]
+            self.blocks[:] = self._as_written()
+
+    def _as_written(self) -> list[Block]:
+        end = len(self.source.rstrip()) if self.role == "thought" else len(self.source)
+        text = Block(literal(self.source, self.origins, 0, end, _LOOKS[self.role]))
+        if self.role != "thought":
+            return [text]
+        head = Block(plain(f"{'▸' if self.folded else '▾'} {self.headline}", looks.NOTE))
+        return [head] if self.folded else [head, text]
 
     @property
     def is_unread(self) -> bool:
@@ -99,7 +110,8 @@ class Message:
 
         The next `read` takes it back. Only what will most likely stay as it is comes into question.
         """
-        if len(self.blocks) == self._reader.settled or self._shown == len(self.source):
+        settled = self.role == "thought" or len(self.blocks) == self._reader.settled
+        if settled or self._shown == len(self.source):
             return False
         grown = self.blocks[-1].grown(self.source, self.origins, self._shown)
         if grown is None:

@@ -5,6 +5,7 @@ It paints lines and has no child widgets. Where the text comes from is up to `Tr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.style import Style
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _GUTTERS: Final = {
     "user": ("▌ ", "▌ ", looks.USER_BAR),
     "assistant": ("  ", "  ", looks.USER_BAR),
+    "thought": ("  ", "  ", looks.NOTE),
     "error": ("✗ ", "  ", looks.ERROR),
 }
 """What stands before a turn's first line and before its others, and its look."""
@@ -52,6 +54,8 @@ class ConversationView(ScrollView, can_focus=True):
     """How origins look; a change moves no character."""
     show_refused: reactive[bool] = reactive(False, repaint=False)
     """Whether refused text stands, struck through, where it was refused. Lines may wrap elsewhere."""
+    show_thoughts: reactive[bool] = reactive(False, repaint=False)
+    """Whether thoughts are unfolded."""
     following: reactive[bool] = reactive(True, repaint=False)
     """Whether the view moves along with the end of the text. Scrolling up ends it, the bottom resumes it."""
 
@@ -139,6 +143,17 @@ class ConversationView(ScrollView, can_focus=True):
         self._restyle()
 
     def watch_show_refused(self) -> None:
+        self.lay_out_again()
+
+    def watch_show_thoughts(self) -> None:
+        self.fold(self.conversation.messages, not self.show_thoughts)
+
+    def fold(self, messages: Sequence[Message], folded: bool) -> None:
+        """Fold the thoughts among `messages`, or unfold them."""
+        for message in messages:
+            if message.role == "thought" and message.folded != folded:
+                message.folded = folded
+                message.read()
         self.lay_out_again()
 
     def notify_style_update(self) -> None:

@@ -65,6 +65,7 @@ class Transcript(CursorView):
         """Start a turn; `append` adds to it. `key` is what its owner calls it."""
         self._flush()
         message = self._new_message(role, key)
+        message.folded = not self.show_thoughts
         message.write([(text, Origin.PLAIN)])
         message.read()
         self.conversation.add(message)
@@ -109,6 +110,12 @@ class Transcript(CursorView):
         if note:
             message.note(clean_line(note), looks.NOTE)
         self.lay_out(len(self.messages) - 1)
+
+    def think(self, headline: str) -> None:
+        """What comes in the open turn is a thought, which stands under this headline."""
+        if self._is_open:
+            self.messages[-1].role = "thought"
+            self.messages[-1].headline = headline
 
     def go_on(self) -> None:
         """Open the last turn again, without its note; `append` adds to it."""
