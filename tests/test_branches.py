@@ -10,12 +10,15 @@ import pytest
 from chat import ask, chat, outrider, text, until
 from models import Toy, write_model
 from test_history import answered, origins, stored
+from test_store import round_of
 
 from tui.app import Outrider
 from tui.clean import clean
 from tui.config import Generation, History
-from tui.protocol import Statistics
+from tui.protocol import Generate, Statistics
+from tui.screens.branches import LEFT
 from tui.screens.conversation import Conversation
+from tui.screens.turn import NEARLY_FULL
 from tui.store import Conversation as Stored
 from tui.store import Turn
 from tui.widgets.transcript import code_blocks
@@ -281,6 +284,59 @@ async def test_nothing_is_answered_again_while_an_answer_comes(tmp_path: Path) -
         await read(pilot, "r", "left", "c")
         assert chat(app).phase == "answering"
         assert len(said(app)) == 2
+
+
+async def test_a_context_that_fills_is_said_and_the_oldest_turns_can_be_left_out(tmp_path: Path) -> None:
+    main = write_model(tmp_path / "main.gguf", Toy(layers=1, context_length=512))
+    pair = {"main": str(main), "draft": "ngram"}
+    app = outrider(tmp_path, **pair, generation=Generation(max_tokens=20))
+
+    def asked() -> int:
+        last = chat(app)._conversation.last
+        assert last is not None
+        assert last.statistics is not None
+        return last.statistics.prompt_tokens
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        number = 0
+        while "% full" not in text(app):
+            assert chat(app)._fullness < NEARLY_FULL
+            await answered(pilot, f"{number} " + "a b c d e " * 5)
+            number += 1
+        assert chat(app)._fullness >= NEARLY_FULL
+        assert number > 2
+        before = asked()
+        await pilot.press("f5")
+        await until(pilot, lambda: LEFT in text(app))
+        assert text(app).count(LEFT) == 1
+        assert "% full" not in text(app)
+        left = chat(app)._conversation.left
+        await answered(pilot, "and now?")
+        assert asked() < before
+    again = outrider(tmp_path, **pair)
+    again._go_on = ""
+    async with again.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, 2 * number + 2)
+        assert chat(again)._conversation.left == left
+        assert text(again).count(LEFT) <= 1
+        assert chat(again)._conversation.messages()[0].role == "user"
+
+
+def test_at_least_the_last_prompt_and_its_answer_are_sent() -> None:
+    conversation = Conversation("be brief")
+    for number in range(5):
+        conversation.ask(f"prompt {number} " * 10)
+        conversation.answer(Generate(1, (), 7), None)
+        conversation.hear(round_of(f"answer {number} " * 10))
+        conversation.close("stop")
+    assert conversation.left is None
+    assert conversation.leave_out(1.0) == 0
+    assert conversation.leave_out(0.5) == 6
+    roles = [each.role for each in conversation.messages()]
+    assert roles == ["system", "user", "assistant", "user", "assistant"]
+    assert conversation.leave_out(0.0) == 2
+    assert conversation.messages()[1].content.startswith("prompt 4")
+    assert conversation.leave_out(0.0) == 0
 
 
 def test_a_tree_of_a_damaged_file_has_no_circle_and_no_end_in_nothing() -> None:

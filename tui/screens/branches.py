@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tui.widgets.transcript import Message
 
 
+LEFT = "up to here nothing is sent any more"
+
+
 class Branches:
     """Keeps the desk's transcript on the path of a conversation."""
 
@@ -106,6 +109,15 @@ class Branches:
             self._answer.end(note if note is not None else self._note(turn) if turn else "")
         self._answer = None
 
+    def leave_out(self, share: float) -> int:
+        """As the conversation does, and mark it; how many turns are left out by it."""
+        marked = self._conversation.left
+        count = self._conversation.leave_out(share)
+        for turn in (marked, self._conversation.left):
+            if turn and (places := self._places(turn.key)):
+                self._desk.transcript.note(places[-1], self._note(turn))
+        return count
+
     # A path
 
     async def switch(self, turn: Turn, by: int) -> bool:
@@ -161,7 +173,12 @@ class Branches:
         """The faint line under a turn."""
         if turn.role == "user":
             return self._mark(turn)
-        parts = (self._mark(turn), wording.finished(turn.ending, turn.statistics))
+        left = self._conversation.left
+        parts = (
+            self._mark(turn),
+            wording.finished(turn.ending, turn.statistics),
+            LEFT if left and left.key == turn.key else "",
+        )
         return " · ".join(filter(None, parts))
 
     def _mark(self, turn: Turn) -> str:

@@ -33,6 +33,10 @@ OF_THE_LAST: tuple[tuple[Want, str, str], ...] = (
 """What the palette offers to do with the last answer."""
 
 
+LEAVE = 0.5
+"""Share of the context that is taken, at most, once the oldest turns are left out."""
+
+
 class ChatScreen(TurnScreen):
     """The conversation with its keys."""
 
@@ -47,6 +51,8 @@ class ChatScreen(TurnScreen):
         Binding("ctrl+o", "history", "Chats", id="chat.history",
                 tooltip="Earlier chats: search, open, delete"),
         Binding("ctrl+l", "models", "Models", id="chat.models", tooltip="Choose a main model and its draft"),
+        Binding("f5", "leave_out", "Context", show=False, id="chat.leave_out",
+                tooltip="Send only the latest turns from now on"),
         Binding("f3", "drafting", "Drafting", show=False, id="chat.drafting",
                 tooltip="How far to draft: auto, always, never"),
     ]  # fmt: skip
@@ -89,6 +95,9 @@ class ChatScreen(TurnScreen):
         elif last := self._conversation.last:
             for want, title, about in OF_THE_LAST:
                 yield SystemCommand(title, about, partial(self.want, want, last))
+        yield SystemCommand(
+            "Leave out the oldest turns", "Send only the latest from now on", self.action_leave_out
+        )
         yield SystemCommand("Read", "To the messages: edit, again, other branches, copy", self.action_read)
         yield SystemCommand("Models", "Choose a main model and its draft", self.action_models)
         yield SystemCommand("Chats", "Search, open, rename, delete earlier chats", self.action_history)
@@ -132,6 +141,19 @@ class ChatScreen(TurnScreen):
                 self.desk.composer.focus()
             case "again" | "same" | "continue" if not self._refuses():
                 self._answer_again(want, turn)
+
+    def action_leave_out(self) -> None:
+        """Send only so many of the latest turns that half of the context is free again."""
+        if self._refuses():
+            return
+        count = self._branches.leave_out(LEAVE / (self._fullness or 1))
+        self.desk.show_notices(())
+        words = (
+            f"The first {count:,} messages are not sent any more."
+            if count
+            else "There is nothing to leave out."
+        )
+        self.notify(words, timeout=5, markup=False)
 
     def _copy_code(self, turn: Turn) -> None:
         blocks = code_blocks(clean(without_thought(turn.text)))

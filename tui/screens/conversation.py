@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 
 from tui.clean import clean_line
 from tui.protocol import Generate, Loaded, Message, Round, Sampling, Statistics, rebuild
-from tui.store import Begin, Change, Close, Ending, Hear, Say, Show, Turn, draw_key, text_of
+from tui.store import Begin, Change, Close, Ending, Hear, Leave, Say, Show, Turn, draw_key, text_of
 from tui.store import Conversation as Stored
 
 TITLE = 80
@@ -44,6 +44,7 @@ class Conversation:
         self._tokens: dict[str, tuple[int, ...]] = {}
         """Of answers that can go on."""
         self._shown = ""
+        self._sent_from = ""
         self._open: str | None = None
         self._heard: list[str] = []
         self._unwritten: list[Round] = []
@@ -60,6 +61,7 @@ class Conversation:
             self._turns[turn.key] = replace(turn, parent=parent, rounds=())
             if turn.rounds and text_of(turn.rounds) == turn.text and _can_go_on(turn.ending, turn.text):
                 self._tokens[turn.key] = tuple(token for each in turn.rounds for token in each.tokens)
+        self._sent_from = stored.sent_from
         self._shown = stored.shown if stored.shown in self._turns else ""
         return self._step_back()
 
@@ -85,7 +87,35 @@ class Conversation:
 
     def messages(self) -> tuple[Message, ...]:
         """The path as a model is given it."""
-        return (*self._opening, *(Message(turn.role, turn.text) for turn in self.path))
+        return (*self._opening, *(Message(turn.role, turn.text) for turn in self._sent))
+
+    @property
+    def _sent(self) -> Sequence[Turn]:
+        """The path, without what was left out."""
+        path = self.path
+        begin = next((place for place, turn in enumerate(path) if turn.key == self._sent_from), 0)
+        return path[begin:]
+
+    @property
+    def left(self) -> Turn | None:
+        """The last turn that is not sent any more."""
+        first = self._sent[0] if self._sent else None
+        return self._turns.get(first.parent) if first else None
+
+    def leave_out(self, share: float) -> int:
+        """Send no more than the latest turns with `share` of all that is sent, and at least the last prompt
+        with its answer; how many turns are left out by it."""
+        sent = self._sent
+        room = share * sum(len(turn.text) for turn in sent)
+        first = len(sent)
+        while first > 0 and (first > len(sent) - 2 or len(sent[first - 1].text) <= room):
+            first -= 1
+            room -= len(sent[first].text)
+        first += first < len(sent) and sent[first].role == "assistant"
+        if 0 < first < len(sent):
+            self._sent_from = sent[first].key
+            self._record(Leave(self.key, self._sent_from))
+        return first if first < len(sent) else 0
 
     def show(self, key: str) -> None:
         """Let the path end at the turn `key`; empty for the beginning."""

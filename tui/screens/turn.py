@@ -42,6 +42,8 @@ BUSY = frozenset(("waiting", "reading", "answering", "stopping"))
 TONES = {"ready": "$success", "ended": "$error", "stopping": "$warning"}
 TICK = 0.25
 """Seconds between two looks at the meter."""
+NEARLY_FULL = 0.85
+"""Share of the context from which on it is said that it fills."""
 FLUSH = 0.2
 """Seconds of an answer that may be lost with the machine."""
 
@@ -226,6 +228,14 @@ class TurnScreen(Screen[None]):
                 self._conversation.close(event.reason, event.statistics)
                 self._branches.end_answer()
                 self._turn_over("stopped" if event.reason == "cancelled" else "ready")
+                if self._fullness >= NEARLY_FULL:
+                    self.desk.show_notices([wording.nearly_full(self._fullness)])
+
+    @property
+    def _fullness(self) -> float:
+        """How much of the context the conversation takes, 0 to 1."""
+        used, loaded = self._meter.read().context_used, self._loader.loaded
+        return used / loaded.context_length if used and loaded and loaded.context_length else 0.0
 
     def _break_off(self, error: EngineError) -> None:
         """The answer will not go on. What came of it stays."""

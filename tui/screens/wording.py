@@ -50,6 +50,13 @@ def reading(progress: Prefill) -> str:
     return f"reading the prompt  {progress.done:,} of {progress.total:,} tokens"
 
 
+def nearly_full(share: float) -> str:
+    return (
+        f"The context is {min(1.0, share):.0%} full. F5 sends only the latest turns from now on; "
+        "ctrl+n begins a new chat."
+    )
+
+
 def thought(rounds: Sequence[Round], *, over: bool) -> str:
     """What a model has thought, or still thinks, and what that cost."""
     tokens = sum(len(each.tokens) for each in rounds)

@@ -5,7 +5,7 @@ is written to it and read from it, `damage.py` what is done when it is broken, `
 does all of it for the app. Nothing here shows anything, and nothing leaves the machine.
 """
 
-from .changes import Begin, Change, Close, Delete, Ending, Hear, Pin, Rename, Say, Show, Turn, draw_key
+from .changes import Begin, Change, Close, Delete, Ending, Hear, Leave, Pin, Rename, Say, Show, Turn, draw_key
 from .keeper import Keeper, Unreadable
 from .store import Conversation, Listed, Store, text_of
 
@@ -18,6 +18,7 @@ __all__ = [
     "Ending",
     "Hear",
     "Keeper",
+    "Leave",
     "Listed",
     "Pin",
     "Rename",

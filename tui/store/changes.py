@@ -90,6 +90,14 @@ class Show:
 
 
 @dataclass(frozen=True)
+class Leave:
+    """What stands before `message` is not sent to the model any more; empty for all of it is."""
+
+    conversation: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Rename:
     conversation: str
     title: str
@@ -109,4 +117,4 @@ class Delete:
     deleted: bool = True
 
 
-Change = Begin | Say | Hear | Close | Show | Rename | Pin | Delete
+Change = Begin | Say | Hear | Close | Show | Leave | Rename | Pin | Delete

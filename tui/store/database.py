@@ -24,6 +24,7 @@ STEPS = (
         pinned INTEGER NOT NULL DEFAULT 0,
         deleted INTEGER NOT NULL DEFAULT 0,
         shown TEXT NOT NULL DEFAULT '',  -- key of the message that it goes on from
+        sent_from TEXT NOT NULL DEFAULT '',  -- key of the first message that is sent to the model
         changed INTEGER NOT NULL DEFAULT 0  -- id of its latest message: the order of the history
     );
     CREATE TABLE messages (

@@ -15,7 +15,7 @@ from typing import Any
 
 from tui.protocol import Origin, Round, Statistics, rebuild
 
-from .changes import Begin, Change, Close, Delete, Hear, Pin, Rename, Say, Show, Turn
+from .changes import Begin, Change, Close, Delete, Hear, Leave, Pin, Rename, Say, Show, Turn
 from .damage import check, is_damage, salvage, set_aside
 from .database import Newer, connect, migrate
 
@@ -51,6 +51,8 @@ class Conversation:
     shown: str
     """The key of the message that it goes on from."""
     turns: tuple[Turn, ...]
+    sent_from: str = ""
+    """The key of the first message that is sent to the model; empty for all."""
 
 
 class Store:
@@ -144,13 +146,13 @@ class Store:
     def read(self, key: str) -> Conversation | None:
         """The conversation `key`, deleted or not; None if there is none."""
         row = self._connection.execute(
-            "SELECT id, title, shown FROM conversations WHERE key = ?", (key,)
+            "SELECT id, title, shown, sent_from FROM conversations WHERE key = ?", (key,)
         ).fetchone()
         if row is None:
             return None
-        number, title, shown = row
+        number, title, shown, sent_from = row
         turns = self._connection.execute(_TURNS, (number,)).fetchall()
-        return Conversation(key, title, shown, tuple(self._turn(*turn) for turn in turns))
+        return Conversation(key, title, shown, tuple(self._turn(*turn) for turn in turns), sent_from)
 
     def preview(self, key: str) -> list[tuple[str, str]]:
         """The first messages of the conversation `key`, as (role, text), each as far as `LOOK` characters."""
@@ -247,6 +249,12 @@ def _show(connection: sqlite3.Connection, change: Show) -> None:
     )
 
 
+def _leave(connection: sqlite3.Connection, change: Leave) -> None:
+    connection.execute(
+        "UPDATE conversations SET sent_from = ? WHERE key = ?", (change.message, change.conversation)
+    )
+
+
 def _rename(connection: sqlite3.Connection, change: Rename) -> None:
     connection.execute(
         "UPDATE conversations SET title = ? WHERE key = ?", (_text(change.title), change.conversation)
@@ -271,6 +279,7 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
     Hear: _hear,
     Close: _close,
     Show: _show,
+    Leave: _leave,
     Rename: _rename,
     Pin: _pin,
     Delete: _delete,

@@ -138,11 +138,16 @@ class Transcript(CursorView):
 
     def put(self, message: Message, note: str = "") -> None:
         """Show a turn that was shown before, with this note under it."""
+        self.conversation.add(message)
+        self.note(len(self.messages) - 1, note)
+
+    def note(self, number: int, note: str) -> None:
+        """Let `note` stand under the turn `number` in place of what stands there; empty for nothing."""
+        message = self.messages[number]
         message.clear_notes()
         if note:
             message.note(clean_line(note), looks.NOTE)
-        self.conversation.add(message)
-        self.lay_out(len(self.messages) - 1)
+        self.lay_out(number)
 
     def fail(self, message: str, hint: str = "") -> None:
         """Say in the conversation what went wrong and, fainter, what to do about it."""
