@@ -24,6 +24,7 @@ from .screens.help import HelpScreen
 from .screens.history import HistoryScreen
 from .screens.hub import HubScreen
 from .screens.models import ModelsScreen
+from .screens.versus import VersusScreen
 from .store import Keeper
 from .themes import default_variables, load_themes
 from .widgets.composer import Composer
@@ -155,6 +156,7 @@ class Outrider(App[None]):
             ("Writing", Composer.BINDINGS),
             ("Chat", [*ChatScreen.BINDINGS, *Desk.BINDINGS]),
             ("Messages", [each for each in _bindings(Transcript.BINDINGS) if each.description]),
+            ("Race", VersusScreen.BINDINGS),
             ("Chats", HistoryScreen.BINDINGS),
             ("Models", ModelsScreen.BINDINGS),
             ("Downloads", HubScreen.BINDINGS),

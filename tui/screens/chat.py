@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -11,18 +12,19 @@ from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 
 from tui.clean import clean, clean_line
-from tui.client import EngineClient
+from tui.client import EngineClient, EngineDied, EngineError
 from tui.config import Settings
 from tui.protocol.thoughts import without_thought
 from tui.store import Keeper, Turn, Unreadable
 from tui.widgets.transcript import Transcript, Want, code_blocks
 
 from .conversation import asked
-from .drafting import Drafting
+from .drafting import AUTO, Drafting
 from .history import HistoryScreen
 from .models import ModelsScreen
-from .requests import Choice, draft_length, load_request, with_choice
+from .requests import Choice, draft_length, generate_request, load_request, with_choice
 from .turn import BUSY, TurnScreen, Wish
+from .versus import VersusScreen
 
 OF_THE_LAST: tuple[tuple[Want, str, str], ...] = (
     ("again", "Another answer", "With another seed; this one stays as a branch"),
@@ -33,6 +35,8 @@ OF_THE_LAST: tuple[tuple[Want, str, str], ...] = (
 """What the palette offers to do with the last answer."""
 
 
+RACED = 400
+"""Tokens of a race, at most."""
 LEAVE = 0.5
 """Share of the context that is taken, at most, once the oldest turns are left out."""
 
@@ -51,6 +55,8 @@ class ChatScreen(TurnScreen):
         Binding("ctrl+o", "history", "Chats", id="chat.history",
                 tooltip="Earlier chats: search, open, delete"),
         Binding("ctrl+l", "models", "Models", id="chat.models", tooltip="Choose a main model and its draft"),
+        Binding("ctrl+r", "race", "Race", show=False, id="chat.race",
+                tooltip="The last prompt, plain against drafted"),
         Binding("f5", "leave_out", "Context", show=False, id="chat.leave_out",
                 tooltip="Send only the latest turns from now on"),
         Binding("f3", "drafting", "Drafting", show=False, id="chat.drafting",
@@ -98,6 +104,7 @@ class ChatScreen(TurnScreen):
         yield SystemCommand(
             "Leave out the oldest turns", "Send only the latest from now on", self.action_leave_out
         )
+        yield SystemCommand("Race", "The last prompt, plain against drafted, side by side", self.action_race)
         yield SystemCommand("Read", "To the messages: edit, again, other branches, copy", self.action_read)
         yield SystemCommand("Models", "Choose a main model and its draft", self.action_models)
         yield SystemCommand("Chats", "Search, open, rename, delete earlier chats", self.action_history)
@@ -141,6 +148,31 @@ class ChatScreen(TurnScreen):
                 self.desk.composer.focus()
             case "again" | "same" | "continue" if not self._refuses():
                 self._answer_again(want, turn)
+
+    def action_race(self) -> None:
+        """The last prompt once more, plain and drafted, side by side."""
+        last = self._conversation.last
+        if last is None or not self._loader.loaded:
+            self.notify("Ask something first: the race runs the last prompt.", timeout=4, markup=False)
+            return
+        if self._refuses():
+            return
+        seed, sampling = asked(last)
+        tokens = last.statistics.tokens if last.statistics else RACED
+        generation = replace(
+            self._settings.generation,
+            draft_length=self._drafting.length or AUTO,
+            max_tokens=max(1, min(tokens, RACED)),
+        )
+        self._answers += 2
+        messages = self._conversation.messages()[:-1]
+        request = generate_request(self._answers - 1, messages, seed or 0, generation)
+        request = replace(request, sampling=sampling or request.sampling)
+        self.app.push_screen(VersusScreen(self._client, request, self._clock), self._raced)
+
+    def _raced(self, error: EngineError | None) -> None:
+        if isinstance(error, EngineDied):
+            self._end(error)
 
     def action_leave_out(self) -> None:
         """Send only so many of the latest turns that half of the context is free again."""

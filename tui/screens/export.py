@@ -1,4 +1,4 @@
-"""A conversation as a Markdown file that its owner alone can read. It replaces no file."""
+"""Files that a person asks for. Their owner alone can read them, and no other is replaced."""
 
 from __future__ import annotations
 
@@ -32,14 +32,19 @@ def as_markdown(chat: Conversation) -> str:
 def export(chat: Conversation, folder: Path) -> Path:
     """Write it into `folder` under a name made of its title; the file. Raises `OSError`."""
     stem = re.sub(r"[^\w-]+", "-", clean_line(chat.title)[:_NAME].lower()).strip("-") or "chat"
+    return new_file(folder, stem, ".md", as_markdown(chat))
+
+
+def new_file(folder: Path, stem: str, ending: str, text: str) -> Path:
+    """A file of that name with `text`, or of the first like it that is free. Raises `OSError`."""
     number = 1
     while True:
-        path = folder / (f"{stem}.md" if number == 1 else f"{stem}-{number}.md")
+        path = folder / (f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}")
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             number += 1
             continue
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(as_markdown(chat))
+            file.write(text)
         return path

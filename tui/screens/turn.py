@@ -86,6 +86,7 @@ class TurnScreen(Screen[None]):
         self._drafting = Drafting(settings.generation.draft_length)
         record = keeper.add if keeper else lambda change: None
         self._conversation = Conversation(settings.generation.system_prompt, record)
+        self._clock = clock
         self._meter = Meter(clock)
         self._answers = 0
         self._loader = Loader(client, self._show_progress, self._load_ended)

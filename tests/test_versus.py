@@ -1,0 +1,190 @@
+"""The race of the last prompt: plain against drafted, the same text, and what it brought."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat import chat, outrider, text, until
+from test_history import answered
+from textual.app import App
+
+from tui.client import EngineDied
+from tui.places import shipped
+from tui.protocol import Event, Finished, Generate, Message, Origin, Round, Statistics
+from tui.screens.versus import VersusScreen
+from tui.themes import default_variables, load_themes
+
+TEXT = "Every token is one that the main model chose: a draft changes when it comes and never which."
+WORDS = TEXT.split()
+PROMPT = Generate(5, (Message("user", "Why?"),), 7, max_tokens=40)
+
+
+class Engine:
+    """Stands for the client: the same words plain and drafted, one and three a round."""
+
+    def __init__(self, differ: int | None = None, fault: bool = False) -> None:
+        self.asked: list[Generate] = []
+        self.cancelled: list[int] = []
+        self.differ, self.fault = differ, fault
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
+        self.asked.append(request)
+        drafted = request.draft_length != 0
+        step, seconds = (3, 0.02) if drafted else (1, 0.015)
+        for begin in range(0, len(WORDS), step):
+            await self.hold.wait()
+            words = WORDS[begin : begin + step]
+            pieces = tuple((f"{word} ", int(Origin.DRAFT if drafted else Origin.PLAIN)) for word in words)
+            tokens = [begin + place for place in range(len(words))]
+            if drafted and self.differ is not None and self.differ in tokens:
+                tokens[tokens.index(self.differ)] = 999
+            if self.fault and begin:
+                raise EngineDied("The engine was killed", "The next prompt starts it again.")
+            yield Round(request.id, pieces, tuple(tokens), step - 1, 0, step - 1, seconds, 0.0, seconds, 9)
+        speed = 100.0 if drafted else 50.0
+        yield Finished(
+            request.id, "stop", Statistics(tokens=len(WORDS), tokens_per_second=speed, drafted=8, accepted=6)
+        )
+
+    async def cancel(self, number: int) -> None:
+        self.cancelled.append(number)
+
+
+class Alone(App[None]):
+    """The screen and nothing else."""
+
+    CSS_PATH = Path(__file__).parent.parent / "tui" / "app.tcss"
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        super().__init__()
+        for each in load_themes((shipped("themes"),))[0]:
+            self.register_theme(each)
+        self.theme = "outrider-dark"
+        self.engine, self.folder = engine, folder
+        self.now = 0.0
+        self.ended: list[Any] = []
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return default_variables(self.current_theme)
+
+    def on_mount(self) -> None:
+        screen = VersusScreen(self.engine, PROMPT, lambda: self.now, lambda: self.folder)  # type: ignore[arg-type]
+        self.push_screen(screen, self.ended.append)
+
+    @property
+    def shown(self) -> str:
+        return text(self)  # type: ignore[arg-type]
+
+    @property
+    def lanes(self) -> list[str]:
+        assert isinstance(self.screen, VersusScreen)
+        return [each.text_of(0) if each.messages else "" for each in self.screen._transcripts]
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_the_race_looks_as_it_should(
+    snap_compare: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    app = Alone(Engine(), tmp_path)
+
+    async def settle(pilot: Any) -> None:
+        await until(pilot, lambda: "as fast" in app.shown)
+        app.now = 99.0
+        await pilot.pause(0.5)
+
+    assert snap_compare(app, terminal_size=size, run_before=settle)
+
+
+async def test_both_are_asked_with_one_seed_from_empty_caches(tmp_path: Path) -> None:
+    app = Alone(Engine(), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "as fast" in app.shown)
+        assert "2.00 × as fast, the same 18 tokens, 75 % of drafts accepted" in app.shown
+    plain, drafted = app.engine.asked
+    assert (plain.draft_length, plain.lookup, drafted.draft_length, drafted.lookup) == (0, False, None, True)
+    assert plain.seed == drafted.seed == 7
+    assert plain.fresh
+    assert drafted.fresh
+    assert {plain.id, drafted.id} == {5, 6}
+
+
+async def test_the_replay_keeps_the_pace_that_was_measured(tmp_path: Path) -> None:
+    app = Alone(Engine(), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "as fast" in app.shown)
+        await pilot.pause(0.2)
+        assert app.lanes == ["", ""]
+        app.now = 0.0601
+        await until(pilot, lambda: app.lanes[0])
+        await pilot.pause(0.2)
+        assert [len(lane.split()) for lane in app.lanes] == [4, 9]
+        app.now = 9.0
+        await until(pilot, lambda: [len(lane.split()) for lane in app.lanes] == [len(WORDS)] * 2)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.lanes == ["", ""])
+
+
+async def test_texts_that_differ_are_not_called_the_same(tmp_path: Path) -> None:
+    app = Alone(Engine(differ=10), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "differ from token 11 on" in app.shown)
+        assert "the same" not in app.shown
+
+
+async def test_the_card_is_written_as_picture_and_text(tmp_path: Path) -> None:
+    app = Alone(Engine(), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("ctrl+e")
+        await until(pilot, lambda: "as fast" in app.shown)
+        assert list(tmp_path.iterdir()) == [] or (tmp_path / "outrider-race.txt").exists()
+        app.now = 9.0
+        await pilot.press("ctrl+e")
+        await until(pilot, (tmp_path / "outrider-race.txt").exists)
+    lines = (tmp_path / "outrider-race.txt").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["plain", "with", "2.00"]
+    assert "<svg" in (tmp_path / "outrider-race.svg").read_text()
+
+
+async def test_an_engine_that_dies_is_said_and_told_to_the_chat(tmp_path: Path) -> None:
+    app = Alone(Engine(fault=True), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "The engine was killed" in app.shown)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.ended)
+    assert isinstance(app.ended[0], EngineDied)
+
+
+async def test_esc_stops_what_is_coming(tmp_path: Path) -> None:
+    engine = Engine()
+    engine.hold.clear()
+    app = Alone(engine, tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: engine.asked)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.ended)
+    assert engine.cancelled == [6]
+    assert app.ended == [None]
+
+
+async def test_the_chat_races_its_last_prompt_and_goes_on(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample?rate=400&tokens=80")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        await pilot.press("ctrl+r")
+        await pilot.pause()
+        assert not isinstance(app.screen, VersusScreen), "there is no prompt yet"
+        await answered(pilot, "hello")
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: isinstance(app.screen, VersusScreen))
+        await until(pilot, lambda: "as fast, the same" in text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is chat(app))
+        await answered(pilot, "and on")
+        assert len(chat(app).desk.transcript.messages) == 4

@@ -1,0 +1,238 @@
+"""The last prompt twice, plain and drafted, from empty caches with the same seed: what drafting gains, and
+whether the text is the same.
+
+One after the other, as the machine has it; then both once more side by side at the pace that was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import Footer, Static
+
+from tui.clean import clean_line
+from tui.client import EngineClient, EngineError
+from tui.protocol import Finished, Generate, Round, Statistics
+from tui.widgets.meter import number
+from tui.widgets.transcript import Transcript
+
+from .export import new_file
+
+_FRAME = 1 / 30
+_BAR = 32
+
+
+@dataclass
+class Run:
+    """One answer, as it came."""
+
+    name: str
+    rounds: list[tuple[float, Round]] = field(default_factory=list)
+    """With the time of each, in seconds from the first token's round on."""
+    statistics: Statistics | None = None
+
+    def hear(self, event: Round) -> None:
+        before = self.rounds[-1][0] if self.rounds else 0.0
+        self.rounds.append((before + event.seconds, event))
+
+    @property
+    def tokens(self) -> list[int]:
+        return [token for _, each in self.rounds for token in each.tokens]
+
+    @property
+    def speed(self) -> float | None:
+        """Tokens per second."""
+        return self.statistics.tokens_per_second if self.statistics else None
+
+
+class VersusScreen(Screen[EngineError | None]):
+    """Ends with what went wrong with the engine, or with None."""
+
+    AUTO_FOCUS = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space", "replay", "Once more", id="versus.replay",
+                tooltip="Show both once more, side by side"),
+        Binding("ctrl+e", "export", "Export", id="versus.export", tooltip="Write it as SVG and as text"),
+        Binding("escape", "back", "Back", id="versus.back", tooltip="Back to the chat"),
+    ]  # fmt: skip
+    DEFAULT_CSS = """
+    VersusScreen {
+        #lanes { height: 1fr; margin: 1 2 0 2; }
+        .lane {
+            width: 1fr;
+            padding: 0 1;
+            border: round $line;
+            border-title-color: $quiet;
+            border-subtitle-color: $foreground;
+        }
+        #result { height: 4; margin: 0 4; }
+        &.-narrow #lanes { margin: 0; }
+        &.-narrow #result { margin: 0 2; }
+    }
+    """
+
+    def __init__(
+        self,
+        client: EngineClient,
+        request: Generate,
+        clock: Callable[[], float],
+        folder: Callable[[], Path] = Path.cwd,
+    ) -> None:
+        """`request` is the prompt as it is to be answered; its id and the next one are used."""
+        super().__init__()
+        self._client = client
+        self._request = request
+        self._clock = clock
+        self._folder = folder
+        self._runs = (Run("plain decoding"), Run("with drafting"))
+        self._transcripts = tuple(Transcript(classes="transcript") for _ in self._runs)
+        self._lanes = tuple(Vertical(each, classes="lane") for each in self._transcripts)
+        self._result = Static(id="result", markup=False)
+        self._replay: Timer | None = None
+        self._began = 0.0
+        self._shown = [0, 0]
+        """How many rounds of each run the replay has shown."""
+        self._coming = 0
+        """The id of the answer that is coming; 0 for none."""
+        self._error: EngineError | None = None
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="lanes"):
+            yield from self._lanes
+        yield self._result
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        for run, lane, transcript in zip(self._runs, self._lanes, self._transcripts, strict=True):
+            lane.border_title = run.name
+            transcript.highlight = "full"
+        self._run()
+
+    @work(exclusive=True)
+    async def _run(self) -> None:
+        drafted = replace(self._request, fresh=True)
+        plain = replace(drafted, id=drafted.id + 1, draft_length=0, lookup=False)
+        try:
+            await self._answer(0, plain)
+            await self._answer(1, drafted)
+        except EngineError as error:
+            self._error = error
+            self._result.update(Content.styled(clean_line(error.message), "$error"))
+            return
+        finally:
+            self._coming = 0
+        self._conclude()
+        self.action_replay()
+
+    async def _answer(self, place: int, request: Generate) -> None:
+        """Let one run come, live."""
+        run, transcript = self._runs[place], self._transcripts[place]
+        self._coming = request.id
+        self._result.update(Content.styled(f"{run.name}: it comes as this machine has it …", "$quiet"))
+        transcript.begin("assistant")
+        async with aclosing(self._client.generate(request)) as events:
+            async for event in events:
+                match event:
+                    case Round():
+                        run.hear(event)
+                        transcript.append(event.pieces)
+                    case Finished():
+                        run.statistics = event.statistics
+        transcript.finish()
+        self._lanes[place].border_subtitle = number(run.speed, "tok/s")
+
+    # The result
+
+    @property
+    def ratio(self) -> float | None:
+        plain, drafted = self._runs
+        return drafted.speed / plain.speed if plain.speed and drafted.speed else None
+
+    def proof(self) -> str:
+        """Whether the texts are the same."""
+        plain, drafted = (run.tokens for run in self._runs)
+        if plain == drafted:
+            return f"the same {len(plain):,} tokens"
+        pairs = zip(plain, drafted, strict=False)
+        place = next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(plain), len(drafted)))
+        return f"the texts differ from token {place + 1:,} on: two were as good as equal there"
+
+    def lines(self) -> list[str]:
+        """The result in words, a bar for each run."""
+        times = [run.rounds[-1][0] if run.rounds else 0.0 for run in self._runs]
+        longest = max(*times, 1e-9)
+        bars = [
+            f"{run.name:15} {'━' * max(1, round(_BAR * time / longest)):{_BAR}} {time:6.2f} s  "
+            f"{number(run.speed, 'tok/s')}"
+            for run, time in zip(self._runs, times, strict=True)
+        ]
+        done = self._runs[1].statistics
+        accepted = (
+            f", {done.accepted / done.drafted * 100:.0f} % of drafts accepted"
+            if done and done.drafted
+            else ""
+        )
+        return [*bars, f"{number(self.ratio, '×', 2)} as fast, {self.proof()}{accepted}"]
+
+    def _conclude(self) -> None:
+        *bars, words = self.lines()
+        tones = ("$token-main", "$token-draft")
+        shown = [Content.styled(bar, tone) for bar, tone in zip(bars, tones, strict=True)]
+        self._result.update(Content("\n").join([*shown, Content.styled(words, "bold")]))
+
+    # Keys
+
+    def action_replay(self) -> None:
+        """Both from the start, at the pace that was measured."""
+        if self._coming or self._replay or not all(run.statistics for run in self._runs):
+            return
+        for transcript in self._transcripts:
+            transcript.clear()
+            transcript.begin("assistant")
+        self._shown = [0, 0]
+        self._began = self._clock()
+        self._replay = self.set_interval(_FRAME, self._tick)
+
+    def _tick(self) -> None:
+        passed = self._clock() - self._began
+        left = 0
+        for place, (run, transcript) in enumerate(zip(self._runs, self._transcripts, strict=True)):
+            while self._shown[place] < len(run.rounds) and run.rounds[self._shown[place]][0] <= passed:
+                transcript.append(run.rounds[self._shown[place]][1].pieces)
+                self._shown[place] += 1
+            left += len(run.rounds) - self._shown[place]
+        if not left and self._replay:
+            self._replay.stop()
+            self._replay = None
+            for transcript in self._transcripts:
+                transcript.finish()
+
+    def action_export(self) -> None:
+        if not all(run.statistics for run in self._runs):
+            return
+        title = f"outrider {number(self.ratio, '×', 2)}"
+        try:
+            svg = new_file(self._folder(), "outrider-race", ".svg", self.app.export_screenshot(title=title))
+            text = new_file(self._folder(), "outrider-race", ".txt", "\n".join(self.lines()) + "\n")
+        except OSError as error:
+            self.notify(f"It is not written: {error.strerror}", severity="error", markup=False)
+            return
+        self.notify(clean_line(f"Written: {svg.name} and {text.name}"), markup=False)
+
+    async def action_back(self) -> None:
+        if self._coming:
+            await self._client.cancel(self._coming)
+            self.workers.cancel_all()
+        self.dismiss(self._error)
