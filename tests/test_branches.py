@@ -19,8 +19,8 @@ from tui.protocol import Generate, Statistics
 from tui.screens.branches import LEFT
 from tui.screens.conversation import Conversation
 from tui.screens.turn import NEARLY_FULL
-from tui.store import Conversation as Stored
-from tui.store import Turn
+from tui.store.changes import Turn
+from tui.store.store import Conversation as Stored
 from tui.widgets.transcript import code_blocks
 
 FAST = "scripted:sample?rate=2000&tokens=60"

@@ -29,7 +29,9 @@ from tui.quantities import moment
 from tui.screens.export import as_markdown, export
 from tui.screens.history import HistoryScreen
 from tui.screens.line import LineScreen
-from tui.store import Begin, Change, Conversation, Delete, Keeper, Pin, Say, Show, Store, Turn
+from tui.store.changes import Begin, Change, Delete, Pin, Say, Show, Turn
+from tui.store.keeper import Keeper
+from tui.store.store import Conversation, Store
 from tui.themes import default_variables, load_themes
 from tui.widgets.rows import Rows
 

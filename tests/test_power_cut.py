@@ -18,8 +18,8 @@ import apsw
 import pytest
 from test_store import exchange
 
-from tui.store import Store
 from tui.store.database import migrate, set_up
+from tui.store.store import Store
 
 SECTOR = 512
 STATES = 300

@@ -18,22 +18,10 @@ from pathlib import Path
 import pytest
 
 from tui.protocol import Origin, Round, Statistics
-from tui.store import (
-    Begin,
-    Change,
-    Close,
-    Delete,
-    Hear,
-    Keeper,
-    Pin,
-    Rename,
-    Say,
-    Show,
-    Store,
-    Turn,
-    database,
-)
-from tui.store.keeper import Unreadable
+from tui.store import database
+from tui.store.changes import Begin, Change, Close, Delete, Hear, Pin, Rename, Say, Show, Turn
+from tui.store.keeper import Keeper, Unreadable
+from tui.store.store import Store
 
 
 def round_of(text: str, refused: str = "") -> Round:
@@ -391,7 +379,7 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_store import exchange
-from tui.store import Keeper
+from tui.store.keeper import Keeper
 
 async def main(path, name, count):
     keeper = Keeper(Path(path))

@@ -20,12 +20,7 @@ from .config import Settings
 from .last import keep_last
 from .places import Places, shipped
 from .screens.chat import ChatScreen
-from .screens.help import HelpScreen
-from .screens.history import HistoryScreen
-from .screens.hub import HubScreen
-from .screens.models import ModelsScreen
-from .screens.versus import VersusScreen
-from .store import Keeper
+from .store.keeper import Keeper
 from .themes import default_variables, load_themes
 from .widgets.composer import Composer
 from .widgets.desk import Desk
@@ -75,6 +70,7 @@ class Outrider(App[None]):
         self._draw_seed = draw_seed
         self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died)
         self._downloads = Downloads(self._client, clock)
+        self._hub: Screen[None] | None = None
         self._downloads.on_change = self._download_changed
         self._keeper: Keeper | None = None
         if settings.history.keep:
@@ -143,15 +139,24 @@ class Outrider(App[None]):
     def _download_changed(self, item: Item) -> None:
         if item.state == "done":
             self.notify(clean_line(f"{item.name} is here: Ctrl+L chooses it."), timeout=8, markup=False)
-        elif item.state == "failed" and item.fault and not isinstance(self.screen, HubScreen):
+        elif item.state == "failed" and item.fault and self.screen is not self._hub:
             self.notify(clean_line(item.fault.line), severity="error", timeout=12, markup=False)
 
     def action_hub(self) -> None:
         """Models on the hub, and the downloads."""
-        if not isinstance(self.screen, HubScreen):
-            self.push_screen(HubScreen(self._client, self._downloads))
+        from .screens.hub import HubScreen
+
+        if self._hub is None or self.screen is not self._hub:
+            self._hub = HubScreen(self._client, self._downloads)
+            self.push_screen(self._hub)
 
     def action_help(self) -> None:
+        from .screens.help import HelpScreen
+        from .screens.history import HistoryScreen
+        from .screens.hub import HubScreen
+        from .screens.models import ModelsScreen
+        from .screens.versus import VersusScreen
+
         groups = (
             ("Writing", Composer.BINDINGS),
             ("Chat", [*ChatScreen.BINDINGS, *Desk.BINDINGS]),

@@ -15,7 +15,7 @@ from .clean import clean_line
 from .models import table
 from .places import find_places
 from .quantities import moment
-from .store import Listed, Store
+from .store.store import Listed, Store
 
 if TYPE_CHECKING:
     import argparse

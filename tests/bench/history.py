@@ -17,7 +17,8 @@ from pathlib import Path
 from statistics import median
 
 from tui.protocol import Round
-from tui.store import Begin, Change, Close, Hear, Say, Store, Turn
+from tui.store.changes import Begin, Change, Close, Hear, Say, Turn
+from tui.store.store import Store
 
 CHAT = 40
 """Messages of a chat."""

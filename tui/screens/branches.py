@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tui.protocol import Origin, Round
-from tui.store import Conversation as Stored
-from tui.store import Keeper, Turn, text_of
+from tui.store.changes import Turn, text_of
+from tui.store.keeper import Keeper
 from tui.widgets.desk import Desk
 
 from . import wording
@@ -19,6 +19,7 @@ from .conversation import Conversation
 from .shown import Shown
 
 if TYPE_CHECKING:
+    from tui.store.store import Conversation as Stored
     from tui.widgets.transcript import Message
 
 

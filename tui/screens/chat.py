@@ -1,4 +1,7 @@
-"""The chat: every key and command of it, and the screens that it leads to. The turn itself is `turn.py`'s."""
+"""The chat: every key and command of it, and the screens that it leads to. The turn itself is `turn.py`'s.
+
+Other screens are imported when they are first shown: the first paint waits for none of them.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,14 @@ from tui.clean import clean, clean_line
 from tui.client import EngineClient, EngineDied, EngineError
 from tui.config import Settings
 from tui.protocol.thoughts import without_thought
-from tui.store import Keeper, Turn, Unreadable
+from tui.store.changes import Turn
+from tui.store.keeper import Keeper, Unreadable
 from tui.widgets.transcript import Transcript, Want, code_blocks
 
 from .conversation import asked
 from .drafting import AUTO, Drafting
-from .history import HistoryScreen
-from .models import ModelsScreen
 from .requests import Choice, draft_length, generate_request, load_request, with_choice
 from .turn import BUSY, TurnScreen, Wish
-from .versus import VersusScreen
 
 OF_THE_LAST: tuple[tuple[Want, str, str], ...] = (
     ("again", "Another answer", "With another seed; this one stays as a branch"),
@@ -151,6 +152,8 @@ class ChatScreen(TurnScreen):
 
     def action_race(self) -> None:
         """The last prompt once more, plain and drafted, side by side."""
+        from .versus import VersusScreen
+
         last = self._conversation.last
         if last is None or not self._loader.loaded:
             self.notify("Ask something first: the race runs the last prompt.", timeout=4, markup=False)
@@ -234,6 +237,8 @@ class ChatScreen(TurnScreen):
 
     def action_models(self) -> None:
         """Choose another pair, on a screen of its own."""
+        from .models import ModelsScreen
+
         self.app.push_screen(ModelsScreen(self._client, load_request(self._settings)), self._chosen)
 
     async def _chosen(self, choice: Choice | None) -> None:
@@ -252,6 +257,8 @@ class ChatScreen(TurnScreen):
 
     def action_history(self) -> None:
         """Earlier chats, on a screen of their own."""
+        from .history import HistoryScreen
+
         if self._keeper is None:
             self.notify("Chats are not kept: [history] keep is false in config.toml.", markup=False)
         else:

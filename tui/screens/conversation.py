@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from tui.clean import clean_line
 from tui.protocol import Generate, Loaded, Message, Round, Sampling, Statistics, rebuild
-from tui.store import Begin, Change, Close, Ending, Hear, Leave, Say, Show, Turn, draw_key, text_of
-from tui.store import Conversation as Stored
+from tui.store.changes import Begin, Change, Close, Ending, Hear, Leave, Say, Show, Turn, draw_key, text_of
+
+if TYPE_CHECKING:
+    from tui.store.store import Conversation as Stored
 
 TITLE = 80
 """Characters of the first prompt that make a title."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tui.clean import clean, clean_line
 from tui.protocol.thoughts import without_thought
-from tui.store import Conversation, Turn
+from tui.store.changes import Turn
+from tui.store.store import Conversation
 
 _NAME = 60
 """Characters of a title that a file's name takes."""

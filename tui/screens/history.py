@@ -20,7 +20,9 @@ from textual.widgets import Footer, Input, Static
 
 from tui.clean import clean, clean_line
 from tui.quantities import moment
-from tui.store import Change, Delete, Keeper, Listed, Pin, Rename, Unreadable
+from tui.store.changes import Change, Delete, Pin, Rename
+from tui.store.keeper import Keeper, Unreadable
+from tui.store.store import Listed
 from tui.widgets.rows import Row, Rows
 
 from .export import export

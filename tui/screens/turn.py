@@ -23,7 +23,7 @@ from textual.worker import Worker, WorkerCancelled
 from tui.client import EngineClient, EngineDied, EngineError
 from tui.config import Settings
 from tui.protocol import Event, Finished, Generate, Loaded, Loading, Message, Notice, Prefill, Round, Sampling
-from tui.store import Keeper
+from tui.store.keeper import Keeper
 from tui.widgets.composer import Composer
 from tui.widgets.desk import Desk
 from tui.widgets.meter import Meter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui.protocol import Loaded, Loading, Prefill, Round, Statistics
-from tui.store import Ending
+from tui.store.changes import Ending
 from tui.widgets.meter import named, number
 
 from .drafting import AUTO, Drafting

@@ -4,29 +4,3 @@
 is written to it and read from it, `damage.py` what is done when it is broken, `keeper.py` the one thread that
 does all of it for the app. Nothing here shows anything, and nothing leaves the machine.
 """
-
-from .changes import Begin, Change, Close, Delete, Ending, Hear, Leave, Pin, Rename, Say, Show, Turn, draw_key
-from .keeper import Keeper, Unreadable
-from .store import Conversation, Listed, Store, text_of
-
-__all__ = [
-    "Begin",
-    "Change",
-    "Close",
-    "Conversation",
-    "Delete",
-    "Ending",
-    "Hear",
-    "Keeper",
-    "Leave",
-    "Listed",
-    "Pin",
-    "Rename",
-    "Say",
-    "Show",
-    "Store",
-    "Turn",
-    "Unreadable",
-    "draw_key",
-    "text_of",
-]

@@ -7,10 +7,11 @@ and is written in the same order when it can. They say nothing of a database.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tui.protocol import Round, Statistics
+from tui.protocol import Origin, Round, Statistics
 
 Speaker = Literal["user", "assistant"]
 Ending = Literal["", "stop", "length", "context", "cancelled", "cut"]
@@ -118,3 +119,8 @@ class Delete:
 
 
 Change = Begin | Say | Hear | Close | Show | Leave | Rename | Pin | Delete
+
+
+def text_of(rounds: Iterable[Round]) -> str:
+    """The text that `rounds` brought."""
+    return "".join(text for each in rounds for text, origin in each.pieces if origin != Origin.REFUSED)

@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .changes import Change, Delete
-from .damage import is_damage
-from .store import Store
+
+if TYPE_CHECKING:  # nothing of the file is needed before the first paint: the thread imports what it uses
+    from .store import Store
 
 T = TypeVar("T")
 
@@ -106,6 +107,8 @@ class Keeper:
 
     def _opened(self) -> Store | None:
         if self._store is None:
+            from .store import Store
+
             try:
                 self._store = Store.open(self._path)
             except (sqlite3.Error, OSError) as error:
@@ -161,6 +164,8 @@ class Keeper:
 
     def _let_go(self, error: Exception) -> None:
         """A damaged file is found out, and mended, when it is opened again."""
+        from .damage import is_damage
+
         if isinstance(error, sqlite3.Error) and is_damage(error) and self._store:
             self._store.close()
             self._store = None

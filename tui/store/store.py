@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tui.protocol import Origin, Round, Statistics, rebuild
+from tui.protocol import Round, Statistics, rebuild
 
-from .changes import Begin, Change, Close, Delete, Hear, Leave, Pin, Rename, Say, Show, Turn
+from .changes import Begin, Change, Close, Delete, Hear, Leave, Pin, Rename, Say, Show, Turn, text_of
 from .damage import check, is_damage, salvage, set_aside
 from .database import Newer, connect, migrate
 
@@ -179,11 +179,6 @@ class Store:
             "SELECT rounds FROM rounds WHERE message = ? ORDER BY place", (message,)
         )
         return tuple(each for (text,) in rows for each in _rounds_of(text))
-
-
-def text_of(rounds: Iterable[Round]) -> str:
-    """The text that `rounds` brought."""
-    return "".join(text for each in rounds for text, origin in each.pieces if origin != Origin.REFUSED)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
