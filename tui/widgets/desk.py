@@ -69,7 +69,7 @@ class Desk(Horizontal):
         self, interval: float, highlight: Highlight, show_refused: bool, sidebar: SidebarMode
     ) -> None:
         """`interval` is the time between two paints of an answer that comes, in seconds."""
-        super().__init__(id="desk")
+        super().__init__(id="desk", classes=f"-{sidebar}")
         self.transcript = Transcript(interval=interval, id="transcript")
         self.composer = Composer("Ask something", id="composer")
         self._banner = Banner(id="banner")
@@ -87,7 +87,6 @@ class Desk(Horizontal):
         yield self._sidebar
 
     def on_mount(self) -> None:
-        self.watch_sidebar_mode(self.sidebar_mode)
         self._show_mode()
 
     # What the screen has to say
