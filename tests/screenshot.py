@@ -1,6 +1,9 @@
-"""Writes docs/outrider.svg, the picture in the README: the real app, a real answer. Run as a script.
+"""Writes the pictures of the README to docs/: the real app, real answers. Run as a script.
 
-Arguments are a main model, a draft and a prompt; without them the built-in pair is asked to explain itself.
+    python tests/screenshot.py [MAIN DRAFT [PROMPT]]
+
+Without models the built-in pair explains itself; it is too small for a race that says anything, so that the
+picture of one is written only for a pair that is given.
 """
 
 from __future__ import annotations
@@ -8,36 +11,84 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from chat import ask, chat, outrider, until
+from chat import ask, chat, outrider, text, until
 
 from tui.config import Generation
+from tui.screens.history import HistoryScreen
 
-TARGET = Path(__file__).parent.parent / "docs" / "outrider.svg"
+DOCS = Path(__file__).parent.parent / "docs"
 SIZE = (112, 34)
-DEFAULTS = ("starter", "starter", "Explain speculative decoding in detail")
+PROMPT = "Explain speculative decoding in detail"
+CHATS = (
+    "What is speculative decoding?",
+    "Write quicksort in Python.",
+    "What do the colours mean?",
+    "Why is the same seed the same text?",
+    "What is a KV cache?",
+)
 
 
-async def picture(main: str, draft: str, prompt: str) -> str:
-    """The chat after one answer, as SVG."""
+@asynccontextmanager
+async def running(main: str, draft: str, **generation: Any) -> AsyncIterator[Any]:
     with tempfile.TemporaryDirectory() as folder:
-        generation = Generation(seed=7, temperature=0)
-        app = outrider(Path(folder), main, draft, generation=generation, highlight="quiet")
+        app = outrider(Path(folder), main, draft, generation=Generation(seed=7, **generation))
         async with app.run_test(size=SIZE) as pilot:
-            await until(pilot, lambda: chat(app).phase == "ready", 60)
-            await ask(pilot, prompt)
-            await until(pilot, lambda: chat(app).phase == "ready", 60)
-            chat(app).desk.composer.cursor_blink = False
-            await pilot.pause(0.5)
-            return app.export_screenshot(title="Outrider", simplify=True)
+            await until(pilot, lambda: chat(app).phase == "ready", 120)
+            yield pilot
+
+
+async def answer(pilot: Any, prompt: str) -> None:
+    await ask(pilot, prompt)
+    await until(pilot, lambda: chat(pilot.app).phase == "ready", 120)
+
+
+async def picture(pilot: Any, name: str) -> None:
+    await pilot.pause(0.5)
+    svg = pilot.app.export_screenshot(title="Outrider", simplify=True)
+    DOCS.mkdir(exist_ok=True)
+    (DOCS / f"{name}.svg").write_text(svg)
+
+
+async def the_chat(main: str, draft: str, prompt: str) -> None:
+    async with running(main, draft, temperature=0) as pilot:
+        await answer(pilot, prompt)
+        chat(pilot.app).desk.composer.cursor_blink = False
+        await picture(pilot, "outrider")
+
+
+async def the_history() -> None:
+    async with running("starter", "starter", temperature=0) as pilot:
+        for prompt in CHATS:
+            await answer(pilot, prompt)
+            await pilot.press("ctrl+n")
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen))
+        pilot.app.screen.line.cursor_blink = False
+        await pilot.press(*"seed")
+        await picture(pilot, "history")
+
+
+async def the_race(main: str, draft: str, prompt: str) -> None:
+    async with running(main, draft, temperature=0.8, lookup=False) as pilot:
+        await answer(pilot, prompt)
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "as fast" in text(pilot.app), 240)
+        await asyncio.sleep(30)  # the replay
+        await picture(pilot, "race")
 
 
 def main() -> None:
     given = sys.argv[1:]
-    main_model, draft, prompt = [*given, *DEFAULTS[len(given) :]]
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(asyncio.run(picture(main_model, draft, prompt)))
+    prompt = given[2] if len(given) > 2 else PROMPT
+    asyncio.run(the_chat("starter", "starter", PROMPT))
+    asyncio.run(the_history())
+    if len(given) > 1:
+        asyncio.run(the_race(given[0], given[1], prompt))
 
 
 if __name__ == "__main__":

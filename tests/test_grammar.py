@@ -184,6 +184,25 @@ def test_same_seed_same_text_by_any_grammar(
     assert ties <= 2
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_an_answer_by_a_grammar_goes_on_where_it_was_broken_off(
+    main: LoadedModel, grammars: dict[str, str], plain: Answers, form: str
+) -> None:
+    for (found_form, name, temperature, prompt), (expected, gaps) in plain.items():
+        if found_form != form or not expected:
+            continue
+        for count in (1, len(expected) // 2):
+            context = tokens_of(main, prompt)
+            chain, seed = replace(CHAINS[name], temperature=temperature), PROMPTS.index(prompt)
+            chooser = sampler(main, chain, seed, len(context), grammars[form])
+            context += expected[:count]
+            begin(main, chooser, context)
+            found = decode(main, Nobody(), context, 0, TOKENS - count) if count < len(expected) else []
+            if found != expected[count:]:
+                pairs = enumerate(zip(found, expected[count:], strict=False), count)
+                assert gaps[next(place for place, (a, b) in pairs if a != b)] < TIE
+
+
 def test_the_settings_do_change_the_answers(plain: Answers) -> None:
     for name in CHAINS:
         for temperature in (0.0, 0.8):

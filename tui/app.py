@@ -108,6 +108,10 @@ class Outrider(App[None]):
             self.call_after_refresh(self._keeper.open)
             if self._go_on is not None:
                 self.call_after_refresh(self._chat.open_named, self._go_on)
+        elif self._go_on is not None:
+            self.notify(
+                "There is no chat to go on with: [history] keep is false in config.toml.", markup=False
+            )
         self.call_after_refresh(self._settle)
 
     def _settle(self) -> None:

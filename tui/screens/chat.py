@@ -5,6 +5,7 @@ Other screens are imported when they are first shown: the first paint waits for 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from tui.widgets.transcript import Transcript, Want, code_blocks
 
 from .conversation import asked
 from .drafting import AUTO, Drafting
+from .editor import EditorFailed, edited
 from .requests import Choice, draft_length, generate_request, load_request, with_choice
 from .turn import BUSY, TurnScreen, Wish
 
@@ -58,6 +60,8 @@ class ChatScreen(TurnScreen):
         Binding("ctrl+l", "models", "Models", id="chat.models", tooltip="Choose a main model and its draft"),
         Binding("ctrl+r", "race", "Race", show=False, id="chat.race",
                 tooltip="The last prompt, plain against drafted"),
+        Binding("f8", "editor", "Editor", show=False, id="chat.editor",
+                tooltip="Write the prompt in your $EDITOR"),
         Binding("f5", "leave_out", "Context", show=False, id="chat.leave_out",
                 tooltip="Send only the latest turns from now on"),
         Binding("f3", "drafting", "Drafting", show=False, id="chat.drafting",
@@ -105,6 +109,7 @@ class ChatScreen(TurnScreen):
         yield SystemCommand(
             "Leave out the oldest turns", "Send only the latest from now on", self.action_leave_out
         )
+        yield SystemCommand("Editor", "Write the prompt in your $EDITOR", self.action_editor)
         yield SystemCommand("Race", "The last prompt, plain against drafted, side by side", self.action_race)
         yield SystemCommand("Read", "To the messages: edit, again, other branches, copy", self.action_read)
         yield SystemCommand("Models", "Choose a main model and its draft", self.action_models)
@@ -141,6 +146,8 @@ class ChatScreen(TurnScreen):
                 self.notify("Copied as Markdown.", timeout=3, markup=False)
             case "code":
                 self._copy_code(turn)
+            case "open":
+                self._open(turn)
             case "before" | "after":
                 self._switch(turn, -1 if want == "before" else 1)
             case "edit":
@@ -149,6 +156,26 @@ class ChatScreen(TurnScreen):
                 self.desk.composer.focus()
             case "again" | "same" | "continue" if not self._refuses():
                 self._answer_again(want, turn)
+
+    @work(exclusive=True, group="editor")
+    async def action_editor(self) -> None:
+        """The prompt in an editor, and what became of it back in the composer."""
+        composer = self.desk.composer
+        try:
+            text = await edited(self.app, composer.prompt, os.environ)
+        except (EditorFailed, OSError) as error:
+            self.notify(clean_line(f"The editor: {error}"), severity="error", markup=False)
+            return
+        composer.load_text(clean(text))
+        composer.move_cursor(composer.document.end)
+
+    @work(exclusive=True, group="editor")
+    async def _open(self, turn: Turn) -> None:
+        """Look at a message in an editor; what is changed there changes nothing here."""
+        try:
+            await edited(self.app, clean(turn.text), os.environ)
+        except (EditorFailed, OSError) as error:
+            self.notify(clean_line(f"The editor: {error}"), severity="error", markup=False)
 
     def action_race(self) -> None:
         """The last prompt once more, plain and drafted, side by side."""
