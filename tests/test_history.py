@@ -186,11 +186,14 @@ def test_killed_while_an_answer_comes_no_more_than_a_quarter_second_of_it_is_los
             os.kill(terminal.pid, signal.SIGKILL)
         with closing(sqlite3.connect(places_in(tmp_path).chats)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        chats = stored(tmp_path)
-        assert [each.title for each in chats] == [f"prompt {each}" for each in reversed(range(trial + 1))]
+        with closing(Store.open(places_in(tmp_path).chats)) as store:
+            listed = store.listed()
+            latest = store.read(listed[0].key)
+        assert [each.title for each in listed] == [f"prompt {each}" for each in reversed(range(trial + 1))]
+        assert latest is not None
         said = said_before(tmp_path / "said", killed - 0.25)
         assert len(said) > 20
-        assert chats[0].turns[1].text.startswith(said)
+        assert latest.turns[1].text.startswith(said)
         (tmp_path / "said").unlink()
 
 
