@@ -266,6 +266,31 @@ async def test_only_the_model_on_which_the_cursor_rests_is_judged() -> None:
         assert len(app.library.judged) == before + 1
 
 
+async def test_a_verdict_that_comes_late_is_not_shown_beside_another_model() -> None:
+    class Slow(Library):
+        """Judges the drafts of the first model when the second is under the cursor."""
+
+        late = asyncio.Event()
+
+        async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
+            if isinstance(question, JudgeDrafts) and question.load.main == MANY[5].path:
+                self.judged.append(question.load.main)
+                await self.late.wait()
+            async for reply in super().ask(question):
+                yield reply
+
+    app = Alone(Slow(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.library.judged)
+        app.screen.action_move(1)  # type: ignore[attr-defined]
+        await until(pilot, lambda: not app.drafts.current)
+        await asyncio.sleep(0.02)
+        app.library.late.set()  # type: ignore[attr-defined]
+        await until(pilot, lambda: app.library.planned)
+        assert app.mains.current is not None
+        assert app.library.judged[-1] == app.mains.current.key != MANY[5].path
+
+
 async def test_letters_filter_and_escape_empties_the_filter_first() -> None:
     app = Alone(Library(*MANY))
     async with app.run_test(size=(120, 40)) as pilot:

@@ -133,6 +133,7 @@ class HubScreen(ListsScreen[None]):
     @on(Rows.Moved, "#repositories")
     def _repository_moved(self, event: Rows.Moved) -> None:
         event.stop()
+        self.workers.cancel_group(self, "files")
         self._listed = None
         self._files.empty = ""
         self._files.show(())

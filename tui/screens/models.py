@@ -280,6 +280,7 @@ class ModelsScreen(ListsScreen[Choice | None]):
     @on(Rows.Moved, "#mains")
     def _main_moved(self, event: Rows.Moved) -> None:
         event.stop()
+        self.workers.cancel_group(self, "judge")  # what it says would be of another model
         self._verdicts = {}
         self._drafts.empty = "looking for drafts …" if self._model() else ""
         self._drafts.show(())
@@ -297,6 +298,7 @@ class ModelsScreen(ListsScreen[Choice | None]):
     def _rest(self) -> None:
         """Ask about what the cursors are on, once they stay there."""
         self._planned = None
+        self.workers.cancel_group(self, "plan")
         if self._resting:
             self._resting.stop()
         self._resting = self.set_timer(PAUSE, self._rested)
