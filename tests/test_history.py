@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import Themed
 from chat import ask, chat, outrider, text, until
 from terminal import python
 from test_store import exchange
-from textual.app import App
 
 from tui.app import Outrider
 from tui.config import History
-from tui.places import places_in, shipped
+from tui.places import places_in
 from tui.protocol import Origin
 from tui.quantities import moment
 from tui.screens.export import as_markdown, export
@@ -32,8 +32,6 @@ from tui.screens.line import LineScreen
 from tui.store.changes import Begin, Change, Delete, Pin, Say, Show, Turn
 from tui.store.keeper import Keeper
 from tui.store.store import Conversation, Store
-from tui.themes import default_variables, load_themes
-from tui.widgets.rows import Rows
 
 FAST = "scripted:sample?rate=2000&tokens=40"
 
@@ -230,22 +228,14 @@ def said(number: int, title: str, answer: str, day: str) -> tuple[Change, ...]:
 CHATS = (*(change for number, each in enumerate(SAID) for change in said(number, *each)), Pin("c0", True))
 
 
-class Alone(App[None]):
+class Alone(Themed):
     """The screen and nothing else."""
-
-    CSS_PATH = Path(__file__).parent.parent / "tui" / "app.tcss"
 
     def __init__(self, folder: Path, changes: tuple[Change, ...] = CHATS) -> None:
         super().__init__()
-        for each in load_themes((shipped("themes"),))[0]:
-            self.register_theme(each)
-        self.theme = "outrider-dark"
         self.folder, self.changes = folder, changes
         self.keeper = Keeper(folder / "chats.db")
         self.ended: list[str | None] = []
-
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return default_variables(self.current_theme)
 
     def on_mount(self) -> None:
         if self.changes:
@@ -256,17 +246,9 @@ class Alone(App[None]):
     async def on_unmount(self) -> None:
         await self.keeper.close()
 
-    @property
-    def rows(self) -> Rows:
-        return self.screen.query_one("#chats", Rows)
-
-    @property
-    def shown(self) -> str:
-        return text(self)  # type: ignore[arg-type]
-
 
 async def listed(pilot: Any) -> None:
-    await until(pilot, lambda: pilot.app.rows.current)
+    await until(pilot, lambda: pilot.app.rows("chats").current)
 
 
 STATES: dict[str, tuple[tuple[Change, ...], tuple[str, ...]]] = {
@@ -324,10 +306,10 @@ async def test_what_is_typed_is_searched_in_titles_and_texts(tmp_path: Path) -> 
     async with app.run_test(size=(120, 40)) as pilot:
         await listed(pilot)
         await pilot.press(*"sintra")
-        await until(pilot, lambda: [row.key for row in app.rows._rows] == ["c2"])
+        await until(pilot, lambda: [row.key for row in app.rows("chats")._rows] == ["c2"])
         await until(pilot, lambda: "on Sunday Sintra" in app.shown)
         await pilot.press("escape")
-        await until(pilot, lambda: len(app.rows._rows) == 4)
+        await until(pilot, lambda: len(app.rows("chats")._rows) == 4)
         assert app.ended == []
 
 
@@ -340,13 +322,13 @@ async def test_rename_pin_delete_and_undo_by_keys_alone(tmp_path: Path) -> None:
         await pilot.press(*["backspace"] * 40, *"Rayleigh", "enter")
         await until(pilot, lambda: isinstance(app.screen, HistoryScreen) and "Rayleigh" in app.shown)
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: [row.key for row in app.rows._rows][:2] == ["c3", "c0"])
+        await until(pilot, lambda: [row.key for row in app.rows("chats")._rows][:2] == ["c3", "c0"])
         await pilot.press("ctrl+x")
-        await until(pilot, lambda: [row.key for row in app.rows._rows] == ["c0", "c2", "c1"])
+        await until(pilot, lambda: [row.key for row in app.rows("chats")._rows] == ["c0", "c2", "c1"])
         await pilot.press("ctrl+x")
-        await until(pilot, lambda: len(app.rows._rows) == 2)
+        await until(pilot, lambda: len(app.rows("chats")._rows) == 2)
         await pilot.press("ctrl+z", "ctrl+z", "ctrl+z")
-        await until(pilot, lambda: len(app.rows._rows) == 4)
+        await until(pilot, lambda: len(app.rows("chats")._rows) == 4)
         assert app.keeper.deleted == frozenset()
 
 

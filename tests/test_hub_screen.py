@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import Themed
 from chat import ask, chat, outrider, text, until
 from hub import Hub, hub
 from models import Toy, write_model
-from textual.app import App
 from textual.widgets import Input
 
 from tui.client import Downloads, EngineError
-from tui.places import shipped
 from tui.protocol import (
     Download,
     Downloaded,
@@ -33,7 +32,6 @@ from tui.protocol import (
     SearchHub,
 )
 from tui.screens.hub import HubScreen
-from tui.themes import default_variables, load_themes
 from tui.widgets.rows import Rows
 
 GB = 10**9
@@ -79,28 +77,17 @@ class Engine:
                 yield Downloaded(-1, "/models/Model-Q4_K_M.gguf", 3 * GB)
 
 
-class Alone(App[None]):
+class Alone(Themed):
     """The screen and nothing else."""
-
-    CSS_PATH = Path(__file__).parent.parent / "tui" / "app.tcss"
 
     def __init__(self, fault: str = "") -> None:
         super().__init__()
-        for each in load_themes((shipped("themes"),))[0]:
-            self.register_theme(each)
-        self.theme = "outrider-dark"
         self.engine = Engine(fault)
         self.downloads = Downloads(self.engine, lambda: 0.0)  # type: ignore[arg-type]
         self.left: list[None] = []
 
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return default_variables(self.current_theme)
-
     def on_mount(self) -> None:
         self.push_screen(HubScreen(self.engine, self.downloads), self.left.append)  # type: ignore[arg-type]
-
-    def rows(self, name: str) -> Rows:
-        return self.screen.query_one(f"#{name}", Rows)
 
     @property
     def wanted(self) -> list[tuple[str, str]]:
@@ -155,10 +142,10 @@ async def test_what_was_searched_for_is_listed_and_the_common_file_chosen() -> N
     app = Alone()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press(*"model")
-        await until(pilot, lambda: "1,234,567" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "1,234,567" in app.shown)
         await until(pilot, lambda: app.rows("files").current)
-        assert "F16 in 2 files" in text(app)  # type: ignore[arg-type]
-        assert "too large" in text(app)  # type: ignore[arg-type]
+        assert "F16 in 2 files" in app.shown
+        assert "too large" in app.shown
         await pilot.press("enter", "enter")
         await until(pilot, lambda: app.wanted)
     assert [each.words for each in app.engine.asked if isinstance(each, SearchHub)] == ["model"]
@@ -170,28 +157,28 @@ async def test_enter_on_a_download_pauses_it_and_goes_on() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.rows("files").current)
         await pilot.press("tab", "enter")
-        await until(pilot, lambda: "33%" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "33%" in app.shown)
         await pilot.press("tab", "enter")
-        await until(pilot, lambda: "paused" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "paused" in app.shown)
         app.engine.go_on.set()
         await pilot.press("enter")
-        await until(pilot, lambda: "100%" in text(app) and "done" in text(app))  # type: ignore[arg-type]
-        await until(pilot, lambda: "/models/Model-Q4_K_M.gguf" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "100%" in app.shown and "done" in app.shown)
+        await until(pilot, lambda: "/models/Model-Q4_K_M.gguf" in app.shown)
         await pilot.press("ctrl+x")
-        await until(pilot, lambda: "nothing yet" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "nothing yet" in app.shown)
 
 
 async def test_a_hub_that_cannot_be_reached_is_said_where_one_looks() -> None:
     app = Alone("The hub cannot be reached")
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "The hub cannot be reached" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "The hub cannot be reached" in app.shown)
 
 
 async def test_esc_empties_the_line_and_then_goes_back() -> None:
     app = Alone()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("x", "escape")
-        await until(pilot, lambda: "Pairs that fit here" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "Pairs that fit here" in app.shown)
         assert app.left == []
         await pilot.press("escape")
         await until(pilot, lambda: app.left)

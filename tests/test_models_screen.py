@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import Themed
 from chat import ask, chat, outrider, text, until
 from models import Toy, write_model
-from textual.app import App
 from textual.widgets import Input
 
 from tui.client import EngineError
 from tui.config import Models, Settings
 from tui.last import keep_last, with_last
-from tui.places import shipped
 from tui.protocol import (
     DraftsJudged,
     DraftVerdict,
@@ -44,7 +43,6 @@ from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
 from tui.screens.race import entrants, race
 from tui.screens.requests import LOOKUP, NONE, Choice, load_request, with_choice
-from tui.themes import default_variables, load_themes
 from tui.widgets.rows import Row, Rows
 
 FAMILIES = ("Qwen2.5 7B Instruct", "Llama 3.1 8B Instruct", "Gemma 3 12B it", "Mistral Small 24B")
@@ -150,21 +148,13 @@ class Racing(Library):
         yield Finished(question.id, "length", Statistics())
 
 
-class Alone(App[None]):
+class Alone(Themed):
     """The load screen and nothing else."""
 
-    CSS_PATH = Path(__file__).parent.parent / "tui" / "app.tcss"
-
-    def __init__(self, library: Library, theme: str = "outrider-dark") -> None:
+    def __init__(self, library: Library) -> None:
         super().__init__()
-        for each in load_themes((shipped("themes"),))[0]:
-            self.register_theme(each)
-        self.theme = theme
         self.library = library
         self.chosen: list[Choice | None] = []
-
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return default_variables(self.current_theme)
 
     def on_mount(self) -> None:
         screen = ModelsScreen(self.library, Load(MANY[5].path))  # type: ignore[arg-type]
@@ -172,11 +162,11 @@ class Alone(App[None]):
 
     @property
     def mains(self) -> Rows:
-        return self.screen.query_one("#mains", Rows)
+        return self.rows("mains")
 
     @property
     def drafts(self) -> Rows:
-        return self.screen.query_one("#drafts", Rows)
+        return self.rows("drafts")
 
 
 async def judged(pilot: Any) -> None:
@@ -310,7 +300,7 @@ async def test_hostile_names_are_cleaned() -> None:
     app = Alone(Library(evil, skipped=(Skipped(hostile, hostile),)))
     async with app.run_test(size=(120, 40)) as pilot:
         await judged(pilot)
-        shown = text(app)  # type: ignore[arg-type]
+        shown = app.shown
         assert "[bold red]evil[/]" in shown
         assert not any(sign in shown for sign in "\x1b\x07\u202e")
 
@@ -318,8 +308,8 @@ async def test_hostile_names_are_cleaned() -> None:
 async def test_an_engine_that_is_gone_says_so() -> None:
     app = Alone(Library(fault="The engine died"))
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "The engine died" in text(app))  # type: ignore[arg-type]
-        assert "looking for models" not in text(app)  # type: ignore[arg-type]
+        await until(pilot, lambda: "The engine died" in app.shown)
+        assert "looking for models" not in app.shown
 
 
 async def test_the_cursor_stays_on_its_row_when_rows_come() -> None:
@@ -331,7 +321,7 @@ async def test_the_cursor_stays_on_its_row_when_rows_come() -> None:
         rows.show([Row(str(n), (f"row {n}",)) for n in range(1000)])
         assert rows.current == Row("200", ("row 200",))
         await pilot.pause()
-        assert "row 200" in text(app)  # type: ignore[arg-type]
+        assert "row 200" in app.shown
         rows.move(-5000)
         assert rows.current == Row("0", ("row 0",))
 
@@ -442,7 +432,7 @@ async def test_the_palette_offers_models_and_downloads(tmp_path: Path) -> None:
 async def test_what_fits_is_asked_for_the_pair_under_both_cursors() -> None:
     app = Alone(Library(*MANY))
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "8.6 GB of 22.0 GB free" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "8.6 GB of 22.0 GB free" in app.shown)
         assert (app.library.planned[-1].main, app.library.planned[-1].draft) == (MANY[5].path, MANY[1].path)
         await pilot.press("tab", "down")
         await until(pilot, lambda: app.library.planned[-1].draft == MANY[2].path)
@@ -453,8 +443,8 @@ async def test_what_fits_is_asked_for_the_pair_under_both_cursors() -> None:
 async def test_what_is_proposed_is_what_is_loaded() -> None:
     app = Alone(Library(*MANY, room=8 * 10**9))
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "context 4,096 (shorter)" in text(app))  # type: ignore[arg-type]
-        assert "cache 8 bits (not 16 bits)" in text(app)  # type: ignore[arg-type]
+        await until(pilot, lambda: "context 4,096 (shorter)" in app.shown)
+        assert "cache 8 bits (not 16 bits)" in app.shown
         await pilot.press("enter")
         await until(pilot, lambda: app.chosen)
     assert app.chosen == [Choice(MANY[5].path, MANY[1].path, 4096, "q8_0", -1)]
@@ -463,7 +453,7 @@ async def test_what_is_proposed_is_what_is_loaded() -> None:
 async def test_what_does_not_fit_is_refused_with_its_numbers_until_one_insists() -> None:
     app = Alone(Library(*MANY, room=4 * 10**9))
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "does not fit" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "does not fit" in app.shown)
         await pilot.press("enter")
         await until(pilot, lambda: app._notifications)
         assert any("needs 8.6 GB, 4.0 GB are free" in str(each.message) for each in app._notifications)
@@ -481,7 +471,7 @@ async def test_settings_are_changed_by_keys_and_planned_again() -> None:
         await until(pilot, lambda: app.library.planned[-1].gpu_layers == 0)
         asked = app.library.planned[-1]
         assert (asked.context_length, asked.cache_type) == (2048, "q8_0")
-        await until(pilot, lambda: "F7 GPU layers 0" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "F7 GPU layers 0" in app.shown)
         await pilot.press(*["f5"] * 7)
         await until(pilot, lambda: app.library.planned[-1].context_length == 0)
         await pilot.press("enter")
@@ -496,7 +486,7 @@ async def test_a_plan_that_cannot_be_made_is_said_and_does_not_stand_in_the_way(
 
     app = Alone(Unplanned(*MANY))
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "refuses this context" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "refuses this context" in app.shown)
         await pilot.press("enter")
         await until(pilot, lambda: app.chosen)
     assert app.chosen == [Choice(MANY[5].path, MANY[1].path)]
@@ -566,10 +556,10 @@ async def test_esc_ends_a_race_and_stays() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await judged(pilot)
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: "racing" in text(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "racing" in app.shown)
         await pilot.press("escape")
         await pilot.pause()
-        assert "racing" not in text(app)  # type: ignore[arg-type]
+        assert "racing" not in app.shown
         assert isinstance(app.screen, ModelsScreen)
 
 

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import Themed
 from chat import chat, outrider, text, until
 from test_history import answered
-from textual.app import App
 
 from tui.client import EngineDied
-from tui.places import shipped
 from tui.protocol import Event, Finished, Generate, Message, Origin, Round, Statistics
 from tui.screens.versus import VersusScreen
-from tui.themes import default_variables, load_themes
 
 TEXT = "Every token is one that the main model chose: a draft changes when it comes and never which."
 WORDS = TEXT.split()
@@ -56,30 +54,18 @@ class Engine:
         self.cancelled.append(number)
 
 
-class Alone(App[None]):
+class Alone(Themed):
     """The screen and nothing else."""
-
-    CSS_PATH = Path(__file__).parent.parent / "tui" / "app.tcss"
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         super().__init__()
-        for each in load_themes((shipped("themes"),))[0]:
-            self.register_theme(each)
-        self.theme = "outrider-dark"
         self.engine, self.folder = engine, folder
         self.now = 0.0
         self.ended: list[Any] = []
 
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return default_variables(self.current_theme)
-
     def on_mount(self) -> None:
         screen = VersusScreen(self.engine, PROMPT, lambda: self.now, lambda: self.folder)  # type: ignore[arg-type]
         self.push_screen(screen, self.ended.append)
-
-    @property
-    def shown(self) -> str:
-        return text(self)  # type: ignore[arg-type]
 
     @property
     def lanes(self) -> list[str]:
