@@ -13,11 +13,22 @@ from textual.pilot import Pilot
 
 from tui.app import Outrider
 from tui.config import Appearance, Generation, History, Models, Settings
-from tui.places import places_in
+from tui.places import Places
 from tui.screens.chat import ChatScreen
 
 SAMPLE = "scripted:sample?rate=400&tokens=120"
 DRAFT = "scripted:draft?acceptance=0.7"
+
+
+def places_in(folder: Path) -> Places:
+    """All of them in one folder."""
+    return Places(
+        folder / "config.toml",
+        folder / "themes",
+        folder / "engine.log",
+        folder / "pair.json",
+        folder / "chats.db",
+    )
 
 
 def outrider(

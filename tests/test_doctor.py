@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chat import places_in
 
 from tui import doctor
 from tui.config import Generation, Models, Settings
 from tui.engine import chip, hardware
 from tui.engine.chip import Mlx
 from tui.engine.hardware import Gpu, Hardware, Library
-from tui.places import Places, places_in
+from tui.places import Places
 
 MACHINE = Hardware(
     system="Linux",

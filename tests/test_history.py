@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -17,13 +18,12 @@ from typing import Any
 
 import pytest
 from alone import Themed
-from chat import ask, chat, outrider, text, until
+from chat import ask, chat, outrider, places_in, text, until
 from terminal import python
 from test_store import exchange
 
 from tui.app import Outrider
 from tui.config import History
-from tui.places import places_in
 from tui.protocol import Origin
 from tui.quantities import moment
 from tui.screens.export import as_markdown, export
@@ -99,6 +99,19 @@ async def test_a_prompt_is_on_the_disk_before_the_engine_sees_it(tmp_path: Path)
         assert chat(app).phase == "waiting"
         (kept,) = stored(tmp_path)
         assert [turn.text for turn in kept.turns] == ["kept at once"]
+
+
+async def test_the_engine_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        written = asyncio.Event()
+        monkeypatch.setattr(app._keeper, "settle", written.wait)
+        await ask(pilot, "hello")
+        await pilot.pause(0.5)
+        assert len(chat(app).desk.transcript.messages) == 1
+        written.set()
+        await until(pilot, lambda: len(chat(app).desk.transcript.messages) == 2)
 
 
 async def test_a_prompt_without_an_answer_goes_back_to_the_composer(tmp_path: Path) -> None:

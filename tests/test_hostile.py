@@ -54,10 +54,10 @@ HOSTILE_APP = """
 import os, random, sys, time
 from pathlib import Path
 sys.path[:0] = sys.argv[1:2]
+from chat import places_in
 from test_transcript import hostile
 from tui.app import Outrider
 from tui.config import Appearance, Models, Settings
-from tui.places import places_in
 folder, draw = Path(sys.argv[2]), random.Random(5)
 name = hostile(draw).replace(chr(0), "").replace("/", "")
 app = Outrider(

@@ -83,12 +83,13 @@ class File(apsw.VFSFile):
 
 
 def recorded(path: Path, synchronous: str) -> list[Step]:
-    """All that was written and synced while a chat of `TURNS` turns was kept."""
+    """All that was written and synced while a chat of `TURNS` turns was kept; empty is as the app has it."""
     disk = Disk()
     connection: Any = apsw.Connection(str(path), vfs="cut")
     with closing(connection):
         set_up(connection)
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        if synchronous:
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
         migrate(connection, path)
         disk.steps.append(Sync(path.name))
         store, parent = Store(connection), ""
@@ -153,7 +154,7 @@ def lost(folder: Path, synchronous: str) -> tuple[int, int]:
 
 
 def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> None:
-    assert lost(tmp_path, "FULL") == (0, 0)
+    assert lost(tmp_path, "") == (0, 0)
 
 
 @pytest.mark.parametrize("synchronous", ["NORMAL", "OFF"])

@@ -39,17 +39,6 @@ def find_places() -> Places:
     return Places(config / "config.toml", config / "themes", log / "engine.log", last, chats)
 
 
-def places_in(folder: Path) -> Places:
-    """All of them in one folder: for a session that shall leave nothing elsewhere."""
-    return Places(
-        folder / "config.toml",
-        folder / "themes",
-        folder / "engine.log",
-        folder / "pair.json",
-        folder / "chats.db",
-    )
-
-
 def find_records() -> Path:
     """The folder of what drafts brought on this machine; without it only predictions are left."""
     return user_state_path("outrider", appauthor=False) / "measured"

@@ -31,9 +31,6 @@ _CHARACTERS_PER_TOKEN = 16
 _MARK_TOKENS = 16
 """More than any mark of a thought has, with the line break behind it."""
 
-_NO_ROUND = Round((), 0, 0, None, 0.0, 0.0, 0.0)
-"""What text that was held back is sent with when no round brought it."""
-
 Send = Callable[[Event], None]
 Cancelled = Callable[[], bool]
 
@@ -242,9 +239,8 @@ class Answer:
         return pieces, happened.tokens
 
     def _send_round(
-        self, pieces: Sequence[Piece], context_used: int, tokens: tuple[int, ...] = (),
-        happened: Round = _NO_ROUND,
-    ) -> None:  # fmt: skip
+        self, pieces: Sequence[Piece], context_used: int, tokens: tuple[int, ...], happened: Round
+    ) -> None:
         self._send(
             protocol.Round(
                 self._command.id,

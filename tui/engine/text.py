@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ..protocol import Origin
+from ..protocol.pieces import said, take
 
 
 class Piece(NamedTuple):
@@ -34,7 +35,7 @@ class TextStream:
         self._piece = piece
         self._stop = tuple(text for text in stop if text)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held: list[Piece] = []
+        self._held: list[tuple[str, int]] = []
         self._origin = Origin.PLAIN
         self.stopped = False
         """Whether a stop string has ended the text. No token may follow."""
@@ -83,20 +84,11 @@ class TextStream:
 
     def _hold(self, text: str, origin: Origin) -> None:
         if text:
-            self._held.append(Piece(text, origin))
+            self._held.append((text, origin))
 
     def _answer_text(self) -> str:
-        return "".join(piece.text for piece in self._held if piece.origin is not Origin.REFUSED)
+        return said(self._held)
 
     def _release(self, length: int) -> list[Piece]:
         """The first `length` held characters of the answer, with the refused pieces before the next one."""
-        released: list[Piece] = []
-        while self._held and (length or self._held[0].origin is Origin.REFUSED):
-            text, origin = self._held.pop(0)
-            if origin is not Origin.REFUSED:
-                if len(text) > length:
-                    self._held.insert(0, Piece(text[length:], origin))
-                    text = text[:length]
-                length -= len(text)
-            released.append(Piece(text, origin))
-        return released
+        return [Piece(text, Origin(origin)) for text, origin in take(self._held, length)]

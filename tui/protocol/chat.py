@@ -253,8 +253,7 @@ class Round:
     """One round of drafting and verification, with its text cut at character borders.
 
     `pieces` are (text, origin) pairs in reading order. Text may lag behind `tokens` where a character
-    or a possible stop string is not complete yet, and what was held back may come in a last round that has
-    no tokens. Refused pieces stand where they were refused.
+    or a possible stop string is not complete yet. Refused pieces stand where they were refused.
     """
 
     id: int

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from .chat import Origin
+from .pieces import Piece, said, take
 
 MARKS = {
     "<think>": "</think>",
@@ -34,7 +35,7 @@ class Thoughts:
     """One answer's text as it comes, cut where the thought ends. The marks themselves are left out."""
 
     def __init__(self) -> None:
-        self._held: list[tuple[str, int]] = []
+        self._held: list[Piece] = []
         self._closing = ""
         self._began = self._ended = False
         self._gap = False
@@ -43,8 +44,8 @@ class Thoughts:
     def thinking(self) -> bool:
         return bool(self._closing) and not self._ended
 
-    def feed(self, pieces: Iterable[tuple[str, int]]) -> list[Part]:
-        """More (text, origin) pieces; what has become certain of them."""
+    def feed(self, pieces: Iterable[Piece]) -> list[Part]:
+        """More pieces; what has become certain of them."""
         self._held += pieces
         if not self._began:
             self._begin()
@@ -92,23 +93,14 @@ class Thoughts:
 
     @property
     def _text(self) -> str:
-        return "".join(text for text, origin in self._held if origin != Origin.REFUSED)
+        return said(self._held)
 
     @property
     def _length(self) -> int:
         return len(self._text)
 
     def _release(self, length: int, thought: bool) -> Iterator[Part]:
-        """The first `length` held characters, with what was refused among them and before the next one."""
-        while self._held and (length or self._held[0][1] == Origin.REFUSED):
-            text, origin = self._held.pop(0)
-            if origin != Origin.REFUSED:
-                if len(text) > length:
-                    self._held.insert(0, (text[length:], origin))
-                    text = text[:length]
-                length -= len(text)
-            if text:
-                yield Part(thought, text, origin)
+        return (Part(thought, *piece) for piece in take(self._held, length) if piece[0])
 
     def _drop(self, length: int) -> None:
         for _ in self._release(length, thought=False):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tui.clean import clean_line
 from tui.protocol import Generate, Loaded, Message, Round, Sampling, Statistics, rebuild
+from tui.protocol.pieces import said
 from tui.store.changes import Begin, Change, Close, Ending, Hear, Leave, Say, Show, Turn, draw_key, text_of
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class Conversation:
 
     def hear(self, event: Round) -> None:
         """More of the answer."""
-        self._heard.append(text_of((event,)))
+        self._heard.append(said(event.pieces))
         self._unwritten.append(event)
 
     def flush(self) -> None:

@@ -103,6 +103,7 @@ class HubScreen(ListsScreen[None]):
         """Repositories for `words`; without any, pairs for this machine."""
         if words:
             await asyncio.sleep(PAUSE)
+            self._repositories.border_title = "Hugging Face"
             self._repositories.show(())
             self._repositories.say("searching …")
         question = SearchHub(0, words) if words else ProposePairs(0)

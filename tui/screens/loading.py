@@ -28,10 +28,6 @@ class Loader:
         self._task: asyncio.Task[EngineError | None] | None = None
         self.loaded: Loaded | None = None
 
-    @property
-    def is_under_way(self) -> bool:
-        return self._task is not None and not self._task.done()
-
     def begin(self, request: Load) -> asyncio.Task[EngineError | None]:
         """The load that is under way or done; one of `request` where there is none. Why, if it failed."""
         if self._task is None or (self._task.done() and self.loaded is None):

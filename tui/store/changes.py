@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tui.protocol import Origin, Round, Statistics
+from tui.protocol import Round, Statistics
+from tui.protocol.pieces import said
 
 Speaker = Literal["user", "assistant"]
 Ending = Literal["", "stop", "length", "context", "cancelled", "cut"]
@@ -123,4 +124,4 @@ Change = Begin | Say | Hear | Close | Show | Leave | Rename | Pin | Delete
 
 def text_of(rounds: Iterable[Round]) -> str:
     """The text that `rounds` brought."""
-    return "".join(text for each in rounds for text, origin in each.pieces if origin != Origin.REFUSED)
+    return said(piece for each in rounds for piece in each.pieces)
