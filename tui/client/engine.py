@@ -37,6 +37,7 @@ _LAST: dict[type, type] = {
     protocol.Load: protocol.Loaded,
     protocol.Unload: protocol.Unloaded,
     protocol.Generate: protocol.Finished,
+    protocol.Inspect: protocol.Inspected,
     protocol.ListModels: protocol.ModelsListed,
     protocol.JudgeDrafts: protocol.DraftsJudged,
     protocol.PlanMemory: protocol.MemoryPlanned,
@@ -151,6 +152,16 @@ class EngineClient:
                 yield event
                 if isinstance(event, protocol.Finished):
                     return
+        finally:
+            self._abandon(call)
+
+    async def inspect(self, command: protocol.Inspect) -> protocol.Inspected:
+        """What the models think at places of an answer. `command.id` must be new; else as `generate`."""
+        call = await self._begin(command, "answering", command.id)
+        try:
+            while not isinstance(event := await call.next(), protocol.Inspected):
+                pass
+            return event
         finally:
             self._abandon(call)
 

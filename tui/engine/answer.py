@@ -14,22 +14,16 @@ from time import perf_counter
 
 from .. import protocol
 from ..protocol import Event, Finished, Generate, Notice, Origin, Prefill, Reason, Statistics
-from ..protocol.thoughts import opened_by
 from .backends import LoadedModel, ModelError
 from .pair import Pair
+from .prompt import opening_of, prompt_of, reuse
 from .request import bias_of, chain_of, check, grammar_of
 from .speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate, prefill
 from .speculation.pacing import Always
 from .speculation.proposers import DraftModel, InTurn, Nobody
 from .speculation.sampling import InvalidLogits, Sampler
-from .templates import TemplateRenderer, encode_conversation
+from .templates import TemplateRenderer
 from .text import Piece, TextStream
-
-_CHARACTERS_PER_TOKEN = 16
-"""A prompt with more characters than this, for each token of the context, is not even encoded."""
-
-_MARK_TOKENS = 16
-"""More than any mark of a thought has, with the line break behind it."""
 
 Send = Callable[[Event], None]
 Cancelled = Callable[[], bool]
@@ -74,9 +68,9 @@ class Answer:
         self._grammar = grammar_of(self._command, self._pair.backend)
         if self._command.fresh:
             self._pair.clear()
-        context = self._prompt(templates)
+        context = prompt_of(self._command, self._main, templates)
         self._first = len(context)
-        self._opening = self._opened(context)
+        self._opening = opening_of(self._command, self._main, context)
         self._resume(context)
         sampler = self._sampler(self._main)
         reused = reuse(self._main, context)
@@ -96,36 +90,6 @@ class Answer:
             raise ModelError("no token of this model may follow here", hint) from None
         self._finish(reason, context)
         return self._statistics
-
-    def _prompt(self, templates: TemplateRenderer) -> list[int]:
-        """The context up to the first token of the answer, in a size that the cache can hold."""
-        vocabulary, messages = self._main.vocabulary, self._command.messages
-        capacity = self._main.capacity
-        limit = _CHARACTERS_PER_TOKEN * capacity + 10_000
-        length = sum(len(message.content) for message in messages)
-        hint = "Shorten it, start a new chat, or load with a longer context."
-        if length > limit:
-            raise ModelError(f"the prompt has {length} characters; the context holds {capacity} tokens", hint)
-        if self._command.raw:
-            context = vocabulary.encode(messages[-1].content)
-            start = vocabulary.encode_start()
-            context = context if context[: len(start)] == start else start + context
-        else:
-            context = encode_conversation(vocabulary, templates, messages, limit)
-        if not context:
-            raise ModelError("the prompt is empty", "Type something.")
-        if len(context) > capacity:
-            raise ModelError(f"the prompt has {len(context)} tokens; the context holds {capacity}", hint)
-        return context
-
-    def _opened(self, context: Sequence[int]) -> str:
-        """The mark of a thought with which the template begins the answer: it belongs to its text."""
-        if self._command.raw or self._command.resume:
-            return ""
-        piece = self._main.vocabulary.piece
-        tail = b"".join(map(piece, context[-_MARK_TOKENS:])).decode("utf-8", "replace")
-        mark = opened_by(tail)
-        return f"{mark}\n" if mark else ""
 
     def _resume(self, context: list[int]) -> None:
         """Put the tokens that the answer has already behind the prompt. Their text is the app's already."""
@@ -324,16 +288,3 @@ def peak_memory() -> int:
     """Most bytes that this process has held."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, Linux kilobytes
-
-
-def reuse(model: LoadedModel, context: Sequence[int]) -> int:
-    """Cut the cache back to what it shares with `context`, its last token excepted; how many that are."""
-    common = 0
-    for cached, wanted in zip(model.tokens, context[:-1], strict=False):
-        if cached != wanted:
-            break
-        common += 1
-    if common < model.length and model.rewinds != "anywhere":
-        common = 0  # it would compute them all again, without progress and deaf to a cancel
-    model.rewind(common)
-    return common

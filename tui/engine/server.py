@@ -29,6 +29,7 @@ from ..protocol import (
     Failed,
     Generate,
     Hello,
+    Inspect,
     Ping,
     Pong,
     ProtocolError,
@@ -152,7 +153,7 @@ class Channel:
             case SetDraftLength():
                 self._wished = {command.id: command.draft_length}  # one answer comes at a time
             case _:
-                self._unwanted.discard(command.id if isinstance(command, Generate) else _LOAD)
+                self._unwanted.discard(command.id if isinstance(command, Generate | Inspect) else _LOAD)
                 self._waiting.put(command)
                 self._commanded.set()
 

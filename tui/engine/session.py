@@ -9,12 +9,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 
-from ..protocol import Command, Event, Failed, Generate, Load, Loaded, Loading, Unload, Unloaded
+from ..protocol import Command, Event, Failed, Generate, Inspect, Load, Loaded, Loading, Unload, Unloaded
 from .answer import Answer
 from .backends import ModelError, open_backend
 from .hardware import all_memory
+from .inspection import inspect
 from .library.here import AUTO, Library, LibraryError
 from .library.records import LOOKUP
 from .pair import Pair, load_pair, model_info
@@ -67,13 +69,16 @@ class Session:
 
     def do(self, command: Command) -> None:
         """Carry out one command; whatever goes wrong becomes a `Failed`."""
-        answer = command.id if isinstance(command, Generate) else LOAD
+        answer = command.id if isinstance(command, Generate | Inspect) else LOAD
         try:
             match command:
                 case Load():
                     self._load(command)
                 case Generate():
                     self._generate(command)
+                case Inspect():
+                    cancelled = partial(self._cancelled, command.id)
+                    inspect(self._loaded, command, self._send, cancelled, self._templates)
                 case Unload():
                     self._unload()
                     self._send(Unloaded())
@@ -129,14 +134,19 @@ class Session:
 
         return progress
 
-    def _generate(self, command: Generate) -> None:
+    @property
+    def _loaded(self) -> Pair:
         if self._pair is None:
             raise ModelError("no model is loaded", "Load a model first.")
+        return self._pair
+
+    def _generate(self, command: Generate) -> None:
+        pair = self._loaded
         cancelled, length = lambda: self._cancelled(command.id), lambda: self._draft_length(command)
-        done = Answer(self._pair, command, self._send, cancelled, length).run(self._templates)
-        if command.draft_length is None and isinstance(self._pair.pace, Auto):
-            draft = self._pair.draft.path if self._pair.draft else LOOKUP
-            self._library.records.keep(self._pair.main.path, draft, done)
+        done = Answer(pair, command, self._send, cancelled, length).run(self._templates)
+        if command.draft_length is None and isinstance(pair.pace, Auto):
+            draft = pair.draft.path if pair.draft else LOOKUP
+            self._library.records.keep(pair.main.path, draft, done)
 
     def _fail(self, answer: int, message: str, hint: str) -> None:
         if answer == LOAD:

@@ -168,6 +168,20 @@ class Generate:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Look again at an answer that is there, `request.resume`, which `request` was for.
+
+    Nothing is chosen anew: the models run over its tokens and say what they think at `count` places from
+    the token `begin` on. With a `count` of 0 they do not run, and the texts of all its tokens are told.
+    """
+
+    id: int
+    request: Generate
+    begin: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True)
 class Cancel:
     """Stop the answer or the library's work `id`; for id 0, give up the load in progress."""
 
@@ -267,6 +281,43 @@ class Round:
     draft_seconds: float
     verify_seconds: float
     context_used: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that could stand at a place. Foreign text."""
+
+    token: int
+    text: str
+    probability: float
+    """The model's own, 0 to 1: at temperature 1, before the sampling chain."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the models think at one place of an answer."""
+
+    probability: float
+    """What the main model itself gives the token that stands there, 0 to 1."""
+    sampled: float
+    """The same after the sampling chain, where it chooses that token again; else 0."""
+    chosen: bool
+    """Whether it does: where not, the prompt, the settings or the last bits of a number are not the same."""
+    main: tuple[Candidate, ...]
+    """The main model's best, best first."""
+    draft: tuple[Candidate, ...] = ()
+    """The draft model's; empty without one."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """The answer to `Inspect`."""
+
+    id: int
+    texts: tuple[str, ...] = ()
+    """Of the tokens, where no place was asked for. Bytes that are no characters stand as <0xE2>."""
+    places: tuple[Place, ...] = ()
+    """Empty where a model tells no probabilities."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from .chat import (
     Finished,
     Generate,
     Hello,
+    Inspect,
+    Inspected,
     Load,
     Loaded,
     Loading,
@@ -67,8 +69,11 @@ Reply = (
     ModelsFound | ModelsListed | DraftsJudged | MemoryPlanned | PairsProposed
     | HubFound | HubListed | Downloading | Downloaded
 )  # fmt: skip
-Command = Load | Generate | Cancel | SetDraftLength | Unload | Ping | Quit | Question
-Event = Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Failed | Notice | Pong | Reply
+Command = Load | Generate | Inspect | Cancel | SetDraftLength | Unload | Ping | Quit | Question
+Event = (
+    Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Inspected | Failed | Notice | Pong
+    | Reply
+)  # fmt: skip
 
 _COMMANDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Command)}
 _EVENTS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Event)}

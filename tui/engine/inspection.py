@@ -1,0 +1,120 @@
+"""What the models think at places of an answer that is there: what else could have stood, and how likely.
+
+The models run over its tokens once more, as far as their caches do not hold them. Nothing is chosen that
+was not chosen before, so what they think there is what they thought then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+
+import numpy as np
+
+from ..protocol import Candidate, Inspect, Inspected, Place, Prefill
+from .answer import Cancelled, Send
+from .backends import LoadedModel, ModelError, Vocabulary
+from .pair import Pair
+from .prompt import prompt_of, reuse
+from .request import MOST_DRAFTED, bias_of, chain_of, check
+from .speculation.loop import Pick, prefill
+from .speculation.sampling import Chain, Logits, Sampler
+from .templates import TemplateRenderer
+
+BEST = 5
+"""Candidates that are told of each place."""
+
+
+def inspect(
+    pair: Pair, command: Inspect, send: Send, cancelled: Cancelled, templates: TemplateRenderer
+) -> None:
+    """Send what `command` asks for. Raises what an answer raises; the caches must be cleared then."""
+    check(command.request, pair.main)
+    answer = command.request.resume
+    vocabulary = pair.main.vocabulary
+    if not command.count:
+        send(Inspected(command.id, texts=tuple(text_of(vocabulary, token) for token in answer)))
+        return
+    if not 0 <= command.begin < command.begin + command.count <= len(answer):
+        raise ModelError("there is no such place in the answer")
+    context = prompt_of(command.request, pair.main, templates)
+    first = len(context)
+    context += answer
+    if len(context) > pair.main.capacity + 1:
+        raise ModelError("the answer does not fit into the context", "Load with a longer context.")
+
+    begin, end = first + command.begin, first + command.begin + command.count
+
+    def seen(model: LoadedModel, most: int, progress: Callable[[int, int], None]) -> list[_Sight]:
+        """What `model`, which chooses at `most` places in a call, thinks of each."""
+        chain = chain_of(command.request, bias_of(command.request, pair.main), model)
+        onlooker = _Onlooker(chain, command.request.seed, first, context)
+        reuse(model, context[:begin])
+        model.start(onlooker)
+        prefill(model, context[:begin], chunk=model.chunk, cancelled=cancelled, progress=progress)
+        for place in range(begin, end, most):
+            if cancelled():
+                break
+            until = min(end, place + most)
+            model.extend(context[model.length : until - 1], picks=until - place)
+        return onlooker.seen
+
+    main = seen(pair.main, MOST_DRAFTED + 1, lambda done, total: send(Prefill(command.id, done, total)))
+    draft = seen(pair.draft, 1, lambda *_: None) if pair.draft and _fits(pair.draft, context) else []
+    sights = [] if cancelled() else zip_longest(main, draft)
+    send(Inspected(command.id, places=tuple(_place(each, other, vocabulary) for each, other in sights)))
+
+
+def _fits(draft: LoadedModel, context: Sequence[int]) -> bool:
+    """Whether a draft can look: its context may be shorter, and its vocabulary smaller."""
+    return len(context) <= draft.capacity and max(context) < draft.vocabulary_size
+
+
+class _Sight:
+    """What a model thinks of the token at one place."""
+
+    def __init__(self, scores: Logits, token: int, again: Pick) -> None:
+        """`scores` is a row of logits, of which no part is kept; `again` is what it chooses now."""
+        weights = np.exp(scores.astype(np.float64) - scores.max())
+        total = weights.sum()
+        best = np.argpartition(-scores, min(BEST, scores.size) - 1)[:BEST]
+        best = best[np.argsort(-scores[best], kind="stable")]
+        self.probability = float(weights[token] / total)
+        self.chosen = again.token == token
+        self.sampled = again.probability if self.chosen else 0.0
+        self.best = [(int(each), float(weights[each] / total)) for each in best]
+
+
+class _Onlooker(Sampler):
+    """A sampler that remembers what it is shown."""
+
+    def __init__(self, chain: Chain, seed: int, start: int, context: Sequence[int]) -> None:
+        """`context` has the tokens that stand there, whatever would be chosen now."""
+        super().__init__(chain, seed, start)
+        self._context = context
+        self.seen: list[_Sight] = []
+
+    def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
+        again = super().pick(logits, tokens, length)
+        self.seen.append(_Sight(logits, self._context[length], again))
+        return again
+
+
+def _place(main: _Sight, draft: _Sight | None, vocabulary: Vocabulary) -> Place:
+    def told(sight: _Sight | None) -> tuple[Candidate, ...]:
+        best = sight.best if sight else ()
+        return tuple(Candidate(token, text_of(vocabulary, token), chance) for token, chance in best)
+
+    return Place(main.probability, main.sampled, main.chosen, told(main), told(draft))
+
+
+def text_of(vocabulary: Vocabulary, token: int) -> str:
+    """A token by itself: bytes that are no characters stand as <0xE2>, as vocabularies write them."""
+    try:
+        data = vocabulary.piece(token)
+    except IndexError:
+        return ""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "".join(f"<0x{byte:02X}>" for byte in data)
