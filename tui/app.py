@@ -72,9 +72,8 @@ class Outrider(App[None]):
         self._downloads = Downloads(self._client, clock)
         self._hub: Screen[None] | None = None
         self._downloads.on_change = self._download_changed
-        self._keeper: Keeper | None = None
-        if settings.history.keep:
-            self._keeper = Keeper(places.chats, lambda: self._chat.show_keeping())
+        kept = places.chats if settings.history.keep else None
+        self._keeper = Keeper(kept, lambda: self._chat.show_keeping())
         self._go_on = go_on
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._notices = [*notices, *self._install_themes(places)]
@@ -104,14 +103,9 @@ class Outrider(App[None]):
 
     def on_mount(self) -> None:
         self._event_loop = asyncio.get_running_loop()
-        if self._keeper:
-            self.call_after_refresh(self._keeper.open)
-            if self._go_on is not None:
-                self.call_after_refresh(self._chat.open_named, self._go_on)
-        elif self._go_on is not None:
-            self.notify(
-                "There is no chat to go on with: [history] keep is false in config.toml.", markup=False
-            )
+        self.call_after_refresh(self._keeper.open)
+        if self._go_on is not None:
+            self.call_after_refresh(self._chat.open_named, self._go_on)
         self.call_after_refresh(self._settle)
 
     def _settle(self) -> None:
@@ -121,14 +115,13 @@ class Outrider(App[None]):
         gc.enable()
 
     async def on_unmount(self) -> None:
-        if self._keeper:
-            await self._keeper.close()
+        await self._keeper.close()
         await self._client.close()
 
     @property
     def unsaved(self) -> str:
         """Why something that was said is not on the disk; empty if all is."""
-        return self._keeper.fault if self._keeper and self._keeper.unsaved else ""
+        return self._keeper.fault if self._keeper.unsaved else ""
 
     def end(self, status: int) -> None:
         """Exit with `status` from a signal handler."""
@@ -158,6 +151,7 @@ class Outrider(App[None]):
         from .screens.help import HelpScreen
         from .screens.history import HistoryScreen
         from .screens.hub import HubScreen
+        from .screens.inspection import InspectionScreen
         from .screens.models import ModelsScreen
         from .screens.versus import VersusScreen
 
@@ -165,6 +159,7 @@ class Outrider(App[None]):
             ("Writing", Composer.BINDINGS),
             ("Chat", [*ChatScreen.BINDINGS, *Desk.BINDINGS]),
             ("Messages", [each for each in _bindings(Transcript.BINDINGS) if each.description]),
+            ("Inside an answer", InspectionScreen.BINDINGS),
             ("Race", VersusScreen.BINDINGS),
             ("Chats", HistoryScreen.BINDINGS),
             ("Models", ModelsScreen.BINDINGS),

@@ -29,7 +29,7 @@ LEFT = "up to here nothing is sent any more"
 class Branches:
     """Keeps the desk's transcript on the path of a conversation."""
 
-    def __init__(self, conversation: Conversation, desk: Desk, keeper: Keeper | None) -> None:
+    def __init__(self, conversation: Conversation, desk: Desk, keeper: Keeper) -> None:
         """What is not laid aside any more, or never was shown, comes from `keeper`."""
         self._conversation = conversation
         self._desk = desk
@@ -138,7 +138,7 @@ class Branches:
             same += 1
         if same < len(keys):
             self._lay_aside(self._places(keys[same])[0])
-        if self._keeper and not stored and any(turn.key not in self._aside for turn in path[same:]):
+        if not stored and any(turn.key not in self._aside for turn in path[same:]):
             key = self._conversation.key
             stored = await self._keeper.ask(lambda store: store.read(key))
         read = {turn.key: turn for turn in stored.turns} if stored else {}

@@ -18,6 +18,7 @@ from textual.binding import Binding, BindingType
 from tui.clean import clean, clean_line
 from tui.client import EngineClient, EngineDied, EngineError
 from tui.config import Settings
+from tui.protocol import Generate
 from tui.protocol.thoughts import without_thought
 from tui.store.changes import Turn
 from tui.store.keeper import Keeper, Unreadable
@@ -32,6 +33,7 @@ from .turn import BUSY, TurnScreen, Wish
 OF_THE_LAST: tuple[tuple[Want, str, str], ...] = (
     ("again", "Another answer", "With another seed; this one stays as a branch"),
     ("continue", "Go on with the answer", "From the token at which it was broken off"),
+    ("inspect", "See inside the answer", "Every token, and what else it could have been"),
     ("copy", "Copy the answer", "As Markdown"),
     ("code", "Copy the code", "The next block of the answer"),
 )
@@ -60,6 +62,8 @@ class ChatScreen(TurnScreen):
         Binding("ctrl+l", "models", "Models", id="chat.models", tooltip="Choose a main model and its draft"),
         Binding("ctrl+r", "race", "Race", show=False, id="chat.race",
                 tooltip="The last prompt, plain against drafted"),
+        Binding("ctrl+g", "inspect", "Inside", show=False, id="chat.inspect",
+                tooltip="See inside the last answer: every token, and what else it could have been"),
         Binding("f8", "editor", "Editor", show=False, id="chat.editor",
                 tooltip="Write the prompt in your $EDITOR"),
         Binding("f5", "leave_out", "Context", show=False, id="chat.leave_out",
@@ -72,7 +76,7 @@ class ChatScreen(TurnScreen):
         self,
         settings: Settings,
         client: EngineClient,
-        keeper: Keeper | None,
+        keeper: Keeper,
         notices: Iterable[str],
         clock: Callable[[], float],
         draw_seed: Callable[[], int],
@@ -154,6 +158,9 @@ class ChatScreen(TurnScreen):
                 self._branches.edit(turn)
                 self.refresh_bindings()
                 self.desk.composer.focus()
+            case "inspect" if not self._refuses():
+                if answer := self._conversation.answer_at(turn):
+                    self._inspect(answer)
             case "again" | "same" | "continue" if not self._refuses():
                 self._answer_again(want, turn)
 
@@ -194,15 +201,54 @@ class ChatScreen(TurnScreen):
             draft_length=self._drafting.length or AUTO,
             max_tokens=max(1, min(tokens, RACED)),
         )
-        self._answers += 2
         messages = self._conversation.messages()[:-1]
-        request = generate_request(self._answers - 1, messages, seed or 0, generation)
+        request = generate_request(self._draw_id(), messages, seed or 0, generation)
+        self._draw_id()  # the race takes the next one too
         request = replace(request, sampling=sampling or request.sampling)
-        self.app.push_screen(VersusScreen(self._client, request, self._clock), self._raced)
+        self.app.push_screen(VersusScreen(self._client, request, self._clock), self._came_back)
 
-    def _raced(self, error: EngineError | None) -> None:
+    def _came_back(self, error: EngineError | None) -> None:
+        """From a screen that used the engine."""
         if isinstance(error, EngineDied):
             self._end(error)
+
+    def action_inspect(self) -> None:
+        """See inside the last answer."""
+        if last := self._conversation.last:
+            self.want("inspect", last)
+        else:
+            self.notify("Ask something first: this looks inside an answer.", timeout=4, markup=False)
+
+    @work(exclusive=True, group="change")
+    async def _inspect(self, answer: Turn) -> None:
+        """Look inside `answer`, on a screen of its own."""
+        from .inspection import InspectionScreen
+
+        await self._keeper.settle()
+        key = self._conversation.key
+        try:
+            stored = await self._keeper.ask(lambda store: store.read(key))
+        except Unreadable as error:
+            self.notify(clean_line(f"That answer cannot be read: {error}"), severity="error", markup=False)
+            return
+        turn = next((each for each in stored.turns if each.key == answer.key), None) if stored else None
+        if turn is None or not turn.rounds:
+            self.notify("It is not known how this answer came.", timeout=4, markup=False)
+            return
+        request = self._request_of(turn)
+        screen = InspectionScreen(self._client, self._draw_id, turn, request, self._clock)
+        self.app.push_screen(screen, self._came_back)
+
+    def _request_of(self, answer: Turn) -> Generate | None:
+        """What `answer`, with its rounds, was the answer to; None if its model is not loaded."""
+        loaded = self._loader.loaded
+        if loaded is None or loaded.main.name != answer.main:
+            return None
+        seed, sampling = asked(answer)
+        messages = self._conversation.messages_to(answer)
+        request = generate_request(0, messages, seed or 0, self._settings.generation)
+        tokens = tuple(token for each in answer.rounds for token in each.tokens)
+        return replace(request, sampling=sampling or request.sampling, resume=tokens)
 
     def action_leave_out(self) -> None:
         """Send only so many of the latest turns that half of the context is free again."""
@@ -286,22 +332,18 @@ class ChatScreen(TurnScreen):
         """Earlier chats, on a screen of their own."""
         from .history import HistoryScreen
 
-        if self._keeper is None:
-            self.notify("Chats are not kept: [history] keep is false in config.toml.", markup=False)
-        else:
-            self.app.push_screen(HistoryScreen(self._keeper, self._conversation.key), self._chosen_chat)
+        self.app.push_screen(HistoryScreen(self._keeper, self._conversation.key), self._chosen_chat)
 
     def _chosen_chat(self, key: str | None) -> None:
         """Go on with it; None leaves what is there, unless it was deleted meanwhile."""
         if key is not None:
             self.open_chat(key)
-        elif self._keeper and self._conversation.key in self._keeper.deleted:
+        elif self._conversation.key in self._keeper.deleted:
             self.action_new()
 
     @work(exclusive=True, group="change")
     async def open_chat(self, key: str) -> None:
         """Go on with the chat `key`; an answer that is coming is stopped first."""
-        assert self._keeper
         await self._end_turn()
         self._forget()
         try:
@@ -318,7 +360,6 @@ class ChatScreen(TurnScreen):
 
     async def open_named(self, words: str) -> None:
         """Go on with the latest chat that has `words`."""
-        assert self._keeper
         try:
             key = await self._keeper.ask(lambda store: store.named(words))
         except Unreadable:
@@ -330,7 +371,6 @@ class ChatScreen(TurnScreen):
 
     def show_keeping(self) -> None:
         """Whether what is said is saved."""
-        assert self._keeper
         self.desk.show_unsaved(self._keeper.fault)
         if self._keeper.remark:
             self.desk.show_notices([self._keeper.remark])

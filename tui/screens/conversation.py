@@ -93,10 +93,18 @@ class Conversation:
         """The path as a model is given it."""
         return (*self._opening, *(Message(turn.role, turn.text) for turn in self._sent))
 
+    def messages_to(self, answer: Turn) -> tuple[Message, ...]:
+        """The messages that `answer`, which is on the path, is the answer to."""
+        path = self.path
+        sent = self._of_the_sent(path[: next(at for at, turn in enumerate(path) if turn.key == answer.key)])
+        return (*self._opening, *(Message(turn.role, turn.text) for turn in sent))
+
     @property
     def _sent(self) -> Sequence[Turn]:
         """The path, without what was left out."""
-        path = self.path
+        return self._of_the_sent(self.path)
+
+    def _of_the_sent(self, path: Sequence[Turn]) -> Sequence[Turn]:
         begin = next((place for place, turn in enumerate(path) if turn.key == self._sent_from), 0)
         return path[begin:]
 

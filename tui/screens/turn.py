@@ -68,12 +68,12 @@ class TurnScreen(Screen[None]):
         self,
         settings: Settings,
         client: EngineClient,
-        keeper: Keeper | None,
+        keeper: Keeper,
         notices: Iterable[str],
         clock: Callable[[], float],
         draw_seed: Callable[[], int],
     ) -> None:
-        """`keeper` keeps what is said, unless it is None. `notices` stand in the banner at first.
+        """`keeper` keeps what is said. `notices` stand in the banner at first.
 
         `draw_seed` makes a seed where none is set.
         """
@@ -84,8 +84,7 @@ class TurnScreen(Screen[None]):
         self._notices = list(notices)
         self._draw_seed = draw_seed
         self._drafting = Drafting(settings.generation.draft_length)
-        record = keeper.add if keeper else lambda change: None
-        self._conversation = Conversation(settings.generation.system_prompt, record)
+        self._conversation = Conversation(settings.generation.system_prompt, keeper.add)
         self._clock = clock
         self._meter = Meter(clock)
         self._answers = 0
@@ -179,8 +178,7 @@ class TurnScreen(Screen[None]):
     @work(exclusive=True, group="turn")
     async def _answer(self, wish: Wish) -> None:
         """Drive one turn: it carries events; the methods below own what they change."""
-        if self._keeper:
-            await self._keeper.settle()
+        await self._keeper.settle()
         # Shielded: stopping the turn must not stop the load.
         if failure := await asyncio.shield(self._loader.begin(load_request(self._settings))):
             self.desk.transcript.fail(failure.message, failure.hint)
@@ -198,11 +196,10 @@ class TurnScreen(Screen[None]):
         seed = generation.seed if wish.seed is None else wish.seed
         if seed < 0:
             seed = self._draw_seed()
-        self._answers += 1
         self.phase = "reading"
         self._say("reading the prompt")
         self._meter.begin(seed)
-        request = generate_request(self._answers, wish.messages, seed, generation)
+        request = generate_request(self._draw_id(), wish.messages, seed, generation)
         request = replace(request, sampling=wish.sampling or request.sampling, resume=wish.resume)
         if wish.resume:
             self._conversation.go_on()
@@ -210,6 +207,11 @@ class TurnScreen(Screen[None]):
             self._conversation.answer(request, self._loader.loaded)
         self._branches.show_answer()
         return request
+
+    def _draw_id(self) -> int:
+        """An id for a command, which no other had."""
+        self._answers += 1
+        return self._answers
 
     def _take(self, event: Event) -> None:
         match event:

@@ -105,14 +105,14 @@ def version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the file to our version, all of it or nothing, and keep what it was. Raises `Newer`."""
+def migrate(connection: sqlite3.Connection, path: Path | None = None) -> None:
+    """Bring the file at `path` to our version, all of it or nothing, and keep what it was. Raises `Newer`."""
     before = version(connection)
     if before > len(STEPS):
         raise Newer(f"version {before}")
     if before == len(STEPS):
         return
-    if before:
+    if before and path:
         with closing(connect(path.with_name(f"{path.stem}.version-{before}{path.suffix}"))) as copy:
             connection.backup(copy)
     connection.execute("BEGIN IMMEDIATE")

@@ -47,8 +47,11 @@ class Unreadable(Exception):
 class Keeper:
     """Conversations for the app. Everything but the thread's own part is called from the event loop."""
 
-    def __init__(self, path: Path, on_change: Callable[[], None] = lambda: None) -> None:
-        """`on_change` hears when `fault` or `remark` is another than before."""
+    def __init__(self, path: Path | None, on_change: Callable[[], None] = lambda: None) -> None:
+        """`path` is the file; None keeps them in memory alone, as long as the app runs.
+
+        `on_change` hears when `fault` or `remark` is another than before.
+        """
         self._path = path
         self._on_change = on_change
         self._thread = ThreadPoolExecutor(1, "store")
@@ -110,7 +113,7 @@ class Keeper:
             from .store import Store
 
             try:
-                self._store = Store.open(self._path)
+                self._store = Store.open(self._path) if self._path else Store.in_memory()
             except (sqlite3.Error, OSError) as error:
                 self._say(_reason(error))
                 return None

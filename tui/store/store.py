@@ -17,7 +17,7 @@ from tui.protocol import Round, Statistics, rebuild
 
 from .changes import Begin, Change, Close, Delete, Hear, Leave, Pin, Rename, Say, Show, Turn, text_of
 from .damage import check, is_damage, salvage, set_aside
-from .database import Newer, connect, migrate
+from .database import Newer, connect, migrate, set_up
 
 MOST = 500
 """Conversations that a search brings."""
@@ -87,6 +87,14 @@ class Store:
         store = cls(connection, remark=remark)
         store._mend()
         return store
+
+    @classmethod
+    def in_memory(cls) -> Store:
+        """A store that ends with the program and touches no disk."""
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        set_up(connection)
+        migrate(connection)
+        return cls(connection)
 
     def close(self) -> None:
         self._connection.close()

@@ -18,7 +18,7 @@ from tui.widgets.transcript.view import ConversationView
 if TYPE_CHECKING:
     from tui.widgets.transcript.message import Message
 
-Want = Literal["edit", "again", "same", "continue", "before", "after", "copy", "code", "open"]
+Want = Literal["edit", "again", "same", "continue", "before", "after", "copy", "code", "open", "inspect"]
 
 
 class CursorView(ConversationView):
@@ -44,6 +44,8 @@ class CursorView(ConversationView):
         Binding("y", "want('copy')", "Copy", id="read.copy", tooltip="Copy the message as Markdown"),
         Binding("b", "want('code')", "Code", show=False, id="read.code",
                 tooltip="Copy its next block of code"),
+        Binding("i", "want('inspect')", "Inside", show=False, id="read.inspect",
+                tooltip="See inside the answer: every token"),
         Binding("o", "want('open')", "Open", show=False, id="read.open",
                 tooltip="Look at it in your $EDITOR"),
         # The screen's own keys, without their place in the footer: 80 columns hold no more.

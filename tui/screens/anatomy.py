@@ -1,0 +1,139 @@
+"""One token and one round in words and bars, and how drafts did over an answer. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.content import Content
+
+from tui.clean import clean_line
+from tui.protocol import Candidate, Origin, Place, Round
+from tui.widgets.meter import number
+from tui.widgets.tokens import Token, visible
+
+from .trace import acceptance, gained
+
+WIDTH = 40
+"""Columns that all of it fits into."""
+_NAME = 12
+_BAR = 18
+_PLACES = 8
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+ORIGINS: dict[Origin, tuple[str, str]] = {
+    Origin.PLAIN: ("the main model; nothing was drafted", "$foreground"),
+    Origin.DRAFT: ("the draft model; accepted", "$token-draft"),
+    Origin.MAIN: ("the main model's own", "$token-main underline"),
+    Origin.REFUSED: ("proposed, and refused", "$token-refused strike"),
+    Origin.LOOKUP: ("found earlier in the chat; accepted", "$token-lookup"),
+}
+
+
+def token(of: Token, total: int) -> Content:
+    """Which token it is and where it came from."""
+    which = "refused" if of.place is None else f"token {of.place + 1:,} of {total:,}"
+    if of.place is None and of.origin != Origin.REFUSED:
+        which = "part of the answer"
+    number_of_it = f"id {of.id}" if of.id is not None else ""
+    words, tone = ORIGINS[of.origin]
+    return Content("\n").join(
+        [
+            Content.assemble((_named(of.text, 24), "bold"), _right(24, number_of_it)),
+            Content.assemble((which, "$quiet")),
+            Content.styled(words, tone),
+        ]
+    )
+
+
+def thoughts(of: Token, place: Place) -> Content:
+    """What the models think at its place."""
+    own = f"{_percent(place.probability)} by itself"
+    sampled = f", {_percent(place.sampled)} as sampled" if place.chosen else ""
+    lines = [Content.styled(own + sampled, "bold")]
+    if not place.chosen:
+        lines.append(Content.styled("It would not choose it again: not the same prompt", "$warning"))
+    half = WIDTH // 2
+    lines.append(Content.assemble(("main model".ljust(half), "$quiet"), ("draft model", "$quiet")))
+    for row in range(max(len(place.main), len(place.draft))):
+        pairs = [each[row] if row < len(each) else None for each in (place.main, place.draft)]
+        lines.append(Content("").join([_candidate(each, of, half) for each in pairs]))
+    return Content("\n").join(lines)
+
+
+def _candidate(each: Candidate | None, of: Token, width: int) -> Content:
+    if each is None:
+        return Content(" " * width)
+    chosen = each.token == of.id
+    words = f"{_named(each.text, _NAME - 1):{_NAME - 1}}{_percent(each.probability):>7}"
+    return Content.styled(f"{'▸' if chosen else ' '}{words}".ljust(width), "bold $primary" if chosen else "")
+
+
+def round_of(happened: Round, place: int, total: int, refused: Sequence[str]) -> Content:
+    """What happened in the round that a token came in."""
+    if happened.drafted:
+        words = f"{happened.drafted} drafted, {happened.accepted} accepted"
+        if happened.looked_up:
+            words += f", {happened.looked_up} looked up"
+    else:
+        words = "nothing was drafted"
+    took, draft, verify = (
+        f"{1_000 * seconds:,.1f}"
+        for seconds in (happened.seconds, happened.draft_seconds, happened.verify_seconds)
+    )
+    lines = [
+        Content.styled(f"round {place + 1:,} of {total:,}", "bold"),
+        Content(words),
+        Content.styled(f"{took} ms: draft {draft}, verify {verify}", "$quiet"),
+    ]
+    if refused:
+        words = " ".join(_named(each, 12) for each in refused)
+        lines.append(Content.assemble(("refused ", "$quiet"), (clean_line(words, 32), "$token-refused")))
+    return Content("\n").join(lines)
+
+
+def figures(rounds: Sequence[Round]) -> Content:
+    """How drafts did: by place in their rounds, and over the answer."""
+    tries = acceptance(rounds)
+    if not tries:
+        return Content.styled("Nothing was drafted in this answer.", "$quiet")
+    lines = [Content.assemble(("Accepted by place in the round", "bold $primary"))]
+    for place, each in enumerate(tries[:_PLACES]):
+        full = round(each.rate * _BAR)
+        lines.append(
+            Content.assemble(
+                f"{place + 1:>2} ",
+                ("━" * full, "$token-draft"),
+                ("─" * (_BAR - full), "$line"),
+                f" {_percent(each.rate):>7}",
+                (f" of {each.reached:,}", "$quiet"),
+            )
+        )
+    if len(tries) > _PLACES:
+        lines.append(Content.styled(f"   and {len(tries) - _PLACES} more places", "$quiet"))
+    stretches = gained(rounds, WIDTH - 4)
+    low, high = min(stretches), max(stretches)
+    lines += [
+        Content(""),
+        Content.assemble(("Tokens a round, over the answer", "bold $primary")),
+        Content.styled("".join(_level(each, high) for each in stretches), "$token-draft"),
+        Content.styled(f"{number(low, '')} to {number(high, '')}, from left to right", "$quiet"),
+    ]
+    return Content("\n").join(lines)
+
+
+def _level(value: float, highest: float) -> str:
+    return _LEVELS[min(len(_LEVELS) - 1, int(value / highest * len(_LEVELS)))] if highest else _LEVELS[0]
+
+
+def _named(text: str, width: int) -> str:
+    """A token's text in quotation marks, cut to `width`."""
+    shown = visible(text)
+    return f"“{shown if len(shown) <= width - 2 else shown[: width - 3] + '…'}”"
+
+
+def _right(before: int, text: str) -> Content:
+    return Content.styled(text.rjust(WIDTH - before), "$quiet")
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %"

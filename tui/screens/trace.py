@@ -1,0 +1,116 @@
+"""How an answer came, by the record of its rounds: its tokens, how often drafts were right, JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby, pairwise
+
+from tui.protocol import Origin, Place, Round
+from tui.store.changes import Turn
+from tui.widgets.tokens import Token
+
+
+@dataclass(frozen=True)
+class Tries:
+    """Drafts at one place of their rounds."""
+
+    reached: int
+    """How many stood there with all before them accepted: of the others nothing is known."""
+    accepted: int
+
+    @property
+    def rate(self) -> float:
+        return self.accepted / self.reached if self.reached else 0.0
+
+
+def tokens_of(rounds: Sequence[Round], texts: Sequence[str] = ()) -> list[Token]:
+    """The tokens of an answer with what was refused between them.
+
+    `texts` are those of its tokens; where they are not known, the pieces in which its text came stand for
+    them, and nothing is said of single tokens.
+    """
+    known = len(texts) == sum(len(each.tokens) for each in rounds)
+    found: list[Token] = []
+    place = 0
+    for number, each in enumerate(rounds):
+        refused = [Token(text, Origin.REFUSED, number) for text, by in each.pieces if by == Origin.REFUSED]
+        if not known:
+            found += [Token(text, Origin(by), number) for text, by in each.pieces]
+            continue
+        for index, token in enumerate(each.tokens):
+            if index == each.accepted:
+                found += refused
+            found.append(Token(texts[place], origin_of(each, index), number, place, token))
+            place += 1
+        if len(each.tokens) <= each.accepted:
+            found += refused
+    return found
+
+
+def origin_of(happened: Round, index: int) -> Origin:
+    """Where the token at `index` of a round's tokens came from."""
+    if not happened.drafted:
+        return Origin.PLAIN
+    if index >= happened.accepted:
+        return Origin.MAIN
+    return Origin.LOOKUP if index < happened.looked_up else Origin.DRAFT
+
+
+def acceptance(rounds: Sequence[Round]) -> list[Tries]:
+    """How drafts did at the first, second, ... place of their rounds."""
+    longest = max((each.drafted for each in rounds), default=0)
+    return [
+        Tries(
+            sum(each.drafted > place and each.accepted >= place for each in rounds),
+            sum(each.accepted > place for each in rounds),
+        )
+        for place in range(longest)
+    ]
+
+
+def gained(rounds: Sequence[Round], columns: int) -> list[float]:
+    """Tokens per round over the answer, in at most so many stretches of about as many rounds."""
+    columns = min(columns, len(rounds))
+    bounds = [len(rounds) * number // columns for number in range(columns + 1)] if columns else []
+    return [
+        sum(len(each.tokens) for each in rounds[begin:end]) / (end - begin) for begin, end in pairwise(bounds)
+    ]
+
+
+def as_json_lines(
+    turn: Turn, rounds: Sequence[Round], texts: Sequence[str], places: Mapping[int, Place]
+) -> str:
+    """All that is known: one line for the answer, then one for each round with its tokens."""
+    head: dict[str, object] = {"type": "answer", "main": turn.main, "draft": turn.draft}
+    head["ending"] = turn.ending
+    head["settings"] = json.loads(turn.settings) if turn.settings else None
+    head["statistics"] = asdict(turn.statistics) if turn.statistics else None
+    lines = [head, *_rounds(rounds, texts, places)]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _rounds(
+    rounds: Sequence[Round], texts: Sequence[str], places: Mapping[int, Place]
+) -> Iterator[dict[str, object]]:
+    tokens = {number: list(own) for number, own in groupby(tokens_of(rounds, texts), lambda each: each.round)}
+    begun = 0.0
+    for number, each in enumerate(rounds):
+        own = tokens.get(number, [])
+        record: dict[str, object] = {"type": "round", "round": number, "begun": begun}
+        names = ("drafted", "looked_up", "accepted", "seconds", "draft_seconds", "verify_seconds")
+        record |= {name: getattr(each, name) for name in (*names, "context_used")}
+        record["tokens"] = [_token(token, places) for token in own if token.origin != Origin.REFUSED]
+        record["refused"] = [token.text for token in own if token.origin == Origin.REFUSED]
+        begun += each.seconds
+        yield record
+
+
+def _token(token: Token, places: Mapping[int, Place]) -> dict[str, object]:
+    record: dict[str, object] = {"text": token.text, "origin": token.origin.name.lower()}
+    if token.place is not None:
+        record |= {"place": token.place, "id": token.id}
+        if place := places.get(token.place):
+            record |= asdict(place)
+    return record
