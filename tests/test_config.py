@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
-from dataclasses import replace
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,15 @@ from tui.config import (
     Appearance,
     ConfigError,
     Generation,
+    Keys,
     Models,
+    Preset,
     Settings,
+    change_config,
     example,
     read_config,
-    write_config,
+    read_value,
+    show_value,
 )
 from tui.places import shipped
 
@@ -115,7 +118,7 @@ def test_a_file_that_cannot_be_read_is_reported_and_never_overwritten(
     assert settings == Settings()
     assert named in str(problems[0])
     with pytest.raises(ConfigError):
-        write_config(path, Settings())
+        change_config(path, ("generation", "seed"), 3)
     assert path.read_bytes() == content
 
 
@@ -161,21 +164,112 @@ def test_three_hundred_damaged_files_all_start_and_stay_as_they_are(path: Path) 
     assert hurt > 150, "the damage must be damage"
 
 
-def test_written_settings_are_read_again_and_unknown_keys_are_kept(path: Path) -> None:
-    path.write_text("[generation]\nfuture = 1\n[tomorrow]\nx = 2\n")
-    settings = replace(Settings(), generation=Generation(seed=5, stop=("a", "b")))
-    write_config(path, settings)
-    assert read_config(path)[0] == settings
-    data = tomllib.loads(path.read_text())
-    assert (data["generation"]["future"], data["tomorrow"]) == (1, {"x": 2})
+def test_one_setting_is_changed_and_all_else_stays_to_the_letter(path: Path) -> None:
+    text = """\
+# mine
+[generation]
+seed = 4   # a lucky one
+future = 1
+top_k    = 7
+
+[tomorrow]  # not known yet
+x = {a = 1, b = [1, 2]}
+"""
+    path.write_text(text)
+    change_config(path, ("generation", "seed"), 5)
+    assert path.read_text() == text.replace("seed = 4", "seed = 5")
+    change_config(path, ("generation", "seed"), None)
+    assert path.read_text() == text.replace("seed = 4   # a lucky one\n", "")
+    change_config(path, ("appearance", "theme"), "terminal")
+    change_config(path, ("presets", "code", "stop"), ("a", "b"))
+    change_config(path, ("keys", "chat.race"), "ctrl+y")
+    settings, problems = read_config(path)
+    assert settings.appearance == Appearance(theme="terminal")
+    assert settings.presets == (Preset("code", (("stop", ("a", "b")),)),)
+    assert settings.keys == Keys(bound=(("chat.race", "ctrl+y"),))
+    assert settings.generation == Generation(top_k=7)
+    assert len(problems) == 2 and "# mine" in path.read_text()
+
+
+def test_a_setting_is_written_where_there_is_no_file_and_not_over_what_is_no_section(path: Path) -> None:
+    change_config(path, ("generation", "seed"), None)
+    change_config(path, ("generation", "seed"), 5)
+    assert read_config(path) == (Settings(generation=Generation(seed=5)), ())
+    path.write_text("generation = 3\n")
+    with pytest.raises(ConfigError):
+        change_config(path, ("generation", "seed"), 5)
+    assert path.read_text() == "generation = 3\n"
+
+
+def test_every_setting_of_the_example_can_be_changed_and_changed_back(path: Path) -> None:
+    text = example()
+    path.write_text(text)
+    for section in fields(Settings):
+        for entry in fields(value) if is_dataclass(value := getattr(Settings(), section.name)) else ():
+            if entry.metadata:
+                place, now = (section.name, entry.name), getattr(value, entry.name)
+                change_config(path, place, read_value(type(value), entry.name, show_value(now)))
+                assert path.read_text() == text
+                change_config(path, place, None)
+                assert read_config(path) == (Settings(), ())
+                path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("key", "typed", "value"),
+    [
+        ("temperature", " 0.5 ", 0.5),
+        ("temperature", "1", 1.0),
+        ("seed", "7", 7),
+        ("lookup", "off", False),
+        ("lookup", "True", True),
+        ("system_prompt", 'Say "hi".', 'Say "hi".'),
+        ("stop", '["a", "b"]', ("a", "b")),
+        ("stop", "END", ("END",)),
+        ("stop", "", None),
+        ("seed", "many", None),
+        ("seed", "1.5", None),
+        ("temperature", "9", None),
+        ("lookup", "perhaps", None),
+        ("top_k", "1\ntop_p = 3", None),
+    ],
+)
+def test_what_is_typed_is_read_or_refused(key: str, typed: str, value: object) -> None:
+    if value is None:
+        with pytest.raises(ConfigError):
+            read_value(Generation, key, typed)
+    else:
+        assert read_value(Generation, key, typed) == value
+
+
+def test_presets_and_keys_name_what_is_wrong_with_them(path: Path) -> None:
+    text = """\
+[presets.code]
+temperature = 0.2
+seed = "x"
+preset = "other"
+[presets]
+prose = 3
+[keys]
+set = "emacs"
+"chat.race" = "ctrl+y"
+"chat.new" = 3
+"""
+    settings, problems = read(path, text)
+    assert settings.presets == (Preset("code", (("temperature", 0.2),)),)
+    assert settings.keys.bound == (("chat.race", "ctrl+y"),)
+    assert Preset("code", (("temperature", 0.2),)).applied(Generation()) == Generation(temperature=0.2)
+    assert [problem.partition(": ")[0] for problem in problems] == [
+        f"config.toml, line {line}" for line in (3, 4, 6, 10, 8)
+    ]
 
 
 WRITER = """
 import sys
 from pathlib import Path
-from tui.config import Generation, Settings, write_config
+from tui.config import change_config
 for number in range(1_000_000):
-    write_config(Path(sys.argv[1]), Settings(generation=Generation(system_prompt="x" * (number % 50_000))))
+    change_config(Path(sys.argv[1]), ("generation", "system_prompt"), "x" * (number % 50_000))
     if not number:
         print("writing", flush=True)
 """
@@ -191,5 +285,5 @@ def test_a_kill_in_the_middle_of_a_write_leaves_a_whole_file(path: Path) -> None
         writer.wait()
         writer.stdout.close()
         assert read_config(path)[1] == ()
-    write_config(path, Settings())
+    change_config(path, ("generation", "seed"), 1)
     assert list(path.parent.iterdir()) == [path], "what a kill left behind is cleared"

@@ -86,7 +86,7 @@ class InspectionScreen(Screen[EngineError | None]):
         }
         #anatomy Static { height: auto; margin-bottom: 1; }
         &.-narrow #inside { layout: vertical; margin: 0; }
-        &.-narrow #anatomy { width: 100%; height: 14; }
+        &.-narrow #anatomy { width: 100%; height: 16; }
         &.-narrow #anatomy Static { margin-bottom: 0; }
         &.-narrow #figures { display: none; }
         &.-narrow.-figures #figures { display: block; }

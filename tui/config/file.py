@@ -1,11 +1,9 @@
-"""config.toml -> one frozen `Settings`, and back.
+"""config.toml -> one frozen `Settings`, and single settings back into it.
 
 A bad value costs that value only: it keeps its default and is reported with file, line and key. A file that
 cannot be read costs nothing either: the defaults are used, it is reported, and it is never overwritten.
 This module shows nothing and does not know where the file is.
 """
-
-# ruff: noqa: RUF009 (`_setting` is `dataclasses.field`)
 
 from __future__ import annotations
 
@@ -14,17 +12,20 @@ import math
 import os
 import re
 import tomllib
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from tui.protocol import BackendName, CacheType
+from .settings import Generation, Keys, Preset, Settings
 
 MAX_SIZE = 1_000_000
 """Bytes. A longer file is not a config file."""
 
-Highlight = Literal["quiet", "full", "off"]
-Sidebar = Literal["auto", "shown", "hidden"]
+Wrong = tuple[tuple[str, ...], str]
+"""Where something stands, and what is wrong with it."""
+
+_YES_OR_NO = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 
 
 class ConfigError(Exception):
@@ -44,73 +45,6 @@ class Problem:
         return f"{self.path.name}, line {self.line}: {self.message}" if self.line else self.message
 
 
-def _setting(default: Any, about: str, low: float = -math.inf, high: float = math.inf) -> Any:
-    return field(default=default, metadata={"about": about, "low": low, "high": high})
-
-
-@dataclass(frozen=True)
-class Models:
-    main: str = _setting("starter", 'a path or a name of `outrider models`; "starter" is the built-in demo')
-    draft: str = _setting(
-        "auto", 'a path or a name; "auto" is the best draft on this machine; "ngram" is no draft model'
-    )
-    folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")
-    context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24)
-    cache_type: CacheType = _setting("f16", 'of the main model\'s KV cache; "q8_0" takes half the memory')
-
-
-@dataclass(frozen=True)
-class Generation:
-    temperature: float = _setting(0.8, "0 always takes the most probable token", 0, 5)
-    top_k: int = _setting(40, "keep the k best tokens; 0 keeps all", 0, 1_000_000)
-    top_p: float = _setting(0.95, "keep the smallest set whose probability reaches p; 1 keeps all", 0, 1)
-    min_p: float = _setting(0.05, "drop tokens below this share of the best one's probability", 0, 1)
-    repeat_penalty: float = _setting(1.0, "1 is off", 0.1, 10)
-    presence_penalty: float = _setting(0.0, "0 is off", -10, 10)
-    frequency_penalty: float = _setting(0.0, "0 is off", -10, 10)
-    penalty_last_n: int = _setting(64, "how many of the latest tokens the penalties look at", 0, 1 << 24)
-    max_tokens: int = _setting(0, "0 answers until the model stops or the context is full", 0, 1 << 24)
-    seed: int = _setting(-1, "-1 draws a new one for each answer; the sidebar shows it", -1, (1 << 32) - 1)
-    draft_length: int = _setting(
-        -1, "tokens drafted in a round, 1 to 16; 0 never drafts; -1 measures and decides", -1, 16
-    )
-    lookup: bool = _setting(True, "also propose what followed the same words earlier in the chat")
-    system_prompt: str = _setting("", "said to the model before each conversation")
-    stop: tuple[str, ...] = _setting((), "texts that end an answer")
-
-
-@dataclass(frozen=True)
-class Appearance:
-    theme: str = _setting("outrider-dark", "outrider-light, high-contrast, terminal, or a file in themes/")
-    highlight: Highlight = _setting("quiet", '"quiet" marks what the draft did not supply; "full"; "off"')
-    show_refused: bool = _setting(False, "show refused drafts, struck through")
-    sidebar: Sidebar = _setting("auto", '"auto" folds it away in a narrow terminal; "shown"; "hidden"')
-    frames_per_second: int = _setting(30, "how often the transcript is painted while an answer comes", 1, 60)
-
-
-@dataclass(frozen=True)
-class Engine:
-    threads: int = _setting(0, "0 lets the engine choose", 0, 1024)
-    gpu_layers: int = _setting(-1, "-1 puts every layer on the GPU, where there is one", -1, 10_000)
-    backend: BackendName = _setting("auto", '"auto" goes by the model; "llama.cpp"; "mlx"')
-
-
-@dataclass(frozen=True)
-class History:
-    keep: bool = _setting(True, "keep conversations on this machine, for you alone")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that a person can set. The defaults are what runs without a file."""
-
-    models: Models = field(default_factory=Models)
-    generation: Generation = field(default_factory=Generation)
-    appearance: Appearance = field(default_factory=Appearance)
-    engine: Engine = field(default_factory=Engine)
-    history: History = field(default_factory=History)
-
-
 def read_config(path: Path) -> tuple[Settings, tuple[Problem, ...]]:
     """What `path` says, and what of it cannot be used. A missing file is no problem."""
     try:
@@ -119,48 +53,70 @@ def read_config(path: Path) -> tuple[Settings, tuple[Problem, ...]]:
         return Settings(), ()
     except ConfigError as error:
         return Settings(), (Problem(path, 0, f"{error}; the defaults are used and the file is left alone"),)
-    problems: list[Problem] = []
+    wrong: list[Wrong] = []
     sections: dict[str, Any] = {}
     known = get_type_hints(Settings)
     for name, table in data.items():
-        line = _line_of(text, name, None)
         if name not in known:
-            problems.append(Problem(path, line, f"{_short(name)} is not a section{_nearest(name, known)}"))
+            wrong.append(((name,), f"{_short(name)} is not a section{_nearest(name, known)}"))
         elif not isinstance(table, dict):
-            problems.append(Problem(path, line, f"{name} must be a section, [{name}]"))
+            wrong.append(((name,), f"{name} must be a section, [{name}]"))
+        elif name == "presets":
+            sections[name] = _read_presets(table, wrong)
+        elif name == "keys":
+            sections[name] = _read_keys(table, wrong)
         else:
-            values, found = _read_section(known[name], table)
-            sections[name] = known[name](**values)
-            problems += [Problem(path, _line_of(text, name, key), f"{name}.{why}") for key, why in found]
+            sections[name] = known[name](**_read_section(known[name], table, (name,), wrong))
+    problems = (Problem(path, _line_of(text, place), why) for place, why in wrong)
     return Settings(**sections), tuple(problems)
 
 
-def write_config(path: Path, settings: Settings) -> None:
-    """Replace the file at once, or not at all. Keys that are not known are kept, comments are not.
+def change_config(path: Path, place: Sequence[str], value: Any) -> None:
+    """Set what stands at `place`, such as ("generation", "seed"); None takes it out. All else stays as it is,
+    comments too. The file is replaced at once, or not at all.
 
     Raises `ConfigError` if what stands there cannot be read: it may hold something worth saving.
     Raises `OSError` if it cannot be written.
     """
-    import tempfile
-
-    import tomli_w
+    import tomlkit
 
     try:
-        _, data = _load(path)
+        text, expected = _load(path)
     except FileNotFoundError:
-        data = {}
-    for section in fields(settings):
-        value = getattr(settings, section.name)
-        if not isinstance(table := data.setdefault(section.name, {}), dict):
-            raise ConfigError(f"{path.name}: {section.name} is not a section")
-        table.update({f.name: _plain(getattr(value, f.name)) for f in fields(value)})
+        text, expected = "", {}
+    document: Any = tomlkit.parse(text)
+    for data in (document, expected):
+        _put(data, place, _plain(value), path)
+    changed = tomlkit.dumps(document)
+    if tomllib.loads(changed) != expected:
+        raise ConfigError(f"{path.name}: {'.'.join(place)} cannot be changed in it without harm")
+    _replace(path, changed)
+
+
+def _put(data: Any, place: Sequence[str], value: Any, path: Path) -> None:
+    *sections, key = place
+    for name in sections:
+        if value is None and name not in data:
+            return
+        data = data.setdefault(name, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path.name}: {name} is not a section")
+    if value is None:
+        data.pop(key, None)
+    else:
+        data[key] = value
+
+
+def _replace(path: Path, text: str) -> None:
+    import tempfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     for stray in path.parent.glob(f".{path.name}.*"):  # what a kill in the middle of a write left
         stray.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            tomli_w.dump(data, file)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
@@ -170,6 +126,30 @@ def write_config(path: Path, settings: Settings) -> None:
     _sync_folder(path.parent)
 
 
+def read_value(section: type, key: str, text: str) -> Any:
+    """What a person typed as the value of a setting. Raises `ConfigError` with what was expected."""
+    hint = get_type_hints(section)[key]
+    entry = next(entry for entry in fields(section) if entry.name == key)
+    value: Any = text
+    if hint is bool:
+        value = _YES_OR_NO.get(text.strip().lower(), text)
+    elif hint is not str and get_origin(hint) is not Literal:
+        try:
+            value = tomllib.loads(f"x = {text.strip().replace(chr(10), ' ')}")["x"]
+        except (tomllib.TOMLDecodeError, RecursionError):
+            value = [text.strip()] if get_origin(hint) is tuple and text.strip() else text
+    elif get_origin(hint) is Literal:
+        value = text.strip()
+    return _check(hint, value, entry.metadata["low"], entry.metadata["high"])
+
+
+def show_value(value: Any) -> str:
+    """A value as a person types it."""
+    import tomli_w
+
+    return value if isinstance(value, str) else tomli_w.dumps({"x": _plain(value)}).strip()[4:]
+
+
 def example() -> str:
     """Every setting at its default with a comment: the text of config.example.toml."""
     import tomli_w
@@ -177,13 +157,25 @@ def example() -> str:
     lines = ["# Every setting of Outrider at its default. Copy what you want to change to config.toml;"]
     lines += ["# `outrider doctor` says where that is.", ""]
     for section in fields(Settings):
-        lines.append(f"[{section.name}]")
         value = getattr(Settings(), section.name)
+        if section.name == "presets":
+            continue
+        lines.append(f"[{section.name}]")
         for entry in fields(value):
-            plain = tomli_w.dumps({entry.name: _plain(getattr(value, entry.name))}).strip()
-            lines.append(f"{plain}  # {entry.metadata['about']}")
+            if entry.metadata:
+                plain = tomli_w.dumps({entry.name: _plain(getattr(value, entry.name))}).strip()
+                lines.append(f"{plain}  # {entry.metadata['about']}")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines[:-1], *_MORE, ""])
+
+
+_MORE = (
+    '# "chat.race" = "ctrl+y"  # other keys for an action; F1 shows the actions with their names',
+    "",
+    "# [presets.code]  # any settings of [generation] under a name: /preset code takes them in a chat",
+    "# temperature = 0.2",
+    '# system_prompt = "Answer with code and nothing else."',
+)
 
 
 def _load(path: Path) -> tuple[str, dict[str, Any]]:
@@ -210,23 +202,51 @@ def _load(path: Path) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"{path.name}{f', line {where[1]}' if where else ''}: {reason}") from None
 
 
-def _read_section(kind: Any, table: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """The usable values, and (key, what is wrong with it) for the others."""
+def _read_section(
+    kind: Any, table: dict[str, Any], place: Sequence[str], wrong: list[Wrong]
+) -> dict[str, Any]:
+    """The usable values of the section at `place`; what is wrong with the others goes to `wrong`."""
     hints = get_type_hints(kind)
     entries = {entry.name: entry for entry in fields(kind)}
     values: dict[str, Any] = {}
-    wrong: list[tuple[str, str]] = []
     for key, value in table.items():
+        where = ".".join(place)
         if key not in entries:
-            wrong.append((key, f"{_short(key)} is not a setting{_nearest(key, entries)}"))
+            why = f"{_short(key)} is not a setting{_nearest(key, entries)}"
+            wrong.append(((*place, key), f"{where}.{why}"))
             continue
         entry = entries[key]
         try:
             values[key] = _check(hints[key], value, entry.metadata["low"], entry.metadata["high"])
         except ConfigError as error:
-            kept = _short(_plain(entry.default))
-            wrong.append((key, f"{key} must be {error}, not {_short(value)}; it stays {kept}"))
-    return values, wrong
+            kept = "is left out" if place[0] == "presets" else f"stays {_short(_plain(entry.default))}"
+            why = f"{key} must be {error}, not {_short(value)}; it {kept}"
+            wrong.append(((*place, key), f"{where}.{why}"))
+    return values
+
+
+def _read_presets(table: dict[str, Any], wrong: list[Wrong]) -> tuple[Preset, ...]:
+    found = []
+    for name, values in table.items():
+        place = ("presets", name)
+        if not isinstance(values, dict):
+            wrong.append((place, f"presets.{_short(name)} must be a section, [presets.NAME]"))
+            continue
+        read = _read_section(Generation, values, place, wrong)
+        if read.pop("preset", None) is not None:
+            wrong.append(((*place, "preset"), f"presets.{name}.preset is left out: presets do not nest"))
+        found.append(Preset(name, tuple(read.items())))
+    return tuple(found)
+
+
+def _read_keys(table: dict[str, Any], wrong: list[Wrong]) -> Keys:
+    """Which actions there are is not known here."""
+    bound = {name: keys for name, keys in table.items() if name != "set"}
+    for name, keys in bound.items():
+        if not isinstance(keys, str):
+            wrong.append((("keys", name), f'keys.{name} must be keys in one text, such as "ctrl+y,f9"'))
+    read = _read_section(Keys, {k: v for k, v in table.items() if k == "set"}, ("keys",), wrong)
+    return Keys(**read, bound=tuple((name, keys) for name, keys in bound.items() if isinstance(keys, str)))
 
 
 def _check(hint: Any, value: Any, low: float, high: float) -> Any:
@@ -251,18 +271,17 @@ def _check(hint: Any, value: Any, low: float, high: float) -> Any:
     raise ConfigError(kind.get(hint, "a list of texts") + limits)
 
 
-def _line_of(text: str, section: str, key: str | None) -> int:
+def _line_of(text: str, place: Sequence[str]) -> int:
     """The line of a section's head or of a key in it, counted from 1; 0 if the file spells it another way."""
-    inside = None
+    inside: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
-        if head := re.match(r"\s*\[\s*\"?([\w-]+)", line):
-            inside = head[1]
-            if key is None and inside == section:
+        if head := re.match(r"\s*\[([^\[\]]+)\]", line):
+            inside = tuple(part.strip(" \t\"'") for part in head[1].split("."))
+            if inside == tuple(place):
                 return number
-        elif name := re.match(r"\s*\"?([\w-]+)\"?\s*=", line):
-            wanted = (None, section) if key is None else (section, key)
-            if (inside, name[1]) == wanted:
-                return number
+        name = re.match(r"\s*([\"']?)([^=#]+?)\1\s*=", line)
+        if name and (*inside, name[2]) == tuple(place):
+            return number
     return 0
 
 

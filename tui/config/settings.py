@@ -1,0 +1,109 @@
+"""All that a person can set, as values. Reading and writing the file is `file.py`'s."""
+
+# ruff: noqa: RUF009 (`_setting` is `dataclasses.field`)
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from tui.protocol import BackendName, CacheType
+
+Highlight = Literal["quiet", "full", "off"]
+Sidebar = Literal["auto", "shown", "hidden"]
+KeySet = Literal["default", "vi"]
+
+
+def _setting(default: Any, about: str, low: float = -math.inf, high: float = math.inf) -> Any:
+    return field(default=default, metadata={"about": about, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Models:
+    main: str = _setting("starter", 'a path or a name of `outrider models`; "starter" is the built-in demo')
+    draft: str = _setting(
+        "auto", 'a path or a name; "auto" is the best draft on this machine; "ngram" is no draft model'
+    )
+    folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")
+    context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24)
+    cache_type: CacheType = _setting("f16", 'of the main model\'s KV cache; "q8_0" takes half the memory')
+
+
+@dataclass(frozen=True)
+class Generation:
+    temperature: float = _setting(0.8, "0 always takes the most probable token", 0, 5)
+    top_k: int = _setting(40, "keep the k best tokens; 0 keeps all", 0, 1_000_000)
+    top_p: float = _setting(0.95, "keep the smallest set whose probability reaches p; 1 keeps all", 0, 1)
+    min_p: float = _setting(0.05, "drop tokens below this share of the best one's probability", 0, 1)
+    repeat_penalty: float = _setting(1.0, "1 is off", 0.1, 10)
+    presence_penalty: float = _setting(0.0, "0 is off", -10, 10)
+    frequency_penalty: float = _setting(0.0, "0 is off", -10, 10)
+    penalty_last_n: int = _setting(64, "how many of the latest tokens the penalties look at", 0, 1 << 24)
+    max_tokens: int = _setting(0, "0 answers until the model stops or the context is full", 0, 1 << 24)
+    seed: int = _setting(-1, "-1 draws a new one for each answer; the sidebar shows it", -1, (1 << 32) - 1)
+    draft_length: int = _setting(
+        -1, "tokens drafted in a round, 1 to 16; 0 never drafts; -1 measures and decides", -1, 16
+    )
+    lookup: bool = _setting(True, "also propose what followed the same words earlier in the chat")
+    system_prompt: str = _setting("", "said to the model before each conversation")
+    stop: tuple[str, ...] = _setting((), "texts that end an answer")
+    preset: str = _setting("", "the preset that new chats begin with; a name under [presets]")
+
+
+@dataclass(frozen=True)
+class Appearance:
+    theme: str = _setting("outrider-dark", "outrider-light, high-contrast, terminal, or a file in themes/")
+    highlight: Highlight = _setting("quiet", '"quiet" marks what the draft did not supply; "full"; "off"')
+    show_refused: bool = _setting(False, "show refused drafts, struck through")
+    sidebar: Sidebar = _setting("auto", '"auto" folds it away in a narrow terminal; "shown"; "hidden"')
+    reduced_motion: bool = _setting(False, "nothing blinks and nothing slides")
+    frames_per_second: int = _setting(30, "how often the transcript is painted while an answer comes", 1, 60)
+
+
+@dataclass(frozen=True)
+class Engine:
+    threads: int = _setting(0, "0 lets the engine choose", 0, 1024)
+    gpu_layers: int = _setting(-1, "-1 puts every layer on the GPU, where there is one", -1, 10_000)
+    backend: BackendName = _setting("auto", '"auto" goes by the model; "llama.cpp"; "mlx"')
+
+
+@dataclass(frozen=True)
+class History:
+    keep: bool = _setting(True, "keep conversations on this machine, for you alone")
+
+
+@dataclass(frozen=True)
+class Keys:
+    set: KeySet = _setting("default", '"vi" moves with h, j, k, l and more; "default"')
+    bound: tuple[tuple[str, str], ...] = ()
+    """(id of an action, its keys with commas between them), as the file has them."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Some settings of `Generation` under a name."""
+
+    name: str
+    values: tuple[tuple[str, Any], ...]
+
+    def applied(self, generation: Generation) -> Generation:
+        """`generation` with what this says otherwise."""
+        return replace(generation, **dict(self.values))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a person can set. The defaults are what runs without a file."""
+
+    models: Models = field(default_factory=Models)
+    generation: Generation = field(default_factory=Generation)
+    appearance: Appearance = field(default_factory=Appearance)
+    engine: Engine = field(default_factory=Engine)
+    history: History = field(default_factory=History)
+    keys: Keys = field(default_factory=Keys)
+    presets: tuple[Preset, ...] = ()
+
+    def preset(self, name: str) -> Preset | None:
+        """The preset of this name."""
+        return next((each for each in self.presets if each.name == name), None)
