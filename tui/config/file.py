@@ -8,6 +8,7 @@ This module shows nothing and does not know where the file is.
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import re
@@ -145,9 +146,9 @@ def read_value(section: type, key: str, text: str) -> Any:
 
 def show_value(value: Any) -> str:
     """A value as a person types it."""
-    import tomli_w
-
-    return value if isinstance(value, str) else tomli_w.dumps({"x": _plain(value)}).strip()[4:]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(_plain(value), ensure_ascii=False) if isinstance(value, tuple) else str(value)
 
 
 def example() -> str:

@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING
 from tui.clean import clean_line
 from tui.protocol import Generate, Loaded, Message, Round, Sampling, Statistics, rebuild
 from tui.protocol.pieces import said
-from tui.store.changes import Begin, Change, Close, Ending, Hear, Leave, Say, Show, Turn, draw_key, text_of
+from tui.store.changes import (
+    Adjust,
+    Begin,
+    Change,
+    Close,
+    Ending,
+    Hear,
+    Leave,
+    Say,
+    Show,
+    Turn,
+    draw_key,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from tui.store.store import Conversation as Stored
@@ -36,13 +49,16 @@ class Conversation:
     def __init__(
         self, system_prompt: str = "", record: Callable[[Change], None] = lambda change: None
     ) -> None:
-        self._opening = (Message("system", system_prompt),) if system_prompt else ()
+        self.system_prompt = system_prompt
+        """Said to the model first; empty for nothing."""
         self._record = record
         self.forget()
 
     def forget(self) -> None:
         """Begin anew."""
         self.key = draw_key()
+        self.settings = ""
+        """What is done otherwise than the settings say, as `Adjust` has it."""
         self._begun = False
         self._turns: dict[str, Turn] = {}
         self._tokens: dict[str, tuple[int, ...]] = {}
@@ -58,6 +74,7 @@ class Conversation:
         """Go on with `stored`; the prompt that stands there without an answer, if there is one."""
         self.forget()
         self.key = stored.key
+        self.settings = stored.settings
         self._begun = True
         for turn in stored.turns:
             # A parent comes before what follows it: so there is no circle, whatever the file holds.
@@ -88,6 +105,10 @@ class Conversation:
     def last(self) -> Turn | None:
         """The end of the path."""
         return self._turns.get(self._shown)
+
+    @property
+    def _opening(self) -> tuple[Message, ...]:
+        return (Message("system", self.system_prompt),) if self.system_prompt else ()
 
     def messages(self) -> tuple[Message, ...]:
         """The path as a model is given it."""
@@ -192,8 +213,16 @@ class Conversation:
             self._begun = True
             title = clean_line(question.strip().partition("\n")[0], TITLE) or "Untitled"
             self._record(Begin(self.key, title))
+            if self.settings:
+                self._record(Adjust(self.key, self.settings))
         self._add(Turn(draw_key(), self._shown, "user", question))
         return self.messages()
+
+    def adjust(self, settings: str) -> None:
+        """From now on it is answered otherwise than the settings say."""
+        self.settings = settings
+        if self._begun:
+            self._record(Adjust(self.key, settings))
 
     def answer(self, request: Generate, loaded: Loaded | None) -> None:
         """An answer to the last prompt comes now."""

@@ -100,6 +100,14 @@ class Leave:
 
 
 @dataclass(frozen=True)
+class Adjust:
+    """The conversation is answered otherwise than the settings say: a JSON object, or empty."""
+
+    conversation: str
+    settings: str
+
+
+@dataclass(frozen=True)
 class Rename:
     conversation: str
     title: str
@@ -119,7 +127,7 @@ class Delete:
     deleted: bool = True
 
 
-Change = Begin | Say | Hear | Close | Show | Leave | Rename | Pin | Delete
+Change = Begin | Say | Hear | Close | Show | Leave | Adjust | Rename | Pin | Delete
 
 
 def text_of(rounds: Iterable[Round]) -> str:

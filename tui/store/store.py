@@ -15,7 +15,7 @@ from typing import Any
 
 from tui.protocol import Round, Statistics, rebuild
 
-from .changes import Begin, Change, Close, Delete, Hear, Leave, Pin, Rename, Say, Show, Turn, text_of
+from .changes import Adjust, Begin, Change, Close, Delete, Hear, Leave, Pin, Rename, Say, Show, Turn, text_of
 from .damage import check, is_damage, salvage, set_aside
 from .database import Newer, connect, migrate, set_up
 
@@ -53,6 +53,8 @@ class Conversation:
     turns: tuple[Turn, ...]
     sent_from: str = ""
     """The key of the first message that is sent to the model; empty for all."""
+    settings: str = ""
+    """As `Adjust` has them."""
 
 
 class Store:
@@ -154,13 +156,15 @@ class Store:
     def read(self, key: str) -> Conversation | None:
         """The conversation `key`, deleted or not; None if there is none."""
         row = self._connection.execute(
-            "SELECT id, title, shown, sent_from FROM conversations WHERE key = ?", (key,)
+            "SELECT id, title, shown, sent_from, settings FROM conversations WHERE key = ?", (key,)
         ).fetchone()
         if row is None:
             return None
-        number, title, shown, sent_from = row
+        number, title, shown, sent_from, settings = row
         turns = self._connection.execute(_TURNS, (number,)).fetchall()
-        return Conversation(key, title, shown, tuple(self._turn(*turn) for turn in turns), sent_from)
+        return Conversation(
+            key, title, shown, tuple(self._turn(*turn) for turn in turns), sent_from, settings
+        )
 
     def preview(self, key: str) -> list[tuple[str, str]]:
         """The first messages of the conversation `key`, as (role, text), each as far as `LOOK` characters."""
@@ -258,6 +262,12 @@ def _leave(connection: sqlite3.Connection, change: Leave) -> None:
     )
 
 
+def _adjust(connection: sqlite3.Connection, change: Adjust) -> None:
+    connection.execute(
+        "UPDATE conversations SET settings = ? WHERE key = ?", (_text(change.settings), change.conversation)
+    )
+
+
 def _rename(connection: sqlite3.Connection, change: Rename) -> None:
     connection.execute(
         "UPDATE conversations SET title = ? WHERE key = ?", (_text(change.title), change.conversation)
@@ -283,6 +293,7 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
     Close: _close,
     Show: _show,
     Leave: _leave,
+    Adjust: _adjust,
     Rename: _rename,
     Pin: _pin,
     Delete: _delete,

@@ -1,0 +1,216 @@
+"""The messages of a chat that are there, and what can be done with one: read, edit, ask again, go on, copy,
+open, race, see inside. Answers themselves are `turn.py`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from textual import on, work
+
+from tui.clean import clean, clean_line
+from tui.client import EngineDied, EngineError
+from tui.protocol import Generate
+from tui.protocol.thoughts import without_thought
+from tui.store.changes import Turn
+from tui.store.keeper import Unreadable
+from tui.widgets.transcript import Transcript, Want, code_blocks
+
+from .conversation import asked
+from .drafting import AUTO
+from .editor import EditorFailed, edited
+from .requests import generate_request
+from .turn import TurnScreen, Wish
+
+RACED = 400
+"""Tokens of a race, at most."""
+LEAVE = 0.5
+"""Share of the context that is taken, at most, once the oldest turns are left out."""
+
+
+class MessagesScreen(TurnScreen):
+    """A conversation over whose messages a cursor moves."""
+
+    _copied = ("", 0)
+    """Of which message the code was copied last, and how many blocks of it."""
+
+    def action_read(self) -> None:
+        """Move the cursor over the messages; Esc comes back."""
+        if self._conversation.last:
+            self.desk.transcript.focus()
+
+    @on(Transcript.Left)
+    def _left(self, event: Transcript.Left) -> None:
+        event.stop()
+        self.desk.composer.focus()
+
+    @on(Transcript.Wanted)
+    def _wanted(self, event: Transcript.Wanted) -> None:
+        event.stop()
+        if turn := self._conversation.turn(event.key):
+            self.want(event.want, turn)
+
+    def want(self, want: Want, turn: Turn) -> None:
+        """Do with `turn` what a person wants."""
+        match want:
+            case "copy":
+                self.app.copy_to_clipboard(clean(without_thought(turn.text)))
+                self.notify("Copied as Markdown.", timeout=3, markup=False)
+            case "code":
+                self._copy_code(turn)
+            case "open":
+                self._open(turn)
+            case "before" | "after":
+                self._switch(turn, -1 if want == "before" else 1)
+            case "edit":
+                self._branches.edit(turn)
+                self.refresh_bindings()
+                self.desk.composer.focus()
+            case "inspect" if not self._refuses():
+                if answer := self._conversation.answer_at(turn):
+                    self._inspect(answer)
+            case "again" | "same" | "continue" if not self._refuses():
+                self._answer_again(want, turn)
+
+    @work(exclusive=True, group="editor")
+    async def action_editor(self) -> None:
+        """The prompt in an editor, and what became of it back in the composer."""
+        composer = self.desk.composer
+        try:
+            text = await edited(self.app, composer.prompt, os.environ)
+        except (EditorFailed, OSError) as error:
+            self.notify(clean_line(f"The editor: {error}"), severity="error", markup=False)
+            return
+        composer.load_text(clean(text))
+        composer.move_cursor(composer.document.end)
+
+    @work(exclusive=True, group="editor")
+    async def _open(self, turn: Turn) -> None:
+        """Look at a message in an editor; what is changed there changes nothing here."""
+        try:
+            await edited(self.app, clean(turn.text), os.environ)
+        except (EditorFailed, OSError) as error:
+            self.notify(clean_line(f"The editor: {error}"), severity="error", markup=False)
+
+    def action_race(self) -> None:
+        """The last prompt once more, plain and drafted, side by side."""
+        from .versus import VersusScreen
+
+        last = self._conversation.last
+        if last is None or not self._loader.loaded:
+            self.notify("Ask something first: the race runs the last prompt.", timeout=4, markup=False)
+            return
+        if self._refuses():
+            return
+        seed, sampling = asked(last)
+        tokens = last.statistics.tokens if last.statistics else RACED
+        generation = replace(
+            self._settings.generation,
+            draft_length=self._drafting.length or AUTO,
+            max_tokens=max(1, min(tokens, RACED)),
+        )
+        messages = self._conversation.messages()[:-1]
+        request = generate_request(self._draw_id(), messages, seed or 0, generation)
+        self._draw_id()  # the race takes the next one too
+        request = replace(request, sampling=sampling or request.sampling)
+        self.app.push_screen(VersusScreen(self._client, request, self._clock), self._came_back)
+
+    def _came_back(self, error: EngineError | None) -> None:
+        """From a screen that used the engine."""
+        if isinstance(error, EngineDied):
+            self._end(error)
+
+    def action_inspect(self) -> None:
+        """See inside the last answer."""
+        if last := self._conversation.last:
+            self.want("inspect", last)
+        else:
+            self.notify("Ask something first: this looks inside an answer.", timeout=4, markup=False)
+
+    @work(exclusive=True, group="change")
+    async def _inspect(self, answer: Turn) -> None:
+        """Look inside `answer`, on a screen of its own."""
+        from .inspection import InspectionScreen
+
+        await self._keeper.settle()
+        key = self._conversation.key
+        try:
+            stored = await self._keeper.ask(lambda store: store.read(key))
+        except Unreadable as error:
+            self.notify(clean_line(f"That answer cannot be read: {error}"), severity="error", markup=False)
+            return
+        turn = next((each for each in stored.turns if each.key == answer.key), None) if stored else None
+        if turn is None or not turn.rounds:
+            self.notify("It is not known how this answer came.", timeout=4, markup=False)
+            return
+        request = self._request_of(turn)
+        screen = InspectionScreen(self._client, self._draw_id, turn, request, self._clock)
+        self.app.push_screen(screen, self._came_back)
+
+    def _request_of(self, answer: Turn) -> Generate | None:
+        """What `answer`, with its rounds, was the answer to; None if its model is not loaded."""
+        loaded = self._loader.loaded
+        if loaded is None or loaded.main.name != answer.main:
+            return None
+        seed, sampling = asked(answer)
+        messages = self._conversation.messages_to(answer)
+        request = generate_request(0, messages, seed or 0, self._settings.generation)
+        tokens = tuple(token for each in answer.rounds for token in each.tokens)
+        return replace(request, sampling=sampling or request.sampling, resume=tokens)
+
+    def action_leave_out(self) -> None:
+        """Send only so many of the latest turns that half of the context is free again."""
+        if self._refuses():
+            return
+        count = self._branches.leave_out(LEAVE / (self._fullness or 1))
+        self.desk.show_notices(())
+        words = (
+            f"The first {count:,} messages are not sent any more."
+            if count
+            else "There is nothing to leave out."
+        )
+        self.notify(words, timeout=5, markup=False)
+
+    def _copy_code(self, turn: Turn) -> None:
+        blocks = code_blocks(clean(without_thought(turn.text)))
+        key, done = self._copied
+        place = done % len(blocks) if blocks and key == turn.key else 0
+        if blocks:
+            self.app.copy_to_clipboard(blocks[place])
+            self._copied = (turn.key, place + 1)
+            self.notify(f"Copied code {place + 1} of {len(blocks)}.", timeout=3, markup=False)
+        else:
+            self.notify("There is no code in this message.", timeout=3, markup=False)
+
+    @work(exclusive=True, group="change")
+    async def _switch(self, turn: Turn, by: int) -> None:
+        """Show the branch beside `turn`."""
+        if self._refuses():
+            return
+        try:
+            if not await self._branches.switch(turn, by):
+                self.notify("There is no other branch there.", timeout=3, markup=False)
+        except Unreadable as error:
+            self.notify(clean_line(f"That branch cannot be read: {error}"), severity="error", markup=False)
+
+    def _answer_again(self, want: Want, turn: Turn) -> None:
+        answer = self._conversation.answer_at(turn)
+        if answer is None:
+            return
+        seed, sampling = asked(answer)
+        tokens = self._conversation.tokens_of(answer)
+        if answer.ending == "length" and self._settings.generation.stop:
+            tokens = ()  # text that might have become a stop string was shown, and would come again
+        if want != "continue":
+            self._branches.leave(answer)
+            wish = Wish(self._conversation.messages(), seed if want == "same" else self._draw_seed())
+        elif not tokens or (self._loader.loaded and self._loader.loaded.main.name != answer.main):
+            why = "this answer is complete" if not tokens else "another model gave this answer"
+            self.notify(f"It cannot go on: {why}.", timeout=4, markup=False)
+            return
+        else:
+            self._branches.end_at(answer)
+            wish = Wish(self._conversation.messages()[:-1], seed, sampling, tokens)
+        self._begin(wish)
+        self.desk.composer.focus()
