@@ -233,7 +233,7 @@ async def test_foreign_text_in_notices_is_shown_as_it_is_and_controls_nothing(tm
 
 async def test_help_shows_every_key(tmp_path: Path) -> None:
     app = outrider(tmp_path)
-    async with app.run_test(size=(120, 90)) as pilot:
+    async with app.run_test(size=(120, 160)) as pilot:
         await pilot.press("f1")
         await pilot.pause()
         shown = text(app)

@@ -85,6 +85,8 @@ MESSAGES: list[Any] = [
     protocol.MemoryPlanned(
         -3, protocol.Load("/m.gguf"), 4096, False, (protocol.MemoryUse("GPU", 2**35, 2**36, 9, 8, 7, 6),)
     ),
+    protocol.Count(9, "caf\u00e9"),
+    protocol.Counted(9, 2**40),
     protocol.Inspect(8, protocol.Generate(8, (), 0, resume=(3, 2**40)), 1, 1),
     protocol.Inspected(8, ("a", "<0xE2>"), (protocol.Place(0.5, 0.0, False, (CANDIDATE,), ()),)),
     protocol.DraftsJudged(-2, (protocol.DraftVerdict("lookup", "n-gram", "possible", "always", 1.5, 3),)),

@@ -95,7 +95,7 @@ def still(folder: Path, talking: bool, **appearance: Any) -> Outrider:
 
     Quiet.talking = talking
     app.get_default_screen = lambda: Quiet(  # type: ignore[method-assign]
-        app._settings, app._client, app._keeper, (), lambda: 0.0, lambda: 7
+        app._settings, app._client, app._keeper, (), lambda: 0.0, lambda: 7, folder / "config.toml"
     )
     return app
 

@@ -7,6 +7,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,16 +17,14 @@ from textual.screen import Screen
 
 from .clean import clean_line
 from .client import Downloads, EngineClient, EngineDied, Item
-from .config import Settings
+from .config import ConfigError, Keys, Settings, change_config
 from .last import keep_last
 from .places import Places, shipped
 from .screens.chat import ChatScreen
+from .screens.wording import readable
 from .store.keeper import Keeper
 from .themes import default_variables, load_themes
-from .widgets.composer import Composer
-from .widgets.desk import Desk
 from .widgets.output_filter import OutputFilter
-from .widgets.transcript import Transcript
 
 DEFAULT_THEME = "outrider-dark"
 COLOURLESS_THEME = "terminal"
@@ -44,6 +43,15 @@ class Outrider(App[None]):
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "Help", id="app.help", tooltip="Every key and colour"),
+        Binding(
+            "f2",
+            "settings",
+            "Settings",
+            show=False,
+            id="app.settings",
+            tooltip="Every setting, with its help",
+        ),
+        Binding("f9", "themes", "Theme", show=False, id="app.themes", tooltip="Choose the colours"),
         Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True, tooltip="Quit"),
     ]
 
@@ -97,12 +105,16 @@ class Outrider(App[None]):
     def get_default_screen(self) -> Screen[None]:
         keep = partial(keep_last, path=self._places.last)
         self._chat = ChatScreen(
-            self._settings, self._client, self._keeper, self._notices, self._clock, self._draw_seed, keep
-        )
+            self._settings, self._client, self._keeper, self._notices, self._clock, self._draw_seed,
+            self._places.config, keep,
+        )  # fmt: skip
         return self._chat
 
     def on_mount(self) -> None:
         self._event_loop = asyncio.get_running_loop()
+        self._move(self._settings)
+        if self._settings.keys != Keys():
+            self.call_after_refresh(self._take_keys)
         self.call_after_refresh(self._keeper.open)
         if self._go_on is not None:
             self.call_after_refresh(self._chat.open_named, self._go_on)
@@ -147,38 +159,78 @@ class Outrider(App[None]):
             self._hub = HubScreen(self._client, self._downloads)
             self.push_screen(self._hub)
 
-    def action_help(self) -> None:
-        from .screens.help import HelpScreen
-        from .screens.history import HistoryScreen
-        from .screens.hub import HubScreen
-        from .screens.inspection import InspectionScreen
-        from .screens.models import ModelsScreen
-        from .screens.versus import VersusScreen
+    # Keys, looks and settings
 
-        groups = (
-            ("Writing", Composer.BINDINGS),
-            ("Chat", [*ChatScreen.BINDINGS, *Desk.BINDINGS]),
-            ("Messages", [each for each in _bindings(Transcript.BINDINGS) if each.description]),
-            ("Inside an answer", InspectionScreen.BINDINGS),
-            ("Race", VersusScreen.BINDINGS),
-            ("Chats", HistoryScreen.BINDINGS),
-            ("Models", ModelsScreen.BINDINGS),
-            ("Downloads", HubScreen.BINDINGS),
-            ("Outrider", [*self.BINDINGS, Binding("ctrl+p", "", "Commands and themes"), COPY]),
-        )
-        self.push_screen(HelpScreen([(name, _bindings(found)) for name, found in groups]))
+    def _take_keys(self) -> None:
+        """The keys that the config asks for; what cannot be had of them is said."""
+        from .keys import keymap
+
+        found, problems = keymap(self._settings.keys)
+        self.set_keymap(found)
+        for problem in problems:
+            self.notify(clean_line(problem), severity="warning", timeout=12, markup=False)
+
+    def _move(self, settings: Settings) -> None:
+        """As much motion as is wanted."""
+        still = settings.appearance.reduced_motion
+        if still:
+            self.animation_level = "none"
+        self._chat.desk.composer.cursor_blink = not still
+
+    def action_settings(self) -> None:
+        from .screens.settings import SettingsScreen
+
+        if not isinstance(self.screen, SettingsScreen):
+            self.push_screen(SettingsScreen(self._chat.settings, self._places.config, self._apply))
+
+    def _apply(self, settings: Settings) -> None:
+        """Go on by these, as far as they hold at once."""
+        if settings.appearance.theme != self._chat.settings.appearance.theme:
+            self._take_theme(settings.appearance.theme)
+        self._chat.apply(settings)
+        self._move(settings)
+
+    def _take_theme(self, name: str) -> None:
+        if self.get_theme(name):
+            self.theme = name
+        else:
+            there = ", ".join(sorted(self.available_themes))
+            self.notify(clean_line(f"There is no theme {name}: {there}"), severity="error", markup=False)
+
+    def action_themes(self) -> None:
+        from .screens.looks import ThemesScreen
+
+        if not isinstance(self.screen, ThemesScreen):
+            self.push_screen(ThemesScreen(self._keep_theme))
+
+    def _keep_theme(self, name: str) -> None:
+        """From the next start on it is this theme too."""
+        settings = self._chat.settings
+        self._chat.apply(replace(settings, appearance=replace(settings.appearance, theme=name)))
+        try:
+            change_config(self._places.config, ("appearance", "theme"), name)
+        except (ConfigError, OSError) as error:
+            self.notify(clean_line(f"It is not saved: {error}"), severity="error", markup=False)
+
+    def action_help(self) -> None:
+        from .keys import groups, keymap
+        from .screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(groups(), keymap(self._settings.keys)[0]))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Every action that has a key on this screen, and what it offers besides."""
         if isinstance(screen, ChatScreen):
             yield from screen.commands()
+        for key, active in screen.active_bindings.items():
+            binding = active.binding
+            if active.enabled and binding.id and binding.description and binding.id not in TYPING:
+                about = f"{binding.tooltip or binding.description}  ({readable(key)})"
+                run = partial(self.run_action, binding.action, active.node)
+                yield SystemCommand(binding.description, about, run)
         yield SystemCommand("Get models", "Download from the Hugging Face hub", self.action_hub)
-        yield SystemCommand("Theme", "Choose the colours", self.action_change_theme)
-        yield SystemCommand("Keys", "Every key with what it does", self.action_help)
-        yield SystemCommand("Quit", "Leave Outrider", self.action_quit)
 
 
+TYPING = frozenset(f"chat.{name}" for name in ("send", "newline", "earlier", "later", "complete", "refuse"))
+"""Actions that have a meaning in the composer alone."""
 COPY = Binding("ctrl+c", "", "Copy what is selected")
-
-
-def _bindings(declared: Iterable[BindingType]) -> list[Binding]:
-    return [binding for binding in declared if isinstance(binding, Binding)]

@@ -38,6 +38,7 @@ _LAST: dict[type, type] = {
     protocol.Unload: protocol.Unloaded,
     protocol.Generate: protocol.Finished,
     protocol.Inspect: protocol.Inspected,
+    protocol.Count: protocol.Counted,
     protocol.ListModels: protocol.ModelsListed,
     protocol.JudgeDrafts: protocol.DraftsJudged,
     protocol.PlanMemory: protocol.MemoryPlanned,
@@ -157,9 +158,17 @@ class EngineClient:
 
     async def inspect(self, command: protocol.Inspect) -> protocol.Inspected:
         """What the models think at places of an answer. `command.id` must be new; else as `generate`."""
+        return cast(protocol.Inspected, await self._outcome(command))
+
+    async def count(self, command: protocol.Count) -> int:
+        """How many tokens a text is. `command.id` must be new; else as `generate`."""
+        return cast(protocol.Counted, await self._outcome(command)).tokens
+
+    async def _outcome(self, command: protocol.Inspect | protocol.Count) -> Event:
+        """The event that ends it."""
         call = await self._begin(command, "answering", command.id)
         try:
-            while not isinstance(event := await call.next(), protocol.Inspected):
+            while not isinstance(event := await call.next(), call.last):
                 pass
             return event
         finally:

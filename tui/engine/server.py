@@ -25,6 +25,7 @@ from ..protocol import (
     PROTOCOL,
     Cancel,
     Command,
+    Count,
     Event,
     Failed,
     Generate,
@@ -153,7 +154,9 @@ class Channel:
             case SetDraftLength():
                 self._wished = {command.id: command.draft_length}  # one answer comes at a time
             case _:
-                self._unwanted.discard(command.id if isinstance(command, Generate | Inspect) else _LOAD)
+                self._unwanted.discard(
+                    command.id if isinstance(command, Generate | Inspect | Count) else _LOAD
+                )
                 self._waiting.put(command)
                 self._commanded.set()
 

@@ -12,7 +12,20 @@ from contextlib import suppress
 from functools import partial
 from time import monotonic
 
-from ..protocol import Command, Event, Failed, Generate, Inspect, Load, Loaded, Loading, Unload, Unloaded
+from ..protocol import (
+    Command,
+    Count,
+    Counted,
+    Event,
+    Failed,
+    Generate,
+    Inspect,
+    Load,
+    Loaded,
+    Loading,
+    Unload,
+    Unloaded,
+)
 from .answer import Answer
 from .backends import ModelError, open_backend
 from .hardware import all_memory
@@ -69,7 +82,7 @@ class Session:
 
     def do(self, command: Command) -> None:
         """Carry out one command; whatever goes wrong becomes a `Failed`."""
-        answer = command.id if isinstance(command, Generate | Inspect) else LOAD
+        answer: int = getattr(command, "id", LOAD)
         try:
             match command:
                 case Load():
@@ -79,6 +92,9 @@ class Session:
                 case Inspect():
                     cancelled = partial(self._cancelled, command.id)
                     inspect(self._loaded, command, self._send, cancelled, self._templates)
+                case Count():
+                    tokens = self._loaded.main.vocabulary.encode(command.text)
+                    self._send(Counted(command.id, len(tokens)))
                 case Unload():
                     self._unload()
                     self._send(Unloaded())

@@ -182,6 +182,14 @@ class Inspect:
 
 
 @dataclass(frozen=True)
+class Count:
+    """How many tokens of the main model a text is."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Cancel:
     """Stop the answer or the library's work `id`; for id 0, give up the load in progress."""
 
@@ -318,6 +326,14 @@ class Inspected:
     """Of the tokens, where no place was asked for. Bytes that are no characters stand as <0xE2>."""
     places: tuple[Place, ...] = ()
     """Empty where a model tells no probabilities."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The answer to `Count`."""
+
+    id: int
+    tokens: int
 
 
 @dataclass(frozen=True)

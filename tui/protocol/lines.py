@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from .chat import (
     Cancel,
+    Count,
+    Counted,
     Failed,
     Finished,
     Generate,
@@ -69,10 +71,10 @@ Reply = (
     ModelsFound | ModelsListed | DraftsJudged | MemoryPlanned | PairsProposed
     | HubFound | HubListed | Downloading | Downloaded
 )  # fmt: skip
-Command = Load | Generate | Inspect | Cancel | SetDraftLength | Unload | Ping | Quit | Question
+Command = Load | Generate | Inspect | Count | Cancel | SetDraftLength | Unload | Ping | Quit | Question
 Event = (
-    Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Inspected | Failed | Notice | Pong
-    | Reply
+    Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Inspected | Counted | Failed
+    | Notice | Pong | Reply
 )  # fmt: skip
 
 _COMMANDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Command)}

@@ -14,7 +14,7 @@ from tui.store.changes import Turn, text_of
 from tui.store.keeper import Keeper
 from tui.widgets.desk import Desk
 
-from . import wording
+from . import attachments, wording
 from .conversation import Conversation
 from .shown import Shown
 
@@ -52,7 +52,7 @@ class Branches:
         prompt = turn if turn.role == "user" else self._conversation.turn(turn.parent)
         if prompt:
             self._edited = prompt
-            self._desk.composer.take_up(prompt.text)
+            self._desk.composer.take_up(attachments.without_files(prompt.text))
             self._desk.composer.border_title = "an earlier prompt: sent, it is a branch; Esc gives it up"
 
     @property
@@ -89,7 +89,7 @@ class Branches:
     def show_prompt(self) -> None:
         """The prompt that was asked last."""
         if turn := self._conversation.last:
-            self._desk.begin(turn.text, turn.key, self._mark(turn))
+            self._desk.begin(attachments.folded(turn.text), turn.key, self._mark(turn))
 
     def show_answer(self) -> None:
         """The answer that begins to come, or goes on."""
@@ -154,7 +154,7 @@ class Branches:
                 transcript.put(message)
             transcript.put(messages[-1], self._note(turn))
         elif turn.role == "user":
-            self._desk.begin(turn.text, turn.key, self._mark(turn))
+            self._desk.begin(attachments.folded(turn.text), turn.key, self._mark(turn))
         else:
             answer = Shown(transcript, turn.key)
             for each in rounds_of(read):

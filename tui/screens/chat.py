@@ -5,32 +5,55 @@ Other screens are imported when they are first shown: the first paint waits for 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from inspect import isawaitable
+from pathlib import Path
 from typing import ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 
-from tui.client import EngineClient
-from tui.config import Settings
+from tui.clean import clean_line
+from tui.client import EngineClient, EngineError
+from tui.config import ConfigError, Preset, Settings, change_config
+from tui.protocol import Count
+from tui.store.changes import Rename
 from tui.store.keeper import Keeper, Unreadable
+from tui.widgets.composer import Composer
 from tui.widgets.transcript import Want
 
+from . import attachments, slash, tuning
+from .adjustments import Adjustments
+from .conversation import TITLE
 from .drafting import Drafting
+from .export import export
 from .messages import MessagesScreen
 from .requests import Choice, draft_length, load_request, with_choice
+from .slash import SlashCommand
 from .turn import BUSY
 
-OF_THE_LAST: tuple[tuple[Want, str, str], ...] = (
-    ("again", "Another answer", "With another seed; this one stays as a branch"),
-    ("continue", "Go on with the answer", "From the token at which it was broken off"),
-    ("inspect", "See inside the answer", "Every token, and what else it could have been"),
-    ("copy", "Copy the answer", "As Markdown"),
-    ("code", "Copy the code", "The next block of the answer"),
+OF_THE_LAST: tuple[tuple[Want, str, str, str], ...] = (
+    ("edit", "edit", "Edit the last prompt", "Sent, it is a branch beside the one that it was"),
+    ("again", "again", "Another answer", "With another seed; this one stays as a branch"),
+    ("same", "same", "The same seed again", "Another answer with the seed of the last"),
+    ("continue", "continue", "Go on with the answer", "From the token at which it was broken off"),
+    ("inspect", "inspect", "See inside the answer", "Every token, and what else it could have been"),
+    ("copy", "copy", "Copy the answer", "As Markdown"),
+    ("code", "code", "Copy the code", "The next block of the answer"),
 )
-"""What the palette offers to do with the last answer."""
+"""What can be done with the last answer: how it is called as a command, and in words."""
+WITHOUT_SLASH = {
+    ("chat", name)
+    for name in ("send", "newline", "earlier", "later", "complete", "refuse", "stop", "up", "down", "end")
+}
+"""Actions that make no sense as a command."""
+COUNT_AFTER = 0.3
+"""Seconds without a key after which tokens are counted."""
 
 
 class ChatScreen(MessagesScreen):
@@ -50,7 +73,7 @@ class ChatScreen(MessagesScreen):
         Binding("ctrl+r", "race", "Race", show=False, id="chat.race",
                 tooltip="The last prompt, plain against drafted"),
         Binding("ctrl+g", "inspect", "Inside", show=False, id="chat.inspect",
-                tooltip="See inside the last answer: every token, and what else it could have been"),
+                tooltip="See inside the last answer, token by token"),
         Binding("f8", "editor", "Editor", show=False, id="chat.editor",
                 tooltip="Write the prompt in your $EDITOR"),
         Binding("f5", "leave_out", "Context", show=False, id="chat.leave_out",
@@ -67,11 +90,16 @@ class ChatScreen(MessagesScreen):
         notices: Iterable[str],
         clock: Callable[[], float],
         draw_seed: Callable[[], int],
+        config: Path,
         keep: Callable[[Settings], None] = lambda settings: None,
     ) -> None:
-        """As `TurnScreen`; `keep` is given the settings when another pair was chosen."""
+        """As `TurnScreen`; `config` is where config.toml is or will be, `keep` is given the settings when
+        another pair was chosen."""
         super().__init__(settings, client, keeper, notices, clock, draw_seed)
+        self._config = config
         self._keep = keep
+        self._counted = ""
+        """What is said of the files that the prompt names."""
 
     def watch_phase(self) -> None:
         self.refresh_bindings()
@@ -89,25 +117,98 @@ class ChatScreen(MessagesScreen):
             await super().action_stop()
 
     def commands(self) -> Iterable[SystemCommand]:
-        """What the palette offers for this screen."""
-        if self.phase in BUSY:
-            yield SystemCommand("Stop the answer", "What came stays", self.action_stop)
-        elif last := self._conversation.last:
-            for want, title, about in OF_THE_LAST:
+        """What the palette offers for this screen beside its keys."""
+        if self.phase not in BUSY and (last := self._conversation.last):
+            for want, _, title, about in OF_THE_LAST:
                 yield SystemCommand(title, about, partial(self.want, want, last))
-        yield SystemCommand(
-            "Leave out the oldest turns", "Send only the latest from now on", self.action_leave_out
-        )
-        yield SystemCommand("Editor", "Write the prompt in your $EDITOR", self.action_editor)
-        yield SystemCommand("Race", "The last prompt, plain against drafted, side by side", self.action_race)
-        yield SystemCommand("Read", "To the messages: edit, again, other branches, copy", self.action_read)
-        yield SystemCommand("Models", "Choose a main model and its draft", self.action_models)
-        yield SystemCommand("Chats", "Search, open, rename, delete earlier chats", self.action_history)
-        yield SystemCommand("New chat", "This one is kept", self.action_new)
         for drafting in self._drafting.all():
             about = "How many tokens are drafted in a round"
             yield SystemCommand(f"Drafting: {drafting.words}", about, partial(self.set_drafting, drafting))
         yield from self.desk.commands()
+
+    # Commands that are typed
+
+    def submit(self, text: str) -> None:
+        """Do what a command says, or ask."""
+        found = slash.parse(text)
+        if found is None:
+            super().submit(text)
+            return
+        name, value = found
+        command = next((each for each in self.slash_commands() if each.name == name), None)
+        if command is None:
+            words = f"There is no command /{name}. With a space before it, it is sent as text."
+            self.notify(clean_line(words), timeout=6, markup=False)
+            return
+        self.desk.composer.accept()
+        self.run_worker(self._run(command, value), exclusive=True, group="command")
+
+    async def _run(self, command: SlashCommand, value: str) -> None:
+        outcome = command.run(value)
+        if isawaitable(outcome):
+            await outcome
+
+    def slash_commands(self) -> list[SlashCommand]:
+        """Those that can be given now: every action with a key, and what takes a value."""
+        found = [
+            SlashCommand(
+                (each.binding.id or "").partition(".")[2].replace("_", "-"),
+                each.binding.tooltip or each.binding.description,
+                lambda _, each=each: self.app.run_action(each.binding.action, each.node),  # type: ignore[misc]
+            )
+            for each in self.active_bindings.values()
+            if (each.binding.id or "").partition(".")[::2] not in WITHOUT_SLASH
+            and (each.binding.id or "").startswith(("chat.", "app."))
+        ]
+        own = tuning.commands(self)
+        if self._conversation.last:
+            for want, name, title, about in OF_THE_LAST:
+                own.append(SlashCommand(name, f"{title}: {about}", partial(self._want_of_last, want)))
+        taken = {each.name for each in own}
+        return sorted([*own, *(each for each in found if each.name not in taken)], key=lambda each: each.name)
+
+    def _want_of_last(self, want: Want, _: str) -> None:
+        if last := self._conversation.last:
+            self.want(want, last)
+
+    @on(Composer.Changed)
+    def _typed(self, event: Composer.Changed) -> None:
+        """Suggest what the word that is typed could become."""
+        event.stop()
+        composer = self.desk.composer
+        before = composer.before
+        if before.startswith("/") and composer.document.line_count == 1:
+            self.desk.suggestions.offer(slash.suggestions(before, self.slash_commands()))
+        elif "@" in before:
+            self._suggest_files(before)
+        else:
+            self.desk.suggestions.offer(())
+        if "@" in composer.text or self._counted:
+            self._count_files(composer.text)
+
+    @work(exclusive=True, group="files")
+    async def _suggest_files(self, before: str) -> None:
+        found = await asyncio.to_thread(attachments.suggestions, before, self._folder())
+        if self.desk.composer.before == before:
+            self.desk.suggestions.offer(found)
+
+    @work(exclusive=True, group="count")
+    async def _count_files(self, text: str) -> None:
+        """Say what the files that are named so far are, in tokens where there is a model to count them."""
+        await asyncio.sleep(COUNT_AFTER)
+        try:
+            files = await asyncio.to_thread(attachments.files_of, text, self._folder())
+        except attachments.NotAttached as error:
+            self._counted = str(error)
+            self._show_extras(self._counted)
+            return
+        words = [f"{len(files)} files" if len(files) > 1 else file.name for file in files[:1]]
+        if files and self._loader.loaded and self.phase not in BUSY:
+            block = attachments.with_files("", files)
+            with suppress(EngineError):
+                words.append(f"{await self._client.count(Count(self._draw_id(), block)):,} tokens")
+        self._counted = " ".join(words)
+        self._show_extras(self._counted)
 
     # Other screens
 
@@ -157,6 +258,7 @@ class ChatScreen(MessagesScreen):
         if stored is None:
             return
         unanswered = self._conversation.open(stored)
+        self.adjust(Adjustments.read(stored.settings))
         await self._branches.show(stored)
         if unanswered and not self.desk.composer.text:
             self.desk.composer.insert(unanswered)
@@ -184,6 +286,61 @@ class ChatScreen(MessagesScreen):
         await self._end_turn()
         self._forget()
 
+    def rename(self, title: str) -> None:
+        """Call this chat so."""
+        if title and self._conversation.last:
+            self._keeper.add(Rename(self._conversation.key, clean_line(title, TITLE)))
+            self.notify("It is in the list of chats under that title.", timeout=4, markup=False)
+        else:
+            self.notify("Ask something first, then: /title WORDS", timeout=4, markup=False)
+
+    async def export(self) -> None:
+        """Write the chat as Markdown into the folder that the app was started in."""
+        await self._keeper.settle()
+        key = self._conversation.key
+        try:
+            stored = await self._keeper.ask(lambda store: store.read(key))
+            path = export(stored, self._folder()) if stored else None
+        except (Unreadable, OSError) as error:
+            self.notify(clean_line(f"It is not written: {error}"), severity="error", markup=False)
+            return
+        words = f"Written: {path.name}" if path else "There is nothing to write yet."
+        self.notify(clean_line(words), markup=False)
+
+    # Settings
+
+    def save_preset(self, name: str) -> None:
+        """Keep what this chat has for itself as a preset in config.toml, and use that."""
+        before = self.settings.preset(self.adjustments.preset_of(self.settings))
+        values = dict(before.values if before else ()) | dict(self.adjustments.values)
+        if not name or not values:
+            self.notify("Change something first, such as /temperature 0.2; then: /save-preset NAME",
+                        timeout=6, markup=False)  # fmt: skip
+            return
+        try:
+            for key, value in values.items():
+                change_config(self._config, ("presets", name, key), value)
+        except (ConfigError, OSError) as error:
+            self.notify(clean_line(f"It is not saved: {error}"), severity="error", markup=False)
+            return
+        others = tuple(each for each in self.settings.presets if each.name != name)
+        self._settings = replace(self._settings, presets=(*others, Preset(name, tuple(values.items()))))
+        self.adjust(Adjustments(name))
+        self.notify(clean_line(f"Saved: /preset {name} takes it in any chat."), timeout=5, markup=False)
+
+    def apply(self, settings: Settings) -> None:
+        """Go on by other settings, as far as they hold at once."""
+        before, self._settings = self._settings, settings
+        if settings.generation.draft_length != before.generation.draft_length:
+            self.set_drafting(Drafting(settings.generation.draft_length))
+        if settings.appearance != before.appearance:
+            look = settings.appearance
+            self.desk.set_highlight(look.highlight)
+            self.desk.transcript.show_refused = look.show_refused
+            self.desk.sidebar_mode = look.sidebar
+        self._adjust_conversation()
+        self._show_extras()
+
     # Drafting
 
     def action_drafting(self) -> None:
@@ -192,6 +349,6 @@ class ChatScreen(MessagesScreen):
 
     def set_drafting(self, drafting: Drafting) -> None:
         self._drafting = drafting
-        self._client.set_draft_length(self._answers, draft_length(drafting.length))
+        self._client.set_draft_length(self._answering, draft_length(drafting.length))
         self._show_drafting()
         self._tick()

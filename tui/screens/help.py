@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,6 +11,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from .wording import readable
 
 KEYS_WIDTH = 32
 
@@ -29,6 +31,7 @@ class HelpScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,q,enter", "dismiss", "Back", id="help.back"),
+        Binding("n", "names", "Names", id="help.names"),
     ]
     DEFAULT_CSS = """
     HelpScreen {
@@ -48,15 +51,27 @@ class HelpScreen(ModalScreen[None]):
     }
     """
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    def __init__(self, groups: Sequence[Group], keymap: Mapping[str, str]) -> None:
+        """`keymap` has the keys of the actions that do not have their own, by id."""
         super().__init__()
         self._groups = groups
+        self._keymap = keymap
+        self._names = False
+        """Whether the names of actions stand beside their keys, for config.toml."""
+        self._text = Static()
 
     def compose(self) -> ComposeResult:
         with VerticalScroll() as page:
             page.border_title = "Keys"
-            page.border_subtitle = "Esc goes back"
-            yield Static(self._page())
+            page.border_subtitle = "n shows the names for config.toml, Esc goes back"
+            yield self._text
+
+    def on_mount(self) -> None:
+        self._text.update(self._page())
+
+    def action_names(self) -> None:
+        self._names = not self._names
+        self._text.update(self._page())
 
     def _page(self) -> Content:
         lines: list[Content] = []
@@ -70,12 +85,7 @@ class HelpScreen(ModalScreen[None]):
         return Content("\n").join(lines)
 
     def _line(self, binding: Binding) -> Content:
-        keys = ", ".join(readable(key) for key in binding.key.split(","))
-        what = binding.tooltip or binding.description
+        wanted = self._keymap.get(binding.id or "", binding.key)
+        keys = ", ".join(readable(key) for key in wanted.split(","))
+        what = (binding.id if self._names else binding.tooltip) or binding.description
         return Content.assemble((keys.ljust(KEYS_WIDTH), "bold"), (what, "$quiet"))
-
-
-def readable(key: str) -> str:
-    """ "ctrl+j" as people write it: "Ctrl+J"."""
-    names = {"escape": "Esc", "pageup": "PgUp", "pagedown": "PgDn"}
-    return "+".join(names.get(part, part.capitalize()) for part in key.split("+"))

@@ -106,7 +106,7 @@ class MessagesScreen(TurnScreen):
         seed, sampling = asked(last)
         tokens = last.statistics.tokens if last.statistics else RACED
         generation = replace(
-            self._settings.generation,
+            self.generation,
             draft_length=self._drafting.length or AUTO,
             max_tokens=max(1, min(tokens, RACED)),
         )
@@ -155,7 +155,7 @@ class MessagesScreen(TurnScreen):
             return None
         seed, sampling = asked(answer)
         messages = self._conversation.messages_to(answer)
-        request = generate_request(0, messages, seed or 0, self._settings.generation)
+        request = generate_request(0, messages, seed or 0, self.generation)
         tokens = tuple(token for each in answer.rounds for token in each.tokens)
         return replace(request, sampling=sampling or request.sampling, resume=tokens)
 
@@ -200,7 +200,7 @@ class MessagesScreen(TurnScreen):
             return
         seed, sampling = asked(answer)
         tokens = self._conversation.tokens_of(answer)
-        if answer.ending == "length" and self._settings.generation.stop:
+        if answer.ending == "length" and self.generation.stop:
             tokens = ()  # text that might have become a stop string was shown, and would come again
         if want != "continue":
             self._branches.leave(answer)

@@ -11,24 +11,28 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from textual import on, work
 from textual.app import ComposeResult
+from textual.content import Content
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Footer
 from textual.worker import Worker, WorkerCancelled
 
+from tui.clean import clean_line
 from tui.client import EngineClient, EngineDied, EngineError
-from tui.config import Settings
+from tui.config import Generation, Settings
 from tui.protocol import Event, Finished, Generate, Loaded, Loading, Message, Notice, Prefill, Round, Sampling
 from tui.store.keeper import Keeper
 from tui.widgets.composer import Composer
 from tui.widgets.desk import Desk
 from tui.widgets.meter import Meter
 
-from . import wording
+from . import attachments, wording
+from .adjustments import Adjustments
 from .branches import Branches
 from .conversation import Conversation
 from .drafting import Drafting
@@ -84,15 +88,21 @@ class TurnScreen(Screen[None]):
         self._notices = list(notices)
         self._draw_seed = draw_seed
         self._drafting = Drafting(settings.generation.draft_length)
-        self._conversation = Conversation(settings.generation.system_prompt, keeper.add)
+        self._conversation = Conversation(record=keeper.add)
         self._clock = clock
         self._meter = Meter(clock)
         self._answers = 0
+        """Ids that were drawn."""
+        self._answering = 0
+        """The id of the last answer."""
+        self._adjustments = Adjustments()
+        self._folder = Path.cwd
         self._loader = Loader(client, self._show_progress, self._load_ended)
         self._turn: Worker[None] | None = None
         look = settings.appearance
         self.desk = Desk(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
         self._branches = Branches(self._conversation, self.desk, keeper)
+        self._adjust_conversation()
 
     def compose(self) -> ComposeResult:
         yield self.desk
@@ -154,11 +164,23 @@ class TurnScreen(Screen[None]):
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
         event.stop()
+        self.submit(event.text)
+
+    def submit(self, text: str) -> None:
+        """Ask `text`, with the files that it names."""
         if self._refuses():
             return
+        try:
+            files = attachments.files_of(text, self._folder())
+        except attachments.NotAttached as error:
+            self.notify(clean_line(str(error)), severity="error", markup=False)
+            return
+        if missing := attachments.missing(text, self._folder()):
+            words = clean_line(", ".join(missing))
+            self.notify(f"There is no file {words} here: it is sent as text.", timeout=6, markup=False)
         self.desk.composer.accept()
         self._branches.make_room()
-        messages = self._conversation.ask(event.text)
+        messages = self._conversation.ask(attachments.with_files(text, files))
         self._branches.show_prompt()
         self._begin(Wish(messages))
 
@@ -192,14 +214,15 @@ class TurnScreen(Screen[None]):
             self._break_off(error)
 
     def _begin_answer(self, wish: Wish) -> Generate:
-        generation = replace(self._settings.generation, draft_length=self._drafting.length)
+        generation = replace(self.generation, draft_length=self._drafting.length)
         seed = generation.seed if wish.seed is None else wish.seed
         if seed < 0:
             seed = self._draw_seed()
         self.phase = "reading"
         self._say("reading the prompt")
         self._meter.begin(seed)
-        request = generate_request(self._draw_id(), wish.messages, seed, generation)
+        self._answering = self._draw_id()
+        request = generate_request(self._answering, wish.messages, seed, generation)
         request = replace(request, sampling=wish.sampling or request.sampling, resume=wish.resume)
         if wish.resume:
             self._conversation.go_on()
@@ -233,6 +256,23 @@ class TurnScreen(Screen[None]):
                 self._turn_over("stopped" if event.reason == "cancelled" else "ready")
                 if self._fullness >= NEARLY_FULL:
                     self.desk.show_notices([wording.nearly_full(self._fullness)])
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    @property
+    def adjustments(self) -> Adjustments:
+        """What this chat does otherwise."""
+        return self._adjustments
+
+    @property
+    def generation(self) -> Generation:
+        """What answers of this chat are made by."""
+        return self._adjustments.applied(self._settings)
+
+    def _adjust_conversation(self) -> None:
+        self._conversation.system_prompt = self.generation.system_prompt
 
     @property
     def _fullness(self) -> float:
@@ -275,7 +315,7 @@ class TurnScreen(Screen[None]):
         elif self.phase in ("reading", "answering"):
             self.phase = "stopping"
             self._say("stopping")
-            await self._client.cancel(self._answers)
+            await self._client.cancel(self._answering)
 
     async def _end_turn(self) -> None:
         """Stop the answer that is coming, and wait until it has stopped."""
@@ -291,9 +331,22 @@ class TurnScreen(Screen[None]):
         self._conversation.forget()
         self._branches.forget()
         self._meter.forget()
+        self.adjust(Adjustments())
         self._tick()
 
+    def adjust(self, adjustments: Adjustments) -> None:
+        """From the next answer on this chat is answered so."""
+        self._adjustments = adjustments
+        self._conversation.adjust(adjustments.written())
+        self._adjust_conversation()
+        self._show_extras()
+
     # Showing
+
+    def _show_extras(self, files: str = "") -> None:
+        """What goes with the next prompt, at the edge of the composer."""
+        parts = (files, self._adjustments.words(self._settings))
+        self.desk.composer.border_subtitle = Content(clean_line(" · ".join(filter(None, parts))))
 
     def _say(self, words: str) -> None:
         self.desk.say(words, TONES.get(self.phase, "$primary"))

@@ -82,3 +82,9 @@ def finished(ending: Ending, statistics: Statistics | None) -> str:
         if speed and plain:
             parts.append(f"{number(speed / plain, '×', 2)} plain decoding")
     return " · ".join(filter(None, parts))
+
+
+def readable(key: str) -> str:
+    """ "ctrl+j" as people write it: "Ctrl+J"."""
+    names = {"escape": "Esc", "pageup": "PgUp", "pagedown": "PgDn"}
+    return "+".join(names.get(part, part.capitalize()) for part in key.split("+"))

@@ -13,6 +13,8 @@ from textual.widgets import TextArea
 
 from tui.clean import clean
 
+from .suggestions import Suggestions
+
 MAX_PASTE = 1_000_000
 """Characters of one paste that are taken."""
 FOLDED_FROM = 10_000
@@ -34,7 +36,11 @@ class Composer(TextArea):
         ),
         Binding("up", "earlier", "Earlier prompt (when empty)", show=False, id="chat.earlier"),
         Binding("down", "later", "Later prompt", show=False, id="chat.later"),
-    ]
+        Binding("tab", "complete", "Complete", id="chat.complete",
+                tooltip="Take what is suggested for /… and @…"),
+        Binding("escape", "refuse", "Close", show=False, id="chat.refuse",
+                tooltip="Close what is suggested"),
+    ]  # fmt: skip
     # The least width is one in which TextArea can wrap its placeholder: with none it raises.
     DEFAULT_CSS = """
     Composer {
@@ -70,11 +76,22 @@ class Composer(TextArea):
         composer: Composer
         characters: int
 
-    def __init__(self, placeholder: str, *, id: str | None = None) -> None:  # noqa: A002 (Textual's own name)
+    def __init__(
+        self, placeholder: str, suggestions: Suggestions | None = None, *,
+        id: str | None = None,  # noqa: A002 (Textual's own name)
+    ) -> None:  # fmt: skip
+        """`suggestions` stand beside it, and its keys move in them while they are open."""
         super().__init__(id=id, placeholder=placeholder, highlight_cursor_line=False, compact=False)
         self._sent: list[str] = []
         self._recalled: int | None = None
         self._pasted: dict[str, str] = {}
+        self._suggestions = suggestions or Suggestions("suggestions")
+
+    @property
+    def before(self) -> str:
+        """The line with the cursor, up to it."""
+        row, column = self.cursor_location
+        return self.document.get_line(row)[:column]
 
     @property
     def prompt(self) -> str:
@@ -98,7 +115,27 @@ class Composer(TextArea):
         self.load_text(text)
         self.move_cursor(self.document.end)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Tab and Esc are the screen's while nothing is suggested."""
+        return self._suggestions.is_open if action in ("complete", "refuse") else True
+
+    def action_complete(self) -> None:
+        """Take the suggestion."""
+        if chosen := self._suggestions.suggestion:
+            row, column = self.cursor_location
+            self.replace(chosen.text, (row, column - chosen.replaces), (row, column))
+            self._suggestions.offer(())
+
+    def action_refuse(self) -> None:
+        self._suggestions.offer(())
+
     def action_submit(self) -> None:
+        chosen = self._suggestions.suggestion
+        if chosen and not self.before.endswith(chosen.text.rstrip()):
+            self.action_complete()
+            if not chosen.sends:
+                return
+        self._suggestions.offer(())
         if self.text.strip():
             self.post_message(self.Submitted(self, self.prompt))
 
@@ -108,6 +145,9 @@ class Composer(TextArea):
 
     def action_earlier(self) -> None:
         """Recall a prompt if nothing would be lost by it, move the cursor if not."""
+        if self._suggestions.is_open:
+            self._suggestions.move(-1)
+            return
         position = len(self._sent) if not self.text else self._position()
         if position is None or not self.cursor_at_first_line:
             self.action_cursor_up()
@@ -115,6 +155,9 @@ class Composer(TextArea):
             self._recall(position - 1)
 
     def action_later(self) -> None:
+        if self._suggestions.is_open:
+            self._suggestions.move(1)
+            return
         position = self._position()
         if position is None or not self.cursor_at_last_line:
             self.action_cursor_down()

@@ -22,6 +22,7 @@ from .composer import MAX_PASTE, Composer
 from .meter import UNKNOWN, Reading, number
 from .sidebar import Sidebar
 from .status import StatusLine
+from .suggestions import Suggestions
 from .transcript import Highlight, Transcript
 from .welcome import Welcome
 
@@ -71,7 +72,8 @@ class Desk(Horizontal):
         """`interval` is the time between two paints of an answer that comes, in seconds."""
         super().__init__(id="desk", classes=f"-{sidebar}")
         self.transcript = Transcript(interval=interval, id="transcript")
-        self.composer = Composer("Ask something", id="composer")
+        self.suggestions = Suggestions("suggestions")
+        self.composer = Composer("Ask something", self.suggestions, id="composer")
         self._banner = Banner(id="banner")
         self._welcome = Welcome(id="welcome")
         self._status = StatusLine(id="status")
@@ -83,7 +85,8 @@ class Desk(Horizontal):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="column"):
-            yield from (self._banner, self._welcome, self.transcript, self._status, self.composer)
+            yield from (self._banner, self._welcome, self.transcript, self._status)
+            yield from (self.suggestions, self.composer)
         yield self._sidebar
 
     def on_mount(self) -> None:

@@ -1,0 +1,149 @@
+"""Which keys do what: every action of every screen, and what the config makes of their keys.
+
+Screens are imported when they are asked about: the first paint waits for none of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from textual.binding import Binding, BindingType
+from textual.keys import Keys as Named
+
+from .config import Keys
+
+Group = tuple[str, Sequence[Binding]]
+"""A title, and the actions under it."""
+
+VI: Final[Mapping[str, str]] = {
+    "read.leave": "i,a,escape,tab",
+    "read.inspect": "t",
+    "read.first": "g,home",
+    "read.last": "G,end",
+    "read.delete": "x,delete",
+    "read.history": "/,ctrl+o",
+    "lists.up": "up,ctrl+k",
+    "lists.down": "down,ctrl+j",
+    "lists.pageup": "pageup,ctrl+b",
+    "lists.pagedown": "pagedown,ctrl+f",
+}
+"""What the vi set has otherwise. Reading and looking inside go by h, j, k and l in every set."""
+
+SAME: Final[Mapping[str, str]] = {
+    "read.new": "chat.new",
+    "read.history": "chat.history",
+    "read.models": "chat.models",
+}
+"""Actions that are there twice, and follow the keys of the other."""
+
+_MODIFIERS = frozenset(("ctrl", "alt", "shift", "super", "meta", "hyper"))
+_NAMES = frozenset(
+    {named.value for named in Named} | {"space", "plus", "minus", "comma", "full_stop", "slash"}
+    | {"equals_sign", "question_mark", "colon", "semicolon", "left_square_bracket", "right_square_bracket"}
+)  # fmt: skip
+
+
+def groups() -> list[Group]:
+    """Every action, screen by screen."""
+    from .app import COPY, Outrider
+    from .screens.chat import ChatScreen
+    from .screens.history import HistoryScreen
+    from .screens.hub import HubScreen
+    from .screens.inspection import InspectionScreen
+    from .screens.models import ModelsScreen
+    from .screens.settings import SettingsScreen
+    from .screens.versus import VersusScreen
+    from .widgets.composer import Composer
+    from .widgets.desk import Desk
+    from .widgets.transcript import Transcript
+
+    return [
+        ("Writing", _bindings(Composer.BINDINGS)),
+        ("Chat", _bindings([*ChatScreen.BINDINGS, *Desk.BINDINGS])),
+        ("Messages", [each for each in _bindings(Transcript.BINDINGS) if each.description]),
+        ("Inside an answer", _bindings(InspectionScreen.BINDINGS)),
+        ("Race", _bindings(VersusScreen.BINDINGS)),
+        ("Chats", _bindings(HistoryScreen.BINDINGS)),
+        ("Models", _bindings(ModelsScreen.BINDINGS)),
+        ("Downloads", _bindings(HubScreen.BINDINGS)),
+        ("Settings", _bindings(SettingsScreen.BINDINGS)),
+        ("Outrider", [*_bindings(Outrider.BINDINGS), Binding("ctrl+p", "", "Commands and themes"), COPY]),
+    ]
+
+
+def _together() -> list[list[Binding]]:
+    """Actions whose keys are alive at the same time: of a screen, what lies in it, and the app."""
+    from .screens.lists import Line, ListsScreen
+    from .widgets.transcript import Transcript
+
+    found = dict(groups())
+    chat, app = found["Chat"], found["Outrider"]
+    lists = _bindings([*ListsScreen.BINDINGS, *Line.BINDINGS])
+    screens = [found[name] for name in ("Chats", "Models", "Downloads", "Settings")]
+    return [
+        [*found["Writing"], *chat, *app],
+        [*_bindings(Transcript.BINDINGS), *chat, *app],
+        [*found["Inside an answer"], *app],
+        [*found["Race"], *app],
+        *([*each, *lists, *app] for each in screens),
+    ]
+
+
+def keymap(keys: Keys) -> tuple[dict[str, str], list[str]]:
+    """Keys by the ids of the actions that do not have their own, and what is wrong with the config's.
+
+    An action whose key another one has already, in the same place, keeps its own.
+    """
+    together = _together()
+    own = {each.id: each.key for place in together for each in place if each.id}
+    wanted = dict(VI) if keys.set == "vi" else {}
+    problems = []
+    for name, text in keys.bound:
+        if name not in own:
+            close = difflib.get_close_matches(name, own, 1)
+            problems.append(f"keys.{name}: no action has this name{_meant(close)}")
+        elif bad := next((key for key in _split(text) if not _is_key(key)), None):
+            problems.append(f"keys.{name}: {bad!r} is not a key; such are ctrl+y, f9, alt+enter")
+        elif rival := _rival(name, text, wanted, own, together):
+            problems.append(f"keys.{name}: {rival} has that key already; give it another first")
+        else:
+            wanted[name] = ",".join(_split(text))
+    for copy, other in SAME.items():
+        if other in wanted and copy not in dict(keys.bound):
+            wanted[copy] = wanted[other]
+    return wanted, problems
+
+
+def _rival(
+    name: str, text: str, wanted: Mapping[str, str], own: Mapping[str, str], together: Iterable[list[Binding]]
+) -> str:
+    """The action that has one of the keys, where `name` is alive too; empty if none has."""
+    for place in together:
+        ids = [each.id for each in place if each.id]
+        if name not in ids:
+            continue
+        for other in ids:
+            if name not in (other, SAME.get(other)) and SAME.get(name) != other:
+                taken = set(_split(wanted.get(other, own[other])))
+                if taken & set(_split(text)) - set(_split(own[name])):
+                    return other
+    return ""
+
+
+def _split(text: str) -> list[str]:
+    return [key.strip() for key in text.split(",") if key.strip()]
+
+
+def _is_key(key: str) -> bool:
+    *modifiers, name = key.split("+") if key != "+" else [key]
+    return set(modifiers) <= _MODIFIERS and (len(name) == 1 or name in _NAMES)
+
+
+def _meant(close: Sequence[str]) -> str:
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _bindings(declared: Iterable[BindingType]) -> list[Binding]:
+    return [binding for binding in declared if isinstance(binding, Binding)]

@@ -1,0 +1,234 @@
+"""Every setting with its help, which of them are not as they come, and their values to be changed.
+
+What is changed goes into config.toml at once, and is told to whoever opened this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Footer, Input, Static
+
+from tui.clean import clean_line
+from tui.config import ConfigError, Settings, change_config, read_value, show_value
+from tui.widgets.rows import Row, Rows
+
+from .line import LineScreen
+from .lists import ListsScreen
+
+LATER = {
+    "models": "It holds from the next start on; ctrl+l changes the models now.",
+    "engine": "It holds from the next start on.",
+    "history": "It holds from the next start on.",
+    "keys": "It holds from the next start on.",
+}
+"""Sections whose settings do not hold at once."""
+PRESETS, MARK = "presets", " ●"
+
+
+class SettingsScreen(ListsScreen[None]):
+    """A line to filter by, the settings, and what the one with the cursor means."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "edit", "Change", priority=True, id="settings.change",
+                tooltip="Change it; of a few values, the next"),
+        Binding("ctrl+d", "default", "Default", priority=True, id="settings.default",
+                tooltip="As it comes: take it out of config.toml"),
+        Binding("escape", "back", "Back", id="settings.back", tooltip="Back to the chat"),
+    ]  # fmt: skip
+    DEFAULT_CSS = """
+    SettingsScreen {
+        #settings { width: 3fr; }
+        #help {
+            width: 2fr;
+            height: 1fr;
+            padding: 1 2;
+            border: round $line;
+            border-title-color: $quiet;
+        }
+        &.-narrow .beside { layout: vertical; }
+        &.-narrow #settings { width: 100%; }
+        &.-narrow #help { width: 100%; height: 8; padding: 0 2; }
+    }
+    """
+
+    def __init__(self, settings: Settings, path: Path, changed: Callable[[Settings], None]) -> None:
+        """`settings` are those that hold; `path` is where config.toml is or will be."""
+        self._rows = Rows("settings")
+        super().__init__("filter", (self._rows,))
+        self._settings = settings
+        self._path = path
+        self._changed = changed
+        self._help = Static(id="help", markup=False)
+
+    def compose(self) -> ComposeResult:
+        yield self.line
+        with Horizontal(classes="beside"):
+            yield self._rows
+            yield self._help
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.activate(self._rows)
+        self._help.border_title = "config.toml"
+        self._list()
+
+    # The settings
+
+    def _all(self) -> Iterator[tuple[str, str]]:
+        """(section, key) of each."""
+        for section in fields(self._settings):
+            value = getattr(self._settings, section.name)
+            if is_dataclass(value):
+                yield from ((section.name, entry.name) for entry in fields(value) if entry.metadata)
+
+    def _value(self, section: str, key: str, settings: Settings | None = None) -> Any:
+        return getattr(getattr(settings or self._settings, section), key)
+
+    def _is_default(self, section: str, key: str) -> bool:
+        return bool(self._value(section, key) == self._value(section, key, Settings()))
+
+    def _about(self, section: str, key: str) -> str:
+        entries = fields(getattr(self._settings, section))
+        return str(next(entry for entry in entries if entry.name == key).metadata["about"])
+
+    def _list(self) -> None:
+        words = self.typed.lower().split()
+        found = [
+            (section, key)
+            for section, key in self._all()
+            if all(word in f"{section} {key} {self._about(section, key)}".lower() for word in words)
+        ]
+        named = [(PRESETS, each.name) for each in self._settings.presets]
+        found += [each for each in named if all(word in " ".join(each).lower() for word in words)]
+        self._rows.empty = "no setting has these words"
+        self._rows.show([self._row(section, key) for section, key in found])
+        changed = sum(not self._is_default(*each) for each in self._all())
+        self._rows.border_title = f"Settings  {changed} not as they come" if changed else "Settings"
+        self._tell()
+
+    def _row(self, section: str, key: str) -> Row:
+        name = f"{section}.{key}"
+        if section == PRESETS:
+            chosen = self._settings.generation.preset == key
+            return Row(name, (name + MARK * chosen, "for new chats" * chosen), "good" if chosen else "plain")
+        changed = not self._is_default(section, key)
+        return Row(
+            name,
+            (name + MARK * changed, clean_line(_shown(self._value(section, key)), 30)),
+            "good" if changed else "plain",
+        )
+
+    def _current(self) -> tuple[str, str] | None:
+        row = self._rows.current
+        section, _, key = row.key.partition(".") if row else ("", "", "")
+        return (section, key) if row else None
+
+    @on(Rows.Moved)
+    @on(Input.Changed)
+    def _moved(self, event: Rows.Moved | Input.Changed) -> None:
+        event.stop()
+        if isinstance(event, Input.Changed):
+            self._list()
+        self._tell()
+
+    def _tell(self) -> None:
+        """What the setting with the cursor means."""
+        if (current := self._current()) is None:
+            self._help.update("")
+            return
+        if current[0] == PRESETS:
+            self._help.update(self._preset(current[1]))
+            return
+        section, key = current
+        default = _shown(self._value(section, key, Settings()))
+        lines = [
+            Content.styled(f"[{section}] {key}", "bold $primary"),
+            Content(self._about(section, key)),
+            Content(""),
+            Content.assemble(("now      ", "$quiet"), clean_line(_shown(self._value(*current)))),
+            Content.assemble(("default  ", "$quiet"), default),
+        ]
+        if choices := self._choices(section, key):
+            lines.append(Content.assemble(("one of   ", "$quiet"), ", ".join(choices)))
+        if later := LATER.get(section):
+            lines += [Content(""), Content.styled(later, "$warning")]
+        self._help.update(Content("\n").join(lines))
+
+    def _preset(self, name: str) -> Content:
+        preset = self._settings.preset(name)
+        lines = [Content.styled(f"[presets.{clean_line(name)}]", "bold $primary")]
+        for key, value in preset.values if preset else ():
+            lines.append(Content.assemble((f"{key}  ", "$quiet"), clean_line(_shown(value))))
+        words = (
+            "Enter: new chats begin with it, or not. In a chat, /preset takes one and /save-preset makes one."
+        )
+        return Content("\n").join([*lines, Content(""), Content(words)])
+
+    def _choices(self, section: str, key: str) -> Sequence[str]:
+        """Its values, where there are a few."""
+        hint = get_type_hints(type(getattr(self._settings, section)))[key]
+        if hint is bool:
+            return ("true", "false")
+        return get_args(hint) if get_origin(hint) is Literal else ()
+
+    # Keys
+
+    def action_edit(self) -> None:
+        if (current := self._current()) is None:
+            return
+        if current[0] == PRESETS:
+            chosen = self._settings.generation.preset == current[1]
+            self._set("generation", "preset", "" if chosen else current[1])
+            return
+        now = show_value(self._value(*current))
+        if choices := self._choices(*current):
+            self._set(*current, choices[(choices.index(now) + 1) % len(choices)])
+            return
+
+        def typed(text: str | None) -> None:
+            if text is not None:
+                self._set(*current, text)
+
+        self.app.push_screen(LineScreen(".".join(current), now), typed)
+
+    def _set(self, section: str, key: str, text: str) -> None:
+        """Change a setting to what was typed, in the file and here."""
+        try:
+            value = read_value(type(getattr(self._settings, section)), key, text)
+        except ConfigError as error:
+            self.notify(clean_line(f"{key} must be {error}"), severity="error", markup=False)
+            return
+        self._keep(section, key, value, value)
+
+    def action_default(self) -> None:
+        if (current := self._current()) and current[0] != PRESETS:
+            self._keep(*current, None, self._value(*current, Settings()))
+
+    def _keep(self, section: str, key: str, written: Any, value: Any) -> None:
+        try:
+            change_config(self._path, (section, key), written)
+        except (ConfigError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self.notify(clean_line(f"It is not saved: {reason}"), severity="error", markup=False)
+        part = replace(getattr(self._settings, section), **{key: value})
+        self._settings = replace(self._settings, **{section: part})
+        self._changed(self._settings)
+        self._list()
+
+    def action_back(self) -> None:
+        if not self.empty_line():
+            self.dismiss(None)
+
+
+def _shown(value: Any) -> str:
+    """A value in a row: nothing is a word too."""
+    return show_value(value) if value not in ((), "") else "none"

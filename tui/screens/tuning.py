@@ -1,0 +1,96 @@
+"""What is typed to change how a chat is answered: its own settings, presets, how far to draft; its title."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tui.clean import clean_line
+from tui.config import ConfigError, Generation, read_value, show_value
+
+from .adjustments import KEYS, Adjustments
+from .drafting import AUTO, NEVER, Drafting
+from .slash import Choice, SlashCommand
+
+if TYPE_CHECKING:
+    from .chat import ChatScreen
+
+NONE = "none"
+
+
+def commands(chat: ChatScreen) -> list[SlashCommand]:
+    """Those of `chat`."""
+    abouts = {entry.name: entry.metadata["about"] for entry in fields(Generation)}
+    return [
+        *(
+            SlashCommand(key, abouts[key], partial(_set, chat, key), "value", partial(_values, chat, key))
+            for key in KEYS
+        ),
+        SlashCommand("reset", "This chat as the settings say", partial(_reset, chat)),
+        SlashCommand("preset", "Take a preset in this chat", partial(_take, chat), "name",
+                     partial(_presets, chat)),
+        SlashCommand("save-preset", "What this chat has for itself, under a name", chat.save_preset, "name"),
+        SlashCommand("drafting", "How far to draft: auto, never, or 1 to 16 tokens", partial(_draft, chat),
+                     "length", lambda: (("auto", "as far as it pays"), ("never", ""), ("4", "always 4"))),
+        SlashCommand("theme", "Choose the colours", lambda _: chat.app.run_action("app.themes")),
+        SlashCommand("get-models", "Download from the Hugging Face hub",
+                     lambda _: chat.app.run_action("app.hub")),
+        SlashCommand("export", "Write this chat as Markdown", lambda _: chat.export()),
+        SlashCommand("title", "Call this chat so", chat.rename, "words"),
+    ]  # fmt: skip
+
+
+def _set(chat: ChatScreen, key: str, text: str) -> None:
+    now = dict(chat.adjustments.values).get(key)
+    if not text:
+        value = show_value(getattr(chat.generation, key)) or NONE
+        own = "of this chat" if now is not None else "by the settings"
+        chat.notify(clean_line(f"{key} is {value}, {own}."), markup=False)
+        return
+    try:
+        value = read_value(Generation, key, text)
+    except ConfigError as error:
+        chat.notify(clean_line(f"{key} must be {error}"), severity="error", markup=False)
+        return
+    chat.adjust(chat.adjustments.with_value(key, value))
+
+
+def _values(chat: ChatScreen, key: str) -> Sequence[Choice]:
+    """Values that are worth a row: what it is now, and what it is elsewhere."""
+    if isinstance(getattr(Generation(), key), bool):
+        return (("true", ""), ("false", ""))
+    now = show_value(getattr(chat.generation, key))
+    usual = show_value(getattr(chat.settings.generation, key))
+    found = [(now, "now")] if now else []
+    return [*found, (usual, "by the settings")] if usual and usual != now else found
+
+
+def _reset(chat: ChatScreen, _: str) -> None:
+    chat.adjust(Adjustments())
+    chat.notify("This chat is answered as the settings say.", timeout=4, markup=False)
+
+
+def _presets(chat: ChatScreen) -> Sequence[Choice]:
+    found = [(each.name, ", ".join(key for key, _ in each.values)) for each in chat.settings.presets]
+    return [*found, (NONE, "no preset")]
+
+
+def _take(chat: ChatScreen, name: str) -> None:
+    if name and name != NONE and chat.settings.preset(name) is None:
+        there = ", ".join(each.name for each in chat.settings.presets) or "there are none in config.toml"
+        words = f"There is no preset {name}: {there}"
+        chat.notify(clean_line(words), severity="error", markup=False)
+        return
+    chat.adjust(Adjustments("" if name in ("", NONE) else name, chat.adjustments.values))
+
+
+def _draft(chat: ChatScreen, text: str) -> None:
+    lengths = {"auto": AUTO, "never": NEVER, "": AUTO}
+    try:
+        length = lengths[text] if text in lengths else read_value(Generation, "draft_length", text)
+    except ConfigError as error:
+        chat.notify(clean_line(f"The draft length must be {error}"), severity="error", markup=False)
+        return
+    chat.set_drafting(Drafting(length))

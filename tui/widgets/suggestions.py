@@ -1,0 +1,65 @@
+"""What a word that is being typed could become: a few rows over the composer, taken with Tab or Enter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .rows import Row, Rows
+
+MOST = 8
+"""Rows that are seen at once."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A word, in place of the last `replaces` characters before the cursor. Foreign text."""
+
+    text: str
+    about: str = ""
+    replaces: int = 0
+    sends: bool = False
+    """Whether nothing more has to be typed behind it."""
+    shown: str = ""
+    """What stands in the row; empty for the word itself."""
+
+
+class Suggestions(Rows):
+    """Hidden while there are none; else it stands over what is above it, and moves nothing."""
+
+    DEFAULT_CSS = """
+    Suggestions { display: none; overlay: screen; margin: 0 1; background: $surface; border: round $line; }
+    Suggestions.-open { display: block; }
+    """
+
+    def __init__(self, id: str) -> None:  # noqa: A002
+        super().__init__(id)
+        self._offered: list[Suggestion] = []
+        self.add_class("-active")
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._offered)
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        """The one with the cursor."""
+        return self._offered[self.cursor] if self._offered else None
+
+    def offer(self, suggestions: Sequence[Suggestion]) -> None:
+        """Show these in place of the last; none closes it."""
+        if not suggestions and not self._offered:
+            return
+        same = [each.text for each in suggestions] == [each.text for each in self._offered]
+        self._offered = list(suggestions)
+        self.set_class(bool(suggestions), "-open")
+        height = min(MOST, len(suggestions)) + 2
+        self.styles.height = height
+        self.styles.offset = (0, -height)
+        words = [each.shown or each.text for each in suggestions]
+        width = max(map(len, words), default=0)
+        rows = [
+            Row(str(number), (f"{word:{width}}  {each.about}",))
+            for number, (word, each) in enumerate(zip(words, suggestions, strict=True))
+        ]
+        self.show(rows, keep=same)
