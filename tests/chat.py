@@ -81,3 +81,8 @@ def text(app: Outrider) -> str:
     """The screen as plain text."""
     lines = app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in line) for line in lines)
+
+
+def told(app: Outrider) -> str:
+    """What the app has said at its edge, however it was wrapped."""
+    return " ".join(notification.message for notification in app._notifications)

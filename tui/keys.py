@@ -23,7 +23,7 @@ VI: Final[Mapping[str, str]] = {
     "read.first": "g,home",
     "read.last": "G,end",
     "read.delete": "x,delete",
-    "read.history": "/,ctrl+o",
+    "read.history": "/",
     "lists.up": "up,ctrl+k",
     "lists.down": "down,ctrl+j",
     "lists.pageup": "pageup,ctrl+b",
@@ -126,7 +126,8 @@ def _rival(
             continue
         for other in ids:
             if name not in (other, SAME.get(other)) and SAME.get(name) != other:
-                taken = set(_split(wanted.get(other, own[other])))
+                now = wanted.get(other) or wanted.get(SAME.get(other, ""), own[other])
+                taken = set(_split(now))
                 if taken & set(_split(text)) - set(_split(own[name])):
                     return other
     return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ MOST = 1_000_000
 _LISTED = 2_000
 """Names of a folder that are looked at."""
 _SHOWN = 200
+_MARKS = ".,;:!?)"
 
 _NAMED = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|([^\s"]+))')
 _BLOCK = re.compile(r"\n\nFile `([^`\n]+)`:\n(`{3,})[^\n]*\n(.*?)\n?\2(?=\n|\Z)", re.DOTALL)
@@ -47,29 +49,26 @@ def files_of(prompt: str, folder: Path) -> list[File]:
 
     An @word that is no file is just a word.
     """
-    found = []
-    for name in named(prompt):
-        path = folder / Path(name).expanduser()
-        trimmed = name.rstrip(".,;:!?)")
-        if not path.exists() and trimmed != name:
-            name, path = trimmed, folder / Path(trimmed).expanduser()
-        if path.exists():
-            found.append(File(name, _read(name, path)))
-    return found
+    found = [(name, _found(name, folder)) for name in named(prompt)]
+    return [File(*_read(*there)) for _, there in found if there]
 
 
 def missing(prompt: str, folder: Path) -> list[str]:
     """What looks like the path of a file, and is none."""
-    return [
-        name
-        for name in named(prompt)
-        if ("/" in name or re.search(r"\.\w{1,5}$", name))
-        and not (folder / Path(name.rstrip(".,;:!?)")).expanduser()).exists()
-        and not (folder / Path(name).expanduser()).exists()
-    ]
+    found = [(name.rstrip(_MARKS), _found(name, folder)) for name in named(prompt)]
+    return [name for name, there in found if not there and ("/" in name or re.search(r"\.\w{1,5}$", name))]
 
 
-def _read(name: str, path: Path) -> str:
+def _found(name: str, folder: Path) -> tuple[str, Path] | None:
+    """What lies at a path that was typed, perhaps at the end of a sentence."""
+    with suppress(OSError, RuntimeError, ValueError):  # too long for a name, nobody's home, or a NUL in it
+        for typed in (name, name.rstrip(_MARKS)):
+            if typed and (path := folder / Path(typed).expanduser()).exists():
+                return typed, path
+    return None
+
+
+def _read(name: str, path: Path) -> tuple[str, str]:
     if path.is_dir():
         raise NotAttached(f"{name} is a folder: name a file in it")
     try:
@@ -87,7 +86,7 @@ def _read(name: str, path: Path) -> str:
         raise NotAttached(f"{name} is not text") from None
     if "\0" in text:
         raise NotAttached(f"{name} is not text")
-    return text.replace("\r\n", "\n")
+    return name, text.replace("\r\n", "\n")
 
 
 def with_files(prompt: str, files: list[File]) -> str:
@@ -123,7 +122,10 @@ def suggestions(before: str, folder: Path) -> list[Suggestion]:
     if not typed or (not typed[1] and " " in typed[2]):
         return []
     head, _, start = typed[2].rpartition("/")
-    place = folder / Path(head + "/").expanduser() if head or typed[2].startswith("/") else folder
+    try:
+        place = folder / Path(head + "/").expanduser() if head or typed[2].startswith("/") else folder
+    except RuntimeError:
+        return []
     found = []
     for name, is_folder in _listed(place):
         if name.lower().startswith(start.lower()) and (start.startswith(".") or not name.startswith(".")):

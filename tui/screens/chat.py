@@ -44,6 +44,7 @@ OF_THE_LAST: tuple[tuple[Want, str, str, str], ...] = (
     ("continue", "continue", "Go on with the answer", "From the token at which it was broken off"),
     ("inspect", "inspect", "See inside the answer", "Every token, and what else it could have been"),
     ("copy", "copy", "Copy the answer", "As Markdown"),
+    ("delete", "delete", "Delete the answer", "With what follows; /undo brings it back"),
     ("code", "code", "Copy the code", "The next block of the answer"),
 )
 """What can be done with the last answer: how it is called as a command, and in words."""
@@ -162,8 +163,8 @@ class ChatScreen(MessagesScreen):
         ]
         own = tuning.commands(self)
         if self._conversation.last:
-            for want, name, title, about in OF_THE_LAST:
-                own.append(SlashCommand(name, f"{title}: {about}", partial(self._want_of_last, want)))
+            for want, name, title, _ in OF_THE_LAST:
+                own.append(SlashCommand(name, title, partial(self._want_of_last, want)))
         taken = {each.name for each in own}
         return sorted([*own, *(each for each in found if each.name not in taken)], key=lambda each: each.name)
 

@@ -22,6 +22,7 @@ from tui.store.changes import (
     Ending,
     Hear,
     Leave,
+    Remove,
     Say,
     Show,
     Turn,
@@ -63,6 +64,8 @@ class Conversation:
         self._turns: dict[str, Turn] = {}
         self._tokens: dict[str, tuple[int, ...]] = {}
         """Of answers that can go on."""
+        self._removed: list[dict[str, Turn]] = []
+        """What was taken out, the last one last."""
         self._shown = ""
         self._sent_from = ""
         self._open: str | None = None
@@ -155,6 +158,32 @@ class Conversation:
         self._shown = key
         self._record(Show(self.key, key))
 
+    def remove(self, turn: Turn) -> str:
+        """Take `turn` out with all that follows it; the prompt that has no answer any more, if there is one.
+
+        Another branch is shown in its place where there is one.
+        """
+        beside = self._beside(turn)
+        gone = {key: each for key, each in self._turns.items() if turn.key in self.above(each)}
+        self._removed.append(gone)
+        self._turns = {key: each for key, each in self._turns.items() if key not in gone}
+        self._record(Remove(tuple(gone)))
+        others = [each for each in beside if each.key != turn.key]
+        self._shown = self.leaf(others[-1]) if others else turn.parent
+        unanswered = self._step_back()
+        self.show(self._shown)
+        return unanswered
+
+    def restore(self) -> bool:
+        """Bring back what was taken out last; False if nothing was."""
+        if not self._removed:
+            return False
+        gone = self._removed.pop()
+        self._turns |= gone
+        self._record(Remove(tuple(gone), removed=False))
+        self.show(self.leaf(next(iter(gone.values()))))
+        return True
+
     def branch(self, turn: Turn) -> tuple[int, int]:
         """The place of `turn` among the branches there, from 1, and how many there are."""
         keys = [each.key for each in self._beside(turn)]
@@ -169,11 +198,11 @@ class Conversation:
     def leaf(self, turn: Turn) -> str:
         """The end of the latest path through `turn`."""
         for each in reversed(self._turns.values()):
-            if each.role == "assistant" and each.text and turn.key in self._above(each):
+            if each.role == "assistant" and each.text and turn.key in self.above(each):
                 return each.key
         return turn.key
 
-    def _above(self, turn: Turn) -> set[str]:
+    def above(self, turn: Turn) -> set[str]:
         """The keys from `turn` up to the beginning, its own too."""
         keys = set()
         above: Turn | None = turn

@@ -17,6 +17,7 @@ from tui.store.changes import Turn
 from tui.store.keeper import Unreadable
 from tui.widgets.transcript import Transcript, Want, code_blocks
 
+from . import attachments
 from .conversation import asked
 from .drafting import AUTO
 from .editor import EditorFailed, edited
@@ -67,6 +68,8 @@ class MessagesScreen(TurnScreen):
                 self._branches.edit(turn)
                 self.refresh_bindings()
                 self.desk.composer.focus()
+            case "delete" | "undo" if not self._refuses():
+                self._delete(turn if want == "delete" else None)
             case "inspect" if not self._refuses():
                 if answer := self._conversation.answer_at(turn):
                     self._inspect(answer)
@@ -193,6 +196,35 @@ class MessagesScreen(TurnScreen):
                 self.notify("There is no other branch there.", timeout=3, markup=False)
         except Unreadable as error:
             self.notify(clean_line(f"That branch cannot be read: {error}"), severity="error", markup=False)
+
+    def undo(self) -> None:
+        """Bring back the messages that were deleted last."""
+        if not self._refuses():
+            self._delete(None)
+
+    @work(exclusive=True, group="change")
+    async def _delete(self, turn: Turn | None) -> None:
+        """Take `turn` out with what follows it, or bring back what was taken out last."""
+        transcript, prompt = self.desk.transcript, ""
+        if turn:
+            count = sum(1 for each in self._conversation.path if turn.key in self._conversation.above(each))
+            prompt = self._conversation.remove(turn)
+            words = "1 message is deleted" if count == 1 else f"{count:,} messages are deleted"
+            self.notify(f"{words}; /undo brings back.", timeout=6, markup=False)
+        elif not self._conversation.restore():
+            self.notify("Nothing was deleted.", timeout=3, markup=False)
+            return
+        try:
+            await self._branches.show()
+        except Unreadable as error:
+            self.notify(clean_line(f"The chat cannot be read: {error}"), severity="error", markup=False)
+        if prompt and not self.desk.composer.text:
+            self.desk.composer.load_text(attachments.without_files(prompt))
+        if transcript.messages:
+            transcript.cursor = len(transcript.messages) - 1 if transcript.has_focus else None
+        else:
+            self.desk.clear()
+            self.desk.composer.focus()
 
     def _answer_again(self, want: Want, turn: Turn) -> None:
         answer = self._conversation.answer_at(turn)

@@ -38,6 +38,7 @@ def commands(chat: ChatScreen) -> list[SlashCommand]:
         SlashCommand("get-models", "Download from the Hugging Face hub",
                      lambda _: chat.app.run_action("app.hub")),
         SlashCommand("export", "Write this chat as Markdown", lambda _: chat.export()),
+        SlashCommand("undo", "Bring back the messages that were deleted last", lambda _: chat.undo()),
         SlashCommand("title", "Call this chat so", chat.rename, "words"),
     ]  # fmt: skip
 

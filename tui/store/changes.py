@@ -108,6 +108,14 @@ class Adjust:
 
 
 @dataclass(frozen=True)
+class Remove:
+    """Messages out of sight, and out of the file when the app ends; or back again."""
+
+    messages: tuple[str, ...]
+    removed: bool = True
+
+
+@dataclass(frozen=True)
 class Rename:
     conversation: str
     title: str
@@ -127,7 +135,7 @@ class Delete:
     deleted: bool = True
 
 
-Change = Begin | Say | Hear | Close | Show | Leave | Adjust | Rename | Pin | Delete
+Change = Begin | Say | Hear | Close | Show | Leave | Adjust | Remove | Rename | Pin | Delete
 
 
 def text_of(rounds: Iterable[Round]) -> str:

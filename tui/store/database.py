@@ -40,7 +40,8 @@ STEPS = (
         draft TEXT NOT NULL,
         settings TEXT NOT NULL,
         statistics TEXT NOT NULL,
-        written TEXT NOT NULL
+        written TEXT NOT NULL,
+        removed INTEGER NOT NULL DEFAULT 0
     );
     CREATE INDEX messages_of ON messages (conversation);
     CREATE TABLE rounds (

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from .changes import Change, Delete
+from .changes import Change, Delete, Remove
 
 if TYPE_CHECKING:  # nothing of the file is needed before the first paint: the thread imports what it uses
     from .store import Store
@@ -57,6 +57,8 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, "store")
         self._waiting: deque[Change] = deque()
         self._deleted: set[str] = set()
+        self._removed: set[str] = set()
+        """Keys of messages."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._store: Store | None = None
@@ -84,6 +86,9 @@ class Keeper:
         for change in changes:
             if isinstance(change, Delete):
                 (self._deleted.add if change.deleted else self._deleted.discard)(change.conversation)
+            elif isinstance(change, Remove):
+                keys = set(change.messages)
+                self._removed = self._removed | keys if change.removed else self._removed - keys
         self._waiting.extend(changes)
         self._submit(self._write)
 
@@ -178,8 +183,8 @@ class Keeper:
         if self._store is None:
             return
         try:
-            if self._deleted and not self._store.read_only:
-                self._store.purge(sorted(self._deleted))
+            if (self._deleted or self._removed) and not self._store.read_only:
+                self._store.purge(sorted(self._deleted), sorted(self._removed))
         except sqlite3.Error:
             pass  # it stays out of sight
         self._store.close()

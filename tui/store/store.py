@@ -15,7 +15,22 @@ from typing import Any
 
 from tui.protocol import Round, Statistics, rebuild
 
-from .changes import Adjust, Begin, Change, Close, Delete, Hear, Leave, Pin, Rename, Say, Show, Turn, text_of
+from .changes import (
+    Adjust,
+    Begin,
+    Change,
+    Close,
+    Delete,
+    Hear,
+    Leave,
+    Pin,
+    Remove,
+    Rename,
+    Say,
+    Show,
+    Turn,
+    text_of,
+)
 from .damage import check, is_damage, salvage, set_aside
 from .database import Newer, connect, migrate, set_up
 
@@ -116,9 +131,11 @@ class Store:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def purge(self, conversations: Sequence[str]) -> None:
+    def purge(self, conversations: Sequence[str], messages: Sequence[str] = ()) -> None:
         """Out of the file goes what was deleted, if it still is; no byte of it stays."""
         self._connection.execute("BEGIN IMMEDIATE")
+        for key in messages:
+            self._connection.execute("DELETE FROM messages WHERE key = ? AND removed", (key,))
         for key in conversations:
             self._connection.execute("DELETE FROM conversations WHERE key = ? AND deleted", (key,))
         self._connection.execute("INSERT INTO found (found) VALUES ('optimize')")
@@ -268,6 +285,12 @@ def _adjust(connection: sqlite3.Connection, change: Adjust) -> None:
     )
 
 
+def _remove(connection: sqlite3.Connection, change: Remove) -> None:
+    connection.executemany(
+        "UPDATE messages SET removed = ? WHERE key = ?", [(change.removed, key) for key in change.messages]
+    )
+
+
 def _rename(connection: sqlite3.Connection, change: Rename) -> None:
     connection.execute(
         "UPDATE conversations SET title = ? WHERE key = ?", (_text(change.title), change.conversation)
@@ -294,6 +317,7 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
     Show: _show,
     Leave: _leave,
     Adjust: _adjust,
+    Remove: _remove,
     Rename: _rename,
     Pin: _pin,
     Delete: _delete,
@@ -307,7 +331,7 @@ ON CONFLICT (key) DO NOTHING
 """
 _COLUMNS = """
 SELECT key, title, pinned,
-    (SELECT count(*) FROM messages WHERE conversation = conversations.id),
+    (SELECT count(*) FROM messages WHERE conversation = conversations.id AND NOT removed),
     coalesce((SELECT written FROM messages WHERE id = changed), '')
 FROM conversations WHERE NOT deleted AND changed
 """
@@ -317,15 +341,16 @@ _PINNED = f" ORDER BY pinned DESC, changed DESC LIMIT {MOST}"
 _FOUND = """
 SELECT conversations.key, snippet(found, 0, '', '', '…', 12)
 FROM found JOIN messages ON messages.id = found.rowid JOIN conversations ON conversations.id = conversation
-WHERE found MATCH ? ORDER BY found.rowid DESC LIMIT ?
+WHERE found MATCH ? AND NOT removed ORDER BY found.rowid DESC LIMIT ?
 """
 _PREVIEW = """
 SELECT role, substr(text, 1, ?) FROM messages
-WHERE conversation = (SELECT id FROM conversations WHERE key = ?) AND text <> '' ORDER BY id LIMIT ?
+WHERE conversation = (SELECT id FROM conversations WHERE key = ?) AND text <> '' AND NOT removed
+ORDER BY id LIMIT ?
 """
 _TURNS = """
 SELECT id, statistics, key, parent, role, text, ending, main, draft, settings FROM messages
-WHERE conversation = ? ORDER BY id
+WHERE conversation = ? AND NOT removed ORDER BY id
 """
 
 

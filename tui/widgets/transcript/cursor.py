@@ -18,7 +18,20 @@ from tui.widgets.transcript.view import ConversationView
 if TYPE_CHECKING:
     from tui.widgets.transcript.message import Message
 
-Want = Literal["edit", "again", "same", "continue", "before", "after", "copy", "code", "open", "inspect"]
+Want = Literal[
+    "edit",
+    "again",
+    "same",
+    "continue",
+    "before",
+    "after",
+    "copy",
+    "code",
+    "open",
+    "inspect",
+    "delete",
+    "undo",
+]
 
 
 class CursorView(ConversationView):
@@ -46,6 +59,12 @@ class CursorView(ConversationView):
                 tooltip="Copy its next block of code"),
         Binding("i", "want('inspect')", "Inside", show=False, id="read.inspect",
                 tooltip="See inside the answer: every token"),
+        Binding("d,delete", "want('delete')", "Delete", show=False, id="read.delete",
+                tooltip="Delete it and what follows"),
+        Binding("u", "want('undo')", "Undo", show=False, id="read.undo",
+                tooltip="Bring back what was deleted"),
+        Binding("g,home", "end(-1)", "First", show=False, id="read.first", tooltip="The first message"),
+        Binding("G,end", "end(1)", "Last", show=False, id="read.last", tooltip="The last message"),
         Binding("o", "want('open')", "Open", show=False, id="read.open",
                 tooltip="Look at it in your $EDITOR"),
         # The screen's own keys, without their place in the footer: 80 columns hold no more.
@@ -97,6 +116,9 @@ class CursorView(ConversationView):
     def action_move(self, by: int) -> None:
         if self.cursor is not None:
             self.cursor = max(0, min(len(self.conversation.messages) - 1, self.cursor + by))
+
+    def action_end(self, to: int) -> None:
+        self.action_move(to * len(self.conversation.messages))
 
     def action_want(self, want: Want) -> None:
         if self.cursor is not None and self.cursor < len(self.conversation.messages):

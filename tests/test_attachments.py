@@ -1,0 +1,133 @@
+"""Files by @path: what is found, what is refused and why, what the model is given and what is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chat import ask, chat, outrider, text, told, until
+from test_history import stored
+
+from tui.screens import attachments
+from tui.screens.attachments import File, NotAttached
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "work"
+    (place / "src").mkdir(parents=True)
+    (place / "notes.txt").write_text("one\ntwo\n")
+    (place / "my file.md").write_text("```\ncode\n```\n")
+    (place / ".hidden").write_text("x")
+    (place / "src" / "main.py").write_bytes(b"\xef\xbb\xbfprint()\r\n")
+    (place / "picture.png").write_bytes(b"\x89PNG\x00\xff")
+    (place / "zeros").write_bytes(b"a\0b")
+    (place / "big.txt").write_bytes(b"x" * (attachments.MOST + 1))
+    return place
+
+
+@pytest.mark.parametrize(
+    ("prompt", "names"),
+    [
+        ("see @notes.txt", ["notes.txt"]),
+        ("see @notes.txt, please", ["notes.txt"]),
+        ('both @"my file.md" and @src/main.py', ["my file.md", "src/main.py"]),
+        ("@notes.txt @notes.txt", ["notes.txt"]),
+        ("mail me@notes.txt", []),
+        ("@someone said @", []),
+    ],
+)
+def test_the_files_of_a_prompt_are_found(folder: Path, prompt: str, names: list[str]) -> None:
+    assert [file.name for file in attachments.files_of(prompt, folder)] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("src", "is a folder"),
+        ("picture.png", "is not text"),
+        ("zeros", "is not text"),
+        ("big.txt", "larger than 1 MB"),
+        ("pipe", "is not a file"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_the_reason(folder: Path, name: str, why: str) -> None:
+    if name == "pipe":
+        import os
+
+        os.mkfifo(folder / "pipe")
+    with pytest.raises(NotAttached, match=why):
+        attachments.files_of(f"look at @{name}", folder)
+
+
+def test_a_path_that_is_nowhere_is_named_and_a_word_is_not(folder: Path) -> None:
+    hostile = f"@{'x' * 5000} @~nobody/x @a\0b"
+    assert attachments.files_of(hostile, folder) == []
+    assert attachments.missing("@gone.txt @src/gone @someone @notes.txt.", folder) == ["gone.txt", "src/gone"]
+
+
+def test_the_model_gets_the_text_and_the_prompt_comes_back_as_it_was_typed(folder: Path) -> None:
+    prompt = 'compare @"my file.md" with @src/main.py'
+    files = attachments.files_of(prompt, folder)
+    whole = attachments.with_files(prompt, files)
+    assert "File `my file.md`:\n````md\n```\ncode\n```\n````" in whole, "the fence is longer than any in it"
+    assert "File `src/main.py`:\n```py\nprint()\n```" in whole
+    assert attachments.without_files(whole) == prompt
+    assert attachments.folded(whole) == f"{prompt}\n\n▤ my file.md  3 lines\n\n▤ src/main.py  1 line"
+    empty = attachments.with_files("x", [File("e", "")])
+    assert attachments.folded(empty) == "x\n\n▤ e  0 lines" and attachments.without_files(empty) == "x"
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("see @", ["@src/", "@big.txt ", '@"my file.md" ', "@notes.txt ", "@picture.png ", "@zeros "]),
+        ("@no", ["@notes.txt "]),
+        ("@NO", ["@notes.txt "]),
+        ("@.h", ["@.hidden "]),
+        ("@src/", ["@src/main.py "]),
+        ('@"my f', ['@"my file.md" ']),
+        ("see @notes.txt and", []),
+        ("me@no", []),
+        ("@gone/", []),
+        ("@~nobody/x", []),
+    ],
+)
+def test_paths_are_completed(folder: Path, typed: str, words: list[str]) -> None:
+    found = attachments.suggestions(typed, folder)
+    assert [each.text for each in found] == words
+    for each in found:
+        assert typed[len(typed) - each.replaces :].startswith("@")
+
+
+async def test_in_the_chat_a_file_is_completed_counted_sent_and_folded(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    app = outrider(tmp_path, main="scripted:echo")
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        composer = screen.desk.composer
+        await pilot.press(*"see @no")
+        await until(pilot, lambda: screen.desk.suggestions.is_open)
+        await pilot.press("tab")
+        assert composer.text == "see @notes.txt "
+        await until(pilot, lambda: "notes.txt" in text(app) and "tokens ─" in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
+        assert "▤ notes.txt  2 lines" in text(app)
+        assert "one\ntwo" in screen.desk.transcript.text_of(1), "the model was given the text"
+        await pilot.press("tab", "up", "e")
+        await pilot.pause()
+        assert composer.text == "see @notes.txt "
+        await pilot.press("escape")
+        await ask(pilot, "look at @picture.png")
+        await until(pilot, lambda: "picture.png is not text" in told(app))
+        assert composer.text == "look at @picture.png", "nothing was sent"
+        composer.clear()
+        await ask(pilot, "@gone.txt?")
+        await until(pilot, lambda: "There is no file gone.txt" in told(app))
+        await until(pilot, lambda: screen.phase == "ready")
+    (kept,) = stored(tmp_path)
+    assert "File `notes.txt`" in kept.turns[0].text

@@ -1,0 +1,110 @@
+"""Keys as the config wants them: every action can have another, and a wrong wish is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from chat import chat, outrider, text, told, until
+from test_history import answered
+from textual.binding import Binding
+
+from tui.config import Keys, Settings
+from tui.keys import SAME, VI, groups, keymap
+from tui.screens.help import HelpScreen
+from tui.screens.history import HistoryScreen
+from tui.screens.wording import readable
+
+FAST = "scripted:sample?rate=2000&tokens=20"
+FREE = ("f10", "f11", "f12", "ctrl+f10", "ctrl+f11", "ctrl+f12")
+
+
+def actions() -> list[Binding]:
+    return [each for _, bindings in groups() for each in bindings if each.id]
+
+
+def test_every_action_has_a_name_of_its_own_a_key_and_words() -> None:
+    names = Counter(each.id for each in actions())
+    assert max(names.values()) == 1
+    assert all(each.key and (each.tooltip or each.description) for each in actions())
+
+
+@pytest.mark.parametrize("action", actions(), ids=lambda each: each.id)
+def test_every_action_can_have_another_key(action: Binding) -> None:
+    found, problems = keymap(Keys(bound=((action.id or "", "f10,ctrl+f11"),)))
+    assert problems == [] and found[action.id or ""] == "f10,ctrl+f11"
+
+
+@pytest.mark.parametrize(
+    ("bound", "words"),
+    [
+        (("chat.rase", "f10"), "keys.chat.rase: no action has this name; did you mean chat.race?"),
+        (("chat.race", "ctrl+nothing"), "keys.chat.race: 'ctrl+nothing' is not a key"),
+        (("chat.race", "ctrl+n"), "keys.chat.race: chat.new has that key already"),
+        (("chat.race", "enter"), "keys.chat.race: chat.send has that key already"),
+        (("history.pin", "ctrl+q"), "keys.history.pin: app.quit has that key already"),
+    ],
+)
+def test_a_wrong_wish_is_named_and_the_action_keeps_its_key(bound: tuple[str, str], words: str) -> None:
+    found, problems = keymap(Keys(bound=(bound,)))
+    assert found == {}
+    assert len(problems) == 1 and problems[0].startswith(words)
+
+
+def test_keys_can_be_swapped_by_giving_the_first_another() -> None:
+    found, problems = keymap(
+        Keys(bound=(("chat.new", "f10"), ("chat.race", "ctrl+n"), ("chat.history", "f9")))
+    )
+    assert found["chat.race"] == "ctrl+n" and found["read.new"] == "f10"
+    assert [each.partition(":")[0] for each in problems] == ["keys.chat.history"], "f9 is the themes'"
+
+
+def test_the_vi_set_names_actions_that_are_there_and_has_no_key_twice() -> None:
+    found, problems = keymap(Keys(set="vi"))
+    assert problems == [] and found.keys() == VI.keys()
+    everything = {each.id for each in actions()} | {
+        "lists.up",
+        "lists.down",
+        "lists.pageup",
+        "lists.pagedown",
+    }
+    assert VI.keys() - everything <= SAME.keys()
+    for name, keys in VI.items():
+        _, clashes = keymap(Keys(set="vi", bound=((name, keys),)))
+        assert clashes == [], name
+
+
+async def test_the_keys_of_the_config_hold_in_the_app_and_stand_in_the_help(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    app._settings = Settings(
+        models=app._settings.models,
+        keys=Keys(set="vi", bound=(("chat.history", "f10"), ("chat.new", "ctrl+o"), ("chat.rase", "f9"))),
+    )
+    async with app.run_test(size=(120, 160)) as pilot:
+        await answered(pilot, "one")
+        assert "did you mean chat.race?" in told(app)
+        await pilot.press("f10")
+        await until(pilot, lambda: isinstance(app.screen, HistoryScreen))
+        await pilot.press("escape")
+        await pilot.press("tab", "g")
+        await pilot.pause()
+        assert chat(app).desk.transcript.cursor == 0
+        await pilot.press("G")
+        assert chat(app).desk.transcript.cursor == 1
+        await pilot.press("f10")
+        await until(pilot, lambda: isinstance(app.screen, HistoryScreen))
+        await pilot.press("escape", "i")
+        await pilot.pause()
+        assert chat(app).desk.composer.has_focus
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await pilot.pause()
+        shown = text(app)
+        line = next(each for each in shown.splitlines() if "Earlier chats" in each)
+        assert readable("f10") in line
+        await pilot.press("n")
+        await pilot.pause()
+        assert "chat.history" in text(app)
+        await pilot.press("escape", "ctrl+o")
+        await until(pilot, lambda: not chat(app).desk.transcript.messages)
