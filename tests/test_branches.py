@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat import ask, chat, outrider, text, until
+from chat import ask, chat, outrider, text, told, until
 from models import Toy, write_model
 from test_history import answered, origins, stored
 from test_store import round_of
@@ -367,3 +367,58 @@ def test_a_tree_of_a_damaged_file_has_no_circle_and_no_end_in_nothing() -> None:
 )
 def test_code_is_found_in_every_kind_of_block(markdown: str, blocks: list[str]) -> None:
     assert [each.rstrip() for each in code_blocks(markdown)] == [each.rstrip() for each in blocks]
+
+
+async def test_messages_are_deleted_with_what_follows_and_can_be_brought_back(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "one")
+        await answered(pilot, "two")
+        whole = said(app)
+        await read(pilot, "up", "d")
+        await ready(pilot, 2)
+        assert said(app) == whole[:2] and "2 messages are deleted" in told(app)
+        await pilot.press("u")
+        await ready(pilot, 4)
+        assert said(app) == whole
+        await pilot.press("G", "d")
+        await ready(pilot, 2)
+        assert chat(app).desk.composer.text == "two", "a prompt without its answer can be asked again"
+        chat(app).desk.composer.clear()
+        await pilot.press("g", "d")
+        await until(pilot, lambda: not chat(app).desk.transcript.messages)
+        chat(app).desk.composer.clear()
+        await ask(pilot, "/undo")
+        await ready(pilot, 2)
+        await ask(pilot, "/undo")
+        await ready(pilot, 4)
+        assert said(app) == whole
+        await ask(pilot, "/undo")
+        await until(pilot, lambda: "Nothing was deleted." in told(app))
+        await ask(pilot, "/delete")
+        await ready(pilot, 2)
+    (kept,) = stored(tmp_path)
+    assert [turn.text for turn in kept.turns] == ["one", whole[1], "two"], "its answer is gone for good"
+    data = b"".join(path.read_bytes() for path in tmp_path.glob("chats*"))
+    assert data.count(whole[1].encode()[:20]) <= 2, "once as the text of the first, once to be found"
+
+
+async def test_where_another_branch_stands_that_is_shown_instead_of_what_was_deleted(tmp_path: Path) -> None:
+    pair = {
+        "main": str(write_model(tmp_path / "main.gguf", Toy(layers=2))),
+        "draft": str(write_model(tmp_path / "draft.gguf", Toy(layers=1))),
+    }
+    app = outrider(tmp_path, **pair, generation=Generation(max_tokens=12))
+    seeds = count(1)
+    app._draw_seed = lambda: next(seeds)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "one")
+        first = said(app)
+        await read(pilot, "r")
+        await ready(pilot, 2)
+        assert said(app) != first
+        await read(pilot, "d")
+        await until(pilot, lambda: said(app) == first)
+        assert "of 2" not in text(app)
+        await pilot.press("u")
+        await until(pilot, lambda: "‹ 2 of 2 ›" in text(app))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def test_our_themes_are_there() -> None:
         "outrider-dark",
         "outrider-light",
         "high-contrast",
+        "colour-blind",
         "terminal",
     }
 
@@ -48,6 +50,38 @@ def test_the_origins_differ_in_sixteen_colours(theme) -> None:
     colours = [Color.parse(theme.variables[name]).rich_color for name in ORIGINS]
     numbers = {colour.downgrade(ColorSystem.STANDARD).number for colour in colours}
     assert len(numbers) == len(ORIGINS)
+
+
+BLINDNESS = {
+    "protanopia": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
+    "deuteranopia": ((0.367, 0.861, -0.228), (0.280, 0.673, 0.047), (-0.012, 0.043, 0.969)),
+    "tritanopia": ((1.256, -0.077, -0.179), (-0.078, 0.931, 0.148), (0.005, 0.691, 0.304)),
+}  # fmt: skip
+"""What is seen of linear red, green and blue: Machado, Oliveira, Fernandes, doi 10.1109/TVCG.2009.113."""
+
+
+def seen(colour: Color, matrix: tuple[tuple[float, ...], ...]) -> tuple[float, float, float]:
+    """A colour as CIE L*a*b* of what is seen of it."""
+    parts = [part / 255 for part in colour.rgb]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    red, green, blue = (
+        min(1.0, max(0.0, sum(a * b for a, b in zip(row, linear, strict=True)))) for row in matrix
+    )
+    xyz = (
+        (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505,
+        0.2126 * red + 0.7152 * green + 0.0722 * blue,
+        (0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.089,
+    )
+    x, y, z = (part ** (1 / 3) if part > 0.008856 else 7.787 * part + 16 / 116 for part in xyz)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_the_colour_blind_theme_tells_the_origins_apart_for_every_eye(kind: str) -> None:
+    theme = next(theme for theme in OURS if theme.name == "colour-blind")
+    colours = [seen(Color.parse(theme.variables[name]), BLINDNESS[kind]) for name in ORIGINS]
+    for one, other in itertools.combinations(colours, 2):
+        assert math.dist(one, other) > 20, "CIE76; from 2.3 on a difference can be seen"
 
 
 @pytest.mark.parametrize("theme", [theme for theme in OURS if not theme.ansi], ids=lambda theme: theme.name)

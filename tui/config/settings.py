@@ -53,7 +53,9 @@ class Generation:
 
 @dataclass(frozen=True)
 class Appearance:
-    theme: str = _setting("outrider-dark", "outrider-light, high-contrast, terminal, or a file in themes/")
+    theme: str = _setting(
+        "outrider-dark", "outrider-light, high-contrast, colour-blind, terminal, or a file in themes/"
+    )
     highlight: Highlight = _setting("quiet", '"quiet" marks what the draft did not supply; "full"; "off"')
     show_refused: bool = _setting(False, "show refused drafts, struck through")
     sidebar: Sidebar = _setting("auto", '"auto" folds it away in a narrow terminal; "shown"; "hidden"')
