@@ -16,8 +16,9 @@ from tui.app import Outrider
 from tui.clean import clean
 from tui.config import Generation, History
 from tui.protocol import Generate, Statistics
-from tui.screens.branches import LEFT
+from tui.screens.branches import LEFT, SUMMED_UP
 from tui.screens.conversation import Conversation
+from tui.screens.messages import SUM_UP
 from tui.screens.turn import NEARLY_FULL
 from tui.store.changes import Turn
 from tui.store.store import Conversation as Stored
@@ -422,3 +423,76 @@ async def test_where_another_branch_stands_that_is_shown_instead_of_what_was_del
         assert "of 2" not in text(app)
         await pilot.press("u")
         await until(pilot, lambda: "‹ 2 of 2 ›" in text(app))
+
+
+async def test_the_oldest_turns_are_summed_up_by_the_main_model_and_the_summary_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.screens.messages.LEAVE", 0.0)
+    app = outrider(tmp_path, main="scripted:echo")
+    asked: list[Generate] = []
+    generate = app._client.generate
+
+    def listening(request: Generate) -> Any:
+        asked.append(request)
+        return generate(request)
+
+    app._client.generate = listening  # type: ignore[method-assign]
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        await pilot.press("shift+f5")
+        assert "nothing to sum up" in told(app)
+        for prompt in ("one", "two", "three"):
+            await answered(pilot, prompt)
+        shown = said(app)
+        await pilot.press("shift+f5")
+        await until(pilot, lambda: SUMMED_UP in text(app))
+        assert [message.content for message in asked[-1].messages] == ["one", "one", "two", "two", SUM_UP]
+        summary = SUM_UP.strip()
+        assert said(app) == [*shown[:4], summary, *shown[4:]]
+        assert "▸ summary of what is above" in text(app)
+        await answered(pilot, "four")
+        first, *others = (message.content for message in asked[-1].messages)
+        assert summary in first and first.endswith("\n\nthree") and others[-1] == "four"
+        await answered(pilot, "five")
+        await pilot.press("f5")
+        await until(pilot, lambda: LEFT[3:] in text(app) and SUMMED_UP not in text(app))
+        assert said(app)[:5] == shown[:5], "the summary has gone with what it stood for"
+    (kept,) = stored(tmp_path)
+    assert kept.summary == "" and kept.sent_from
+
+
+async def test_a_summary_comes_back_with_its_chat_and_one_that_is_stopped_leaves_all_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.screens.messages.LEAVE", 0.0)
+    app = outrider(tmp_path, main="scripted:echo")
+    async with app.run_test(size=(120, 40)) as pilot:
+        for prompt in ("one", "two", "three"):
+            await answered(pilot, prompt)
+        await pilot.press("shift+f5")
+        await until(pilot, lambda: SUMMED_UP in text(app))
+        shown = said(app)
+        key = chat(app)._conversation.key
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: not said(app))
+        chat(app).open_chat(key)
+        await until(pilot, lambda: said(app) == shown)
+        assert SUMMED_UP in text(app)
+    app = outrider(tmp_path, main=SLOW)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        for number in range(3):
+            screen._conversation.ask(f"{number}")
+            screen._conversation.answer(Generate(1, (), 7), None)
+            screen._conversation.hear(round_of("yes"))
+            screen._conversation.close("stop")
+        before = screen._conversation.messages()
+        await pilot.press("shift+f5")
+        await until(pilot, lambda: screen.phase == "reading")
+        await pilot.pause(0.3)
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.phase == "ready")
+        assert screen._conversation.messages() == before

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 LEFT = "up to here nothing is sent any more"
+SUMMED_UP = "up to here the summary is sent"
+SUMMARY = "summary of what is above"
 
 
 class Branches:
@@ -110,14 +112,33 @@ class Branches:
             self._answer.end(note if note is not None else self._note(turn) if turn else "")
         self._answer = None
 
-    def leave_out(self, share: float) -> int:
+    def leave_out(self, share: float, summary: str = "") -> int:
         """As the conversation does, and mark it; how many turns are left out by it."""
         marked = self._conversation.left
-        count = self._conversation.leave_out(share)
-        for turn in (marked, self._conversation.left):
+        count = self._conversation.leave_out(share, summary)
+        for turn in (marked, self._conversation.left) if count else ():
             if turn and (places := self._places(turn.key)):
-                self._desk.transcript.note(places[-1], self._note(turn))
+                messages = self._desk.transcript.cut(places[0])
+                own = [each for each in messages if each.key == turn.key and not _is_summary(each)]
+                self._show_again(turn, own)
+                for message in messages[len(places) :]:
+                    self._desk.transcript.put(message)
         return count
+
+    def _show_again(self, turn: Turn, messages: Sequence[Message]) -> None:
+        """Show what shows `turn`, with the line under it, and the summary where it stands behind that."""
+        transcript = self._desk.transcript
+        for message in messages:
+            transcript.put(message, "" if message is not messages[-1] else self._note(turn))
+        self._show_summary(turn)
+
+    def _show_summary(self, turn: Turn) -> None:
+        left, transcript = self._conversation.left, self._desk.transcript
+        if self._conversation.summary and left and left.key == turn.key:
+            transcript.begin("assistant", key=turn.key)
+            transcript.think(SUMMARY)
+            transcript.append([(self._conversation.summary, Origin.PLAIN)])
+            transcript.finish(SUMMED_UP)
 
     # A path
 
@@ -150,9 +171,7 @@ class Branches:
         """Show a whole turn; `read` is the same with its rounds."""
         transcript = self._desk.transcript
         if messages := self._aside.pop(turn.key, None):
-            for message in messages[:-1]:
-                transcript.put(message)
-            transcript.put(messages[-1], self._note(turn))
+            self._show_again(turn, [each for each in messages if not _is_summary(each)])
         elif turn.role == "user":
             self._desk.begin(attachments.folded(turn.text), turn.key, self._mark(turn))
         else:
@@ -160,6 +179,7 @@ class Branches:
             for each in rounds_of(read):
                 answer.hear(each)
             answer.end(self._note(turn))
+            self._show_summary(turn)
 
     def _places(self, key: str) -> Sequence[int]:
         """The numbers of the messages that show the turn `key`."""
@@ -178,7 +198,7 @@ class Branches:
         parts = (
             self._mark(turn),
             wording.finished(turn.ending, turn.statistics),
-            LEFT if left and left.key == turn.key else "",
+            LEFT if left and left.key == turn.key and not self._conversation.summary else "",
         )
         return " · ".join(filter(None, parts))
 
@@ -186,6 +206,10 @@ class Branches:
         """Which of the branches at its place it is; empty where there is but one."""
         place, count = self._conversation.branch(turn)
         return f"‹ {place} of {count} ›" if count > 1 else ""
+
+
+def _is_summary(message: Message) -> bool:
+    return message.headline == SUMMARY
 
 
 def rounds_of(turn: Turn) -> Sequence[Round]:

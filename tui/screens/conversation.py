@@ -68,6 +68,8 @@ class Conversation:
         """What was taken out, the last one last."""
         self._shown = ""
         self._sent_from = ""
+        self.summary = ""
+        """Of what is not sent any more; empty where nothing is sent in its place."""
         self._open: str | None = None
         self._heard: list[str] = []
         self._unwritten: list[Round] = []
@@ -85,7 +87,7 @@ class Conversation:
             self._turns[turn.key] = replace(turn, parent=parent, rounds=())
             if turn.rounds and text_of(turn.rounds) == turn.text and _can_go_on(turn.ending, turn.text):
                 self._tokens[turn.key] = tuple(token for each in turn.rounds for token in each.tokens)
-        self._sent_from = stored.sent_from
+        self._sent_from, self.summary = stored.sent_from, stored.summary
         self._shown = stored.shown if stored.shown in self._turns else ""
         return self._step_back()
 
@@ -115,13 +117,28 @@ class Conversation:
 
     def messages(self) -> tuple[Message, ...]:
         """The path as a model is given it."""
-        return (*self._opening, *(Message(turn.role, turn.text) for turn in self._sent))
+        return self._as_sent(self.path)
 
     def messages_to(self, answer: Turn) -> tuple[Message, ...]:
         """The messages that `answer`, which is on the path, is the answer to."""
         path = self.path
-        sent = self._of_the_sent(path[: next(at for at, turn in enumerate(path) if turn.key == answer.key)])
-        return (*self._opening, *(Message(turn.role, turn.text) for turn in sent))
+        return self._as_sent(path[: next(at for at, turn in enumerate(path) if turn.key == answer.key)])
+
+    def _as_sent(self, path: Sequence[Turn]) -> tuple[Message, ...]:
+        """`path` as a model is given it: a summary stands at the head of the first prompt, for not every
+        template takes more than one message that a user has not written."""
+        messages = [Message(turn.role, turn.text) for turn in self._of_the_sent(path)]
+        if self.summary and messages and len(messages) < len(path):
+            first = f"What was said before, in short:\n\n{self.summary}\n\n---\n\n{messages[0].content}"
+            messages[0] = replace(messages[0], content=first)
+        return (*self._opening, *messages)
+
+    def messages_to_sum_up(self, share: float, instruction: str) -> tuple[Message, ...]:
+        """What `leave_out` would leave out, and that it be summed up; none if it would leave out nothing."""
+        path = self.path
+        first = self._first_to_stay(share)
+        out = path[: len(path) - len(self._sent) + first]
+        return (*self._as_sent(out), Message("user", instruction)) if first else ()
 
     @property
     def _sent(self) -> Sequence[Turn]:
@@ -138,9 +155,16 @@ class Conversation:
         first = self._sent[0] if self._sent else None
         return self._turns.get(first.parent) if first else None
 
-    def leave_out(self, share: float) -> int:
+    def leave_out(self, share: float, summary: str = "") -> int:
         """Send no more than the latest turns with `share` of all that is sent, and at least the last prompt
-        with its answer; how many turns are left out by it."""
+        with its answer; how many turns are left out by it. `summary` stands for them."""
+        if first := self._first_to_stay(share):
+            self._sent_from, self.summary = self._sent[first].key, summary
+            self._record(Leave(self.key, self._sent_from, summary))
+        return first
+
+    def _first_to_stay(self, share: float) -> int:
+        """How many of the turns that are sent `leave_out` leaves out."""
         sent = self._sent
         room = share * sum(len(turn.text) for turn in sent)
         first = len(sent)
@@ -148,9 +172,6 @@ class Conversation:
             first -= 1
             room -= len(sent[first].text)
         first += first < len(sent) and sent[first].role == "assistant"
-        if 0 < first < len(sent):
-            self._sent_from = sent[first].key
-            self._record(Leave(self.key, self._sent_from))
         return first if first < len(sent) else 0
 
     def show(self, key: str) -> None:

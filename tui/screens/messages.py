@@ -11,7 +11,8 @@ from textual import on, work
 
 from tui.clean import clean, clean_line
 from tui.client import EngineDied, EngineError
-from tui.protocol import Generate
+from tui.protocol import Finished, Generate, Round
+from tui.protocol.pieces import said
 from tui.protocol.thoughts import without_thought
 from tui.store.changes import Turn
 from tui.store.keeper import Unreadable
@@ -26,6 +27,12 @@ from .turn import TurnScreen, Wish
 
 RACED = 400
 """Tokens of a race, at most."""
+SUMMED_UP = 400
+"""Tokens of a summary, at most."""
+SUM_UP = (
+    "Sum up our conversation so far in at most 200 words, so that you can go on from it: names, numbers, "
+    "decisions, what is still open. Write the summary and nothing else."
+)
 LEAVE = 0.5
 """Share of the context that is taken, at most, once the oldest turns are left out."""
 
@@ -174,6 +181,39 @@ class MessagesScreen(TurnScreen):
             else "There is nothing to leave out."
         )
         self.notify(words, timeout=5, markup=False)
+
+    @work(exclusive=True, group="turn")
+    async def action_summarise(self) -> None:
+        """Have the main model sum up what `action_leave_out` leaves out, and send that in its place."""
+        share = LEAVE / (self._fullness or 1)
+        messages = self._conversation.messages_to_sum_up(share, SUM_UP)
+        if self._refuses() or not messages or not self._loader.loaded:
+            self.notify("There is nothing to sum up.", timeout=5, markup=False)
+            return
+        request = generate_request(self._draw_id(), messages, 0, self.generation)
+        request = replace(request, max_tokens=SUMMED_UP, stop=())
+        self._answering, self.phase = request.id, "reading"
+        self._say("summing up the oldest turns")
+        text, reason = [], "cancelled"
+        try:
+            async for event in self._client.generate(request):
+                match event:
+                    case Round():
+                        text.append(said(event.pieces))
+                        self._say(f"summing up the oldest turns  {len(text):,} rounds")
+                    case Finished():
+                        reason = event.reason
+        except EngineError as error:
+            self.desk.transcript.fail(error.message, error.hint)
+            self._turn_over("ready")
+            self._came_back(error)
+            return
+        summary = clean(without_thought("".join(text))).strip()
+        count = 0
+        if reason != "cancelled" and summary:
+            count = self._branches.leave_out(share, summary)
+            self.desk.show_notices(())
+        self._turn_over("ready" if count else "stopped: nothing is left out")
 
     def _copy_code(self, turn: Turn) -> None:
         blocks = code_blocks(clean(without_thought(turn.text)))

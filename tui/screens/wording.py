@@ -52,8 +52,8 @@ def reading(progress: Prefill) -> str:
 
 def nearly_full(share: float) -> str:
     return (
-        f"The context is {min(1.0, share):.0%} full. F5 sends only the latest turns from now on; "
-        "ctrl+n begins a new chat."
+        f"The context is {min(1.0, share):.0%} full. F5 sends only the latest turns from now on, "
+        "/summarise a summary in place of the others; ctrl+n begins a new chat."
     )
 
 

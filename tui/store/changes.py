@@ -97,6 +97,8 @@ class Leave:
 
     conversation: str
     message: str
+    summary: str = ""
+    """What is sent in its place."""
 
 
 @dataclass(frozen=True)

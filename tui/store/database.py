@@ -25,6 +25,7 @@ STEPS = (
         deleted INTEGER NOT NULL DEFAULT 0,
         shown TEXT NOT NULL DEFAULT '',  -- key of the message that it goes on from
         sent_from TEXT NOT NULL DEFAULT '',  -- key of the first message that is sent to the model
+        summary TEXT NOT NULL DEFAULT '',  -- of what stands before that; sent in its place
         settings TEXT NOT NULL DEFAULT '',  -- JSON: what this one does otherwise than config.toml says
         changed INTEGER NOT NULL DEFAULT 0  -- id of its latest message: the order of the history
     );

@@ -68,6 +68,8 @@ class Conversation:
     turns: tuple[Turn, ...]
     sent_from: str = ""
     """The key of the first message that is sent to the model; empty for all."""
+    summary: str = ""
+    """Sent in place of what stands before that."""
     settings: str = ""
     """As `Adjust` has them."""
 
@@ -173,15 +175,13 @@ class Store:
     def read(self, key: str) -> Conversation | None:
         """The conversation `key`, deleted or not; None if there is none."""
         row = self._connection.execute(
-            "SELECT id, title, shown, sent_from, settings FROM conversations WHERE key = ?", (key,)
+            "SELECT id, title, shown, sent_from, summary, settings FROM conversations WHERE key = ?", (key,)
         ).fetchone()
         if row is None:
             return None
-        number, title, shown, sent_from, settings = row
+        number, title, shown, *rest = row
         turns = self._connection.execute(_TURNS, (number,)).fetchall()
-        return Conversation(
-            key, title, shown, tuple(self._turn(*turn) for turn in turns), sent_from, settings
-        )
+        return Conversation(key, title, shown, tuple(self._turn(*turn) for turn in turns), *rest)
 
     def preview(self, key: str) -> list[tuple[str, str]]:
         """The first messages of the conversation `key`, as (role, text), each as far as `LOOK` characters."""
@@ -275,7 +275,8 @@ def _show(connection: sqlite3.Connection, change: Show) -> None:
 
 def _leave(connection: sqlite3.Connection, change: Leave) -> None:
     connection.execute(
-        "UPDATE conversations SET sent_from = ? WHERE key = ?", (change.message, change.conversation)
+        "UPDATE conversations SET sent_from = ?, summary = ? WHERE key = ?",
+        (change.message, _text(change.summary), change.conversation),
     )
 
 

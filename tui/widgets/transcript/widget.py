@@ -136,10 +136,13 @@ class Transcript(CursorView):
         self.refresh()
         return gone
 
-    def put(self, message: Message, note: str = "") -> None:
-        """Show a turn that was shown before, with this note under it."""
+    def put(self, message: Message, note: str | None = None) -> None:
+        """Show a turn that was shown before, with this note under it; with None, as it was."""
         self.conversation.add(message)
-        self.note(len(self.messages) - 1, note)
+        if note is None:
+            self.lay_out(len(self.messages) - 1)
+        else:
+            self.note(len(self.messages) - 1, note)
 
     def note(self, number: int, note: str) -> None:
         """Let `note` stand under the turn `number` in place of what stands there; empty for nothing."""
