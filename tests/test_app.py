@@ -251,7 +251,7 @@ def declared() -> list[Binding]:
 
 def test_every_binding_has_an_id_of_its_own() -> None:
     names = [binding.id for binding in declared()]
-    assert all(len(binding.tooltip or binding.description) <= 44 for binding in declared()), "help would wrap"
+    assert all(len(binding.tooltip or binding.description) <= 42 for binding in declared()), "help would wrap"
     assert all(names)
     assert len(set(names)) == len(names)
 

@@ -94,9 +94,14 @@ def still(folder: Path, talking: bool, **appearance: Any) -> Outrider:
         pass
 
     Quiet.talking = talking
-    app.get_default_screen = lambda: Quiet(  # type: ignore[method-assign]
-        app._settings, app._client, app._keeper, (), lambda: 0.0, lambda: 7, folder / "config.toml"
-    )
+
+    def screen() -> Still:
+        app._chat = Quiet(
+            app._settings, app._client, app._keeper, (), lambda: 0.0, lambda: 7, folder / "config.toml"
+        )
+        return app._chat
+
+    app.get_default_screen = screen  # type: ignore[method-assign, assignment]
     return app
 
 

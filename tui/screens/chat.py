@@ -80,7 +80,7 @@ class ChatScreen(MessagesScreen):
         Binding("f5", "leave_out", "Context", show=False, id="chat.leave_out",
                 tooltip="Send only the latest turns from now on"),
         Binding("shift+f5", "summarise", "Sum up", show=False, id="chat.summarise",
-                tooltip="Send a summary in place of the oldest turns"),
+                tooltip="A summary in place of the oldest turns"),
         Binding("f3", "drafting", "Drafting", show=False, id="chat.drafting",
                 tooltip="How far to draft: auto, always, never"),
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from .wording import readable
 
-KEYS_WIDTH = 32
+KEYS_WIDTH = 31
 
 Group = tuple[str, Sequence[Binding]]
 
@@ -41,7 +41,7 @@ class HelpScreen(ModalScreen[None]):
             max-width: 100%;
             height: auto;
             max-height: 90%;
-            padding: 1 3;
+            padding: 1 2;
             border: round $line;
             background: $surface;
             border-title-color: $primary;

@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
+from textual.theme import BUILTIN_THEMES
 
 from tui.widgets.rows import Row, Rows
 
@@ -26,7 +27,6 @@ class ThemesScreen(ModalScreen[None]):
     DEFAULT_CSS = """
     ThemesScreen {
         align: right top;
-        background: $background 0%;
         Rows { width: 34; height: auto; max-height: 80%; margin: 1 2; background: $surface; }
     }
     """
@@ -43,13 +43,13 @@ class ThemesScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self._before = self.app.theme
-        names = sorted(self.app.available_themes)
+        names = sorted(self.app.available_themes, key=lambda name: (name in BUILTIN_THEMES, name))
         self._rows.add_class("-active")
         self._rows.border_title = "Theme"
         self._rows.border_subtitle = "Enter takes it, Esc does not"
         self._rows.styles.height = min(len(names), max(4, self.app.size.height - 8)) + 2
         self._rows.show([Row(name, (name,)) for name in names])
-        self._rows.go_to(self._before)
+        self.call_after_refresh(self._rows.go_to, self._before)
 
     @on(Rows.Moved)
     def _moved(self, event: Rows.Moved) -> None:
