@@ -6,6 +6,7 @@ Other screens are imported when they are first shown: the first paint waits for 
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -263,6 +264,7 @@ class ChatScreen(MessagesScreen):
         unanswered = self._conversation.open(stored)
         self.adjust(Adjustments.read(stored.settings))
         await self._branches.show(stored)
+        gc.freeze()  # a long chat lives as long as it is open: the collector would look at all of it
         if unanswered and not self.desk.composer.text:
             self.desk.composer.insert(unanswered)
 
