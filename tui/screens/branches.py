@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from tui.protocol import Origin, Round
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tui.widgets.transcript import Message
 
 
+SLICE = 0.03
+"""Seconds of work after which a key is heard."""
 LEFT = "up to here nothing is sent any more"
 SUMMED_UP = "up to here the summary is sent"
 SUMMARY = "summary of what is above"
@@ -163,9 +166,12 @@ class Branches:
             key = self._conversation.key
             stored = await self._keeper.ask(lambda store: store.read(key))
         read = {turn.key: turn for turn in stored.turns} if stored else {}
+        due = 0.0
         for turn in path[same:]:
             self._put(turn, read.get(turn.key, turn))
-            await asyncio.sleep(0)
+            if monotonic() > due:
+                await asyncio.sleep(0)
+                due = monotonic() + SLICE
 
     def _put(self, turn: Turn, read: Turn) -> None:
         """Show a whole turn; `read` is the same with its rounds."""

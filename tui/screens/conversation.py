@@ -7,6 +7,7 @@ recorded as a change at once, so that it can be kept.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -62,6 +63,10 @@ class Conversation:
         """What is done otherwise than the settings say, as `Adjust` has it."""
         self._begun = False
         self._turns: dict[str, Turn] = {}
+        self._next: defaultdict[str, list[str]] = defaultdict(list)
+        """The keys of what follows a turn, in the order in which it was said; also of what was taken out."""
+        self._path: dict[str, None] = {}
+        self._path_end: str | None = None
         self._tokens: dict[str, tuple[int, ...]] = {}
         """Of answers that can go on."""
         self._removed: list[dict[str, Turn]] = []
@@ -85,6 +90,7 @@ class Conversation:
             # A parent comes before what follows it: so there is no circle, whatever the file holds.
             parent = turn.parent if turn.parent in self._turns else ""
             self._turns[turn.key] = replace(turn, parent=parent, rounds=())
+            self._next[parent].append(turn.key)
             if turn.rounds and text_of(turn.rounds) == turn.text and _can_go_on(turn.ending, turn.text):
                 self._tokens[turn.key] = tuple(token for each in turn.rounds for token in each.tokens)
         self._sent_from, self.summary = stored.sent_from, stored.summary
@@ -99,12 +105,17 @@ class Conversation:
     @property
     def path(self) -> Sequence[Turn]:
         """The turns that are shown, the first one first."""
-        path: list[Turn] = []
-        key = self._shown
-        while turn := self._turns.get(key):
-            path.append(turn)
-            key = turn.parent
-        return path[::-1]
+        return [self._turns[key] for key in self._path_keys()]
+
+    def _path_keys(self) -> dict[str, None]:
+        """The keys of the path in order; looked for once, as long as it ends where it did."""
+        if self._path_end != self._shown:
+            keys, key = [], self._shown
+            while turn := self._turns.get(key):
+                keys.append(key)
+                key = turn.parent
+            self._path, self._path_end = dict.fromkeys(reversed(keys)), self._shown
+        return self._path
 
     @property
     def last(self) -> Turn | None:
@@ -152,7 +163,7 @@ class Conversation:
     @property
     def left(self) -> Turn | None:
         """The last turn that is not sent any more."""
-        first = self._sent[0] if self._sent else None
+        first = self._turns[self._sent_from] if self._sent_from in self._path_keys() else None
         return self._turns.get(first.parent) if first else None
 
     def leave_out(self, share: float, summary: str = "") -> int:
@@ -234,14 +245,14 @@ class Conversation:
 
     def _beside(self, turn: Turn) -> list[Turn]:
         """`turn` and the others that could stand in its place. A prompt without an answer could not."""
-        answered = {each.parent for each in self._turns.values() if each.role == "assistant" and each.text}
-        shown = {each.key for each in self.path}
-        return [
-            each
-            for each in self._turns.values()
-            if (each.parent, each.role) == (turn.parent, turn.role)
-            and (each.key in shown or (each.text if each.role == "assistant" else each.key in answered))
-        ]
+        beside = [self._turns[key] for key in self._next[turn.parent] if key in self._turns]
+        return [each for each in beside if each.role == turn.role and self._could_stand(each)]
+
+    def _could_stand(self, turn: Turn) -> bool:
+        if turn.key in self._path_keys():
+            return True
+        answers = [self._turns[key] for key in self._next[turn.key] if key in self._turns]
+        return bool(turn.text) if turn.role == "assistant" else any(each.text for each in answers)
 
     # Answers that are there
 
@@ -339,6 +350,7 @@ class Conversation:
 
     def _add(self, turn: Turn) -> None:
         self._turns[turn.key] = turn
+        self._next[turn.parent].append(turn.key)
         self._shown = turn.key
         self._record(Say(self.key, turn))
 
