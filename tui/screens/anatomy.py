@@ -45,10 +45,12 @@ def token(of: Token, total: int) -> Content:
     )
 
 
-def thoughts(of: Token, place: Place) -> Content:
-    """What the models think at its place."""
+def thoughts(of: Token, place: Place, stands: Token) -> Content:
+    """What the models think at its place, where `stands` stands: the token itself, or what came instead."""
     own = f"{_percent(place.probability)} by itself"
-    sampled = f", {_percent(place.sampled)} as sampled" if place.chosen else ""
+    if stands is not of:
+        own = f"{_named(stands.text, 12)} stands: {own}"
+    sampled = f", {_percent(place.sampled)} as sampled" if place.chosen and stands is of else ""
     lines = [Content.styled(own + sampled, "bold")]
     if not place.chosen:
         lines.append(Content.styled("It would not choose it again: not the same prompt", "$warning"))
@@ -56,16 +58,20 @@ def thoughts(of: Token, place: Place) -> Content:
     lines.append(Content.assemble(("main model".ljust(half), "$quiet"), ("draft model", "$quiet")))
     for row in range(max(len(place.main), len(place.draft))):
         pairs = [each[row] if row < len(each) else None for each in (place.main, place.draft)]
-        lines.append(Content("").join([_candidate(each, of, half) for each in pairs]))
+        lines.append(Content("").join([_candidate(each, of, stands, half) for each in pairs]))
     return Content("\n").join(lines)
 
 
-def _candidate(each: Candidate | None, of: Token, width: int) -> Content:
+def _candidate(each: Candidate | None, of: Token, stands: Token, width: int) -> Content:
     if each is None:
         return Content(" " * width)
-    chosen = each.token == of.id
+    mark, style = " ", ""
+    if each.token == stands.id:
+        mark, style = "▸", "bold $primary"
+    elif of.origin == Origin.REFUSED and each.text == of.text:
+        mark, style = "✗", "$token-refused"
     words = f"{_named(each.text, _NAME - 1):{_NAME - 1}}{_percent(each.probability):>7}"
-    return Content.styled(f"{'▸' if chosen else ' '}{words}".ljust(width), "bold $primary" if chosen else "")
+    return Content.styled(f"{mark}{words}".ljust(width), style)
 
 
 def round_of(happened: Round, place: int, total: int, refused: Sequence[str]) -> Content:

@@ -66,7 +66,8 @@ class ChatScreen(MessagesScreen):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; what came stays"),
-        Binding("tab", "read", "Read", show=False, id="chat.read",
+        # First of all: of keys that come at once, the ones behind Tab are meant for the messages.
+        Binding("tab", "read", "Read", show=False, priority=True, id="chat.read",
                 tooltip="To the messages: edit, again, copy, …"),
         Binding("ctrl+n", "new", "New", id="chat.new", tooltip="New chat"),
         Binding("ctrl+o", "history", "Chats", id="chat.history",
@@ -109,7 +110,10 @@ class ChatScreen(MessagesScreen):
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Esc has a meaning, and a place in the footer, only while there is something to stop."""
+        """Esc has a meaning, and a place in the footer, only while there is something to stop; Tab takes a
+        suggestion before anything else."""
+        if action == "read":
+            return not (self.desk.suggestions.is_open or self.desk.transcript.has_focus)
         stoppable = self.phase in BUSY or self.phase == "loading" or self._branches.is_editing
         return stoppable if action == "stop" else True
 

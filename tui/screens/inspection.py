@@ -25,7 +25,7 @@ from tui.client import EngineClient, EngineError
 from tui.protocol import Generate, Inspect, Origin, Place
 from tui.store.changes import Turn
 from tui.widgets.meter import number
-from tui.widgets.tokens import TokenView
+from tui.widgets.tokens import Token, TokenView
 
 from . import anatomy
 from .export import new_file
@@ -184,19 +184,17 @@ class InspectionScreen(Screen[EngineError | None]):
     @on(TokenView.Moved)
     def _moved(self) -> None:
         self._tell()
-        current = self._tokens.current
-        wanted = self._place_of_interest()
-        unknown = wanted is not None and wanted not in self._places
-        if current and self._request and wanted is not None and unknown and not (self._why or self._replay):
-            self._look(self._request, wanted)
+        stands = self._stands()
+        if stands is None or stands.place is None or stands.place in self._places:
+            return
+        if self._request and not (self._why or self._replay):
+            self._look(self._request, stands.place)
 
-    def _place_of_interest(self) -> int | None:
-        """The place of the cursor's token; of a refused one, that of the token that stands there instead."""
+    def _stands(self) -> Token | None:
+        """The cursor's token; in place of a refused one, the token that stands there instead."""
         tokens = self._tokens.tokens
-        for each in tokens[self._tokens.cursor :] if self._texts else ():
-            if each.place is not None:
-                return each.place
-        return None
+        ahead = range(self._tokens.cursor, len(tokens)) if self._texts else ()
+        return next((tokens[number] for number in ahead if tokens[number].place is not None), None)
 
     def _tell(self) -> None:
         """Say all that is known of the token with the cursor."""
@@ -205,11 +203,11 @@ class InspectionScreen(Screen[EngineError | None]):
             self._token.update(Content.styled("It is not known how this answer came.", "$quiet"))
             return
         self._token.update(anatomy.token(current, self._total))
-        wanted = self._place_of_interest()
-        place = self._places.get(wanted) if wanted is not None else None
+        stands = self._stands()
+        place = self._places.get(stands.place) if stands and stands.place is not None else None
         self._thoughts.update(
-            anatomy.thoughts(current, place)
-            if place
+            anatomy.thoughts(current, place, stands)
+            if place and stands
             else Content.styled(self._why or "asking the models …", "$quiet")
         )
         refused = [

@@ -46,12 +46,11 @@ class MessagesScreen(TurnScreen):
     def action_read(self) -> None:
         """Move the cursor over the messages; Esc comes back."""
         if self._conversation.last:
-            self.desk.transcript.focus()
+            self.set_focus(self.desk.transcript)
 
-    @on(Transcript.Left)
-    def _left(self, event: Transcript.Left) -> None:
-        event.stop()
-        self.desk.composer.focus()
+    def action_write(self) -> None:
+        """Back from the messages to the composer."""
+        self.set_focus(self.desk.composer)
 
     @on(Transcript.Wanted)
     def _wanted(self, event: Transcript.Wanted) -> None:
@@ -74,7 +73,7 @@ class MessagesScreen(TurnScreen):
             case "edit":
                 self._branches.edit(turn)
                 self.refresh_bindings()
-                self.desk.composer.focus()
+                self.set_focus(self.desk.composer)
             case "delete" | "undo" if not self._refuses():
                 self._delete(turn if want == "delete" else None)
             case "inspect" if not self._refuses():
@@ -264,7 +263,7 @@ class MessagesScreen(TurnScreen):
             transcript.cursor = len(transcript.messages) - 1 if transcript.has_focus else None
         else:
             self.desk.clear()
-            self.desk.composer.focus()
+            self.set_focus(self.desk.composer)
 
     def _answer_again(self, want: Want, turn: Turn) -> None:
         answer = self._conversation.answer_at(turn)
@@ -285,4 +284,4 @@ class MessagesScreen(TurnScreen):
             self._branches.end_at(answer)
             wish = Wish(self._conversation.messages()[:-1], seed, sampling, tokens)
         self._begin(wish)
-        self.desk.composer.focus()
+        self.set_focus(self.desk.composer)

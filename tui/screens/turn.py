@@ -179,6 +179,7 @@ class TurnScreen(Screen[None]):
             words = clean_line(", ".join(missing))
             self.notify(f"There is no file {words} here: it is sent as text.", timeout=6, markup=False)
         self.desk.composer.accept()
+        self._show_extras()
         self._branches.make_room()
         messages = self._conversation.ask(attachments.with_files(text, files))
         self._branches.show_prompt()

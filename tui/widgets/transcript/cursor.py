@@ -39,7 +39,8 @@ class CursorView(ConversationView):
 
     FOCUS_ON_CLICK = False  # a click selects text: letters typed after it are meant for the composer
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,tab", "leave", "Back", id="read.leave", tooltip="Back to writing"),
+        Binding("escape,tab", "screen.write", "Back", priority=True, id="read.leave",
+                tooltip="Back to writing"),
         Binding("up,k", "move(-1)", "Up", show=False, id="read.up", tooltip="The message before"),
         Binding("down,j", "move(1)", "Down", show=False, id="read.down", tooltip="The message after"),
         Binding("enter,space", "fold", "Thought", show=False, id="read.fold",
@@ -75,9 +76,6 @@ class CursorView(ConversationView):
 
     cursor: reactive[int | None] = reactive[int | None](None, repaint=False)
     """The number of the message that it is on; None while it is not shown."""
-
-    class Left(messages.Message):
-        """A person wants to write again."""
 
     @dataclass
     class Wanted(messages.Message):
@@ -131,6 +129,3 @@ class CursorView(ConversationView):
             key = messages[self.cursor].key
             found = [each for each in messages if each.role == "thought" and each.key == key]
             self.fold(found, folded=not all(each.folded for each in found))
-
-    def action_leave(self) -> None:
-        self.post_message(self.Left())
