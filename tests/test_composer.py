@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+from chat import chat, outrider, until
 from textual import events
 from textual.app import App, ComposeResult
 
@@ -133,3 +135,16 @@ async def test_a_folded_paste_does_not_unfold_what_it_holds() -> None:
         await paste(pilot, first)
         await paste(pilot, second)
         assert app.composer.prompt == first + second
+
+
+async def test_keys_that_come_at_once_are_obeyed_in_their_order(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:echo")
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        for key in ("o", "l", "d", "ctrl+u", "n", "e", "w", "enter", "m", "o", "r", "e"):
+            character = key if len(key) == 1 else "\r" if key == "enter" else None
+            app.post_message(events.Key(key, character))
+        await until(pilot, lambda: screen.desk.composer.text == "more")
+        await until(pilot, lambda: len(screen.desk.transcript.messages) == 2)
+        assert screen.desk.transcript.text_of(0) == "new"

@@ -164,7 +164,7 @@ def second_day(columns: int, rows: int, home: Path) -> int:
     tmux.wait_for("stops the answer")
     for question in ("Who are you?", "What is GGUF?", "What is llama.cpp?", "What is speculative decoding?"):
         visit.ask(question)
-    visit.command("/title Another day", "under that title")
+    visit.command("/title Another day", "Titled.")
     tmux.keys("C-o")
     tmux.wait_for("Another day", "Chats  2")
     tmux.types("merge")

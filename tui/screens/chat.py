@@ -186,7 +186,7 @@ class ChatScreen(MessagesScreen):
         composer = self.desk.composer
         before = composer.before
         if before.startswith("/") and composer.document.line_count == 1:
-            self.desk.suggestions.offer(slash.suggestions(before, self.slash_commands()))
+            self.desk.suggestions.offer(slash.suggestions(before, self.slash_commands()), before)
         elif "@" in before:
             self._suggest_files(before)
         else:
@@ -198,7 +198,7 @@ class ChatScreen(MessagesScreen):
     async def _suggest_files(self, before: str) -> None:
         found = await asyncio.to_thread(attachments.suggestions, before, self._folder())
         if self.desk.composer.before == before:
-            self.desk.suggestions.offer(found)
+            self.desk.suggestions.offer(found, before)
 
     @work(exclusive=True, group="count")
     async def _count_files(self, text: str) -> None:
@@ -299,7 +299,7 @@ class ChatScreen(MessagesScreen):
         """Call this chat so."""
         if title and self._conversation.last:
             self._keeper.add(Rename(self._conversation.key, clean_line(title, TITLE)))
-            self.notify("It is in the list of chats under that title.", timeout=4, markup=False)
+            self.notify("Titled.", timeout=4, markup=False)
         else:
             self.notify("Ask something first, then: /title WORDS", timeout=4, markup=False)
 

@@ -83,6 +83,8 @@ class Composer(TextArea):
         """`suggestions` stand beside it, and its keys move in them while they are open."""
         super().__init__(id=id, placeholder=placeholder, highlight_cursor_line=False, compact=False)
         self._sent: list[str] = []
+        self._submitted = ""
+        """The text as it was sent, until it is taken."""
         self._recalled: int | None = None
         self._pasted: dict[str, str] = {}
         self._suggestions = suggestions or Suggestions("suggestions")
@@ -101,14 +103,18 @@ class Composer(TextArea):
         return re.sub("|".join(map(re.escape, self._pasted)), lambda mark: self._pasted[mark[0]], self.text)
 
     def accept(self) -> None:
-        """The text was taken: remember it as a prompt and make room."""
-        if not self._sent or self._sent[-1] != self.text:
-            self._sent.append(self.text)
+        """What was sent was taken: remember it as a prompt and make room. What was typed behind it stays."""
+        taken, self._submitted = self._submitted or self.text, ""
+        if not self._sent or self._sent[-1] != taken:
+            self._sent.append(taken)
         self._recalled = None
-        self.clear()
+        rest = self.text.removeprefix(taken) if self.text.startswith(taken) else ""
+        self.load_text(rest)
+        self.move_cursor(self.document.end)
 
     def take_up(self, text: str) -> None:
         """Put `text` here to be changed; what stood here is behind the Up key."""
+        self._submitted = ""
         if self.text.strip():
             self.accept()
         self._recalled = None
@@ -117,11 +123,16 @@ class Composer(TextArea):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Tab and Esc are the screen's while nothing is suggested."""
-        return self._suggestions.is_open if action in ("complete", "refuse") else True
+        return self._suggests if action in ("complete", "refuse") else True
+
+    @property
+    def _suggests(self) -> bool:
+        """Whether something is suggested for what stands before the cursor now."""
+        return self._suggestions.is_open and self._suggestions.before == self.before
 
     def action_complete(self) -> None:
         """Take the suggestion."""
-        if chosen := self._suggestions.suggestion:
+        if self._suggests and (chosen := self._suggestions.suggestion):
             row, column = self.cursor_location
             self.replace(chosen.text, (row, column - chosen.replaces), (row, column))
             self._suggestions.offer(())
@@ -130,13 +141,14 @@ class Composer(TextArea):
         self._suggestions.offer(())
 
     def action_submit(self) -> None:
-        chosen = self._suggestions.suggestion
+        chosen = self._suggestions.suggestion if self._suggests else None
         if chosen and not self.before.endswith(chosen.text.rstrip()):
             self.action_complete()
             if not chosen.sends:
                 return
         self._suggestions.offer(())
         if self.text.strip():
+            self._submitted = self.text
             self.post_message(self.Submitted(self, self.prompt))
 
     def action_newline(self) -> None:
@@ -145,7 +157,7 @@ class Composer(TextArea):
 
     def action_earlier(self) -> None:
         """Recall a prompt if nothing would be lost by it, move the cursor if not."""
-        if self._suggestions.is_open:
+        if self._suggests:
             self._suggestions.move(-1)
             return
         position = len(self._sent) if not self.text else self._position()
@@ -155,7 +167,7 @@ class Composer(TextArea):
             self._recall(position - 1)
 
     def action_later(self) -> None:
-        if self._suggestions.is_open:
+        if self._suggests:
             self._suggestions.move(1)
             return
         position = self._position()
@@ -178,8 +190,13 @@ class Composer(TextArea):
         self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
-            event.prevent_default()  # TextArea would break the line; the binding sends
+        """A key with a meaning has it here and now. Left to itself, Textual looks for it once the key has
+        bubbled up, behind letters that were typed after it."""
+        active = None if event.is_printable else self.screen.active_bindings.get(event.key)
+        if active and active.enabled:
+            event.prevent_default()
+            event.stop()
+            await self.app.run_action(active.binding.action, active.node)
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()

@@ -35,6 +35,8 @@ class Suggestions(Rows):
     def __init__(self, id: str) -> None:  # noqa: A002
         super().__init__(id)
         self._offered: list[Suggestion] = []
+        self.before = ""
+        """What they are for."""
         self.add_class("-active")
 
     @property
@@ -46,8 +48,9 @@ class Suggestions(Rows):
         """The one with the cursor."""
         return self._offered[self.cursor] if self._offered else None
 
-    def offer(self, suggestions: Sequence[Suggestion]) -> None:
-        """Show these in place of the last; none closes it."""
+    def offer(self, suggestions: Sequence[Suggestion], before: str = "") -> None:
+        """Show these for what stands `before` the cursor, in place of the last; none closes it."""
+        self.before = before
         if not suggestions and not self._offered:
             return
         same = [each.text for each in suggestions] == [each.text for each in self._offered]
