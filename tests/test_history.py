@@ -20,7 +20,7 @@ import pytest
 from alone import Themed
 from chat import ask, chat, outrider, places_in, text, until
 from terminal import python
-from test_store import exchange
+from test_store import exchange, writer
 
 from tui.app import Outrider
 from tui.config import History
@@ -206,6 +206,64 @@ def test_killed_while_an_answer_comes_no_more_than_a_quarter_second_of_it_is_los
         assert len(said) > 20
         assert latest.turns[1].text.startswith(said)
         (tmp_path / "said").unlink()
+
+
+_WINDOW = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from chat import outrider
+outrider(Path(sys.argv[2]), main="scripted:sample?rate=40&tokens=40").run()
+"""
+SECONDS = float(os.environ.get("OUTRIDER_SECONDS", "5"))
+"""How long windows and writers go on."""
+
+
+def test_two_windows_and_four_writers_at_once_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    path = places_in(tmp_path).chats
+    arguments = (str(Path(__file__).parent), str(tmp_path))
+    writers = [writer(path, f"w{number}", 1_000_000) for number in range(4)]
+    asked = 0
+    with (
+        python(_WINDOW, *arguments, rows=40, columns=120) as one,
+        python(_WINDOW, *arguments, rows=40, columns=120) as other,
+    ):
+        for window in (one, other):
+            window.wait(b"ready", 20)
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            for name, window in (("one", one), ("other", other)):
+                before = len(window.output)
+                window.send(f"{name} {asked}\r".encode())
+                window.wait(lambda: b"ready" in window.output[before:].partition(b"answering")[2], 20)  # noqa: B023
+            asked += 1
+        for window in (one, other):
+            window.pump(1)
+            assert b"NOT SAVED" not in window.output
+            window.send(b"\x11")
+            assert window.exit(20) == 0
+    written = []
+    for each in writers:
+        each.kill()
+        said, wrong = each.communicate(timeout=60)
+        assert wrong == b""
+        written.append(int(said.splitlines()[-1]) + 1)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    with closing(Store.open(path)) as store:
+        for name in ("one", "other"):
+            chat = store.read(store.named(f"{name} 0") or "")
+            assert chat is not None
+            prompts = [turn.text for turn in chat.turns if turn.role == "user"]
+            assert prompts == [f"{name} {number}" for number in range(asked)]
+            assert all(turn.text and turn.ending == "stop" for turn in chat.turns[1::2])
+        for number, count in enumerate(written):
+            chat = store.read(f"w{number}")
+            assert chat is not None
+            prompts = [turn.text for turn in chat.turns[::2]]
+            assert prompts[:count] == [f"prompt {each}" for each in range(count)]
+            assert len(prompts) <= count + 1
+    print(f"{asked} prompts in each window, {sum(written):,} of the writers")
 
 
 def said_before(path: Path, moment: float) -> str:

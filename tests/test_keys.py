@@ -108,3 +108,30 @@ async def test_the_keys_of_the_config_hold_in_the_app_and_stand_in_the_help(tmp_
         assert "chat.history" in text(app)
         await pilot.press("escape", "ctrl+o")
         await until(pilot, lambda: not chat(app).desk.transcript.messages)
+
+
+async def test_every_action_of_the_chat_is_bound_as_the_config_says_listed_and_in_the_help(
+    tmp_path: Path,
+) -> None:
+    chats = dict(groups())
+    wanted = [each for each in [*chats["Chat"], *chats["Outrider"]] if each.id]
+    letters = [letter for letter in "abcdefghijklmnopqrstuvwxyz" if letter not in "hijm"]
+    keys = [f"{modifier}+{letter}" for modifier in ("alt", "ctrl+alt") for letter in letters]
+    bound = tuple((each.id or "", key) for each, key in zip(wanted, keys, strict=False))
+    app = outrider(tmp_path, main=FAST)
+    app._settings = Settings(models=app._settings.models, keys=Keys(bound=bound))
+    async with app.run_test(size=(120, 200)) as pilot:
+        await answered(pilot, "one")
+        now = {each.binding.id: key for key, each in app.screen.active_bindings.items()}
+        palette = {each.title for each in app.get_system_commands(app.screen)}
+        for action, (name, key) in zip(wanted, bound, strict=True):
+            if name != "chat.stop":  # there is nothing to stop
+                assert now[name] == key
+                assert action.description in palette
+        await pilot.press(dict(bound)["app.help"])
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await pilot.pause()
+        shown = text(app)
+        for action, (_, key) in zip(wanted, bound, strict=True):
+            line = next(each for each in shown.splitlines() if (action.tooltip or action.description) in each)
+            assert readable(key) in line

@@ -271,6 +271,14 @@ def test_control_tokens_are_recognised_and_known(load: Load) -> None:
     assert vocabulary.encode_start() == []
 
 
+def test_the_marks_of_a_thought_are_text_where_they_are_control_tokens(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.engine.backends.llama_cpp.vocabulary.SEEN", frozenset({"<|im_start|>"}))
+    vocabulary = load().vocabulary
+    assert [vocabulary.piece(token) for token in (257, 258)] == [b"<|im_start|>", b""]
+
+
 @pytest.mark.parametrize("splitting", ["gpt-2", "deepseek-llm"])
 @pytest.mark.parametrize("text", ["A", " ", "\n", "中", "e\u0301", "👩\u200d👩\u200d👧"])
 def test_a_pasted_megabyte_is_read(load: Load, text: str, splitting: str) -> None:

@@ -255,6 +255,16 @@ def test_no_spelling_of_a_user_becomes_a_control_token(tmp_path: Path, normalize
         assert vocabulary.encode(text).count(control) == text.count("<|end|>"), text
 
 
+def test_the_marks_of_a_thought_are_text_where_they_are_control_tokens(tmp_path: Path) -> None:
+    tokenizer = sentence_pieces()
+    tokenizer.add_special_tokens(["[THINK]", "[/THINK]", "[INST]"])
+    vocabulary = with_tokenizer(tmp_path / "m", tokenizer)
+    pieces = [
+        vocabulary.piece(tokenizer.token_to_id(text) or 0) for text in ("[THINK]", "[/THINK]", "[INST]")
+    ]
+    assert pieces == [b"[THINK]", b"[/THINK]", b""]
+
+
 def test_a_text_that_is_cut_short_by_its_file_is_read_whole(tmp_path: Path) -> None:
     tokenizer = sentence_pieces()
     tokenizer.enable_truncation(2)

@@ -27,6 +27,11 @@ CASES = [
     ("<thin ice", "", "<thin ice"),
     ("<think>a < b </thin </think>c", "a < b </thin ", "c"),
     ("[THINK]x[/THINK]y", "x", "y"),
+    (
+        "<|channel|>analysis<|message|>x<|start|>assistant<|channel|>final<|message|>y",
+        "x",
+        "y",
+    ),
     ("", "", ""),
     ("   ", "", "   "),
     ("<", "", "<"),

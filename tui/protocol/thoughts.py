@@ -1,7 +1,7 @@
 """What a model thinks before it answers, told from the answer by the marks that models are trained to set.
 
-A thought stands at the beginning of an answer. Where the marks are control tokens nothing of them is seen,
-and the thought looks like an answer.
+A thought stands at the beginning of an answer. Marks may be control tokens, whose text is not seen otherwise:
+vocabularies give these as text too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ MARKS = {
     "<reasoning>": "</reasoning>",
     "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]",
+    "<|channel|>analysis<|message|>": "<|start|>assistant<|channel|>final<|message|>",
 }
 """What opens a thought, and what closes it."""
+
+SEEN = frozenset((*MARKS, *MARKS.values(), "<|channel|>", "<|message|>", "<|start|>"))
+"""Texts of control tokens that marks are made of."""
 
 
 class Part(NamedTuple):

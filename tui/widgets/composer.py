@@ -19,6 +19,8 @@ MAX_PASTE = 1_000_000
 """Characters of one paste that are taken."""
 FOLDED_FROM = 10_000
 """A paste from this many characters on stands as one line: wrapping megabytes at each key would be felt."""
+FOLDED_LINES = 30
+"""So does one of this many lines: nobody edits it here, and it would push all else out of sight."""
 
 
 class Composer(TextArea):
@@ -204,8 +206,10 @@ class Composer(TextArea):
         if len(event.text) > MAX_PASTE:
             self.post_message(self.PasteShortened(self, len(event.text)))
         text = clean(event.text[:MAX_PASTE].replace("\r\n", "\n").replace("\r", "\n"))
-        if len(text) >= FOLDED_FROM:
-            mark = f"[paste {len(self._pasted) + 1}: {len(text):,} characters]"
+        lines = text.count("\n") + 1
+        if len(text) >= FOLDED_FROM or lines >= FOLDED_LINES:
+            size = f"{lines:,} lines" if lines > 1 else f"{len(text):,} characters"
+            mark = f"[paste {len(self._pasted) + 1}: {size}]"
             self._pasted[mark] = text
             text = mark
         self.move_cursor(self.replace(text, *self.selection).end_location)

@@ -81,7 +81,10 @@ class Vocabulary(Protocol):
         ...
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; of a control token, none. Raises IndexError outside the vocabulary."""
+        """The bytes of a token; of a control token, but a thought's mark, none.
+
+        Raises IndexError outside the vocabulary.
+        """
         ...
 
 

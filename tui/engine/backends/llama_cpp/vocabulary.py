@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import repeat
 from typing import Any
 
+from ....protocol.thoughts import SEEN
 from ...library.tokens import difference
 from .. import ModelError
 
@@ -29,14 +30,14 @@ class LlamaVocabulary:
         self._library = library
         self.handle = library.llama_model_get_vocab(model)
         self.size: int = library.llama_vocab_n_tokens(self.handle)
-        self._pieces: dict[int, bytes] = {}
         ends = self._of_all(library.llama_vocab_is_eog)
         self.end_tokens = frozenset(token for token, ends_answer in enumerate(ends) if ends_answer)
         kinds = self._of_all(library.llama_vocab_get_attr)
         controls = [token for token, kind in enumerate(kinds) if kind & _CONTROL]
         self.control_tokens = frozenset(controls)
-        texts = (self._text(token).decode("utf-8", "replace") for token in controls)
-        self.control_texts = tuple(text for text in texts if text)
+        texts = {token: self._text(token).decode("utf-8", "replace") for token in controls}
+        self.control_texts = tuple(text for text in texts.values() if text)
+        self._pieces = {token: text.encode() for token, text in texts.items() if text in SEEN}
         self._bos: int = library.llama_vocab_bos(self.handle)
         self.bos_text = self._text(self._bos).decode("utf-8", "replace")
         self.eos_text = self._text(library.llama_vocab_eos(self.handle)).decode("utf-8", "replace")
@@ -57,7 +58,10 @@ class LlamaVocabulary:
         return [self._bos] if wanted else []
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; of a control token, none. Raises IndexError outside the vocabulary."""
+        """The bytes of a token; of a control token, but a thought's mark, none.
+
+        Raises IndexError outside the vocabulary.
+        """
         try:
             return self._pieces[token]
         except KeyError:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from ....protocol.thoughts import SEEN
 from ...library.mlx_folder import Folder
 from ...library.tokens import difference
 from .. import ModelError
@@ -46,7 +47,9 @@ class MlxVocabulary:
         self.chat_template = folder.chat_template
         self._start = self._first_tokens(folder.tokenizer)
         self._spelling = _spelling(self._tokenizer)
-        self._pieces: dict[int, bytes] = {}
+        self._pieces: dict[int, bytes] = {
+            number: text.encode() for number, text in controls.items() if text in SEEN
+        }
 
     def encode(self, text: str) -> list[int]:
         """Tokens of `text`, control tokens recognised, no BOS added. Raises `ModelError` past 2 MiB."""
@@ -64,7 +67,7 @@ class MlxVocabulary:
         return list(self._start)
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; of a control token and of a number that is no token, none.
+        """The bytes of a token; none of what is no token, nor of a control token but a thought's mark.
 
         Raises IndexError outside of what the model scores.
         """
