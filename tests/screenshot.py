@@ -73,6 +73,17 @@ async def the_history() -> None:
         await picture(pilot, "history")
 
 
+async def the_inside() -> None:
+    """A place at which the main model said otherwise than the draft."""
+    async with running("starter", "starter", temperature=0.8, lookup=False) as pilot:
+        await answer(pilot, "Write quicksort in Python.")
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: "by itself" in text(pilot.app))
+        await pilot.press("n")
+        await until(pilot, lambda: "stands:" in text(pilot.app))
+        await picture(pilot, "inside")
+
+
 async def the_race(main: str, draft: str, prompt: str) -> None:
     async with running(main, draft, temperature=0.8, lookup=False) as pilot:
         await answer(pilot, prompt)
@@ -87,6 +98,7 @@ def main() -> None:
     prompt = given[2] if len(given) > 2 else PROMPT
     asyncio.run(the_chat("starter", "starter", PROMPT))
     asyncio.run(the_history())
+    asyncio.run(the_inside())
     if len(given) > 1:
         asyncio.run(the_race(given[0], given[1], prompt))
 

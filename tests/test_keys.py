@@ -10,6 +10,7 @@ from chat import chat, outrider, text, told, until
 from test_history import answered
 from textual.binding import Binding
 
+from tui.app import Outrider
 from tui.config import Keys, Settings
 from tui.keys import SAME, VI, groups, keymap
 from tui.screens.help import HelpScreen
@@ -17,11 +18,10 @@ from tui.screens.history import HistoryScreen
 from tui.screens.wording import readable
 
 FAST = "scripted:sample?rate=2000&tokens=20"
-FREE = ("f10", "f11", "f12", "ctrl+f10", "ctrl+f11", "ctrl+f12")
 
 
 def actions() -> list[Binding]:
-    return [each for _, bindings in groups() for each in bindings if each.id]
+    return [each for _, bindings in groups(Outrider.BINDINGS) for each in bindings if each.id]
 
 
 def test_every_action_has_a_name_of_its_own_a_key_and_words() -> None:
@@ -32,7 +32,7 @@ def test_every_action_has_a_name_of_its_own_a_key_and_words() -> None:
 
 @pytest.mark.parametrize("action", actions(), ids=lambda each: each.id)
 def test_every_action_can_have_another_key(action: Binding) -> None:
-    found, problems = keymap(Keys(bound=((action.id or "", "f10,ctrl+f11"),)))
+    found, problems = keymap(Keys(bound=((action.id or "", "f10,ctrl+f11"),)), Outrider.BINDINGS)
     assert problems == [] and found[action.id or ""] == "f10,ctrl+f11"
 
 
@@ -47,21 +47,20 @@ def test_every_action_can_have_another_key(action: Binding) -> None:
     ],
 )
 def test_a_wrong_wish_is_named_and_the_action_keeps_its_key(bound: tuple[str, str], words: str) -> None:
-    found, problems = keymap(Keys(bound=(bound,)))
+    found, problems = keymap(Keys(bound=(bound,)), Outrider.BINDINGS)
     assert found == {}
     assert len(problems) == 1 and problems[0].startswith(words)
 
 
 def test_keys_can_be_swapped_by_giving_the_first_another() -> None:
-    found, problems = keymap(
-        Keys(bound=(("chat.new", "f10"), ("chat.race", "ctrl+n"), ("chat.history", "f9")))
-    )
+    bound = (("chat.new", "f10"), ("chat.race", "ctrl+n"), ("chat.history", "f9"))
+    found, problems = keymap(Keys(bound=bound), Outrider.BINDINGS)
     assert found["chat.race"] == "ctrl+n" and found["read.new"] == "f10"
     assert [each.partition(":")[0] for each in problems] == ["keys.chat.history"], "f9 is the themes'"
 
 
 def test_the_vi_set_names_actions_that_are_there_and_has_no_key_twice() -> None:
-    found, problems = keymap(Keys(set="vi"))
+    found, problems = keymap(Keys(set="vi"), Outrider.BINDINGS)
     assert problems == [] and found.keys() == VI.keys()
     everything = {each.id for each in actions()} | {
         "lists.up",
@@ -71,7 +70,7 @@ def test_the_vi_set_names_actions_that_are_there_and_has_no_key_twice() -> None:
     }
     assert VI.keys() - everything <= SAME.keys()
     for name, keys in VI.items():
-        _, clashes = keymap(Keys(set="vi", bound=((name, keys),)))
+        _, clashes = keymap(Keys(set="vi", bound=((name, keys),)), Outrider.BINDINGS)
         assert clashes == [], name
 
 
@@ -113,7 +112,7 @@ async def test_the_keys_of_the_config_hold_in_the_app_and_stand_in_the_help(tmp_
 async def test_every_action_of_the_chat_is_bound_as_the_config_says_listed_and_in_the_help(
     tmp_path: Path,
 ) -> None:
-    chats = dict(groups())
+    chats = dict(groups(Outrider.BINDINGS))
     wanted = [each for each in [*chats["Chat"], *chats["Outrider"]] if each.id]
     letters = [letter for letter in "abcdefghijklmnopqrstuvwxyz" if letter not in "hijm"]
     keys = [f"{modifier}+{letter}" for modifier in ("alt", "ctrl+alt") for letter in letters]

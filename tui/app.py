@@ -165,7 +165,7 @@ class Outrider(App[None]):
         """The keys that the config asks for; what cannot be had of them is said."""
         from .keys import keymap
 
-        found, problems = keymap(self._settings.keys)
+        found, problems = keymap(self._settings.keys, self.BINDINGS)
         self.set_keymap(found)
         for problem in problems:
             self.notify(clean_line(problem), severity="warning", timeout=12, markup=False)
@@ -216,7 +216,7 @@ class Outrider(App[None]):
         from .keys import groups, keymap
         from .screens.help import HelpScreen
 
-        self.push_screen(HelpScreen(groups(), keymap(self._settings.keys)[0]))
+        self.push_screen(HelpScreen(groups(self.BINDINGS), keymap(self._settings.keys, self.BINDINGS)[0]))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action that has a key on this screen, and what it offers besides."""
@@ -233,4 +233,3 @@ class Outrider(App[None]):
 
 TYPING = frozenset(f"chat.{name}" for name in ("send", "newline", "earlier", "later", "complete", "refuse"))
 """Actions that have a meaning in the composer alone."""
-COPY = Binding("ctrl+c", "", "Copy what is selected")

@@ -38,6 +38,8 @@ SAME: Final[Mapping[str, str]] = {
 }
 """Actions that are there twice, and follow the keys of the other."""
 
+COPY = Binding("ctrl+c", "", "Copy what is selected")
+
 _MODIFIERS = frozenset(("ctrl", "alt", "shift", "super", "meta", "hyper"))
 _NAMES = frozenset(
     {named.value for named in Named} | {"space", "plus", "minus", "comma", "full_stop", "slash"}
@@ -45,9 +47,8 @@ _NAMES = frozenset(
 )  # fmt: skip
 
 
-def groups() -> list[Group]:
-    """Every action, screen by screen."""
-    from .app import COPY, Outrider
+def groups(app: Iterable[BindingType]) -> list[Group]:
+    """Every action, screen by screen; `app` are those of all screens."""
     from .screens.chat import ChatScreen
     from .screens.history import HistoryScreen
     from .screens.hub import HubScreen
@@ -69,34 +70,36 @@ def groups() -> list[Group]:
         ("Models", _bindings(ModelsScreen.BINDINGS)),
         ("Downloads", _bindings(HubScreen.BINDINGS)),
         ("Settings", _bindings(SettingsScreen.BINDINGS)),
-        ("Outrider", [*_bindings(Outrider.BINDINGS), Binding("ctrl+p", "", "Commands and themes"), COPY]),
+        ("Outrider", [*_bindings(app), Binding("ctrl+p", "", "Commands"), COPY]),
     ]
 
 
-def _together() -> list[list[Binding]]:
+def _together(app: Iterable[BindingType]) -> list[list[Binding]]:
     """Actions whose keys are alive at the same time: of a screen, what lies in it, and the app."""
     from .screens.lists import Line, ListsScreen
     from .widgets.transcript import Transcript
 
-    found = dict(groups())
-    chat, app = found["Chat"], found["Outrider"]
+    found = dict(groups(app))
+    chat, everywhere = found["Chat"], found["Outrider"]
     lists = _bindings([*ListsScreen.BINDINGS, *Line.BINDINGS])
     screens = [found[name] for name in ("Chats", "Models", "Downloads", "Settings")]
     return [
-        [*found["Writing"], *chat, *app],
-        [*_bindings(Transcript.BINDINGS), *chat, *app],
-        [*found["Inside an answer"], *app],
-        [*found["Race"], *app],
-        *([*each, *lists, *app] for each in screens),
+        [*found["Writing"], *chat, *everywhere],
+        [*_bindings(Transcript.BINDINGS), *chat, *everywhere],
+        [*found["Inside an answer"], *everywhere],
+        [*found["Race"], *everywhere],
+        *([*each, *lists, *everywhere] for each in screens),
     ]
 
 
-def keymap(keys: Keys) -> tuple[dict[str, str], list[str]]:
+def keymap(keys: Keys, app: Iterable[BindingType]) -> tuple[dict[str, str], list[str]]:
     """Keys by the ids of the actions that do not have their own, and what is wrong with the config's.
+
+    `app` is as in `groups`.
 
     An action whose key another one has already, in the same place, keeps its own.
     """
-    together = _together()
+    together = _together(list(app))
     own = {each.id: each.key for place in together for each in place if each.id}
     wanted = dict(VI) if keys.set == "vi" else {}
     problems = []

@@ -47,6 +47,16 @@ def visible(text: str) -> str:
     return clean(text).replace("\n", "↵").replace("\t", "→") or NO_TEXT
 
 
+def _segments(token: Token) -> list[tuple[str, bool]]:
+    """The text of a token in pieces of one line, and whether the line ends behind each. What was refused
+    breaks none."""
+    if token.origin == Origin.REFUSED:
+        return [(visible(token.text), False)]
+    *lines, rest = token.text.split("\n")
+    ended = [(visible(line + "\n"), True) for line in lines]
+    return [*ended, (visible(rest), False)] if rest or not lines else ended
+
+
 class TokenView(ScrollView, can_focus=False):
     """Tokens, wrapped like text."""
 
@@ -199,20 +209,17 @@ class TokenView(ScrollView, can_focus=False):
         lines: list[list[tuple[int, str]]] = [[]]
         room = width
         for number in self._shown:
-            token = self._tokens[number]
-            text = visible(token.text)
-            if cell_len(text) > room and lines[-1]:
-                lines.append([])
-                room = width
-            for part in chop_cells(text, width) or [""]:
-                if cell_len(part) > room:
+            for text, breaks in _segments(self._tokens[number]):
+                whole = cell_len(text) <= width
+                for part in [text] if whole else chop_cells(text, width):
+                    if cell_len(part) > room and lines[-1]:
+                        lines.append([])
+                        room = width
+                    lines[-1].append((number, part))
+                    room -= cell_len(part)
+                if breaks:
                     lines.append([])
                     room = width
-                lines[-1].append((number, part))
-                room -= cell_len(part)
-            if token.text.endswith("\n") and token.origin != Origin.REFUSED:
-                lines.append([])
-                room = width
         self._lines = lines if lines[-1] else lines[:-1]
         self._line_of = {
             number: at for at, line in reversed(list(enumerate(self._lines))) for number, _ in line
