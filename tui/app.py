@@ -17,6 +17,7 @@ from textual.screen import Screen
 
 from .clean import clean_line
 from .client import Downloads, EngineClient, EngineDied, Item
+from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
 from .last import keep_last
 from .places import Places, shipped
@@ -61,12 +62,14 @@ class Outrider(App[None]):
         places: Places,
         engine: Sequence[str],
         notices: Sequence[str] = (),
+        host: Host | None = None,
         go_on: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw_seed: Callable[[], int] = draw_seed,
         **options: Any,
     ) -> None:
-        """`engine` is the command that runs it; `notices` are shown at first; `options` are Textual's.
+        """`engine` is the command that runs it, on `host` if not here; `notices` are shown at first; the
+        `options` are Textual's.
 
         `go_on` is the chat to go on with, by key or words; empty for the latest, None for a new one.
         """
@@ -76,7 +79,7 @@ class Outrider(App[None]):
         self._places = places
         self._clock = clock
         self._draw_seed = draw_seed
-        self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died)
+        self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died, host=host)
         self._downloads = Downloads(self._client, clock)
         self._hub: Screen[None] | None = None
         self._downloads.on_change = self._download_changed

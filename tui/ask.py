@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from .clean import clean, clean_line, clean_next
 from .client import EngineClient, EngineError
+from .client.host import HostError
 from .config import Settings, read_config
 from .places import find_places
 from .protocol import Event, Finished, Generate, Loaded, Loading, Message, Origin, Prefill, Round, Statistics
 from .screens.requests import generate_request, load_request
-from .start import with_models
+from .start import engine_of, with_host, with_models
 
 if TYPE_CHECKING:
     import argparse
 
-ENGINE = (sys.executable, "-m", "tui", "engine")
 _OWN, _FAINT, _RESET, _CLEAR_LINE = "\x1b[33m", "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 _LONGEST_FORM = 1 << 20
 """Bytes of the longest grammar or JSON schema."""
@@ -41,8 +41,8 @@ class UsageError(Exception):
     """A file that cannot be used. The text says why, in one line."""
 
 
-def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
-    """Answer what `arguments` ask; the exit code. `engine` is the command that runs one."""
+def run(arguments: argparse.Namespace, engine: Sequence[str] = ()) -> int:
+    """Answer what `arguments` ask; the exit code. `engine` is the command that runs one, in place of ours."""
     prompt = read_prompt(arguments.prompt, sys.stdin)
     if not prompt.strip():
         _remark('nothing to ask; for example: outrider ask "What is a draft model?"')
@@ -56,7 +56,12 @@ def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
     settings, problems = read_config(places.config)
     for problem in problems:
         _remark(str(problem))
-    settings = with_options(settings, arguments)
+    settings = with_host(with_options(settings, arguments), arguments.host)
+    try:
+        command, host = engine_of(settings)
+    except HostError as error:
+        _remark(str(error))
+        return 2
     seed = settings.generation.seed if settings.generation.seed >= 0 else secrets.randbits(32)
     question = generate_request(1, _messages(settings, prompt), seed, settings.generation)
     question = replace(
@@ -67,7 +72,7 @@ def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
         grammar=grammar,
         json_schema=json_schema,
     )
-    client = EngineClient(engine, places.log)
+    client = EngineClient(engine or command, places.log, host=host)
     try:
         asyncio.run(_answer(client, settings, question, _output(arguments, question, os.environ)))
     except EngineError as error:

@@ -17,11 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from .clean import clean_line
+from .clean import clean, clean_line
 from .client import engine_environment
+from .client.host import Host, HostError, said
 from .config import Settings, read_config
 from .places import Places, find_places
-from .start import TRUECOLOR
+from .start import TRUECOLOR, engine_of, with_host
 
 if TYPE_CHECKING:
     import argparse
@@ -34,12 +35,32 @@ _WIDTH = 100
 
 def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> int:
     """Print the findings; 0 if a model can run here, else 1. `hardware` is the command to ask."""
-    found = examine(os.environ, find_places(), hardware)
+    places = find_places()
+    try:
+        _, host = engine_of(with_host(read_config(places.config)[0], arguments.host))
+    except HostError as error:
+        print(f"outrider: {error}", file=sys.stderr)
+        return 2
+    if host:
+        return _ask_there(host, "doctor --json" if arguments.json else "doctor")
+    found = examine(os.environ, places, hardware)
     if arguments.json:
         print(json.dumps(found))
     else:
         print("\n".join(report(found)))
     return 0 if found["hardware"].get("backend") else 1
+
+
+def _ask_there(host: Host, question: str) -> int:
+    """Print what the machine `host` finds of itself; its exit code."""
+    environment = engine_environment(os.environ, remote=True)
+    asked = subprocess.run(
+        host.command(question), stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environment
+    )
+    print(clean(asked.stdout.decode("utf-8", "replace")), end="")
+    if asked.returncode and (lost := said(host, asked.returncode, asked.stderr.decode("utf-8", "replace"))):
+        print(f"outrider: {clean_line(lost[0])}. {clean_line(lost[1])}", file=sys.stderr)
+    return min(1, asked.returncode)
 
 
 def examine(environ: Mapping[str, str], places: Places, hardware: Sequence[str] = HARDWARE) -> dict[str, Any]:

@@ -24,8 +24,9 @@ class Last:
     gpu_layers: int = -1
 
 
-def with_last(settings: Settings, path: Path) -> Settings:
-    """`settings` with the pair that `path` holds, if they name no other and its main model is still there."""
+def with_last(settings: Settings, path: Path, *, here: bool = True) -> Settings:
+    """`settings` with the pair that `path` holds, if they name no other and its main model is still there;
+    of models that are not `here`, nobody knows."""
     models = settings.models
     if (models.main, models.draft) != (Models().main, Models().draft):
         return settings
@@ -33,7 +34,7 @@ def with_last(settings: Settings, path: Path) -> Settings:
         kept = rebuild(Last, json.loads(path.read_bytes()[:20_000]))
     except (OSError, ValueError, RecursionError):
         return settings
-    if "\0" in kept.main or not os.path.lexists(kept.main):
+    if "\0" in kept.main or (here and not os.path.lexists(kept.main)):
         return settings
     return replace(
         settings,

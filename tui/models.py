@@ -17,6 +17,7 @@ from rich.cells import cell_len, set_cell_size
 
 from .clean import clean_line
 from .client import EngineClient, EngineError
+from .client.host import HostError
 from .config import Settings, read_config
 from .places import find_places
 from .protocol import (
@@ -31,17 +32,16 @@ from .protocol import (
 )
 from .quantities import context, parameters, size, speed_up
 from .screens.requests import load_request
-from .start import with_models
+from .start import engine_of, with_host, with_models
 
 if TYPE_CHECKING:
     import argparse
 
-ENGINE = (sys.executable, "-m", "tui", "engine")
 _NARROW = 80
 
 
-def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
-    """Print the list; the exit code. `engine` is the command that runs one."""
+def run(arguments: argparse.Namespace, engine: Sequence[str] = ()) -> int:
+    """Print the list; the exit code. `engine` is the command that runs one, in place of ours."""
     if arguments.drafts and arguments.main is None:
         print('outrider: drafts for which model? For example: outrider models "llama 8b"', file=sys.stderr)
         return 2
@@ -49,7 +49,13 @@ def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
     settings, problems = read_config(places.config)
     for problem in problems:
         print(f"outrider: {problem}", file=sys.stderr)
-    client = EngineClient(engine, places.log)
+    settings = with_host(settings, arguments.host)
+    try:
+        command, host = engine_of(settings)
+    except HostError as error:
+        print(f"outrider: {error}", file=sys.stderr)
+        return 2
+    client = EngineClient(engine or command, places.log, host=host)
     try:
         if arguments.main is None:
             found = asyncio.run(_list(client, settings))

@@ -19,6 +19,7 @@ examples:
   outrider ask "What is a draft model?"         answer one question on stdout
   outrider bench --quick                        measure what drafting gains on this machine
   outrider doctor                               what this machine has, and what would make it faster
+  outrider --host me@gpu                        the chat here, the models there
 
 exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 ctrl+c
 """
@@ -131,6 +132,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="OWNER/NAME, or OWNER/NAME:FILE with a file or a quantisation",
     )
+    for each in (models, pull):
+        _add_host(each, argparse.SUPPRESS)
     pull.add_argument("--list", action="store_true", help="only list what the repositories have")
     history = _new_parser(
         commands.add_parser, "history", _HISTORY, _HISTORY_EXAMPLES, help="list or search earlier chats"
@@ -140,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser(
         "doctor", help="show what this machine has, and what would make it faster", allow_abbrev=False
     )
+    _add_host(doctor, argparse.SUPPRESS)
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of text")
     commands.add_parser("engine", help="the process that runs the models; the chat starts it by itself")
     return outrider
@@ -156,6 +160,15 @@ def _new_parser(
     return parser
 
 
+def _add_host(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--host",
+        metavar="HOST",
+        default=default,
+        help="let the engine run there, by ssh: me@gpu, or a name under [hosts] in config.toml",
+    )
+
+
 def _add_models(
     parser: argparse.ArgumentParser, default: str | None, *, several_drafts: bool = False
 ) -> None:
@@ -164,6 +177,7 @@ def _add_models(
     `several_drafts` gathers them as `drafts`, None if there are none.
     """
     draft: dict[str, Any] = {"dest": "drafts", "action": "append"} if several_drafts else {"default": default}
+    _add_host(parser, default)
     group = parser.add_argument_group("models")
     group.add_argument(
         "--main",

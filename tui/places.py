@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from platformdirs import (
@@ -28,6 +29,11 @@ class Places:
     """The pair that was chosen last; it need not exist."""
     chats: Path
     """The conversations; it need not exist."""
+
+    def of_host(self, name: str) -> Places:
+        """These, with the pair that was chosen last on the machine of this name; empty is this one."""
+        safe = re.sub(r"[^A-Za-z0-9.-]", "_", name)
+        return replace(self, last=self.last.with_name(f"pair-{safe}.json")) if name else self
 
 
 def find_places() -> Places:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from .clean import clean_line
 from .client import EngineClient, EngineError
-from .models import ENGINE, table
+from .client.host import HostError
+from .config import read_config
+from .models import table
 from .places import find_places
 from .protocol import (
     Download,
@@ -26,6 +28,7 @@ from .protocol import (
     ProposePairs,
 )
 from .quantities import duration, size
+from .start import engine_of, with_host
 
 if TYPE_CHECKING:
     import argparse
@@ -33,10 +36,15 @@ if TYPE_CHECKING:
 _BAR = 24
 
 
-def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
-    """Fetch, list or propose; the exit code. `engine` is the command that runs one."""
+def run(arguments: argparse.Namespace, engine: Sequence[str] = ()) -> int:
+    """Fetch, list or propose; the exit code. `engine` is the command that runs one, in place of ours."""
+    places = find_places()
     try:
-        return asyncio.run(_run(arguments, EngineClient(engine, find_places().log)))
+        command, host = engine_of(with_host(read_config(places.config)[0], arguments.host))
+        return asyncio.run(_run(arguments, EngineClient(engine or command, places.log, host=host)))
+    except HostError as error:
+        print(f"outrider: {error}", file=sys.stderr)
+        return 2
     except EngineError as error:
         print(f"outrider: {error.line}", file=sys.stderr)
         return 1

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping, MutableMapping
 
+    from .client.host import Host
     from .config import Settings
     from .protocol import BackendName
 else:
@@ -77,6 +78,7 @@ def prepare_environment(environ: MutableMapping[str, str]) -> None:
 
 def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
     from .app import Outrider
+    from .client.host import HostError
     from .config import read_config
     from .driver import driver_for
     from .last import with_last
@@ -84,11 +86,20 @@ def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
 
     places = find_places()
     settings, problems = read_config(places.config)
-    settings = with_last(settings, places.last)
+    settings = with_host(settings, arguments.host)
+    try:
+        command, host = engine_of(settings)
+    except HostError as error:
+        terminal.leave()
+        print(f"outrider: {error}", file=sys.stderr)
+        return 2
+    places = places.of_host(host.name if host else "")
+    settings = with_last(settings, places.last, here=host is None)
     app = Outrider(
         settings=paced(with_arguments(settings, arguments), os.environ),
         places=places,
-        engine=(sys.executable, "-m", "tui", "engine"),
+        engine=command,
+        host=host,
         notices=tuple(map(str, problems)),
         go_on=arguments.go_on,
         driver_class=driver_for(terminal),
@@ -114,6 +125,22 @@ def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Setting
     if arguments.theme is not None:
         settings = replace(settings, appearance=replace(settings.appearance, theme=arguments.theme))
     return settings
+
+
+def with_host(settings: Settings, host: str | None) -> Settings:
+    """`settings` with the command line's host."""
+    from dataclasses import replace
+
+    return settings if host is None else replace(settings, engine=replace(settings.engine, host=host))
+
+
+def engine_of(settings: Settings) -> tuple[tuple[str, ...], Host | None]:
+    """The command that runs the engine, and where that is if not here. Raises `HostError`."""
+    from .client.host import engine_on
+
+    return engine_on(
+        settings.engine.host, [(each.name, each.address, each.program) for each in settings.hosts]
+    )
 
 
 def with_models(

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ..client import EngineClient
+from ..client.host import HostError
 from ..config import Settings, read_config
 from ..places import find_places
 from ..protocol import Load
 from ..screens.requests import load_request
-from ..start import with_models
+from ..start import engine_of, with_host, with_models
 from .chart import chart
 from .measure import Measurement
 from .plan import Plan
@@ -36,7 +37,6 @@ from .results import Bench
 if TYPE_CHECKING:
     import argparse
 
-ENGINE = (sys.executable, "-m", "tui", "engine")
 TEMPERATURES = (0.0, 0.8)
 _DONE, _FAILED, _USAGE, _INTERRUPTED = 0, 1, 2, 130
 
@@ -45,21 +45,26 @@ class UsageError(Exception):
     """The command line asks for what cannot be measured. The text says why, in one line."""
 
 
-def run(arguments: argparse.Namespace, engine: Sequence[str] = ENGINE) -> int:
-    """Measure and report; the exit code. `engine` is the command that runs one."""
+def run(arguments: argparse.Namespace, engine: Sequence[str] = ()) -> int:
+    """Measure and report; the exit code. `engine` is the command that runs one, in place of ours."""
     places = find_places()
     settings, problems = read_config(places.config)
+    settings = with_host(settings, arguments.host)
     try:
+        command, host = engine_of(settings)
         plan = plan_of(arguments)
         loads = loads_of(arguments, settings)
         check(plan, loads, arguments.svg)
-    except (UsageError, PromptsError) as error:
+    except (UsageError, PromptsError, HostError) as error:
         print(f"outrider: {error}", file=sys.stderr)
         return _USAGE
     progress = Progress(sys.stderr, plan.answers * len(loads))
     for problem in problems:
         progress.remark(str(problem))
-    measured = [Measurement(EngineClient(engine, places.log), load, plan, progress) for load in loads]
+    measured = [
+        Measurement(EngineClient(engine or command, places.log, host=host), load, plan, progress)
+        for load in loads
+    ]
     try:
         asyncio.run(_all(measured))
         status = _DONE if all(each.complete for each in measured) else _FAILED

@@ -49,9 +49,12 @@ _KEPT_PREFIXES = (
 )
 
 
-def engine_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of `environ` an engine may see: how to find libraries and devices, but no secrets."""
+def engine_environment(environ: Mapping[str, str], *, remote: bool = False) -> dict[str, str]:
+    """What of `environ` an engine may see: how to find libraries and devices, but no secrets. The ssh that
+    leads to a `remote` one may ask the agent for keys."""
     kept = {key: value for key, value in environ.items() if key in _KEPT or key.startswith(_KEPT_PREFIXES)}
+    if remote and (agent := environ.get("SSH_AUTH_SOCK")):
+        kept["SSH_AUTH_SOCK"] = agent
     # A debugger that ggml's crash handler attaches would write to stdout. Only downloads ask the network, in
     # a process of their own.
     return kept | {"GGML_NO_BACKTRACE": "1", "HF_HUB_OFFLINE": "1"}

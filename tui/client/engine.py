@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Literal, cast
 
 from .. import protocol
@@ -19,6 +20,7 @@ from ..protocol import Command, Event, Question, Reply
 from .call import Call
 from .child import Child, Log, engine_environment
 from .errors import EngineDied, EngineError, death
+from .host import Host
 from .lines import Lines
 
 State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
@@ -64,14 +66,15 @@ class EngineClient:
         environment: Mapping[str, str] | None = None,
         heartbeat: float = 5.0,
         on_death: Callable[[EngineDied], None] | None = None,
+        host: Host | None = None,
     ) -> None:
-        """`command` runs an engine, here or elsewhere; it sees of `environment` only what it needs.
+        """`command` runs an engine, here or on `host`; it sees of `environment` only what it needs.
 
         `heartbeat` is in seconds; an engine that stays silent for `MISSED` of them is given up.
         """
-        self._command = tuple(command)
         self._log_path = log_path
-        self._environment = engine_environment(os.environ if environment is None else environment)
+        self._given = dict(os.environ if environment is None else environment)
+        self._lead(command, host)
         self._heartbeat = heartbeat
         self._on_death = on_death
         self._state: State = "stopped"
@@ -84,7 +87,23 @@ class EngineClient:
         self._death = EngineDied("There is no engine running", "Try again: a new engine starts.")
         """Why there is no engine, when there is none."""
         self._missed = 0
+        self._pinged = 0.0
+        self.round_trip: float | None = None
+        """Seconds from the last ping to its answer."""
+        self.heard: float | None = None
+        """When the engine was heard last, of a monotonic clock."""
         self._beat: asyncio.TimerHandle | None = None
+
+    def _lead(self, command: Sequence[str], host: Host | None) -> None:
+        self._command = tuple(command)
+        self.host = host
+        """Where the engine runs; None for here."""
+        self._environment = engine_environment(self._given, remote=host is not None)
+
+    async def move(self, command: Sequence[str], host: Host | None) -> None:
+        """End the engine that runs; the next one is started by `command`, on `host`."""
+        await self.close()
+        self._lead(command, host)
 
     @property
     def state(self) -> State:
@@ -109,7 +128,10 @@ class EngineClient:
                 await child.spawn(self._command, self._environment)
                 hello = await call.next()
         except TimeoutError:
-            raise self._die(EngineDied(f"The engine did not start within {timeout:g} seconds")) from None
+            late = EngineDied(
+                f"The engine did not start within {timeout:g} seconds", link=self.host is not None
+            )
+            raise self._die(late) from None
         except OSError as error:
             why = clean_line(f"{self._command[0]}: {error.strerror}")
             raise self._die(EngineDied(f"The engine cannot be started: {why}")) from None
@@ -255,6 +277,7 @@ class EngineClient:
 
     def _received(self, data: bytes) -> None:
         self._missed = 0
+        self.heard = monotonic()
         try:
             for line in self._lines.feed(data):
                 if self._state == "starting":
@@ -274,10 +297,11 @@ class EngineClient:
         hello = protocol.decode_event(line[start:])
         assert isinstance(hello, protocol.Hello)
         if hello.protocol != protocol.PROTOCOL:
+            where = self.host.name if self.host else "both sides"
             self._die(
                 EngineDied(
                     f"The engine speaks protocol {hello.protocol} and this program {protocol.PROTOCOL}",
-                    "Install the same version of Outrider on both sides.",
+                    f"Install the same version of Outrider on {where}.",
                 )
             )
             return
@@ -291,6 +315,8 @@ class EngineClient:
         if number < 0 and call is not None:
             call.give(_error(event) if isinstance(event, protocol.Failed) else event)
             return
+        if isinstance(event, protocol.Pong):
+            self.round_trip = monotonic() - self._pinged
         if call is None or isinstance(event, protocol.Pong) or number not in (call.id, 0):
             return
         if isinstance(event, protocol.Failed):
@@ -308,9 +334,11 @@ class EngineClient:
     def _ping(self) -> None:
         if self._missed >= MISSED:
             silence = self._heartbeat * self._missed
-            self._die(EngineDied(f"The engine has not answered for {silence:g} seconds", "Try again."))
+            dead = f"The engine has not answered for {silence:g} seconds"
+            self._die(EngineDied(dead, "Try again.", link=self.host is not None))
             return
         self._missed += 1
+        self._pinged = monotonic()
         self._send(protocol.Ping())
         self._beat = asyncio.get_running_loop().call_later(self._heartbeat, self._ping)
 
@@ -321,7 +349,7 @@ class EngineClient:
 
     def _ended(self) -> None:
         if self._child is not None and self._state not in ("stopped", "dead"):
-            self._die(death(self._child.status, self._child.log.tail, self._state))
+            self._die(death(self._child.status, self._child.log.tail, self._state, self.host))
 
     def _die(self, error: EngineDied) -> EngineDied:
         call = self._call

@@ -10,6 +10,8 @@ import re
 import signal
 
 from ..clean import clean_line
+from .host import Host
+from .host import said as link_said
 
 _LAST_WORDS = (
     re.compile(r"(?:[^\s:/]*/)*(?P<words>[^\s/]*:\d+: (?:GGML_ASSERT|GGML_ABORT|fatal error).*)"),
@@ -49,14 +51,23 @@ class EngineError(Exception):
 
 
 class EngineDied(EngineError):
-    """There is no engine any more. `EngineClient.start` makes a new one."""
+    """There is no engine any more. `EngineClient.start` makes a new one.
+
+    `link` says that it was on another machine, and that the way there may be open again soon.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, link: bool = False) -> None:
+        super().__init__(message, hint)
+        self.link = link
 
 
-def death(status: int | None, said: str, doing: str) -> EngineDied:
+def death(status: int | None, said: str, doing: str, host: Host | None = None) -> EngineDied:
     """What ended an engine: its exit status (negative for a signal, None if unknown) and its last words.
 
-    `doing` is the client's state when it happened.
+    `doing` is the client's state when it happened, `host` where it ran if not here.
     """
+    if host and (lost := link_said(host, status, said)):
+        return EngineDied(lost[0], lost[1], link=lost[2])
     words = last_words(said, crashed=status is None or status < 0)
     during = f" while {doing}" if doing in _HINTS else ""
     hint = _LESS_MEMORY if _MEMORY.search(said) else _HINTS.get(doing, _AGAIN)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from .settings import Generation, Keys, Preset, Settings
+from .settings import Generation, HostEntry, Keys, Preset, Settings
 
 MAX_SIZE = 1_000_000
 """Bytes. A longer file is not a config file."""
@@ -64,6 +64,8 @@ def read_config(path: Path) -> tuple[Settings, tuple[Problem, ...]]:
             wrong.append(((name,), f"{name} must be a section, [{name}]"))
         elif name == "presets":
             sections[name] = _read_presets(table, wrong)
+        elif name == "hosts":
+            sections[name] = _read_hosts(table, wrong)
         elif name == "keys":
             sections[name] = _read_keys(table, wrong)
         else:
@@ -159,7 +161,7 @@ def example() -> str:
     lines += ["# `outrider doctor` says where that is.", ""]
     for section in fields(Settings):
         value = getattr(Settings(), section.name)
-        if section.name == "presets":
+        if section.name in ("presets", "hosts"):
             continue
         lines.append(f"[{section.name}]")
         for entry in fields(value):
@@ -176,6 +178,9 @@ _MORE = (
     "# [presets.code]  # any settings of [generation] under a name: /preset code takes them in a chat",
     "# temperature = 0.2",
     '# system_prompt = "Answer with code and nothing else."',
+    "",
+    "# [hosts]  # machines with an engine, for `--host gpu` and `host` under [engine]",
+    '# gpu = "me@gpu.example.org"  # or { address = "me@gpu.example.org", program = "/opt/bin/outrider" }',
 )
 
 
@@ -237,6 +242,21 @@ def _read_presets(table: dict[str, Any], wrong: list[Wrong]) -> tuple[Preset, ..
         if read.pop("preset", None) is not None:
             wrong.append(((*place, "preset"), f"presets.{name}.preset is left out: presets do not nest"))
         found.append(Preset(name, tuple(read.items())))
+    return tuple(found)
+
+
+def _read_hosts(table: dict[str, Any], wrong: list[Wrong]) -> tuple[HostEntry, ...]:
+    found = []
+    for name, value in table.items():
+        given = value if isinstance(value, dict) else {"address": value}
+        known = {"address", "program"}
+        if given.keys() <= known and "address" in given and all(isinstance(v, str) for v in given.values()):
+            found.append(HostEntry(name, **given))
+        else:
+            words = (
+                f'hosts.{name} must be like "me@gpu", or {{ address = "me@gpu", program = "/opt/outrider" }}'
+            )
+            wrong.append((("hosts", name), words))
     return tuple(found)
 
 

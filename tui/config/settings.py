@@ -68,6 +68,7 @@ class Engine:
     threads: int = _setting(0, "0 lets the engine choose", 0, 1024)
     gpu_layers: int = _setting(-1, "-1 puts every layer on the GPU, where there is one", -1, 10_000)
     backend: BackendName = _setting("auto", '"auto" goes by the model; "llama.cpp"; "mlx"')
+    host: str = _setting("", "where it runs: a name under [hosts], or me@gpu as ssh takes it; empty is here")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,16 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class HostEntry:
+    """A machine with an engine, under a name. Whether ssh may be given it is checked where it is used."""
+
+    name: str
+    address: str
+    program: str = ""
+    """Where Outrider lies there; empty looks in the usual places."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """All that a person can set. The defaults are what runs without a file."""
 
@@ -105,6 +116,7 @@ class Settings:
     history: History = field(default_factory=History)
     keys: Keys = field(default_factory=Keys)
     presets: tuple[Preset, ...] = ()
+    hosts: tuple[HostEntry, ...] = ()
 
     def preset(self, name: str) -> Preset | None:
         """The preset of this name."""

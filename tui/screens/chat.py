@@ -21,6 +21,7 @@ from textual.binding import Binding, BindingType
 
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
+from tui.client.host import HostError, engine_on
 from tui.config import ConfigError, Preset, Settings, change_config
 from tui.protocol import Count
 from tui.store.changes import Rename
@@ -315,6 +316,23 @@ class ChatScreen(MessagesScreen):
             return
         words = f"Written: {path.name}" if path else "There is nothing to write yet."
         self.notify(clean_line(words), markup=False)
+
+    async def move(self, words: str) -> None:
+        """Let the engine run on another host, or here; the chat stays. An answer that comes is stopped first."""
+        known = [(each.name, each.address, each.program) for each in self.settings.hosts]
+        try:
+            command, host = engine_on("" if words in ("", tuning.HERE) else words, known)
+        except HostError as error:
+            self.notify(clean_line(str(error)), severity="error", markup=False)
+            return
+        await self._end_turn()
+        await self._client.move(command, host)
+        engine = replace(self.settings.engine, host=host.name if host else "")
+        self._settings = replace(self.settings, engine=engine)
+        self.desk.show_loaded(None)
+        self.desk.show_link("")
+        self.phase = "loading"
+        await self._loader.replace(load_request(self._settings))
 
     # Settings
 

@@ -34,15 +34,16 @@ class Choice:
 
 def load_request(settings: Settings) -> Load:
     models, engine = settings.models, settings.engine
+    located = _located if not engine.host else str  # where another machine's models lie is not known here
     return Load(
-        main=_located(models.main),
-        draft=None if models.draft in ("", "ngram") else _located(models.draft),
+        main=located(models.main),
+        draft=None if models.draft in ("", "ngram") else located(models.draft),
         context_length=models.context_length,
         gpu_layers=engine.gpu_layers,
         threads=engine.threads,
         cache_type=models.cache_type,
         backend=engine.backend,
-        folders=tuple(map(_located, models.folders)),
+        folders=tuple(map(located, models.folders)),
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .chat import ChatScreen
 
 NONE = "none"
+HERE = "here"
 
 
 def commands(chat: ChatScreen) -> list[SlashCommand]:
@@ -39,6 +40,7 @@ def commands(chat: ChatScreen) -> list[SlashCommand]:
                      lambda _: chat.app.run_action("app.hub")),
         SlashCommand("export", "Write this chat as Markdown", lambda _: chat.export()),
         SlashCommand("undo", "Bring back the messages that were deleted last", lambda _: chat.undo()),
+        SlashCommand("host", "Let the engine run there, by ssh", chat.move, "name", partial(_hosts, chat)),
         SlashCommand("title", "Call this chat so", chat.rename, "words"),
     ]  # fmt: skip
 
@@ -85,6 +87,10 @@ def _take(chat: ChatScreen, name: str) -> None:
         chat.notify(clean_line(words), severity="error", markup=False)
         return
     chat.adjust(Adjustments("" if name in ("", NONE) else name, chat.adjustments.values))
+
+
+def _hosts(chat: ChatScreen) -> Sequence[Choice]:
+    return [*((each.name, each.address) for each in chat.settings.hosts), (HERE, "this machine")]
 
 
 def _draft(chat: ChatScreen, text: str) -> None:

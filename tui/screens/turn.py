@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Literal
 
 from textual import on, work
@@ -48,6 +49,8 @@ TICK = 0.25
 """Seconds between two looks at the meter."""
 NEARLY_FULL = 0.85
 """Share of the context from which on it is said that it fills."""
+LONGEST_WAIT = 30.0
+"""Seconds between two tries to reach the engine's machine."""
 FLUSH = 0.2
 """Seconds of an answer that may be lost with the machine."""
 
@@ -91,6 +94,8 @@ class TurnScreen(Screen[None]):
         self._conversation = Conversation(record=keeper.add)
         self._clock = clock
         self._meter = Meter(clock)
+        self._tries = 0
+        """How often the way to the engine's machine was tried since it broke."""
         self._answers = 0
         """Ids that were drawn."""
         self._answering = 0
@@ -111,7 +116,8 @@ class TurnScreen(Screen[None]):
     def on_mount(self) -> None:
         self.desk.show_notices(self._notices)
         self._show_drafting()
-        self._say("starting the engine")
+        host = self._client.host
+        self._say(f"connecting to {clean_line(host.name)}" if host else "starting the engine")
         self.set_interval(TICK, self._tick)
         self.set_interval(FLUSH, self._conversation.flush)
         self.call_after_refresh(self._load_first)
@@ -132,6 +138,7 @@ class TurnScreen(Screen[None]):
             self._end(loaded)
             return
         self._meter.plain_speed = loaded.plain_tokens_per_second
+        self._tries = 0
         self.desk.show_loaded(loaded)
         self._show_drafting()
         if (remark := wording.refused(loaded)) and remark not in self._notices:
@@ -150,9 +157,24 @@ class TurnScreen(Screen[None]):
         self.phase = "ended"
         self.desk.show_loaded(None)
         self._say(error.message)
+        if isinstance(error, EngineDied) and error.link:
+            self._try_again(error)
         if not self.desk.transcript.messages:
             hint = error.hint or "The next prompt tries again."
             self.desk.show_notices([*self._notices, error.message, hint], error=True)
+
+    def _try_again(self, error: EngineDied) -> None:
+        """The way to the engine's machine is broken: try again, after a longer time each time."""
+        seconds = min(LONGEST_WAIT, 2**self._tries)
+        self._tries += 1
+        self._say(f"{error.message}; another try in {seconds:g} s")
+        self.set_timer(seconds, self._reconnect)
+
+    def _reconnect(self) -> None:
+        if self.phase == "ended":
+            self.phase = "loading"
+            self._say(f"connecting to {self._client.host.name if self._client.host else 'the engine'}")
+            self._loader.begin(load_request(self._settings))
 
     def engine_died(self, error: EngineDied) -> None:
         """The engine died while nothing waited for it; the next prompt starts a new one."""
@@ -354,6 +376,8 @@ class TurnScreen(Screen[None]):
 
     def _tick(self) -> None:
         self.desk.show_reading(self._meter.sample(), self._meter.history)
+        if self._client.host:
+            self.desk.show_link(wording.link(self._client, monotonic()))
 
     def _show_drafting(self) -> None:
         self.desk.show_drafting(wording.drafting(self._drafting, self._loader.loaded))

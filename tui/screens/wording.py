@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tui.client import EngineClient
 from tui.protocol import Loaded, Loading, Prefill, Round, Statistics
 from tui.store.changes import Ending
 from tui.widgets.meter import named, number
 
 from .drafting import AUTO, Drafting
+
+SILENT = 7.0
+"""Seconds after which it is said that nothing is heard: there is a ping every 5."""
 
 ENDINGS: dict[Ending, str] = {
     "stop": "",
@@ -18,6 +22,18 @@ ENDINGS: dict[Ending, str] = {
     "cut": "broken off",
     "": "not finished",
 }
+
+
+def link(client: EngineClient, now: float) -> str:
+    """Where the engine is, how far that is, and when it was heard last if that was long ago."""
+    if client.host is None:
+        return ""
+    parts = [client.host.name]
+    if client.round_trip is not None:
+        parts.append(f"{client.round_trip * 1000:,.0f} ms")
+    if client.heard is not None and (silent := now - client.heard) > SILENT:
+        parts.append(f"silent for {silent:.0f} s")
+    return "  ".join(parts)
 
 
 def loading(progress: Loading) -> str:

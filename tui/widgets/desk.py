@@ -110,6 +110,10 @@ class Desk(Horizontal):
         self._sidebar.show_models(loaded)
         self._welcome.demo = loaded is not None and loaded.main.demo
 
+    def show_link(self, words: str) -> None:
+        """Where the engine is and how the way there is, while it is another machine. Foreign text."""
+        self._sidebar.show_link(words)
+
     def show_drafting(self, words: str) -> None:
         """How far it drafts, in a word or two."""
         self._drafting = self._sidebar.drafting = words

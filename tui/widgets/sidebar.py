@@ -48,6 +48,9 @@ class Sidebar(VerticalScroll, can_focus=False):
         self._time = Static(id="time")
         self._room = Static(id="context")
         self._context_length: int | None = None
+        self._loaded: Loaded | None = None
+        self._link = ""
+        self._rows = 0
         self.drafting = ""
         """How far it drafts, in a word or two; stands beside the measured draft length."""
 
@@ -63,6 +66,7 @@ class Sidebar(VerticalScroll, can_focus=False):
 
     def show_models(self, loaded: Loaded | None) -> None:
         """The loaded pair, or that there is none."""
+        self._loaded = loaded
         self._context_length = loaded.context_length if loaded else None
         rows: list[Row] = [(name, UNKNOWN) for name in ("main", "draft", "backend", "device")]
         if loaded:
@@ -72,7 +76,20 @@ class Sidebar(VerticalScroll, can_focus=False):
                 ("backend", clean_line(loaded.backend, WIDTH - 9)),
                 ("device", clean_line(loaded.device, WIDTH - 8)),
             ]
-        self._models.update(Content("\n").join([_heading("Models"), _table(rows)]), layout=False)
+        if self._link:
+            rows.append(("host", clean_line(self._link, WIDTH - 6)))
+        content = Content("\n").join([_heading("Models"), _table(rows)])
+        if len(rows) != self._rows:
+            self._rows = len(rows)
+            self._models.update(content)
+        else:
+            _put(self._models, content)
+
+    def show_link(self, words: str) -> None:
+        """A row more, for where the engine is and how the way there is. Foreign text."""
+        if words != self._link:
+            self._link = words
+            self.show_models(self._loaded)
 
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
         """The numbers of one moment. Heights never change, so nothing is laid out again."""

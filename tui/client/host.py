@@ -1,0 +1,117 @@
+"""An engine on another machine: the words that reach it through ssh, and what ssh's own words mean.
+
+No shell string is made of what a person typed. An address is checked letter by letter and stands behind `--`,
+so that it can never be an option; the program's path is checked too; the rest of the command never changes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_ADDRESS = re.compile(
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}@)?"
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[?[0-9A-Fa-f:]{2,45}(?:%[A-Za-z0-9]{1,15})?\]?)"
+)
+_PROGRAM = re.compile(r"(?:~/)?[A-Za-z0-9_./+-]{1,255}")
+_OPTIONS = (
+    *("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ClearAllForwardings=yes"),
+    *("-o", "ForwardAgent=no", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
+)
+"""No terminal, no question, nothing forwarded, and a link that is dead is known to be within 15 seconds."""
+_SEARCH = "PATH=$PATH:$HOME/.local/bin:$HOME/outrider/.venv/bin:$HOME/Outrider/.venv/bin; exec outrider"
+
+
+HERE = (sys.executable, "-m", "tui", "engine")
+"""Runs an engine on this machine."""
+
+
+class HostError(ValueError):
+    """A host that cannot be asked for. The text says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine with an engine."""
+
+    name: str
+    """As a person calls it."""
+    address: str
+    """As ssh takes it: a name of ~/.ssh/config, a machine, or user@machine."""
+    program: str = ""
+    """Where Outrider lies there; empty looks in the usual places."""
+
+    def __post_init__(self) -> None:
+        if not _ADDRESS.fullmatch(self.address):
+            raise HostError(
+                f"{self.address[:60]!r} is not a host: it must be like gpu, or me@gpu.example.org"
+            )
+        if self.program and not _PROGRAM.fullmatch(self.program):
+            raise HostError(f"{self.program[:60]!r} is not a program's path: letters, digits and ~/._+- only")
+
+    def command(self, word: str, ssh: Sequence[str] = ("ssh",)) -> tuple[str, ...]:
+        """What runs `outrider WORD` there, with its pipes here."""
+        if not re.fullmatch("[a-z]+(?: --[a-z]+)?", word):
+            raise HostError(f"{word!r} is not a command for another machine")
+        # Whatever shell people have there understands `sh -c` and single quotes.
+        search = f"exec {self.program}" if self.program else _SEARCH
+        return (*ssh, *_OPTIONS, "--", self.address, f"sh -c '{search} {word}'")
+
+
+def find_host(words: str, known: Sequence[tuple[str, str, str]]) -> Host:
+    """The host that `words` name: one of the config, as (name, address, program), or else an address.
+
+    Raises `HostError`.
+    """
+    for name, address, program in known:
+        if name == words:
+            return Host(name, address, program)
+    return Host(words, words)
+
+
+def engine_on(words: str, known: Sequence[tuple[str, str, str]]) -> tuple[tuple[str, ...], Host | None]:
+    """The command that runs an engine on the host that `words` name, and that host; empty is here.
+
+    Raises `HostError`.
+    """
+    if not words:
+        return HERE, None
+    host = find_host(words, known)
+    return host.command("engine"), host
+
+
+_SAID = (
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "{name} shows another key than it used to",
+     "Find out why; if it is right, `ssh-keygen -R` forgets the old one."),
+    ("Host key verification failed", "ssh does not know {name} yet",
+     "Run `ssh {address}` once in a shell and look at its key."),
+    ("Permission denied", "{name} lets nobody in without asking",
+     "Give it your key: `ssh-copy-id {address}`, or start ssh-agent; then try again."),
+    ("Could not resolve hostname", "there is no host {name}", "Check its name."),
+    ("Connection refused", "{name} takes no ssh connections",
+     "Start sshd there, or check the port in ~/.ssh/config."),
+    ("No route to host", "{name} cannot be reached", "Check the network."),
+    ("Network is unreachable", "{name} cannot be reached", "Check the network."),
+    ("timed out", "{name} does not answer", "Check the network, and whether it is on."),
+)  # fmt: skip
+_NOT_FOUND, _SSH_FAILED = 127, 255
+
+
+def said(host: Host, status: int | None, words: str) -> tuple[str, str, bool] | None:
+    """What ended a link: one line, what to do about it, and whether it may come back by itself.
+
+    `status` is ssh's, `words` what stood on its stderr. None if ssh is not the reason.
+    """
+    if status in (_NOT_FOUND, 126):
+        hint = "Install it there, or name its program under [hosts] in config.toml."
+        return f"There is no Outrider on {host.name}", hint, False
+    if status != _SSH_FAILED:
+        return None
+    for sign, line, hint in _SAID:
+        if sign in words:
+            names = {"name": host.name, "address": host.address}
+            line = line.format(**names)
+            return line[0].upper() + line[1:], hint.format(**names), sign in ("timed out", "No route to host")
+    return f"The link to {host.name} is broken", "It is tried again; what was answered stays.", True
