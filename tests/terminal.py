@@ -128,6 +128,11 @@ class Terminal:
                 at = self.output.find(query, at + 1)
         self._answered = len(self.output)
 
+    def hang_up(self) -> None:
+        """Close the terminal under the program."""
+        os.close(self._fd)
+        self._fd = os.open(os.devnull, os.O_RDWR)
+
     def _reap(self) -> None:
         if self.status is None:
             self.status = self._process.wait()

@@ -138,9 +138,7 @@ def engine_of(settings: Settings) -> tuple[tuple[str, ...], Host | None]:
     """The command that runs the engine, and where that is if not here. Raises `HostError`."""
     from .client.host import engine_on
 
-    return engine_on(
-        settings.engine.host, [(each.name, each.address, each.program) for each in settings.hosts]
-    )
+    return engine_on(settings.engine.host, settings.hosts)
 
 
 def with_models(

@@ -89,7 +89,7 @@ _SAID = (
      "Run `ssh {address}` once in a shell and look at its key."),
     ("Permission denied", "{name} lets nobody in without asking",
      "Give it your key: `ssh-copy-id {address}`, or start ssh-agent; then try again."),
-    ("Could not resolve hostname", "there is no host {name}", "Check its name."),
+    ("Could not resolve hostname", "There is no host {name}", "Check its name."),
     ("Connection refused", "{name} takes no ssh connections",
      "Start sshd there, or check the port in ~/.ssh/config."),
     ("No route to host", "{name} cannot be reached", "Check the network."),
@@ -112,6 +112,5 @@ def said(host: Host, status: int | None, words: str) -> tuple[str, str, bool] | 
     for sign, line, hint in _SAID:
         if sign in words:
             names = {"name": host.name, "address": host.address}
-            line = line.format(**names)
-            return line[0].upper() + line[1:], hint.format(**names), sign in ("timed out", "No route to host")
+            return line.format(**names), hint.format(**names), sign in ("timed out", "No route to host")
     return f"The link to {host.name} is broken", "It is tried again; what was answered stays.", True

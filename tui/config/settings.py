@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tui.protocol import BackendName, CacheType
 
@@ -95,8 +95,7 @@ class Preset:
         return replace(generation, **dict(self.values))
 
 
-@dataclass(frozen=True)
-class HostEntry:
+class HostEntry(NamedTuple):
     """A machine with an engine, under a name. Whether ssh may be given it is checked where it is used."""
 
     name: str

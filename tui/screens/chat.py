@@ -318,10 +318,9 @@ class ChatScreen(MessagesScreen):
         self.notify(clean_line(words), markup=False)
 
     async def move(self, words: str) -> None:
-        """Let the engine run on another host, or here; the chat stays. An answer that comes is stopped first."""
-        known = [(each.name, each.address, each.program) for each in self.settings.hosts]
+        """Let the engine run on another host, or here; the chat stays, an answer that comes is stopped."""
         try:
-            command, host = engine_on("" if words in ("", tuning.HERE) else words, known)
+            command, host = engine_on("" if words in ("", tuning.HERE) else words, self.settings.hosts)
         except HostError as error:
             self.notify(clean_line(str(error)), severity="error", markup=False)
             return

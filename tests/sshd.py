@@ -1,0 +1,114 @@
+"""A real sshd on a loopback port with throw-away keys, and an ssh that knows it as "gpu"."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
+SSH = shutil.which("ssh")
+OUTRIDER = Path(sys.executable).with_name("outrider")
+
+
+class Server:
+    """One machine to log in to, which is this one with another home."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.home.mkdir()
+        self.mark = f"OUTRIDER_TEST={folder.name}-{os.getpid()}"
+        """Stands in the environment of every process that was started by a login."""
+        for name in ("host", "client", "stranger"):
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+            subprocess.run(command, check=True)
+        (folder / "authorized").write_text((folder / "client.pub").read_text())
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        (folder / "sshd.conf").write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder / 'host'}\nPidFile none\n"
+            f"AuthorizedKeysFile {folder / 'authorized'}\nStrictModes no\nUsePAM no\n"
+            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
+        )
+        key = (folder / "host.pub").read_text()
+        (folder / "known").write_text(f"[127.0.0.1]:{self.port} {key}")
+        self.configure()
+        self.program = folder / "outrider"
+        self.program.write_text(
+            f"#!/bin/sh\nexport {self.mark} HOME={self.home} XDG_CACHE_HOME={self.home}/cache "
+            f"XDG_STATE_HOME={self.home}/state XDG_DATA_HOME={self.home}/data "
+            f'XDG_CONFIG_HOME={self.home}/config COLORTERM=truecolor\nexec {OUTRIDER} "$@"\n'
+        )
+        self.program.chmod(0o755)
+        bin_ = folder / "bin"
+        bin_.mkdir()
+        (bin_ / "ssh").write_text(f'#!/bin/sh\nexec {SSH} -F {folder / "ssh.conf"} "$@"\n')
+        (bin_ / "ssh").chmod(0o755)
+        self.path = f"{bin_}:{os.environ['PATH']}"
+        self._process = self._start()
+
+    def configure(self, known: str = "known", key: str = "client") -> None:
+        """What ssh believes and shows."""
+        folder = self.folder
+        (folder / "ssh.conf").write_text(
+            f"Host gpu\n HostName 127.0.0.1\n Port {self.port}\n IdentityFile {folder / key}\n"
+            f" IdentitiesOnly yes\n IdentityAgent none\n UserKnownHostsFile {folder / known}\n"
+            " GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n"
+        )
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        Path("/run/sshd").mkdir(exist_ok=True)
+        command = [str(SSHD), "-D", "-e", "-f", str(self.folder / "sshd.conf")]
+        with (self.folder / "sshd.log").open("wb") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return process
+            time.sleep(0.02)
+        raise TimeoutError((self.folder / "sshd.log").read_text())
+
+    def processes(self) -> list[int]:
+        """Those that logins have started and that still run."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (place / "environ").read_bytes().split(b"\0"):
+                    found.append(int(place.name))
+            except OSError:
+                continue
+        return found
+
+    def sessions(self) -> list[int]:
+        """The sshd processes of logins that are open."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (place / "cmdline").read_bytes()
+                parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if words.startswith(b"sshd: ") and parent == self._process.pid:
+                found.append(int(place.name))
+        return found
+
+    def ends(self, seconds: float) -> bool:
+        """Whether nothing of a login is left after at most so many seconds."""
+        end = time.monotonic() + seconds
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.05)
+        return not self.processes()
+
+    def close(self) -> None:
+        for number in self.sessions() + self.processes():
+            os.kill(number, signal.SIGKILL)
+        self._process.terminate()
+        self._process.wait(10)
