@@ -418,7 +418,7 @@ async def test_the_palette_offers_models_and_downloads(tmp_path: Path) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         offered = {command.title: command.callback for command in app.get_system_commands(app.screen)}
-        offered["Models"]()
+        await offered["Models"]()  # type: ignore[misc]
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
         offered["Get models"]()
         await until(pilot, lambda: isinstance(app.screen, HubScreen))

@@ -222,6 +222,21 @@ async def test_refused_text_that_comes_alone_shows_too() -> None:
 # Following
 
 
+async def test_where_lines_are_dear_the_end_is_followed_by_several_at_once() -> None:
+    async with host() as (transcript, pilot):
+        transcript.stride = 5
+        transcript.begin("assistant")
+        seen = set()
+        for number in range(40):
+            transcript.append([(f"line {number}\n\n", DRAFT)])
+            await flushed(transcript, pilot)
+            seen.add(transcript.scroll_y)
+            if transcript.max_scroll_y:
+                assert any(line.strip() == f"line {number}" for line in view(transcript))
+        assert transcript.following and len(seen) > 3
+        assert all(y % 5 == 0 for y in seen)
+
+
 async def test_the_end_is_followed_until_the_user_scrolls_up_and_again_from_the_bottom() -> None:
     async with host() as (transcript, pilot):
         transcript.focus()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
@@ -20,6 +20,7 @@ from .client import Downloads, EngineClient, EngineDied, Item
 from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
 from .last import keep_last
+from .lean import LeanOutput
 from .places import Places, shipped
 from .screens.chat import ChatScreen
 from .screens.wording import readable
@@ -28,6 +29,8 @@ from .themes import default_variables, load_themes
 from .widgets.output_filter import OutputFilter
 
 DEFAULT_THEME = "outrider-dark"
+STRIDE, SELDOM = 10, 1.0
+"""Where bytes are dear: lines by which an answer moves at once, seconds between two looks at the numbers."""
 COLOURLESS_THEME = "terminal"
 """Where NO_COLOR is set: Textual's filter for it works on the terminal's own colours."""
 
@@ -37,7 +40,7 @@ def draw_seed() -> int:
     return int.from_bytes(os.urandom(8), "big") % 1_000_000_000
 
 
-class Outrider(App[None]):
+class Outrider(LeanOutput):
     """A chat with a local model and its draft."""
 
     TITLE = "Outrider"
@@ -111,6 +114,9 @@ class Outrider(App[None]):
             self._settings, self._client, self._keeper, self._notices, self._clock, self._draw_seed,
             self._places.config, keep,
         )  # fmt: skip
+        if self.lean:
+            self._chat.tick = SELDOM
+            self._chat.desk.transcript.stride = STRIDE
         return self._chat
 
     def on_mount(self) -> None:

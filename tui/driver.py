@@ -8,6 +8,7 @@ from typing import Any
 from textual.app import ScreenStackError
 from textual.drivers.linux_driver import LinuxDriver
 
+from .lean import LeanOutput
 from .terminal import Terminal
 
 ALTERNATE_SCREEN = "\x1b[?1049h"
@@ -31,6 +32,8 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
 
         def start_application_mode(self) -> None:
             super().start_application_mode()  # type: ignore[no-untyped-call]
+            if isinstance(self._app, LeanOutput):
+                self._app.forget_picture()
             self.attrs_before = terminal.attributes
             terminal.on_screen = True
 

@@ -20,8 +20,6 @@ Group = tuple[str, Sequence[Binding]]
 VI: Final[Mapping[str, str]] = {
     "read.leave": "i,a,escape,tab",
     "read.inspect": "t",
-    "read.first": "g,home",
-    "read.last": "G,end",
     "read.delete": "x,delete",
     "read.history": "/",
     "lists.up": "up,ctrl+k",

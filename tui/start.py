@@ -106,7 +106,9 @@ def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ender(terminal, app.end))
-    app.run()
+    remote, look = bool(os.environ.get("SSH_CONNECTION")), settings.appearance
+    app.lean = look.output == "lean" or (look.output == "auto" and remote)
+    app.run(mouse=look.mouse == "on" or (look.mouse == "auto" and not remote))
     if app.unsaved:
         terminal.leave()
         print(f"outrider: the last chat is not saved: {app.unsaved}", file=sys.stderr)

@@ -12,6 +12,8 @@ from tui.protocol import BackendName, CacheType
 
 Highlight = Literal["quiet", "full", "off"]
 Sidebar = Literal["auto", "shown", "hidden"]
+Output = Literal["auto", "lean", "stock"]
+Mouse = Literal["auto", "on", "off"]
 KeySet = Literal["default", "vi"]
 
 
@@ -59,6 +61,10 @@ class Appearance:
     highlight: Highlight = _setting("quiet", '"quiet" marks what the draft did not supply; "full"; "off"')
     show_refused: bool = _setting(False, "show refused drafts, struck through")
     sidebar: Sidebar = _setting("auto", '"auto" folds it away in a narrow terminal; "shown"; "hidden"')
+    output: Output = _setting(
+        "auto", '"lean" sends only cells that changed; "auto" does so over ssh; "stock" is Textual\'s own'
+    )
+    mouse: Mouse = _setting("auto", '"auto" is off over ssh, where every move would be sent; "on"; "off"')
     reduced_motion: bool = _setting(False, "nothing blinks and nothing slides")
     frames_per_second: int = _setting(30, "how often the transcript is painted while an answer comes", 1, 60)
 

@@ -46,7 +46,6 @@ Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping
 BUSY = frozenset(("waiting", "reading", "answering", "stopping"))
 TONES = {"ready": "$success", "ended": "$error", "stopping": "$warning"}
 TICK = 0.25
-"""Seconds between two looks at the meter."""
 NEARLY_FULL = 0.85
 """Share of the context from which on it is said that it fills."""
 LONGEST_WAIT = 30.0
@@ -69,6 +68,8 @@ class Wish:
 class TurnScreen(Screen[None]):
     """One conversation and its turn."""
 
+    tick = TICK
+    """Seconds between two looks at the meter."""
     phase: reactive[Phase] = reactive[Phase]("loading", repaint=False)
 
     def __init__(
@@ -118,7 +119,7 @@ class TurnScreen(Screen[None]):
         self._show_drafting()
         host = self._client.host
         self._say(f"connecting to {clean_line(host.name)}" if host else "starting the engine")
-        self.set_interval(TICK, self._tick)
+        self.set_interval(self.tick, self._tick)
         self.set_interval(FLUSH, self._conversation.flush)
         self.call_after_refresh(self._load_first)
 

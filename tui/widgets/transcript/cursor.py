@@ -64,8 +64,8 @@ class CursorView(ConversationView):
                 tooltip="Delete it and what follows"),
         Binding("u", "want('undo')", "Undo", show=False, id="read.undo",
                 tooltip="Bring back what was deleted"),
-        Binding("g,home", "end(-1)", "First", show=False, id="read.first", tooltip="The first message"),
-        Binding("G,end", "end(1)", "Last", show=False, id="read.last", tooltip="The last message"),
+        Binding("g", "end(-1)", "First", show=False, id="read.first", tooltip="The first message"),
+        Binding("G", "end(1)", "Last", show=False, id="read.last", tooltip="The last message"),
         Binding("o", "want('open')", "Open", show=False, id="read.open",
                 tooltip="Look at it in your $EDITOR"),
         # The screen's own keys, without their place in the footer: 80 columns hold no more.

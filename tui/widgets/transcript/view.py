@@ -65,6 +65,8 @@ class ConversationView(ScrollView, can_focus=True):
         self._strips: dict[int, Strip] = {}
         self._palette: Palette | None = None
         self._painting = False
+        self.stride = 1
+        """Lines that it moves by at once when text comes at its end: more where a moving line costs much."""
 
     def show(self, conversation: Conversation) -> None:
         """Show another conversation, from its end."""
@@ -90,7 +92,10 @@ class ConversationView(ScrollView, can_focus=True):
 
     def _extend(self) -> None:
         """Take the conversation's number of lines, and go along with its end."""
-        size = Size(self._width, self.conversation.height)
+        height, view = self.conversation.height, self.scrollable_content_region.height
+        if height > view:
+            height = view + -(-(height - view) // self.stride) * self.stride
+        size = Size(self._width, height)
         if self.virtual_size != size:
             self.virtual_size = size
         if self.following and self.scroll_offset.y != self.max_scroll_y:

@@ -1,0 +1,356 @@
+"""What goes to the terminal: the cells that have changed, and as few bytes for them as will do.
+
+Textual writes whole lines, and a whole pane whenever a line scrolls: over ssh a thousand bytes for a token.
+Here a picture of the screen's cells is kept. An update becomes runs of changed cells, with moves, colours and
+erasures that say only what is different, and a scroll of the terminal's own where most lines have just moved.
+
+It rests on `App._display`, which is private: `FITS` says for which Textual it was written. Without that, or
+when it is switched off, Textual's own way is left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from rich.cells import cell_len, get_character_cell_size
+from rich.color import ColorSystem
+from rich.console import RenderableType
+from textual import __version__
+from textual._compositor import ChopsUpdate, LayoutUpdate
+from textual.app import App
+from textual.screen import Screen
+from textual.strip import Strip
+
+from .clean import clean_line, has_controls
+
+FITS: Final = __version__ == "8.2.8"
+"""Whether this Textual is the one whose insides are known here."""
+
+Cell = tuple[str, str]
+"""What one cell shows, and the parameters of its style; behind a wide character, "" in the same style."""
+
+_UNKNOWN: Final[Cell] = ("", "?")
+_BLANK: Final[Cell] = (" ", "")
+_LETTERS_ONLY: Final = frozenset(("1", "2", "3"))
+"""Bold, dim and italic: nothing of them is seen where there is no letter."""
+_NEAR: Final = 5
+"""Cells that are written again rather than jumped over."""
+_TAIL: Final = 8
+"""Blank cells from which on erasing is shorter than writing."""
+_MOVED: Final = 6
+"""Lines that must have changed before it is asked whether they moved."""
+_MOVES: Final = (*range(1, 11), -1, -2, -3)
+"""Lines that they may have moved up by: an answer that grows moves up by several at once."""
+_TORN: Final = 200
+"""Changed cells from which on a half-drawn frame would be seen."""
+_SURE: Final = re.compile("[ -~\u2500-\u259f\u2013\u2026\u25cf\u00b7\u00d7]*")
+"""What every terminal finds one cell wide; of all else that is its own affair, and the cursor is put anew."""
+_SYNC_BEGIN, _SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
+
+
+class Picture:
+    """The cells as the terminal shows them, its cursor and its pen; what is not known is `_UNKNOWN`."""
+
+    def __init__(self, width: int, height: int, *, erases: bool) -> None:
+        """`erases` says whether the terminal erases in the background colour of its pen."""
+        self.width, self.height = width, height
+        self.rows: list[list[Cell]] = [[_UNKNOWN] * width for _ in range(height)]
+        self._erases = erases
+        self._out: list[str] = []
+        self._at: tuple[int, int] | None = None
+        self._pen: str | None = None
+        self._written = 0
+
+    def known(self, row: int) -> list[Cell]:
+        """A line to be changed; what is not known of it is to be blank."""
+        return [_BLANK if cell is _UNKNOWN else cell for cell in self.rows[row]]
+
+    def update(self, lines: dict[int, list[Cell]], cursor: tuple[int, int], *, sync: bool) -> str:
+        """The bytes that make the terminal show `lines`, by row, and leave its cursor at (row, column).
+
+        With `sync` it is asked to show a large frame at once.
+        """
+        self._out, self._written = [], 0
+        if len(lines) >= _MOVED:
+            self._scroll(lines)
+        for row in sorted(lines):
+            self._line(row, lines[row])
+        if not self._out:
+            return ""
+        self._move(*cursor)
+        text = "".join(self._out)
+        return f"{_SYNC_BEGIN}{text}{_SYNC_END}" if sync and self._written > _TORN else text
+
+    # Lines that moved
+
+    def _scroll(self, lines: dict[int, list[Cell]]) -> None:
+        """Let the terminal move the lines that have only moved, if that leaves much less to be written."""
+        changed = [row for row in lines if lines[row] != self.rows[row]]
+        if len(changed) < _MOVED:
+            return
+        top, bottom = min(changed), max(changed)
+        stay = sum(
+            _differences(lines.get(row, self.rows[row]), self.rows[row]) for row in range(top, bottom + 1)
+        )
+        costs = {
+            by: sum(
+                _differences(lines.get(row, self.rows[row]), self.rows[row + by])
+                if top <= row + by <= bottom
+                else self.width
+                for row in range(top, bottom + 1)
+            )
+            for by in _MOVES
+            if abs(by) <= bottom - top
+        }
+        by = min(costs, key=lambda each: costs[each])
+        if costs[by] + 2 * self.width > stay:
+            return
+        for row in range(top, bottom + 1):
+            lines.setdefault(row, self.known(row))  # what should have stayed is written again
+        # New lines get the pen's background on some terminals, the default on others: here these are one.
+        self._ink("")
+        if by > 0:
+            self._out.append(f"\x1b[{top + 1};{bottom + 1}r\x1b[{bottom + 1}H" + "\n" * by + "\x1b[r")
+            self.rows[top : bottom + 1] = self.rows[top + by : bottom + 1] + self._blanks(by)
+        else:
+            self._out.append(f"\x1b[{top + 1};{bottom + 1}r\x1b[{top + 1}H" + "\x1bM" * -by + "\x1b[r")
+            self.rows[top : bottom + 1] = self._blanks(-by) + self.rows[top : bottom + 1 + by]
+        self._at = None
+
+    def _blanks(self, count: int) -> list[list[Cell]]:
+        return [[_BLANK] * self.width for _ in range(count)]
+
+    # Cells
+
+    def _line(self, row: int, cells: list[Cell]) -> None:
+        """Write what of a line has changed."""
+        old = self.rows[row]
+        if old == cells:
+            return
+        column = 0
+        while column < self.width:
+            if old[column] == cells[column]:
+                column += 1
+                continue
+            end = self._end_of_run(old, cells, column)
+            while column > 0 and cells[column][0] == "":
+                column -= 1  # a wide character is written from its beginning
+            self._run(row, column, cells, end)
+            column = end
+        self.rows[row] = cells
+
+    def _end_of_run(self, old: Sequence[Cell], new: Sequence[Cell], begin: int) -> int:
+        """Behind the last changed cell that is not far from the one before it."""
+        end = begin + 1
+        for column in range(begin + 1, self.width):
+            if column - end >= _NEAR:
+                break
+            if old[column] != new[column]:
+                end = column + 1
+        while end < self.width and new[end][0] == "":
+            end += 1
+        return end
+
+    def _run(self, row: int, begin: int, cells: Sequence[Cell], end: int) -> None:
+        self._move(row, begin)
+        self._written += end - begin
+        column = begin
+        while column < end:
+            style = self._style_for(cells[column])
+            last = column
+            while last < end and _looks(cells[last], style):
+                last += 1
+            text = "".join(cell for cell, _ in cells[column:last])
+            self._ink(style)
+            shown = text.rstrip(" ")
+            blank = len(text) - len(shown)
+            if blank > _TAIL and self._may_erase(style):
+                self._out.append(shown)
+                self._out.append("\x1b[K" if last == self.width else f"\x1b[{blank}X")
+                self._at = (row, last - blank) if _SURE.fullmatch(shown) else None
+            else:
+                self._out.append(text)
+                self._at = (row, last) if _SURE.fullmatch(text) and last < self.width else None
+            if last < end:
+                self._move(row, last)
+            column = last
+
+    def _style_for(self, cell: Cell) -> str:
+        """The style to write a cell in: the pen's, if that makes no difference."""
+        return self._pen if self._pen is not None and _looks(cell, self._pen) else cell[1]
+
+    def _may_erase(self, style: str) -> bool:
+        attributes, _, back = _parsed(style)
+        return attributes <= _LETTERS_ONLY and (self._erases or not back)
+
+    def _move(self, row: int, column: int) -> None:
+        if self._at == (row, column):
+            return
+        if self._at and self._at[0] == row and column > self._at[1]:
+            self._out.append(f"\x1b[{_count(column - self._at[1])}C")
+        elif column:
+            self._out.append(f"\x1b[{row + 1};{column + 1}H")
+        else:
+            self._out.append(f"\x1b[{row + 1}H" if row else "\x1b[H")
+        self._at = (row, column)
+
+    def _ink(self, style: str) -> None:
+        if style != self._pen:
+            self._out.append(_change(self._pen, style))
+            self._pen = style
+
+
+def _count(number: int) -> str:
+    return "" if number == 1 else str(number)
+
+
+def _differences(one: Sequence[Cell], other: Sequence[Cell]) -> int:
+    return 0 if one == other else sum(a != b for a, b in zip(one, other, strict=True))
+
+
+def cells_of(strips: Iterable[Strip], colours: ColorSystem) -> list[Cell]:
+    """The cells of strips that stand side by side."""
+    cells: list[Cell] = []
+    for strip in strips:
+        for text, style, control in strip:
+            if control or not text:
+                continue
+            if has_controls(text):  # nothing gets here that the filter before this has seen
+                text = clean_line(text, len(text))
+            ink = Strip.render_ansi(style, colours) if style else ""
+            if text.isascii():
+                blank = (" ", _of_blank(ink))
+                cells += [blank if letter == " " else (letter, ink) for letter in text]
+            else:
+                _wide(text, ink, cells)
+    return cells
+
+
+def _wide(text: str, ink: str, cells: list[Cell]) -> None:
+    """Add text whose characters are not one cell each."""
+    sizes = [get_character_cell_size(letter) for letter in text]
+    if sum(sizes) != (width := cell_len(text)):
+        cells += [(text, ink), *[("", ink)] * (width - 1)]  # they join: one cell shows them all
+        return
+    for letter, size in zip(text, sizes, strict=True):
+        if size:
+            cells += [(letter, ink), *[("", ink)] * (size - 1)]
+        elif cells:
+            base = next(at for at in range(len(cells) - 1, -1, -1) if cells[at][0])
+            cells[base] = (cells[base][0] + letter, cells[base][1])
+
+
+def _looks(cell: Cell, style: str) -> bool:
+    """Whether a cell looks as it should when it is written in that style."""
+    return cell[1] == style or (cell[0] == " " and cell[1] == _of_blank(style))
+
+
+@lru_cache(4096)
+def _of_blank(ink: str) -> str:
+    """As much of a style as is seen of a blank: its background, unless a line is drawn through it."""
+    attributes, _, back = _parsed(ink)
+    return ink if attributes - _LETTERS_ONLY else back
+
+
+@lru_cache(4096)
+def _parsed(style: str) -> tuple[frozenset[str], str, str]:
+    """The attributes, the foreground and the background that SGR parameters set; empty for the default."""
+    attributes, fore, back = set(), "", ""
+    codes = style.split(";") if style else []
+    while codes:
+        code = codes.pop(0)
+        if code in ("38", "48"):
+            rest = [codes.pop(0) for _ in range(4 if codes[0] == "2" else 2)]
+            colour = ";".join((code, *rest))
+            fore, back = (colour, back) if code == "38" else (fore, colour)
+        elif code in ("39", "49"):
+            continue
+        elif 30 <= int(code) <= 37 or 90 <= int(code) <= 97:
+            fore = code
+        elif 40 <= int(code) <= 47 or 100 <= int(code) <= 107:
+            back = code
+        else:
+            attributes.add(code)
+    return frozenset(attributes), fore, back
+
+
+@lru_cache(16384)
+def _change(before: str | None, after: str) -> str:
+    """The shortest sequence from one style to another; from None, whatever the style was."""
+    attributes, fore, back = _parsed(after)
+    anew = (
+        "\x1b[" + ";".join(filter(None, ("0", *sorted(attributes), fore, back))) + "m" if after else "\x1b[m"
+    )
+    if before is None:
+        return anew
+    old, old_fore, old_back = _parsed(before)
+    if old - attributes:
+        return anew
+    parts = sorted(attributes - old)
+    parts += [fore or "39"] if fore != old_fore else []
+    parts += [back or "49"] if back != old_back else []
+    change = "\x1b[" + ";".join(parts) + "m" if parts else ""
+    return change if len(change) < len(anew) else anew
+
+
+class LeanOutput(App[None]):
+    """An app that writes what has changed, while `lean` is true and this Textual `FITS`."""
+
+    lean = False
+    _picture: Picture | None = None
+
+    def forget_picture(self) -> None:
+        """Something else has drawn on the terminal."""
+        self._picture = None
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        drawn = isinstance(renderable, ChopsUpdate | LayoutUpdate)
+        if (
+            not (self.lean and FITS and drawn)
+            or self.is_headless
+            or self._driver is None
+            or self._driver.is_inline
+        ):
+            super()._display(screen, renderable)
+            return
+        try:
+            if self._running and not self._closed and not self._batch_count:
+                self._driver.write(self._drawn(renderable))  # type: ignore[arg-type]
+                self._driver.flush()
+        except Exception as error:  # as Textual does it
+            self._handle_exception(error)
+        finally:
+            self.post_display_hook()
+
+    def _drawn(self, update: ChopsUpdate | LayoutUpdate) -> str:
+        width, height = self.size
+        picture = self._picture
+        if picture is None or (picture.width, picture.height) != (width, height):
+            erases = not os.environ.get("TERM", "").startswith("screen")
+            picture = self._picture = Picture(width, height, erases=erases)
+        colours = self.console._color_system or ColorSystem.TRUECOLOR
+        lines: dict[int, list[Cell]] = {}
+        for row, column, strips in _parts(update):
+            if 0 <= row < height:
+                line = lines.setdefault(row, picture.known(row))
+                cells = cells_of(strips, colours)[: width - column]
+                line[column : column + len(cells)] = cells
+        x, y = self.screen.outer_size.clamp_offset(self.cursor_position)
+        return picture.update(lines, (y, x), sync=self._sync_available)
+
+
+def _parts(update: ChopsUpdate | LayoutUpdate) -> Iterable[tuple[int, int, Iterable[Strip]]]:
+    """(row, column, strips) of all that an update draws."""
+    if isinstance(update, LayoutUpdate):
+        for row, strips in enumerate(update.strips, update.region.y):
+            yield row, update.region.x, strips
+        return
+    for row, begin, end in update.spans:
+        for until, (column, strip) in zip(update.chop_ends[row], update.chops[row].items(), strict=False):
+            if strip is not None and column < end and until > begin:
+                # What lies beyond the span was not rendered for it.
+                yield row, column, (strip if until <= end else strip.crop(0, end - column),)
