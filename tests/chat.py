@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from tui.app import Outrider
 from tui.config import Appearance, Generation, History, Models, Settings
 from tui.places import Places
+from tui.protocol import Generate
 from tui.screens.chat import ChatScreen
 
 SAMPLE = "scripted:sample?rate=400&tokens=120"
@@ -86,3 +87,16 @@ def text(app: Outrider) -> str:
 def told(app: Outrider) -> str:
     """What the app has said at its edge, however it was wrapped."""
     return " ".join(notification.message for notification in app._notifications)
+
+
+def asked_of(app: Outrider) -> list[Generate]:
+    """What the engine is asked from now on."""
+    found: list[Generate] = []
+    generate = app._client.generate
+
+    def listening(request: Generate) -> Any:
+        found.append(request)
+        return generate(request)
+
+    app._client.generate = listening  # type: ignore[method-assign]
+    return found

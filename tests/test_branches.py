@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat import ask, chat, outrider, text, told, until
+from chat import ask, asked_of, chat, outrider, text, told, until
 from models import Toy, write_model
 from test_history import answered, origins, stored
 from test_store import round_of
@@ -430,14 +430,7 @@ async def test_the_oldest_turns_are_summed_up_by_the_main_model_and_the_summary_
 ) -> None:
     monkeypatch.setattr("tui.screens.messages.LEAVE", 0.0)
     app = outrider(tmp_path, main="scripted:echo")
-    asked: list[Generate] = []
-    generate = app._client.generate
-
-    def listening(request: Generate) -> Any:
-        asked.append(request)
-        return generate(request)
-
-    app._client.generate = listening  # type: ignore[method-assign]
+    asked = asked_of(app)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat import ask, chat, outrider, places_in, text, told, until
+from chat import ask, asked_of, chat, outrider, places_in, text, told, until
 from test_history import answered, stored
 
-from tui.app import Outrider
 from tui.config import Generation, Preset, Settings, read_config
-from tui.protocol import Generate
 from tui.screens import slash
 from tui.screens.adjustments import Adjustments
 from tui.screens.slash import SlashCommand
@@ -74,19 +72,6 @@ def test_a_chat_stands_over_its_preset_and_that_over_the_settings() -> None:
 async def command(pilot: Any, words: str) -> None:
     await ask(pilot, words)
     await pilot.pause(0.05)
-
-
-def asked_of(app: Outrider) -> list[Generate]:
-    """What the engine is asked from now on."""
-    found: list[Generate] = []
-    generate = app._client.generate
-
-    def listening(request: Generate) -> Any:
-        found.append(request)
-        return generate(request)
-
-    app._client.generate = listening  # type: ignore[method-assign]
-    return found
 
 
 async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_with_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from time import perf_counter
 
 from .. import protocol
 from ..protocol import Event, Finished, Generate, Notice, Origin, Prefill, Reason, Statistics
+from ..protocol.pieces import origin_at
 from .backends import LoadedModel, ModelError
 from .pair import Pair
 from .prompt import opening_of, prompt_of, reuse
@@ -276,12 +277,8 @@ class FallibleDraft:
 
 
 def _origin(happened: Round, index: int) -> Origin:
-    """Where the token at `index` of a round's tokens came from."""
-    if not happened.drafted:
-        return Origin.PLAIN
-    if index >= happened.accepted:
-        return Origin.MAIN
-    return Origin.LOOKUP if index < happened.looked_up else Origin.DRAFT
+    counts = {"looked_up": happened.looked_up, "accepted": happened.accepted}
+    return origin_at(index, drafted=len(happened.drafted), **counts)
 
 
 def peak_memory() -> int:

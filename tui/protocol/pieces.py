@@ -25,3 +25,12 @@ def take(held: list[Piece], length: int) -> Iterator[Piece]:
                 text = text[:length]
             length -= len(text)
         yield text, origin
+
+
+def origin_at(index: int, *, drafted: int, looked_up: int, accepted: int) -> Origin:
+    """Where the token at `index` of a round's tokens came from; the numbers are those of the round."""
+    if not drafted:
+        return Origin.PLAIN
+    if index >= accepted:
+        return Origin.MAIN
+    return Origin.LOOKUP if index < looked_up else Origin.DRAFT

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby, pairwise
 
 from tui.protocol import Origin, Place, Round
+from tui.protocol.pieces import origin_at
 from tui.store.changes import Turn
 from tui.widgets.tokens import Token
 
@@ -42,20 +43,12 @@ def tokens_of(rounds: Sequence[Round], texts: Sequence[str] = ()) -> list[Token]
         for index, token in enumerate(each.tokens):
             if index == each.accepted:
                 found += refused
-            found.append(Token(texts[place], origin_of(each, index), number, place, token))
+            counts = {"drafted": each.drafted, "looked_up": each.looked_up, "accepted": each.accepted}
+            found.append(Token(texts[place], origin_at(index, **counts), number, place, token))
             place += 1
         if len(each.tokens) <= each.accepted:
             found += refused
     return found
-
-
-def origin_of(happened: Round, index: int) -> Origin:
-    """Where the token at `index` of a round's tokens came from."""
-    if not happened.drafted:
-        return Origin.PLAIN
-    if index >= happened.accepted:
-        return Origin.MAIN
-    return Origin.LOOKUP if index < happened.looked_up else Origin.DRAFT
 
 
 def acceptance(rounds: Sequence[Round]) -> list[Tries]:

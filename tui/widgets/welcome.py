@@ -19,8 +19,9 @@ KEYS = (
     ("Enter", "sends"),
     ("Esc", "stops the answer"),
     ("Ctrl+T", "shows where each token comes from"),
+    ("Ctrl+G", "looks inside an answer, token by token"),
     ("Ctrl+L", "chooses a model and its draft"),
-    ("Ctrl+P", "all commands"),
+    ("/", "all commands, as you type"),
     ("F1", "all keys"),
 )
 
