@@ -91,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
         "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
     )
     _add_models(outrider, None)
-    outrider.add_argument("--theme", metavar="NAME", help="a theme, for this chat (F9 in the chat shows them)")
+    outrider.add_argument("--theme", metavar="NAME", help="a theme, for this chat (F9 shows them)")
     outrider.add_argument(
         "--continue",
         dest="go_on",
