@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from chat import chat, outrider, text, told, until
 from test_history import answered
-from textual.binding import Binding
+from textual.binding import Binding, BindingsMap
 
 from tui.app import Outrider
 from tui.config import Keys, Settings
@@ -34,6 +34,17 @@ def test_every_action_has_a_name_of_its_own_a_key_and_words() -> None:
 def test_every_action_can_have_another_key(action: Binding) -> None:
     found, problems = keymap(Keys(bound=((action.id or "", "f10,ctrl+f11"),)), Outrider.BINDINGS)
     assert problems == [] and found[action.id or ""] == "f10,ctrl+f11"
+
+
+@pytest.mark.parametrize("group", groups(Outrider.BINDINGS), ids=lambda each: each[0])
+def test_textual_binds_every_action_of_a_screen_as_the_config_says(group: tuple[str, list[Binding]]) -> None:
+    named = [each for each in group[1] if each.id]
+    wanted = {each.id or "": f"ctrl+alt+{chr(97 + number)}" for number, each in enumerate(named)}
+    found, problems = keymap(Keys(bound=tuple(wanted.items())), Outrider.BINDINGS)
+    bindings = BindingsMap(named)
+    bindings.apply_keymap(found)
+    assert problems == []
+    assert {(each.id, key) for key, each in bindings} == set(wanted.items())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tui.config import Generation, Preset, Settings, read_config
 from tui.screens import slash
 from tui.screens.adjustments import Adjustments
 from tui.screens.slash import SlashCommand
+from tui.store.changes import Adjust
 
 FAST = "scripted:sample?rate=2000&tokens=20"
 CODE = Preset("code", (("temperature", 0.1), ("system_prompt", "Only code.")))
@@ -116,7 +117,12 @@ async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_wit
         screen = chat(app)
         screen.open_chat(first.key)
         await until(pilot, lambda: screen.adjustments == Adjustments("brief"))
+        screen._keeper.add(Adjust(first.key, '{"preset": "brief", "tomorrow": 1}'))
+        screen.open_chat(first.key)
+        await pilot.pause(0.3)
         assert screen.generation.system_prompt == "Be brief."
+    first = next(each for each in stored(tmp_path) if each.key == first.key)
+    assert "tomorrow" in first.settings, "looking at a chat changes nothing of it"
 
 
 async def test_keys_complete_and_send_a_command_and_an_unknown_one_is_not_lost(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
+from textual.constants import TEXTUAL_ANIMATIONS
 from textual.screen import Screen
 
 from .clean import clean_line
@@ -182,8 +183,7 @@ class Outrider(LeanOutput):
     def _move(self, settings: Settings) -> None:
         """As much motion as is wanted."""
         still = settings.appearance.reduced_motion
-        if still:
-            self.animation_level = "none"
+        self.animation_level = "none" if still else TEXTUAL_ANIMATIONS
         self._chat.desk.composer.cursor_blink = not still
 
     def action_settings(self) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import argparse
 
 HARDWARE = (sys.executable, "-m", "tui.engine.hardware")
-PACKAGES = ("outrider", "textual", "rich", "markdown-it-py", "pygments", "platformdirs", "tomli-w")
+PACKAGES = ("outrider", "textual", "rich", "markdown-it-py", "pygments", "platformdirs", "tomli-w", "tomlkit")
 _SECONDS = 90
 _WIDTH = 100
 

@@ -51,6 +51,7 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
     from .screens.history import HistoryScreen
     from .screens.hub import HubScreen
     from .screens.inspection import InspectionScreen
+    from .screens.looks import ThemesScreen
     from .screens.models import ModelsScreen
     from .screens.settings import SettingsScreen
     from .screens.versus import VersusScreen
@@ -68,6 +69,7 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
         ("Models", _bindings(ModelsScreen.BINDINGS)),
         ("Downloads", _bindings(HubScreen.BINDINGS)),
         ("Settings", _bindings(SettingsScreen.BINDINGS)),
+        ("Themes", _bindings(ThemesScreen.BINDINGS)),
         ("Outrider", [*_bindings(app), Binding("ctrl+p", "", "Commands"), COPY]),
     ]
 
@@ -86,6 +88,7 @@ def _together(app: Iterable[BindingType]) -> list[list[Binding]]:
         [*_bindings(Transcript.BINDINGS), *chat, *everywhere],
         [*found["Inside an answer"], *everywhere],
         [*found["Race"], *everywhere],
+        [*found["Themes"], *everywhere],
         *([*each, *lists, *everywhere] for each in screens),
     ]
 

@@ -267,7 +267,7 @@ class ChatScreen(MessagesScreen):
         if stored is None:
             return
         unanswered = self._conversation.open(stored)
-        self.adjust(Adjustments.read(stored.settings))
+        self._go_by(Adjustments.read(stored.settings))  # what cannot be read of them stays as it is kept
         await self._branches.show(stored)
         gc.freeze()  # a long chat lives as long as it is open: the collector would look at all of it
         if unanswered and not self.desk.composer.text:

@@ -29,8 +29,12 @@ LATER = {
     "engine": "It holds from the next start on.",
     "history": "It holds from the next start on.",
     "keys": "It holds from the next start on.",
+    **dict.fromkeys(
+        ("appearance.output", "appearance.mouse", "appearance.frames_per_second"),
+        "It holds from the next start on.",
+    ),
 }
-"""Sections whose settings do not hold at once."""
+"""Sections, and single settings, that do not hold at once."""
 PRESETS, MARK = "presets", " ●"
 
 
@@ -159,7 +163,7 @@ class SettingsScreen(ListsScreen[None]):
         ]
         if choices := self._choices(section, key):
             lines.append(Content.assemble(("one of   ", "$quiet"), ", ".join(choices)))
-        if later := LATER.get(section):
+        if later := LATER.get(section) or LATER.get(f"{section}.{key}"):
             lines += [Content(""), Content.styled(later, "$warning")]
         self._help.update(Content("\n").join(lines))
 

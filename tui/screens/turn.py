@@ -160,7 +160,7 @@ class TurnScreen(Screen[None]):
         self._say(error.message)
         if isinstance(error, EngineDied) and error.link:
             self._try_again(error)
-        if not self.desk.transcript.messages:
+        if not self.desk.transcript.messages or self._client.host:
             hint = error.hint or "The next prompt tries again."
             self.desk.show_notices([*self._notices, error.message, hint], error=True)
 
@@ -360,8 +360,11 @@ class TurnScreen(Screen[None]):
 
     def adjust(self, adjustments: Adjustments) -> None:
         """From the next answer on this chat is answered so."""
-        self._adjustments = adjustments
         self._conversation.adjust(adjustments.written())
+        self._go_by(adjustments)
+
+    def _go_by(self, adjustments: Adjustments) -> None:
+        self._adjustments = adjustments
         self._adjust_conversation()
         self._show_extras()
 
