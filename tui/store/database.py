@@ -44,7 +44,7 @@ STEPS = (
         written TEXT NOT NULL,
         removed INTEGER NOT NULL DEFAULT 0
     );
-    CREATE INDEX messages_of ON messages (conversation);
+    CREATE INDEX messages_of ON messages (conversation, removed);
     CREATE TABLE rounds (
         message INTEGER NOT NULL REFERENCES messages ON DELETE CASCADE,
         place INTEGER NOT NULL,
