@@ -145,3 +145,36 @@ async def test_every_action_of_the_chat_is_bound_as_the_config_says_listed_and_i
         for action, (_, key) in zip(wanted, bound, strict=True):
             line = next(each for each in shown.splitlines() if (action.tooltip or action.description) in each)
             assert readable(key) in line
+
+
+async def test_the_actions_of_every_other_screen_are_bound_as_the_config_says_and_in_its_palette(
+    tmp_path: Path,
+) -> None:
+    ways = {
+        "Settings": "f2", "Themes": "f9", "Chats": "ctrl+o", "Models": "ctrl+l", "Downloads": "",
+        "Inside an answer": "ctrl+g", "Race": "ctrl+r",
+    }  # fmt: skip
+    found = dict(groups(Outrider.BINDINGS))
+    bound = {
+        name: {each.id or "": f"ctrl+alt+{chr(97 + number)}" for number, each in enumerate(found[name])}
+        for name in ways
+    }
+    app = outrider(tmp_path, main=FAST)
+    everything = tuple(pair for each in bound.values() for pair in each.items())
+    app._settings = Settings(models=app._settings.models, keys=Keys(bound=everything))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "one")
+        for name, way in ways.items():
+            if way:
+                await pilot.press(way)
+            else:
+                app.action_hub()
+            await until(pilot, lambda: app.screen is not app._chat)
+            now = {each.binding.id: key for key, each in app.screen.active_bindings.items()}
+            palette = {each.title for each in app.get_system_commands(app.screen)}
+            for action in found[name]:
+                assert now[action.id] == bound[name][action.id or ""], (name, action.id)
+                assert action.description in palette, (name, action.id)
+            while app.screen is not app._chat:
+                app.pop_screen()
+            await pilot.pause()
