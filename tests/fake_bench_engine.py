@@ -62,7 +62,8 @@ class Engine:
             send(protocol.Notice(command.id, "It goes on without a draft."))
         tokens = OTHER if drafted and self.goes("differ", command) else TEXT
         proposed, accepted = (4, 3) if drafted else (0, 0)
-        send(protocol.Round(command.id, (), tokens, proposed, 0, accepted, 0.1, 0.0, 0.1, 1))
+        happened = protocol.Round((), tokens, proposed, 0, accepted, 0.1, 0.0, 0.1, 1)
+        send(protocol.Rounds(command.id, (happened,)))
         speed = 20.0 if drafted else 10.0
         cost = Statistics(
             tokens=4, rounds=1, drafted=proposed, accepted=accepted,

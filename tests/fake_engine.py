@@ -49,8 +49,8 @@ def write(data: bytes, bytewise: bool = False) -> None:
         sys.stdout.buffer.flush()
 
 
-def round_of(answer: int, text: str) -> protocol.Round:
-    return protocol.Round(answer, ((text, protocol.Origin.PLAIN),), (1,), 0, 0, 0, 0.1, 0.0, 0.1, 1)
+def round_of(text: str) -> protocol.Round:
+    return protocol.Round(((text, protocol.Origin.PLAIN),), (1,), 0, 0, 0, 0.1, 0.0, 0.1, 1)
 
 
 class Engine:
@@ -103,7 +103,7 @@ class Engine:
         self.send(protocol.Prefill(answer, 1, 2))
         self.die_at("prefill")
         for text in [*WORDS, *map(str, range(self.how.rounds))]:
-            self.send(round_of(answer, text))
+            self.send(protocol.Rounds(answer, (round_of(text),)))
         self.die_at("round")
         if self.bad:
             write(self.how.garbage.read_bytes() if self.how.garbage else self.how.in_answer)

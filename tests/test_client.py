@@ -107,7 +107,7 @@ async def test_an_answer_comes_in_order_and_ends_with_finished(client: Client) -
     events = [event async for event in engine.generate(question(1))]
     assert events == [
         protocol.Prefill(1, 1, 2),
-        *(round_of(1, word) for word in WORDS),
+        *(round_of(word) for word in WORDS),
         protocol.Finished(1, "stop", protocol.Statistics()),
     ]
     await engine.unload()

@@ -37,6 +37,7 @@ from tui.protocol import (
     Prefill,
     Quit,
     Round,
+    Rounds,
     SetDraftLength,
     Unload,
     Unloaded,
@@ -127,8 +128,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         engine.close()
 
 
+def rounds_of(events: list[Event]) -> list[Round]:
+    return [each for event in events if isinstance(event, Rounds) for each in event.rounds]
+
+
 def text_of(events: list[Event]) -> str:
-    pieces = (piece for event in events if isinstance(event, Round) for piece in event.pieces)
+    pieces = (piece for each in rounds_of(events) for piece in each.pieces)
     return "".join(text for text, origin in pieces if origin != Origin.REFUSED)
 
 
@@ -184,10 +189,10 @@ def test_the_draft_length_can_be_changed_from_outside_while_an_answer_comes(star
     engine = start()
     engine.load("scripted:sample?rate=100&tokens=400", "scripted:draft?acceptance=0.7")
     engine.send(question(1, draft_length=0))
-    first, _ = engine.until(Round)
+    first, _ = engine.until(Rounds)
     engine.send(SetDraftLength(1, 6))
-    rounds = [event for event in engine.until(Finished)[1] if isinstance(event, Round)]
-    assert first.drafted == 0
+    rounds = rounds_of(engine.until(Finished)[1])
+    assert first.rounds[0].drafted == 0
     assert {happened.drafted for happened in rounds[-9:-4]} == {6}
 
 
@@ -254,7 +259,7 @@ def test_an_answer_can_be_cancelled_and_the_next_one_is_complete(start: Start) -
     engine = start()
     engine.load("scripted:sample?rate=100")
     engine.send(question(1))
-    engine.until(Round)
+    engine.until(Rounds)
     began = time.monotonic()
     engine.send(Cancel(1))
     finished, _ = engine.until(Finished)
@@ -277,14 +282,14 @@ def test_a_prompt_can_be_cancelled_while_it_is_read(start: Start) -> None:
     assert finished.reason == "cancelled"
     assert finished.statistics.tokens == 0
     assert time.monotonic() - began < 1
-    assert not [event for event in before if isinstance(event, Round)]
+    assert not rounds_of(before)
 
 
 def test_an_answer_that_waits_can_be_cancelled_too(start: Start) -> None:
     engine = start()
     engine.load("scripted:sample?rate=50")
     engine.send(Cancel(1), question(1), question(2), Cancel(2))
-    engine.until(Round)
+    engine.until(Rounds)
     engine.send(Cancel(1))
     assert [engine.until(Finished)[0].reason for _ in range(2)] == ["cancelled"] * 2
     assert engine.answer(question(3, max_tokens=3))[1].reason == "length"
@@ -379,7 +384,7 @@ def test_the_end_of_its_input_ends_the_engine(start: Start, busy: str) -> None:
     if busy:
         engine.load(busy)
         engine.send(question(1))
-        engine.until(Round)
+        engine.until(Rounds)
     assert engine.process.stdin is not None
     engine.process.stdin.close()
     began = time.monotonic()
@@ -500,7 +505,7 @@ DEATHS = {"segv": -signal.SIGSEGV, "abrt": -signal.SIGABRT, "kill": -signal.SIGK
 )
 def test_a_scripted_death_comes_when_and_how_it_was_asked_for(start: Start, how: str, at: str) -> None:
     engine = start()
-    engine.send(Load(f"scripted:sample?die={how}&at={at}"), *([] if at == "idle" else [question(1)]))
+    engine.send(Load(f"scripted:sample?rate=100&die={how}&at={at}"), *([] if at == "idle" else [question(1)]))
     seen: list[Event] = []
     with pytest.raises(EOFError) as status:
         while True:
@@ -508,7 +513,7 @@ def test_a_scripted_death_comes_when_and_how_it_was_asked_for(start: Start, how:
     assert status.value.args == (DEATHS[how],)
     kinds = {type(event) for event in seen}
     assert (Loaded in kinds) == (at != "load")
-    assert (Round in kinds) == (at == "round")
+    assert (Rounds in kinds) == (at == "round")
 
 
 def test_a_bomb_in_a_chat_template_fails_one_answer_and_the_engine_goes_on(

@@ -44,7 +44,7 @@ for line in sys.stdin.buffer:
             for _ in range(strings // 20):
                 pieces = [(text, origin) for origin in range(4) for text in (*bad(), chr(10))]
                 pieces += [(bad() + chr(10) * 2, draw.randrange(4)) for _ in range(16)]
-                send(p.Round(number, tuple(pieces), (1,), 4, 0, 2, 0.01, 0.001, 0.005, 9))
+                send(p.Rounds(number, (p.Round(tuple(pieces), (1,), 4, 0, 2, 0.01, 0.001, 0.005, 9),)))
             send(p.Finished(number, "stop", p.Statistics(tokens=9)))
         case p.Ping(): send(p.Pong())
         case p.Quit(): break

@@ -29,7 +29,7 @@ def rounds() -> tuple[Round, ...]:
     pieces = ((("a", L), ("b\n", D), (" no", R), (" nor", R), ("c", M)), (("d", P),), (("e", D),))
     shapes = (((1, 2, 3), 4, 1, 2), ((4,), 0, 0, 0), ((5,), 1, 0, 1))
     return tuple(
-        Round(0, tuple((t, int(o)) for t, o in pieces[number]), tokens, drafted, looked_up, accepted, 0.02,
+        Round(tuple((t, int(o)) for t, o in pieces[number]), tokens, drafted, looked_up, accepted, 0.02,
               0.005, 0.014, 9)
         for number, (tokens, drafted, looked_up, accepted) in enumerate(shapes)
     )  # fmt: skip
@@ -106,7 +106,7 @@ async def test_a_token_wider_than_the_screen_and_one_that_would_control_it_are_h
     app = Alone()
     async with app.run_test(size=(14, 8)) as pilot:
         hostile = ("x" * 40, "\x1b]52;c;aGk=\x07", "")
-        record = Round(0, (), (1, 2, 3), 0, 0, 0, 0.1, 0.0, 0.1, 3)
+        record = Round((), (1, 2, 3), 0, 0, 0, 0.1, 0.0, 0.1, 3)
         app.view.show(tokens_of((record,), hostile))
         await pilot.pause()
         shown = "".join(part for line in app.view._lines for _, part in line)

@@ -16,7 +16,7 @@ from tui.engine.prompt import prompt_of
 from tui.engine.speculation.loop import Pick
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
 from tui.engine.templates import TemplateRenderer
-from tui.protocol import Event, Generate, Inspect, Inspected, Load, Message, Place, Prefill, Round, Sampling
+from tui.protocol import Event, Generate, Inspect, Inspected, Load, Message, Place, Prefill, Rounds, Sampling
 
 QUESTION = (Message("user", "What is a draft model?"),)
 
@@ -44,7 +44,9 @@ def asked(temperature: float = 0.8, draft_length: int = 4) -> Generate:
 def answered(pair: Pair, templates: TemplateRenderer, request: Generate) -> list[int]:
     events: list[Event] = []
     Answer(pair, request, events.append, lambda: False).run(templates)
-    return [token for each in events if isinstance(each, Round) for token in each.tokens]
+    return [
+        token for each in events if isinstance(each, Rounds) for told in each.rounds for token in told.tokens
+    ]
 
 
 def look(

@@ -116,7 +116,7 @@ def test_the_chat_without_a_terminal_says_so_in_one_line() -> None:
 def test_the_engine_ends_when_nobody_speaks_to_it() -> None:
     told = run("engine")
     assert told.returncode == 0
-    assert told.stdout.startswith('{"type": "hello"')
+    assert told.stdout.startswith('{"type":"hello"')
 
 
 def test_a_missing_package_is_one_line(tmp_path: Path) -> None:

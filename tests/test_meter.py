@@ -17,9 +17,7 @@ class Clock:
 
 
 def a_round(tokens: int, drafted: int = 4, accepted: int = 3, seconds: float = 0.1, used: int = 50) -> Round:
-    return Round(
-        1, (), tuple(range(tokens)), drafted, 0, accepted, seconds, seconds * 0.2, seconds * 0.7, used
-    )
+    return Round((), tuple(range(tokens)), drafted, 0, accepted, seconds, seconds * 0.2, seconds * 0.7, used)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ from tui.engine.starter import DRAFT, MAIN
 from tui.engine.starter.mlx import starter_folder, write_folder
 from tui.engine.templates import MARK
 from tui.engine.trial import trial
-from tui.protocol import Event, Failed, Finished, Generate, Load, Loaded, Message, Prefill, Round
+from tui.protocol import Event, Failed, Finished, Generate, Load, Loaded, Message, Prefill, Rounds
 
 GREEDY = Chain(temperature=0)
 
@@ -683,7 +683,9 @@ def test_a_model_whose_cache_is_unknown_answers_without_drafts_and_says_why(
         finished = ear.do(question(asked, draft_length=4))
         assert isinstance(finished, Finished)
         assert finished.statistics.drafted == 0
-        texts.append([event.tokens for event in ear.events if isinstance(event, Round)][-8:])
+        texts.append(
+            [each.tokens for event in ear.events if isinstance(event, Rounds) for each in event.rounds][-8:]
+        )
     assert texts[0] == texts[1]
 
 

@@ -63,7 +63,9 @@ MESSAGES: list[Any] = [
     protocol.Loaded(INFO, INFO, "", "llama.cpp", "CPU", 4096, 31.5, 1.5),
     protocol.Unloaded(),
     protocol.Prefill(1, 512, 4096),
-    protocol.Round(1, (("a\u2028b", 1), ("", 3)), (5, 2**60), 4, 2, 1, 0.1, 0.02, 0.03, 99),
+    protocol.Rounds(
+        3, (protocol.Round((("a\u2028b", 1), ("", 3)), (5, 2**60), 4, 2, 1, 0.1, 0.02, 0.03, 99),)
+    ),
     protocol.Finished(1, "context", STATISTICS),
     protocol.Failed(0, "no", "do this"),
     protocol.Notice(3, "on"),

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_engine import Engine, question
+from test_engine import Engine, question, text_of
 from test_gbnf import JSON
 
-from tui.protocol import Failed, Finished, Round, Sampling, encode
+from tui.protocol import Failed, Finished, Rounds, Sampling, encode
 
 ID_OF_A, LAST = 67, 3071
 SCHEMA = json.dumps({"type": "object", "properties": {"n": {"enum": [1, 22, 333]}}, "required": ["n"]})
@@ -32,7 +32,7 @@ def bias(*pairs: tuple[int | str, float | None]) -> dict[str, Any]:
 def failure(engine: Engine, command: bytes) -> Failed:
     engine.send(command)
     failed, before = engine.until(Failed)
-    assert not any(isinstance(event, Round) for event in before)
+    assert not any(isinstance(event, Rounds) for event in before)
     return failed
 
 
@@ -133,7 +133,7 @@ def test_a_dead_end_is_one_line_behind_what_was_written(engine: Engine, draft_le
     command = question(12, grammar='root ::= "b" [a]', draft_length=draft_length, **bias((ID_OF_A, None)))
     engine.send(encode(command))
     failed, before = engine.until(Failed)
-    assert "".join(text for event in before if isinstance(event, Round) for text, _ in event.pieces) == "b"
+    assert text_of(before) == "b"
     assert failed.message == "No token of this model may follow here."
     assert "grammar" in failed.hint
 

@@ -26,7 +26,7 @@ from tui.store.store import Store
 
 def round_of(text: str, refused: str = "") -> Round:
     pieces = ((text, int(Origin.DRAFT)), *(((refused, int(Origin.REFUSED)),) if refused else ()))
-    return Round(0, pieces, (1, 2), 3, 1, 2, 0.25, 0.125, 0.0625, 40)
+    return Round(pieces, (1, 2), 3, 1, 2, 0.25, 0.125, 0.0625, 40)
 
 
 def exchange(chat: str, number: int, prompt: str, answer: str, parent: str = "") -> list[Change]:

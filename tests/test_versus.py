@@ -44,7 +44,7 @@ class Engine:
                 tokens[tokens.index(self.differ)] = 999
             if self.fault and begin:
                 raise EngineDied("The engine was killed", "The next prompt starts it again.")
-            yield Round(request.id, pieces, tuple(tokens), step - 1, 0, step - 1, seconds, 0.0, seconds, 9)
+            yield Round(pieces, tuple(tokens), step - 1, 0, step - 1, seconds, 0.0, seconds, 9)
         speed = 100.0 if drafted else 50.0
         yield Finished(
             request.id, "stop", Statistics(tokens=len(WORDS), tokens_per_second=speed, drafted=8, accepted=6)

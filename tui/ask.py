@@ -19,11 +19,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from .clean import clean, clean_line, clean_next
-from .client import EngineClient, EngineError
+from .client import AnswerEvent, EngineClient, EngineError
 from .client.host import HostError
 from .config import Settings, read_config
 from .places import find_places
-from .protocol import Event, Finished, Generate, Loaded, Loading, Message, Origin, Prefill, Round, Statistics
+from .protocol import Finished, Generate, Loaded, Loading, Message, Origin, Prefill, Round, Statistics
 from .screens.requests import generate_request, load_request
 from .start import engine_of, with_host, with_models
 
@@ -184,7 +184,7 @@ class Output:
     def loading(self, event: Loading) -> None:
         self._status.show(clean_line(event.stage), event.fraction)
 
-    def show(self, event: Event) -> None:
+    def show(self, event: AnswerEvent) -> None:
         if isinstance(event, Prefill):
             self._status.show("Reading the prompt", event.done / max(event.total, 1))
         elif isinstance(event, Round):

@@ -62,7 +62,7 @@ def timed(work: Callable[[], object], times: int = 9) -> tuple[float, float]:
 def part(store: Store, number: int) -> None:
     """A fifth of a second of an answer at 500 tokens a second, and its end."""
     rounds = tuple(
-        Round(0, ((" word", 1), (" more", 2)), (1, 2), 4, 0, 2, 0.004, 0.001, 0.003, 100) for _ in range(50)
+        Round(((" word", 1), (" more", 2)), (1, 2), 4, 0, 2, 0.004, 0.001, 0.003, 100) for _ in range(50)
     )
     if number == 0:
         store.apply([Begin("new", "new"), Say("new", Turn("a", "", "assistant"))])

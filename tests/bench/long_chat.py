@@ -41,7 +41,7 @@ def fill(path: Path, messages: int) -> None:
         changes += [
             Say("long", Turn(asked, parent, "user", f"Question {number}?")),
             Say("long", Turn(answered, asked, "assistant")),
-            Hear(answered, 0, (Round(0, pieces, tuple(range(100)), 99, 0, 99, 1.0, 0.1, 0.8, 100),)),
+            Hear(answered, 0, (Round(pieces, tuple(range(100)), 99, 0, 99, 1.0, 0.1, 0.8, 100),)),
             Close(answered, text, "stop", None),
         ]
         parent = answered

@@ -7,10 +7,11 @@ shown. Errors are clean.
 
 from .child import engine_environment
 from .downloads import Downloads, Item
-from .engine import EngineClient, State
+from .engine import AnswerEvent, EngineClient, State
 from .errors import EngineDied, EngineError
 
 __all__ = [
+    "AnswerEvent",
     "Downloads",
     "EngineClient",
     "EngineDied",

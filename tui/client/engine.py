@@ -23,6 +23,8 @@ from .errors import EngineDied, EngineError, death
 from .host import Host
 from .lines import Lines
 
+AnswerEvent = protocol.Prefill | protocol.Round | protocol.Notice | protocol.Finished
+"""What an answer comes in."""
 State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
 
 NOISE = 64 * 1024
@@ -34,7 +36,7 @@ PATIENCE = 2.0
 STUBBORN = 8
 """Heartbeats after which an answer that was cancelled must be over."""
 
-_HELLO = b'{"type": "hello"'
+_HELLO = b'{"type":"hello"'
 _LAST: dict[type, type] = {
     protocol.Load: protocol.Loaded,
     protocol.Unload: protocol.Unloaded,
@@ -162,8 +164,8 @@ class EngineClient:
         finally:
             self._abandon(call)
 
-    async def generate(self, command: protocol.Generate) -> AsyncGenerator[Event, None]:
-        """Prefill and Round events as they come, Finished last. `command.id` must be new.
+    async def generate(self, command: protocol.Generate) -> AsyncGenerator[AnswerEvent, None]:
+        """What happens, as it comes, Finished last. `command.id` must be new.
 
         Raises `EngineError` if the answer fails. Closing the iterator early cancels the answer; what the
         engine still sends of it is dropped, and the next command waits for its end.
@@ -172,7 +174,11 @@ class EngineClient:
         try:
             while True:
                 event = await call.next()
-                yield event
+                if isinstance(event, protocol.Rounds):
+                    for each in event.rounds:
+                        yield each
+                else:
+                    yield cast(AnswerEvent, event)
                 if isinstance(event, protocol.Finished):
                     return
         finally:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from .. import protocol
-from ..protocol import Event, Finished, Generate, Notice, Origin, Prefill, Reason, Statistics
+from ..protocol import Event, Finished, Generate, Notice, Origin, Prefill, Reason, Rounds, Statistics
 from ..protocol.pieces import origin_at
 from .backends import LoadedModel, ModelError
 from .pair import Pair
@@ -28,6 +28,9 @@ from .text import Piece, TextStream
 
 Send = Callable[[Event], None]
 Cancelled = Callable[[], bool]
+
+_DIGITS = 5
+"""Of seconds, as they are sent: more would be noise."""
 
 
 class Answer:
@@ -206,20 +209,18 @@ class Answer:
     def _send_round(
         self, pieces: Sequence[Piece], context_used: int, tokens: tuple[int, ...], happened: Round
     ) -> None:
-        self._send(
-            protocol.Round(
-                self._command.id,
-                tuple((text, int(origin)) for text, origin in pieces),
-                tokens,
-                len(happened.drafted),
-                happened.looked_up,
-                happened.accepted,
-                happened.seconds,
-                happened.draft_seconds,
-                happened.verify_seconds,
-                context_used,
-            )
+        told = protocol.Round(
+            tuple((text, int(origin)) for text, origin in pieces),
+            tokens,
+            len(happened.drafted),
+            happened.looked_up,
+            happened.accepted,
+            round(happened.seconds, _DIGITS),
+            round(happened.draft_seconds, _DIGITS),
+            round(happened.verify_seconds, _DIGITS),
+            context_used,
         )
+        self._send(Rounds(self._command.id, (told,)))
 
     def _finish(self, reason: Reason, context: list[int]) -> None:
         done = self._statistics

@@ -1,8 +1,9 @@
 """The engine's process edge: commands come in on standard input, events go out on standard output.
 
 Native libraries print wherever they like and crash as they like, so before one is imported the protocol
-gets descriptors of its own. A thread reads commands: it answers pings while a model runs, and ends the
-process when the app is gone or silent. What commands mean is the session's business.
+gets descriptors of its own. One thread reads commands: it answers pings while a model runs, and ends the
+process when the app is gone or silent. Another writes events, so that a slow line never holds up a model.
+What commands mean is the session's business.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from ..protocol import (
     Cancel,
     Command,
     Count,
-    Event,
     Failed,
     Generate,
     Hello,
@@ -38,13 +38,14 @@ from ..protocol import (
     Quit,
     SetDraftLength,
     decode_command,
-    encode,
 )
+from .outbox import Outbox
 
 HEARTBEAT = 20.0
 """Seconds without a line from the app after which the engine ends itself. The app pings every 5."""
 
 _PRELOAD_AFTER = 0.05
+_LAST_WORDS = 2.0
 _LOAD = 0
 _PR_SET_PDEATHSIG = 1
 
@@ -54,6 +55,7 @@ def main(heartbeat: float = HEARTBEAT) -> NoReturn:
     channel = Channel(*_take_descriptors(), heartbeat)
     _settle_process()
     channel.send(Hello(PROTOCOL, _version(), os.getpid()))
+    threading.Thread(target=channel.speak, name="events", daemon=True).start()
     threading.Thread(target=channel.listen, name="commands", daemon=True).start()
     from .session import Session  # numpy and all that comes with it: after Hello
 
@@ -70,26 +72,13 @@ class Channel:
     def __init__(self, source: int, sink: int, heartbeat: float) -> None:
         """Descriptors to read from and to write to, both blocking."""
         self._source = source
-        self._sink = sink
+        self._outbox = Outbox(sink)
+        self.send = self._outbox.put
         self._heartbeat = heartbeat
-        self._writing = threading.Lock()
         self._waiting: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._commanded = threading.Event()
         self._unwanted: set[int] = set()
         self._wished: dict[int, int | None] = {}
-
-    def send(self, event: Event) -> None:
-        """Write one whole line. Ends the process if nobody reads it any more."""
-        line = memoryview(encode(event))
-        if not self._writing.acquire(timeout=self._heartbeat):
-            _leave(1)
-        try:
-            while line:
-                line = line[os.write(self._sink, line) :]
-        except OSError:
-            _leave(0)
-        finally:
-            self._writing.release()
 
     def cancelled(self, answer: int) -> bool:
         """Whether the app has cancelled this answer, or the load in progress for 0."""
@@ -107,6 +96,16 @@ class Channel:
         """Load, Generate and Unload, in order, without end."""
         while True:
             yield self._waiting.get()
+
+    def speak(self) -> NoReturn:
+        """Write events until the app is gone; then end the process."""
+        try:
+            self._outbox.write()
+        except OSError:
+            _leave(0)
+        except Exception:  # the process edge: the app would hear nothing any more
+            traceback.print_exc(file=sys.stderr)
+        _leave(1)
 
     def listen(self) -> NoReturn:
         """Read commands until the app is gone; then end the process, whatever else is running."""
@@ -131,6 +130,7 @@ class Channel:
                 del pending[:end]
             elif len(pending) > MAX_LINE:
                 self.send(Failed(_LOAD, f"A command is longer than {MAX_LINE} bytes."))
+                self._outbox.drain(_LAST_WORDS)
                 _leave(1)
         print(f"nothing heard from the app for {self._heartbeat:g} s", file=sys.stderr, flush=True)
 

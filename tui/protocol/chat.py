@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 class Origin(IntEnum):
@@ -270,15 +270,14 @@ class Prefill:
     total: int
 
 
-@dataclass(frozen=True)
-class Round:
+class Round(NamedTuple):
     """One round of drafting and verification, with its text cut at character borders.
 
     `pieces` are (text, origin) pairs in reading order. Text may lag behind `tokens` where a character
-    or a possible stop string is not complete yet. Refused pieces stand where they were refused.
+    or a possible stop string is not complete yet. Refused pieces stand where they were refused. There are
+    many of them: as a tuple it goes without the names of its fields, on the pipe and in the store.
     """
 
-    id: int
     pieces: tuple[tuple[str, int], ...]
     tokens: tuple[int, ...]
     drafted: int
@@ -289,6 +288,14 @@ class Round:
     draft_seconds: float
     verify_seconds: float
     context_used: int
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The rounds of an answer since the last event, in order."""
+
+    id: int
+    rounds: tuple[Round, ...]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from .chat import (
     Pong,
     Prefill,
     Quit,
-    Round,
+    Rounds,
     SetDraftLength,
     Unload,
     Unloaded,
@@ -73,7 +73,7 @@ Reply = (
 )  # fmt: skip
 Command = Load | Generate | Inspect | Count | Cancel | SetDraftLength | Unload | Ping | Quit | Question
 Event = (
-    Hello | Loading | Loaded | Unloaded | Prefill | Round | Finished | Inspected | Counted | Failed
+    Hello | Loading | Loaded | Unloaded | Prefill | Rounds | Finished | Inspected | Counted | Failed
     | Notice | Pong | Reply
 )  # fmt: skip
 
@@ -84,7 +84,7 @@ _EVENTS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Eve
 def encode(message: Command | Event) -> bytes:
     """One line, newline included. Text is ASCII-escaped, so that no byte of it can end the line."""
     data = {"type": type(message).__name__.lower(), **vars(message)}
-    return (json.dumps(data, default=vars) + "\n").encode("ascii")
+    return (json.dumps(data, default=vars, separators=(",", ":")) + "\n").encode("ascii")
 
 
 def decode_command(line: bytes) -> Command:
@@ -122,6 +122,8 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     origin = get_origin(hint)
     if isinstance(hint, type) and is_dataclass(hint):
         return _read_dataclass(hint, value, where)
+    if isinstance(hint, type) and hasattr(hint, "_fields"):
+        return _read_row(hint, value, where)
     if origin is tuple:
         items = get_args(hint)
         if not isinstance(value, list):
@@ -155,6 +157,14 @@ def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
         return kind(**known)
     except TypeError as error:
         raise ProtocolError(f"{where}: {error}") from None
+
+
+def _read_row(kind: Any, value: Any, where: str) -> Any:
+    """A named tuple, which is written as a list."""
+    hints = _hints(kind)
+    if not isinstance(value, list) or len(value) < len(hints):
+        raise ProtocolError(f"{where}: expected {len(hints)} items")
+    return kind(*map(_read, hints.values(), value, (f"{where}.{name}" for name in hints)))
 
 
 @cache

@@ -222,4 +222,4 @@ def rounds_of(turn: Turn) -> Sequence[Round]:
     """The rounds of an answer; where they are not known, one with its text."""
     if text_of(turn.rounds) == turn.text:
         return turn.rounds
-    return (Round(0, ((turn.text, int(Origin.PLAIN)),), (), 0, 0, 0, 0.0, 0.0, 0.0, 0),)
+    return (Round(((turn.text, int(Origin.PLAIN)),), (), 0, 0, 0, 0.0, 0.0, 0.0, 0),)

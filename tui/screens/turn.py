@@ -24,9 +24,9 @@ from textual.widgets import Footer
 from textual.worker import Worker, WorkerCancelled
 
 from tui.clean import clean_line
-from tui.client import EngineClient, EngineDied, EngineError
+from tui.client import AnswerEvent, EngineClient, EngineDied, EngineError
 from tui.config import Generation, Settings
-from tui.protocol import Event, Finished, Generate, Loaded, Loading, Message, Notice, Prefill, Round, Sampling
+from tui.protocol import Finished, Generate, Loaded, Loading, Message, Notice, Prefill, Round, Sampling
 from tui.store.keeper import Keeper
 from tui.widgets.composer import Composer
 from tui.widgets.desk import Desk
@@ -260,7 +260,7 @@ class TurnScreen(Screen[None]):
         self._answers += 1
         return self._answers
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: AnswerEvent) -> None:
         match event:
             case Prefill() if self.phase == "reading":
                 self._say(wording.reading(event))

@@ -48,7 +48,7 @@ STEPS = (
     CREATE TABLE rounds (
         message INTEGER NOT NULL REFERENCES messages ON DELETE CASCADE,
         place INTEGER NOT NULL,
-        rounds TEXT NOT NULL,  -- JSON: for each round the values of protocol.Round after its id
+        rounds TEXT NOT NULL,  -- JSON: for each round the values of protocol.Round
         PRIMARY KEY (message, place)
     ) WITHOUT ROWID;
     CREATE VIRTUAL TABLE found USING fts5 (

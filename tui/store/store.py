@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tui.protocol import Round, Statistics, rebuild
-
+from ..protocol import Round, Statistics, rebuild
 from .changes import (
     Adjust,
     Begin,
@@ -40,7 +39,6 @@ LOOK = 1_000
 _LOOKS = 8
 _HITS = 2_000
 """Messages that a search looks at, the newest."""
-_ROUND = [field.name for field in fields(Round)][1:]
 
 
 @dataclass(frozen=True)
@@ -252,10 +250,9 @@ def _say(connection: sqlite3.Connection, change: Say) -> None:
 
 
 def _hear(connection: sqlite3.Connection, change: Hear) -> None:
-    rounds = [[getattr(each, name) for name in _ROUND] for each in change.rounds]
     connection.execute(
         "INSERT INTO rounds VALUES ((SELECT id FROM messages WHERE key = ?), ?, ?) ON CONFLICT DO NOTHING",
-        (change.message, change.place, json.dumps(rounds, separators=(",", ":"))),
+        (change.message, change.place, json.dumps(change.rounds, separators=(",", ":"))),
     )
 
 
@@ -368,9 +365,7 @@ def _like(words: str) -> str:
 def _rounds_of(text: str) -> tuple[Round, ...]:
     """What cannot be read of a record is left out: the text of its answer is kept beside it."""
     try:
-        return tuple(
-            rebuild(Round, {"id": 0, **dict(zip(_ROUND, values, strict=True))}) for values in json.loads(text)
-        )
+        return tuple(rebuild(Round, values) for values in json.loads(text))
     except (ValueError, TypeError, RecursionError):
         return ()
 

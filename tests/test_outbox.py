@@ -1,0 +1,123 @@
+"""Events on their way out: rounds are joined, nothing else waits, and nobody waits for a reader."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from tui.engine.outbox import FRAME, MOST, Outbox
+from tui.protocol import Event, Finished, Notice, Pong, Prefill, Round, Rounds, Statistics, decode_event
+
+
+def one(number: int) -> Round:
+    return Round(((str(number), 0),), (number,), 0, 0, 0, 0.01, 0.0, 0.01, number)
+
+
+def rounds(begin: int, end: int, answer: int = 1) -> list[Event]:
+    return [Rounds(answer, (one(number),)) for number in range(begin, end)]
+
+
+class Pipe:
+    """An outbox and the other end of its pipe."""
+
+    def __init__(self) -> None:
+        self.source, self.sink = os.pipe()
+        self.outbox = Outbox(self.sink)
+        threading.Thread(target=self._write, daemon=True).start()
+        self._file = os.fdopen(self.source, "rb")
+
+    def _write(self) -> None:
+        with suppress(OSError):
+            self.outbox.write()
+
+    def put(self, *events: Event) -> None:
+        for event in events:
+            self.outbox.put(event)
+
+    def next(self) -> Event:
+        return decode_event(self._file.readline())
+
+    def close(self) -> None:
+        self._file.close()
+        self.put(Pong())
+        with suppress(OSError):
+            os.close(self.sink)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    made.close()
+
+
+def test_the_first_round_does_not_wait_and_the_next_ones_come_as_one_line(pipe: Pipe) -> None:
+    began = time.monotonic()
+    pipe.put(Prefill(1, 9, 9), *rounds(0, 1))
+    assert pipe.next() == Prefill(1, 9, 9)
+    assert pipe.next() == Rounds(1, (one(0),))
+    assert time.monotonic() - began < FRAME / 2
+    pipe.put(*rounds(1, 5))
+    assert pipe.next() == Rounds(1, tuple(map(one, range(1, 5))))
+    assert FRAME / 2 < time.monotonic() - began < 10 * FRAME
+
+
+def test_nothing_else_waits_and_all_stays_in_order(pipe: Pipe) -> None:
+    pipe.put(*rounds(0, 1))
+    pipe.next()
+    began = time.monotonic()
+    finished = Finished(1, "stop", Statistics())
+    pipe.put(*rounds(1, 3), Notice(1, "x"), *rounds(3, 4), *rounds(4, 6, answer=2), finished)
+    came: list[Event] = []
+    while not came or came[-1] != finished:
+        came.append(pipe.next())
+    assert time.monotonic() - began < FRAME / 2
+    flat = [
+        event
+        for each in came
+        for event in ([(each.id, told) for told in each.rounds] if isinstance(each, Rounds) else [each])
+    ]
+    wanted = [(1, one(1)), (1, one(2)), Notice(1, "x"), (1, one(3)), (2, one(4)), (2, one(5)), finished]
+    assert flat == wanted
+
+
+def test_who_puts_never_waits_for_a_reader_that_does_not_read(pipe: Pipe) -> None:
+    began = time.monotonic()
+    count = 20 * MOST
+    pipe.put(*rounds(0, count))
+    assert time.monotonic() - began < 2, "a pipe holds 64 KiB of this megabyte"
+    pipe.put(Pong())
+    seen: list[int] = []
+    while not isinstance(event := pipe.next(), Pong):
+        assert isinstance(event, Rounds)
+        assert len(event.rounds) <= MOST
+        seen += [each.context_used for each in event.rounds]
+    assert seen == list(range(count))
+
+
+def test_last_words_are_written_before_the_end_unless_nobody_reads(pipe: Pipe) -> None:
+    pipe.put(*rounds(0, 50), Pong())
+    pipe.outbox.drain(5)
+    os.set_blocking(pipe.source, False)
+    came: list[Event] = []
+    while not came or came[-1] != Pong():
+        came.append(pipe.next())
+    pipe.put(*rounds(0, 10_000))
+    began = time.monotonic()
+    pipe.outbox.drain(0.2)
+    assert 0.1 < time.monotonic() - began < 2
+
+
+def test_a_reader_that_is_gone_is_an_error() -> None:
+    source, sink = os.pipe()
+    os.close(source)
+    outbox = Outbox(sink)
+    outbox.put(Pong())
+    with pytest.raises(OSError, match="Broken pipe"):
+        outbox.write()
+    os.close(sink)
