@@ -31,7 +31,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tui.bench import ENGINE
+from tui.client.host import HERE
 from tui.client import EngineClient
 from tui.protocol import Finished, Generate, Load, Message, Sampling
 
@@ -125,7 +125,7 @@ async def measure(
     options: argparse.Namespace, main: Path, draft: Path, temperatures: Sequence[float]
 ) -> dict[float, dict[Way, float]]:
     """Tokens per second of each way at each temperature: the median of some runs over all prompts."""
-    client = EngineClient(ENGINE, options.log)
+    client = EngineClient(HERE, options.log)
     speeds: dict[float, dict[Way, list[float]]] = {t: defaultdict(list) for t in temperatures}
     with ExitStack() as servers:
         ports = {

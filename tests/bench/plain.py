@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
-from tui.bench import ENGINE
+from tui.client.host import HERE
 from tui.client import EngineClient
 from tui.protocol import Finished, Generate, Load, Message, Sampling
 
@@ -52,7 +52,7 @@ async def outrider(client: EngineClient, number: int, temperature: float, tokens
 
 
 async def run(options: argparse.Namespace) -> None:
-    client = EngineClient(ENGINE, Path(tempfile.gettempdir()) / "outrider-plain.log")
+    client = EngineClient(HERE, Path(tempfile.gettempdir()) / "outrider-plain.log")
     await client.start()
     await client.load(Load(str(options.model), threads=options.threads), lambda _: None)
     numbers = count(1)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from tui.bench import ENGINE
+from tui.client.host import HERE
 from tui.client import EngineClient
 from tui.protocol import Finished, Generate, Load, Message, Round, Sampling
 
@@ -52,7 +52,7 @@ async def ask(client: EngineClient, number: int, drafted: bool, tokens: int) -> 
 
 
 async def run(options: argparse.Namespace) -> None:
-    client = EngineClient(ENGINE, Path(tempfile.gettempdir()) / "outrider-stopwatch.log")
+    client = EngineClient(HERE, Path(tempfile.gettempdir()) / "outrider-stopwatch.log")
     await client.start()
     await client.load(Load(str(options.main), str(options.draft)), lambda _: None)
     found: dict[bool, list[tuple[float, float, float]]] = {False: [], True: []}
