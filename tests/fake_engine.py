@@ -53,6 +53,10 @@ def round_of(text: str) -> protocol.Round:
     return protocol.Round(((text, protocol.Origin.PLAIN),), (1,), 0, 0, 0, 0.1, 0.0, 0.1, 1)
 
 
+def rounds_of(answer: int, text: str) -> protocol.Rounds:
+    return protocol.Rounds(answer, (round_of(text),))
+
+
 class Engine:
     def __init__(self, how: argparse.Namespace) -> None:
         self.how = how
@@ -103,7 +107,7 @@ class Engine:
         self.send(protocol.Prefill(answer, 1, 2))
         self.die_at("prefill")
         for text in [*WORDS, *map(str, range(self.how.rounds))]:
-            self.send(protocol.Rounds(answer, (round_of(text),)))
+            self.send(rounds_of(answer, text))
         self.die_at("round")
         if self.bad:
             write(self.how.garbage.read_bytes() if self.how.garbage else self.how.in_answer)

@@ -11,8 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
 SSH = shutil.which("ssh")
+with_ssh = pytest.mark.skipif(
+    not (SSHD and SSH and os.geteuid() == 0), reason="needs openssh-server, openssh-client and root"
+)
 OUTRIDER = Path(sys.executable).with_name("outrider")
 
 
@@ -54,13 +59,14 @@ class Server:
         self.path = f"{bin_}:{os.environ['PATH']}"
         self._process = self._start()
 
-    def configure(self, known: str = "known", key: str = "client") -> None:
-        """What ssh believes and shows."""
+    def configure(self, known: str = "known", key: str = "client", port: int = 0) -> None:
+        """What ssh believes and shows, and where it goes if not to the server itself."""
         folder = self.folder
         (folder / "ssh.conf").write_text(
-            f"Host gpu\n HostName 127.0.0.1\n Port {self.port}\n IdentityFile {folder / key}\n"
+            f"Host gpu\n HostName 127.0.0.1\n Port {port or self.port}\n IdentityFile {folder / key}\n"
             f" IdentitiesOnly yes\n IdentityAgent none\n UserKnownHostsFile {folder / known}\n"
             " GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n"
+            f" HostKeyAlias [127.0.0.1]:{self.port}\n"
         )
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -110,7 +110,7 @@ def test_a_missing_model_is_one_line(home: dict[str, str]) -> None:
 
 
 def test_a_crash_is_one_line_and_keeps_the_text(home: dict[str, str]) -> None:
-    answer = ask(home, "--main", "scripted:sample?die=segv", "--draft", "none", "?")
+    answer = ask(home, "--main", "scripted:sample?rate=100&die=segv", "--draft", "none", "?")
     assert answer.returncode == 1
     assert answer.stdout.startswith(b"# Speculative decoding")
     assert answer.stdout.endswith(b"\n")

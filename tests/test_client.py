@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from fake_engine import WORDS, round_of
+from fake_engine import WORDS, round_of, rounds_of
 
 from tui import protocol
 from tui.client import EngineClient, EngineDied, EngineError, engine_environment
@@ -291,7 +291,7 @@ async def test_garbage_in_an_answer_ends_the_engine_but_not_the_text(
 
 
 async def test_half_a_line_is_not_garbage_but_the_end(client: Client) -> None:
-    half = protocol.encode(round_of(1, "four"))[:-20]
+    half = protocol.encode(rounds_of(1, "four"))[:-20]
     engine = client("--die", "exit1", "--at", "after", "--in-answer", raw(half))
     await engine.start()
     text: list[str] = []
@@ -308,8 +308,14 @@ async def test_lines_may_come_byte_by_byte(client: Client) -> None:
 
 async def test_events_of_other_answers_are_dropped(client: Client) -> None:
     finished = protocol.Finished(1, "stop", protocol.Statistics())
-    strays = [round_of(99, "stray"), protocol.Failed(98, "stray"), protocol.Pong(), finished, finished]
-    strays += [round_of(1, "late"), protocol.Hello(1, "again", 1), protocol.Unloaded()]
+    strays = [
+        rounds_of(99, "stray"),
+        protocol.Failed(98, "stray"),
+        protocol.Pong(),
+        finished,
+        finished,
+    ]
+    strays += [rounds_of(1, "late"), protocol.Hello(1, "again", 1), protocol.Unloaded()]
     engine = client("--in-answer", raw(b"".join(map(protocol.encode, strays))))
     await engine.start()
     for number in (1, 2, 3):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from chat import ask, chat, outrider, text, until
 from models import Toy, write_model
-from sshd import SSH, SSHD, Server
+from sshd import Server, with_ssh
 from terminal import Terminal
 from test_history import stored
 
@@ -27,10 +27,6 @@ from tui.protocol import Generate, Load, Message, Round
 LINKS = int(os.environ.get("OUTRIDER_LINKS", "1"))
 """How often each way to lose a link is tried. 20 take some minutes."""
 QUESTION = (Message("user", "What is a draft model?"),)
-
-with_ssh = pytest.mark.skipif(
-    not (SSHD and SSH and os.geteuid() == 0), reason="needs openssh-server, openssh-client and root"
-)
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tui.client.host import HERE
 from tui.client import EngineClient
+from tui.client.host import HERE
 from tui.protocol import Finished, Generate, Load, Message, Sampling
 
 PROMPTS = (

@@ -19,8 +19,8 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
-from tui.client.host import HERE
 from tui.client import EngineClient
+from tui.client.host import HERE
 from tui.protocol import Finished, Generate, Load, Message, Sampling
 
 

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from tui.client.host import HERE
 from tui.client import EngineClient
+from tui.client.host import HERE
 from tui.protocol import Finished, Generate, Load, Message, Round, Sampling
 
 PROMPT = "Explain speculative decoding in detail. " * 12

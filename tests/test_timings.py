@@ -1,0 +1,21 @@
+"""What times things by hand is no part of the suite, but it must still start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = sorted(each.stem for each in (ROOT / "tests" / "bench").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_it_can_be_imported(name: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", f"import tests.bench.{name}"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
