@@ -21,6 +21,7 @@ from textual.widgets import Input, TextArea
 
 from tui.app import Outrider
 from tui.protocol import Origin
+from tui.screens.hosts import HostsScreen
 
 THEMES = ("outrider-dark", "outrider-light", "high-contrast", "colour-blind", "terminal")
 SIZES = ((120, 40), (80, 24))
@@ -72,6 +73,20 @@ def themed(app: Themed, theme: str) -> Themed:
     return app
 
 
+class Hosts(Themed):
+    def __init__(self, shown: HostsScreen) -> None:
+        super().__init__()
+        self._first = shown
+
+    def on_mount(self) -> None:
+        self.push_screen(self._first)
+
+
+def hosts(folder: Path, theme: str) -> Themed:
+    known = (("gpu", "me@gpu.example.org", ""), ("lab", "lab.example.org", "/opt/outrider"))
+    return themed(Hosts(HostsScreen(known, ("gpu2", "jump"), "gpu")), theme)
+
+
 def keys(*names: str) -> Callable[[Any], Awaitable[object]]:
     async def come(pilot: Any) -> None:
         await pilot.press(*names)
@@ -115,6 +130,7 @@ SIGHTS = {
         ),
         keys(),
     ),
+    "hosts": Sight(hosts, keys()),
     "hub": Sight(lambda folder, theme: themed(test_hub_screen.Alone(), theme), keys()),
     "history": Sight(
         lambda folder, theme: themed(test_history.Alone(folder, test_history.CHATS), theme), keys("down")

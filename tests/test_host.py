@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import Themed
 from chat import ask, chat, outrider, text, until
 from models import Toy, write_model
 from sshd import Server, with_ssh
@@ -21,8 +23,11 @@ from terminal import Terminal
 from test_history import stored
 
 from tui.client import EngineClient, EngineDied
-from tui.client.host import HERE, Host, HostError, engine_on, find_host, said
+from tui.client.host import HERE, Host, HostError, engine_on, find_host, known_to_ssh, said
+from tui.config.settings import HostEntry
 from tui.protocol import Generate, Load, Message, Round
+from tui.screens.hosts import HostsScreen
+from tui.screens.models import ModelsScreen
 
 LINKS = int(os.environ.get("OUTRIDER_LINKS", "1"))
 """How often each way to lose a link is tried. 20 take some minutes."""
@@ -351,4 +356,74 @@ def test_the_whole_app_runs_inside_ssh(gpu: Host, server: Server) -> None:
         terminal.wait(b"plain decoding", 30)
         terminal.send(b"\x11")
         assert terminal.exit(10) == 0
+    assert server.ends(5)
+
+
+# The picker
+
+
+def test_what_ssh_knows_is_offered_but_no_pattern_and_nothing_strange(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    assert known_to_ssh(config) == ()
+    config.write_bytes(
+        b"# gpus\nHost gpu gpu2 *.example.org !bad\n  HostName -oProxyCommand=id\nhost=lab\nMatch all\n"
+        b"Host -oProxyCommand=id `id` gpu\nHost\n\xff\xfe\nHostKeyAlias x\n"
+    )
+    assert known_to_ssh(config) == ("gpu", "gpu2", "lab")
+    config.write_text("Host x\n" * 1_000_000)
+    assert known_to_ssh(config) == ("x",)
+
+
+async def test_the_picker_takes_a_row_or_what_was_typed_or_nothing() -> None:
+    for keys, wanted in (
+        (("down", "enter"), "lab"),
+        ((*"pu2", "enter"), "gpu2"),
+        ((*"me@gpu", "down", "enter"), "me@gpu"),
+        ((*"me@far", "enter"), "me@far"),
+        (("escape",), None),
+        (("x", "escape", "escape"), None),
+        (("up", "up", "enter"), "here"),
+    ):
+        chosen: list[str | None] = []
+        async with Themed().run_test(size=(80, 24)) as pilot:
+            screen = HostsScreen((("gpu", "me@gpu.example.org", ""),), ("lab", "gpu", "gpu2"), "gpu")
+            pilot.app.push_screen(screen, chosen.append)
+            await pilot.pause()
+            await pilot.press(*keys)
+            await pilot.pause()
+        assert chosen == [wanted], keys
+
+
+async def test_a_host_that_cannot_be_is_not_in_the_list() -> None:
+    async with Themed().run_test(size=(80, 24)) as pilot:
+        screen = HostsScreen((), (), "here")
+        pilot.app.push_screen(screen)
+        await pilot.pause()
+        await pilot.press(*"-x;id", "enter")
+        await pilot.pause()
+        assert pilot.app.screen is screen
+
+
+@with_ssh
+async def test_the_load_screen_moves_to_a_host_and_lists_its_models(
+    gpu: Host, server: Server, tmp_path: Path
+) -> None:
+    models = server.home / ".lmstudio" / "models" / "maker" / "picked"
+    models.mkdir(parents=True, exist_ok=True)
+    write_model(models / "picked.gguf", Toy(name="Only there"))
+    app = outrider(tmp_path)
+    app._settings = replace(app._settings, hosts=(HostEntry("gpu", "gpu", str(server.program)),))
+    app._client._given["PATH"] = os.environ["PATH"]
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        await pilot.press("ctrl+l")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+        await pilot.press("f3")
+        await until(pilot, lambda: isinstance(app.screen, HostsScreen))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and "Only there" in text(app), 30)
+        assert "· gpu" in text(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: chat(app).phase == "ready", 30)
+        assert "gpu" in text(app)
     assert server.ends(5)

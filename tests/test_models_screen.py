@@ -93,6 +93,8 @@ HOST = MemoryUse("memory", 50 * 10**9, 64 * 10**9, 4 * 10**8, 10**8, 0, 10**8)
 class Library:
     """Stands for the client: replies that are given."""
 
+    host = None
+
     def __init__(
         self, *models: FoundModel, skipped: tuple[Skipped, ...] = (), fault: str = "", room: int = 22 * 10**9
     ) -> None:

@@ -49,6 +49,7 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
     """Every action, screen by screen; `app` are those of all screens."""
     from .screens.chat import ChatScreen
     from .screens.history import HistoryScreen
+    from .screens.hosts import HostsScreen
     from .screens.hub import HubScreen
     from .screens.inspection import InspectionScreen
     from .screens.looks import ThemesScreen
@@ -67,6 +68,7 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
         ("Race", _bindings(VersusScreen.BINDINGS)),
         ("Chats", _bindings(HistoryScreen.BINDINGS)),
         ("Models", _bindings(ModelsScreen.BINDINGS)),
+        ("Hosts", _bindings(HostsScreen.BINDINGS)),
         ("Downloads", _bindings(HubScreen.BINDINGS)),
         ("Settings", _bindings(SettingsScreen.BINDINGS)),
         ("Themes", _bindings(ThemesScreen.BINDINGS)),
@@ -82,7 +84,7 @@ def _together(app: Iterable[BindingType]) -> list[list[Binding]]:
     found = dict(groups(app))
     chat, everywhere = found["Chat"], found["Outrider"]
     lists = _bindings([*ListsScreen.BINDINGS, *Line.BINDINGS])
-    screens = [found[name] for name in ("Chats", "Models", "Downloads", "Settings")]
+    screens = [found[name] for name in ("Chats", "Models", "Hosts", "Downloads", "Settings")]
     return [
         [*found["Writing"], *chat, *everywhere],
         [*_bindings(Transcript.BINDINGS), *chat, *everywhere],

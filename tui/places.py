@@ -55,6 +55,11 @@ def find_models() -> Path:
     return user_data_path("outrider", appauthor=False) / "models"
 
 
+def find_ssh_config() -> Path:
+    """What ssh itself knows of other machines."""
+    return Path.home() / ".ssh" / "config"
+
+
 def find_index() -> Path:
     """What was read of the models on this machine; it may be deleted."""
     return user_cache_path("outrider", appauthor=False) / "models.json"

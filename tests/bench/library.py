@@ -71,6 +71,8 @@ def listing(places: list[Place], memory: Path) -> tuple[float, float, list[Found
 class Scanning:
     """Stands for the client, in the middle of a scan that goes on and on."""
 
+    host = None
+
     def __init__(self, models: list[FoundModel]) -> None:
         self.models = models
 

@@ -29,6 +29,8 @@ State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
 
 NOISE = 64 * 1024
 """Bytes that a shell may print before the engine's first line."""
+START = 20.0
+"""Seconds in which an engine must greet."""
 MISSED = 4
 """Pings that may go unanswered."""
 PATIENCE = 2.0
@@ -95,6 +97,8 @@ class EngineClient:
         self.heard: float | None = None
         """When the engine was heard last, of a monotonic clock."""
         self._beat: asyncio.TimerHandle | None = None
+        self._started = asyncio.Event()
+        """No engine is about to greet."""
 
     def _lead(self, command: Sequence[str], host: Host | None) -> None:
         self._command = tuple(command)
@@ -111,16 +115,20 @@ class EngineClient:
     def state(self) -> State:
         return self._state
 
-    async def start(self, timeout: float = 60.0) -> protocol.Hello:
+    async def start(self, timeout: float | None = None) -> protocol.Hello:
         """The engine's greeting: of the one that runs, or else of a new one.
 
-        Raises `EngineDied` if none comes up within `timeout` seconds.
+        Raises `EngineDied` if none comes up within `timeout` seconds; None is `START`, and twice that on
+        another machine.
         """
         if self._hello is not None and self._state not in ("stopped", "dead"):
             return self._hello
         if self._state == "starting":
             raise RuntimeError("the engine is starting already")
+        if timeout is None:
+            timeout = START * (2 if self.host else 1)
         self._state, self._hello = "starting", None
+        self._started.clear()
         await self._gone()
         self._lines, self._missed = Lines(NOISE), 0
         self._call = call = Call(0, protocol.Hello)
@@ -143,6 +151,8 @@ class EngineClient:
         except EngineDied:
             child.end()  # if it was closed while it was spawned, nobody else has
             raise
+        finally:
+            self._started.set()
         assert isinstance(hello, protocol.Hello)
         self._hello = hello
         self._ping()
@@ -216,12 +226,15 @@ class EngineClient:
             self._send(protocol.SetDraftLength(id, draft_length))
 
     async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
-        """What the engine replies to a question about its library, beside whatever else it does.
+        """What the engine replies to a question about its library, beside whatever else it does; one that
+        is about to start is waited for.
 
         The question's id is replaced. Raises `EngineError` if there is no answer, or no engine. Closing the
         iterator early takes the question back.
         """
-        if self._hello is None or self._state in ("stopped", "dead", "starting"):
+        if self._state == "starting":
+            await self._started.wait()
+        if self._hello is None or self._state in ("stopped", "dead"):
             raise EngineDied(self._death.message, self._death.hint)
         self._last_question -= 1
         number = self._last_question
@@ -316,14 +329,15 @@ class EngineClient:
 
     def _dispatch(self, event: Event) -> None:
         """Give an event to the call that it belongs to; what belongs to none came late."""
-        number = getattr(event, "id", 0)
-        call = self._questions.get(number) if number < 0 else self._call
-        if number < 0 and call is not None:
-            call.give(_error(event) if isinstance(event, protocol.Failed) else event)
+        number: int | None = getattr(event, "id", None)
+        if number is not None and (question := self._questions.get(number)):
+            question.give(_error(event) if isinstance(event, protocol.Failed) else event)
             return
         if isinstance(event, protocol.Pong):
             self.round_trip = monotonic() - self._pinged
-        if call is None or isinstance(event, protocol.Pong) or number not in (call.id, 0):
+            return
+        call = self._call
+        if call is None or (number is not None and number != call.id and not _of_none(event)):
             return
         if isinstance(event, protocol.Failed):
             self._finish(call, _error(event))
@@ -384,6 +398,11 @@ class EngineClient:
         """Wait until the last engine is gone: only then is its memory free."""
         if self._child is not None:
             await self._child.wait(PATIENCE)
+
+
+def _of_none(event: Event) -> bool:
+    """Whether a command was not even understood: whatever waits now waits for that one."""
+    return isinstance(event, protocol.Failed) and event.id == 0
 
 
 def _error(failed: protocol.Failed) -> EngineError:

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 _ADDRESS = re.compile(
     r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}@)?"
@@ -23,6 +24,9 @@ _OPTIONS = (
 )
 """No terminal, no question, nothing forwarded; JSON packs well; and a link that is dead is known to be within
 15 seconds."""
+_ENTRY = re.compile(r"\s*host(?:\s*=\s*|\s+)(.*)", re.IGNORECASE)
+_MOST = 1 << 20
+"""Characters that are read of ssh's config."""
 _SEARCH = "PATH=$PATH:$HOME/.local/bin:$HOME/outrider/.venv/bin:$HOME/Outrider/.venv/bin; exec outrider"
 
 HERE = (sys.executable, "-m", "tui", "engine")
@@ -45,7 +49,7 @@ class Host:
     """Where Outrider lies there; empty looks in the usual places."""
 
     def __post_init__(self) -> None:
-        if not _ADDRESS.fullmatch(self.address):
+        if not is_address(self.address):
             raise HostError(
                 f"{self.address[:60]!r} is not a host: it must be like gpu, or me@gpu.example.org"
             )
@@ -59,6 +63,11 @@ class Host:
         # Whatever shell people have there understands `sh -c` and single quotes.
         search = f"exec {self.program}" if self.program else _SEARCH
         return (*ssh, *_OPTIONS, "--", self.address, f"sh -c '{search} {word}'")
+
+
+def is_address(words: str) -> bool:
+    """Whether ssh could take these for a machine, and for nothing else."""
+    return _ADDRESS.fullmatch(words) is not None
 
 
 def find_host(words: str, known: Sequence[tuple[str, str, str]]) -> Host:
@@ -81,6 +90,17 @@ def engine_on(words: str, known: Sequence[tuple[str, str, str]]) -> tuple[tuple[
         return HERE, None
     host = find_host(words, known)
     return host.command("engine"), host
+
+
+def known_to_ssh(config: Path) -> tuple[str, ...]:
+    """The names that ssh's own config has; patterns, and what cannot be read, are left out."""
+    try:
+        with config.open(encoding="utf-8", errors="replace") as file:
+            entries = map(_ENTRY.fullmatch, file.read(_MOST).splitlines())
+    except OSError:
+        return ()
+    names = [name for entry in entries if entry for name in entry[1].split()]
+    return tuple(dict.fromkeys(name for name in names if is_address(name)))
 
 
 _SAID = (

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import SystemCommand
@@ -21,8 +21,9 @@ from textual.binding import Binding, BindingType
 
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
-from tui.client.host import HostError, engine_on
+from tui.client.host import HostError, engine_on, known_to_ssh
 from tui.config import ConfigError, Preset, Settings, change_config
+from tui.places import find_ssh_config
 from tui.protocol import Count
 from tui.store.changes import Rename
 from tui.store.keeper import Keeper, Unreadable
@@ -34,22 +35,14 @@ from .adjustments import Adjustments
 from .conversation import TITLE
 from .drafting import Drafting
 from .export import export
-from .messages import MessagesScreen
-from .requests import Choice, draft_length, load_request, with_choice
+from .messages import OF_THE_LAST, MessagesScreen
+from .requests import HERE, Choice, Move, draft_length, load_request, with_choice
 from .slash import SlashCommand
 from .turn import BUSY
 
-OF_THE_LAST: tuple[tuple[Want, str, str, str], ...] = (
-    ("edit", "edit", "Edit the last prompt", "Sent, it is a branch beside the one that it was"),
-    ("again", "again", "Another answer", "With another seed; this one stays as a branch"),
-    ("same", "same", "The same seed again", "Another answer with the seed of the last"),
-    ("continue", "continue", "Go on with the answer", "From the token at which it was broken off"),
-    ("inspect", "inspect", "See inside the answer", "Every token, and what else it could have been"),
-    ("copy", "copy", "Copy the answer", "As Markdown"),
-    ("delete", "delete", "Delete the answer", "With what follows; /undo brings it back"),
-    ("code", "code", "Copy the code", "The next block of the answer"),
-)
-"""What can be done with the last answer: how it is called as a command, and in words."""
+if TYPE_CHECKING:
+    from .hosts import HostsScreen
+
 WITHOUT_SLASH = {
     ("chat", name)
     for name in ("send", "newline", "earlier", "later", "complete", "refuse", "stop", "up", "down", "end")
@@ -225,11 +218,26 @@ class ChatScreen(MessagesScreen):
         """Choose another pair, on a screen of its own."""
         from .models import ModelsScreen
 
-        self.app.push_screen(ModelsScreen(self._client, load_request(self._settings)), self._chosen)
+        load = load_request(self._settings)
+        self.app.push_screen(ModelsScreen(self._client, load, self._hosts), self._chosen)
 
-    async def _chosen(self, choice: Choice | None) -> None:
+    def _hosts(self) -> HostsScreen:
+        from .hosts import HostsScreen
+
+        host = self._client.host
+        return HostsScreen(self.settings.hosts, known_to_ssh(find_ssh_config()), host.name if host else HERE)
+
+    async def _moved(self, host: str | None) -> None:
+        if host is not None:
+            await self.move(host)
+
+    async def _chosen(self, choice: Choice | Move | None) -> None:
         """Load what was chosen; an answer that is coming is stopped first."""
         if choice is None:
+            return
+        if isinstance(choice, Move):
+            await self.move(choice.host)
+            self.action_models()
             return
         await self.action_stop()
         self._settings = with_choice(self._settings, choice)
@@ -317,10 +325,16 @@ class ChatScreen(MessagesScreen):
         words = f"Written: {path.name}" if path else "There is nothing to write yet."
         self.notify(clean_line(words), markup=False)
 
-    async def move(self, words: str) -> None:
-        """Let the engine run on another host, or here; the chat stays, an answer that comes is stopped."""
+    async def move(self, words: str | None) -> None:
+        """Let the engine run on another host, or `HERE`; the chat stays, an answer that comes is stopped.
+
+        Without words they are asked for.
+        """
+        if not words:
+            self.app.push_screen(self._hosts(), self._moved)
+            return
         try:
-            command, host = engine_on("" if words in ("", tuning.HERE) else words, self.settings.hosts)
+            command, host = engine_on("" if words == HERE else words, self.settings.hosts)
         except HostError as error:
             self.notify(clean_line(str(error)), severity="error", markup=False)
             return

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tui.protocol import FoundModel
-from tui.quantities import parameters, size
+from tui.quantities import context, parameters, size
 from tui.widgets.rows import Row
 
 
@@ -62,3 +62,17 @@ def _row(model: FoundModel) -> Row:
 
 def _text(model: FoundModel) -> str:
     return f"{model.name} {model.path} {model.quantisation} {model.architecture} {model.source}".casefold()
+
+
+def facts(model: FoundModel) -> str:
+    """What its file says of it. Foreign text."""
+    parts = [
+        model.architecture,
+        *model.traits,
+        f"context {context(model.context_length)}",
+        f"{model.vocabulary:,} tokens ({model.tokenizer})",
+        "" if model.chat_template else "no chat template",
+        model.licence,
+        "runs with MLX" if model.backend == "mlx" else "",
+    ]
+    return " · ".join(filter(None, parts))

@@ -36,6 +36,18 @@ SUM_UP = (
 LEAVE = 0.5
 """Share of the context that is taken, at most, once the oldest turns are left out."""
 
+OF_THE_LAST: tuple[tuple[Want, str, str, str], ...] = (
+    ("edit", "edit", "Edit the last prompt", "Sent, it is a branch beside the one that it was"),
+    ("again", "again", "Another answer", "With another seed; this one stays as a branch"),
+    ("same", "same", "The same seed again", "Another answer with the seed of the last"),
+    ("continue", "continue", "Go on with the answer", "From the token at which it was broken off"),
+    ("inspect", "inspect", "See inside the answer", "Every token, and what else it could have been"),
+    ("copy", "copy", "Copy the answer", "As Markdown"),
+    ("delete", "delete", "Delete the answer", "With what follows; /undo brings it back"),
+    ("code", "code", "Copy the code", "The next block of the answer"),
+)
+"""What can be done with the last answer: how it is called as a command, and in words."""
+
 
 class MessagesScreen(TurnScreen):
     """A conversation over whose messages a cursor moves."""

@@ -7,7 +7,7 @@ with what was chosen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import ClassVar
@@ -36,14 +36,15 @@ from tui.protocol import (
     PlanMemory,
     Skipped,
 )
-from tui.quantities import context, size, speed_up
+from tui.quantities import size, speed_up
 from tui.widgets.fit import Fit
 from tui.widgets.rows import Row, Rows
 
-from .found import Found
+from .found import Found, facts
+from .hosts import HostsScreen
 from .lists import ListsScreen
 from .race import entrants, race
-from .requests import LOOKUP, NAMED, NONE, Choice
+from .requests import LOOKUP, NAMED, NONE, Choice, Move
 
 PAUSE = 0.12
 """Seconds that the cursor rests before its model is judged, and its pair is planned."""
@@ -55,8 +56,8 @@ MARKS = {"recommended": "●", "possible": "○", "no": "×"}
 TONES = {"recommended": "good", "possible": "plain", "no": "faint"}
 
 
-class ModelsScreen(ListsScreen[Choice | None]):
-    """Ends with a `Choice`, or with None by Esc."""
+class ModelsScreen(ListsScreen[Choice | Move | None]):
+    """Ends with a `Choice`, with a `Move` to another machine's models, or with None by Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "load", "Load", priority=True, id="models.load", tooltip="Load this pair"),
@@ -68,6 +69,8 @@ class ModelsScreen(ListsScreen[Choice | None]):
                 tooltip="Download models from the Hugging Face hub"),
         Binding("ctrl+o", "skipped", "Left out", id="models.skipped",
                 tooltip="What was left out, and why"),
+        Binding("f3", "host", "Host", id="models.host",
+                tooltip="Let the engine run on another machine"),
         Binding("f5", "context", "Context", show=False, id="models.context",
                 tooltip="A longer context, then the shortest again"),
         Binding("f6", "cache", "Cache", show=False, id="models.cache",
@@ -87,12 +90,16 @@ class ModelsScreen(ListsScreen[Choice | None]):
     }
     """
 
-    def __init__(self, client: EngineClient, load: Load) -> None:
-        """`load` is what is loaded now, or was to be."""
+    def __init__(
+        self, client: EngineClient, load: Load, hosts: Callable[[], HostsScreen] | None = None
+    ) -> None:
+        """`load` is what is loaded now, or was to be; `hosts` makes a screen to choose a host on."""
         self._mains = Rows("mains", "looking for models …")
         self._drafts = Rows("drafts")
         super().__init__("type to filter, arrows to choose", (self._mains, self._drafts))
         self._client = client
+        self._where = clean_line(f" · {client.host.name}") if client.host else ""
+        self._hosts = hosts
         self._load = load
         self._asked = load
         """As `_load`, with the settings that were changed here."""
@@ -231,7 +238,7 @@ class ModelsScreen(ListsScreen[Choice | None]):
             self._mains.border_subtitle = "models: ctrl+o"
             self._mains.show([Row(each.path, (each.path, each.reason), "faint") for each in self._skipped])
             return
-        self._mains.border_title = f"Main model  {len(self._found):,}"
+        self._mains.border_title = f"Main model  {len(self._found):,}{self._where}"
         if self._complete and all(model.demo for model in self._found.models()):
             self._mains.border_subtitle = "only the demo: ctrl+g gets more"
         else:
@@ -248,7 +255,7 @@ class ModelsScreen(ListsScreen[Choice | None]):
         """The model and the draft under the two cursors, in words."""
         lines: list[Content] = []
         if model := self._model():
-            lines += [Content(clean_line(model.path)), Content(clean_line(_facts(model)))]
+            lines += [Content(clean_line(model.path)), Content(clean_line(facts(model)))]
         if verdict := self._verdict():
             words = f"{MARKS[verdict.judgement]} {verdict.judgement}: {verdict.reason}"
             lines.append(Content.styled(clean_line(words), "$foreground"))
@@ -320,6 +327,14 @@ class ModelsScreen(ListsScreen[Choice | None]):
     async def action_hub(self) -> None:
         await self.app.run_action("app.hub")
 
+    def action_host(self) -> None:
+        if self._hosts and not self._racing:
+            self.app.push_screen(self._hosts(), self._moved)
+
+    def _moved(self, host: str | None) -> None:
+        if host is not None:
+            self.dismiss(Move(host))
+
     def action_race(self) -> None:
         model, drafts = self._model(), entrants(list(self._verdicts.values()))
         if model and drafts and not self._racing:
@@ -383,16 +398,3 @@ def _verdict_row(verdict: DraftVerdict) -> Row:
     brought = speed_up(verdict).replace("predicted ", "~") if verdict.draft and verdict.speed_up else ""
     name = f"{MARKS[verdict.judgement]} {verdict.name}"
     return Row(verdict.draft, (name, brought.partition(" over ")[0]), TONES[verdict.judgement])  # type: ignore[arg-type]
-
-
-def _facts(model: FoundModel) -> str:
-    parts = [
-        model.architecture,
-        *model.traits,
-        f"context {context(model.context_length)}",
-        f"{model.vocabulary:,} tokens ({model.tokenizer})",
-        "" if model.chat_template else "no chat template",
-        model.licence,
-        "runs with MLX" if model.backend == "mlx" else "",
-    ]
-    return " · ".join(filter(None, parts))

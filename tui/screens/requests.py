@@ -32,6 +32,18 @@ class Choice:
         return cls(load.main, load.draft or LOOKUP, load.context_length, load.cache_type, load.gpu_layers)
 
 
+HERE = "here"
+"""This machine, among the names of others."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """The engine is to run elsewhere."""
+
+    host: str
+    """By name or address, or `HERE`."""
+
+
 def load_request(settings: Settings) -> Load:
     models, engine = settings.models, settings.engine
     located = _located if not engine.host else str  # where another machine's models lie is not known here

@@ -12,13 +12,13 @@ from tui.config import ConfigError, Generation, read_value, show_value
 
 from .adjustments import KEYS, Adjustments
 from .drafting import AUTO, NEVER, Drafting
+from .requests import HERE
 from .slash import Choice, SlashCommand
 
 if TYPE_CHECKING:
     from .chat import ChatScreen
 
 NONE = "none"
-HERE = "here"
 
 
 def commands(chat: ChatScreen) -> list[SlashCommand]:

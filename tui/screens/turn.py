@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Literal
@@ -50,6 +51,8 @@ NEARLY_FULL = 0.85
 """Share of the context from which on it is said that it fills."""
 LONGEST_WAIT = 30.0
 """Seconds between two tries to reach the engine's machine."""
+SETTLED = 0.05
+"""Seconds after which an answer whose engine is dead has been shown."""
 FLUSH = 0.2
 """Seconds of an answer that may be lost with the machine."""
 
@@ -179,7 +182,11 @@ class TurnScreen(Screen[None]):
 
     def engine_died(self, error: EngineDied) -> None:
         """The engine died while nothing waited for it; the next prompt starts a new one."""
-        if self.phase == "ready":
+        if self._client.state != "dead":
+            return
+        if self.phase in BUSY:  # the last of an answer is still on its way to the screen
+            self.set_timer(SETTLED, partial(self.engine_died, error))
+        elif self.phase == "ready":
             self._end(error)
 
     # A turn

@@ -1,0 +1,74 @@
+"""The app on an engine that does what no engine should: it says so soon, shows nothing wrong, and goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from chat import ask, chat, outrider, until
+from textual.pilot import Pilot
+
+from tui.app import Outrider
+from tui.client import engine
+
+ENGINES = int(os.environ.get("OUTRIDER_CHAOS", "50"))
+"""How many are started. 500 take some minutes."""
+AT_ONCE = 25
+"""Of them in one chat."""
+CHAOS = Path(__file__).with_name("chaos_engine.py")
+ANSWER = "".join(f"w{number} " for number in range(40)).strip()
+HEARTBEAT = 0.3
+SOON = 2.0 + 2 * HEARTBEAT
+"""Seconds; a silence ends after less."""
+
+
+async def test_whatever_an_engine_does_the_app_says_it_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "START", 4 * HEARTBEAT)
+    counter = tmp_path / "counter"
+    whole = 0
+    for _ in range(ENGINES // AT_ONCE):
+        app = outrider(tmp_path, engine=(sys.executable, "-I", "-S", str(CHAOS), str(counter)))
+        app._client._heartbeat = HEARTBEAT
+        async with app.run_test(size=(100, 30)) as pilot:
+            await until(pilot, lambda: over(app), 5)  # noqa: B023
+            for _ in range(AT_ONCE):
+                began = monotonic()
+                said, failed = await one_turn(app, pilot)
+                assert monotonic() - began < SOON, counter.read_text()
+                assert ANSWER.startswith(said), counter.read_text()
+                assert failed or said == ANSWER, counter.read_text()
+                whole += not failed
+                await end(app, pilot)
+    assert 0.2 * ENGINES < whole < 0.8 * ENGINES
+
+
+def over(app: Outrider) -> bool:
+    return chat(app).phase in ("ready", "ended")
+
+
+async def one_turn(app: Outrider, pilot: Pilot[Any]) -> tuple[str, bool]:
+    """What was answered, and whether an error was said."""
+    transcript = chat(app).desk.transcript
+    count = len(transcript.messages)
+    await ask(pilot, "go")
+    await until(pilot, lambda: len(transcript.messages) > count and over(app), 10)
+    chat(app).desk.composer.clear()
+    roles = [each.role for each in transcript.messages[count:]]
+    said = [transcript.text_of(count + place) for place, role in enumerate(roles) if role == "assistant"]
+    return "".join(said).strip(), "error" in roles
+
+
+async def end(app: Outrider, pilot: Pilot[Any]) -> None:
+    """Let there be no engine."""
+    if app._client.state == "idle" and app._client._hello is not None:
+        with suppress(ProcessLookupError):
+            os.kill(app._client._hello.pid, signal.SIGKILL)
+    await until(pilot, lambda: chat(app).phase == "ended", SOON)
