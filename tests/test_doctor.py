@@ -13,7 +13,7 @@ import pytest
 from chat import places_in
 
 from tui import doctor
-from tui.config import Generation, Models, Settings
+from tui.config import Appearance, Generation, Models, Settings
 from tui.engine import chip, hardware
 from tui.engine.chip import Mlx
 from tui.engine.hardware import Gpu, Hardware, Library
@@ -244,3 +244,22 @@ def test_this_machine_s_mlx_is_found() -> None:
     pytest.importorskip("mlx_lm")
     assert chip.ask_mlx().device
     assert chip.ask_mlx().error == ""
+
+
+def test_how_the_chat_will_write_and_copy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "SSH_CONNECTION": "1 2 3 4"}
+
+    def facts(environ: dict[str, str], output: str = "auto") -> tuple[str, list[str]]:
+        settings = Settings(appearance=Appearance(output=output))
+        found = doctor.terminal_facts(settings, environ)
+        return found["output"], found["copies_by"]
+
+    assert facts({"TERM": "xterm"}) == ("stock", ["OSC 52"])
+    assert facts({"TERM": "linux"}, "lean") == ("lean", ["a file"])
+    assert facts(remote) == ("lean", ["OSC 52"])
+    assert facts(remote, "stock") == ("stock", ["OSC 52"])
+    assert not any("lean output" in tip for tip in doctor.advice(Settings(), remote))
+    monkeypatch.setattr("tui.lean.FITS", False)
+    assert facts(remote) == ("stock", ["OSC 52"])
+    assert any("lean output" in tip for tip in doctor.advice(Settings(), remote))
+    assert not any("lean output" in tip for tip in doctor.advice(Settings(), {"TERM": "xterm"}))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
+from textual import work
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.constants import TEXTUAL_ANIMATIONS
@@ -22,7 +23,7 @@ from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
 from .last import keep_last
 from .lean import LeanOutput
-from .places import Places, shipped
+from .places import Places, find_copied, shipped
 from .screens.chat import ChatScreen
 from .screens.wording import readable
 from .store.keeper import Keeper
@@ -161,6 +162,24 @@ class Outrider(LeanOutput):
         elif item.state == "failed" and item.fault and self.screen is not self._hub:
             self.notify(clean_line(item.fault.line), severity="error", timeout=12, markup=False)
 
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy by whatever works here, and say so."""
+        self._clipboard = text
+        if not self.is_headless:
+            self._copy(text)
+
+    @work(exclusive=True, group="copy")
+    async def _copy(self, text: str) -> None:
+        from . import clipboard
+
+        words = f"Copied: {len(text):,} characters."
+        if not await asyncio.to_thread(clipboard.give, text, clipboard.ways(os.environ)):
+            if clipboard.takes_osc52(os.environ):
+                super().copy_to_clipboard(text)
+            else:
+                words = await asyncio.to_thread(_left_in_file, text)
+        self.notify(clean_line(words), timeout=4, markup=False)
+
     def action_hub(self) -> None:
         """Models on the hub, and the downloads."""
         from .screens.hub import HubScreen
@@ -238,6 +257,17 @@ class Outrider(LeanOutput):
                 run = partial(self.run_action, binding.action, active.node)
                 yield SystemCommand(binding.description, about, run)
         yield SystemCommand("Get models", "Download from the Hugging Face hub", self.action_hub)
+
+
+def _left_in_file(text: str) -> str:
+    """Where a copy is that no clipboard takes, in words."""
+    from .clipboard import write
+
+    try:
+        write(text, find_copied())
+    except OSError as error:
+        return f"It is not copied: {error}"
+    return f"There is no clipboard here: it is in {find_copied()}"
 
 
 TYPING = frozenset(f"chat.{name}" for name in ("send", "newline", "earlier", "later", "complete", "refuse"))

@@ -22,13 +22,14 @@ from .client import engine_environment
 from .client.host import Host, HostError, said
 from .config import Settings, read_config
 from .places import Places, find_places
-from .start import TRUECOLOR, engine_of, with_host
+from .start import TRUECOLOR, engine_of, is_lean, with_host
 
 if TYPE_CHECKING:
     import argparse
 
 HARDWARE = (sys.executable, "-m", "tui.engine.hardware")
 PACKAGES = ("outrider", "textual", "rich", "markdown-it-py", "pygments", "platformdirs", "tomli-w", "tomlkit")
+OUTPUTS = {"lean": "only cells that changed", "stock": "as Textual does it"}
 _SECONDS = 90
 _WIDTH = 100
 
@@ -77,7 +78,7 @@ def examine(environ: Mapping[str, str], places: Places, hardware: Sequence[str] 
             "log": str(places.log),
         },
         "problems": [str(problem) for problem in problems],
-        "terminal": terminal_facts(environ),
+        "terminal": terminal_facts(settings, environ),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": {name: _version(name) for name in PACKAGES},
         "advice": [*_strings(machine.get("advice")), *advice(settings, environ)],
@@ -105,8 +106,10 @@ def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str
         return {"error": "the engine's machine cannot be examined: " + ("".join(last) or "no answer")}
 
 
-def terminal_facts(environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the chat will find in its terminal."""
+def terminal_facts(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the chat will find in its terminal, and how it will write to it."""
+    from . import clipboard
+
     columns, rows = shutil.get_terminal_size((0, 0))
     return {
         "term": environ.get("TERM", ""),
@@ -118,6 +121,9 @@ def terminal_facts(environ: Mapping[str, str]) -> dict[str, Any]:
         "multiplexer": "tmux" if environ.get("TMUX") else "screen" if environ.get("STY") else "",
         "ssh": bool(environ.get("SSH_CONNECTION")),
         "encoding": getattr(sys.stdout, "encoding", "") or "",
+        "output": "lean" if _lean_fits() and is_lean(settings.appearance, environ) else "stock",
+        "copies_by": [*(group[0][0] for group in clipboard.ways(environ) if group)]
+        or ["OSC 52" if clipboard.takes_osc52(environ) else "a file"],
     }
 
 
@@ -143,8 +149,16 @@ def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         )
     elif settings.generation.draft_length == 0:
         yield "Drafting is off: generation.draft_length is 0."
+    if is_lean(settings.appearance, environ) and not _lean_fits():
+        yield f"Textual {_version('textual')} is not the one that the lean output knows: more bytes are sent."
     if 0 < colours(environ) <= 256:
         yield "If this terminal has 24-bit colour, COLORTERM=truecolor says so; the themes look right then."
+
+
+def _lean_fits() -> bool:
+    from .lean import FITS  # Textual, which takes time to import
+
+    return FITS
 
 
 def report(found: Mapping[str, Any]) -> Iterator[str]:
@@ -236,6 +250,10 @@ def _terminal(facts: Mapping[str, Any]) -> dict[str, str]:
         "colours": number,
         "size": size if facts["interactive"] else f"{size} (this is no terminal)",
         "encoding": facts["encoding"] or "unknown",
+        "output": {"lean": "lean: only cells that changed", "stock": "stock: as Textual does it"}[
+            facts["output"]
+        ],
+        "copies by": ", ".join(facts["copies_by"]),
     }
 
 

@@ -55,6 +55,11 @@ def find_models() -> Path:
     return user_data_path("outrider", appauthor=False) / "models"
 
 
+def find_copied() -> Path:
+    """Where a copy is left that nothing else takes."""
+    return user_state_path("outrider", appauthor=False) / "copied.txt"
+
+
 def find_ssh_config() -> Path:
     """What ssh itself knows of other machines."""
     return Path.home() / ".ssh" / "config"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
 
     from .client.host import Host
-    from .config import Settings
+    from .config import Appearance, Settings
     from .protocol import BackendName
 else:
     import _signal as signal
@@ -107,12 +107,17 @@ def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ender(terminal, app.end))
     remote, look = bool(os.environ.get("SSH_CONNECTION")), settings.appearance
-    app.lean = look.output == "lean" or (look.output == "auto" and remote)
+    app.lean = is_lean(look, os.environ)
     app.run(mouse=look.mouse == "on" or (look.mouse == "auto" and not remote))
     if app.unsaved:
         terminal.leave()
         print(f"outrider: the last chat is not saved: {app.unsaved}", file=sys.stderr)
     return app.return_code or int(bool(app.unsaved))
+
+
+def is_lean(look: Appearance, environ: Mapping[str, str]) -> bool:
+    """Whether bytes to the terminal are to be saved."""
+    return look.output == "lean" or (look.output == "auto" and bool(environ.get("SSH_CONNECTION")))
 
 
 def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Settings:

@@ -75,7 +75,6 @@ class MessagesScreen(TurnScreen):
         match want:
             case "copy":
                 self.app.copy_to_clipboard(clean(without_thought(turn.text)))
-                self.notify("Copied as Markdown.", timeout=3, markup=False)
             case "code":
                 self._copy_code(turn)
             case "open":
@@ -233,7 +232,8 @@ class MessagesScreen(TurnScreen):
         if blocks:
             self.app.copy_to_clipboard(blocks[place])
             self._copied = (turn.key, place + 1)
-            self.notify(f"Copied code {place + 1} of {len(blocks)}.", timeout=3, markup=False)
+            if len(blocks) > 1:
+                self.notify(f"Code {place + 1} of {len(blocks)}", timeout=3, markup=False)
         else:
             self.notify("There is no code in this message.", timeout=3, markup=False)
 
