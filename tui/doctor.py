@@ -250,9 +250,7 @@ def _terminal(facts: Mapping[str, Any]) -> dict[str, str]:
         "colours": number,
         "size": size if facts["interactive"] else f"{size} (this is no terminal)",
         "encoding": facts["encoding"] or "unknown",
-        "output": {"lean": "lean: only cells that changed", "stock": "stock: as Textual does it"}[
-            facts["output"]
-        ],
+        "output": f"{facts['output']} ({OUTPUTS[facts['output']]})",
         "copies by": ", ".join(facts["copies_by"]),
     }
 
