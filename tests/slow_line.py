@@ -16,16 +16,26 @@ _ROOM = 16 * 1024
 """Bytes that wait at its beginning; what more there is waits with the sender."""
 
 
-def echo(terminal: Terminal, keys: int) -> list[float]:
-    """Seconds from a key to the screen, for each of so many."""
+def keys_while_streaming(
+    terminal: Terminal, line: SlowLine, keys: int, warm_up: float
+) -> tuple[list[float], float]:
+    """Ask the chat in `terminal` something; after `warm_up` seconds of its answer press so many keys.
+
+    The seconds from each key to the screen, and the bytes a second that come over `line` meanwhile.
+    """
+    terminal.wait(b"ready", 60)
+    terminal.send(b"go\r")
+    terminal.wait(b"answering", 60)
+    terminal.pump(warm_up)
+    before, began = line.carried[1], monotonic()
     waits = []
     for letter in LETTERS[:keys]:
         terminal.pump(0.35)
-        began = monotonic()
+        pressed = monotonic()
         terminal.send(letter.encode())
         terminal.wait(letter.encode(), 60)
-        waits.append(monotonic() - began)
-    return waits
+        waits.append(monotonic() - pressed)
+    return waits, (line.carried[1] - before) / (monotonic() - began)
 
 
 class SlowLine:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from slow_line import SlowLine, echo
+from slow_line import SlowLine, keys_while_streaming
 from sshd import Server
 from terminal import Terminal
 
@@ -39,13 +38,7 @@ def whole_app(server: Server, output: str, keys: int, rate: float, delay: float)
         (config / "config.toml").write_text(f'[appearance]\noutput = "{output}"\n{PLAIN}')
         command = ["ssh", "-t", "gpu", f"{server.program} --main 'scripted:sample?rate=100&tokens=60000'"]
         with Terminal(command, rows=40, columns=120, env={"PATH": server.path}) as terminal:
-            terminal.wait(b"ready", 60)
-            terminal.send(b"go\r")
-            terminal.wait(b"answering", 60)
-            terminal.pump(8)
-            before, began = line.carried[1], time.monotonic()
-            waits = echo(terminal, keys)
-            carried = (line.carried[1] - before) / (time.monotonic() - began)
+            waits, carried = keys_while_streaming(terminal, line, keys, 8)
             report(f"the app in ssh, {output} output, {carried / 1000:.1f} KB/s on the line", waits)
 
 
@@ -60,13 +53,7 @@ def engine_alone(server: Server, keys: int, rate: float, delay: float, tokens_pe
         main = f"scripted:sample?rate={tokens_per_second}&tokens=60000"
         command = [sys.executable, "-m", "tui", "--host", "gpu", "--main", main]
         with Terminal(command, rows=40, columns=120, env=env | {"PATH": server.path}) as terminal:
-            terminal.wait(b"ready", 60)
-            terminal.send(b"go\r")
-            terminal.wait(b"answering", 60)
-            terminal.pump(8)
-            before, began = line.carried[1], time.monotonic()
-            waits = echo(terminal, keys)
-            carried = (line.carried[1] - before) / (time.monotonic() - began)
+            waits, carried = keys_while_streaming(terminal, line, keys, 8)
             name = f"the engine by ssh, {carried / tokens_per_second:.0f} bytes a token on the line"
             report(name, waits)
 
