@@ -259,7 +259,7 @@ def test_how_the_chat_will_write_and_copy_is_said(monkeypatch: pytest.MonkeyPatc
     assert facts(remote) == ("lean", ["OSC 52"])
     assert facts(remote, "stock") == ("stock", ["OSC 52"])
     assert not any("lean output" in tip for tip in doctor.advice(Settings(), remote))
-    monkeypatch.setattr("tui.lean.FITS", False)
+    monkeypatch.setattr("tui.lean.fits", lambda: False)
     assert facts(remote) == ("stock", ["OSC 52"])
     assert any("lean output" in tip for tip in doctor.advice(Settings(), remote))
     assert not any("lean output" in tip for tip in doctor.advice(Settings(), {"TERM": "xterm"}))

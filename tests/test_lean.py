@@ -18,9 +18,9 @@ from textual.screen import Screen
 from textual.strip import Strip
 
 from tui.app import Outrider
-from tui.lean import FITS, Picture, cells_of
+from tui.lean import Picture, cells_of, fits
 
-pytestmark = pytest.mark.skipif(not FITS, reason="this Textual's insides are not known")
+pytestmark = pytest.mark.skipif(not fits(), reason="this Textual's insides are not known")
 
 
 class Both:

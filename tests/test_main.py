@@ -68,6 +68,11 @@ def test_the_chat_reaches_its_first_frame_before_anything_heavy_is_imported() ->
     assert not loaded_after(code) & (ENGINE_ONLY | HEAVY | {"argparse"})
 
 
+def test_the_chat_paints_before_it_imports_what_only_other_screens_need() -> None:
+    later = {"tui.protocol.library", "tui.screens.models", "tui.screens.history", "tui.store.store", "email"}
+    assert not loaded_after("import tui.app") & later
+
+
 def test_a_command_line_that_says_nothing_is_read_as_the_parser_would() -> None:
     assert vars(_arguments([])) == vars(parser().parse_args([]))
 

@@ -156,9 +156,9 @@ def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _lean_fits() -> bool:
-    from .lean import FITS  # Textual, which takes time to import
+    from .lean import fits  # Textual, which takes time to import
 
-    return FITS
+    return fits()
 
 
 def report(found: Mapping[str, Any]) -> Iterator[str]:

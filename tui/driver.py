@@ -8,7 +8,7 @@ from typing import Any
 from textual.app import ScreenStackError
 from textual.drivers.linux_driver import LinuxDriver
 
-from .lean import LeanOutput
+from .lean import SYNC_BEGIN, SYNC_END, LeanOutput
 from .terminal import Terminal
 
 ALTERNATE_SCREEN = "\x1b[?1049h"
@@ -23,12 +23,18 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             self._entered = True
+            self._frame = ""
 
         def write(self, data: str) -> None:
             if self._entered and data == ALTERNATE_SCREEN:
                 self._entered = False  # a second one would clear the frame
-            else:
-                super().write(data)
+                return
+            if data == SYNC_BEGIN or self._frame:
+                self._frame += data
+                if data != SYNC_END:
+                    return
+                data, self._frame = self._frame, ""  # one write: each wakes the thread that writes
+            super().write(data)
 
         def start_application_mode(self) -> None:
             super().start_application_mode()  # type: ignore[no-untyped-call]
@@ -51,6 +57,8 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
                 return False
 
         def stop_application_mode(self) -> None:
+            if self._frame:
+                self.write(SYNC_END)
             super().stop_application_mode()
             terminal.on_screen = False
 

@@ -4,8 +4,8 @@ Textual writes whole lines, and a whole pane whenever a line scrolls: over ssh a
 Here a picture of the screen's cells is kept. An update becomes runs of changed cells, with moves, colours and
 erasures that say only what is different, and a scroll of the terminal's own where most lines have just moved.
 
-It rests on `App._display`, which is private: `FITS` says for which Textual it was written. Without that, or
-when it is switched off, Textual's own way is left as it is.
+It rests on `App._display`, which is private: it is `WRITTEN_FOR` one Textual. With another one, or when it is
+switched off, Textual's own way is left as it is.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from rich.cells import cell_len, get_character_cell_size
 from rich.color import ColorSystem
 from rich.console import RenderableType
-from textual import __version__
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
 from textual.screen import Screen
@@ -27,8 +26,8 @@ from textual.strip import Strip
 
 from .clean import clean_line, has_controls
 
-FITS: Final = __version__ == "8.2.8"
-"""Whether this Textual is the one whose insides are known here."""
+WRITTEN_FOR: Final = "8.2.8"
+"""The Textual whose insides are known here."""
 
 Cell = tuple[str, str]
 """What one cell shows, and the parameters of its style; behind a wide character, "" in the same style."""
@@ -47,9 +46,17 @@ _MOVES: Final = (*range(1, 11), -1, -2, -3)
 """Lines that they may have moved up by: an answer that grows moves up by several at once."""
 _TORN: Final = 200
 """Changed cells from which on a half-drawn frame would be seen."""
-_SURE: Final = re.compile("[ -~\u2500-\u259f\u2013\u2026\u25cf\u00b7\u00d7]*")
+_SURE: Final = "[ -~\u2500-\u259f\u2013\u2026\u25cf\u00b7\u00d7]*"
 """What every terminal finds one cell wide; of all else that is its own affair, and the cursor is put anew."""
-_SYNC_BEGIN, _SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
+SYNC_BEGIN, SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
+
+
+@cache
+def fits() -> bool:
+    """Whether this is the Textual that it was written for."""
+    from textual import __version__  # which reads the package's metadata: milliseconds of a start
+
+    return __version__ == WRITTEN_FOR
 
 
 class Picture:
@@ -83,7 +90,7 @@ class Picture:
             return ""
         self._move(*cursor)
         text = "".join(self._out)
-        return f"{_SYNC_BEGIN}{text}{_SYNC_END}" if sync and self._written > _TORN else text
+        return f"{SYNC_BEGIN}{text}{SYNC_END}" if sync and self._written > _TORN else text
 
     # Lines that moved
 
@@ -171,10 +178,10 @@ class Picture:
             if blank > _TAIL and self._may_erase(style):
                 self._out.append(shown)
                 self._out.append("\x1b[K" if last == self.width else f"\x1b[{blank}X")
-                self._at = (row, last - blank) if _SURE.fullmatch(shown) else None
+                self._at = (row, last - blank) if re.fullmatch(_SURE, shown) else None
             else:
                 self._out.append(text)
-                self._at = (row, last) if _SURE.fullmatch(text) and last < self.width else None
+                self._at = (row, last) if re.fullmatch(_SURE, text) and last < self.width else None
             if last < end:
                 self._move(row, last)
             column = last
@@ -298,7 +305,7 @@ def _change(before: str | None, after: str) -> str:
 
 
 class LeanOutput(App[None]):
-    """An app that writes what has changed, while `lean` is true and this Textual `FITS`."""
+    """An app that writes what has changed, while `lean` is true and this Textual `fits`."""
 
     lean = False
     _picture: Picture | None = None
@@ -310,7 +317,7 @@ class LeanOutput(App[None]):
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         drawn = isinstance(renderable, ChopsUpdate | LayoutUpdate)
         if (
-            not (self.lean and FITS and drawn)
+            not (self.lean and fits() and drawn)
             or self.is_headless
             or self._driver is None
             or self._driver.is_inline

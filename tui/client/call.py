@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
-from ..protocol import Event
 from .errors import EngineError
+
+if TYPE_CHECKING:
+    from ..protocol import Event
 
 
 class Call:

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..protocol import Download, Downloaded, Downloading
+from .. import protocol
 from .engine import EngineClient
 from .errors import EngineError
 
@@ -125,7 +125,9 @@ class Downloads:
         item.state, item.fault = "running", None
         self.on_change(item)
         try:
-            async with aclosing(self._client.ask(Download(0, item.repository, item.file))) as replies:
+            async with aclosing(
+                self._client.ask(protocol.Download(0, item.repository, item.file))
+            ) as replies:
                 async for reply in replies:
                     self._take(item, reply)
         except EngineError as error:
@@ -136,10 +138,10 @@ class Downloads:
 
     def _take(self, item: Item, reply: object) -> None:
         match reply:
-            case Downloading():
+            case protocol.Downloading():
                 item.file = reply.file
                 item.see(self._clock(), reply.done, reply.total)
                 self.on_change(item)
-            case Downloaded():
+            case protocol.Downloaded():
                 item.see(self._clock(), reply.size, reply.size)
                 item.state, item.path = "done", reply.path

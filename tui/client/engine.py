@@ -12,16 +12,18 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from .. import protocol
 from ..clean import clean_line
-from ..protocol import Command, Event, Question, Reply
 from .call import Call
 from .child import Child, Log, engine_environment
 from .errors import EngineDied, EngineError, death
 from .host import Host
 from .lines import Lines
+
+if TYPE_CHECKING:
+    from ..protocol import Command, Event, Question, Reply
 
 AnswerEvent = protocol.Prefill | protocol.Round | protocol.Notice | protocol.Finished
 """What an answer comes in."""
@@ -39,19 +41,19 @@ STUBBORN = 8
 """Heartbeats after which an answer that was cancelled must be over."""
 
 _HELLO = b'{"type":"hello"'
-_LAST: dict[type, type] = {
-    protocol.Load: protocol.Loaded,
-    protocol.Unload: protocol.Unloaded,
-    protocol.Generate: protocol.Finished,
-    protocol.Inspect: protocol.Inspected,
-    protocol.Count: protocol.Counted,
-    protocol.ListModels: protocol.ModelsListed,
-    protocol.JudgeDrafts: protocol.DraftsJudged,
-    protocol.PlanMemory: protocol.MemoryPlanned,
-    protocol.ProposePairs: protocol.PairsProposed,
-    protocol.SearchHub: protocol.HubFound,
-    protocol.ListHub: protocol.HubListed,
-    protocol.Download: protocol.Downloaded,
+_LAST = {
+    "Load": "Loaded",
+    "Unload": "Unloaded",
+    "Generate": "Finished",
+    "Inspect": "Inspected",
+    "Count": "Counted",
+    "ListModels": "ModelsListed",
+    "JudgeDrafts": "DraftsJudged",
+    "PlanMemory": "MemoryPlanned",
+    "ProposePairs": "PairsProposed",
+    "SearchHub": "HubFound",
+    "ListHub": "HubListed",
+    "Download": "Downloaded",
 }
 """What ends a command."""
 
@@ -238,12 +240,12 @@ class EngineClient:
             raise EngineDied(self._death.message, self._death.hint)
         self._last_question -= 1
         number = self._last_question
-        self._questions[number] = call = Call(number, _LAST[type(question)])
+        self._questions[number] = call = Call(number, _last(question))
         self._send(replace(question, id=number))
         try:
             while not isinstance(event := await call.next(), call.last):
-                yield cast(Reply, event)
-            yield cast(Reply, event)
+                yield cast("Reply", event)
+            yield cast("Reply", event)
         finally:
             if self._questions.pop(number, None) is not None and not call.over.is_set():
                 self._send(protocol.Cancel(number))
@@ -272,7 +274,7 @@ class EngineClient:
             await self._call.over.wait()
         if self._state != "idle":
             raise EngineDied(self._death.message, self._death.hint)
-        self._call = Call(id, _LAST[type(command)])
+        self._call = Call(id, _last(command))
         self._state = doing
         self._send(command)
         return self._call
@@ -398,6 +400,12 @@ class EngineClient:
         """Wait until the last engine is gone: only then is its memory free."""
         if self._child is not None:
             await self._child.wait(PATIENCE)
+
+
+def _last(command: Command) -> type:
+    """The event that ends it."""
+    last: type = getattr(protocol, _LAST[type(command).__name__])
+    return last
 
 
 def _of_none(event: Event) -> bool:

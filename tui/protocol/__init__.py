@@ -2,8 +2,11 @@
 
 The two processes meet only here. This package knows the shapes and how to write and read them; it opens no
 pipe, keeps no state and imports nothing but the standard library. `chat.py` has what is said of a loaded
-pair, `library.py` what is said of the models on disk and on the hub, `lines.py` the lines.
+pair, `library.py` what is said of the models on disk and on the hub, `messages.py` which of it goes which
+way, `lines.py` the lines.
 """
+
+from typing import TYPE_CHECKING
 
 from .chat import (
     BackendName,
@@ -40,46 +43,44 @@ from .chat import (
     Unload,
     Unloaded,
 )
-from .library import (
-    Download,
-    Downloaded,
-    Downloading,
-    DraftsJudged,
-    DraftVerdict,
-    FoundModel,
-    HubFile,
-    HubFound,
-    HubListed,
-    HubPair,
-    HubRepository,
-    JudgeDrafts,
-    Judgement,
-    ListHub,
-    ListModels,
-    MemoryPlanned,
-    MemoryUse,
-    ModelsFound,
-    ModelsListed,
-    PairsProposed,
-    PlanMemory,
-    ProposePairs,
-    SearchHub,
-    Skipped,
-)
 from .lines import (
     MAX_LINE,
     PROTOCOL,
-    Command,
-    Event,
-    HubQuestion,
     ProtocolError,
-    Question,
-    Reply,
     decode_command,
     decode_event,
     encode,
     rebuild,
 )
+
+if TYPE_CHECKING:
+    from .library import (
+        Download,
+        Downloaded,
+        Downloading,
+        DraftsJudged,
+        DraftVerdict,
+        FoundModel,
+        HubFile,
+        HubFound,
+        HubListed,
+        HubPair,
+        HubRepository,
+        JudgeDrafts,
+        Judgement,
+        ListHub,
+        ListModels,
+        MemoryPlanned,
+        MemoryUse,
+        ModelsFound,
+        ModelsListed,
+        PairsProposed,
+        PlanMemory,
+        ProposePairs,
+        SearchHub,
+        Skipped,
+    )
+    from .messages import Command, Event, HubQuestion, Question, Reply
 
 __all__ = [
     "MAX_LINE",
@@ -152,3 +153,13 @@ __all__ = [
     "encode",
     "rebuild",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What is said of models on disk and on the hub comes when it is first asked for: the app's first paint
+    does without."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import library, messages
+
+    return (vars(messages) | vars(library))[name]

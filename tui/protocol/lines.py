@@ -6,49 +6,10 @@ import json
 import types
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .chat import (
-    Cancel,
-    Count,
-    Counted,
-    Failed,
-    Finished,
-    Generate,
-    Hello,
-    Inspect,
-    Inspected,
-    Load,
-    Loaded,
-    Loading,
-    Notice,
-    Ping,
-    Pong,
-    Prefill,
-    Quit,
-    Rounds,
-    SetDraftLength,
-    Unload,
-    Unloaded,
-)
-from .library import (
-    Download,
-    Downloaded,
-    Downloading,
-    DraftsJudged,
-    HubFound,
-    HubListed,
-    JudgeDrafts,
-    ListHub,
-    ListModels,
-    MemoryPlanned,
-    ModelsFound,
-    ModelsListed,
-    PairsProposed,
-    PlanMemory,
-    ProposePairs,
-    SearchHub,
-)
+if TYPE_CHECKING:
+    from .messages import Command, Event
 
 T = TypeVar("T")
 
@@ -63,24 +24,6 @@ class ProtocolError(ValueError):
     """A line that is not a known command or event of the right shape."""
 
 
-HubQuestion = SearchHub | ListHub | Download
-"""Answered by asking the hub."""
-Question = ListModels | JudgeDrafts | PlanMemory | ProposePairs | HubQuestion
-"""About the library: answered beside whatever else the engine does."""
-Reply = (
-    ModelsFound | ModelsListed | DraftsJudged | MemoryPlanned | PairsProposed
-    | HubFound | HubListed | Downloading | Downloaded
-)  # fmt: skip
-Command = Load | Generate | Inspect | Count | Cancel | SetDraftLength | Unload | Ping | Quit | Question
-Event = (
-    Hello | Loading | Loaded | Unloaded | Prefill | Rounds | Finished | Inspected | Counted | Failed
-    | Notice | Pong | Reply
-)  # fmt: skip
-
-_COMMANDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Command)}
-_EVENTS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Event)}
-
-
 def encode(message: Command | Event) -> bytes:
     """One line, newline included. Text is ASCII-escaped, so that no byte of it can end the line."""
     data = {"type": type(message).__name__.lower(), **vars(message)}
@@ -89,13 +32,13 @@ def encode(message: Command | Event) -> bytes:
 
 def decode_command(line: bytes) -> Command:
     """Raises `ProtocolError` for anything that is not a command."""
-    command: Command = _decode(line, _COMMANDS)
+    command: Command = _decode(line, "Command")
     return command
 
 
 def decode_event(line: bytes) -> Event:
     """Raises `ProtocolError` for anything that is not an event."""
-    event: Event = _decode(line, _EVENTS)
+    event: Event = _decode(line, "Event")
     return event
 
 
@@ -105,7 +48,8 @@ def rebuild(kind: type[T], value: object) -> T:
     return built
 
 
-def _decode(line: bytes, kinds: dict[str, type]) -> Any:
+def _decode(line: bytes, side: Literal["Command", "Event"]) -> Any:
+    kinds = _kinds(side)
     try:
         data = json.loads(line)
         if not isinstance(data, dict) or not isinstance(name := data.get("type"), str) or name not in kinds:
@@ -165,6 +109,14 @@ def _read_row(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, list) or len(value) < len(hints):
         raise ProtocolError(f"{where}: expected {len(hints)} items")
     return kind(*map(_read, hints.values(), value, (f"{where}.{name}" for name in hints)))
+
+
+@cache
+def _kinds(side: str) -> dict[str, type]:
+    """The messages of one side, by the type that stands in their line."""
+    from . import messages  # late: the app's first paint needs none of them
+
+    return {kind.__name__.lower(): kind for kind in get_args(getattr(messages, side))}
 
 
 @cache

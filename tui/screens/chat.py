@@ -34,7 +34,6 @@ from . import attachments, slash, tuning
 from .adjustments import Adjustments
 from .conversation import TITLE
 from .drafting import Drafting
-from .export import export
 from .messages import OF_THE_LAST, MessagesScreen
 from .requests import HERE, Choice, Move, draft_length, load_request, with_choice
 from .slash import SlashCommand
@@ -314,6 +313,8 @@ class ChatScreen(MessagesScreen):
 
     async def export(self) -> None:
         """Write the chat as Markdown into the folder that the app was started in."""
+        from .export import export
+
         await self._keeper.settle()
         key = self._conversation.key
         try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tui.clean import clean, clean_line
 from tui.protocol.thoughts import without_thought
 from tui.store.changes import Turn
-from tui.store.store import Conversation
+
+if TYPE_CHECKING:
+    from tui.store.store import Conversation
 
 _NAME = 60
 """Characters of a title that a file's name takes."""

@@ -6,7 +6,7 @@ and is written in the same order when it can. They say nothing of a database.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,7 +21,7 @@ Ending = Literal["", "stop", "length", "context", "cancelled", "cut"]
 
 def draw_key() -> str:
     """16 letters that no other conversation or message has."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""Which messages go which way: what the app asks of the engine, and what the engine says."""
+
+from __future__ import annotations
+
+from .chat import (
+    Cancel,
+    Count,
+    Counted,
+    Failed,
+    Finished,
+    Generate,
+    Hello,
+    Inspect,
+    Inspected,
+    Load,
+    Loaded,
+    Loading,
+    Notice,
+    Ping,
+    Pong,
+    Prefill,
+    Quit,
+    Rounds,
+    SetDraftLength,
+    Unload,
+    Unloaded,
+)
+from .library import (
+    Download,
+    Downloaded,
+    Downloading,
+    DraftsJudged,
+    HubFound,
+    HubListed,
+    JudgeDrafts,
+    ListHub,
+    ListModels,
+    MemoryPlanned,
+    ModelsFound,
+    ModelsListed,
+    PairsProposed,
+    PlanMemory,
+    ProposePairs,
+    SearchHub,
+)
+
+HubQuestion = SearchHub | ListHub | Download
+"""Answered by asking the hub."""
+Question = ListModels | JudgeDrafts | PlanMemory | ProposePairs | HubQuestion
+"""About the library: answered beside whatever else the engine does."""
+Reply = (
+    ModelsFound | ModelsListed | DraftsJudged | MemoryPlanned | PairsProposed
+    | HubFound | HubListed | Downloading | Downloaded
+)  # fmt: skip
+Command = Load | Generate | Inspect | Count | Cancel | SetDraftLength | Unload | Ping | Quit | Question
+Event = (
+    Hello | Loading | Loaded | Unloaded | Prefill | Rounds | Finished | Inspected | Counted | Failed
+    | Notice | Pong | Reply
+)  # fmt: skip
