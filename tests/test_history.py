@@ -24,7 +24,7 @@ from test_store import exchange, writer
 
 from tui.app import Outrider
 from tui.config import History
-from tui.protocol import Origin
+from tui.protocol import Origin, Rounds, decode_event
 from tui.quantities import moment
 from tui.screens.export import as_markdown, export
 from tui.screens.history import HistoryScreen
@@ -271,8 +271,10 @@ def said_before(path: Path, moment: float) -> str:
     text = ""
     for line in path.read_bytes().splitlines():
         when, _, said = line.partition(b" ")
-        if float(when) <= moment and (event := json.loads(said))["type"] == "round":
-            text += "".join(piece for piece, origin in event["pieces"] if origin != Origin.REFUSED)
+        event = decode_event(said)
+        if float(when) <= moment and isinstance(event, Rounds):
+            pieces = (piece for told in event.rounds for piece in told.pieces)
+            text += "".join(piece for piece, origin in pieces if origin != Origin.REFUSED)
     return text
 
 
