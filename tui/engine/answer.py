@@ -60,7 +60,8 @@ class Answer:
         self._first = 0
         """The index of the answer's first token in the context."""
         self._text = TextStream(pair.main.vocabulary.piece, command.stop)
-        self._statistics = Statistics(plain_tokens_per_second=pair.plain_tokens_per_second)
+        self._cost = dict(vars(Statistics(plain_tokens_per_second=pair.plain_tokens_per_second)))
+        """The values of `Statistics` so far."""
 
     def run(self, templates: TemplateRenderer) -> Statistics:
         """Send the events of the whole answer; what it cost.
@@ -78,7 +79,7 @@ class Answer:
         self._resume(context)
         sampler = self._sampler(self._main)
         reused = reuse(self._main, context)
-        self._note(prompt_tokens=len(context), prompt_reused=reused)
+        self._cost.update(prompt_tokens=len(context), prompt_reused=reused)
         if unread := len(context) - 1 - reused:
             self._progress(0, unread)
         self._main.start(sampler)
@@ -92,8 +93,7 @@ class Answer:
         except NothingFollows:
             hint = "Change the grammar, the schema or the logit bias."
             raise ModelError("no token of this model may follow here", hint) from None
-        self._finish(reason, context)
-        return self._statistics
+        return self._finish(reason, context)
 
     def _resume(self, context: list[int]) -> None:
         """Put the tokens that the answer has already behind the prompt. Their text is the app's already."""
@@ -178,20 +178,18 @@ class Answer:
             reason = "stop"
         elif reason:
             pieces += self._text.flush()
-        now, before = self._clock(), self._statistics
-        if before.time_to_first_token is None:
-            self._note(time_to_first_token=now - self._started)
-        self._note(
-            tokens=before.tokens + len(tokens),
-            rounds=before.rounds + 1,
-            drafted=before.drafted + len(happened.drafted),
-            accepted=before.accepted + happened.accepted,
-            looked_up=before.looked_up + happened.looked_up,
-            lookup_accepted=before.lookup_accepted + min(happened.looked_up, happened.accepted),
-            seconds=now - started,
-            draft_seconds=before.draft_seconds + happened.draft_seconds,
-            verify_seconds=before.verify_seconds + happened.verify_seconds,
-        )
+        now, cost = self._clock(), self._cost
+        if cost["time_to_first_token"] is None:
+            cost["time_to_first_token"] = now - self._started
+        cost["tokens"] += len(tokens)
+        cost["rounds"] += 1
+        cost["drafted"] += len(happened.drafted)
+        cost["accepted"] += happened.accepted
+        cost["looked_up"] += happened.looked_up
+        cost["lookup_accepted"] += min(happened.looked_up, happened.accepted)
+        cost["seconds"] = now - started
+        cost["draft_seconds"] += happened.draft_seconds
+        cost["verify_seconds"] += happened.verify_seconds
         self._send_round(pieces, len(context), tokens, happened)
         return reason
 
@@ -222,15 +220,14 @@ class Answer:
         )
         self._send(Rounds(self._command.id, (told,)))
 
-    def _finish(self, reason: Reason, context: list[int]) -> None:
-        done = self._statistics
+    def _finish(self, reason: Reason, context: list[int]) -> Statistics:
+        done = Statistics(**self._cost)
         speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
-        self._note(tokens_per_second=speed, context_used=len(context), peak_memory=peak_memory())
-        self._send(Finished(self._command.id, reason, self._statistics))
+        memory = peak_memory()
+        done = replace(done, tokens_per_second=speed, context_used=len(context), peak_memory=memory)
+        self._send(Finished(self._command.id, reason, done))
         self._pair.remember()
-
-    def _note(self, **changes: float | None) -> None:
-        self._statistics = replace(self._statistics, **changes)  # type: ignore[arg-type]
+        return done
 
 
 class Wished:

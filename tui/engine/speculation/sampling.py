@@ -154,6 +154,8 @@ class Sampler:
         log_p = self._truncated(scores[ids])
         if not log_p.size:
             raise InvalidLogits(index)
+        if log_p.size == 1:
+            return Pick(int(ids[0]), 1.0)
         winner = int((log_p + gumbel(self._seed, index, ids[: log_p.size])).argmax())
         return Pick(int(ids[winner]), exp(log_p[winner]))
 
@@ -210,27 +212,20 @@ def _best(scores: Logits, k: int) -> NDArray[np.int64]:
     """The ids of the k best scores, best first; of equal scores the lower id first. All ids for k = 0.
 
     Empty if the row holds NaN. Exact, and fast for a wide row: it is folded into columns of 64 scores. At
-    least k scores reach the k-th largest column maximum, so each of the k best does, and stands in a
-    column whose maximum does. Only these few columns are looked into.
+    least k scores reach the k-th largest column maximum, so each of the k best does, and few others.
     """
     width = scores.size // _FOLD
     if not 0 < k < width:
         ids: NDArray[np.int64] = (-scores).argsort(kind="stable")
         return ids[: k or ids.size] if not isnan(scores[ids[-1]]) else ids[:0]
     maxima = scores[: width * _FOLD].reshape(_FOLD, width).max(axis=0)
-    if isnan(maxima.max()) or isnan(scores[width * _FOLD :].max(initial=-inf)):
+    largest = np.partition(maxima, width - k)[width - k :]  # the k-th first, NaN among them if there is any
+    if isnan(largest.max()) or isnan(scores[width * _FOLD :].max(initial=-inf)):
         return np.empty(0, np.int64)
-    threshold = np.partition(maxima, width - k)[width - k]
-    columns = (maxima >= threshold).nonzero()[0]
-    ids = np.concatenate(((_STEPS * width + columns).ravel(), np.arange(width * _FOLD, scores.size)))
-    found = scores[ids]
-    ids = ids[found >= threshold]
-    ids.sort()
+    ids = (scores >= largest[0]).nonzero()[0]
     best: NDArray[np.int64] = ids[(-scores[ids]).argsort(kind="stable")[:k]]
     return best
 
-
-_STEPS = np.arange(_FOLD)[:, None]
 
 _MASK = (1 << 64) - 1
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

@@ -7,6 +7,7 @@ down. This module chooses no token itself (the sampler does) and knows no text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ctypes import addressof
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class LlamaModel:
         self._context = context
         self._memory = library.llama_get_memory(context)
         self._batch = _Batch(library)
+        self._rows: dict[int, NDArray[np.float32]] = {}
+        """Logits, by where the library has written them."""
         self._outputs = outputs
         self._sampler: Sampler | None = None
         self._tokens: list[int] = []
@@ -172,7 +175,10 @@ class LlamaModel:
         pointer = self._library.llama_get_logits_ith(self._context, row)
         if not pointer:
             raise ModelError("the model gave no logits", "Load the model again.")
-        logits: NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self.vocabulary_size,))
+        # The library writes its rows to the same places again and again: a view is made once for each.
+        address = addressof(pointer.contents)
+        if (logits := self._rows.get(address)) is None:
+            logits = self._rows[address] = np.ctypeslib.as_array(pointer, (self.vocabulary_size,))
         return self._sampler.pick(logits, self._tokens, length)
 
     def _trim(self) -> None:
