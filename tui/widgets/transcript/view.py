@@ -97,7 +97,9 @@ class ConversationView(ScrollView, can_focus=True):
             height = view + -(-(height - view) // self.stride) * self.stride
         size = Size(self._width, height)
         if self.virtual_size != size:
-            self.virtual_size = size
+            # Set as it would be, but for the layout of the whole screen: no widget's size follows from this.
+            self.set_reactive(ConversationView.virtual_size, size)
+            self._scroll_update(size)
         if self.following and self.scroll_offset.y != self.max_scroll_y:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
