@@ -99,7 +99,9 @@ class ConversationView(ScrollView, can_focus=True):
         if self.virtual_size != size:
             # Set as it would be, but for the layout of the whole screen: no widget's size follows from this.
             self.set_reactive(ConversationView.virtual_size, size)
+            following = self.following
             self._scroll_update(size)
+            self.following = following  # a shorter text moves the view, not its reader
         if self.following and self.scroll_offset.y != self.max_scroll_y:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
