@@ -251,9 +251,16 @@ async def test_endless_noise_ends_the_start(client: Client, noise: bytes) -> Non
     assert engine.state == "dead"
 
 
-async def test_another_protocol_is_named(client: Client) -> None:
-    engine = client("--protocol", "2")
-    with pytest.raises(EngineDied, match="speaks protocol 2 and this program 1") as died:
+@pytest.mark.parametrize(
+    ("other", "how"),
+    [
+        (protocol.PROTOCOL + 1, ("--protocol", str(protocol.PROTOCOL + 1))),
+        (1, ("--before-hello", raw(b'motd {"type": "hello", "protocol": 1, "version": "0", "pid": 1}\n'))),
+    ],
+)
+async def test_another_protocol_is_named(client: Client, other: int, how: tuple[str, ...]) -> None:
+    engine = client(*how)
+    with pytest.raises(EngineDied, match=f"protocol {other} and this program {protocol.PROTOCOL}") as died:
         await engine.start()
     assert "same version" in died.value.hint
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -40,7 +41,7 @@ PATIENCE = 2.0
 STUBBORN = 8
 """Heartbeats after which an answer that was cancelled must be over."""
 
-_HELLO = b'{"type":"hello"'
+_HELLO = re.compile(rb'\{"type": ?"hello"')
 _LAST = {
     "Load": "Loaded",
     "Unload": "Unloaded",
@@ -311,11 +312,11 @@ class EngineClient:
 
     def _greet(self, line: bytes) -> None:
         """Skip what a login shell prints before the first event, and compare the protocols."""
-        start = line.find(_HELLO)
-        if start < 0:
+        found = _HELLO.search(line)
+        if found is None:
             self._lines.limit -= len(line) + 1
             return
-        hello = protocol.decode_event(line[start:])
+        hello = protocol.decode_event(line[found.start() :])
         assert isinstance(hello, protocol.Hello)
         if hello.protocol != protocol.PROTOCOL:
             where = self.host.name if self.host else "both sides"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised by one whenever an older peer could misread a newer one."""
 
 MAX_LINE = 16 * 1024 * 1024
