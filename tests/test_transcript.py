@@ -299,6 +299,20 @@ async def test_a_prompt_brings_the_end_back_into_view() -> None:
         assert transcript.following and view(transcript)[-1] == "▌ next"
 
 
+async def test_text_at_the_end_lays_out_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with host((60, 12)) as (transcript, pilot):
+        answer(transcript, PARAGRAPH * 20)
+        await pilot.pause()
+        laid: list[str] = []
+        monkeypatch.setattr(transcript.screen, "_refresh_layout", lambda *_, **__: laid.append("x"))
+        transcript.begin("assistant")
+        for number in range(30):
+            transcript.append([(f"{number}\n\n", Origin.PLAIN)])
+            await pilot.pause(0.04)
+        assert view(transcript)[-1].strip() == "29"
+        assert laid == []
+
+
 # Size
 
 
