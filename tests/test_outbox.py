@@ -28,7 +28,8 @@ class Pipe:
     def __init__(self) -> None:
         self.source, self.sink = os.pipe()
         self.outbox = Outbox(self.sink)
-        threading.Thread(target=self._write, daemon=True).start()
+        self._writer = threading.Thread(target=self._write, daemon=True)
+        self._writer.start()
         self._file = os.fdopen(self.source, "rb")
 
     def _write(self) -> None:
@@ -44,9 +45,9 @@ class Pipe:
 
     def close(self) -> None:
         self._file.close()
-        self.put(Pong())
-        with suppress(OSError):
-            os.close(self.sink)
+        self.put(Pong())  # at which it ends, as nobody reads
+        self._writer.join(5)
+        os.close(self.sink)
 
 
 @pytest.fixture
