@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from tui.engine.outbox import FRAME, MOST, Outbox
+from tui.engine import outbox
+from tui.engine.outbox import MOST, Outbox
 from tui.protocol import Event, Finished, Notice, Pong, Prefill, Round, Rounds, Statistics, decode_event
 
 
@@ -50,8 +51,13 @@ class Pipe:
         os.close(self.sink)
 
 
+FRAME = 0.5
+"""Seconds; longer than the real one, so that a busy machine is no fault."""
+
+
 @pytest.fixture
-def pipe() -> Iterator[Pipe]:
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
+    monkeypatch.setattr(outbox, "FRAME", FRAME)
     made = Pipe()
     yield made
     made.close()
@@ -117,8 +123,8 @@ def test_last_words_are_written_before_the_end_unless_nobody_reads(pipe: Pipe) -
 def test_a_reader_that_is_gone_is_an_error() -> None:
     source, sink = os.pipe()
     os.close(source)
-    outbox = Outbox(sink)
-    outbox.put(Pong())
+    nobody = Outbox(sink)
+    nobody.put(Pong())
     with pytest.raises(OSError, match="Broken pipe"):
-        outbox.write()
+        nobody.write()
     os.close(sink)
