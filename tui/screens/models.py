@@ -67,7 +67,7 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
                 tooltip="Let the drafts race: three prompts each"),
         Binding("ctrl+g", "hub", "Get more", priority=True, id="models.hub",
                 tooltip="Download models from the Hugging Face hub"),
-        Binding("ctrl+o", "skipped", "Left out", id="models.skipped",
+        Binding("ctrl+o", "skipped", "Left out", show=False, id="models.skipped",
                 tooltip="What was left out, and why"),
         Binding("f3", "host", "Host", id="models.host",
                 tooltip="Let the engine run on another machine"),

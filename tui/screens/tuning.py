@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tui.clean import clean_line
+from tui.client.host import known_to_ssh
 from tui.config import ConfigError, Generation, read_value, show_value
+from tui.places import find_ssh_config
 
 from .adjustments import KEYS, Adjustments
 from .drafting import AUTO, NEVER, Drafting
@@ -90,7 +92,9 @@ def _take(chat: ChatScreen, name: str) -> None:
 
 
 def _hosts(chat: ChatScreen) -> Sequence[Choice]:
-    return [*((each.name, each.address) for each in chat.settings.hosts), (HERE, "this machine")]
+    named = {each.name: each.address for each in chat.settings.hosts}
+    ssh = {name: "~/.ssh/config" for name in known_to_ssh(find_ssh_config()) if name not in named}
+    return [*named.items(), (HERE, "this machine"), *ssh.items()]
 
 
 def _draft(chat: ChatScreen, text: str) -> None:
