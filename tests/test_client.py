@@ -22,6 +22,7 @@ from tui.client import EngineClient, EngineDied, EngineError, engine_environment
 from tui.client import child as child_module
 from tui.client import engine as engine_module
 from tui.client.errors import death, last_words
+from tui.client.host import Host
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 DEATHS = ("segv", "abrt", "kill", "exit0", "exit1", "hang")
@@ -567,3 +568,15 @@ async def test_a_heartbeat_keeps_a_quiet_engine(client: Client) -> None:
     await engine.start()
     await asyncio.sleep(1)
     assert (engine.state, told) == ("idle", [])
+
+
+async def test_what_is_known_of_one_machine_is_not_said_of_the_next(client: Client) -> None:
+    engine = client(heartbeat=0.1)
+    await engine.start()
+    await until(lambda: engine.round_trip is not None)
+    assert engine.heard is not None
+    await engine.move(("/no/such/engine",), Host("gpu", "gpu"))
+    assert (engine.round_trip, engine.heard) == (None, None)
+    with pytest.raises(EngineDied):
+        await engine.start()
+    assert (engine.round_trip, engine.heard) == (None, None)

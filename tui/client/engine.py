@@ -112,6 +112,7 @@ class EngineClient:
     async def move(self, command: Sequence[str], host: Host | None) -> None:
         """End the engine that runs; the next one is started by `command`, on `host`."""
         await self.close()
+        self.heard = None
         self._lead(command, host)
 
     @property
@@ -386,7 +387,7 @@ class EngineClient:
 
     def _stop(self, state: State) -> None:
         """Leave nothing of the engine running."""
-        self._state = state
+        self._state, self.round_trip = state, None
         if self._beat is not None:
             self._beat.cancel()
         if self._child is not None:

@@ -155,7 +155,8 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
                         case ModelsListed():
                             self._listed(reply, found)
         except EngineError as error:
-            self._mains.say(error.line)
+            self._mains.say(error.message)
+            self._about.update(Content(clean_line(error.hint)))
 
     def _add(self, models: Sequence[FoundModel]) -> None:
         """Show the first at once, and the others a few times a second: keys go before."""
