@@ -21,7 +21,7 @@ from tui import protocol
 from tui.client import EngineClient, EngineDied, EngineError, engine_environment
 from tui.client import child as child_module
 from tui.client import engine as engine_module
-from tui.client.errors import death, last_words
+from tui.client.death import death, last_words
 from tui.client.host import Host
 
 FAKE = Path(__file__).with_name("fake_engine.py")

@@ -20,7 +20,7 @@ _CONTROLS = (
     "\ud800-\udfff\ufdd0-\ufdef"  # lone surrogates, noncharacters
     + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17))
 )
-_UNSAFE = re.compile(
+_UNSAFE = (
     f"[{_CONTROLS}]"
     # The joiners stay where they have a meaning and where Rich measures them as terminals do: ZWJ between
     # emoji, ZWNJ between letters of the scripts that join.
@@ -44,7 +44,7 @@ def clean(text: str) -> str:
     """
     if text.isascii() and not _ASCII_CONTROLS.search(text):
         return text
-    return _UNSAFE.sub(REPLACEMENT, text.replace("\r\n", "\n"))
+    return re.sub(_UNSAFE, REPLACEMENT, text.replace("\r\n", "\n"))  # compiled when first needed
 
 
 def clean_next(before: str, text: str) -> tuple[str, str]:

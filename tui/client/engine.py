@@ -13,20 +13,20 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from .. import protocol
 from ..clean import clean_line
 from .call import Call
 from .child import Child, Log, engine_environment
-from .errors import EngineDied, EngineError, death
+from .errors import EngineDied, EngineError
 from .host import Host
 from .lines import Lines
 
 if TYPE_CHECKING:
     from ..protocol import Command, Event, Question, Reply
 
-AnswerEvent = protocol.Prefill | protocol.Round | protocol.Notice | protocol.Finished
+AnswerEvent: TypeAlias = "protocol.Prefill | protocol.Round | protocol.Notice | protocol.Finished"
 """What an answer comes in."""
 State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
 
@@ -373,6 +373,8 @@ class EngineClient:
 
     def _ended(self) -> None:
         if self._child is not None and self._state not in ("stopped", "dead"):
+            from .death import death
+
             self._die(death(self._child.status, self._child.log.tail, self._state, self.host))
 
     def _die(self, error: EngineDied) -> EngineDied:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..protocol import ProtocolError
+from .. import protocol
 
 
 class Lines:
@@ -28,4 +28,4 @@ class Lines:
 
     def _check(self, length: int, line: bytes | bytearray) -> None:
         if length > self.limit:
-            raise ProtocolError(f"a line of more than {self.limit} bytes: {bytes(line[:40])!r}")
+            raise protocol.ProtocolError(f"a line of more than {self.limit} bytes: {bytes(line[:40])!r}")

@@ -1,59 +1,46 @@
 """Every command and event that the app and the engine exchange, as JSON lines.
 
 The two processes meet only here. This package knows the shapes and how to write and read them; it opens no
-pipe, keeps no state and imports nothing but the standard library. `chat.py` has what is said of a loaded
-pair, `library.py` what is said of the models on disk and on the hub, `messages.py` which of it goes which
-way, `lines.py` the lines.
+pipe, keeps no state and imports nothing but the standard library. `terms.py` has what the rest is made of,
+`chat.py` what is said of a loaded pair, `library.py` what is said of the models on disk and on the hub,
+`messages.py` which of it goes which way, `lines.py` the lines.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .chat import (
-    BackendName,
-    CacheType,
-    Cancel,
-    Candidate,
-    Count,
-    Counted,
-    Failed,
-    Finished,
-    Generate,
-    Hello,
-    Inspect,
-    Inspected,
-    Load,
-    Loaded,
-    Loading,
-    Message,
-    ModelInfo,
-    Notice,
-    Origin,
-    Ping,
-    Place,
-    Pong,
-    Prefill,
-    Quit,
-    Reason,
-    Role,
-    Round,
-    Rounds,
-    Sampling,
-    SetDraftLength,
-    Statistics,
-    Unload,
-    Unloaded,
-)
-from .lines import (
-    MAX_LINE,
-    PROTOCOL,
-    ProtocolError,
-    decode_command,
-    decode_event,
-    encode,
-    rebuild,
-)
+from .terms import BackendName, CacheType, Origin, Reason, Role, Round
 
 if TYPE_CHECKING:
+    from .chat import (
+        Cancel,
+        Candidate,
+        Count,
+        Counted,
+        Failed,
+        Finished,
+        Generate,
+        Hello,
+        Inspect,
+        Inspected,
+        Load,
+        Loaded,
+        Loading,
+        Message,
+        ModelInfo,
+        Notice,
+        Ping,
+        Place,
+        Pong,
+        Prefill,
+        Quit,
+        Rounds,
+        Sampling,
+        SetDraftLength,
+        Statistics,
+        Unload,
+        Unloaded,
+    )
     from .library import (
         Download,
         Downloaded,
@@ -79,6 +66,15 @@ if TYPE_CHECKING:
         ProposePairs,
         SearchHub,
         Skipped,
+    )
+    from .lines import (
+        MAX_LINE,
+        PROTOCOL,
+        ProtocolError,
+        decode_command,
+        decode_event,
+        encode,
+        rebuild,
     )
     from .messages import Command, Event, HubQuestion, Question, Reply
 
@@ -156,10 +152,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """What is said of models on disk and on the hub comes when it is first asked for: the app's first paint
-    does without."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import library, messages
-
-    return (vars(messages) | vars(library))[name]
+    """All but the terms comes when it is first asked for: making the classes takes longer than painting."""
+    if name in __all__:
+        for part in ("lines", "chat", "library", "messages"):
+            if hasattr(module := import_module(f"{__name__}.{part}"), name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from .chat import Origin
+from .terms import Origin
 
 Piece = tuple[str, int]
 """Text and its `Origin`."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .chat import Origin
 from .pieces import Piece, said, take
+from .terms import Origin
 
 MARKS = {
     "<think>": "</think>",

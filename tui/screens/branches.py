@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from tui import store
 from tui.protocol import Origin, Round
-from tui.store.changes import Turn, text_of
 from tui.store.keeper import Keeper
 from tui.widgets.desk import Desk
 
@@ -42,7 +42,7 @@ class Branches:
         self._answer: Shown | None = None
         """The answer that is coming."""
         self._aside: dict[str, list[Message]] = {}
-        self._edited: Turn | None = None
+        self._edited: store.Turn | None = None
 
     def forget(self) -> None:
         """Another conversation begins."""
@@ -52,7 +52,7 @@ class Branches:
 
     # A turn
 
-    def edit(self, turn: Turn) -> None:
+    def edit(self, turn: store.Turn) -> None:
         """Put the prompt of `turn` into the composer; sent, it is a branch beside the one that it was."""
         prompt = turn if turn.role == "user" else self._conversation.turn(turn.parent)
         if prompt:
@@ -77,14 +77,14 @@ class Branches:
         self._edited = None
         self._desk.composer.border_title = ""
 
-    def leave(self, turn: Turn) -> None:
+    def leave(self, turn: store.Turn) -> None:
         """Go back to before `turn`: it and what follows stay as a branch."""
         places = self._places(turn.key)
         if places:
             self._lay_aside(places[0])
         self._conversation.show(turn.parent)
 
-    def end_at(self, turn: Turn) -> None:
+    def end_at(self, turn: store.Turn) -> None:
         """Go back to `turn`: what follows stays as a branch."""
         places = self._places(turn.key)
         if places and places[-1] + 1 < len(self._desk.transcript.messages):
@@ -128,14 +128,14 @@ class Branches:
                     self._desk.transcript.put(message)
         return count
 
-    def _show_again(self, turn: Turn, messages: Sequence[Message]) -> None:
+    def _show_again(self, turn: store.Turn, messages: Sequence[Message]) -> None:
         """Show what shows `turn`, with the line under it, and the summary where it stands behind that."""
         transcript = self._desk.transcript
         for message in messages:
             transcript.put(message, "" if message is not messages[-1] else self._note(turn))
         self._show_summary(turn)
 
-    def _show_summary(self, turn: Turn) -> None:
+    def _show_summary(self, turn: store.Turn) -> None:
         left, transcript = self._conversation.left, self._desk.transcript
         if self._conversation.summary and left and left.key == turn.key:
             transcript.begin("assistant", key=turn.key)
@@ -145,7 +145,7 @@ class Branches:
 
     # A path
 
-    async def switch(self, turn: Turn, by: int) -> bool:
+    async def switch(self, turn: store.Turn, by: int) -> bool:
         """Show the branch `by` places beside `turn`; False if there is none. Raises `Unreadable`."""
         sibling = self._conversation.sibling(turn, by)
         if sibling:
@@ -173,7 +173,7 @@ class Branches:
                 await asyncio.sleep(0)
                 due = monotonic() + SLICE
 
-    def _put(self, turn: Turn, read: Turn) -> None:
+    def _put(self, turn: store.Turn, read: store.Turn) -> None:
         """Show a whole turn; `read` is the same with its rounds."""
         transcript = self._desk.transcript
         if messages := self._aside.pop(turn.key, None):
@@ -196,7 +196,7 @@ class Branches:
             if message.key:
                 self._aside.setdefault(message.key, []).append(message)
 
-    def _note(self, turn: Turn) -> str:
+    def _note(self, turn: store.Turn) -> str:
         """The faint line under a turn."""
         if turn.role == "user":
             return self._mark(turn)
@@ -208,7 +208,7 @@ class Branches:
         )
         return " · ".join(filter(None, parts))
 
-    def _mark(self, turn: Turn) -> str:
+    def _mark(self, turn: store.Turn) -> str:
         """Which of the branches at its place it is; empty where there is but one."""
         place, count = self._conversation.branch(turn)
         return f"‹ {place} of {count} ›" if count > 1 else ""
@@ -218,8 +218,8 @@ def _is_summary(message: Message) -> bool:
     return message.headline == SUMMARY
 
 
-def rounds_of(turn: Turn) -> Sequence[Round]:
+def rounds_of(turn: store.Turn) -> Sequence[Round]:
     """The rounds of an answer; where they are not known, one with its text."""
-    if text_of(turn.rounds) == turn.text:
+    if store.text_of(turn.rounds) == turn.text:
         return turn.rounds
     return (Round(((turn.text, int(Origin.PLAIN)),), (), 0, 0, 0, 0.0, 0.0, 0.0, 0),)

@@ -19,13 +19,12 @@ from textual import on, work
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 
+from tui import protocol, store
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.client.host import HostError, engine_on, known_to_ssh
 from tui.config import ConfigError, Preset, Settings, change_config
 from tui.places import find_ssh_config
-from tui.protocol import Count
-from tui.store.changes import Rename
 from tui.store.keeper import Keeper, Unreadable
 from tui.widgets.composer import Composer
 from tui.widgets.transcript import Want
@@ -207,7 +206,7 @@ class ChatScreen(MessagesScreen):
         if files and self._loader.loaded and self.phase not in BUSY:
             block = attachments.with_files("", files)
             with suppress(EngineError):
-                words.append(f"{await self._client.count(Count(self._draw_id(), block)):,} tokens")
+                words.append(f"{await self._client.count(protocol.Count(self._draw_id(), block)):,} tokens")
         self._counted = " ".join(words)
         self._show_extras(self._counted)
 
@@ -306,7 +305,7 @@ class ChatScreen(MessagesScreen):
     def rename(self, title: str) -> None:
         """Call this chat so."""
         if title and self._conversation.last:
-            self._keeper.add(Rename(self._conversation.key, clean_line(title, TITLE)))
+            self._keeper.add(store.Rename(self._conversation.key, clean_line(title, TITLE)))
             self.notify("Titled.", timeout=4, markup=False)
         else:
             self.notify("Ask something first, then: /title WORDS", timeout=4, markup=False)

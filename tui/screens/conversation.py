@@ -7,29 +7,15 @@ recorded as a change at once, so that it can be kept.
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from tui import protocol, store
 from tui.clean import clean_line
-from tui.protocol import Generate, Loaded, Message, Round, Sampling, Statistics, rebuild
 from tui.protocol.pieces import said
-from tui.store.changes import (
-    Adjust,
-    Begin,
-    Change,
-    Close,
-    Ending,
-    Hear,
-    Leave,
-    Remove,
-    Say,
-    Show,
-    Turn,
-    draw_key,
-    text_of,
-)
 
 if TYPE_CHECKING:
     from tui.store.store import Conversation as Stored
@@ -45,11 +31,16 @@ _SUMS = (
 """Statistics that add up."""
 
 
+def draw_key() -> str:
+    """16 letters that no other conversation or message has."""
+    return os.urandom(8).hex()
+
+
 class Conversation:
     """One conversation. An answer is kept as far as it came; a prompt without one is not answered from."""
 
     def __init__(
-        self, system_prompt: str = "", record: Callable[[Change], None] = lambda change: None
+        self, system_prompt: str = "", record: Callable[[store.Change], None] = lambda change: None
     ) -> None:
         self.system_prompt = system_prompt
         """Said to the model first; empty for nothing."""
@@ -62,14 +53,14 @@ class Conversation:
         self.settings = ""
         """What is done otherwise than the settings say, as `Adjust` has it."""
         self._begun = False
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[str, store.Turn] = {}
         self._next: defaultdict[str, list[str]] = defaultdict(list)
         """The keys of what follows a turn, in the order in which it was said; also of what was taken out."""
         self._path: dict[str, None] = {}
         self._path_end: str | None = None
         self._tokens: dict[str, tuple[int, ...]] = {}
         """Of answers that can go on."""
-        self._removed: list[dict[str, Turn]] = []
+        self._removed: list[dict[str, store.Turn]] = []
         """What was taken out, the last one last."""
         self._shown = ""
         self._sent_from = ""
@@ -77,7 +68,7 @@ class Conversation:
         """Of what is not sent any more; empty where nothing is sent in its place."""
         self._open: str | None = None
         self._heard: list[str] = []
-        self._unwritten: list[Round] = []
+        self._unwritten: list[protocol.Round] = []
         self._rounds = 0
 
     def open(self, stored: Stored) -> str:
@@ -91,7 +82,7 @@ class Conversation:
             parent = turn.parent if turn.parent in self._turns else ""
             self._turns[turn.key] = replace(turn, parent=parent, rounds=())
             self._next[parent].append(turn.key)
-            if turn.rounds and text_of(turn.rounds) == turn.text and _can_go_on(turn.ending, turn.text):
+            if turn.rounds and store.text_of(turn.rounds) == turn.text and _can_go_on(turn.ending, turn.text):
                 self._tokens[turn.key] = tuple(token for each in turn.rounds for token in each.tokens)
         self._sent_from, self.summary = stored.sent_from, stored.summary
         self._shown = stored.shown if stored.shown in self._turns else ""
@@ -99,11 +90,11 @@ class Conversation:
 
     # The tree
 
-    def turn(self, key: str) -> Turn | None:
+    def turn(self, key: str) -> store.Turn | None:
         return self._turns.get(key)
 
     @property
-    def path(self) -> Sequence[Turn]:
+    def path(self) -> Sequence[store.Turn]:
         """The turns that are shown, the first one first."""
         return [self._turns[key] for key in self._path_keys()]
 
@@ -118,50 +109,50 @@ class Conversation:
         return self._path
 
     @property
-    def last(self) -> Turn | None:
+    def last(self) -> store.Turn | None:
         """The end of the path."""
         return self._turns.get(self._shown)
 
     @property
-    def _opening(self) -> tuple[Message, ...]:
-        return (Message("system", self.system_prompt),) if self.system_prompt else ()
+    def _opening(self) -> tuple[protocol.Message, ...]:
+        return (protocol.Message("system", self.system_prompt),) if self.system_prompt else ()
 
-    def messages(self) -> tuple[Message, ...]:
+    def messages(self) -> tuple[protocol.Message, ...]:
         """The path as a model is given it."""
         return self._as_sent(self.path)
 
-    def messages_to(self, answer: Turn) -> tuple[Message, ...]:
+    def messages_to(self, answer: store.Turn) -> tuple[protocol.Message, ...]:
         """The messages that `answer`, which is on the path, is the answer to."""
         path = self.path
         return self._as_sent(path[: next(at for at, turn in enumerate(path) if turn.key == answer.key)])
 
-    def _as_sent(self, path: Sequence[Turn]) -> tuple[Message, ...]:
+    def _as_sent(self, path: Sequence[store.Turn]) -> tuple[protocol.Message, ...]:
         """`path` as a model is given it: a summary stands at the head of the first prompt, for not every
         template takes more than one message that a user has not written."""
-        messages = [Message(turn.role, turn.text) for turn in self._of_the_sent(path)]
+        messages = [protocol.Message(turn.role, turn.text) for turn in self._of_the_sent(path)]
         if self.summary and messages and len(messages) < len(path):
             first = f"What was said before, in short:\n\n{self.summary}\n\n---\n\n{messages[0].content}"
             messages[0] = replace(messages[0], content=first)
         return (*self._opening, *messages)
 
-    def messages_to_sum_up(self, share: float, instruction: str) -> tuple[Message, ...]:
+    def messages_to_sum_up(self, share: float, instruction: str) -> tuple[protocol.Message, ...]:
         """What `leave_out` would leave out, and that it be summed up; none if it would leave out nothing."""
         path = self.path
         first = self._first_to_stay(share)
         out = path[: len(path) - len(self._sent) + first]
-        return (*self._as_sent(out), Message("user", instruction)) if first else ()
+        return (*self._as_sent(out), protocol.Message("user", instruction)) if first else ()
 
     @property
-    def _sent(self) -> Sequence[Turn]:
+    def _sent(self) -> Sequence[store.Turn]:
         """The path, without what was left out."""
         return self._of_the_sent(self.path)
 
-    def _of_the_sent(self, path: Sequence[Turn]) -> Sequence[Turn]:
+    def _of_the_sent(self, path: Sequence[store.Turn]) -> Sequence[store.Turn]:
         begin = next((place for place, turn in enumerate(path) if turn.key == self._sent_from), 0)
         return path[begin:]
 
     @property
-    def left(self) -> Turn | None:
+    def left(self) -> store.Turn | None:
         """The last turn that is not sent any more."""
         first = self._turns[self._sent_from] if self._sent_from in self._path_keys() else None
         return self._turns.get(first.parent) if first else None
@@ -171,7 +162,7 @@ class Conversation:
         with its answer; how many turns are left out by it. `summary` stands for them."""
         if first := self._first_to_stay(share):
             self._sent_from, self.summary = self._sent[first].key, summary
-            self._record(Leave(self.key, self._sent_from, summary))
+            self._record(store.Leave(self.key, self._sent_from, summary))
         return first
 
     def _first_to_stay(self, share: float) -> int:
@@ -188,9 +179,9 @@ class Conversation:
     def show(self, key: str) -> None:
         """Let the path end at the turn `key`; empty for the beginning."""
         self._shown = key
-        self._record(Show(self.key, key))
+        self._record(store.Show(self.key, key))
 
-    def remove(self, turn: Turn) -> str:
+    def remove(self, turn: store.Turn) -> str:
         """Take `turn` out with all that follows it; the prompt that has no answer any more, if there is one.
 
         Another branch is shown in its place where there is one.
@@ -199,7 +190,7 @@ class Conversation:
         gone = {key: each for key, each in self._turns.items() if turn.key in self.above(each)}
         self._removed.append(gone)
         self._turns = {key: each for key, each in self._turns.items() if key not in gone}
-        self._record(Remove(tuple(gone)))
+        self._record(store.Remove(tuple(gone)))
         others = [each for each in beside if each.key != turn.key]
         self._shown = self.leaf(others[-1]) if others else turn.parent
         unanswered = self._step_back()
@@ -212,43 +203,43 @@ class Conversation:
             return False
         gone = self._removed.pop()
         self._turns |= gone
-        self._record(Remove(tuple(gone), removed=False))
+        self._record(store.Remove(tuple(gone), removed=False))
         self.show(self.leaf(next(iter(gone.values()))))
         return True
 
-    def branch(self, turn: Turn) -> tuple[int, int]:
+    def branch(self, turn: store.Turn) -> tuple[int, int]:
         """The place of `turn` among the branches there, from 1, and how many there are."""
         keys = [each.key for each in self._beside(turn)]
         return (keys.index(turn.key) + 1 if turn.key in keys else len(keys) + 1), max(1, len(keys))
 
-    def sibling(self, turn: Turn, by: int) -> Turn | None:
+    def sibling(self, turn: store.Turn, by: int) -> store.Turn | None:
         """The branch `by` places after `turn`."""
         beside = self._beside(turn)
         place = next((number for number, each in enumerate(beside) if each.key == turn.key), None)
         return None if place is None or not 0 <= place + by < len(beside) else beside[place + by]
 
-    def leaf(self, turn: Turn) -> str:
+    def leaf(self, turn: store.Turn) -> str:
         """The end of the latest path through `turn`."""
         for each in reversed(self._turns.values()):
             if each.role == "assistant" and each.text and turn.key in self.above(each):
                 return each.key
         return turn.key
 
-    def above(self, turn: Turn) -> set[str]:
+    def above(self, turn: store.Turn) -> set[str]:
         """The keys from `turn` up to the beginning, its own too."""
         keys = set()
-        above: Turn | None = turn
+        above: store.Turn | None = turn
         while above:
             keys.add(above.key)
             above = self._turns.get(above.parent)
         return keys
 
-    def _beside(self, turn: Turn) -> list[Turn]:
+    def _beside(self, turn: store.Turn) -> list[store.Turn]:
         """`turn` and the others that could stand in its place. A prompt without an answer could not."""
         beside = [self._turns[key] for key in self._next[turn.parent] if key in self._turns]
         return [each for each in beside if each.role == turn.role and self._could_stand(each)]
 
-    def _could_stand(self, turn: Turn) -> bool:
+    def _could_stand(self, turn: store.Turn) -> bool:
         if turn.key in self._path_keys():
             return True
         answers = [self._turns[key] for key in self._next[turn.key] if key in self._turns]
@@ -256,39 +247,39 @@ class Conversation:
 
     # Answers that are there
 
-    def answer_at(self, turn: Turn) -> Turn | None:
+    def answer_at(self, turn: store.Turn) -> store.Turn | None:
         """`turn` if it is an answer, else the answer to it that is shown."""
         if turn.role == "assistant":
             return turn
         return next((each for each in self.path if each.parent == turn.key), None)
 
-    def tokens_of(self, answer: Turn) -> tuple[int, ...]:
+    def tokens_of(self, answer: store.Turn) -> tuple[int, ...]:
         """The tokens behind which `answer` can go on; none if it cannot."""
         return self._tokens.get(answer.key, ())
 
     # A turn
 
-    def ask(self, question: str) -> tuple[Message, ...]:
+    def ask(self, question: str) -> tuple[protocol.Message, ...]:
         """Add a prompt; the messages to answer."""
         if not self._begun:
             self._begun = True
             title = clean_line(question.strip().partition("\n")[0], TITLE) or "Untitled"
-            self._record(Begin(self.key, title))
+            self._record(store.Begin(self.key, title))
             if self.settings:
-                self._record(Adjust(self.key, self.settings))
-        self._add(Turn(draw_key(), self._shown, "user", question))
+                self._record(store.Adjust(self.key, self.settings))
+        self._add(store.Turn(draw_key(), self._shown, "user", question))
         return self.messages()
 
     def adjust(self, settings: str) -> None:
         """From now on it is answered otherwise than the settings say."""
         self.settings = settings
         if self._begun:
-            self._record(Adjust(self.key, settings))
+            self._record(store.Adjust(self.key, settings))
 
-    def answer(self, request: Generate, loaded: Loaded | None) -> None:
+    def answer(self, request: protocol.Generate, loaded: protocol.Loaded | None) -> None:
         """An answer to the last prompt comes now."""
         settings = {"seed": request.seed, **asdict(request.sampling)}
-        turn = Turn(
+        turn = store.Turn(
             draw_key(),
             self._shown,
             "assistant",
@@ -309,7 +300,7 @@ class Conversation:
             # Parts are written in order, and none has more rounds than tokens.
             self._rounds = len(self._tokens.get(last.key, ())) + 1
 
-    def hear(self, event: Round) -> None:
+    def hear(self, event: protocol.Round) -> None:
         """More of the answer."""
         self._heard.append(said(event.pieces))
         self._unwritten.append(event)
@@ -317,13 +308,13 @@ class Conversation:
     def flush(self) -> None:
         """Record what has come since."""
         if self._open and self._unwritten:
-            self._record(Hear(self._open, self._rounds, tuple(self._unwritten)))
+            self._record(store.Hear(self._open, self._rounds, tuple(self._unwritten)))
             self._rounds += len(self._unwritten)
             more = (token for each in self._unwritten for token in each.tokens)
             self._tokens[self._open] = (*self._tokens.get(self._open, ()), *more)
             self._unwritten = []
 
-    def close(self, ending: Ending = "cut", statistics: Statistics | None = None) -> bool:
+    def close(self, ending: store.Ending = "cut", statistics: protocol.Statistics | None = None) -> bool:
         """End the turn; False if it left nothing behind, and is not part of the conversation."""
         self.flush()
         text = "".join(self._heard)
@@ -331,13 +322,13 @@ class Conversation:
             turn = self._turns[self._open]
             whole = _joined(turn.statistics, statistics)
             self._turns[self._open] = replace(turn, text=text, ending=ending, statistics=whole)
-            self._record(Close(self._open, text, ending, whole))
+            self._record(store.Close(self._open, text, ending, whole))
             if not _can_go_on(ending, text):
                 del self._tokens[self._open]
         self._open, self._heard = None, []
         if not text and self._begun:
             self._step_back()
-            self._record(Show(self.key, self._shown))
+            self._record(store.Show(self.key, self._shown))
         return bool(text)
 
     def _step_back(self) -> str:
@@ -348,29 +339,31 @@ class Conversation:
             self._shown = last.parent
         return prompt
 
-    def _add(self, turn: Turn) -> None:
+    def _add(self, turn: store.Turn) -> None:
         self._turns[turn.key] = turn
         self._next[turn.parent].append(turn.key)
         self._shown = turn.key
-        self._record(Say(self.key, turn))
+        self._record(store.Say(self.key, turn))
 
 
-def asked(answer: Turn) -> tuple[int | None, Sampling | None]:
+def asked(answer: store.Turn) -> tuple[int | None, protocol.Sampling | None]:
     """The seed and the sampling chain that `answer` was asked for with; None where that is not known."""
     try:
         settings = json.loads(answer.settings)
         seed = settings.pop("seed")
-        return int(seed), rebuild(Sampling, settings)
+        return int(seed), protocol.rebuild(protocol.Sampling, settings)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None, None
 
 
-def _can_go_on(ending: Ending, text: str) -> bool:
+def _can_go_on(ending: store.Ending, text: str) -> bool:
     """Whether an answer that ended so was broken off, and not in the middle of a character that was shown."""
     return ending in _UNENDED and not (ending == "length" and text.endswith("\ufffd"))
 
 
-def _joined(before: Statistics | None, now: Statistics | None) -> Statistics | None:
+def _joined(
+    before: protocol.Statistics | None, now: protocol.Statistics | None
+) -> protocol.Statistics | None:
     """What an answer cost in all that went on once or more."""
     if before is None or now is None:
         return now or before

@@ -9,12 +9,11 @@ from dataclasses import replace
 
 from textual import on, work
 
+from tui import protocol, store
 from tui.clean import clean, clean_line
 from tui.client import EngineDied, EngineError
-from tui.protocol import Finished, Generate, Round
 from tui.protocol.pieces import said
 from tui.protocol.thoughts import without_thought
-from tui.store.changes import Turn
 from tui.store.keeper import Unreadable
 from tui.widgets.transcript import Transcript, Want, code_blocks
 
@@ -70,7 +69,7 @@ class MessagesScreen(TurnScreen):
         if turn := self._conversation.turn(event.key):
             self.want(event.want, turn)
 
-    def want(self, want: Want, turn: Turn) -> None:
+    def want(self, want: Want, turn: store.Turn) -> None:
         """Do with `turn` what a person wants."""
         match want:
             case "copy":
@@ -106,7 +105,7 @@ class MessagesScreen(TurnScreen):
         composer.move_cursor(composer.document.end)
 
     @work(exclusive=True, group="editor")
-    async def _open(self, turn: Turn) -> None:
+    async def _open(self, turn: store.Turn) -> None:
         """Look at a message in an editor; what is changed there changes nothing here."""
         try:
             await edited(self.app, clean(turn.text), os.environ)
@@ -149,7 +148,7 @@ class MessagesScreen(TurnScreen):
             self.notify("Ask something first: this looks inside an answer.", timeout=4, markup=False)
 
     @work(exclusive=True, group="change")
-    async def _inspect(self, answer: Turn) -> None:
+    async def _inspect(self, answer: store.Turn) -> None:
         """Look inside `answer`, on a screen of its own."""
         from .inspection import InspectionScreen
 
@@ -168,7 +167,7 @@ class MessagesScreen(TurnScreen):
         screen = InspectionScreen(self._client, self._draw_id, turn, request, self._clock)
         self.app.push_screen(screen, self._came_back)
 
-    def _request_of(self, answer: Turn) -> Generate | None:
+    def _request_of(self, answer: store.Turn) -> protocol.Generate | None:
         """What `answer`, with its rounds, was the answer to; None if its model is not loaded."""
         loaded = self._loader.loaded
         if loaded is None or loaded.main.name != answer.main:
@@ -208,10 +207,10 @@ class MessagesScreen(TurnScreen):
         try:
             async for event in self._client.generate(request):
                 match event:
-                    case Round():
+                    case protocol.Round():
                         text.append(said(event.pieces))
                         self._say(f"summing up the oldest turns  {len(text):,} rounds")
-                    case Finished():
+                    case protocol.Finished():
                         reason = event.reason
         except EngineError as error:
             self.desk.transcript.fail(error.message, error.hint)
@@ -225,7 +224,7 @@ class MessagesScreen(TurnScreen):
             self.desk.show_notices(())
         self._turn_over("ready" if count else "stopped: nothing is left out")
 
-    def _copy_code(self, turn: Turn) -> None:
+    def _copy_code(self, turn: store.Turn) -> None:
         blocks = code_blocks(clean(without_thought(turn.text)))
         key, done = self._copied
         place = done % len(blocks) if blocks and key == turn.key else 0
@@ -238,7 +237,7 @@ class MessagesScreen(TurnScreen):
             self.notify("There is no code in this message.", timeout=3, markup=False)
 
     @work(exclusive=True, group="change")
-    async def _switch(self, turn: Turn, by: int) -> None:
+    async def _switch(self, turn: store.Turn, by: int) -> None:
         """Show the branch beside `turn`."""
         if self._refuses():
             return
@@ -254,7 +253,7 @@ class MessagesScreen(TurnScreen):
             self._delete(None)
 
     @work(exclusive=True, group="change")
-    async def _delete(self, turn: Turn | None) -> None:
+    async def _delete(self, turn: store.Turn | None) -> None:
         """Take `turn` out with what follows it, or bring back what was taken out last."""
         transcript, prompt = self.desk.transcript, ""
         if turn:
@@ -277,7 +276,7 @@ class MessagesScreen(TurnScreen):
             self.desk.clear()
             self.set_focus(self.desk.composer)
 
-    def _answer_again(self, want: Want, turn: Turn) -> None:
+    def _answer_again(self, want: Want, turn: store.Turn) -> None:
         answer = self._conversation.answer_at(turn)
         if answer is None:
             return

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tui import protocol
 from tui.config import Generation, Settings
-from tui.protocol import CacheType, Generate, Load, Message, Sampling
 
 NAMED = ("starter", "auto")
 """What stands for a model, whatever files may be called so."""
@@ -23,11 +23,11 @@ class Choice:
     draft: str
     """A path, `LOOKUP` or `NONE`."""
     context_length: int = 0
-    cache_type: CacheType = "f16"
+    cache_type: protocol.CacheType = "f16"
     gpu_layers: int = -1
 
     @classmethod
-    def of(cls, load: Load) -> Choice:
+    def of(cls, load: protocol.Load) -> Choice:
         """The pair of `load`."""
         return cls(load.main, load.draft or LOOKUP, load.context_length, load.cache_type, load.gpu_layers)
 
@@ -44,10 +44,10 @@ class Move:
     """By name or address, or `HERE`."""
 
 
-def load_request(settings: Settings) -> Load:
+def load_request(settings: Settings) -> protocol.Load:
     models, engine = settings.models, settings.engine
     located = _located if not engine.host else str  # where another machine's models lie is not known here
-    return Load(
+    return protocol.Load(
         main=located(models.main),
         draft=None if models.draft in ("", "ngram") else located(models.draft),
         context_length=models.context_length,
@@ -60,13 +60,13 @@ def load_request(settings: Settings) -> Load:
 
 
 def generate_request(
-    number: int, messages: tuple[Message, ...], seed: int, generation: Generation
-) -> Generate:
-    return Generate(
+    number: int, messages: tuple[protocol.Message, ...], seed: int, generation: Generation
+) -> protocol.Generate:
+    return protocol.Generate(
         id=number,
         messages=messages,
         seed=seed,
-        sampling=Sampling(
+        sampling=protocol.Sampling(
             temperature=generation.temperature,
             top_k=generation.top_k,
             top_p=generation.top_p,

@@ -24,10 +24,10 @@ from textual.screen import Screen
 from textual.widgets import Footer
 from textual.worker import Worker, WorkerCancelled
 
+from tui import protocol
 from tui.clean import clean_line
 from tui.client import AnswerEvent, EngineClient, EngineDied, EngineError
 from tui.config import Generation, Settings
-from tui.protocol import Finished, Generate, Loaded, Loading, Message, Notice, Prefill, Round, Sampling
 from tui.store.keeper import Keeper
 from tui.widgets.composer import Composer
 from tui.widgets.desk import Desk
@@ -61,9 +61,9 @@ FLUSH = 0.2
 class Wish:
     """What is to be answered, and how, where that is not as the settings say."""
 
-    messages: tuple[Message, ...]
+    messages: tuple[protocol.Message, ...]
     seed: int | None = None
-    sampling: Sampling | None = None
+    sampling: protocol.Sampling | None = None
     resume: tuple[int, ...] = ()
     """Tokens of the last answer, which goes on behind them; empty for a new answer."""
 
@@ -137,7 +137,7 @@ class TurnScreen(Screen[None]):
         # Textual awaits what a callback returns, and no key would be seen before the load is done.
         self._loader.begin(load_request(self._settings))
 
-    def _load_ended(self, loaded: Loaded | EngineError) -> None:
+    def _load_ended(self, loaded: protocol.Loaded | EngineError) -> None:
         if isinstance(loaded, EngineError):
             self._end(loaded)
             return
@@ -152,7 +152,7 @@ class TurnScreen(Screen[None]):
             self.phase = "ready"
         self._say(wording.ready(loaded))
 
-    def _show_progress(self, progress: Loading) -> None:
+    def _show_progress(self, progress: protocol.Loading) -> None:
         self._say(wording.loading(progress))
 
     def _end(self, error: EngineError) -> None:
@@ -244,7 +244,7 @@ class TurnScreen(Screen[None]):
         except EngineError as error:
             self._break_off(error)
 
-    def _begin_answer(self, wish: Wish) -> Generate:
+    def _begin_answer(self, wish: Wish) -> protocol.Generate:
         generation = replace(self.generation, draft_length=self._drafting.length)
         seed = generation.seed if wish.seed is None else wish.seed
         if seed < 0:
@@ -269,18 +269,18 @@ class TurnScreen(Screen[None]):
 
     def _take(self, event: AnswerEvent) -> None:
         match event:
-            case Prefill() if self.phase == "reading":
+            case protocol.Prefill() if self.phase == "reading":
                 self._say(wording.reading(event))
-            case Round():
+            case protocol.Round():
                 self._branches.hear(event)
                 self._conversation.hear(event)
                 self._meter.add(event)
                 if self.phase == "reading":
                     self.phase = "answering"
                     self._say("answering")
-            case Notice():
+            case protocol.Notice():
                 self.desk.show_notices([event.message])
-            case Finished():
+            case protocol.Finished():
                 self._meter.finish(event.statistics)
                 self._conversation.close(event.reason, event.statistics)
                 self._branches.end_answer()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tui import protocol, store
 from tui.client import EngineClient
-from tui.protocol import Loaded, Loading, Prefill, Round, Statistics
-from tui.store.changes import Ending
 from tui.widgets.meter import named, number
 
 from .drafting import AUTO, Drafting
@@ -14,7 +13,7 @@ from .drafting import AUTO, Drafting
 SILENT = 7.0
 """Seconds after which it is said that nothing is heard: there is a ping every 5."""
 
-ENDINGS: dict[Ending, str] = {
+ENDINGS: dict[store.Ending, str] = {
     "stop": "",
     "length": "reached max_tokens",
     "context": "the context is full",
@@ -36,24 +35,24 @@ def link(client: EngineClient, now: float) -> str:
     return "  ".join(parts)
 
 
-def loading(progress: Loading) -> str:
+def loading(progress: protocol.Loading) -> str:
     percent = "" if progress.fraction is None else f"  {progress.fraction * 100:.0f} %"
     return f"{progress.stage}{percent}"
 
 
-def ready(loaded: Loaded) -> str:
+def ready(loaded: protocol.Loaded) -> str:
     drafted = f", drafted by {named(loaded.draft)}" if loaded.draft else ""
     return f"ready: {named(loaded.main)}{drafted}"
 
 
-def refused(loaded: Loaded) -> str:
+def refused(loaded: protocol.Loaded) -> str:
     """What does not draft although it was asked for or could be expected to, and why; empty if all does."""
     if loaded.drafting_refused:
         return f"Drafting is off: {loaded.drafting_refused}"
     return f"Drafting without the draft model: {loaded.draft_refused}" if loaded.draft_refused else ""
 
 
-def drafting(wished: Drafting, loaded: Loaded | None) -> str:
+def drafting(wished: Drafting, loaded: protocol.Loaded | None) -> str:
     """How far it drafts. With models that are there to show drafting, "auto" is a fixed length."""
     if loaded and loaded.drafting_refused:
         return "off"
@@ -62,7 +61,7 @@ def drafting(wished: Drafting, loaded: Loaded | None) -> str:
     return wished.words
 
 
-def reading(progress: Prefill) -> str:
+def reading(progress: protocol.Prefill) -> str:
     return f"reading the prompt  {progress.done:,} of {progress.total:,} tokens"
 
 
@@ -73,7 +72,7 @@ def nearly_full(share: float) -> str:
     )
 
 
-def thought(rounds: Sequence[Round], *, over: bool) -> str:
+def thought(rounds: Sequence[protocol.Round], *, over: bool) -> str:
     """What a model has thought, or still thinks, and what that cost."""
     tokens = sum(len(each.tokens) for each in rounds)
     parts = ["thought" if over else "thinking", f"{tokens:,} tokens"]
@@ -85,7 +84,7 @@ def thought(rounds: Sequence[Round], *, over: bool) -> str:
     return " · ".join(parts)
 
 
-def finished(ending: Ending, statistics: Statistics | None) -> str:
+def finished(ending: store.Ending, statistics: protocol.Statistics | None) -> str:
     """One line under an answer: how it ended if not by itself, and what it cost."""
     parts = [ENDINGS[ending]]
     if statistics:

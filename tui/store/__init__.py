@@ -4,3 +4,51 @@
 is written to it and read from it, `damage.py` what is done when it is broken, `keeper.py` the one thread that
 does all of it for the app. Nothing here shows anything, and nothing leaves the machine.
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .changes import (
+        Adjust,
+        Begin,
+        Change,
+        Close,
+        Delete,
+        Ending,
+        Hear,
+        Leave,
+        Pin,
+        Remove,
+        Rename,
+        Say,
+        Show,
+        Turn,
+        text_of,
+    )
+
+__all__ = [
+    "Adjust",
+    "Begin",
+    "Change",
+    "Close",
+    "Delete",
+    "Ending",
+    "Hear",
+    "Leave",
+    "Pin",
+    "Remove",
+    "Rename",
+    "Say",
+    "Show",
+    "Turn",
+    "text_of",
+]
+
+
+def __getattr__(name: str) -> object:
+    """What can happen to a conversation, when something does: the app's first paint needs none of it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import changes
+
+    return getattr(changes, name)

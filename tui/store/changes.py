@@ -6,7 +6,6 @@ and is written in the same order when it can. They say nothing of a database.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,11 +16,6 @@ from tui.protocol.pieces import said
 Speaker = Literal["user", "assistant"]
 Ending = Literal["", "stop", "length", "context", "cancelled", "cut"]
 """Why an answer ended, as `Reason`; "cut": its engine was lost; empty: nothing is known of an end."""
-
-
-def draw_key() -> str:
-    """16 letters that no other conversation or message has."""
-    return os.urandom(8).hex()
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from .changes import Change, Delete, Remove
-
 if TYPE_CHECKING:  # nothing of the file is needed before the first paint: the thread imports what it uses
+    from .changes import Change
     from .store import Store
 
 T = TypeVar("T")
@@ -83,6 +82,8 @@ class Keeper:
 
     def add(self, *changes: Change) -> None:
         """Write `changes` soon."""
+        from .changes import Delete, Remove
+
         for change in changes:
             if isinstance(change, Delete):
                 (self._deleted.add if change.deleted else self._deleted.discard)(change.conversation)

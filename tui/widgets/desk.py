@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 
-from tui.protocol import Loaded
+from tui import protocol
 
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
@@ -106,7 +106,7 @@ class Desk(Horizontal):
         """That nothing is saved, as long as there is a reason for it."""
         self._banner.last(f"NOT SAVED: {why}. The chat goes on; saving is tried again." if why else "")
 
-    def show_loaded(self, loaded: Loaded | None) -> None:
+    def show_loaded(self, loaded: protocol.Loaded | None) -> None:
         self._sidebar.show_models(loaded)
         self._welcome.demo = loaded is not None and loaded.main.demo
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tui.protocol import ModelInfo, Round, Statistics
+from tui import protocol
 
 WINDOW = 1.0
 """Seconds over which the speed of the moment is taken."""
@@ -69,7 +69,7 @@ class Meter:
         self._arrivals: deque[tuple[float, float, int]] = deque()
         self._tokens = self._rounds = self._drafted = self._accepted = 0
         self._seconds = self._draft_seconds = self._verify_seconds = 0.0
-        self._final: Statistics | None = None
+        self._final: protocol.Statistics | None = None
         self._running = seed is not None
 
     def forget(self) -> None:
@@ -77,7 +77,7 @@ class Meter:
         self._context = None
         self.begin(None)
 
-    def add(self, event: Round) -> None:
+    def add(self, event: protocol.Round) -> None:
         now = self._clock()
         if self._first is None:
             self._first = now - self._sent
@@ -92,7 +92,7 @@ class Meter:
         self._verify_seconds += event.verify_seconds
         self._context = event.context_used
 
-    def finish(self, statistics: Statistics | None = None) -> None:
+    def finish(self, statistics: protocol.Statistics | None = None) -> None:
         """The answer ended; the engine's own account replaces ours where there is one."""
         self._running = False
         self._final = statistics
@@ -157,6 +157,6 @@ def number(value: float | None, unit: str, digits: int = 1) -> str:
     return UNKNOWN if value is None else f"{value:,.{digits}f} {unit}".rstrip()
 
 
-def named(model: ModelInfo) -> str:
+def named(model: protocol.ModelInfo) -> str:
     """A model's name, and that it is a demo where it is one. Foreign text."""
     return f"{model.name} (demo)" if model.demo and "demo" not in model.name.lower() else model.name

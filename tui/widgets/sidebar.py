@@ -9,8 +9,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Sparkline, Static
 
+from tui import protocol
 from tui.clean import clean_line
-from tui.protocol import Loaded, ModelInfo
 
 from .meter import UNKNOWN, Reading, named, number
 
@@ -48,7 +48,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         self._time = Static(id="time")
         self._room = Static(id="context")
         self._context_length: int | None = None
-        self._loaded: Loaded | None = None
+        self._loaded: protocol.Loaded | None = None
         self._link = ""
         self._rows = 0
         self.drafting = ""
@@ -64,7 +64,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         self.show_models(None)
         self.show_reading(Reading(), ())
 
-    def show_models(self, loaded: Loaded | None) -> None:
+    def show_models(self, loaded: protocol.Loaded | None) -> None:
         """The loaded pair, or that there is none."""
         self._loaded = loaded
         self._context_length = loaded.context_length if loaded else None
@@ -186,5 +186,5 @@ def _bar(parts: Sequence[Part]) -> Content:
     return Content.assemble(*pieces, ("─" * (WIDTH - reached), "$line"))
 
 
-def _model(model: ModelInfo | None) -> str:
+def _model(model: protocol.ModelInfo | None) -> str:
     return "none" if model is None else clean_line(named(model), WIDTH - 6)
