@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 from llama_cpp import Llama
 
+from tui.app import Outrider
 from tui.engine.starter import DRAFT, MAIN
 from tui.engine.starter.corpus import Corpus
+from tui.keys import groups
 
 QUESTIONS = tomllib.loads((Path(__file__).parent / "starter" / "questions.toml").read_text())["question"]
 LONGEST = 400
 DRAFT_LENGTH = 4
-KEY = re.compile(r"\b(ctrl|alt|shift)\s?[+-]|\*\*(esc|enter|up|page (up|down)|f[2-9])\*\*", re.I)
+KEY = re.compile(r"\b(ctrl|alt|shift)\s?[+-]|\*\*(esc|enter|tab|up|page (up|down)|f[2-9])\*\*", re.I)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def test_the_pair_shares_its_vocabulary() -> None:
 
 def test_no_question_is_in_the_corpus() -> None:
     corpus = Corpus()
-    assert len(QUESTIONS) == len({entry["ask"] for entry in QUESTIONS}) == 100
+    assert len(QUESTIONS) == len({entry["ask"] for entry in QUESTIONS}) >= 100
     assert corpus.generates("How do I stop the answer?")
     assert [entry["ask"] for entry in QUESTIONS if corpus.generates(entry["ask"])] == []
 
@@ -118,13 +120,28 @@ def test_the_corpus_recognises_what_it_draws() -> None:
     assert len(missed) < 20, missed
 
 
+def test_every_key_that_an_answer_names_is_bound() -> None:
+    bound = {
+        key for _, bindings in groups(Outrider.BINDINGS) for each in bindings for key in each.key.split(",")
+    }
+    named = {
+        (fact.name, key)
+        for fact in Corpus().facts
+        for key in re.findall(r"\*\*((?:ctrl|shift|alt)\+\w+|F\d+|Tab|Enter|[a-z])\*\*", fact.answer)
+    }
+    assert len(named) > 30
+    assert {(name, key) for name, key in named if key.lower() not in bound} == set()
+
+
 def test_most_answers_are_right() -> None:
+    """The first hundred ask about all that the pair knows, the others about its newer keys."""
     wrong = [(entry["ask"], answer(entry["ask"]).text[:80]) for entry in QUESTIONS if not is_right(entry)]
-    assert len(wrong) <= 15, wrong
+    assert len(wrong) <= 0.17 * len(QUESTIONS), wrong
+    assert sum(is_right(entry) for entry in QUESTIONS[:100]) >= 85
 
 
 def test_answers_end() -> None:
-    assert sum(answer(entry["ask"]).ended for entry in QUESTIONS) >= 98
+    assert sum(answer(entry["ask"]).ended for entry in QUESTIONS) >= len(QUESTIONS) - 2
 
 
 def test_hardly_an_outside_question_gets_an_invented_key() -> None:

@@ -1,8 +1,7 @@
-"""Writes a trained model and its tokenizer as a GGUF file that llama.cpp reads.
+"""Writes a trained model and its tokenizer as a GGUF file that llama.cpp reads, and reads such a file back.
 
 Matrices are stored in Q8_0 and norms in F32; the output matrix is left out because the models reuse the
 table of the input tokens. With Q8_0 llama.cpp computes a row on a CPU to the same bits alone and in a batch.
-This module reads nothing back.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-from gguf.quants import quantize
+import torch
+from gguf.quants import dequantize, quantize
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from .model import CONTEXT, EPSILON, ROPE_BASE, Llama, Shape
-from .tokens import CHAT_TEMPLATE, CONTROL, END_OF_TEXT, PRE, TURN_END
+from .tokens import CHAT_TEMPLATE, CONTROL, END_OF_TEXT, PRE, TURN_END, known_tokenizer
 
 
 def write_gguf(path: Path, name: str, model: Llama, tokenizer: Tokenizer) -> None:
@@ -32,6 +32,18 @@ def write_gguf(path: Path, name: str, model: Llama, tokenizer: Tokenizer) -> Non
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def read_gguf(path: Path, shape: Shape) -> tuple[Llama, Tokenizer]:
+    """What `write_gguf` wrote, with weights as exact as Q8_0 holds them."""
+    reader = gguf.GGUFReader(path)
+    stored = {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
+    model = Llama(shape)
+    with torch.no_grad():
+        for name, weight in _weights(model):
+            weight.copy_(torch.tensor(stored[name]).view(weight.shape))
+    tokens, merges = (reader.fields[f"tokenizer.ggml.{part}"].contents() for part in ("tokens", "merges"))
+    return model, known_tokenizer(tokens, merges)
 
 
 def _add_description(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
