@@ -155,6 +155,8 @@ def __getattr__(name: str) -> object:
     """All but the terms comes when it is first asked for: making the classes takes longer than painting."""
     if name in __all__:
         for part in ("lines", "chat", "library", "messages"):
-            if hasattr(module := import_module(f"{__name__}.{part}"), name):
-                return getattr(module, name)
+            found = vars(import_module(f"{__name__}.{part}"))
+            if name in found:
+                globals().update((each, found[each]) for each in __all__ if each in found)
+                return found[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -51,4 +51,5 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import changes
 
-    return getattr(changes, name)
+    globals().update((each, getattr(changes, each)) for each in __all__)
+    return globals()[name]
