@@ -76,7 +76,7 @@ async def the_history() -> None:
 async def the_inside() -> None:
     """A place at which the main model said otherwise than the draft."""
     async with running("starter", "starter", temperature=0.8, lookup=False) as pilot:
-        await answer(pilot, "Write quicksort in Python.")
+        await answer(pilot, "Which keys are there?")
         await pilot.press("ctrl+g")
         await until(pilot, lambda: "by itself" in text(pilot.app))
         await pilot.press("n")
