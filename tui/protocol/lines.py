@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import types
+from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from .messages import Command, Event
 
 T = TypeVar("T")
+
+Reader = Callable[[Any], Any]
+"""From what `json` reads to a value of the protocol; raises `ProtocolError`."""
 
 PROTOCOL = 2
 """Raised by one whenever an older peer could misread a newer one."""
@@ -44,7 +48,8 @@ def decode_event(line: bytes) -> Event:
 
 def rebuild(kind: type[T], value: object) -> T:
     """A value of the protocol from what `json` reads of it. Raises `ProtocolError`."""
-    built: T = _read(kind, value, kind.__name__)
+    hint: Any = kind
+    built: T = _reader(hint)(value)
     return built
 
 
@@ -54,61 +59,11 @@ def _decode(line: bytes, side: Literal["Command", "Event"]) -> Any:
         data = json.loads(line)
         if not isinstance(data, dict) or not isinstance(name := data.get("type"), str) or name not in kinds:
             raise ProtocolError(f"unknown message {str(data)[:80]!r}")
-        return _read(kinds[name], data, name)
+        return _reader(kinds[name])(data)
     except ProtocolError:
         raise
     except (ValueError, OverflowError, RecursionError) as error:
         raise ProtocolError(f"not JSON that can be read: {error}") from None
-
-
-def _read(hint: Any, value: Any, where: str) -> Any:
-    """`value`, checked against a type hint and rebuilt as it. Fields that are not known are ignored."""
-    origin = get_origin(hint)
-    if isinstance(hint, type) and is_dataclass(hint):
-        return _read_dataclass(hint, value, where)
-    if isinstance(hint, type) and hasattr(hint, "_fields"):
-        return _read_row(hint, value, where)
-    if origin is tuple:
-        items = get_args(hint)
-        if not isinstance(value, list):
-            raise ProtocolError(f"{where}: expected a list")
-        if items[-1] is Ellipsis:
-            return tuple(_read(items[0], item, where) for item in value)
-        if len(items) != len(value):
-            raise ProtocolError(f"{where}: expected {len(items)} items")
-        return tuple(_read(kind, item, where) for kind, item in zip(items, value, strict=True))
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in get_args(hint):
-            return None
-        kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-        return _read(next((kind for kind in kinds if type(value) is kind), kinds[0]), value, where)
-    if origin is Literal:
-        if value in get_args(hint):
-            return value
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
-        return value
-    raise ProtocolError(f"{where}: unexpected {str(value)[:40]!r}")
-
-
-def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ProtocolError(f"{where}: expected an object")
-    hints = _hints(kind)
-    known = {key: _read(hints[key], value[key], f"{where}.{key}") for key in hints if key in value}
-    try:
-        return kind(**known)
-    except TypeError as error:
-        raise ProtocolError(f"{where}: {error}") from None
-
-
-def _read_row(kind: Any, value: Any, where: str) -> Any:
-    """A named tuple, which is written as a list."""
-    hints = _hints(kind)
-    if not isinstance(value, list) or len(value) < len(hints):
-        raise ProtocolError(f"{where}: expected {len(hints)} items")
-    return kind(*map(_read, hints.values(), value, (f"{where}.{name}" for name in hints)))
 
 
 @cache
@@ -120,5 +75,111 @@ def _kinds(side: str) -> dict[str, type]:
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _reader(hint: Any) -> Reader:
+    """What checks a value against a type hint and rebuilds it. Made once: rounds come by the hundred."""
+    origin, items = get_origin(hint), get_args(hint)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _dataclass_reader(hint)
+    if isinstance(hint, type) and hasattr(hint, "_fields"):
+        return _row_reader(hint)
+    if origin is tuple:
+        return _list_reader(items[0]) if items[-1] is Ellipsis else _tuple_reader(items)
+    if origin in (Union, types.UnionType):
+        return _union_reader(items)
+    return _choice_reader(items) if origin is Literal else _value_reader(hint)
+
+
+def _dataclass_reader(kind: Any) -> Reader:
+    """Fields that are not known are ignored."""
+    readers = {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _unexpected(kind.__name__, value)
+        known = {}
+        for name, read_field in readers.items():
+            if name in value:
+                try:
+                    known[name] = read_field(value[name])
+                except ProtocolError as error:
+                    raise ProtocolError(f"{kind.__name__}.{name}: {error}") from None
+        try:
+            return kind(**known)
+        except TypeError as error:
+            raise ProtocolError(f"{kind.__name__}: {error}") from None
+
+    return read
+
+
+def _row_reader(kind: Any) -> Reader:
+    """A named tuple, which is written as a list. Items that come after its own are ignored."""
+    readers = tuple(map(_reader, get_type_hints(kind).values()))
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list) or len(value) < len(readers):
+            raise _unexpected(kind.__name__, value)
+        return kind(*[read_item(item) for read_item, item in zip(readers, value, strict=False)])
+
+    return read
+
+
+def _list_reader(item: Any) -> Reader:
+    read_item = _reader(item)
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise _unexpected("list", value)
+        return tuple([read_item(each) for each in value])
+
+    return read
+
+
+def _tuple_reader(items: tuple[Any, ...]) -> Reader:
+    readers = tuple(map(_reader, items))
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list) or len(value) != len(readers):
+            raise _unexpected(f"list of {len(readers)}", value)
+        return tuple([read_item(each) for read_item, each in zip(readers, value, strict=True)])
+
+    return read
+
+
+def _union_reader(kinds: tuple[Any, ...]) -> Reader:
+    """The kind that the value is of, or else the first."""
+    optional = type(None) in kinds
+    readers = {kind: _reader(kind) for kind in kinds if kind is not type(None)}
+    first = next(iter(readers.values()))
+
+    def read(value: Any) -> Any:
+        if value is None and optional:
+            return None
+        return readers.get(type(value), first)(value)
+
+    return read
+
+
+def _choice_reader(choices: tuple[Any, ...]) -> Reader:
+    def read(value: Any) -> Any:
+        if value not in choices:
+            raise _unexpected("/".join(map(str, choices)), value)
+        return value
+
+    return read
+
+
+def _value_reader(kind: type) -> Reader:
+    """A bool, an int, a float or a str. A whole number may stand for a float, a bool for nothing else."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            return value
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        raise _unexpected(kind.__name__, value)
+
+    return read
+
+
+def _unexpected(wanted: str, value: Any) -> ProtocolError:
+    return ProtocolError(f"expected {wanted}, not {str(value)[:40]!r}")
