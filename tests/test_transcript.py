@@ -27,6 +27,7 @@ from tui.themes import read_theme
 from tui.widgets.transcript import Transcript, looks
 from tui.widgets.transcript.pace import Pace
 from tui.widgets.transcript.palette import Highlight, Palette, Theme
+from tui.widgets.transcript.scrollbar import SteadyScrollBar
 
 PLAIN, DRAFT, MAIN, REFUSED, LOOKUP = map(int, Origin)
 PARAGRAPH = "Some words of a paragraph that is a little longer than one line of the screen is wide.\n\n"
@@ -167,6 +168,51 @@ async def test_only_lines_that_changed_are_refreshed(monkeypatch: pytest.MonkeyP
         transcript.append([(" grows", MAIN)])
         transcript._flush()
         assert [(region.y, region.height) for region in regions] == [(4, 1)]
+
+
+async def test_the_scrollbar_is_painted_when_it_looks_different_and_only_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    painted: list[None] = []
+    real = SteadyScrollBar.render
+    monkeypatch.setattr(SteadyScrollBar, "render", lambda bar: (painted.append(None), real(bar))[1])
+
+    def column() -> list[Any]:
+        strips = pilot.app.screen._compositor.render_strips()
+        return [strip.crop(strip.cell_length - 1)._segments for strip in strips]
+
+    async def is_fresh() -> bool:
+        """Whether it shows what it would show if it were painted now."""
+        await pilot.pause()
+        shown, count = column(), len(painted)
+        transcript.vertical_scrollbar.refresh(layout=True)
+        await pilot.pause()
+        del painted[count:]
+        return shown == column()
+
+    async with host() as (transcript, pilot):
+        transcript.begin("assistant")
+        transcript.append([("a line\n\n", DRAFT)] * 8)
+        await flushed(transcript, pilot)
+        painted.clear()
+        for _ in range(60):
+            transcript.append([("a line\n\n", DRAFT)])
+            await flushed(transcript, pilot)
+            assert await is_fresh()
+        assert 1 <= len(painted) <= 40
+        looks_of_it = [column()]
+        bar = transcript.vertical_scrollbar
+        changes: list[Callable[[], object]] = [
+            lambda: transcript.scroll_to(y=30, animate=False),
+            lambda: setattr(pilot.app, "theme", "textual-light"),
+            lambda: setattr(bar, "mouse_over", True),
+            transcript.clear,
+        ]
+        for change in changes:
+            change()
+            assert await is_fresh()
+            looks_of_it.append(column())
+            assert looks_of_it[-1] != looks_of_it[-2]
 
 
 async def test_highlighting_moves_no_character_and_paints_only_the_view() -> None:

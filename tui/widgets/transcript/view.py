@@ -19,6 +19,7 @@ from tui.widgets.transcript import looks
 from tui.widgets.transcript.conversation import Conversation
 from tui.widgets.transcript.paint import paint, select
 from tui.widgets.transcript.palette import Highlight, Palette, Theme
+from tui.widgets.transcript.scrollbar import SteadyScrollBar
 
 if TYPE_CHECKING:
     from tui.widgets.transcript.message import Message
@@ -100,6 +101,8 @@ class ConversationView(ScrollView, can_focus=True):
             # Set as it would be, but for the layout of the whole screen: no widget's size follows from this.
             self.set_reactive(ConversationView.virtual_size, size)
             following = self.following
+            if following:
+                self.vertical_scrollbar.move(virtual_size=height, position=max(0, height - view))
             self._scroll_update(size)
             self.following = following  # a shorter text moves the view, not its reader
         if self.following and self.scroll_offset.y != self.max_scroll_y:
@@ -132,6 +135,14 @@ class ConversationView(ScrollView, can_focus=True):
         if not self.following:
             self.scroll_to(y=self.conversation.line_of(anchor), animate=False, force=True)
         self.refresh()
+
+    @property
+    def vertical_scrollbar(self) -> SteadyScrollBar:
+        if not isinstance(self._vertical_scrollbar, SteadyScrollBar):  # made as Textual makes its own
+            self._vertical_scrollbar = SteadyScrollBar(name="vertical", thickness=1)
+            self._vertical_scrollbar.display = False
+            self.app._start_widget(self, self._vertical_scrollbar)
+        return self._vertical_scrollbar
 
     # Following
 
