@@ -12,7 +12,8 @@ with zeros in place of split weights.
 A graded draft is the small model itself with Gaussian noise on its matrices, as much as brings its greedy
 agreement with the main model to a wanted share; noise makes it less sure of its tokens as well. The starter
 is far surer of each token than a model that knows the world: `--flatten T` divides all scores of the main
-model by T, which changes nothing at temperature 0 and makes sampled text uncertain. The vocabulary never
+model by T, which changes nothing at temperature 0 and makes sampled text uncertain; `--source` takes a model
+that is unsure by itself, such as `tests.bench.learn` trains. The vocabulary never
 grows, so the cost of choosing among 100,000 tokens is not in these models. This module trains nothing and
 measures no speed.
 """
@@ -278,6 +279,11 @@ def load(path: Path) -> llama_cpp.Llama:
     return llama_cpp.Llama(str(path), logits_all=True, verbose=False, **options)
 
 
+def questions(path: Path) -> list[str]:
+    """The prompts in a TOML file."""
+    return [str(question["ask"]) for question in tomllib.loads(path.read_text("utf-8"))["question"]]
+
+
 def ask(path: Path, questions: Sequence[str], length: int) -> list[Answer]:
     """The model's greedy answers, each through its end token or `length` tokens long."""
     with closing(load(path)) as model:
@@ -342,8 +348,8 @@ def find_draft(
 def make(options: argparse.Namespace) -> Iterator[Made]:
     """Write all files that the options ask for."""
     out, source = options.out, read(options.source)
-    every = tomllib.loads(QUESTIONS.read_text("utf-8"))["question"]
-    answers = ask(options.source, [question["ask"] for question in every[:: len(every) // 24][:24]], 80)
+    every = questions(options.questions)
+    answers = ask(options.source, every[:: max(1, len(every) // 24)][:24], 80)
     grown = source.shape.grown(options.parameters)
     main = flatten(source, options.flatten)
     yield from grown_files(main, grown, options.types, out / "main", answers[:_CHECKED])
@@ -403,6 +409,7 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("out", type=Path, help="the folder to write to")
     add("--source", type=Path, default=MAIN, help="the model to grow")
+    add("--questions", type=Path, default=QUESTIONS, help="TOML with what it is asked")
     add("--parameters", type=float, default=0.7e9, help="of the main model, about")
     add("--types", type=listed, default=["F16", "Q4_K_M"], help="formats of the main model")
     add("--agreements", type=shares, default=[0.9, 0.8, 0.7, 0.5, 0.0], help="of the drafts")

@@ -31,6 +31,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.bench.grow import questions
 from tui.client import EngineClient
 from tui.client.host import HERE
 from tui.protocol import Finished, Generate, Load, Message, Sampling
@@ -126,6 +127,7 @@ async def measure(
 ) -> dict[float, dict[Way, float]]:
     """Tokens per second of each way at each temperature: the median of some runs over all prompts."""
     client = EngineClient(HERE, options.log)
+    prompts = (questions(options.questions) if options.questions else PROMPTS)[: options.prompts]
     speeds: dict[float, dict[Way, list[float]]] = {t: defaultdict(list) for t in temperatures}
     with ExitStack() as servers:
         ports = {
@@ -145,11 +147,11 @@ async def measure(
             return await ask_outrider(client, length, *question)
 
         for way in ways:
-            await ask(way, PROMPTS[0], 0.0, 0, 32)
+            await ask(way, prompts[0], 0.0, 0, 32)
         for temperature in temperatures:
             for run in range(options.runs):
                 sums: dict[Way, list[float]] = {way: [0, 0] for way in ways}
-                for number, prompt in enumerate(PROMPTS[: options.prompts]):
+                for number, prompt in enumerate(prompts):
                     shift = (number + run) % len(ways)
                     for way in (*ways[shift:], *ways[:shift]):
                         tokens, seconds = await ask(way, prompt, temperature, run, options.tokens)
@@ -210,7 +212,8 @@ def main() -> None:
     add("--lengths", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2, 3, 4, 6, 8])
     add("--temperatures", type=lambda text: [float(part) for part in text.split(",")], default=[0.0, 0.8])
     add("--tokens", type=int, default=160)
-    add("--prompts", type=int, default=len(PROMPTS))
+    add("--questions", type=Path, help="TOML with other prompts, for another main model than the starter's")
+    add("--prompts", type=int, default=len(PROMPTS), help="how many of them")
     add("--runs", type=int, default=3)
     add("--threads", type=int, default=os.cpu_count() or 1)
     add("--json", action="store_true", help="end with one line of JSON")

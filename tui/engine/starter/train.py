@@ -94,12 +94,9 @@ def rate_at(step: int, cycle: Cycle) -> float:
     return cycle.rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def train(
-    model: Llama, corpus: Corpus, tokenizer: Tokenizer, loss: Loss, cycle: Cycle, strays: float
-) -> None:
-    """Take the fixed number of steps of a cycle."""
+def train(model: Llama, draw: Callable[[], Batch], loss: Loss, cycle: Cycle) -> None:
+    """Take the fixed number of steps of a cycle, each on a batch that is drawn."""
     torch.manual_seed(cycle.seed)
-    batches = Batches(corpus, tokenizer, cycle.seed, cycle.mix, strays)
     optimiser = torch.optim.AdamW(
         model.parameters(), cycle.rate, betas=(0.9, 0.97), weight_decay=0.05, fused=True
     )
@@ -108,7 +105,7 @@ def train(
     for step in range(cycle.steps):
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step, cycle)
-        value = loss(model, batches.draw())
+        value = loss(model, draw())
         optimiser.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -139,10 +136,13 @@ def build_further(folder: Path) -> None:
 def _teach(
     main: Llama, draft: Llama, corpus: Corpus, tokenizer: Tokenizer, cycles: Sequence[Cycle], folder: Path
 ) -> None:
+    def batches(cycle: Cycle, mismatched: float) -> Callable[[], Batch]:
+        return Batches(corpus, tokenizer, cycle.seed, cycle.mix, mismatched).draw
+
     for cycle in cycles:
-        train(main, corpus, tokenizer, answer_loss, cycle, 0.0)
+        train(main, batches(cycle, 0.0), answer_loss, cycle)
     write_gguf(folder / "main.gguf", "Starter (demo)", main, tokenizer)
-    train(draft, corpus, tokenizer, distilling(main), DRAFTING, MISMATCHED)
+    train(draft, batches(DRAFTING, MISMATCHED), distilling(main), DRAFTING)
     write_gguf(folder / "draft.gguf", "Starter draft (demo)", draft, tokenizer)
 
 
