@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TRAINS = {"copier"}
-"""Needs PyTorch, which nothing else here does."""
+TRAINS = {"copier", "learn"}
+"""They need PyTorch, which nothing else here does."""
 PROGRAMS = sorted(
     each.stem for each in (ROOT / "tests" / "bench").glob("[a-z]*.py") if each.stem not in TRAINS
 )
