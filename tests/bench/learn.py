@@ -20,12 +20,14 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
 
 from tui.engine.starter.batches import IGNORED, Batch
 from tui.engine.starter.export import write_gguf
 from tui.engine.starter.model import Llama
 from tui.engine.starter.tokens import TURN_END, opening, train_tokenizer, turn
-from tui.engine.starter.train import MAIN_SHAPE, VOCABULARY, Cycle, answer_loss, train
+from tui.engine.starter.train import MAIN_SHAPE, VOCABULARY, Cycle, train
 
 READING = Cycle(2000, 1.5e-3, 1, ())
 ROWS, LENGTH = 6, 256
@@ -73,6 +75,14 @@ class Passages:
         return row[:LENGTH], counts[:LENGTH]
 
 
+def reading_loss(model: Llama, batch: Batch) -> Tensor:
+    """Cross entropy on all of the text; what is read once needs no dropout."""
+    wanted = batch.targets != IGNORED
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model.scores(model(batch.tokens)[wanted])
+    return functional.cross_entropy(scores.float(), batch.targets[wanted])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train a small model on the standard library of Python.")
     parser.add_argument("out", type=Path, help="the file to write")
@@ -85,7 +95,7 @@ def main() -> None:
     torch.manual_seed(READING.seed)
     model = Llama(MAIN_SHAPE)
     print(f"{len(texts)} files, {len(tokens):,} tokens", flush=True)
-    train(model, Passages(tokens, tokenizer, READING.seed).draw, answer_loss, READING)
+    train(model, Passages(tokens, tokenizer, READING.seed).draw, reading_loss, READING)
     write_gguf(options.out, "Reader of the standard library", model, tokenizer)
 
 
