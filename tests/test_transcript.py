@@ -205,6 +205,7 @@ async def test_the_scrollbar_is_painted_when_it_looks_different_and_only_then(
         changes: list[Callable[[], object]] = [
             lambda: transcript.scroll_to(y=30, animate=False),
             lambda: setattr(pilot.app, "theme", "textual-light"),
+            lambda: setattr(transcript.styles, "scrollbar_color", "red"),
             lambda: setattr(bar, "mouse_over", True),
             transcript.clear,
         ]

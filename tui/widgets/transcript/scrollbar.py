@@ -29,19 +29,18 @@ class SteadyScrollBar(ScrollBar):
             super().refresh(*regions, **how)
         return self
 
-    def notify_style_update(self) -> None:
-        self._painted = None
-        super().notify_style_update()
-
     def render(self) -> RenderableType:
         self._painted = self._look()
         return super().render()
 
     def _look(self) -> object:
-        """What of it is seen, but for the theme: of two equal ones no cell differs."""
+        """What of it is seen: of two equal ones no cell differs."""
+        assert self.parent is not None
+        styles = self.parent.styles
+        colours = styles.scrollbar_color, styles.scrollbar_background, self.mouse_over, self.grabbed is None
         length, window, total = self.size.height, self.window_size, self.window_virtual_size
         if not 0 < window < total:
-            return length
+            return colours, length
         size = max(1, length * window / total)
         start = (length - size) * self.position / (total - window)
-        return length, int(start * _STEPS), ceil(size * _STEPS), self.mouse_over, self.grabbed is None
+        return colours, length, int(start * _STEPS), ceil(size * _STEPS)
