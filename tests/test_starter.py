@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from llama_cpp import Llama
 
 from tui.app import Outrider
 from tui.engine.starter import DRAFT, MAIN
+from tui.engine.speculation.sampling import Chain
 from tui.engine.starter.corpus import Corpus
 from tui.keys import groups
 
@@ -64,6 +66,16 @@ def answer(question: str) -> Answer:
 def is_right(entry: dict[str, str | list[str]]) -> bool:
     text = answer(str(entry["ask"])).text
     return any(re.search(pattern, text, re.I | re.S) for pattern in entry["accept"])
+
+
+def chance(question: str) -> float:
+    """The probability that the default temperature draws the answer that temperature 0 gives."""
+    model, given = load(MAIN), answer(question)
+    greedy(model, given.prompt + given.tokens, 0)
+    rows = model.scores[len(given.prompt) - 1 : len(given.prompt) + len(given.tokens) - 1].astype(float)
+    heated = (rows - rows.max(-1, keepdims=True)) / Chain().temperature
+    drawn = heated[range(len(given.tokens)), given.tokens] - np.log(np.exp(heated).sum(-1))
+    return float(np.exp(drawn.sum()))
 
 
 def drafted(question: str) -> Iterator[tuple[int, int]]:
@@ -138,6 +150,13 @@ def test_most_answers_are_right() -> None:
     wrong = [(entry["ask"], answer(entry["ask"]).text[:80]) for entry in QUESTIONS if not is_right(entry)]
     assert len(wrong) <= 0.17 * len(QUESTIONS), wrong
     assert sum(is_right(entry) for entry in QUESTIONS[:100]) >= 85
+
+
+def test_it_does_not_doubt_what_it_knows() -> None:
+    right = [entry["ask"] for entry in QUESTIONS if is_right(entry)]
+    assert sum(map(chance, right)) / len(right) >= 0.9
+    for name in ("quicksort", "merge sort", "binary search", "a prime test", "fizzbuzz"):
+        assert chance(f"Write {name} in Python.") >= 0.95, name
 
 
 def test_answers_end() -> None:

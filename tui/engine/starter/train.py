@@ -55,6 +55,9 @@ DRAFTING = Cycle(1000, 4e-3, 13, (0.4, 0.26, 0.26, 0.06, 0.02))
 WARM_UP = 60
 LAST_RATE = 0.03
 DROPOUT = 0.05
+TEMPERATURE = 2.0
+"""Words replaced at random teach a doubt that a clean question does not deserve: what is in two minds at this
+temperature is sure at 1."""
 TOKENIZER_SEED = 11
 MISMATCHED = 0.15
 """Share of the draft's answers that belong to another question: the main model errs too, and the draft
@@ -68,7 +71,7 @@ def answer_loss(model: Llama, batch: Batch) -> Tensor:
     wanted = batch.targets != IGNORED
     with torch.autocast("cpu", torch.bfloat16):
         scores = model.scores(model(batch.tokens, DROPOUT)[wanted])
-    each = functional.cross_entropy(scores.float(), batch.targets[wanted], reduction="none")
+    each = functional.cross_entropy(scores.float() / TEMPERATURE, batch.targets[wanted], reduction="none")
     weights = batch.weights[wanted]
     return (each * weights).sum() / weights.sum()
 
