@@ -15,8 +15,8 @@ import pytest
 from llama_cpp import Llama
 
 from tui.app import Outrider
-from tui.engine.starter import DRAFT, MAIN
 from tui.engine.speculation.sampling import Chain
+from tui.engine.starter import DRAFT, MAIN
 from tui.engine.starter.corpus import Corpus
 from tui.keys import groups
 
