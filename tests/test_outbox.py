@@ -74,6 +74,21 @@ def test_the_first_round_does_not_wait_and_the_next_ones_come_as_one_line(pipe: 
     assert FRAME / 2 < time.monotonic() - began < 10 * FRAME
 
 
+def test_whoever_puts_a_round_that_is_due_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "FRAME", FRAME)
+    source, sink = os.pipe()
+    alone = Outbox(sink)  # without a thread that writes
+    with os.fdopen(source, "rb") as lines:
+        for place in (0, 2, 4):
+            for event in rounds(place, place + 2):
+                alone.put(event)
+            time.sleep(FRAME)
+        os.close(sink)
+        came = [decode_event(line) for line in lines]
+    wanted = [rounds(0, 1)[0], Rounds(1, (one(1), one(2))), Rounds(1, (one(3), one(4)))]
+    assert came == wanted, "the last one waits for the next"
+
+
 def test_nothing_else_waits_and_all_stays_in_order(pipe: Pipe) -> None:
     pipe.put(*rounds(0, 1))
     pipe.next()

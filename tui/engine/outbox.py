@@ -1,8 +1,13 @@
-"""Events on their way to the app: whoever has one to send does not wait until it is read."""
+"""Events on their way to the app: whoever has one to send does not wait until it is read.
+
+Where a model computes on every core, a thread that wakes stops it. So who puts rounds writes them, if the
+pipe has room for them at once; the writing thread is woken for what may take longer.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -12,7 +17,9 @@ from typing import NoReturn
 from ..protocol import Event, Rounds, encode
 
 FRAME = 1 / 30
-"""Seconds of rounds that make one line: the app shows no more of them at once either."""
+"""Seconds of rounds that make one line, about: the app shows no more of them at once either."""
+LATEST = 3
+"""Frames after which a round is written, should the next one keep it waiting."""
 MOST = 1_000
 """Rounds in a line, where the app has not read for long."""
 
@@ -23,32 +30,59 @@ class Outbox:
     def __init__(self, sink: int) -> None:
         """`sink` is a descriptor that blocks."""
         self._sink = sink
+        self._room = select.poll()
+        self._room.register(sink, select.POLLOUT)
         self._waiting: list[Event] = []
         self._changed = threading.Condition()
-        self._hurry = False
-        """Something waits that is no round."""
+        self._due = False
+        """What waits is to be written now."""
+        self._asleep = False
+        """The writing thread waits for something to be put."""
         self._writing = False
+        self._put = self._written = 0.0
+        """When the last event was put, and when rounds were written last."""
 
     def put(self, event: Event) -> None:
-        """Let `event` be written: rounds within `FRAME` of the ones before, anything else at once."""
-        rounds = isinstance(event, Rounds)
+        """Let `event` be written: rounds with those of the same `FRAME`, anything else at once."""
         with self._changed:
             self._waiting.append(event)
-            if len(self._waiting) == 1 or not rounds:
-                self._hurry = self._hurry or not rounds
+            due = self._is_due(event)
+            if due and isinstance(event, Rounds) and self._written_at_once():
+                return
+            self._due = self._due or due
+            if due or self._asleep:
                 self._changed.notify_all()
+
+    def _is_due(self, event: Event) -> bool:
+        """Whether to write now: a round that takes as long as this one would be later than a frame."""
+        now = monotonic()
+        took, self._put = now - self._put, now
+        return not isinstance(event, Rounds) or now + took / 2 >= self._written + FRAME
+
+    def _written_at_once(self) -> bool:
+        """Write what waits, unless something else is being written or the pipe might make us wait."""
+        if self._writing or self._due or self._room.poll(0) != [(self._sink, select.POLLOUT)]:
+            return False
+        lines = b"".join(map(encode, _joined(self._waiting)))
+        if len(lines) > select.PIPE_BUF:
+            return False
+        os.write(self._sink, lines)
+        self._waiting, self._written = [], self._put
+        return True
 
     def write(self) -> NoReturn:
         """Write what is put, for ever. Raises `OSError` when nobody reads it any more."""
-        written = 0.0
         while True:
             with self._changed:
                 self._writing = False
+                self._asleep = True
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting)
-                self._changed.wait_for(lambda: self._hurry, max(0.0, written + FRAME - monotonic()))
-                events, self._waiting, self._hurry, self._writing = self._waiting, [], False, True
-            written = monotonic() if isinstance(events[-1], Rounds) else 0.0  # the first round never waits
+                self._asleep = False
+                self._changed.wait_for(lambda: self._due, LATEST * FRAME)
+                events, self._waiting, self._due, self._writing = self._waiting, [], False, True
+                if any(isinstance(event, Rounds) for event in events):
+                    self._written = monotonic()
             for event in _joined(events):
                 line = memoryview(encode(event))
                 while line:
@@ -57,6 +91,8 @@ class Outbox:
     def drain(self, seconds: float) -> None:
         """Wait until all that was put is written, but no longer than that."""
         with self._changed:
+            self._due = bool(self._waiting)
+            self._changed.notify_all()
             self._changed.wait_for(lambda: not (self._waiting or self._writing), seconds)
 
 
