@@ -32,6 +32,7 @@ _QUANTISATION = re.compile(
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _COMMIT = _SHA1
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 _OTHER_GGUF = re.compile(r"(?:^|[-_/.])(?:mmproj|imatrix)", re.IGNORECASE)
 
 P = ParamSpec("P")
@@ -192,8 +193,15 @@ def explained(error: Exception, repository: str) -> HubError:
     if status:
         return HubError(f"the hub answers with an error ({status})", "Try again later.")
     if isinstance(error, OSError) or type(error).__module__.startswith("http"):
-        return HubError(f"the hub cannot be reached: {type(error).__name__}", "Check the network.")
+        return HubError(f"the hub cannot be reached: {_in_words(error)}", "Check the network.")
     return HubError(f"the hub answers what cannot be understood ({type(error).__name__})", "Try again later.")
+
+
+def _in_words(error: Exception) -> str:
+    """Why the network failed, without its numbers."""
+    if "Timeout" in type(error).__name__:
+        return "no answer in time"
+    return _ERRNO.sub("", str(error)) or type(error).__name__
 
 
 def endpoint() -> str:
