@@ -39,7 +39,7 @@ class Outbox:
         self._asleep = False
         """The writing thread waits for something to be put."""
         self._writing = False
-        self._put = self._written = 0.0
+        self._last_put = self._last_write = 0.0
         """When the last event was put, and when rounds were written last."""
 
     def put(self, event: Event) -> None:
@@ -56,8 +56,8 @@ class Outbox:
     def _is_due(self, event: Event) -> bool:
         """Whether to write now: a round that takes as long as this one would be later than a frame."""
         now = monotonic()
-        took, self._put = now - self._put, now
-        return not isinstance(event, Rounds) or now + took / 2 >= self._written + FRAME
+        took, self._last_put = now - self._last_put, now
+        return not isinstance(event, Rounds) or now + took / 2 >= self._last_write + FRAME
 
     def _written_at_once(self) -> bool:
         """Write what waits, unless something else is being written or the pipe might make us wait."""
@@ -67,7 +67,7 @@ class Outbox:
         if len(lines) > select.PIPE_BUF:
             return False
         os.write(self._sink, lines)
-        self._waiting, self._written = [], self._put
+        self._waiting, self._last_write = [], self._last_put
         return True
 
     def write(self) -> NoReturn:
@@ -82,7 +82,7 @@ class Outbox:
                 self._changed.wait_for(lambda: self._due, LATEST * FRAME)
                 events, self._waiting, self._due, self._writing = self._waiting, [], False, True
                 if any(isinstance(event, Rounds) for event in events):
-                    self._written = monotonic()
+                    self._last_write = monotonic()
             for event in _joined(events):
                 line = memoryview(encode(event))
                 while line:
