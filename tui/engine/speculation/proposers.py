@@ -49,11 +49,14 @@ class DraftModel:
     def propose(self, context: Sequence[int], proposal: Proposal) -> None:
         if proposal.tokens and proposal.tokens[-1] in self._end_tokens:
             return
-        unread = [*context[self.model.length :], *proposal.tokens]
-        slice_ = min(proposal.may_read(len(unread)), self.model.capacity - self.model.length)
-        if slice_ < len(unread):
-            if slice_ > 0:
-                self.model.extend(unread[:slice_], picks=0)
+        held = self.model.length
+        lag = len(context) - held + len(proposal.tokens)
+        slice_ = min(proposal.may_read(lag), self.model.capacity - held)
+        if slice_ <= 0:
+            return
+        unread = [*context[held : held + slice_], *proposal.tokens][:slice_]
+        if slice_ < lag:
+            self.model.extend(unread, picks=0)
             return
         while (count := proposal.wants_more()) and self.model.length + len(unread) <= self.model.capacity:
             for pick in self._picks(unread, count):
