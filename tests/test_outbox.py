@@ -41,8 +41,11 @@ class Pipe:
         for event in events:
             self.outbox.put(event)
 
+    def line(self) -> bytes:
+        return self._file.readline()
+
     def next(self) -> Event:
-        return decode_event(self._file.readline())
+        return decode_event(self.line())
 
     def close(self) -> None:
         self._file.close()
@@ -120,6 +123,21 @@ def test_who_puts_never_waits_for_a_reader_that_does_not_read(pipe: Pipe) -> Non
         assert len(event.rounds) <= MOST
         seen += [each.context_used for each in event.rounds]
     assert seen == list(range(count))
+
+
+def test_a_round_for_a_full_pipe_is_left_to_the_thread(pipe: Pipe) -> None:
+    os.set_blocking(pipe.sink, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(pipe.sink, b" " * 4095 + b"\n")
+    os.set_blocking(pipe.sink, True)
+    putting = threading.Thread(target=pipe.put, args=rounds(0, 1), daemon=True)
+    putting.start()
+    putting.join(5)
+    assert not putting.is_alive()
+    while not (line := pipe.line().strip()):
+        pass
+    assert decode_event(line) == rounds(0, 1)[0]
 
 
 def test_last_words_are_written_before_the_end_unless_nobody_reads(pipe: Pipe) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Model, Pick, Proposal, Proposer, Round, generate, prefill
 from tui.engine.speculation.pacing import Always, Auto, Draft
-from tui.engine.speculation.proposers import DraftModel, Nobody
+from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
 from tui.engine.speculation.sampling import Chain, Sampler
 
 VOCABULARY = 48
@@ -173,6 +173,14 @@ def test_the_draft_reads_each_token_that_stands_once() -> None:
     happened = rounds(TableModel(sampler()), DraftModel(draft, ()), length=4, tokens=200)
     refused = sum(max(0, len(r.drafted) - 1 - r.accepted) for r in happened)
     assert draft.evaluated == draft.length + refused
+
+
+def test_a_draft_goes_on_where_the_proposer_before_it_left_off() -> None:
+    found = Fixed(plain()[:2])
+    [first, *_] = rounds(
+        TableModel(sampler()), InTurn(found, DraftModel(TableModel(sampler()), ())), length=4
+    )
+    assert (len(first.drafted), first.accepted) == (4, 4)
 
 
 def test_nothing_is_fed_to_the_draft_while_drafting_is_off() -> None:
