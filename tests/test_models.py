@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from models import Toy, write_model
+
+from tui.protocol import DraftVerdict
+from tui.quantities import UNKNOWN, speed_up
 
 
 @pytest.fixture
@@ -58,11 +62,17 @@ def test_drafts_are_judged_for_a_name(home: Path) -> None:
     lines = models(home, "large").stdout.splitlines()
     assert lines[1].startswith("Small one")
     assert "recommended" in lines[1]
-    assert "predicted" in lines[1]
     assert any("differs at id 300" in line for line in lines)
     found = json.loads(models(home, "large", "--json").stdout)["drafts"]
     assert found[0]["judgement"] == "recommended"
     assert {"lookup", ""} < {each["draft"] for each in found}
+
+
+def test_a_speed_up_says_whether_it_was_measured() -> None:
+    verdict = DraftVerdict("/d.gguf", "D", "recommended", "same vocabulary", 1.62)
+    assert speed_up(verdict) == "predicted 1.6×"
+    assert speed_up(replace(verdict, answers=3)) == "measured 1.6× over 3 answers"
+    assert speed_up(replace(verdict, speed_up=None)) == UNKNOWN
 
 
 def test_an_unknown_name_ends_in_a_line(home: Path) -> None:

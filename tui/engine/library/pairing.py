@@ -2,7 +2,8 @@
 
 A speed-up that was measured on this machine counts for more than any prediction, and each is said to be
 what it is. A prediction takes decoding to be bound by the bytes of the weights, and acceptance to go by the
-family; it ranks drafts and promises nothing. Nothing is loaded: only headers are compared.
+family; it ranks drafts and promises nothing, and of a main model so small that the bytes are not what counts
+there is none. Nothing is loaded: only headers are compared.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ WORTHWHILE = 1.05
 """A draft that brings less is possible, but not recommended."""
 LARGEST = 1 / 3
 """Of the main model's size; beyond it a draft seldom pays."""
+SMALLEST = 100 << 20
+"""Of a main model, in bytes. In a step of a smaller one the calls cost more than reading the weights."""
 _LONGEST = 8
 _SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
 """Chance that a drafted token is accepted, as the prediction has it: published pairs have 0.6 to 0.9."""
@@ -44,8 +47,8 @@ class Judge:
         self._known: dict[str, str] = {main.fingerprint: ""}
 
     def all(self, models: Iterable[FoundModel], skipped: Sequence[Skipped] = ()) -> tuple[DraftVerdict, ...]:
-        """A verdict on every other model, on lookup alone and on none at all; the best first."""
-        drafts = [self.verdict(model) for model in models]
+        """A verdict on every other model, on lookup alone and on none; the best first, then the smaller."""
+        drafts = [self.verdict(model) for model in sorted(models, key=lambda model: model.size)]
         drafts += [DraftVerdict(each.path, Path(each.path).name, "no", each.reason) for each in skipped]
         helped = any(each.judgement == "recommended" for each in drafts)
         return tuple(sorted([*drafts, self._lookup(helped), self._none()], key=_rank))
@@ -55,6 +58,7 @@ class Judge:
         past = self._past(self._main.path, draft.path)
         speed_up = past.speed_up if past else self._predicted(draft)
         measured = past.answers if past else 0
+        worthwhile = speed_up is None or speed_up >= WORTHWHILE
 
         def judged(judgement: str, reason: str) -> DraftVerdict:
             known = (None, 0) if judgement == "no" else (speed_up, measured)
@@ -64,13 +68,12 @@ class Judge:
             return judged("no", reason)
         share = f"{_share(draft.size / self._main.size)} of the main model's size"
         if measured:
-            pays = speed_up >= WORTHWHILE
-            return judged("recommended" if pays else "possible", f"same vocabulary, {share}")
+            return judged("recommended" if worthwhile else "possible", f"same vocabulary, {share}")
         if draft.size > LARGEST * self._main.size:
             return judged("possible", f"same vocabulary, but {share}: more than a third seldom pays")
         if "recurrent" in draft.traits:
             return judged("possible", f"same vocabulary, {share}; recurrent: each refusal is read again")
-        if speed_up < WORTHWHILE:
+        if not worthwhile:
             return judged("possible", f"same vocabulary, {share}; checking several tokens is dear here")
         return judged("recommended", f"same vocabulary, {share}")
 
@@ -94,10 +97,12 @@ class Judge:
                 return str(error)
         return self._known[draft.fingerprint]
 
-    def _predicted(self, draft: FoundModel) -> float:
-        """Tokens per second beside the main model alone, at the best fixed draft length."""
+    def _predicted(self, draft: FoundModel) -> float | None:
+        """Tokens per second beside the main model alone, at the best fixed draft length, if one can say."""
+        if self._main.size < SMALLEST:
+            return None
         same = _family(draft) == _family(self._main)
-        acceptance, cost = (_SAME_FAMILY if same else _OTHER_FAMILY), draft.size / max(1, self._main.size)
+        acceptance, cost = (_SAME_FAMILY if same else _OTHER_FAMILY), draft.size / self._main.size
         best, expected = 1.0, 1.0
         for length in range(1, _LONGEST + 1):
             expected += acceptance**length
