@@ -41,8 +41,8 @@ def loading(progress: protocol.Loading) -> str:
 
 
 def ready(loaded: protocol.Loaded) -> str:
-    drafted = f", drafted by {named(loaded.draft)}" if loaded.draft else ""
-    return f"ready: {named(loaded.main)}{drafted}"
+    pair = [loaded.main, loaded.draft] if loaded.draft else [loaded.main]
+    return f"ready: {' + '.join(map(named, pair))}"
 
 
 def refused(loaded: protocol.Loaded) -> str:
