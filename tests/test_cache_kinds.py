@@ -15,6 +15,7 @@ from typing import NamedTuple
 import models
 import numpy as np
 import pytest
+from cut_back import GREEDY, CutBack
 from gguf import GGUFReader
 from models import Toy
 from same_text import TEMPERATURES, Asked, PlainAnswers, assert_same_text, plain_answers
@@ -29,12 +30,11 @@ from tui.engine.library.header import read_header
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.loop import Proposer
 from tui.engine.speculation.proposers import DraftModel, InTurn
-from tui.engine.speculation.sampling import Chain, Logits, Sampler
+from tui.engine.speculation.sampling import Sampler
 from tui.engine.trial import trial
 from tui.protocol import CacheType
 
 PROMPTS = 10
-GREEDY = Chain(temperature=0)
 
 
 @dataclass(frozen=True)
@@ -156,116 +156,14 @@ def test_same_seed_same_text(loaded: Loaded, plain: PlainAnswers, temperature: f
 # Refused tokens leave no trace
 
 
+class TestCutBack(CutBack):
+    run_lengths = staticmethod(run_lengths)
+
+
 def test_each_kind_is_cut_back_in_its_own_way(loaded: Loaded) -> None:
     assert isinstance(loaded.main._rollback, loaded.kind.rollback)
     assert loaded.main.rewinds == ("anywhere" if loaded.kind.rollback is Cells else "round")
     assert isinstance(loaded.draft._rollback, Cells if loaded.kind.rollback is Cells else Fork)
-
-
-def test_a_verified_batch_can_be_cut_anywhere(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    main, text = loaded.main, some_tokens(60)
-    for kept in range(1, 10):
-        main.clear()
-        main.start(Sampler(GREEDY, 0, 0))
-        main.extend(text[:40], picks=0)
-        with monkeypatch.context() as patch:
-            calls = run_lengths(patch, main)
-            main.extend([*text[40 : 40 + kept], *some_tokens(9 - kept, seed=2)], picks=9)
-            main.rewind(40 + kept)
-            assert main.tokens == text[: 40 + kept]
-            main.start(watching := Watching())
-            main.extend(text[40 + kept : 55], picks=15 - kept)
-        assert sum(calls) <= 9 + 15
-        assert_close(watching.rows, rows_of(main, text[:55], 40 + kept))
-
-
-def test_refusals_in_a_row_are_cut_one_by_one(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    main, text = loaded.main, some_tokens(100)
-    main.clear()
-    main.start(watching := Watching())
-    main.extend(text[:40], picks=0)
-    with monkeypatch.context() as patch:
-        calls = run_lengths(patch, main)
-        for length in range(40, 76, 3):
-            main.start(watching)
-            main.extend([*text[length : length + 3], 1, 2, 3, 4], picks=7)
-            main.rewind(length + 3)
-    assert len(calls) <= 12 + 4
-    assert max(calls) <= 8 + 7
-    expected = rows_of(main, text[:76], 40)
-    # Rows behind refused tokens were overwritten by those of the round that followed.
-    assert_close({place: watching.rows[place] for place in expected}, expected)
-
-
-def test_a_draft_is_cut_back_over_several_calls(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    draft, text = loaded.draft, some_tokens(60)
-    for kept in range(6):
-        draft.clear()
-        draft.start(Sampler(GREEDY, 0, 0))
-        draft.extend(text[:40], picks=0)
-        draft.rewind(40)
-        with monkeypatch.context() as patch:
-            calls = run_lengths(patch, draft)
-            draft.extend(text[40:42], picks=1)
-            for token in [*text[42 : 42 + kept], *some_tokens(6 - kept, seed=2)]:
-                draft.extend([token], picks=1)
-            draft.rewind(42 + kept)
-            draft.extend(text[42 + kept : 50], picks=1)
-        assert sum(calls) <= 2 + 6 + 10
-        draft.start(watching := Watching())
-        draft.extend(text[50:51], picks=1)
-        assert_close(watching.rows, rows_of(draft, text[:51], 50))
-
-
-def test_a_draft_that_lags_reads_the_text_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    draft, text = loaded.draft, some_tokens(300)
-    draft.clear()
-    draft.start(Sampler(GREEDY, 0, 0))
-    with monkeypatch.context() as patch:
-        calls = run_lengths(patch, draft)
-        draft.extend(text[:250], picks=1)
-        draft.extend([1], picks=1)
-        draft.rewind(250)
-        draft.extend(text[250:252], picks=1)
-    assert sum(calls) <= 250 + 1 + 2 + 17
-    draft.start(watching := Watching())
-    draft.extend(text[252:253], picks=1)
-    assert_close(watching.rows, rows_of(draft, text[:253], 252))
-
-
-def test_any_other_rewind_is_right_too(loaded: Loaded) -> None:
-    """Into and before earlier calls, several in a row, and to nothing, for another text."""
-    text, other = some_tokens(90, seed=3), some_tokens(90, seed=4)
-    for each in (loaded.main, loaded.draft):
-        expected, expected_other = rows_of(each, text, 5), rows_of(each, other, 5)
-        each.clear()
-        each.start(Sampler(GREEDY, 0, 0))
-        each.extend(text[:30], picks=0)
-        each.extend(text[30:39], picks=min(9, each._outputs))
-        for token in text[39:44]:
-            each.extend([token], picks=1)
-        for length in (41, 33, 31, 30, 36, 12):
-            assert_goes_on(each, text, length, expected)
-        each.rewind(0)
-        each.extend(other[:50], picks=0)
-        assert_goes_on(each, other, 45, expected_other)
-        each.rewind(46)
-        each.rewind(44)
-        each.rewind(43)
-        assert_goes_on(each, other, 43, expected_other)
-
-
-def assert_goes_on(each: LlamaModel, text: list[int], length: int, expected: dict[int, Logits]) -> None:
-    """That it can be cut to `length` and then gives the rows of a fresh one, in a batch and one by one."""
-    each.rewind(length)
-    each.start(watching := Watching())
-    if each._outputs > 1:
-        each.extend(text[length : length + 4], picks=4)
-        each.rewind(length + 2)
-    for token in text[each.length : length + 6]:
-        each.extend([token], picks=1)
-    assert each.tokens == text[: length + 6]
-    assert_close(watching.rows, {place: expected[place] for place in range(length + 1, length + 7)})
 
 
 def test_what_the_library_refuses_leaves_tokens_and_cache_in_step(
@@ -358,13 +256,6 @@ def test_a_window_that_keeps_everything_is_given_up_where_memory_is_short(
 
 
 # The trial
-
-
-def test_a_sound_model_passes_the_trial_and_is_left_empty(loaded: Loaded) -> None:
-    loaded.main.start(Sampler(GREEDY, 0, 0))
-    loaded.main.extend([1, 2, 3], picks=1)
-    assert trial(loaded.main) == ""
-    assert loaded.main.length == 0
 
 
 def test_a_trial_takes_few_calls(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from cut_back import GREEDY, CutBack
 from same_text import TEMPERATURES, Asked, PlainAnswers, answer, assert_same_text, plain_answers, prompt
 from test_llama_cpp import CLOSE, Watching, assert_close, rows_of, some_tokens
 from test_same_text import TIE, GapSampler
@@ -31,11 +32,10 @@ from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.loop import Pick, Proposer
 from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
-from tui.engine.speculation.sampling import Chain, Logits, Sampler
+from tui.engine.speculation.sampling import Chain, Sampler
 from tui.engine.trial import trial
 from tui.protocol import CacheType
 
-GREEDY = Chain(temperature=0)
 WINDOW = mlx_models.WINDOW
 
 
@@ -131,68 +131,16 @@ def test_same_seed_same_text(loaded: Loaded, plain: PlainAnswers, temperature: f
 # Refused tokens leave no trace
 
 
+class TestCutBack(CutBack):
+    run_lengths = staticmethod(run_lengths)
+
+
 def test_each_kind_says_how_far_it_can_be_cut(loaded: Loaded) -> None:
     assert loaded.main.rewinds == loaded.kind.rewinds
     assert loaded.main.cache_unknown == ""
     eight = [type(leaf).__name__ for leaf in loaded.main._caches._leaves].count("EightBits")
     assert (eight > 0) == (loaded.kind.cache_type == "q8_0")
     assert "EightBits" not in [type(leaf).__name__ for leaf in loaded.draft._caches._leaves]
-
-
-def test_a_verified_batch_can_be_cut_anywhere(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    main, text = loaded.main, some_tokens(110)
-    for start in (40, 90):  # before and behind the border of a window
-        for kept in (1, 2, 5, 8, 9):
-            main.rewind(0)
-            main.start(Sampler(GREEDY, 0, 0))
-            main.extend(text[:start], picks=0)
-            with monkeypatch.context() as patch:
-                calls = run_lengths(patch, main)
-                main.extend([*text[start : start + kept], *some_tokens(9 - kept, seed=2)], picks=9)
-                main.rewind(start + kept)
-                assert main.tokens == text[: start + kept]
-                main.start(watching := Watching())
-                main.extend(text[start + kept : start + 15], picks=15 - kept)
-            assert sum(calls) <= 9 + 15
-            assert_close(watching.rows, rows_of(main, text[: start + 15], start + kept))
-
-
-def test_refusals_in_a_row_are_cut_one_by_one(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    main, text = loaded.main, some_tokens(150)
-    main.rewind(0)
-    main.start(watching := Watching())
-    main.extend(text[:40], picks=0)
-    with monkeypatch.context() as patch:
-        calls = run_lengths(patch, main)
-        for length in range(40, 136, 3):
-            main.start(watching)
-            main.extend([*text[length : length + 3], 1, 2, 3, 4], picks=7)
-            main.rewind(length + 3)
-    assert len(calls) <= 32 + 11
-    assert max(calls) <= 8 + 7
-    expected = rows_of(main, text[:136], 40)
-    # Rows behind refused tokens were overwritten by those of the round that followed.
-    assert_close({place: watching.rows[place] for place in expected}, expected)
-
-
-def test_a_draft_is_cut_back_over_several_calls(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    draft, text = loaded.draft, some_tokens(100)
-    for kept in range(6):
-        draft.rewind(0)
-        draft.start(Sampler(GREEDY, 0, 0))
-        draft.extend(text[:70], picks=0)
-        draft.rewind(70)
-        with monkeypatch.context() as patch:
-            calls = run_lengths(patch, draft)
-            draft.extend(text[70:72], picks=1)
-            for token in [*text[72 : 72 + kept], *some_tokens(6 - kept, seed=2)]:
-                draft.extend([token], picks=1)
-            draft.rewind(72 + kept)
-            draft.extend(text[72 + kept : 80], picks=1)
-        assert sum(calls) <= 2 + 6 + 10
-        draft.start(watching := Watching())
-        draft.extend(text[80:81], picks=1)
-        assert_close(watching.rows, rows_of(draft, text[:81], 80))
 
 
 def test_a_chain_of_choices_is_cut_back_like_single_ones(
@@ -229,57 +177,6 @@ def one_by_one(draft: MlxModel, text: list[int], count: int) -> tuple[list[Pick]
     return picks, list(draft.tokens)
 
 
-def test_a_draft_that_lags_reads_the_text_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    draft, text = loaded.draft, some_tokens(300)
-    draft.rewind(0)
-    draft.start(Sampler(GREEDY, 0, 0))
-    with monkeypatch.context() as patch:
-        calls = run_lengths(patch, draft)
-        draft.extend(text[:250], picks=1)
-        draft.extend([1], picks=1)
-        draft.rewind(250)
-        draft.extend(text[250:252], picks=1)
-    assert sum(calls) <= 250 + 1 + 2 + 17
-    draft.start(watching := Watching())
-    draft.extend(text[252:253], picks=1)
-    assert_close(watching.rows, rows_of(draft, text[:253], 252))
-
-
-def test_any_other_rewind_is_right_too(loaded: Loaded) -> None:
-    """Into and before earlier calls, several in a row, and to nothing, for another text."""
-    text, other = some_tokens(90, seed=3), some_tokens(90, seed=4)
-    for each in (loaded.main, loaded.draft):
-        expected, expected_other = rows_of(each, text, 5), rows_of(each, other, 5)
-        each.rewind(0)
-        each.start(Sampler(GREEDY, 0, 0))
-        each.extend(text[:60], picks=0)
-        each.extend(text[60:69], picks=min(9, each._picks))
-        for token in text[69:74]:
-            each.extend([token], picks=1)
-        for length in (71, 63, 61, 60, 66, 12):
-            assert_goes_on(each, text, length, expected)
-        each.rewind(0)
-        each.extend(other[:50], picks=0)
-        assert_goes_on(each, other, 45, expected_other)
-        each.rewind(46)
-        each.rewind(44)
-        each.rewind(43)
-        assert_goes_on(each, other, 43, expected_other)
-
-
-def assert_goes_on(each: MlxModel, text: list[int], length: int, expected: dict[int, Logits]) -> None:
-    """That it can be cut to `length` and then gives the rows of a fresh one, in a batch and one by one."""
-    each.rewind(length)
-    each.start(watching := Watching())
-    if each._picks > 1:
-        each.extend(text[length : length + 4], picks=4)
-        each.rewind(length + 2)
-    for token in text[each.length : length + 6]:
-        each.extend([token], picks=1)
-    assert each.tokens == text[: length + 6]
-    assert_close(watching.rows, {place: expected[place] for place in range(length + 1, length + 7)})
-
-
 def test_a_failing_call_empties_the_cache(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     main, text = loaded.main, some_tokens(60, seed=6)
     expected = rows_of(main, text, 50)
@@ -300,13 +197,6 @@ def test_a_failing_call_empties_the_cache(loaded: Loaded, monkeypatch: pytest.Mo
     for token in text[50:]:
         main.extend([token], picks=1)
     assert_close(watching.rows, expected)
-
-
-def test_a_sound_model_passes_the_trial_and_is_left_empty(loaded: Loaded) -> None:
-    loaded.main.start(Sampler(GREEDY, 0, 0))
-    loaded.main.extend([1, 2, 3], picks=1)
-    assert trial(loaded.main) == ""
-    assert loaded.main.length == 0
 
 
 def test_a_cache_that_is_not_cut_back_fails_the_trial(
