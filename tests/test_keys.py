@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import keys_page
 import pytest
 from chat import chat, outrider, text, told, until
 from test_history import answered
@@ -178,3 +179,23 @@ async def test_the_actions_of_every_other_screen_are_bound_as_the_config_says_an
             while app.screen is not app._chat:
                 app.pop_screen()
             await pilot.pause()
+
+
+def test_docs_keys_is_what_the_bindings_say() -> None:
+    """`python tests/keys_page.py` writes it."""
+    assert keys_page.PATH.read_text(encoding="utf-8") == keys_page.page()
+
+
+@pytest.mark.parametrize(
+    ("key", "written"),
+    [
+        ("ctrl+j", "Ctrl+J"),
+        ("g", "g"),
+        ("G", "G"),
+        ("full_stop", "."),
+        ("escape", "Esc"),
+        ("shift+f5", "Shift+F5"),
+    ],
+)
+def test_keys_are_written_as_people_write_them(key: str, written: str) -> None:
+    assert readable(key) == written

@@ -13,6 +13,17 @@ from .drafting import AUTO, Drafting
 SILENT = 7.0
 """Seconds after which it is said that nothing is heard: there is a ping every 5."""
 
+_KEYS = {
+    "escape": "Esc",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "comma": ",",
+    "full_stop": ".",
+    "plus": "+",
+    "minus": "-",
+    "equals_sign": "=",
+}
+
 ENDINGS: dict[store.Ending, str] = {
     "stop": "",
     "length": "reached max_tokens",
@@ -100,6 +111,7 @@ def finished(ending: store.Ending, statistics: protocol.Statistics | None) -> st
 
 
 def readable(key: str) -> str:
-    """ "ctrl+j" as people write it: "Ctrl+J"."""
-    names = {"escape": "Esc", "pageup": "PgUp", "pagedown": "PgDn"}
-    return "+".join(names.get(part, part.capitalize()) for part in key.split("+"))
+    """ "ctrl+j" as people write it: "Ctrl+J". A letter alone stays as it is: "g" is not "G"."""
+    if len(key) == 1:
+        return key
+    return "+".join(_KEYS.get(part) or part.capitalize().replace("_", " ") for part in key.split("+"))

@@ -1,0 +1,45 @@
+"""Writes docs/keys.md from the bindings themselves. Run as a script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from textual.binding import Binding
+
+from tui.app import Outrider
+from tui.keys import groups
+from tui.screens.wording import readable
+
+PATH = Path(__file__).parent.parent / "docs" / "keys.md"
+HEAD = """# Keys
+
+F1 lists them in the app, with those that your `config.toml` has changed: under `[keys]` stands a name of the
+last column with the key it is to have. h, j, k and l move among messages and tokens; `set = "vi"` adds i, a,
+x and / there, and ctrl+j, ctrl+k, ctrl+f and ctrl+b in lists.
+
+In the composer, `/` begins a command and `@` the name of a text file that goes along with the prompt; both
+say what they could become as you type.
+"""
+
+
+def page() -> str:
+    return "\n".join(_lines())
+
+
+def _lines() -> Iterator[str]:
+    yield HEAD
+    for title, bindings in groups(Outrider.BINDINGS):
+        yield from (f"## {title}", "", "| key | | name |", "|---|---|---|")
+        yield from (_row(binding) for binding in bindings)
+        yield ""
+
+
+def _row(binding: Binding) -> str:
+    keys = " ".join(f"`{readable(key)}`" for key in binding.key.split(","))
+    name = f"`{binding.id}`" if binding.id else ""
+    return f"| {keys} | {binding.tooltip or binding.description} | {name} |"
+
+
+if __name__ == "__main__":
+    PATH.write_text(page(), encoding="utf-8")
