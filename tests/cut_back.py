@@ -122,7 +122,10 @@ class CutBack:
         expected = rows_of(main, text, 200)
         for length in range(210, 490, 20):
             begin(main, text[:490])
-            assert_goes_on(main, text, length, expected, batched=True)
+            with self.counted(main) as calls:
+                assert_goes_on(main, text, length, expected, batched=True)
+        if main.rewinds == "anywhere":
+            assert sum(calls) <= 8, "20 tokens back, everything is still there"
 
     def test_a_sound_model_passes_the_trial_and_is_left_empty(self, loaded: Loaded) -> None:
         begin(loaded.main, [1, 2, 3])
