@@ -123,6 +123,12 @@ def test_what_was_held_back_comes_out_at_the_end_with_its_origins() -> None:
     assert not stream.stopped
 
 
+def test_nothing_comes_behind_a_stop_string_not_even_half_a_character() -> None:
+    pieces, stream = run([b"a STOP" + "🚀".encode()[:2]], ["STOP"])
+    assert pieces == [("a ", Origin.PLAIN)]
+    assert stream.flush() == []
+
+
 def drafted(parts: Sequence[bytes], length: int, stop: Sequence[str], seed: int) -> list[Piece]:
     """The tokens of `parts` in rounds in which a random number of `length` drafted ones is accepted."""
     chance, wrong = random.Random(seed), len(parts)
@@ -164,6 +170,7 @@ def test_a_refused_token_may_complete_the_character_that_the_answer_began() -> N
     rocket, tent = "🚀".encode(), "⛺".encode()
     stream = TextStream([rocket[:3], rocket[3:], b"\x81", tent[:2]].__getitem__)
     assert stream.feed(0, Origin.DRAFT) == []
+    assert stream.refused([]) == [], "half a character is the answer's"
     assert stream.refused([2]) == [("🚁", Origin.REFUSED)]
     assert stream.feed(1, Origin.MAIN) == [("🚀", Origin.MAIN)]
     assert stream.refused([3]) == [("\ufffd", Origin.REFUSED)]
