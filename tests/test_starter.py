@@ -148,8 +148,31 @@ def test_every_key_that_an_answer_names_is_bound() -> None:
 def test_most_answers_are_right() -> None:
     """The first hundred ask about all that the pair knows, the others about its newer keys."""
     wrong = [(entry["ask"], answer(entry["ask"]).text[:80]) for entry in QUESTIONS if not is_right(entry)]
-    assert len(wrong) <= 0.17 * len(QUESTIONS), wrong
+    assert len(wrong) <= 0.12 * len(QUESTIONS), wrong
     assert sum(is_right(entry) for entry in QUESTIONS[:100]) >= 85
+
+
+def test_no_fact_of_the_corpus_is_left_unlearned() -> None:
+    """Questions as the corpus draws them, without slips: answers that begin alike are told apart, too."""
+    corpus, rng = Corpus(), random.Random(5)
+    right = {
+        fact.name: [answer(corpus.wording(fact, rng)).text == fact.answer for _ in range(5)]
+        for fact in corpus.facts
+    }
+    assert [name for name, each in right.items() if not any(each)] == []
+    assert sum(map(sum, right.values())) >= 0.9 * 5 * len(right)
+
+
+def test_it_knows_what_a_key_does() -> None:
+    named = {
+        found[1]: fact.answer
+        for fact in Corpus().facts
+        if "press" in fact.phrases and (found := re.match(r"Press \*\*((?:ctrl\+)?\w+)\*\*", fact.answer))
+    }
+    named.pop("F1")  # two answers begin with it
+    wrong = [key for key in named if f"**{key}**" not in answer(f"What does {key} do?").text]
+    assert len(named) > 15
+    assert wrong == []
 
 
 def test_it_does_not_doubt_what_it_knows() -> None:

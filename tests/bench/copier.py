@@ -15,24 +15,19 @@ import argparse
 import json
 import random
 import re
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
-from torch.nn import functional
 
+from tui.engine.starter.batches import Batch, Row, batch
 from tui.engine.starter.export import write_gguf
 from tui.engine.starter.model import Llama, Shape
-from tui.engine.starter.tokens import opening, train_tokenizer, turn
+from tui.engine.starter.tokens import TURN_END, opening, train_tokenizer, turn
+from tui.engine.starter.train import Cycle, answer_loss, train
 
 VOCABULARY = 768
 SHAPE = Shape(width=128, layers=3, heads=4, inner=256, vocabulary=VOCABULARY)
 ROWS = 16
-RATE = 3e-3
-IGNORED = -100
 SYLLABLES = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in ("", "n", "r", "s")]
 SHAPES = (
     "def {}({}, {}):\n",
@@ -59,52 +54,24 @@ def task(chance: random.Random, lines: int) -> tuple[str, str]:
     return f"Rename {old} to {new}:\n{file}", re.sub(rf"\b{old}\b", new, file)
 
 
-def rows(tokenizer: Tokenizer, chance: random.Random, lines: int) -> Iterator[tuple[list[int], int]]:
-    """Tokens of a whole chat, and where its answer begins."""
-    while True:
-        asked, answer = task(chance, chance.randint(1, lines))
-        before = tokenizer.encode(turn("user", asked) + opening()).ids
-        yield before + tokenizer.encode(answer + "<|im_end|>").ids, len(before)
+class Copies:
+    """Draws batches of chats without end: a file, and the same with one name changed. Short files come first,
+    for that is how copying begins."""
 
+    def __init__(self, tokenizer: Tokenizer, seed: int, steps: int) -> None:
+        self._tokenizer, self._rng, self._steps = tokenizer, random.Random(seed), steps
+        self._drawn = 0
 
-def batch(source: Iterator[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
-    found = [next(source) for _ in range(ROWS)]
-    longest = max(len(tokens) for tokens, _ in found)
-    inputs = torch.zeros((ROWS, longest - 1), dtype=torch.long)
-    targets = torch.full((ROWS, longest - 1), IGNORED)
-    for place, (tokens, begin) in enumerate(found):
-        inputs[place, : len(tokens) - 1] = torch.tensor(tokens[:-1])
-        targets[place, begin - 1 : len(tokens) - 1] = torch.tensor(tokens[begin:])
-    return inputs, targets
+    def draw(self) -> Batch:
+        longest = 2 + 18 * min(1.0, self._drawn / (0.6 * self._steps))
+        self._drawn += 1
+        return batch([self._row(self._rng.randint(1, int(longest))) for _ in range(ROWS)])
 
-
-def train(model: Llama, tokenizer: Tokenizer, steps: int) -> None:
-    chance = random.Random(1)
-    torch.manual_seed(1)
-    optimiser = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps, pct_start=0.05)
-    began, right, seen, recent = time.monotonic(), 0, 0, 0.0
-    for step in range(steps):
-        lines = 2 + 18 * min(1.0, step / (0.6 * steps))  # short files first: that is how copying begins
-        inputs, targets = batch(rows(tokenizer, chance, int(lines)))
-        wanted = targets != IGNORED
-        scores = model.scores(model(inputs)[wanted])
-        loss = functional.cross_entropy(scores, targets[wanted])
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        right += int((scores.argmax(-1) == targets[wanted]).sum())
-        seen += int(wanted.sum())
-        recent += loss.item()
-        if (step + 1) % 100 == 0:
-            seconds = time.monotonic() - began
-            print(
-                f"step {step + 1}: loss {recent / 100:.3f}, {right / seen:.1%} right, {seconds:.0f} s",
-                flush=True,
-            )
-            right, seen, recent = 0, 0, 0.0
+    def _row(self, lines: int) -> Row:
+        asked, answer = task(self._rng, lines)
+        before = self._tokenizer.encode(turn("user", asked) + opening()).ids
+        after = self._tokenizer.encode(answer + TURN_END).ids
+        return Row(before + after, [0.0] * len(before) + [1.0] * len(after))
 
 
 def prompts(count: int) -> str:
@@ -124,8 +91,8 @@ def main() -> None:
     )
     tokenizer = train_tokenizer(texts, VOCABULARY)
     model = Llama(SHAPE)
-    train(model, tokenizer, options.steps)
-    model.eval()
+    cycle = Cycle(options.steps, 3e-3, 1, ())
+    train(model, Copies(tokenizer, cycle.seed, cycle.steps).draw, answer_loss, cycle)
     write_gguf(options.out, "Copier", model, tokenizer)
     options.out.with_suffix(".toml").write_text(prompts(6))
 

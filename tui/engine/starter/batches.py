@@ -6,6 +6,8 @@ This module draws and pads; it holds no model.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,16 +15,15 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from .corpus import Corpus, Drawn
+from .corpus import Corpus, Drawn, Fact
 from .tokens import CONTROL, opening, turn
 
 TOKENS_PER_BATCH = 1024
 LENGTHS = (64, 256, 512, 2048)
 """Rows that show whole chats, up to the context."""
-OPENING = 3
-"""The first tokens of an answer tell which question was understood: they count more, and most batches show
-one question and its answer's opening in each row."""
-OPENING_WEIGHT = 2.0
+DECIDES = 3.0
+"""How much a token counts at which answers part that begin alike: it tells which question was understood.
+Most batches show, in each row, one question and its answer up to the last of these tokens."""
 POOL = 1024
 """So many openings are drawn at a time, so that rows of like length can share a batch."""
 
@@ -46,7 +47,7 @@ class Row(NamedTuple):
     weights: list[float]
 
 
-def _batch(rows: list[Row]) -> Batch:
+def batch(rows: list[Row]) -> Batch:
     """Rows side by side; short ones are padded with tokens that nothing looks at."""
     shape = (len(rows), max(len(row.tokens) for row in rows) - 1)
     tokens = torch.zeros(shape, dtype=torch.long)
@@ -68,6 +69,8 @@ class Batches:
         self, corpus: Corpus, tokenizer: Tokenizer, seed: int, mix: tuple[float, ...], mismatched: float
     ) -> None:
         self._corpus, self._tokenizer = corpus, tokenizer
+        answers = [tokenizer.encode(f"{fact.answer}{CONTROL[2]}\n").ids for fact in corpus.facts]
+        self._answers = dict(zip([fact.name for fact in corpus.facts], weighed(answers), strict=True))
         self._rng = random.Random(seed)
         self._mix = mix
         self._mismatched = mismatched
@@ -78,10 +81,10 @@ class Batches:
         """One batch: openings, or chats of one length."""
         length = self._rng.choices((0, *LENGTHS), self._mix)[0]
         if length:
-            return _batch([self._chat(length) for _ in range(max(1, TOKENS_PER_BATCH // length))])
+            return batch([self._chat(length) for _ in range(max(1, TOKENS_PER_BATCH // length))])
         if not self._openings:
             self._openings = self._pool()
-        return _batch(self._openings.pop())
+        return batch(self._openings.pop())
 
     def _pool(self) -> list[list[Row]]:
         """Openings in batches of like length, in any order."""
@@ -95,9 +98,9 @@ class Batches:
         return batches
 
     def _opening(self) -> Row:
-        """One question and how its answer begins."""
+        """One question and its answer as far as it tells it from all others."""
         tokens, weights = self._turns(1)
-        length = weights.index(OPENING_WEIGHT) + OPENING
+        length = len(weights) - weights[::-1].index(DECIDES)
         return Row(tokens[:length], weights[:length])
 
     def _chat(self, length: int) -> Row:
@@ -115,11 +118,9 @@ class Batches:
         while len(tokens) < length or not any(weights):
             drawn = self._corpus.draw(self._rng)
             asked = self._asked(drawn.question)
-            given = self._given(drawn)
-            tokens += asked + given
-            weights += [0.0] * len(asked)
-            weights += [OPENING_WEIGHT if place < OPENING else 1.0 for place in range(len(given) - 1)]
-            weights += [0.0]
+            given = self._answers[self._answered(drawn).name]
+            tokens += asked + given.tokens
+            weights += [0.0] * len(asked) + given.weights
         return tokens, weights
 
     def _asked(self, question: str) -> list[int]:
@@ -134,12 +135,27 @@ class Batches:
         ids += self._tokenizer.encode(opening()).ids
         return ids
 
-    def _given(self, drawn: Drawn) -> list[int]:
-        answer = drawn.fact.answer
+    def _answered(self, drawn: Drawn) -> Fact:
+        """The fact whose answer is given: the right one, but for the mismatched share."""
         if self._rng.random() < self._mismatched:
-            answer = self._rng.choice(self._corpus.facts).answer
-        ids: list[int] = self._tokenizer.encode(f"{answer}{CONTROL[2]}\n").ids
-        return ids
+            return self._rng.choice(self._corpus.facts)
+        return drawn.fact
+
+
+def weighed(answers: Sequence[list[int]]) -> list[Row]:
+    """Each answer with weights: more where another one that begins alike goes on otherwise, none for the last
+    token, the end of the line behind the answer's end."""
+    following: dict[tuple[int, ...], set[int]] = defaultdict(set)
+    for tokens in answers:
+        for place, token in enumerate(tokens):
+            following[tuple(tokens[:place])].add(token)
+
+    def weight(tokens: list[int], place: int) -> float:
+        return DECIDES if len(following[tuple(tokens[:place])]) > 1 else 1.0
+
+    return [
+        Row(tokens, [weight(tokens, place) for place in range(len(tokens) - 1)] + [0.0]) for tokens in answers
+    ]
 
 
 def collect(corpus: Corpus, questions: int, seed: int) -> list[str]:

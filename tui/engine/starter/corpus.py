@@ -24,7 +24,10 @@ KINDS = ("do", "doing", "what", "press", "code", "ask")
 """How a phrase is asked for: an action, a thing, the name of a key, a function, or a whole question."""
 ASKED = "asked"
 ASKED_SHARE = 0.6
-"""How often a question comes whole from `texts/asked`."""
+"""How often a question that names no key comes whole from `texts/asked`."""
+
+KEY_SHARE = 0.3
+"""How often a fact that has a key is asked for by the key."""
 
 PRESS = "(ctrl+|ctrl-|ctrl |ctrl + |control+|control-|control |^|c-)"
 
@@ -100,13 +103,17 @@ class Corpus:
 
     def wording(self, fact: Fact, rng: random.Random) -> str:
         """One way to ask for a fact, before case, punctuation and slips are added."""
-        kind = ASKED if rng.random() < ASKED_SHARE and ASKED in fact.phrases else self._kind(fact, rng)
+        kind = self._kind(fact, rng)
         phrase = expand(rng.choice(fact.phrases[kind]), rng)
         frame = expand(rng.choice(self.frames[kind]), rng)
         return frame.replace(SLOT, phrase)
 
     def _kind(self, fact: Fact, rng: random.Random) -> str:
-        kinds = [kind for kind in fact.phrases if kind != ASKED] or [ASKED]
+        if "press" in fact.phrases and rng.random() < KEY_SHARE:
+            return "press"
+        if ASKED in fact.phrases and rng.random() < ASKED_SHARE:
+            return ASKED
+        kinds = [kind for kind in fact.phrases if kind not in (ASKED, "press")] or list(fact.phrases)
         shares = [min(len(fact.phrases[kind]), 40) * (0.3 if kind == "doing" else 1.0) for kind in kinds]
         return rng.choices(kinds, shares)[0]
 

@@ -50,7 +50,7 @@ FIRST = Cycle(6000, 1.5e-3, 12, (0.74, 0.1, 0.11, 0.03, 0.02))
 SECOND = Cycle(6500, 1.2e-3, 14, (0.82, 0.05, 0.08, 0.03, 0.02))
 THIRD = Cycle(1500, 8e-4, 15, (0.8, 0.06, 0.09, 0.03, 0.02))
 """By then the answers are known by heart: what is left to learn is which question wants which."""
-FURTHER = Cycle(3500, 8e-4, 18, (0.8, 0.07, 0.08, 0.03, 0.02))
+FURTHER = Cycle(3500, 8e-4, 21, (0.8, 0.07, 0.08, 0.03, 0.02))
 DRAFTING = Cycle(1000, 4e-3, 13, (0.4, 0.26, 0.26, 0.06, 0.02))
 WARM_UP = 60
 LAST_RATE = 0.03
@@ -67,7 +67,7 @@ Loss = Callable[[Llama, Batch], Tensor]
 
 
 def answer_loss(model: Llama, batch: Batch) -> Tensor:
-    """Cross entropy on the answers alone; the first tokens, which decide, count more."""
+    """Cross entropy on the answers alone; the tokens that decide which answer it is count more."""
     wanted = batch.targets != IGNORED
     with torch.autocast("cpu", torch.bfloat16):
         scores = model.scores(model(batch.tokens, DROPOUT)[wanted])
