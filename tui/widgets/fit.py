@@ -18,8 +18,10 @@ from tui.quantities import context, size
 HOST = "memory"
 """What the machine's own memory is called, as `MemoryUse.name`."""
 _BAR = 16
-_NAME = 12
+_NAME = 14
 """Cells, at most."""
+_MAKERS = ("NVIDIA ", "GeForce ", "AMD ", "Radeon ", "Intel(R) ")
+"""Of a GPU's name, what says least."""
 _PARTS = (
     ("main", "$token-main", "main"),
     ("draft", "$token-draft", "draft"),
@@ -93,9 +95,16 @@ def _layers(load: Load) -> str:
 
 
 def _uses(uses: Sequence[MemoryUse], width: int) -> list[Content]:
-    names = [clean_line(use.name) for use in uses]
+    names = [_short(clean_line(use.name)) for use in uses]
     room = min(_NAME, max(map(cell_len, names)))
     return [_use(use, set_cell_size(name, room), width) for use, name in zip(uses, names, strict=True)]
+
+
+def _short(name: str) -> str:
+    """ "NVIDIA GeForce RTX 4090" as one calls it: "RTX 4090"."""
+    for maker in _MAKERS:
+        name = name.removeprefix(maker)
+    return name
 
 
 def _use(use: MemoryUse, name: str, width: int) -> Content:
