@@ -326,6 +326,16 @@ def test_prefill_leaves_the_last_token_and_reports_each_chunk() -> None:
     assert seen == [(4, 9), (8, 9), (9, 9)]
 
 
+def test_prefill_reports_only_what_was_not_cached() -> None:
+    model = TableModel(sampler())
+    seen: list[tuple[int, int]] = []
+    model.extend(list(range(6)), picks=0)
+    assert prefill(
+        model, list(range(10)), chunk=2, cancelled=lambda: False, progress=lambda *p: seen.append(p)
+    )
+    assert seen == [(2, 3), (3, 3)]
+
+
 def test_prefill_stops_between_chunks_when_cancelled() -> None:
     model = TableModel(sampler())
     done = prefill(
