@@ -2,8 +2,8 @@
 
     python tests/screenshot.py [MAIN DRAFT [PROMPT]]
 
-Without models the built-in pair explains itself; it is too small for a race that says anything, so that the
-picture of one is written only for a pair that is given.
+The pictures with figures, of an answer as it comes and of a race, are written only for a pair that is given:
+the built-in one is too small for figures that say anything.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tui.screens.history import HistoryScreen
 DOCS = Path(__file__).parent.parent / "docs"
 SIZE = (112, 34)
 PROMPT = "Explain speculative decoding in detail"
+NEARLY_DONE = "Every token"
+"""Of its answer: how the last paragraph begins."""
 CHATS = (
     "What is speculative decoding?",
     "Write quicksort in Python.",
@@ -54,9 +56,11 @@ async def picture(pilot: Any, name: str) -> None:
     (DOCS / f"{name}.svg").write_text(svg)
 
 
-async def the_chat(main: str, draft: str, prompt: str) -> None:
-    async with running(main, draft, temperature=0) as pilot:
-        await answer(pilot, prompt)
+async def the_chat(main: str, draft: str) -> None:
+    async with running(main, draft, temperature=0, lookup=False) as pilot:
+        await answer(pilot, "What is a draft model?")
+        await ask(pilot, PROMPT)
+        await until(pilot, lambda: NEARLY_DONE in text(pilot.app), 120)
         chat(pilot.app).desk.composer.cursor_blink = False
         await picture(pilot, "outrider")
 
@@ -96,10 +100,10 @@ async def the_race(main: str, draft: str, prompt: str) -> None:
 def main() -> None:
     given = sys.argv[1:]
     prompt = given[2] if len(given) > 2 else PROMPT
-    asyncio.run(the_chat("starter", "starter", PROMPT))
     asyncio.run(the_history())
     asyncio.run(the_inside())
     if len(given) > 1:
+        asyncio.run(the_chat(given[0], given[1]))
         asyncio.run(the_race(given[0], given[1], prompt))
 
 

@@ -16,9 +16,10 @@ from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.pair import Pair, load_pair, plain_speed
 from tui.engine.session import Session
+from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.loop import Pick
-from tui.engine.speculation.pacing import Always
+from tui.engine.speculation.pacing import Always, Auto
 from tui.engine.speculation.sampling import InvalidLogits, Sampler
 from tui.engine.templates import TemplateRenderer
 from tui.protocol import (
@@ -668,6 +669,13 @@ class Timed:
 
     def rewind(self, length: int) -> None:
         self.length = length
+
+
+def test_the_plain_speed_is_what_the_pace_knows_by_now() -> None:
+    pace = Auto(Costs({1: 0.5, 4: 0.6}, draft=0.1, read=0.01))
+    pair = Pair(None, None, None, "", 7.0, pace, None)  # type: ignore[arg-type]
+    assert pair.plain_tokens_per_second == pytest.approx(2.0)
+    assert replace(pair, pace=Always(4)).plain_tokens_per_second == 7.0
 
 
 @pytest.mark.parametrize(("seconds", "samples"), [(0.01, 12), (0.1, 5), (3.0, 2)])

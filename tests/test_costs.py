@@ -75,6 +75,12 @@ def test_a_slow_model_is_asked_for_two_points_only(tmp_path: Path) -> None:
     assert clock[0] - 100 < 2 * 1.1 + costs.SECONDS
 
 
+def test_a_token_that_seems_dearer_than_several_is_timed_again(tmp_path: Path) -> None:
+    """The machine was busy when it was timed first."""
+    main, draft, clock = timed(tmp_path)
+    assert measure(main, draft, 0.8, lambda: clock[0]).verify[0] == pytest.approx(TABLE[1])
+
+
 def test_what_was_learned_is_found_again_for_the_same_files_and_hardware(tmp_path: Path) -> None:
     main, draft, _ = timed(tmp_path)
     pace = Auto(Costs(TABLE, 0.002, 0.0001))
@@ -93,7 +99,9 @@ def test_a_speed_that_is_far_off_has_the_pair_measured_again(tmp_path: Path) -> 
     main, draft, _ = timed(tmp_path)
     memory = Memory(tmp_path / "costs", [main, draft], [])
     memory.keep(Auto(Costs(TABLE, 0.002, 0.0001)))
-    assert memory.recall(0.012) is not None
+    found = memory.recall(0.012)
+    assert found is not None
+    assert 1 / found.plain_rate == pytest.approx(0.012), "that is as it is now"
     assert memory.recall(0.030) is None
     assert memory.recall(0.003) is None
 

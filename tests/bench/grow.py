@@ -196,7 +196,7 @@ def grow(source: Checkpoint, shape: Shape, path: Path) -> None:
     share = source.shape.width / shape.width
     epsilon = "llama.attention.layer_norm_rms_epsilon"
     changed = {
-        "general.name": f"Benchmark model: {source.name}, grown",
+        "general.name": "Benchmark main",
         "llama.embedding_length": shape.width,
         "llama.block_count": shape.layers,
         "llama.feed_forward_length": shape.inner,
@@ -267,7 +267,7 @@ def add_noise(source: Checkpoint, sigma: float, path: Path, seed: int = 1) -> No
             return weight
         return weight + np.float32(sigma) * weight.std() * rng.standard_normal(weight.shape, np.float32)
 
-    changed = {"general.name": f"Benchmark draft: {source.name}, noise {sigma:.3f}"}
+    changed = {"general.name": "Benchmark draft"}
     weights = (Weight(name, w.shape, partial(noisy, w)) for name, w in source.weights.items())
     write(path, source.metadata, changed, weights, Kind.Q8_0)
 

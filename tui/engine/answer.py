@@ -60,7 +60,7 @@ class Answer:
         self._first = 0
         """The index of the answer's first token in the context."""
         self._text = TextStream(pair.main.vocabulary.piece, command.stop)
-        self._cost = dict(vars(Statistics(plain_tokens_per_second=pair.plain_tokens_per_second)))
+        self._cost = dict(vars(Statistics()))
         """The values of `Statistics` so far."""
 
     def run(self, templates: TemplateRenderer) -> Statistics:
@@ -223,8 +223,13 @@ class Answer:
     def _finish(self, reason: Reason, context: list[int]) -> Statistics:
         done = Statistics(**self._cost)
         speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
-        memory = peak_memory()
-        done = replace(done, tokens_per_second=speed, context_used=len(context), peak_memory=memory)
+        done = replace(
+            done,
+            tokens_per_second=speed,
+            plain_tokens_per_second=self._pair.plain_tokens_per_second,
+            context_used=len(context),
+            peak_memory=peak_memory(),
+        )
         self._send(Finished(self._command.id, reason, done))
         self._pair.remember()
         return done

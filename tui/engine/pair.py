@@ -44,8 +44,8 @@ class Pair:
     draft: LoadedModel | None
     draft_refused: str
     """Why the draft that was asked for is not used; empty if nothing was refused."""
-    plain_tokens_per_second: float | None
-    """The main model alone, at an almost empty context; None where it could not be measured."""
+    first_speed: float | None
+    """Tokens per second of the main model alone when it was loaded; None where it could not be measured."""
     pace: Pace
     """What decides how far to draft where nobody says it."""
     lookup: Lookup | None
@@ -54,6 +54,11 @@ class Pair:
     """Why nothing may draft for the main model; empty if it may."""
     memory: Memory | None = None
     """Where what `pace` learns is kept; None for a pace that learns nothing."""
+
+    @property
+    def plain_tokens_per_second(self) -> float | None:
+        """The main model alone, by all that is known now: a pace that measures keeps it true."""
+        return self.pace.plain_rate if isinstance(self.pace, Auto) else self.first_speed
 
     def clear(self) -> None:
         """Forget both caches."""

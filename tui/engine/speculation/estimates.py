@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import exp, isfinite, log
 from operator import mul
+from statistics import median
 
 from .loop import Round
 
@@ -27,8 +28,9 @@ class Costs:
 
     The live estimates are running means of log(seen / expected). A surprise counts at most `_CLIP`, so a
     busy moment or a jump of the clock moves them little, and a duration that is no positive number not
-    at all. A longer context makes all of v dearer: one factor for all rows, with a slower correction
-    for each.
+    at all. But `_PATIENCE` greater ones in a row, all to one side, are no moment: the machine is another
+    now, and the table follows at once. A longer context makes all of v dearer: one factor for all rows,
+    with a slower correction for each.
     """
 
     def __init__(self, verify: Mapping[int, float], draft: float, read: float, host: float = 0.0) -> None:
@@ -47,6 +49,8 @@ class Costs:
         self.draft, self.read, self.host = draft, read, host
         self._rounds = 0
         self._used = [0.0] * (LONGEST + 1)
+        self._great: list[float] = []
+        """Surprises beyond `_CLIP`, in a row and to one side."""
 
     @property
     def plain(self) -> float:
@@ -59,17 +63,32 @@ class Costs:
         row = len(happened.drafted)
         gain = max(_GAIN, 1 / (self._rounds + 3))
         surprise = _surprise(happened.verify_seconds, self.verify[row])
-        if surprise:
-            self._correct(row, gain, surprise)
+        if self._lasts(surprise):
+            leap = exp(_clipped(median(self._great[-3:]), _LEAP))
+            self.verify = [seconds * leap for seconds in self.verify]
+            self._great = []
+        elif surprise:
+            self._correct(row, gain, _clipped(surprise))
         reading = self.read * extra
         if extra >= 16:
-            self.read *= exp(2 * gain * _surprise(happened.draft_seconds - self.draft * calls, reading))
+            surprise = _surprise(happened.draft_seconds - self.draft * calls, reading)
+            self.read *= exp(2 * gain * _clipped(surprise))
         elif calls:
-            self.draft *= exp(gain * _surprise(happened.draft_seconds - reading, self.draft * calls))
+            surprise = _surprise(happened.draft_seconds - reading, self.draft * calls)
+            self.draft *= exp(gain * _clipped(surprise))
         drafting = happened.draft_seconds if calls or extra else 0.0
         host = happened.seconds - happened.verify_seconds - drafting
         if isfinite(host) and host >= 0:
             self.host += gain * min(host - self.host, 0.1 * self.verify[0])
+
+    def _lasts(self, surprise: float) -> bool:
+        """Whether great surprises to this side have come so often in a row that it is no busy moment."""
+        great = abs(surprise) > _CLIP
+        if not great or any(other * surprise < 0 for other in self._great):
+            self._great = []
+        if great:
+            self._great.append(surprise)
+        return len(self._great) >= _PATIENCE
 
     def _correct(self, row: int, gain: float, surprise: float) -> None:
         """All rows by a factor; `row` beyond it, the more the rarer it is used.
@@ -104,15 +123,18 @@ class Costs:
         raise ValueError("these are no costs")
 
 
-_CLIP, _GAIN, _ROW_GAIN, _SETTLED = 0.3, 0.05, 0.06, 30
+_CLIP, _PATIENCE, _LEAP = 0.3, 8, 4.0
+_GAIN, _ROW_GAIN, _SETTLED = 0.05, 0.06, 30
 
 
 def _surprise(seen: float, expected: float) -> float:
-    """log(seen / expected), clipped; 0 if `seen` is no duration."""
+    """log(seen / expected); 0 if `seen` is no duration."""
     ratio = seen / expected
-    if not (isfinite(ratio) and ratio > 0):
-        return 0.0
-    return max(-_CLIP, min(_CLIP, log(ratio)))
+    return log(ratio) if isfinite(ratio) and ratio > 0 else 0.0
+
+
+def _clipped(surprise: float, most: float = _CLIP) -> float:
+    return max(-most, min(most, surprise))
 
 
 def _filled(measured: Mapping[int, float]) -> list[float]:
