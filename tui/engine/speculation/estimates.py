@@ -28,9 +28,9 @@ class Costs:
 
     The live estimates are running means of log(seen / expected). A surprise counts at most `_CLIP`, so a
     busy moment or a jump of the clock moves them little, and a duration that is no positive number not
-    at all. But `_PATIENCE` greater ones in a row, all to one side, are no moment: the machine is another
-    now, and the table follows at once. A longer context makes all of v dearer: one factor for all rows,
-    with a slower correction for each.
+    at all. But `_PATIENCE` greater ones in a row, to one side and of several numbers of rows, are no moment
+    and no error in one of them: the machine is another now, and the table follows at once. A longer context
+    makes all of v dearer: one factor for all rows, with a slower correction for each.
     """
 
     def __init__(self, verify: Mapping[int, float], draft: float, read: float, host: float = 0.0) -> None:
@@ -49,8 +49,8 @@ class Costs:
         self.draft, self.read, self.host = draft, read, host
         self._rounds = 0
         self._used = [0.0] * (LONGEST + 1)
-        self._great: list[float] = []
-        """Surprises beyond `_CLIP`, in a row and to one side."""
+        self._great: list[tuple[int, float]] = []
+        """Surprises beyond `_CLIP`, in a row and to one side, each with its place in `verify`."""
 
     @property
     def plain(self) -> float:
@@ -63,8 +63,8 @@ class Costs:
         row = len(happened.drafted)
         gain = max(_GAIN, 1 / (self._rounds + 3))
         surprise = _surprise(happened.verify_seconds, self.verify[row])
-        if self._lasts(surprise):
-            leap = exp(_clipped(median(self._great[-3:]), _LEAP))
+        if self._lasts(row, surprise):
+            leap = exp(_clipped(median(each for _, each in self._great[-3:]), _LEAP))
             self.verify = [seconds * leap for seconds in self.verify]
             self._great = []
         elif surprise:
@@ -81,14 +81,14 @@ class Costs:
         if isfinite(host) and host >= 0:
             self.host += gain * min(host - self.host, 0.1 * self.verify[0])
 
-    def _lasts(self, surprise: float) -> bool:
-        """Whether great surprises to this side have come so often in a row that it is no busy moment."""
+    def _lasts(self, row: int, surprise: float) -> bool:
+        """Whether great surprises to this side have come so often in a row that the machine is another."""
         great = abs(surprise) > _CLIP
-        if not great or any(other * surprise < 0 for other in self._great):
+        if not great or any(other * surprise < 0 for _, other in self._great):
             self._great = []
         if great:
-            self._great.append(surprise)
-        return len(self._great) >= _PATIENCE
+            self._great.append((row, surprise))
+        return len(self._great) >= _PATIENCE and len({row for row, _ in self._great}) > 1
 
     def _correct(self, row: int, gain: float, surprise: float) -> None:
         """All rows by a factor; `row` beyond it, the more the rarer it is used.
