@@ -11,6 +11,7 @@ moves it little. This module decides nothing, reads no clock and knows no model.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import exp, isfinite, log
@@ -49,7 +50,7 @@ class Costs:
         self.draft, self.read, self.host = draft, read, host
         self._rounds = 0
         self._used = [0.0] * (LONGEST + 1)
-        self._great: list[tuple[int, float]] = []
+        self._great: deque[tuple[int, float]] = deque(maxlen=_PATIENCE)
         """Surprises beyond `_CLIP`, in a row and to one side, each with its place in `verify`."""
 
     @property
@@ -64,9 +65,9 @@ class Costs:
         gain = max(_GAIN, 1 / (self._rounds + 3))
         surprise = _surprise(happened.verify_seconds, self.verify[row])
         if self._lasts(row, surprise):
-            leap = exp(_clipped(median(each for _, each in self._great[-3:]), _LEAP))
+            leap = exp(_clipped(median(each for _, each in list(self._great)[-3:]), _LEAP))
             self.verify = [seconds * leap for seconds in self.verify]
-            self._great = []
+            self._great.clear()
         elif surprise:
             self._correct(row, gain, _clipped(surprise))
         reading = self.read * extra
@@ -85,10 +86,10 @@ class Costs:
         """Whether great surprises to this side have come so often in a row that the machine is another."""
         great = abs(surprise) > _CLIP
         if not great or any(other * surprise < 0 for _, other in self._great):
-            self._great = []
+            self._great.clear()
         if great:
             self._great.append((row, surprise))
-        return len(self._great) >= _PATIENCE and len({row for row, _ in self._great}) > 1
+        return len(self._great) == _PATIENCE and len({row for row, _ in self._great}) > 1
 
     def _correct(self, row: int, gain: float, surprise: float) -> None:
         """All rows by a factor; `row` beyond it, the more the rarer it is used.
