@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tui.protocol import ModelInfo, Round, Statistics
+from tui.protocol import Loaded, ModelInfo, Round, Statistics
+from tui.screens import wording
 from tui.widgets.meter import HISTORY, Meter, Reading, named, number
 
 
@@ -159,3 +162,10 @@ def test_a_demo_is_called_a_demo_once() -> None:
     assert named(model) == "Tiny (demo)"
     assert named(ModelInfo("Tiny (demo)", "", "llama", 1, "F32", 1, 1, 1, demo=True)) == "Tiny (demo)"
     assert named(ModelInfo("Tiny", "", "llama", 1, "F32", 1, 1, 1)) == "Tiny"
+
+
+def test_the_status_line_names_the_pair() -> None:
+    main, draft = (ModelInfo(name, "/m", "llama", 1, "Q8_0", 1, 4096, 300) for name in ("Main", "Draft"))
+    loaded = Loaded(main, draft, "", "llama.cpp", "CPU", 4096, 10.0, 0.1)
+    assert wording.ready(loaded) == "ready: Main + Draft"
+    assert wording.ready(replace(loaded, draft=None)) == "ready: Main"
