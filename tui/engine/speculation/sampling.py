@@ -212,17 +212,23 @@ def _best(scores: Logits, k: int) -> NDArray[np.int64]:
     """The ids of the k best scores, best first; of equal scores the lower id first. All ids for k = 0.
 
     Empty if the row holds NaN. Exact, and fast for a wide row: it is folded into columns of 64 scores. At
-    least k scores reach the k-th largest column maximum, so each of the k best does, and few others.
+    least k scores reach the k-th largest column maximum, so each of the k best does, and few others; they lie in
+    the columns whose maxima do.
     """
     width = scores.size // _FOLD
     if not 0 < k < width:
         ids: NDArray[np.int64] = (-scores).argsort(kind="stable")
         return ids[: k or ids.size] if not isnan(scores[ids[-1]]) else ids[:0]
-    maxima = scores[: width * _FOLD].reshape(_FOLD, width).max(axis=0)
+    folded, rest = scores[: width * _FOLD].reshape(_FOLD, width), scores[width * _FOLD :]
+    maxima = folded.max(axis=0)
     largest = np.partition(maxima, width - k)[width - k :]  # the k-th first, NaN among them if there is any
-    if isnan(largest.max()) or isnan(scores[width * _FOLD :].max(initial=-inf)):
+    if isnan(largest.max()) or isnan(rest.max(initial=-inf)):
         return np.empty(0, np.int64)
-    ids = (scores >= largest[0]).nonzero()[0]
+    columns = (maxima >= largest[0]).nonzero()[0]
+    rows, places = (folded.take(columns, axis=1) >= largest[0]).nonzero()
+    ids = rows * width + columns[places]
+    if rest.size:
+        ids = np.concatenate((ids, (rest >= largest[0]).nonzero()[0] + width * _FOLD))
     best: NDArray[np.int64] = ids[(-scores[ids]).argsort(kind="stable")[:k]]
     return best
 
