@@ -212,8 +212,8 @@ def _best(scores: Logits, k: int) -> NDArray[np.int64]:
     """The ids of the k best scores, best first; of equal scores the lower id first. All ids for k = 0.
 
     Empty if the row holds NaN. Exact, and fast for a wide row: it is folded into columns of 64 scores. At
-    least k scores reach the k-th largest column maximum, so each of the k best does, and few others; they lie in
-    the columns whose maxima do.
+    least k scores reach the k-th largest column maximum, so each of the k best does, and few others; they lie
+    in the columns whose maxima do.
     """
     width = scores.size // _FOLD
     if not 0 < k < width:
