@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,8 +114,18 @@ class Server:
             time.sleep(0.05)
         return not self.processes()
 
+    def cut(self) -> None:
+        """Kills the sshd process of every login: the link breaks."""
+        _kill(self.sessions())
+
     def close(self) -> None:
-        for number in self.sessions() + self.processes():
-            os.kill(number, signal.SIGKILL)
+        _kill(self.sessions() + self.processes())
         self._process.terminate()
         self._process.wait(10)
+
+
+def _kill(numbers: list[int]) -> None:
+    """One that has ended since it was listed is no error."""
+    for number in numbers:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)

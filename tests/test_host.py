@@ -260,8 +260,7 @@ async def test_the_chat_goes_on_when_the_link_breaks_and_the_answer_from_its_las
         assert "gpu" in text(app) and " ms" in text(app)
         await ask(pilot, "go")
         await until(pilot, lambda: len(screen.desk.transcript.text_of(1)) > 80)
-        for number in server.sessions():
-            os.kill(number, signal.SIGKILL)
+        server.cut()
         await until(pilot, lambda: "The link to gpu is broken" in text(app))
         part = screen.desk.transcript.text_of(1)
         await until(pilot, lambda: screen.phase == "ready", 30)
@@ -309,9 +308,7 @@ EVENTS = {
     "the terminal is closed": lambda terminal, server: terminal.hang_up(),
     "SIGKILL of ssh": lambda terminal, server: os.kill(ssh_of(terminal), signal.SIGKILL),
     "SIGSTOP of ssh": lambda terminal, server: os.kill(ssh_of(terminal), signal.SIGSTOP),
-    "SIGKILL of sshd's session": lambda terminal, server: [
-        os.kill(n, signal.SIGKILL) for n in server.sessions()
-    ],
+    "SIGKILL of sshd's session": lambda terminal, server: server.cut(),
 }
 
 
