@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from terminal import Terminal
 
-from tui.ask import with_options
+from tui.commands.ask import with_options
+from tui.commands.options import parser
 from tui.config import Settings
-from tui.options import parser
 
 SAMPLE = ("--main", "scripted:sample?tokens=40", "--draft", "scripted:draft?acceptance=0.6")
 ECHO = ("--main", "scripted:echo", "--draft", "scripted:draft?acceptance=0.6")

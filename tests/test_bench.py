@@ -20,14 +20,15 @@ from rich.cells import cell_len
 from terminal import Terminal
 from test_main import ENGINE_ONLY, loaded_after, modules
 
-from tui import bench
-from tui.bench.chart import chart
-from tui.bench.plan import Plan
-from tui.bench.progress import Progress
-from tui.bench.prompts import SHIPPED, Prompt, PromptsError, quick, read_prompts
-from tui.bench.record import as_json
-from tui.bench.report import WIDTH, as_markdown, as_text
-from tui.bench.results import (
+from tui import commands
+from tui.commands.bench import loads_of, plan_of
+from tui.commands.bench.chart import chart
+from tui.commands.bench.plan import Plan
+from tui.commands.bench.progress import Progress
+from tui.commands.bench.prompts import SHIPPED, Prompt, quick, read_prompts
+from tui.commands.bench.record import as_json
+from tui.commands.bench.report import WIDTH, as_markdown, as_text
+from tui.commands.bench.results import (
     Bench,
     Position,
     Run,
@@ -39,7 +40,9 @@ from tui.bench.results import (
     result_of,
     series_of,
 )
-from tui.options import parser
+from tui.commands.options import parser
+from tui.commands.setup import UsageError
+from tui.config import Settings
 from tui.protocol import Loaded, ModelInfo, Statistics
 
 HOSTILE = "a\x1b]52;c;QUFB\x07<b>&\"|`'\n\x00\u202e\ufffe\ud800 世界"
@@ -173,13 +176,13 @@ def test_the_built_in_prompts() -> None:
 def test_a_file_without_usable_prompts_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "prompts.toml"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(PromptsError) as caught:
+    with pytest.raises(UsageError) as caught:
         read_prompts(path)
     assert "\n" not in str(caught.value)
 
 
 def plan(*arguments: str) -> Plan:
-    return bench.plan_of(parser().parse_args(["bench", *arguments]))
+    return plan_of(parser().parse_args(["bench", *arguments]))
 
 
 def test_every_option_reaches_the_plan(tmp_path: Path) -> None:
@@ -351,7 +354,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fake(*arguments: str, how: Sequence[str] = ()) -> int:
     """The exit code of a benchmark with an engine that answers as `how` says."""
     options = parser().parse_args(["bench", "--quick", "--runs", "2", *arguments])
-    return bench.run(options, engine=[sys.executable, str(FAKE), *how])
+    engine = (sys.executable, str(FAKE), *how)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tui.commands.setup.engine_on", lambda words, known: (engine, None))
+        return commands.run(options)
 
 
 @pytest.mark.usefixtures("home")
@@ -429,7 +435,7 @@ def test_wrong_options_are_refused(wrong: tuple[str, ...]) -> None:
 def test_drafts_may_be_given_again_or_before_the_command() -> None:
     assert parser().parse_args(["bench", "--draft", "a", "--draft", "ngram"]).drafts == ["a", "ngram"]
     before = parser().parse_args(["--main", "m", "--draft", "d", "bench"])
-    (load,) = bench.loads_of(before, bench.Settings())
+    (load,) = loads_of(before, Settings())
     assert (Path(load.main).name, Path(load.draft or "").name) == ("m", "d")
     assert parser().parse_args(["ask", "--draft", "a", "--draft", "b", "?"]).draft == "b", "ask is unchanged"
 
@@ -497,6 +503,6 @@ def test_ctrl_c_before_anything_is_measured_prints_nothing() -> None:
 
 
 def test_it_never_imports_the_engine() -> None:
-    names = modules("bench/*.py")
-    assert {"tui.bench", "tui.bench.measure", "tui.bench.chart"} <= set(names)
+    names = modules("commands/bench/*.py")
+    assert {"tui.commands.bench", "tui.commands.bench.measure", "tui.commands.bench.chart"} <= set(names)
     assert not loaded_after("import " + ", ".join(names)) & (ENGINE_ONLY - {"jinja2"})

@@ -12,7 +12,7 @@ from rich.style import Style
 from textual.color import Color
 
 from tui.clean import REPLACEMENT, clean, clean_line, clean_next, has_controls
-from tui.widgets.output_filter import OutputFilter
+from tui.terminal.output_filter import OutputFilter
 
 KEPT = [
     "plain text, ünïcode, 中文, العربية, עברית, हिन्दी",

@@ -12,7 +12,7 @@ import pyte
 import pytest
 from terminal import Terminal
 
-from tui import clipboard
+from tui.terminal import clipboard
 
 TEXT = "Grüße,\n\tand 'quotes' $(id)\n"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from chat import places_in
 
-from tui import doctor
+from tui.commands import doctor
 from tui.config import Appearance, Generation, Models, Settings
 from tui.engine import chip, hardware
 from tui.engine.chip import Mlx
@@ -259,7 +259,7 @@ def test_how_the_chat_will_write_and_copy_is_said(monkeypatch: pytest.MonkeyPatc
     assert facts(remote) == ("lean", ["OSC 52"])
     assert facts(remote, "stock") == ("stock", ["OSC 52"])
     assert not any("lean output" in tip for tip in doctor.advice(Settings(), remote))
-    monkeypatch.setattr("tui.lean.fits", lambda: False)
+    monkeypatch.setattr("tui.terminal.lean.fits", lambda: False)
     assert facts(remote) == ("stock", ["OSC 52"])
     assert any("lean output" in tip for tip in doctor.advice(Settings(), remote))
     assert not any("lean output" in tip for tip in doctor.advice(Settings(), {"TERM": "xterm"}))

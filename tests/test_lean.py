@@ -18,7 +18,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 
 from tui.app import Outrider
-from tui.lean import Picture, cells_of, fits
+from tui.terminal.lean import Picture, cells_of, fits
 
 pytestmark = pytest.mark.skipif(not fits(), reason="this Textual's insides are not known")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tui.__main__ import _arguments
-from tui.options import parser
+from tui.commands.options import parser
 
 TUI = Path(__file__).parent.parent / "tui"
 ENGINE_ONLY = {"numpy", "llama_cpp", "mlx", "mlx_lm", "jinja2", "tui.engine"}
@@ -64,7 +64,8 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_the_chat_reaches_its_first_frame_before_anything_heavy_is_imported() -> None:
-    code = "from tui import start\nstart.run = lambda arguments: 0\nfrom tui.__main__ import main\nmain([])"
+    code = "from tui.commands import chat\nchat.run = lambda arguments: 0\n"
+    code += "from tui.__main__ import main\nmain([])"
     assert not loaded_after(code) & (ENGINE_ONLY | HEAVY | {"argparse"})
 
 
@@ -82,8 +83,11 @@ def test_a_command_line_that_says_nothing_is_read_as_the_parser_would() -> None:
 
 
 def test_the_app_side_never_imports_the_engine() -> None:
-    names = modules("*.py", "config/*.py", "client/*.py", "screens/*.py", "widgets/**/*.py", "store/*.py")
-    assert {"tui.client.engine", "tui.ask", "tui.doctor", "tui.config.file"} <= set(names)
+    names = modules(
+        *("*.py", "commands/**/*.py", "config/*.py", "client/*.py", "screens/*.py", "widgets/**/*.py"),
+        *("store/*.py", "terminal/*.py"),
+    )
+    assert {"tui.client.engine", "tui.commands.ask", "tui.commands.doctor", "tui.config.file"} <= set(names)
     assert not loaded_after("import " + ", ".join(names)) & (ENGINE_ONLY - {"jinja2"})
 
 

@@ -16,7 +16,7 @@ from textual.widgets import Input
 
 from tui.client import EngineError
 from tui.config import Models, Settings
-from tui.last import keep_last, with_last
+from tui.config.last import keep_last, with_last
 from tui.protocol import (
     DraftsJudged,
     DraftVerdict,

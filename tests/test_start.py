@@ -16,9 +16,9 @@ import pyte
 import pytest
 from terminal import Terminal, python
 
+from tui.commands.chat import REMOTE_FRAMES, paced, prepare_environment, refusal, with_arguments
 from tui.config import Models, Settings
-from tui.start import REMOTE_FRAMES, paced, prepare_environment, refusal, with_arguments
-from tui.terminal import first_frame
+from tui.terminal.handover import first_frame
 
 CHAT = [sys.executable, "-m", "tui", "--main", "scripted:echo", "--draft", "none"]
 SPY = """

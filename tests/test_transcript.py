@@ -737,7 +737,7 @@ from textual.app import App
 from textual.content import Content
 from textual.widgets import *
 from test_transcript import ESCAPES
-from tui.widgets.output_filter import OutputFilter
+from tui.terminal.output_filter import OutputFilter
 bad = "".join(f"a{escape}b" for escape in ESCAPES)
 class Shown(App):
     CSS = "Static, Label, Markdown, Input, TextArea, OptionList, DataTable, RichLog, Log { height: 3; }"

@@ -1,4 +1,4 @@
-"""The command line's first step: which command, and its exit code. The options are in `options`.
+"""The command line's first step: which command, and its exit code. The options are in `commands.options`.
 
 Imports stand in the branches: `--help` answers at once, and the chat's first frame waits for nothing.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from types import SimpleNamespace
+
+from . import commands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     """What the command line says. Where it says nothing, the first frame need not wait for argparse."""
     if not words:
         return SimpleNamespace(**dict.fromkeys(UNSAID))  # type: ignore[return-value]
-    from .options import parser
+    from .commands.options import parser
 
     return parser().parse_args(words)
 
@@ -57,33 +59,11 @@ def _run(arguments: argparse.Namespace) -> int:
         from .engine.server import main as serve
 
         serve()
-    if arguments.command == "ask":
-        from . import ask
+    if arguments.command is not None:
+        return commands.run(arguments)
+    from .commands import chat
 
-        return ask.run(arguments)
-    if arguments.command == "bench":
-        from . import bench
-
-        return bench.run(arguments)
-    if arguments.command == "models":
-        from . import models
-
-        return models.run(arguments)
-    if arguments.command == "pull":
-        from . import pull
-
-        return pull.run(arguments)
-    if arguments.command == "history":
-        from . import history
-
-        return history.run(arguments)
-    if arguments.command == "doctor":
-        from . import doctor
-
-        return doctor.run(arguments)
-    from . import start
-
-    return start.run(arguments)
+    return chat.run(arguments)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,14 @@ from .clean import clean_line
 from .client import Downloads, EngineClient, EngineDied, Item
 from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
-from .last import keep_last
-from .lean import LeanOutput
+from .config.last import keep_last
 from .places import Places, find_copied, shipped
 from .screens.chat import ChatScreen
 from .screens.wording import readable
 from .store.keeper import Keeper
+from .terminal.lean import LeanOutput
+from .terminal.output_filter import OutputFilter
 from .themes import default_variables, load_themes
-from .widgets.output_filter import OutputFilter
 
 DEFAULT_THEME = "outrider-dark"
 STRIDE, SELDOM = 10, 1.0
@@ -170,7 +170,7 @@ class Outrider(LeanOutput):
 
     @work(exclusive=True, group="copy")
     async def _copy(self, text: str) -> None:
-        from . import clipboard
+        from .terminal import clipboard
 
         words = f"Copied: {len(text):,} characters."
         if not await asyncio.to_thread(clipboard.give, text, clipboard.ways(os.environ)):
@@ -261,7 +261,7 @@ class Outrider(LeanOutput):
 
 def _left_in_file(text: str) -> str:
     """Where a copy is that no clipboard takes, in words."""
-    from .clipboard import write
+    from .terminal.clipboard import write
 
     try:
         write(text, find_copied())

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from rich.cells import cell_len, set_cell_size
 
-from ..clean import clean_line
+from ...clean import clean_line
 
 _BAR = 16
 _CLEAR = "\r\x1b[K"

@@ -11,13 +11,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from .clean import clean_line
-from .client import EngineClient, EngineError
-from .client.host import HostError
-from .config import read_config
-from .models import table
-from .places import find_places
-from .protocol import (
+from ..clean import clean_line
+from ..client import EngineClient, EngineError
+from ..protocol import (
     Download,
     Downloaded,
     Downloading,
@@ -27,8 +23,9 @@ from .protocol import (
     PairsProposed,
     ProposePairs,
 )
-from .quantities import duration, size
-from .start import engine_of, with_host
+from ..quantities import duration, size
+from .models import table
+from .setup import set_up
 
 if TYPE_CHECKING:
     import argparse
@@ -36,21 +33,13 @@ if TYPE_CHECKING:
 _BAR = 24
 
 
-def run(arguments: argparse.Namespace, engine: Sequence[str] = ()) -> int:
-    """Fetch, list or propose; the exit code. `engine` is the command that runs one, in place of ours."""
-    places = find_places()
-    try:
-        command, host = engine_of(with_host(read_config(places.config)[0], arguments.host))
-        return asyncio.run(_run(arguments, EngineClient(engine or command, places.log, host=host)))
-    except HostError as error:
-        print(f"outrider: {error}", file=sys.stderr)
-        return 2
-    except EngineError as error:
-        print(f"outrider: {error.line}", file=sys.stderr)
-        return 1
+def run(arguments: argparse.Namespace) -> int:
+    """Fetch, list or propose; the exit code. Raises `UsageError` or `EngineError`."""
+    asyncio.run(_run(arguments, set_up(arguments).client()))
+    return 0
 
 
-async def _run(arguments: argparse.Namespace, client: EngineClient) -> int:
+async def _run(arguments: argparse.Namespace, client: EngineClient) -> None:
     try:
         await client.start()
         if not arguments.models:
@@ -63,7 +52,6 @@ async def _run(arguments: argparse.Namespace, client: EngineClient) -> int:
                 await _pull(client, repository, file)
     finally:
         await client.close()
-    return 0
 
 
 async def _propose(client: EngineClient) -> tuple[HubPair, ...]:

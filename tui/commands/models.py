@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
-from .clean import clean_line
-from .client import EngineClient, EngineError
-from .client.host import HostError
-from .config import Settings, read_config
-from .places import find_places
-from .protocol import (
+from ..clean import clean_line
+from ..client import EngineClient, EngineError
+from ..config import Settings
+from ..protocol import (
     DraftsJudged,
     DraftVerdict,
     FoundModel,
@@ -30,9 +28,9 @@ from .protocol import (
     ModelsListed,
     Skipped,
 )
-from .quantities import context, parameters, size, speed_up
-from .screens.requests import load_request
-from .start import engine_of, with_host, with_models
+from ..quantities import context, parameters, size, speed_up
+from ..screens.requests import load_request
+from .setup import UsageError, set_up, with_models
 
 if TYPE_CHECKING:
     import argparse
@@ -40,32 +38,20 @@ if TYPE_CHECKING:
 _NARROW = 80
 
 
-def run(arguments: argparse.Namespace, engine: Sequence[str] = ()) -> int:
-    """Print the list; the exit code. `engine` is the command that runs one, in place of ours."""
+def run(arguments: argparse.Namespace) -> int:
+    """Print the list; the exit code. Raises `UsageError` or `EngineError`."""
     if arguments.drafts and arguments.main is None:
-        print('outrider: drafts for which model? For example: outrider models "llama 8b"', file=sys.stderr)
-        return 2
-    places = find_places()
-    settings, problems = read_config(places.config)
-    for problem in problems:
+        raise UsageError('drafts for which model? For example: outrider models "llama 8b"')
+    setup = set_up(arguments)
+    for problem in setup.problems:
         print(f"outrider: {problem}", file=sys.stderr)
-    settings = with_host(settings, arguments.host)
-    try:
-        command, host = engine_of(settings)
-    except HostError as error:
-        print(f"outrider: {error}", file=sys.stderr)
-        return 2
-    client = EngineClient(engine or command, places.log, host=host)
-    try:
-        if arguments.main is None:
-            found = asyncio.run(_list(client, settings))
-            _print(arguments.json, listed_json(*found), listed_text(*found))
-        else:
-            verdicts = asyncio.run(_judge(client, with_models(settings, arguments.main, None, None)))
-            _print(arguments.json, {"drafts": [asdict(each) for each in verdicts]}, judged_text(verdicts))
-    except EngineError as error:
-        print(f"outrider: {error.line}", file=sys.stderr)
-        return 1
+    if arguments.main is None:
+        found = asyncio.run(_list(setup.client(), setup.settings))
+        _print(arguments.json, listed_json(*found), listed_text(*found))
+    else:
+        settings = with_models(setup.settings, arguments.main, None, None)
+        verdicts = asyncio.run(_judge(setup.client(), settings))
+        _print(arguments.json, {"drafts": [asdict(each) for each in verdicts]}, judged_text(verdicts))
     return 0
 
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .config import Models, Settings
-from .protocol import CacheType, rebuild
+from ..protocol import CacheType, rebuild
+from .settings import Models, Settings
 
 
 @dataclass(frozen=True)

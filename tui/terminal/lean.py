@@ -24,7 +24,7 @@ from textual.app import App
 from textual.screen import Screen
 from textual.strip import Strip
 
-from .clean import clean_line, has_controls
+from ..clean import clean_line, has_controls
 
 WRITTEN_FOR: Final = "8.2.8"
 """The Textual whose insides are known here."""

@@ -8,8 +8,8 @@ from typing import Any
 from textual.app import ScreenStackError
 from textual.drivers.linux_driver import LinuxDriver
 
+from .handover import Terminal
 from .lean import SYNC_BEGIN, SYNC_END, LeanOutput
-from .terminal import Terminal
 
 ALTERNATE_SCREEN = "\x1b[?1049h"
 PATIENCE = 3.0

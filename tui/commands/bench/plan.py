@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..protocol import Generate, Message, Sampling
+from ...protocol import Generate, Message, Sampling
 from .prompts import Prompt
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
-from ..clean import clean_line
+from ...clean import clean_line
 from .report import drafting, number, shortened
 from .results import Bench, Position, Result, Series, geometric_mean, joined
 

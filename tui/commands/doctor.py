@@ -17,12 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from .clean import clean, clean_line
-from .client import engine_environment
-from .client.host import Host, HostError, said
-from .config import Settings, read_config
-from .places import Places, find_places
-from .start import TRUECOLOR, engine_of, is_lean, with_host
+from ..clean import clean, clean_line
+from ..client import engine_environment
+from ..client.host import Host, said
+from ..config import Settings, read_config
+from ..places import Places
+from .chat import TRUECOLOR, is_lean
+from .setup import set_up
 
 if TYPE_CHECKING:
     import argparse
@@ -36,15 +37,10 @@ _WIDTH = 100
 
 def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> int:
     """Print the findings; 0 if a model can run here, else 1. `hardware` is the command to ask."""
-    places = find_places()
-    try:
-        _, host = engine_of(with_host(read_config(places.config)[0], arguments.host))
-    except HostError as error:
-        print(f"outrider: {error}", file=sys.stderr)
-        return 2
-    if host:
-        return _ask_there(host, "doctor --json" if arguments.json else "doctor")
-    found = examine(os.environ, places, hardware)
+    setup = set_up(arguments)
+    if setup.host:
+        return _ask_there(setup.host, "doctor --json" if arguments.json else "doctor")
+    found = examine(os.environ, setup.places, hardware)
     if arguments.json:
         print(json.dumps(found))
     else:
@@ -108,7 +104,7 @@ def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str
 
 def terminal_facts(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
     """What the chat will find in its terminal, and how it will write to it."""
-    from . import clipboard
+    from ..terminal import clipboard
 
     columns, rows = shutil.get_terminal_size((0, 0))
     return {
@@ -156,7 +152,7 @@ def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _lean_fits() -> bool:
-    from .lean import fits  # Textual, which takes time to import
+    from ..terminal.lean import fits  # Textual, which takes time to import
 
     return fits()
 

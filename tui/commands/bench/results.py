@@ -13,7 +13,7 @@ from math import exp, log
 from statistics import median
 from typing import NamedTuple
 
-from ..protocol import Loaded, Statistics
+from ...protocol import Loaded, Statistics
 from .plan import Plan
 from .prompts import Prompt
 

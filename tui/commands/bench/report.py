@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from ..clean import clean_line
-from ..protocol import ModelInfo
+from ...clean import clean_line
+from ...protocol import ModelInfo
 from .plan import Plan
 from .results import ALL, Bench, Result, Series, Timing, mean_ratios
 

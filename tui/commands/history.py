@@ -11,11 +11,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .clean import clean_line
+from ..clean import clean_line
+from ..places import find_places
+from ..quantities import moment
+from ..store.store import Listed, Store
 from .models import table
-from .places import find_places
-from .quantities import moment
-from .store.store import Listed, Store
 
 if TYPE_CHECKING:
     import argparse

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..clean import clean_line
-from ..client import EngineClient, EngineError
-from ..protocol import Finished, Load, Loaded, Loading, Notice, Round
+from ...clean import clean_line
+from ...client import EngineClient, EngineError
+from ...protocol import Finished, Load, Loaded, Loading, Notice, Round
 from .plan import Plan
 from .progress import Progress
 from .prompts import Prompt

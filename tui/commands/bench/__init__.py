@@ -18,18 +18,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ..client import EngineClient
-from ..client.host import HostError
-from ..config import Settings, read_config
-from ..places import find_places
-from ..protocol import Load
-from ..screens.requests import load_request
-from ..start import engine_of, with_host, with_models
+from ...config import Settings
+from ...protocol import Load
+from ...screens.requests import load_request
+from ..setup import UsageError, set_up, with_models
 from .chart import chart
 from .measure import Measurement
 from .plan import Plan
 from .progress import Progress
-from .prompts import SHIPPED, PromptsError, quick, read_prompts
+from .prompts import SHIPPED, quick, read_prompts
 from .record import as_json
 from .report import as_markdown, as_text
 from .results import Bench
@@ -38,33 +35,19 @@ if TYPE_CHECKING:
     import argparse
 
 TEMPERATURES = (0.0, 0.8)
-_DONE, _FAILED, _USAGE, _INTERRUPTED = 0, 1, 2, 130
+_DONE, _FAILED, _INTERRUPTED = 0, 1, 130
 
 
-class UsageError(Exception):
-    """The command line asks for what cannot be measured. The text says why, in one line."""
-
-
-def run(arguments: argparse.Namespace, engine: Sequence[str] = ()) -> int:
-    """Measure and report; the exit code. `engine` is the command that runs one, in place of ours."""
-    places = find_places()
-    settings, problems = read_config(places.config)
-    settings = with_host(settings, arguments.host)
-    try:
-        command, host = engine_of(settings)
-        plan = plan_of(arguments)
-        loads = loads_of(arguments, settings)
-        check(plan, loads, arguments.svg)
-    except (UsageError, PromptsError, HostError) as error:
-        print(f"outrider: {error}", file=sys.stderr)
-        return _USAGE
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and report; the exit code. Raises `UsageError`."""
+    setup = set_up(arguments)
+    plan = plan_of(arguments)
+    loads = loads_of(arguments, setup.settings)
+    check(plan, loads, arguments.svg)
     progress = Progress(sys.stderr, plan.answers * len(loads))
-    for problem in problems:
+    for problem in setup.problems:
         progress.remark(str(problem))
-    measured = [
-        Measurement(EngineClient(engine or command, places.log, host=host), load, plan, progress)
-        for load in loads
-    ]
+    measured = [Measurement(setup.client(), load, plan, progress) for load in loads]
     try:
         asyncio.run(_all(measured))
         status = _DONE if all(each.complete for each in measured) else _FAILED
@@ -79,7 +62,7 @@ def run(arguments: argparse.Namespace, engine: Sequence[str] = ()) -> int:
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
-    """What the command line asks for. Raises `PromptsError`."""
+    """What the command line asks for. Raises `UsageError`."""
     prompts = read_prompts(arguments.prompts or SHIPPED)
     return Plan(
         prompts=quick(prompts) if arguments.quick else prompts,

@@ -18,14 +18,12 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from .clean import clean, clean_line, clean_next
-from .client import AnswerEvent, EngineClient, EngineError
-from .client.host import HostError
-from .config import Settings, read_config
-from .places import find_places
-from .protocol import Finished, Generate, Loaded, Loading, Message, Origin, Prefill, Round, Statistics
-from .screens.requests import generate_request, load_request
-from .start import engine_of, with_host, with_models
+from ..clean import clean, clean_line, clean_next
+from ..client import AnswerEvent, EngineClient
+from ..config import Settings
+from ..protocol import Finished, Generate, Loaded, Loading, Message, Origin, Prefill, Round, Statistics
+from ..screens.requests import generate_request, load_request
+from .setup import UsageError, set_up, with_models
 
 if TYPE_CHECKING:
     import argparse
@@ -37,31 +35,16 @@ _SHORT = 0.5
 """Seconds that pass without a word about what is waited for."""
 
 
-class UsageError(Exception):
-    """A file that cannot be used. The text says why, in one line."""
-
-
-def run(arguments: argparse.Namespace, engine: Sequence[str] = ()) -> int:
-    """Answer what `arguments` ask; the exit code. `engine` is the command that runs one, in place of ours."""
+def run(arguments: argparse.Namespace) -> int:
+    """Answer what `arguments` ask; the exit code. Raises `UsageError` or `EngineError`."""
     prompt = read_prompt(arguments.prompt, sys.stdin)
     if not prompt.strip():
-        _remark('nothing to ask; for example: outrider ask "What is a draft model?"')
-        return 2
-    try:
-        grammar, json_schema = read_form(arguments.grammar), read_form(arguments.json_schema)
-    except UsageError as error:
-        _remark(str(error))
-        return 2
-    places = find_places()
-    settings, problems = read_config(places.config)
-    for problem in problems:
+        raise UsageError('nothing to ask; for example: outrider ask "What is a draft model?"')
+    grammar, json_schema = read_form(arguments.grammar), read_form(arguments.json_schema)
+    setup = set_up(arguments)
+    for problem in setup.problems:
         _remark(str(problem))
-    settings = with_host(with_options(settings, arguments), arguments.host)
-    try:
-        command, host = engine_of(settings)
-    except HostError as error:
-        _remark(str(error))
-        return 2
+    settings = with_options(setup.settings, arguments)
     seed = settings.generation.seed if settings.generation.seed >= 0 else secrets.randbits(32)
     question = generate_request(1, _messages(settings, prompt), seed, settings.generation)
     question = replace(
@@ -72,12 +55,8 @@ def run(arguments: argparse.Namespace, engine: Sequence[str] = ()) -> int:
         grammar=grammar,
         json_schema=json_schema,
     )
-    client = EngineClient(engine or command, places.log, host=host)
-    try:
-        asyncio.run(_answer(client, settings, question, _output(arguments, question, os.environ)))
-    except EngineError as error:
-        _remark(error.line)
-        return 1
+    output = _output(arguments, question, os.environ)
+    asyncio.run(_answer(setup.client(), settings, question, output))
     return 0
 
 

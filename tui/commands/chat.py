@@ -11,7 +11,7 @@ import gc
 import os
 import sys
 
-from .terminal import Terminal
+from ..terminal.handover import Terminal
 
 # Before the first frame nothing is imported that takes a millisecond: not typing, nor signal (it needs enum).
 TYPE_CHECKING = False
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping, MutableMapping
 
-    from .client.host import Host
-    from .config import Appearance, Settings
-    from .protocol import BackendName
+    from ..config import Appearance, Settings
 else:
     import _signal as signal
 
@@ -77,30 +75,26 @@ def prepare_environment(environ: MutableMapping[str, str]) -> None:
 
 
 def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
-    from .app import Outrider
-    from .client.host import HostError
-    from .config import read_config
-    from .driver import driver_for
-    from .last import with_last
-    from .places import find_places
+    from ..app import Outrider
+    from ..config.last import with_last
+    from ..terminal.driver import driver_for
+    from .setup import UsageError, set_up
 
-    places = find_places()
-    settings, problems = read_config(places.config)
-    settings = with_host(settings, arguments.host)
     try:
-        command, host = engine_of(settings)
-    except HostError as error:
+        setup = set_up(arguments)
+    except UsageError as error:
         terminal.leave()
         print(f"outrider: {error}", file=sys.stderr)
         return 2
-    places = places.of_host(host.name if host else "")
-    settings = with_last(settings, places.last, here=host is None)
+    host = setup.host
+    places = setup.places.of_host(host.name if host else "")
+    settings = with_last(setup.settings, places.last, here=host is None)
     app = Outrider(
         settings=paced(with_arguments(settings, arguments), os.environ),
         places=places,
-        engine=command,
+        engine=setup.engine,
         host=host,
-        notices=tuple(map(str, problems)),
+        notices=tuple(map(str, setup.problems)),
         go_on=arguments.go_on,
         driver_class=driver_for(terminal),
     )
@@ -124,6 +118,8 @@ def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Setting
     """`settings` with what the command line says; there, None is not said."""
     from dataclasses import replace
 
+    from .setup import with_models
+
     settings = with_models(settings, arguments.main, arguments.draft, arguments.backend)
     said = {
         name: value for name in ("seed", "draft_length") if (value := getattr(arguments, name)) is not None
@@ -132,40 +128,6 @@ def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Setting
     if arguments.theme is not None:
         settings = replace(settings, appearance=replace(settings.appearance, theme=arguments.theme))
     return settings
-
-
-def with_host(settings: Settings, host: str | None) -> Settings:
-    """`settings` with the command line's host."""
-    from dataclasses import replace
-
-    return settings if host is None else replace(settings, engine=replace(settings.engine, host=host))
-
-
-def engine_of(settings: Settings) -> tuple[tuple[str, ...], Host | None]:
-    """The command that runs the engine, and where that is if not here. Raises `HostError`."""
-    from .client.host import engine_on
-
-    return engine_on(settings.engine.host, settings.hosts)
-
-
-def with_models(
-    settings: Settings, main: str | None, draft: str | None, backend: BackendName | None
-) -> Settings:
-    """`settings` with the command line's models. A main model given there does without the file's draft.
-
-    The draft "none" is plain decoding: no lookup either.
-    """
-    from dataclasses import replace
-
-    models = settings.models
-    if main is not None:
-        models = replace(models, main=main, draft="auto")
-    generation = settings.generation
-    if draft is not None:
-        models = replace(models, draft="ngram" if draft == "none" else draft)
-        generation = replace(generation, lookup=generation.lookup and draft != "none")
-    engine = settings.engine if backend is None else replace(settings.engine, backend=backend)
-    return replace(settings, models=models, generation=generation, engine=engine)
 
 
 def paced(settings: Settings, environ: Mapping[str, str]) -> Settings:

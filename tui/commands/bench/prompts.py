@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..setup import UsageError
+
 SHIPPED = Path(__file__).with_name("prompts.toml")
-
-
-class PromptsError(Exception):
-    """The file cannot be used. The text says why, in one line."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +24,22 @@ class Prompt:
 
 
 def read_prompts(path: Path = SHIPPED) -> tuple[Prompt, ...]:
-    """The prompts of a file in its order, without the empty lines around each. Raises `PromptsError`."""
+    """The prompts of a file in its order, without the empty lines around each. Raises `UsageError`."""
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise PromptsError(f"{path}: {error.strerror}") from None
+        raise UsageError(f"{path}: {error.strerror}") from None
     except ValueError as error:  # neither UTF-8 nor TOML
-        raise PromptsError(f"{path}: {error}") from None
+        raise UsageError(f"{path}: {error}") from None
     prompts = []
     for category, texts in data.items():
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise PromptsError(f"{path}: {category} must be a list of prompts, {category} = ['...', '...']")
+            raise UsageError(f"{path}: {category} must be a list of prompts, {category} = ['...', '...']")
         prompts += [Prompt(category, text.strip()) for text in texts]
     if not all(prompt.text for prompt in prompts):
-        raise PromptsError(f"{path}: a prompt is empty")
+        raise UsageError(f"{path}: a prompt is empty")
     if not prompts:
-        raise PromptsError(f"{path}: there is no prompt in it; one line is enough: chat = ['Hello']")
+        raise UsageError(f"{path}: there is no prompt in it; one line is enough: chat = ['Hello']")
     return tuple(prompts)
 
 

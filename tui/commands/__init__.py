@@ -1,0 +1,28 @@
+"""What can be typed behind `outrider`: a module for each command, with a `run` that returns its exit code."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+FAILED, USAGE = 1, 2
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command that `arguments` name; its exit code. What it cannot do it says in one line."""
+    import sys
+    from importlib import import_module
+
+    from ..client import EngineError
+    from .setup import UsageError
+
+    command = import_module(f".{arguments.command}", __package__)
+    try:
+        return int(command.run(arguments))
+    except UsageError as error:
+        status, line = USAGE, str(error)
+    except EngineError as error:
+        status, line = FAILED, error.line
+    print(f"outrider: {line}", file=sys.stderr)
+    return status
