@@ -241,6 +241,11 @@ def test_a_copy_is_resumed_behind_a_deletion() -> None:
     assert resumed(SOURCE, [*range(10, 20), 24]) == [25, 26, 27, 28]
 
 
+def test_more_than_eight_tokens_are_not_taken_for_left_out() -> None:
+    assert resumed(SOURCE, [*range(10, 20), 28]) == [29, 30, 31, 32]
+    assert resumed(SOURCE, [*range(10, 20), 29]) == [21, 22, 23, 24], "a replaced token, more likely"
+
+
 def test_a_copy_is_resumed_behind_a_name_that_grew_or_shrank() -> None:
     assert resumed(SOURCE, [*range(10, 20), 99, 98, 97, 21]) == [22, 23, 24, 25]
     assert resumed(SOURCE, [*range(10, 20), 99, 23]) == [24, 25, 26, 27]
@@ -318,6 +323,11 @@ def test_confidence_rises_with_the_match_and_with_every_token() -> None:
     rising = confidences(long)
     assert rising == sorted(set(rising))
     assert all(0 < value < 1 for value in rising)
+
+
+def test_confidence_is_the_share_of_equal_tokens_and_of_agreeing_sources() -> None:
+    assert confidences([1, 2, 3, 40, 41, 1, 2, 3], 2) == [3 / (3 + 3), 4 / (4 + 3)]
+    assert confidences([1, 2, 3, 40, 8, 1, 2, 3, 50, 9, 1, 2, 3], 2) == [3 / (3 * 2 + 3), 4 / (4 + 3)]
 
 
 def test_confidence_falls_where_earlier_occurrences_went_on_differently() -> None:
