@@ -1,14 +1,32 @@
-"""One command on its way: whose events these are, who waits for them, and when it is over."""
+"""A command on its way: whose events these are, who waits for them, and when it is over."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .. import protocol
 from .errors import EngineError
 
 if TYPE_CHECKING:
-    from ..protocol import Event
+    from ..protocol import Command, Event, Question
+
+_LAST = {
+    "Load": "Loaded",
+    "Unload": "Unloaded",
+    "Generate": "Finished",
+    "Inspect": "Inspected",
+    "Count": "Counted",
+    "ListModels": "ModelsListed",
+    "JudgeDrafts": "DraftsJudged",
+    "PlanMemory": "MemoryPlanned",
+    "ProposePairs": "PairsProposed",
+    "SearchHub": "HubFound",
+    "ListHub": "HubListed",
+    "Download": "Downloaded",
+}
+"""What ends a command."""
 
 
 class Call:
@@ -40,3 +58,35 @@ class Call:
         if isinstance(event, EngineError):
             raise event
         return event
+
+
+class Questions:
+    """The calls about the library: any number of them at once, beside the command that the engine is at."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Call] = {}
+        self._latest = 0
+
+    def open(self, question: Question) -> tuple[Question, Call]:
+        """`question` with an id that no other has, and its call."""
+        self._latest -= 1
+        self._open[self._latest] = call = Call(self._latest, end_of(question))
+        return replace(question, id=self._latest), call
+
+    def get(self, id: int) -> Call | None:  # noqa: A002
+        return self._open.get(id)
+
+    def close(self, call: Call) -> bool:
+        """Nobody waits for it any more; whether the engine is still at it."""
+        return self._open.pop(call.id, None) is not None and not call.over.is_set()
+
+    def fail(self, error: EngineError) -> None:
+        """Let every call end with `error`."""
+        for call in self._open.values():
+            call.give(error)
+
+
+def end_of(command: Command) -> type:
+    """The kind of event that ends it."""
+    last: type = getattr(protocol, _LAST[type(command).__name__])
+    return last

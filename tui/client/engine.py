@@ -10,14 +10,13 @@ import os
 import re
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from .. import protocol
 from ..clean import clean_line
-from .call import Call
+from .call import Call, Questions, end_of
 from .child import Child, Log, engine_environment
 from .errors import EngineDied, EngineError
 from .host import Host
@@ -42,21 +41,6 @@ STUBBORN = 8
 """Heartbeats after which an answer that was cancelled must be over."""
 
 _HELLO = re.compile(rb'\{"type": ?"hello"')
-_LAST = {
-    "Load": "Loaded",
-    "Unload": "Unloaded",
-    "Generate": "Finished",
-    "Inspect": "Inspected",
-    "Count": "Counted",
-    "ListModels": "ModelsListed",
-    "JudgeDrafts": "DraftsJudged",
-    "PlanMemory": "MemoryPlanned",
-    "ProposePairs": "PairsProposed",
-    "SearchHub": "HubFound",
-    "ListHub": "HubListed",
-    "Download": "Downloaded",
-}
-"""What ends a command."""
 
 
 class EngineClient:
@@ -88,8 +72,7 @@ class EngineClient:
         self._child: Child | None = None
         self._lines = Lines(NOISE)
         self._call: Call | None = None
-        self._questions: dict[int, Call] = {}
-        self._last_question = 0
+        self._questions = Questions()
         self._hello: protocol.Hello | None = None
         self._death = EngineDied("There is no engine running", "Try again: a new engine starts.")
         """Why there is no engine, when there is none."""
@@ -240,17 +223,15 @@ class EngineClient:
             await self._started.wait()
         if self._hello is None or self._state in ("stopped", "dead"):
             raise EngineDied(self._death.message, self._death.hint)
-        self._last_question -= 1
-        number = self._last_question
-        self._questions[number] = call = Call(number, _last(question))
-        self._send(replace(question, id=number))
+        numbered, call = self._questions.open(question)
+        self._send(numbered)
         try:
             while not isinstance(event := await call.next(), call.last):
                 yield cast("Reply", event)
             yield cast("Reply", event)
         finally:
-            if self._questions.pop(number, None) is not None and not call.over.is_set():
-                self._send(protocol.Cancel(number))
+            if self._questions.close(call):
+                self._send(protocol.Cancel(call.id))
 
     async def unload(self) -> None:
         """Free the models and their memory."""
@@ -276,7 +257,7 @@ class EngineClient:
             await self._call.over.wait()
         if self._state != "idle":
             raise EngineDied(self._death.message, self._death.hint)
-        self._call = Call(id, _last(command))
+        self._call = Call(id, end_of(command))
         self._state = doing
         self._send(command)
         return self._call
@@ -397,19 +378,12 @@ class EngineClient:
         if self._call is not None:
             self._call.over.set()
             self._call = None
-        for question in self._questions.values():
-            question.give(EngineDied(self._death.message, self._death.hint))
+        self._questions.fail(EngineDied(self._death.message, self._death.hint))
 
     async def _gone(self) -> None:
         """Wait until the last engine is gone: only then is its memory free."""
         if self._child is not None:
             await self._child.wait(PATIENCE)
-
-
-def _last(command: Command) -> type:
-    """The event that ends it."""
-    last: type = getattr(protocol, _LAST[type(command).__name__])
-    return last
 
 
 def _of_none(event: Event) -> bool:

@@ -1,4 +1,4 @@
-"""The models that were found so far: in order, each with the row that stands for it. It shows nothing."""
+"""The models that were found, in order, and the drafts for one, each with its row. It shows nothing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tui.protocol import FoundModel
-from tui.quantities import context, parameters, size
+from tui.protocol import DraftVerdict, FoundModel
+from tui.quantities import context, parameters, size, speed_up
 from tui.widgets.rows import Row
+
+_MARKS = {"recommended": "●", "possible": "○", "no": "×"}
+_TONES = {"recommended": "good", "possible": "plain", "no": "faint"}
 
 
 @dataclass(frozen=True)
@@ -76,3 +79,15 @@ def facts(model: FoundModel) -> str:
         "runs with MLX" if model.backend == "mlx" else "",
     ]
     return " · ".join(filter(None, parts))
+
+
+def verdict_row(verdict: DraftVerdict) -> Row:
+    """A draft, and what it brought or is expected to bring."""
+    brought = speed_up(verdict).replace("predicted ", "~") if verdict.draft and verdict.speed_up else ""
+    name = f"{_MARKS[verdict.judgement]} {verdict.name}"
+    return Row(verdict.draft, (name, brought.partition(" over ")[0]), _TONES[verdict.judgement])  # type: ignore[arg-type]
+
+
+def judged(verdict: DraftVerdict) -> str:
+    """The judgement and its reason. Foreign text."""
+    return f"{_MARKS[verdict.judgement]} {verdict.judgement}: {verdict.reason}"

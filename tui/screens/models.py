@@ -36,11 +36,11 @@ from tui.protocol import (
     PlanMemory,
     Skipped,
 )
-from tui.quantities import size, speed_up
+from tui.quantities import size
 from tui.widgets.fit import Fit
 from tui.widgets.rows import Row, Rows
 
-from .found import Found, facts
+from .found import Found, facts, judged, verdict_row
 from .hosts import HostsScreen
 from .lists import ListsScreen
 from .race import entrants, race
@@ -52,8 +52,6 @@ PATIENCE = 0.25
 """Seconds between two showings of a list that grows."""
 CONTEXTS = (0, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
 """Tokens that F5 goes through; 0 is the model's own."""
-MARKS = {"recommended": "●", "possible": "○", "no": "×"}
-TONES = {"recommended": "good", "possible": "plain", "no": "faint"}
 
 
 class ModelsScreen(ListsScreen[Choice | Move | None]):
@@ -248,7 +246,7 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
 
     def _show_verdicts(self, verdicts: tuple[DraftVerdict, ...]) -> None:
         self._verdicts = {each.draft: each for each in verdicts}
-        self._drafts.show([_verdict_row(each) for each in verdicts], keep=False)
+        self._drafts.show([verdict_row(each) for each in verdicts], keep=False)
         self._describe()
         self._rest()
 
@@ -258,8 +256,7 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         if model := self._model():
             lines += [Content(clean_line(model.path)), Content(clean_line(facts(model)))]
         if verdict := self._verdict():
-            words = f"{MARKS[verdict.judgement]} {verdict.judgement}: {verdict.reason}"
-            lines.append(Content.styled(clean_line(words), "$foreground"))
+            lines.append(Content.styled(clean_line(judged(verdict)), "$foreground"))
         self._about.update(Content("\n").join(lines), layout=False)
 
     def _model(self) -> FoundModel | None:
@@ -393,9 +390,3 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
             self._say("")
         elif not self.empty_line():
             self.dismiss(Choice.of(self._load) if self._raced else None)
-
-
-def _verdict_row(verdict: DraftVerdict) -> Row:
-    brought = speed_up(verdict).replace("predicted ", "~") if verdict.draft and verdict.speed_up else ""
-    name = f"{MARKS[verdict.judgement]} {verdict.name}"
-    return Row(verdict.draft, (name, brought.partition(" over ")[0]), TONES[verdict.judgement])  # type: ignore[arg-type]
