@@ -140,6 +140,28 @@ def test_a_round_for_a_full_pipe_is_left_to_the_thread(pipe: Pipe) -> None:
     assert decode_event(line) == rounds(0, 1)[0]
 
 
+def test_no_round_is_written_into_a_line_that_the_thread_is_at(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halfway, go_on, write = threading.Event(), threading.Event(), os.write
+
+    def slow(sink: int, data: memoryview) -> int:
+        if halfway.is_set():
+            return write(sink, data)
+        written = write(sink, data[:5])
+        halfway.set()
+        go_on.wait(5)
+        return written
+
+    monkeypatch.setattr("tui.engine.outbox.os.write", slow)
+    pipe.put(Notice(1, "x" * 100))
+    halfway.wait(5)
+    pipe.put(*rounds(0, 1))
+    go_on.set()
+    assert pipe.next() == Notice(1, "x" * 100)
+    assert pipe.next() == rounds(0, 1)[0]
+
+
 def test_last_words_are_written_before_the_end_unless_nobody_reads(pipe: Pipe) -> None:
     pipe.put(*rounds(0, 50), Pong())
     pipe.outbox.drain(5)

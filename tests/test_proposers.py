@@ -160,6 +160,18 @@ def test_it_drafts_down_to_the_last_cell_of_its_cache() -> None:
     assert not proposal.tokens and len(model.calls) == 3
 
 
+def test_of_a_context_longer_than_its_cache_it_reads_what_there_is_room_for() -> None:
+    model = Counting(capacity=12)
+    draft = DraftModel(model, ())
+    draft.propose(CONTEXT, Reads(1))
+    context = [*CONTEXT, *range(110, 120)]
+    draft.settle(context)
+    for _ in range(2):
+        draft.propose(context, proposal := Reads(8))
+        assert not proposal.tokens
+        assert model.tokens == context[:12]
+
+
 def test_where_nothing_may_follow_it_drafts_nothing() -> None:
     class Stuck(Counting):
         def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
