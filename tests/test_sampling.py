@@ -132,6 +132,15 @@ def test_penalties_are_llama_cpps() -> None:
     assert logits.tolist() == [2.0, -2.0, 1.0, 0.5]
 
 
+@pytest.mark.parametrize(
+    "penalty", [{"repeat_penalty": 4.0}, {"presence_penalty": 1.5}, {"frequency_penalty": 1.5}], ids=str
+)
+def test_each_penalty_does_without_the_others(penalty: dict[str, float]) -> None:
+    logits = np.array([2.0, 1.0], np.float32)
+    assert Sampler(Chain(0, **penalty), 1, 0).pick(logits, [0], 1).token == 1
+    assert Sampler(Chain(0, **penalty, penalty_last_n=0), 1, 0).pick(logits, [0], 1).token == 0
+
+
 @pytest.mark.parametrize("chain", [Chain(), Chain(temperature=0)])
 def test_a_bias_can_ban_a_token(chain: Chain) -> None:
     logits = np.zeros(8, np.float32)
