@@ -277,6 +277,19 @@ def test_a_probe_that_goes_well_takes_three_rounds() -> None:
         assert probes.running == running
 
 
+def test_a_probe_of_three_rounds_is_one_failure() -> None:
+    once, thrice = Probes(), Probes()
+    for probes in (once, thrice):
+        probes.passed(1, 1000.0)
+        assert gaps(probes, 6.0, 1) == [31]
+    gaps(once, 6.0, 1)
+    while not thrice.begin(6.0):
+        thrice.passed(1, 0.0)
+    for _ in range(3):
+        thrice.judged(pays=False, right=True)
+    assert gaps(thrice, 6.0, 2) == gaps(once, 6.0, 2)
+
+
 @pytest.mark.parametrize(("gain", "reads"), [(1.005, 0), (1.02, 1)])
 def test_a_gain_below_one_per_cent_does_not_pay(gain: float, reads: int) -> None:
     chance = Acceptance().hazards[0]

@@ -51,6 +51,7 @@ class Table:
         del self.tokens[length:]
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
+        assert 0 <= picks <= len(tokens)
         behind = len(self._cache) + len(tokens)
         self._cache += tokens
         self.tokens += tokens
