@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tui.engine import costs
-from tui.engine.costs import Memory, measure
+from tui.engine.costs import Memory, first_tokens, measure
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Pick
 from tui.engine.speculation.pacing import Auto
@@ -31,16 +31,21 @@ class Timed:
         self.asked: list[int] = []
         self.vocabulary = SimpleNamespace(encode_start=lambda: [7], encode=lambda text: [8])
         self._clock, self._table, self._slow_first = clock, table, slow_first
+        self._started = False
 
     def start(self, sampler: Any) -> None:
-        pass
+        assert self.length == 0
+        self._started = True
 
     def rewind(self, length: int) -> None:
         self.length = length
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
-        assert self.length == 0
+        assert self.length == 0 and self._started
+        assert set(tokens) == {7}
+        assert picks in (1, len(tokens))
         self.length += len(tokens)
+        assert self.length < self.capacity
         first = len(tokens) not in self.asked
         self.asked.append(len(tokens))
         seconds = self._table.get(len(tokens), 0.001 * len(tokens))
@@ -65,6 +70,27 @@ def test_each_number_of_rows_gets_its_time_without_the_call_that_warms_up(tmp_pa
     assert found.draft == pytest.approx(0.002)
     assert found.read == pytest.approx(0.0001)
     assert main.length == draft.length == 0
+
+
+def test_a_small_cache_is_not_asked_for_more_than_it_holds(tmp_path: Path) -> None:
+    main, draft, clock = timed(tmp_path)
+    main.capacity, draft.capacity = 6, 11
+    draft._table = {1: 0.002, 10: 0.002 + 9 * 0.0001}
+    found = measure(main, draft, None, lambda: clock[0])
+    assert set(main.asked) == {1, 2, 3, 4, 5}
+    assert set(draft.asked) == {1, 10}
+    assert found.read == pytest.approx(0.0001)
+
+
+def test_a_text_begins_with_what_the_model_wants_there_or_with_some_token(tmp_path: Path) -> None:
+    main, _, _ = timed(tmp_path)
+    words = main.vocabulary
+    words.encode_start = lambda: [7, 9]
+    assert first_tokens(main) == [7]
+    words.encode_start = lambda: []
+    assert first_tokens(main) == [8]
+    words.encode = lambda text: []
+    assert first_tokens(main) == [0]
 
 
 def test_a_slow_model_is_asked_for_two_points_only(tmp_path: Path) -> None:
@@ -93,6 +119,31 @@ def test_what_was_learned_is_found_again_for_the_same_files_and_hardware(tmp_pat
     assert Memory(tmp_path / "costs", [main, draft], ["llama.cpp", "GPU"]).recall(0.010) is None
     (tmp_path / "draft.gguf").write_bytes(b"another model")
     assert Memory(tmp_path / "costs", [main, draft], ["llama.cpp", "CPU"]).recall(0.010) is None
+
+
+@pytest.mark.parametrize("place", [0, 70_000, 199_999])
+def test_another_model_of_the_same_size_is_told_by_its_ends(tmp_path: Path, place: int) -> None:
+    main, draft, _ = timed(tmp_path)
+    content = bytearray(200_000)
+    Path(main.path).write_bytes(content)
+    Memory(tmp_path / "costs", [main, draft], []).keep(Auto(Costs(TABLE, 0.002, 0.0001)))
+    content[place] = 1
+    Path(main.path).write_bytes(content)
+    found = Memory(tmp_path / "costs", [main, draft], []).recall(0.010)
+    assert (found is None) == (place != 70_000), "all of it would take too long to read"
+
+
+def test_a_folder_is_known_by_the_files_in_it(tmp_path: Path) -> None:
+    main, draft, _ = timed(tmp_path)
+    folder = tmp_path / "mlx"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text("weights")
+    main.path = str(folder)
+    Memory(tmp_path / "costs", [main, draft], []).keep(Auto(Costs(TABLE, 0.002, 0.0001)))
+    assert Memory(tmp_path / "costs", [main, draft], []).recall(0.010) is not None
+    (folder / "model.safetensors").write_text("Weights")
+    assert Memory(tmp_path / "costs", [main, draft], []).recall(0.010) is None
 
 
 def test_a_speed_that_is_far_off_has_the_pair_measured_again(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, inf, nan
 from random import Random
 
@@ -85,10 +85,17 @@ class Machine:
     """What the draft read in each round, in tokens; 0 if it did not run."""
     rounds: list[Round] = field(default_factory=list)
     unread: int = 1
+    host: float = HOST
 
     def fresh(self, wrong: float = 1.0) -> Auto:
         table = {m: self.verify[m - 1] * wrong for m in MEASURED}
-        return Auto(Costs(table, self.draft * wrong, self.read, HOST))
+        return Auto(Costs(table, self.draft * wrong, self.read, self.host))
+
+    def times(self, factor: float) -> Machine:
+        """One that takes so many times as long for everything."""
+        verify = [seconds * factor for seconds in self.verify]
+        kind = {"draft": self.draft * factor, "read": self.read * factor, "host": self.host * factor}
+        return replace(self, verify=verify, **kind, reads=[], rounds=[])
 
     def answer(self, pace: Auto, text: Text, prompt: int = 0) -> float:
         """The true time of one answer to a prompt of so many tokens."""
@@ -118,8 +125,8 @@ class Machine:
         verifying = self.verify[len(drafted)]
         seen = [seconds * self._wobble(random) for seconds in (drafting, verifying)]
         correction = Pick(RIGHT if text.token(at + accepted) == RIGHT else OTHER, 1.0)
-        happened = Round(drafted, found, accepted, correction, seen[0], seen[1], sum(seen) + HOST)
-        return happened, drafting + verifying + HOST
+        happened = Round(drafted, found, accepted, correction, seen[0], seen[1], sum(seen) + self.host)
+        return happened, drafting + verifying + self.host
 
     def _draft(self, proposal: Weighed, text: Text, at: int) -> tuple[float, int]:
         """The seconds, and how often the draft ran behind all that it had to read."""
@@ -203,6 +210,22 @@ def test_estimates_come_within_five_per_cent_of_the_truth(table: str) -> None:
         assert pace.costs.verify[drafted] == pytest.approx(machine.verify[drafted], rel=0.05)
     assert pace.costs.draft == pytest.approx(0.1, rel=0.05)
     assert pace.costs.host == pytest.approx(HOST, rel=0.05)
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("draft", [0.03, 0.3])
+def test_only_ratios_of_times_matter(table: str, draft: float) -> None:
+    """A machine that is 64 times as fast or slow drafts the same: halving and doubling round nothing off."""
+    texts = [Text.of(bursts(600, 3, low=0.05), 4, informative=True), Text.of([0.1] * 600, 5)]
+    usual = Machine(TABLES[table], draft, draft / 30, lookups={50: 9, 300: 4, 700: 6})
+    machines = [usual, usual.times(64), usual.times(1 / 64)]
+    for machine in machines:
+        pace = machine.fresh(wrong=2.0)
+        for text in texts:
+            machine.answer(pace, text, prompt=300)
+    same, *others = [[each.drafted for each in machine.rounds] for machine in machines]
+    assert others == [same, same]
+    assert machines[1].reads == machines[2].reads == usual.reads
 
 
 def test_acceptance_by_position_is_learned_although_a_refusal_hides_what_follows() -> None:
