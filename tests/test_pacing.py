@@ -543,3 +543,11 @@ def test_a_busy_moment_is_not_another_machine() -> None:
     for seconds in [*[30.0] * 7, 1.0] * 5:
         costs.learn(Round((), 0, 0, Pick(OTHER, 1.0), 0.0, seconds, seconds), 0, 0)
     assert costs.verify[0] < 10
+
+
+@pytest.mark.parametrize("unit", [1 / 64, 1.0, 64.0])
+def test_a_pause_between_two_calls_is_hardly_taken_for_what_a_round_costs(unit: float) -> None:
+    costs = Costs({1: unit}, unit, unit, host=0.0)
+    for _ in range(3):
+        costs.learn(Round((), 0, 0, Pick(OTHER, 1.0), 0.0, unit, 100 * unit), 0, 0)
+    assert 0.01 * unit < costs.host < 0.1 * unit
