@@ -320,7 +320,7 @@ def test_no_engine_is_left_behind_and_the_chat_is_whole(
     for trial in range(LINKS):
         folder = tmp_path / str(trial)
         with start(server, folder) as terminal:
-            first = server.processes()
+            first, link = server.processes(), ssh_of(terminal)
             assert first
             EVENTS[event](terminal, server)
             frozen = event == "SIGSTOP of ssh"
@@ -330,6 +330,7 @@ def test_no_engine_is_left_behind_and_the_chat_is_whole(
             assert not set(first) & set(server.processes())
             if frozen:
                 os.kill(terminal.pid, signal.SIGKILL)
+                os.kill(link, signal.SIGKILL)  # a frozen process ends in no other way
         assert server.ends(10)
         (kept,) = stored_in(folder)
         assert kept.turns[0].text == "go" and len(kept.turns[1].text) > 40
