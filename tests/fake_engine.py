@@ -60,6 +60,8 @@ def rounds_of(answer: int, text: str) -> protocol.Rounds:
 class Engine:
     def __init__(self, how: argparse.Namespace) -> None:
         self.how = how
+        self.waiting: list[int] = []
+        """Questions that another one will have answered."""
         self.bad = how.once is None or not how.once.exists()
         if how.once is not None:
             how.once.touch()
@@ -93,6 +95,8 @@ class Engine:
                 self.send(protocol.Unloaded())
             case protocol.Generate(id=answer):
                 self.answer(answer, command.messages[0].content)
+            case protocol.ListHub():
+                self.list(command.id, command.repository)
             case protocol.Cancel(id=answer) if self.how.cancels:
                 self.how.cancels.write_text(str(answer))
             case protocol.Cancel(id=answer) if self.how.until_cancelled:
@@ -114,6 +118,16 @@ class Engine:
         self.die_at("after")
         if not self.how.until_cancelled:
             self.send(protocol.Finished(answer, "stop", protocol.Statistics()))
+
+    def list(self, question: int, repository: str) -> None:
+        self.die_at("question")
+        if repository == "fail":
+            self.send(protocol.Failed(question, "No such thing", "Look again"))
+        elif repository == "wait":
+            self.waiting.append(question)
+        else:
+            for number in (question, *self.waiting):
+                self.send(protocol.HubListed(number, str(number), (), "", 0))
 
     def send(self, event: Event) -> None:
         write(protocol.encode(event), self.how.bytewise)

@@ -436,6 +436,56 @@ async def test_a_load_that_is_given_up_is_cancelled(client: Client, tmp_path: Pa
     assert engine.state == "loading"
 
 
+async def listed(client: EngineClient, repository: str) -> str:
+    """What the engine replies to a question: the number that it knows it by."""
+    (reply,) = [event async for event in client.ask(protocol.ListHub(0, repository))]
+    assert isinstance(reply, protocol.HubListed)
+    return reply.repository
+
+
+async def test_questions_are_answered_in_any_order_beside_an_answer(client: Client) -> None:
+    engine = client("--until-cancelled")
+    await engine.start()
+    async with soon(), aclosing(engine.generate(question(1))) as events:
+        await anext(events)
+        waiting = [asyncio.create_task(listed(engine, "wait")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(EngineError, match="No such thing") as failed:
+            await listed(engine, "fail")
+        assert failed.value.hint == "Look again"
+        third = await listed(engine, "all")
+        numbers = [*await asyncio.gather(*waiting), third]
+    assert len({*numbers}) == 3
+    assert all(number.startswith("-") for number in numbers)
+
+
+async def test_a_question_that_waits_ends_with_its_engine(client: Client) -> None:
+    engine = client("--die", "kill", "--at", "question")
+    await engine.start()
+    async with soon():
+        with pytest.raises(EngineDied, match="out of memory"):
+            await listed(engine, "wait")
+        with pytest.raises(EngineDied, match="out of memory"):
+            await listed(engine, "wait")
+
+
+async def test_a_question_is_taken_back_when_nobody_waits_for_its_end(client: Client, tmp_path: Path) -> None:
+    engine = client("--cancels", str(tmp_path / "cancels"))
+    await engine.start()
+    await listed(engine, "all")
+    async with aclosing(engine.ask(protocol.ListHub(0, "all"))) as replies:
+        await anext(replies)
+    waiting = asyncio.create_task(listed(engine, "wait"))
+    await listed(engine, "all")
+    await waiting
+    assert not (tmp_path / "cancels").exists(), "these were over"
+    waiting = asyncio.create_task(listed(engine, "wait"))
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    await until((tmp_path / "cancels").exists)
+    await until(lambda: (tmp_path / "cancels").read_text() == "-5")
+
+
 async def test_a_second_start_is_the_same_engine(client: Client) -> None:
     engine = client()
     starting = asyncio.create_task(engine.start())
