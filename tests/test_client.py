@@ -472,18 +472,20 @@ async def test_a_question_that_waits_ends_with_its_engine(client: Client) -> Non
 async def test_a_question_is_taken_back_when_nobody_waits_for_its_end(client: Client, tmp_path: Path) -> None:
     engine = client("--cancels", str(tmp_path / "cancels"))
     await engine.start()
-    await listed(engine, "all")
-    async with aclosing(engine.ask(protocol.ListHub(0, "all"))) as replies:
-        await anext(replies)
-    waiting = asyncio.create_task(listed(engine, "wait"))
-    await listed(engine, "all")
-    await waiting
-    assert not (tmp_path / "cancels").exists(), "these were over"
-    waiting = asyncio.create_task(listed(engine, "wait"))
-    await asyncio.sleep(0.1)
-    waiting.cancel()
-    await until((tmp_path / "cancels").exists)
-    await until(lambda: (tmp_path / "cancels").read_text() == "-5")
+    async with soon():
+        await listed(engine, "all")
+        async with aclosing(engine.ask(protocol.ListHub(0, "all"))) as replies:
+            await anext(replies)
+        waiting = asyncio.create_task(listed(engine, "wait"))
+        await asyncio.sleep(0)
+        await listed(engine, "all")
+        await waiting
+        assert not (tmp_path / "cancels").exists(), "these were over"
+        waiting = asyncio.create_task(listed(engine, "wait"))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await until((tmp_path / "cancels").exists)
+        await until(lambda: (tmp_path / "cancels").read_text() == "-5")
 
 
 async def test_a_second_start_is_the_same_engine(client: Client) -> None:
