@@ -17,6 +17,7 @@ import pytest
 from terminal import Terminal, python
 
 from tui.commands.chat import REMOTE_FRAMES, paced, prepare_environment, refusal, with_arguments
+from tui.commands.setup import set_up
 from tui.config import Models, Settings
 from tui.terminal.handover import first_frame
 
@@ -146,6 +147,15 @@ def test_an_error_of_ours_is_shown_on_a_restored_terminal(home: dict[str, str]) 
         assert b"by design" in terminal.output.rpartition(b"\x1b[?1049l")[2]
 
 
+def test_a_host_that_cannot_be_one_is_said_on_a_restored_terminal(home: dict[str, str]) -> None:
+    with Terminal([*CHAT, "--host", "no host"], env=home) as terminal:
+        before = termios.tcgetattr(terminal._fd)
+        assert terminal.exit() == 2
+        assert_restored(terminal, before)
+        said = terminal.output.rpartition(b"\x1b[?1049l")[2]
+        assert b"outrider:" in said and b"no host" in said
+
+
 @pytest.mark.parametrize("term", ["dumb", "", None])
 def test_a_terminal_that_cannot_show_the_chat_gets_one_line(home: dict[str, str], term: str | None) -> None:
     with Terminal(CHAT, env=home | {"TERM": term}) as terminal:  # type: ignore[dict-item]
@@ -188,6 +198,13 @@ def test_the_command_line_goes_over_the_file() -> None:
     assert (changed.generation.seed, changed.generation.draft_length) == (0, 0)
     assert changed.appearance.theme == "terminal"
     assert changed.engine.backend == "mlx"
+
+
+def test_the_command_lines_host_is_the_one_that_a_command_asks() -> None:
+    assert set_up(argparse.Namespace(host=None)).client().host is None
+    there = set_up(argparse.Namespace(host="me@gpu"))
+    assert there.host is not None and there.client().host == there.host
+    assert there.engine[0] == "ssh"
 
 
 def test_fewer_frames_cross_a_network() -> None:
