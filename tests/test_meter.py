@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tui.protocol import Loaded, ModelInfo, Round, Statistics
+from tui.quantities import named, number
 from tui.screens import wording
-from tui.widgets.meter import HISTORY, Meter, Reading, named, number
+from tui.widgets.meter import HISTORY, Meter, Reading
 
 
 class Clock:

@@ -1,12 +1,24 @@
-"""Sizes, counts and ratios as people read them. A number that is not known is a dash."""
+"""Sizes, counts, ratios and models as people read them. A number that is not known is a dash."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from .protocol import DraftVerdict
+if TYPE_CHECKING:
+    from .protocol import DraftVerdict, FoundModel, ModelInfo
 
 UNKNOWN = "–"
+
+
+def named(model: FoundModel | ModelInfo) -> str:
+    """A model's name, and that it is a demo where it is one. Foreign text."""
+    return f"{model.name} (demo)" if model.demo and "demo" not in model.name.lower() else model.name
+
+
+def number(value: float | None, unit: str, digits: int = 1) -> str:
+    """ "61.2 tok/s", or a dash for what is not known."""
+    return UNKNOWN if value is None else f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def size(count: int) -> str:

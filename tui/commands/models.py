@@ -28,7 +28,7 @@ from ..protocol import (
     ModelsListed,
     Skipped,
 )
-from ..quantities import context, parameters, size, speed_up
+from ..quantities import context, named, parameters, size, speed_up
 from ..screens.requests import load_request
 from .setup import UsageError, set_up, with_models
 
@@ -92,7 +92,7 @@ def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Ite
     """A line for each model, and one for what was skipped."""
     rows = [("model", "parameters", "quantisation", "size", "context", "from")]
     for model in models:
-        name = clean_line(model.name) + (" (demo)" if model.demo and "demo" not in model.name else "")
+        name = clean_line(named(model))
         shape = parameters(model.parameters), clean_line(model.quantisation), size(model.size)
         rows.append((name, *shape, context(model.context_length), model.source))
     yield from table(rows, "<><>><")

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from tui.clean import clean_line
 from tui.protocol import Candidate, Origin, Place, Round
-from tui.widgets.meter import number
+from tui.quantities import number
 from tui.widgets.tokens import Token, visible
 
 from .trace import acceptance, gained

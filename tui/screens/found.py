@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tui.protocol import DraftVerdict, FoundModel
-from tui.quantities import context, parameters, size, speed_up
+from tui.quantities import context, named, parameters, size, speed_up
 from tui.widgets.rows import Row
 
 _MARKS = {"recommended": "●", "possible": "○", "no": "×"}
@@ -58,8 +58,7 @@ class Found:
 
 
 def _row(model: FoundModel) -> Row:
-    name = model.name + (" (demo)" if model.demo and "demo" not in model.name else "")
-    cells = (name, size(model.size), model.quantisation, parameters(model.parameters), model.source)
+    cells = (named(model), size(model.size), model.quantisation, parameters(model.parameters), model.source)
     return Row(model.path, cells)
 
 

@@ -23,8 +23,8 @@ from textual.widgets import Footer, Static
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import Generate, Inspect, Origin, Place
+from tui.quantities import number
 from tui.store.changes import Turn
-from tui.widgets.meter import number
 from tui.widgets.tokens import Token, TokenView
 
 from . import anatomy

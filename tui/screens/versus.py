@@ -24,7 +24,7 @@ from textual.widgets import Footer, Static
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import Finished, Generate, Round, Statistics
-from tui.widgets.meter import number
+from tui.quantities import number
 from tui.widgets.transcript import Transcript
 
 from .export import new_file

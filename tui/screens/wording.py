@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tui import protocol, store
 from tui.client import EngineClient
-from tui.widgets.meter import named, number
+from tui.quantities import named, number
 
 from .drafting import AUTO, Drafting
 

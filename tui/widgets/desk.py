@@ -16,10 +16,11 @@ from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 
 from tui import protocol
+from tui.quantities import UNKNOWN, number
 
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
-from .meter import UNKNOWN, Reading, number
+from .meter import Reading
 from .sidebar import Sidebar
 from .status import StatusLine
 from .suggestions import Suggestions

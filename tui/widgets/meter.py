@@ -17,7 +17,6 @@ SHORTEST = 0.1
 """Seconds of an answer below which it has no speed yet."""
 HISTORY = 58
 """Samples that the sparkline goes back."""
-UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
@@ -150,13 +149,3 @@ class Meter:
 def _share_after(moment: float, begin: float, end: float) -> float:
     """How much of the time from `begin` to `end` lies after `moment`, 0 to 1."""
     return min(1.0, (end - moment) / (end - begin)) if end > begin else 1.0
-
-
-def number(value: float | None, unit: str, digits: int = 1) -> str:
-    """ "61.2 tok/s", or a dash for what is not known."""
-    return UNKNOWN if value is None else f"{value:,.{digits}f} {unit}".rstrip()
-
-
-def named(model: protocol.ModelInfo) -> str:
-    """A model's name, and that it is a demo where it is one. Foreign text."""
-    return f"{model.name} (demo)" if model.demo and "demo" not in model.name.lower() else model.name

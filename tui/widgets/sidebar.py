@@ -11,8 +11,9 @@ from textual.widgets import Sparkline, Static
 
 from tui import protocol
 from tui.clean import clean_line
+from tui.quantities import UNKNOWN, named, number
 
-from .meter import UNKNOWN, Reading, named, number
+from .meter import Reading
 
 WIDTH = 29
 """Columns inside the padding."""
