@@ -47,7 +47,7 @@ def answer(asked: Asked, proposer: Proposer, context: Sequence[int], length: int
     for each in asked.models:
         each.rewind(0)
         each.start(sampler)
-    prefill(main, text, chunk=512, cancelled=lambda: False, progress=lambda *_: None)
+    prefill(main, text, end=lambda at: at + 512, cancelled=lambda: False, progress=lambda *_: None)
     end = main.vocabulary.control_tokens
     rounds = list(
         generate(main, proposer, text, pace=Always(length), end_tokens=end, max_tokens=asked.tokens)

@@ -15,6 +15,7 @@ from tui.engine.answer import Answer
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.pair import Pair, load_pair, plain_speed
+from tui.engine.reading import Reader
 from tui.engine.session import Session
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.lookup import Lookup
@@ -125,7 +126,7 @@ def opened(request: pytest.FixtureRequest, toys: tuple[str, str]) -> Iterator[Ca
         first = Counting(backend.load(main, options, lambda _: True))
         options = Options("draft", draft_context or context_length, threads=1)
         second = Counting(backend.load(draft, options, lambda _: True))
-        pairs.append(Pair(backend, first, second, "", None, Always(4), Lookup(())))  # type: ignore[arg-type]
+        pairs.append(Pair(backend, first, second, "", None, Always(4), Reader(first), Lookup(())))  # type: ignore[arg-type]
         return pairs[-1], first, second
 
     yield open_pair
@@ -465,7 +466,7 @@ def test_a_thought_that_the_template_opens_is_part_of_the_text(
     path = models.write_model(tmp_path / "m.gguf", models.Toy(chat_template=template))
     backend = open_backend(str(path))
     model = Counting(backend.load(str(path), Options("main", 512, threads=1), lambda _: True))
-    pair = Pair(backend, model, None, "", None, Always(0), None)  # type: ignore[arg-type]
+    pair = Pair(backend, model, None, "", None, Always(0), Reader(model), None)  # type: ignore[arg-type]
     heard = ask(pair, renderer)
     assert heard.text.startswith("<think>\n")
     assert heard.text.count("<think>") == 1
@@ -611,7 +612,7 @@ def test_a_main_model_that_fails_its_trial_answers_plainly_and_says_why(
     session.do(Load(path, path, 256, threads=1))
     assert isinstance(events[-1], Loaded)
     assert events[-1].draft is None
-    assert "one by one" in events[-1].drafting_refused
+    assert "for several tokens at once" in events[-1].drafting_refused
     session.do(command(draft_length=4, max_tokens=20))
     finished = events[-1]
     assert isinstance(finished, Finished)
@@ -673,7 +674,7 @@ class Timed:
 
 def test_the_plain_speed_is_what_the_pace_knows_by_now() -> None:
     pace = Auto(Costs({1: 0.5, 4: 0.6}, draft=0.1, read=0.01))
-    pair = Pair(None, None, None, "", 7.0, pace, None)  # type: ignore[arg-type]
+    pair = Pair(None, None, None, "", 7.0, pace, None, None)  # type: ignore[arg-type]
     assert pair.plain_tokens_per_second == pytest.approx(2.0)
     assert replace(pair, pace=Always(4)).plain_tokens_per_second == 7.0
 

@@ -120,7 +120,7 @@ def sampler(model: LoadedModel, chain: Chain, seed: int, start: int, grammar: st
 def begin(model: LoadedModel, chooser: Sampler, context: Sequence[int]) -> None:
     model.rewind(0)
     model.start(chooser)
-    prefill(model, context, chunk=512, cancelled=lambda: False, progress=lambda *_: None)
+    prefill(model, context, end=lambda at: at + 512, cancelled=lambda: False, progress=lambda *_: None)
 
 
 def decode(

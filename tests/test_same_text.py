@@ -117,7 +117,9 @@ def answer(
         if model is not None:
             model.rewind(0)
             model.start(sampler)
-            prefill(model, context, chunk=512, cancelled=lambda: False, progress=lambda *_: None)
+            prefill(
+                model, context, end=lambda at: at + 512, cancelled=lambda: False, progress=lambda *_: None
+            )
     end = main.vocabulary.end_tokens
     proposer = Nobody() if draft is None else DraftModel(draft, end)
     happened = generate(main, proposer, context, pace=Always(length), end_tokens=end, max_tokens=TOKENS)

@@ -321,7 +321,9 @@ def test_prefill_leaves_the_last_token_and_reports_each_chunk() -> None:
     model = TableModel(sampler())
     seen: list[tuple[int, int]] = []
     context = list(range(10))
-    assert prefill(model, context, chunk=4, cancelled=lambda: False, progress=lambda *p: seen.append(p))
+    assert prefill(
+        model, context, end=lambda at: at + 4, cancelled=lambda: False, progress=lambda *p: seen.append(p)
+    )
     assert model.tokens == context[:-1]
     assert seen == [(4, 9), (8, 9), (9, 9)]
 
@@ -331,7 +333,11 @@ def test_prefill_reports_only_what_was_not_cached() -> None:
     seen: list[tuple[int, int]] = []
     model.extend(list(range(6)), picks=0)
     assert prefill(
-        model, list(range(10)), chunk=2, cancelled=lambda: False, progress=lambda *p: seen.append(p)
+        model,
+        list(range(10)),
+        end=lambda at: at + 2,
+        cancelled=lambda: False,
+        progress=lambda *p: seen.append(p),
     )
     assert seen == [(2, 3), (3, 3)]
 
@@ -339,7 +345,11 @@ def test_prefill_reports_only_what_was_not_cached() -> None:
 def test_prefill_stops_between_chunks_when_cancelled() -> None:
     model = TableModel(sampler())
     done = prefill(
-        model, list(range(10)), chunk=4, cancelled=lambda: model.length >= 4, progress=lambda *_: None
+        model,
+        list(range(10)),
+        end=lambda at: at + 4,
+        cancelled=lambda: model.length >= 4,
+        progress=lambda *_: None,
     )
     assert not done
     assert model.length == 4

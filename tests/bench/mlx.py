@@ -93,7 +93,7 @@ class Task:
         for each in (self.main, self.draft):
             each.rewind(0)
             each.start(Sampler(Chain(self.temperature), seed, len(context)))
-            prefill(each, text, chunk=2048, cancelled=lambda: False, progress=lambda *_: None)
+            prefill(each, text, end=lambda at: at + 2048, cancelled=lambda: False, progress=lambda *_: None)
         end = self.main.vocabulary.end_tokens
         rounds = generate(
             self.main, DraftModel(self.draft, end), text, pace=Always(self.length), end_tokens=end,

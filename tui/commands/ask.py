@@ -108,7 +108,7 @@ def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
         given["system_prompt"] = _argument(arguments.system)
     if arguments.stop:
         given["stop"] = tuple(map(_argument, arguments.stop))
-    settings = with_models(settings, arguments.main, arguments.draft, arguments.backend)
+    settings = with_models(settings, arguments.main, arguments.draft, arguments.backend, arguments.exact)
     return replace(settings, generation=replace(settings.generation, **given))
 
 

@@ -120,7 +120,7 @@ def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Setting
 
     from .setup import with_models
 
-    settings = with_models(settings, arguments.main, arguments.draft, arguments.backend)
+    settings = with_models(settings, arguments.main, arguments.draft, arguments.backend, arguments.exact)
     said = {
         name: value for name in ("seed", "draft_length") if (value := getattr(arguments, name)) is not None
     }

@@ -199,6 +199,12 @@ def _add_models(
         help="the library that runs the models; auto goes by the model",
     )
     group.add_argument(
+        "--exact",
+        action="store_true",
+        default=default,
+        help="draft only as far as the text cannot change, not even by rounding",
+    )
+    group.add_argument(
         "--draft-length",
         metavar="N",
         type=_number(int, 0, 16),

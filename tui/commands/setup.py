@@ -51,8 +51,9 @@ def set_up(arguments: argparse.Namespace) -> Setup:
 
 
 def with_models(
-    settings: Settings, main: str | None, draft: str | None, backend: BackendName | None
-) -> Settings:
+    settings: Settings, main: str | None, draft: str | None, backend: BackendName | None,
+    exact: bool | None = None,
+) -> Settings:  # fmt: skip
     """`settings` with the command line's models. A main model given there does without the file's draft.
 
     The draft "none" is plain decoding: no lookup either.
@@ -60,6 +61,8 @@ def with_models(
     models = settings.models
     if main is not None:
         models = replace(models, main=main, draft="auto")
+    if exact:
+        models = replace(models, exact=True)
     generation = settings.generation
     if draft is not None:
         models = replace(models, draft="ngram" if draft == "none" else draft)

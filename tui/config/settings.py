@@ -30,6 +30,7 @@ class Models:
     folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")
     context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24)
     cache_type: CacheType = _setting("f16", 'of the main model\'s KV cache; "q8_0" takes half the memory')
+    exact: bool = _setting(False, "draft only as far as the text cannot change, not even by rounding")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from ..protocol import Event, Finished, Generate, Notice, Origin, Prefill, Reaso
 from ..protocol.pieces import origin_at
 from .backends import LoadedModel, ModelError
 from .pair import Pair
-from .prompt import opening_of, prompt_of, reuse
+from .prompt import answers_in, opening_of, prompt_of
+from .reading import cut, shared
 from .request import bias_of, chain_of, check, grammar_of
-from .speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate, prefill
+from .speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate
 from .speculation.pacing import Always
 from .speculation.proposers import DraftModel, InTurn, Nobody
 from .speculation.sampling import InvalidLogits, Sampler
@@ -78,14 +79,16 @@ class Answer:
         self._opening = opening_of(self._command, self._main, context)
         self._resume(context)
         sampler = self._sampler(self._main)
-        reused = reuse(self._main, context)
+        reader = self._pair.reader
+        answers = (
+            answers_in(context[: self._first], self._command, self._main, templates) if reader.rows else ()
+        )
+        reused = reader.begin(context, answers, self._first)
         self._cost.update(prompt_tokens=len(context), prompt_reused=reused)
         if unread := len(context) - 1 - reused:
             self._progress(0, unread)
         self._main.start(sampler)
-        read = prefill(
-            self._main, context, chunk=self._main.chunk, cancelled=self._cancelled, progress=self._progress
-        )
+        read = reader.read(context, self._cancelled, self._progress)
         try:
             reason: Reason = "stop" if self._text.stopped else "cancelled"
             if read and not self._text.stopped and not self._cancelled():
@@ -124,7 +127,7 @@ class Answer:
             self._drop_draft(f"its context holds only {draft.capacity} tokens")
             return InTurn(*proposers)
         try:
-            reuse(draft, context)
+            cut(draft, shared(draft, context))
             draft.start(self._sampler(draft))
         except (ModelError, InvalidLogits) as error:
             self._drop_draft(str(error))
@@ -144,7 +147,7 @@ class Answer:
             self._main,
             self._proposer(context),
             context,
-            pace=Wished(self._draft_length, self._pair.pace),
+            pace=Wished(self._draft_length, self._pair.pace, self._pair.longest_draft),
             end_tokens=self._end_tokens,
             max_tokens=limit,
         )
@@ -238,9 +241,11 @@ class Answer:
 class Wished:
     """The pace that is wished for now: a fixed draft length, or the pair's own pace."""
 
-    def __init__(self, draft_length: Callable[[], int | None], own: Pace) -> None:
+    def __init__(self, draft_length: Callable[[], int | None], own: Pace, longest: int) -> None:
+        """`longest` is the most tokens that any round may draft."""
         self._draft_length = draft_length
         self._own = own
+        self._longest = longest
         self._now: Pace = own
 
     def start(self) -> None:
@@ -249,7 +254,7 @@ class Wished:
     def plan(self, room: int) -> Proposal:
         length = self._draft_length()
         self._now = self._own if length is None else Always(length)
-        return self._now.plan(room)
+        return self._now.plan(min(room, self._longest))
 
     def observe(self, happened: Round) -> None:
         self._now.observe(happened)

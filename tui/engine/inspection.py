@@ -7,6 +7,7 @@ was not chosen before, so what they think there is what they thought then.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
@@ -15,7 +16,8 @@ from ..protocol import Candidate, Inspect, Inspected, Place, Prefill
 from .answer import Cancelled, Send
 from .backends import LoadedModel, ModelError, Vocabulary
 from .pair import Pair
-from .prompt import prompt_of, reuse
+from .prompt import answers_in, prompt_of
+from .reading import cut, shared
 from .request import MOST_DRAFTED, bias_of, chain_of, check
 from .speculation.loop import Pick, prefill
 from .speculation.sampling import Chain, Logits, Sampler
@@ -45,13 +47,14 @@ def inspect(
 
     begin, end = first + command.begin, first + command.begin + command.count
 
-    def seen(model: LoadedModel, most: int, progress: Callable[[int, int], None]) -> list[_Sight]:
+    answers = answers_in(context[:first], command.request, pair.main, templates) if pair.reader.rows else ()
+
+    def seen(model: LoadedModel, most: int, read: Callable[[list[int]], object]) -> list[_Sight]:
         """What `model`, which chooses at `most` places in a call, thinks of each."""
         chain = chain_of(command.request, bias_of(command.request, pair.main), model)
         onlooker = _Onlooker(chain, command.request.seed, first, context)
-        reuse(model, context[:begin])
         model.start(onlooker)
-        prefill(model, context[:begin], chunk=model.chunk, cancelled=cancelled, progress=progress)
+        read(context[:begin])
         for place in range(begin, end, most):
             if cancelled():
                 break
@@ -59,8 +62,19 @@ def inspect(
             model.extend(context[model.length : until - 1], picks=until - place)
         return onlooker.seen
 
-    main = seen(pair.main, MOST_DRAFTED + 1, lambda done, total: send(Prefill(command.id, done, total)))
-    draft = seen(pair.draft, 1, lambda *_: None) if pair.draft and _fits(pair.draft, context) else []
+    def read_by_main(text: list[int]) -> None:
+        pair.reader.begin(text, answers, first)
+        pair.reader.read(text, cancelled, lambda done, total: send(Prefill(command.id, done, total)))
+
+    def read_by(draft: LoadedModel, text: list[int]) -> None:
+        cut(draft, shared(draft, text))
+        prefill(
+            draft, text, end=lambda start: start + draft.chunk, cancelled=cancelled, progress=lambda *_: None
+        )
+
+    main = seen(pair.main, pair.reader.rows or MOST_DRAFTED + 1, read_by_main)
+    fits = pair.draft and _fits(pair.draft, context)
+    draft = seen(pair.draft, 1, partial(read_by, pair.draft)) if pair.draft and fits else []
     sights = [] if cancelled() else zip_longest(main, draft)
     send(Inspected(command.id, places=tuple(_place(each, other, vocabulary) for each, other in sights)))
 

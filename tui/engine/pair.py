@@ -13,9 +13,12 @@ from statistics import median
 from time import perf_counter
 
 from ..places import find_costs, find_starter
-from ..protocol import Load, ModelInfo
+from ..protocol import Load, ModelInfo, Rounding
 from .backends import Backend, LoadedModel, ModelError, Options, Role, open_backend
 from .costs import Memory, first_tokens, fresh_pace
+from .exactness import Judged, judge
+from .reading import Reader
+from .speculation.estimates import LONGEST
 from .speculation.lookup import Lookup
 from .speculation.loop import Pace
 from .speculation.pacing import Always, Auto
@@ -23,7 +26,6 @@ from .speculation.sampling import Chain, InvalidLogits, Sampler
 from .starter import NAME as STARTER
 from .starter import place
 from .starter.mlx import starter_folder
-from .trial import trial
 
 _SAMPLES = 12
 _SECONDS = 0.5
@@ -48,12 +50,21 @@ class Pair:
     """Tokens per second of the main model alone when it was loaded; None where it could not be measured."""
     pace: Pace
     """What decides how far to draft where nobody says it."""
+    reader: Reader
+    """Brings contexts into the main model's cache."""
     lookup: Lookup | None
     """None where nothing may draft."""
     drafting_refused: str = ""
     """Why nothing may draft for the main model; empty if it may."""
     memory: Memory | None = None
     """Where what `pace` learns is kept; None for a pace that learns nothing."""
+    rounding: Rounding | None = None
+    """None where it is not known."""
+
+    @property
+    def longest_draft(self) -> int:
+        """Most tokens that may be drafted in a round."""
+        return self.rounding.rows - 1 if self.rounding and self.rounding.exact else LONGEST
 
     @property
     def plain_tokens_per_second(self) -> float | None:
@@ -87,32 +98,47 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     try:
         draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
         progress("Warming up", 1.0)
-        return _paired(command, backend, main, draft, refused)
+        return _paired(command, backend, main, draft, refused, progress)
     except BaseException:
         main.close()
         raise
 
 
 def _paired(
-    command: Load, backend: Backend, main: LoadedModel, draft: LoadedModel | None, refused: str
+    command: Load,
+    backend: Backend,
+    main: LoadedModel,
+    draft: LoadedModel | None,
+    refused: str,
+    progress: Progress,
 ) -> Pair:
-    """The pair with the pace that suits it. Only a pair of which something is known needs no trial."""
+    """The pair with the pace that suits it. What is known of it from an earlier load is not measured
+    again."""
+    scripted = command.main.startswith("scripted:")
+    judged = Judged() if scripted else judge(command, backend, main, progress)
+    reader = Reader(main, judged.rounding.rows if judged.rounding and judged.rounding.exact else 0)
     speed = plain_speed(main)
     plain = 1 / speed if speed else None
-    lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
-    scripted = command.main.startswith("scripted:")
-    shown = scripted or command.main == STARTER
-    models = [main] if draft is None else [main, draft]
-    rest = [backend.name, backend.device(), command.cache_type]
-    memory = None if shown else Memory(find_costs(), models, rest)
-    pace: Pace | None = memory.recall(plain) if memory else None
-    if pace is None and not scripted and (fault := trial(main)):
+    if judged.fault:
         if draft:
             draft.close()
-        return Pair(backend, main, None, refused, speed, Always(0), None, fault)
+        asked = command.draft is not None
+        return Pair(
+            backend, main, None, refused, speed, Always(0), reader, None,
+            judged.fault if asked else "", rounding=judged.rounding,
+        )  # fmt: skip
+    lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
+    shown = scripted or command.main == STARTER
+    models = [main] if draft is None else [main, draft]
+    rest = [backend.name, backend.device(), command.cache_type, *(["exact"] if command.exact else [])]
+    memory = None if shown else Memory(find_costs(), models, rest)
+    pace: Pace | None = memory.recall(plain) if memory else None
     if pace is None and not shown:
         pace = fresh_pace(main, draft, plain)
-    return Pair(backend, main, draft, refused, speed, pace or Always(_SHOWN), lookup, memory=memory)
+    return Pair(
+        backend, main, draft, refused, speed, pace or Always(_SHOWN), reader, lookup,
+        memory=memory, rounding=judged.rounding,
+    )  # fmt: skip
 
 
 def _path(command: Load, name: str, role: Role) -> str:

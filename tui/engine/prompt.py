@@ -1,4 +1,5 @@
-"""A conversation -> the tokens that a model is given before it answers, and what of them it holds already.
+"""A conversation -> the tokens that a model is given before it answers, and where earlier answers stand in
+them.
 
 It runs no model.
 """
@@ -6,6 +7,7 @@ It runs no model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..protocol import Generate
 from ..protocol.thoughts import opened_by
@@ -54,14 +56,26 @@ def opening_of(command: Generate, main: LoadedModel, context: Sequence[int]) -> 
     return f"{mark}\n" if mark else ""
 
 
-def reuse(model: LoadedModel, context: Sequence[int]) -> int:
-    """Cut the cache back to what it shares with `context`, its last token excepted; how many that are."""
-    common = 0
-    for cached, wanted in zip(model.tokens, context[:-1], strict=False):
-        if cached != wanted:
-            break
-        common += 1
-    if common < model.length and model.rewinds != "anywhere":
-        common = 0  # it would compute them all again, without progress and deaf to a cancel
-    model.rewind(common)
-    return common
+def answers_in(
+    context: Sequence[int], command: Generate, main: LoadedModel, templates: TemplateRenderer
+) -> tuple[range, ...]:
+    """Where the earlier answers of the conversation stand in `context`, its prompt, as rounds have run them.
+
+    An answer begins behind what a model was given before it; the round that began it ran the last token of
+    that as well. It goes on to a token that ends answers. One of which the template has changed what stood
+    before it is not found.
+    """
+    if command.raw:
+        return ()
+    ends = main.vocabulary.end_tokens
+    found: list[range] = []
+    for turn, message in enumerate(command.messages):
+        if message.role != "assistant" or not turn:
+            continue
+        before = prompt_of(replace(command, messages=command.messages[:turn]), main, templates)
+        first = len(before)
+        if list(context[:first]) != before or (found and first <= found[-1].stop):
+            continue
+        last = next((at for at in range(first, len(context)) if context[at] in ends), first)
+        found.append(range(first - 1, last))
+    return tuple(found)

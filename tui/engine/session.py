@@ -133,6 +133,7 @@ class Session:
                 monotonic() - started,
                 pair.drafting_refused,
                 pair.pace.length if isinstance(pair.pace, Always) else None,
+                pair.rounding,
             )
         )
 

@@ -107,6 +107,8 @@ class Load:
     backend: BackendName = "auto"
     folders: tuple[str, ...] = ()
     """Where models lie, besides the places of other programs."""
+    exact: bool = False
+    """Draft only as far as rows that are verified together have the bits of single ones."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,18 @@ class Loading:
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """What several rows in one call do to the scores of the main model, as it was measured here."""
+
+    deviation: float
+    """From single rows: root mean square, in standard deviations of a row. 0.0 means the same bits."""
+    exact: bool = False
+    """Whether every round is kept to rows with the same bits."""
+    rows: int = 1
+    """Most rows of such a round, in exact mode."""
+
+
+@dataclass(frozen=True)
 class Loaded:
     main: ModelInfo
     draft: ModelInfo | None
@@ -227,6 +241,8 @@ class Loaded:
     """Why nothing may draft for the main model, in one line; empty if it may."""
     draft_length: int | None = None
     """What the engine drafts in every round where it may decide; None where it measures and decides."""
+    rounding: Rounding | None = None
+    """None where it is not known: of scripted models."""
 
 
 @dataclass(frozen=True)

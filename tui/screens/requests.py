@@ -56,6 +56,7 @@ def load_request(settings: Settings) -> protocol.Load:
         cache_type=models.cache_type,
         backend=engine.backend,
         folders=tuple(map(located, models.folders)),
+        exact=models.exact,
     )
 
 

@@ -78,8 +78,8 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
 def loads_of(arguments: argparse.Namespace, settings: Settings) -> list[Load]:
     """What is loaded for each draft, one after the other."""
     drafts = arguments.drafts or [arguments.draft]
-    main, backend = arguments.main, arguments.backend
-    return [load_request(with_models(settings, main, draft, backend)) for draft in drafts]
+    main, backend, exact = arguments.main, arguments.backend, arguments.exact
+    return [load_request(with_models(settings, main, draft, backend, exact)) for draft in drafts]
 
 
 def check(plan: Plan, loads: Sequence[Load], svg: Path | None) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from ...protocol import BackendName, CacheType, Load
 from ..library.gguf import BadModelFile
@@ -132,6 +132,15 @@ class LoadedModel(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Doubling(Protocol):
+    """A model that can run a single row beside a copy of it, so that kernels for several rows compute it."""
+
+    def double_single_rows(self, length: int) -> None:
+        """Do so from `length` tokens in the cache on. The capacity may shrink by one."""
+        ...
+
+
 def check_call(model: LoadedModel, tokens: Sequence[int], picks: int, most: int) -> None:
     """Whether `model.extend(tokens, picks)` can be done, with at most `most` picks in one call.
 
@@ -151,6 +160,8 @@ class Backend(Protocol):
 
     name: str
     """As shown: "llama.cpp", "MLX"."""
+    version: str
+    """Of the library: another one may round otherwise."""
 
     def device(self) -> str:
         """Where it computes, as shown: "CPU, 8 threads", "NVIDIA H200"."""

@@ -215,6 +215,7 @@ class ScriptedBackend:
     """Implements `backends.Backend`. A draft recites the script of the main model loaded before it."""
 
     name = "scripted"
+    version = ""
 
     def __init__(self) -> None:
         self._text: str | None = None

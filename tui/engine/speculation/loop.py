@@ -205,18 +205,19 @@ def prefill(
     model: Model,
     context: Sequence[int],
     *,
-    chunk: int,
+    end: Callable[[int], int],
     cancelled: Callable[[], bool],
     progress: Callable[[int, int], None],
 ) -> bool:
-    """Bring all but the last token of `context` into the cache, `chunk` tokens at a time.
+    """Bring all but the last token of `context` into the cache, call by call.
 
-    `progress(done, total)` counts the tokens that were not cached. False if `cancelled` said so in between.
+    `end` says where the call ends that begins at a token. `progress(done, total)` counts the tokens that were
+    not cached. False if `cancelled` said so in between.
     """
     first, total = model.length, len(context) - 1
     while model.length < total:
         if cancelled():
             return False
-        model.extend(context[model.length : min(model.length + chunk, total)], picks=0)
+        model.extend(context[model.length : min(end(model.length), total)], picks=0)
         progress(model.length - first, total - first)
     return True

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib import metadata
 from typing import Any
 
 from ...library.header import BadModelFile, Header, read_header
@@ -38,6 +39,7 @@ class LlamaBackend:
     """Implements `backends.Backend`. One for each process: llama.cpp has one log."""
 
     name = "llama.cpp"
+    version = metadata.version("llama-cpp-python")
 
     def __init__(self) -> None:
         self._library = native.bindings()

@@ -57,6 +57,7 @@ class LlamaModel:
         self._settled = True
         """Whether nothing was chosen since the last rewind."""
         self._rollback = rollback_of(library, model, context)
+        self._doubled_from: int | None = None
         self.vocabulary = LlamaVocabulary(library, model)
         self.capacity: int = library.llama_n_ctx(context)
         self.rewinds = self._rollback.rewinds
@@ -119,6 +120,15 @@ class LlamaModel:
         """Forget all tokens."""
         self.rewind(0)
 
+    def double_single_rows(self, length: int) -> None:
+        """From `length` tokens in the cache on, run each single row beside a copy of it that is discarded.
+
+        A copy needs a cell of its own: the capacity shrinks by one.
+        """
+        if self._doubled_from is None:
+            self.capacity -= 1
+        self._doubled_from = length
+
     def warm_up(self, row_counts: Sequence[int]) -> None:
         """Have the library prepare for calls of these sizes, so that the first token is not late."""
         for rows in row_counts:
@@ -160,9 +170,13 @@ class LlamaModel:
     def _decode(self, tokens: Sequence[int], first_row: int) -> None:
         """Run at most `BATCH` tokens, with logits from row `first_row` on."""
         self._began = self._held
-        answer = self._library.llama_decode(self._context, self._batch.fill(tokens, self._held, first_row))
+        doubled = len(tokens) == 1 and self._doubled_from is not None and self._held >= self._doubled_from
+        rows = [*tokens, *tokens] if doubled else tokens
+        answer = self._library.llama_decode(self._context, self._batch.fill(rows, self._held, first_row))
         if answer == 0:
             self._held += len(tokens)
+            if doubled:
+                self._library.llama_memory_seq_rm(self._memory, ANSWER, self._held, -1)
             return
         del self._tokens[self._held :]
         self._resynchronise()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import importlib.util
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any, NoReturn
 
 import mlx.core as mx
@@ -38,6 +39,7 @@ class MlxBackend:
     """Implements `backends.Backend`. All of it, and of its models, is used on one thread."""
 
     name = "MLX"
+    version = metadata.version("mlx")
 
     def __init__(self) -> None:
         self._wire_memory()

@@ -1,0 +1,90 @@
+"""May anything draft for a main model, and how exact is what it drafts? Asked once at load, remembered on
+disk.
+
+Two questions, kept apart: whether its cache is restored after rejected tokens (`trial`), which decides, and
+how far several rows lie from single ones (`rounding`), which is recorded, and is what exact mode is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from ..places import find_costs
+from ..protocol import Load, Rounding
+from .backends import Backend, Doubling, LoadedModel, ModelError
+from .memory import Note
+from .rounding import EXPLICABLE, Exactness, GivenUp, exactness, measure_rounding, measure_views
+from .speculation.sampling import InvalidLogits
+from .trial import trial
+
+Progress = Callable[[str, float], bool]
+
+NO_TWO_ROWS = (
+    "exact is on, and on this machine no two rows of this model have the bits of single ones; "
+    "/exact off drafts, or choose another quantization"
+)
+UNCUT = "exact is on, and this model's cache cannot be cut back anywhere; /exact off drafts"
+FAR = (
+    "its scores for several tokens at once are {:.2f} standard deviations from those for one at a time, "
+    "so drafting would change the text; try another quantization or a newer llama.cpp"
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found out."""
+
+    fault: str = ""
+    """Why nothing may draft; empty if all is well."""
+    rounding: Rounding | None = None
+
+
+def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress) -> Judged:
+    """Ask both questions of a loaded model, and let it run as exact mode needs it. Empties its cache."""
+    rest = [backend.name, backend.version, backend.device(), command.cache_type, str(command.gpu_layers)]
+    known = Note(find_costs(), [main.path], ["rounding", *rest])
+    value = known.read()
+    kept = value if isinstance(value, dict) else {}
+    try:
+        if not isinstance(deviation := kept.get("deviation"), float):
+            progress("Checking that rejected tokens leave no trace", 1.0)
+            if fault := trial(main):
+                return Judged(fault)
+            deviation = measure_rounding(main).largest
+            if deviation > EXPLICABLE:
+                return Judged(FAR.format(deviation), Rounding(deviation))
+            known.write({"deviation": deviation})
+        if not command.exact:
+            return Judged("", Rounding(deviation))
+        found = _recalled(kept.get("exact"))
+        if found is None:
+            found = exactness(
+                *measure_views(main, lambda part: progress("Measuring which rows are exact", part))
+            )
+            known.write({"deviation": deviation, "exact": asdict(found)})
+        return _exact(main, found, deviation)
+    except GivenUp:
+        raise
+    except (ModelError, InvalidLogits) as error:
+        return Judged(str(error))
+
+
+def _recalled(value: object) -> Exactness | None:
+    match value:
+        case {"rows": int(rows), "doubled_from": int() | None as doubled_from} if rows > 0:
+            return Exactness(rows, doubled_from)
+    return None
+
+
+def _exact(main: LoadedModel, found: Exactness, deviation: float) -> Judged:
+    """Have `main` run its single rows as `found` says; how far it may draft then."""
+    if main.rewinds != "anywhere":
+        return Judged(UNCUT, Rounding(deviation, True))
+    if found.doubled_from is not None:
+        if not isinstance(main, Doubling):
+            return Judged(NO_TWO_ROWS, Rounding(deviation, True))
+        main.double_single_rows(found.doubled_from)
+    if found.rows == 1:
+        return Judged(NO_TWO_ROWS, Rounding(deviation, True))
+    return Judged("", Rounding(deviation, True, found.rows))
