@@ -15,12 +15,13 @@ import numpy as np
 from ..protocol import Candidate, Inspect, Inspected, Place, Prefill
 from .answer import Cancelled, Send
 from .backends import LoadedModel, ModelError, Vocabulary
+from .closeness import Closeness, closeness
 from .pair import Pair
 from .prompt import answers_in, prompt_of
 from .reading import cut, shared
 from .request import MOST_DRAFTED, bias_of, chain_of, check
 from .speculation.loop import Pick, prefill
-from .speculation.sampling import Chain, Logits, Sampler
+from .speculation.sampling import Chain, Logits, Sampler, gumbel
 from .templates import TemplateRenderer
 
 BEST = 5
@@ -49,10 +50,13 @@ def inspect(
 
     answers = answers_in(context[:first], command.request, pair.main, templates) if pair.reader.rows else ()
 
+    deviation = pair.rounding.deviation if pair.rounding else 0.0
+
     def seen(model: LoadedModel, most: int, read: Callable[[list[int]], object]) -> list[_Sight]:
         """What `model`, which chooses at `most` places in a call, thinks of each."""
         chain = chain_of(command.request, bias_of(command.request, pair.main), model)
-        onlooker = _Onlooker(chain, command.request.seed, first, context)
+        known = deviation if model is pair.main else 0.0
+        onlooker = _Onlooker(chain, command.request.seed, first, context, known)
         model.start(onlooker)
         read(context[:begin])
         for place in range(begin, end, most):
@@ -87,8 +91,9 @@ def _fits(draft: LoadedModel, context: Sequence[int]) -> bool:
 class _Sight:
     """What a model thinks of the token at one place."""
 
-    def __init__(self, scores: Logits, token: int, again: Pick) -> None:
+    def __init__(self, scores: Logits, token: int, again: Pick, close: Closeness) -> None:
         """`scores` is a row of logits, of which no part is kept; `again` is what it chooses now."""
+        self.close = close
         weights = np.exp(scores.astype(np.float64) - scores.max())
         total = weights.sum()
         best = np.argpartition(-scores, min(BEST, scores.size) - 1)[:BEST]
@@ -102,15 +107,21 @@ class _Sight:
 class _Onlooker(Sampler):
     """A sampler that remembers what it is shown."""
 
-    def __init__(self, chain: Chain, seed: int, start: int, context: Sequence[int]) -> None:
+    def __init__(self, chain: Chain, seed: int, start: int, context: Sequence[int], deviation: float) -> None:
         """`context` has the tokens that stand there, whatever would be chosen now."""
         super().__init__(chain, seed, start)
         self._context = context
+        self._deviation = deviation
         self.seen: list[_Sight] = []
 
     def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
         again = super().pick(logits, tokens, length)
-        self.seen.append(_Sight(logits, self._context[length], again))
+        choose = partial(super().pick, tokens=tokens, length=length)
+        close = closeness(logits, again.token, lambda row: choose(row).token, self._deviation, self.chain)
+        noise = gumbel(self._seed, length - self._start, np.array([again.token, close.rival]))
+        if self.chain.temperature:
+            close = close._replace(lead=close.lead + float(noise[0] - noise[1]))
+        self.seen.append(_Sight(logits, self._context[length], again, close))
         return again
 
 
@@ -119,7 +130,11 @@ def _place(main: _Sight, draft: _Sight | None, vocabulary: Vocabulary) -> Place:
         best = sight.best if sight else ()
         return tuple(Candidate(token, text_of(vocabulary, token), chance) for token, chance in best)
 
-    return Place(main.probability, main.sampled, main.chosen, told(main), told(draft))
+    rival, lead, rounding, tipped = main.close
+    return Place(
+        main.probability, main.sampled, main.chosen, told(main), told(draft),
+        text_of(vocabulary, rival), lead, rounding, tipped,
+    )  # fmt: skip
 
 
 def text_of(vocabulary: Vocabulary, token: int) -> str:

@@ -291,6 +291,16 @@ class Place:
     """The main model's best, best first."""
     draft: tuple[Candidate, ...] = ()
     """The draft model's; empty without one."""
+    rival: str = ""
+    """The token that would be chosen if the chosen one were not there."""
+    lead: float = 0.0
+    """By how much the choice led it: the difference of what is compared, at temperature and with the
+    noise."""
+    rounding: float = 0.0
+    """How far rounding usually moves that difference on this device; 0.0 where it is not known."""
+    tipped: bool = False
+    """Whether rounding can have chosen otherwise here: in the comparison, or at an edge of the sampling
+    chain."""
 
 
 @dataclass(frozen=True)
