@@ -23,6 +23,7 @@ from .speculation.sampling import Chain, InvalidLogits, Sampler
 from .starter import NAME as STARTER
 from .starter import place
 from .starter.mlx import starter_folder
+from .threads import Crew
 from .trial import trial
 
 _SAMPLES = 12
@@ -54,6 +55,8 @@ class Pair:
     """Why nothing may draft for the main model; empty if it may."""
     memory: Memory | None = None
     """Where what `pace` learns is kept; None for a pace that learns nothing."""
+    crew: Crew | None = None
+    """What adapts the number of threads to a busy machine; None where it stays as it is."""
 
     @property
     def plain_tokens_per_second(self) -> float | None:
@@ -87,7 +90,8 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     try:
         draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
         progress("Warming up", 1.0)
-        return _paired(command, backend, main, draft, refused)
+        pair = _paired(command, backend, main, draft, refused)
+        return replace(pair, crew=Crew.of(main, pair.draft))
     except BaseException:
         main.close()
         raise

@@ -70,7 +70,8 @@ class LlamaBackend:
             self._check_kind(model)
             context = self._new_context(model, header, options, threads)
             undo.callback(self._library.llama_free, context)
-            loaded = LlamaModel(self._library, model, context, header, path, _OUTPUTS[options.role])
+            outputs = _OUTPUTS[options.role]
+            loaded = LlamaModel(self._library, model, context, header, path, outputs, threads)
             loaded.warm_up(_WARM_UP[options.role])
             undo.pop_all()
             return loaded

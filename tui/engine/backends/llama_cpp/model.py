@@ -38,7 +38,14 @@ class LlamaModel:
     chunk = BATCH
 
     def __init__(
-        self, library: Any, model: int, context: int, header: Header, path: str, outputs: int
+        self,
+        library: Any,
+        model: int,
+        context: int,
+        header: Header,
+        path: str,
+        outputs: int,
+        threads: int = 1,
     ) -> None:
         self._library = library
         self._model = model
@@ -48,6 +55,7 @@ class LlamaModel:
         self._rows: dict[int, NDArray[np.float32]] = {}
         """Logits, by where the library has written them."""
         self._outputs = outputs
+        self.threads = threads
         self._sampler: Sampler | None = None
         self._tokens: list[int] = []
         self._held = 0
@@ -124,6 +132,11 @@ class LlamaModel:
         for rows in row_counts:
             self._decode([0] * rows, max(0, rows - self._outputs))
             self._trim()
+
+    def set_threads(self, count: int) -> None:
+        """Compute with so many threads from the next call on."""
+        self._library.llama_set_n_threads(self._context, count, count)
+        self.threads = count
 
     def close(self) -> None:
         """Free the native model. Closing twice is allowed; nothing else is, after this."""
