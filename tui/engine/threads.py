@@ -175,7 +175,7 @@ class Threaded(Protocol):
     """A model whose threads can be changed between two calls."""
 
     threads: int
-    """With how many it computes."""
+    """With how many it computes; 0 where something else does."""
 
     def set_threads(self, count: int) -> None: ...
 

@@ -70,8 +70,9 @@ class LlamaBackend:
             self._check_kind(model)
             context = self._new_context(model, header, options, threads)
             undo.callback(self._library.llama_free, context)
-            outputs = _OUTPUTS[options.role]
-            loaded = LlamaModel(self._library, model, context, header, path, outputs, threads)
+            loaded = LlamaModel(self._library, model, context, header, path, _OUTPUTS[options.role])
+            if not (options.gpu_layers and self.gpus()):
+                loaded.threads = threads
             loaded.warm_up(_WARM_UP[options.role])
             undo.pop_all()
             return loaded

@@ -38,14 +38,7 @@ class LlamaModel:
     chunk = BATCH
 
     def __init__(
-        self,
-        library: Any,
-        model: int,
-        context: int,
-        header: Header,
-        path: str,
-        outputs: int,
-        threads: int = 1,
+        self, library: Any, model: int, context: int, header: Header, path: str, outputs: int
     ) -> None:
         self._library = library
         self._model = model
@@ -55,7 +48,6 @@ class LlamaModel:
         self._rows: dict[int, NDArray[np.float32]] = {}
         """Logits, by where the library has written them."""
         self._outputs = outputs
-        self.threads = threads
         self._sampler: Sampler | None = None
         self._tokens: list[int] = []
         self._held = 0
@@ -68,6 +60,8 @@ class LlamaModel:
         self.vocabulary = LlamaVocabulary(library, model)
         self.capacity: int = library.llama_n_ctx(context)
         self.rewinds = self._rollback.rewinds
+        self.threads = 0
+        """With how many it computes; 0 where a GPU does."""
         self.name = header.name
         self.path = path
         self.architecture = header.architecture
