@@ -5,11 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import cycle, repeat
+from itertools import cycle, pairwise, repeat
+from pathlib import Path
 
+import models
 import pytest
 
+from tui.engine.answer import Answer
+from tui.engine.backends import Options, open_backend
+from tui.engine.pair import Pair, load_pair
+from tui.engine.speculation.pacing import Always
+from tui.engine.templates import TemplateRenderer
 from tui.engine.threads import Crew, Spent, Threads, Usage, idle_now, usage_now
+from tui.protocol import Busy, Event, Generate, Load, Message, Prefill, Rounds
 
 TOKEN = 0.07
 """Seconds of one row with one core's worth of threads, where the machine is quiet."""
@@ -232,3 +240,79 @@ def test_what_the_system_counts_goes_up() -> None:
     assert after.cpu > before.cpu
     assert after.preempted >= before.preempted
     assert idle is None or 0 <= idle <= (idle_now() or 0)
+
+
+class Told(Crew):
+    """A crew that is told when to change its number, and keeps what it heard."""
+
+    def __init__(self, counts: dict[int, int], begin: int = 2) -> None:
+        """`counts` by how many rounds and chunks are over."""
+        super().__init__([Engine(2)])
+        self._counts = counts
+        self._now = begin
+        self.heard: list[tuple[int, float]] = []
+
+    @property
+    def count(self) -> int:
+        return self._now
+
+    def passed(self, rows: int, seconds: float) -> bool:
+        self.heard.append((rows, seconds))
+        before, self._now = self._now, self._counts.get(len(self.heard), self._now)
+        return before != self._now
+
+
+def events_of(crew: Crew | None) -> list[Event]:
+    """Of a scripted answer with a prompt of more than two chunks."""
+    backend = open_backend("scripted:sample")
+    main = backend.load("scripted:sample", Options("main", 4096), lambda _: True)
+    draft = backend.load("scripted:draft?acceptance=0.6", Options("draft", 4096), lambda _: True)
+    pair = Pair(backend, main, draft, "", None, Always(4), None, crew=crew)
+    events: list[Event] = []
+    command = Generate(7, (Message("user", "word " * 1100),), seed=1, raw=True, max_tokens=40, lookup=False)
+    renderer = TemplateRenderer()
+    Answer(pair, command, events.append, lambda: False).run(renderer)
+    renderer.close()
+    return events
+
+
+def test_every_round_and_every_chunk_of_the_prompt_is_told_to_the_crew() -> None:
+    crew = Told({})
+    events = events_of(crew)
+    chunks = [event.done for event in events if isinstance(event, Prefill)]
+    read = [after - before for before, after in pairwise(chunks)]
+    assert len(read) > 2
+    rounds = [each for event in events if isinstance(event, Rounds) for each in event.rounds]
+    rows = [each.drafted + 1 for each in rounds[:-1]]
+    assert [heard for heard, _ in crew.heard] == [*read, *rows], (
+        "behind the last round nothing is to be chosen"
+    )
+    assert all(seconds > 0 for _, seconds in crew.heard)
+    assert not any(isinstance(event, Busy) for event in events)
+
+
+def test_the_app_hears_when_the_machine_is_busy_and_when_it_is_free_again() -> None:
+    events = events_of(Told({1: 1, 6: 2}))
+    kinds = [event for event in events if isinstance(event, Busy | Rounds)]
+    assert [event for event in kinds if isinstance(event, Busy)] == [Busy(7, 1, 2), Busy(7, 2, 2)]
+    assert isinstance(kinds[0], Busy), "while the prompt is read"
+    assert isinstance(kinds[kinds.index(Busy(7, 2, 2)) - 1], Rounds)
+
+
+def test_an_answer_that_begins_with_fewer_threads_says_so() -> None:
+    events = events_of(Told({}, begin=1))
+    assert [event for event in events if isinstance(event, Busy)] == [Busy(7, 1, 2)]
+
+
+def test_without_a_crew_nothing_is_told() -> None:
+    assert not any(isinstance(event, Busy) for event in events_of(None))
+
+
+def test_a_pair_on_the_processor_has_a_crew_and_others_have_none(tmp_path: Path) -> None:
+    path = str(models.write_model(tmp_path / "toy.gguf"))
+    pair = load_pair(Load(path, path, 256, threads=2), lambda stage, fraction: True)
+    assert pair.crew is not None and pair.crew.most == 2
+    pair.close()
+    pair = load_pair(Load("scripted:sample", "scripted:draft"), lambda stage, fraction: True)
+    assert pair.crew is None
+    pair.close()
