@@ -12,7 +12,7 @@ from chat import ask, chat, outrider, text, until
 from textual.binding import Binding
 
 from tui.app import Outrider
-from tui.protocol import Generate, Message, Notice, Origin, Round
+from tui.protocol import Busy, Generate, Message, Notice, Origin, Round
 from tui.screens.chat import ChatScreen
 from tui.screens.conversation import Conversation
 from tui.screens.history import HistoryScreen
@@ -175,6 +175,45 @@ async def test_what_the_engine_remarks_on_is_shown(tmp_path: Path) -> None:
         screen._take(Notice(1, "This answer goes on without the draft model: [b]it failed"))
         await pilot.pause()
         assert "goes on without the draft model: [b]it failed" in text(app)
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+async def test_a_busy_machine_is_said_as_long_as_it_lasts(tmp_path: Path, size: tuple[int, int]) -> None:
+    app = outrider(tmp_path, main=SLOW, draft="")
+    async with app.run_test(size=size) as pilot:
+        screen = await ready(pilot, app)
+        await ask(pilot, "hello")
+        await until(pilot, lambda: screen.phase == "answering")
+        screen._take(Busy(1, 1, 2))
+        await pilot.pause()
+        assert "this machine is busy: 1 of 2 threads" in text(app)
+        screen._take(Busy(1, 2, 2))
+        await pilot.pause()
+        assert "is busy" not in text(app)
+        assert "answering" in text(app)
+        screen._take(Busy(1, 1, 2))
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.phase == "ready")
+        assert "is busy" not in text(app)
+
+
+async def test_a_busy_machine_is_said_when_the_answer_begins(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=SLOW, draft="")
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await ready(pilot, app)
+        generate = app._client.generate
+
+        async def busy(request: Generate):
+            yield Busy(request.id, 1, 2)
+            async for event in generate(request):
+                yield event
+
+        app._client.generate = busy  # type: ignore[method-assign]
+        await ask(pilot, "hello")
+        await until(pilot, lambda: screen.phase == "answering")
+        assert "● this machine is busy: 1 of 2 threads" in text(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.phase == "ready")
 
 
 async def test_keys_change_how_tokens_are_shown(tmp_path: Path) -> None:

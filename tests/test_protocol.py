@@ -69,6 +69,7 @@ MESSAGES: list[Any] = [
     protocol.Finished(1, "context", STATISTICS),
     protocol.Failed(0, "no", "do this"),
     protocol.Notice(3, "on"),
+    protocol.Busy(3, 1, 2),
     protocol.Pong(),
     protocol.ListModels(-1, ("/models", "~/more")),
     protocol.ModelsFound(-1, (FOUND, replace(FOUND, demo=True))),

@@ -25,7 +25,9 @@ from .lines import Lines
 if TYPE_CHECKING:
     from ..protocol import Command, Event, Question, Reply
 
-AnswerEvent: TypeAlias = "protocol.Prefill | protocol.Round | protocol.Notice | protocol.Finished"
+AnswerEvent: TypeAlias = (
+    "protocol.Prefill | protocol.Round | protocol.Notice | protocol.Busy | protocol.Finished"
+)
 """What an answer comes in."""
 State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from .. import protocol
-from ..protocol import Event, Finished, Generate, Notice, Origin, Prefill, Reason, Rounds, Statistics
+from ..protocol import Busy, Event, Finished, Generate, Notice, Origin, Prefill, Reason, Rounds, Statistics
 from ..protocol.pieces import origin_at
 from .backends import LoadedModel, ModelError
 from .pair import Pair
@@ -63,6 +63,8 @@ class Answer:
         self._text = TextStream(pair.main.vocabulary.piece, command.stop)
         self._cost = dict(vars(Statistics()))
         """The values of `Statistics` so far."""
+        self._read, self._read_at = 0, self._started
+        """Tokens of the prompt that were read, and when."""
 
     def run(self, templates: TemplateRenderer) -> Statistics:
         """Send the events of the whole answer; what it cost.
@@ -88,6 +90,7 @@ class Answer:
         if unread := len(context) - 1 - reused:
             self._progress(0, unread)
         self._main.start(sampler)
+        self._start_crew()
         read = reader.read(context, self._cancelled, self._progress)
         try:
             reason: Reason = "stop" if self._text.stopped else "cancelled"
@@ -114,6 +117,22 @@ class Answer:
 
     def _progress(self, done: int, total: int) -> None:
         self._send(Prefill(self._command.id, done, total))
+        now = self._clock()
+        if done > self._read:
+            self._pace_threads(done - self._read, now - self._read_at)
+        self._read, self._read_at = done, now
+
+    def _start_crew(self) -> None:
+        if crew := self._pair.crew:
+            crew.start()
+            if crew.count < crew.most:
+                self._send(Busy(self._command.id, crew.count, crew.most))
+
+    def _pace_threads(self, rows: int, seconds: float) -> None:
+        """The main model has computed so many rows: choose its threads for the next ones."""
+        crew = self._pair.crew
+        if crew and crew.passed(rows, seconds):
+            self._send(Busy(self._command.id, crew.count, crew.most))
 
     def _proposer(self, context: list[int]) -> Proposer:
         """Who rides ahead. A draft model reads the prompt later, as the pace allows: nothing waits for it."""
@@ -160,6 +179,7 @@ class Answer:
                 return reason
             if self._cancelled():
                 return "cancelled"
+            self._pace_threads(len(happened.drafted) + 1, happened.verify_seconds)
         return "context"
 
     def _reason_to_end(self, context: list[int], limit: int) -> Reason | None:

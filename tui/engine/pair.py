@@ -26,6 +26,7 @@ from .speculation.sampling import Chain, InvalidLogits, Sampler
 from .starter import NAME as STARTER
 from .starter import place
 from .starter.mlx import starter_folder
+from .threads import Crew
 
 _SAMPLES = 12
 _SECONDS = 0.5
@@ -60,6 +61,8 @@ class Pair:
     """Where what `pace` learns is kept; None for a pace that learns nothing."""
     rounding: Rounding | None = None
     """None where it is not known."""
+    crew: Crew | None = None
+    """What adapts the number of threads to a busy machine; None where it stays as it is."""
 
     @property
     def longest_draft(self) -> int:
@@ -98,7 +101,10 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     try:
         draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
         progress("Warming up", 1.0)
-        return _paired(command, backend, main, draft, refused, progress)
+        pair = _paired(command, backend, main, draft, refused, progress)
+        return (
+            pair if command.exact else replace(pair, crew=Crew.of(main, pair.draft))
+        )  # fewer round otherwise
     except BaseException:
         main.close()
         raise

@@ -13,6 +13,7 @@ from .terms import BackendName, CacheType, Origin, Reason, Role, Round
 
 if TYPE_CHECKING:
     from .chat import (
+        Busy,
         Cancel,
         Candidate,
         Count,
@@ -83,6 +84,7 @@ __all__ = [
     "MAX_LINE",
     "PROTOCOL",
     "BackendName",
+    "Busy",
     "CacheType",
     "Cancel",
     "Candidate",

@@ -348,5 +348,15 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Busy:
+    """Other programs take cores on the engine's machine, so that the answer `id` goes on with fewer threads;
+    with `threads` at `most`, that they no longer do."""
+
+    id: int
+    threads: int
+    most: int
+
+
+@dataclass(frozen=True)
 class Pong:
     pass

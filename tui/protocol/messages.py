@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .chat import (
+    Busy,
     Cancel,
     Count,
     Counted,
@@ -55,5 +56,5 @@ Reply = (
 Command = Load | Generate | Inspect | Count | Cancel | SetDraftLength | Unload | Ping | Quit | Question
 Event = (
     Hello | Loading | Loaded | Unloaded | Prefill | Rounds | Finished | Inspected | Counted | Failed
-    | Notice | Pong | Reply
+    | Notice | Busy | Pong | Reply
 )  # fmt: skip

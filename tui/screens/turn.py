@@ -104,6 +104,8 @@ class TurnScreen(Screen[None]):
         """Ids that were drawn."""
         self._answering = 0
         """The id of the last answer."""
+        self._busy = ""
+        """That its machine does other work too, in words; empty while it does not."""
         self._adjustments = Adjustments()
         self._folder = Path.cwd
         self._loader = Loader(client, self._show_progress, self._load_ended)
@@ -252,6 +254,7 @@ class TurnScreen(Screen[None]):
         self.phase = "reading"
         self._say("reading the prompt")
         self._meter.begin(seed)
+        self._busy = ""
         self._answering = self._draw_id()
         request = generate_request(self._answering, wish.messages, seed, generation)
         request = replace(request, sampling=wish.sampling or request.sampling, resume=wish.resume)
@@ -277,7 +280,11 @@ class TurnScreen(Screen[None]):
                 self._meter.add(event)
                 if self.phase == "reading":
                     self.phase = "answering"
-                    self._say("answering")
+                    self._say_answering()
+            case protocol.Busy():
+                self._busy = wording.busy(event, self._client.host)
+                if self.phase == "answering":
+                    self._say_answering()
             case protocol.Notice():
                 self.desk.show_notices([event.message])
             case protocol.Finished():
@@ -381,6 +388,9 @@ class TurnScreen(Screen[None]):
         """What goes with the next prompt, at the edge of the composer."""
         parts = (files, self._adjustments.words(self._settings))
         self.desk.composer.border_subtitle = Content(clean_line(" · ".join(filter(None, parts))))
+
+    def _say_answering(self) -> None:
+        self.desk.say(self._busy or "answering", "$warning" if self._busy else "$primary")
 
     def _say(self, words: str) -> None:
         self.desk.say(words, TONES.get(self.phase, "$primary"))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tui import protocol, store
 from tui.client import EngineClient
+from tui.client.host import Host
 from tui.quantities import named, number
 
 from .drafting import AUTO, Drafting
@@ -74,6 +75,13 @@ def drafting(wished: Drafting, loaded: protocol.Loaded | None) -> str:
 
 def reading(progress: protocol.Prefill) -> str:
     return f"reading the prompt  {progress.done:,} of {progress.total:,} tokens"
+
+
+def busy(event: protocol.Busy, host: Host | None) -> str:
+    """That other programs take cores, and how many threads are left; empty where they no longer do."""
+    if event.threads >= event.most:
+        return ""
+    return f"{host.name if host else 'this machine'} is busy: {event.threads} of {event.most} threads"
 
 
 def nearly_full(share: float) -> str:

@@ -73,6 +73,8 @@ class LlamaBackend:
             context = self._new_context(model, header, options, threads)
             undo.callback(self._library.llama_free, context)
             loaded = LlamaModel(self._library, model, context, header, path, _OUTPUTS[options.role])
+            if not (options.gpu_layers and self.gpus()):
+                loaded.threads = threads
             loaded.warm_up(_WARM_UP[options.role])
             undo.pop_all()
             return loaded

@@ -61,6 +61,8 @@ class LlamaModel:
         self.vocabulary = LlamaVocabulary(library, model)
         self.capacity: int = library.llama_n_ctx(context)
         self.rewinds = self._rollback.rewinds
+        self.threads = 0
+        """With how many it computes; 0 where a GPU does."""
         self.name = header.name
         self.path = path
         self.architecture = header.architecture
@@ -134,6 +136,11 @@ class LlamaModel:
         for rows in row_counts:
             self._decode([0] * rows, max(0, rows - self._outputs))
             self._trim()
+
+    def set_threads(self, count: int) -> None:
+        """Compute with so many threads from the next call on."""
+        self._library.llama_set_n_threads(self._context, count, count)
+        self.threads = count
 
     def close(self) -> None:
         """Free the native model. Closing twice is allowed; nothing else is, after this."""

@@ -11,7 +11,9 @@ import importlib.util
 import os
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +22,12 @@ _DEBUG, _ERROR, _CONTINUED = 1, 4, 5
 """ggml_log_level: some lines for every layer, an error, and more of the line before."""
 _GPU_DEVICES = (1, 2)
 """ggml_backend_dev_type: a GPU with its own memory, and one that shares the host's."""
+_QUOTA_FILES = (
+    ("/sys/fs/cgroup/cpu.max",),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
+"""As a container sees them: cgroup 2, then 1. The first number is the quota, the second the period."""
+_NO_QUOTA = 2.0**16
 
 
 def bindings() -> Any:
@@ -143,7 +151,24 @@ def memory_bytes() -> int:
 
 
 def physical_cores() -> int:
-    """Cores that this process may run on, hyper-threads counted once: more threads only wait for memory."""
+    """Cores that this process may use, hyper-threads counted once: more threads only wait for memory."""
+    return max(1, min(_allowed_cores(), ceil(_quota())))
+
+
+def _quota() -> float:
+    """Processor seconds that a container may use in a second; `_NO_QUOTA` where it may use all.
+
+    A program that runs on more cores than that is stopped for the rest of every tenth of a second.
+    """
+    for files in _QUOTA_FILES:
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            quota, period = " ".join(Path(file).read_text("ascii") for file in files).split()
+            if quota != "max" and int(quota) > 0:
+                return int(quota) / int(period)
+    return _NO_QUOTA
+
+
+def _allowed_cores() -> int:
     if sys.platform == "darwin":
         return _mac_performance_cores()
     if not hasattr(os, "sched_getaffinity"):

@@ -1,0 +1,270 @@
+"""How many threads a model computes with on a machine that does other work too.
+
+llama.cpp's threads wait for one another at every node of the graph. Where another program takes the core of
+one of them, all stand still until it runs again: on two cores with one of them taken, one thread is faster
+than two. So the number follows what is faster now, from one round to the next.
+
+`Threads` decides. It reads no clock and knows no model: what a round took comes in as plain numbers, and only
+ratios of them count, so that it needs to be told nothing of the models or the machine. `Crew` asks the system
+for these numbers and sets the threads of a pair. Neither touches a round that is under way.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import log
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple, Protocol, runtime_checkable
+
+_LOOK = 0.25
+"""Seconds of rounds on which a decision rests, unless one round takes longer."""
+_ROUNDS = 3
+"""Rounds that a trial lasts, unless they take longer than `_LOOK`."""
+_TAKEN = 10.0
+"""Times a second that another program takes a core from one of the threads: from here on one is in their way.
+On a quiet machine it is about once; beside one busy program, tens of times."""
+_FREE = 0.7
+"""Cores that idle beside the threads, on average: from here on there may be room for one more."""
+_FASTER, _AS_FAST, _HOPELESS = 0.9, 1.05, 1.5
+"""Fewer threads are kept if rounds take at most this share of the time, more of them if at most this; a trial
+ends at once when its rounds take this many times as long."""
+_WAIT, _LONGEST_FEWER, _LONGEST_MORE = 1.0, 64.0, 3.0
+"""Seconds to the next trial after one that failed. They double, up to this for fewer threads and to this for
+more: whoever waits for the machine to be free again should not wait long."""
+
+
+_NEAR = 4.0
+"""Another number of rows tells what is usual if it is at most this many times as great, or as small."""
+_GAIN = 0.1
+"""Of what is usual, as a quiet machine shows it again."""
+
+
+class Spent(NamedTuple):
+    """What one round, or one chunk of a prompt, took."""
+
+    rows: int
+    """Rows that the main model computed."""
+    seconds: float
+    """Its own time."""
+    elapsed: float
+    """All the time since the round before."""
+    cpu: float
+    """Processor seconds of all threads of this process together."""
+    preempted: int
+    """How often another program took the core of one of them."""
+    idle: float | None
+    """Core seconds that nobody used meanwhile; None where the system does not say."""
+
+
+@dataclass
+class _Stretch:
+    """Rounds in a row that were computed with the same number of threads."""
+
+    seen: list[tuple[int, float]] = field(default_factory=list)
+    """Rows and seconds of each."""
+    elapsed: float = 0.0
+    cpu: float = 0.0
+    preempted: int = 0
+    idle: float | None = 0.0
+
+    def add(self, spent: Spent) -> None:
+        self.seen.append((spent.rows, spent.seconds))
+        self.elapsed += spent.elapsed
+        self.cpu += spent.cpu
+        self.preempted += spent.preempted
+        self.idle = None if self.idle is None or spent.idle is None else self.idle + spent.idle
+
+
+class Threads:
+    """Decides with how many threads the next round is computed: at most `most`, as many as are of use."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = most
+        """Of the next round."""
+        self._usual: dict[int, float] = {}
+        """Seconds by rows, with all threads on a quiet machine as far as one was seen."""
+        self._slowness = 1.0
+        self._stretch = _Stretch()
+        self._before: tuple[int, float] | None = None
+        """While another count is tried: the one that stands, and the slowness to beat."""
+        self._since = _LONGEST_FEWER
+        """Seconds of rounds since the last trial failed."""
+        self._wait = _WAIT
+
+    @property
+    def settled(self) -> int:
+        """The count that stands, whatever is being tried."""
+        return self._before[0] if self._before else self.count
+
+    def start(self) -> None:
+        """An answer begins. The machine may be another by now: whatever may be tried need not wait."""
+        self.count, self._before = self.settled, None
+        self._stretch = _Stretch()
+        self._since, self._wait = _LONGEST_FEWER, _WAIT
+
+    def observe(self, spent: Spent) -> None:
+        """A round is over, computed with `count` threads. A duration that is none counts for nothing."""
+        if not (spent.seconds > 0 and spent.elapsed > 0):
+            return
+        self._stretch.add(spent)
+        self._since += spent.elapsed
+        if self._before:
+            self._judge(*self._before)
+        elif self._stretch.elapsed >= _LOOK:
+            self._consider()
+
+    def _slowness_of(self, seen: _Stretch) -> float:
+        """Its seconds over the usual ones, by numbers of rows that are known, or else near to one that is."""
+        known = [each for each in seen.seen if each[0] in self._usual] or seen.seen
+        usual = [self._usual_of(rows) or seconds / self._slowness for rows, seconds in known]
+        return sum(seconds for _, seconds in known) / sum(usual)
+
+    def _usual_of(self, rows: int) -> float | None:
+        near = min(self._usual, key=lambda known: abs(log(known / rows)), default=rows)
+        return self._usual.get(near) if 1 / _NEAR <= near / rows <= _NEAR else None
+
+    def _consider(self) -> None:
+        """Whether to try another count, by the stretch that ends here."""
+        seen, self._stretch = self._stretch, _Stretch()
+        self._settle(seen, self._slowness_of(seen))
+        crowded = seen.preempted > _TAKEN * seen.elapsed
+        free = seen.idle is None or seen.idle > _FREE * seen.elapsed
+        if crowded and self.count > 1 and self._since >= self._wait:
+            self._try(self._fewer(seen))
+        elif free and self.count < self.most and self._since >= min(self._wait, _LONGEST_MORE):
+            self._try(self.count + 1)
+        elif not crowded and self.count == self.most:
+            for rows, seconds in seen.seen:
+                self._usual[rows] += _GAIN * (seconds - self._usual[rows])
+
+    def _fewer(self, seen: _Stretch) -> int:
+        """As many as have a core of their own, if each of the others shares one with another program."""
+        shared = round(2 * (self.count - seen.cpu / seen.elapsed))
+        return min(self.count - 1, max(1, self.count - shared))
+
+    def _settle(self, seen: _Stretch, slowness: float) -> None:
+        """The count of this stretch stands, and the machine is so slow with it."""
+        self._slowness = slowness
+        for rows, seconds in seen.seen:
+            self._usual.setdefault(rows, seconds / slowness)
+
+    def _try(self, count: int) -> None:
+        self._before = self.count, self._slowness
+        self.count = count
+
+    def _judge(self, count: int, slowness: float) -> None:
+        """End the trial against `count` threads as soon as it is plain how it ends."""
+        seen, now = self._stretch, self._slowness_of(self._stretch)
+        if now <= _HOPELESS * slowness and len(seen.seen) < _ROUNDS and seen.elapsed < _LOOK:
+            return
+        if now <= slowness * (_FASTER if self.count < count else _AS_FAST):
+            self._settle(seen, now)
+            self._wait = _WAIT
+        else:
+            self.count, self._since, self._wait = count, 0.0, min(_LONGEST_FEWER, 2 * self._wait)
+        self._before, self._stretch = None, _Stretch()
+
+
+@runtime_checkable
+class Threaded(Protocol):
+    """A model whose threads can be changed between two calls."""
+
+    threads: int
+    """With how many it computes; 0 where something else does."""
+
+    def set_threads(self, count: int) -> None: ...
+
+
+class Usage(NamedTuple):
+    """What has been counted so far, in seconds but for `preempted`."""
+
+    clock: float
+    cpu: float
+    """Processor time of all threads of this process."""
+    preempted: int
+    """How often one of them had to leave its core to another program."""
+
+
+def usage_now() -> Usage:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return Usage(perf_counter(), own.ru_utime + own.ru_stime, own.ru_nivcsw)
+
+
+def idle_now() -> float | None:
+    """Core seconds that the cores of this process have been idle; None where the system does not say."""
+    try:
+        lines = Path("/proc/stat").read_bytes().splitlines()
+        mine = {b"cpu%d" % core for core in os.sched_getaffinity(0)}
+        times = [line.split() for line in lines if line.startswith(b"cpu")]
+        return sum(int(each[4]) + int(each[5]) for each in times if each[0] in mine) / os.sysconf(
+            "SC_CLK_TCK"
+        )
+    except (OSError, AttributeError, ValueError, IndexError):
+        return None
+
+
+class Crew:
+    """The threads of a pair, set anew between two rounds: all models together, each within its own number."""
+
+    def __init__(
+        self,
+        models: Sequence[Threaded],
+        usage: Callable[[], Usage] = usage_now,
+        idle: Callable[[], float | None] = idle_now,
+    ) -> None:
+        """`models` has the main model first."""
+        self._models = [(model, model.threads) for model in models]
+        self._threads = Threads(models[0].threads)
+        self._usage, self._idle = usage, idle
+        self._last = usage()
+        self._last_idle: float | None = None
+
+    @property
+    def most(self) -> int:
+        return self._threads.most
+
+    @property
+    def count(self) -> int:
+        """The number that stands."""
+        return self._threads.settled
+
+    def start(self) -> None:
+        """An answer begins."""
+        self._threads.start()
+        self._last, self._last_idle = self._usage(), None
+        self._set()
+
+    def passed(self, rows: int, seconds: float) -> bool:
+        """A round of so many rows is over, which took the main model `seconds`; whether `count` changed."""
+        last, self._last = self._last, self._usage()
+        since = [now - then for now, then in zip(self._last, last, strict=True)]
+        count = self.count
+        self._threads.observe(Spent(rows, seconds, since[0], since[1], int(since[2]), self._idled()))
+        self._set()
+        return self.count != count
+
+    def _idled(self) -> float | None:
+        """Core seconds since the last look. While all threads are at work nobody looks: it takes time."""
+        if self._threads.count == self._threads.most:
+            self._last_idle = None
+            return 0.0
+        last, self._last_idle = self._last_idle, self._idle()
+        if self._last_idle is None:
+            return None
+        return 0.0 if last is None else self._last_idle - last
+
+    @classmethod
+    def of(cls, *models: object) -> Crew | None:
+        """Of a pair, its main model first; None where its threads are none of ours, or only one."""
+        ours = [model for model in models if isinstance(model, Threaded) and model.threads]
+        return cls(ours) if ours and ours[0] is models[0] and ours[0].threads > 1 else None
+
+    def _set(self) -> None:
+        for model, most in self._models:
+            if model.threads != (wanted := min(most, self._threads.count)):
+                model.set_threads(wanted)
