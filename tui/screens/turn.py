@@ -141,7 +141,6 @@ class TurnScreen(Screen[None]):
         if isinstance(loaded, EngineError):
             self._end(loaded)
             return
-        self._meter.plain_speed = loaded.plain_tokens_per_second
         self._tries = 0
         self.desk.show_loaded(loaded)
         self._show_drafting()
@@ -363,6 +362,8 @@ class TurnScreen(Screen[None]):
         self._branches.forget()
         self._meter.forget()
         self.adjust(Adjustments())
+        if self.phase == "ready":
+            self._say("ready")
         self._tick()
 
     def adjust(self, adjustments: Adjustments) -> None:

@@ -16,7 +16,7 @@ from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 
 from tui import protocol
-from tui.quantities import UNKNOWN, number
+from tui.quantities import number
 
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
@@ -200,5 +200,6 @@ def _summary(reading: Reading) -> str:
     if reading.speed is None:
         return ""
     speed = number(reading.speed_now or reading.speed, "tok/s")
-    accepted = UNKNOWN if reading.acceptance is None else f"{reading.acceptance * 100:.0f} %"
-    return f"{speed}  {accepted} accepted"
+    if reading.acceptance is None:
+        return f"{speed}  no drafts yet"
+    return f"{speed}  {reading.acceptance * 100:.0f} % accepted"
