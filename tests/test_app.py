@@ -55,7 +55,7 @@ async def test_a_prompt_is_answered_and_measured(tmp_path: Path) -> None:
             "scripted:sample",
         ):
             assert part in shown
-        assert "drafting auto (limit 4)" in shown  # these models decide nothing: they always draft
+        assert "auto (limit 4)" in shown  # these models decide nothing: they always draft
         assert " × plain" not in shown
         assert "· speed-up" not in shown, "nothing was measured of models that are there to show drafting"
 

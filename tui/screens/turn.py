@@ -392,4 +392,5 @@ class TurnScreen(Screen[None]):
             self.desk.show_link(wording.link(self._client, monotonic()))
 
     def _show_drafting(self) -> None:
-        self.desk.show_drafting(wording.drafting(self._drafting, self._loader.loaded))
+        wished, loaded = self._drafting, self._loader.loaded
+        self.desk.show_drafting(wording.drafting(wished, loaded), wording.draft_limit(wished, loaded))

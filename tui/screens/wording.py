@@ -64,12 +64,14 @@ def refused(loaded: protocol.Loaded) -> str:
 
 
 def drafting(wished: Drafting, loaded: protocol.Loaded | None) -> str:
-    """How far it drafts. With models that are there to show drafting, "auto" has a fixed limit."""
-    if loaded and loaded.drafting_refused:
-        return "off"
-    if loaded and loaded.draft_length is not None and wished.length == AUTO:
-        return f"{wished.words} (limit {loaded.draft_length})"
-    return wished.words
+    """How far it drafts, in a word or two."""
+    return "off" if loaded and loaded.drafting_refused else wished.words
+
+
+def draft_limit(wished: Drafting, loaded: protocol.Loaded | None) -> int | None:
+    """Most tokens of a draft with models that are there to show drafting, where "auto" decides nothing."""
+    fixed = loaded and not loaded.drafting_refused and wished.length == AUTO
+    return loaded.draft_length if loaded and fixed else None
 
 
 def reading(progress: protocol.Prefill) -> str:

@@ -115,9 +115,10 @@ class Desk(Horizontal):
         """Where the engine is and how the way there is, while it is another machine. Foreign text."""
         self._sidebar.show_link(words)
 
-    def show_drafting(self, words: str) -> None:
-        """How far it drafts, in a word or two."""
-        self._drafting = self._sidebar.drafting = words
+    def show_drafting(self, words: str, limit: int | None) -> None:
+        """How far it drafts, in a word or two, and the longest draft where the words do not say it."""
+        self._drafting = words
+        self._sidebar.drafting = words if limit is None else f"{words} (limit {limit})"
         self._show_mode()
 
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
