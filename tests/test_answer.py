@@ -679,16 +679,6 @@ def test_the_plain_speed_is_what_the_pace_knows_by_now() -> None:
     assert replace(pair, pace=Always(4)).plain_tokens_per_second == 7.0
 
 
-def test_an_answer_ends_with_the_plain_speed_of_now(
-    opened: Callable[..., Opened], renderer: TemplateRenderer
-) -> None:
-    pair, _, _ = opened()
-    pair = replace(pair, first_speed=7.0, pace=Auto(Costs({1: 0.5, 4: 0.6}, draft=0.1, read=0.01)))
-    before = pair.plain_tokens_per_second
-    found = ask(pair, renderer).statistics.plain_tokens_per_second
-    assert found == pair.plain_tokens_per_second != before
-
-
 @pytest.mark.parametrize(("seconds", "samples"), [(0.01, 12), (0.1, 5), (3.0, 2)])
 def test_the_plain_speed_is_measured_in_half_a_second_but_at_least_twice(
     seconds: float, samples: int

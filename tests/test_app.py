@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from chat import ask, chat, outrider, text, until
 from textual.binding import Binding
+from textual.widgets import Sparkline
 
 from tui.app import Outrider
 from tui.protocol import Busy, Generate, Message, Notice, Origin, Round
@@ -44,9 +45,19 @@ async def test_a_prompt_is_answered_and_measured(tmp_path: Path) -> None:
         assert "Speculative" in screen.desk.transcript.text_of(1)
         assert screen.desk.composer.text == ""
         shown = text(app)
-        for part in ("hello", "tok/s", "plain decoding", "Drafts accepted", "seed", "7", "scripted:sample"):
+        for part in (
+            "hello",
+            "tok/s",
+            "ctrl+r measures it",
+            "Drafts accepted",
+            "seed",
+            "7",
+            "scripted:sample",
+        ):
             assert part in shown
-        assert "drafting auto = 4" in shown  # these models decide nothing: they always draft
+        assert "auto (limit 4)" in shown  # these models decide nothing: they always draft
+        assert " × plain" not in shown
+        assert "· speed-up" not in shown, "nothing was measured of models that are there to show drafting"
 
 
 async def test_a_prompt_sent_while_models_load_is_answered_when_they_are(tmp_path: Path) -> None:
@@ -114,6 +125,8 @@ async def test_a_new_chat_stops_the_answer_first(tmp_path: Path) -> None:
         await pilot.press("ctrl+n")
         await until(pilot, lambda: not screen.desk.transcript.messages)
         assert screen.phase == "ready"
+        await until(pilot, lambda: "stopped" not in text(app))
+        assert set(screen.desk.query_one(Sparkline).data or ()) == {0.0}
         await ask(pilot, "again")
         await until(pilot, lambda: screen.phase == "answering")
 

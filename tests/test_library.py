@@ -29,10 +29,12 @@ from tui.protocol import (
     DraftVerdict,
     Event,
     Failed,
+    Finished,
     FoundModel,
     Load,
     MemoryPlanned,
     PlanMemory,
+    Reason,
     Skipped,
     Statistics,
 )
@@ -442,39 +444,59 @@ def test_a_name_that_means_none_or_several_says_which(name: str, said: str) -> N
 # Records
 
 
-def answer(speed: float, tokens: int = SHORTEST, plain: float | None = 10.0) -> Statistics:
-    return Statistics(tokens=tokens, tokens_per_second=speed, plain_tokens_per_second=plain)
+def answer(
+    speed_up: float, tokens: int = SHORTEST, reason: Reason = "length", drafted: int = 40, rounds: int = 1
+) -> Finished:
+    done = Statistics(tokens=tokens, rounds=rounds, drafted=drafted, seconds=1.0, plain_seconds=speed_up)
+    return Finished(1, reason, done)
 
 
 def test_what_drafting_brought_is_the_mean_of_the_last_answers(tmp_path: Path) -> None:
     records = Records(tmp_path / "measured")
     assert records.measured("/main", "/draft") is None
-    for speed in (10.0, 40.0):
-        records.keep("/main", "/draft", answer(speed))
+    records.keep("/main", "/draft", answer(1.0))
+    records.keep("/main", "/draft", answer(4.0, reason="stop"))
     found = Records(tmp_path / "measured").measured("/main", "/draft")
     assert found is not None
     assert found.speed_up == pytest.approx(2.0)
     assert found.answers == 2
     assert records.measured("/main", LOOKUP) is None
     for _ in range(100):
-        records.keep("/main", "/draft", answer(30.0))
+        records.keep("/main", "/draft", answer(3.0))
     assert records.measured("/main", "/draft") == Measured(pytest.approx(3.0), 64)
     assert next((tmp_path / "measured").iterdir()).stat().st_size < 1000
 
 
 @pytest.mark.parametrize(
-    "done", [answer(20.0, SHORTEST - 1), answer(20.0, plain=None), answer(1e9), answer(0.0)]
+    "finished",
+    [
+        answer(2.0, SHORTEST - 1),
+        answer(2.0, drafted=0),
+        answer(2.0, reason="cancelled"),
+        answer(2.0, reason="context"),
+        answer(0.01),
+        answer(0.0),
+        answer(1e9, tokens=1000),
+    ],
+    ids=["short", "no drafts", "stopped", "cut", "absurd", "not known", "endless"],
 )
-def test_an_answer_that_says_nothing_of_speed_is_not_kept(tmp_path: Path, done: Statistics) -> None:
+def test_an_answer_that_says_nothing_of_drafting_is_not_kept(tmp_path: Path, finished: Finished) -> None:
     records = Records(tmp_path)
-    records.keep("/main", "/draft", done)
+    records.keep("/main", "/draft", finished)
     assert records.measured("/main", "/draft") is None
+
+
+def test_what_is_kept_is_what_was_shown(tmp_path: Path) -> None:
+    records, finished = Records(tmp_path), answer(2.0, rounds=20)
+    records.keep("/main", "/draft", finished)
+    assert records.measured("/main", "/draft") == Measured(pytest.approx(1.6), 1)
+    assert finished.statistics.speed_up == 1.6
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1, 2]", '["a"]', "[NaN]", "[1e300]", "[" * 9000])
 def test_a_broken_record_is_none(tmp_path: Path, text: str) -> None:
     records = Records(tmp_path)
-    records.keep("/main", "/draft", answer(20.0))
+    records.keep("/main", "/draft", answer(2.0))
     next(tmp_path.iterdir()).write_text(text)
     assert records.measured("/main", "/draft") is None
 
@@ -483,7 +505,7 @@ def test_another_model_at_the_same_path_has_its_own_record(tmp_path: Path) -> No
     main = tmp_path / "main"
     main.write_bytes(b"1")
     records = Records(tmp_path / "measured")
-    records.keep(str(main), LOOKUP, answer(20.0))
+    records.keep(str(main), LOOKUP, answer(2.0))
     main.write_bytes(b"22")
     assert records.measured(str(main), LOOKUP) is None
 

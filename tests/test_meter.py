@@ -34,10 +34,13 @@ def meter(clock: Clock) -> Meter:
     return Meter(clock)
 
 
-def stream(meter: Meter, clock: Clock, rounds: int, tokens: int = 4, seconds: float = 0.1) -> None:
+def stream(
+    meter: Meter, clock: Clock, rounds: int, tokens: int = 4, seconds: float = 0.1, plain: float | None = None
+) -> None:
+    """`plain` is what plain decoding would have taken for the tokens of each round."""
     for _ in range(rounds):
         clock.now += seconds
-        meter.add(a_round(tokens, seconds=seconds))
+        meter.add(a_round(tokens, seconds=seconds)._replace(plain_seconds=plain))
 
 
 def test_nothing_is_known_before_anything_is_measured(meter: Meter) -> None:
@@ -89,7 +92,7 @@ def test_drafts_time_and_context(meter: Meter, clock: Clock) -> None:
     assert (reading.drafted, reading.accepted, reading.tokens) == (40, 30, 40)
     assert reading.acceptance == pytest.approx(0.75)
     assert reading.tokens_per_round == pytest.approx(4)
-    assert reading.draft_length == 4
+    assert reading.drafted_per_round == 4
     assert reading.draft_share == pytest.approx(0.2)
     assert reading.verify_share == pytest.approx(0.7)
     assert reading.context_used == 50
@@ -102,25 +105,56 @@ def test_plain_decoding_has_no_acceptance_rate(meter: Meter, clock: Clock) -> No
     assert meter.read().acceptance is None
 
 
-def test_the_ratio_needs_both_measurements(meter: Meter, clock: Clock) -> None:
+def test_the_speed_up_needs_what_plain_decoding_takes(meter: Meter, clock: Clock) -> None:
     meter.begin(7)
     stream(meter, clock, 10)
-    assert meter.read().ratio is None
-    meter.plain_speed = 20.0
-    assert meter.read().ratio == pytest.approx(2)
+    assert meter.read().speed_up is None
+    meter.begin(8)
+    stream(meter, clock, 10, plain=0.2)
+    assert meter.read().speed_up == pytest.approx(2)
+
+
+def test_the_speed_up_is_one_number_while_an_answer_comes_and_when_it_ended(
+    meter: Meter, clock: Clock
+) -> None:
+    meter.begin(7)
+    stream(meter, clock, 10, plain=0.2)
+    clock.now += 5  # the app was busy: that is no part of the answer
+    live = meter.read().speed_up
+    meter.finish(Statistics(tokens=40, rounds=10, drafted=40, seconds=1.0, plain_seconds=2.0))
+    assert meter.read().speed_up == pytest.approx(live) == 2.0
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        Statistics(tokens=40, rounds=40, seconds=1.0, plain_seconds=1.0),
+        Statistics(tokens=40, rounds=10, drafted=40, seconds=1.0),
+        Statistics(tokens=40, rounds=10, drafted=40, plain_seconds=1.0),
+        Statistics(),
+    ],
+    ids=["no drafts", "not known", "no time", "nothing"],
+)
+def test_an_answer_without_drafts_or_measurements_has_no_speed_up(done: Statistics) -> None:
+    assert done.speed_up is None
+    assert "speed-up" not in wording.finished("stop", done)
+
+
+def test_a_speed_up_is_at_most_the_tokens_per_round() -> None:
+    done = Statistics(tokens=12, rounds=10, drafted=40, seconds=1.0, plain_seconds=1.33)
+    assert done.speed_up == pytest.approx(1.2)
+    assert wording.finished("stop", done) == "12 tokens · 0 % of drafts accepted · speed-up 1.20 ×"
 
 
 def test_the_engines_account_replaces_ours_when_the_answer_ended(meter: Meter, clock: Clock) -> None:
     meter.begin(7)
     stream(meter, clock, 10)
-    final = Statistics(
-        time_to_first_token=0.5, tokens_per_second=33.0, plain_tokens_per_second=11.0, context_used=77
-    )
+    final = Statistics(time_to_first_token=0.5, tokens_per_second=33.0, context_used=77)
     meter.finish(final)
     clock.now += 60
     reading = meter.read()
     assert (reading.speed_now, reading.speed, reading.first_token) == (None, 33.0, 0.5)
-    assert (reading.ratio, reading.context_used) == (3.0, 77)
+    assert reading.context_used == 77
 
 
 def test_an_answer_that_broke_off_keeps_its_speed(meter: Meter, clock: Clock) -> None:
@@ -139,6 +173,15 @@ def test_the_next_answer_starts_from_nothing_but_the_context_stays(meter: Meter,
     assert meter.read() == Reading(seed=8, context_used=50)
     meter.forget()
     assert meter.read() == Reading()
+
+
+def test_another_conversation_has_no_speeds_behind_it(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    stream(meter, clock, 10)
+    meter.sample()
+    assert max(meter.history) > 0
+    meter.forget()
+    assert list(meter.history) == [0.0] * HISTORY
 
 
 def test_samples_go_into_a_history_of_fixed_length_while_an_answer_comes(meter: Meter, clock: Clock) -> None:

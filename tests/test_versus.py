@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,17 @@ PROMPT = Generate(5, (Message("user", "Why?"),), 7, max_tokens=40)
 class Engine:
     """Stands for the client: the same words plain and drafted, one and three a round."""
 
-    def __init__(self, differ: int | None = None, fault: bool = False) -> None:
+    def __init__(self, differ: int | None = None, fault: bool = False, plain: float = 0.015) -> None:
         self.asked: list[Generate] = []
         self.cancelled: list[int] = []
-        self.differ, self.fault = differ, fault
+        self.differ, self.fault, self.plain = differ, fault, plain
         self.hold = asyncio.Event()
         self.hold.set()
 
     async def generate(self, request: Generate) -> AsyncGenerator[Event, None]:
         self.asked.append(request)
         drafted = request.draft_length != 0
-        step, seconds = (3, 0.02) if drafted else (1, 0.015)
+        step, seconds = (3, 0.02) if drafted else (1, self.plain)
         for begin in range(0, len(WORDS), step):
             await self.hold.wait()
             words = WORDS[begin : begin + step]
@@ -92,7 +93,7 @@ async def test_both_are_asked_with_one_seed_from_empty_caches(tmp_path: Path) ->
     app = Alone(Engine(), tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "as fast" in app.shown)
-        assert "2.00 × as fast, the same 18 tokens, 75 % of drafts accepted" in app.shown
+        assert "2.25 × as fast, the same 18 tokens, 75 % of drafts accepted" in app.shown
     plain, drafted = app.engine.asked
     assert (plain.draft_length, plain.lookup, drafted.draft_length, drafted.lookup) == (0, False, None, True)
     assert plain.seed == drafted.seed == 7
@@ -134,7 +135,7 @@ async def test_the_card_is_written_as_picture_and_text(tmp_path: Path) -> None:
         await pilot.press("ctrl+e")
         await until(pilot, (tmp_path / "outrider-race.txt").exists)
     lines = (tmp_path / "outrider-race.txt").read_text().splitlines()
-    assert [line.split()[0] for line in lines] == ["plain", "with", "2.00"]
+    assert [line.split()[0] for line in lines] == ["plain", "with", "2.25", "From"]
     assert "<svg" in (tmp_path / "outrider-race.svg").read_text()
 
 
@@ -174,3 +175,34 @@ async def test_the_chat_races_its_last_prompt_and_goes_on(tmp_path: Path) -> Non
         await until(pilot, lambda: app.screen is chat(app))
         await answered(pilot, "and on")
         assert len(chat(app).desk.transcript.messages) == 4
+
+
+async def test_times_speeds_bars_and_ratio_are_of_one_span_which_is_named(tmp_path: Path) -> None:
+    app = Alone(Engine(), tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "as fast" in app.shown)
+        assert isinstance(app.screen, VersusScreen)
+        *bars, words, span = app.screen.lines()
+    seconds, speeds = (
+        [float(value) for value in column] for column in zip(*map(_figures, bars), strict=True)
+    )
+    assert [len(WORDS) / each for each in seconds] == pytest.approx(speeds, rel=0.01)
+    assert float(words.split()[0]) == pytest.approx(seconds[0] / seconds[1], rel=0.01)
+    drawn = [bar.count("━") for bar in bars]
+    assert drawn[0] / drawn[1] == pytest.approx(seconds[0] / seconds[1], rel=0.06)
+    assert "From the first token to the last" in span
+
+
+async def test_a_plain_run_on_a_busier_machine_is_no_merit_of_the_draft(tmp_path: Path) -> None:
+    app = Alone(Engine(plain=0.03), tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "at most 3.00 × as fast, the same 18 tokens" in app.shown)
+        assert "busier while it decoded plainly" in app.shown
+        assert "4.50" not in app.shown
+
+
+def _figures(bar: str) -> tuple[str, str]:
+    """Seconds and tokens per second."""
+    found = re.search(r"([\d.]+) s +([\d.]+) tok/s", bar)
+    assert found
+    return found[1], found[2]

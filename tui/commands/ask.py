@@ -265,7 +265,7 @@ class _Json(Output):
             "device": loaded.device,
             "reason": self._finished.reason,
             "prompt_tokens": cost.prompt_tokens,
-            "plain_tokens_per_second": cost.plain_tokens_per_second,
+            "speed_up": cost.speed_up,
         }
         self._target.write(json.dumps(answer) + "\n")
         self._target.flush()
@@ -307,6 +307,8 @@ def _figures(cost: Statistics, seed: int) -> str:
         parts.append(f"{cost.tokens_per_second:.1f} tokens/s")
     if cost.drafted:
         parts.append(f"{cost.accepted / cost.drafted:.0%} of drafts accepted")
+    if cost.speed_up is not None:
+        parts.append(f"speed-up {cost.speed_up:.2f}×")
     return " · ".join([*parts, f"seed {seed}"])
 
 

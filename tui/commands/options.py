@@ -38,7 +38,7 @@ What is not given here comes from config.toml; `outrider doctor` says where that
 
 _BENCH = """\
 Measures what drafting gains with these models on this machine: the same prompts with the same seed, answered
-plain and drafted in turn, each from empty caches. The median speeds, their ratio and whether all texts were
+plain and drafted in turn, each from empty caches. The median speeds, the speed-up and whether all texts were
 the same go to stdout, the progress to stderr. ctrl+c ends it and prints what was measured.
 """
 _BENCH_EXAMPLES = """\

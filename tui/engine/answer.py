@@ -21,7 +21,7 @@ from .prompt import answers_in, opening_of, prompt_of
 from .reading import cut, shared
 from .request import bias_of, chain_of, check, grammar_of
 from .speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate
-from .speculation.pacing import Always
+from .speculation.pacing import Always, Auto, Draft
 from .speculation.proposers import DraftModel, InTurn, Nobody
 from .speculation.sampling import InvalidLogits, Sampler
 from .templates import TemplateRenderer
@@ -52,7 +52,8 @@ class Answer:
         self._cancelled = cancelled
         self._draft_length = draft_length or (lambda: command.draft_length)
         self._clock = clock
-        self._started = clock()
+        self._started = self._shown = clock()
+        """When it began, and when its last round ended."""
         ends = pair.main.vocabulary.end_tokens
         self._end_tokens = frozenset() if command.ignore_eos else ends
         self._bias: dict[int, float] = {}
@@ -66,8 +67,8 @@ class Answer:
         self._read, self._read_at = 0, self._started
         """Tokens of the prompt that were read, and when."""
 
-    def run(self, templates: TemplateRenderer) -> Statistics:
-        """Send the events of the whole answer; what it cost.
+    def run(self, templates: TemplateRenderer) -> Finished:
+        """Send the events of the whole answer; the last of them.
 
         Raises `ModelError` or `InvalidLogits` of the main model. The caches must be cleared then.
         """
@@ -170,7 +171,7 @@ class Answer:
             end_tokens=self._end_tokens,
             max_tokens=limit,
         )
-        started = self._clock()
+        started = self._shown = self._clock()
         limit += len(context)
         for happened in rounds:
             reason = self._reason_to_end(context, limit)
@@ -202,6 +203,10 @@ class Answer:
         elif reason:
             pieces += self._text.flush()
         now, cost = self._clock(), self._cost
+        seconds, self._shown = now - self._shown, now
+        plain = self._plain_seconds(happened, seconds, len(tokens))
+        if plain is not None:
+            cost["plain_seconds"] = (cost["plain_seconds"] or 0.0) + plain
         if cost["time_to_first_token"] is None:
             cost["time_to_first_token"] = now - self._started
         cost["tokens"] += len(tokens)
@@ -213,8 +218,18 @@ class Answer:
         cost["seconds"] = now - started
         cost["draft_seconds"] += happened.draft_seconds
         cost["verify_seconds"] += happened.verify_seconds
-        self._send_round(pieces, len(context), tokens, happened)
+        self._send_round(pieces, len(context), tokens, replace(happened, seconds=seconds), plain)
         return reason
+
+    def _plain_seconds(self, happened: Round, seconds: float, tokens: int) -> float | None:
+        """What plain decoding would have taken for the first `tokens` tokens of a round that took `seconds`.
+
+        What passes between two rounds would have passed as well.
+        """
+        plain = self._pair.plain_seconds(happened)
+        if plain is None:
+            return None
+        return plain * tokens / max(1, len(happened.tokens)) + max(0.0, seconds - happened.seconds)
 
     def _pieces(self, happened: Round) -> tuple[list[Piece], tuple[int, ...]]:
         """The text of a round, and its tokens up to the one that completes a stop string."""
@@ -228,8 +243,9 @@ class Answer:
         return pieces, happened.tokens
 
     def _send_round(
-        self, pieces: Sequence[Piece], context_used: int, tokens: tuple[int, ...], happened: Round
-    ) -> None:
+        self, pieces: Sequence[Piece], context_used: int, tokens: tuple[int, ...], happened: Round,
+        plain: float | None,
+    ) -> None:  # fmt: skip
         told = protocol.Round(
             tuple((text, int(origin)) for text, origin in pieces),
             tokens,
@@ -240,44 +256,49 @@ class Answer:
             round(happened.draft_seconds, _DIGITS),
             round(happened.verify_seconds, _DIGITS),
             context_used,
+            None if plain is None else round(plain, _DIGITS),
         )
         self._send(Rounds(self._command.id, (told,)))
 
-    def _finish(self, reason: Reason, context: list[int]) -> Statistics:
+    def _finish(self, reason: Reason, context: list[int]) -> Finished:
         done = Statistics(**self._cost)
         speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
         done = replace(
             done,
             tokens_per_second=speed,
-            plain_tokens_per_second=self._pair.plain_tokens_per_second,
             context_used=len(context),
             peak_memory=peak_memory(),
         )
-        self._send(Finished(self._command.id, reason, done))
+        finished = Finished(self._command.id, reason, done)
+        self._send(finished)
         self._pair.remember()
-        return done
+        return finished
 
 
 class Wished:
-    """The pace that is wished for now: a fixed draft length, or the pair's own pace."""
+    """The pace that is wished for now: a fixed draft length, which the own one watches, or the own one."""
 
     def __init__(self, draft_length: Callable[[], int | None], own: Pace, longest: int) -> None:
         """`longest` is the most tokens that any round may draft."""
         self._draft_length = draft_length
         self._own = own
         self._longest = longest
-        self._now: Pace = own
+        self._fixed: Draft | None = None
+        """The proposal of this round, where its length is fixed."""
 
     def start(self) -> None:
         self._own.start()
 
     def plan(self, room: int) -> Proposal:
-        length = self._draft_length()
-        self._now = self._own if length is None else Always(length)
-        return self._now.plan(min(room, self._longest))
+        length, room = self._draft_length(), min(room, self._longest)
+        self._fixed = None if length is None else Always(length).plan(room)
+        return self._own.plan(room) if self._fixed is None else self._fixed
 
     def observe(self, happened: Round) -> None:
-        self._now.observe(happened)
+        if self._fixed is None:
+            self._own.observe(happened)
+        elif isinstance(self._own, Auto):
+            self._own.watch(happened, self._fixed)
 
 
 class FallibleDraft:

@@ -20,7 +20,7 @@ from .exactness import Judged, judge
 from .reading import Reader
 from .speculation.estimates import LONGEST
 from .speculation.lookup import Lookup
-from .speculation.loop import Pace
+from .speculation.loop import Pace, Round
 from .speculation.pacing import Always, Auto
 from .speculation.sampling import Chain, InvalidLogits, Sampler
 from .starter import NAME as STARTER
@@ -73,6 +73,10 @@ class Pair:
     def plain_tokens_per_second(self) -> float | None:
         """The main model alone, by all that is known now: a pace that measures keeps it true."""
         return self.pace.plain_rate if isinstance(self.pace, Auto) else self.first_speed
+
+    def plain_seconds(self, happened: Round) -> float | None:
+        """What plain decoding would have taken for a round; None for a pace that measures nothing."""
+        return self.pace.costs.plain_seconds(happened) if isinstance(self.pace, Auto) else None
 
     def clear(self) -> None:
         """Forget both caches."""

@@ -33,7 +33,7 @@ from .inspection import inspect
 from .library.here import AUTO, Library, LibraryError
 from .library.records import LOOKUP
 from .pair import Pair, load_pair, model_info
-from .speculation.pacing import Always, Auto
+from .speculation.pacing import Always
 from .speculation.sampling import InvalidLogits
 from .starter import NAME as STARTER
 from .starter import place
@@ -159,11 +159,11 @@ class Session:
 
     def _generate(self, command: Generate) -> None:
         pair = self._loaded
-        cancelled, length = lambda: self._cancelled(command.id), lambda: self._draft_length(command)
-        done = Answer(pair, command, self._send, cancelled, length).run(self._templates)
-        if command.draft_length is None and isinstance(pair.pace, Auto):
+        cancelled, length = partial(self._cancelled, command.id), partial(self._draft_length, command)
+        finished = Answer(pair, command, self._send, cancelled, length).run(self._templates)
+        if command.draft_length is None and length() is None:
             draft = pair.draft.path if pair.draft else LOOKUP
-            self._library.records.keep(pair.main.path, draft, done)
+            self._library.records.keep(pair.main.path, draft, finished)
 
     def _fail(self, answer: int, message: str, hint: str) -> None:
         if answer == LOAD:

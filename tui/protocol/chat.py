@@ -76,11 +76,23 @@ class Statistics:
     verify_seconds: float = 0.0
     time_to_first_token: float | None = None
     tokens_per_second: float | None = None
-    plain_tokens_per_second: float | None = None
-    """The main model alone, measured on this machine."""
+    plain_seconds: float | None = None
+    """What plain decoding would have taken for the same tokens, each round in its own moment: the time of its
+    verification by the measured ratio of so many rows to one."""
     context_used: int = 0
     peak_memory: int | None = None
     """Most bytes that the engine's process has held so far."""
+
+    @property
+    def speed_up(self) -> float | None:
+        """How many times as fast as plain decoding it was; None if nothing was drafted or that is not known.
+
+        A round takes at least as long as one plain step. So it is at most the tokens per round, and noise
+        that would lift it above is cut off.
+        """
+        if not self.drafted or not self.plain_seconds or self.seconds <= 0:
+            return None
+        return min(self.plain_seconds / self.seconds, self.tokens / self.rounds)
 
 
 # Commands: app -> engine

@@ -112,11 +112,15 @@ def _dataclass_reader(kind: Any) -> Reader:
 
 
 def _row_reader(kind: Any) -> Reader:
-    """A named tuple, which is written as a list. Items that come after its own are ignored."""
+    """A named tuple, which is written as a list. Items that come after its own are ignored.
+
+    The last ones may be missing where they have a default: an older peer does not know them.
+    """
     readers = tuple(map(_reader, get_type_hints(kind).values()))
+    least = len(readers) - len(kind._field_defaults)
 
     def read(value: Any) -> Any:
-        if not isinstance(value, list) or len(value) < len(readers):
+        if not isinstance(value, list) or len(value) < least:
             raise _unexpected(kind.__name__, value)
         return kind(*[read_item(item) for read_item, item in zip(readers, value, strict=False)])
 

@@ -51,6 +51,9 @@ class Round(NamedTuple):
     """How many of the drafted tokens, the first ones, came from the lookup."""
     accepted: int
     seconds: float
+    """From the end of the round before to its own end; they add up to `Statistics.seconds`."""
     draft_seconds: float
     verify_seconds: float
     context_used: int
+    plain_seconds: float | None = None
+    """What plain decoding would have taken for its tokens at this moment; None is not known."""

@@ -120,9 +120,9 @@ def figures(rounds: Sequence[Round]) -> Content:
     low, high = min(stretches), max(stretches)
     lines += [
         Content(""),
-        Content.assemble(("Tokens a round, over the answer", "bold $primary")),
+        Content.assemble(("Tokens per round, start to end", "bold $primary")),
         Content.styled("".join(_level(each, high) for each in stretches), "$token-draft"),
-        Content.styled(f"{number(low, '')} to {number(high, '')}, from left to right", "$quiet"),
+        Content.styled(f"{number(low, '')} to {number(high, '')}", "$quiet"),
     ]
     return Content("\n").join(lines)
 

@@ -368,5 +368,7 @@ def _joined(
     if before is None or now is None:
         return now or before
     sums = {name: getattr(before, name) + getattr(now, name) for name in _SUMS}
-    whole = replace(now, **sums, time_to_first_token=before.time_to_first_token)
+    known = before.plain_seconds is not None and now.plain_seconds is not None
+    plain = (before.plain_seconds or 0.0) + (now.plain_seconds or 0.0) if known else None
+    whole = replace(now, **sums, plain_seconds=plain, time_to_first_token=before.time_to_first_token)
     return replace(whole, tokens_per_second=whole.tokens / whole.seconds if whole.seconds else None)

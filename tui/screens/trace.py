@@ -80,6 +80,7 @@ def as_json_lines(
     head["ending"] = turn.ending
     head["settings"] = json.loads(turn.settings) if turn.settings else None
     head["statistics"] = asdict(turn.statistics) if turn.statistics else None
+    head["speed_up"] = turn.statistics.speed_up if turn.statistics else None
     lines = [head, *_rounds(rounds, texts, places)]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
@@ -93,7 +94,7 @@ def _rounds(
         own = tokens.get(number, [])
         record: dict[str, object] = {"type": "round", "round": number, "begun": begun}
         names = ("drafted", "looked_up", "accepted", "seconds", "draft_seconds", "verify_seconds")
-        record |= {name: getattr(each, name) for name in (*names, "context_used")}
+        record |= {name: getattr(each, name) for name in (*names, "plain_seconds", "context_used")}
         record["tokens"] = [_token(token, places) for token in own if token.origin != Origin.REFUSED]
         record["refused"] = [token.text for token in own if token.origin == Origin.REFUSED]
         begun += each.seconds

@@ -143,7 +143,6 @@ class TurnScreen(Screen[None]):
         if isinstance(loaded, EngineError):
             self._end(loaded)
             return
-        self._meter.plain_speed = loaded.plain_tokens_per_second
         self._tries = 0
         self.desk.show_loaded(loaded)
         self._show_drafting()
@@ -370,6 +369,8 @@ class TurnScreen(Screen[None]):
         self._branches.forget()
         self._meter.forget()
         self.adjust(Adjustments())
+        if self.phase == "ready":
+            self._say("ready")
         self._tick()
 
     def adjust(self, adjustments: Adjustments) -> None:
@@ -401,4 +402,5 @@ class TurnScreen(Screen[None]):
             self.desk.show_link(wording.link(self._client, monotonic()))
 
     def _show_drafting(self) -> None:
-        self.desk.show_drafting(wording.drafting(self._drafting, self._loader.loaded))
+        wished, loaded = self._drafting, self._loader.loaded
+        self.desk.show_drafting(wording.drafting(wished, loaded), wording.draft_limit(wished, loaded))

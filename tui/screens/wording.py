@@ -65,12 +65,14 @@ def refused(loaded: protocol.Loaded) -> str:
 
 
 def drafting(wished: Drafting, loaded: protocol.Loaded | None) -> str:
-    """How far it drafts. With models that are there to show drafting, "auto" is a fixed length."""
-    if loaded and loaded.drafting_refused:
-        return "off"
-    if loaded and loaded.draft_length is not None and wished.length == AUTO:
-        return f"auto = {loaded.draft_length}"
-    return wished.words
+    """How far it drafts, in a word or two."""
+    return "off" if loaded and loaded.drafting_refused else wished.words
+
+
+def draft_limit(wished: Drafting, loaded: protocol.Loaded | None) -> int | None:
+    """Most tokens of a draft with models that are there to show drafting, where "auto" decides nothing."""
+    fixed = loaded and not loaded.drafting_refused and wished.length == AUTO
+    return loaded.draft_length if loaded and fixed else None
 
 
 def reading(progress: protocol.Prefill) -> str:
@@ -107,14 +109,13 @@ def finished(ending: store.Ending, statistics: protocol.Statistics | None) -> st
     """One line under an answer: how it ended if not by itself, and what it cost."""
     parts = [ENDINGS[ending]]
     if statistics:
-        speed, plain = statistics.tokens_per_second, statistics.plain_tokens_per_second
         parts.append(f"{statistics.tokens:,} tokens")
-        if speed is not None:
-            parts.append(number(speed, "tok/s"))
+        if statistics.tokens_per_second is not None:
+            parts.append(number(statistics.tokens_per_second, "tok/s"))
         if statistics.drafted:
             parts.append(f"{statistics.accepted / statistics.drafted * 100:.0f} % of drafts accepted")
-        if speed and plain:
-            parts.append(f"{number(speed / plain, '×', 2)} plain decoding")
+        if statistics.speed_up is not None:
+            parts.append(f"speed-up {number(statistics.speed_up, '×', 2)}")
     return " · ".join(filter(None, parts))
 
 

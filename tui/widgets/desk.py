@@ -16,7 +16,7 @@ from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 
 from tui import protocol
-from tui.quantities import UNKNOWN, number
+from tui.quantities import number
 
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
@@ -115,9 +115,10 @@ class Desk(Horizontal):
         """Where the engine is and how the way there is, while it is another machine. Foreign text."""
         self._sidebar.show_link(words)
 
-    def show_drafting(self, words: str) -> None:
-        """How far it drafts, in a word or two."""
-        self._drafting = self._sidebar.drafting = words
+    def show_drafting(self, words: str, limit: int | None) -> None:
+        """How far it drafts, in a word or two, and the longest draft where the words do not say it."""
+        self._drafting = words
+        self._sidebar.drafting = words if limit is None else f"{words} (limit {limit})"
         self._show_mode()
 
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
@@ -200,5 +201,6 @@ def _summary(reading: Reading) -> str:
     if reading.speed is None:
         return ""
     speed = number(reading.speed_now or reading.speed, "tok/s")
-    accepted = UNKNOWN if reading.acceptance is None else f"{reading.acceptance * 100:.0f} %"
-    return f"{speed}  {accepted} accepted"
+    if reading.acceptance is None:
+        return f"{speed}  no drafts yet"
+    return f"{speed}  {reading.acceptance * 100:.0f} % accepted"

@@ -29,16 +29,16 @@ class Reading:
     """Of the whole answer, from its first round on."""
     first_token: float | None = None
     """From the prompt to the first token."""
-    ratio: float | None = None
-    """`speed` over the main model's own, both measured on this machine."""
+    speed_up: float | None = None
+    """`Statistics.speed_up`, of the rounds so far."""
     tokens: int = 0
     drafted: int = 0
     accepted: int = 0
     acceptance: float | None = None
     """Accepted of drafted, 0 to 1."""
     tokens_per_round: float | None = None
-    draft_length: float | None = None
-    """Tokens drafted in a round, on average."""
+    drafted_per_round: float | None = None
+    """Tokens, on average."""
     draft_share: float | None = None
     """The draft's part of the time, 0 to 1; the main model's is `verify_share`, and the rest is neither's."""
     verify_share: float | None = None
@@ -52,8 +52,6 @@ class Meter:
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock` gives seconds that never go back."""
         self._clock = clock
-        self.plain_speed: float | None = None
-        """Tokens per second of the main model alone, measured; None while it is not known."""
         self.history: deque[float] = deque([0.0] * HISTORY, HISTORY)
         """Speeds of the moment, oldest first: one for each call of `sample`."""
         self._context: int | None = None
@@ -68,12 +66,14 @@ class Meter:
         self._arrivals: deque[tuple[float, float, int]] = deque()
         self._tokens = self._rounds = self._drafted = self._accepted = 0
         self._seconds = self._draft_seconds = self._verify_seconds = 0.0
+        self._plain_seconds: float | None = None
         self._final: protocol.Statistics | None = None
         self._running = seed is not None
 
     def forget(self) -> None:
-        """A new conversation: nothing is known of its context."""
+        """A new conversation: nothing is known of its context, and no speed was seen in it."""
         self._context = None
+        self.history.extend([0.0] * HISTORY)
         self.begin(None)
 
     def add(self, event: protocol.Round) -> None:
@@ -89,6 +89,8 @@ class Meter:
         self._seconds += event.seconds
         self._draft_seconds += event.draft_seconds
         self._verify_seconds += event.verify_seconds
+        if event.plain_seconds is not None:
+            self._plain_seconds = (self._plain_seconds or 0.0) + event.plain_seconds
         self._context = event.context_used
 
     def finish(self, statistics: protocol.Statistics | None = None) -> None:
@@ -97,7 +99,6 @@ class Meter:
         self._final = statistics
         if statistics is not None:
             self._context = statistics.context_used or self._context
-            self.plain_speed = statistics.plain_tokens_per_second or self.plain_speed
 
     def sample(self) -> Reading:
         """A reading, whose speed of the moment goes into `history` while an answer comes."""
@@ -114,13 +115,13 @@ class Meter:
             speed_now=self._speed_now(now),
             speed=speed,
             first_token=(self._final and self._final.time_to_first_token) or self._first,
-            ratio=speed / self.plain_speed if speed and self.plain_speed else None,
+            speed_up=self._speed_up(),
             tokens=self._tokens,
             drafted=self._drafted,
             accepted=self._accepted,
             acceptance=self._accepted / self._drafted if self._drafted else None,
             tokens_per_round=self._tokens / self._rounds if self._rounds else None,
-            draft_length=self._drafted / self._rounds if self._rounds else None,
+            drafted_per_round=self._drafted / self._rounds if self._rounds else None,
             draft_share=drafting,
             verify_share=self._share(self._verify_seconds),
             context_used=self._context,
@@ -141,6 +142,19 @@ class Meter:
             return self._final.tokens_per_second
         elapsed = now - self._started if self._running else self._seconds
         return self._tokens / elapsed if self._first is not None and elapsed >= SHORTEST else None
+
+    def _speed_up(self) -> float | None:
+        """By the same sums while it comes and when it has ended."""
+        if not self._drafted:
+            return None
+        so_far = self._final or protocol.Statistics(
+            tokens=self._tokens,
+            rounds=self._rounds,
+            drafted=self._drafted,
+            seconds=self._seconds,
+            plain_seconds=self._plain_seconds,
+        )
+        return so_far.speed_up
 
     def _share(self, part: float) -> float | None:
         return min(1.0, part / self._seconds) if self._seconds > 0 else None

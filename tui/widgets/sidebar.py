@@ -53,7 +53,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         self._link = ""
         self._rows = 0
         self.drafting = ""
-        """How far it drafts, in a word or two; stands beside the measured draft length."""
+        """How far it drafts, in a few words."""
 
     def compose(self) -> ComposeResult:
         yield self._models
@@ -113,8 +113,14 @@ def _speed_rows(reading: Reading) -> list[Row]:
     return [
         ("whole answer", number(reading.speed, "tok/s")),
         ("first token", number(reading.first_token, "s", 2)),
-        ("vs plain, measured", number(reading.ratio, "×", 2)),
+        ("speed-up", _speed_up(reading)),
     ]
+
+
+def _speed_up(reading: Reading) -> str:
+    """Of drafting, beside plain decoding; who measures it, where the engine cannot."""
+    unknown = reading.drafted and reading.speed_up is None
+    return "ctrl+r measures it" if unknown else number(reading.speed_up, "×", 2)
 
 
 def _drafts(reading: Reading, drafting: str) -> Content:
@@ -129,7 +135,8 @@ def _drafts(reading: Reading, drafting: str) -> Content:
                 [
                     ("acceptance rate", percent),
                     ("tokens per round", number(reading.tokens_per_round, "")),
-                    ("draft length", f"{drafting} {number(reading.draft_length, '')}".strip()),
+                    ("drafted per round", number(reading.drafted_per_round, "")),
+                    ("draft length", drafting or UNKNOWN),
                 ]
             ),
         ]
@@ -145,7 +152,7 @@ def _time(reading: Reading) -> Content:
         for name, share, style in shares
     )
     bar = _bar([(share, style) for _, share, style in shares if share is not None])
-    return Content("\n").join([_heading("Time in %"), bar, legend])
+    return Content("\n").join([_heading("Where the time went, in %"), bar, legend])
 
 
 def _context(reading: Reading, length: int | None) -> Content:

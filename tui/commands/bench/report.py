@@ -38,11 +38,11 @@ COLUMNS = (
     Column("", "temp", "temperature", lambda result: f"{result.temperature:g}"),
     Column("plain", "tok/s", "plain tok/s", lambda result: number(result.plain.tokens_per_second)),
     Column("drafted", "tok/s", "drafted tok/s", lambda result: number(result.drafted.tokens_per_second)),
-    Column("", "ratio", "ratio", lambda result: number(result.ratio, 2)),
+    Column("", "speed-up", "speed-up", lambda result: number(result.ratio, 2)),
     Column("", "spread", "spread", lambda result: percent(spread(result))),
     Column("accep-", "tance", "acceptance", lambda result: percent(result.acceptance_rate)),
     Column("tokens", "/round", "tokens per round", lambda result: number(result.tokens_per_round, 2)),
-    Column("draft", "length", "draft length", lambda result: number(result.draft_length)),
+    Column("drafted", "/round", "drafted per round", lambda result: number(result.draft_length)),
     Column("TTFT ms", "plain", "plain TTFT, ms", lambda result: seconds(result.plain)),
     Column("TTFT ms", "drafted", "drafted TTFT, ms", lambda result: seconds(result.drafted)),
 )
@@ -74,7 +74,7 @@ def as_markdown(bench: Bench) -> Iterator[str]:
         yield ""
         head, *rows = _mean_rows(series)
         yield from _markdown_table(
-            ["geometric mean of ratios", *head[1:]], [list(map(escaped, row)) for row in rows]
+            ["geometric mean of speed-ups", *head[1:]], [list(map(escaped, row)) for row in rows]
         )
         yield ""
     if not bench.complete:
@@ -105,7 +105,7 @@ def described(model: ModelInfo) -> str:
 
 def drafting(plan: Plan) -> str:
     length = plan.draft_length
-    how = "as many tokens a round as pay" if length is None else f"{length} tokens a round"
+    how = "as many tokens per round as pay" if length is None else f"{length} tokens per round"
     return f"{how}, n-gram lookup {'on' if plan.lookup else 'off'}"
 
 
@@ -146,7 +146,7 @@ def _mean_rows(series: Series) -> list[list[str]]:
     means = mean_ratios(series.results)
     named = dict.fromkeys(name for found in means.values() for name in found if name != ALL)
     return [
-        ["geometric mean of ratios", *(f"at {temperature:g}" for temperature in means)],
+        ["geometric mean of speed-ups", *(f"at {temperature:g}" for temperature in means)],
         *(
             [clean_line(name, 24), *(number(found.get(name), 2) for found in means.values())]
             for name in (*named, ALL)

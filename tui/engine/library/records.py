@@ -1,4 +1,4 @@
-"""What drafting brought on this machine, pair by pair: the ratios of whole answers to plain decoding.
+"""What drafting brought on this machine, pair by pair: the speed-ups of whole answers.
 
 A file for each pair holds the last of them. Two engines may write: one answer may then be lost, and nothing
 else. It decides nothing.
@@ -14,12 +14,14 @@ from hashlib import sha256
 from math import exp, log
 from pathlib import Path
 
-from ...protocol import Statistics
+from ...protocol import Finished
 
 KEPT = 64
 """Answers that a mean is taken over, the latest."""
 SHORTEST = 32
-"""Tokens of an answer whose speed says something."""
+"""Tokens of an answer whose speed-up says something."""
+COMPLETE = ("stop", "length")
+"""How an answer ended that was neither stopped nor cut."""
 LOOKUP = "lookup"
 """Stands for a draft where n-gram lookup alone proposed."""
 _LOW, _HIGH = 0.05, 50.0
@@ -28,7 +30,7 @@ _LOW, _HIGH = 0.05, 50.0
 @dataclass(frozen=True)
 class Measured:
     speed_up: float
-    """Geometric mean of tokens per second beside plain decoding."""
+    """Geometric mean of what `Statistics.speed_up` was."""
     answers: int
 
 
@@ -39,16 +41,18 @@ class Records:
         """`folder` need not exist."""
         self._folder = folder
 
-    def keep(self, main: str, draft: str, done: Statistics) -> None:
-        """Remember an answer, if it is long enough; a full or read-only disk is no failure.
+    def keep(self, main: str, draft: str, finished: Finished) -> None:
+        """Remember an answer that is complete, long enough and had drafts; a full disk is no failure.
 
         `main` is a path, `draft` a path or `LOOKUP`.
         """
-        speed, plain = done.tokens_per_second, done.plain_tokens_per_second
-        if done.tokens < SHORTEST or not speed or not plain or not _LOW < speed / plain < _HIGH:
+        done, ratio = finished.statistics, finished.statistics.speed_up
+        if finished.reason not in COMPLETE or done.tokens < SHORTEST:
+            return
+        if ratio is None or not _LOW < ratio < _HIGH:
             return
         path = self._path(main, draft)
-        ratios = [*_read(path), round(speed / plain, 4)][-KEPT:]
+        ratios = [*_read(path), round(ratio, 4)][-KEPT:]
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             new = path.with_suffix(f".{os.getpid()}")

@@ -47,6 +47,8 @@ class Costs:
             )
         self.verify = _filled(verify)
         """Seconds for 1, 2, ... `LONGEST` + 1 rows."""
+        self._ratios = [seconds / self.verify[0] for seconds in self.verify]
+        """To one row, as measured: a leap of the machine's speed that few rows have seen bends `verify`."""
         self.draft, self.read, self.host = draft, read, host
         self._rounds = 0
         self._used = [0.0] * (LONGEST + 1)
@@ -57,6 +59,15 @@ class Costs:
     def plain(self) -> float:
         """Seconds of a round that proposes nothing."""
         return self.verify[0] + self.host
+
+    def plain_seconds(self, happened: Round) -> float:
+        """What plain decoding would have taken for the tokens of this round at this moment.
+
+        The round's own verification, divided by the ratio of so many rows to one: whatever makes the machine
+        slow now makes both slow. A step of plain decoding takes at most as long as the round.
+        """
+        step = happened.verify_seconds / self._ratios[min(len(happened.drafted), LONGEST)] + self.host
+        return len(happened.tokens) * min(step, happened.seconds)
 
     def learn(self, happened: Round, calls: int, extra: int) -> None:
         """The draft model ran `calls` times, over `extra` tokens beyond one a call."""

@@ -30,9 +30,13 @@ class Draft:
         self._length = length
         self.tokens: list[int] = []
         self.looked_up = 0
+        self.runs = self.extra = 0
+        """As of `Weighed`."""
 
     def may_read(self, unread: int) -> int:
-        return min(unread, SLICE) if self.wants_more() else 0
+        allowed = min(unread, SLICE) if self.wants_more() else 0
+        self.extra = max(0, allowed - 1)
+        return allowed
 
     def wants_more(self) -> int:
         return self._length - len(self.tokens)
@@ -42,6 +46,7 @@ class Draft:
             return False
         self.tokens.append(token)
         self.looked_up += looked_up
+        self.runs += not looked_up
         return True
 
 
@@ -235,6 +240,11 @@ class Auto:
     def plan(self, room: int) -> Weighed:
         self._proposal = Weighed(self, room)
         return self._proposal
+
+    def watch(self, happened: Round, planned: Draft) -> None:
+        """A round that another pace planned. It teaches what rounds cost, and nothing else."""
+        self.costs.learn(happened, planned.runs, planned.extra)
+        self._choose()
 
     def observe(self, happened: Round) -> None:
         costs, proposal, tokens = self.costs, self._proposal, happened.tokens
