@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ctypes import addressof
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...library.describe import name_of
 from ...library.header import Header
 from ...speculation.loop import Pick
 from ...speculation.sampling import Sampler
@@ -60,7 +62,7 @@ class LlamaModel:
         self.vocabulary = LlamaVocabulary(library, model)
         self.capacity: int = library.llama_n_ctx(context)
         self.rewinds = self._rollback.rewinds
-        self.name = header.name
+        self.name = name_of(Path(path), header.name, header.quantisation)
         self.path = path
         self.architecture = header.architecture
         self.parameters = header.parameters
