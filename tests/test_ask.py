@@ -342,6 +342,6 @@ def test_every_option_reaches_the_settings() -> None:
     assert (generation.repeat_penalty, generation.presence_penalty) == (1.5, -1)
     assert (generation.frequency_penalty, generation.penalty_last_n) == (0.25, 9)
     without = options(["--draft", "none", "x"])
-    assert (without.models.draft, without.generation.lookup) == ("ngram", False)
+    assert (without.models.draft, without.generation.lookup) == ("lookup", False)
     assert options(["--draft", "ngram", "x"]).generation.lookup
     assert options(["x"]) == Settings()

@@ -169,9 +169,7 @@ class Session:
             self._library.records.keep(pair.main.path, draft, done)
 
     def _fail(self, answer: int, message: str, hint: str) -> None:
-        if answer == LOAD:
-            hint = f"{hint} No model is loaded now.".strip()
-        elif self._pair:
+        if answer != LOAD and self._pair:
             self._pair.clear()
         self._send(Failed(answer, sentence(message), hint))
 

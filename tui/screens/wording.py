@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from tui import protocol, store
 from tui.client import EngineClient
+from tui.config import Generation
 from tui.quantities import named, number
 
-from .drafting import AUTO, Drafting
+from .drafting import AUTO, NEVER, Drafting
 
 SILENT = 7.0
 """Seconds after which it is said that nothing is heard: there is a ping every 5."""
@@ -51,9 +52,9 @@ def loading(progress: protocol.Loading) -> str:
     return f"{progress.stage}{percent}"
 
 
-def ready(loaded: protocol.Loaded) -> str:
-    pair = [loaded.main, loaded.draft] if loaded.draft else [loaded.main]
-    return f"ready: {' + '.join(map(named, pair))}"
+def pair(loaded: protocol.Loaded) -> list[str]:
+    """The names of what is loaded. Foreign text."""
+    return [named(model) for model in (loaded.main, loaded.draft) if model]
 
 
 def refused(loaded: protocol.Loaded) -> str:
@@ -68,8 +69,13 @@ def drafting(wished: Drafting, loaded: protocol.Loaded | None) -> str:
     if loaded and loaded.drafting_refused:
         return "off"
     if loaded and loaded.draft_length is not None and wished.length == AUTO:
-        return f"auto = {loaded.draft_length}"
+        return f"up to {loaded.draft_length}"
     return wished.words
+
+
+def looks_up(wished: Drafting, loaded: protocol.Loaded | None, generation: Generation) -> bool:
+    """Whether the lookup may propose."""
+    return generation.lookup and wished.length != NEVER and not (loaded and loaded.drafting_refused)
 
 
 def reading(progress: protocol.Prefill) -> str:

@@ -95,9 +95,10 @@ class Desk(Horizontal):
 
     # What the screen has to say
 
-    def say(self, words: str, tone: str) -> None:
-        """The state in words; `tone` is a theme variable."""
+    def say(self, words: str, tone: str, models: Sequence[str] = ()) -> None:
+        """The state in words, and the names of the models that it is about; `tone` is a theme variable."""
         self._status.state = words
+        self._status.models = tuple(models)
         self._status.tone = tone
 
     def show_notices(self, notices: Sequence[str], *, error: bool = False) -> None:
@@ -115,9 +116,10 @@ class Desk(Horizontal):
         """Where the engine is and how the way there is, while it is another machine. Foreign text."""
         self._sidebar.show_link(words)
 
-    def show_drafting(self, words: str) -> None:
-        """How far it drafts, in a word or two."""
-        self._drafting = self._sidebar.drafting = words
+    def show_drafting(self, words: str, *, lookup: bool) -> None:
+        """How far it drafts, in a word or two, and whether the lookup proposes too."""
+        self._drafting = words
+        self._sidebar.show_drafting(words, lookup=lookup)
         self._show_mode()
 
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
