@@ -200,9 +200,9 @@ def test_a_count_of_parameters_never_contradicts_the_name() -> None:
     assert parameters(found(CODER, 0)) == "1.5B"
     assert parameters(found("Mixtral 8x7B v0.1 Q5_K_M", 0)) == "8x7B"
     assert parameters(found("Gemma-3n E4B Q8_0", 0)) == "E4B"
-    assert parameters(found("Phi-4 Q4_K_M", 0)) == "1.8 B"
+    assert parameters(found("Phi-4 Q4_K_M", 0)) == "1.8B"
     assert "parameters" not in facts(found(CODER, 0))
-    assert "1.8 B parameters" in facts(found("Phi-4 Q4_K_M", 0))
+    assert "1.8B parameters" in facts(found("Phi-4 Q4_K_M", 0))
 
 
 def test_contexts_have_one_form() -> None:

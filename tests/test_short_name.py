@@ -242,6 +242,20 @@ def test_the_words_that_were_left_out_come_first() -> None:
     ]
 
 
+def test_a_tag_that_does_not_say_instruct_says_nothing() -> None:
+    """The same model of two programs: only where it was found tells them apart."""
+    file = model("/m/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
+    tagged = model("/o/blobs/sha256-aa", tag="qwen2.5-coder:0.5b", source="Ollama")
+    base = model("/m/qwen2.5-coder-0.5b-q4_k_m.gguf")
+    short = "Qwen2.5-Coder 0.5B"
+    assert names(file, tagged) == [f"{short} Q4_K_M (LM Studio)", f"{short} Q4_K_M (Ollama)"]
+    assert names(file, tagged, base) == [
+        f"{short} Instruct Q4_K_M",
+        f"{short} Q4_K_M (Ollama)",
+        f"{short} Q4_K_M (LM Studio)",
+    ]
+
+
 def test_then_where_it_was_found() -> None:
     file = "Qwen3-8B-Instruct-Q4_K_M.gguf"
     assert names(model(f"/a/{file}"), model(f"/b/{file}", source="Hugging Face")) == [

@@ -49,7 +49,7 @@ def size(count: int) -> str:
 
 
 def parameters(model: FoundModel) -> str:
-    """As its name says them, "1.5B", or as its tensors hold them: "7.0 M", "684 M".
+    """As its name says them, "1.5B", or as its tensors hold them: "7.0M", "684M".
 
     Both are true, and differ: a file may hold a table twice that its maker counts once, or not at all.
     """
@@ -58,7 +58,7 @@ def parameters(model: FoundModel) -> str:
     count = model.parameters
     for power, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= power:
-            return f"{count / power:.{0 if count >= 100 * power else 1}f} {unit}"
+            return f"{count / power:.{0 if count >= 100 * power else 1}f}{unit}"
     return str(count) if count else UNKNOWN
 
 

@@ -104,8 +104,12 @@ def told_apart(models: Sequence[FoundModel]) -> tuple[FoundModel, ...]:
     else where a model was found, its folders, its file and at last its path.
     """
     names = {model.path: (model.name, "") for model in models}
-    for tell in (_with_usual, _with_source, *map(_with_place, range(4))):
-        for alike in _groups(models, names):
+    files = [
+        model for model in models if not model.tag
+    ]  # a tag never says "instruct", whatever it stands for
+    ways = [(_with_usual, files), (_with_source, models), *((_with_place(i), models) for i in range(4))]
+    for tell, some in ways:
+        for alike in _groups(some, names):
             told = {model.path: tell(model, *names[model.path]) for model in alike}
             if len(set(map(_shown, told.values()))) > 1:
                 names |= told
