@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 UNKNOWN = "–"
 _SIZE = re.compile(r"(?<![\w.])(?:\d+x)?[EA]?\d+(?:\.\d+)?[BM](?!\w)")
 """As it stands in the name of a model: "1.5B", "135M", "8x7B"."""
-_HEAD = 4
-"""Cells of a name's beginning that stay for its size and quantization to be shown whole."""
 
 
 def named(model: FoundModel | ModelInfo) -> str:
@@ -29,7 +27,7 @@ def shortened(name: str, room: int) -> str:
         return name
     found = _SIZE.search(name)
     end = name[found.start() :] if found else ""
-    if not end or cell_len(end) > room - _HEAD - 1:
+    if not end or cell_len(end) > room - 2:
         end = set_cell_size(name[::-1], max(0, room // 2))[::-1].lstrip()
     begin = set_cell_size(name, max(0, room - 1 - cell_len(end))).rstrip()
     return f"{begin}…{end}" if room > 0 else ""

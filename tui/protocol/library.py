@@ -265,7 +265,7 @@ class ProposePairs:
 @dataclass(frozen=True)
 class HubPair:
     name: str
-    """"Qwen 2.5 7B"."""
+    """The short name of its main model: "Qwen2.5 7B Q4_K_M"."""
     main: str
     """REPOSITORY:FILE, as `outrider pull` takes it."""
     draft: str

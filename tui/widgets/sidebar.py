@@ -138,14 +138,18 @@ def _drafts(reading: Reading, drafting: str) -> Content:
                 [
                     ("acceptance rate", percent),
                     ("tokens per round", number(reading.tokens_per_round, "")),
-                    (
-                        "draft length",
-                        number(reading.draft_length, "") + (f" ({drafting})" if drafting else ""),
-                    ),
+                    ("draft length", _draft_length(reading, drafting)),
                 ]
             ),
         ]
     )
+
+
+def _draft_length(reading: Reading, drafting: str) -> str:
+    """The average, and how far it drafts."""
+    if reading.draft_length is None:
+        return drafting or UNKNOWN
+    return number(reading.draft_length, "") + (f" ({drafting})" if drafting else "")
 
 
 def _time(reading: Reading) -> Content:
