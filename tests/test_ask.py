@@ -145,6 +145,31 @@ def test_an_answer_follows_a_json_schema_or_a_grammar(home: dict[str, str], tmp_
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("tmp", "This is a folder, not a model (PATH)."),
+        ("pipe", "This is not a file (PATH)."),
+        ("Passwd", "Not a model file: it does not begin with GGUF (PATH)."),
+        ("none.gguf", "The file does not exist (PATH)."),
+        ("empty", "The file is empty (PATH)."),
+    ],
+)
+def test_what_is_no_model_is_named_by_its_path(
+    home: dict[str, str], tmp_path: Path, path: str, line: str
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "Passwd").write_text("root:x:0:0:root:/root:/bin/bash\n" * 9)
+    (tmp_path / "empty").touch()
+    answer = ask(home, "--main", str(tmp_path / path), "hello")
+    assert (answer.returncode, answer.stdout) == (1, b"")
+    said = answer.stderr.decode()
+    assert said.startswith(f"outrider: {line} ".replace("PATH", str(tmp_path / path)))
+    assert "No model is loaded" not in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("option", ["--grammar", "--json-schema"])
 @pytest.mark.parametrize(
     ("name", "content", "line"),
@@ -342,6 +367,6 @@ def test_every_option_reaches_the_settings() -> None:
     assert (generation.repeat_penalty, generation.presence_penalty) == (1.5, -1)
     assert (generation.frequency_penalty, generation.penalty_last_n) == (0.25, 9)
     without = options(["--draft", "none", "x"])
-    assert (without.models.draft, without.generation.lookup) == ("ngram", False)
+    assert (without.models.draft, without.generation.lookup) == ("lookup", False)
     assert options(["--draft", "ngram", "x"]).generation.lookup
     assert options(["x"]) == Settings()

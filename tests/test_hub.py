@@ -590,7 +590,7 @@ class engine:  # noqa: N801 (it reads as a function)
 
 
 def test_a_pair_is_proposed_for_the_memory_that_is_there() -> None:
-    assert [pair.name for pair in pairs_for(1 << 30)] == ["Qwen 2.5 3B"]
+    assert [pair.name for pair in pairs_for(1 << 30)] == ["Qwen2.5 3B Q4_K_M"]
     large = pairs_for(128 << 30)
     assert [pair.size for pair in large] == sorted((pair.size for pair in large), reverse=True)
     for gigabytes in (8, 16, 24, 64):

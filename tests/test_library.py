@@ -24,6 +24,7 @@ from tui.engine.library.index import list_models
 from tui.engine.library.names import UnknownName, resolve
 from tui.engine.library.pairing import SMALLEST, Judge, best_draft
 from tui.engine.library.records import LOOKUP, SHORTEST, Measured, Records
+from tui.engine.session import Session
 from tui.engine.starter import DRAFT, MAIN
 from tui.protocol import (
     DraftVerdict,
@@ -32,6 +33,7 @@ from tui.protocol import (
     Finished,
     FoundModel,
     Load,
+    Loaded,
     MemoryPlanned,
     PlanMemory,
     Reason,
@@ -56,7 +58,8 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def listed(places: list[Place], memory: Path) -> tuple[list[FoundModel], list[Skipped]]:
-    found = list(list_models(places, memory))
+    """The list as it is in the end: a model may come again, under another name."""
+    found = {each.path: each for each in list_models(places, memory)}.values()
     models = [each for each in found if isinstance(each, FoundModel)]
     return models, [each for each in found if isinstance(each, Skipped)]
 
@@ -98,11 +101,11 @@ def home_of_all(home: Path, toys: Path) -> list[Place]:
 def test_a_model_of_every_program_is_found(tmp_path: Path, toys: Path) -> None:
     models, skipped = listed(home_of_all(tmp_path, toys), tmp_path / "index.json")
     assert {(model.source, model.name) for model in models} == {
-        ("Outrider", "Small"),
-        ("LM Studio", "Small"),
-        ("Hugging Face", "Small"),
-        ("Ollama", "tiny:1b"),
-        ("llama.cpp", "Small"),
+        ("Outrider", "Small F32 (Outrider)"),
+        ("LM Studio", "Small F32 (LM Studio)"),
+        ("Hugging Face", "Small F32 (Hugging Face)"),
+        ("Ollama", "tiny 1B F32"),
+        ("llama.cpp", "Small F32 (llama.cpp)"),
     }
     assert not skipped
 
@@ -121,7 +124,7 @@ def test_the_environment_moves_the_places() -> None:
 def test_a_folder_for_mlx_is_one_model(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "maker" / "model")
     (model,), skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
-    assert (model.path, model.backend, model.name) == (str(folder), "mlx", "model")
+    assert (model.path, model.backend, model.name) == (str(folder), "mlx", "model F32")
     assert model.parameters > 0
     assert model.fingerprint
     assert not skipped
@@ -232,21 +235,21 @@ def test_a_description_is_read_once_until_the_file_changes(
     assert listed(places, memory) == before
     assert not opened
     path.write_bytes((toys / "middle.gguf").read_bytes())
-    assert [model.name for model in listed(places, memory)[0]] == ["Middle"]
+    assert [model.name for model in listed(places, memory)[0]] == ["Middle F32"]
     assert len(opened) == 1
     path.unlink()
     assert listed(places, memory) == ([], [])
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"version": 1, "models": 3}', '{"version": 1, "models": {"P": 1}}']
+    "text", ["", "{", "[]", '{"version": 2, "models": 3}', '{"version": 2, "models": {"P": 1}}']
 )
 def test_a_broken_memory_is_no_memory(tmp_path: Path, toys: Path, text: str) -> None:
     linked(toys / "small.gguf", tmp_path / "models" / "small.gguf")
     memory = tmp_path / "index.json"
     memory.write_text(text.replace("P", str(tmp_path / "models" / "small.gguf")))
     models, _ = listed([Place("folder", tmp_path / "models")], memory)
-    assert [model.name for model in models] == ["Small"]
+    assert [model.name for model in models] == ["Small F32"]
 
 
 def hostile_headers(whole: bytes, count: int) -> Iterator[bytes]:
@@ -386,9 +389,15 @@ def test_vocabularies_of_one_shape_but_other_special_tokens_pair(toys: Path, tmp
 
 
 def named(*names: tuple[str, str]) -> list[FoundModel]:
+    """Models whose files hold all that is known of them, and whose names are short."""
     base = described_starter()
     return [
-        replace(base, path=f"/m/{i}/{name}-{kind}.gguf".replace(" ", "-"), name=name, quantisation=kind)
+        replace(
+            base,
+            path=f"/m/{i}/{name}-{kind}.gguf".replace(" ", "-"),
+            name=f"{name.removeprefix('Meta ').removesuffix(' Instruct')} {kind}",
+            quantisation=kind,
+        )
         for i, (name, kind) in enumerate(names)
     ]
 
@@ -399,8 +408,8 @@ def described_starter() -> FoundModel:
 
 MODELS = named(
     ("Meta Llama 3.1 8B Instruct", "Q4_K_M"),
-    ("Qwen2.5 Coder 7B", "Q4_K_M"),
-    ("Qwen2.5 Coder 7B", "Q8_0"),
+    ("Qwen2.5-Coder 7B", "Q4_K_M"),
+    ("Qwen2.5-Coder 7B", "Q8_0"),
     ("Qwen2.5 0.5B", "Q8_0"),
 )
 
@@ -427,7 +436,7 @@ def test_names_are_matched_as_people_type_them(name: str, wanted: int) -> None:
     [
         (
             "qwen",
-            "3 models are called 'qwen': Qwen2.5 Coder 7B Q4_K_M, Qwen2.5 Coder 7B Q8_0, Qwen2.5 0.5B Q8_0",
+            "3 models are called 'qwen': Qwen2.5-Coder 7B Q4_K_M, Qwen2.5-Coder 7B Q8_0, Qwen2.5 0.5B Q8_0",
         ),
         ("mixtral", "no model here is called 'mixtral'"),
         ("Qwen2.5 0.6B", "near it: "),
@@ -593,3 +602,52 @@ def test_a_candidate_is_made_of_a_path(tmp_path: Path, toys: Path) -> None:
     assert candidate(toys / "small.gguf").files == (toys / "small.gguf",)
     folder = write_folder(tmp_path / "m")
     assert folder / "config.json" in candidate(folder).files
+
+
+# One name in all places
+
+
+def test_a_model_of_ollama_goes_by_its_tag(tmp_path: Path, toys: Path) -> None:
+    """In the list, by its blob's path, and when it is typed."""
+    places = home_of_all(tmp_path, toys)
+    library = Library(tuple(places), tmp_path / "i.json", Records(tmp_path / "r"), 0.05)
+    blob = tmp_path / ".ollama" / "models" / "blobs" / f"sha256-{DIGEST}"
+    assert describe(candidate(blob)).name == "tiny 1B F32"
+    assert library.resolved(Load("tiny:1b")).main == str(blob)
+    models, _ = listed(places, tmp_path / "i.json")
+    assert [model.tag for model in models if model.path == str(blob)] == ["tiny:1b"]
+    manifest = next((tmp_path / ".ollama" / "models" / "manifests").rglob("1b"))
+    manifest.rename(manifest.with_name("2b"))
+    models, _ = listed(places, tmp_path / "i.json")
+    assert [model.name for model in models if model.path == str(blob)] == ["tiny 2B F32"]
+
+
+def test_a_loaded_model_has_the_name_that_the_list_has(tmp_path: Path, toys: Path) -> None:
+    places = home_of_all(tmp_path, toys)
+    library = Library(tuple(places), tmp_path / "i.json", Records(tmp_path / "r"), 0.05)
+    said: list[Event] = []
+    session = Session(said.append, lambda _: False, library=library)
+
+    def loaded(path: str) -> str:
+        session.do(Load(path, threads=1, context_length=64))
+        return next(each.main.name for each in reversed(said) if isinstance(each, Loaded))
+
+    try:
+        models, _ = listed(places, tmp_path / "elsewhere.json")
+        assert {loaded(model.path) for model in models} == {"Small F32", "tiny 1B F32"}
+        models, _ = listed(places, library.index)
+        assert {model.path: loaded(model.path) for model in models} == {
+            each.path: each.name for each in models
+        }
+        own = [model for model in models if model.source == "Outrider"]
+        models, _ = listed([place for place in places if place.source == "Outrider"], library.index)
+        assert (own[0].name, loaded(own[0].path)) == ("Small F32 (Outrider)", "Small F32")
+    finally:
+        session.close()
+
+
+def test_verdicts_name_drafts_as_the_list_does(tmp_path: Path, toys: Path) -> None:
+    library = Library(tuple(home_of_all(tmp_path, toys)), tmp_path / "i.json", Records(tmp_path / "r"), 0.05)
+    names = [each.name for each in library.verdicts(Load(str(toys / "large.gguf")))]
+    assert len(set(names)) == len(names)
+    assert {"Small F32 (LM Studio)", "tiny 1B F32"} < set(names)

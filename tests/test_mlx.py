@@ -520,7 +520,7 @@ def test_mlx_begins_with_a_short_call_before_all_of_it_is_noted(
 
 def test_a_folder_says_what_it_holds(toy: Path) -> None:
     model = opened(toy)
-    assert (model.name, model.path, model.architecture) == ("toy", str(toy), "llama")
+    assert (model.name, model.path, model.architecture) == ("toy F32", str(toy), "llama")
     assert (model.quantisation, model.trained_context_length, model.vocabulary_size) == ("F32", 512, 512)
     assert model.size == 4 * model.parameters
     assert MlxBackend().device()
@@ -531,7 +531,7 @@ def test_a_folder_says_what_it_holds(toy: Path) -> None:
     for file in toy.iterdir():
         (blob := snapshot.parent.parent / "blobs" / f"{len(file.name)}beef").write_bytes(file.read_bytes())
         (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
-    assert opened(snapshot).name == "Some-Model-4bit"
+    assert opened(snapshot).name == "Some-Model F32"
 
 
 @pytest.mark.parametrize(("bits", "mode"), [(4, "affine"), (8, "affine"), (4, "mxfp4")])
@@ -612,7 +612,7 @@ def test_backends_are_chosen_by_path_and_by_wish(
         open_backend(str(toy), "llama.cpp")
     with pytest.raises(ModelError, match="MLX opens folders"):
         open_backend(str(file), "mlx")
-    with pytest.raises(ModelError, match="is no folder"):
+    with pytest.raises(ModelError, match="is no folder, and MLX"):
         opened(file)
     monkeypatch.delitem(sys.modules, "tui.engine.backends.mlx")
     monkeypatch.setitem(sys.modules, "mlx.core", None)

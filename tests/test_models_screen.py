@@ -80,8 +80,8 @@ VERDICTS = (
         MANY[1].path, "Llama 3.2 1B", "recommended", "same vocabulary, 1/8 of the main model's size", 2.1, 14
     ),
     DraftVerdict(MANY[2].path, "Llama 3.2 3B", "possible", "same vocabulary, but 38%: seldom pays", 1.2),
-    DraftVerdict(LOOKUP, "n-gram (no draft model)", "possible", "costs nothing"),
-    DraftVerdict(NONE, "none", "possible", "the main model alone", 1.0),
+    DraftVerdict(LOOKUP, "lookup", "possible", "repeats text that is already in the chat; no other model"),
+    DraftVerdict(NONE, "no draft", "possible", "plain decoding", 1.0),
     DraftVerdict(MANY[3].path, "Phi 3.5 mini", "no", REASON),
 )
 
@@ -352,9 +352,9 @@ async def test_a_pair_chosen_by_keys_alone_answers(tmp_path: Path, toys: Path) -
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is screen and screen.phase == "ready" and screen._loader.loaded)
         assert screen._loader.loaded is not None
-        assert screen._loader.loaded.main.name == "Toy main"
+        assert screen._loader.loaded.main.name == "Toy main F32"
         assert screen._loader.loaded.draft is not None
-        assert screen._loader.loaded.draft.name == "Toy draft"
+        assert screen._loader.loaded.draft.name == "Toy draft F32"
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
         assert screen.desk.transcript.text_of(1)
@@ -369,7 +369,7 @@ async def test_choosing_stops_an_answer_that_is_coming(tmp_path: Path, toys: Pat
         await screen._chosen(Choice(str(toys / "main.gguf"), NONE))
         await until(pilot, lambda: screen.phase == "ready" and screen._loader.loaded)
         assert screen._loader.loaded is not None
-        assert screen._loader.loaded.main.name == "Toy main"
+        assert screen._loader.loaded.main.name == "Toy main F32"
         assert screen._loader.loaded.draft is None
 
 
@@ -445,7 +445,7 @@ async def test_what_fits_is_asked_for_the_pair_under_both_cursors() -> None:
 async def test_what_is_proposed_is_what_is_loaded() -> None:
     app = Alone(Library(*MANY, room=8 * 10**9))
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "context 4,096 (shorter)" in app.shown)
+        await until(pilot, lambda: "context 4k (shorter)" in app.shown)
         assert "cache 8 bits (not 16 bits)" in app.shown
         await pilot.press("enter")
         await until(pilot, lambda: app.chosen)

@@ -92,7 +92,7 @@ MESSAGES: list[Any] = [
     protocol.Counted(9, 2**40),
     protocol.Inspect(8, protocol.Generate(8, (), 0, resume=(3, 2**40)), 1, 1),
     protocol.Inspected(8, ("a", "<0xE2>"), (protocol.Place(0.5, 0.0, False, (CANDIDATE,), ()),)),
-    protocol.DraftsJudged(-2, (protocol.DraftVerdict("lookup", "n-gram", "possible", "always", 1.5, 3),)),
+    protocol.DraftsJudged(-2, (protocol.DraftVerdict("lookup", "lookup", "possible", "always", 1.5, 3),)),
 ]
 
 

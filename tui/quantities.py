@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
 
 if TYPE_CHECKING:
     from .protocol import DraftVerdict, FoundModel, ModelInfo
 
 UNKNOWN = "–"
+_SIZE = re.compile(r"(?<![\w.])(?:\d+x)?[EA]?\d+(?:\.\d+)?[BM](?!\w)")
+"""As it stands in the name of a model: "1.5B", "135M", "8x7B"."""
 
 
 def named(model: FoundModel | ModelInfo) -> str:
     """A model's name, and that it is a demo where it is one. Foreign text."""
     return f"{model.name} (demo)" if model.demo and "demo" not in model.name.lower() else model.name
+
+
+def shortened(name: str, room: int) -> str:
+    """A model's name in at most `room` cells: its middle gives way, its size and what follows last of all."""
+    if cell_len(name) <= room:
+        return name
+    found = _SIZE.search(name)
+    end = name[found.start() :] if found else ""
+    if not end or cell_len(end) > room - 2:
+        end = set_cell_size(name[::-1], max(0, room // 2))[::-1].lstrip()
+    begin = set_cell_size(name, max(0, room - 1 - cell_len(end))).rstrip()
+    return f"{begin}…{end}" if room > 0 else ""
 
 
 def number(value: float | None, unit: str, digits: int = 1) -> str:
@@ -29,19 +46,25 @@ def size(count: int) -> str:
     return f"{count} B" if count else UNKNOWN
 
 
-def parameters(count: int) -> str:
-    """Of a model: "7.0 M", "684 M", "8.0 B"."""
+def parameters(model: FoundModel) -> str:
+    """As its name says them, "1.5B", or as its tensors hold them: "7.0M", "684M".
+
+    Both are true, and differ: a file may hold a table twice that its maker counts once, or not at all.
+    """
+    if found := _SIZE.search(model.name):
+        return found[0]
+    count = model.parameters
     for power, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= power:
-            return f"{count / power:.{0 if count >= 100 * power else 1}f} {unit}"
+            return f"{count / power:.{0 if count >= 100 * power else 1}f}{unit}"
     return str(count) if count else UNKNOWN
 
 
 def context(tokens: int) -> str:
-    """Tokens: "2,048", "128k"."""
+    """Tokens: "2k", "128k"; "1,000,000" where it is no multiple of 1,024."""
     if not tokens:
         return UNKNOWN
-    return f"{tokens // 1024}k" if tokens >= 10_000 and tokens % 1024 == 0 else f"{tokens:,}"
+    return f"{tokens // 1024}k" if tokens % 1024 == 0 else f"{tokens:,}"
 
 
 def moment(written: str, now: datetime) -> str:

@@ -22,6 +22,7 @@ from ..client import engine_environment
 from ..client.host import Host, said
 from ..config import Settings, read_config
 from ..places import Places
+from ..quantities import size
 from .chat import TRUECOLOR, is_lean
 from .setup import set_up
 
@@ -240,19 +241,19 @@ def _mlx(library: Mapping[str, Any]) -> str:
 def _terminal(facts: Mapping[str, Any]) -> dict[str, str]:
     number = {0: "none", 1 << 24: "24-bit"}.get(facts["colours"], str(facts["colours"]))
     around = [facts["program"], facts["multiplexer"], "over ssh" if facts["ssh"] else ""]
-    size = f"{facts['columns']} x {facts['rows']}" if facts["columns"] else "unknown"
+    cells = f"{facts['columns']} x {facts['rows']}" if facts["columns"] else "unknown"
     return {
         "kind": ", ".join(filter(None, [facts["term"] or "none", *around])),
         "colours": number,
-        "size": size if facts["interactive"] else f"{size} (this is no terminal)",
+        "size": cells if facts["interactive"] else f"{cells} (this is no terminal)",
         "encoding": facts["encoding"] or "unknown",
         "output": f"{facts['output']} ({OUTPUTS[facts['output']]})",
         "copies by": ", ".join(facts["copies_by"]),
     }
 
 
-def _memory(size: object) -> str:
-    return f", {size / 2**30:.1f} GiB" if isinstance(size, int) and size else ""
+def _memory(count: object) -> str:
+    return f", {size(count)}" if isinstance(count, int) and count else ""
 
 
 def _strings(value: object) -> list[str]:

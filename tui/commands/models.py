@@ -28,7 +28,7 @@ from ..protocol import (
     ModelsListed,
     Skipped,
 )
-from ..quantities import context, named, parameters, size, speed_up
+from ..quantities import context, named, parameters, shortened, size, speed_up
 from ..screens.requests import load_request
 from .setup import UsageError, set_up, with_models
 
@@ -57,19 +57,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundModel], tuple[Skipped, ...]]:
     """Every model with what was skipped, the largest of each source first."""
-    models: list[FoundModel] = []
+    models: dict[str, FoundModel] = {}
     skipped: tuple[Skipped, ...] = ()
     try:
         await client.start()
         async for reply in client.ask(ListModels(0, load_request(settings).folders)):
             match reply:
                 case ModelsFound():
-                    models += reply.models
+                    models |= {model.path: model for model in reply.models}
                 case ModelsListed():
                     skipped = reply.skipped
     finally:
         await client.close()
-    return sorted(models, key=lambda model: (model.demo, model.name.casefold(), -model.size)), skipped
+    order = sorted(models.values(), key=lambda model: (model.demo, model.name.casefold(), -model.size))
+    return order, skipped
 
 
 async def _judge(client: EngineClient, settings: Settings) -> tuple[DraftVerdict, ...]:
@@ -90,12 +91,11 @@ def listed_json(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> dic
 
 def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Iterator[str]:
     """A line for each model, and one for what was skipped."""
-    rows = [("model", "parameters", "quantisation", "size", "context", "from")]
+    rows = [("model", "parameters", "size", "context", "from")]
     for model in models:
-        name = clean_line(named(model))
-        shape = parameters(model.parameters), clean_line(model.quantisation), size(model.size)
-        rows.append((name, *shape, context(model.context_length), model.source))
-    yield from table(rows, "<><>><")
+        shape = parameters(model), size(model.size), context(model.context_length)
+        rows.append((clean_line(named(model)), *shape, model.source))
+    yield from table(rows, "<>>><", models=True)
     if skipped:
         yield ""
         yield f"{len(skipped)} left out (--json says why each)"
@@ -111,19 +111,23 @@ def judged_text(verdicts: Sequence[DraftVerdict]) -> Iterator[str]:
     rows = [("draft", "verdict", "speed-up", "why")]
     for each in verdicts:
         rows.append((clean_line(each.name), each.judgement, speed_up(each), clean_line(each.reason)))
-    return table(rows, "<<<<")
+    return table(rows, "<<<<", models=True)
 
 
-def table(rows: Sequence[Sequence[str]], alignment: str) -> Iterator[str]:
-    """Columns under their heads, as wide as the terminal; the widest gives way."""
+def table(rows: Sequence[Sequence[str]], alignment: str, *, models: bool = False) -> Iterator[str]:
+    """Columns under their heads, as wide as the terminal; the widest gives way.
+
+    `models`: the first column names models, which are cut in their middle.
+    """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     over = sum(widths) + 2 * (len(widths) - 1) - max(width, _NARROW)
     if over > 0:
         widest = widths.index(max(widths))
         widths[widest] = max(12, widths[widest] - over)
-    for row in rows:
-        cells = zip(row, widths, alignment, strict=True)
+    for first, *rest in rows:
+        name = shortened(first, widths[0]) if models else first
+        cells = zip((name, *rest), widths, alignment, strict=True)
         yield "  ".join(_fitted(cell, room, side) for cell, room, side in cells).rstrip()
 
 

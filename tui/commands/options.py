@@ -188,7 +188,7 @@ def _add_models(
     group.add_argument(
         "--draft",
         metavar="MODEL",
-        help='a smaller model of the same family and form, "auto", "ngram" (no draft model) or "none"'
+        help='a smaller model of the same family and form, "auto", "lookup" (no draft model) or "none"'
         + ("; may be given again, to compare" if several_drafts else ""),
         **draft,
     )
@@ -279,7 +279,7 @@ def _add_penalties(group: argparse._ArgumentGroup) -> None:
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("measurement")
     group.add_argument(
-        "--no-lookup", action="store_true", help="draft with the draft model alone, without n-gram lookup"
+        "--no-lookup", action="store_true", help="draft with the draft model alone, without the lookup"
     )
     group.add_argument("--prompts", metavar="FILE", type=Path, help="other prompts than the 27 built in")
     group.add_argument("--quick", action="store_true", help="only the first prompt of each category")

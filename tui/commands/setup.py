@@ -14,6 +14,7 @@ from ..client.host import Host, HostError, engine_on
 from ..config import Problem, Settings, read_config
 from ..places import Places, find_places
 from ..protocol import BackendName
+from ..screens.requests import LOOKUP
 
 
 class UsageError(Exception):
@@ -65,7 +66,7 @@ def with_models(
         models = replace(models, exact=True)
     generation = settings.generation
     if draft is not None:
-        models = replace(models, draft="ngram" if draft == "none" else draft)
+        models = replace(models, draft=LOOKUP if draft == "none" else draft)
         generation = replace(generation, lookup=generation.lookup and draft != "none")
     engine = settings.engine if backend is None else replace(settings.engine, backend=backend)
     return replace(settings, models=models, generation=generation, engine=engine)

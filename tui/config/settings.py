@@ -25,7 +25,7 @@ def _setting(default: Any, about: str, low: float = -math.inf, high: float = mat
 class Models:
     main: str = _setting("starter", 'a path or a name of `outrider models`; "starter" is the built-in demo')
     draft: str = _setting(
-        "auto", 'a path or a name; "auto" is the best draft on this machine; "ngram" is no draft model'
+        "auto", 'a path or a name; "auto" is the best draft on this machine; "lookup" is no draft model'
     )
     folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")
     context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24)

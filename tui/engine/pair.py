@@ -216,10 +216,10 @@ def _first(model: LoadedModel) -> int:
     return model.extend(first_tokens(model), picks=1)[0].token
 
 
-def model_info(model: LoadedModel, demo: bool) -> ModelInfo:
-    """`model` as the app shows it."""
+def model_info(model: LoadedModel, name: str, demo: bool) -> ModelInfo:
+    """`model` as the app shows it, as `name`."""
     return ModelInfo(
-        name=model.name,
+        name=name,
         path=model.path,
         architecture=model.architecture,
         parameters=model.parameters,

@@ -23,11 +23,12 @@ from ..protocol import (
     Load,
     Loaded,
     Loading,
+    ModelInfo,
     Unload,
     Unloaded,
 )
 from .answer import Answer
-from .backends import ModelError, open_backend
+from .backends import LoadedModel, ModelError, open_backend
 from .hardware import all_memory
 from .inspection import inspect
 from .library.here import AUTO, Library, LibraryError
@@ -120,11 +121,10 @@ class Session:
             self._send(Loading("Looking for a draft"))
         command = self._library.resolved(command, lambda: not self._cancelled(LOAD))
         self._pair = pair = load_pair(command, self._progress())
-        draft = model_info(pair.draft, command.draft == STARTER) if pair.draft else None
         self._send(
             Loaded(
-                model_info(pair.main, command.main == STARTER),
-                draft,
+                self._info(pair.main, demo=command.main == STARTER),
+                self._info(pair.draft, demo=command.draft == STARTER) if pair.draft else None,
                 pair.draft_refused,
                 pair.backend.name,
                 pair.backend.device(),
@@ -136,6 +136,10 @@ class Session:
                 pair.rounding,
             )
         )
+
+    def _info(self, model: LoadedModel, *, demo: bool) -> ModelInfo:
+        """`model` as the app shows it, under the name that the library's list has for it."""
+        return model_info(model, self._library.name(model.path, model.name), demo)
 
     def _progress(self) -> Callable[[str, float], bool]:
         """Sends progress, but not every step of it."""
@@ -166,9 +170,7 @@ class Session:
             self._library.records.keep(pair.main.path, draft, finished)
 
     def _fail(self, answer: int, message: str, hint: str) -> None:
-        if answer == LOAD:
-            hint = f"{hint} No model is loaded now.".strip()
-        elif self._pair:
+        if answer != LOAD and self._pair:
             self._pair.clear()
         self._send(Failed(answer, sentence(message), hint))
 

@@ -26,6 +26,7 @@ class FoundModel:
     path: str
     """What `Load` takes: a GGUF file (the first, of several) or an MLX folder."""
     name: str
+    """Short, and no other model's: "Qwen2.5-Coder 1.5B Q4_K_M"."""
     source: str
     """Where it was found: "LM Studio", "Hugging Face", "Ollama", "llama.cpp", "folder", "built in"."""
     backend: Literal["llama.cpp", "mlx"]
@@ -47,6 +48,8 @@ class FoundModel:
     """What a draft meets in it: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
     licence: str = ""
     demo: bool = False
+    tag: str = ""
+    """What Ollama calls it: "smollm2:135m"."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,7 @@ class ProposePairs:
 @dataclass(frozen=True)
 class HubPair:
     name: str
-    """"Qwen 2.5 7B"."""
+    """The short name of its main model: "Qwen2.5 7B Q4_K_M"."""
     main: str
     """REPOSITORY:FILE, as `outrider pull` takes it."""
     draft: str

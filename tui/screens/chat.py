@@ -379,6 +379,7 @@ class ChatScreen(MessagesScreen):
             self.desk.transcript.show_refused = look.show_refused
             self.desk.sidebar_mode = look.sidebar
         self._adjust_conversation()
+        self._show_drafting()
         self._show_extras()
 
     # Drafting

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tui.protocol import DraftVerdict, FoundModel
-from tui.quantities import context, named, parameters, size, speed_up
+from tui.quantities import UNKNOWN, context, named, parameters, size, speed_up
 from tui.widgets.rows import Row
 
 _MARKS = {"recommended": "●", "possible": "○", "no": "×"}
@@ -58,18 +58,20 @@ class Found:
 
 
 def _row(model: FoundModel) -> Row:
-    cells = (named(model), size(model.size), model.quantisation, parameters(model.parameters), model.source)
-    return Row(model.path, cells)
+    return Row(model.path, (named(model), size(model.size), model.source))
 
 
 def _text(model: FoundModel) -> str:
-    return f"{model.name} {model.path} {model.quantisation} {model.architecture} {model.source}".casefold()
+    parts = (model.name, model.path, model.tag, model.quantisation, model.architecture, model.source)
+    return " ".join(parts).casefold()
 
 
 def facts(model: FoundModel) -> str:
     """What its file says of it. Foreign text."""
     parts = [
+        model.tag,
         model.architecture,
+        "" if (count := parameters(model)) in (UNKNOWN, *model.name.split()) else f"{count} parameters",
         *model.traits,
         f"context {context(model.context_length)}",
         f"{model.vocabulary:,} tokens ({model.tokenizer})",

@@ -92,8 +92,8 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         self, client: EngineClient, load: Load, hosts: Callable[[], HostsScreen] | None = None
     ) -> None:
         """`load` is what is loaded now, or was to be; `hosts` makes a screen to choose a host on."""
-        self._mains = Rows("mains", "looking for models …")
-        self._drafts = Rows("drafts")
+        self._mains = Rows("mains", "looking for models …", models=True)
+        self._drafts = Rows("drafts", models=True)
         super().__init__("type to filter, arrows to choose", (self._mains, self._drafts))
         self._client = client
         self._where = clean_line(f" · {client.host.name}") if client.host else ""
@@ -142,16 +142,16 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
 
     @work(exclusive=True, group="list")
     async def _list(self) -> None:
-        found: list[FoundModel] = []
+        found: dict[str, FoundModel] = {}
         try:
             async with aclosing(self._client.ask(ListModels(0, self._load.folders))) as replies:
                 async for reply in replies:
                     match reply:
                         case ModelsFound():
-                            found += reply.models
+                            found |= {model.path: model for model in reply.models}
                             self._add(reply.models)
                         case ModelsListed():
-                            self._listed(reply, found)
+                            self._listed(reply, tuple(found.values()))
         except EngineError as error:
             self._mains.say(error.message)
             self._about.update(Content(clean_line(error.hint)))

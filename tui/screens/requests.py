@@ -13,6 +13,8 @@ NAMED = ("starter", "auto")
 """What stands for a model, whatever files may be called so."""
 LOOKUP, NONE = "lookup", ""
 """Drafts that are no models, as `DraftVerdict.draft` has them."""
+_OLD_LOOKUP = "ngram"
+"""What settings called it before."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def load_request(settings: Settings) -> protocol.Load:
     located = _located if not engine.host else str  # where another machine's models lie is not known here
     return protocol.Load(
         main=located(models.main),
-        draft=None if models.draft in ("", "ngram") else located(models.draft),
+        draft=None if models.draft in ("", LOOKUP, _OLD_LOOKUP) else located(models.draft),
         context_length=models.context_length,
         gpu_layers=engine.gpu_layers,
         threads=engine.threads,
@@ -86,7 +88,7 @@ def generate_request(
 
 def with_choice(settings: Settings, choice: Choice) -> Settings:
     """`settings` with what was chosen. No draft at all is plain decoding: no lookup either."""
-    draft = "ngram" if choice.draft in (LOOKUP, NONE) else choice.draft
+    draft = choice.draft or LOOKUP
     return replace(
         settings,
         models=replace(

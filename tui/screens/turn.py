@@ -8,7 +8,7 @@ keys.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -151,7 +151,7 @@ class TurnScreen(Screen[None]):
             self.desk.show_notices(self._notices)
         if self.phase == "loading":
             self.phase = "ready"
-        self._say(wording.ready(loaded))
+        self._say("ready:", wording.pair(loaded))
 
     def _show_progress(self, progress: protocol.Loading) -> None:
         self._say(wording.loading(progress))
@@ -165,7 +165,7 @@ class TurnScreen(Screen[None]):
         if isinstance(error, EngineDied) and error.link:
             self._try_again(error)
         if not self.desk.transcript.messages or self._client.host:
-            hint = error.hint or "The next prompt tries again."
+            hint = f"No model is loaded now. {error.hint or 'The next prompt tries again.'}"
             self.desk.show_notices([*self._notices, error.message, hint], error=True)
 
     def _try_again(self, error: EngineDied) -> None:
@@ -381,6 +381,7 @@ class TurnScreen(Screen[None]):
     def _go_by(self, adjustments: Adjustments) -> None:
         self._adjustments = adjustments
         self._adjust_conversation()
+        self._show_drafting()
         self._show_extras()
 
     # Showing
@@ -393,8 +394,8 @@ class TurnScreen(Screen[None]):
     def _say_answering(self) -> None:
         self.desk.say(self._busy or "answering", "$warning" if self._busy else "$primary")
 
-    def _say(self, words: str) -> None:
-        self.desk.say(words, TONES.get(self.phase, "$primary"))
+    def _say(self, words: str, models: Sequence[str] = ()) -> None:
+        self.desk.say(words, TONES.get(self.phase, "$primary"), models)
 
     def _tick(self) -> None:
         self.desk.show_reading(self._meter.sample(), self._meter.history)
@@ -403,4 +404,8 @@ class TurnScreen(Screen[None]):
 
     def _show_drafting(self) -> None:
         wished, loaded = self._drafting, self._loader.loaded
-        self.desk.show_drafting(wording.drafting(wished, loaded), wording.draft_limit(wished, loaded))
+        self.desk.show_drafting(
+            wording.drafting(wished, loaded),
+            wording.draft_limit(wished, loaded),
+            lookup=wording.looks_up(wished, loaded, self.generation),
+        )

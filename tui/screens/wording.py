@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from tui import protocol, store
 from tui.client import EngineClient
 from tui.client.host import Host
+from tui.config import Generation
 from tui.quantities import named, number
 
-from .drafting import AUTO, Drafting
+from .drafting import AUTO, NEVER, Drafting
 
 SILENT = 7.0
 """Seconds after which it is said that nothing is heard: there is a ping every 5."""
@@ -52,9 +53,9 @@ def loading(progress: protocol.Loading) -> str:
     return f"{progress.stage}{percent}"
 
 
-def ready(loaded: protocol.Loaded) -> str:
-    pair = [loaded.main, loaded.draft] if loaded.draft else [loaded.main]
-    return f"ready: {' + '.join(map(named, pair))}"
+def pair(loaded: protocol.Loaded) -> list[str]:
+    """The names of what is loaded. Foreign text."""
+    return [named(model) for model in (loaded.main, loaded.draft) if model]
 
 
 def refused(loaded: protocol.Loaded) -> str:
@@ -73,6 +74,11 @@ def draft_limit(wished: Drafting, loaded: protocol.Loaded | None) -> int | None:
     """Most tokens of a draft with models that are there to show drafting, where "auto" decides nothing."""
     fixed = loaded and not loaded.drafting_refused and wished.length == AUTO
     return loaded.draft_length if loaded and fixed else None
+
+
+def looks_up(wished: Drafting, loaded: protocol.Loaded | None, generation: Generation) -> bool:
+    """Whether the lookup may propose."""
+    return generation.lookup and wished.length != NEVER and not (loaded and loaded.drafting_refused)
 
 
 def reading(progress: protocol.Prefill) -> str:

@@ -95,9 +95,10 @@ class Desk(Horizontal):
 
     # What the screen has to say
 
-    def say(self, words: str, tone: str) -> None:
-        """The state in words; `tone` is a theme variable."""
+    def say(self, words: str, tone: str, models: Sequence[str] = ()) -> None:
+        """The state in words, and the names of the models that it is about; `tone` is a theme variable."""
         self._status.state = words
+        self._status.models = tuple(models)
         self._status.tone = tone
 
     def show_notices(self, notices: Sequence[str], *, error: bool = False) -> None:
@@ -115,10 +116,11 @@ class Desk(Horizontal):
         """Where the engine is and how the way there is, while it is another machine. Foreign text."""
         self._sidebar.show_link(words)
 
-    def show_drafting(self, words: str, limit: int | None) -> None:
-        """How far it drafts, in a word or two, and the longest draft where the words do not say it."""
+    def show_drafting(self, words: str, limit: int | None, *, lookup: bool) -> None:
+        """How far it drafts, in a word or two; the longest draft where the words do not say it; and whether
+        the lookup proposes too."""
         self._drafting = words
-        self._sidebar.drafting = words if limit is None else f"{words} (limit {limit})"
+        self._sidebar.show_drafting(words if limit is None else f"{words} (limit {limit})", lookup=lookup)
         self._show_mode()
 
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:

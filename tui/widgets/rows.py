@@ -18,13 +18,13 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.clean import clean_line
+from tui.quantities import shortened
 
 Tone = Literal["plain", "good", "faint"]
 
 _GAP = 2
 _NARROW = 52
 """Cells of width below which only the first columns are shown."""
-_FIRST = 3
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,11 @@ class Rows(ScrollView, can_focus=False):
         def control(self) -> Rows:
             return self.rows
 
-    def __init__(self, id: str, empty: str = "") -> None:  # noqa: A002
-        """`empty` is said where there are no rows."""
+    def __init__(self, id: str, empty: str = "", *, models: bool = False) -> None:  # noqa: A002
+        """`empty` is said where there are no rows; `models`: the first column names models."""
         super().__init__(id=id)
         self.empty = empty
+        self._models = models
         self._rows: list[Row] = []
         self._cursor = 0
         self._widths: list[int] = []
@@ -160,7 +161,7 @@ class Rows(ScrollView, can_focus=False):
         return Strip([Segment(self._line(row, width), style)], width)
 
     def _line(self, row: Row, width: int) -> str:
-        shown = len(row.cells) if width >= _NARROW else _FIRST
+        shown = len(row.cells) if width >= _NARROW else 2 if self._models else 3
         if not any(row.cells[1:shown]):
             shown = 1
         rest = [
@@ -170,6 +171,8 @@ class Rows(ScrollView, can_focus=False):
         tail = "".join(rest)
         room = max(0, width - cell_len(tail))
         name = row.cells[0]
-        if cell_len(name) > room:
+        if self._models:
+            name = shortened(name, room)
+        elif cell_len(name) > room:
             name = set_cell_size(name, max(0, room - 1)).rstrip() + "…"
         return set_cell_size(set_cell_size(name, room) + tail, width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -11,7 +12,7 @@ from textual.widgets import Sparkline, Static
 
 from tui import protocol
 from tui.clean import clean_line
-from tui.quantities import UNKNOWN, named, number
+from tui.quantities import UNKNOWN, named, number, shortened
 
 from .meter import Reading
 
@@ -52,6 +53,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         self._loaded: protocol.Loaded | None = None
         self._link = ""
         self._rows = 0
+        self._lookup = False
         self.drafting = ""
         """How far it drafts, in a few words."""
 
@@ -73,7 +75,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         if loaded:
             rows = [
                 ("main", _model(loaded.main)),
-                ("draft", _model(loaded.draft)),
+                ("draft", _model(loaded.draft, "lookup" if self._lookup else "none")),
                 ("backend", clean_line(loaded.backend, WIDTH - 9)),
                 ("device", clean_line(loaded.device, WIDTH - 8)),
             ]
@@ -85,6 +87,13 @@ class Sidebar(VerticalScroll, can_focus=False):
             self._models.update(content)
         else:
             _put(self._models, content)
+
+    def show_drafting(self, words: str, *, lookup: bool) -> None:
+        """How far it drafts, and whether the lookup proposes where there is no draft model."""
+        self.drafting = words
+        if lookup != self._lookup:
+            self._lookup = lookup
+            self.show_models(self._loaded)
 
     def show_link(self, words: str) -> None:
         """A row more, for where the engine is and how the way there is. Foreign text."""
@@ -129,7 +138,7 @@ def _drafts(reading: Reading, drafting: str) -> Content:
     percent = UNKNOWN if reading.acceptance is None else f"{reading.acceptance:.0%}".replace("%", " %")
     return Content("\n").join(
         [
-            _heading("Drafts accepted", counts),
+            _heading("Drafts accepted", counts, short="Accepted"),
             _bar([(reading.acceptance or 0.0, "$token-draft")]),
             _table(
                 [
@@ -162,23 +171,30 @@ def _context(reading: Reading, length: int | None) -> Content:
     seed = UNKNOWN if reading.seed is None else str(reading.seed)
     return Content("\n").join(
         [
-            _heading("Context used", words),
+            _heading("Context used", words, short="Context"),
             _bar([(share, "$error" if share > 0.9 else "$primary")]),
             _table([("seed", seed)]),
         ]
     )
 
 
-def _heading(title: str, value: str = "") -> Content:
-    """A section's first line, with its main value against the right edge."""
-    return Content.assemble((title, "bold $primary"), value.rjust(WIDTH - len(title)))
+def _heading(title: str, value: str = "", short: str = "") -> Content:
+    """A section's first line, with its main value against the right edge; `short` is for a long value."""
+    if short and len(title) + len(value) >= WIDTH:
+        title = short
+    return _line(title, "bold $primary", value)
 
 
 def _table(rows: Sequence[Row]) -> Content:
     """Names on the left, values against the right edge."""
-    return Content("\n").join(
-        Content.assemble((name, "$quiet"), Content(value.rjust(WIDTH - len(name)))) for name, value in rows
-    )
+    return Content("\n").join(_line(name, "$quiet", value) for name, value in rows)
+
+
+def _line(name: str, style: str, value: str) -> Content:
+    """A name and its value with a space between them at least; the name gives way."""
+    room = WIDTH - cell_len(value) - 1 if value else WIDTH
+    name = shortened(name, room)
+    return Content.assemble((name, style), Content(" " * (WIDTH - cell_len(name) - cell_len(value)) + value))
 
 
 def _bar(parts: Sequence[Part]) -> Content:
@@ -194,5 +210,5 @@ def _bar(parts: Sequence[Part]) -> Content:
     return Content.assemble(*pieces, ("─" * (WIDTH - reached), "$line"))
 
 
-def _model(model: protocol.ModelInfo | None) -> str:
-    return "none" if model is None else clean_line(named(model), WIDTH - 6)
+def _model(model: protocol.ModelInfo | None, none: str = "") -> str:
+    return none if model is None else shortened(clean_line(named(model)), WIDTH - 6)

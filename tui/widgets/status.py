@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
 from tui.clean import clean_line
+from tui.quantities import shortened
+
+_PLUS = " + "
 
 
 class StatusLine(Widget):
@@ -23,6 +27,8 @@ class StatusLine(Widget):
 
     state = reactive("")
     """What is going on."""
+    models: reactive[tuple[str, ...]] = reactive(())
+    """Names behind the state: their middles give way where there is no room."""
     tone = reactive("$quiet")
     """The colour of the mark before it: a theme variable."""
     detail = reactive("")
@@ -31,12 +37,25 @@ class StatusLine(Widget):
     """How far it drafts and how the tokens are shown."""
 
     def render(self) -> Content:
-        left = Content.assemble(("● ", self.tone), clean_line(self.state))
-        if self.detail:
-            left = Content.assemble(left, "  ·  ", self.detail)
         room = self.content_size.width - len(self.display_mode) - 2
         if room < 20:
-            return left.truncate(self.content_size.width, ellipsis=True)
-        left = left.truncate(room, ellipsis=True)
+            return self._left(self.content_size.width).truncate(self.content_size.width, ellipsis=True)
+        left = self._left(room).truncate(room, ellipsis=True)
         gap = " " * (room + 2 - left.cell_length)
         return Content.assemble(left, gap, self.display_mode)
+
+    def _left(self, room: int) -> Content:
+        """The state in about `room` cells."""
+        detail = f"  ·  {self.detail}" if self.detail else ""
+        return Content.assemble(("● ", self.tone), self._state(room - 2 - len(detail)), detail)
+
+    def _state(self, room: int) -> str:
+        words = clean_line(self.state)
+        if not self.models:
+            return words
+        names = [clean_line(each) for each in self.models]
+        room -= cell_len(words) + 1
+        if cell_len(_PLUS.join(names)) > room:
+            share = (room - len(_PLUS) * (len(names) - 1)) // len(names)
+            names = [shortened(each, share) for each in names]
+        return f"{words} {_PLUS.join(names)}"

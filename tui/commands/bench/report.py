@@ -14,6 +14,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ...clean import clean_line
 from ...protocol import ModelInfo
+from ...quantities import size
 from .plan import Plan
 from .results import ALL, Bench, Result, Series, Timing, mean_ratios
 
@@ -99,14 +100,13 @@ def facts(bench: Bench, series: Series) -> Iterator[tuple[str, str]]:
 
 
 def described(model: ModelInfo) -> str:
-    size = f"{model.size / 2**30:.2f} GiB" if model.size else ""
-    return ", ".join(filter(None, (clean_line(model.name, 60), clean_line(model.quantisation, 20), size)))
+    return ", ".join((clean_line(model.name, 60), *([size(model.size)] if model.size else [])))
 
 
 def drafting(plan: Plan) -> str:
     length = plan.draft_length
     how = "as many tokens per round as pay" if length is None else f"{length} tokens per round"
-    return f"{how}, n-gram lookup {'on' if plan.lookup else 'off'}"
+    return f"{how}, lookup {'on' if plan.lookup else 'off'}"
 
 
 def same_text(results: Sequence[Result]) -> str:

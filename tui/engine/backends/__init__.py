@@ -192,16 +192,18 @@ def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
     place = Path(path)
     if is_folder(place):
         if wanted == "llama.cpp":
-            raise ModelError(f"{place.name} is an MLX folder: llama.cpp opens GGUF files", "Choose one.")
+            raise ModelError(f"this is an MLX folder, and llama.cpp opens GGUF files ({path})", "Choose one.")
         return _open_mlx(place)
     if place.is_dir():
         hint = "Choose the .gguf file inside it, or an MLX folder: config.json and *.safetensors."
-        raise ModelError(f"{place.name} is a folder, not a model", hint)
+        raise ModelError(f"this is a folder, not a model ({path})", hint)
     if not place.is_file():
-        reason = "is not a file" if place.exists() else "does not exist"
-        raise ModelError(f"{place.name} {reason}", "Check the path.")
+        reason = "this is not a file" if place.exists() else "the file does not exist"
+        raise ModelError(f"{reason} ({path})", "Check the path.")
     if wanted == "mlx":
-        raise ModelError(f"{place.name} is a file: MLX opens folders", "Choose a folder, or another backend.")
+        raise ModelError(
+            f"this is a file, and MLX opens folders ({path})", "Choose a folder, or another backend."
+        )
     try:
         from .llama_cpp import LlamaBackend
 
@@ -217,7 +219,7 @@ def _open_mlx(folder: Path) -> Backend:
         read_folder(folder)
     except BadModelFile as error:
         hint = "Choose another model, or download this one again."
-        raise ModelError(f"{folder.name}: {error}", hint) from None
+        raise ModelError(f"{error} ({folder})", hint) from None
     packages = "mlx-lm" if sys.platform == "darwin" else '"mlx[cpu]" mlx-lm'
     try:
         from .mlx import MlxBackend

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 from ...protocol import HubPair
+from .short_name import short_name
 
 USABLE = 0.75
 """Of the memory: the rest is for caches, and for everything else that runs."""
@@ -16,8 +17,13 @@ def pairs_for(memory: int) -> tuple[HubPair, ...]:
     """The pairs that fit into so many bytes, the largest first; the smallest of all if none does."""
     data = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text("utf-8"))
     pairs = [
-        HubPair(each["name"], each["main"], each["draft"], round(each["gigabytes"] * 1e9))
+        HubPair(_name(each["main"]), each["main"], each["draft"], round(each["gigabytes"] * 1e9))
         for each in data["pair"]
     ]
     fitting = [pair for pair in pairs if pair.size <= USABLE * memory]
     return tuple(sorted(fitting or pairs[:1], key=lambda pair: -pair.size))
+
+
+def _name(main: str) -> str:
+    """REPOSITORY:QUANTIZATION as a name: it reads as a tag of Ollama does."""
+    return short_name(Path(), "", "", main)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ...protocol import FoundModel
-from .find import Candidate
+from .find import Candidate, candidate
 from .gguf import BadModelFile
 from .header import Header, read_header, read_tokens
 from .mlx_folder import Folder, is_folder, read_folder
+from .short_name import short_name
 from .tokens import Tokens, fingerprint
 
 MAX_TEXT = 200
-"""Characters of a name, an architecture or a licence that are kept."""
+"""Characters of a tag, an architecture or a licence that are kept."""
 _MOST_TOKENS = 1 << 22
 _RECURRENT = ("ssm_cfg", "state_size", "linear_num_value_heads", "mamba_d_state", "conv_L_cache")
 
@@ -26,6 +27,12 @@ def describe(candidate: Candidate) -> FoundModel:
     if is_folder(candidate.path):
         return _of_folder(candidate, read_folder(candidate.path), size)
     return _of_file(candidate, read_header(candidate.path), size)
+
+
+def name_of(path: Path, title: str, quantisation: str) -> str:
+    """The short name of the model at `path`, as `describe` gives it; `title` is what is said inside."""
+    tag = candidate(path).tag if path.parent.name == "blobs" else ""
+    return short_name(path, title, quantisation, tag)
 
 
 def tokens_of(path: Path) -> Tokens:
@@ -55,7 +62,7 @@ def _entries(data: Any) -> Iterator[tuple[str, int]]:
 def _of_file(candidate: Candidate, header: Header, size: int) -> FoundModel:
     return FoundModel(
         path=str(candidate.path),
-        name=candidate.name or header.name[:MAX_TEXT],
+        name=short_name(candidate.path, header.name, header.quantisation, candidate.tag),
         source=candidate.source,
         backend="llama.cpp",
         architecture=header.architecture[:MAX_TEXT],
@@ -69,6 +76,7 @@ def _of_file(candidate: Candidate, header: Header, size: int) -> FoundModel:
         chat_template=header.chat_template,
         traits=header.traits,
         licence=header.licence[:MAX_TEXT],
+        tag=candidate.tag[:MAX_TEXT],
     )
 
 
@@ -78,7 +86,7 @@ def _of_folder(candidate: Candidate, folder: Folder, size: int) -> FoundModel:
     end = folder.config.get("eos_token_id")
     return FoundModel(
         path=str(candidate.path),
-        name=candidate.name or folder.name[:MAX_TEXT],
+        name=short_name(candidate.path, folder.name, folder.quantisation),
         source=candidate.source,
         backend="mlx",
         architecture=folder.model_type,

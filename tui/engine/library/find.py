@@ -25,6 +25,7 @@ _MAX_ENTRIES = 200_000
 _MAX_MANIFEST = 1 << 20
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_BLOB = re.compile(r"sha256-[0-9a-f]{64}")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
@@ -47,8 +48,8 @@ class Candidate:
     source: str
     files: tuple[Path, ...]
     """All that belong to it, so that a change of any can be seen."""
-    name: str = ""
-    """What the program calls it, where its file does not say so."""
+    tag: str = ""
+    """What Ollama calls it: the file's own name is a digest."""
 
 
 def known_places(
@@ -86,7 +87,8 @@ def find(places: Sequence[Place]) -> Iterator[Candidate | Skipped]:
 def candidate(path: Path) -> Candidate:
     """What lies at `path`, with all its files."""
     folder = path if path.is_dir() else path.parent
-    beside = find([Place("folder", folder, "flat")])
+    blob = _BLOB.fullmatch(path.name) and folder.name == "blobs"
+    beside = find([Place("Ollama", folder.parent, "ollama") if blob else Place("folder", folder, "flat")])
     alone = Candidate(path, "folder", (path,))
     return next((each for each in beside if isinstance(each, Candidate) and each.path == path), alone)
 
@@ -150,13 +152,13 @@ class _Walk:
                 continue
             *_, owner, model, tag = manifest.parts
             name = f"{model}:{tag}" if owner == "library" else f"{owner}/{model}:{tag}"
-            yield from self._found((folder / "blobs" / digest.replace(":", "-"),), name)
+            yield from self._found((folder / "blobs" / digest.replace(":", "-"),), tag=name)
 
     def _files(self, folder: Path, names: Sequence[str]) -> Iterator[Candidate | Skipped]:
         weights = [name for name in names if name.endswith(".safetensors")]
         if weights and "config.json" in names:
             settings = [name for name in names if name.endswith((".json", ".jinja"))]
-            yield from self._found(tuple(folder / name for name in (*weights, *settings)), "", folder)
+            yield from self._found(tuple(folder / name for name in (*weights, *settings)), folder)
         there = set(names)
         for name in names:
             if not name.lower().endswith(".gguf"):
@@ -172,12 +174,12 @@ class _Walk:
                 yield Skipped(str(folder / name), "the first file of this model is missing")
 
     def _found(
-        self, files: tuple[Path, ...], name: str = "", folder: Path | None = None
+        self, files: tuple[Path, ...], folder: Path | None = None, tag: str = ""
     ) -> Iterator[Candidate]:
         path = folder or files[0]
         if (real := os.path.realpath(path)) not in self._seen:
             self._seen.add(real)
-            yield Candidate(path, self._source, files, name)
+            yield Candidate(path, self._source, files, tag)
 
     def _enter(self, folder: Path) -> bool:
         """Whether `folder` was not looked through yet. Raises `OSError`."""

@@ -123,14 +123,14 @@ def _opened(path: Path) -> Iterator[tuple[Reader, Contents]]:
     """A file's header, its tensors checked; the reader works inside of the block only."""
     try:
         if not path.stat().st_size:
-            raise BadModelFile(f"{path.name} is empty")
+            raise BadModelFile("the file is empty")
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
             reader = Reader(content, keep={_TOKENS})
             contents = reader.contents()
             _check_tensors(contents, len(content))
             yield reader, contents
     except OSError as error:
-        raise BadModelFile(f"{path.name} cannot be read: {error.strerror}") from None
+        raise BadModelFile(f"the file {path.name} cannot be read: {error.strerror}") from None
 
 
 def _other_parts(path: Path, count: int) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..starter import NAME as STARTER
 from .describe import describe
 from .find import Place, candidate, known_places
 from .gguf import BadModelFile
-from .index import list_models
+from .index import list_models, name_in_list
 from .names import UnknownName, resolve
 from .pairing import Judge, best_draft
 from .records import Records
@@ -61,7 +61,10 @@ class Library:
     def models(
         self, folders: tuple[str, ...], wanted: Callable[[], bool] = lambda: True
     ) -> Iterator[FoundModel | Skipped]:
-        """Every model here, the built-in pair first, and what only looks like one."""
+        """Every model here, the built-in pair first, and what only looks like one.
+
+        A model that would read like another one comes again, under a name of its own.
+        """
         own = (Place("folder", Path(each).expanduser()) for each in folders)
         yield from self._listed((*own, *self.places), wanted)
 
@@ -80,7 +83,7 @@ class Library:
         path = Path(place(self.resolved(replace(load, draft=None)).main, "main"))
         beside = Place("folder", path.parent, "flat")
         own = (Place("folder", Path(each).expanduser()) for each in load.folders)
-        found = list(self._listed((*own, *self.places, beside), wanted))
+        found = _last(self._listed((*own, *self.places, beside), wanted))
         try:
             main = describe(candidate(path))
         except (BadModelFile, OSError) as error:
@@ -115,16 +118,25 @@ class Library:
             draft = self._path(draft, load.folders)
         return replace(load, main=main, draft=draft)
 
+    def name(self, path: str, name: str) -> str:
+        """What the list calls the model at `path`, whose short name is `name`."""
+        return name_in_list(path, name, self.index)
+
     def _path(self, name: str, folders: tuple[str, ...]) -> str:
         if name == STARTER or name.startswith(_SCRIPTED):
             return name
         if os.path.lexists(name) or os.sep in name:
             return STARTER if name in (place(STARTER, "main"), place(STARTER, "draft")) else name
-        models = [each for each in self.models(folders) if isinstance(each, FoundModel)]
+        models = [each for each in _last(self.models(folders)) if isinstance(each, FoundModel)]
         try:
             return resolve(name, models).path
         except UnknownName as error:
             raise LibraryError(str(error), "`outrider models` lists what is here.") from None
+
+
+def _last(found: Iterable[FoundModel | Skipped]) -> list[FoundModel | Skipped]:
+    """Each once, under its last name."""
+    return list({each.path: each for each in found}.values())
 
 
 def _same(one: Path, other: str) -> bool:

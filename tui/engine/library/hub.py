@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from ...protocol import HubFile, HubRepository
+from .short_name import quantization_in
 
 SECONDS = 10.0
 """How long the hub may take to answer a question."""
@@ -26,9 +27,6 @@ _MOST_FILES = 5_000
 _SUFFIXES = (".gguf", ".safetensors", ".json", ".jinja")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
-_QUANTISATION = re.compile(
-    r"(?:^|[-_.])((?:UD-)?(?:I?Q\d\w*|MXFP4\w*|TQ\d_\d|BF16|F16|F32))(?=[-.]|$)", re.IGNORECASE
-)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _COMMIT = _SHA1
@@ -157,9 +155,7 @@ def _parts(name: str) -> list[str]:
 
 def quantisation_of(name: str) -> str:
     """ "Q4_K_M", as the name of a GGUF file says it; empty if it does not."""
-    stem = _PART.sub(r"\1.gguf", name).rpartition("/")[2].removesuffix(".gguf").removesuffix(".GGUF")
-    found = _QUANTISATION.findall(stem)
-    return str(found[-1]).upper() if found else ""
+    return quantization_in(name.rpartition("/")[2])
 
 
 def asked(function: Callable[P, R]) -> Callable[P, R]:

@@ -1,7 +1,8 @@
 """The list of the models on this machine: found anew each time, described once.
 
 What a model says of itself is remembered by its path and by the sizes and times of its files, so that a
-thousand models are listed in the time of as many looks at a folder. The memory may be deleted at any time.
+thousand models are listed in the time of as many looks at a folder. So is the name that it has in the list: a
+model that is loaded goes by the same. The memory may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from ...protocol import FoundModel, Skipped, rebuild
 from .describe import describe
 from .find import Candidate, Place, find
 from .gguf import BadModelFile
+from .short_name import told_apart
 
-_VERSION = 1
+_VERSION = 2
 """Raised when a description says more than it did."""
 _MAX_SIZE = 64 << 20
 """Bytes of a memory that is believed."""
@@ -30,11 +32,12 @@ def list_models(
 ) -> Iterator[FoundModel | Skipped]:
     """Every model of `places`, and what looks like one and is none, as they are found.
 
-    `wanted` is asked before each. What was learned is kept in the file `memory` at the end, also if the
-    caller goes away.
+    A model whose name another one has too comes again at the end, with a name of its own. `wanted` is asked
+    before each. What was learned is kept in the file `memory` at the end, also if the caller goes away.
     """
     known = _read(memory)
     used: dict[str, Any] = {}
+    models: list[FoundModel] = []
     try:
         for candidate in find(places):
             if not wanted():
@@ -42,10 +45,23 @@ def list_models(
             if isinstance(candidate, Skipped):
                 yield candidate
             elif found := _look_at(candidate, known, used):
+                models += [found] if isinstance(found, FoundModel) else []
                 yield found
+        renamed = told_apart(models)
+        _keep_names(used, {model.path: model.name for model in renamed})
+        yield from renamed
     finally:
         if used.keys() - known.keys() or any(used[path] != known[path] for path in used):
             _write(memory, known | used)
+
+
+def name_in_list(path: str, name: str, memory: Path) -> str:
+    """What the latest list called the model at `path`; its short name, `name`, if that told enough."""
+    with suppress(LookupError, TypeError):
+        entry = _read(memory)[path]
+        if entry["model"]["name"] == name and isinstance(entry["name"], str):
+            return entry["name"]
+    return name
 
 
 def _look_at(
@@ -73,12 +89,20 @@ def _look_at(
     return model
 
 
+def _keep_names(entries: dict[str, Any], names: dict[str, str]) -> None:
+    """Remember the names that tell models apart, and no others: they go by all that is there now."""
+    for path, entry in entries.items():
+        rest = {key: value for key, value in entry.items() if key != "name"}
+        entries[path] = rest | ({"name": names[path]} if path in names else {})
+
+
 def _recalled(entry: dict[str, Any], candidate: Candidate) -> FoundModel | Skipped | None:
     """What is remembered; None if that is not what was written."""
     if isinstance(reason := entry.get("reason"), str):
         return Skipped(str(candidate.path), reason)
     with suppress(ValueError):
-        return rebuild(FoundModel, {**entry.get("model", {}), "source": candidate.source})
+        model = rebuild(FoundModel, {**entry.get("model", {}), "source": candidate.source})
+        return model if model.tag == candidate.tag else None
     return None
 
 

@@ -145,7 +145,7 @@ def read_folder(path: str | Path) -> Folder:
     """Read and check a folder. Takes a few hundredths of a second. Raises `BadModelFile`."""
     path = Path(path)
     if not path.is_dir():
-        raise BadModelFile(f"{path.name} is no folder: MLX opens no files")
+        raise BadModelFile("this is no folder, and MLX opens no files")
     try:
         _check_links(path)
         settings = {name: _json(path / name) for name in _SETTINGS if (path / name).is_file()}
@@ -170,7 +170,7 @@ def read_folder(path: str | Path) -> Folder:
             tensors=tensors,
         )
     except OSError as error:
-        raise BadModelFile(f"{path.name} cannot be read: {error.strerror}") from None
+        raise BadModelFile(f"the folder {path.name} cannot be read: {error.strerror}") from None
 
 
 def is_folder(path: Path) -> bool:

@@ -33,7 +33,7 @@ def resolve(name: str, models: Sequence[FoundModel]) -> FoundModel:
 
 def _names(model: FoundModel) -> tuple[str, ...]:
     path = Path(model.path)
-    return model.path, model.name, path.name, path.stem
+    return model.path, model.name, path.name, path.stem, model.tag or path.stem
 
 
 def _holds(model: FoundModel, wanted: str) -> bool:
@@ -49,6 +49,6 @@ def _spelled(text: str) -> str:
 
 
 def _listed(models: Iterable[FoundModel]) -> str:
-    names = [f"{model.name} {model.quantisation}".strip() for model in models]
+    names = [model.name for model in models]
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

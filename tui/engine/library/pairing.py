@@ -111,13 +111,13 @@ class Judge:
 
     def _lookup(self, helped: bool) -> DraftVerdict:
         past = self._past(self._main.path, LOOKUP)
-        reason = "proposes what followed the same words before; costs nothing"
+        reason = "repeats text that is already in the chat; no other model"
         judgement = "possible" if helped else "recommended"
         known = (past.speed_up, past.answers) if past else (None, 0)
-        return DraftVerdict(LOOKUP, "n-gram (no draft model)", judgement, reason, *known)  # type: ignore[arg-type]
+        return DraftVerdict(LOOKUP, LOOKUP, judgement, reason, *known)  # type: ignore[arg-type]
 
     def _none(self) -> DraftVerdict:
-        return DraftVerdict("", "none", "possible", "the main model alone, token by token", 1.0)
+        return DraftVerdict("", "no draft", "possible", "plain decoding", 1.0)
 
 
 def best_draft(verdicts: Iterable[DraftVerdict]) -> str | None:

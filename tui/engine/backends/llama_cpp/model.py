@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ctypes import addressof
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...library.describe import name_of
 from ...library.header import Header
 from ...speculation.loop import Pick
 from ...speculation.sampling import Sampler
@@ -63,7 +65,7 @@ class LlamaModel:
         self.rewinds = self._rollback.rewinds
         self.threads = 0
         """With how many it computes; 0 where a GPU does."""
-        self.name = header.name
+        self.name = name_of(Path(path), header.name, header.quantisation)
         self.path = path
         self.architecture = header.architecture
         self.parameters = header.parameters

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import mlx.core as mx
 
+from ...library.describe import name_of
 from ...library.mlx_folder import Folder
 from ...speculation.loop import Pick
 from ...speculation.sampling import InvalidLogits, Sampler
@@ -59,7 +60,7 @@ class MlxModel:
         self.vocabulary = vocabulary
         self.capacity = capacity
         self.vocabulary_size = vocabulary.size
-        self.name = folder.name
+        self.name = name_of(folder.path, folder.name, folder.quantisation)
         self.path = str(folder.path)
         self.architecture = folder.model_type
         self.parameters = folder.parameters

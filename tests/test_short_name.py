@@ -1,0 +1,299 @@
+"""The short name of a model, from the names that real files, folders, repositories and tags have."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tui.engine.library.short_name import LONGEST, quantization_in, short_name, told_apart
+from tui.protocol import FoundModel
+
+HASH = "0" * 39 + "1"
+BLOB = "models/blobs/sha256-" + "ab" * 32
+
+FILES = [
+    # File, what the file calls itself, its quantization, the short name.
+    # Makers' own repositories
+    ("Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+     "Qwen2.5 Coder 0.5B Instruct AWQ", "Q4_K_M", "Qwen2.5-Coder 0.5B Q4_K_M"),
+    ("Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+     "Qwen2.5 Coder 1.5B Instruct GGUF", "Q4_K_M", "Qwen2.5-Coder 1.5B Q4_K_M"),
+    ("Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/qwen2.5-coder-1.5b-instruct-fp16.gguf",
+     "1.5B Instruct GGUF", "F16", "Qwen2.5-Coder 1.5B F16"),
+    ("Qwen/Qwen1.5-0.5B-Chat-GGUF/qwen1_5-0_5b-chat-q4_k_m.gguf", "Qwen1.5-0.5B-Chat-AWQ-fp16", "Q4_K_M",
+     "Qwen1.5 0.5B Q4_K_M"),
+    ("Qwen/Qwen3-8B-GGUF/Qwen3-8B-Q4_K_M.gguf", "Qwen3 8B Awq Compatible Instruct", "Q4_K_M",
+     "Qwen3 8B Q4_K_M"),
+    ("Qwen/QwQ-32B-GGUF/qwq-32b-q4_k_m.gguf", "QwQ 32B AWQ", "Q4_K_M", "QwQ 32B Q4_K_M"),
+    ("HuggingFaceTB/SmolLM2-1.7B-Instruct-GGUF/smollm2-1.7b-instruct-q4_k_m.gguf",
+     "Smollm2 1.7B 8k Mix7 Ep2 v2", "Q4_K_M", "SmolLM2 1.7B Q4_K_M"),
+    ("microsoft/Phi-3-mini-4k-instruct-gguf/Phi-3-mini-4k-instruct-q4.gguf", "Phi3", "Q4_K_M",
+     "Phi-3-mini-4k Q4_K_M"),
+    ("microsoft/phi-4-gguf/phi-4-Q4_K.gguf", "Phi 4", "Q4_K_M", "Phi-4 Q4_K"),
+    ("google/gemma-3-4b-it-qat-q4_0-gguf/gemma-3-4b-it-q4_0.gguf", "Gemma 3 4b It", "Q4_0",
+     "Gemma-3 4B Q4_0"),
+    ("google/gemma-2b-it-GGUF/gemma-2b-it.gguf", "gemma-2b-it", "F32", "Gemma 2B F32"),
+    ("ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-mxfp4.gguf", "Gpt Oss 20b", "MXFP4", "gpt-oss 20B MXFP4"),
+    ("ggml-org/gpt-oss-120b-GGUF/gpt-oss-120b-mxfp4-00001-of-00003.gguf", "Openai_Gpt Oss 120b", "MXFP4",
+     "gpt-oss 120B MXFP4"),
+    ("ibm-granite/granite-4.0-h-tiny-GGUF/granite-4.0-h-tiny-Q4_K_M.gguf", "Granite 4.0 H Tiny", "Q4_K_M",
+     "Granite-4.0-h-tiny Q4_K_M"),
+    ("LiquidAI/LFM2-1.2B-GGUF/LFM2-1.2B-Q4_0.gguf", "LFM2 1.2B", "Q4_0", "LFM2 1.2B Q4_0"),
+    ("LiquidAI/LFM2-8B-A1B-GGUF/LFM2-8B-A1B-Q4_K_M.gguf", "LFM2 8B A1B", "Q4_K_M", "LFM2 8B-A1B Q4_K_M"),
+    # bartowski, LM Studio
+    ("bartowski/Llama-3.2-1B-Instruct-GGUF/Llama-3.2-1B-Instruct-Q4_K_M.gguf", "Llama 3.2 1B Instruct",
+     "Q4_K_M", "Llama-3.2 1B Q4_K_M"),
+    ("bartowski/Llama-3.3-70B-Instruct-GGUF/Llama-3.3-70B-Instruct-IQ2_XXS.gguf", "Llama 3.3 70B Instruct",
+     "IQ2_XXS", "Llama-3.3 70B IQ2_XXS"),
+    ("bartowski/Meta-Llama-3.1-8B-Instruct-GGUF/Meta-Llama-3.1-8B-Instruct-Q6_K_L.gguf",
+     "Meta Llama 3.1 8B Instruct", "Q6_K", "Llama-3.1 8B Q6_K_L"),
+    ("bartowski/google_gemma-3-4b-it-GGUF/google_gemma-3-4b-it-Q4_K_M.gguf", "Gemma 3 4b It", "Q4_K_M",
+     "Gemma-3 4B Q4_K_M"),
+    ("bartowski/Qwen_Qwen3-30B-A3B-GGUF/Qwen_Qwen3-30B-A3B-IQ4_XS.gguf", "Qwen3 30B A3B", "IQ4_XS",
+     "Qwen3 30B-A3B IQ4_XS"),
+    ("bartowski/mistralai_Mistral-Small-3.2-24B-Instruct-2506-GGUF/"
+     "mistralai_Mistral-Small-3.2-24B-Instruct-2506-Q4_K_L.gguf", "Mistral Small 3.2 24B Instruct 2506",
+     "Q4_K_M",
+     "Mistral-Small-3.2 24B 2506 Q4_K_L"),
+    ("bartowski/microsoft_Phi-4-mini-instruct-GGUF/microsoft_Phi-4-mini-instruct-Q4_K_M.gguf",
+     "Phi 4 Mini Instruct", "Q4_K_M", "Phi-4-mini Q4_K_M"),
+    ("lmstudio-community/DeepSeek-R1-Distill-Qwen-7B-GGUF/DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf",
+     "DeepSeek R1 Distill Qwen 7B", "Q4_K_M", "DeepSeek-R1-Distill-Qwen 7B Q4_K_M"),
+    ("lmstudio-community/DeepSeek-R1-0528-Qwen3-8B-GGUF/DeepSeek-R1-0528-Qwen3-8B-Q4_K_M.gguf",
+     "DeepSeek R1 0528 Qwen3 8B", "Q4_K_M", "DeepSeek-R1-0528-Qwen3 8B Q4_K_M"),
+    ("lmstudio-community/gemma-3n-E4B-it-text-GGUF/gemma-3n-E4B-it-Q4_K_M.gguf", "Gemma 3n E4B It", "Q4_K_M",
+     "Gemma-3n E4B Q4_K_M"),
+    ("lmstudio-community/gemma-3-12B-it-qat-GGUF/gemma-3-12B-it-QAT-Q4_0.gguf", "Gemma 3 12b It", "Q4_0",
+     "Gemma-3 12B QAT Q4_0"),
+    ("lmstudio-community/Mistral-Nemo-Instruct-2407-GGUF/Mistral-Nemo-Instruct-2407-Q4_K_M.gguf",
+     "Mistral Nemo Instruct 2407", "Q4_K_M", "Mistral-Nemo-2407 Q4_K_M"),
+    ("lmstudio-community/Ministral-8B-Instruct-2410-GGUF/Ministral-8B-Instruct-2410-Q8_0.gguf",
+     "Ministral 8B Instruct 2410", "Q8_0", "Ministral 8B 2410 Q8_0"),
+    ("lmstudio-community/Qwen3-Coder-30B-A3B-Instruct-GGUF/Qwen3-Coder-30B-A3B-Instruct-Q4_K_M.gguf",
+     "Qwen3 Coder 30B A3B Instruct", "Q4_K_M", "Qwen3-Coder 30B-A3B Q4_K_M"),
+    # unsloth
+    ("unsloth/Qwen3-30B-A3B-Thinking-2507-GGUF/Qwen3-30B-A3B-Thinking-2507-UD-Q4_K_XL.gguf",
+     "Qwen3-30B-A3B-Thinking-2507", "Q4_K_M", "Qwen3 30B-A3B Thinking-2507 UD-Q4_K_XL"),
+    ("unsloth/Qwen3-235B-A22B-Instruct-2507-GGUF/UD-Q2_K_XL/"
+     "Qwen3-235B-A22B-Instruct-2507-UD-Q2_K_XL-00001-of-00002.gguf", "Qwen3-235B-A22B-Instruct-2507", "Q2_K",
+     "Qwen3 235B-A22B 2507 UD-Q2_K_XL"),
+    ("unsloth/DeepSeek-R1-GGUF/DeepSeek-R1-UD-IQ1_S/DeepSeek-R1-UD-IQ1_S-00001-of-00003.gguf",
+     "DeepSeek R1 BF16", "IQ1_S", "DeepSeek-R1 UD-IQ1_S"),
+    ("unsloth/DeepSeek-V3-0324-GGUF/DeepSeek-V3-0324-UD-TQ1_0.gguf", "DeepSeek V3 0324 BF16", "IQ1_S",
+     "DeepSeek-V3-0324 UD-TQ1_0"),
+    ("unsloth/gpt-oss-20b-GGUF/gpt-oss-20b-F16.gguf", "Gpt-Oss-20B", "F16", "gpt-oss 20B F16"),
+    ("unsloth/gemma-3-270m-it-GGUF/gemma-3-270m-it-UD-Q8_K_XL.gguf", "Gemma-3-270M-It", "Q8_0",
+     "Gemma-3 270M UD-Q8_K_XL"),
+    ("unsloth/Llama-4-Scout-17B-16E-Instruct-GGUF/Q4_K_M/Llama-4-Scout-17B-16E-Instruct-Q4_K_M-00001-of-00002.gguf",
+     "Llama-4-Scout-17B-16E-Instruct", "Q4_K_M", "Llama-4-Scout 17B-16E Q4_K_M"),
+    ("unsloth/GLM-4.5-Air-GGUF/IQ4_NL/GLM-4.5-Air-IQ4_NL-00001-of-00002.gguf", "Glm-4.5-Air", "IQ4_NL",
+     "GLM-4.5-Air IQ4_NL"),
+    ("unsloth/Kimi-K2-Instruct-GGUF/UD-TQ1_0/Kimi-K2-Instruct-UD-TQ1_0-00001-of-00005.gguf",
+     "Kimi-K2-Instruct", "IQ1_S", "Kimi-K2 UD-TQ1_0"),
+    ("unsloth/Qwen3-4B-Base-GGUF/Qwen3-4B-Base-Q4_K_M.gguf", "Qwen3-4B-Base", "Q4_K_M",
+     "Qwen3 4B Base Q4_K_M"),
+    # TheBloke, mradermacher, older files
+    ("TheBloke/Mistral-7B-Instruct-v0.2-GGUF/mistral-7b-instruct-v0.2.Q4_K_M.gguf",
+     "mistralai_mistral-7b-instruct-v0.2", "Q4_K_M", "Mistral 7B v0.2 Q4_K_M"),
+    ("TheBloke/Mixtral-8x7B-Instruct-v0.1-GGUF/mixtral-8x7b-instruct-v0.1.Q5_K_M.gguf",
+     "mistralai_mixtral-8x7b-instruct-v0.1", "Q5_K_M", "Mixtral 8x7B v0.1 Q5_K_M"),
+    ("TheBloke/Llama-2-7B-Chat-GGUF/llama-2-7b-chat.Q4_0.gguf", "LLaMA v2", "Q4_0", "Llama-2 7B Q4_0"),
+    ("TheBloke/TinyLlama-1.1B-Chat-v1.0-GGUF/tinyllama-1.1b-chat-v1.0.Q8_0.gguf",
+     "tinyllama_tinyllama-1.1b-chat-v1.0", "Q8_0", "TinyLlama 1.1B v1.0 Q8_0"),
+    ("TheBloke/zephyr-7B-beta-GGUF/zephyr-7b-beta.Q4_K_M.gguf", "huggingfaceh4_zephyr-7b-beta", "Q4_K_M",
+     "Zephyr 7B beta Q4_K_M"),
+    ("TheBloke/phi-2-GGUF/phi-2.Q4_K_M.gguf", "Phi2", "Q4_K_M", "Phi-2 Q4_K_M"),
+    ("TheBloke/deepseek-coder-6.7B-instruct-GGUF/deepseek-coder-6.7b-instruct.Q4_K_M.gguf",
+     "deepseek-ai_deepseek-coder-6.7b-instruct", "Q4_K_M", "DeepSeek-Coder 6.7B Q4_K_M"),
+    ("TheBloke/neural-chat-7B-v3-1-GGUF/neural-chat-7b-v3-1.Q4_K_M.gguf", "intel_neural-chat-7b-v3-1",
+     "Q4_K_M",
+     "neural-chat 7B v3-1 Q4_K_M"),
+    ("mradermacher/Hermes-3-Llama-3.2-3B-i1-GGUF/Hermes-3-Llama-3.2-3B.i1-Q4_K_M.gguf",
+     "Hermes 3 Llama 3.2 3B",
+     "Q4_K_M", "Hermes-3-Llama-3.2 3B Q4_K_M"),
+    ("mradermacher/WizardLM-2-8x22B-GGUF/WizardLM-2-8x22B.Q2_K.gguf", "WizardLM 2 8x22B", "Q2_K",
+     "WizardLM-2 8x22B Q2_K"),
+    ("nvidia/x/Llama-3_3-Nemotron-Super-49B-v1_5-Q4_K_M.gguf", "Llama 3_3 Nemotron Super 49B v1_5", "Q4_K_M",
+     "Llama-3.3-Nemotron-Super 49B v1.5 Q4_K_M"),
+    ("tencent/Hunyuan-A13B-Instruct-GGUF/Hunyuan-A13B-Instruct-Q4_K_M.gguf", "Hunyuan A13B Instruct",
+     "Q4_K_M",
+     "Hunyuan A13B Q4_K_M"),
+    ("baidu/x/ERNIE-4.5-21B-A3B-PT-Q4_K_M.gguf", "ERNIE 4.5 21B A3B PT", "Q4_K_M",
+     "ERNIE-4.5 21B-A3B PT Q4_K_M"),
+    ("cohere/x/c4ai-command-r7b-12-2024-Q4_K_M.gguf", "C4ai Command R7b 12 2024", "Q4_K_M",
+     "c4ai-command-r7b-12-2024 Q4_K_M"),
+    ("01-ai/x/Yi-1.5-9B-Chat-Q4_K_M.gguf", "Yi 1.5 9B Chat", "Q4_K_M", "Yi-1.5 9B Q4_K_M"),
+    # llama.cpp's own cache, and that of huggingface_hub
+    ("llama.cpp/ggml-org_gemma-3-4b-it-GGUF_gemma-3-4b-it-Q4_K_M.gguf", "Gemma 3 4b It", "Q4_K_M",
+     "Gemma-3 4B Q4_K_M"),
+    ("llama.cpp/bartowski_Llama-3.2-3B-Instruct-GGUF_Llama-3.2-3B-Instruct-Q4_K_M.gguf",
+     "Llama 3.2 3B Instruct",
+     "Q4_K_M", "Llama-3.2 3B Q4_K_M"),
+    (f"hub/models--HuggingFaceTB--SmolLM2-135M-Instruct-GGUF/snapshots/{HASH}/smollm2-135m-instruct-q8_0.gguf",
+     "Smollm2 135M 8k Lc100K Mix1 Ep2", "Q8_0", "SmolLM2 135M Q8_0"),
+    (f"hub/models--someone--Qwen2.5-7B-tuned-GGUF/snapshots/{HASH}/Q4_K_M/model-Q4_K_M.gguf", "Model",
+     "Q4_K_M",
+     "Qwen2.5 7B tuned Q4_K_M"),
+    # Files that people named or converted themselves
+    ("SmolLM2-360M-GGUF/ggml-model-f16.gguf", "Smollm2", "F16", "SmolLM2 360M F16"),
+    ("models/ggml-model-q4_0.gguf", "Llama 2 13B Chat", "Q4_0", "Llama-2 13B Q4_0"),
+    ("models/mine.gguf", "Toy main", "F32", "Toy main F32"),
+    ("models/mine.gguf", "", "Q8_0", "mine Q8_0"),
+    ("models/qwen2.5-3b.gguf", "Leftover 70B", "IQ3_M", "Qwen2.5 3B IQ3_M"),
+    ("starter/main.gguf", "Starter (demo)", "Q8_0", "Starter (demo)"),
+]  # fmt: skip
+FOLDERS = [
+    ("mlx-community/Qwen2.5-7B-Instruct-4bit", "4 bits", "Qwen2.5 7B 4bit"),
+    ("mlx-community/Qwen3-4B-Instruct-2507-4bit-DWQ", "4 bits", "Qwen3 4B 2507 4bit"),
+    ("mlx-community/Llama-3.2-1B-Instruct-bf16", "BF16", "Llama-3.2 1B BF16"),
+    ("mlx-community/gpt-oss-20b-MXFP4-Q8", "mxfp4", "gpt-oss 20B MXFP4"),
+    ("mlx-community/gemma-3-27b-it-qat-4bit", "4 bits", "Gemma-3 27B QAT 4bit"),
+    ("lmstudio-community/Qwen3-30B-A3B-MLX-4bit", "4 bits", "Qwen3 30B-A3B 4bit"),
+    (f"hub/models--mlx-community--SmolLM-135M-Instruct-8bit/snapshots/{HASH}", "8 bits", "SmolLM 135M 8bit"),
+    ("outputs/fused_model", "BF16", "fused_model BF16"),
+]
+TAGS = [
+    ("smollm2:135m", "Smollm2 135M 8k Lc100K Mix1 Ep2", "F16", "SmolLM2 135M F16"),
+    ("qwen2.5-coder:1.5b", "Qwen2.5 Coder 1.5B Instruct", "Q4_K_M", "Qwen2.5-Coder 1.5B Q4_K_M"),
+    ("llama3.2:latest", "Llama 3.2 3B Instruct", "Q4_K_M", "Llama-3.2 3B Q4_K_M"),
+    ("gemma3:270m", "Gemma 3 270m It", "Q8_0", "Gemma-3 270M Q8_0"),
+    ("phi4-mini:latest", "Phi 4 Mini Instruct", "Q4_K_M", "Phi-4-mini Q4_K_M"),
+    ("deepseek-r1:7b", "DeepSeek R1 Distill Qwen 7B", "Q4_K_M", "DeepSeek-R1 7B Q4_K_M"),
+    ("gpt-oss:20b", "", "MXFP4", "gpt-oss 20B MXFP4"),
+    ("mistral:7b-instruct-v0.3-q4_0", "Mistral 7B Instruct v0.3", "Q4_0", "Mistral 7B v0.3 Q4_0"),
+    ("qwen3:30b-a3b-instruct-2507-q4_K_M", "", "Q4_K_M", "Qwen3 30B-A3B 2507 Q4_K_M"),
+    ("llama3.1:8b-instruct-q8_0", "Meta Llama 3.1 8B Instruct", "Q8_0", "Llama-3.1 8B Q8_0"),
+    ("bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M", "Llama 3.2 3B Instruct", "Q4_K_M", "Llama-3.2 3B Q4_K_M"),
+    ("my-helper:latest", "Smollm2 135M 8k Lc100K Mix1 Ep2", "F16", "my-helper F16"),
+]
+
+
+@pytest.mark.parametrize(("path", "title", "quantization", "name"), FILES)
+def test_a_file_goes_by_the_name_that_people_gave_it(
+    path: str, title: str, quantization: str, name: str
+) -> None:
+    assert short_name(Path("/home/me") / path, title, quantization) == name
+
+
+@pytest.mark.parametrize(("path", "quantization", "name"), FOLDERS)
+def test_an_mlx_folder_goes_by_its_own_name_or_its_repository(
+    path: str, quantization: str, name: str
+) -> None:
+    assert short_name(Path("/home/me") / path, Path(path).name, quantization) == name
+
+
+@pytest.mark.parametrize(("tag", "title", "quantization", "name"), TAGS)
+def test_a_blob_goes_by_its_tag(tag: str, title: str, quantization: str, name: str) -> None:
+    assert short_name(Path("/usr/share/ollama") / BLOB, title, quantization, tag) == name
+
+
+def test_a_blob_without_a_tag_goes_by_its_title() -> None:
+    assert short_name(Path("/o") / BLOB, "Llama 3.2 3B Instruct", "Q4_K_M") == "Llama-3.2 3B Q4_K_M"
+
+
+def test_a_file_may_be_called_anything_and_its_header_stands() -> None:
+    """A file of 8 bits that is called Q4_K_M is one of 8 bits."""
+    assert short_name(Path("/m/Qwen3-8B-Q4_K_M.gguf"), "", "Q8_0") == "Qwen3 8B Q8_0"
+    assert short_name(Path("/m/Qwen3-8B-BF16.gguf"), "", "F16") == "Qwen3 8B F16"
+
+
+def test_a_name_has_an_end() -> None:
+    assert len(short_name(Path("/m/x.gguf"), "y" * 100_000, "Q8_0")) == LONGEST
+    assert len(short_name(Path("/m/x.gguf"), "y " * 100_000 + "7B", "Q8_0")) <= LONGEST
+
+
+@pytest.mark.parametrize("text", ["-_-.:", "\x1b]0;x\x07-7B", "7b", "Q4_K_M", "(((", "é" * 300, "a/b/../c"])
+def test_no_text_breaks_it(text: str) -> None:
+    path = Path("/m/" + text.replace("/", "-") + ".gguf")
+    assert short_name(path, text, "Q8_0", text).endswith("Q8_0") or len(text) > LONGEST
+
+
+def test_a_quantization_is_found_in_a_name() -> None:
+    assert quantization_in("Qwen3-8B-UD-q4_k_xl.gguf") == "UD-Q4_K_XL"
+    assert quantization_in("qwen3-8b.gguf") == ""
+
+
+# Names that would read alike
+
+
+def model(path: str, quantization: str = "Q4_K_M", *, source: str = "LM Studio", tag: str = "") -> FoundModel:
+    name = short_name(Path(path), "", quantization, tag)
+    facts = ("llama.cpp", "llama", 1, quantization, 1, 1, 1, "gpt2", "f", True)
+    return replace(FoundModel(path, name, source, *facts), tag=tag)  # type: ignore[arg-type]
+
+
+def names(*models: FoundModel) -> list[str]:
+    """All names once those that read alike are told apart."""
+    told = {each.path: each.name for each in told_apart(models)}
+    return [told.get(each.path, each.name) for each in models]
+
+
+def test_different_names_stay() -> None:
+    assert told_apart([model("/m/Qwen3-8B-Q4_K_M.gguf"), model("/m/Qwen3-4B-Q4_K_M.gguf")]) == ()
+
+
+def test_the_words_that_were_left_out_come_first() -> None:
+    assert names(model("/m/gemma-3-4b-Q4_K_M.gguf"), model("/m/gemma-3-4b-it-Q4_K_M.gguf")) == [
+        "Gemma-3 4B Q4_K_M",
+        "Gemma-3 4B it Q4_K_M",
+    ]
+
+
+def test_a_tag_that_does_not_say_instruct_says_nothing() -> None:
+    """The same model of two programs: only where it was found tells them apart."""
+    file = model("/m/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
+    tagged = model("/o/blobs/sha256-aa", tag="qwen2.5-coder:0.5b", source="Ollama")
+    base = model("/m/qwen2.5-coder-0.5b-q4_k_m.gguf")
+    short = "Qwen2.5-Coder 0.5B"
+    assert names(file, tagged) == [f"{short} Q4_K_M (LM Studio)", f"{short} Q4_K_M (Ollama)"]
+    assert names(file, tagged, base) == [
+        f"{short} Instruct Q4_K_M",
+        f"{short} Q4_K_M (Ollama)",
+        f"{short} Q4_K_M (LM Studio)",
+    ]
+
+
+def test_then_where_it_was_found() -> None:
+    file = "Qwen3-8B-Instruct-Q4_K_M.gguf"
+    assert names(model(f"/a/{file}"), model(f"/b/{file}", source="Hugging Face")) == [
+        "Qwen3 8B Q4_K_M (LM Studio)",
+        "Qwen3 8B Q4_K_M (Hugging Face)",
+    ]
+
+
+def test_then_the_folder_or_who_made_it() -> None:
+    file, hub = "Qwen3-8B-Q4_K_M.gguf", "/c/models--unsloth--Qwen3-8B-GGUF/snapshots"
+    assert names(
+        model(f"/a/bartowski/Qwen3-8B-GGUF/{file}"),
+        model(f"/a/lmstudio-community/Qwen3-8B-GGUF/{file}"),
+        model(f"{hub}/{HASH}/{file}", source="Hugging Face"),
+        model(f"/a/mine/{file}"),
+    ) == [
+        "Qwen3 8B Q4_K_M (LM Studio, Qwen3-8B-GGUF, bartowski)",
+        "Qwen3 8B Q4_K_M (LM Studio, Qwen3-8B-GGUF, lmstudio-community)",
+        "Qwen3 8B Q4_K_M (Hugging Face)",
+        "Qwen3 8B Q4_K_M (LM Studio, mine)",
+    ]
+
+
+def test_at_last_the_tag_the_file_or_the_path() -> None:
+    blobs = [f"/o/blobs/sha256-{digit * 64}" for digit in "ab"]
+    assert names(
+        model(blobs[0], tag="qwen3:8b", source="Ollama"),
+        model(blobs[1], tag="qwen3:8b-q4_K_M", source="Ollama"),
+    ) == ["Qwen3 8B Q4_K_M (qwen3:8b)", "Qwen3 8B Q4_K_M (qwen3:8b-q4_K_M)"]
+    assert len(set(names(*(model(f"/m/{way}/a/b/x-8B-Q4_K_M.gguf") for way in "123")))) == 3
+
+
+def test_no_two_models_read_alike_whatever_lies_there() -> None:
+    """Random sets of real names at random places, in any order: each name once, and always the same ones."""
+    chance = random.Random(7)
+    paths = [f"/{chance.choice('abc')}/{path}" for path, *_ in FILES for _ in range(3)]
+    models = [model(path, source=chance.choice(["folder", "Ollama"])) for path in dict.fromkeys(paths)]
+    told = dict(zip((each.path for each in models), names(*models), strict=True))
+    assert len({name.casefold() for name in told.values()}) == len(models)
+    chance.shuffle(models)
+    assert dict(zip((each.path for each in models), names(*models), strict=True)) == told
