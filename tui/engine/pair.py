@@ -23,6 +23,7 @@ from .speculation.sampling import Chain, InvalidLogits, Sampler
 from .starter import NAME as STARTER
 from .starter import place
 from .starter.mlx import starter_folder
+from .templates import prompt_form
 from .trial import trial
 
 _SAMPLES = 12
@@ -192,4 +193,5 @@ def model_info(model: LoadedModel, demo: bool) -> ModelInfo:
         context_length=model.trained_context_length,
         vocabulary=model.vocabulary_size,
         demo=demo,
+        prompt_form=prompt_form(model.vocabulary),
     )

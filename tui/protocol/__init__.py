@@ -9,7 +9,7 @@ pipe, keeps no state and imports nothing but the standard library. `terms.py` ha
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .terms import BackendName, CacheType, Origin, Reason, Role, Round
+from .terms import BackendName, CacheType, Origin, PromptForm, Reason, Role, Round
 
 if TYPE_CHECKING:
     from .chat import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Unloaded,
     )
     from .library import (
+        DescribeModel,
         Download,
         Downloaded,
         Downloading,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         ListModels,
         MemoryPlanned,
         MemoryUse,
+        ModelDescribed,
         ModelsFound,
         ModelsListed,
         PairsProposed,
@@ -88,6 +90,7 @@ __all__ = [
     "Command",
     "Count",
     "Counted",
+    "DescribeModel",
     "Download",
     "Downloaded",
     "Downloading",
@@ -117,6 +120,7 @@ __all__ = [
     "MemoryPlanned",
     "MemoryUse",
     "Message",
+    "ModelDescribed",
     "ModelInfo",
     "ModelsFound",
     "ModelsListed",
@@ -128,6 +132,7 @@ __all__ = [
     "PlanMemory",
     "Pong",
     "Prefill",
+    "PromptForm",
     "ProposePairs",
     "ProtocolError",
     "Question",

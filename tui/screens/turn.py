@@ -104,6 +104,8 @@ class TurnScreen(Screen[None]):
         """Ids that were drawn."""
         self._answering = 0
         """The id of the last answer."""
+        self._introduced = ""
+        """The main model of which it was said last how it takes prompts, by its path."""
         self._adjustments = Adjustments()
         self._folder = Path.cwd
         self._loader = Loader(client, self._show_progress, self._load_ended)
@@ -145,12 +147,19 @@ class TurnScreen(Screen[None]):
         self._tries = 0
         self.desk.show_loaded(loaded)
         self._show_drafting()
-        if (remark := wording.refused(loaded)) and remark not in self._notices:
-            self._notices.append(remark)
-            self.desk.show_notices(self._notices)
+        self._remark(wording.refused(loaded))
+        if loaded.main.path != self._introduced:
+            self._introduced = loaded.main.path
+            self._remark(wording.form(loaded.main))
         if self.phase == "loading":
             self.phase = "ready"
         self._say(wording.ready(loaded))
+
+    def _remark(self, words: str) -> None:
+        """Let `words`, if there are any, stand in the banner too."""
+        if words and words not in self._notices:
+            self._notices.append(words)
+            self.desk.show_notices(self._notices)
 
     def _show_progress(self, progress: protocol.Loading) -> None:
         self._say(wording.loading(progress))

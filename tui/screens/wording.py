@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tui import protocol, store
 from tui.client import EngineClient
-from tui.quantities import named, number
+from tui.quantities import named, number, prompt_form
 
 from .drafting import AUTO, Drafting
 
@@ -53,7 +53,17 @@ def loading(progress: protocol.Loading) -> str:
 
 def ready(loaded: protocol.Loaded) -> str:
     pair = [loaded.main, loaded.draft] if loaded.draft else [loaded.main]
-    return f"ready: {' + '.join(map(named, pair))}"
+    words = f"ready: {' + '.join(map(named, pair))}"
+    form = prompt_form(loaded.main)
+    return f"{words} · {form}" if form else words
+
+
+def form(main: protocol.ModelInfo) -> str:
+    """How `main` takes prompts, where that is not as one expects; empty where it is."""
+    words = prompt_form(main)
+    if main.prompt_form == "text":
+        words += ". A prompt begins a new paragraph; one that begins with a space goes on where the text ends"
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
 def refused(loaded: protocol.Loaded) -> str:

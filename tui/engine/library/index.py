@@ -19,7 +19,7 @@ from .describe import describe
 from .find import Candidate, Place, find
 from .gguf import BadModelFile
 
-_VERSION = 1
+_VERSION = 2
 """Raised when a description says more than it did."""
 _MAX_SIZE = 64 << 20
 """Bytes of a memory that is believed."""
