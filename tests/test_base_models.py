@@ -22,7 +22,7 @@ from tui.engine.speculation.pacing import Always
 from tui.engine.templates import TemplateRenderer, encode_conversation, joined, prompt_form
 from tui.protocol import Event, Finished, Generate, Message, Origin, PromptForm, Rounds, Sampling
 from tui.quantities import prompt_form as words_of
-from tui.screens.requests import load_request
+from tui.screens.requests import CONTINUED, load_request
 from tui.widgets.desk import ASK, CONTINUE
 
 BASE = "base model without a chat template: it continues your text"
@@ -247,6 +247,24 @@ async def test_a_base_model_is_introduced_once_and_every_prompt_goes_on_with_its
         await screen._loader.begin(load_request(screen.settings))
         await until(pilot, lambda: screen._loader.loaded)
         assert "A prompt begins a new paragraph" not in text(app), "it was said before"
+
+
+async def test_a_base_model_in_the_chat_stops_after_some_tokens_and_can_go_on(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample?form=text&tokens=2000", draft="", sidebar="hidden")
+    async with app.run_test(size=(160, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        heard = asked_of(app)
+        await ask(pilot, "Once")
+        await until(pilot, lambda: heard and chat(app).phase == "ready")
+        assert "ended at the length limit: /continue goes on" in text(app)
+        assert f"{CONTINUED} tokens" in text(app)
+        await ask(pilot, "/continue")
+        await until(pilot, lambda: len(heard) == 2 and chat(app).phase == "ready")
+        assert f"{2 * CONTINUED} tokens" in text(app)
+        await ask(pilot, "/max_tokens 3")
+        await ask(pilot, "Twice")
+        await until(pilot, lambda: len(heard) == 3 and chat(app).phase == "ready")
+        assert [each.max_tokens for each in heard] == [CONTINUED, CONTINUED, 3]
 
 
 async def test_a_model_with_a_template_is_not_introduced(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from .branches import Branches
 from .conversation import Conversation
 from .drafting import Drafting
 from .loading import Loader
-from .requests import generate_request, load_request
+from .requests import generate_request, limited, load_request
 
 Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping", "ended"]
 """waiting: a prompt waits for the load. reading: the prompt is processed. ended: no engine with a model."""
@@ -104,8 +104,6 @@ class TurnScreen(Screen[None]):
         """Ids that were drawn."""
         self._answering = 0
         """The id of the last answer."""
-        self._introduced = ""
-        """The main model of which it was said last how it takes prompts, by its path."""
         self._adjustments = Adjustments()
         self._folder = Path.cwd
         self._loader = Loader(client, self._show_progress, self._load_ended)
@@ -147,19 +145,13 @@ class TurnScreen(Screen[None]):
         self._tries = 0
         self.desk.show_loaded(loaded)
         self._show_drafting()
-        self._remark(wording.refused(loaded))
-        if loaded.main.path != self._introduced:
-            self._introduced = loaded.main.path
-            self._remark(wording.form(loaded.main))
+        form = wording.form(loaded.main) if self._loader.is_new else ""
+        if new := [each for each in (wording.refused(loaded), form) if each and each not in self._notices]:
+            self._notices += new
+            self.desk.show_notices(self._notices)
         if self.phase == "loading":
             self.phase = "ready"
         self._say(wording.ready(loaded))
-
-    def _remark(self, words: str) -> None:
-        """Let `words`, if there are any, stand in the banner too."""
-        if words and words not in self._notices:
-            self._notices.append(words)
-            self.desk.show_notices(self._notices)
 
     def _show_progress(self, progress: protocol.Loading) -> None:
         self._say(wording.loading(progress))
@@ -264,6 +256,7 @@ class TurnScreen(Screen[None]):
         self._answering = self._draw_id()
         request = generate_request(self._answering, wish.messages, seed, generation)
         request = replace(request, sampling=wish.sampling or request.sampling, resume=wish.resume)
+        request = limited(request, self._loader.loaded)
         if wish.resume:
             self._conversation.go_on()
         else:

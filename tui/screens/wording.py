@@ -26,7 +26,7 @@ _KEYS = {
 
 ENDINGS: dict[store.Ending, str] = {
     "stop": "",
-    "length": "reached max_tokens",
+    "length": "ended at the length limit: /continue goes on",
     "context": "the context is full",
     "cancelled": "stopped",
     "cut": "broken off",
