@@ -17,6 +17,8 @@ import gguf
 import numpy as np
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+OTHER_CONTROL = ("<s>", "</s>", "<pad>")
+"""Of a model that never learned ChatML."""
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
     "+ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -50,6 +52,9 @@ class Toy:
     splitting: str = "gpt-2"
     """llama.cpp's name for how text is cut into words; "deepseek-llm" goes through std::regex."""
     chat_template: str | bytes | None = CHATML
+    controls: tuple[str, str, str] = CONTROL
+    """The tokens 256 to 258; the first one is BOS."""
+    add_bos: bool = False
     name: str | bytes = "toy"
 
 
@@ -124,6 +129,7 @@ def _describe(writer: gguf.GGUFWriter, toy: Toy) -> None:
 
 def _add_vocabulary(writer: gguf.GGUFWriter, toy: Toy) -> None:
     texts, merges = _vocabulary(toy.vocabulary)
+    texts = (*texts[:256], *toy.controls, *texts[259:])
     tokens = [*texts, *(f"[PAD{i}]" for i in range(toy.padding))]
     kinds = [gguf.TokenType.NORMAL] * toy.vocabulary + [gguf.TokenType.UNUSED] * toy.padding
     kinds[256:259] = [gguf.TokenType.CONTROL] * 3
@@ -139,7 +145,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, toy: Toy) -> None:
     writer.add_token_merges(list(merges))
     writer.add_bos_token_id(256)
     writer.add_eos_token_id(toy.end)
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(toy.add_bos)
     if toy.chat_template is not None:
         writer.add_key_value("tokenizer.chat_template", toy.chat_template, gguf.GGUFValueType.STRING)
 

@@ -403,7 +403,7 @@ def named(*names: tuple[str, str]) -> list[FoundModel]:
 
 
 def described_starter() -> FoundModel:
-    return FoundModel("/m", "n", "folder", "llama.cpp", "llama", 1, "Q8_0", 1, 1, 1, "gpt2", "f", True)
+    return FoundModel("/m", "n", "folder", "llama.cpp", "llama", 1, "Q8_0", 1, 1, 1, "gpt2", "f", "template")
 
 
 MODELS = named(

@@ -64,7 +64,7 @@ def model(number: int, name: str, parameters: int, source: str = "LM Studio", **
         "vocabulary": 128_256,
         "tokenizer": "gpt2",
         "fingerprint": "f",
-        "chat_template": True,
+        "prompt_form": "template",
         "licence": "apache-2.0",
     }
     return FoundModel(**(values | more))

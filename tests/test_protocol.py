@@ -13,7 +13,7 @@ from tui import protocol
 from tui.protocol import Command, Event, ProtocolError, decode_command, decode_event, encode
 
 INFO = protocol.ModelInfo(
-    "n\x1b]52;c;x\x07\u202e🚀\ud800\n", "/a b.gguf", "llama", 1, "Q4_0", 2**40, 8192, 3, True
+    "n\x1b]52;c;x\x07\u202e🚀\ud800\n", "/a b.gguf", "llama", 1, "Q4_0", 2**40, 8192, 3, True, "text"
 )
 STATISTICS = protocol.Statistics(10, 5, 7, 3, 9, 4, 2, 1, 0.5, 0.1, 0.2, 0.03, None, 12.5, 17, 2**40)
 FOUND = protocol.FoundModel(
@@ -29,7 +29,7 @@ FOUND = protocol.FoundModel(
     9,
     "gpt2",
     "0f",
-    True,
+    "chatml",
     ("recurrent",),
     "mit",
 )
@@ -74,6 +74,8 @@ MESSAGES: list[Any] = [
     protocol.ListModels(-1, ("/models", "~/more")),
     protocol.ModelsFound(-1, (FOUND, replace(FOUND, demo=True))),
     protocol.ModelsListed(-1, (protocol.Skipped("/m/x.gguf", "cut off"),), 0.25),
+    protocol.DescribeModel(-2, protocol.Load("llama 8b")),
+    protocol.ModelDescribed(-2, FOUND),
     protocol.JudgeDrafts(-2, protocol.Load("/m.gguf", folders=("/models",))),
     protocol.SearchHub(-4, "qwen"),
     protocol.HubFound(-4, (protocol.HubRepository("a/b", 9, 2, True, "GGUF"),)),

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tui.engine.backends import ModelError
-from tui.engine.templates import CHATML, MARK, TemplateRenderer, encode_conversation
+from tui.engine.library.forms import CHATML
+from tui.engine.templates import MARK, TemplateRenderer, encode_conversation
 from tui.protocol import Message
 
 LLAMA_3 = """{% set loop_messages = messages %}{% for message in loop_messages %}\
@@ -367,7 +368,7 @@ def test_no_text_of_a_message_becomes_a_control_token(
 
 
 def test_an_ordinary_conversation_is_encoded_in_one_piece(renderer: TemplateRenderer) -> None:
-    vocabulary = WordVocabulary(CONTROLS)
+    vocabulary = WordVocabulary(CONTROLS, CHATML)
     encode_conversation(vocabulary, renderer, TALK, 10_000)
     rendered = EXPECTED["ChatML"][1].partition("<|im_end|>\n")[2]
     assert vocabulary.encoded == [rendered.replace("<think>\nhm\n</think>\n\n", "")]

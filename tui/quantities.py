@@ -33,6 +33,13 @@ def shortened(name: str, room: int) -> str:
     return f"{begin}…{end}" if room > 0 else ""
 
 
+def prompt_form(model: FoundModel | ModelInfo) -> str:
+    """How a model takes what is said to it, where that is not its own chat template; empty where it is."""
+    if model.prompt_form == "text":
+        return "base model without a chat template: it continues your text"
+    return "no chat template: ChatML is assumed" if model.prompt_form == "chatml" else ""
+
+
 def number(value: float | None, unit: str, digits: int = 1) -> str:
     """ "61.2 tok/s", or a dash for what is not known."""
     return UNKNOWN if value is None else f"{value:,.{digits}f} {unit}".rstrip()

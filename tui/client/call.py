@@ -19,6 +19,7 @@ _LAST = {
     "Inspect": "Inspected",
     "Count": "Counted",
     "ListModels": "ModelsListed",
+    "DescribeModel": "ModelDescribed",
     "JudgeDrafts": "DraftsJudged",
     "PlanMemory": "MemoryPlanned",
     "ProposePairs": "PairsProposed",

@@ -22,6 +22,7 @@ from ..clean import clean, clean_line, clean_next
 from ..client import AnswerEvent, EngineClient
 from ..config import Settings
 from ..protocol import Finished, Generate, Loaded, Loading, Message, Origin, Prefill, Round, Statistics
+from ..quantities import prompt_form
 from ..screens.requests import generate_request, load_request
 from .setup import UsageError, set_up, with_models
 
@@ -129,6 +130,8 @@ async def _answer(client: EngineClient, settings: Settings, question: Generate, 
         loaded = await client.load(load_request(settings), output.loading)
         if refused := loaded.drafting_refused or loaded.draft_refused:
             _remark(f"no draft: {clean_line(refused, 500)}")
+        if not question.raw and (form := prompt_form(loaded.main)):
+            _remark(form)
         async for event in client.generate(question):
             output.show(event)
         output.finish(loaded)

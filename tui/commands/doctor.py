@@ -6,6 +6,7 @@ said to be unknown; nothing is changed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import platform
@@ -18,13 +19,15 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from ..clean import clean, clean_line
-from ..client import engine_environment
+from ..client import EngineClient, EngineError, engine_environment
 from ..client.host import Host, said
 from ..config import Settings, read_config
 from ..places import Places
-from ..quantities import size
+from ..protocol import DescribeModel, FoundModel, ModelDescribed
+from ..quantities import prompt_form, size
+from ..screens.requests import load_request
 from .chat import TRUECOLOR, is_lean
-from .setup import set_up
+from .setup import Setup, set_up
 
 if TYPE_CHECKING:
     import argparse
@@ -42,11 +45,33 @@ def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> in
     if setup.host:
         return _ask_there(setup.host, "doctor --json" if arguments.json else "doctor")
     found = examine(os.environ, setup.places, hardware)
+    if setup.settings.models.main != "starter":
+        _add_main_model(found, setup)
     if arguments.json:
         print(json.dumps(found))
     else:
         print("\n".join(report(found)))
     return 0 if found["hardware"].get("backend") else 1
+
+
+def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
+    """How the main model of the settings takes prompts, or why there is no such model."""
+    try:
+        form = prompt_form(asyncio.run(_described(setup.client(), setup.settings)))
+        found["models"] |= {"prompts": form} if form else {}
+    except EngineError as error:
+        found["advice"].append(error.line)
+
+
+async def _described(client: EngineClient, settings: Settings) -> FoundModel:
+    try:
+        await client.start()
+        async for reply in client.ask(DescribeModel(0, load_request(settings))):
+            if isinstance(reply, ModelDescribed):
+                return reply.model
+    finally:
+        await client.close()
+    raise EngineError("The engine said nothing about the main model")
 
 
 def _ask_there(host: Host, question: str) -> int:

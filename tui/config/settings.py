@@ -43,7 +43,9 @@ class Generation:
     presence_penalty: float = _setting(0.0, "0 is off", -10, 10)
     frequency_penalty: float = _setting(0.0, "0 is off", -10, 10)
     penalty_last_n: int = _setting(64, "how many of the latest tokens the penalties look at", 0, 1 << 24)
-    max_tokens: int = _setting(0, "0 answers until the model stops or the context is full", 0, 1 << 24)
+    max_tokens: int = _setting(
+        0, "0 answers until the model stops or the context is full; a base model in the chat: 256", 0, 1 << 24
+    )
     seed: int = _setting(-1, "-1 draws a new one for each answer; the sidebar shows it", -1, (1 << 32) - 1)
     draft_length: int = _setting(
         -1, "tokens drafted in a round, 1 to 16; 0 never drafts; -1 measures and decides", -1, 16

@@ -24,7 +24,7 @@ from .speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, g
 from .speculation.pacing import Always, Auto, Draft
 from .speculation.proposers import DraftModel, InTurn, Nobody
 from .speculation.sampling import InvalidLogits, Sampler
-from .templates import TemplateRenderer
+from .templates import TemplateRenderer, turn_marks
 from .text import Piece, TextStream
 
 Send = Callable[[Event], None]
@@ -54,14 +54,16 @@ class Answer:
         self._clock = clock
         self._started = self._shown = clock()
         """When it began, and when its last round ended."""
-        ends = pair.main.vocabulary.end_tokens
+        vocabulary = pair.main.vocabulary
+        marks = () if command.raw or command.ignore_eos else turn_marks(vocabulary)
+        ends = vocabulary.end_tokens.union(*map(vocabulary.encode, marks))
         self._end_tokens = frozenset() if command.ignore_eos else ends
         self._bias: dict[int, float] = {}
         self._grammar = ""
         self._opening = ""
         self._first = 0
         """The index of the answer's first token in the context."""
-        self._text = TextStream(pair.main.vocabulary.piece, command.stop)
+        self._text = TextStream(vocabulary.piece, (*command.stop, *marks))
         self._cost = dict(vars(Statistics()))
         """The values of `Statistics` so far."""
         self._read, self._read_at = 0, self._started

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 
 from ..protocol import (
+    DescribeModel,
     DraftsJudged,
     Event,
     Failed,
@@ -18,6 +19,7 @@ from ..protocol import (
     JudgeDrafts,
     ListModels,
     MemoryPlanned,
+    ModelDescribed,
     ModelsFound,
     ModelsListed,
     PairsProposed,
@@ -63,6 +65,8 @@ def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[E
     match question:
         case ListModels():
             yield from _list(question, library, wanted)
+        case DescribeModel():
+            yield ModelDescribed(question.id, library.described(question.load, wanted))
         case JudgeDrafts():
             yield DraftsJudged(question.id, library.verdicts(question.load, wanted))
         case PlanMemory():

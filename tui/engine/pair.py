@@ -26,6 +26,7 @@ from .speculation.sampling import Chain, InvalidLogits, Sampler
 from .starter import NAME as STARTER
 from .starter import place
 from .starter.mlx import starter_folder
+from .templates import prompt_form
 from .threads import Crew
 
 _SAMPLES = 12
@@ -228,4 +229,5 @@ def model_info(model: LoadedModel, name: str, demo: bool) -> ModelInfo:
         context_length=model.trained_context_length,
         vocabulary=model.vocabulary_size,
         demo=demo,
+        prompt_form=prompt_form(model.vocabulary),
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ..protocol import Generate
 from ..protocol.thoughts import opened_by
 from .backends import LoadedModel, ModelError
-from .templates import TemplateRenderer, encode_conversation
+from .templates import TemplateRenderer, encode_conversation, prompt_form
 
 _CHARACTERS_PER_TOKEN = 16
 """A prompt with more characters than this, for each token of the context, is not even encoded."""
@@ -49,7 +49,7 @@ def prompt_of(command: Generate, main: LoadedModel, templates: TemplateRenderer)
 
 def opening_of(command: Generate, main: LoadedModel, context: Sequence[int]) -> str:
     """The mark of a thought with which the template begins the answer: it belongs to its text."""
-    if command.raw or command.resume:
+    if command.raw or command.resume or prompt_form(main.vocabulary) == "text":
         return ""
     tail = b"".join(map(main.vocabulary.piece, context[-_MARK_TOKENS:])).decode("utf-8", "replace")
     mark = opened_by(tail)

@@ -1,4 +1,4 @@
-"""Conversations to token ids, by the model's own chat template.
+"""Conversations to token ids: by the model's own chat template, or as one text where it has none.
 
 The template runs in a process of its own (`template_worker`), because a sandbox stops code but not work.
 What people typed can never become a control token: its spelling is broken by a mark before rendering,
@@ -18,21 +18,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..protocol import Message
+from ..protocol import Message, PromptForm
 from ..protocol.thoughts import without_thought
 from .backends import ModelError, Vocabulary
-
-CHATML = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-"""For models whose file holds no template."""
+from .library.forms import CHATML, CHATML_MARKS, form_of
 
 MARK = "\ufdd0"
 """A noncharacter: it has no place in text, so nothing is lost when a text is cut where it stands."""
 
+_PARAGRAPH = "\n\n"
 _KNOWS_THOUGHTS = "think"
 """A template with this word in it leaves thoughts out, or keeps them, as its model is used to."""
 _START_SECONDS = 10.0
@@ -129,15 +123,27 @@ def _start_worker() -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}, cwd="/")
 
 
+def prompt_form(vocabulary: Vocabulary) -> PromptForm:
+    """How a model with this vocabulary is given a conversation."""
+    return form_of(vocabulary.chat_template, lambda mark: len(vocabulary.encode(mark)) == 1)
+
+
+def turn_marks(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Texts that end an answer: those of a form that was assumed, for its file says of none what ends one."""
+    return CHATML_MARKS if prompt_form(vocabulary) == "chatml" else ()
+
+
 def encode_conversation(
     vocabulary: Vocabulary, renderer: TemplateRenderer, messages: Sequence[Message], limit: int
 ) -> list[int]:
-    """The token ids of a conversation, up to where the answer begins.
+    """The token ids of a conversation, up to where the answer begins; for a base model, of its one text.
 
     No text of a message becomes a control token. An ordinary conversation is encoded in one piece. The
     rendered text may have `limit` characters. Raises `ModelError`.
     """
     broken = _breaker(vocabulary.control_texts)
+    if prompt_form(vocabulary) == "text":
+        return _encode_text(vocabulary, messages)
     template = vocabulary.chat_template or CHATML
     values = {
         "messages": [{"role": m.role, "content": broken(_said(m, template))} for m in messages],
@@ -148,6 +154,33 @@ def encode_conversation(
     tokens = [token for part in rendered.split(MARK) if part for token in vocabulary.encode(part)]
     start = vocabulary.encode_start()
     return tokens if tokens[: len(start)] == start else start + tokens
+
+
+def _encode_text(vocabulary: Vocabulary, messages: Sequence[Message]) -> list[int]:
+    """The tokens of `joined`, part by part: so the tokens of earlier turns stay, and with them the cache."""
+    broken = _breaker(vocabulary.control_texts)
+    parts = joined(messages)
+    if vocabulary.piece(vocabulary.encode("a")[0]) != b"a":  # it puts a space before whatever it encodes
+        parts = ["".join(parts)]
+    pieces = (piece for part in parts for piece in broken(part).split(MARK) if piece)
+    return vocabulary.encode_start() + [token for piece in pieces for token in vocabulary.encode(piece)]
+
+
+def joined(messages: Sequence[Message]) -> list[str]:
+    """The one text that a base model continues, a part for each message. No word is added to it.
+
+    An answer goes on where the text ends. The system prompt is the first paragraph, and each prompt begins
+    one; a prompt that begins with a space or a line break goes on where the text ends.
+    """
+    parts: list[str] = []
+    end = _PARAGRAPH
+    for message in messages:
+        said = _said(message, "")
+        if message.role != "assistant" and not said[:1].isspace():
+            said = _PARAGRAPH[len(end) - len(end.rstrip("\n")) :] + said
+        parts.append(said)
+        end = (end + said)[-len(_PARAGRAPH) :]
+    return parts
 
 
 def _said(message: Message, template: str) -> str:

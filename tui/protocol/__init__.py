@@ -9,7 +9,7 @@ pipe, keeps no state and imports nothing but the standard library. `terms.py` ha
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .terms import BackendName, CacheType, Origin, Reason, Role, Round
+from .terms import BackendName, CacheType, Origin, PromptForm, Reason, Role, Round
 
 if TYPE_CHECKING:
     from .chat import (
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Unloaded,
     )
     from .library import (
+        DescribeModel,
         Download,
         Downloaded,
         Downloading,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         ListModels,
         MemoryPlanned,
         MemoryUse,
+        ModelDescribed,
         ModelsFound,
         ModelsListed,
         PairsProposed,
@@ -91,6 +93,7 @@ __all__ = [
     "Command",
     "Count",
     "Counted",
+    "DescribeModel",
     "Download",
     "Downloaded",
     "Downloading",
@@ -120,6 +123,7 @@ __all__ = [
     "MemoryPlanned",
     "MemoryUse",
     "Message",
+    "ModelDescribed",
     "ModelInfo",
     "ModelsFound",
     "ModelsListed",
@@ -131,6 +135,7 @@ __all__ = [
     "PlanMemory",
     "Pong",
     "Prefill",
+    "PromptForm",
     "ProposePairs",
     "ProtocolError",
     "Question",

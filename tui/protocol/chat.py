@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .terms import BackendName, CacheType, Reason, Role, Round
+from .terms import BackendName, CacheType, PromptForm, Reason, Role, Round
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class ModelInfo:
     vocabulary: int
     demo: bool = False
     """True for the built-in starter pair."""
+    prompt_form: PromptForm = "template"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .chat import Load
+from .terms import PromptForm
 
 Judgement = Literal["recommended", "possible", "no"]
 """May a model draft for another: it should, it can, it cannot."""
@@ -43,7 +44,7 @@ class FoundModel:
     """Kind of vocabulary: "gpt2" (byte-level BPE), "llama" (SentencePiece), ..."""
     fingerprint: str
     """Equal for two models whose tokens have the same texts and the same special ids."""
-    chat_template: bool
+    prompt_form: PromptForm
     traits: tuple[str, ...] = ()
     """What a draft meets in it: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
     licence: str = ""
@@ -81,6 +82,20 @@ class ModelsListed:
     id: int
     skipped: tuple[Skipped, ...]
     seconds: float
+
+
+@dataclass(frozen=True)
+class DescribeModel:
+    """What the main model of `load` says of itself. Ends with `ModelDescribed`."""
+
+    id: int
+    load: Load
+
+
+@dataclass(frozen=True)
+class ModelDescribed:
+    id: int
+    model: FoundModel
 
 
 # Which draft goes with it

@@ -27,6 +27,7 @@ from .chat import (
     Unloaded,
 )
 from .library import (
+    DescribeModel,
     Download,
     Downloaded,
     Downloading,
@@ -37,6 +38,7 @@ from .library import (
     ListHub,
     ListModels,
     MemoryPlanned,
+    ModelDescribed,
     ModelsFound,
     ModelsListed,
     PairsProposed,
@@ -47,10 +49,10 @@ from .library import (
 
 HubQuestion = SearchHub | ListHub | Download
 """Answered by asking the hub."""
-Question = ListModels | JudgeDrafts | PlanMemory | ProposePairs | HubQuestion
+Question = ListModels | DescribeModel | JudgeDrafts | PlanMemory | ProposePairs | HubQuestion
 """About the library: answered beside whatever else the engine does."""
 Reply = (
-    ModelsFound | ModelsListed | DraftsJudged | MemoryPlanned | PairsProposed
+    ModelsFound | ModelsListed | ModelDescribed | DraftsJudged | MemoryPlanned | PairsProposed
     | HubFound | HubListed | Downloading | Downloaded
 )  # fmt: skip
 Command = Load | Generate | Inspect | Count | Cancel | SetDraftLength | Unload | Ping | Quit | Question

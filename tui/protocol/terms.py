@@ -30,6 +30,10 @@ CacheType = Literal["f16", "q8_0"]
 BackendName = Literal["auto", "llama.cpp", "mlx"]
 """The library that runs a model; "auto" goes by what stands at its path."""
 
+PromptForm = Literal["template", "chatml", "text"]
+"""How a model is given a conversation: by its own chat template; by ChatML, where it has no template but
+ChatML's tokens; as text that it continues, where it has neither. The last is a base model."""
+
 Reason = Literal["stop", "length", "context", "cancelled"]
 """Why an answer ended: end of generation or a stop string, `max_tokens`, a full context, the user."""
 

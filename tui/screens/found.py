@@ -75,7 +75,6 @@ def facts(model: FoundModel) -> str:
         *model.traits,
         f"context {context(model.context_length)}",
         f"{model.vocabulary:,} tokens ({model.tokenizer})",
-        "" if model.chat_template else "no chat template",
         model.licence,
         "runs with MLX" if model.backend == "mlx" else "",
     ]

@@ -27,6 +27,9 @@ class Loader:
         self._on_end = on_end
         self._task: asyncio.Task[EngineError | None] | None = None
         self.loaded: protocol.Loaded | None = None
+        self.is_new = False
+        """Whether the last load brought another main model than the one before."""
+        self._main = ""
 
     def begin(self, request: protocol.Load) -> asyncio.Task[EngineError | None]:
         """The load that is under way or done; one of `request` where there is none. Why, if it failed."""
@@ -49,6 +52,7 @@ class Loader:
         try:
             await self._client.start()
             self.loaded = await self._client.load(request, on_progress=self._on_progress)
+            self.is_new, self._main = self.loaded.main.path != self._main, self.loaded.main.path
         except EngineError as error:
             self.loaded = None
             self._on_end(error)

@@ -196,7 +196,12 @@ class MessagesScreen(TurnScreen):
         """Have the main model sum up what `action_leave_out` leaves out, and send that in its place."""
         share = LEAVE / (self._fullness or 1)
         messages = self._conversation.messages_to_sum_up(share, SUM_UP)
-        if self._refuses() or not messages or not self._loader.loaded:
+        loaded = self._loader.loaded
+        if loaded and loaded.main.prompt_form == "text":
+            words = "A base model continues text and sums up nothing. F5 leaves out the oldest turns."
+            self.notify(words, timeout=6, markup=False)
+            return
+        if self._refuses() or not messages or not loaded:
             self.notify("There is nothing to sum up.", timeout=5, markup=False)
             return
         request = generate_request(self._draw_id(), messages, 0, self.generation)

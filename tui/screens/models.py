@@ -36,7 +36,7 @@ from tui.protocol import (
     PlanMemory,
     Skipped,
 )
-from tui.quantities import size
+from tui.quantities import prompt_form, size
 from tui.widgets.fit import Fit
 from tui.widgets.rows import Row, Rows
 
@@ -255,6 +255,8 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         lines: list[Content] = []
         if model := self._model():
             lines += [Content(clean_line(model.path)), Content(clean_line(facts(model)))]
+            if form := prompt_form(model):
+                lines.append(Content.styled(form, "$warning"))
         if verdict := self._verdict():
             lines.append(Content.styled(clean_line(judged(verdict)), "$foreground"))
         self._about.update(Content("\n").join(lines), layout=False)

@@ -11,6 +11,8 @@ from tui.config import Generation, Settings
 
 NAMED = ("starter", "auto")
 """What stands for a model, whatever files may be called so."""
+CONTINUED = 256
+"""Tokens by which a base model continues the text of a chat, unless max_tokens says otherwise."""
 LOOKUP, NONE = "lookup", ""
 """Drafts that are no models, as `DraftVerdict.draft` has them."""
 _OLD_LOOKUP = "ngram"
@@ -84,6 +86,12 @@ def generate_request(
         max_tokens=generation.max_tokens,
         stop=generation.stop,
     )
+
+
+def limited(request: protocol.Generate, loaded: protocol.Loaded | None) -> protocol.Generate:
+    """`request` with an end: a base model seldom finds one, and its first answer would fill the context."""
+    endless = loaded is not None and loaded.main.prompt_form == "text" and not request.max_tokens
+    return replace(request, max_tokens=CONTINUED) if endless else request
 
 
 def with_choice(settings: Settings, choice: Choice) -> Settings:

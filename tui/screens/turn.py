@@ -39,7 +39,7 @@ from .branches import Branches
 from .conversation import Conversation
 from .drafting import Drafting
 from .loading import Loader
-from .requests import generate_request, load_request
+from .requests import generate_request, limited, load_request
 
 Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping", "ended"]
 """waiting: a prompt waits for the load. reading: the prompt is processed. ended: no engine with a model."""
@@ -146,12 +146,13 @@ class TurnScreen(Screen[None]):
         self._tries = 0
         self.desk.show_loaded(loaded)
         self._show_drafting()
-        if (remark := wording.refused(loaded)) and remark not in self._notices:
-            self._notices.append(remark)
+        form = wording.form(loaded.main) if self._loader.is_new else ""
+        if new := [each for each in (wording.refused(loaded), form) if each and each not in self._notices]:
+            self._notices += new
             self.desk.show_notices(self._notices)
         if self.phase == "loading":
             self.phase = "ready"
-        self._say("ready:", wording.pair(loaded))
+        self._say(wording.ready(loaded.main), wording.pair(loaded))
 
     def _show_progress(self, progress: protocol.Loading) -> None:
         self._say(wording.loading(progress))
@@ -257,6 +258,7 @@ class TurnScreen(Screen[None]):
         self._answering = self._draw_id()
         request = generate_request(self._answering, wish.messages, seed, generation)
         request = replace(request, sampling=wish.sampling or request.sampling, resume=wish.resume)
+        request = limited(request, self._loader.loaded)
         if wish.resume:
             self._conversation.go_on()
         else:

@@ -8,7 +8,7 @@ from tui import protocol, store
 from tui.client import EngineClient
 from tui.client.host import Host
 from tui.config import Generation
-from tui.quantities import named, number
+from tui.quantities import named, number, prompt_form
 
 from .drafting import AUTO, NEVER, Drafting
 
@@ -28,7 +28,7 @@ _KEYS = {
 
 ENDINGS: dict[store.Ending, str] = {
     "stop": "",
-    "length": "reached max_tokens",
+    "length": "ended at the length limit: /continue goes on",
     "context": "the context is full",
     "cancelled": "stopped",
     "cut": "broken off",
@@ -56,6 +56,19 @@ def loading(progress: protocol.Loading) -> str:
 def pair(loaded: protocol.Loaded) -> list[str]:
     """The names of what is loaded. Foreign text."""
     return [named(model) for model in (loaded.main, loaded.draft) if model]
+
+
+def ready(main: protocol.ModelInfo) -> str:
+    """What stands in front of the names of a loaded pair."""
+    return "ready, base model:" if main.prompt_form == "text" else "ready:"
+
+
+def form(main: protocol.ModelInfo) -> str:
+    """How `main` takes prompts, where that is not as one expects; empty where it is."""
+    words = prompt_form(main)
+    if main.prompt_form == "text":
+        words += ". A prompt begins a new paragraph; one that begins with a space goes on where the text ends"
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
 def refused(loaded: protocol.Loaded) -> str:

@@ -27,6 +27,8 @@ from .suggestions import Suggestions
 from .transcript import Highlight, Transcript
 from .welcome import Welcome
 
+ASK, CONTINUE = "Ask something", "Write the beginning of a text: the model continues it"
+"""What stands in an empty composer, for a model that answers and for one that continues text."""
 SidebarMode = Literal["auto", "shown", "hidden"]
 HIGHLIGHTS: Final[tuple[Highlight, ...]] = ("quiet", "full", "off")
 
@@ -74,12 +76,14 @@ class Desk(Horizontal):
         super().__init__(id="desk", classes=f"-{sidebar}")
         self.transcript = Transcript(interval=interval, id="transcript")
         self.suggestions = Suggestions("suggestions")
-        self.composer = Composer("Ask something", self.suggestions, id="composer")
+        self.composer = Composer(ASK, self.suggestions, id="composer")
         self._banner = Banner(id="banner")
         self._welcome = Welcome(id="welcome")
         self._status = StatusLine(id="status")
         self._sidebar = Sidebar(id="sidebar")
         self._drafting = ""
+        self._continues = False
+        """Whether the main model is a base model, which answers nothing."""
         self.transcript.set_reactive(Transcript.highlight, highlight)
         self.transcript.set_reactive(Transcript.show_refused, show_refused)
         self.set_reactive(Desk.sidebar_mode, sidebar)
@@ -111,6 +115,9 @@ class Desk(Horizontal):
     def show_loaded(self, loaded: protocol.Loaded | None) -> None:
         self._sidebar.show_models(loaded)
         self._welcome.demo = loaded is not None and loaded.main.demo
+        self._continues = loaded is not None and loaded.main.prompt_form == "text"
+        self.composer.placeholder = CONTINUE if self._continues else ASK
+        self._show_mode()
 
     def show_link(self, words: str) -> None:
         """Where the engine is and how the way there is, while it is another machine. Foreign text."""
@@ -196,7 +203,8 @@ class Desk(Horizontal):
     def _show_mode(self) -> None:
         refused = "  refused shown" if self.transcript.show_refused else ""
         drafting = f"drafting {self._drafting}  " if self._drafting else ""
-        self._status.display_mode = f"{drafting}origins {self.transcript.highlight}{refused}"
+        base = "base model  " if self._continues else ""
+        self._status.display_mode = f"{base}{drafting}origins {self.transcript.highlight}{refused}"
 
 
 def _summary(reading: Reading) -> str:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 from zlib import crc32
 
+from ..library.forms import CHATML
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
 from . import LoadedModel, ModelError, Options, Rewinds, Vocabulary, check_call
@@ -54,23 +55,28 @@ class Script:
     """segv, abrt, kill, exit0, exit1 or hang."""
     at: str = "round"
     """When to die: load, prefill, round or idle."""
+    form: str = "template"
+    """How it is given a conversation, as a `PromptForm`: "text" is a base model."""
 
 
 class ScriptedVocabulary:
     """Implements `backends.Vocabulary`. A token's id is its bytes behind a 1, read as a number."""
 
     end_tokens: frozenset[int] = frozenset({END, IM_END})
-    chat_template: str | None = None
     bos_text = ""
     eos_text = "<|im_end|>"
-    control_texts: tuple[str, ...] = tuple(_CONTROLS)
     control_tokens = frozenset(_CONTROLS.values())
 
+    def __init__(self, form: str) -> None:
+        """`form` is a `PromptForm`."""
+        self.chat_template = CHATML if form == "template" else None
+        self._controls = {"<|endoftext|>": END} if form == "text" else _CONTROLS
+        self.control_texts = tuple(self._controls)
+
     def encode(self, text: str) -> list[int]:
-        parts = re.split("(" + "|".join(map(re.escape, _CONTROLS)) + ")", text)
-        return [
-            token for part in parts for token in ([_CONTROLS[part]] if part in _CONTROLS else plain(part))
-        ]
+        known = self._controls
+        parts = re.split("(" + "|".join(map(re.escape, known)) + ")", text)
+        return [token for part in parts for token in ([known[part]] if part in known else plain(part))]
 
     def encode_start(self) -> list[int]:
         return []
@@ -109,7 +115,7 @@ class ScriptedModel:
         self.path = path
         self.name = path.partition("?")[0]
         self.capacity = self.trained_context_length = capacity
-        self.vocabulary: Vocabulary = ScriptedVocabulary()
+        self.vocabulary: Vocabulary = ScriptedVocabulary(script.form)
         self.vocabulary_size = 2 << (8 * _LONGEST)
         self.script = script
         self.text = text

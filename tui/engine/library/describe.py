@@ -9,6 +9,7 @@ from typing import Any
 
 from ...protocol import FoundModel
 from .find import Candidate, candidate
+from .forms import form_of
 from .gguf import BadModelFile
 from .header import Header, read_header, read_tokens
 from .mlx_folder import Folder, is_folder, read_folder
@@ -73,7 +74,7 @@ def _of_file(candidate: Candidate, header: Header, size: int) -> FoundModel:
         vocabulary=header.vocabulary,
         tokenizer=header.tokenizer[:MAX_TEXT],
         fingerprint=header.fingerprint,
-        chat_template=header.chat_template,
+        prompt_form=header.prompt_form,
         traits=header.traits,
         licence=header.licence[:MAX_TEXT],
         tag=candidate.tag[:MAX_TEXT],
@@ -97,7 +98,7 @@ def _of_folder(candidate: Candidate, folder: Folder, size: int) -> FoundModel:
         vocabulary=len(tokens),
         tokenizer="tokenizers",
         fingerprint=fingerprint(texts, [end] if type(end) is int else []),
-        chat_template=folder.chat_template is not None,
+        prompt_form=form_of(folder.chat_template, lambda mark: mark.encode() in texts),
         traits=tuple(_traits(folder)),
     )
 

@@ -15,6 +15,8 @@ from math import isfinite
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+from ...protocol import PromptForm
+from .forms import form_of
 from .gguf import Array, BadModelFile, Contents, Reader, Scalar, Tensor
 from .tensor_types import FILE_TYPES
 from .tokens import fingerprint
@@ -73,7 +75,7 @@ class Header:
     """Kind of vocabulary: "gpt2" is byte-level BPE, "llama" is SentencePiece."""
     fingerprint: str = ""
     """Of the tokens' texts and the special ids: equal ones mean equal vocabularies."""
-    chat_template: bool = False
+    prompt_form: PromptForm = "template"
     traits: tuple[str, ...] = ()
     """What a draft meets in it: see `FoundModel.traits`."""
     licence: str = ""
@@ -179,13 +181,16 @@ class _Metadata:
             cache_bytes=2 * self._cached_numbers(),
             tokenizer=self.text("tokenizer.ggml.model"),
             fingerprint=self._fingerprint(tokens.texts) if isinstance(tokens, Array) else "",
-            chat_template=bool(self.text("tokenizer.chat_template")),
+            prompt_form=self._prompt_form(tokens.texts if isinstance(tokens, Array) else ()),
             traits=tuple(trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys))),
             licence=self.text("general.license"),
         )
 
     def _fingerprint(self, texts: Sequence[bytes]) -> str:
         return fingerprint(texts, [self.number(f"tokenizer.ggml.{name}", -1) for name in _SPECIAL])
+
+    def _prompt_form(self, texts: Sequence[bytes]) -> PromptForm:
+        return form_of(self.text("tokenizer.chat_template"), lambda mark: mark.encode() in texts)
 
     def _above_zero(self, name: str) -> bool:
         value = self._values.get(self._key(name))

@@ -76,18 +76,24 @@ class Library:
                 found = replace(found, demo=True)
             yield found
 
+    def described(self, load: Load, wanted: Callable[[], bool] = lambda: True) -> FoundModel:
+        """The main model of `load`. Raises `LibraryError`."""
+        path = Path(place(self.resolved(replace(load, draft=None), wanted).main, "main"))
+        try:
+            return describe(candidate(path))
+        except (BadModelFile, OSError) as error:
+            reason = (error.strerror or error) if isinstance(error, OSError) else error
+            raise LibraryError(f"{path.name}: {reason}", "Choose another main model.") from None
+
     def verdicts(
         self, load: Load, wanted: Callable[[], bool] = lambda: True
     ) -> tuple[DraftVerdict, ...]:  # fmt: skip
         """What every model here is worth as a draft for the main model of `load`. Raises `LibraryError`."""
-        path = Path(place(self.resolved(replace(load, draft=None)).main, "main"))
+        main = self.described(load, wanted)
+        path = Path(main.path)
         beside = Place("folder", path.parent, "flat")
         own = (Place("folder", Path(each).expanduser()) for each in load.folders)
-        found = _last(self._listed((*own, *self.places, beside), wanted))
-        try:
-            main = describe(candidate(path))
-        except (BadModelFile, OSError) as error:
-            raise LibraryError(f"{path.name}: {error}", "Choose another main model.") from None
+        found = list(self._listed((*own, *self.places, beside), wanted))
         models = [each for each in found if isinstance(each, FoundModel) and not _same(path, each.path)]
         useless = [
             each for each in found if isinstance(each, Skipped) and Path(each.path).parent == path.parent
