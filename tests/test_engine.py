@@ -17,6 +17,8 @@ import models
 import pytest
 
 from tui.engine.backends.scripted_sample import SAMPLE
+from tui.engine.exactness import CHECKING
+from tui.engine.pair import PAYING, PLAIN
 from tui.protocol import (
     MAX_LINE,
     PROTOCOL,
@@ -166,7 +168,12 @@ def test_hello_comes_first_and_a_conversation_follows(start: Start) -> None:
     loaded, before = engine.until(Loaded)
     stages = [event.stage for event in before if isinstance(event, Loading)]
     assert stages == list(dict.fromkeys(stages))
-    assert len(stages) == len(before) == 3
+    assert len(stages) == len(before)
+    assert stages == [
+        *("Loading the main model", "Preparing the main model"),
+        *("Loading the draft model", "Preparing the draft model"),
+        PLAIN,
+    ]
     assert (loaded.backend, loaded.draft_refused) == ("scripted", "")
     assert loaded.main.name == "scripted:sample"
     assert loaded.draft is not None
@@ -208,6 +215,20 @@ def test_the_built_in_pair_loads_and_answers(start: Start) -> None:
     assert finished.statistics.prompt_reused == finished.statistics.prompt_tokens - 1
 
 
+def test_a_load_says_what_it_measures_once_the_weights_are_there(start: Start, tmp_path: Path) -> None:
+    main = models.write_model(tmp_path / "main.gguf", models.Toy(layers=6, width=128))
+    draft = models.write_model(tmp_path / "draft.gguf", models.Toy(layers=1, width=32))
+    engine = start()
+    engine.send(Load(str(main), str(draft), threads=1))
+    events = [event for event in engine.until(Loaded)[1] if isinstance(event, Loading)]
+    stages = list(dict.fromkeys(event.stage for event in events))
+    assert stages[-3:] == [CHECKING, PLAIN, PAYING]
+    assert (
+        stages.index("Preparing the main model") < stages.index("Preparing the draft model") < len(stages) - 3
+    )
+    assert all(event.fraction is None for event in events if not event.stage.startswith("Loading"))
+
+
 def test_a_load_replaces_what_is_loaded_and_a_failed_one_leaves_nothing(start: Start, tmp_path: Path) -> None:
     engine = start()
     engine.load("scripted:echo")
@@ -232,7 +253,7 @@ def test_a_draft_that_cannot_be_used_is_refused_with_its_reason(start: Start, tm
     main = models.write_model(tmp_path / "main.gguf", models.Toy())
     other = models.write_model(tmp_path / "other.gguf", models.Toy(vocabulary=300, swapped=(5, 6)))
     for draft, reason in [
-        (str(other), "vocabulary"),
+        (str(other), "another tokenizer"),
         (str(tmp_path / "no.gguf"), "no.gguf"),
         (__file__, "GGUF"),
     ]:

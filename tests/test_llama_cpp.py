@@ -315,8 +315,14 @@ def test_metadata_that_is_not_unicode_breaks_nothing(load: Load, backend: LlamaB
         (Toy(padding=128), ""),
         (Toy(vocabulary=500), ""),
         (Toy(unused=(300, 301), end=256), ""),
-        (Toy(swapped=(300, 400)), "vocabulary differs at id 300: 'ap' against 'el'"),
-        (Toy(swapped=(97, 257)), "vocabulary differs at id 97: '"),
+        (
+            Toy(swapped=(300, 400)),
+            "another tokenizer: only models of one family can draft (differs at id 300: 'ap' against 'el')",
+        ),
+        (
+            Toy(swapped=(97, 257)),
+            "another tokenizer: only models of one family can draft (differs at id 97: '",
+        ),
         (Toy("mamba"), ""),
         (Toy("lfm2"), ""),
         (Toy("gemma3"), ""),

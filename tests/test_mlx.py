@@ -304,7 +304,7 @@ def test_a_draft_with_other_tokens_is_refused_with_the_first_of_them(tmp_path: P
     vocabulary["A"], vocabulary["B"] = vocabulary["B"], vocabulary["A"]
     mlx_models.write_json(other / "tokenizer.json", values)
     reason = MlxBackend().mismatch(opened(toy), opened(other, "draft"))
-    assert reason == "vocabulary differs at id 65: 'A' against 'B'"
+    assert reason.endswith("(differs at id 65: 'A' against 'B')")
     assert MlxBackend().mismatch(opened(toy), opened(toy, "draft")) == ""
     gguf = load(models.write_model(tmp_path / "m.gguf"), "draft")
     assert "different libraries" in MlxBackend().mismatch(opened(toy), gguf)

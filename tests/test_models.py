@@ -69,7 +69,7 @@ def test_drafts_are_judged_for_a_name(home: Path) -> None:
 
 
 def test_a_speed_up_says_whether_it_was_measured() -> None:
-    verdict = DraftVerdict("/d.gguf", "D", "recommended", "same vocabulary", 1.62)
+    verdict = DraftVerdict("/d.gguf", "D", "recommended", "same tokenizer", 1.62)
     assert speed_up(verdict) == "predicted 1.6×"
     assert speed_up(replace(verdict, answers=3)) == "measured 1.6× over 3 answers"
     assert speed_up(replace(verdict, speed_up=None)) == UNKNOWN

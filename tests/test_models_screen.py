@@ -35,19 +35,24 @@ from tui.protocol import (
     PlanMemory,
     Question,
     Reply,
+    Round,
     Skipped,
     Statistics,
 )
+from tui.quantities import size
 from tui.screens import found as found_module
 from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
-from tui.screens.race import entrants, race
+from tui.screens.race import TOKENS, Lap, entrants, race
 from tui.screens.requests import LOOKUP, NONE, Choice, load_request, with_choice
 from tui.widgets.rows import Row, Rows
 
 FAMILIES = ("Qwen2.5 7B Instruct", "Llama 3.1 8B Instruct", "Gemma 3 12B it", "Mistral Small 24B")
 INFO = ModelInfo("m", "/m", "llama", 1, "Q8_0", 1, 4096, 300)
-REASON = "vocabulary differs at id 128,009: '<|eom_id|>' against '<|end|>'"
+REASON = (
+    "another tokenizer: only models of one family can draft "
+    "(differs at id 128,009: '<|eom_id|>' against '<|end|>')"
+)
 
 
 def model(number: int, name: str, parameters: int, source: str = "LM Studio", **more: Any) -> FoundModel:
@@ -77,10 +82,10 @@ MANY = tuple(
 DEMO = model(0, "Starter (demo)", 7_000_000, "built in", demo=True)
 VERDICTS = (
     DraftVerdict(
-        MANY[1].path, "Llama 3.2 1B", "recommended", "same vocabulary, 1/8 of the main model's size", 2.1, 14
+        MANY[1].path, "Llama 3.2 1B", "recommended", "same tokenizer, 1/8 of the main model's size", 2.1, 14
     ),
-    DraftVerdict(MANY[2].path, "Llama 3.2 3B", "possible", "same vocabulary, but 38%: seldom pays", 1.2),
-    DraftVerdict(LOOKUP, "lookup", "possible", "repeats text that is already in the chat; no other model"),
+    DraftVerdict(MANY[2].path, "Llama 3.2 3B", "possible", "same tokenizer, but 38%: seldom pays", 1.2),
+    DraftVerdict(LOOKUP, "lookup", "possible", "repeats text already in the chat, no extra model"),
     DraftVerdict(NONE, "no draft", "possible", "plain decoding", 1.0),
     DraftVerdict(MANY[3].path, "Phi 3.5 mini", "no", REASON),
 )
@@ -141,12 +146,13 @@ class Racing(Library):
 
     async def load(self, load: Load, on_progress: Any) -> Loaded:
         self.loads.append(load)
-        fault = "its vocabulary differs" if self.refused and load.draft == self.refused else ""
+        fault = "another tokenizer" if self.refused and load.draft == self.refused else ""
         return Loaded(INFO, None, fault, "llama.cpp", "CPU", 4096, 10.0, 0.1)
 
-    async def generate(self, question: Generate) -> AsyncIterator[Finished]:
+    async def generate(self, question: Generate) -> AsyncIterator[Round | Finished]:
         self.answers += 1
         await asyncio.sleep(self.pace)
+        yield Round((), tuple(range(TOKENS)), 0, 0, 0, 0.1, 0, 0, 64)
         yield Finished(question.id, "length", Statistics())
 
 
@@ -442,6 +448,37 @@ async def test_what_fits_is_asked_for_the_pair_under_both_cursors() -> None:
         await until(pilot, lambda: app.library.planned[-1].draft is None)
 
 
+async def test_until_a_pair_is_measured_no_figures_of_another_stand_there() -> None:
+    class Slow(Library):
+        """Plans the memory of the first pair at once, of others when it may."""
+
+        may = asyncio.Event()
+
+        async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
+            if isinstance(question, PlanMemory) and self.planned:
+                await self.may.wait()
+            async for reply in super().ask(question):
+                yield reply
+
+    app = Alone(Slow(*MANY))
+    first, second = MANY[5], MANY[9]
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "8.6 GB of 22.0 GB free" in app.shown)
+        assert "F5 context 8,192" in app.shown
+        await pilot.press("down")
+        await until(pilot, lambda: app.mains.current and app.mains.current.key == second.path)
+        assert f"measuring …  main {size(second.size)}" in app.shown
+        assert "free" not in app.shown and "8,192" not in app.shown
+        await until(pilot, lambda: app.drafts.current)
+        draft = size(MANY[1].size)
+        await until(pilot, lambda: f"measuring …  main {size(second.size)}  draft {draft}" in app.shown)
+        assert "free" not in app.shown and "8,192" not in app.shown
+        await pilot.press("up")
+        await until(pilot, lambda: f"measuring …  main {size(first.size)}" in app.shown)
+        app.library.may.set()  # type: ignore[attr-defined]
+        await until(pilot, lambda: "8.6 GB of 22.0 GB free" in app.shown)
+
+
 async def test_what_is_proposed_is_what_is_loaded() -> None:
     app = Alone(Library(*MANY, room=8 * 10**9))
     async with app.run_test(size=(120, 40)) as pilot:
@@ -567,10 +604,24 @@ async def test_esc_ends_a_race_and_stays() -> None:
 
 async def test_a_draft_that_cannot_be_loaded_is_out_of_the_race() -> None:
     library = Racing(refused=MANY[1].path)
-    laps = [lap async for lap in race(library, Load("/m"), VERDICTS[:2])]  # type: ignore[arg-type]
-    assert [lap.fault for lap in laps if lap.fault] == ["its vocabulary differs"]
+    laps: list[Lap] = []
+    await race(library, Load("/m"), VERDICTS[:2], laps.append)  # type: ignore[arg-type]
+    assert [lap.fault for lap in laps if lap.fault] == ["another tokenizer"]
     assert library.answers == 3
     assert [lap.done for lap in laps] == sorted(lap.done for lap in laps)
+    assert (laps[-1].done, laps[-1].doing) == (1, "prompt 3 of 3")
+
+
+async def test_a_race_shows_what_it_does_in_place_of_the_verdict() -> None:
+    app = Alone(Racing(*MANY, pace=60))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await judged(pilot)
+        assert "● recommended: same tokenizer" in app.shown
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "8%  Llama 3.2 1B: prompt 1 of 3" in app.shown)
+        assert "recommended: " not in app.shown
+        await pilot.press("escape")
+        await until(pilot, lambda: "● recommended: same tokenizer" in app.shown)
 
 
 def test_who_races() -> None:

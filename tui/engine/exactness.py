@@ -18,7 +18,10 @@ from .rounding import EXPLICABLE, Exactness, GivenUp, exactness, measure_roundin
 from .speculation.sampling import InvalidLogits
 from .trial import trial
 
-Progress = Callable[[str, float], bool]
+CHECKING = "Checking that drafting keeps the text"
+EXACT = "Measuring which rows are exact"
+
+Progress = Callable[[str, float | None], bool]
 
 NO_TWO_ROWS = (
     "exact is on, and on this machine no two rows of this model have the bits of single ones; "
@@ -48,7 +51,7 @@ def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress
     kept = value if isinstance(value, dict) else {}
     try:
         if not isinstance(deviation := kept.get("deviation"), float):
-            progress("Checking that rejected tokens leave no trace", 1.0)
+            progress(CHECKING, None)
             if fault := trial(main):
                 return Judged(fault)
             deviation = measure_rounding(main).largest
@@ -59,9 +62,7 @@ def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress
             return Judged("", Rounding(deviation))
         found = _recalled(kept.get("exact"))
         if found is None:
-            found = exactness(
-                *measure_views(main, lambda part: progress("Measuring which rows are exact", part))
-            )
+            found = exactness(*measure_views(main, lambda part: progress(EXACT, part)))
             known.write({"deviation": deviation, "exact": asdict(found)})
         return _exact(main, found, deviation)
     except GivenUp:

@@ -87,7 +87,7 @@ class Hardware:
         device = ", ".join(library.devices) or f"CPU, {library.threads} threads"
         why = "it can use the GPU" if library.devices else "it runs on every processor"
         if self.mlx.version and not self.mlx.error:
-            why += "; MLX runs folders"
+            why += "; MLX runs MLX model folders"
         return "llama.cpp", device, why
 
     @property

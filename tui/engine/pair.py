@@ -35,8 +35,12 @@ _SECONDS = 0.5
 _SHOWN = 4
 """The draft length of models that are there to show drafting: the demo pair, and scripted ones."""
 
-Progress = Callable[[str, float], bool]
-"""Gets a stage and 0 to 1; answers False to give up."""
+Progress = Callable[[str, float | None], bool]
+"""Gets a stage and 0 to 1, or None where no share is known; answers False to give up."""
+
+PLAIN = "Measuring plain decoding"
+PAYING = "Measuring how far drafting pays"
+"""Stages of a load, once the weights are there."""
 
 
 @dataclass(frozen=True)
@@ -100,19 +104,27 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     """Load what `command` names, by paths. Raises `ModelError` if the main model cannot be used."""
     path = _path(command, command.main, "main")
     backend = open_backend(path, command.backend)
-    main = backend.load(
-        path, Options.of(command, "main"), lambda fraction: progress("Loading the main model", fraction)
-    )
+    main = backend.load(path, Options.of(command, "main"), _reading("main model", progress))
     try:
         draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
-        progress("Warming up", 1.0)
         pair = _paired(command, backend, main, draft, refused, progress)
-        return (
-            pair if command.exact else replace(pair, crew=Crew.of(main, pair.draft))
-        )  # fewer round otherwise
+        # Another number of threads rounds otherwise: exact mode keeps its own.
+        return pair if command.exact else replace(pair, crew=Crew.of(main, pair.draft))
     except BaseException:
         main.close()
         raise
+
+
+def _reading(model: str, progress: Progress) -> Callable[[float], bool]:
+    """Tells how much of a model's file is read. What comes after the last byte takes seconds as well."""
+
+    def read(share: float) -> bool:
+        whole = share >= 1
+        return progress(
+            f"Preparing the {model}" if whole else f"Loading the {model}", None if whole else share
+        )
+
+    return read
 
 
 def _paired(
@@ -128,6 +140,7 @@ def _paired(
     scripted = command.main.startswith("scripted:")
     judged = Judged() if scripted else judge(command, backend, main, progress)
     reader = Reader(main, judged.rounding.rows if judged.rounding and judged.rounding.exact else 0)
+    progress(PLAIN, None)
     speed = plain_speed(main)
     plain = 1 / speed if speed else None
     if judged.fault:
@@ -145,6 +158,7 @@ def _paired(
     memory = None if shown else Memory(find_costs(), models, rest)
     pace: Pace | None = memory.recall(plain) if memory else None
     if pace is None and not shown:
+        progress(PAYING, None)
         pace = fresh_pace(main, draft, plain)
     return Pair(
         backend, main, draft, refused, speed, pace or Always(_SHOWN), reader, lookup,
@@ -170,7 +184,7 @@ def _load_draft(
     path = _path(command, command.draft or "", "draft")
     options = replace(Options.of(command, "draft"), context_length=main.capacity)
     try:
-        draft = backend.load(path, options, lambda fraction: progress("Loading the draft model", fraction))
+        draft = backend.load(path, options, _reading("draft model", progress))
     except ModelError as error:
         return None, str(error)
     if reason := backend.mismatch(main, draft) or _fault(draft):

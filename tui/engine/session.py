@@ -33,7 +33,7 @@ from .hardware import all_memory
 from .inspection import inspect
 from .library.here import AUTO, Library, LibraryError
 from .library.records import LOOKUP
-from .pair import Pair, load_pair, model_info
+from .pair import Pair, Progress, load_pair, model_info
 from .speculation.pacing import Always
 from .speculation.sampling import InvalidLogits
 from .starter import NAME as STARTER
@@ -141,15 +141,15 @@ class Session:
         """`model` as the app shows it, under the name that the library's list has for it."""
         return model_info(model, self._library.name(model.path, model.name), demo)
 
-    def _progress(self) -> Callable[[str, float], bool]:
+    def _progress(self) -> Progress:
         """Sends progress, but not every step of it."""
         shown: tuple[str, float, float] = ("", 0.0, 0.0)
 
-        def progress(stage: str, fraction: float) -> bool:
+        def progress(stage: str, fraction: float | None) -> bool:
             nonlocal shown
-            now = monotonic()
-            if stage != shown[0] or (fraction >= shown[1] + _STEP and now >= shown[2] + _INTERVAL):
-                shown = (stage, fraction, now)
+            now, share = monotonic(), fraction or 0.0
+            if stage != shown[0] or (share >= shown[1] + _STEP and now >= shown[2] + _INTERVAL):
+                shown = (stage, share, now)
                 self._send(Loading(stage, fraction))
             return not self._cancelled(LOAD)
 

@@ -6,12 +6,17 @@ from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from textual.content import Content
+
+from tui.clean import clean_line
 from tui.protocol import DraftVerdict, FoundModel
 from tui.quantities import UNKNOWN, context, named, parameters, size, speed_up
 from tui.widgets.rows import Row
 
 _MARKS = {"recommended": "●", "possible": "○", "no": "×"}
 _TONES = {"recommended": "good", "possible": "plain", "no": "faint"}
+_JUDGEMENTS = {"recommended": "recommended", "possible": "possible", "no": "cannot draft"}
+_COLOURS = {"recommended": "$success", "possible": "$foreground", "no": "$warning"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,10 @@ class Found:
         self._order.clear()
 
     def get(self, row: Row | None) -> FoundModel | None:
-        entry = self._entries.get(row.key) if row else None
+        return self.model(row.key) if row else None
+
+    def model(self, path: str) -> FoundModel | None:
+        entry = self._entries.get(path)
         return entry.model if entry else None
 
     def rows(self, words: str) -> list[Row]:
@@ -74,7 +82,7 @@ def facts(model: FoundModel) -> str:
         "" if (count := parameters(model)) in (UNKNOWN, *model.name.split()) else f"{count} parameters",
         *model.traits,
         f"context {context(model.context_length)}",
-        f"{model.vocabulary:,} tokens ({model.tokenizer})",
+        f"vocabulary {model.vocabulary:,}",
         model.licence,
         "runs with MLX" if model.backend == "mlx" else "",
     ]
@@ -88,6 +96,16 @@ def verdict_row(verdict: DraftVerdict) -> Row:
     return Row(verdict.draft, (name, brought.partition(" over ")[0]), _TONES[verdict.judgement])  # type: ignore[arg-type]
 
 
-def judged(verdict: DraftVerdict) -> str:
-    """The judgement and its reason. Foreign text."""
-    return f"{_MARKS[verdict.judgement]} {verdict.judgement}: {verdict.reason}"
+def judged(verdict: DraftVerdict) -> Content:
+    """The judgement, what the draft brought or is expected to bring, and the reason."""
+    mark, judgement = _MARKS[verdict.judgement], _JUDGEMENTS[verdict.judgement]
+    brought = f", {speed_up(verdict)}" if verdict.draft and verdict.speed_up else ""
+    head = (f"{mark} {judgement}{brought}: ", f"bold {_COLOURS[verdict.judgement]}")
+    return Content.assemble(head, (clean_line(verdict.reason), "$foreground"))
+
+
+def measuring(model: FoundModel | None, draft: FoundModel | None) -> str:
+    """What is known of a pair's memory before it is planned: how large the files are."""
+    sizes = [f"main {size(model.size)}"] if model else []
+    sizes += [f"draft {size(draft.size)}"] if draft else []
+    return "  ".join(["measuring …", *sizes])

@@ -40,10 +40,10 @@ from tui.quantities import prompt_form, size
 from tui.widgets.fit import Fit
 from tui.widgets.rows import Row, Rows
 
-from .found import Found, facts, judged, verdict_row
+from .found import Found, facts, judged, measuring, verdict_row
 from .hosts import HostsScreen
 from .lists import ListsScreen
-from .race import entrants, race
+from .race import Lap, entrants, progress, race
 from .requests import LOOKUP, NAMED, NONE, Choice, Move
 
 PAUSE = 0.12
@@ -81,10 +81,11 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
     ModelsScreen {
         #mains { width: 3fr; }
         #drafts { width: 2fr; }
-        #about { height: 4; }
+        #verdict { height: 2; margin: 0 4; }
+        #about { height: 2; }
         &.-narrow #mains { width: 1fr; }
         &.-narrow #drafts { width: 1fr; }
-        &.-narrow #fit { margin: 0 2; }
+        &.-narrow #fit, &.-narrow #verdict { margin: 0 2; }
     }
     """
 
@@ -109,7 +110,8 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         self._insisted: Load | None = None
         """What does not fit and was chosen all the same."""
         self._showing_skipped = False
-        self._racing = False
+        self._lap: Lap | None = None
+        """How far the race is that is run."""
         self._raced = False
         """Whether something else is loaded by now than when this screen came."""
         self._complete = False
@@ -118,16 +120,18 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         """Whether the cursor has found what is loaded, or was moved elsewhere."""
         self._resting: Timer | None = None
         self._growing: Timer | None = None
-        self._about = Static(id="about", markup=False)
+        self._verdict_line = Static(id="verdict", markup=False)
         self._fit = Fit("fit")
+        self._about = Static(id="about", markup=False)
 
     def compose(self) -> ComposeResult:
         yield self.line
         with Horizontal(classes="beside"):
             yield self._mains
             yield self._drafts
-        yield self._about
+        yield self._verdict_line
         yield self._fit
+        yield self._about
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -214,19 +218,17 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         """Let `drafts` race for `main`, then judge them by what they brought."""
         self._raced = True
         load = replace(self._asked, main=main.path)
-        async with aclosing(race(self._client, load, drafts)) as laps:
-            async for lap in laps:
-                self._say(f"racing  {lap.done:.0%}  {lap.draft}")
-                if lap.fault:
-                    self.notify(clean_line(f"{lap.draft}: {lap.fault}"), markup=False)
-        self._say("")
+        await race(self._client, load, drafts, self._show_race)
+        self._show_race(None)
         if main == self._model():
             self._judge(main)
 
-    def _say(self, words: str) -> None:
-        """How far the race is, below the drafts; empty for none."""
-        self._racing = bool(words)
-        self._drafts.border_subtitle = clean_line(words)
+    def _show_race(self, lap: Lap | None) -> None:
+        """How far the race is, where a verdict stands otherwise."""
+        self._lap = lap
+        if lap and lap.fault:
+            self.notify(clean_line(f"{lap.draft}: {lap.fault}"), markup=False)
+        self._describe()
 
     # What is shown
 
@@ -251,14 +253,13 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         self._rest()
 
     def _describe(self) -> None:
-        """The model and the draft under the two cursors, in words."""
-        lines: list[Content] = []
-        if model := self._model():
-            lines += [Content(clean_line(model.path)), Content(clean_line(facts(model)))]
-            if form := prompt_form(model):
-                lines.append(Content.styled(form, "$warning"))
-        if verdict := self._verdict():
-            lines.append(Content.styled(clean_line(judged(verdict)), "$foreground"))
+        """The draft and the model under the two cursors, in words; how far the race is, while one is run."""
+        model, verdict = self._model(), self._verdict()
+        words = judged(verdict) if verdict else Content("")
+        self._verdict_line.update(progress(self._lap) if self._lap else words, layout=False)
+        lines = [Content(clean_line(facts(model))), Content(clean_line(model.path))] if model else []
+        if model and (form := prompt_form(model)):
+            lines.append(Content.styled(form, "$warning"))
         self._about.update(Content("\n").join(lines), layout=False)
 
     def _model(self) -> FoundModel | None:
@@ -269,9 +270,9 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         return self._verdicts.get(row.key) if row else None
 
     def _wish(self) -> Load | None:
-        """The pair under the cursors with the settings as they are asked for."""
+        """The pair under the cursors with the settings as they are asked for, if it can be one."""
         model, verdict = self._model(), self._verdict()
-        if model is None or verdict is None:
+        if model is None or verdict is None or verdict.judgement == "no":
             return None
         draft = None if verdict.draft in (LOOKUP, NONE) else verdict.draft
         return replace(self._asked, main=model.path, draft=draft)
@@ -291,8 +292,6 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         self._verdicts = {}
         self._drafts.empty = "looking for drafts …" if self._model() else ""
         self._drafts.show(())
-        if self._model() is None:
-            self._fit.show(None)
         self._describe()
         self._rest()
 
@@ -303,9 +302,13 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         self._rest()
 
     def _rest(self) -> None:
-        """Ask about what the cursors are on, once they stay there."""
+        """Ask about what the cursors are on, once they stay there; until then only its files are known."""
         self._planned = None
         self.workers.cancel_group(self, "plan")
+        model, verdict = self._model(), self._verdict()
+        draft = self._found.model(verdict.draft) if verdict else None
+        impossible = model is None or (verdict and verdict.judgement == "no")
+        self._fit.show(None if impossible else self._asked, None, measuring(model, draft))
         if self._resting:
             self._resting.stop()
         self._resting = self.set_timer(PAUSE, self._rested)
@@ -328,7 +331,7 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         await self.app.run_action("app.hub")
 
     def action_host(self) -> None:
-        if self._hosts and not self._racing:
+        if self._hosts and not self._lap:
             self.app.push_screen(self._hosts(), self._moved)
 
     def _moved(self, host: str | None) -> None:
@@ -337,7 +340,7 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
 
     def action_race(self) -> None:
         model, drafts = self._model(), entrants(list(self._verdicts.values()))
-        if model and drafts and not self._racing:
+        if model and drafts and not self._lap:
             self._race(model, drafts)
 
     def action_context(self) -> None:
@@ -356,7 +359,6 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
 
     def _ask_for(self, load: Load) -> None:
         self._asked = load
-        self._fit.show(load, None, "…")
         self._rest()
 
     def action_load(self) -> None:
@@ -387,8 +389,8 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
 
     def action_back(self) -> None:
         """Esc ends a race, empties the filter, goes back: one of these each time."""
-        if self._racing:
+        if self._lap:
             self.workers.cancel_group(self, "race")
-            self._say("")
+            self._show_race(None)
         elif not self.empty_line():
             self.dismiss(Choice.of(self._load) if self._raced else None)

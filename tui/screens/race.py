@@ -1,17 +1,23 @@
 """A short race of drafts for one main model: each is loaded in turn and answers the same prompts.
 
-The engine keeps what every answer brought beside plain decoding; nothing is computed here.
+The engine keeps what every answer brought beside plain decoding; nothing is computed here. How far the race
+is, is said in words.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
+from textual.content import Content
+
+from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
-from tui.protocol import DraftVerdict, Generate, Load, Message, Sampling
+from tui.protocol import DraftVerdict, Generate, Load, Message, Round, Sampling
 
+from . import wording
 from .requests import LOOKUP
 
 PROMPTS = (
@@ -22,6 +28,7 @@ PROMPTS = (
 TOKENS = 64
 _FIRST = 1 << 32
 """Far from the ids of a chat's answers."""
+_BAR = 24
 MOST = 4
 """Draft models that race, the best by what is known; lookup alone comes with them."""
 
@@ -34,6 +41,8 @@ class Lap:
     """Name of who runs now."""
     done: float
     """Share of all that is to be done, 0 to 1."""
+    doing: str
+    """What it does now, in words."""
     fault: str = ""
     """Why this one is out of the race."""
 
@@ -45,28 +54,55 @@ def entrants(verdicts: Sequence[DraftVerdict]) -> list[DraftVerdict]:
     return models + [each for each in able if each.draft == LOOKUP]
 
 
-async def race(client: EngineClient, load: Load, drafts: Sequence[DraftVerdict]) -> AsyncGenerator[Lap, None]:
-    """Run it. What is loaded afterwards is the last of `drafts`; closing the iterator ends it early."""
-    steps = len(drafts) * (len(PROMPTS) + 1)
+async def race(
+    client: EngineClient, load: Load, drafts: Sequence[DraftVerdict], tell: Callable[[Lap], None]
+) -> None:
+    """Run it, and `tell` how far it is. What is loaded afterwards is the last of `drafts`."""
     for number, verdict in enumerate(drafts):
-        step = number * (len(PROMPTS) + 1)
-        yield Lap(verdict.name, step / steps)
-        draft = None if verdict.draft == LOOKUP else verdict.draft
+        told = partial(_tell, tell, verdict.name, number, len(drafts))
         try:
-            loaded = await client.load(replace(load, draft=draft), lambda _: None)
-            if refused := loaded.draft_refused or loaded.drafting_refused:
-                yield Lap(verdict.name, step / steps, refused)
-                continue
-            for seed, prompt in enumerate(PROMPTS, 1):
-                yield Lap(verdict.name, (step + seed) / steps)
-                await _answer(client, prompt, seed)
+            fault = await _run(client, load, verdict, told)
         except EngineError as error:
-            yield Lap(verdict.name, step / steps, error.line)
-            if client.state == "dead":
-                return
+            fault = error.line
+        if fault:
+            told(1, "out of the race", fault)
+        if client.state == "dead":
+            return
 
 
-async def _answer(client: EngineClient, prompt: str, seed: int) -> None:
+def _tell(
+    tell: Callable[[Lap], None],
+    draft: str,
+    place: int,
+    drafts: int,
+    share: float,
+    doing: str,
+    fault: str = "",
+) -> None:
+    """`share` is how much of this draft's part is done, the one at `place` of so many `drafts`."""
+    tell(Lap(draft, (place + share) / drafts, doing, fault))
+
+
+async def _run(
+    client: EngineClient, load: Load, verdict: DraftVerdict, tell: Callable[[float, str], None]
+) -> str:
+    """Load one draft and let it answer; why it cannot, if so. `tell` gets its share that is done."""
+    step = 1 / (len(PROMPTS) + 1)
+    tell(0, "loading")
+    draft = None if verdict.draft == LOOKUP else verdict.draft
+    loaded = await client.load(replace(load, draft=draft), lambda event: tell(0, wording.loading(event)))
+    if refused := loaded.draft_refused or loaded.drafting_refused:
+        return refused
+    for number, prompt in enumerate(PROMPTS, 1):
+        doing = f"prompt {number} of {len(PROMPTS)}"
+        tell(step * number, doing)
+        async for tokens in _answer(client, prompt, number):
+            tell(step * (number + min(1, tokens / TOKENS)), doing)
+    return ""
+
+
+async def _answer(client: EngineClient, prompt: str, seed: int) -> AsyncGenerator[int, None]:
+    """How many tokens of the answer have come, round by round."""
     question = Generate(
         id=_FIRST + seed,
         messages=(Message("user", prompt),),
@@ -76,6 +112,22 @@ async def _answer(client: EngineClient, prompt: str, seed: int) -> None:
         max_tokens=TOKENS,
         ignore_eos=True,
     )
+    tokens = 0
     async with aclosing(client.generate(question)) as events:
-        async for _ in events:
-            pass
+        async for event in events:
+            if isinstance(event, Round):
+                tokens += len(event.tokens)
+                yield tokens
+
+
+def progress(lap: Lap) -> Content:
+    """How far the race is, in two lines."""
+    full = round(_BAR * lap.done)
+    return Content.assemble(
+        ("racing  ", "bold $primary"),
+        ("█" * full, "$primary"),
+        ("░" * (_BAR - full), "$line"),
+        (f"  {lap.done:.0%}  ", "bold"),
+        (clean_line(f"{lap.draft}: {lap.doing}"), "$foreground"),
+        (f"\n{len(PROMPTS)} prompts for each draft; Esc ends the race", "$quiet"),
+    )

@@ -55,10 +55,10 @@ class Fit(Widget):
         planned, width = self._planned, self.size.width
         if planned is None:
             settings = _settings(self._asked, self._asked, 0, self._asked.gpu_layers >= 0, width)
-            return Content("\n").join([settings, Content.styled(clean_line(self._words), "$quiet")])
+            return Content("\n").join([Content(clean_line(self._words)), settings])
         gpu = any(use.name != HOST for use in planned.uses)
         settings = _settings(self._asked, planned.load, planned.context_length, gpu, width)
-        return Content("\n").join([settings, *_uses(planned.uses, width)])
+        return Content("\n").join([*_uses(planned.uses, width), settings])
 
 
 def _settings(asked: Load, load: Load, tokens: int, gpu: bool, width: int) -> Content:
@@ -115,7 +115,7 @@ def _use(use: MemoryUse, name: str, width: int) -> Content:
     rest = max(0, _BAR - sum(len(text) for text, _ in bar))
     words = f"  {size(use.needed)} of {size(use.free)} free" + ("" if fits else ": does not fit")
     line = Content.assemble(
-        (name + " ", "$quiet"), *bar, ("░" * rest, "$line"), (words, "" if fits else "bold $error")
+        (name + " ", "$quiet"), *bar, ("░" * rest, "$line"), (words, "bold" if fits else "bold $error")
     )
     parts = [
         (f"  {called} {size(value)}", tone) for part, tone, called in _PARTS if (value := getattr(use, part))

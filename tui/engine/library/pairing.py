@@ -68,14 +68,14 @@ class Judge:
             return judged("no", reason)
         share = f"{_share(draft.size / self._main.size)} of the main model's size"
         if measured:
-            return judged("recommended" if worthwhile else "possible", f"same vocabulary, {share}")
+            return judged("recommended" if worthwhile else "possible", f"same tokenizer, {share}")
         if draft.size > LARGEST * self._main.size:
-            return judged("possible", f"same vocabulary, but {share}: more than a third seldom pays")
+            return judged("possible", f"same tokenizer, but {share}: more than a third seldom pays")
         if "recurrent" in draft.traits:
-            return judged("possible", f"same vocabulary, {share}; recurrent: each refusal is read again")
+            return judged("possible", f"same tokenizer, {share}; recurrent: each refusal is read again")
         if not worthwhile:
-            return judged("possible", f"same vocabulary, {share}; checking several tokens is dear here")
-        return judged("recommended", f"same vocabulary, {share}")
+            return judged("possible", f"same tokenizer, {share}; checking several tokens is dear here")
+        return judged("recommended", f"same tokenizer, {share}")
 
     def _impossible(self, draft: FoundModel) -> str:
         if draft.backend != self._main.backend:
@@ -111,10 +111,10 @@ class Judge:
 
     def _lookup(self, helped: bool) -> DraftVerdict:
         past = self._past(self._main.path, LOOKUP)
-        reason = "repeats text that is already in the chat; no other model"
+        reason = "repeats text already in the chat, no extra model"
         judgement = "possible" if helped else "recommended"
         known = (past.speed_up, past.answers) if past else (None, 0)
-        return DraftVerdict(LOOKUP, LOOKUP, judgement, reason, *known)  # type: ignore[arg-type]
+        return DraftVerdict(LOOKUP, "lookup", judgement, reason, *known)  # type: ignore[arg-type]
 
     def _none(self) -> DraftVerdict:
         return DraftVerdict("", "no draft", "possible", "plain decoding", 1.0)

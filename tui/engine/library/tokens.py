@@ -9,6 +9,8 @@ from array import array
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
+OTHER = "another tokenizer: only models of one family can draft"
+
 Tokens = Mapping[int, bytes]
 """Id -> text, as the model's file spells it."""
 
@@ -27,11 +29,9 @@ def difference(mine: Tokens, theirs: Tokens) -> str:
         return ""
     for token in sorted(mine.keys() & theirs.keys()):
         if mine[token] != theirs[token]:
-            return (
-                f"vocabulary differs at id {token:,}: {_shown(mine[token])} against {_shown(theirs[token])}"
-            )
+            return f"{OTHER} (differs at id {token:,}: {_shown(mine[token])} against {_shown(theirs[token])})"
     few, many = sorted((len(mine), len(theirs)))
-    return "" if 2 * few > many else f"one vocabulary has {few:,} tokens, the other {many:,}"
+    return "" if 2 * few > many else f"{OTHER} (one has {few:,} tokens, the other {many:,})"
 
 
 def _shown(text: bytes) -> str:
