@@ -71,12 +71,40 @@ def test_speeds_of_a_steady_stream(meter: Meter, clock: Clock) -> None:
 
 def test_the_speed_of_the_moment_forgets_and_the_answers_does_not(meter: Meter, clock: Clock) -> None:
     meter.begin(7)
-    stream(meter, clock, 20, tokens=4)
-    stream(meter, clock, 20, tokens=1)
+    stream(meter, clock, 40, tokens=4)
+    stream(meter, clock, 40, tokens=1)
     assert meter.read().speed_now == pytest.approx(10)
     assert meter.read().speed == pytest.approx(25)
-    clock.now += 2
-    assert meter.read().speed_now == 0
+
+
+def test_the_speed_of_the_moment_is_no_zero_between_slow_rounds(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    seen = []
+    for _ in range(10):  # a round of 2.5 s brings 5 tokens
+        for _ in range(9):
+            clock.now += 0.25
+            seen.append(meter.read().speed_now)
+        clock.now += 0.25
+        meter.add(a_round(5, seconds=2.5))
+        seen.append(meter.read().speed_now)
+    assert seen[:9] == [None] * 9
+    assert seen[9:] == pytest.approx([2.0] * len(seen[9:]))
+
+
+def test_the_speed_of_the_moment_is_calm_where_rounds_are_not(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    seen = []
+    for number in range(40):
+        stream(meter, clock, 1, tokens=1, seconds=0.1 if number % 2 else 0.5)
+        seen.append(meter.read().speed_now or 0)
+    assert all(3.0 < speed < 3.7 for speed in seen[8:]), seen
+
+
+def test_the_speed_of_the_moment_falls_when_nothing_comes_any_more(meter: Meter, clock: Clock) -> None:
+    meter.begin(7)
+    stream(meter, clock, 40, tokens=1)
+    clock.now += 27.1
+    assert meter.read().speed_now == pytest.approx(1, rel=0.05)
 
 
 def test_one_round_has_no_speed_before_a_tenth_of_a_second(meter: Meter, clock: Clock) -> None:

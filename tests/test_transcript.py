@@ -56,7 +56,10 @@ async def host(
 
 def text_lines(transcript: Transcript) -> list[str]:
     """All lines, in view or not."""
-    return [transcript._strip(line).text.rstrip() for line in range(transcript.virtual_size.height)]
+    return [
+        transcript._strip(line, transcript.size.width).text.rstrip()
+        for line in range(transcript.virtual_size.height)
+    ]
 
 
 def view(transcript: Transcript) -> list[str]:
@@ -134,9 +137,9 @@ async def painted_lines_of_a_frame(transcript: Transcript, pilot: Pilot[None]) -
     painted: list[int] = []
     real = transcript._paint
 
-    def paint(line: int) -> Strip:
+    def paint(line: int, width: int) -> Strip:
         painted.append(line)
-        return real(line)
+        return real(line, width)
 
     transcript._paint = paint  # type: ignore[method-assign]
     transcript.append([("word ", DRAFT)])
@@ -232,7 +235,13 @@ async def test_highlighting_moves_no_character_and_paints_only_the_view() -> Non
             transcript.highlight = mode
             await pilot.pause()
             assert len(transcript._strips) <= transcript.size.height + 1
-            styles.add(tuple(style for line in range(5) for _, style, _ in transcript._strip(line)))
+            styles.add(
+                tuple(
+                    style
+                    for line in range(5)
+                    for _, style, _ in transcript._strip(line, transcript.size.width)
+                )
+            )
             seen.append(text_lines(transcript))
         assert seen[0] == seen[1] == seen[2]
         assert len(styles) == 3
@@ -248,7 +257,9 @@ async def test_refused_text_is_shown_on_demand_and_goes_again() -> None:
         transcript.show_refused = True
         await pilot.pause()
         assert view(transcript)[0] == "  The sky is green blue"
-        (refused,) = [style for text, style, _ in transcript._strip(0) if text == " green"]
+        (refused,) = [
+            style for text, style, _ in transcript._strip(0, transcript.size.width) if text == " green"
+        ]
         assert refused is not None and refused.strike
         transcript.show_refused = False
         await pilot.pause()
@@ -536,7 +547,11 @@ async def test_words_are_underlined_and_not_the_spaces_before_them() -> None:
         )
         transcript.finish()
         await pilot.pause()
-        underlined = [text for text, style, _ in transcript._strip(0) if style and style.underline]
+        underlined = [
+            text
+            for text, style, _ in transcript._strip(0, transcript.size.width)
+            if style and style.underline
+        ]
         assert underlined == ["of", "中文", "e\u0301n"]
 
 
@@ -551,7 +566,7 @@ async def test_a_theme_changes_the_looks_at_once() -> None:
         for name in ("one", "two", "ansi-dark"):
             pilot.app.theme = name
             await pilot.pause()
-            style = transcript._strip(0)._segments[1].style
+            style = transcript._strip(0, transcript.size.width)._segments[1].style
             assert style is not None and style.color is not None
             found.append(style.color.name)
         assert found[:2] == ["#ff0001", "#0001ff"]
@@ -681,8 +696,11 @@ async def test_no_hostile_string_leaves_a_control_character_in_a_line() -> None:
             roles[number % 4](hostile(draw))
             if number % 100 == 99:
                 for line in range(transcript.virtual_size.height):
-                    assert sum(cell_len(text) for text, _, _ in transcript._strip(line)) == 50
-                    for text, style, _ in transcript._strip(line):
+                    assert (
+                        sum(cell_len(text) for text, _, _ in transcript._strip(line, transcript.size.width))
+                        == 50
+                    )
+                    for text, style, _ in transcript._strip(line, transcript.size.width):
                         assert not has_controls(text), repr(text)
                         assert style is None or style.link is None
                 transcript.clear()

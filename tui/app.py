@@ -15,6 +15,7 @@ from textual import work
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.constants import TEXTUAL_ANIMATIONS
+from textual.events import DescendantFocus
 from textual.screen import Screen
 
 from .clean import clean_line
@@ -26,6 +27,7 @@ from .places import Places, find_copied, shipped
 from .screens.chat import ChatScreen
 from .screens.wording import readable
 from .store.keeper import Keeper
+from .terminal.compositor import FrugalCompositor
 from .terminal.lean import LeanOutput
 from .terminal.output_filter import OutputFilter
 from .themes import default_variables, load_themes
@@ -116,6 +118,7 @@ class Outrider(LeanOutput):
             self._settings, self._client, self._keeper, self._notices, self._clock, self._draw_seed,
             self._places.config, keep,
         )  # fmt: skip
+        self._chat._compositor = FrugalCompositor()
         if self.lean:
             self._chat.tick = SELDOM
             self._chat.desk.transcript.stride = STRIDE
@@ -201,9 +204,12 @@ class Outrider(LeanOutput):
 
     def _move(self, settings: Settings) -> None:
         """As much motion as is wanted."""
-        still = settings.appearance.reduced_motion
-        self.animation_level = "none" if still else TEXTUAL_ANIMATIONS
-        self._chat.desk.composer.cursor_blink = not still
+        self.animation_level = "none" if settings.appearance.reduced_motion else TEXTUAL_ANIMATIONS
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """No cursor blinks: while nobody does anything, nothing wakes this process."""
+        if getattr(event.widget, "cursor_blink", False):
+            event.widget.cursor_blink = False  # type: ignore[attr-defined]
 
     def action_settings(self) -> None:
         from .screens.settings import SettingsScreen

@@ -84,6 +84,8 @@ class EngineClient:
         """Seconds from the last ping to its answer."""
         self.heard: float | None = None
         """When the engine was heard last, of a monotonic clock."""
+        self.on_beat: Callable[[], None] | None = None
+        """Hears when the engine is asked whether it is there, and when it answers that."""
         self._beat: asyncio.TimerHandle | None = None
         self._started = asyncio.Event()
         """No engine is about to greet."""
@@ -322,6 +324,7 @@ class EngineClient:
             return
         if isinstance(event, protocol.Pong):
             self.round_trip = monotonic() - self._pinged
+            self._tell_beat()
             return
         call = self._call
         if call is None or (number is not None and number != call.id and not _of_none(event)):
@@ -348,6 +351,11 @@ class EngineClient:
         self._pinged = monotonic()
         self._send(protocol.Ping())
         self._beat = asyncio.get_running_loop().call_later(self._heartbeat, self._ping)
+        self._tell_beat()
+
+    def _tell_beat(self) -> None:
+        if self.on_beat is not None:
+            self.on_beat()
 
     def _give_up(self, call: Call) -> None:
         """Native code can hang while the thread that answers pings goes on."""

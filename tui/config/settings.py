@@ -68,7 +68,7 @@ class Appearance:
         "auto", '"lean" sends only cells that changed; "auto" does so over ssh; "stock" is Textual\'s own'
     )
     mouse: Mouse = _setting("auto", '"auto" is off over ssh, where every move would be sent; "on"; "off"')
-    reduced_motion: bool = _setting(False, "nothing blinks and nothing slides")
+    reduced_motion: bool = _setting(False, "nothing slides")
     frames_per_second: int = _setting(30, "how often the transcript is painted while an answer comes", 1, 60)
 
 

@@ -93,7 +93,7 @@ class HubScreen(ListsScreen[None]):
         self._queue.border_title = "Downloads"
         self.activate(self._repositories)
         self._search("")
-        self.set_interval(TICK, self._show_downloads)
+        self._watch = self.set_interval(TICK, self._show_downloads)
         self._show_downloads()
 
     # What the hub has
@@ -191,7 +191,10 @@ class HubScreen(ListsScreen[None]):
     # Downloads
 
     def _show_downloads(self) -> None:
+        """Show the queue; again and again as long as something in it moves."""
         self._queue.show([_download_row(str(id(each)), each) for each in self._downloads.items])
+        moving = any(each.state in ("running", "waiting") for each in self._downloads.items)
+        (self._watch.resume if moving else self._watch.pause)()
 
     def _item(self) -> Item | None:
         row = self._queue.current

@@ -46,14 +46,14 @@ Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping
 
 BUSY = frozenset(("waiting", "reading", "answering", "stopping"))
 TONES = {"ready": "$success", "ended": "$error", "stopping": "$warning"}
-TICK = 0.25
+TICK = 1.0
 NEARLY_FULL = 0.85
 """Share of the context from which on it is said that it fills."""
 LONGEST_WAIT = 30.0
 """Seconds between two tries to reach the engine's machine."""
 SETTLED = 0.05
 """Seconds after which an answer whose engine is dead has been shown."""
-FLUSH = 0.2
+FLUSH = 1.0
 """Seconds of an answer that may be lost with the machine."""
 
 
@@ -72,7 +72,7 @@ class TurnScreen(Screen[None]):
     """One conversation and its turn."""
 
     tick = TICK
-    """Seconds between two looks at the meter."""
+    """Seconds between two looks at the meter while an answer comes."""
     phase: reactive[Phase] = reactive[Phase]("loading", repaint=False)
 
     def __init__(
@@ -124,8 +124,9 @@ class TurnScreen(Screen[None]):
         self._show_drafting()
         host = self._client.host
         self._say(f"connecting to {clean_line(host.name)}" if host else "starting the engine")
-        self.set_interval(self.tick, self._tick)
-        self.set_interval(FLUSH, self._conversation.flush)
+        self._numbers = self.set_interval(self.tick, self._tick, pause=True)
+        self._saving = self.set_interval(FLUSH, self._save, pause=True)
+        self._client.on_beat = self._show_link
         self.call_after_refresh(self._load_first)
 
     def on_unmount(self) -> None:
@@ -162,6 +163,7 @@ class TurnScreen(Screen[None]):
         self._loader.loaded = None
         self.phase = "ended"
         self.desk.show_loaded(None)
+        self._show_link()
         self._say(error.message)
         if isinstance(error, EngineDied) and error.link:
             self._try_again(error)
@@ -279,6 +281,8 @@ class TurnScreen(Screen[None]):
                 self._branches.hear(event)
                 self._conversation.hear(event)
                 self._meter.add(event)
+                self._numbers.resume()
+                self._saving.resume()
                 if self.phase == "reading":
                     self.phase = "answering"
                     self._say_answering()
@@ -400,7 +404,17 @@ class TurnScreen(Screen[None]):
         self.desk.say(words, TONES.get(self.phase, "$primary"), models)
 
     def _tick(self) -> None:
+        """Show the numbers; again and again as long as an answer comes."""
         self.desk.show_reading(self._meter.sample(), self._meter.history)
+        if self.phase not in ("answering", "stopping"):
+            self._numbers.pause()
+
+    def _save(self) -> None:
+        """Keep what has come of the answer."""
+        self._conversation.flush()
+        self._saving.pause()
+
+    def _show_link(self) -> None:
         if self._client.host:
             self.desk.show_link(wording.link(self._client, monotonic()))
 

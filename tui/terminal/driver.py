@@ -1,10 +1,18 @@
-"""Textual's driver on a terminal that is already entered: it draws over the first frame."""
+"""Textual's driver on a terminal that is already entered: it draws over the first frame.
+
+The thread that reads keys sleeps until one comes.
+"""
 
 from __future__ import annotations
 
+import os
+import select
 import time
+from codecs import getincrementaldecoder
 from typing import Any
 
+from textual._time import get_time
+from textual._xterm_parser import XTermParser
 from textual.app import ScreenStackError
 from textual.drivers.linux_driver import LinuxDriver
 
@@ -24,6 +32,8 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
             super().__init__(*arguments, **options)
             self._entered = True
             self._frame = ""
+            self._wake: tuple[int, int] | None = None
+            """A pipe; the thread that reads keys goes on when its far end is closed."""
 
         def write(self, data: str) -> None:
             if self._entered and data == ALTERNATE_SCREEN:
@@ -37,6 +47,7 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
             super().write(data)
 
         def start_application_mode(self) -> None:
+            self._wake = self._wake or os.pipe()
             super().start_application_mode()  # type: ignore[no-untyped-call]
             if isinstance(self._app, LeanOutput):
                 self._app.forget_picture()
@@ -48,7 +59,29 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
             patience = time.monotonic() + PATIENCE
             while not (self._listens() or self.exit_event.is_set() or time.monotonic() > patience):
                 time.sleep(0.004)
-            super().run_input_thread()
+            self._read_keys()
+
+        def _read_keys(self) -> None:
+            """As Textual's own, which looks ten times a second whether there is a key."""
+            assert self._wake is not None
+            parser, decode = XTermParser(self._debug), getincrementaldecoder("utf-8")("replace").decode
+            while not self.exit_event.is_set():
+                ready, _, _ = select.select([self.fileno, self._wake[0]], [], [], patience_of(parser))
+                if self.fileno in ready:
+                    if not (data := os.read(self.fileno, 4096)):
+                        return
+                    for message in parser.feed(decode(data)):
+                        self.process_message(message)
+                for message in parser.tick():
+                    self.process_message(message)
+
+        def disable_input(self) -> None:
+            if self._wake is not None:
+                os.close(self._wake[1])
+            super().disable_input()
+            if self._wake is not None:
+                os.close(self._wake[0])
+                self._wake = None
 
         def _listens(self) -> bool:
             try:
@@ -63,3 +96,9 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
             terminal.on_screen = False
 
     return FirstFrameDriver
+
+
+def patience_of(parser: XTermParser) -> float | None:
+    """Seconds after which an Esc that came is the key alone and begins no sequence; None if there is none."""
+    due = parser._timeout_time
+    return None if due is None else max(0.0, due - get_time())

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from tui import protocol
 
-WINDOW = 1.0
-"""Seconds over which the speed of the moment is taken."""
+WINDOW = 3.0
+"""Seconds that the speed of the moment spans at least: a round may take one of them."""
 SHORTEST = 0.1
 """Seconds of an answer below which it has no speed yet."""
-HISTORY = 58
-"""Samples that the sparkline goes back."""
+HISTORY = 29
+"""Samples that the bars go back."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Reading:
     """What is known about the answer at one moment. Speeds in tokens per second, times in seconds."""
 
     speed_now: float | None = None
-    """Over the last second; None when no answer is coming."""
+    """Over the last rounds, `WINDOW` of them or the answer so far; None when no answer is coming."""
     speed: float | None = None
     """Of the whole answer, from its first round on."""
     first_token: float | None = None
@@ -52,7 +52,7 @@ class Meter:
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock` gives seconds that never go back."""
         self._clock = clock
-        self.history: deque[float] = deque([0.0] * HISTORY, HISTORY)
+        self.history: deque[float] = deque(maxlen=HISTORY)
         """Speeds of the moment, oldest first: one for each call of `sample`."""
         self._context: int | None = None
         self.begin(None)
@@ -63,7 +63,8 @@ class Meter:
         self._sent = self._clock()
         self._first: float | None = None
         self._started = 0.0
-        self._arrivals: deque[tuple[float, float, int]] = deque()
+        self._latest: deque[tuple[float, float, int]] = deque()
+        """The rounds that the speed of the moment is taken from: since when, when it came, its tokens."""
         self._tokens = self._rounds = self._drafted = self._accepted = 0
         self._seconds = self._draft_seconds = self._verify_seconds = 0.0
         self._plain_seconds: float | None = None
@@ -73,7 +74,7 @@ class Meter:
     def forget(self) -> None:
         """A new conversation: nothing is known of its context, and no speed was seen in it."""
         self._context = None
-        self.history.extend([0.0] * HISTORY)
+        self.history.clear()
         self.begin(None)
 
     def add(self, event: protocol.Round) -> None:
@@ -81,7 +82,9 @@ class Meter:
         if self._first is None:
             self._first = now - self._sent
             self._started = now - event.seconds
-        self._arrivals.append((now - event.seconds, now, len(event.tokens)))
+        self._latest.append((self._latest[-1][1] if self._latest else self._started, now, len(event.tokens)))
+        while len(self._latest) > 1 and now - self._latest[1][0] >= WINDOW:
+            self._latest.popleft()
         self._tokens += len(event.tokens)
         self._rounds += 1
         self._drafted += event.drafted
@@ -129,13 +132,13 @@ class Meter:
         )
 
     def _speed_now(self, now: float) -> float | None:
-        opened = now - WINDOW
-        while self._arrivals and self._arrivals[0][1] <= opened:
-            self._arrivals.popleft()
-        if not self._running or self._first is None or (span := min(WINDOW, now - self._started)) < SHORTEST:
+        """Tokens of the latest rounds over their time. It falls while a round takes longer than they did."""
+        if not self._running or not self._latest:
             return None
-        # A round that began before the window counts with its share of it.
-        return sum(count * _share_after(opened, begin, end) for begin, end, count in self._arrivals) / span
+        last = self._latest[-1][1]
+        span = last - self._latest[0][0]
+        late = max(0.0, now - last - span / len(self._latest))
+        return sum(count for _, _, count in self._latest) / (span + late) if span >= SHORTEST else None
 
     def _speed(self, now: float) -> float | None:
         if self._final is not None:
@@ -158,8 +161,3 @@ class Meter:
 
     def _share(self, part: float) -> float | None:
         return min(1.0, part / self._seconds) if self._seconds > 0 else None
-
-
-def _share_after(moment: float, begin: float, end: float) -> float:
-    """How much of the time from `begin` to `end` lies after `moment`, 0 to 1."""
-    return min(1.0, (end - moment) / (end - begin)) if end > begin else 1.0

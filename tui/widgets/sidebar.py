@@ -8,12 +8,13 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Sparkline, Static
+from textual.widgets import Static
 
 from tui import protocol
 from tui.clean import clean_line
 from tui.quantities import UNKNOWN, named, number, shortened
 
+from .bars import Bars
 from .meter import Reading
 
 WIDTH = 29
@@ -33,10 +34,8 @@ class Sidebar(VerticalScroll, can_focus=False):
         background: $background;
         scrollbar-size-vertical: 0;
         Static { height: auto; margin-bottom: 1; text-wrap: nowrap; }
-        Sparkline { height: 2; margin-bottom: 1; }
+        Bars { height: 2; margin-bottom: 1; color: $token-draft; }
         #speed-now { margin-bottom: 0; }
-        Sparkline > .sparkline--max-color { color: $token-draft; }
-        Sparkline > .sparkline--min-color { color: $token-draft 50%; }
     }
     """
 
@@ -44,7 +43,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         super().__init__(id=id)
         self._models = Static(id="models")
         self._speed_now = Static(id="speed-now")
-        self._sparkline = Sparkline([], id="sparkline")
+        self._bars = Bars(id="bars")
         self._speed = Static(id="speed")
         self._drafts = Static(id="drafts")
         self._time = Static(id="time")
@@ -60,7 +59,7 @@ class Sidebar(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         yield self._models
         yield self._speed_now
-        yield self._sparkline
+        yield self._bars
         yield from (self._speed, self._drafts, self._time, self._room)
 
     def on_mount(self) -> None:
@@ -108,8 +107,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         _put(self._drafts, _drafts(reading, self.drafting))
         _put(self._time, _time(reading))
         _put(self._room, _context(reading, self._context_length))
-        if self._sparkline.data != (samples := list(history)):
-            self._sparkline.data = samples
+        self._bars.values = tuple(history)
 
 
 def _put(place: Static, content: Content) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 
 from rich.cells import split_graphemes
@@ -13,36 +14,42 @@ from textual.strip import Strip
 from tui.protocol import Origin
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.blocks import BAR, Block
-from tui.widgets.transcript.marked import Marked
 from tui.widgets.transcript.palette import Palette
 
 
 def paint(block: Block, number: int, gutter: tuple[str, int], width: int, palette: Palette) -> Strip:
     """Line `number` of a block, `width` cells wide, after a gutter: its text and look."""
-    begin, end = block.line(number)
     marked = block.paintable()
-    text = marked.text[begin:end]
-    segments = _prefix(gutter, block.first if number == 0 else block.rest, palette)
+    begin, end = block.line(number)
+    line = marked.text[begin:end], marked.looks[begin:end], marked.origins[begin:end]
+    return _painted(*line, gutter, block.first if number == 0 else block.rest, width, block.fills, palette)
+
+
+@lru_cache(256)
+def _painted(
+    text: str, shapes: bytes, origins: bytes, gutter: tuple[str, int], prefix: str, width: int, fills: bool,
+    palette: Palette,
+) -> Strip:  # fmt: skip
+    """A growing answer asks for most of its lines again and again."""
+    segments = _prefix(gutter, prefix, palette)
     # A grapheme is one cell or two, never a part: it takes the style of its first character.
     cuts = None if text.isascii() else [start for start, _, _ in split_graphemes(text)[0]]
     at = item = 0
-    for style, group in groupby(_styles(marked, begin, end, cuts, palette)):
+    for style, group in groupby(_styles(text, shapes, origins, cuts, palette)):
         item += sum(1 for _ in group)
         stop = item if cuts is None else cuts[item] if item < len(cuts) else len(text)
         segments.append(Segment(text[at:stop], style))
         at = stop
-    strip = Strip(segments)
-    fill = palette.style(looks.FENCE, Origin.PLAIN) if block.fills else palette.base
-    return strip.adjust_cell_length(width, fill)
+    return Strip(segments).adjust_cell_length(
+        width, palette.style(looks.FENCE, Origin.PLAIN) if fills else palette.base
+    )
 
 
 def _styles(
-    marked: Marked, begin: int, end: int, cuts: Sequence[int] | None, palette: Palette
+    text: str, shapes: bytes, origins: bytes, cuts: Sequence[int] | None, palette: Palette
 ) -> Iterator[Style]:
-    """The style of each letter of marked[begin:end], or of each grapheme that starts at one of `cuts`."""
-    letters: Iterable[tuple[str, int, int]] = zip(
-        marked.text[begin:end], marked.looks[begin:end], marked.origins[begin:end], strict=True
-    )
+    """The style of each letter, or of each grapheme that starts at one of `cuts`."""
+    letters: Iterable[tuple[str, int, int]] = zip(text, shapes, origins, strict=True)
     if cuts is not None:
         every = list(letters)
         letters = (every[cut] for cut in cuts)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from rich.style import Style
-from textual.color import Color, ColorParseError
+from textual.color import TRANSPARENT, Color, ColorParseError
 
 from tui.protocol import Origin
 from tui.widgets.transcript import looks
@@ -96,8 +96,10 @@ class Theme:
 class Palette:
     """The style of every (look, origin) for one theme and one way of highlighting."""
 
-    def __init__(self, theme: Theme, highlight: Highlight) -> None:
+    def __init__(self, theme: Theme, highlight: Highlight, background: Color = TRANSPARENT) -> None:
         self.base = theme.base
+        self.background = background
+        """What the text stands on."""
         self._theme = theme
         self._highlight = highlight
         self._styles: dict[int, Style] = {}

@@ -66,6 +66,8 @@ class ConversationView(ScrollView, can_focus=True):
         self._strips: dict[int, Strip] = {}
         self._palette: Palette | None = None
         self._painting = False
+        self._written = 0
+        """The conversation's height when it was painted last."""
         self.stride = 1
         """Lines that it moves by at once when text comes at its end: more where a moving line costs much."""
 
@@ -110,15 +112,14 @@ class ConversationView(ScrollView, can_focus=True):
 
     def _repaint(self, first: int) -> None:
         """Refresh the lines in view, from line `first` of the text on, that differ from what was painted."""
-        top = self.scroll_offset.y
-        stale = {y: strip for y, strip in self._strips.items() if y >= first}
-        for y in stale:
-            del self._strips[y]
-        changed = [
-            y for y in range(max(first, top), top + self.size.height) if self._strip(y) != stale.get(y)
-        ]
+        top, size = self.scroll_offset.y, self.size
+        end = max(self.conversation.height, self._written)  # below both it is blank, as it was
+        self._written = self.conversation.height
+        stale = {y: self._strips.pop(y, None) for y in range(first, end)}
+        in_view = range(max(first, top), min(end, top + size.height))
+        changed = [y for y in in_view if self._strip(y, size.width) != stale[y]]
         if changed:
-            self.refresh(Region(0, changed[0] - top, self.size.width, changed[-1] - changed[0] + 1))
+            self.refresh(Region(0, changed[0] - top, size.width, changed[-1] - changed[0] + 1))
 
     def on_resize(self) -> None:
         self.lay_out_again()
@@ -194,21 +195,26 @@ class ConversationView(ScrollView, can_focus=True):
             app = self.app
             ansi = bool(app.native_ansi_color) or app.console.color_system == "standard"
             theme = Theme(app.theme_variables, self.rich_style, ansi, app.no_color)
-            self._palette = Palette(theme, self.highlight)
+            self._palette = Palette(theme, self.highlight, self.background_colors[1])
         return self._palette
 
     # Painting
 
     def render_lines(self, crop: Region) -> list[Strip]:
+        """As Textual's own, without its cache: it has no border, and the lines are kept here."""
         self._painting = True
         try:
-            return super().render_lines(crop)
+            strips = [self.render_line(y) for y in crop.line_range]
         finally:
             self._painting = False
+        for each in self.get_line_filters():
+            strips = [strip.apply_filter(each, self.palette.background) for strip in strips]
+        whole = crop.column_span == (0, self.size.width)
+        return strips if whole else [strip.crop(*crop.column_span) for strip in strips]
 
     def render_line(self, y: int) -> Strip:
         line = y + self.scroll_offset.y
-        strip = self._strip(line)
+        strip = self._strip(line, self.size.width)
         if not self._painting:
             # The compositor asks what letter is under the mouse. Painting leaves this out: it would make a
             # style of its own of every segment.
@@ -221,16 +227,15 @@ class ConversationView(ScrollView, can_focus=True):
     def _selection_style(self) -> Style:
         return self.screen.get_component_rich_style("screen--selection")
 
-    def _strip(self, line: int) -> Strip:
+    def _strip(self, line: int, width: int) -> Strip:
         strip = self._strips.get(line)
         if strip is None:
             if len(self._strips) > _CACHED_LINES:
                 self._strips.clear()
-            strip = self._strips[line] = self._paint(line)
+            strip = self._strips[line] = self._paint(line, width)
         return strip
 
-    def _paint(self, line: int) -> Strip:
-        width = self.size.width
+    def _paint(self, line: int, width: int) -> Strip:
         found = self.conversation.locate(line)
         if found is None:
             return Strip.blank(width, self.palette.base)
@@ -245,10 +250,6 @@ class ConversationView(ScrollView, can_focus=True):
         return False
 
     # Selection
-
-    def selection_updated(self, selection: Selection | None) -> None:
-        self._styles_cache.clear()
-        self.refresh()
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text, with newlines where the text has them and not where the screen wrapped it."""

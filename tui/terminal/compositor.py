@@ -1,0 +1,65 @@
+"""A compositor that asks widgets only for the lines that are painted. Which is on top is not its affair.
+
+Textual's own asks every widget on the screen for every line at each paint and drops all but the changed ones,
+which is most of what a frame of an answer costs.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from textual._compositor import ChopsUpdate, Compositor
+from textual.geometry import Region
+from textual.strip import Strip
+
+Chops = dict[int, Strip | None]
+"""A line of the screen in pieces, by the column that each begins at; None where nothing is painted."""
+
+
+class FrugalCompositor(Compositor):
+    """Written for Textual 8.2.8; `tests/test_compositor.py` compares it with Textual's own, cell by cell."""
+
+    def render_partial_update(self) -> ChopsUpdate | None:
+        regions, self._dirty_regions = self._dirty_regions, set()
+        spans = list(self._regions_to_spans(regions))
+        if not spans:
+            return None
+        lines: list[Chops] = [{}] * len(self.cuts)
+        ends: list[list[int]] = [[]] * len(self.cuts)
+        for row, _, _ in spans:
+            lines[row], ends[row] = dict.fromkeys(self.cuts[row][:-1]), self.cuts[row][1:]
+        self._paint(lines, spans)
+        return ChopsUpdate(lines, spans, ends)
+
+    def _paint(self, lines: list[Chops], spans: list[tuple[int, int, int]]) -> None:
+        """Fill in the pieces that the spans (row, begin, end) need, each from the widget on top."""
+        open_: dict[int, set[int]] = {}
+        """By row, where the pieces begin that are not painted yet."""
+        for row, begin, end in spans:
+            cuts = self.cuts[row]
+            found = {x for x, until in pairwise(cuts) if x < end and until > begin}
+            open_.setdefault(row, set()).update(found)
+        for widget, (region, clip) in self.visible_widgets.items():  # the topmost first
+            part = region.intersection(clip)
+            rows = [
+                row for row, missing in open_.items()
+                if part.y <= row < part.bottom and any(part.x <= x < part.right for x in missing)
+            ]  # fmt: skip
+            if rows:
+                wanted = Region(part.x - region.x, rows[0] - region.y, part.width, rows[-1] - rows[0] + 1)
+                strips = widget.render_lines(wanted)
+                for row in rows:
+                    self._fill(lines[row], open_[row], strips[row - rows[0]], part, self.cuts[row])
+                    if not open_[row]:
+                        del open_[row]
+            if not open_:
+                break
+
+    @staticmethod
+    def _fill(line: Chops, missing: set[int], strip: Strip, part: Region, cuts: list[int]) -> None:
+        """Cut a widget's line into the pieces that are missing of it."""
+        inside = [cut for cut in cuts if part.x <= cut <= part.right]
+        for x, piece in zip(inside, strip.divide([cut - part.x for cut in inside[1:]]), strict=False):
+            if x in missing:
+                line[x] = piece
+                missing.remove(x)
