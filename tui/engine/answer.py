@@ -270,6 +270,7 @@ class Answer:
             tokens_per_second=speed,
             context_used=len(context),
             peak_memory=peak_memory(),
+            rounding=self._pair.rounding,
         )
         finished = Finished(self._command.id, reason, done)
         self._send(finished)

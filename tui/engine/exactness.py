@@ -14,7 +14,18 @@ from ..places import find_costs
 from ..protocol import Load, Rounding
 from .backends import Backend, Doubling, LoadedModel, ModelError
 from .memory import Note
-from .rounding import EXPLICABLE, Exactness, GivenUp, exactness, measure_rounding, measure_views
+from .rounding import (
+    EXPLICABLE,
+    LONG,
+    MOST_ROWS,
+    Exactness,
+    GivenUp,
+    Going,
+    exactness,
+    measure_long,
+    measure_rounding,
+    measure_views,
+)  # fmt: skip
 from .speculation.sampling import InvalidLogits
 from .trial import trial
 
@@ -41,6 +52,8 @@ class Judged:
     fault: str = ""
     """Why nothing may draft; empty if all is well."""
     rounding: Rounding | None = None
+    later: Callable[[Going], Rounding] | None = None
+    """Measures what a load need not wait for, in an empty cache that it leaves empty. Raises `GivenUp`."""
 
 
 def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress) -> Judged:
@@ -59,16 +72,29 @@ def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress
                 return Judged(FAR.format(deviation), Rounding(deviation))
             known.write({"deviation": deviation})
         if not command.exact:
-            return Judged("", Rounding(deviation))
+            return _fast(main, known, kept, deviation)
         found = _recalled(kept.get("exact"))
         if found is None:
             found = exactness(*measure_views(main, lambda part: progress(EXACT, part)))
-            known.write({"deviation": deviation, "exact": asdict(found)})
+            known.write({**kept, "deviation": deviation, "exact": asdict(found)})
         return _exact(main, found, deviation)
     except GivenUp:
         raise
     except (ModelError, InvalidLogits) as error:
         return Judged(str(error))
+
+
+def _fast(main: LoadedModel, known: Note, kept: dict[str, object], deviation: float) -> Judged:
+    """The rounding of a short cache, and how to learn that of a longer one."""
+    if isinstance(long := kept.get("long"), float):
+        return Judged("", Rounding(max(deviation, long)))
+
+    def later(going: Going) -> Rounding:
+        long = measure_long(main, going).largest
+        known.write({**kept, "deviation": deviation, "long": long})
+        return Rounding(max(deviation, long))
+
+    return Judged("", Rounding(deviation), later if main.capacity > LONG + MOST_ROWS else None)
 
 
 def _recalled(value: object) -> Exactness | None:

@@ -18,6 +18,7 @@ from .backends import Backend, LoadedModel, ModelError, Options, Role, open_back
 from .costs import Memory, first_tokens, fresh_pace
 from .exactness import Judged, judge
 from .reading import Reader
+from .rounding import Going
 from .speculation.estimates import LONGEST
 from .speculation.lookup import Lookup
 from .speculation.loop import Pace, Round
@@ -66,6 +67,8 @@ class Pair:
     """Where what `pace` learns is kept; None for a pace that learns nothing."""
     rounding: Rounding | None = None
     """None where it is not known."""
+    later: Callable[[Going], Rounding] | None = None
+    """Measures more of the rounding while nothing else is to be done; see `exactness`."""
     crew: Crew | None = None
     """What adapts the number of threads to a busy machine; None where it stays as it is."""
 
@@ -162,7 +165,7 @@ def _paired(
         pace = fresh_pace(main, draft, plain)
     return Pair(
         backend, main, draft, refused, speed, pace or Always(_SHOWN), reader, lookup,
-        memory=memory, rounding=judged.rounding,
+        memory=memory, rounding=judged.rounding, later=judged.later,
     )  # fmt: skip
 
 

@@ -30,6 +30,8 @@ MOST_ROWS = LONGEST + 1
 _TELLING = (2, 3, 4, 8, 16)
 """Numbers of rows that are tried where only the size of the rounding is asked for."""
 _SINGLES = 8
+_SLICE = 32
+"""Tokens that are read before the next question whether to go on."""
 EXPLICABLE = 0.3
 """Root mean square in standard deviations: what rounding may come to. The files tried, from F16 down to Q2_K,
 have 0.0006 to 0.075; a wrong token in the cache makes 0.17 to 2.2. A kernel that moves every score by a third
@@ -76,6 +78,11 @@ def measure_rounding(main: LoadedModel, going: Going = lambda fraction: True) ->
     return _measure(main, SHORT, counts, _SINGLES, going, pairs=False)
 
 
+def measure_long(main: LoadedModel, going: Going) -> View:
+    """The size of the rounding in the second step of the cache. Raises `GivenUp`; leaves the cache empty."""
+    return _measure(main, LONG, _TELLING, _SINGLES, going, pairs=False)
+
+
 def measure_views(main: LoadedModel, going: Going = lambda fraction: True) -> tuple[View, View]:
     """Both views, with every number of rows until one agrees with nothing. Leaves the cache empty.
 
@@ -118,7 +125,11 @@ def _measure(
     text = known_tokens(main, base + MOST_ROWS + 1)
     watched, view = Watched(main), View()
     try:
-        watched.begin(text[:base])
+        watched.begin(())
+        for at in range(0, base, _SLICE):
+            if not going(0.0):
+                raise GivenUp("the load was given up")
+            main.extend(text[at : min(at + _SLICE, base)], picks=0)
         alone = _by(watched, text[base : base + singles], 1)
         main.rewind(base)
         paired = _by(watched, text[base:], 2) if pairs else []

@@ -59,7 +59,7 @@ def main(heartbeat: float = HEARTBEAT) -> NoReturn:
     threading.Thread(target=channel.listen, name="commands", daemon=True).start()
     from .session import Session  # numpy and all that comes with it: after Hello
 
-    session = Session(channel.send, channel.cancelled, channel.draft_length)
+    session = Session(channel.send, channel.cancelled, channel.draft_length, idle=channel.idle)
     if channel.quiet(_PRELOAD_AFTER):
         session.preload()
     session.serve(channel.commands())
@@ -87,6 +87,10 @@ class Channel:
     def draft_length(self, command: Generate) -> int | None:
         """The draft length that the app wishes for this answer now."""
         return self._wished.get(command.id, command.draft_length)
+
+    def idle(self) -> bool:
+        """Whether no command is waiting."""
+        return self._waiting.empty()
 
     def quiet(self, seconds: float) -> bool:
         """Whether no command has come yet, after waiting for one."""

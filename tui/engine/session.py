@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 
@@ -34,6 +35,7 @@ from .inspection import inspect
 from .library.here import AUTO, Library, LibraryError
 from .library.records import LOOKUP
 from .pair import Pair, Progress, load_pair, model_info
+from .rounding import GivenUp
 from .speculation.pacing import Always
 from .speculation.sampling import InvalidLogits
 from .starter import NAME as STARTER
@@ -54,11 +56,14 @@ class Session:
         self, send: Callable[[Event], None], cancelled: Callable[[int], bool],
         draft_length: Callable[[Generate], int | None] = lambda command: command.draft_length,
         library: Library | None = None,
+        idle: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         """`cancelled` says whether the answer (or load) of this id is no longer wanted.
 
         `draft_length` says how many tokens to draft in it from now on. `library` is this machine's if None.
+        `idle` says whether no command is waiting.
         """
+        self._idle = idle
         self._library = library or Library.here(all_memory)
         self._send = send
         self._cancelled = cancelled
@@ -136,6 +141,14 @@ class Session:
                 pair.rounding,
             )
         )
+        self._learn()
+
+    def _learn(self) -> None:
+        """Measure what a load need not wait for, until somebody asks for something."""
+        pair = self._loaded
+        if pair.later and self._idle():
+            with suppress(GivenUp, ModelError, InvalidLogits):
+                self._pair = replace(pair, rounding=pair.later(lambda _: self._idle()), later=None)
 
     def _info(self, model: LoadedModel, *, demo: bool) -> ModelInfo:
         """`model` as the app shows it, under the name that the library's list has for it."""

@@ -57,6 +57,18 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """What several rows in one call do to the scores of the main model, as it was measured here."""
+
+    deviation: float
+    """From single rows: root mean square, in standard deviations of a row. 0.0 means the same bits."""
+    exact: bool = False
+    """Whether every round is kept to rows with the same bits."""
+    rows: int = 1
+    """Most rows of such a round, in exact mode."""
+
+
+@dataclass(frozen=True)
 class Statistics:
     """What an answer cost. Seconds are of a monotonic clock; None is not known."""
 
@@ -83,6 +95,8 @@ class Statistics:
     context_used: int = 0
     peak_memory: int | None = None
     """Most bytes that the engine's process has held so far."""
+    rounding: Rounding | None = None
+    """As far as it is known by now."""
 
     @property
     def speed_up(self) -> float | None:
@@ -225,18 +239,6 @@ class Loading:
 
     stage: str
     fraction: float | None = None
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """What several rows in one call do to the scores of the main model, as it was measured here."""
-
-    deviation: float
-    """From single rows: root mean square, in standard deviations of a row. 0.0 means the same bits."""
-    exact: bool = False
-    """Whether every round is kept to rows with the same bits."""
-    rows: int = 1
-    """Most rows of such a round, in exact mode."""
 
 
 @dataclass(frozen=True)
