@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 if TYPE_CHECKING:
-    from .protocol import DraftVerdict, FoundModel, ModelInfo
+    from .protocol import DraftVerdict, FoundModel, ModelInfo, Rounding
 
 UNKNOWN = "–"
 _SIZE = re.compile(r"(?<![\w.])(?:\d+x)?[EA]?\d+(?:\.\d+)?[BM](?!\w)")
@@ -38,6 +38,13 @@ def prompt_form(model: FoundModel | ModelInfo) -> str:
     if model.prompt_form == "text":
         return "base model without a chat template: it continues your text"
     return "no chat template: ChatML is assumed" if model.prompt_form == "chatml" else ""
+
+
+def rounding(measured: Rounding) -> tuple[str, str]:
+    """What is known of the rounding of a main model: ("exact", "up to 3 rows"), ("rounding", "0.04")."""
+    if measured.exact:
+        return "exact", f"up to {measured.rows} rows" if measured.rows > 1 else "no drafts"
+    return "rounding", f"{measured.deviation:.2g}" if measured.deviation else "none found"
 
 
 def number(value: float | None, unit: str, digits: int = 1) -> str:

@@ -347,6 +347,15 @@ class ChatScreen(MessagesScreen):
         self.phase = "loading"
         await self._loader.replace(load_request(self._settings))
 
+    async def set_exact(self, exact: bool) -> None:
+        """Load the pair again, in exact mode or not; an answer that comes is stopped."""
+        await self.action_stop()
+        models = replace(self._settings.models, exact=exact)
+        self._settings = replace(self._settings, models=models)
+        self.desk.show_loaded(None)
+        self.phase = "loading"
+        await self._loader.replace(load_request(self._settings))
+
     # Settings
 
     def save_preset(self, name: str) -> None:

@@ -131,7 +131,7 @@ class MessagesScreen(TurnScreen):
         )
         messages = self._conversation.messages()[:-1]
         request = generate_request(self._draw_id(), messages, seed or 0, generation)
-        self._draw_id()  # the race takes the next one too
+        self._draw_id(), self._draw_id()  # the race takes the next two as well
         request = replace(request, sampling=sampling or request.sampling)
         self.app.push_screen(VersusScreen(self._client, request, self._clock), self._came_back)
 

@@ -37,6 +37,8 @@ def commands(chat: ChatScreen) -> list[SlashCommand]:
         SlashCommand("save-preset", "What this chat has for itself, under a name", chat.save_preset, "name"),
         SlashCommand("drafting", "How far to draft: auto, never, or 1 to 16 tokens", partial(_draft, chat),
                      "length", lambda: (("auto", "as far as it pays"), ("never", ""), ("4", "always 4"))),
+        SlashCommand("exact", "Draft only so far that no text changes", partial(_exact, chat), "on or off",
+                     lambda: (("on", "loads the models again"), ("off", ""))),
         SlashCommand("theme", "Choose the colours", lambda _: chat.app.run_action("app.themes")),
         SlashCommand("get-models", "Download from the Hugging Face hub",
                      lambda _: chat.app.run_action("app.hub")),
@@ -95,6 +97,17 @@ def _hosts(chat: ChatScreen) -> Sequence[Choice]:
     named = {each.name: each.address for each in chat.settings.hosts}
     ssh = {name: "~/.ssh/config" for name in known_to_ssh(find_ssh_config()) if name not in named}
     return [*named.items(), (HERE, "this machine"), *ssh.items()]
+
+
+async def _exact(chat: ChatScreen, text: str) -> None:
+    now = chat.settings.models.exact
+    if text in ("on", "off") and (text == "on") != now:
+        await chat.set_exact(text == "on")
+        return
+    words = (
+        "Exact is on: no draft can change the text." if now else "Exact is off: rounding may tip a choice."
+    )
+    chat.notify(words, timeout=4, markup=False)
 
 
 def _draft(chat: ChatScreen, text: str) -> None:

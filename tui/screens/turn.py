@@ -294,6 +294,7 @@ class TurnScreen(Screen[None]):
                 self.desk.show_notices([event.message])
             case protocol.Finished():
                 self._meter.finish(event.statistics)
+                self.desk.show_rounding(event.statistics.rounding)
                 self._conversation.close(event.reason, event.statistics)
                 self._branches.end_answer()
                 self._turn_over("stopped" if event.reason == "cancelled" else "ready")

@@ -23,6 +23,7 @@ from textual.widgets import Footer, Static
 
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
+from tui.client.parting import explained
 from tui.protocol import Finished, Generate, Round, Statistics
 from tui.quantities import number
 from tui.widgets.transcript import Transcript
@@ -97,7 +98,7 @@ class VersusScreen(Screen[EngineError | None]):
         clock: Callable[[], float],
         folder: Callable[[], Path] = Path.cwd,
     ) -> None:
-        """`request` is the prompt as it is to be answered; its id and the next one are used."""
+        """`request` is the prompt as it is to be answered; its id and the next two are used."""
         super().__init__()
         self._client = client
         self._request = request
@@ -113,6 +114,8 @@ class VersusScreen(Screen[EngineError | None]):
         """How many rounds of each run the replay has shown."""
         self._coming = 0
         """The id of the answer that is coming; 0 for none."""
+        self._why = ""
+        """Why the texts part, as far as that is known."""
         self._error: EngineError | None = None
 
     def compose(self) -> ComposeResult:
@@ -142,6 +145,7 @@ class VersusScreen(Screen[EngineError | None]):
             self._coming = 0
         self._conclude()
         self.action_replay()
+        await self._explain(plain)
 
     async def _answer(self, place: int, request: Generate) -> None:
         """Let one run come, live."""
@@ -160,7 +164,26 @@ class VersusScreen(Screen[EngineError | None]):
         transcript.finish()
         self._lanes[place].border_subtitle = number(run.speed, "tok/s")
 
+    async def _explain(self, plain: Generate) -> None:
+        """Say why the texts part, if they do."""
+        if (at := self.parted_at) is None:
+            return
+        try:
+            self._why = await explained(self._client, plain.id + 2, plain, self._runs[0].tokens, at)
+        except EngineError as error:
+            self._why = clean_line(error.message)
+        self._conclude()
+
     # The result
+
+    @property
+    def parted_at(self) -> int | None:
+        """The first token at which the texts differ, from 0; None if they are the same."""
+        plain, drafted = (run.tokens for run in self._runs)
+        if plain == drafted:
+            return None
+        pairs = enumerate(zip(plain, drafted, strict=False))
+        return next((at for at, (a, b) in pairs if a != b), min(len(plain), len(drafted)))
 
     @property
     def ratio(self) -> float | None:
@@ -169,13 +192,10 @@ class VersusScreen(Screen[EngineError | None]):
         return drafted.speed / plain.speed if plain.speed and drafted.speed else None
 
     def proof(self) -> str:
-        """Whether the texts are the same."""
-        plain, drafted = (run.tokens for run in self._runs)
-        if plain == drafted:
-            return f"the same {len(plain):,} tokens"
-        pairs = zip(plain, drafted, strict=False)
-        place = next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(plain), len(drafted)))
-        return f"the texts differ from token {place + 1:,} on: two were as good as equal there"
+        """Whether the texts are the same, and why not."""
+        if (at := self.parted_at) is None:
+            return f"the same {len(self._runs[0].tokens):,} tokens"
+        return self._why or f"the texts differ from token {at + 1:,} on"
 
     def lines(self) -> list[str]:
         """The result in words, a bar for each run."""

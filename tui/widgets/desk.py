@@ -119,6 +119,10 @@ class Desk(Horizontal):
         self.composer.placeholder = CONTINUE if self._continues else ASK
         self._show_mode()
 
+    def show_rounding(self, measured: protocol.Rounding | None) -> None:
+        """What is known of the rounding by now."""
+        self._sidebar.show_rounding(measured)
+
     def show_link(self, words: str) -> None:
         """Where the engine is and how the way there is, while it is another machine. Foreign text."""
         self._sidebar.show_link(words)

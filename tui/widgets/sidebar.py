@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
@@ -12,7 +13,7 @@ from textual.widgets import Static
 
 from tui import protocol
 from tui.clean import clean_line
-from tui.quantities import UNKNOWN, named, number, shortened
+from tui.quantities import UNKNOWN, named, number, rounding, shortened
 
 from .bars import Bars
 from .meter import Reading
@@ -78,6 +79,8 @@ class Sidebar(VerticalScroll, can_focus=False):
                 ("backend", clean_line(loaded.backend, WIDTH - 9)),
                 ("device", clean_line(loaded.device, WIDTH - 8)),
             ]
+        if loaded and loaded.rounding:
+            rows.append(rounding(loaded.rounding))
         if self._link:
             rows.append(("host", clean_line(self._link, WIDTH - 6)))
         content = Content("\n").join([_heading("Models"), _table(rows)])
@@ -86,6 +89,11 @@ class Sidebar(VerticalScroll, can_focus=False):
             self._models.update(content)
         else:
             _put(self._models, content)
+
+    def show_rounding(self, measured: protocol.Rounding | None) -> None:
+        """What is known of the rounding of the main model by now."""
+        if self._loaded and measured and measured != self._loaded.rounding:
+            self.show_models(replace(self._loaded, rounding=measured))
 
     def show_drafting(self, words: str, *, lookup: bool) -> None:
         """How far it drafts, and whether the lookup proposes where there is no draft model."""

@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from ...clean import clean_line
 from ...client import EngineClient, EngineError
+from ...client.parting import explained
 from ...protocol import Finished, Load, Loaded, Loading, Notice, Round
 from .plan import Plan
 from .progress import Progress
 from .prompts import Prompt
-from .results import Run, Series, series_of
+from .results import Run, Series, first_difference, series_of
 
 GIVE_UP = 3
 """Prompts that may fail one after the other."""
@@ -35,12 +36,13 @@ class Measurement:
         self._progress = progress
         self._loaded: Loaded | None = None
         self._runs: list[Run] = []
+        self._partings: dict[tuple[Prompt, float], str] = {}
         self._number = 0
 
     @property
     def series(self) -> Series | None:
         """What was measured so far; None if that is nothing."""
-        found = series_of(self._loaded, self._runs) if self._loaded else None
+        found = series_of(self._loaded, self._runs, self._partings) if self._loaded else None
         return found if found and found.results else None
 
     async def run(self) -> None:
@@ -100,6 +102,19 @@ class Measurement:
             self._progress.begin(f"{way} at {temperature:g}: {prompt.text}")
             self._runs.append(await self._answer(self._plan, prompt, temperature, drafted))
             self._progress.end()
+        await self._explain(prompt, temperature)
+
+    async def _explain(self, prompt: Prompt, temperature: float) -> None:
+        """Why the texts of a case part, if they do; asked once."""
+        case = (prompt, temperature)
+        runs = [run for run in self._runs if (run.prompt, run.temperature) == case]
+        at = first_difference([run.tokens for run in runs])
+        plain = next((run for run in runs if not run.drafted), None)
+        if at is None or plain is None or case in self._partings:
+            return
+        self._number += 2
+        request = self._plan.question(self._number, prompt, temperature, drafted=False)
+        self._partings[case] = await explained(self._client, self._number - 1, request, plain.tokens, at)
 
     async def _answer(self, plan: Plan, prompt: Prompt, temperature: float, drafted: bool) -> Run:
         """One answer to its end. Raises `EngineError` if it fails, or if it was drafted only in part."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from .results import Bench, Result, Series, joined, mean_ratios
@@ -44,6 +45,7 @@ def _draft(series: Series) -> dict[str, Any]:
         "draft_quantisation": draft.quantisation if draft else None,
         "draft_size": draft.size if draft else None,
         "peak_memory": series.peak_memory,
+        "rounding": asdict(series.rounding) if series.rounding else None,
         "geometric_means": _means(series),
         "acceptance_by_position": [accepted / reached for reached, accepted in joined(series.results)],
     }
@@ -72,4 +74,5 @@ def _result(result: Result, series: Series) -> dict[str, Any]:
         "accepted_by_position": [position.accepted for position in result.positions],
         "same_text": result.differs_at is None,
         "differs_at": result.differs_at,
+        "parting": result.parting or None,
     }

@@ -14,7 +14,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ...clean import clean_line
 from ...protocol import ModelInfo
-from ...quantities import size
+from ...quantities import rounding, size
 from .plan import Plan
 from .results import ALL, Bench, Result, Series, Timing, mean_ratios
 
@@ -96,6 +96,8 @@ def facts(bench: Bench, series: Series) -> Iterator[tuple[str, str]]:
         f"at most {plan.max_tokens} tokens each, seed {plan.seed}",
     )
     yield "peak memory", f"{series.peak_memory / 2**30:.2f} GiB" if series.peak_memory else "unknown"
+    if series.rounding:
+        yield rounding(series.rounding)
     yield "same text", same_text(series.results)
 
 
@@ -114,7 +116,8 @@ def same_text(results: Sequence[Result]) -> str:
     wrong = [result for result in results if result.differs_at is not None]
     said = f"{len(results) - len(wrong)} of {len(results)}"
     names = (
-        f'"{clean_line(result.prompt.text, 24)}" at {result.temperature:g} from token {result.differs_at}'
+        f'"{clean_line(result.prompt.text, 24)}" at {result.temperature:g} '
+        + (result.parting or f"from token {result.differs_at}")
         for result in wrong
     )
     return f"{said}; not {', '.join(names)}" if wrong else said

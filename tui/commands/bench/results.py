@@ -8,12 +8,12 @@ several times each way, plain and drafted; medians are compared, and ratios are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from statistics import median
 from typing import NamedTuple
 
-from ...protocol import Loaded, Statistics
+from ...protocol import Loaded, Rounding, Statistics
 from .plan import Plan
 from .prompts import Prompt
 
@@ -72,6 +72,8 @@ class Result:
     positions: tuple[Position, ...]
     differs_at: int | None
     """The first token in which two of its runs differ, from 0; None if all have the same text."""
+    parting: str = ""
+    """Why, as far as that was asked."""
 
     @property
     def ratio(self) -> float | None:
@@ -88,16 +90,29 @@ class Series:
     results: tuple[Result, ...]
     peak_memory: int | None
     """Bytes, of the engine's process."""
+    rounding: Rounding | None = None
+    """As it was known at the end."""
 
 
-def series_of(loaded: Loaded, runs: Sequence[Run]) -> Series:
-    """The results in the order in which they were measured; without a run each way there is none."""
+def series_of(
+    loaded: Loaded, runs: Sequence[Run], partings: Mapping[tuple[Prompt, float], str] | None = None
+) -> Series:
+    """The results in the order in which they were measured; without a run each way there is none.
+
+    `partings` says why the texts of a case differ.
+    """
     cases: dict[tuple[Prompt, float], list[Run]] = {}
     for run in runs:
         cases.setdefault((run.prompt, run.temperature), []).append(run)
     complete = (case for case in cases.values() if {run.drafted for run in case} == {False, True})
     peaks = [peak for run in runs if (peak := run.statistics.peak_memory) is not None]
-    return Series(loaded, tuple(map(result_of, complete)), max(peaks, default=None))
+    why = partings or {}
+    results = (
+        replace(result_of(case), parting=why.get((case[0].prompt, case[0].temperature), ""))
+        for case in complete
+    )
+    known = runs[-1].statistics.rounding if runs else None
+    return Series(loaded, tuple(results), max(peaks, default=None), known or loaded.rounding)
 
 
 def result_of(runs: Sequence[Run]) -> Result:
