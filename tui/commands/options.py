@@ -9,7 +9,7 @@ from typing import Any
 
 _CHAT = """\
 A chat for the terminal that makes local language models answer sooner: a small draft model proposes
-tokens, the main model checks them all in one pass. Same seed, same text, with a draft or without.
+tokens, the main model checks them all in one pass. Every token is the main model's choice.
 """
 _CHAT_EXAMPLES = """\
 examples:
@@ -216,7 +216,7 @@ def _add_models(
         metavar="N",
         type=_number(int, 0, 2**32 - 1),
         default=default,
-        help="the same seed gives the same text, whatever drafts",
+        help="the same seed gives the same text; a draft changes it only by rounding (see --exact)",
     )
 
 
