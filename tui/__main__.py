@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 """Exit codes; argparse adds 2 for a command line that it cannot read."""
 
-UNSAID = ("command", "main", "draft", "backend", "draft_length", "seed", "theme", "go_on", "host")
+UNSAID = ("command", "main", "draft", "backend", "exact", "draft_length", "seed", "theme", "go_on", "host")
 """The chat's options."""
 
 
