@@ -10,6 +10,7 @@ from typing import Any, cast
 import models
 import numpy as np
 import pytest
+from test_cache_kinds import no_room_for_full_windows
 
 from tui.engine.backends import LoadedModel, Options, open_backend
 from tui.engine.backends.llama_cpp.rollback import Cells
@@ -24,6 +25,7 @@ class Table:
     """A model whose scores hang on all that is in its cache in truth, and on how many rows a call has."""
 
     capacity = 512
+    drops_from, chunk = 0, 512
     vocabulary = SimpleNamespace(encode_start=lambda: [1], encode=lambda text: [*range(2, 40)])
 
     def __init__(
@@ -135,4 +137,22 @@ def test_a_native_cache_that_shifts_what_it_keeps_is_found(
     assert tried(model) != ""
     monkeypatch.setattr(Cells, "cut", lambda self, length, began: length)  # nothing is taken away at all
     assert tried(model) != ""
+    model.close()
+
+
+def test_cells_that_a_window_has_dropped_are_not_taken_as_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(models.write_model(tmp_path / "m.gguf", models.Toy("gemma3", context_length=2048)))
+    with monkeypatch.context() as patch:
+        no_room_for_full_windows(patch)
+        model = open_backend(path).load(path, Options("main", 2048, threads=1), lambda _: True)
+    assert 0 < model.drops_from < 2048
+    assert tried(model) == ""
+
+    def trusting(self: Cells, length: int, began: int) -> int:
+        return length if self._library.llama_memory_seq_rm(self._memory, 0, length, -1) else 0
+
+    monkeypatch.setattr(Cells, "cut", trusting)
+    assert tried(model) == NOT_RESTORED
     model.close()

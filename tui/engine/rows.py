@@ -41,10 +41,10 @@ class Watched:
         if tokens:
             self._model.extend(tokens, picks=0)
 
-    def run(self, tokens: Sequence[int]) -> list[Logits]:
-        """Run `tokens` in one call; their rows."""
+    def run(self, tokens: Sequence[int], rows: int | None = None) -> list[Logits]:
+        """Run `tokens` in one call; the rows of all of them, or of the last `rows`."""
         self._recorder.rows.clear()
-        self._model.extend(tokens, picks=len(tokens))
+        self._model.extend(tokens, picks=len(tokens) if rows is None else rows)
         return list(self._recorder.rows)
 
 

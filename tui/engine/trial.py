@@ -11,6 +11,7 @@ rewind is then held against.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 
 from .backends import LoadedModel, ModelError
 from .rows import Watched, deviation, known_tokens
@@ -28,6 +29,9 @@ _LOST = 0.15
 """Root mean square, in standard deviations: more than this between two runs of different shapes means that a
 token is missing. Real kernels stay below 0.08, and one wrong token in a cache of ten makes 0.17 at least."""
 
+_SECONDS = 10.0
+"""Longest time to read behind a window."""
+
 NOT_RESTORED = "after rejected tokens its cache is not what it was before, so drafting would change the text"
 
 
@@ -39,7 +43,7 @@ def trial(main: LoadedModel) -> str:
     if main.capacity < _NEEDED:
         return f"its context of {main.capacity} tokens is too short for a draft"
     try:
-        return "" if _restores(main) else NOT_RESTORED
+        return "" if _restores(main) and _reaches_back(main) else NOT_RESTORED
     except (ModelError, InvalidLogits) as error:
         return str(error)
     finally:
@@ -78,6 +82,40 @@ def _restores(main: LoadedModel) -> bool:
     rows = cut_within(_others(text, 3))
     other = cut_within(_others(text[1:], 3))
     return deviation(rows, other) <= unsteady and deviation(expected, rows) <= max(_LOST, unsteady)
+
+
+def _reaches_back(main: LoadedModel) -> bool:
+    """Whether a cut far back, where a window has dropped its first cells, gives what a fresh cache gives.
+
+    The model may have kept what it needs, or run it again in front of the next tokens: either shape is right.
+    Where reading so far would take long, no such cut is tried.
+    """
+    size = main.drops_from + main.chunk
+    if not main.drops_from or main.capacity < size:
+        return True
+    text, watched = known_tokens(main, size), Watched(main)
+    base, batch = text[:_BASE], text[_BASE : _BASE + _BATCH]
+    watched.begin(())
+    again = watched.run([*base, *batch], rows=_BATCH)
+    unsteady = _UNSTEADY * _distance_of_two(watched, base, batch)
+    watched.begin(base)
+    kept = watched.run(batch)
+    began = perf_counter()
+    while main.length < size:
+        main.extend(text[main.length : min(main.length + main.chunk, size)], picks=0)
+        if perf_counter() - began > _SECONDS * main.length / size:
+            return True
+    main.rewind(_BASE)
+    found = watched.run(batch)
+    return min(deviation(kept, found), deviation(again, found)) <= unsteady
+
+
+def _distance_of_two(watched: Watched, base: Sequence[int], batch: Sequence[int]) -> float:
+    """How far two runs that should be equal lie apart."""
+    watched.begin(base)
+    rows = watched.run(batch)
+    watched.begin(base)
+    return deviation(rows, watched.run(batch))
 
 
 def _others(text: Sequence[int], count: int) -> list[int]:

@@ -103,6 +103,8 @@ class LoadedModel(Protocol):
     trained_context_length: int
     vocabulary_size: int
     rewinds: Rewinds
+    drops_from: int
+    """With so many tokens in the cache, a sliding window may have dropped the first ones; 0 for never."""
     chunk: int
     """Tokens of a prompt that it likes to read at once; an answer can be cancelled between two such."""
 

@@ -108,6 +108,7 @@ class ScriptedModel:
     quantisation = "none"
     size = 0
     rewinds: Rewinds = "anywhere"
+    drops_from = 0
     chunk = 512
 
     def __init__(self, path: str, script: Script, text: str | None, capacity: int) -> None:

@@ -70,11 +70,14 @@ class LlamaBackend:
             model = self._open(path, options, progress)
             undo.callback(self._library.llama_model_free, model)
             self._check_kind(model)
-            context = self._new_context(model, header, options, threads)
+            params = self._params(header, options, threads)
+            context = self._new_context(model, header, options, params)
             undo.callback(self._library.llama_free, context)
             loaded = LlamaModel(self._library, model, context, header, path, _OUTPUTS[options.role])
             if not (options.gpu_layers and self.gpus()):
                 loaded.threads = threads
+            if (window := self._library.llama_model_n_swa(model)) and not params.swa_full:
+                loaded.drops_from = window + BATCH
             loaded.warm_up(_WARM_UP[options.role])
             undo.pop_all()
             return loaded
@@ -150,8 +153,8 @@ class LlamaBackend:
         if library.llama_model_is_diffusion(model):
             raise ModelError("not a chat model: it is a diffusion model", "Choose a decoder-only model.")
 
-    def _new_context(self, model: int, header: Header, options: Options, threads: int) -> int:
-        params = self._params(header, options, threads)
+    def _new_context(self, model: int, header: Header, options: Options, params: Any) -> int:
+        """The best context that fits; `params` are then those that it was made with."""
         hint = f"Load with a context shorter than {params.n_ctx}, or a smaller model."
         needed = params.n_ctx * header.cache_bytes * (17 if params.type_k == _Q8_0 else 32) // 32
         # Linux hands out memory that it does not have, and kills the process when that is used.

@@ -63,6 +63,7 @@ class LlamaModel:
         self.vocabulary = LlamaVocabulary(library, model)
         self.capacity: int = library.llama_n_ctx(context)
         self.rewinds = self._rollback.rewinds
+        self.drops_from = 0
         self.threads = 0
         """With how many it computes; 0 where a GPU does."""
         self.name = name_of(Path(path), header.name, header.quantisation)

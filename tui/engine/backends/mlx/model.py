@@ -56,6 +56,7 @@ class MlxModel:
         self._settled = True
         """Whether nothing was chosen since the last rewind."""
         self.rewinds: Rewinds = caches.rewinds
+        self.drops_from = 0  # a window says itself how far it reaches back, and is cut no further
         self.chunk = CHUNK if mx.default_device() == mx.gpu else _SLOW_CHUNK
         self.vocabulary = vocabulary
         self.capacity = capacity
