@@ -23,8 +23,8 @@ from ..client import EngineClient, EngineError, engine_environment
 from ..client.host import Host, said
 from ..config import Settings, read_config
 from ..places import Places
-from ..protocol import DescribeModel, FoundModel, ModelDescribed
-from ..quantities import prompt_form, size
+from ..protocol import DescribeModel, ModelDescribed
+from ..quantities import prompt_form, rounding, size
 from ..screens.requests import load_request
 from .chat import TRUECOLOR, is_lean
 from .setup import Setup, set_up
@@ -57,18 +57,20 @@ def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> in
 def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
     """How the main model of the settings takes prompts, or why there is no such model."""
     try:
-        form = prompt_form(asyncio.run(_described(setup.client(), setup.settings)))
+        answer = asyncio.run(_described(setup.client(), setup.settings))
+        form = prompt_form(answer.model)
         found["models"] |= {"prompts": form} if form else {}
+        found["models"] |= dict([rounding(answer.rounding)]) if answer.rounding else {}
     except EngineError as error:
         found["advice"].append(error.line)
 
 
-async def _described(client: EngineClient, settings: Settings) -> FoundModel:
+async def _described(client: EngineClient, settings: Settings) -> ModelDescribed:
     try:
         await client.start()
         async for reply in client.ask(DescribeModel(0, load_request(settings))):
             if isinstance(reply, ModelDescribed):
-                return reply.model
+                return reply
     finally:
         await client.close()
     raise EngineError("The engine said nothing about the main model")

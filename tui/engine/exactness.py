@@ -32,6 +32,8 @@ from .trial import trial
 CHECKING = "Checking that drafting keeps the text"
 EXACT = "Measuring which rows are exact"
 
+_LAST = "rounding, as it was last seen"
+
 Progress = Callable[[str, float | None], bool]
 
 NO_TWO_ROWS = (
@@ -115,3 +117,16 @@ def _exact(main: LoadedModel, found: Exactness, deviation: float) -> Judged:
     if found.rows == 1:
         return Judged(NO_TWO_ROWS, Rounding(deviation, True))
     return Judged("", Rounding(deviation, True, found.rows))
+
+
+def keep_last(path: str, rounding: Rounding) -> None:
+    """Remember what was found of the model at `path`, for those who ask without loading it."""
+    Note(find_costs(), [path], [_LAST]).write(asdict(rounding))
+
+
+def last_known(path: str) -> Rounding | None:
+    """What was found of the model at `path` when it was loaded last; None if that is not known."""
+    match Note(find_costs(), [path], [_LAST]).read():
+        case {"deviation": float(deviation), "exact": bool(exact), "rows": int(rows)}:
+            return Rounding(deviation, exact, rows)
+    return None

@@ -30,6 +30,7 @@ from ..protocol import (
     Skipped,
 )
 from .downloader import relay
+from .exactness import last_known
 from .fit import Unplanned, plan
 from .hardware import all_memory
 from .library.catalogue import pairs_for
@@ -66,7 +67,8 @@ def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[E
         case ListModels():
             yield from _list(question, library, wanted)
         case DescribeModel():
-            yield ModelDescribed(question.id, library.described(question.load, wanted))
+            model = library.described(question.load, wanted)
+            yield ModelDescribed(question.id, model, last_known(model.path))
         case JudgeDrafts():
             yield DraftsJudged(question.id, library.verdicts(question.load, wanted))
         case PlanMemory():

@@ -16,7 +16,7 @@ from ..places import find_costs, find_starter
 from ..protocol import Load, ModelInfo, Rounding
 from .backends import Backend, LoadedModel, ModelError, Options, Role, open_backend
 from .costs import Memory, first_tokens, fresh_pace
-from .exactness import Judged, judge
+from .exactness import Judged, judge, keep_last
 from .reading import Reader
 from .rounding import Going
 from .speculation.estimates import LONGEST
@@ -143,6 +143,8 @@ def _paired(
     scripted = command.main.startswith("scripted:")
     judged = Judged() if scripted else judge(command, backend, main, progress)
     reader = Reader(main, judged.rounding.rows if judged.rounding and judged.rounding.exact else 0)
+    if judged.rounding:
+        keep_last(main.path, judged.rounding)
     progress(PLAIN, None)
     speed = plain_speed(main)
     plain = 1 / speed if speed else None

@@ -30,6 +30,7 @@ from ..protocol import (
 )
 from .answer import Answer
 from .backends import LoadedModel, ModelError, open_backend
+from .exactness import keep_last
 from .hardware import all_memory
 from .inspection import inspect
 from .library.here import AUTO, Library, LibraryError
@@ -148,7 +149,9 @@ class Session:
         pair = self._loaded
         if pair.later and self._idle():
             with suppress(GivenUp, ModelError, InvalidLogits):
-                self._pair = replace(pair, rounding=pair.later(lambda _: self._idle()), later=None)
+                rounding = pair.later(lambda _: self._idle())
+                keep_last(pair.main.path, rounding)
+                self._pair = replace(pair, rounding=rounding, later=None)
 
     def _info(self, model: LoadedModel, *, demo: bool) -> ModelInfo:
         """`model` as the app shows it, under the name that the library's list has for it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .chat import Load
+from .chat import Load, Rounding
 from .terms import PromptForm
 
 Judgement = Literal["recommended", "possible", "no"]
@@ -96,6 +96,8 @@ class DescribeModel:
 class ModelDescribed:
     id: int
     model: FoundModel
+    rounding: Rounding | None = None
+    """As it was measured when the model was loaded last; None if it never was."""
 
 
 # Which draft goes with it
