@@ -92,4 +92,4 @@ def test_a_name_answers_in_ask(home: Path) -> None:
         [sys.executable, "-m", "tui", *words], capture_output=True, text=True, env=environ, check=True
     )
     answer = json.loads(done.stdout)
-    assert (answer["main"], answer["draft"]) == ("Large one", "Small one")
+    assert (answer["main"], answer["draft"]) == ("Large one F32", "Small one F32")
