@@ -67,7 +67,7 @@ def form(main: protocol.ModelInfo) -> str:
     """How `main` takes prompts, where that is not as one expects; empty where it is."""
     words = prompt_form(main)
     if main.prompt_form == "text":
-        words += ". A prompt begins a new paragraph; one that begins with a space goes on where the text ends"
+        words += ". A prompt begins a paragraph; with a space first, it goes on where the text ends"
     return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 

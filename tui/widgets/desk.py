@@ -29,6 +29,10 @@ from .welcome import Welcome
 
 ASK, CONTINUE = "Ask something", "Write the beginning of a text: the model continues it"
 """What stands in an empty composer, for a model that answers and for one that continues text."""
+FORMS: Final[dict[protocol.PromptForm, str]] = {
+    "template": "", "chatml": "ChatML assumed  ", "text": "base model  "
+}  # fmt: skip
+"""Of the main model, in the status line: how it takes prompts."""
 SidebarMode = Literal["auto", "shown", "hidden"]
 HIGHLIGHTS: Final[tuple[Highlight, ...]] = ("quiet", "full", "off")
 
@@ -82,8 +86,7 @@ class Desk(Horizontal):
         self._status = StatusLine(id="status")
         self._sidebar = Sidebar(id="sidebar")
         self._drafting = ""
-        self._continues = False
-        """Whether the main model is a base model, which answers nothing."""
+        self._form: protocol.PromptForm = "template"
         self.transcript.set_reactive(Transcript.highlight, highlight)
         self.transcript.set_reactive(Transcript.show_refused, show_refused)
         self.set_reactive(Desk.sidebar_mode, sidebar)
@@ -115,8 +118,8 @@ class Desk(Horizontal):
     def show_loaded(self, loaded: protocol.Loaded | None) -> None:
         self._sidebar.show_models(loaded)
         self._welcome.demo = loaded is not None and loaded.main.demo
-        self._continues = loaded is not None and loaded.main.prompt_form == "text"
-        self.composer.placeholder = CONTINUE if self._continues else ASK
+        self._form = loaded.main.prompt_form if loaded else "template"
+        self.composer.placeholder = CONTINUE if self._form == "text" else ASK
         self._show_mode()
 
     def show_rounding(self, measured: protocol.Rounding | None) -> None:
@@ -207,8 +210,9 @@ class Desk(Horizontal):
     def _show_mode(self) -> None:
         refused = "  refused shown" if self.transcript.show_refused else ""
         drafting = f"drafting {self._drafting}  " if self._drafting else ""
-        base = "base model  " if self._continues else ""
-        self._status.display_mode = f"{base}{drafting}origins {self.transcript.highlight}{refused}"
+        self._status.display_mode = (
+            f"{FORMS[self._form]}{drafting}origins {self.transcript.highlight}{refused}"
+        )
 
 
 def _summary(reading: Reading) -> str:
