@@ -252,6 +252,8 @@ class Answer:
         )
         self._send(Finished(self._command.id, reason, done))
         self._pair.remember()
+        if self._pair.crew:
+            self._pair.crew.rest()
         return done
 
 
