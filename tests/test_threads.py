@@ -157,6 +157,32 @@ def test_an_answer_begins_with_what_was_good_and_looks_again_at_once() -> None:
     assert threads.settled == 2
 
 
+@pytest.mark.parametrize(
+    ("room", "count"), [(None, 4), (4.0, 4), (3.8, 4), (3.5, 3), (1.9, 2), (1.0, 1), (0.0, 1), (64.0, 4)]
+)
+def test_an_answer_begins_with_the_cores_that_others_left_before_it(room: float | None, count: int) -> None:
+    threads = Threads(4)
+    threads.start(room)
+    assert (threads.count, threads.settled) == (count, count)
+
+
+def test_a_core_that_was_thought_to_be_taken_is_taken_back_at_once() -> None:
+    machine = Machine(2)
+    threads = Threads(2)
+    threads.start(0.0)
+    machine.answer(threads, 1)
+    assert threads.settled == 2
+
+
+def test_trials_that_take_long_are_rare() -> None:
+    machine = Machine(busy=always(1), stall=100, tells_idle=False)
+    threads = Threads(2)
+    threads.start(1.0)
+    machine.answer(threads, 2000)
+    tried = sum(now - before for (before, _), (now, count) in pairwise(machine.rounds) if count == 2)
+    assert 0 < tried < 0.11 * machine.now
+
+
 def test_a_trial_that_an_answer_ended_in_is_taken_back() -> None:
     machine = Machine(busy=always(1))
     threads = Threads(2)
@@ -222,6 +248,21 @@ def test_main_and_draft_go_together_each_within_its_own_number() -> None:
     assert (main.threads, draft.threads) == (4, 2)
     assert changes <= 8
     assert max(main.told) <= 4 and max(draft.told) <= 2
+
+
+def test_a_crew_knows_what_others_took_between_two_answers() -> None:
+    counted = {"clock": 100.0, "idle": 50.0}
+    main = Engine(2)
+    crew = Crew([main], lambda: Usage(counted["clock"], 0.0, 0), lambda: counted["idle"])
+    for idle, threads in ((10.0, 1), (20.0, 2), (19.0, 2)):
+        crew.rest()
+        counted["clock"] += 10
+        counted["idle"] += idle
+        crew.start()
+        assert (crew.count, main.threads) == (threads, threads)
+    crew.rest()
+    crew.start()
+    assert crew.count == 2, "that was too short to tell"
 
 
 def test_a_crew_is_only_where_there_are_threads_to_choose() -> None:

@@ -275,6 +275,8 @@ class Answer:
         finished = Finished(self._command.id, reason, done)
         self._send(finished)
         self._pair.remember()
+        if self._pair.crew:
+            self._pair.crew.rest()
         return finished
 
 

@@ -35,6 +35,8 @@ ends at once when its rounds take this many times as long."""
 _WAIT, _LONGEST_FEWER, _LONGEST_MORE = 1.0, 64.0, 3.0
 """Seconds to the next trial after one that failed. They double, up to this for fewer threads and to this for
 more: whoever waits for the machine to be free again should not wait long."""
+_PAUSE = 10.0
+"""A trial that failed is followed by so many times its own time without one: trials never cost a tenth."""
 
 
 _NEAR = 4.0
@@ -94,18 +96,23 @@ class Threads:
         """While another count is tried: the one that stands, and the slowness to beat."""
         self._since = _LONGEST_FEWER
         """Seconds of rounds since the last trial failed."""
-        self._wait = _WAIT
+        self._wait, self._pause = _WAIT, 0.0
 
     @property
     def settled(self) -> int:
         """The count that stands, whatever is being tried."""
         return self._before[0] if self._before else self.count
 
-    def start(self) -> None:
-        """An answer begins. The machine may be another by now: whatever may be tried need not wait."""
+    def start(self, room: float | None = None) -> None:
+        """An answer begins. The machine may be another by now: whatever may be tried need not wait.
+
+        `room` is how many cores were idle before it, where that is known. Else the last count goes on.
+        """
         self.count, self._before = self.settled, None
+        if room is not None:
+            self.count = min(self.most, max(1, int(room + 1 - _FREE)))
         self._stretch = _Stretch()
-        self._since, self._wait = _LONGEST_FEWER, _WAIT
+        self._since, self._wait, self._pause = _LONGEST_FEWER, _WAIT, 0.0
 
     def observe(self, spent: Spent) -> None:
         """A round is over, computed with `count` threads. A duration that is none counts for nothing."""
@@ -134,9 +141,13 @@ class Threads:
         self._settle(seen, self._slowness_of(seen))
         crowded = seen.preempted > _TAKEN * seen.elapsed
         free = seen.idle is None or seen.idle > _FREE * seen.elapsed
-        if crowded and self.count > 1 and self._since >= self._wait:
+        if crowded and self.count > 1 and self._since >= max(self._pause, self._wait):
             self._try(self._fewer(seen))
-        elif free and self.count < self.most and self._since >= min(self._wait, _LONGEST_MORE):
+        elif (
+            free
+            and self.count < self.most
+            and self._since >= max(self._pause, min(self._wait, _LONGEST_MORE))
+        ):
             self._try(self.count + 1)
         elif not crowded and self.count == self.most:
             for rows, seconds in seen.seen:
@@ -166,7 +177,8 @@ class Threads:
             self._settle(seen, now)
             self._wait = _WAIT
         else:
-            self.count, self._since, self._wait = count, 0.0, min(_LONGEST_FEWER, 2 * self._wait)
+            self.count, self._since, self._pause = count, 0.0, _PAUSE * seen.elapsed
+            self._wait = min(_LONGEST_FEWER, 2 * self._wait)
         self._before, self._stretch = None, _Stretch()
 
 
@@ -223,6 +235,7 @@ class Crew:
         self._usage, self._idle = usage, idle
         self._last = usage()
         self._last_idle: float | None = None
+        self.rest()
 
     @property
     def most(self) -> int:
@@ -235,9 +248,20 @@ class Crew:
 
     def start(self) -> None:
         """An answer begins."""
-        self._threads.start()
         self._last, self._last_idle = self._usage(), None
+        self._threads.start(self._room())
         self._set()
+
+    def rest(self) -> None:
+        """An answer is over: what is idle until the next one is what others leave."""
+        self._rested, self._rested_idle = self._usage().clock, self._idle()
+
+    def _room(self) -> float | None:
+        """How many cores were idle since `rest`, on average."""
+        seconds, idle = self._last.clock - self._rested, self._idle()
+        if idle is None or self._rested_idle is None or seconds < _LOOK:
+            return None
+        return (idle - self._rested_idle) / seconds
 
     def passed(self, rows: int, seconds: float) -> bool:
         """A round of so many rows is over, which took the main model `seconds`; whether `count` changed."""
