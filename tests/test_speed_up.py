@@ -11,11 +11,9 @@ import models
 import pytest
 
 from tui.engine.answer import Answer, Wished
-from tui.engine.backends import Options, open_backend
 from tui.engine.pair import Pair, load_pair
 from tui.engine.speculation import loop as speculation
 from tui.engine.speculation.estimates import Costs
-from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.loop import Pick, generate
 from tui.engine.speculation.pacing import Auto
 from tui.engine.speculation.proposers import DraftModel
@@ -81,11 +79,8 @@ def pair_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
 def scripted() -> Pair:
     """Models without any cost, and a pace that measures."""
-    backend = open_backend("scripted:sample")
-    main = backend.load("scripted:sample?tokens=400", Options("main", 512), lambda _: True)
-    draft = backend.load("scripted:draft?acceptance=0.6", Options("draft", 512), lambda _: True)
-    costs = Costs({1: 2e-4, 4: 3e-4, 16: 6e-4}, draft=2e-5, read=1e-6)
-    return Pair(backend, main, draft, "", None, Auto(costs), Lookup(()))
+    shown = load_pair(Load("scripted:sample?tokens=400", "scripted:draft?acceptance=0.6"), lambda *_: True)
+    return replace(shown, pace=Auto(Costs({1: 2e-4, 4: 3e-4, 16: 6e-4}, draft=2e-5, read=1e-6)))
 
 
 @dataclass
