@@ -622,6 +622,15 @@ async def test_a_heartbeat_keeps_a_quiet_engine(client: Client) -> None:
     assert (engine.state, told) == ("idle", [])
 
 
+async def test_who_shows_the_link_hears_when_the_engine_is_asked_and_when_it_answers(client: Client) -> None:
+    engine = client(heartbeat=0.1)
+    known: list[bool] = []
+    engine.on_beat = lambda: known.append(engine.round_trip is not None)
+    await engine.start()
+    await until(lambda: len(known) > 3)
+    assert known[:2] == [False, True]
+
+
 async def test_what_is_known_of_one_machine_is_not_said_of_the_next(client: Client) -> None:
     engine = client(heartbeat=0.1)
     await engine.start()

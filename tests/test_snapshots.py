@@ -68,6 +68,7 @@ class Still(ChatScreen):
             self.desk.transcript.append(pieces())
             self.desk.transcript.finish("241 tokens · 54.6 tok/s")
         self.call_after_refresh(self._say, "ready")
+        self.call_after_refresh(self._tick)
 
     def _load_first(self) -> None:
         pass
