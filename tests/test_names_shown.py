@@ -183,7 +183,7 @@ def found(name: str, number: int) -> FoundModel:
 async def test_no_two_rows_of_a_narrow_list_read_alike() -> None:
     """The width that half of 80 columns leaves."""
     names = sorted(
-        {name for *_, name in FILES} | {CODER, "Qwen2.5-Coder 1.5B Q8_0", "Qwen2.5-Coder 3B Q4_K_M"}
+        {name for *_, name in FILES} | {CODER, "Qwen2.5-Coder 1.5B Q8_0", "DeepSeek-R1-Distill-Qwen 7B Q8_0"}
     )
     models = Found()
     models.add(found(name, number) for number, name in enumerate(names))

@@ -264,6 +264,11 @@ def test_then_where_it_was_found() -> None:
     ]
 
 
+def test_capitals_alone_tell_nobody_apart() -> None:
+    told = names(model("/a/Foo-8B-Q4_K_M.gguf"), model("/b/foo-8b-Q4_K_M.gguf"))
+    assert told == ["Foo 8B Q4_K_M (a)", "foo 8B Q4_K_M (b)"]
+
+
 def test_then_the_folder_or_who_made_it() -> None:
     file, hub = "Qwen3-8B-Q4_K_M.gguf", "/c/models--unsloth--Qwen3-8B-GGUF/snapshots"
     assert names(

@@ -104,14 +104,12 @@ def told_apart(models: Sequence[FoundModel]) -> tuple[FoundModel, ...]:
     else where a model was found, its folders, its file and at last its path.
     """
     names = {model.path: (model.name, "") for model in models}
-    files = [
-        model for model in models if not model.tag
-    ]  # a tag never says "instruct", whatever it stands for
+    files = [model for model in models if not model.tag]  # tags leave "instruct" out
     ways = [(_with_usual, files), (_with_source, models), *((_with_place(i), models) for i in range(4))]
     for tell, some in ways:
         for alike in _groups(some, names):
             told = {model.path: tell(model, *names[model.path]) for model in alike}
-            if len(set(map(_shown, told.values()))) > 1:
+            if len(set(map(_read, told.values()))) > 1:
                 names |= told
     renamed = (replace(model, name=_shown(names[model.path])) for model in models)
     return tuple(new for new, model in zip(renamed, models, strict=True) if new.name != model.name)
@@ -129,15 +127,20 @@ _Tell = Callable[[FoundModel, str, str], _Name]
 
 
 def _groups(models: Sequence[FoundModel], names: Mapping[str, _Name]) -> list[list[FoundModel]]:
-    """The models that read alike, capitals or not."""
+    """The models that read alike."""
     groups: dict[str, dict[str, FoundModel]] = {}
     for model in models:
-        groups.setdefault(_shown(names[model.path]).casefold(), {})[model.path] = model
+        groups.setdefault(_read(names[model.path]), {})[model.path] = model
     return [list(group.values()) for group in groups.values() if len(group) > 1]
 
 
 def _shown(name: _Name) -> str:
     return f"{name[0]} ({name[1]})" if name[1] else name[0]
+
+
+def _read(name: _Name) -> str:
+    """As the eye takes it: capitals tell no two apart."""
+    return _shown(name).casefold()
 
 
 def _with_usual(model: FoundModel, name: str, more: str) -> _Name:
