@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .protocol import DraftVerdict, FoundModel, ModelInfo
+    from .protocol import DraftVerdict, FoundModel, HubPair, ModelInfo
 
 UNKNOWN = "–"
 
@@ -27,6 +27,11 @@ def size(count: int) -> str:
         if count >= power:
             return f"{count / power:.{0 if count >= 100 * power else 1}f} {unit}"
     return f"{count} B" if count else UNKNOWN
+
+
+def slowness(pair: HubPair) -> str:
+    """That a pair is slow on the engine's machine, and how slow; empty if it is not."""
+    return f"slow here: at most {number(pair.at_most, 'tok/s')}" if pair.slow else ""
 
 
 def parameters(count: int) -> str:

@@ -27,6 +27,7 @@ from ..protocol import (
     Reply,
     Skipped,
 )
+from .bandwidth import decoding_bound
 from .downloader import relay
 from .fit import Unplanned, plan
 from .hardware import all_memory
@@ -70,7 +71,7 @@ def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[E
             loaded = question.loaded and library.resolved(question.loaded, wanted)
             yield MemoryPlanned(question.id, *plan(load, loaded))
         case ProposePairs():
-            yield PairsProposed(question.id, pairs_for(all_memory()))
+            yield PairsProposed(question.id, pairs_for(all_memory(), decoding_bound()))
         case _:
             yield from relay(question, wanted)
 
