@@ -300,7 +300,7 @@ def test_five_hundred_hostile_names_write_nothing_outside(server: Hub, tmp_path:
     ],
 )
 def test_a_repository_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(HubError, match="no name of a repository"):
+    with pytest.raises(HubError, match="not a repository name"):
         places_for(Path("/m"), name, [])
 
 

@@ -52,8 +52,17 @@ def loading(progress: protocol.Loading) -> str:
 
 
 def ready(loaded: protocol.Loaded) -> str:
-    pair = [loaded.main, loaded.draft] if loaded.draft else [loaded.main]
-    return f"ready: {' + '.join(map(named, pair))}"
+    return f"ready: {_pair(loaded)}"
+
+
+def _pair(loaded: protocol.Loaded) -> str:
+    return " + ".join(map(named, [loaded.main, loaded.draft] if loaded.draft else [loaded.main]))
+
+
+def recalled(loaded: protocol.Loaded | None) -> str:
+    """That a pair came back from the last time; which one, once it is loaded."""
+    pair = f"Loaded the pair you chose last: {_pair(loaded)}" if loaded else "Loading the pair you chose last"
+    return f"{pair}. Ctrl+L changes it."
 
 
 def refused(loaded: protocol.Loaded) -> str:

@@ -111,6 +111,10 @@ class Desk(Horizontal):
         self._sidebar.show_models(loaded)
         self._welcome.demo = loaded is not None and loaded.main.demo
 
+    def show_found(self, models: int) -> None:
+        """How many models lie on the engine's machine besides the demo."""
+        self._welcome.found = models
+
     def show_link(self, words: str) -> None:
         """Where the engine is and how the way there is, while it is another machine. Foreign text."""
         self._sidebar.show_link(words)
