@@ -21,6 +21,7 @@ from hub import COMMIT, Fault, Hub, hub
 
 from tui.client import EngineClient, EngineError
 from tui.client.child import engine_environment
+from tui.engine import bandwidth
 from tui.engine.downloader import COMMAND, answer, relay
 from tui.engine.library import fetch as fetch_module
 from tui.engine.library.catalogue import USABLE, pairs_for
@@ -299,7 +300,7 @@ def test_five_hundred_hostile_names_write_nothing_outside(server: Hub, tmp_path:
     ],
 )
 def test_a_repository_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(HubError, match="no name of a repository"):
+    with pytest.raises(HubError, match="not a repository name"):
         places_for(Path("/m"), name, [])
 
 
@@ -600,3 +601,31 @@ def test_a_pair_is_proposed_for_the_memory_that_is_there() -> None:
             repository, _, quantisation = name.partition(":")
             places_for(Path("/"), repository, ())
             assert quantisation == "Q4_K_M"
+
+
+def test_a_pair_that_would_crawl_comes_after_those_that_do_not() -> None:
+    on_two_cores = pairs_for(128 << 30, lambda size: 20e9 / size)
+    assert (on_two_cores[0].name, on_two_cores[0].slow) == ("Qwen 2.5 3B", False)
+    slow = on_two_cores[1:]
+    assert all(pair.slow for pair in slow)
+    assert [pair.size for pair in slow] == sorted(pair.size for pair in slow)
+    assert [pair.name for pair in pairs_for(128 << 30, lambda size: 1e12 / size)] == [
+        pair.name for pair in pairs_for(128 << 30)
+    ]
+
+
+def test_the_memory_bounds_what_a_gpu_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bandwidth.sys, "platform", "linux")
+    monkeypatch.setattr(bandwidth, "memory_rate", lambda: 20e9)
+    monkeypatch.setattr(bandwidth, "memory_bytes", lambda: (64 * 10**9, None))
+    monkeypatch.setattr(bandwidth, "all_memory", lambda: 64 * 10**9)
+    assert bandwidth.decoding_bound()(10 * 10**9) == 2
+    monkeypatch.setattr(bandwidth, "all_memory", lambda: 84 * 10**9)
+    assert bandwidth.decoding_bound()(15 * 10**9) is None
+    assert bandwidth.decoding_bound()(25 * 10**9) == 2
+    monkeypatch.setattr(bandwidth.sys, "platform", "darwin")
+    assert bandwidth.decoding_bound()(25 * 10**9) is None
+
+
+def test_the_memory_of_this_machine_has_a_rate() -> None:
+    assert 10**8 < bandwidth.memory_rate() < 10**13

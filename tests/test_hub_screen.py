@@ -36,8 +36,8 @@ from tui.widgets.rows import Rows
 
 GB = 10**9
 PAIRS = tuple(
-    HubPair(f"Model {n}", f"maker/Model-{n}B-GGUF:Q4_K_M", "maker/Model-0.5B-GGUF:Q4_K_M", n * GB)
-    for n in (14, 7, 3)
+    HubPair(f"Model {n}", f"maker/Model-{n}B-GGUF:Q4_K_M", "maker/Model-0.5B-GGUF:Q4_K_M", n * GB, at_most)
+    for n, at_most in ((14, 8.0), (7, None), (3, 20.0), (24, 1.4))
 )
 FOUND = (
     HubRepository("maker/Model-7B-GGUF", 1_234_567, 99, False, "GGUF"),
@@ -116,6 +116,15 @@ def test_the_hub_looks_as_it_should(
         await pilot.pause(1.2)
 
     assert snap_compare(Alone(), terminal_size=size, run_before=settle)
+
+
+async def test_a_slow_pair_says_how_slow_it_would_be() -> None:
+    app = Alone()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.rows("repositories").current)
+        assert app.shown.count("≤") == app.shown.count("≤ 1.4 tok/s") == 1
+        await pilot.press("down", "down", "down")
+        await until(pilot, lambda: "Slow here: at most 1.4 tok/s without a draft. maker/Model" in app.shown)
 
 
 async def test_enter_on_a_pair_fetches_both() -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import work
@@ -22,7 +23,7 @@ from .clean import clean_line
 from .client import Downloads, EngineClient, EngineDied, Item
 from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
-from .config.last import keep_last
+from .config.last import NextStart, keep_last, next_start
 from .places import Places, find_copied, shipped
 from .screens.chat import ChatScreen
 from .screens.wording import readable
@@ -71,6 +72,7 @@ class Outrider(LeanOutput):
         notices: Sequence[str] = (),
         host: Host | None = None,
         go_on: str | None = None,
+        recalled: bool = False,
         clock: Callable[[], float] = time.monotonic,
         draw_seed: Callable[[], int] = draw_seed,
         **options: Any,
@@ -79,6 +81,7 @@ class Outrider(LeanOutput):
         `options` are Textual's.
 
         `go_on` is the chat to go on with, by key or words; empty for the latest, None for a new one.
+        `recalled` says that the pair of `settings` is the one that was chosen last.
         """
         super().__init__(**options)
         self._filters.append(OutputFilter())
@@ -93,6 +96,7 @@ class Outrider(LeanOutput):
         kept = places.chats if settings.history.keep else None
         self._keeper = Keeper(kept, lambda: self._chat.show_keeping())
         self._go_on = go_on
+        self._recalled = recalled
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._notices = [*notices, *self._install_themes(places)]
 
@@ -113,16 +117,29 @@ class Outrider(LeanOutput):
         return default_variables(self.current_theme)
 
     def get_default_screen(self) -> Screen[None]:
-        keep = partial(keep_last, path=self._places.last)
         self._chat = ChatScreen(
             self._settings, self._client, self._keeper, self._notices, self._clock, self._draw_seed,
-            self._places.config, keep,
+            self._places.config, self._keep_pair, self._recalled,
         )  # fmt: skip
         self._chat._compositor = FrugalCompositor()
         if self.lean:
             self._chat.tick = SELDOM
             self._chat.desk.transcript.stride = STRIDE
         return self._chat
+
+    def _keep_pair(self, settings: Settings) -> bool:
+        """Keep the pair for the next start; False if that will load another one all the same."""
+        keep_last(settings, self._last)
+        return self._next_start().recalled
+
+    def _next_start(self) -> NextStart:
+        return next_start(self._places.config, self._last, here=self._client.host is None)
+
+    @property
+    def _last(self) -> Path:
+        """Where the pair that was chosen last is kept, for the machine that the engine is on now."""
+        host = self._client.host
+        return self._places.of_host(host.name if host else "").last
 
     def on_mount(self) -> None:
         self._event_loop = asyncio.get_running_loop()
@@ -215,7 +232,9 @@ class Outrider(LeanOutput):
         from .screens.settings import SettingsScreen
 
         if not isinstance(self.screen, SettingsScreen):
-            self.push_screen(SettingsScreen(self._chat.settings, self._places.config, self._apply))
+            self.push_screen(
+                SettingsScreen(self._chat.settings, self._places.config, self._apply, self._next_start)
+            )
 
     def _apply(self, settings: Settings) -> None:
         """Go on by these, as far as they hold at once."""

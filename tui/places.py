@@ -33,7 +33,7 @@ class Places:
     def of_host(self, name: str) -> Places:
         """These, with the pair that was chosen last on the machine of this name; empty is this one."""
         safe = re.sub(r"[^A-Za-z0-9.-]", "_", name)
-        return replace(self, last=self.last.with_name(f"pair-{safe}.json")) if name else self
+        return replace(self, last=self.last.with_name(f"pair-{safe}.json" if name else "pair.json"))
 
 
 def find_places() -> Places:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 if TYPE_CHECKING:
-    from .protocol import DraftVerdict, FoundModel, ModelInfo, Rounding
+    from .protocol import DraftVerdict, FoundModel, HubPair, ModelInfo, Rounding
 
 UNKNOWN = "–"
 _SIZE = re.compile(r"(?<![\w.])(?:\d+x)?[EA]?\d+(?:\.\d+)?[BM](?!\w)")
@@ -58,6 +58,11 @@ def size(count: int) -> str:
         if count >= power:
             return f"{count / power:.{0 if count >= 100 * power else 1}f} {unit}"
     return f"{count} B" if count else UNKNOWN
+
+
+def slowness(pair: HubPair) -> str:
+    """That a pair is slow on the engine's machine, and how slow; empty if it is not."""
+    return f"slow here: at most {number(pair.at_most, 'tok/s')}" if pair.slow else ""
 
 
 def parameters(model: FoundModel) -> str:

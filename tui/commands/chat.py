@@ -76,7 +76,6 @@ def prepare_environment(environ: MutableMapping[str, str]) -> None:
 
 def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
     from ..app import Outrider
-    from ..config.last import with_last
     from ..terminal.driver import driver_for
     from .setup import UsageError, set_up
 
@@ -86,14 +85,13 @@ def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
         terminal.leave()
         print(f"outrider: {error}", file=sys.stderr)
         return 2
-    host = setup.host
-    places = setup.places.of_host(host.name if host else "")
-    settings = with_last(setup.settings, places.last, here=host is None)
+    settings = with_arguments(setup.settings, arguments)
     app = Outrider(
-        settings=paced(with_arguments(settings, arguments), os.environ),
-        places=places,
+        settings=paced(settings, os.environ),
+        places=setup.places,
         engine=setup.engine,
-        host=host,
+        host=setup.host,
+        recalled=setup.recalled and arguments.draft is None,
         notices=tuple(map(str, setup.problems)),
         go_on=arguments.go_on,
         driver_class=driver_for(terminal),

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from ..clean import clean, clean_line
 from ..client import EngineClient, EngineError, engine_environment
 from ..client.host import Host, said
-from ..config import Settings, read_config
+from ..config import Models, Settings
+from ..config.last import next_start
 from ..places import Places
 from ..protocol import DescribeModel, ModelDescribed
 from ..quantities import prompt_form, rounding, size
@@ -90,11 +91,15 @@ def _ask_there(host: Host, question: str) -> int:
 
 def examine(environ: Mapping[str, str], places: Places, hardware: Sequence[str] = HARDWARE) -> dict[str, Any]:
     """Everything that is found, as JSON values. Never fails."""
-    settings, problems = read_config(places.config)
+    settings, problems, recalled = next_start(places.config, places.last)
     machine = ask_hardware(hardware, environ)
     return {
         "hardware": machine,
-        "models": {"main": settings.models.main, "draft": settings.models.draft},
+        "models": {
+            "main": settings.models.main,
+            "draft": settings.models.draft,
+            "from": _origin(settings, recalled),
+        },
         "files": {
             "config": str(places.config),
             "config_exists": os.access(places.config, os.R_OK),
@@ -107,6 +112,15 @@ def examine(environ: Mapping[str, str], places: Places, hardware: Sequence[str] 
         "packages": {name: _version(name) for name in PACKAGES},
         "advice": [*_strings(machine.get("advice")), *advice(settings, environ)],
     }
+
+
+def _origin(settings: Settings, recalled: bool) -> str:
+    """Who named the models, in words."""
+    models = settings.models
+    if recalled:
+        return "the pair you chose last with ctrl+l"
+    is_default = (models.main, models.draft) == (Models().main, Models().draft)
+    return "the default" if is_default else "config.toml"
 
 
 def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -203,7 +217,7 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
 def _sections(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     yield "Machine", _machine(found["hardware"])
     yield "Engine", _engine(found["hardware"])
-    yield "Models", {key: value or "none" for key, value in found["models"].items()}
+    yield "Models that the next start loads", {key: value or "none" for key, value in found["models"].items()}
     files = found["files"]
     yield (
         "Files",

@@ -23,7 +23,7 @@ from ..protocol import (
     PairsProposed,
     ProposePairs,
 )
-from ..quantities import duration, size
+from ..quantities import duration, size, slowness
 from .models import table
 from .setup import set_up
 
@@ -115,10 +115,10 @@ def listed_text(found: HubListed) -> Iterator[str]:
 
 def proposed_text(pairs: Sequence[HubPair]) -> Iterator[str]:
     """The pairs that fit here, each with the command that fetches it."""
-    yield "Pairs that go together and fit into this machine's memory, the largest first:"
+    yield "Pairs that go together and fit into this machine's memory, the best for it first:"
     for pair in pairs:
         yield ""
-        yield f"{pair.name}, {size(pair.size)}"
+        yield ", ".join(filter(None, (pair.name, size(pair.size), slowness(pair))))
         yield f"  outrider pull {pair.main} {pair.draft}"
     yield ""
     yield "Any other: outrider pull OWNER/MODEL:FILE; --list says which files a repository has."

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ..client import EngineClient
 from ..client.host import Host, HostError, engine_on
 from ..config import Problem, Settings, read_config
+from ..config.last import with_last
 from ..places import Places, find_places
 from ..protocol import BackendName
 from ..screens.requests import LOOKUP
@@ -32,6 +33,8 @@ class Setup(NamedTuple):
     """The command that runs the engine."""
     host: Host | None
     """Where the engine runs, if not here."""
+    recalled: bool
+    """Whether the models are the pair that was chosen last on the load screen."""
 
     def client(self) -> EngineClient:
         """A client of that engine, which is not started yet."""
@@ -39,7 +42,10 @@ class Setup(NamedTuple):
 
 
 def set_up(arguments: argparse.Namespace) -> Setup:
-    """The settings file and the command line's host. Raises `UsageError` where no such host is known."""
+    """The settings file, the pair that was chosen last and the command line's host.
+
+    Raises `UsageError` where no such host is known.
+    """
     places = find_places()
     settings, problems = read_config(places.config)
     if arguments.host is not None:
@@ -48,7 +54,11 @@ def set_up(arguments: argparse.Namespace) -> Setup:
         engine, host = engine_on(settings.engine.host, settings.hosts)
     except HostError as error:
         raise UsageError(str(error)) from error
-    return Setup(places, settings, tuple(problems), engine, host)
+    places = places.of_host(host.name if host else "")
+    named = settings
+    if getattr(arguments, "main", None) is None:
+        settings = with_last(named, places.last, here=host is None)
+    return Setup(places, settings, tuple(problems), engine, host, settings is not named)
 
 
 def with_models(

@@ -7,8 +7,10 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..protocol import CacheType, rebuild
+from .file import Problem, read_config
 from .settings import Models, Settings
 
 
@@ -48,6 +50,22 @@ def with_last(settings: Settings, path: Path, *, here: bool = True) -> Settings:
         engine=replace(settings.engine, gpu_layers=kept.gpu_layers),
         generation=replace(settings.generation, lookup=kept.lookup),
     )
+
+
+class NextStart(NamedTuple):
+    """What a start would go by."""
+
+    settings: Settings
+    problems: tuple[Problem, ...]
+    recalled: bool
+    """Whether the pair is the one that was chosen last, and not what config.toml names."""
+
+
+def next_start(config: Path, last: Path, *, here: bool = True) -> NextStart:
+    """What the files at `config` and `last` make the next start load, without a command line."""
+    named, problems = read_config(config)
+    settings = with_last(named, last, here=here)
+    return NextStart(settings, problems, settings is not named)
 
 
 def keep_last(settings: Settings, path: Path) -> None:

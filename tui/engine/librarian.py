@@ -29,6 +29,7 @@ from ..protocol import (
     Reply,
     Skipped,
 )
+from .bandwidth import decoding_bound
 from .downloader import relay
 from .exactness import last_known
 from .fit import Unplanned, plan
@@ -76,7 +77,7 @@ def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[E
             loaded = question.loaded and library.resolved(question.loaded, wanted)
             yield MemoryPlanned(question.id, *plan(load, loaded))
         case ProposePairs():
-            yield PairsProposed(question.id, pairs_for(all_memory()))
+            yield PairsProposed(question.id, pairs_for(all_memory(), decoding_bound()))
         case _:
             yield from relay(question, wanted)
 

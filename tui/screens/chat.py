@@ -88,11 +88,12 @@ class ChatScreen(MessagesScreen):
         clock: Callable[[], float],
         draw_seed: Callable[[], int],
         config: Path,
-        keep: Callable[[Settings], None] = lambda settings: None,
+        keep: Callable[[Settings], bool] = lambda settings: True,
+        recalled: bool = False,
     ) -> None:
-        """As `TurnScreen`; `config` is where config.toml is or will be, `keep` is given the settings when
-        another pair was chosen."""
-        super().__init__(settings, client, keeper, notices, clock, draw_seed)
+        """As `TurnScreen`; `config` is where config.toml is or will be; `keep` gets the settings when another
+        pair was chosen, and says whether the next start loads it."""
+        super().__init__(settings, client, keeper, notices, clock, draw_seed, recalled)
         self._config = config
         self._keep = keep
         self._counted = ""
@@ -239,12 +240,17 @@ class ChatScreen(MessagesScreen):
             return
         await self.action_stop()
         self._settings = with_choice(self._settings, choice)
-        self._keep(self._settings)
-        self._notices.clear()
-        self.desk.show_notices(())
+        if not self._keep(self._settings):
+            self.notify(
+                "Until you quit: the next start loads what config.toml names.", timeout=8, markup=False
+            )
+        self._clear_notices()
+        await self._load_anew()
+
+    async def _load_anew(self) -> None:
         self.desk.show_loaded(None)
-        self._show_drafting()
         self.phase = "loading"
+        self._say("loading")
         await self._loader.replace(load_request(self._settings))
 
     def action_history(self) -> None:
@@ -273,6 +279,8 @@ class ChatScreen(MessagesScreen):
         if stored is None:
             return
         unanswered = self._conversation.open(stored)
+        self._opening.opened(self._conversation.last)
+        self._show_notices()
         self._go_by(Adjustments.read(stored.settings))  # what cannot be read of them stays as it is kept
         await self._branches.show(stored)
         gc.freeze()  # a long chat lives as long as it is open: the collector would look at all of it
@@ -342,16 +350,15 @@ class ChatScreen(MessagesScreen):
         await self._client.move(command, host)
         engine = replace(self.settings.engine, host=host.name if host else "")
         self._settings = replace(self.settings, engine=engine)
-        self.desk.show_loaded(None)
         self.desk.show_link("")
-        self.phase = "loading"
-        await self._loader.replace(load_request(self._settings))
+        await self._load_anew()
 
     async def set_exact(self, exact: bool) -> None:
         """Load the pair again, in exact mode or not; an answer that comes is stopped."""
         await self.action_stop()
         models = replace(self._settings.models, exact=exact)
         self._settings = replace(self._settings, models=models)
+        self._clear_notices()
         self.desk.show_loaded(None)
         self.phase = "loading"
         await self._loader.replace(load_request(self._settings))

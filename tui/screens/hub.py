@@ -29,7 +29,7 @@ from tui.protocol import (
     ProposePairs,
     SearchHub,
 )
-from tui.quantities import duration, size
+from tui.quantities import duration, number, size, slowness
 from tui.widgets.rows import Row, Rows, Tone
 
 from .lists import ListsScreen
@@ -129,7 +129,7 @@ class HubScreen(ListsScreen[None]):
         self._pairs = {each.main: each for each in pairs}
         self._hits = {}
         self._repositories.border_title = "Pairs that fit here"
-        self._repositories.show([Row(each.main, (each.name, size(each.size))) for each in pairs], keep=False)
+        self._repositories.show([_pair_row(each) for each in pairs], keep=False)
 
     @on(Rows.Moved, "#repositories")
     def _repository_moved(self, event: Rows.Moved) -> None:
@@ -185,7 +185,8 @@ class HubScreen(ListsScreen[None]):
             gated = " · gated: its makers ask for your consent first" if hit.gated else ""
             words = f"huggingface.co/{hit.name}{licence}{gated}"
         elif row and (pair := self._pairs.get(row.key)):
-            words = f"{pair.main}, with {pair.draft} as its draft"
+            slow = f"{slowness(pair).capitalize()} without a draft. " if pair.slow else ""
+            words = f"{slow}{pair.main}, with {pair.draft} as its draft"
         self._about.update(Content(clean_line(words)), layout=False)
 
     # Downloads
@@ -251,6 +252,11 @@ class HubScreen(ListsScreen[None]):
 
 def _halves(pair: HubPair) -> tuple[tuple[str, str], tuple[str, str]]:
     return (pair.main, "main"), (pair.draft, "draft")
+
+
+def _pair_row(pair: HubPair) -> Row:
+    speed = f"≤ {number(pair.at_most, 'tok/s')}" if pair.slow else ""
+    return Row(pair.main, (pair.name, size(pair.size), speed), "faint" if pair.slow else "plain")
 
 
 def _repository_row(found: HubRepository) -> Row:

@@ -21,8 +21,8 @@ from . import attachments
 from .conversation import asked
 from .drafting import AUTO
 from .editor import EditorFailed, edited
-from .requests import generate_request
-from .turn import TurnScreen, Wish
+from .requests import Wish, generate_request
+from .turn import TurnScreen
 
 RACED = 400
 """Tokens of a race, at most."""

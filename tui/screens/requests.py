@@ -48,6 +48,17 @@ class Move:
     """By name or address, or `HERE`."""
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What is to be answered, and how, where that is not as the settings say."""
+
+    messages: tuple[protocol.Message, ...]
+    seed: int | None = None
+    sampling: protocol.Sampling | None = None
+    resume: tuple[int, ...] = ()
+    """Tokens of the last answer, which goes on behind them; empty for a new answer."""
+
+
 def load_request(settings: Settings) -> protocol.Load:
     models, engine = settings.models, settings.engine
     located = _located if not engine.host else str  # where another machine's models lie is not known here

@@ -19,13 +19,14 @@ from textual.widgets import Footer, Input, Static
 
 from tui.clean import clean_line
 from tui.config import ConfigError, Settings, change_config, read_value, show_value
+from tui.config.last import NextStart
 from tui.widgets.rows import Row, Rows
 
 from .line import LineScreen
 from .lists import ListsScreen
 
 LATER = {
-    "models": "It holds from the next start on; ctrl+l changes the models now.",
+    "models": "A change holds from the next start on; ctrl+l changes the models now.",
     "engine": "It holds from the next start on.",
     "history": "It holds from the next start on.",
     "keys": "It holds from the next start on.",
@@ -64,13 +65,21 @@ class SettingsScreen(ListsScreen[None]):
     }
     """
 
-    def __init__(self, settings: Settings, path: Path, changed: Callable[[Settings], None]) -> None:
-        """`settings` are those that hold; `path` is where config.toml is or will be."""
+    def __init__(
+        self,
+        settings: Settings,
+        path: Path,
+        changed: Callable[[Settings], None],
+        coming: Callable[[], NextStart],
+    ) -> None:
+        """`settings` are those that hold; `path` is where config.toml is or will be; `coming` reads what the
+        next start goes by."""
         self._rows = Rows("settings")
         super().__init__("filter", (self._rows,))
         self._settings = settings
         self._path = path
         self._changed = changed
+        self._coming = coming
         self._help = Static(id="help", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -164,8 +173,17 @@ class SettingsScreen(ListsScreen[None]):
         if choices := self._choices(section, key):
             lines.append(Content.assemble(("one of   ", "$quiet"), ", ".join(choices)))
         if later := LATER.get(section) or LATER.get(f"{section}.{key}"):
-            lines += [Content(""), Content.styled(later, "$warning")]
+            lines += [Content(""), *self._next(section, key), Content.styled(later, "$warning")]
         self._help.update(Content("\n").join(lines))
+
+    def _next(self, section: str, key: str) -> Iterator[Content]:
+        """What the next start will have, where that does not hold already; whence a pair comes."""
+        coming = self._coming()
+        value = self._value(section, key, coming.settings)
+        if value != self._value(section, key):
+            yield Content.assemble(("next start  ", "$quiet"), clean_line(_shown(value)))
+        if section == "models" and coming.recalled and key != "folders":
+            yield Content("The next start loads the pair you chose last with ctrl+l.")
 
     def _preset(self, name: str) -> Content:
         preset = self._settings.preset(name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -39,7 +39,8 @@ from .branches import Branches
 from .conversation import Conversation
 from .drafting import Drafting
 from .loading import Loader
-from .requests import generate_request, limited, load_request
+from .opening import Opening
+from .requests import Wish, generate_request, limited, load_request
 
 Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping", "ended"]
 """waiting: a prompt waits for the load. reading: the prompt is processed. ended: no engine with a model."""
@@ -57,17 +58,6 @@ FLUSH = 1.0
 """Seconds of an answer that may be lost with the machine."""
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What is to be answered, and how, where that is not as the settings say."""
-
-    messages: tuple[protocol.Message, ...]
-    seed: int | None = None
-    sampling: protocol.Sampling | None = None
-    resume: tuple[int, ...] = ()
-    """Tokens of the last answer, which goes on behind them; empty for a new answer."""
-
-
 class TurnScreen(Screen[None]):
     """One conversation and its turn."""
 
@@ -83,10 +73,11 @@ class TurnScreen(Screen[None]):
         notices: Iterable[str],
         clock: Callable[[], float],
         draw_seed: Callable[[], int],
+        recalled: bool = False,
     ) -> None:
         """`keeper` keeps what is said. `notices` stand in the banner at first.
 
-        `draw_seed` makes a seed where none is set.
+        `draw_seed` makes a seed where none is set. `recalled`: the pair is the one that was chosen last.
         """
         super().__init__()
         self._settings = settings
@@ -112,6 +103,7 @@ class TurnScreen(Screen[None]):
         self._turn: Worker[None] | None = None
         look = settings.appearance
         self.desk = Desk(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
+        self._opening = Opening(client, self.desk, recalled=recalled)
         self._branches = Branches(self._conversation, self.desk, keeper)
         self._adjust_conversation()
 
@@ -120,7 +112,7 @@ class TurnScreen(Screen[None]):
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        self.desk.show_notices(self._notices)
+        self._show_notices()
         self._show_drafting()
         host = self._client.host
         self._say(f"connecting to {clean_line(host.name)}" if host else "starting the engine")
@@ -148,9 +140,10 @@ class TurnScreen(Screen[None]):
         self.desk.show_loaded(loaded)
         self._show_drafting()
         form = wording.form(loaded.main) if self._loader.is_new else ""
-        if new := [each for each in (wording.refused(loaded), form) if each and each not in self._notices]:
-            self._notices += new
-            self.desk.show_notices(self._notices)
+        said = (wording.refused(loaded), form)
+        self._notices += [each for each in said if each and each not in self._notices]
+        self._show_notices()
+        self._opening.look_around(loaded, load_request(self._settings).folders)
         if self.phase == "loading":
             self.phase = "ready"
         self._say(wording.ready(loaded.main), wording.pair(loaded))
@@ -227,8 +220,7 @@ class TurnScreen(Screen[None]):
 
     def _begin(self, wish: Wish) -> None:
         """Answer `wish`, once there is a pair that can."""
-        self._notices.clear()
-        self.desk.show_notices(())
+        self._clear_notices()
         self.phase = "reading" if self._loader.loaded else "waiting"
         self._turn = self._answer(wish)
 
@@ -403,6 +395,14 @@ class TurnScreen(Screen[None]):
 
     def _say(self, words: str, models: Sequence[str] = ()) -> None:
         self.desk.say(words, TONES.get(self.phase, "$primary"), models)
+
+    def _show_notices(self) -> None:
+        self.desk.show_notices([*self._opening.notices(self._loader.loaded), *self._notices])
+
+    def _clear_notices(self) -> None:
+        self._notices.clear()
+        self._opening.over()
+        self.desk.show_notices(())
 
     def _tick(self) -> None:
         """Show the numbers; again and again as long as an answer comes."""

@@ -71,6 +71,12 @@ def form(main: protocol.ModelInfo) -> str:
     return f"{words[:1].upper()}{words[1:]}." if words else ""
 
 
+def recalled(loaded: protocol.Loaded | None) -> str:
+    """That a pair came back from the last time; which one, once it is loaded."""
+    names = f"Loaded the pair you chose last: {' + '.join(pair(loaded))}" if loaded else ""
+    return f"{names or 'Loading the pair you chose last'}. Ctrl+L changes it."
+
+
 def refused(loaded: protocol.Loaded) -> str:
     """What does not draft although it was asked for or could be expected to, and why; empty if all does."""
     if loaded.drafting_refused:

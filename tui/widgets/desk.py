@@ -126,6 +126,10 @@ class Desk(Horizontal):
         """What is known of the rounding by now."""
         self._sidebar.show_rounding(measured)
 
+    def show_found(self, models: int) -> None:
+        """How many models lie on the engine's machine besides the demo."""
+        self._welcome.found = models
+
     def show_link(self, words: str) -> None:
         """Where the engine is and how the way there is, while it is another machine. Foreign text."""
         self._sidebar.show_link(words)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from textwrap import wrap
+
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
@@ -14,6 +17,8 @@ QUESTIONS = (
 """What the demo model can answer."""
 DEMO = "a tiny model that knows Outrider and a little Python. Ask it"
 MORE = "Ctrl+L, then Ctrl+G fetches models that fit this machine"
+_KEY = 9
+"""Columns before what a key does."""
 
 KEYS = (
     ("Enter", "sends"),
@@ -40,18 +45,35 @@ class Welcome(Widget):
     demo = reactive(False)
     """Whether the built-in pair is loaded: then it says what that pair is for."""
 
+    found: reactive[int | None] = reactive[int | None](None)
+    """How many other models lie on the machine; None where nobody has looked."""
+
     def render(self) -> Content:
         lines = [
             Content.styled("Outrider", "bold $primary"),
             Content.styled("A draft model rides ahead, the main model checks.", "$quiet"),
             Content(""),
-            *(Content.assemble((key.ljust(9), "bold"), (what, "$quiet")) for key, what in KEYS),
+            *(line for key, what in KEYS for line in self._entry(key, what, "bold")),
         ]
         if self.demo:
             lines += [
                 Content(""),
-                Content.assemble(("Demo".ljust(9), "bold $token-main"), (DEMO, "$quiet")),
-                *(Content(" " * 9 + question) for question in QUESTIONS),
-                Content.assemble(("More".ljust(9), "bold $token-main"), (MORE, "$quiet")),
+                *self._models(),
+                *self._entry("Demo", DEMO, "bold $token-main"),
+                *(Content(" " * _KEY + question) for question in QUESTIONS),
             ]
+            if not self.found:
+                lines += self._entry("More", MORE, "bold $token-main")
         return Content("\n").join(lines)
+
+    def _models(self) -> Iterator[Content]:
+        """That something better than the demo is here already."""
+        if self.found:
+            models = "1 model" if self.found == 1 else f"{self.found:,} models"
+            yield from self._entry("Models", f"{models} found here: Ctrl+L chooses", "bold $token-main", "")
+
+    def _entry(self, key: str, what: str, style: str, tone: str = "$quiet") -> Iterator[Content]:
+        """A key and what it does; a line that is too long goes on below its own beginning."""
+        for line in wrap(what, max(20, self.content_size.width - _KEY)):
+            yield Content.assemble((key.ljust(_KEY), style), (line, tone))
+            key = ""

@@ -128,7 +128,7 @@ class Listing:
 def places_for(root: Path, repository: str, files: Iterable[RemoteFile]) -> list[Path]:
     """Where files of a repository go below `root`. Raises `HubError` for names that are not harmless."""
     if not _REPOSITORY.fullmatch(repository) or ".." in repository:
-        raise HubError("that is no name of a repository", "Names look like this: owner/model.")
+        raise HubError("not a repository name", "Use owner/model.")
     return [root.joinpath(*repository.split("/"), *_parts(file.name)) for file in files]
 
 
