@@ -94,8 +94,8 @@ def test_the_speed_of_the_moment_is_no_zero_between_slow_rounds(meter: Meter, cl
 def test_the_speed_of_the_moment_is_calm_where_rounds_are_not(meter: Meter, clock: Clock) -> None:
     meter.begin(7)
     seen = []
-    for turn in range(40):
-        stream(meter, clock, 1, tokens=1, seconds=0.1 if turn % 2 else 0.5)
+    for place in range(40):
+        stream(meter, clock, 1, tokens=1, seconds=0.1 if place % 2 else 0.5)
         seen.append(meter.read().speed_now or 0)
     assert all(3.0 < speed < 3.7 for speed in seen[8:]), seen
 

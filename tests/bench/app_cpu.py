@@ -59,7 +59,7 @@ def chat(main: str, draft: str = "none", size: tuple[int, int] = (120, 40)) -> I
         command = [sys.executable, "-m", "tui", "--main", main, "--draft", draft]
         env = {"HOME": home, "XDG_CONFIG_HOME": home, "XDG_STATE_HOME": home}
         with Terminal(command, columns=size[0], rows=size[1], env=env) as terminal:
-            terminal.wait(b"ready", 120)
+            terminal.wait(b"ready", 300)
             terminal.pump(3)  # what is done once after the start
             yield terminal
 
@@ -81,7 +81,7 @@ def report(name: str, terminal: Terminal, seconds: float) -> None:
 def streaming(name: str, terminal: Terminal, seconds: float) -> None:
     """A row of an answer that comes, and one of the rest after it."""
     terminal.send(PROMPT)
-    terminal.wait(b"answering", 120)
+    terminal.wait(b"answering", 300)
     terminal.pump(3)
     report(name, terminal, seconds)
     terminal.send(b"\x1b")
