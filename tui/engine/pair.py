@@ -23,7 +23,7 @@ from .speculation.sampling import Chain, InvalidLogits, Sampler
 from .starter import NAME as STARTER
 from .starter import place
 from .starter.mlx import starter_folder
-from .threads import Crew
+from .threads import Crew, Room
 from .trial import trial
 
 _SAMPLES = 12
@@ -82,7 +82,7 @@ class Pair:
 
 def load_pair(command: Load, progress: Progress) -> Pair:
     """Load what `command` names, by paths. Raises `ModelError` if the main model cannot be used."""
-    path = _path(command, command.main, "main")
+    path, room = _path(command, command.main, "main"), Room()
     backend = open_backend(path, command.backend)
     main = backend.load(
         path, Options.of(command, "main"), lambda fraction: progress("Loading the main model", fraction)
@@ -90,8 +90,10 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     try:
         draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
         progress("Warming up", 1.0)
+        if crew := Crew.of(room, main, draft):
+            crew.start()  # with a thread too many, measuring would take minutes on a busy machine
         pair = _paired(command, backend, main, draft, refused)
-        return replace(pair, crew=Crew.of(main, pair.draft))
+        return replace(pair, crew=Crew.of(Room(), main, pair.draft))
     except BaseException:
         main.close()
         raise

@@ -61,7 +61,7 @@ class LlamaModel:
         self.capacity: int = library.llama_n_ctx(context)
         self.rewinds = self._rollback.rewinds
         self.threads = 0
-        """With how many it computes; 0 where a GPU does."""
+        """With how many it computes where nobody sets another number; 0 where a GPU computes."""
         self.name = header.name
         self.path = path
         self.architecture = header.architecture
@@ -130,7 +130,6 @@ class LlamaModel:
     def set_threads(self, count: int) -> None:
         """Compute with so many threads from the next call on."""
         self._library.llama_set_n_threads(self._context, count, count)
-        self.threads = count
 
     def close(self) -> None:
         """Free the native model. Closing twice is allowed; nothing else is, after this."""
