@@ -281,7 +281,9 @@ def test_a_crew_knows_what_others_took_between_two_answers() -> None:
         assert (crew.count, main.now) == (threads, threads)
     crew.rest()
     counted["clock"] += 0.1
+    main.set_threads(1)  # somebody else's doing
     crew.start()
+    assert main.now == 2
     assert crew.count == 2, "that was too short to tell"
 
 
@@ -313,6 +315,10 @@ class Told(Crew):
         self._counts = counts
         self._now = begin
         self.heard: list[tuple[int, float]] = []
+        self.rests = 0
+
+    def rest(self) -> None:
+        self.rests += 1
 
     @property
     def count(self) -> int:
@@ -351,6 +357,7 @@ def test_every_round_and_every_chunk_of_the_prompt_is_told_to_the_crew() -> None
     )
     assert all(seconds > 0 for _, seconds in crew.heard)
     assert not any(isinstance(event, Busy) for event in events)
+    assert crew.rests == 1
 
 
 def test_the_app_hears_when_the_machine_is_busy_and_when_it_is_free_again() -> None:

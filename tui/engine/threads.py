@@ -275,7 +275,7 @@ class Crew:
     def start(self) -> None:
         """An answer begins, or a measurement."""
         self._threads.start(self._room.cores())
-        self._last, self._last_idle = self._usage(), None
+        self._last, self._last_idle, self._set_to = self._usage(), None, 0
         self._set()
 
     def rest(self) -> None:
