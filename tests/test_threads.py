@@ -16,7 +16,7 @@ from tui.engine.backends import Options, open_backend
 from tui.engine.pair import Pair, load_pair
 from tui.engine.speculation.pacing import Always
 from tui.engine.templates import TemplateRenderer
-from tui.engine.threads import Crew, Spent, Threads, Usage, idle_now, usage_now
+from tui.engine.threads import Crew, Room, Spent, Threads, Usage, idle_now, usage_now
 from tui.protocol import Busy, Event, Generate, Load, Message, Prefill, Rounds
 
 TOKEN = 0.07
@@ -145,6 +145,20 @@ def test_a_false_alarm_costs_next_to_nothing() -> None:
     assert alarm.answer(Threads(2), 300) > 0.99 * calm
 
 
+def test_fewer_threads_that_are_no_faster_are_not_kept() -> None:
+    """Threads that only wait for memory: one less makes no difference."""
+    machine = Machine(4)
+    machine.seconds = lambda rows, threads: TOKEN * machine.chance.lognormvariate(0, 0.03)  # type: ignore[method-assign]
+    compute, threads = machine.compute, Threads(4)
+    machine.compute = lambda rows, count: compute(rows, count)._replace(preempted=100)  # type: ignore[method-assign]
+    settled = set()
+    while machine.now < 100:
+        machine.answer(threads, machine.now + 0.01)
+        settled.add(threads.settled)
+    assert settled == {4}
+    assert 3 in machine.counts(0), "it was tried"
+
+
 def test_an_answer_begins_with_what_was_good_and_looks_again_at_once() -> None:
     machine = Machine(busy=from_to(0, 20))
     threads = Threads(2)
@@ -211,8 +225,11 @@ class Engine:
         self.told: list[int] = []
 
     def set_threads(self, count: int) -> None:
-        self.threads = count
         self.told.append(count)
+
+    @property
+    def now(self) -> int:
+        return self.told[-1]
 
 
 def crew_of(machine: Machine, *models: Engine) -> Callable[[], bool]:
@@ -220,13 +237,14 @@ def crew_of(machine: Machine, *models: Engine) -> Callable[[], bool]:
     spent = {"cpu": 0.0, "preempted": 0, "idle": 0.0}
     crew = Crew(
         models,
+        None,
         lambda: Usage(machine.now, spent["cpu"], int(spent["preempted"])),
         lambda: spent["idle"],
     )
     crew.start()
 
     def step() -> bool:
-        took = machine.compute(1, models[0].threads)
+        took = machine.compute(1, models[0].now)
         spent["cpu"] += took.cpu
         spent["preempted"] += took.preempted
         spent["idle"] += took.idle or 0.0
@@ -242,34 +260,39 @@ def test_main_and_draft_go_together_each_within_its_own_number() -> None:
     changes = 0
     while machine.now < 10:
         changes += step()
-    assert (main.threads, draft.threads) == (1, 1)
+    assert (main.now, draft.now) == (1, 1)
     while machine.now < 20:
         changes += step()
-    assert (main.threads, draft.threads) == (4, 2)
+    assert (main.now, draft.now) == (4, 2)
     assert changes <= 8
     assert max(main.told) <= 4 and max(draft.told) <= 2
 
 
 def test_a_crew_knows_what_others_took_between_two_answers() -> None:
-    counted = {"clock": 100.0, "idle": 50.0}
+    counted = {"clock": 100.0, "cpu": 7.0, "idle": 50.0}
     main = Engine(2)
-    crew = Crew([main], lambda: Usage(counted["clock"], 0.0, 0), lambda: counted["idle"])
-    for idle, threads in ((10.0, 1), (20.0, 2), (19.0, 2)):
+    crew = Crew([main], None, lambda: Usage(counted["clock"], counted["cpu"], 0), lambda: counted["idle"])
+    for idle, cpu, threads in ((10.0, 0.0, 1), (20.0, 0.0, 2), (0.0, 9.0, 1), (19.0, 0.0, 2), (10.0, 9.0, 2)):
         crew.rest()
         counted["clock"] += 10
         counted["idle"] += idle
+        counted["cpu"] += cpu
         crew.start()
-        assert (crew.count, main.threads) == (threads, threads)
+        assert (crew.count, main.now) == (threads, threads)
     crew.rest()
+    counted["clock"] += 0.1
+    main.set_threads(1)  # somebody else's doing
     crew.start()
+    assert main.now == 2
     assert crew.count == 2, "that was too short to tell"
 
 
 def test_a_crew_is_only_where_there_are_threads_to_choose() -> None:
-    assert Crew.of(Engine(1)) is None
-    assert Crew.of(object()) is None
-    assert Crew.of(object(), Engine(4)) is None, "a draft alone is none"
-    crew = Crew.of(Engine(2), None)
+    room = Room()
+    assert Crew.of(room, Engine(1)) is None
+    assert Crew.of(room, object()) is None
+    assert Crew.of(room, object(), Engine(4)) is None, "a draft alone is none"
+    crew = Crew.of(room, Engine(2), None)
     assert crew is not None and (crew.count, crew.most) == (2, 2)
 
 
@@ -292,6 +315,10 @@ class Told(Crew):
         self._counts = counts
         self._now = begin
         self.heard: list[tuple[int, float]] = []
+        self.rests = 0
+
+    def rest(self) -> None:
+        self.rests += 1
 
     @property
     def count(self) -> int:
@@ -330,6 +357,7 @@ def test_every_round_and_every_chunk_of_the_prompt_is_told_to_the_crew() -> None
     )
     assert all(seconds > 0 for _, seconds in crew.heard)
     assert not any(isinstance(event, Busy) for event in events)
+    assert crew.rests == 1
 
 
 def test_the_app_hears_when_the_machine_is_busy_and_when_it_is_free_again() -> None:

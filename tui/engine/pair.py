@@ -28,7 +28,7 @@ from .starter import NAME as STARTER
 from .starter import place
 from .starter.mlx import starter_folder
 from .templates import prompt_form
-from .threads import Crew
+from .threads import Crew, Room
 
 _SAMPLES = 12
 _SECONDS = 0.5
@@ -105,14 +105,17 @@ class Pair:
 
 def load_pair(command: Load, progress: Progress) -> Pair:
     """Load what `command` names, by paths. Raises `ModelError` if the main model cannot be used."""
-    path = _path(command, command.main, "main")
+    path, room = _path(command, command.main, "main"), Room()
     backend = open_backend(path, command.backend)
     main = backend.load(path, Options.of(command, "main"), _reading("main model", progress))
     try:
         draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
+        if command.exact:  # another number of threads rounds otherwise
+            return _paired(command, backend, main, draft, refused, progress)
+        if crew := Crew.of(room, main, draft):
+            crew.start()  # with a thread too many, measuring would take minutes on a busy machine
         pair = _paired(command, backend, main, draft, refused, progress)
-        # Another number of threads rounds otherwise: exact mode keeps its own.
-        return pair if command.exact else replace(pair, crew=Crew.of(main, pair.draft))
+        return replace(pair, crew=Crew.of(Room(), main, pair.draft))
     except BaseException:
         main.close()
         raise

@@ -106,7 +106,7 @@ class Threads:
     def start(self, room: float | None = None) -> None:
         """An answer begins. The machine may be another by now: whatever may be tried need not wait.
 
-        `room` is how many cores were idle before it, where that is known. Else the last count goes on.
+        `room` is how many cores others left before it, where that is known. Else the last count goes on.
         """
         self.count, self._before = self.settled, None
         if room is not None:
@@ -187,7 +187,7 @@ class Threaded(Protocol):
     """A model whose threads can be changed between two calls."""
 
     threads: int
-    """With how many it computes; 0 where something else does."""
+    """With how many it computes where nothing else wants a core; 0 where something else computes."""
 
     def set_threads(self, count: int) -> None: ...
 
@@ -220,22 +220,48 @@ def idle_now() -> float | None:
         return None
 
 
+class Room:
+    """How many cores other programs leave to this one, on average since this was made."""
+
+    def __init__(
+        self, usage: Callable[[], Usage] = usage_now, idle: Callable[[], float | None] = idle_now
+    ) -> None:
+        self._usage, self._idle = usage, idle
+        self._since, self._idle_since = usage(), idle()
+
+    def cores(self) -> float | None:
+        """None where that is not known, or not yet."""
+        now, idle = self._usage(), self._idle()
+        seconds = now.clock - self._since.clock
+        if idle is None or self._idle_since is None or seconds < _LOOK:
+            return None
+        return (idle - self._idle_since + now.cpu - self._since.cpu) / seconds
+
+
 class Crew:
     """The threads of a pair, set anew between two rounds: all models together, each within its own number."""
 
     def __init__(
         self,
         models: Sequence[Threaded],
+        room: Room | None = None,
         usage: Callable[[], Usage] = usage_now,
         idle: Callable[[], float | None] = idle_now,
     ) -> None:
-        """`models` has the main model first."""
-        self._models = [(model, model.threads) for model in models]
+        """`models` has the main model first. `room` is what was seen of the machine until now."""
+        self._models = models
         self._threads = Threads(models[0].threads)
         self._usage, self._idle = usage, idle
+        self._room = room or Room(usage, idle)
         self._last = usage()
         self._last_idle: float | None = None
-        self.rest()
+        self._set_to = 0
+
+    @classmethod
+    def of(cls, room: Room, *models: object) -> Crew | None:
+        """Of a pair, its main model first; None where its threads are none of ours, or only one."""
+        ours = [model for model in models if isinstance(model, Threaded) and model.threads]
+        return cls(ours, room) if ours and ours[0] is models[0] and ours[0].threads > 1 else None
 
     @property
     def most(self) -> int:
@@ -247,21 +273,14 @@ class Crew:
         return self._threads.settled
 
     def start(self) -> None:
-        """An answer begins."""
-        self._last, self._last_idle = self._usage(), None
-        self._threads.start(self._room())
+        """An answer begins, or a measurement."""
+        self._threads.start(self._room.cores())
+        self._last, self._last_idle, self._set_to = self._usage(), None, 0
         self._set()
 
     def rest(self) -> None:
-        """An answer is over: what is idle until the next one is what others leave."""
-        self._rested, self._rested_idle = self._usage().clock, self._idle()
-
-    def _room(self) -> float | None:
-        """How many cores were idle since `rest`, on average."""
-        seconds, idle = self._last.clock - self._rested, self._idle()
-        if idle is None or self._rested_idle is None or seconds < _LOOK:
-            return None
-        return (idle - self._rested_idle) / seconds
+        """An answer is over: until the next one it is watched what others leave."""
+        self._room = Room(self._usage, self._idle)
 
     def passed(self, rows: int, seconds: float) -> bool:
         """A round of so many rows is over, which took the main model `seconds`; whether `count` changed."""
@@ -282,13 +301,8 @@ class Crew:
             return None
         return 0.0 if last is None else self._last_idle - last
 
-    @classmethod
-    def of(cls, *models: object) -> Crew | None:
-        """Of a pair, its main model first; None where its threads are none of ours, or only one."""
-        ours = [model for model in models if isinstance(model, Threaded) and model.threads]
-        return cls(ours) if ours and ours[0] is models[0] and ours[0].threads > 1 else None
-
     def _set(self) -> None:
-        for model, most in self._models:
-            if model.threads != (wanted := min(most, self._threads.count)):
-                model.set_threads(wanted)
+        if self._set_to != self._threads.count:
+            self._set_to = self._threads.count
+            for model in self._models:
+                model.set_threads(min(model.threads, self._set_to))

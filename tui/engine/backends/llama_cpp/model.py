@@ -65,7 +65,7 @@ class LlamaModel:
         self.rewinds = self._rollback.rewinds
         self.drops_from = 0
         self.threads = 0
-        """With how many it computes; 0 where a GPU does."""
+        """With how many it computes where nobody sets another number; 0 where a GPU computes."""
         self.name = name_of(Path(path), header.name, header.quantisation)
         self.path = path
         self.architecture = header.architecture
@@ -143,7 +143,6 @@ class LlamaModel:
     def set_threads(self, count: int) -> None:
         """Compute with so many threads from the next call on."""
         self._library.llama_set_n_threads(self._context, count, count)
-        self.threads = count
 
     def close(self) -> None:
         """Free the native model. Closing twice is allowed; nothing else is, after this."""
