@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from random import Random
 from typing import Any
 
@@ -246,6 +247,24 @@ def test_the_speed_up_is_true_on_a_machine_that_is_not_as_it_was_at_load(
         assert shown / machine.now == pytest.approx(plain / machine.now, rel=0.05)
 
 
+def test_ratios_that_a_busy_load_measured_wrong_come_right() -> None:
+    wrong = {rows: TABLE[rows - 1] * (2.5 if rows > 1 else 1.0) for rows in (1, 2, 3, 4, 5, 9, 16)}
+    costs = Costs(wrong, 0.1, 0.01)
+    machine = Machine(1, busy_half, 0.1)
+    lengths = cycle((0, 4, 4))
+    context = [0]
+    plain = shown = 0.0
+    rounds = generate(
+        machine.main, DraftModel(machine.draft, ()), context, pace=Wished(lambda: next(lengths), Auto(costs)),
+        end_tokens=(), max_tokens=600, clock=lambda: machine.now,
+    )  # fmt: skip
+    for happened in rounds:
+        if len(context) > 200:
+            plain += len(happened.tokens) * machine.step(len(context))
+            shown += costs.plain_seconds(happened)
+    assert shown == pytest.approx(plain, rel=0.05)
+
+
 def test_a_fixed_length_keeps_what_the_pace_knows_true() -> None:
     costs = Costs({rows: TABLE[rows - 1] * 3 for rows in (1, 2, 3, 4, 5, 9, 16)}, 0.3, 0.01)
     machine = Machine(1, quiet, 0.05)
@@ -254,7 +273,7 @@ def test_a_fixed_length_keeps_what_the_pace_knows_true() -> None:
         end_tokens=(), max_tokens=800, clock=lambda: machine.now,
     ):  # fmt: skip
         pass
-    assert costs.verify[0] == pytest.approx(TABLE[0], rel=0.1)
+    assert costs.verify[0] == pytest.approx(TABLE[0], rel=0.15)
     assert costs.draft == pytest.approx(0.1, rel=0.1)
 
 

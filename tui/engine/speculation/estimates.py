@@ -19,6 +19,7 @@ from operator import mul
 from statistics import median
 
 from .loop import Round
+from .ratios import Ratios
 
 LONGEST = 16
 """Most tokens in a proposal."""
@@ -47,8 +48,7 @@ class Costs:
             )
         self.verify = _filled(verify)
         """Seconds for 1, 2, ... `LONGEST` + 1 rows."""
-        self._ratios = [seconds / self.verify[0] for seconds in self.verify]
-        """To one row, as measured: a leap of the machine's speed that few rows have seen bends `verify`."""
+        self._ratios = Ratios(self.verify)
         self.draft, self.read, self.host = draft, read, host
         self._rounds = 0
         self._used = [0.0] * (LONGEST + 1)
@@ -66,13 +66,18 @@ class Costs:
         The round's own verification, divided by the ratio of so many rows to one: whatever makes the machine
         slow now makes both slow. A step of plain decoding takes at most as long as the round.
         """
-        step = happened.verify_seconds / self._ratios[min(len(happened.drafted), LONGEST)] + self.host
+        step = happened.verify_seconds / self._ratios.of(min(len(happened.drafted), LONGEST)) + self.host
         return len(happened.tokens) * min(step, happened.seconds)
+
+    def pause(self) -> None:
+        """Time passes between two answers."""
+        self._ratios.pause()
 
     def learn(self, happened: Round, calls: int, extra: int) -> None:
         """The draft model ran `calls` times, over `extra` tokens beyond one a call."""
         self._rounds += 1
         row = len(happened.drafted)
+        self._ratios.learn(row, happened.verify_seconds)
         gain = max(_GAIN, 1 / (self._rounds + 3))
         surprise = _surprise(happened.verify_seconds, self.verify[row])
         if self._lasts(row, surprise):

@@ -234,6 +234,7 @@ class Auto:
         self._tokens = 0
         self._catching_up = False
         self._probes.stop()
+        self.costs.pause()
         self.why_not = "first token"
         self._appraise()
 
