@@ -12,7 +12,7 @@ from bench.turns import Took, Turn, add, is_done, ratio, read, table
 
 def turn(prompt: str, run: int = 0, **rates: float) -> Turn:
     """At a hundred tokens, and with half the speed on the wall's clock."""
-    took = {way: Took(100, 100 / rate, 200 / rate) for way, rate in rates.items()}
+    took = {way: Took(100, 100 / rate, 200 / rate, 9) for way, rate in rates.items()}
     return Turn("main", "draft", 0.0, prompt, run, 100, took)
 
 
@@ -34,7 +34,7 @@ def test_a_ratio_is_taken_within_a_turn() -> None:
 
 
 def test_the_whole_time_has_a_ratio_of_its_own() -> None:
-    slow = replace(turn("a", plain=10), took={"plain": Took(10, 1.0, 2.0), "auto": Took(10, 0.5, 4.0)})
+    slow = replace(turn("a", plain=10), took={"plain": Took(10, 1.0, 2.0, 9), "auto": Took(10, 0.5, 4.0, 9)})
     assert slow.ratio("auto", "plain") == pytest.approx(2.0)
     assert slow.ratio("auto", "plain", wall=True) == pytest.approx(0.5)
 
@@ -68,10 +68,10 @@ def test_a_turn_is_done_when_one_of_its_case_has_all_the_ways() -> None:
 
 def test_the_table_says_ratios_acceptance_and_texts() -> None:
     took = {
-        "plain": Took(100, 10, 11, text=5),
-        "auto": Took(100, 5, 6, 80, 60, text=5),
-        "server": Took(100, 8, 9, 90, 45),
-        "server-4": Took(100, 4, 5, 90, 45),
+        "plain": Took(100, 10, 11, 9, text=5),
+        "auto": Took(100, 5, 6, 9, 80, 60, text=5),
+        "server": Took(100, 8, 9, 9, 90, 45),
+        "server-4": Took(100, 4, 5, 10, 90, 45),
     }
     told = "\n".join(table([replace(turn("a"), took=took)]))
     assert "| plain | 10.00 tokens/s |" in told
@@ -80,3 +80,4 @@ def test_the_table_says_ratios_acceptance_and_texts() -> None:
     assert "| auto / server | 1.60 × |" in told
     assert "| auto / server-4 | 0.80 × |" in told
     assert "| auto / server, prompt included | 1.50 × |" in told
+    assert "In 1 turns the programs read prompts of different lengths." in told

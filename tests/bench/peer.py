@@ -25,9 +25,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from itertools import count
@@ -45,6 +46,9 @@ from tui.protocol import Finished, Generate, Load, Message, Round, Sampling
 QUICK = ("plain", "auto", "server")
 LENGTHS = range(1, 9)
 WAYS = ("plain", "auto", "app", "server-plain", "server", *(f"server-{length}" for length in LENGTHS))
+WARM_UP = 32
+"""Tokens of the answers that come before the first measured turn."""
+_WAY = re.compile(r"plain|auto|app|fixed-\d+|server(-plain|-\d+)?")
 _OUTRIDER = {"plain": 0, "auto": None, "app": None}
 _numbers = count(1)
 
@@ -70,9 +74,8 @@ async def ask_outrider(
         elif isinstance(event, Finished):
             cost = event.statistics
     wall = time.perf_counter() - began
-    return Took(
-        cost.tokens, cost.seconds, wall, cost.drafted, cost.accepted, zlib.crc32(repr(tokens).encode())
-    )
+    text = zlib.crc32(repr(tokens).encode())
+    return Took(cost.tokens, cost.seconds, wall, cost.prompt_tokens, cost.drafted, cost.accepted, text)
 
 
 def ask_server(port: int, prompt: str, temperature: float, seed: int, limit: int) -> Took:
@@ -81,7 +84,8 @@ def ask_server(port: int, prompt: str, temperature: float, seed: int, limit: int
     told = llama_server.answer(port, [{"role": "user", "content": prompt}], temperature, seed, limit)
     wall = time.perf_counter() - began
     tokens, seconds = told["predicted_n"] - 1, told["predicted_ms"] / 1000
-    return Took(tokens, seconds, wall, told.get("draft_n", 0), told.get("draft_n_accepted", 0))
+    drafts = told.get("draft_n", 0), told.get("draft_n_accepted", 0)
+    return Took(tokens, seconds, wall, told["prompt_n"], *drafts)
 
 
 def _length(way: str) -> int | None:
@@ -113,28 +117,43 @@ async def measure(options: argparse.Namespace, missing: Sequence[Turn]) -> None:
     with ExitStack() as stack:
         served = [way for way in options.ways if way.startswith("server")]
         ports = {way: stack.enter_context(serving(options, way)) for way in served}
-        await client.start()
-        load = Load(str(options.main), str(options.draft), options.context, threads=options.threads)
-        loaded = await client.load(load, lambda _: None)
-        if refused := loaded.drafting_refused or loaded.draft_refused:
-            raise SystemExit(f"Outrider does not draft: {refused}")
+        try:
+            await load(client, options)
+            await answered(replace(missing[0], limit=WARM_UP), options.ways, client, ports)
+            for number, turn in enumerate(missing):
+                if time.monotonic() > until:
+                    break
+                shift = number % len(options.ways)
+                order = (*options.ways[shift:], *options.ways[:shift])
+                turns.add(options.results, await answered(turn, order, client, ports))
+                print(
+                    f"{number + 1} of {len(missing)}: {turn.prompt[:40]!r}, {turn.temperature:g}", flush=True
+                )
+        finally:
+            await client.close()
 
-        async def ask(way: str, turn: Turn) -> Took:
-            question = turn.prompt, turn.temperature, turn.run, turn.limit
-            if way in ports:
-                return await asyncio.to_thread(ask_server, ports[way], *question)
-            return await ask_outrider(client, way, *question)
 
-        for way in options.ways:
-            await ask(way, replace(missing[0], limit=32))
-        for number, turn in enumerate(missing):
-            if time.monotonic() > until:
-                break
-            shift = number % len(options.ways)
-            order = (*options.ways[shift:], *options.ways[:shift])
-            turns.add(options.results, replace(turn, took={way: await ask(way, turn) for way in order}))
-            print(f"{number + 1} of {len(missing)}: {turn.prompt[:40]!r} at {turn.temperature:g}", flush=True)
-        await client.close()
+async def load(client: EngineClient, options: argparse.Namespace) -> None:
+    """Bring up an Outrider that drafts, or end this program and say why it does not."""
+    await client.start()
+    wanted = Load(str(options.main), str(options.draft), options.context, threads=options.threads)
+    loaded = await client.load(wanted, lambda _: None)
+    if refused := loaded.drafting_refused or loaded.draft_refused:
+        raise SystemExit(f"Outrider does not draft: {refused}")
+
+
+async def answered(
+    turn: Turn, ways: Sequence[str], client: EngineClient, ports: Mapping[str, int]
+) -> Turn:  # fmt: skip
+    """A turn with what each way took, in this order."""
+    question = turn.prompt, turn.temperature, turn.run, turn.limit
+    took: dict[str, Took] = {}
+    for way in ways:
+        if way in ports:
+            took[way] = await asyncio.to_thread(ask_server, ports[way], *question)
+        else:
+            took[way] = await ask_outrider(client, way, *question)
+    return replace(turn, took=took)
 
 
 def parsed() -> argparse.Namespace:
@@ -162,6 +181,8 @@ def parsed() -> argparse.Namespace:
     add("--minutes", type=float, default=inf, help="begin no turn after so many")
     add("--quick", action="store_true", help="see that it runs: a few short answers")
     options = parser.parse_args()
+    if unknown := [way for way in options.ways or () if not _WAY.fullmatch(way)]:
+        parser.error(f"there is no way {unknown[0]}")
     options.ways = options.ways or (QUICK if options.quick else WAYS)
     options.runs = options.runs or (1 if options.quick else 3)
     options.tokens = options.tokens or (48 if options.quick else 96)

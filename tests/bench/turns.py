@@ -28,6 +28,8 @@ class Took:
     """Without the prompt."""
     wall: float
     """Seconds from asking to the end, prompt and all, by the clock of who asked."""
+    prompt: int
+    """Its tokens: the same for every program, if all render the template alike."""
     drafted: int = 0
     accepted: int = 0
     text: int = 0
@@ -115,7 +117,8 @@ def table(turns: Sequence[Turn]) -> Iterator[str]:
         yield f"{group[0]}, draft {group[1]}, temperature {group[2]:g}: {prompts} prompts, {runs} runs"
         yield ""
         yield from _rows(here)
-        yield ""
+        unlike = sum(len({took.prompt for took in turn.took.values()}) > 1 for turn in here)
+        yield f"\nIn {unlike} turns the programs read prompts of different lengths.\n" if unlike else ""
 
 
 def _rows(turns: Sequence[Turn]) -> Iterator[str]:
