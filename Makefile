@@ -1,5 +1,6 @@
 # make run    opens the chat            make check  format, lint, types, layers
 # make test   runs the tests            make bench  times the screen on this machine
+# make test-real runs those that need real models, which it downloads once (350 MB)
 # Each installs what is missing first; the second time they start at once.
 
 PYTHON ?= python3
@@ -7,13 +8,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run test check bench clean
+.PHONY: run test test-real check bench clean
 
 run: $(VENV)/.installed
 	@$(BIN)/outrider $(ARGS)
 
 test: $(VENV)/.developing
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-real: $(VENV)/.developing
+	@$(BIN)/python -m tests.real.fetch
+	@$(BIN)/python -m pytest tests/real $(ARGS)
 
 check: $(VENV)/.developing
 	@$(BIN)/ruff format --check .

@@ -19,9 +19,9 @@ from bench.grow import (
     flatten,
     grow,
     load,
-    quantise,
     read,
 )
+from bench.quantise import quantise
 from numpy.typing import NDArray
 
 from tui.engine.starter import MAIN

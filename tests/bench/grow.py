@@ -21,9 +21,7 @@ measures no speed.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import os
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +38,7 @@ import numpy as np
 from gguf.quants import dequantize, quantize
 from numpy.typing import NDArray
 
+from tests.bench.quantise import quantise
 from tui.engine.starter import MAIN
 
 Matrix = NDArray[np.float32]
@@ -242,17 +241,6 @@ def _placed(small: Matrix, size: tuple[int, ...], below: Matrix | None, scale: f
     if below is not None:
         grown[len(small) :] = below[: len(grown) - len(small)]
     return grown * np.float32(scale)
-
-
-def quantise(source: Path, target: Path, kind: str) -> None:
-    """Write `source` in llama.cpp's format `kind`, for example Q4_K_M. Raises `ValueError` if it cannot."""
-    params = llama_cpp.llama_model_quantize_default_params()
-    try:
-        params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
-    except AttributeError:
-        raise ValueError(f"llama.cpp has no format {kind}") from None
-    if llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params)):
-        raise ValueError(f"llama.cpp cannot write {target} in {kind}")
 
 
 def add_noise(source: Checkpoint, sigma: float, path: Path, seed: int = 1) -> None:

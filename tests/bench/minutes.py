@@ -18,11 +18,13 @@ from itertools import cycle
 from math import exp, log
 from pathlib import Path
 
-from tests.bench.peer import PROMPTS, ask_outrider
+from tests.bench.grow import questions
+from tests.bench.peer import ask_outrider
 from tui.client import EngineClient
 from tui.client.host import HERE
 from tui.protocol import Load
 
+PROMPTS = questions(Path(__file__).with_name("known.toml"))
 TOKENS = 128
 AGREES = 1.08
 GROUP = 5
@@ -32,9 +34,9 @@ Case = tuple[str, float]
 """A draft and a temperature."""
 
 
-async def speed(client: EngineClient, length: int, prompt: str, temperature: float) -> float:
-    tokens, seconds = await ask_outrider(client, length, prompt, temperature, 1, TOKENS)
-    return tokens / seconds
+async def speed(client: EngineClient, way: str, prompt: str, temperature: float) -> float:
+    took = await ask_outrider(client, way, prompt, temperature, 1, TOKENS)
+    return took.tokens / took.seconds
 
 
 async def timed(options: argparse.Namespace) -> dict[tuple[Case, int], list[tuple[float, float]]]:
@@ -48,7 +50,7 @@ async def timed(options: argparse.Namespace) -> dict[tuple[Case, int], list[tupl
         await client.load(Load(str(main), str(drafted), threads=options.threads), lambda _: None)
         for temperature in (0.0, 0.8):
             for prompt in PROMPTS[:3]:
-                await speed(client, -1, prompt, temperature)
+                await speed(client, "auto", prompt, temperature)
     found: dict[tuple[Case, int], list[tuple[float, float]]] = defaultdict(list)
     end = time.monotonic() + 60 * options.minutes
     for prompt in cycle(PROMPTS):
@@ -57,7 +59,7 @@ async def timed(options: argparse.Namespace) -> dict[tuple[Case, int], list[tupl
         for temperature in (0.0, 0.8):
             for draft, client in clients.items():
                 before, paced, after = [
-                    await speed(client, length, prompt, temperature) for length in (0, -1, 0)
+                    await speed(client, way, prompt, temperature) for way in ("plain", "auto", "plain")
                 ]
                 if max(before, after) / min(before, after) <= AGREES:
                     plain = 2 / (1 / before + 1 / after)
