@@ -14,7 +14,9 @@ from chat import chat, outrider, text, until
 from test_history import answered
 
 from tui.client import EngineDied
-from tui.protocol import Event, Finished, Generate, Message, Origin, Round, Statistics
+from tui.protocol import (
+    Candidate, Event, Finished, Generate, Inspect, Inspected, Message, Origin, Place, Round, Statistics,
+)  # fmt: skip
 from tui.screens.versus import VersusScreen
 
 TEXT = "Every token is one that the main model chose: a draft changes when it comes and never which."
@@ -28,6 +30,7 @@ class Engine:
     def __init__(self, differ: int | None = None, fault: bool = False, plain: float = 0.015) -> None:
         self.asked: list[Generate] = []
         self.cancelled: list[int] = []
+        self.inspected: list[Inspect] = []
         self.differ, self.fault, self.plain = differ, fault, plain
         self.hold = asyncio.Event()
         self.hold.set()
@@ -50,6 +53,12 @@ class Engine:
         yield Finished(
             request.id, "stop", Statistics(tokens=len(WORDS), tokens_per_second=speed, drafted=8, accepted=6)
         )
+
+    async def inspect(self, command: Inspect) -> Inspected:
+        self.inspected.append(command)
+        best = (Candidate(command.begin, "when", 0.4),)
+        place = Place(0.4, 0.4, True, best, rival="which", lead=0.02, rounding=0.08, tipped=True)
+        return Inspected(command.id, places=(place,))
 
     async def cancel(self, number: int) -> None:
         self.cancelled.append(number)
@@ -121,8 +130,12 @@ async def test_the_replay_keeps_the_pace_that_was_measured(tmp_path: Path) -> No
 async def test_texts_that_differ_are_not_called_the_same(tmp_path: Path) -> None:
     app = Alone(Engine(differ=10), tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "differ from token 11 on" in app.shown)
+        await until(pilot, lambda: "parted by rounding at token 11" in " ".join(app.shown.split()))
         assert "the same" not in app.shown
+    asked = app.engine.inspected[0]
+    assert (asked.begin, asked.count) == (10, 1)
+    assert asked.request.resume == tuple(range(len(WORDS)))
+    assert asked.id not in {each.id for each in app.engine.asked}
 
 
 async def test_the_card_is_written_as_picture_and_text(tmp_path: Path) -> None:
