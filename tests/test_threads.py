@@ -136,22 +136,49 @@ def test_where_every_core_is_taken_one_thread_is_left() -> None:
     assert threads.settled >= 1
 
 
+@dataclass
+class Alarming(Machine):
+    """Threads lose a part of their cores all the time, and fewer of them would be no faster."""
+
+    def compute(self, rows: int, threads: int) -> Spent:
+        spent = super().compute(rows, threads)
+        lost = 0.4 * spent.seconds
+        return spent._replace(preempted=spent.preempted + round(100 * spent.seconds), cpu=spent.cpu - lost)
+
+
 def test_a_false_alarm_costs_next_to_nothing() -> None:
-    """Threads that lose their cores all the time, where fewer of them are no faster."""
-    alarm = Machine(2, stall=1.0)
-    compute = alarm.compute
-    alarm.compute = lambda rows, threads: compute(rows, threads)._replace(preempted=100)  # type: ignore[method-assign]
-    calm = Machine(2).answer(Threads(2), 300)
-    assert alarm.answer(Threads(2), 300) > 0.99 * calm
+    """In one long answer, and in many short ones."""
+    calm = Machine().answer(Threads(2), 600)
+    alarm, threads = Alarming(), Threads(2)
+    assert alarm.answer(threads, 300) > 0.99 * calm
+    assert 1 in alarm.counts(0), "it was tried"
+    alarm, threads = Alarming(), Threads(2)
+    for _ in range(30):
+        threads.start()
+        alarm.answer(threads, alarm.now + 10)
+    assert len(alarm.rounds) / alarm.now > 0.99 * calm
+
+
+def test_after_many_false_alarms_a_true_one_is_heard() -> None:
+    machine = Alarming(busy=from_to(200, 300))
+    machine.answer(threads := Threads(2), 200)
+    assert threads.settled == 2
+    machine.answer(threads, 203)
+    assert threads.settled == 1
+
+
+def test_who_takes_a_core_for_moments_only_is_no_reason_to_try() -> None:
+    machine = Machine()
+    compute = machine.compute
+    machine.compute = lambda rows, threads: compute(rows, threads)._replace(preempted=100)  # type: ignore[method-assign]
+    machine.answer(Threads(2), 100)
+    assert set(machine.counts(0)) == {2}
 
 
 def test_fewer_threads_that_are_no_faster_are_not_kept() -> None:
     """Threads that only wait for memory: one less makes no difference."""
-    machine = Machine(4)
+    machine, threads, settled = Alarming(4), Threads(4), set()
     machine.seconds = lambda rows, threads: TOKEN * machine.chance.lognormvariate(0, 0.03)  # type: ignore[method-assign]
-    compute, threads = machine.compute, Threads(4)
-    machine.compute = lambda rows, count: compute(rows, count)._replace(preempted=100)  # type: ignore[method-assign]
-    settled = set()
     while machine.now < 100:
         machine.answer(threads, machine.now + 0.01)
         settled.add(threads.settled)

@@ -15,7 +15,7 @@ import os
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import log
+from math import inf, log
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -24,9 +24,9 @@ _LOOK = 0.25
 """Seconds of rounds on which a decision rests, unless one round takes longer."""
 _ROUNDS = 3
 """Rounds that a trial lasts, unless they take longer than `_LOOK`."""
-_TAKEN = 10.0
-"""Times a second that another program takes a core from one of the threads: from here on one is in their way.
-On a quiet machine it is about once; beside one busy program, tens of times."""
+_TAKEN, _LOST = 10.0, 0.25
+"""Other programs are in the way of the threads if they take a core from them so many times a second, and so
+many cores in all. Who only wakes now and then, as the app does to paint, takes less."""
 _FREE = 0.7
 """Cores that idle beside the threads, on average: from here on there may be room for one more."""
 _FASTER, _AS_FAST, _HOPELESS = 0.9, 1.05, 1.5
@@ -97,6 +97,8 @@ class Threads:
         self._since = _LONGEST_FEWER
         """Seconds of rounds since the last trial failed."""
         self._wait, self._pause = _WAIT, 0.0
+        self._in_vain = inf
+        """The slowness that the last trial of fewer threads did not better."""
 
     @property
     def settled(self) -> int:
@@ -104,7 +106,7 @@ class Threads:
         return self._before[0] if self._before else self.count
 
     def start(self, room: float | None = None) -> None:
-        """An answer begins. The machine may be another by now: whatever may be tried need not wait.
+        """An answer begins. The machine may be another by now: more threads may be tried at once.
 
         `room` is how many cores others left before it, where that is known. Else the last count goes on.
         """
@@ -112,7 +114,7 @@ class Threads:
         if room is not None:
             self.count = min(self.most, max(1, int(room + 1 - _FREE)))
         self._stretch = _Stretch()
-        self._since, self._wait, self._pause = _LONGEST_FEWER, _WAIT, 0.0
+        self._since, self._pause = max(self._since, _LONGEST_MORE), 0.0
 
     def observe(self, spent: Spent) -> None:
         """A round is over, computed with `count` threads. A duration that is none counts for nothing."""
@@ -139,9 +141,11 @@ class Threads:
         """Whether to try another count, by the stretch that ends here."""
         seen, self._stretch = self._stretch, _Stretch()
         self._settle(seen, self._slowness_of(seen))
-        crowded = seen.preempted > _TAKEN * seen.elapsed
+        lost = self.count * seen.elapsed - seen.cpu
+        crowded = seen.preempted > _TAKEN * seen.elapsed and lost > _LOST * seen.elapsed
+        due = self._since >= max(self._pause, self._wait) or self._slowness > _HOPELESS * self._in_vain
         free = seen.idle is None or seen.idle > _FREE * seen.elapsed
-        if crowded and self.count > 1 and self._since >= max(self._pause, self._wait):
+        if crowded and self.count > 1 and due:
             self._try(self._fewer(seen))
         elif (
             free
@@ -175,8 +179,10 @@ class Threads:
             return
         if now <= slowness * (_FASTER if self.count < count else _AS_FAST):
             self._settle(seen, now)
-            self._wait = _WAIT
+            self._wait, self._in_vain = _WAIT, inf
         else:
+            if self.count < count:
+                self._in_vain = slowness
             self.count, self._since, self._pause = count, 0.0, _PAUSE * seen.elapsed
             self._wait = min(_LONGEST_FEWER, 2 * self._wait)
         self._before, self._stretch = None, _Stretch()
