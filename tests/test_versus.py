@@ -15,7 +15,17 @@ from test_history import answered
 
 from tui.client import EngineDied
 from tui.protocol import (
-    Candidate, Event, Finished, Generate, Inspect, Inspected, Message, Origin, Place, Round, Statistics,
+    Candidate,
+    Event,
+    Finished,
+    Generate,
+    Inspect,
+    Inspected,
+    Message,
+    Origin,
+    Place,
+    Round,
+    Statistics,
 )  # fmt: skip
 from tui.screens.versus import VersusScreen
 
