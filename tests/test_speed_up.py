@@ -237,7 +237,7 @@ def test_the_speed_up_is_true_on_a_machine_that_is_not_as_it_was_at_load(
         machine = Machine(seed, busy, 0.1)
         context, plain, shown = [0], 0.0, 0.0
         rounds = generate(
-            machine.main, DraftModel(machine.draft, ()), context, pace=Wished(lambda: length, pace),
+            machine.main, DraftModel(machine.draft, ()), context, pace=Wished(lambda: length, pace, 16),
             end_tokens=(), max_tokens=200, clock=lambda machine=machine: machine.now,
         )  # fmt: skip
         for happened in rounds:
@@ -255,7 +255,7 @@ def test_ratios_that_a_busy_load_measured_wrong_come_right() -> None:
     context = [0]
     plain = shown = 0.0
     rounds = generate(
-        machine.main, DraftModel(machine.draft, ()), context, pace=Wished(lambda: next(lengths), Auto(costs)),
+        machine.main, DraftModel(machine.draft, ()), context, pace=Wished(lambda: next(lengths), Auto(costs), 16),
         end_tokens=(), max_tokens=600, clock=lambda: machine.now,
     )  # fmt: skip
     for happened in rounds:
@@ -269,7 +269,7 @@ def test_a_fixed_length_keeps_what_the_pace_knows_true() -> None:
     costs = Costs({rows: TABLE[rows - 1] * 3 for rows in (1, 2, 3, 4, 5, 9, 16)}, 0.3, 0.01)
     machine = Machine(1, quiet, 0.05)
     for _ in generate(
-        machine.main, DraftModel(machine.draft, ()), [0], pace=Wished(lambda: 4, Auto(costs)),
+        machine.main, DraftModel(machine.draft, ()), [0], pace=Wished(lambda: 4, Auto(costs), 16),
         end_tokens=(), max_tokens=800, clock=lambda: machine.now,
     ):  # fmt: skip
         pass
