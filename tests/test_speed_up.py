@@ -256,7 +256,8 @@ def test_ratios_that_a_busy_load_measured_wrong_come_right() -> None:
     plain = shown = 0.0
     rounds = generate(
         machine.main, DraftModel(machine.draft, ()), context,
-        pace=Wished(lambda: next(lengths), Auto(costs), 16), end_tokens=(), max_tokens=600, clock=lambda: machine.now,
+        pace=Wished(lambda: next(lengths), Auto(costs), 16),
+        end_tokens=(), max_tokens=600, clock=lambda: machine.now,
     )  # fmt: skip
     for happened in rounds:
         if len(context) > 200:
