@@ -17,6 +17,7 @@ from tui.engine.backends import LoadedModel, Options, open_backend
 from tui.engine.library.describe import describe
 from tui.engine.library.find import candidate
 from tui.engine.pair import Pair, model_info
+from tui.engine.reading import Reader
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.pacing import Always
 from tui.engine.templates import TemplateRenderer, encode_conversation, joined, prompt_form
@@ -62,7 +63,7 @@ def answer(
 ) -> tuple[str, Finished]:
     """What `model` says, and how it ended."""
     events: list[Event] = []
-    pair = Pair(open_backend(model.path), model, None, "", None, Always(0), Lookup(()))
+    pair = Pair(open_backend(model.path), model, None, "", None, Always(0), Reader(model), Lookup(()))
     command = Generate(1, tuple(messages), **{"seed": 3, "draft_length": 0, **settings})  # type: ignore[arg-type]
     Answer(pair, command, events.append, lambda: False).run(renderer)
     rounds = [each for event in events if isinstance(event, Rounds) for each in event.rounds]
@@ -94,13 +95,13 @@ def test_the_file_the_loaded_model_and_what_is_told_of_it_agree_on_the_form(
 ) -> None:
     model = load(toy)
     assert prompt_form(model.vocabulary) == form
-    assert model_info(model, demo=False).prompt_form == form
+    assert model_info(model, "toy", demo=False).prompt_form == form
     assert describe(candidate(Path(model.path))).prompt_form == form
 
 
 def test_each_form_but_a_template_is_said(load: Callable[[Toy], LoadedModel]) -> None:
     toys = Toy(), Toy(chat_template=None), Toy(chat_template=None, controls=OTHER_CONTROL)
-    said = [words_of(model_info(load(toy), demo=False)) for toy in toys]
+    said = [words_of(model_info(load(toy), "toy", demo=False)) for toy in toys]
     assert said == ["", "no chat template: ChatML is assumed", BASE]
 
 
