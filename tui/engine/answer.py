@@ -20,7 +20,6 @@ from .pair import Pair
 from .prompt import opening_of, prompt_of, reuse
 from .request import bias_of, chain_of, check, grammar_of
 from .speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate, prefill
-from .speculation.pacing import Always
 from .speculation.proposers import DraftModel, InTurn, Nobody
 from .speculation.sampling import InvalidLogits, Sampler
 from .templates import TemplateRenderer
@@ -236,23 +235,20 @@ class Answer:
 
 
 class Wished:
-    """The pace that is wished for now: a fixed draft length, or the pair's own pace."""
+    """The pair's own pace, which learns from every round, with a draft length that may be wished for."""
 
     def __init__(self, draft_length: Callable[[], int | None], own: Pace) -> None:
         self._draft_length = draft_length
         self._own = own
-        self._now: Pace = own
 
     def start(self) -> None:
         self._own.start()
 
-    def plan(self, room: int) -> Proposal:
-        length = self._draft_length()
-        self._now = self._own if length is None else Always(length)
-        return self._now.plan(room)
+    def plan(self, room: int, length: int | None = None) -> Proposal:
+        return self._own.plan(room, self._draft_length() if length is None else length)
 
     def observe(self, happened: Round) -> None:
-        self._now.observe(happened)
+        self._own.observe(happened)
 
 
 class FallibleDraft:
