@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,15 +94,87 @@ def test_a_text_begins_with_what_the_model_wants_there_or_with_some_token(tmp_pa
     assert first_tokens(main) == [0]
 
 
-def test_a_slow_model_is_asked_for_two_points_only(tmp_path: Path) -> None:
+def test_a_slow_model_is_asked_for_one_number_of_rows_only(tmp_path: Path) -> None:
     main, draft, clock = timed(tmp_path)
-    main._table = {1: 0.8, 4: 1.1}
-    measure(main, draft, 0.8, lambda: clock[0])
-    assert set(main.asked) == {4}
-    assert clock[0] - 100 < 2 * 1.1 + costs.SECONDS
+    main._table = {1: 0.5, 2: 0.6}
+    draft._table = {1: 0.1}
+    found = measure(main, draft, 0.5, lambda: clock[0])
+    assert set(main.asked) == {1, 2}
+    assert found.verify[1] == pytest.approx(0.6)
+    assert found.draft == pytest.approx(0.1)
+    assert clock[0] - 100 < 2 * costs.SECONDS
 
 
-def test_a_token_that_seems_dearer_than_several_is_timed_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("one", [0.0005, 0.02, 0.15, 0.7, 5.0])
+@pytest.mark.parametrize("row", [0.05, 0.4, 1.0])
+@pytest.mark.parametrize("read", [0.1, 1.0])
+def test_no_model_is_timed_for_longer_than_was_said(
+    tmp_path: Path, one: float, row: float, read: float
+) -> None:
+    """A draft that takes as long for 64 tokens at once as one by one would be waited for for a minute."""
+    main, draft, clock = timed(tmp_path)
+    main._table = {rows: one * (1 + row * (rows - 1)) for rows in range(1, 18)}
+    draft._table = {size: one * (1 + read * (size - 1)) for size in range(1, 65)}
+    measure(main, draft, one, lambda: clock[0])
+    assert clock[0] - 100 < 2 * costs.SECONDS + (one > costs.SECONDS) * 2 * one
+
+
+def test_a_machine_that_slows_down_meanwhile_has_the_same_ratios(tmp_path: Path) -> None:
+    main, draft, clock = timed(tmp_path)
+
+    class Slowing(dict[int, float]):
+        def __init__(self, table: dict[int, float]) -> None:
+            super().__init__(table)
+
+        def get(self, tokens: int, default: Any = None) -> Any:  # 3 times as slow after half a second
+            return super().get(tokens, default) * (3 if clock[0] > 100.5 else 1)
+
+    main._table, draft._table = Slowing(TABLE), Slowing(draft._table)
+    found = measure(main, draft, None, lambda: clock[0])
+    for rows in (2, 3, 4, 8, 16):
+        assert found.verify[rows - 1] / found.verify[0] == pytest.approx(TABLE[rows] / TABLE[1], rel=0.1)
+    assert found.draft / found.verify[0] == pytest.approx(0.2, rel=0.05)
+
+
+def test_one_slow_call_of_several_changes_no_ratio(tmp_path: Path) -> None:
+    main, draft, clock = timed(tmp_path)
+    plain = main.extend
+
+    def extend(tokens: Sequence[int], picks: int) -> list[Pick]:
+        clock[0] += 0.2 if main.asked.count(4) == 2 and len(tokens) == 4 else 0.0
+        return plain(tokens, picks)  # type: ignore[no-any-return]
+
+    main.extend = extend
+    found = measure(main, draft, None, lambda: clock[0])
+    assert main.asked.count(4) > 3
+    assert found.verify[3] == pytest.approx(TABLE[4])
+
+
+def test_a_ratio_that_was_timed_often_and_evenly_is_doubted_less(tmp_path: Path) -> None:
+    main, draft, clock = timed(tmp_path)
+    sure = measure(main, draft, None, lambda: clock[0]).doubt()
+    main, draft, clock = timed(tmp_path)
+    main._table = {1: 0.5, 2: 0.6}
+    unsure = measure(main, draft, 0.5, lambda: clock[0]).doubt()
+    assert sure[4] < 0.2 < unsure[4]
+    assert sure[4] < sure[15], "never timed"
+
+
+def test_measuring_can_be_ended_and_tells_how_far_it_is(tmp_path: Path) -> None:
+    main, draft, clock = timed(tmp_path)
+    told: list[float] = []
+
+    def progress(fraction: float) -> bool:
+        told.append(fraction)
+        return len(told) < 4
+
+    measure(main, draft, None, lambda: clock[0], progress)
+    calls = len(main.asked) + len(draft.asked)
+    assert told == sorted(told) and 0 < told[0] < told[3] < 0.5
+    assert calls < 16
+
+
+def test_a_token_that_seems_dearer_than_several_is_not_believed(tmp_path: Path) -> None:
     """The machine was busy when it was timed first."""
     main, draft, clock = timed(tmp_path)
     assert measure(main, draft, 0.8, lambda: clock[0]).verify[0] == pytest.approx(TABLE[1])
@@ -110,7 +183,7 @@ def test_a_token_that_seems_dearer_than_several_is_timed_again(tmp_path: Path) -
 def test_what_was_learned_is_found_again_for_the_same_files_and_hardware(tmp_path: Path) -> None:
     main, draft, _ = timed(tmp_path)
     pace = Auto(Costs(TABLE, 0.002, 0.0001))
-    pace.draft.learn([(0.95, True), (0.15, False)] * 30)
+    pace.skill.draft.learn([(0.95, True), (0.15, False)] * 30)
     kept = Memory(tmp_path / "costs", [main, draft], ["llama.cpp", "CPU"])
     kept.keep(pace)
     found = Memory(tmp_path / "costs", [main, draft], ["llama.cpp", "CPU"]).recall(0.010)
@@ -153,8 +226,11 @@ def test_a_speed_that_is_far_off_has_the_pair_measured_again(tmp_path: Path) -> 
     found = memory.recall(0.012)
     assert found is not None
     assert 1 / found.plain_rate == pytest.approx(0.012), "that is as it is now"
-    assert memory.recall(0.030) is None
-    assert memory.recall(0.003) is None
+    busy = memory.recall(0.030)
+    assert busy is not None
+    assert busy.costs.draft == pytest.approx(0.006), "a busy machine is as slow for the draft"
+    assert memory.recall(0.1) is None
+    assert memory.recall(0.001) is None
 
 
 @pytest.mark.parametrize(
@@ -163,8 +239,9 @@ def test_a_speed_that_is_far_off_has_the_pair_measured_again(tmp_path: Path) -> 
         lambda text: text[: len(text) // 2],
         lambda text: "",
         lambda text: "[1, 2]",
-        lambda text: text.replace("0.01,", '"x",'),
+        lambda text: re.sub(r'"1": [^,]*,', '"1": "x",', text, count=1),
         lambda text: text.replace('"draft"', '"craft"'),
+        lambda text: text.replace('"doubt"', '"debt"'),
         lambda text: json.dumps({**json.loads(text), "costs": {"verify": {"1": -1}}}),
         lambda text: json.dumps({**json.loads(text), "lookup": [[5, 1]] * 10}),
     ],

@@ -41,6 +41,9 @@ class Taken:
         self.looked_up += 1
         return True
 
+    def close(self) -> None:
+        pass
+
 
 class Mood:
     """A main model that often repeats itself; its choice hangs on all the tokens in its cache."""
@@ -76,7 +79,7 @@ class UpTo:
     def start(self) -> None:
         pass
 
-    def plan(self, room: int) -> Taken:
+    def plan(self, room: int, length: int | None = None) -> Taken:
         return Taken(min(self._length, room))
 
     def observe(self, happened: Round) -> None:

@@ -16,9 +16,11 @@ from random import Random
 
 import pytest
 
-from tui.engine.speculation.estimates import Acceptance, Calibration, Costs
+from tui.engine.speculation.chances import Acceptance, Calibration
+from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Pick, Round
-from tui.engine.speculation.pacing import Always, Auto, Probes, Weighed
+from tui.engine.speculation.pacing import Always, Auto, Probes
+from tui.engine.speculation.plans import Plan
 
 HOST = 0.01
 MEASURED = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 17)
@@ -117,33 +119,36 @@ class Machine:
         for place in range(at, at + self.lookups.get(at, 0)):
             if not proposal.add(text.token(place), self.lookup_confidence, looked_up=True):
                 break
-        found = len(proposal.tokens)
-        drafting, runs = self._draft(proposal, text, at) if self.with_draft else (0.0, 0)
-        drafted = tuple(proposal.tokens)
+        drafting = self._draft(proposal, text, at) if self.with_draft else 0.0
+        proposal.close()
+        drafted, found = tuple(proposal.tokens), proposal.looked_up
         accepted = next((i for i, token in enumerate(drafted) if token != RIGHT), len(drafted))
-        self.unread = (accepted + 1 - min(found + runs - 1, accepted)) if runs else self.unread + accepted + 1
+        held = proposal.drafted[-1].place if proposal.drafted else 0
+        self.unread += accepted + 1 - min(held, accepted)
         verifying = self.verify[len(drafted)]
         seen = [seconds * self._wobble(random) for seconds in (drafting, verifying)]
         correction = Pick(RIGHT if text.token(at + accepted) == RIGHT else OTHER, 1.0)
         happened = Round(drafted, found, accepted, correction, seen[0], seen[1], sum(seen) + self.host)
         return happened, drafting + verifying + self.host
 
-    def _draft(self, proposal: Weighed, text: Text, at: int) -> tuple[float, int]:
+    def _draft(self, proposal: Plan, text: Text, at: int) -> float:
         """The seconds, and how often the draft ran behind all that it had to read."""
-        unread = self.unread + len(proposal.tokens)
-        allowed = proposal.may_read(unread)
-        if allowed < unread:
+        allowed = proposal.may_read(self.unread)
+        if allowed < self.unread:
             self.reads.append(allowed)
             self.unread -= allowed
-            return (self.draft + self.read * (allowed - 1) if allowed else 0.0), 0
-        runs = 0
+            return self.draft + self.read * (allowed - 1) if allowed else 0.0
         while proposal.wants_more():
-            runs += 1
             place = at + len(proposal.tokens)
             if not proposal.add(text.token(place), text.confidence[min(place, len(text.right) - 1)]):
                 break
-        self.reads.append(unread if runs else 0)
-        return (self.draft * runs + self.read * (unread - 1) if runs else 0.0), runs
+        runs = len(proposal.drafted)
+        self.reads.append(self.unread if runs else 0)
+        if not runs:
+            return 0.0
+        read = self.unread + proposal.drafted[-1].place
+        self.unread = 0
+        return self.draft * runs + self.read * (read - runs)
 
     def _wobble(self, random: Random) -> float:
         if not self.noise:
@@ -376,11 +381,11 @@ def test_wrong_lookups_switch_themselves_off_and_right_ones_on_again(table: str)
 
 def test_a_lookup_that_was_not_sent_is_judged_by_the_main_models_own_choice() -> None:
     pace = Machine(TABLES["steep"], 0.1, 0.01).fresh()
-    before = pace.lookup.chance(0.05)
+    before = pace.skill.lookup.chance(0.05)
     for _ in range(30):
-        assert not pace.plan(8).add(RIGHT, 0.0, looked_up=True) or pace.lookup.chance(0.05) > 0.3
+        assert not pace.plan(8).add(RIGHT, 0.0, looked_up=True) or pace.skill.lookup.chance(0.05) > 0.3
         pace.observe(Round((), 0, 0, Pick(RIGHT, 1.0), 0.0, 1.0, 1.01))
-    assert pace.lookup.chance(0.05) > before + 0.4
+    assert pace.skill.lookup.chance(0.05) > before + 0.4
 
 
 @pytest.mark.parametrize("nonsense", [nan, inf, -inf, -5.0, 0.0, 1e300, 5e-324])
@@ -440,8 +445,11 @@ def test_knowledge_of_a_pair_survives_a_file() -> None:
     machine.answer(pace, Text.of([0.9] * 600, 1, informative=True))
     again = Auto.from_dict(json.loads(json.dumps(pace.as_dict())))
     assert again.costs.as_dict() == pace.costs.as_dict()
-    assert again.draft.as_list() == pace.draft.as_list()
-    assert again.acceptance.hazards[0] > (Acceptance().hazards[0] + pace.acceptance.hazards[0]) / 2 - 0.01
+    assert again.skill.draft.as_list() == pace.skill.draft.as_list()
+    assert (
+        again.skill.acceptance.hazards[0]
+        > (Acceptance().hazards[0] + pace.skill.acceptance.hazards[0]) / 2 - 0.01
+    )
 
 
 GOOD = {"verify": {"1": 1.0, "4": 1.2}, "draft": 0.1, "read": 0.01, "host": 0.0}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tui.engine.speculation.loop import NOTHING, Pick
-from tui.engine.speculation.pacing import Draft
+from tui.engine.speculation.plans import Plan
 from tui.engine.speculation.proposers import DraftModel, InTurn
 
 CONTEXT = list(range(100, 110))
@@ -38,7 +38,7 @@ class Counting:
         del self.tokens[length:]
 
 
-class Reads(Draft):
+class Reads(Plan):
     """A proposal that lets a draft read `slices` in turn; it notes how much was unread each time."""
 
     def __init__(self, length: int, most: int | None = None, tokens: Sequence[int] = ()) -> None:
@@ -49,7 +49,7 @@ class Reads(Draft):
 
     def may_read(self, unread: int) -> int:
         self.unread.append(unread)
-        return unread if self._most is None else min(unread, self._most)
+        return self._reads(unread, unread if self._most is None else min(unread, self._most))
 
 
 class Guess:
@@ -58,7 +58,7 @@ class Guess:
     def __init__(self, *tokens: int) -> None:
         self._tokens = tokens
 
-    def propose(self, context: Sequence[int], proposal: Draft) -> None:
+    def propose(self, context: Sequence[int], proposal: Plan) -> None:
         for token in self._tokens:
             proposal.add(token, 1.0, looked_up=True)
 
@@ -115,27 +115,46 @@ def test_where_it_may_read_nothing_it_does_nothing() -> None:
     assert not model.calls and not proposal.tokens
 
 
-def test_behind_another_proposers_tokens_it_reads_those_too_and_forgets_them_if_they_fall() -> None:
+class Found(Reads):
+    """A proposal that takes all that was looked up as soon as the draft model is there."""
+
+    def wants_more(self) -> int:
+        self._copy(0.0)
+        return super().wants_more()
+
+
+def test_behind_what_was_looked_up_it_reads_that_too_and_forgets_it_if_it_falls() -> None:
     model = Counting()
     both, context = InTurn(Guess(50, 51), DraftModel(model, ())), [*CONTEXT]
-    proposal = Reads(4)
-    both.propose(context, proposal)
-    assert proposal.unread == [12]
+    both.propose(context, proposal := Found(4))
+    assert proposal.unread == [10]
     assert proposal.tokens == [50, 51, 52, 53]
     assert model.tokens == [*CONTEXT, 50, 51, 52]
     context += [50, 7]
     both.settle(context)
     assert model.tokens == context[:-1]
-    both.propose(context, proposal := Reads(4))
-    assert proposal.unread == [3]
+    both.propose(context, proposal := Found(4))
+    assert proposal.unread == [1]
     assert proposal.tokens == [50, 51, 52, 53]
 
 
-def test_a_slice_may_end_within_another_proposers_tokens() -> None:
-    model, proposal = Counting(), Reads(4, most=11, tokens=[50, 51])
-    DraftModel(model, ()).propose(CONTEXT, proposal)
-    assert model.calls == [([*CONTEXT, 50], 0)]
-    assert proposal.tokens == [50, 51]
+def test_a_copy_that_the_draft_has_confirmed_goes_on_and_is_read_at_once() -> None:
+    class Sure(Reads):
+        """Copies nothing before the draft has said something, and two tokens then."""
+
+        def wants_more(self) -> int:
+            if len(self.tokens) == 1:
+                self._limit, limit = 3, self._limit
+                self._copy(0.0)
+                self._limit = limit
+            return self._limit - len(self.tokens)
+
+    model, proposal = Counting(), Sure(5)
+    InTurn(Guess(110, 111, 112, 113), DraftModel(model, ())).propose(CONTEXT, proposal)
+    assert proposal.tokens == [110, 111, 112, 113, 114]
+    assert proposal.looked_up == 3
+    assert model.calls == [(CONTEXT, 1), ([110, 111, 112], 1), ([113], 1)]
+    assert (proposal.calls, proposal.extra) == (3, 9 + 2)
 
 
 @pytest.mark.parametrize("others", [[9], [50, 9]])

@@ -10,7 +10,8 @@ import pytest
 
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Model, Pick, Proposal, Proposer, Round, generate, prefill
-from tui.engine.speculation.pacing import Always, Auto, Draft
+from tui.engine.speculation.pacing import Always, Auto
+from tui.engine.speculation.plans import Plan
 from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
 from tui.engine.speculation.sampling import Chain, Sampler
 
@@ -94,8 +95,8 @@ class InTheseLengths:
     def start(self) -> None:
         pass
 
-    def plan(self, room: int) -> Draft:
-        return Draft(min(next(self._lengths), room))
+    def plan(self, room: int, length: int | None = None) -> Plan:
+        return Plan(min(next(self._lengths), room))
 
     def observe(self, happened: Round) -> None:
         pass

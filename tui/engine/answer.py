@@ -21,7 +21,6 @@ from .prompt import answers_in, opening_of, prompt_of
 from .reading import cut, shared
 from .request import bias_of, chain_of, check, grammar_of
 from .speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate
-from .speculation.pacing import Always, Auto, Draft
 from .speculation.proposers import DraftModel, InTurn, Nobody
 from .speculation.sampling import InvalidLogits, Sampler
 from .templates import TemplateRenderer, turn_marks
@@ -281,29 +280,23 @@ class Answer:
 
 
 class Wished:
-    """The pace that is wished for now: a fixed draft length, which the own one watches, or the own one."""
+    """The pair's own pace, which learns from every round, with a draft length that may be wished for."""
 
     def __init__(self, draft_length: Callable[[], int | None], own: Pace, longest: int) -> None:
         """`longest` is the most tokens that any round may draft."""
         self._draft_length = draft_length
         self._own = own
         self._longest = longest
-        self._fixed: Draft | None = None
-        """The proposal of this round, where its length is fixed."""
 
     def start(self) -> None:
         self._own.start()
 
-    def plan(self, room: int) -> Proposal:
-        length, room = self._draft_length(), min(room, self._longest)
-        self._fixed = None if length is None else Always(length).plan(room)
-        return self._own.plan(room) if self._fixed is None else self._fixed
+    def plan(self, room: int, length: int | None = None) -> Proposal:
+        wished = self._draft_length() if length is None else length
+        return self._own.plan(min(room, self._longest), wished)
 
     def observe(self, happened: Round) -> None:
-        if self._fixed is None:
-            self._own.observe(happened)
-        elif isinstance(self._own, Auto):
-            self._own.watch(happened, self._fixed)
+        self._own.observe(happened)
 
 
 class FallibleDraft:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -18,8 +19,8 @@ from .backends import Backend, LoadedModel, ModelError, Options, Role, open_back
 from .costs import Memory, first_tokens, fresh_pace
 from .exactness import Judged, judge, keep_last
 from .reading import Reader
-from .rounding import Going
-from .speculation.estimates import LONGEST
+from .rounding import GivenUp, Going
+from .speculation.chances import LONGEST
 from .speculation.lookup import Lookup
 from .speculation.loop import Pace, Round
 from .speculation.pacing import Always, Auto
@@ -166,8 +167,9 @@ def _paired(
     memory = None if shown else Memory(find_costs(), models, rest)
     pace: Pace | None = memory.recall(plain) if memory else None
     if pace is None and not shown:
-        progress(PAYING, None)
-        pace = fresh_pace(main, draft, plain)
+        pace = fresh_pace(main, draft, plain, partial(progress, PAYING))
+        if not progress(PAYING, 1.0):
+            raise GivenUp("the load was given up")
     return Pair(
         backend, main, draft, refused, speed, pace or Always(_SHOWN), reader, lookup,
         memory=memory, rounding=judged.rounding, later=judged.later,

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from .backends import LoadedModel, ModelError
 from .rows import Watched, deviation, known_tokens
-from .speculation.estimates import LONGEST
+from .speculation.chances import LONGEST
 from .speculation.sampling import Logits
 
 STEP = 256

@@ -1,43 +1,61 @@
-"""What pacing knows of a pair: what a round costs here, and how often a proposal is right.
+"""What a round costs here, by what was seen of it: ratios to one row of the main model, and a speed.
 
-- `Costs`: seconds for verifying 1, 2, ... rows (a table, for v(m) has steps and flat stretches), for drafting
-  a token, for letting the draft read one, and for all the rest.
-- `Acceptance`: the chance that the next drafted token is accepted, place by place.
-- `Calibration`: what a proposer's own confidence in a token is worth.
+A call takes `speed * ratio` seconds. The ratios (of 1 to 17 rows of the main model, of a token drafted, of
+one that the draft reads) belong to the pair and hardly change. The speed is common to all calls and changes
+at any time: another program starts, the context grows. A slow moment must not be taken for a dear call, nor a
+dear call for a slow moment, and which of them it was shows only in other calls.
 
-Each is kept true by every round, forgets slowly, and survives noise: a busy machine or a jump of the clock
-moves it little. This module decides nothing, reads no clock and knows no model.
+`Costs` is therefore a Kalman filter. Its state is the logarithm of speed and ratios, with their covariance;
+each duration of a round is one observation of a sum. What was seen together is compared: a round that drafts
+tells of the draft and of so many rows at the same moment, and the speed cancels out. What was never compared
+stays uncertain, and says so: a decision can weigh the least that a call may cost.
+
+Durations have outliers, which a Kalman filter believes. A surprise therefore counts up to `_CLIP` standard
+deviations (Huber), but its excess makes what may have caused it uncertain: a second one of the same kind is
+believed. So one bad moment moves nothing much, and a wrong figure is put right by a few rounds.
+
+Sources: Kalman, "A new approach to linear filtering and prediction problems", 1960; Huber, "Robust estimation
+of a location parameter", 1964. This module decides nothing, reads no clock and knows no model.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import exp, isfinite, log
-from operator import mul
+from math import exp, inf, isfinite, log, sqrt
 from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .chances import LONGEST
 from .loop import Round
 from .ratios import Ratios
 
-LONGEST = 16
-"""Most tokens in a proposal."""
+_ROWS = LONGEST + 1
+_SPEED, DRAFT, READ = 0, _ROWS + 1, _ROWS + 2
+"""Where the state holds the speed, a drafted token, and one that the draft reads. Between them are the
+rows."""
+
+_Vector = NDArray[np.float64]
 
 
 class Costs:
-    """What a round costs on this machine, in seconds: measured once, then kept true by every round.
+    """What a round costs, in seconds: measured once, then kept true by every round."""
 
-    The live estimates are running means of log(seen / expected). A surprise counts at most `_CLIP`, so a
-    busy moment or a jump of the clock moves them little, and a duration that is no positive number not
-    at all. But `_PATIENCE` greater ones in a row, to one side and of several numbers of rows, are no moment
-    and no error in one of them: the machine is another now, and the table follows at once. A longer context
-    makes all of v dearer: one factor for all rows, with a slower correction for each.
-    """
-
-    def __init__(self, verify: Mapping[int, float], draft: float, read: float, host: float = 0.0) -> None:
+    def __init__(
+        self,
+        verify: Mapping[int, float],
+        draft: float,
+        read: float,
+        host: float = 0.0,
+        doubt: Mapping[int, float] | None = None,
+    ) -> None:
         """`verify` maps rows to seconds, 1 row included; `draft` is one drafted token, `read` one token more
-        in a batch that the draft reads, `host` the rest of a round. `ValueError` if one makes no sense.
+        in a batch that the draft reads, `host` the rest of a round. `doubt` is how far, as a factor's
+        logarithm, a ratio to one row may be off: under the number of rows, `DRAFT` and `READ`.
+
+        `ValueError` if a figure makes no sense.
         """
         positive = [*verify.values(), draft, read]
         if not all(isfinite(s) and s > 0 for s in positive) or not (isfinite(host) and host >= 0):
@@ -46,14 +64,44 @@ class Costs:
             raise ValueError(
                 "the cost of verifying is not known for one row, or known for rows that cannot be"
             )
-        self.verify = _filled(verify)
-        """Seconds for 1, 2, ... `LONGEST` + 1 rows."""
-        self._ratios = Ratios(self.verify)
-        self.draft, self.read, self.host = draft, read, host
+        doubt = doubt or {}
+        if not all(0 <= each < inf for each in doubt.values()):
+            raise ValueError("a doubt is not a standard deviation")
+        self.host = host
+        verify = _plausible(verify, doubt)
+        ratios = [seconds / verify[1] for seconds in [*_filled(verify), draft, read]]
+        self._mean = np.log([verify[1], *ratios])
+        self._own = _covariance(_doubts(verify, doubt))
+        self._variances = self._own.reshape(-1)[:: len(ratios) + 2]
+        self._noise = _NOISE**2
+        self._surprised = [0.0] * len(self._mean)
         self._rounds = 0
-        self._used = [0.0] * (LONGEST + 1)
-        self._great: deque[tuple[int, float]] = deque(maxlen=_PATIENCE)
-        """Surprises beyond `_CLIP`, in a row and to one side, each with its place in `verify`."""
+        self._tell()
+        self._ratios = Ratios(self.verify)
+
+    def _tell(self) -> None:
+        """The state in seconds."""
+        seconds = np.exp(self._mean[1:] + self._mean[0]).tolist()
+        self.verify: list[float] = seconds[:_ROWS]
+        """Seconds for 1, 2, ... `LONGEST` + 1 rows."""
+        self.draft, self.read = seconds[_ROWS:]
+
+    def least(self, rows: int) -> tuple[list[float], float]:
+        """`verify` and `draft`, but with the least that each may well cost beside so many rows.
+
+        That is `_OPTIMISM` standard deviations of the ratio between them below what is expected.
+        """
+        own = self._own[rows]
+        of_rows = self._variances + (own[rows] - 2 * own)
+        seconds = np.exp(
+            self._mean + (self._mean[0] - _OPTIMISM * np.sqrt(np.maximum(of_rows, 0.0)))
+        ).tolist()
+        return seconds[1 : _ROWS + 1], seconds[DRAFT]
+
+    def apart(self, rows: int) -> bool:
+        """Whether too little is known of what so many rows cost beside one: it is to be seen."""
+        own = self._own
+        return float(own[1, 1] + own[rows, rows] - 2 * own[1, rows]) > _UNSURE**2 + self._noise
 
     @property
     def plain(self) -> float:
@@ -61,68 +109,83 @@ class Costs:
         return self.verify[0] + self.host
 
     def plain_seconds(self, happened: Round) -> float:
-        """What plain decoding would have taken for the tokens of this round at this moment.
+        """The seconds that plain decoding would have taken for the tokens of this round, at its moment."""
+        one = happened.verify_seconds / self._ratios.of(len(happened.drafted))
+        return len(happened.tokens) * min(one + self.host, happened.seconds)
 
-        The round's own verification, divided by the ratio of so many rows to one: whatever makes the machine
-        slow now makes both slow. A step of plain decoding takes at most as long as the round.
-        """
-        step = happened.verify_seconds / self._ratios.of(min(len(happened.drafted), LONGEST)) + self.host
-        return len(happened.tokens) * min(step, happened.seconds)
+    def rescale(self, plain: float) -> None:
+        """The machine is another than it was: one row takes `plain` seconds now."""
+        self._mean[_SPEED] = log(plain) - self._mean[1]
+        self._tell()
 
     def pause(self) -> None:
-        """Time passes between two answers."""
+        """Time has passed: how fast the machine is now is not known."""
+        self._variances[_SPEED] += _PAUSE**2
         self._ratios.pause()
 
     def learn(self, happened: Round, calls: int, extra: int) -> None:
         """The draft model ran `calls` times, over `extra` tokens beyond one a call."""
         self._rounds += 1
-        row = len(happened.drafted)
-        self._ratios.learn(row, happened.verify_seconds)
-        gain = max(_GAIN, 1 / (self._rounds + 3))
-        surprise = _surprise(happened.verify_seconds, self.verify[row])
-        if self._lasts(row, surprise):
-            leap = exp(_clipped(median(each for _, each in list(self._great)[-3:]), _LEAP))
-            self.verify = [seconds * leap for seconds in self.verify]
-            self._great.clear()
-        elif surprise:
-            self._correct(row, gain, _clipped(surprise))
-        reading = self.read * extra
-        if extra >= 16:
-            surprise = _surprise(happened.draft_seconds - self.draft * calls, reading)
-            self.read *= exp(2 * gain * _clipped(surprise))
-        elif calls:
-            surprise = _surprise(happened.draft_seconds - reading, self.draft * calls)
-            self.draft *= exp(gain * _clipped(surprise))
+        self._ratios.learn(len(happened.drafted), happened.verify_seconds)
+        self._variances += _DRIFTS
+        if calls or extra:
+            self._see(happened.draft_seconds, ((DRAFT, calls), (READ, extra)))
+        self._see(happened.verify_seconds, ((len(happened.drafted) + 1, 1),))
         drafting = happened.draft_seconds if calls or extra else 0.0
         host = happened.seconds - happened.verify_seconds - drafting
         if isfinite(host) and host >= 0:
+            gain = max(_HOST_GAIN, 1 / (self._rounds + 3))
             self.host += gain * min(host - self.host, 0.1 * self.verify[0])
+        self._tell()
 
-    def _lasts(self, row: int, surprise: float) -> bool:
-        """Whether great surprises to this side have come so often in a row that the machine is another."""
-        great = abs(surprise) > _CLIP
-        if not great or any(other * surprise < 0 for _, other in self._great):
-            self._great.clear()
-        if great:
-            self._great.append((row, surprise))
-        return len(self._great) == _PATIENCE and len({row for row, _ in self._great}) > 1
+    def _see(self, seconds: float, parts: Sequence[tuple[int, int]]) -> None:
+        """A call took so many seconds; it consists of so many of each part. What is no duration counts not.
 
-    def _correct(self, row: int, gain: float, surprise: float) -> None:
-        """All rows by a factor; `row` beyond it, the more the rarer it is used.
-
-        The corrections of single rows balance out over the rounds, so that a change common to all is the
-        factor's alone; they begin when the factor has settled.
+        The logarithm of a sum is linearised: each part stands for its share (extended Kalman filter).
         """
-        self._used = [share * (1 - gain) for share in self._used]
-        self._used[row] += gain
-        own = _ROW_GAIN * (1.2 - self._used[row]) if self._rounds > _SETTLED else 0.0
-        factor = exp((gain - own * self._used[row]) * surprise)
-        self.verify = [seconds * factor for seconds in self.verify]
-        self.verify[row] *= exp(own * surprise)
+        if not (isfinite(seconds) and seconds > 0):
+            return
+        own = self._own
+        costs = [(place, count * exp(self._mean[place])) for place, count in parts if count]
+        whole = sum(cost for _, cost in costs)
+        towards = own[_SPEED].copy()
+        for place, cost in costs:
+            towards += own[place] * (cost / whole)
+        expected = float(towards[_SPEED] + sum(towards[place] * cost for place, cost in costs) / whole)
+        expected += self._noise
+        surprise = log(seconds / whole) - float(self._mean[_SPEED])
+        limit = _CLIP * sqrt(expected)
+        counts = max(-limit, min(limit, surprise))
+        self._mean += towards * (counts / expected)
+        own -= np.multiply(towards[:, None], towards * ((counts / surprise if surprise else 1.0) / expected))
+        self._stir(surprise - counts, [(_SPEED, 1.0), *((place, cost / whole) for place, cost in costs)])
+        self._noise += _NOISE_GAIN * (self._noise / expected) ** 2 * (counts**2 - expected)
+        self._noise = max(_LEAST_NOISE**2, min(_MOST_NOISE**2, self._noise))
+
+    def _stir(self, excess: float, parts: Sequence[tuple[int, float]]) -> None:
+        """A surprise went so far beyond what may count. Its second of a kind makes its causes uncertain."""
+        again = any(self._surprised[place] * excess > 0 for place, _ in parts[1:])
+        for place, share in parts:
+            if again:
+                self._variances[place] += (_STIR * share * min(abs(excess), _GREAT)) ** 2
+            self._surprised[place] = excess
+
+    def doubt(self) -> dict[int, float]:
+        """How uncertain each ratio to one row is, as in the constructor."""
+        own = self._own
+        of_one = self._variances + own[1, 1] - 2 * own[1]
+        return {place: sqrt(max(0.0, float(of_one[place]))) for place in range(1, READ + 1)}
 
     def as_dict(self) -> dict[str, object]:
         verify = {str(rows): seconds for rows, seconds in enumerate(self.verify, 1)}
-        return {"verify": verify, "draft": self.draft, "read": self.read, "host": self.host}
+        doubt = {str(place): each for place, each in self.doubt().items()}
+        return {
+            "verify": verify,
+            "draft": self.draft,
+            "read": self.read,
+            "host": self.host,
+            "doubt": doubt,
+        }
 
     @classmethod
     def from_dict(cls, stored: object) -> Costs:
@@ -133,25 +196,67 @@ class Costs:
                 "draft": float(draft),
                 "read": float(read),
                 "host": float(host),
+                "doubt": dict() as doubt,
             }:
-                if all(isinstance(seconds, float) for seconds in verify.values()):
+                if all(isinstance(each, float) for each in (*verify.values(), *doubt.values())):
                     rows = {int(rows): seconds for rows, seconds in verify.items()}
-                    return cls(rows, draft, read, host)
+                    return cls(rows, draft, read, host, {int(place): each for place, each in doubt.items()})
         raise ValueError("these are no costs")
 
 
-_CLIP, _PATIENCE, _LEAP = 0.3, 8, 4.0
-_GAIN, _ROW_GAIN, _SETTLED = 0.05, 0.06, 30
+_CLIP, _STIR, _GREAT = 2.0, 0.25, 2.0
+"""Standard deviations that a surprise may count; which share of its excess, and of how much, makes doubt."""
+_NOISE, _LEAST_NOISE, _MOST_NOISE, _NOISE_GAIN = 0.1, 0.03, 0.3, 0.02
+"""Of a single duration, as a factor's logarithm: at first, at least, at most."""
+_PAUSE, _SPEED_DRIFT, _RATIO_DRIFT = 0.3, 0.05, 0.002
+"""How far the speed goes in a pause and in a round, a ratio in a round."""
+_OPTIMISM = 0.3
+"""Standard deviations that a cost may be below its estimate in `least`."""
+_UNSURE = 0.1
+"""A ratio with less doubt than this, beside the noise of durations, is known."""
+_SURE = 0.1
+"""A doubt below this is of a ratio that was seen many times."""
+_HOST_GAIN = 0.05
+_DRIFTS = np.array([_SPEED_DRIFT**2] + [_RATIO_DRIFT**2] * READ)
+_MEASURED, _BETWEEN, _APART = 0.2, 0.2, 0.02
+"""The doubt of a ratio that was measured, that was not, and for each row between it and one that was."""
+_KINSHIP, _REACH = 0.5, 4.0
+"""How alike the errors of neighbouring numbers of rows are, and over how many rows that falls to a third."""
 
 
-def _surprise(seen: float, expected: float) -> float:
-    """log(seen / expected); 0 if `seen` is no duration."""
-    ratio = seen / expected
-    return log(ratio) if isfinite(ratio) and ratio > 0 else 0.0
+def _plausible(measured: Mapping[int, float], doubt: Mapping[int, float]) -> dict[int, float]:
+    """`measured`, but for each doubtful figure the median of it and its neighbours.
+
+    More rows hardly ever cost less, so a figure that both neighbours contradict is an error.
+    """
+    known, found = sorted(measured), dict(measured)
+    for low, rows, high in zip(known, known[1:], known[2:], strict=False):
+        if doubt.get(rows, _MEASURED) > _SURE:
+            found[rows] = median((measured[low], measured[rows], measured[high]))
+    if doubt.get(1, _MEASURED) > _SURE:
+        found[1] = min(found.values())
+    return found
 
 
-def _clipped(surprise: float, most: float = _CLIP) -> float:
-    return max(-most, min(most, surprise))
+def _doubts(measured: Mapping[int, float], doubt: Mapping[int, float]) -> list[float]:
+    """The doubt of each ratio."""
+    found = []
+    for rows in range(1, _ROWS + 1):
+        away = min(abs(rows - other) for other in measured)
+        found.append(doubt.get(rows, _MEASURED if not away else _BETWEEN + _APART * away))
+    return [*found, doubt.get(DRAFT, _MEASURED), doubt.get(READ, _MEASURED)]
+
+
+def _covariance(doubts: Sequence[float]) -> _Vector:
+    """Of a state whose ratios are so uncertain and whose speed is unknown."""
+    places = np.arange(len(doubts))
+    alike = _KINSHIP * np.exp(-np.abs(places[:, None] - places) / _REACH)
+    alike[_ROWS:] = alike[:, _ROWS:] = 0.0
+    np.fill_diagonal(alike, 1.0)
+    found = np.zeros((len(doubts) + 1,) * 2)
+    found[1:, 1:] = alike * np.outer(doubts, doubts)
+    found[_SPEED, _SPEED] = _PAUSE**2
+    return found
 
 
 def _filled(measured: Mapping[int, float]) -> list[float]:
@@ -164,8 +269,8 @@ def _filled(measured: Mapping[int, float]) -> list[float]:
     last = known[-1]
     usual = (measured[last] - measured[1]) / max(last - 1, 1)
     if last <= LONGEST:
-        measured = {**measured, LONGEST + 1: measured[last] + max(usual, 0.0) * (LONGEST + 1 - last)}
-        known.append(LONGEST + 1)
+        measured = {**measured, _ROWS: measured[last] + max(usual, 0.0) * (_ROWS - last)}
+        known.append(_ROWS)
     table = [measured[1]]
     for low, high in pairwise(known):
         slope = (measured[high] - measured[low]) / (high - low)
@@ -173,139 +278,4 @@ def _filled(measured: Mapping[int, float]) -> list[float]:
         table += [
             measured[high] if step else measured[high] - slope * (high - m) for m in range(low + 1, high + 1)
         ]
-    return table[: LONGEST + 1]
-
-
-class Acceptance:
-    """The chance that a drafted token is accepted now: a belief over `_RATES`, updated by Bayes' rule.
-
-    Before each round the rate may have jumped to any other (a hidden Markov model), so the belief is sharp
-    while the text goes on as it did and turns within a few tokens when it changes. A slow correction for each
-    position follows. A round that stopped at i says nothing of i + 1.
-    """
-
-    def __init__(self, belief: Sequence[float] | None = None) -> None:
-        """`belief` is a weight for each of `_RATES`, from `as_list`. `ValueError` if it cannot be."""
-        old = _PRIOR if belief is None else belief
-        if len(old) != len(_RATES) or not all(0 <= w <= 1 for w in old) or abs(sum(old) - 1) > 0.01:
-            raise ValueError("this is no belief about acceptance")
-        self._weights = [(w + p) / 2 for w, p in zip(old, _PRIOR, strict=True)]
-        self._right = [_POSITION_TRIALS] * LONGEST
-        self._expected = [_POSITION_TRIALS] * LONGEST
-        self._corrections = [1.0] * LONGEST
-        self._forecast()
-
-    def learn(self, accepted: int, refused: bool) -> None:
-        """The first `accepted` tokens of a draft were right, and the next one wrong if `refused`."""
-        right, expected = self._right, self._expected
-        for i in range(accepted + refused):
-            right[i] += _POSITION_GAIN * (_POSITION_TRIALS - right[i]) + (i < accepted)
-            expected[i] += _POSITION_GAIN * (_POSITION_TRIALS - expected[i]) + self._uncorrected[i]
-            self._corrections[i] = right[i] / expected[i]
-        weights = list(map(mul, self._weights, _POWERS[accepted]))
-        if refused:
-            weights = list(map(mul, weights, _REFUSED))
-        scale = (1 - _JUMP) / sum(weights)
-        self._weights = [w * scale + jump for w, jump in zip(weights, _JUMPS, strict=True)]
-        self._forecast()
-
-    def _forecast(self) -> None:
-        # Exact at 1, 2, 4, 8 and 16 tokens; between them the hazard is taken to be even.
-        weights, before = self._weights, 1.0
-        hazards: list[float] = []
-        for places, powers in _STAGES:
-            survival = sum(map(mul, weights, powers))
-            hazards += [(survival / before) ** (1 / places)] * places
-            before = survival
-        self._uncorrected = hazards
-        self.hazards = list(map(min, map(mul, hazards, self._corrections), _CERTAIN))
-        """P(token i is accepted, given that all before it were)."""
-
-    def as_list(self) -> list[float]:
-        return list(self._weights)
-
-
-_RATES = [1 / (1 + exp(-x / 2)) for x in range(-6, 10)]
-_REFUSED = [1 - rate for rate in _RATES]
-_POWERS = [[rate**i for rate in _RATES] for i in range(LONGEST + 1)]
-_STAGES = [(1, _POWERS[1]), (1, _POWERS[2]), (2, _POWERS[4]), (4, _POWERS[8]), (8, _POWERS[16])]
-_CERTAIN = [0.999] * LONGEST
-_PRIOR = [x / 72 for x in (1, 2, 3, 4, 5, 6, 7, 8, 8, 7, 6, 5, 4, 3, 2, 1)]
-_JUMP = 0.003
-_JUMPS = [_JUMP * weight for weight in _PRIOR]
-_POSITION_TRIALS, _POSITION_GAIN = 30.0, 0.005
-
-
-class Calibration:
-    """What a proposer's confidence is worth: ten bins of confidence -> chance of acceptance.
-
-    The bins are slowly forgetting counts, made monotone by pooling adjacent violators. A shift of their log
-    odds, common to all bins and believed like `Acceptance`, follows the text from one passage to the next;
-    where the confidence says nothing, it does all the work.
-    """
-
-    def __init__(self, counts: Sequence[Sequence[float]] | None = None) -> None:
-        """`counts` are ten pairs of accepted and tried tokens. `ValueError` if they cannot be."""
-        self._counts = [list(pair) for pair in ([(0.0, 0.0)] * _BINS if counts is None else counts)]
-        possible = all(len(pair) == 2 and 0 <= pair[0] <= pair[1] <= _MOST for pair in self._counts)
-        if len(self._counts) != _BINS or not possible:
-            raise ValueError("these are no counts of accepted and tried tokens")
-        self._shifts = list(_SHIFT_PRIOR)
-        self._shift = 1.0
-        self._rounds = 0
-        self._refit()
-
-    def chance(self, confidence: float) -> float:
-        """The chance that the main model agrees."""
-        odds = self._odds[_bin(confidence)] * self._shift
-        return odds / (1 + odds)
-
-    def learn(self, judged: Sequence[tuple[float, bool]]) -> None:
-        """The tokens of one round, each as its confidence and whether the main model agreed."""
-        if not judged:
-            return
-        shifts = self._shifts
-        for confidence, agreed in judged:
-            b = _bin(confidence)
-            shifts = list(map(mul, shifts, self._likelihoods[b][agreed]))
-            accepted, tried = self._counts[b]
-            self._counts[b] = [accepted * _KEEP + agreed, tried * _KEEP + 1]
-        scale = (1 - _JUMP) / sum(shifts)
-        self._shifts = [w * scale + _JUMP * p for w, p in zip(shifts, _SHIFT_PRIOR, strict=True)]
-        self._shift = exp(sum(map(mul, self._shifts, _SHIFT_LOGS)))
-        self._rounds += 1
-        if self._rounds < 32 or self._rounds % 4 == 0:  # later the bins move slowly
-            self._refit()
-
-    def _refit(self) -> None:
-        pools: list[tuple[float, float, int]] = []
-        for (accepted, tried), prior in zip(self._counts, _BIN_PRIOR, strict=True):
-            pool = (accepted + prior, tried + _BIN_TRIALS, 1)
-            while pools and pools[-1][0] * pool[1] > pool[0] * pools[-1][1]:
-                last = pools.pop()
-                pool = (pool[0] + last[0], pool[1] + last[1], pool[2] + last[2])
-            pools.append(pool)
-        self._odds = [accepted / (tried - accepted) for accepted, tried, size in pools for _ in range(size)]
-        self._likelihoods = [
-            ([1 / (1 + odds * e) for e in _SHIFTS], [odds * e / (1 + odds * e) for e in _SHIFTS])
-            for odds in self._odds
-        ]
-        """By bin: P(disagrees) and P(agrees) under each shift."""
-
-    def as_list(self) -> list[list[float]]:
-        return [list(pair) for pair in self._counts]
-
-
-_BINS, _BIN_TRIALS, _KEEP = 10, 2.0, 0.99
-_MOST = 1 / (1 - _KEEP) + 1
-_BIN_PRIOR = [_BIN_TRIALS * (b + 0.5) / _BINS for b in range(_BINS)]
-_SHIFT_LOGS = [-4.0, -2.5, -1.2, 0.0, 1.2, 2.5, 4.0]
-_SHIFTS = [exp(x) for x in _SHIFT_LOGS]
-_SHIFT_PRIOR = [0.02, 0.04, 0.14, 0.6, 0.14, 0.04, 0.02]
-
-
-def _bin(confidence: float) -> int:
-    """Of a confidence; one that is no number is none."""
-    if 0 < confidence < 1:
-        return int(confidence * _BINS)
-    return _BINS - 1 if confidence >= 1 else 0
+    return table[:_ROWS]

@@ -75,10 +75,16 @@ class Proposal(Protocol):
         ...
 
     def add(self, token: int, confidence: float, *, looked_up: bool = False) -> bool:
-        """Propose `token`. False if it is not worth verifying: it was not added, and no other should be.
+        """Propose `token`. False if no other is wanted behind it.
 
-        `confidence` is 0 to 1 and need only rise with the chance that the main model agrees.
+        `confidence` is 0 to 1 and need only rise with the chance that the main model agrees. A draft's
+        token goes behind `tokens`, if it is worth verifying; a lookup's goes behind those that it has found
+        already, and is taken when it is its turn.
         """
+        ...
+
+    def close(self) -> None:
+        """Nobody has more to say: `tokens` is then what is verified."""
         ...
 
 
@@ -101,8 +107,9 @@ class Pace(Protocol):
         """An answer begins."""
         ...
 
-    def plan(self, room: int) -> Proposal:
-        """An empty proposal for the next round; it may take at most `room` tokens."""
+    def plan(self, room: int, length: int | None = None) -> Proposal:
+        """An empty proposal for the next round; it may take at most `room` tokens, and if `length` is given,
+        exactly so many where there is room and somebody has them."""
         ...
 
     def observe(self, happened: Round) -> None:
@@ -156,6 +163,7 @@ def generate(
         room = min(limit - len(context) - 1, main.capacity - len(context))
         proposal = pace.plan(room)
         proposer.propose(context, proposal)
+        proposal.close()
         drafted = _through_end(proposal.tokens, end_tokens)
         proposed = clock()
         picks = main.extend(context[main.length :] + drafted, picks=len(drafted) + 1)

@@ -4,7 +4,11 @@ A round that verifies m rows (m - 1 proposed tokens and the last token of the co
 v(m) + c * drafted + h seconds and yields 1 + sum over i of P(the first i are accepted) tokens. `Auto` seeks
 the most tokens per second. Proposing nothing is a legal choice: it is plain decoding.
 
-- Between rounds: the length whose expected rate is best, from the acceptance by position.
+- Between rounds: the length whose expected rate is best, from the acceptance by position. What a call costs
+  is uncertain until it was seen beside others, so each counts with the least that it may cost: what might be
+  best is tried, and what was tried is known (optimism in the face of uncertainty; Lai, Robbins,
+  "Asymptotically efficient adaptive allocation rules", 1985). Where little is known of drafting beside plain
+  decoding, a round compares them early: without drafts where these seem to pay, with some where they do not.
 - Inside a round a token is worth w seconds, the time a token takes at the best rate known. One more row is
   verified while w * P(it is accepted) pays for it, looking ahead over flat stretches and steps of v. A
   threshold of this form is optimal (SpecDec++, arXiv 2405.19715); ours follows from measured costs.
@@ -16,112 +20,79 @@ This module reads no clock, knows no model and no text: durations come from the 
 
 from __future__ import annotations
 
-from .estimates import LONGEST, Acceptance, Calibration, Costs
+from .chances import LONGEST, Guess, Skill
+from .estimates import Costs
 from .loop import Round
-
-SLICE = 512
-"""Most tokens that a draft model reads in one round: between rounds an answer can be stopped."""
-
-
-class Draft:
-    """A proposal of at most so many tokens, whatever they cost."""
-
-    def __init__(self, length: int) -> None:
-        self._length = length
-        self.tokens: list[int] = []
-        self.looked_up = 0
-        self.runs = self.extra = 0
-        """As of `Weighed`."""
-
-    def may_read(self, unread: int) -> int:
-        allowed = min(unread, SLICE) if self.wants_more() else 0
-        self.extra = max(0, allowed - 1)
-        return allowed
-
-    def wants_more(self) -> int:
-        return self._length - len(self.tokens)
-
-    def add(self, token: int, confidence: float, *, looked_up: bool = False) -> bool:
-        if not self.wants_more():
-            return False
-        self.tokens.append(token)
-        self.looked_up += looked_up
-        self.runs += not looked_up
-        return True
+from .plans import Plan
 
 
 class Always:
-    """The same draft length in every round."""
+    """The same draft length in every round, where no other is wished for."""
 
     def __init__(self, length: int) -> None:
         self.length = length
+        self._skill = Skill()
+        self._plan = Plan(0)
 
     def start(self) -> None:
         pass
 
-    def plan(self, room: int) -> Draft:
-        return Draft(min(self.length, room))
+    def plan(self, room: int, length: int | None = None) -> Plan:
+        self._plan = Plan(min(self.length if length is None else length, room), self._skill)
+        return self._plan
 
     def observe(self, happened: Round) -> None:
-        pass
+        self._skill.learn(happened.tokens, self._plan.found, self._plan.drafted, sure=False)
 
 
-class Weighed:
+class Weighed(Plan):
     """A proposal that weighs each token against its cost."""
 
-    def __init__(self, pace: Auto, room: int) -> None:
-        self.tokens: list[int] = []
-        self.looked_up = 0
-        self.offers: list[tuple[int, int, bool, float]] = []
-        """All tokens that proposers came up with, sent to the main model or not: place, token, looked up,
-        confidence."""
-        self.runs = 0
-        """How often the draft model ran."""
-        self.extra = 0
-        """The tokens that it read beyond one a run."""
+    def __init__(self, pace: Auto, limit: int) -> None:
+        super().__init__(limit, pace.skill)
         self._pace = pace
-        self._limit = min(room, LONGEST)
         self._survival = self._expected = 1.0
-        self._unread = 1
-        self._verify, self._draft = pace.costs.verify, pace.costs.draft
-        self._hazards = pace.acceptance.hazards
+        self._verify, self._draft = pace.least
+        self._hazards = pace.skill.acceptance.hazards
+        self._trial = 0
 
     def may_read(self, unread: int) -> int:
-        allowed = self._pace.may_read(unread)
-        if allowed < unread:
-            self.runs, self.extra = int(allowed > 0), max(0, allowed - 1)
-            return allowed
-        self._unread = unread
-        return unread if self.wants_more() else 0
+        allowed = self._pace.may_read(unread) if self._limit else 0
+        if self._pace.probing:
+            self._trial = min(self._limit, self._pace.trial)
+        return self._reads(unread, allowed)
 
-    def wants_more(self) -> bool:
+    def wants_more(self) -> int:
+        if not self._pace.probing:
+            self._copy(
+                self._skill.expected_of_draft - self._draft / self._pace.worth / self._pace.tokens_of_round
+            )
         place = len(self.tokens) - self.looked_up
         if len(self.tokens) >= self._limit:
-            return False
-        if self._pace.probing and not self.runs:
-            return True
+            return 0
+        if self._pace.probing and len(self.drafted) < max(1, self._trial):
+            return 1
         return self._pays(self._survival * self._hazards[place], place + 1, self._draft, self._draft)
 
-    def add(self, token: int, confidence: float, *, looked_up: bool = False) -> bool:
-        n = len(self.tokens)
-        self.offers.append((n, token, looked_up, confidence))
-        if looked_up:
-            pays = self._add_found(self._pace.lookup.chance(confidence))
-        else:
-            if not self.runs:
-                self.extra = self._unread - 1
-            self.runs += 1
-            survival = self._survival * self._pace.draft.chance(confidence)
-            pays = n < self._limit and self._pays(survival, n + 1 - self.looked_up, 0.0, self._draft)
-            if pays:
-                self._survival = survival
-        if pays:
-            self.tokens.append(token)
-            self.looked_up += looked_up
-            self._expected += self._survival
-        return pays
+    def _taken(self, guess: Guess) -> bool:
+        chance = self._skill.draft.chance(guess.confidence)
+        if guess.place < len(self.found) and self.found[guess.place].token == guess.token:
+            chance = max(chance, self._skill.lookup.chance(self.found[guess.place].confidence))
+        survival = self._survival * chance
+        place = guess.place + 1 - self.looked_up
+        if guess.place >= self._trial and not (
+            guess.place < self._limit and self._pays(survival, place, 0.0, self._draft)
+        ):
+            return False
+        self._count(survival)
+        return super()._taken(guess)
 
-    def _add_found(self, chance: float) -> bool:
+    def _count(self, survival: float) -> None:
+        """A token more is proposed, which is accepted with this chance."""
+        self._survival = survival
+        self._expected += survival
+
+    def _copies(self, chance: float) -> bool:
         """Whether a found token with this chance is worth its row, those behind it being as likely.
 
         A copy goes on for many rounds: its own rate is the one that a further row must not spoil.
@@ -132,7 +103,7 @@ class Weighed:
         for row in range(n + 1, self._limit + 1):
             value += term * worth
             if value > verify[row] - verify[n]:
-                self._survival = survival
+                self._count(survival)
                 return True
             term *= chance
         return False
@@ -179,10 +150,20 @@ class Probes:
     def stop(self) -> None:
         self._left = 0
 
-    def begin(self, price: float) -> bool:
-        """Whether a probe at this price may begin now; it is paid then."""
-        wait = min(self._wait, 32) if price <= self._purse / 8 else max(self._wait, 32)
-        if price > _SHARE * self._since and not (self._since >= wait and price <= self._purse):
+    def begin(self, price: float, *, unsure: bool = False) -> bool:
+        """Whether a probe at this price may begin now; it is paid then.
+
+        What is unsure waits but little, and may cost more than there is: its price is unsure too.
+        """
+        wait = (
+            _FIRST_WAIT
+            if unsure
+            else min(self._wait, 32)
+            if price <= self._purse / 8
+            else max(self._wait, 32)
+        )
+        most = _UNSURE * self._purse if unsure else self._purse
+        if price > _SHARE * self._since and not (self._since >= wait and price <= most):
             return False
         self._purse -= price
         self._left = 3
@@ -202,30 +183,25 @@ class Probes:
             self._since, self._wait = 0, min(1024, 2 * self._wait)
 
 
-_CREDIT, _PURSE, _SHARE, _SHORTEST_WAIT = 5.0, 40.0, 0.015, 8
+_CREDIT, _PURSE, _SHARE, _UNSURE = 5.0, 40.0, 0.015, 3.0
+_SHORTEST_WAIT, _FIRST_WAIT = 8, 4
 
 
 class Auto:
     """The pace that measures. It lives as long as the pair: what one answer taught serves the next."""
 
-    def __init__(
-        self,
-        costs: Costs,
-        acceptance: Acceptance | None = None,
-        draft: Calibration | None = None,
-        lookup: Calibration | None = None,
-    ) -> None:
+    def __init__(self, costs: Costs, skill: Skill | None = None) -> None:
         self.costs = costs
-        self.acceptance = acceptance or Acceptance()
-        self.draft = draft or Calibration()
-        self.lookup = lookup or Calibration()
+        self.skill = skill or Skill()
         self.why_not = "no draft yet"
         """Why the draft model has nothing to do, in a few words; empty if it drafts."""
         self._probes = Probes()
-        self._proposal = Weighed(self, 0)
+        self._plan = Plan(0)
         self._tokens, self._usual_tokens = 0, 256.0
+        self._drafted_rounds = 0
         self._catching_up = False
-        self._choose()
+        self._rates()
+        self._choose(LONGEST)
 
     def start(self) -> None:
         """An answer begins: its first token waits for no draft."""
@@ -236,52 +212,72 @@ class Auto:
         self._probes.stop()
         self.costs.pause()
         self.why_not = "first token"
-        self._appraise()
 
-    def plan(self, room: int) -> Weighed:
-        self._proposal = Weighed(self, room)
-        return self._proposal
+    def plan(self, room: int, length: int | None = None) -> Plan:
+        """With `length` a proposal of so many tokens, of which the pace only learns."""
+        limit = min(room, LONGEST)
+        self._choose(limit)
+        if length is not None:
+            self._plan = Plan(min(length, room), self.skill)
+        else:
+            self._plan = Weighed(self, 0 if self._must_compare() else limit)
+        return self._plan
 
-    def watch(self, happened: Round, planned: Draft) -> None:
-        """A round that another pace planned. It teaches what rounds cost, and nothing else."""
-        self.costs.learn(happened, planned.runs, planned.extra)
-        self._choose()
+    def _must_compare(self) -> bool:
+        """Whether a round without drafts has to show now that drafting pays."""
+        return (
+            self.pays
+            and self.drafts
+            and self._drafted_rounds >= _COMPARE
+            and self.costs.apart(self.length + 1)
+        )
 
     def observe(self, happened: Round) -> None:
-        costs, proposal, tokens = self.costs, self._proposal, happened.tokens
-        costs.learn(happened, proposal.runs, proposal.extra)
-        judged: tuple[list[tuple[float, bool]], list[tuple[float, bool]]] = ([], [])
-        for place, token, looked_up, confidence in proposal.offers:
-            if place < len(tokens):
-                judged[looked_up].append((confidence, tokens[place] == token))
-        self.draft.learn(judged[False])
-        self.lookup.learn(judged[True])
-        drafted = len(judged[False])
-        right = sum(agreed for _, agreed in judged[False])
-        seconds = costs.verify[len(happened.drafted)] + costs.host + costs.draft * proposal.runs
-        saved = len(tokens) - (seconds + costs.read * proposal.extra) / costs.plain
+        costs, plan, tokens = self.costs, self._plan, happened.tokens
+        costs.learn(happened, plan.calls, plan.extra)
+        right = self.skill.learn(tokens, plan.found, plan.drafted, sure=isinstance(plan, Weighed))
+        seconds = costs.verify[len(happened.drafted)] + costs.host + costs.draft * plan.calls
+        saved = len(tokens) - (seconds + costs.read * plan.extra) / costs.plain
         self._tokens += len(tokens)
-        self._probes.passed(len(tokens), saved if proposal.runs else 0.0)
-        if drafted:
-            self.acceptance.learn(right, right < drafted)
-        self._choose()
-        if drafted:
-            self._probes.judged(pays=self.pays, right=right == drafted)
+        self._drafted_rounds = self._drafted_rounds + 1 if happened.drafted else 0
+        self._probes.passed(len(tokens), saved if plan.calls else 0.0)
+        self._rates()
+        self._choose(LONGEST)
+        if right:
+            self._probes.judged(pays=self.pays, right=all(right))
 
-    def _choose(self) -> None:
-        """The best length of a draft by what is known now; the rates in tokens per second."""
+    def _rates(self) -> None:
+        """The best length of a draft, and its tokens per second, within each limit, by what is known now."""
         costs = self.costs
+        rates = self._rates_of(costs.verify, costs.draft)
+        drafted = max(range(1, LONGEST + 1), key=rates.__getitem__)
+        self.plain_rate = rates[0]
+        self.tokens_of_round = rates[drafted] * (costs.verify[drafted] + costs.host + drafted * costs.draft)
+        """What a refused token is a loss of, at worst."""
+        self.least = costs.least(drafted + 1 if rates[drafted] > rates[0] else 1)
+        self._best = best = [(0.0, 0)]
+        for length, rate in enumerate(self._rates_of(*self.least)):
+            best.append((rate, length) if rate > best[-1][0] else best[-1])
+        del best[0]
+        self.trial = min(drafted, _TRIAL) if costs.apart(min(drafted, _TRIAL) + 1) else 0
+        """So many tokens are to be verified, as too little is known of what that costs; 0 for none."""
+
+    def _rates_of(self, verify: list[float], draft: float) -> list[float]:
+        """The tokens per second of drafts of 0, 1, ... tokens."""
+        seconds = self.costs.host
         survival = tokens = 1.0
-        self.plain_rate = self.drafted_rate = 1 / costs.plain
-        self.length = 0
-        for k, hazard in enumerate(self.acceptance.hazards, 1):
+        rates = [1 / (verify[0] + seconds)]
+        for rows, hazard in zip(verify[1:], self.skill.acceptance.hazards, strict=True):
             survival *= hazard
             tokens += survival
-            rate = tokens / (costs.verify[k] + costs.host + k * costs.draft)
-            if rate > self.drafted_rate:
-                self.drafted_rate, self.length = rate, k
-        self.pays = self.drafted_rate > _WORTHWHILE * self.plain_rate
-        self._appraise()
+            seconds += draft
+            rates.append(tokens / (rows + seconds))
+        return rates
+
+    def _choose(self, limit: int) -> None:
+        """Among drafts of at most `limit` tokens."""
+        self.drafted_rate, self.length = self._best[limit]
+        self.pays = self.drafted_rate > _WORTHWHILE * self._best[0][0]
 
     @property
     def drafts(self) -> bool:
@@ -292,15 +288,15 @@ class Auto:
     def probing(self) -> bool:
         return self._probes.running and not self.pays
 
+    @property
+    def worth(self) -> float:
+        """The seconds that a token takes at the best rate to be had now."""
+        return 1 / (self.drafted_rate if self.drafts and self.pays else self._best[0][0])
+
     def may_read(self, unread: int) -> int:
         """How many of `unread` tokens the draft model may read in this round."""
         self.why_not, allowed = self._reading(unread)
-        self._appraise()
         return allowed
-
-    def _appraise(self) -> None:
-        self.worth = 1 / (self.drafted_rate if self.drafts and self.pays else self.plain_rate)
-        """The seconds that a token takes at the best rate to be had now."""
 
     def _reading(self, unread: int) -> tuple[str, int]:
         costs = self.costs
@@ -310,14 +306,14 @@ class Auto:
         if (
             not self.pays
             and not self.probing
-            and not self._probes.begin((costs.draft + reading) / costs.plain)
+            and not self._probes.begin((costs.draft + reading) / costs.plain, unsure=self.trial > 0)
         ):
             return "does not pay", 0
         slice_ = max(16, min(512, int(costs.verify[0] / costs.read)))
         if unread <= slice_:
             self._catching_up = False
             return "" if self.pays else "trying", unread
-        saving = (1 / self.plain_rate - 1 / self.drafted_rate) * self._usual_tokens
+        saving = (1 / self._best[0][0] - 1 / self.drafted_rate) * self._usual_tokens
         if self.pays and not self._catching_up and 2 * reading > saving:
             return "too far behind", 0
         self._catching_up = True
@@ -325,24 +321,17 @@ class Auto:
 
     def as_dict(self) -> dict[str, object]:
         """All that is known of the pair, for a file."""
-        return {
-            "costs": self.costs.as_dict(),
-            "acceptance": self.acceptance.as_list(),
-            "draft": self.draft.as_list(),
-            "lookup": self.lookup.as_list(),
-        }
+        return {"costs": self.costs.as_dict(), **self.skill.as_dict()}
 
     @classmethod
     def from_dict(cls, stored: object) -> Auto:
         """What `as_dict` gave. `ValueError` if it makes no sense."""
         match stored:
-            case {"costs": costs, "acceptance": list(belief), "draft": list(draft), "lookup": list(lookup)}:
-                try:
-                    known = Acceptance(belief), Calibration(draft), Calibration(lookup)
-                except TypeError as error:
-                    raise ValueError("this is no knowledge of a pair") from error
-                return cls(Costs.from_dict(costs), *known)
+            case {"costs": costs, **skill}:
+                return cls(Costs.from_dict(costs), Skill.from_dict(skill))
         raise ValueError("this is no knowledge of a pair")
 
 
 _WORTHWHILE = 1.01
+_TRIAL, _COMPARE = 3, 4
+"""Most tokens of a trial; how many drafted rounds come before a plain one to compare them with."""

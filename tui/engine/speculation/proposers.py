@@ -47,24 +47,25 @@ class DraftModel:
         self._end_tokens = end_tokens
 
     def propose(self, context: Sequence[int], proposal: Proposal) -> None:
-        if proposal.tokens and proposal.tokens[-1] in self._end_tokens:
+        held, stands = self.model.length, len(context)
+        slice_ = min(proposal.may_read(stands - held), self.model.capacity - held)
+        if slice_ < stands - held:
+            if slice_ > 0:
+                self.model.extend(context[held : held + slice_], picks=0)
             return
-        held = self.model.length
-        lag = len(context) - held + len(proposal.tokens)
-        slice_ = min(proposal.may_read(lag), self.model.capacity - held)
-        if slice_ <= 0:
-            return
-        unread = [*context[held : held + slice_], *proposal.tokens][:slice_]
-        if slice_ < lag:
-            self.model.extend(unread, picks=0)
-            return
-        while (count := proposal.wants_more()) and self.model.length + len(unread) <= self.model.capacity:
+        while (count := proposal.wants_more()) and self._may_follow(proposal.tokens):
+            unread = [*context[held:], *proposal.tokens[max(0, held - stands) :]]
+            if held + len(unread) > self.model.capacity:
+                return
             for pick in self._picks(unread, count):
                 if pick == NOTHING or not proposal.add(pick.token, pick.probability):
                     return
                 if pick.token in self._end_tokens:
                     return
-            unread = [pick.token]
+            held = self.model.length
+
+    def _may_follow(self, tokens: Sequence[int]) -> bool:
+        return not tokens or tokens[-1] not in self._end_tokens
 
     def _picks(self, tokens: Sequence[int], count: int) -> list[Pick]:
         if count > 1 and isinstance(self.model, Chaining):

@@ -1,0 +1,228 @@
+"""How often a proposal is right, by what was seen of it.
+
+- `Acceptance`: the chance that the next token of a draft model is accepted, place by place.
+- `Calibration`: what a proposer's own confidence in a token is worth.
+
+- `Skill`: both, for the two proposers of a pair.
+
+They forget slowly and follow the text from one passage to the next. This module decides nothing and knows no
+time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp
+from operator import mul
+from typing import NamedTuple
+
+LONGEST = 16
+"""Most tokens in a proposal."""
+
+
+class Acceptance:
+    """The chance that a drafted token is accepted now: a belief over `_RATES`, updated by Bayes' rule.
+
+    Before each round the rate may have jumped to any other (a hidden Markov model), so the belief is sharp
+    while the text goes on as it did and turns within a few tokens when it changes. A slow correction for each
+    position follows. A round that stopped at i says nothing of i + 1.
+    """
+
+    def __init__(self, belief: Sequence[float] | None = None) -> None:
+        """`belief` is a weight for each of `_RATES`, from `as_list`. `ValueError` if it cannot be."""
+        old = _PRIOR if belief is None else belief
+        if len(old) != len(_RATES) or not all(0 <= w <= 1 for w in old) or abs(sum(old) - 1) > 0.01:
+            raise ValueError("this is no belief about acceptance")
+        self._weights = [(w + p) / 2 for w, p in zip(old, _PRIOR, strict=True)]
+        self._right = [_POSITION_TRIALS] * LONGEST
+        self._expected = [_POSITION_TRIALS] * LONGEST
+        self._corrections = [1.0] * LONGEST
+        self._forecast()
+
+    def learn(self, accepted: int, refused: bool) -> None:
+        """The first `accepted` tokens of a draft were right, and the next one wrong if `refused`."""
+        right, expected = self._right, self._expected
+        for i in range(accepted + refused):
+            right[i] += _POSITION_GAIN * (_POSITION_TRIALS - right[i]) + (i < accepted)
+            expected[i] += _POSITION_GAIN * (_POSITION_TRIALS - expected[i]) + self._uncorrected[i]
+            self._corrections[i] = right[i] / expected[i]
+        weights = list(map(mul, self._weights, _POWERS[accepted]))
+        if refused:
+            weights = list(map(mul, weights, _REFUSED))
+        scale = (1 - _JUMP) / sum(weights)
+        self._weights = [w * scale + jump for w, jump in zip(weights, _JUMPS, strict=True)]
+        self._forecast()
+
+    def _forecast(self) -> None:
+        # Exact at 1, 2, 4, 8 and 16 tokens; between them the hazard is taken to be even.
+        weights, before = self._weights, 1.0
+        hazards: list[float] = []
+        for places, powers in _STAGES:
+            survival = sum(map(mul, weights, powers))
+            hazards += [(survival / before) ** (1 / places)] * places
+            before = survival
+        self._uncorrected = hazards
+        self.hazards: list[float] = list(map(min, map(mul, hazards, self._corrections), _CERTAIN))
+        """P(token i is accepted, given that all before it were)."""
+
+    def as_list(self) -> list[float]:
+        return list(self._weights)
+
+
+_RATES = [1 / (1 + exp(-x / 2)) for x in range(-6, 10)]
+_REFUSED = [1 - rate for rate in _RATES]
+_POWERS = [[rate**i for rate in _RATES] for i in range(LONGEST + 1)]
+_STAGES = [(1, _POWERS[1]), (1, _POWERS[2]), (2, _POWERS[4]), (4, _POWERS[8]), (8, _POWERS[16])]
+_CERTAIN = [0.999] * LONGEST
+_PRIOR = [x / 72 for x in (1, 2, 3, 4, 5, 6, 7, 8, 8, 7, 6, 5, 4, 3, 2, 1)]
+_JUMP = 0.003
+_JUMPS = [_JUMP * weight for weight in _PRIOR]
+_POSITION_TRIALS, _POSITION_GAIN = 30.0, 0.005
+
+
+class Calibration:
+    """What a proposer's confidence is worth: ten bins of confidence -> chance of acceptance.
+
+    The bins are slowly forgetting counts, made monotone by pooling adjacent violators. A shift of their log
+    odds, common to all bins and believed like `Acceptance`, follows the text from one passage to the next;
+    where the confidence says nothing, it does all the work.
+    """
+
+    def __init__(self, counts: Sequence[Sequence[float]] | None = None) -> None:
+        """`counts` are ten pairs of accepted and tried tokens. `ValueError` if they cannot be."""
+        self._counts = [list(pair) for pair in ([(0.0, 0.0)] * _BINS if counts is None else counts)]
+        possible = all(len(pair) == 2 and 0 <= pair[0] <= pair[1] <= _MOST for pair in self._counts)
+        if len(self._counts) != _BINS or not possible:
+            raise ValueError("these are no counts of accepted and tried tokens")
+        self._shifts = list(_SHIFT_PRIOR)
+        self._shift = 1.0
+        self._rounds = 0
+        self._refit()
+
+    def chance(self, confidence: float) -> float:
+        """The chance that the main model agrees."""
+        odds = self._odds[_bin(confidence)] * self._shift
+        return odds / (1 + odds)
+
+    def learn(self, judged: Sequence[tuple[float, bool]]) -> None:
+        """The tokens of one round, each as its confidence and whether the main model agreed."""
+        if not judged:
+            return
+        shifts = self._shifts
+        for confidence, agreed in judged:
+            b = _bin(confidence)
+            shifts = list(map(mul, shifts, self._likelihoods[b][agreed]))
+            accepted, tried = self._counts[b]
+            self._counts[b] = [accepted * _KEEP + agreed, tried * _KEEP + 1]
+        scale = (1 - _JUMP) / sum(shifts)
+        self._shifts = [w * scale + _JUMP * p for w, p in zip(shifts, _SHIFT_PRIOR, strict=True)]
+        self._shift = exp(sum(map(mul, self._shifts, _SHIFT_LOGS)))
+        self._rounds += 1
+        if self._rounds < 32 or self._rounds % 4 == 0:  # later the bins move slowly
+            self._refit()
+
+    def _refit(self) -> None:
+        pools: list[tuple[float, float, int]] = []
+        for (accepted, tried), prior in zip(self._counts, _BIN_PRIOR, strict=True):
+            pool = (accepted + prior, tried + _BIN_TRIALS, 1)
+            while pools and pools[-1][0] * pool[1] > pool[0] * pools[-1][1]:
+                last = pools.pop()
+                pool = (pool[0] + last[0], pool[1] + last[1], pool[2] + last[2])
+            pools.append(pool)
+        self._odds = [accepted / (tried - accepted) for accepted, tried, size in pools for _ in range(size)]
+        self._likelihoods = [
+            ([1 / (1 + odds * e) for e in _SHIFTS], [odds * e / (1 + odds * e) for e in _SHIFTS])
+            for odds in self._odds
+        ]
+        """By bin: P(disagrees) and P(agrees) under each shift."""
+
+    def as_list(self) -> list[list[float]]:
+        return [list(pair) for pair in self._counts]
+
+
+_BINS, _BIN_TRIALS, _KEEP = 10, 2.0, 0.99
+_MOST = 1 / (1 - _KEEP) + 1
+_BIN_PRIOR = [_BIN_TRIALS * (b + 0.5) / _BINS for b in range(_BINS)]
+_SHIFT_LOGS = [-4.0, -2.5, -1.2, 0.0, 1.2, 2.5, 4.0]
+_SHIFTS = [exp(x) for x in _SHIFT_LOGS]
+_SHIFT_PRIOR = [0.02, 0.04, 0.14, 0.6, 0.14, 0.04, 0.02]
+
+
+def _bin(confidence: float) -> int:
+    """Of a confidence; one that is no number is none."""
+    if 0 < confidence < 1:
+        return int(confidence * _BINS)
+    return _BINS - 1 if confidence >= 1 else 0
+
+
+class Guess(NamedTuple):
+    """A token that a proposer came up with."""
+
+    place: int
+    """How many proposed tokens stand before it."""
+    token: int
+    confidence: float
+
+
+class Skill:
+    """What both proposers are worth, by all that they came up with.
+
+    A token is judged by the main model's own choice at its place, whether it was sent or not. So a lookup is
+    judged where the draft spoke, and a draft that is switched off by a token that nobody paid a row for.
+    """
+
+    def __init__(
+        self,
+        acceptance: Acceptance | None = None,
+        draft: Calibration | None = None,
+        lookup: Calibration | None = None,
+    ) -> None:
+        self.acceptance = acceptance or Acceptance()
+        self.draft = draft or Calibration()
+        self.lookup = lookup or Calibration()
+
+    @property
+    def expected_of_draft(self) -> float:
+        """The chance of its next token, before it was asked."""
+        return self.acceptance.hazards[0]
+
+    def learn(
+        self, tokens: Sequence[int], found: Sequence[Guess], drafted: Sequence[Guess], *, sure: bool
+    ) -> list[bool]:
+        """`tokens` is how the text went on. Of the draft's tokens, as far as can be known: which were right.
+
+        `found` is the lookup's, the tokens of one copy. Without `sure` the draft's confidences say nothing.
+        """
+        judged = _judged(tokens, drafted)
+        right = [agreed for _, agreed in judged]
+        if judged:
+            self.acceptance.learn(sum(right), not all(right))
+            if sure:
+                self.draft.learn(judged)
+        copied = _judged(tokens, found)
+        wrong = next((place for place, (_, agreed) in enumerate(copied) if not agreed), len(copied))
+        self.lookup.learn(copied[: wrong + 1])
+        return right
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "acceptance": self.acceptance.as_list(),
+            "draft": self.draft.as_list(),
+            "lookup": self.lookup.as_list(),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: object) -> Skill:
+        """What `as_dict` gave. `ValueError` if it makes no sense."""
+        match stored:
+            case {"acceptance": list(belief), "draft": list(draft), "lookup": list(lookup)}:
+                try:
+                    return cls(Acceptance(belief), Calibration(draft), Calibration(lookup))
+                except TypeError as error:
+                    raise ValueError("this is no knowledge of proposers") from error
+        raise ValueError("this is no knowledge of proposers")
+
+
+def _judged(tokens: Sequence[int], guesses: Sequence[Guess]) -> list[tuple[float, bool]]:
+    """The guesses at places that are known, each as its confidence and whether it was right."""
+    return [(sure, tokens[place] == token) for place, token, sure in guesses if place < len(tokens)]
