@@ -37,8 +37,6 @@ _WAIT, _LONGEST_FEWER, _LONGEST_MORE = 1.0, 64.0, 3.0
 more: whoever waits for the machine to be free again should not wait long."""
 _PAUSE = 10.0
 """A trial that failed is followed by so many times its own time without one: trials never cost a tenth."""
-
-
 _NEAR = 4.0
 """Another number of rows tells what is usual if it is at most this many times as great, or as small."""
 _GAIN = 0.1
@@ -143,15 +141,12 @@ class Threads:
         self._settle(seen, self._slowness_of(seen))
         lost = self.count * seen.elapsed - seen.cpu
         crowded = seen.preempted > _TAKEN * seen.elapsed and lost > _LOST * seen.elapsed
-        due = self._since >= max(self._pause, self._wait) or self._slowness > _HOPELESS * self._in_vain
         free = seen.idle is None or seen.idle > _FREE * seen.elapsed
-        if crowded and self.count > 1 and due:
+        worse = self._slowness > _HOPELESS * self._in_vain
+        soon = max(self._pause, min(self._wait, _LONGEST_MORE))
+        if crowded and self.count > 1 and (worse or self._since >= max(self._pause, self._wait)):
             self._try(self._fewer(seen))
-        elif (
-            free
-            and self.count < self.most
-            and self._since >= max(self._pause, min(self._wait, _LONGEST_MORE))
-        ):
+        elif free and self.count < self.most and self._since >= soon:
             self._try(self.count + 1)
         elif not crowded and self.count == self.most:
             for rows, seconds in seen.seen:
