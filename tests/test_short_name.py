@@ -145,6 +145,33 @@ FILES = [
     ("models/qwen2.5-3b.gguf", "Leftover 70B", "IQ3_M", "Qwen2.5 3B IQ3_M"),
     ("starter/main.gguf", "Starter (demo)", "Q8_0", "Starter (demo)"),
 ]  # fmt: skip
+STEMS = [
+    # File without its ending, its quantization, the short name.
+    ("Qwen3-VL-8B-Instruct-Q4_K_M", "Q4_K_M", "Qwen3-VL 8B Q4_K_M"),
+    ("Qwen3-Next-80B-A3B-Instruct-UD-Q4_K_XL-00001-of-00002", "Q4_K_M", "Qwen3-Next 80B-A3B UD-Q4_K_XL"),
+    ("gemma-2-9b-it-Q4_K_M-fp16", "Q4_K_M", "Gemma-2 9B Q4_K_M"),
+    ("Nous-Hermes-2-Mixtral-8x7B-DPO.Q4_K_M", "Q4_K_M", "Nous-Hermes-2-Mixtral 8x7B DPO Q4_K_M"),
+    ("dolphin-2.9-llama3-8b-q4_K_M", "Q4_K_M", "Dolphin-2.9-Llama-3 8B Q4_K_M"),
+    ("Meta-Llama-3-8B-Instruct.Q8_0", "Q8_0", "Llama-3 8B Q8_0"),
+    ("Phi-3.5-MoE-instruct-Q4_K_M", "Q4_K_M", "Phi-3.5-MoE Q4_K_M"),
+    ("codellama-7b-instruct.Q4_K_S", "Q4_K_S", "CodeLlama 7B Q4_K_S"),
+    ("starcoder2-3b.Q4_K_M", "Q4_K_M", "StarCoder2 3B Q4_K_M"),
+    ("Llama-3.1-Nemotron-70B-Instruct-HF-Q4_K_M", "Q4_K_M", "Llama-3.1-Nemotron 70B Q4_K_M"),
+    ("SmolLM3-Q4_K_M", "Q4_K_M", "SmolLM3 Q4_K_M"),
+    ("SmolLM3-3B-128K-UD-Q4_K_XL", "Q4_K_M", "SmolLM3 3B 128K UD-Q4_K_XL"),
+    ("Devstral-Small-2507_gguf-Q4_K_M", "Q4_K_M", "Devstral-Small-2507 Q4_K_M"),
+    ("internlm2_5-7b-chat-q4_k_m", "Q4_K_M", "internlm2.5 7B Q4_K_M"),
+    ("OLMo-2-1124-7B-Instruct-Q4_K_M", "Q4_K_M", "OLMo-2-1124 7B Q4_K_M"),
+    ("Qwen2.5-14B-Instruct-1M-Q4_K_M", "Q4_K_M", "Qwen2.5 14B 1M Q4_K_M"),
+    ("openai_gpt-oss-20b-MXFP4", "MXFP4", "gpt-oss 20B MXFP4"),
+    ("Falcon3-7B-Instruct-1.58bit-i2_s", "I2_S", "Falcon3 7B I2_S"),
+    ("bitnet_b1_58-large-TQ2_0", "TQ2_0", "bitnet-b1.58-large TQ2_0"),
+    ("Qwen_Qwen3-0.6B-bf16", "BF16", "Qwen3 0.6B BF16"),
+    ("NousResearch_Hermes-4-14B-Q4_K_M", "Q4_K_M", "Hermes-4 14B Q4_K_M"),
+    ("command-r-08-2024-Q4_K_M", "Q4_K_M", "command-r-08-2024 Q4_K_M"),
+    ("mamba-130m-Q8_0", "Q8_0", "mamba 130M Q8_0"),
+    ("Mistral_7B_Instruct_v0.2_Q4_K_M", "Q4_K_M", "Mistral 7B v0.2 Q4_K_M"),
+]
 FOLDERS = [
     ("mlx-community/Qwen2.5-7B-Instruct-4bit", "4 bits", "Qwen2.5 7B 4bit"),
     ("mlx-community/Qwen3-4B-Instruct-2507-4bit-DWQ", "4 bits", "Qwen3 4B 2507 4bit"),
@@ -176,6 +203,11 @@ def test_a_file_goes_by_the_name_that_people_gave_it(
     path: str, title: str, quantization: str, name: str
 ) -> None:
     assert short_name(Path("/home/me") / path, title, quantization) == name
+
+
+@pytest.mark.parametrize(("stem", "quantization", "name"), STEMS)
+def test_a_file_alone_is_enough(stem: str, quantization: str, name: str) -> None:
+    assert short_name(Path("/home/me/Downloads") / f"{stem}.gguf", "", quantization) == name
 
 
 @pytest.mark.parametrize(("path", "quantization", "name"), FOLDERS)

@@ -60,12 +60,13 @@ def make(home: Path, count: int) -> list[Place]:
 
 def listing(places: list[Place], memory: Path) -> tuple[float, float, list[FoundModel]]:
     """Seconds to the first model and to the last, and the models."""
-    began, first, models = time.perf_counter(), 0.0, []
+    began, first = time.perf_counter(), 0.0
+    models: dict[str, FoundModel] = {}
     for found in list_models(places, memory):
         first = first or time.perf_counter() - began
         if isinstance(found, FoundModel):
-            models.append(found)
-    return first, time.perf_counter() - began, models
+            models[found.path] = found
+    return first, time.perf_counter() - began, list(models.values())
 
 
 class Scanning:

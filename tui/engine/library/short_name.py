@@ -19,7 +19,7 @@ LONGEST = 200
 
 _QUANTIZATION = re.compile(
     r"(?<![a-z0-9])(?:(?:UD-)?I?Q\d+(?:_[a-z0-9]{1,3})*|(?:UD-)?TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|FP?(?:8|16|32)"
-    r"|\d{1,2}-?bits?)(?![a-z0-9])",
+    r"|\d{1,2}(?:\.\d+)?-?bits?|I\d_S)(?![a-z0-9])",
     re.IGNORECASE,
 )
 _BARE = re.compile(r"I?Q\d+", re.IGNORECASE)
