@@ -28,7 +28,7 @@ PROMPTS = (
 TOKENS = 64
 _FIRST = 1 << 32
 """Far from the ids of a chat's answers."""
-_BAR = 24
+_BAR = 16
 MOST = 4
 """Draft models that race, the best by what is known; lookup alone comes with them."""
 
