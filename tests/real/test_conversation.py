@@ -184,7 +184,7 @@ def test_nothing_is_missing_behind_a_rewind_of_more_than_the_window(gemma: Asked
     main.extend(kept, picks=0)
     expected = rows(main, other)
     main.rewind(0)
-    prefill(main, text, chunk=main.chunk, cancelled=lambda: False, progress=lambda *_: None)
+    prefill(main, text, end=lambda at: at + main.chunk, cancelled=lambda: False, progress=lambda *_: None)
     main.rewind(len(kept))
     for right, found in zip(expected, rows(main, other), strict=True):
         assert np.sqrt(np.mean((right - found) ** 2)) < ROUNDING * right.std()

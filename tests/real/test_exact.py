@@ -11,7 +11,7 @@ from real.session import Asked
 
 from tui.protocol import Message
 
-LENGTHS = (1, 2, 4, 16)
+LENGTHS = (1, 2, 4, 16, None)
 THREADS = 2
 """With several threads another kernel computes single rows behind 256 tokens: the harder case."""
 
@@ -36,10 +36,10 @@ def test_the_ids_are_those_of_plain_decoding(exact: Asked, temperature: float) -
     accepted = 0
     for number, prompt in enumerate(PROMPTS):
         plain = exact.ask(prompt, temperature, draft_length=0, fresh=True)
-        for length in (LENGTHS[number % len(LENGTHS)], None):
-            drafted = exact.ask(prompt, temperature, draft_length=length, lookup=True, fresh=True)
-            assert drafted.tokens == plain.tokens, (prompt, temperature, length)
-            accepted += drafted.statistics.accepted
+        length = LENGTHS[number % len(LENGTHS)]
+        drafted = exact.ask(prompt, temperature, draft_length=length, lookup=True, fresh=True)
+        assert drafted.tokens == plain.tokens, (prompt, temperature, length)
+        accepted += drafted.statistics.accepted
     assert accepted > len(PROMPTS), "it drafted too"
 
 
