@@ -9,7 +9,7 @@ from itertools import takewhile
 import llama_cpp
 import numpy as np
 import pytest
-from real.fetch import SMOLLM2
+from real.fetch import GEMMA, SMOLLM2
 from real.prompts import PROMPTS
 from real.session import Asked
 
@@ -76,6 +76,12 @@ def test_a_base_model_begins_with_its_first_token_and_the_text_as_it_is(gemma: A
     held, text = list(gemma.pair.main.tokens), gemma.pair.main.vocabulary.encode(MOON)
     assert held[: told.statistics.prompt_tokens] == [2, *text]
     assert "Earth" in told.text
+
+
+def test_a_base_model_goes_on_with_the_text_of_the_chat(gemma: Asked) -> None:
+    told = gemma.ask(MOON, 0.8, draft_length=4, max_tokens=40)
+    assert told.tokens == gemma.ask(MOON, 0.8, draft_length=4, max_tokens=40, raw=True).tokens
+    assert "<|im_" not in told.text
 
 
 # The end
@@ -188,3 +194,25 @@ def test_nothing_is_missing_behind_a_rewind_of_more_than_the_window(gemma: Asked
     main.rewind(len(kept))
     for right, found in zip(expected, rows(main, other), strict=True):
         assert np.sqrt(np.mean((right - found) ** 2)) < ROUNDING * right.std()
+
+
+@pytest.fixture(scope="module")
+def exact() -> Iterator[Asked]:
+    """With two threads, where llama.cpp computes a single row behind many tokens in another way than a batch."""
+    asked = Asked(GEMMA, exact=True, threads=2)
+    yield asked
+    asked.close()
+
+
+@pytest.mark.parametrize("draft_length", [0, 3])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_rewind_of_more_than_the_window_gives_the_text_of_a_fresh_cache(
+    exact: Asked, temperature: float, draft_length: int
+) -> None:
+    long = PROMPTS[-1]
+    read = exact.ask(long, temperature, max_tokens=1).statistics
+    other = f"{long[:600]} And so on."
+    reused = exact.ask(other, temperature, draft_length=draft_length)
+    assert read.context_used - reused.statistics.prompt_tokens > WINDOW
+    fresh = exact.ask(other, temperature, draft_length=draft_length, fresh=True)
+    assert reused.tokens == fresh.tokens
