@@ -142,7 +142,10 @@ async def test_a_label_and_its_number_never_run_together(accepted: int, drafted:
             (),
         )
         assert lines(sidebar.query_one("#drafts", Static))[0] == head
-        assert lines(sidebar.query_one("#drafts", Static))[-1] == "draft length 15.9 (always 16)"
+        assert lines(sidebar.query_one("#drafts", Static))[-2:] == [
+            "drafted per round        15.9",
+            "draft length        always 16",
+        ]
         assert lines(sidebar.query_one("#context", Static))[0] == "Context    123,456 of 131,072"
         every = [line for each in sidebar.query(Static) for line in lines(each) if line]
         assert all(cell_len(line) <= WIDTH for line in every)

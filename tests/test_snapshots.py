@@ -10,7 +10,7 @@ import pytest
 from chat import outrider
 
 from tui.app import Outrider
-from tui.protocol import Loaded, ModelInfo, Origin
+from tui.protocol import Loaded, ModelInfo, Origin, Rounding
 from tui.screens.chat import ChatScreen
 from tui.widgets.meter import HISTORY, Reading
 
@@ -33,18 +33,20 @@ def accepted(drafted, chosen):
 MODELS = tuple(
     ModelInfo(name, "", "llama", 1, "Q8_0", 1, 4096, 4096, demo=True) for name in ("Guide", "Guide draft")
 )
-LOADED = Loaded(MODELS[0], MODELS[1], "", "llama.cpp", "CPU, 2 threads", 4096, 30.0, 0.5)
+LOADED = Loaded(
+    MODELS[0], MODELS[1], "", "llama.cpp", "CPU, 2 threads", 4096, 30.0, 0.5, rounding=Rounding(0.038)
+)
 READING = Reading(
     speed_now=61.2,
     speed=54.6,
     first_token=0.21,
-    ratio=1.82,
+    speed_up=1.82,
     tokens=241,
     drafted=280,
     accepted=171,
     acceptance=171 / 280,
     tokens_per_round=3.4,
-    draft_length=4,
+    drafted_per_round=3.9,
     draft_share=0.2,
     verify_share=0.72,
     context_used=1204,
