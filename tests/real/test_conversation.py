@@ -198,7 +198,7 @@ def test_nothing_is_missing_behind_a_rewind_of_more_than_the_window(gemma: Asked
 
 @pytest.fixture(scope="module")
 def exact() -> Iterator[Asked]:
-    """With two threads, where llama.cpp computes a single row behind many tokens in another way than a batch."""
+    """With two threads, where llama.cpp computes a single row behind many tokens otherwise than a batch."""
     asked = Asked(GEMMA, exact=True, threads=2)
     yield asked
     asked.close()
