@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -506,3 +507,18 @@ def test_a_containers_share_of_the_processor_counts_as_its_cores(
     monkeypatch.setattr(native, "_QUOTA_FILES", (("/nowhere",), tuple(map(str, places))))
     monkeypatch.setattr(native, "_allowed_cores", lambda: 64)
     assert native.physical_cores() == most
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "")],
+    ids=["by itself", "as the user says", "a policy of the user's"],
+)
+def test_threads_spin_little_unless_the_user_says_how(given: dict[str, str], spins: str) -> None:
+    code = (
+        "import os; from tui.engine.backends.llama_cpp.native import bindings; bindings(); "
+        "print(os.environ.get('GOMP_SPINCOUNT', ''))"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
+    asked = subprocess.run([sys.executable, "-c", code], env=kept | given, capture_output=True, check=True)
+    assert asked.stdout.decode().strip() == spins
