@@ -87,15 +87,16 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     try:
         draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
         progress("Warming up", 1.0)
-        return _paired(command, backend, main, draft, refused)
+        return _paired(command, backend, main, draft, refused, progress)
     except BaseException:
         main.close()
         raise
 
 
 def _paired(
-    command: Load, backend: Backend, main: LoadedModel, draft: LoadedModel | None, refused: str
-) -> Pair:
+    command: Load, backend: Backend, main: LoadedModel, draft: LoadedModel | None, refused: str,
+    progress: Progress,
+) -> Pair:  # fmt: skip
     """The pair with the pace that suits it. Only a pair of which something is known needs no trial."""
     speed = plain_speed(main)
     plain = 1 / speed if speed else None
@@ -111,7 +112,7 @@ def _paired(
             draft.close()
         return Pair(backend, main, None, refused, speed, Always(0), None, fault)
     if pace is None and not shown:
-        pace = fresh_pace(main, draft, plain)
+        pace = fresh_pace(main, draft, plain, lambda fraction: progress("Measuring the pair", fraction))
     return Pair(backend, main, draft, refused, speed, pace or Always(_SHOWN), lookup, memory=memory)
 
 
