@@ -188,7 +188,7 @@ def test_a_model_on_the_command_line_leaves_nothing_of_the_last_choice(kept: Pat
 
 def test_ask_answers_with_the_pair_that_was_chosen_last(kept: Path) -> None:
     answer = json.loads(run("ask", "--json", "--max-tokens", "2", "hello"))
-    assert (answer["main"], answer["draft"]) == ("Toy main", None)
+    assert (answer["main"], answer["draft"]) == ("Toy main F32", None)
 
 
 def test_doctor_names_the_pair_and_who_chose_it(kept: Path) -> None:

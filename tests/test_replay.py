@@ -24,8 +24,15 @@ def steady(table: dict[int, int], draft: float = DRAFT) -> Trace:
     return Trace.steady({rows: ms / 1000 for rows, ms in table.items()}, draft / 1000)
 
 
-TRACES = {"F16": steady(F16), "Q4_K_M": steady(Q4_K_M), "F16, a dear draft": steady(F16, 110)}
-"""Beside these, the recorded ones."""
+TRACES = {
+    "F16": steady(F16),
+    "Q4_K_M": steady(Q4_K_M),
+    "F16, a dear draft": steady(F16, 110),
+    "crowded": Trace.recorded("crowded"),
+    "crowded, half": Trace.recorded("crowded-half"),
+}
+CROWDED = ("crowded", "crowded, half")
+"""These were recorded, of the 1.5B and of the 0.5B in Q4_K_M, on two cores that 20 others used."""
 
 
 def fresh(trace: Trace, wrong: tuple[int, float] | None = None) -> Auto:
@@ -70,8 +77,8 @@ def test_a_new_pair_loses_little_against_the_best_fixed_length(name: str) -> Non
 def test_one_figure_that_is_off_by_a_factor_of_three_costs_little(
     name: str, place: int, factor: float
 ) -> None:
-    trace = TRACES[name]
-    assert told(fresh(trace, (place, factor)), trace, answers()) < 1.05 * best_fixed(name)
+    trace, most = TRACES[name], 1.1 if name in CROWDED else 1.05
+    assert told(fresh(trace, (place, factor)), trace, answers()) < most * best_fixed(name)
 
 
 @pytest.mark.parametrize("factor", [3, 1 / 3])
@@ -117,7 +124,8 @@ def test_a_machine_that_is_busy_for_minutes_drafts_as_a_quiet_one() -> None:
 def test_a_lookup_costs_no_time_beside_a_good_draft(name: str) -> None:
     trace = TRACES[name]
     alone = told(fresh(trace), trace, answers())
-    assert told(fresh(trace), trace, answers(), lookup=True) < 1.02 * alone
+    most = 1.05 if name in CROWDED else 1.02
+    assert told(fresh(trace), trace, answers(), lookup=True) < most * alone
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 6])

@@ -34,8 +34,7 @@ from .ratios import Ratios
 
 _ROWS = LONGEST + 1
 _SPEED, DRAFT, READ = 0, _ROWS + 1, _ROWS + 2
-"""Where the state holds the speed, a drafted token, and one that the draft reads. Between them are the
-rows."""
+"""Where the state holds the speed, a drafted token, and one that the draft reads; between them, the rows."""
 
 _Vector = NDArray[np.float64]
 
@@ -210,7 +209,7 @@ _NOISE, _LEAST_NOISE, _MOST_NOISE, _NOISE_GAIN = 0.1, 0.03, 0.3, 0.02
 """Of a single duration, as a factor's logarithm: at first, at least, at most."""
 _PAUSE, _SPEED_DRIFT, _RATIO_DRIFT = 0.3, 0.05, 0.002
 """How far the speed goes in a pause and in a round, a ratio in a round."""
-_OPTIMISM = 0.3
+_OPTIMISM = 0.35
 """Standard deviations that a cost may be below its estimate in `least`."""
 _UNSURE = 0.1
 """A ratio with less doubt than this, beside the noise of durations, is known."""
@@ -220,7 +219,7 @@ _HOST_GAIN = 0.05
 _DRIFTS = np.array([_SPEED_DRIFT**2] + [_RATIO_DRIFT**2] * READ)
 _MEASURED, _BETWEEN, _APART = 0.2, 0.2, 0.02
 """The doubt of a ratio that was measured, that was not, and for each row between it and one that was."""
-_KINSHIP, _REACH = 0.5, 4.0
+_KINSHIP, _REACH = 0.9, 4.0
 """How alike the errors of neighbouring numbers of rows are, and over how many rows that falls to a third."""
 
 

@@ -64,9 +64,7 @@ class Weighed(Plan):
 
     def wants_more(self) -> int:
         if not self._pace.probing:
-            self._copy(
-                self._skill.expected_of_draft - self._draft / self._pace.worth / self._pace.tokens_of_round
-            )
+            self._copy(self._skill.expected_of_draft - self._pace.forgone)
         place = len(self.tokens) - self.looked_up
         if len(self.tokens) >= self._limit:
             return 0
@@ -252,8 +250,9 @@ class Auto:
         rates = self._rates_of(costs.verify, costs.draft)
         drafted = max(range(1, LONGEST + 1), key=rates.__getitem__)
         self.plain_rate = rates[0]
-        self.tokens_of_round = rates[drafted] * (costs.verify[drafted] + costs.host + drafted * costs.draft)
-        """What a refused token is a loss of, at worst."""
+        tokens = rates[drafted] * (costs.verify[drafted] + costs.host + drafted * costs.draft)
+        self.forgone = _FORGONE * costs.draft * max(rates[0], rates[drafted]) / tokens
+        """How much of its chance a token may lack that needs no draft: a refusal loses most of a round."""
         self.least = costs.least(drafted + 1 if rates[drafted] > rates[0] else 1)
         self._best = best = [(0.0, 0)]
         for length, rate in enumerate(self._rates_of(*self.least)):
@@ -332,6 +331,6 @@ class Auto:
         raise ValueError("this is no knowledge of a pair")
 
 
-_WORTHWHILE = 1.01
+_WORTHWHILE, _FORGONE = 1.01, 0.5
 _TRIAL, _COMPARE = 3, 4
 """Most tokens of a trial; how many drafted rounds come before a plain one to compare them with."""
