@@ -79,7 +79,8 @@ async def parting(client: EngineClient, question: Generate, plain: Sequence[int]
 async def run(options: argparse.Namespace) -> None:
     client = EngineClient(HERE, Path(tempfile.gettempdir()) / "outrider-partings.log")
     await client.start()
-    load = Load(str(options.main), str(options.draft), options.context, threads=options.threads)
+    given = {"threads": options.threads, "exact": options.exact}
+    load = Load(str(options.main), str(options.draft), options.context, **given)
     loaded = await client.load(load, lambda _: None)
     if refused := loaded.drafting_refused or loaded.draft_refused:
         raise SystemExit(f"Outrider does not draft: {refused}")
@@ -115,6 +116,7 @@ def main() -> None:
     add("--tokens", type=int, default=128, help="of an answer, at most")
     add("--raw", action="store_true", help="without a chat template, for a base model")
     add("--context", type=int, default=2048)
+    add("--exact", action="store_true", help="in exact mode, in which none may part")
     add("--threads", type=int, default=0, help="0 lets the engine choose")
     asyncio.run(run(parser.parse_args()))
 

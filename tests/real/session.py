@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+import pytest
 from real.fetch import Real
 from test_answer import Heard
 
@@ -27,7 +28,9 @@ class Asked:
         given = {"context_length": 2048, "threads": 1, **load}
         self._session.do(Load(str(model.main), str(model.draft), **given))
         loaded = self._events[-1]
-        assert isinstance(loaded, Loaded), loaded
+        if not isinstance(loaded, Loaded):
+            self.close()
+            pytest.fail(str(loaded))
         self.loaded = loaded
 
     @property

@@ -27,7 +27,9 @@ TURNS = (
     "Now only the first one, in ten words.",
     "Thank you. What would you ask the seller?",
 )
-WINDOW = 512
+LONG = 2 * PROMPTS[-1]
+WINDOW = 512 + 512
+"""Tokens that a cache holds which keeps no more than Gemma's window needs, and one call."""
 ROUNDING = 0.2
 """In standard deviations of a row: batches of another size move the scores of quantised models by up to 0.08
 (root mean square), one wrong token in the cache moves Gemma's by 0.33 and more."""
@@ -183,7 +185,7 @@ def rows(model: LoadedModel, tokens: Sequence[int]) -> list[Logits]:
 
 def test_nothing_is_missing_behind_a_rewind_of_more_than_the_window(gemma: Asked) -> None:
     main = gemma.pair.main
-    text = main.vocabulary.encode(PROMPTS[-1])
+    text = main.vocabulary.encode(LONG)
     kept, other = text[:100], text[-12:]
     assert len(text) > len(kept) + WINDOW
     main.rewind(0)
@@ -209,9 +211,8 @@ def exact() -> Iterator[Asked]:
 def test_a_rewind_of_more_than_the_window_gives_the_text_of_a_fresh_cache(
     exact: Asked, temperature: float, draft_length: int
 ) -> None:
-    long = PROMPTS[-1]
-    read = exact.ask(long, temperature, max_tokens=1).statistics
-    other = f"{long[:600]} And so on."
+    read = exact.ask(LONG, temperature, max_tokens=1).statistics
+    other = f"{LONG[:600]} And so on."
     reused = exact.ask(other, temperature, draft_length=draft_length)
     assert read.context_used - reused.statistics.prompt_tokens > WINDOW
     fresh = exact.ask(other, temperature, draft_length=draft_length, fresh=True)
