@@ -32,9 +32,9 @@ _NO_QUOTA = 2.0**16
 
 _SPINS = "1000"
 """How often a thread looks before it sleeps, where GNU OpenMP runs them. Its own default is 300,000: beside
-another busy program a thread then holds the core that the one it waits for needs. At 1,000 tokens come as fast as
-ever on a quiet machine (8.9 and 8.7 ms, 59 and 60 ms a token) and several times as fast on a busy one; at 0, a
-third to two thirds are lost on a quiet one."""
+another busy program a thread then holds the core that the one it waits for needs. At 1,000 tokens come as
+fast as ever on a quiet machine (8.9 and 8.7 ms, 59 and 60 ms a token) and several times as fast on a busy
+one; at 0, a third to two thirds are lost on a quiet one."""
 
 
 def bindings() -> Any:
