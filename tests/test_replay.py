@@ -121,10 +121,10 @@ def test_a_machine_that_is_busy_for_minutes_drafts_as_a_quiet_one() -> None:
 
 
 @pytest.mark.parametrize("name", TRACES)
-def test_a_lookup_costs_no_time_beside_a_good_draft(name: str) -> None:
+def test_a_lookup_costs_hardly_any_time_beside_a_good_draft(name: str) -> None:
     trace = TRACES[name]
     alone = told(fresh(trace), trace, answers())
-    most = 1.05 if name in CROWDED else 1.02
+    most = 0.99 if name in ("Q4_K_M", "F16, a dear draft") else 1.05
     assert told(fresh(trace), trace, answers(), lookup=True) < most * alone
 
 

@@ -95,7 +95,8 @@ class Costs:
         seconds = np.exp(
             self._mean + (self._mean[0] - _OPTIMISM * np.sqrt(np.maximum(of_rows, 0.0)))
         ).tolist()
-        return seconds[1 : _ROWS + 1], seconds[DRAFT]
+        one = min(seconds[1], self.verify[0])  # several rows are never cheaper than one
+        return [max(one, each) for each in seconds[1 : _ROWS + 1]], seconds[DRAFT]
 
     def apart(self, rows: int) -> bool:
         """Whether too little is known of what so many rows cost beside one: it is to be seen."""
@@ -153,6 +154,8 @@ class Costs:
         expected = float(towards[_SPEED] + sum(towards[place] * cost for place, cost in costs) / whole)
         expected += self._noise
         surprise = log(seconds / whole) - float(self._mean[_SPEED])
+        if abs(surprise) > _NONSENSE:
+            return
         limit = _CLIP * sqrt(expected)
         counts = max(-limit, min(limit, surprise))
         self._mean += towards * (counts / expected)
@@ -205,6 +208,8 @@ class Costs:
 
 _CLIP, _STIR, _GREAT = 2.0, 0.25, 2.0
 """Standard deviations that a surprise may count; which share of its excess, and of how much, makes doubt."""
+_NONSENSE = 7.0
+"""A surprise by a factor of a thousand is no duration of a call: the machine slept."""
 _NOISE, _LEAST_NOISE, _MOST_NOISE, _NOISE_GAIN = 0.1, 0.03, 0.3, 0.02
 """Of a single duration, as a factor's logarithm: at first, at least, at most."""
 _PAUSE, _SPEED_DRIFT, _RATIO_DRIFT = 0.3, 0.05, 0.002

@@ -95,7 +95,9 @@ class Weighed(Plan):
 
         A copy goes on for many rounds: its own rate is the one that a further row must not spoil.
         """
-        n, verify, survival = len(self.tokens), self._verify, self._survival * chance
+        if chance < _HOPELESS:
+            return False
+        n, verify, survival = len(self.tokens), self._pace.costs.verify, self._survival * chance
         worth = min(self._pace.worth, (verify[n] + self._pace.costs.host) / self._expected)
         value, term = 0.0, survival
         for row in range(n + 1, self._limit + 1):
@@ -331,6 +333,6 @@ class Auto:
         raise ValueError("this is no knowledge of a pair")
 
 
-_WORTHWHILE, _FORGONE = 1.01, 0.5
+_WORTHWHILE, _FORGONE, _HOPELESS = 1.01, 0.5, 0.05
 _TRIAL, _COMPARE = 3, 4
 """Most tokens of a trial; how many drafted rounds come before a plain one to compare them with."""
