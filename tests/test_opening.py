@@ -192,9 +192,11 @@ def test_ask_answers_with_the_pair_that_was_chosen_last(kept: Path) -> None:
 
 
 def test_doctor_names_the_pair_and_who_chose_it(kept: Path) -> None:
-    assert json.loads(run("doctor", "--json"))["models"] == {
+    found = json.loads(run("doctor", "--json"))["models"]
+    found.pop("rounding", None)  # known where the model was loaded before
+    assert found == {
         "main": str(kept),
-        "draft": "ngram",
+        "draft": "lookup",
         "from": "the pair you chose last with ctrl+l",
     }
 
