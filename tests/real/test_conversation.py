@@ -206,8 +206,7 @@ def exact() -> Iterator[Asked]:
     asked.close()
 
 
-@pytest.mark.parametrize("draft_length", [0, 3])
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize(("temperature", "draft_length"), [(0.0, 3), (0.8, 0)])
 def test_a_rewind_of_more_than_the_window_gives_the_text_of_a_fresh_cache(
     exact: Asked, temperature: float, draft_length: int
 ) -> None:
