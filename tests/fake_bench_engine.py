@@ -41,6 +41,9 @@ class Engine:
                 self.load(command)
             case Generate():
                 self.answer(command)
+            case protocol.Inspect():
+                close = protocol.Place(0.4, 0.4, True, (), rival="b", lead=0.02, rounding=0.08, tipped=True)
+                send(protocol.Inspected(command.id, places=(close,)))
             case protocol.Quit():
                 sys.exit(0)
 

@@ -367,6 +367,7 @@ def test_a_draft_that_changes_the_text_is_found_out(capsys: pytest.CaptureFixtur
     wrong = [result for result in found["results"] if not result["same_text"]]
     assert (found["same_text"], len(found["results"])) == (6, 7)
     assert [(result["category"], result["differs_at"]) for result in wrong] == [("summary", 2)]
+    assert wrong[0]["parting"].startswith("parted by rounding at token 3:")
     assert all(result["ratio"] == 2.0 for result in found["results"])
 
 
