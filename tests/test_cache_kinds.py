@@ -261,8 +261,8 @@ def test_a_window_that_keeps_everything_is_given_up_where_memory_is_short(
 def test_a_trial_takes_few_calls(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = run_lengths(monkeypatch, loaded.main)
     trial(loaded.main)
-    assert len(calls) <= 21
-    assert sum(calls) <= 120
+    assert len(calls) <= 23
+    assert sum(calls) <= 125
 
 
 def test_a_cache_that_is_not_cut_back_fails_the_trial(

@@ -605,7 +605,7 @@ def test_a_pair_is_proposed_for_the_memory_that_is_there() -> None:
 
 def test_a_pair_that_would_crawl_comes_after_those_that_do_not() -> None:
     on_two_cores = pairs_for(128 << 30, lambda size: 20e9 / size)
-    assert (on_two_cores[0].name, on_two_cores[0].slow) == ("Qwen 2.5 3B", False)
+    assert (on_two_cores[0].name, on_two_cores[0].slow) == ("Qwen2.5 3B Q4_K_M", False)
     slow = on_two_cores[1:]
     assert all(pair.slow for pair in slow)
     assert [pair.size for pair in slow] == sorted(pair.size for pair in slow)

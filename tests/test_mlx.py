@@ -788,7 +788,7 @@ def test_a_pair_remembers_what_it_costs_until_its_weights_change(tmp_path: Path)
         mlx_models.write_folder(folder, seed=seed)
         pair = load_pair(Load(str(folder), context_length=64), lambda stage, fraction: True)
         assert pair.memory is not None
-        places.append(pair.memory._path)
+        places.append(pair.memory._note._path)
         pair.close()
     assert places[0] != places[1] == places[2]
 

@@ -464,7 +464,7 @@ async def test_until_a_pair_is_measured_no_figures_of_another_stand_there() -> N
     first, second = MANY[5], MANY[9]
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "8.6 GB of 22.0 GB free" in app.shown)
-        assert "F5 context 8,192" in app.shown
+        assert "F5 context 8k" in app.shown
         await pilot.press("down")
         await until(pilot, lambda: app.mains.current and app.mains.current.key == second.path)
         assert f"measuring …  main {size(second.size)}" in app.shown

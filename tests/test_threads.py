@@ -14,6 +14,7 @@ import pytest
 from tui.engine.answer import Answer
 from tui.engine.backends import Options, open_backend
 from tui.engine.pair import Pair, load_pair
+from tui.engine.reading import Reader
 from tui.engine.speculation.pacing import Always
 from tui.engine.templates import TemplateRenderer
 from tui.engine.threads import Crew, Room, Spent, Threads, Usage, idle_now, usage_now
@@ -362,7 +363,7 @@ def events_of(crew: Crew | None) -> list[Event]:
     backend = open_backend("scripted:sample")
     main = backend.load("scripted:sample", Options("main", 4096), lambda _: True)
     draft = backend.load("scripted:draft?acceptance=0.6", Options("draft", 4096), lambda _: True)
-    pair = Pair(backend, main, draft, "", None, Always(4), None, crew=crew)
+    pair = Pair(backend, main, draft, "", None, Always(4), Reader(main), None, crew=crew)
     events: list[Event] = []
     command = Generate(7, (Message("user", "word " * 1100),), seed=1, raw=True, max_tokens=40, lookup=False)
     renderer = TemplateRenderer()

@@ -25,7 +25,7 @@ class Table:
     """A model whose scores hang on all that is in its cache in truth, and on how many rows a call has."""
 
     capacity = 512
-    drops_from, chunk = 0, 512
+    drops_from, chunk, rewinds = 0, 512, "anywhere"
     vocabulary = SimpleNamespace(encode_start=lambda: [1], encode=lambda text: [*range(2, 40)])
 
     def __init__(
@@ -50,10 +50,10 @@ class Table:
         self._sampler = sampler
 
     def rewind(self, length: int) -> None:
-        if length:
+        if 0 < length < self.length:
             self._cuts += 1
             self._cache = self._spoil(self._cache, length, self._cuts)
-        else:
+        elif not length:
             self._cache = []
         del self.tokens[length:]
 
@@ -110,6 +110,17 @@ def test_a_device_that_repeats_no_bits_is_held_against_itself() -> None:
     assert tried(Table(unsteady=1e-4)) == ""
     kept = Table(lambda cache, length, _: cache[: length + 1], unsteady=1e-4)
     assert tried(kept) == NOT_RESTORED
+
+
+def test_a_cache_that_runs_lost_tokens_again_may_round_otherwise_and_lose_nothing() -> None:
+    """One that cannot be cut anywhere begins the next call with what it lost: in another shape."""
+    sound = Table(rounding=0.01)
+    sound.rewinds = "round"
+    assert tried(sound) == ""
+    for spoil in (lambda cache, length, _: cache[: length + 1], lambda cache, length, _: cache[: length - 1]):
+        broken = Table(spoil, rounding=0.01)
+        broken.rewinds = "round"
+        assert tried(broken) == NOT_RESTORED
 
 
 def test_a_context_that_is_too_short_to_try_is_said() -> None:

@@ -93,7 +93,7 @@ class Library:
         path = Path(main.path)
         beside = Place("folder", path.parent, "flat")
         own = (Place("folder", Path(each).expanduser()) for each in load.folders)
-        found = list(self._listed((*own, *self.places, beside), wanted))
+        found = _last(self._listed((*own, *self.places, beside), wanted))
         models = [each for each in found if isinstance(each, FoundModel) and not _same(path, each.path)]
         useless = [
             each for each in found if isinstance(each, Skipped) and Path(each.path).parent == path.parent
