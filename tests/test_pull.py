@@ -44,9 +44,9 @@ def test_what_was_pulled_is_in_the_list_and_pairs(tmp_path: Path, server: Hub) -
     assert main.read_bytes() == server.repositories[REPOSITORY]["Toy-Q4_K_M.gguf"]
     assert draft.name == "Small-Q4_K_M.gguf"
     lines = outrider(tmp_path, server, "models").stdout.splitlines()
-    assert any(line.startswith("Toy main") and line.endswith("Outrider") for line in lines), lines
-    lines = outrider(tmp_path, server, "models", "toy main").stdout.splitlines()
-    assert lines[1].startswith("Toy draft")
+    assert any(line.startswith("Toy F32") and line.endswith("Outrider") for line in lines), lines
+    lines = outrider(tmp_path, server, "models", "toy f32").stdout.splitlines()
+    assert lines[1].startswith("Small F32"), lines
     assert "recommended" in lines[1]
 
 

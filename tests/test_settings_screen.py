@@ -75,7 +75,7 @@ async def test_what_cannot_be_saved_holds_all_the_same_and_is_said(tmp_path: Pat
     config.write_text("[generation\n")
     app = outrider(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot, "lookup")
+        await opened(pilot, "also propose")
         await pilot.press("enter")
         await until(pilot, lambda: "It is not saved" in told(app))
         assert chat_settings(app).generation.lookup is False

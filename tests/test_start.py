@@ -190,11 +190,15 @@ def test_a_usual_terminal_is_not_refused() -> None:
 
 def test_the_command_line_goes_over_the_file() -> None:
     settings = Settings(models=Models(main="a", draft="b"))
-    none = argparse.Namespace(main=None, draft=None, backend=None, seed=None, draft_length=None, theme=None)
+    unsaid = dict.fromkeys(("main", "draft", "backend", "exact", "seed", "draft_length", "theme"))
+    none = argparse.Namespace(**unsaid)
     assert with_arguments(settings, none) == settings
-    said = argparse.Namespace(main="c", draft=None, backend="mlx", seed=0, draft_length=0, theme="terminal")
+    given = {"main": "c", "backend": "mlx", "exact": True, "seed": 0, "draft_length": 0, "theme": "terminal"}
+    said = argparse.Namespace(**(unsaid | given))
     changed = with_arguments(settings, said)
-    assert changed.models == Models(main="c", draft="auto"), "another main model, no draft of the old one"
+    assert changed.models == Models(main="c", draft="auto", exact=True), (
+        "another main model, no draft of the old one"
+    )
     assert (changed.generation.seed, changed.generation.draft_length) == (0, 0)
     assert changed.appearance.theme == "terminal"
     assert changed.engine.backend == "mlx"
