@@ -90,7 +90,7 @@ def test_a_copied_answer_is_in_the_terminal_or_in_a_file(tmp_path: Path, term: s
     with Terminal(command, env=env | {"TERM": term}) as terminal:
         terminal.wait(b"ready", 30)
         terminal.send(b"one two three\r")
-        terminal.wait(b"plain decoding", 30)
+        terminal.wait(b"tok/s", 30)
         terminal.send(b"/copy\r")
         if term == "linux":
             file = tmp_path / "outrider" / "copied.txt"
