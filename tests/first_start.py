@@ -21,7 +21,7 @@ def main() -> int:
     with Terminal(["make", "run"], rows=40, columns=120) as terminal:
         terminal.wait(lambda: "ready" in shown(terminal), 60)
         terminal.send(QUESTION + b"\r")
-        terminal.wait(lambda: "plain decoding" in shown(terminal), 60)
+        terminal.wait(lambda: "% of drafts accepted" in shown(terminal), 60)
         print(shown(terminal))
         terminal.send(b"\x11")
         return terminal.exit(10)

@@ -351,7 +351,7 @@ def test_the_whole_app_runs_inside_ssh(gpu: Host, server: Server) -> None:
     with Terminal(command, rows=30, columns=100, env={"PATH": server.path}) as terminal:
         terminal.wait(b"ready", 30)
         terminal.send(b"What is a draft model?\r")
-        terminal.wait(b"plain decoding", 30)
+        terminal.wait(b"tok/s", 30)
         terminal.send(b"\x11")
         assert terminal.exit(10) == 0
     assert server.ends(5)

@@ -128,7 +128,7 @@ def toggling(tokens: int) -> Iterator[tuple[str, float]]:
     with outrider(main, "scripted:draft?acceptance=0.7") as terminal:
         terminal.wait(b"ready", 30)
         terminal.send(b"go\r")
-        terminal.wait(b"plain decoding", 60)
+        terminal.wait(b"tok/s", 60)
         terminal.pump(2)
         taken = [burst(terminal, b"\x14") for _ in range(12)]
     yield f"highlight toggled on {tokens:,} tokens, median ms", median_ms(taken)
