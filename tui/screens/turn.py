@@ -54,7 +54,7 @@ LONGEST_WAIT = 30.0
 """Seconds between two tries to reach the engine's machine."""
 SETTLED = 0.05
 """Seconds after which an answer whose engine is dead has been shown."""
-FLUSH = 1.0
+FLUSH = 0.25
 """Seconds of an answer that may be lost with the machine."""
 
 
