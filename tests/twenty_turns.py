@@ -131,7 +131,7 @@ def screens(visit: Visit) -> None:
     tmux.wait_for("0 always takes")
     tmux.keys("Enter")
     tmux.wait_for("─ generation.temperature")
-    tmux.keys("C-u")
+    tmux.wait(lambda: emptied(tmux), "an empty line to type into")
     tmux.types("0")
     tmux.keys("Enter")
     tmux.wait_for("generation.temperature ●")
@@ -178,6 +178,13 @@ def second_day(columns: int, rows: int, home: Path) -> int:
     print(tmux.shown)
     visit.leave()
     return visit.turns
+
+
+def emptied(tmux: Tmux) -> bool:
+    """Whether the line of the open dialog is empty; it is cleared, again if a key came before the dialog could."""
+    tmux.keys("C-u")
+    _, _, below = tmux.shown.partition("─ generation.temperature")
+    return "0.8" not in below.partition("\n")[2].partition("\n")[0]
 
 
 if __name__ == "__main__":
