@@ -181,7 +181,7 @@ def second_day(columns: int, rows: int, home: Path) -> int:
 
 
 def emptied(tmux: Tmux) -> bool:
-    """Whether the line of the open dialog is empty. It is cleared, again if a key came before the dialog did."""
+    """Whether the line of the open dialog is empty; it is cleared anew if a key came too early for it."""
     tmux.keys("C-u")
     _, _, below = tmux.shown.partition("─ generation.temperature")
     return "0.8" not in below.partition("\n")[2].partition("\n")[0]
