@@ -38,7 +38,7 @@ NOT_RESTORED = "after rejected tokens its cache is not what it was before, so dr
 def trial(main: LoadedModel) -> str:
     """Why nothing may draft for `main`, in one line; empty if all is well. Leaves the cache empty.
 
-    Takes some 20 calls of 1 to 7 tokens.
+    Takes some 20 calls of 1 to 11 tokens.
     """
     if main.capacity < _NEEDED:
         return f"its context of {main.capacity} tokens is too short for a draft"
