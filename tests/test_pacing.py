@@ -351,7 +351,19 @@ def test_the_first_token_never_waits_and_the_prompt_is_read_in_slices() -> None:
     assert machine.rounds[0].drafted == ()
     slices = [tokens for tokens in machine.reads[1:] if tokens > 5]
     assert sum(slices) >= 700
-    assert 85 <= max(slices) <= 115
+    assert 340 <= max(slices) <= 460, "four rounds of plain decoding, of 100 tokens each"
+
+
+@pytest.mark.parametrize(("draft", "rate"), [(0.2, 0.2), (0.3, 0.2), (0.4, 0.3)])
+def test_an_answer_of_another_kind_is_drafted_for_soon(draft: float, rate: float) -> None:
+    machine = Machine(TABLES["flat"], draft, 0.01)
+    pace = machine.fresh()
+    machine.answer(pace, Text.of([rate] * 300, 1))
+    assert not pace.pays
+    machine.rounds.clear()
+    machine.answer(pace, Text.of([0.95] * 60, 2))
+    drafted = [bool(each.drafted) for each in machine.rounds]
+    assert any(drafted[:6])
 
 
 def test_a_prompt_too_long_to_pay_back_is_not_read() -> None:

@@ -39,6 +39,11 @@ class Acceptance:
         self._corrections = [1.0] * LONGEST
         self._forecast()
 
+    def blend(self, share: float) -> None:
+        """So likely is it that the rate became another while nothing was seen of it."""
+        self._weights = [(1 - share) * w + share * p for w, p in zip(self._weights, _PRIOR, strict=True)]
+        self._forecast()
+
     def learn(self, accepted: int, refused: bool) -> None:
         """The first `accepted` tokens of a draft were right, and the next one wrong if `refused`."""
         right, expected = self._right, self._expected
@@ -75,7 +80,8 @@ _POWERS = [[rate**i for rate in _RATES] for i in range(LONGEST + 1)]
 _STAGES = [(1, _POWERS[1]), (1, _POWERS[2]), (2, _POWERS[4]), (4, _POWERS[8]), (8, _POWERS[16])]
 _CERTAIN = [0.999] * LONGEST
 _PRIOR = [x / 72 for x in (1, 2, 3, 4, 5, 6, 7, 8, 8, 7, 6, 5, 4, 3, 2, 1)]
-_JUMP = 0.003
+_JUMP, _NEW_TEXT = 0.003, 0.5
+"""How likely the rate becomes another from one round to the next, and from one answer to the next."""
 _JUMPS = [_JUMP * weight for weight in _PRIOR]
 _POSITION_TRIALS, _POSITION_GAIN = 30.0, 0.005
 
@@ -180,6 +186,10 @@ class Skill:
         self.acceptance = acceptance or Acceptance()
         self.draft = draft or Calibration()
         self.lookup = lookup or Calibration()
+
+    def start(self) -> None:
+        """An answer begins: its text may be of another kind."""
+        self.acceptance.blend(_NEW_TEXT)
 
     @property
     def expected_of_draft(self) -> float:

@@ -147,8 +147,10 @@ class Probes:
     def running(self) -> bool:
         return self._left > 0
 
-    def stop(self) -> None:
+    def start(self) -> None:
+        """Another answer begins: what failed in the last one may well be right for it."""
         self._left = 0
+        self._wait = min(self._wait, _NEXT_WAIT)
 
     def begin(self, price: float, *, unsure: bool = False) -> bool:
         """Whether a probe at this price may begin now; it is paid then.
@@ -184,7 +186,7 @@ class Probes:
 
 
 _CREDIT, _PURSE, _SHARE, _UNSURE = 5.0, 40.0, 0.015, 3.0
-_SHORTEST_WAIT, _FIRST_WAIT = 8, 4
+_SHORTEST_WAIT, _NEXT_WAIT, _FIRST_WAIT = 8, 16, 4
 
 
 class Auto:
@@ -209,8 +211,10 @@ class Auto:
             self._usual_tokens += 0.2 * (self._tokens - self._usual_tokens)
         self._tokens = 0
         self._catching_up = False
-        self._probes.stop()
+        self._probes.start()
+        self.skill.start()
         self.costs.pause()
+        self._rates()
         self.why_not = "first token"
 
     def plan(self, room: int, length: int | None = None) -> Plan:
@@ -310,7 +314,8 @@ class Auto:
             and not self._probes.begin((costs.draft + reading) / costs.plain, unsure=self.trial > 0)
         ):
             return "does not pay", 0
-        slice_ = max(16, min(512, int(costs.verify[0] / costs.read)))
+        rounds = _SLICE if self.pays else 1.0
+        slice_ = max(16, min(512, int(rounds * costs.verify[0] / costs.read)))
         if unread <= slice_:
             self._catching_up = False
             return "" if self.pays else "trying", unread
@@ -333,6 +338,8 @@ class Auto:
         raise ValueError("this is no knowledge of a pair")
 
 
+_SLICE = 4.0
+"""For so many plain rounds a draft that pays may read before the text goes on."""
 _WORTHWHILE, _FORGONE, _HOPELESS = 1.01, 0.5, 0.05
 _TRIAL, _COMPARE = 3, 4
 """Most tokens of a trial; how many drafted rounds come before a plain one to compare them with."""
