@@ -3,9 +3,9 @@
     python -m tests.bench.exact MAIN DRAFT RESULTS.jsonl [--threads 2] [--prompts 40] [--tokens 256]
 
 Each prompt is answered plainly in one go, then at the pace's own draft lengths with lookup, as in the chat.
-The drafted answer is stopped after a third; another question is answered in its place, which branches the chat;
-it goes on and is stopped again; every fourth time both models are loaded anew; it goes on to its end. Every
-fourth prompt ends a chat of several turns: one of some 500 tokens, or of some 1,500.
+The drafted answer is stopped after a third; another question is answered in its place, which branches the
+chat; it goes on and is stopped again; every fourth time both models are loaded anew; it goes on to its end.
+Every fourth prompt ends a chat of several turns: one of some 500 tokens, or of some 1,500.
 
 RESULTS is added to, a line for each answer, and what it holds is not asked again. It takes no times, so a
 busy machine does no harm.
