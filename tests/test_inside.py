@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from textual.app import App, ComposeResult
 from tui.client import EngineDied
 from tui.config import Generation, History
 from tui.protocol import Candidate, Generate, Inspect, Inspected, Message, Origin, Place, Round
-from tui.screens.anatomy import WIDTH, figures
+from tui.screens.anatomy import WIDTH, figures, thoughts
 from tui.screens.inspection import InspectionScreen
 from tui.screens.trace import Tries, acceptance, gained, tokens_of
 from tui.store.changes import Turn
@@ -116,9 +117,9 @@ async def test_a_token_wider_than_the_screen_and_one_that_would_control_it_are_h
 class Engine:
     """Stands for the client: it says the same of every place."""
 
-    def __init__(self, fault: bool = False, mute: bool = False) -> None:
+    def __init__(self, fault: bool = False, mute: bool = False, lead: float = 0.0) -> None:
         self.asked: list[Inspect] = []
-        self.fault, self.mute = fault, mute
+        self.fault, self.mute, self.lead = fault, mute, lead
 
     async def inspect(self, command: Inspect) -> Inspected:
         self.asked.append(command)
@@ -127,7 +128,10 @@ class Engine:
         if not command.count:
             return Inspected(command.id, texts=TEXTS)
         best = (Candidate(2, "b", 0.75), Candidate(9, "else", 0.125))
-        places = (Place(0.75, 0.9, True, best, best[::-1]),) * (0 if self.mute else command.count)
+        place = Place(0.75, 0.9, True, best, best[::-1], rival="else")
+        if self.lead:
+            place = replace(place, lead=self.lead, rounding=0.08)
+        places = (place,) * (0 if self.mute else command.count)
         return Inspected(command.id, places=places)
 
 
@@ -175,6 +179,31 @@ async def test_the_cursor_asks_once_for_what_the_models_thought(tmp_path: Path) 
         assert app.current == " no" and "proposed, and refused" in app.shown
         await pilot.press("escape")
         assert app.result is None
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+@pytest.mark.parametrize(
+    ("lead", "words"),
+    [(0.02, "two best 0.02 apart, rounding 0.08"), (0.5, ""), (0.0, "")],
+    ids=["close", "far", "not known"],
+)
+async def test_where_two_texts_can_part_it_says_how_close_it_was(
+    tmp_path: Path, size: tuple[int, int], lead: float, words: str
+) -> None:
+    app = Screen(Engine(lead=lead), tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: "75.0 %" in app.shown)
+        told = [line for line in app.shown.splitlines() if " apart, rounding" in line]
+        assert len(told) == bool(words)
+        assert all(words in line for line in told)
+        assert "20.0 ms: draft 5.0" in app.shown, "and what stands below is still on the screen"
+
+
+def test_how_close_a_choice_was_takes_one_line_whatever_the_numbers_are() -> None:
+    token = tokens_of(rounds(), TEXTS)[0]
+    for lead, rounding in ((1.234e-05, 9.876e-05), (-0.01234, 0.08), (12.34, 4.567)):
+        line = thoughts(token, Place(0.5, 0.5, True, (), lead=lead, rounding=rounding), token).split("\n")[-1]
+        assert "apart" in line.plain and line.cell_length <= WIDTH
 
 
 async def test_without_the_model_that_answered_the_record_is_shown_and_why_no_more(tmp_path: Path) -> None:

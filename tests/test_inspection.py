@@ -16,7 +16,19 @@ from tui.engine.prompt import prompt_of
 from tui.engine.speculation.loop import Pick
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
 from tui.engine.templates import TemplateRenderer
-from tui.protocol import Event, Generate, Inspect, Inspected, Load, Message, Place, Prefill, Rounds, Sampling
+from tui.protocol import (
+    Event,
+    Generate,
+    Inspect,
+    Inspected,
+    Load,
+    Message,
+    Place,
+    Prefill,
+    Rounding,
+    Rounds,
+    Sampling,
+)
 
 QUESTION = (Message("user", "What is a draft model?"),)
 
@@ -151,3 +163,14 @@ def test_a_look_can_be_given_up(pair: Pair, templates: TemplateRenderer) -> None
     events: list[Event] = []
     inspect(pair, Inspect(2, request, 0, 10), events.append, lambda: True, templates)
     assert events[-1] == Inspected(2)
+
+
+def test_the_rounding_that_was_measured_stands_beside_each_lead_and_in_exact_mode_there_is_none(
+    pair: Pair, templates: TemplateRenderer
+) -> None:
+    request = replace(asked(), resume=tuple(answered(pair, templates, asked())))
+    measured = {exact: replace(pair, rounding=Rounding(0.08, exact, 3)) for exact in (False, True)}
+    for exact, known in measured.items():
+        found, _ = look(known, templates, request, 0, 10)
+        assert all((place.rounding == 0) is exact for place in found.places)
+        assert not exact or not any(place.tipped for place in found.places)

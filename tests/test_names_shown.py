@@ -13,11 +13,12 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tui.config import Generation
-from tui.protocol import FoundModel, Loaded, ModelInfo
+from tui.protocol import FoundModel, Loaded, ModelInfo, Rounding
 from tui.quantities import context, parameters, shortened
 from tui.screens import wording
 from tui.screens.drafting import AUTO, NEVER, Drafting
 from tui.screens.found import Found, facts
+from tui.widgets.desk import Desk, SidebarMode
 from tui.widgets.meter import Reading
 from tui.widgets.rows import Rows
 from tui.widgets.sidebar import WIDTH, Sidebar
@@ -164,6 +165,32 @@ async def test_the_status_line_shortens_names_before_it_loses_one() -> None:
         )
         status.state, status.models = "stopped", ()
         assert str(status.render()).startswith("● stopped  ")
+
+
+async def test_in_the_status_line_how_tokens_are_shown_gives_way_to_numbers() -> None:
+    status = StatusLine()
+    async with Alone(status).run_test(size=(80, 24)) as pilot:
+        status.state, status.detail = "answering", "61.2 tok/s  75 % accepted"
+        status.display_mode, status.aside = "drafting auto", "origins quiet"
+        await pilot.pause()
+        left = "● answering  ·  61.2 tok/s  75 % accepted"
+        assert str(status.render()) == f"{left}{'drafting auto  origins quiet':>{74 - len(left)}}"
+        status.display_mode = "exact  drafting auto"
+        assert str(status.render()) == f"{left}{'exact  drafting auto':>{74 - len(left)}}"
+        status.state = "x" * 99
+        assert str(status.render()).endswith("…  exact  drafting auto")
+
+
+async def test_exact_mode_is_named_without_the_sidebar_too() -> None:
+    exact = replace(PAIR, rounding=Rounding(0.04, exact=True, rows=3))
+    sizes: list[tuple[tuple[int, int], SidebarMode]] = [((80, 24), "hidden"), ((120, 40), "shown")]
+    for size, sidebar in sizes:
+        desk = Desk(0.03, "quiet", False, sidebar)
+        async with Alone(desk).run_test(size=size):
+            desk.show_drafting("auto", None, lookup=False)
+            for loaded in (PAIR, replace(exact, rounding=Rounding(0.04)), exact, None):
+                desk.show_loaded(loaded)
+                assert ("exact" in str(desk.query_one(StatusLine).render())) is (loaded is exact)
 
 
 def found(name: str, number: int) -> FoundModel:

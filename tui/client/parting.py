@@ -37,9 +37,14 @@ def words(place: Place, chosen: str, at: int) -> str:
     """What is known of a choice of `chosen` at the index `at`, as one line."""
     token, rival = f"token {at + 1:,}", clean_line(place.rival, 24)
     close = f'"{chosen}" and "{rival}" were {place.lead:.2g} apart, rounding here is {place.rounding:.2g}'
-    if place.tipped or abs(place.lead) <= _REACH * place.rounding:
+    if can_part(place):
         return f"parted by rounding at {token}: {close}"
     return f"parted at {token}, which rounding does not explain: {close}. Please report this"
+
+
+def can_part(place: Place) -> bool:
+    """Whether rounding explains another choice at a place."""
+    return place.tipped or abs(place.lead) <= _REACH * place.rounding > 0
 
 
 def _text(place: Place, token: int) -> str:

@@ -50,7 +50,7 @@ def inspect(
 
     answers = answers_in(context[:first], command.request, pair.main, templates) if pair.reader.rows else ()
 
-    deviation = pair.rounding.deviation if pair.rounding else 0.0
+    deviation = pair.rounding.deviation if pair.rounding and not pair.rounding.exact else 0.0
 
     def seen(model: LoadedModel, most: int, read: Callable[[list[int]], object]) -> list[_Sight]:
         """What `model`, which chooses at `most` places in a call, thinks of each."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from tui.clean import clean_line
+from tui.client.parting import can_part
 from tui.protocol import Candidate, Origin, Place, Round
 from tui.quantities import number
 from tui.widgets.tokens import Token, visible
@@ -59,7 +60,14 @@ def thoughts(of: Token, place: Place, stands: Token) -> Content:
     for row in range(max(len(place.main), len(place.draft))):
         pairs = [each[row] if row < len(each) else None for each in (place.main, place.draft)]
         lines.append(Content("").join([_candidate(each, of, stands, half) for each in pairs]))
+    if can_part(place):
+        lines.append(Content.styled(_close(place), "$quiet"))
     return Content("\n").join(lines)
+
+
+def _close(place: Place) -> str:
+    """How close the choice was, where another text may part from this one; `client.parting` says more."""
+    return f"two best {abs(place.lead):.2g} apart, rounding {place.rounding:.2g}"
 
 
 def _candidate(each: Candidate | None, of: Token, stands: Token, width: int) -> Content:

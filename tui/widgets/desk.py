@@ -30,7 +30,7 @@ from .welcome import Welcome
 ASK, CONTINUE = "Ask something", "Write the beginning of a text: the model continues it"
 """What stands in an empty composer, for a model that answers and for one that continues text."""
 FORMS: Final[dict[protocol.PromptForm, str]] = {
-    "template": "", "chatml": "ChatML assumed  ", "text": "base model  "
+    "template": "", "chatml": "ChatML assumed", "text": "base model"
 }  # fmt: skip
 """Of the main model, in the status line: how it takes prompts."""
 SidebarMode = Literal["auto", "shown", "hidden"]
@@ -86,6 +86,7 @@ class Desk(Horizontal):
         self._status = StatusLine(id="status")
         self._sidebar = Sidebar(id="sidebar")
         self._drafting = ""
+        self._exact = False
         self._form: protocol.PromptForm = "template"
         self.transcript.set_reactive(Transcript.highlight, highlight)
         self.transcript.set_reactive(Transcript.show_refused, show_refused)
@@ -119,6 +120,7 @@ class Desk(Horizontal):
         self._sidebar.show_models(loaded)
         self._welcome.demo = loaded is not None and loaded.main.demo
         self._form = loaded.main.prompt_form if loaded else "template"
+        self._exact = bool(loaded and loaded.rounding and loaded.rounding.exact)
         self.composer.placeholder = CONTINUE if self._form == "text" else ASK
         self._show_mode()
 
@@ -212,11 +214,11 @@ class Desk(Horizontal):
         yield SystemCommand("Sidebar", "Show or hide the numbers", self.action_sidebar)
 
     def _show_mode(self) -> None:
+        drafting = f"drafting {self._drafting}" if self._drafting else ""
+        right = (FORMS[self._form], "exact" if self._exact else "", drafting)
+        self._status.display_mode = "  ".join(filter(None, right))
         refused = "  refused shown" if self.transcript.show_refused else ""
-        drafting = f"drafting {self._drafting}  " if self._drafting else ""
-        self._status.display_mode = (
-            f"{FORMS[self._form]}{drafting}origins {self.transcript.highlight}{refused}"
-        )
+        self._status.aside = f"origins {self.transcript.highlight}{refused}"
 
 
 def _summary(reading: Reading) -> str:

@@ -34,15 +34,21 @@ class StatusLine(Widget):
     detail = reactive("")
     """Numbers for a terminal that has no room for the sidebar."""
     display_mode = reactive("")
-    """How far it drafts and how the tokens are shown."""
+    """How far it drafts."""
+    aside = reactive("")
+    """How the tokens are shown: it gives way where the left side has no room beside it."""
 
     def render(self) -> Content:
-        room = self.content_size.width - len(self.display_mode) - 2
+        width = self.content_size.width
+        for right in ("  ".join(filter(None, (self.display_mode, self.aside))), self.display_mode):
+            room = width - len(right) - 2
+            left = self._left(room)
+            if left.cell_length <= room:
+                break
         if room < 20:
-            return self._left(self.content_size.width).truncate(self.content_size.width, ellipsis=True)
-        left = self._left(room).truncate(room, ellipsis=True)
-        gap = " " * (room + 2 - left.cell_length)
-        return Content.assemble(left, gap, self.display_mode)
+            return self._left(width).truncate(width, ellipsis=True)
+        left = left.truncate(room, ellipsis=True)
+        return Content.assemble(left, " " * (room + 2 - left.cell_length), right)
 
     def _left(self, room: int) -> Content:
         """The state in about `room` cells."""
