@@ -6,11 +6,12 @@ from math import inf, sqrt
 
 import numpy as np
 import pytest
+from bench.partings import chance, expected
 
-from tui.client.parting import words
+from tui.client.parting import can_part, words
 from tui.engine.closeness import closeness
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Logits, Sampler
-from tui.protocol import Place
+from tui.protocol import Place, Round
 
 WIDTH = 100
 
@@ -86,3 +87,28 @@ def test_a_parting_is_explained_or_is_a_fault() -> None:
     fault = words(place(0.4, 0.08, False), "x", 1499)
     assert fault.startswith("parted at token 1,500, which rounding does not explain")
     assert fault.endswith("Please report this")
+
+
+@pytest.mark.parametrize("lead", [0.0, 0.05, 0.2])
+def test_the_chance_of_a_parting_is_how_often_a_rounding_of_that_size_tips_the_choice(lead: float) -> None:
+    scores, deviation = row(6.0, 6.0 - lead), 0.05
+    close = closeness(scores, 0, lambda given: int(given.argmax()), deviation, Chain(temperature=0))
+    moved = np.random.default_rng(1).normal(0, deviation * float(scores.std()), (40_000, 2)) + scores[:2]
+    tipped = float(np.mean(moved[:, 1] > moved[:, 0]))
+    assert chance(place(close.lead, close.rounding, close.tipped)) == pytest.approx(tipped, abs=0.01)
+    assert chance(place(lead, 0.0, tipped=False)) == chance(place(inf, 0.1, tipped=False)) == 0
+
+
+def test_only_places_of_rounds_with_drafts_can_part() -> None:
+    def a_round(tokens: int, drafted: int) -> Round:
+        return Round((), tuple(range(tokens)), drafted, 0, 0, 0.1, 0.0, 0.1, 9)
+
+    chances = [0.5, 0.5, 0.5, 0.25, 0.5]
+    assert expected(chances, [a_round(1, 0), a_round(2, 4), a_round(1, 0)]) == pytest.approx(0.75)
+    assert expected(chances, [a_round(1, 0)] * 5) == 0
+
+
+def test_what_is_not_measured_cannot_part() -> None:
+    assert can_part(place(0.3, 0.08, tipped=False)) and can_part(place(0.5, 0.08, tipped=True))
+    assert not can_part(place(0.4, 0.08, tipped=False))
+    assert not can_part(place(0.0, 0.0, tipped=False))

@@ -3,9 +3,11 @@
     python -m tests.bench.partings MAIN DRAFT [--prompts 9] [--lengths auto,1,3,8] [--tokens 128]
 
 Each prompt is answered plainly, then with each draft length, with the same seed and from empty caches.
-Behind a parting stand the main model's own probabilities of both tokens, before the sampling chain: at
-temperature 0 they are nearly equal where rounding tipped the choice. At other temperatures the shared
-noise is in the choice and not in these figures. It takes no times, so a busy machine does no harm.
+Behind a parting stands how close the choice was and what rounding does, as the race says it. Of each answer
+it is said how likely a parting was, and of all how many were to be expected: at each place the plain choice
+leads by some distance, and rounding moves that distance by an amount that is normally distributed, as wide
+as was measured. Only places count whose round verified drafts, for only these were computed in several rows.
+Edges of top-k, top-p and min-p are not in it. It takes no times, so a busy machine does no harm.
 """
 
 from __future__ import annotations
@@ -16,37 +18,54 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
+from math import erfc, prod, sqrt
 from pathlib import Path
 
 from tests.bench.grow import questions
 from tui.client import EngineClient
 from tui.client.host import HERE
+from tui.client.parting import explained
 from tui.commands.bench.prompts import read_prompts
 from tui.commands.bench.results import first_difference
-from tui.protocol import Generate, Inspect, Load, Message, Round, Sampling
+from tui.protocol import Generate, Inspect, Load, Message, Place, Round, Sampling
 
 _numbers = count(1)
 
 
-async def tokens_of(client: EngineClient, question: Generate) -> tuple[int, ...]:
+async def rounds_of(client: EngineClient, question: Generate) -> list[Round]:
     """The whole answer."""
-    rounds = [event async for event in client.generate(question) if isinstance(event, Round)]
-    return tuple(token for each in rounds for token in each.tokens)
+    return [event async for event in client.generate(question) if isinstance(event, Round)]
 
 
-async def at(
-    client: EngineClient, question: Generate, plain: Sequence[int], drafted: Sequence[int], place: int
-) -> str:
-    """Both tokens at a place, as the main model sees them behind the tokens before it."""
-    asked = replace(question, resume=tuple(plain))
-    if place >= len(plain):
-        return "the plain answer ends"
-    looked = await client.inspect(Inspect(next(_numbers), asked, place, 1))
-    seen = {each.token: f"{each.text!r} {each.probability:.2%}" for each in looked.places[0].main}
-    other = (
-        seen.get(drafted[place], "a token that is not among the best") if place < len(drafted) else "the end"
-    )
-    return f"plain {seen.get(plain[place], 'a token that is not among the best')}, drafted {other}"
+def tokens_of(rounds: Sequence[Round]) -> list[int]:
+    return [token for each in rounds for token in each.tokens]
+
+
+def chance(place: Place) -> float:
+    """How likely it is that several rows choose otherwise than one.
+
+    `rounding` is the standard deviation of what moves the lead: sqrt(2) times that of a single score.
+    """
+    return 0.5 * erfc(place.lead / (sqrt(2) * place.rounding)) if place.rounding else 0.0
+
+
+def expected(chances: Sequence[float], rounds: Sequence[Round]) -> float:
+    """How likely it is that a text parts from the plain one, by the chance of each place of that one.
+
+    Behind the first parting nothing counts, and of a place that no draft reached nothing can change.
+    """
+    several = [bool(each.drafted) for each in rounds for _ in each.tokens]
+    return 1 - prod(1 - each for each, drafted in zip(chances, several, strict=False) if drafted)
+
+
+async def chances_of(client: EngineClient, question: Generate, plain: Sequence[int]) -> list[float]:
+    """The chance of each place of a plain answer, whose tokens the cache still holds.
+
+    One place at a time is asked for: so it is computed in a single row, as it was in the answer.
+    """
+    asked = replace(question, resume=tuple(plain), fresh=False)
+    found = [await client.inspect(Inspect(next(_numbers), asked, place, 1)) for place in range(1, len(plain))]
+    return [0.0, *(chance(each.places[0]) for each in found if each.places)]
 
 
 def asked(options: argparse.Namespace) -> Iterator[Generate]:
@@ -67,15 +86,6 @@ def asked(options: argparse.Namespace) -> Iterator[Generate]:
             )
 
 
-async def parting(client: EngineClient, question: Generate, plain: Sequence[int]) -> tuple[int, str]:
-    """How many tokens the answer to a question shares with the plain one; where they part, or nothing."""
-    drafted = await tokens_of(client, question)
-    place = first_difference([plain, drafted])
-    if place is None:
-        return len(plain), ""
-    return place, f"token {place + 1}: {await at(client, question, plain, drafted, place)}"
-
-
 async def run(options: argparse.Namespace) -> None:
     client = EngineClient(HERE, Path(tempfile.gettempdir()) / "outrider-partings.log")
     await client.start()
@@ -85,17 +95,29 @@ async def run(options: argparse.Namespace) -> None:
     if refused := loaded.drafting_refused or loaded.draft_refused:
         raise SystemExit(f"Outrider does not draft: {refused}")
     answers = partings = shared = 0
+    foreseen = 0.0
     for question in asked(options):
-        plain = await tokens_of(client, replace(question, id=next(_numbers)))
+        plain = tokens_of(await rounds_of(client, replace(question, id=next(_numbers))))
+        chances = await chances_of(client, question, plain)
         for length in options.lengths:
-            drafted = replace(question, id=next(_numbers), draft_length=length)
-            tokens, found = await parting(client, drafted, plain)
-            answers, shared, partings = answers + 1, shared + tokens, partings + bool(found)
-            if found:
-                prompt, name = question.messages[0].content[:40], "auto" if length is None else length
-                print(f"{prompt!r} at {question.sampling.temperature:g}, length {name}, {found}", flush=True)
+            drafted = await rounds_of(client, replace(question, id=next(_numbers), draft_length=length))
+            place = first_difference([plain, tokens_of(drafted)])
+            likely = expected(chances, drafted)
+            answers, shared, foreseen = (
+                answers + 1,
+                shared + (len(plain) if place is None else place),
+                foreseen + likely,
+            )
+            found = "the same text"
+            if place is not None:
+                partings += 1
+                found = await explained(client, next(_numbers), question, plain, place)
+            prompt, name = question.messages[0].content[:40], "auto" if length is None else length
+            heat = question.sampling.temperature
+            print(f"{prompt!r} at {heat:g}, length {name}, {likely:.0%} likely to part: {found}", flush=True)
     await client.close()
-    print(f"{partings} of {answers} answers part from the plain one; {shared} tokens are the same until then")
+    print(f"{partings} of {answers} answers part from the plain one, and {foreseen:.1f} were to be expected")
+    print(f"{shared} tokens are the same until then")
 
 
 def main() -> None:
