@@ -81,6 +81,7 @@ def test_the_first_frame_stands_before_textual_is_imported_and_is_not_cleared(ho
         assert b"\x1b[2J" not in after
 
 
+@pytest.mark.alone
 def test_the_first_frame_takes_little_longer_than_python_itself(home: dict[str, str]) -> None:
     def first_byte(command: list[str]) -> float:
         started = time.monotonic()
