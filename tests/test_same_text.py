@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,10 @@ from tui.engine.starter import DRAFT, MAIN
 TOKENS = 20
 TIE = 1e-3
 """Two scores closer than this may change places between a single row and a batch."""
+
+DRAFTS = ("starter draft", "random draft", "main model itself")
+NO_LENGTH = ("starter draft", 0)
+"""No draft is asked for anything then: with the others it is the same test."""
 
 SUBJECTS = [
     "the draft model", "the acceptance rate", "quicksort", "a new chat", "the sidebar", "the weather in Oslo",
@@ -81,7 +86,7 @@ def main() -> Iterator[LoadedModel]:
     model.close()
 
 
-@pytest.fixture(scope="module", params=["starter draft", "random draft", "main model itself"])
+@pytest.fixture(scope="module")
 def draft(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadedModel]:
     path = {"starter draft": DRAFT, "main model itself": MAIN}.get(request.param)
     model = load(path or randomised(DRAFT, tmp_path_factory.mktemp("draft") / "random.gguf"), "draft")
@@ -126,8 +131,10 @@ def answer(
     return [token for r in happened for token in r.tokens]
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 8])
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize(
+    ("draft", "length"), [NO_LENGTH, *product(DRAFTS, (1, 3, 8))], indirect=["draft"], scope="module"
+)
 def test_same_seed_same_text(
     main: LoadedModel,
     draft: LoadedModel,

@@ -18,7 +18,7 @@ from tui.client import EngineClient
 from tui.client.host import Host
 from tui.protocol import Generate, Load, Message, Round
 
-pytestmark = with_ssh
+pytestmark = [with_ssh, pytest.mark.alone]
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ def test_the_first_frame_stands_before_textual_is_imported_and_is_not_cleared(ho
         assert b"\x1b[2J" not in after
 
 
+@pytest.mark.alone
 def test_the_first_frame_takes_little_longer_than_python_itself(home: dict[str, str]) -> None:
     def first_byte(command: list[str]) -> float:
         started = time.monotonic()
@@ -88,9 +89,11 @@ def test_the_first_frame_takes_little_longer_than_python_itself(home: dict[str, 
             terminal.wait(lambda: terminal.output)
             return time.monotonic() - started
 
-    bare = min(first_byte([sys.executable, "-c", "import argparse, os; os.write(2, b'x')"]) for _ in range(5))
-    ours = min(first_byte(CHAT) for _ in range(5))
-    assert ours < 2.2 * bare
+    bare, ours = [], []
+    while len(ours) < 5 or min(ours) >= 2.2 * min(bare):
+        assert len(ours) < 20, (min(ours), min(bare))  # so often, for other programs may run beside
+        bare.append(first_byte([sys.executable, "-c", "import argparse, os; os.write(2, b'x')"]))
+        ours.append(first_byte(CHAT))
 
 
 def test_keys_typed_before_the_chat_stands_are_not_lost(home: dict[str, str]) -> None:
@@ -101,15 +104,22 @@ def test_keys_typed_before_the_chat_stands_are_not_lost(home: dict[str, str]) ->
 
 
 def test_the_frame_stands_where_the_chat_will(home: dict[str, str]) -> None:
-    with Terminal(CHAT, env=home) as terminal:
-        terminal.wait(lambda: "● ready" in screen(terminal))
-        real = screen(terminal).splitlines()
     bones = pyte.Screen(100, 30)
     pyte.Stream(bones).feed(first_frame(100, 30))
-    for row, line in enumerate(bones.display):
-        for column, letter in enumerate(line):
-            if letter in "╭╮╰╯│─●":
-                assert real[row][column] == letter, (row, column)
+    places = [
+        (row, column, letter)
+        for row, line in enumerate(bones.display)
+        for column, letter in enumerate(line)
+        if letter in "╭╮╰╯│─●"
+    ]
+    assert len(places) > 100
+
+    def stands() -> bool:
+        real = screen(terminal).splitlines()
+        return "● ready" in "\n".join(real) and all(real[row][column] == it for row, column, it in places)
+
+    with Terminal(CHAT, env=home) as terminal:
+        terminal.wait(stands)  # the last lines may come after the word
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 19), (8, 20), (24, 80)])
