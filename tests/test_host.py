@@ -252,7 +252,7 @@ def test_ask_and_models_take_a_host(gpu: Host, server: Server, tmp_path: Path) -
 async def test_the_chat_goes_on_when_the_link_breaks_and_the_answer_from_its_last_token(
     gpu: Host, server: Server, tmp_path: Path
 ) -> None:
-    app = outrider(tmp_path, main="scripted:sample?rate=60&tokens=150")
+    app = outrider(tmp_path, main="scripted:sample?rate=60&tokens=450")
     remote_settings(app, gpu)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)

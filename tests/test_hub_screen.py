@@ -147,7 +147,10 @@ async def test_enter_on_one_half_fetches_it_alone() -> None:
     assert app.wanted == [("maker/Model-0.5B-GGUF", "Q4_K_M")]
 
 
-async def test_what_was_searched_for_is_listed_and_the_common_file_chosen() -> None:
+async def test_what_was_searched_for_is_listed_and_the_common_file_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tui.screens.hub.PAUSE", 2.0)  # for keys that come slowly on a busy machine
     app = Alone()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press(*"model")
