@@ -37,7 +37,7 @@ def parse(text: str) -> tuple[str, str] | None:
 
 def suggestions(before: str, commands: Sequence[SlashCommand]) -> list[Suggestion]:
     """What a command, typed as far as `before`, could become."""
-    if not before.startswith("/") or "\n" in before:
+    if not before.startswith("/") or "\n" in before or before in SWITCHES:
         return []
     name, space, value = before[1:].partition(" ")
     if not space:
