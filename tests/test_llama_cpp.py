@@ -301,6 +301,18 @@ def test_no_spelling_of_a_user_becomes_a_token_that_the_library_calls_user_defin
     renderer.close()
 
 
+@pytest.mark.parametrize("names", [("<|a|>", "</s>", "<|b|>"), ("<s>", "</s>", "<|b|>")], ids=str)
+def test_html_that_the_library_takes_for_an_end_is_text_where_no_text_begins_with_its_like(
+    load: Load, names: tuple[str, str, str]
+) -> None:
+    vocabulary = load(Toy(controls=names, end=258)).vocabulary
+    is_end = names[0] == "<s>"
+    assert (257 in vocabulary.end_tokens) is is_end
+    assert (257 in vocabulary.control_tokens) is is_end
+    assert vocabulary.piece(257) == b"</s>"
+    assert ("</s>" in vocabulary.control_texts) is is_end
+
+
 @pytest.mark.parametrize("splitting", ["gpt-2", "deepseek-llm"])
 @pytest.mark.parametrize("text", ["A", " ", "\n", "中", "e\u0301", "👩\u200d👩\u200d👧"])
 def test_a_pasted_megabyte_is_read(load: Load, text: str, splitting: str) -> None:

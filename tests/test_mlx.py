@@ -336,6 +336,20 @@ def test_an_end_that_no_file_names_is_known_by_its_text(tmp_path: Path, text: st
     assert {2, tokenizer.token_to_id(text)} <= vocabulary.end_tokens
 
 
+def test_html_that_a_vocabulary_has_as_a_word_ends_nothing(tmp_path: Path) -> None:
+    """Gemma and Qwen have `</s>`; it ends answers of models that begin or end texts with such a token."""
+    tokenizer = sentence_pieces()
+    for number, (settings, ends) in enumerate(
+        [
+            ({"bos_token": "<s>", "eos_token": "lo"}, True),
+            ({"eos_token": "</s>"}, True),
+            ({"bos_token": "l", "eos_token": "lo"}, False),
+        ]
+    ):
+        vocabulary = with_tokenizer(tmp_path / str(number), tokenizer, **settings)
+        assert (2 in vocabulary.end_tokens) is ends
+
+
 def test_the_end_of_a_harmony_message_is_not_that_of_the_answer(tmp_path: Path) -> None:
     tokenizer = sentence_pieces()
     tokenizer.add_special_tokens(["<|end|>", "<|return|>", "<|call|>"])

@@ -30,57 +30,87 @@ _TAGS = frozenset(
     (
         *(
             "a",
+            "abbr",
+            "article",
+            "aside",
             "b",
             "blockquote",
             "body",
             "br",
+            "button",
             "caption",
-            "code",
-            "div",
-            "em",
-            "head",
-            "hr",
-            "html",
-            "i",
-            "img",
+            "center",
+            "cite",
         ),
         *(
+            "code",
+            "dd",
+            "del",
+            "details",
+            "div",
+            "dl",
+            "dt",
+            "em",
+            "figcaption",
+            "figure",
+            "footer",
+            "form",
             "h1",
+        ),
+        *(
             "h2",
             "h3",
             "h4",
             "h5",
             "h6",
+            "head",
+            "header",
+            "hr",
+            "html",
+            "i",
+            "iframe",
+            "img",
+            "input",
+            "ins",
+            "kbd",
+        ),
+        *(
+            "label",
             "li",
+            "link",
+            "main",
+            "mark",
+            "meta",
+            "nav",
             "ol",
+            "option",
             "p",
             "pre",
+            "q",
             "s",
-            "span",
-            "strong",
-            "sub",
-            "sup",
-            "u",
+            "script",
         ),
-        *("table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"),
+        *("section", "select", "small", "span", "strong", "style", "sub", "summary", "sup", "svg", "table"),
+        *("tbody", "td", "textarea", "tfoot", "th", "thead", "title", "tr", "u", "ul"),
     )
 )
 """HTML that some vocabularies have as tokens: text like any other."""
 _TAG = re.compile(r"</?([a-z]+[1-6]?)>")
 
 
-def end_tokens(named: Iterable[int], token: Callable[[str], int | None]) -> frozenset[int]:
-    """Every token that ends an answer; `named` are those that a model's files say.
+def end_tokens(
+    named: Iterable[int], own: tuple[str, str], token: Callable[[str], int | None]
+) -> frozenset[int]:
+    """Every token that ends an answer; `named` are those that a model's files and its library say.
 
-    `token` gives the token with a text, if it is one.
+    `own` are the texts of its BOS and EOS. `token` gives the token with a text, if it is one.
     """
-    named = frozenset(named)
     found = {text: number for text in _ENDS if (number := token(text)) is not None}
-    ends = named.union(found.values())
+    ends = frozenset(named).union(found.values())
     if {"<|return|>", "<|call|>"} <= found.keys() or {"<|flush|>", "<|calls|>"} <= found.keys():
         ends -= {found.get("<|end|>")}  # harmony and its like: it ends a message, and another one follows
-    if "<|tool_response>" in found and found.get("</s>") not in named:
-        ends -= {found.get("</s>")}  # Gemma 4 has it as text
+    if not {"<s>", "</s>"}.intersection(own):
+        ends -= {found.get("</s>")}  # HTML: Gemma and Qwen have it as a word
     return ends
 
 

@@ -30,17 +30,19 @@ class LlamaVocabulary:
         self._library = library
         self.handle = library.llama_model_get_vocab(model)
         self.size: int = library.llama_vocab_n_tokens(self.handle)
-        self.chat_template = _metadata(library, model, b"tokenizer.chat_template")
-        ends = self._of_all(library.llama_vocab_is_eog)
-        named = (token for token, ends_answer in enumerate(ends) if ends_answer)
-        self.end_tokens = end_tokens(named, self._token)
-        kinds = list(self._of_all(library.llama_vocab_get_attr))
-        self.control_tokens = frozenset(token for token, kind in enumerate(kinds) if kind & _CONTROL)
-        self.control_texts = tuple(self._of_no_text(kinds))
-        self._pieces: dict[int, bytes] = {}
         self._bos: int = library.llama_vocab_bos(self.handle)
         self.bos_text = self._text(self._bos).decode("utf-8", "replace")
         self.eos_text = self._text(library.llama_vocab_eos(self.handle)).decode("utf-8", "replace")
+        self.chat_template = _metadata(library, model, b"tokenizer.chat_template")
+        ends = self._of_all(library.llama_vocab_is_eog)
+        named = (token for token, ends_answer in enumerate(ends) if ends_answer)
+        self.end_tokens = end_tokens(named, (self.bos_text, self.eos_text), self._token)
+        kinds = list(self._of_all(library.llama_vocab_get_attr))
+        controls = {token for token, kind in enumerate(kinds) if kind & (_CONTROL | _UNKNOWN)}
+        # The library makes a control token of this one also where it is HTML.
+        self.control_tokens = frozenset(controls - ({self._token("</s>")} - self.end_tokens))
+        self.control_texts = tuple(self._of_no_text(kinds))
+        self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
         """Tokens of `text`, control tokens recognised, no BOS added. Raises `ModelError` past 2 MiB."""
@@ -77,7 +79,7 @@ class LlamaVocabulary:
         for token, kind in enumerate(kinds):
             if kind & (_CONTROL | _UNKNOWN | _USER_DEFINED):
                 text = self._text(token).decode("utf-8", "replace")
-                if text and (kind & _CONTROL or is_structure(text, self.chat_template)):
+                if text and (token in self.control_tokens or is_structure(text, self.chat_template)):
                     yield text
 
     def _token(self, text: str) -> int | None:
@@ -108,10 +110,10 @@ class LlamaVocabulary:
     def _read_piece(self, token: int) -> bytes:
         if not 0 <= token < self.size:
             raise IndexError(f"token {token} is not in a vocabulary of {self.size}")
-        room, special = 256, token in self.control_tokens
+        room = 256
         while True:
             buffer = ctypes.create_string_buffer(room)
-            length = self._library.llama_token_to_piece(self.handle, token, buffer, room, 0, special)
+            length = self._library.llama_token_to_piece(self.handle, token, buffer, room, 0, True)
             if length >= 0:
                 return buffer.raw[:length]
             room = -length

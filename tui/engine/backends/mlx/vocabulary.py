@@ -47,7 +47,9 @@ class MlxVocabulary:
         self._spelled = _any_of(self.control_texts)
         self.bos_text = self._named(folder.tokenizer, "bos_token")
         self.eos_text = self._named(folder.tokenizer, "eos_token")
-        self.end_tokens = end_tokens(self._ends(folder), self._tokenizer.token_to_id)
+        self.end_tokens = end_tokens(
+            self._ends(folder), (self.bos_text, self.eos_text), self._tokenizer.token_to_id
+        )
         self._start = self._first_tokens(folder.tokenizer)
         self._spelling = _spelling(self._tokenizer)
         self._pieces: dict[int, bytes] = {}
