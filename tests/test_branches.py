@@ -476,6 +476,7 @@ async def test_the_oldest_turns_are_summed_up_by_the_main_model_and_the_summary_
         await pilot.press("shift+f5")
         await until(pilot, lambda: SUMMED_UP in text(app))
         assert [message.content for message in asked[-1].messages] == ["one", "one", "two", "two", SUM_UP]
+        assert asked[-1].thinking == "off", "its few tokens are for the summary"
         summary = SUM_UP.strip()
         assert said(app) == [*shown[:4], summary, *shown[4:]]
         assert "▸ summary of what is above" in text(app)

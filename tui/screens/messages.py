@@ -205,7 +205,7 @@ class MessagesScreen(TurnScreen):
             self.notify("There is nothing to sum up.", timeout=5, markup=False)
             return
         request = generate_request(self._draw_id(), messages, 0, self.generation)
-        request = replace(request, max_tokens=SUMMED_UP, stop=())
+        request = replace(request, max_tokens=SUMMED_UP, stop=(), thinking="off")
         self._answering, self.phase = request.id, "reading"
         self._say("summing up the oldest turns")
         text, reason = [], "cancelled"
