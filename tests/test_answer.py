@@ -476,6 +476,69 @@ def test_a_thought_that_the_template_opens_is_part_of_the_text(
     pair.close()
 
 
+def scripted_pair(script: str = "echo") -> Pair:
+    backend = open_backend("scripted:echo")
+    main = backend.load(f"scripted:{script}", Options("main", 2048), lambda _: True)
+    return Pair(backend, main, None, "", None, Always(0), Reader(main), Lookup(()))
+
+
+def test_a_stop_string_in_a_thought_ends_nothing_wherever_the_answer_goes_on_from(
+    renderer: TemplateRenderer,
+) -> None:
+    pair = scripted_pair()
+    messages = (Message("user", "<think>\nThe Stop: no.\n</think>\n\nIt is 42. Stop: more"),)
+    asked: dict[str, Any] = {"stop": ("Stop:",), "ignore_eos": False, "max_tokens": 0}
+    whole = ask(pair, renderer, messages, **asked)
+    assert whole.text == "<think>\nThe Stop: no.\n</think>\n\nIt is 42. "
+    assert whole.end.reason == "stop"
+    for count in range(1, len(whole.tokens)):
+        rest = ask(pair, renderer, messages, resume=tuple(whole.tokens[:count]), **asked)
+        assert [*whole.tokens[:count], *rest.tokens] == whole.tokens
+        assert whole.text.endswith(rest.text)
+
+
+def toy_pair(folder: Path, **toy: Any) -> Pair:
+    path = str(models.write_model(folder / "m.gguf", models.Toy(**toy)))
+    backend = open_backend(path)
+    main = backend.load(path, Options("main", 512, threads=1), lambda _: True)
+    return Pair(backend, main, None, "", None, Always(0), Reader(main), Lookup(()))
+
+
+def test_a_control_token_ends_an_answer_that_a_stop_string_says_so_of(
+    tmp_path: Path, renderer: TemplateRenderer
+) -> None:
+    pair = toy_pair(tmp_path)
+    for text in ("<|im_start|>", "<|im_end|>"):
+        said = Sampling(temperature=0, logit_bias=((text, 1000.0),))
+        heard = ask(pair, renderer, sampling=said, stop=(text,), max_tokens=5)
+        assert (heard.text, heard.end.reason, len(heard.tokens)) == ("", "stop", 1), "with ignore_eos too"
+    pair.close()
+
+
+def test_a_control_token_of_no_meaning_is_a_border(tmp_path: Path, renderer: TemplateRenderer) -> None:
+    pair = toy_pair(tmp_path)
+    said = Sampling(temperature=0, logit_bias=(("<|im_start|>", 1000.0),))
+    assert ask(pair, renderer, sampling=said, max_tokens=3).text == "\n\n\n"
+    pair.close()
+
+
+def test_a_raw_prompt_may_open_a_thought_too(renderer: TemplateRenderer) -> None:
+    heard = ask(scripted_pair(), renderer, (Message("user", "hm <think>\n"),), raw=True, max_tokens=3)
+    assert heard.text.startswith("<think>\nhm")
+
+
+def test_what_is_done_otherwise_than_was_asked_is_said_with_the_answer(
+    tmp_path: Path, renderer: TemplateRenderer
+) -> None:
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + models.CHATML
+    pair = toy_pair(tmp_path, chat_template=refusing)
+    for messages, said in (((Message("system", "Be brief."), *HELLO), 1), (HELLO, 0)):
+        notices = [e for e in ask(pair, renderer, messages, max_tokens=1).events if isinstance(e, Notice)]
+        assert len(notices) == said
+        assert all("takes no system prompt" in notice.message for notice in notices)
+    pair.close()
+
+
 def test_tokens_of_another_model_are_not_gone_on_from(
     opened: Callable[..., Opened], renderer: TemplateRenderer
 ) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chat import ask, asked_of, chat, outrider, text, told, until
+from chat import ask, asked_of, chat, outrider, places_in, text, told, until
 from models import Toy, write_model
 from test_history import answered, origins, stored
 from test_store import round_of
 
 from tui.app import Outrider
 from tui.clean import clean
-from tui.config import Generation, History
+from tui.config import Generation, History, Models, Settings
 from tui.protocol import Generate, Statistics
 from tui.screens.branches import LEFT, SUMMED_UP
 from tui.screens.conversation import Conversation
@@ -287,6 +288,39 @@ async def test_nothing_is_answered_again_while_an_answer_comes(tmp_path: Path) -
         assert len(said(app)) == 2
 
 
+async def test_an_answer_that_the_context_cut_goes_on_in_a_longer_one(tmp_path: Path) -> None:
+    def app_of(context_length: int) -> Outrider:
+        models = Models("scripted:sample?tokens=600", "", context_length=context_length)
+        generation = Generation(seed=7, lookup=False)
+        settings = Settings(models=models, generation=generation)
+        return Outrider(
+            settings=settings, places=places_in(tmp_path), engine=(sys.executable, "-m", "tui", "engine")
+        )
+
+    app = app_of(256)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        await answered(pilot, "a story")
+        assert "the context is full: loaded with a longer one, /continue goes on" in " ".join(
+            text(app).split()
+        )
+        before = chat(app)._conversation.last
+        assert before is not None
+        await ask(pilot, "/continue")
+        await until(pilot, lambda: "no room for more of this answer" in text(app))
+    again = app_of(2048)
+    again._go_on = ""
+    async with again.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, 2)
+        await ask(pilot, "/continue")
+        await until(pilot, lambda: (end := chat(again)._conversation.last) and end.ending == "stop")
+        whole = chat(again)._conversation.last
+        assert whole is not None
+        assert whole.statistics is not None
+        assert whole.statistics.tokens == 601, "and the one that ends it"
+        assert whole.text.startswith(before.text)
+
+
 async def test_a_context_that_fills_is_said_and_the_oldest_turns_can_be_left_out(tmp_path: Path) -> None:
     main = write_model(tmp_path / "main.gguf", Toy(layers=1, context_length=512))
     pair = {"main": str(main), "draft": "ngram"}
@@ -442,6 +476,7 @@ async def test_the_oldest_turns_are_summed_up_by_the_main_model_and_the_summary_
         await pilot.press("shift+f5")
         await until(pilot, lambda: SUMMED_UP in text(app))
         assert [message.content for message in asked[-1].messages] == ["one", "one", "two", "two", SUM_UP]
+        assert asked[-1].thinking == "off", "its few tokens are for the summary"
         summary = SUM_UP.strip()
         assert said(app) == [*shown[:4], summary, *shown[4:]]
         assert "▸ summary of what is above" in text(app)

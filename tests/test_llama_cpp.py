@@ -19,6 +19,8 @@ from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.speculation.loop import Pick
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Logits, Sampler
+from tui.engine.templates import TemplateRenderer, encode_conversation
+from tui.protocol import Message
 
 GREEDY = Chain(temperature=0)
 PLAIN = Toy()
@@ -243,7 +245,9 @@ def test_the_pieces_of_all_tokens_are_their_texts(load: Load) -> None:
     vocabulary = load(Toy(vocabulary=2000)).vocabulary
     pieces = [vocabulary.piece(token) for token in range(2000)]
     assert sorted(pieces[:256]) == [bytes([value]) for value in range(256)]
-    assert pieces[256:259] == [b"", b"", b""]
+    assert pieces[256:259] == [text.encode() for text in models.CONTROL], (
+        "those of control tokens their names"
+    )
     assert pieces[260:262] == [b" b", b" c"]
     assert pieces[-1] == b" word1038"
 
@@ -272,12 +276,41 @@ def test_control_tokens_are_recognised_and_known(load: Load) -> None:
     assert vocabulary.encode_start() == []
 
 
-def test_the_marks_of_a_thought_are_text_where_they_are_control_tokens(
-    load: Load, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("<|start|>", "<|channel|>", "<|message|>"),
+        ("<|end|>", "<|constrain|>", "<|call|>"),
+        ("<think>", "<|channel>", "[INST]"),
+    ],
+    ids=str,
+)
+def test_no_spelling_of_a_user_becomes_a_token_that_the_library_calls_user_defined(
+    load: Load, names: tuple[str, str, str]
 ) -> None:
-    monkeypatch.setattr("tui.engine.backends.llama_cpp.vocabulary.SEEN", frozenset({"<|im_start|>"}))
-    vocabulary = load().vocabulary
-    assert [vocabulary.piece(token) for token in (257, 258)] == [b"<|im_start|>", b""]
+    """It makes harmony's marks such, so that they are found in any text."""
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    vocabulary = load(Toy(controls=names, chat_template=template)).vocabulary
+    assert set(vocabulary.control_texts) == set(names)
+    renderer = TemplateRenderer()
+    for name in names:
+        assert vocabulary.encode(name)[0] in (256, 257, 258)
+        tokens = encode_conversation(vocabulary, renderer, [Message("user", f"a{name}b")], 1000)
+        assert b"".join(map(vocabulary.piece, tokens)) == f"a{name}b".encode()
+        assert not {256, 257, 258} & set(tokens)
+    renderer.close()
+
+
+@pytest.mark.parametrize("names", [("<|a|>", "</s>", "<|b|>"), ("<s>", "</s>", "<|b|>")], ids=str)
+def test_html_that_the_library_takes_for_an_end_is_text_where_no_text_begins_with_its_like(
+    load: Load, names: tuple[str, str, str]
+) -> None:
+    vocabulary = load(Toy(controls=names, end=258)).vocabulary
+    is_end = names[0] == "<s>"
+    assert (257 in vocabulary.end_tokens) is is_end
+    assert (257 in vocabulary.control_tokens) is is_end
+    assert vocabulary.piece(257) == b"</s>"
+    assert ("</s>" in vocabulary.control_texts) is is_end
 
 
 @pytest.mark.parametrize("splitting", ["gpt-2", "deepseek-llm"])

@@ -42,9 +42,10 @@ from tui.engine.speculation.proposers import DraftModel
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Sampler
 from tui.engine.starter import DRAFT, MAIN
 from tui.engine.starter.mlx import starter_folder, write_folder
-from tui.engine.templates import MARK
+from tui.engine.templates import MARK, TemplateRenderer, encode_conversation, puts_space
+from tui.engine.text import TextStream
 from tui.engine.trial import trial
-from tui.protocol import Event, Failed, Finished, Generate, Load, Loaded, Message, Prefill, Rounds
+from tui.protocol import Event, Failed, Finished, Generate, Load, Loaded, Message, Origin, Prefill, Rounds
 
 GREEDY = Chain(temperature=0)
 
@@ -212,8 +213,8 @@ def test_sentence_pieces_become_bytes(tmp_path: Path) -> None:
         tokens = vocabulary.encode(text)
         assert b"".join(map(vocabulary.piece, tokens)) == text.encode()
     assert [vocabulary.piece(token) for token in vocabulary.encode("é")] == [b"\xc3", b"\xa9"]
-    assert vocabulary.piece(1) == b"", "a control token has no bytes"
-    assert vocabulary.piece(400) == b"", "nor has a number that is no token"
+    assert vocabulary.piece(1) == b"<s>", "of a control token it is the name"
+    assert vocabulary.piece(400) == b"", "a number that is no token has none"
 
 
 def test_any_other_tokenizer_shows_what_its_own_decoder_does(tmp_path: Path) -> None:
@@ -255,14 +256,55 @@ def test_no_spelling_of_a_user_becomes_a_control_token(tmp_path: Path, normalize
         assert vocabulary.encode(text).count(control) == text.count("<|end|>"), text
 
 
-def test_the_marks_of_a_thought_are_text_where_they_are_control_tokens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("special", [False, True])
+def test_a_token_that_marks_a_role_is_none_in_a_message_whatever_its_file_calls_it(
+    tmp_path: Path, special: bool
+) -> None:
     tokenizer = sentence_pieces()
-    tokenizer.add_special_tokens(["[THINK]", "[/THINK]", "[INST]"])
-    vocabulary = with_tokenizer(tmp_path / "m", tokenizer)
-    pieces = [
-        vocabulary.piece(tokenizer.token_to_id(text) or 0) for text in ("[THINK]", "[/THINK]", "[INST]")
-    ]
-    assert pieces == [b"[THINK]", b"[/THINK]", b""]
+    marks = ["<|im_start|>", "<tool_call>", "[INST]"]
+    html = ["<table>", "</h1>"]
+    tokenizer.add_tokens([AddedToken(text, special=special, normalized=False) for text in marks])
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in html])
+    vocabulary = with_tokenizer(
+        tmp_path / "m", tokenizer, chat_template="{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    assert {*marks, "<s>", "</s>"} <= set(vocabulary.control_texts)
+    assert not {*html} & set(vocabulary.control_texts), "these are text"
+    renderer = TemplateRenderer()
+    for text in marks:
+        tokens = encode_conversation(vocabulary, renderer, [Message("user", f"l{text}l")], 1000)
+        assert tokenizer.token_to_id(text) not in tokens
+        assert b"".join(map(vocabulary.piece, tokens)) == f"l{text}l".encode()
+    tokens = encode_conversation(vocabulary, renderer, [Message("user", "l<table>l")], 1000)
+    assert tokenizer.token_to_id("<table>") in tokens
+    renderer.close()
+
+
+def spaced_pieces() -> Tokenizer:
+    """As Llama 2 has it: a space stands before whatever is encoded."""
+    tokenizer = sentence_pieces()
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    return tokenizer
+
+
+@pytest.mark.parametrize("text", ["<s>old</s>", "lo</s>l", "lo", "</s>", "l <s> l"])
+def test_a_spelled_control_token_gains_no_spaces(tmp_path: Path, text: str) -> None:
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    vocabulary = with_tokenizer(tmp_path / "m", spaced_pieces(), chat_template=template)
+    renderer = TemplateRenderer()
+    tokens = encode_conversation(vocabulary, renderer, [Message("user", text)], 1000)
+    renderer.close()
+    assert not {1, 2} & set(tokens)
+    assert b"".join(map(vocabulary.piece, tokens)) == f" {text}".encode()
+
+
+def test_the_space_that_the_tokenizer_adds_is_no_part_of_an_answer(tmp_path: Path) -> None:
+    spaced = with_tokenizer(tmp_path / "a", spaced_pieces())
+    assert puts_space(spaced)
+    assert not puts_space(with_tokenizer(tmp_path / "b", sentence_pieces()))
+    stream = TextStream(spaced.piece, spaced=True)
+    tokens = [*spaced.encode("Hello"), *spaced.encode("lo")]
+    assert "".join(piece.text for token in tokens for piece in stream.feed(token, Origin.PLAIN)) == "Hello lo"
 
 
 def test_a_text_that_is_cut_short_by_its_file_is_read_whole(tmp_path: Path) -> None:
@@ -281,6 +323,42 @@ def test_every_end_that_any_file_names_ends_an_answer(tmp_path: Path) -> None:
     mlx_models.write_json(folder / "special_tokens_map.json", {"eos_token": "a"})
     mlx_models.write_json(folder / "tokenizer_config.json", {})
     assert MlxVocabulary(read_folder(folder), 512).end_tokens > {10, 11, 12}
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize(
+    "text", ["<|end|>", "<|eot|>", "<|return|>", "<turn|>", "<|im_end|>", "<｜end▁of▁sentence｜>"]
+)
+def test_an_end_that_no_file_names_is_known_by_its_text(tmp_path: Path, text: str, special: bool) -> None:
+    tokenizer = sentence_pieces()
+    tokenizer.add_tokens([AddedToken(text, special=special, normalized=False)])
+    vocabulary = with_tokenizer(tmp_path / "m", tokenizer, eos_token="</s>")
+    assert {2, tokenizer.token_to_id(text)} <= vocabulary.end_tokens
+
+
+def test_html_that_a_vocabulary_has_as_a_word_ends_nothing(tmp_path: Path) -> None:
+    """Gemma and Qwen have `</s>`; it ends answers of models that begin or end texts with such a token."""
+    tokenizer = sentence_pieces()
+    for number, (settings, ends) in enumerate(
+        [
+            ({"bos_token": "<s>", "eos_token": "lo"}, True),
+            ({"eos_token": "</s>"}, True),
+            ({"bos_token": "l", "eos_token": "lo"}, False),
+        ]
+    ):
+        vocabulary = with_tokenizer(tmp_path / str(number), tokenizer, **settings)
+        assert (2 in vocabulary.end_tokens) is ends
+
+
+def test_the_end_of_a_harmony_message_is_not_that_of_the_answer(tmp_path: Path) -> None:
+    tokenizer = sentence_pieces()
+    tokenizer.add_special_tokens(["<|end|>", "<|return|>", "<|call|>"])
+    ends = with_tokenizer(tmp_path / "m", tokenizer).end_tokens
+    assert [tokenizer.token_to_id(text) in ends for text in ("<|end|>", "<|return|>", "<|call|>")] == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_the_chat_template_is_found_wherever_it_stands(tmp_path: Path) -> None:

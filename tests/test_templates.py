@@ -374,16 +374,14 @@ def test_an_ordinary_conversation_is_encoded_in_one_piece(renderer: TemplateRend
     assert vocabulary.encoded == [rendered.replace("<think>\nhm\n</think>\n\n", "")]
 
 
-def test_thoughts_of_earlier_answers_are_the_templates_business_where_it_knows_of_them(
-    renderer: TemplateRenderer,
-) -> None:
+def test_a_thought_stands_apart_from_its_answer(renderer: TemplateRenderer) -> None:
     talk = [Message("user", "a"), Message("assistant", "<think>hm</think>\n\nb"), Message("user", "<think>c")]
-    knowing = CHATML.replace("message.content", "message.content.split('</think>')[-1]")
-    for template, kept in ((CHATML, False), (knowing, False), (CHATML + "{# think #}", True)):
+    keeping = CHATML.replace("message.content", "(message.thinking or '') + message.content")
+    for template, kept in ((CHATML, False), (CHATML + "{# think #}", False), (keeping, True)):
         vocabulary = WordVocabulary(CONTROLS, template)
         tokens = encode_conversation(vocabulary, renderer, talk, 10_000)
         text = "".join(chr(token) for token in tokens if token > 0)
-        assert ("hm" in text) is kept
+        assert ("hmb" in text) is kept
         assert "<think>c" in text, "what people write is theirs"
 
 

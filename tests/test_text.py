@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tui.engine.text import Piece, TextStream
+from tui.engine.text import Piece, TextStream, readable
 from tui.protocol import Origin
 
 SAMPLES = [
@@ -175,6 +175,68 @@ def test_a_refused_token_may_complete_the_character_that_the_answer_began() -> N
     assert stream.feed(1, Origin.MAIN) == [("🚀", Origin.MAIN)]
     assert stream.refused([3]) == [("\ufffd", Origin.REFUSED)]
     assert stream.flush() == []
+
+
+THOUGHTS = [
+    ("<think>\nWhy? Stop: no.\n\nso\n</think>\n\n42", ["Stop:", "\n\n"], None),
+    ("<think>\nhm\n</think>\n\n42\n\nStop: more", ["Stop:"], "42\n\n"),
+    (
+        "<|channel|>analysis<|message|>Stop:<|start|>assistant<|channel|>final<|message|>4Stop:2",
+        ["Stop:"],
+        "4",
+    ),
+    ("Stop: at once", ["Stop:"], ""),
+    ("a <b> Stop:", ["<b>"], "a "),
+]
+
+
+@pytest.mark.parametrize(("text", "stop", "left"), THOUGHTS)
+def test_a_stop_string_ends_an_answer_and_no_thought(text: str, stop: list[str], left: str | None) -> None:
+    for size in (1, 2, 3, 7, 100):
+        parts = [text.encode()[at : at + size] for at in range(0, len(text.encode()), size)]
+        pieces, stream = run(parts, stop)
+        shown = joined(pieces)
+        assert stream.stopped == (left is not None)
+        assert shown == (
+            text if left is None else text[: text.rfind(left + next(s for s in stop if s in text))] + left
+        )
+
+
+def test_a_thought_that_the_template_opened_is_one() -> None:
+    parts = [b"hm Stop: hm\n", b"</think>\n\n4", b"2Stop: x"]
+    stream = TextStream(parts.__getitem__, ["Stop:"], opening="<think>\n")
+    shown = joined([piece for token in range(3) for piece in stream.feed(token, Origin.PLAIN)])
+    assert (shown, stream.stopped) == ("hm Stop: hm\n</think>\n\n42", True)
+
+
+def test_what_ends_everywhere_ends_a_thought_too() -> None:
+    parts = [b"<think>hm", b"<|im_", b"end|>x"]
+    stream = TextStream(parts.__getitem__, ["never"], ["<|im_end|>"])
+    shown = joined([piece for token in range(3) for piece in stream.feed(token, Origin.PLAIN)])
+    assert (shown, stream.stopped) == ("<think>hm", True)
+
+
+class Named:
+    """A vocabulary of control tokens and letters."""
+
+    control_tokens = frozenset(range(4))
+    end_tokens = frozenset((3,))
+    texts = ("<|START_THINKING|>", "<|no_such|>", "<|im_start|>", "<|im_end|>", "a")
+
+    def piece(self, token: int) -> bytes:
+        return self.texts[token].encode()
+
+
+def test_control_tokens_stand_by_name_where_that_means_something_and_else_as_a_border() -> None:
+    plain = readable(Named())  # type: ignore[arg-type]
+    assert [plain(token) for token in range(5)] == [b"<|START_THINKING|>", b"\n", b"\n", b"", b"a"]
+    stopping = readable(Named(), ["<|im_end|>", "x<|im_start|>"])  # type: ignore[arg-type]
+    assert [stopping(token) for token in range(5)][1:4] == [b"\n", b"<|im_start|>", b"<|im_end|>"]
+
+
+def test_the_space_of_the_tokenizer_goes_once() -> None:
+    stream = TextStream([b"", b" Hi", b" you"].__getitem__, spaced=True)
+    assert joined([piece for token in range(3) for piece in stream.feed(token, Origin.PLAIN)]) == "Hi you"
 
 
 def test_a_token_outside_the_vocabulary_is_an_index_error() -> None:

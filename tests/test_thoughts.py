@@ -7,7 +7,9 @@ import random
 import pytest
 
 from tui.protocol import Origin
-from tui.protocol.thoughts import MARKS, Part, Thoughts, opened_by, without_thought
+from tui.protocol.marks import ANALYSIS, CALLS, MARKS, PHRASES, is_part_of_a_mark
+from tui.protocol.spans import Reading
+from tui.protocol.thoughts import TURNED, Part, Thoughts, apart, opened_by, without_thought
 
 
 def split(pieces: list[tuple[str, int]]) -> tuple[str, str, list[Part]]:
@@ -36,6 +38,68 @@ CASES = [
     ("   ", "", "   "),
     ("<", "", "<"),
     ("<think>one</think>two<think>three</think>", "one", "two<think>three</think>"),
+    ("<think></think><think>more</think>two", "more", "two"),
+    ("<think>one</think>\n<think>more</think>two", "one\n\nmore", "two"),
+    ("</think>\n\ntwo", "", "two"),
+    # Answers with marks of their own
+    ("<|START_THINKING|>x<|END_THINKING|><|START_RESPONSE|>y<|END_RESPONSE|>", "x", "y"),
+    ("y<|END_TEXT|>", "", "y"),
+    ("<think>x</think>\n<answer>\ny\n</answer>", "x", "y\n"),
+    ("<answer>y</answer>", "", "<answer>y</answer>"),
+    ("<|think|>x<|end|><|begin|>assistant<|content|>y<|end|>", "x", "y"),
+    ("<|open|>think<|sep|>x<|close|>think<|sep|><|open|>response<|sep|>y<|close|>response<|sep|>", "x", "y"),
+    ("Here is my thought process:x Here is my response:\n\ny", "x ", "y"),
+    ("Here is my cat", "", "Here is my cat"),
+    ("Here are my reasoning steps:\nx\n[BEGIN FINAL RESPONSE]\ny\n[END FINAL RESPONSE]", "\nx\n", "y\n"),
+    # Harmony, and what is like it
+    ("<|channel|>final<|message|>y", "", "y"),
+    ("<|channel|>commentary<|message|>y<|return|>", "", "y"),
+    (
+        "<|start|>assistant<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>y",
+        "x",
+        "y",
+    ),
+    (
+        "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>analysis<|message|>z<|end|>"
+        "<|start|>assistant<|channel|>final <|constrain|>json<|message|>{}",
+        "x\n\nz",
+        "{}",
+    ),
+    (
+        "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>commentary<|message|>z<|end|>"
+        "<|start|>assistant<|channel|>final<|message|>y",
+        "x\n\nz",
+        "y",
+    ),
+    (
+        "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>commentary<|message|>y<|end|>",
+        "x",
+        "y",
+    ),
+    (" to=self<|message|>x<|eom|><|start|>assistant to=user<|message|>y<|eot|>", "x", "y"),
+    ("<|start|>", "", "<|start|>"),
+    ("to be or not to be", "", "to be or not to be"),
+    (
+        "Write `<|channel|>` or\n```\n</think>\n<tool_call>{}\n```",
+        "",
+        "Write `<|channel|>` or\n```\n</think>\n<tool_call>{}\n```",
+    ),
+    # Calls of tools
+    (
+        'Let me look.\n<tool_call>\n{"name": "x",\n "a": [1]}\n</tool_call>\n'
+        "<tool_call>\n{}\n</tool_call>\nDone.",
+        "",
+        'Let me look.\nTool call: `` {"name": "x", "a": [1]} ``\n\nTool call: `` {} ``\n\nDone.',
+    ),
+    (
+        "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>commentary to=functions.go "
+        '<|constrain|>json<|message|>{"a":\n1}<|call|>',
+        "x",
+        'Tool call: `` go {"a": 1} ``',
+    ),
+    ('[TOOL_CALLS]go{"a": 1}', "", 'Tool call: `` go{"a": 1} ``'),
+    ("<tool_call>go\n<arg_key>a</arg_key>", "", "Tool call: `` go <arg_key>a</arg_key> ``"),
+    ("Such a <tool_call> tag", "", "Such a <tool_call> tag"),
 ]
 
 
@@ -55,8 +119,11 @@ def test_a_thought_is_found_however_the_text_is_cut(text: str, thought: str, ans
 def test_every_kind_of_mark_is_known_and_left_out() -> None:
     for opening, closing in MARKS.items():
         assert split([(f"{opening}in{closing}out", Origin.PLAIN)])[:2] == ("in", "out")
+    for opening in (*MARKS, *PHRASES, ANALYSIS):
         assert opened_by(f"<|im_start|>assistant\n{opening}\n") == opening
     assert opened_by("assistant\n") == ""
+    assert all(map(is_part_of_a_mark, ("<think>", "<|channel|>", "<|constrain|>", "<|sep|>", "[TOOL_CALLS]")))
+    assert not any(map(is_part_of_a_mark, ("<|im_start|>", "<s>", "")))
 
 
 def test_text_keeps_where_it_came_from_and_nothing_waits_that_is_certain() -> None:
@@ -73,6 +140,62 @@ def test_text_keeps_where_it_came_from_and_nothing_waits_that_is_certain() -> No
     assert thoughts.feed([("\n\n", Origin.DRAFT)]) == []
     assert thoughts.feed([("Yes", Origin.MAIN)]) == [Part(False, "Yes", Origin.MAIN)]
     assert thoughts.feed([("<think>", Origin.MAIN)]) == [Part(False, "<think>", Origin.MAIN)]
+
+
+def test_every_call_of_a_tool_is_one_line_without_its_marks() -> None:
+    for opening, closing in CALLS.items():
+        body = '\n{"name": "x",\n"y": "' + "long " * 200 + '"}\n'
+        shown = without_thought(f"Look: {opening}{body}{closing}")
+        assert shown.startswith('Look: \n\nTool call: `` {"name": "x", "y": "long long')
+        assert shown.endswith("… ``")
+        assert len(shown) < 250
+        assert opening not in shown
+
+
+@pytest.mark.parametrize("closing", dict.fromkeys(MARKS.values()))
+def test_a_closing_mark_that_nothing_opened_makes_a_thought_of_what_stands_before_it(closing: str) -> None:
+    text = f"ok so\n{closing}\n\nHi"
+    thoughts = Thoughts()
+    parts = [part for letter in text for part in thoughts.feed([(letter, Origin.MAIN)])] + thoughts.end()
+    at = parts.index(TURNED)
+    assert "".join(part.text for part in parts[:at]) == "ok so\n", "it is shown as it comes"
+    assert "".join(part.text for part in parts[at:]) == without_thought(text) == "Hi"
+    assert apart(text) == ("ok so", "Hi")
+    assert without_thought(f"say `{closing}` so") == f"say `{closing}` so"
+
+
+def test_only_the_first_thought_needs_no_opening_mark() -> None:
+    for text in ("<think>x</think>a\n</think>\nb", "x\n</think>\na\n</think>\nb"):
+        assert without_thought(text) == "a\n</think>\nb"
+    assert without_thought("</think> is a mark\nhere: </think> too") == "is a mark\nhere: </think> too"
+
+
+def test_thought_and_answer_apart_are_as_the_model_wrote_them() -> None:
+    call = 'Look.\n<tool_call>\n{"a": 1}\n</tool_call>'
+    assert apart(f"<think>\nhm\n</think>\n\n{call}") == ("hm", call)
+    assert apart("<think>half") == ("half", "")
+    assert apart(" plain\n") == ("", " plain\n")
+
+
+def test_spans_cover_the_text_and_what_is_certain_stays_so() -> None:
+    chance = random.Random(5)
+    marks = [
+        *MARKS,
+        *MARKS.values(),
+        *CALLS,
+        *CALLS.values(),
+        "<|start|>",
+        "<|message|>",
+        "<|channel|>final",
+        "```\n",
+    ]
+    for _ in range(300):
+        text = "".join(chance.choices([*marks, "a", " ", "\n", "<", "{"], k=chance.randrange(12)))
+        whole = "".join(kind[0] * length for kind, length in Reading().feed(text, last=True))
+        reading = Reading()
+        spans = [span for letter in text for span in reading.feed(letter)] + [*reading.feed("", last=True)]
+        assert sum(length for _, length in spans) == len(text)
+        assert "".join(kind[0] * length for kind, length in spans) == whole, text
 
 
 def test_the_answer_alone() -> None:

@@ -21,7 +21,18 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from ..clean import clean, clean_line, clean_next
 from ..client import AnswerEvent, EngineClient
 from ..config import Settings
-from ..protocol import Finished, Generate, Loaded, Loading, Message, Origin, Prefill, Round, Statistics
+from ..protocol import (
+    Finished,
+    Generate,
+    Loaded,
+    Loading,
+    Message,
+    Notice,
+    Origin,
+    Prefill,
+    Round,
+    Statistics,
+)
 from ..quantities import prompt_form
 from ..screens.requests import generate_request, load_request
 from .setup import UsageError, set_up, with_models
@@ -101,7 +112,17 @@ def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
     """`settings` with what the command line says."""
     options = vars(arguments)
     names = (
-        *("seed", "draft_length", "temperature", "top_k", "top_p", "min_p", "max_tokens"),
+        *(
+            "seed",
+            "draft_length",
+            "temperature",
+            "top_k",
+            "top_p",
+            "min_p",
+            "max_tokens",
+            "thinking",
+            "effort",
+        ),
         *("repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_last_n"),
     )
     given: dict[str, Any] = {name: options[name] for name in names if options[name] is not None}
@@ -172,6 +193,9 @@ class Output:
         elif isinstance(event, Round):
             self._status.clear()
             self._round(event)
+        elif isinstance(event, Notice):
+            self._status.clear()
+            _remark(clean_line(event.message, 500))
         elif isinstance(event, Finished):
             self._finished = event
 

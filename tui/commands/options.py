@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from ..protocol import Effort, Thinking
 
 _CHAT = """\
 A chat for the terminal that makes local language models answer sooner: a small draft model proposes
@@ -236,6 +238,10 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--stop", metavar="TEXT", action="append", help="end the answer before this text; may be given again"
     )
+    group.add_argument(
+        "--thinking", choices=get_args(Thinking), help="think before the answer, where the model can be told"
+    )
+    group.add_argument("--effort", choices=get_args(Effort), help="how much to think, where it can be told")
     _add_penalties(group)
     group.add_argument(
         "--logit-bias",

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from tui.protocol import BackendName, CacheType
+from tui.protocol import BackendName, CacheType, Effort, Thinking
 
 Highlight = Literal["quiet", "full", "off"]
 Sidebar = Literal["auto", "shown", "hidden"]
@@ -51,8 +51,14 @@ class Generation:
         -1, "tokens drafted in a round, 1 to 16; 0 never drafts; -1 measures and decides", -1, 16
     )
     lookup: bool = _setting(True, "also propose what followed the same words earlier in the chat")
+    thinking: Thinking = _setting(
+        "auto", 'think before an answer, where the model can be told: "on"; "off"; "auto" is its own way'
+    )
+    effort: Effort = _setting(
+        "auto", 'how much to think, where it can be told: "minimal", "low", "medium", "high", "max"; "auto"'
+    )
     system_prompt: str = _setting("", "said to the model before each conversation")
-    stop: tuple[str, ...] = _setting((), "texts that end an answer")
+    stop: tuple[str, ...] = _setting((), "texts that end an answer; in a thought they end nothing")
     preset: str = _setting("", "the preset that new chats begin with; a name under [presets]")
 
 

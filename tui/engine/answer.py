@@ -17,14 +17,14 @@ from ..protocol import Busy, Event, Finished, Generate, Notice, Origin, Prefill,
 from ..protocol.pieces import origin_at
 from .backends import LoadedModel, ModelError
 from .pair import Pair
-from .prompt import answers_in, opening_of, prompt_of
+from .prompt import answers_in, continues, opening_of, prompt_of
 from .reading import cut, shared
 from .request import bias_of, chain_of, check, grammar_of
 from .speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate
 from .speculation.proposers import DraftModel, InTurn, Nobody
 from .speculation.sampling import InvalidLogits, Sampler
-from .templates import TemplateRenderer, turn_marks
-from .text import Piece, TextStream
+from .templates import TemplateRenderer, puts_space, turn_marks
+from .text import Piece, TextStream, readable
 
 Send = Callable[[Event], None]
 Cancelled = Callable[[], bool]
@@ -62,7 +62,8 @@ class Answer:
         self._opening = ""
         self._first = 0
         """The index of the answer's first token in the context."""
-        self._text = TextStream(vocabulary.piece, (*command.stop, *marks))
+        self._marks = marks
+        self._text = TextStream(vocabulary.piece)
         self._cost = dict(vars(Statistics()))
         """The values of `Statistics` so far."""
         self._read, self._read_at = 0, self._started
@@ -78,9 +79,9 @@ class Answer:
         self._grammar = grammar_of(self._command, self._pair.backend)
         if self._command.fresh:
             self._pair.clear()
-        context = prompt_of(self._command, self._main, templates)
+        context = prompt_of(self._command, self._main, templates, self._tell)
         self._first = len(context)
-        self._opening = opening_of(self._command, self._main, context)
+        self._open(context)
         self._resume(context)
         sampler = self._sampler(self._main)
         reader = self._pair.reader
@@ -102,6 +103,23 @@ class Answer:
             hint = "Change the grammar, the schema or the logit bias."
             raise ModelError("no token of this model may follow here", hint) from None
         return self._finish(reason, context)
+
+    def _tell(self, notice: str) -> None:
+        self._send(Notice(self._command.id, notice))
+
+    def _open(self, context: Sequence[int]) -> None:
+        """Get ready for the text, which the template may have begun."""
+        command, vocabulary = self._command, self._main.vocabulary
+        opening = opening_of(replace(command, resume=()), self._main, context)
+        self._opening = "" if command.resume else opening
+        ends = [text for text in command.stop if text in vocabulary.control_texts]
+        self._text = TextStream(
+            readable(vocabulary, command.stop),
+            [text for text in command.stop if text not in ends],
+            (*ends, *self._marks),
+            opening,
+            spaced=not continues(command, vocabulary) and puts_space(vocabulary),
+        )
 
     def _resume(self, context: list[int]) -> None:
         """Put the tokens that the answer has already behind the prompt. Their text is the app's already."""

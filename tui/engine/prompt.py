@@ -6,25 +6,29 @@ It runs no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..protocol import Generate
 from ..protocol.thoughts import opened_by
-from .backends import LoadedModel, ModelError
+from .backends import LoadedModel, ModelError, Vocabulary
 from .templates import TemplateRenderer, encode_conversation, prompt_form
+from .turns import wishes_of
 
 _CHARACTERS_PER_TOKEN = 16
 """A prompt with more characters than this, for each token of the context, is not even encoded."""
 
-_MARK_TOKENS = 16
+_MARK_TOKENS = 40
 """More than any mark of a thought has, with the line break behind it."""
 
 
-def prompt_of(command: Generate, main: LoadedModel, templates: TemplateRenderer) -> list[int]:
+def prompt_of(
+    command: Generate, main: LoadedModel, templates: TemplateRenderer,
+    tell: Callable[[str], None] = lambda notice: None,
+) -> list[int]:  # fmt: skip
     """The context up to the first token of the answer, in a size that the cache of `main` can hold.
 
-    Raises `ModelError` for one that it cannot.
+    `tell` is told what is done otherwise than was asked. Raises `ModelError` for one that it cannot.
     """
     vocabulary, messages = main.vocabulary, command.messages
     limit = _CHARACTERS_PER_TOKEN * main.capacity + 10_000
@@ -39,7 +43,8 @@ def prompt_of(command: Generate, main: LoadedModel, templates: TemplateRenderer)
         start = vocabulary.encode_start()
         context = context if context[: len(start)] == start else start + context
     else:
-        context = encode_conversation(vocabulary, templates, messages, limit)
+        wishes = wishes_of(command.thinking, command.effort)
+        context = encode_conversation(vocabulary, templates, messages, limit, wishes, tell)
     if not context:
         raise ModelError("the prompt is empty", "Type something.")
     if len(context) > main.capacity:
@@ -47,9 +52,14 @@ def prompt_of(command: Generate, main: LoadedModel, templates: TemplateRenderer)
     return context
 
 
+def continues(command: Generate, vocabulary: Vocabulary) -> bool:
+    """Whether the answer goes on with a text, rather than beginning one of its own."""
+    return command.raw or prompt_form(vocabulary) == "text"
+
+
 def opening_of(command: Generate, main: LoadedModel, context: Sequence[int]) -> str:
     """The mark of a thought with which the template begins the answer: it belongs to its text."""
-    if command.raw or command.resume or prompt_form(main.vocabulary) == "text":
+    if command.resume or prompt_form(main.vocabulary) == "text":
         return ""
     tail = b"".join(map(main.vocabulary.piece, context[-_MARK_TOKENS:])).decode("utf-8", "replace")
     mark = opened_by(tail)

@@ -66,7 +66,10 @@ def bias_of(command: Generate, main: LoadedModel) -> dict[int, float]:
                 f"token {token} of a logit-bias is not among the {main.vocabulary_size} of {main.name}"
             )
         bias[token] = -inf if value is None else value
-    return bias | (dict.fromkeys(main.vocabulary.end_tokens, -inf) if command.ignore_eos else {})
+    if not command.ignore_eos:
+        return bias
+    wanted = {token for text in command.stop for token in main.vocabulary.encode(text)}  # these end it still
+    return bias | dict.fromkeys(main.vocabulary.end_tokens - wanted, -inf)
 
 
 def chain_of(command: Generate, bias: dict[int, float], model: LoadedModel) -> Chain:

@@ -75,22 +75,23 @@ def _to_json(
 
 
 def render(compiled: Callable[[str], Any], request: dict[str, Any]) -> dict[str, str]:
-    """{"text": ...}, or {"refused": why} or {"error": why}."""
+    """{"text": ...}, or why there is none: {"refused": ...}, {"error": ...}, {"spent": ...} where it took too
+    much."""
     values = {"add_generation_prompt": True, "tools": None, "documents": None, **request["values"]}
     limit, length, parts = request["limit"], 0, []
     try:
         for part in compiled(request["template"]).generate(values):
             length += len(part)
             if length > limit:
-                return {"error": f"its text is longer than {limit} characters"}
+                return {"spent": f"its text is longer than {limit} characters"}
             parts.append(part)
         return {"text": "".join(parts)}
     except Refused as refusal:
         return {"refused": str(refusal)[:1000]}
     except MemoryError:
-        return {"error": f"it needs more than {MEMORY >> 20} MB of memory"}
+        return {"spent": f"it needs more than {MEMORY >> 20} MB of memory"}
     except RecursionError:
-        return {"error": "it calls itself without end"}
+        return {"spent": "it calls itself without end"}
     except TemplateError as error:
         return {"error": f"{error.message} (line {getattr(error, 'lineno', '?')})"[:1000]}
     except Exception as error:  # the process edge: whatever a stranger's template brings about

@@ -8,30 +8,37 @@ and the rendered text is cut at the marks before it is encoded.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 from ..protocol import Message, PromptForm
+from ..protocol.marks import SWITCHES
 from ..protocol.thoughts import without_thought
 from .backends import ModelError, Vocabulary
 from .library.forms import CHATML, CHATML_MARKS, form_of
+from .turns import Turn, holds, shapes, turns_of
 
 MARK = "\ufdd0"
 """A noncharacter: it has no place in text, so nothing is lost when a text is cut where it stands."""
 
 _PARAGRAPH = "\n\n"
-_KNOWS_THOUGHTS = "think"
-"""A template with this word in it leaves thoughts out, or keeps them, as its model is used to."""
 _START_SECONDS = 10.0
 _RENDER_SECONDS = 2.0
 _HINT = "Choose another model, or one whose file has a working chat template."
+
+
+class TemplateError(ModelError):
+    """A template that cannot render, or will not render, what it was given; something else it may."""
 
 
 class TemplateRenderer:
@@ -57,9 +64,14 @@ class TemplateRenderer:
             reason = self._reason_of_death()
             self._restart()
             raise ModelError(f"the model's chat template was ended: {reason}", _HINT) from None
+        if "spent" in answer:
+            raise ModelError(f"the model's chat template has an error: {answer['spent']}", _HINT)
         if "refused" in answer:
-            raise ModelError(f"the model's chat template refuses this conversation: {answer['refused']}")
-        raise ModelError(f"the model's chat template has an error: {answer['error']}", _HINT)
+            raise TemplateError(f"the model's chat template refuses this conversation: {answer['refused']}")
+        if missing := re.fullmatch(r"'(\w*functions|\w*tools)' is undefined.*", answer["error"]):
+            reason = f"the model's chat template is for {missing[1]}, and this chat has none"
+            raise TemplateError(reason, _HINT)
+        raise TemplateError(f"the model's chat template has an error: {answer['error']}", _HINT)
 
     def close(self) -> None:
         """End the worker."""
@@ -120,7 +132,8 @@ def _start_worker() -> subprocess.Popen[bytes]:
         str(Path(__file__).with_name("template_worker.py")),
         str(Path(found.origin).parent.parent),
     ]  # fmt: skip
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}, cwd="/")
+    zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}  # templates say what day it is
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=zone, cwd="/")
 
 
 def prompt_form(vocabulary: Vocabulary) -> PromptForm:
@@ -134,36 +147,69 @@ def turn_marks(vocabulary: Vocabulary) -> tuple[str, ...]:
 
 
 def encode_conversation(
-    vocabulary: Vocabulary, renderer: TemplateRenderer, messages: Sequence[Message], limit: int
-) -> list[int]:
+    vocabulary: Vocabulary, renderer: TemplateRenderer, messages: Sequence[Message], limit: int,
+    wishes: Mapping[str, Any] = MappingProxyType({}), tell: Callable[[str], None] = lambda notice: None,
+) -> list[int]:  # fmt: skip
     """The token ids of a conversation, up to where the answer begins; for a base model, of its one text.
 
     No text of a message becomes a control token. An ordinary conversation is encoded in one piece. The
-    rendered text may have `limit` characters. Raises `ModelError`.
+    rendered text may have `limit` characters. `wishes` are values for templates that know them. `tell` is
+    told what is done otherwise than was asked. Raises `ModelError`.
     """
     broken = _breaker(vocabulary.control_texts)
     if prompt_form(vocabulary) == "text":
-        return _encode_text(vocabulary, messages)
-    template = vocabulary.chat_template or CHATML
-    values = {
-        "messages": [{"role": m.role, "content": broken(_said(m, template))} for m in messages],
-        "bos_token": vocabulary.bos_text,
-        "eos_token": vocabulary.eos_text,
-    }
-    rendered = renderer.render(template, values, limit)
-    tokens = [token for part in rendered.split(MARK) if part for token in vocabulary.encode(part)]
+        parts = [piece for part in joined(messages) for piece in broken(part).split(MARK) if piece]
+        return vocabulary.encode_start() + _encoded(vocabulary, parts)
+    rendered = _rendered(vocabulary, renderer, turns_of(messages, broken), limit, wishes, tell)
+    tokens = _encoded(vocabulary, [part for part in rendered.split(MARK) if part])
     start = vocabulary.encode_start()
     return tokens if tokens[: len(start)] == start else start + tokens
 
 
-def _encode_text(vocabulary: Vocabulary, messages: Sequence[Message]) -> list[int]:
-    """The tokens of `joined`, part by part: so the tokens of earlier turns stay, and with them the cache."""
-    broken = _breaker(vocabulary.control_texts)
-    parts = joined(messages)
-    if vocabulary.piece(vocabulary.encode("a")[0]) != b"a":  # it puts a space before whatever it encodes
-        parts = ["".join(parts)]
-    pieces = (piece for part in parts for piece in broken(part).split(MARK) if piece)
-    return vocabulary.encode_start() + [token for piece in pieces for token in vocabulary.encode(piece)]
+def _rendered(
+    vocabulary: Vocabulary, renderer: TemplateRenderer, turns: Sequence[Turn], limit: int,
+    wishes: Mapping[str, Any], tell: Callable[[str], None],
+) -> str:  # fmt: skip
+    """The text of `turns` in the first shape that the template takes, whole."""
+    template = vocabulary.chat_template or CHATML
+    tokens = {"bos_token": vocabulary.bos_text, "eos_token": vocabulary.eos_text}
+    failure: ModelError | None = None
+    end = monotonic() + _RENDER_SECONDS
+    for shape in shapes(turns, wishes):
+        if failure and monotonic() > end:
+            break
+        try:
+            text = renderer.render(template, tokens | shape.values, limit)
+        except TemplateError as error:
+            failure = failure or error
+            continue
+        if holds(text, turns):
+            for notice in shape.notices:
+                tell(notice)
+            return text
+    raise failure or ModelError("the model's chat template leaves out what you wrote", _HINT)
+
+
+def _encoded(vocabulary: Vocabulary, parts: Sequence[str]) -> list[int]:
+    """The tokens of texts that stand one behind the other, each encoded by itself.
+
+    SentencePiece puts a space before whatever it encodes, which belongs before the first of them only: the
+    others are encoded behind a mark that nothing can grow together with.
+    """
+    if not parts:
+        return []
+    tokens = vocabulary.encode(parts[0])
+    mark = vocabulary.encode(MARK) if len(parts) > 1 else []
+    for part in parts[1:]:
+        behind = vocabulary.encode(MARK + part)
+        whole = mark and behind[: len(mark)] == mark
+        tokens += behind[len(mark) :] if whole else vocabulary.encode(part)
+    return tokens
+
+
+def puts_space(vocabulary: Vocabulary) -> bool:
+    """Whether the tokenizer puts a space before whatever it encodes."""
+    return vocabulary.piece(vocabulary.encode("a")[0]).startswith(b" ")
 
 
 def joined(messages: Sequence[Message]) -> list[str]:
@@ -175,7 +221,7 @@ def joined(messages: Sequence[Message]) -> list[str]:
     parts: list[str] = []
     end = _PARAGRAPH
     for message in messages:
-        said = _said(message, "")
+        said = without_thought(message.content) if message.role == "assistant" else message.content
         if message.role != "assistant" and not said[:1].isspace():
             said = _PARAGRAPH[len(end) - len(end.rstrip("\n")) :] + said
         parts.append(said)
@@ -183,16 +229,10 @@ def joined(messages: Sequence[Message]) -> list[str]:
     return parts
 
 
-def _said(message: Message, template: str) -> str:
-    """What of a message the template is given: thoughts only where it knows what to do with them."""
-    if message.role != "assistant" or _KNOWS_THOUGHTS in template:
-        return message.content
-    return without_thought(message.content)
-
-
 def _breaker(control_texts: Iterable[str]) -> Callable[[str], str]:
     """A function that puts a mark into every spelling of a control token, behind its first character."""
-    spellings = sorted((text for text in control_texts if len(text) > 1), key=len, reverse=True)
+    texts = (text for text in control_texts if len(text) > 1 and text not in SWITCHES)
+    spellings = sorted(texts, key=len, reverse=True)
     control = re.compile("|".join(map(re.escape, spellings))) if spellings else None
 
     def broken(text: str) -> str:

@@ -9,7 +9,7 @@ pipe, keeps no state and imports nothing but the standard library. `terms.py` ha
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .terms import BackendName, CacheType, Origin, PromptForm, Reason, Role, Round
+from .terms import BackendName, CacheType, Effort, Origin, PromptForm, Reason, Role, Round, Thinking
 
 if TYPE_CHECKING:
     from .chat import (
@@ -99,6 +99,7 @@ __all__ = [
     "Downloading",
     "DraftVerdict",
     "DraftsJudged",
+    "Effort",
     "Event",
     "Failed",
     "Finished",
@@ -151,6 +152,7 @@ __all__ = [
     "SetDraftLength",
     "Skipped",
     "Statistics",
+    "Thinking",
     "Unload",
     "Unloaded",
     "decode_command",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .terms import BackendName, CacheType, PromptForm, Reason, Role, Round
+from .terms import BackendName, CacheType, Effort, PromptForm, Reason, Role, Round, Thinking
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,9 @@ class Generate:
     max_tokens: int = 0
     """0 answers until the model stops or the context is full."""
     stop: tuple[str, ...] = ()
+    """Texts that end the answer; in a thought before it they end nothing."""
+    thinking: Thinking = "auto"
+    effort: Effort = "auto"
     raw: bool = False
     """Feed the last message's text as it is, without the chat template."""
     ignore_eos: bool = False

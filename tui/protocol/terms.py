@@ -34,6 +34,12 @@ PromptForm = Literal["template", "chatml", "text"]
 """How a model is given a conversation: by its own chat template; by ChatML, where it has no template but
 ChatML's tokens; as text that it continues, where it has neither. The last is a base model."""
 
+Thinking = Literal["auto", "on", "off"]
+"""Whether a model is to think before it answers; "auto" leaves it to its chat template."""
+
+Effort = Literal["auto", "minimal", "low", "medium", "high", "max"]
+"""How much it is to think, where its chat template knows that."""
+
 Reason = Literal["stop", "length", "context", "cancelled"]
 """Why an answer ended: end of generation or a stop string, `max_tokens`, a full context, the user."""
 

@@ -1,30 +1,22 @@
-"""What a model thinks before it answers, told from the answer by the marks that models are trained to set.
+"""What a model thinks before it answers, and the tools that it calls, told from the answer.
 
-A thought stands at the beginning of an answer. Marks may be control tokens, whose text is not seen otherwise:
-vocabularies give these as text too.
+The text itself, as it stands in the store, is the model's own with all its marks. `Thoughts` makes of it what
+is shown and copied, `apart` what a model is given of it in the next prompt.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from .marks import ANALYSIS, MARKS, PHRASES
 from .pieces import Piece, said, take
+from .spans import Kind, Reading
 from .terms import Origin
 
-MARKS = {
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
-    "<thought>": "</thought>",
-    "<reasoning>": "</reasoning>",
-    "<seed:think>": "</seed:think>",
-    "[THINK]": "[/THINK]",
-    "<|channel|>analysis<|message|>": "<|start|>assistant<|channel|>final<|message|>",
-}
-"""What opens a thought, and what closes it."""
-
-SEEN = frozenset((*MARKS, *MARKS.values(), "<|channel|>", "<|message|>", "<|start|>"))
-"""Texts of control tokens that marks are made of."""
+_LONGEST_CALL = 160
+"""Characters of a call that are shown."""
 
 
 class Part(NamedTuple):
@@ -35,90 +27,149 @@ class Part(NamedTuple):
     origin: int
 
 
+TURNED: Final = Part(True, "", -1)
+"""Stands where a closing mark came that nothing had opened: all parts before it belong to the thought."""
+
+
 class Thoughts:
-    """One answer's text as it comes, cut where the thought ends. The marks themselves are left out."""
+    """One answer's text as it comes: the thought, and the answer with each call of a tool as one line.
+
+    The marks themselves are left out.
+    """
 
     def __init__(self) -> None:
+        self._reading = Reading()
         self._held: list[Piece] = []
-        self._closing = ""
-        self._began = self._ended = False
-        self._gap = False
+        self._call: _Call | None = None
+        self._called = self._line_open = False
+        """Whether a call stands right before, or an unfinished line of the answer."""
+        self._thought = self._apart = False
+        """Whether there was a thought, and whether something stands behind it."""
 
     @property
     def thinking(self) -> bool:
-        return bool(self._closing) and not self._ended
+        return self._reading.thinking
 
     def feed(self, pieces: Iterable[Piece]) -> list[Part]:
         """More pieces; what has become certain of them."""
+        pieces = list(pieces)
         self._held += pieces
-        if not self._began:
-            self._begin()
-        parts: list[Part] = []
-        if self.thinking:
-            parts += self._think()
-        if self._began and not self.thinking:
-            parts += self._answer()
-        return parts
+        return [*self._parts(said(pieces), last=False)]
 
     def end(self) -> list[Part]:
         """Nothing more is to come: what was held back."""
-        self._began = True
-        return [*self._release(self._length, self.thinking)]
+        return [*self._parts("", last=True), *self._end_call()]
 
-    def _begin(self) -> None:
-        """Find out whether it is a thought that comes; decide nothing while a mark may still become whole."""
-        text = self._text
-        bare = text.lstrip()
-        opening = next((mark for mark in MARKS if bare.startswith(mark)), None)
-        if opening:
-            self._drop(len(text) - len(bare) + len(opening))
-            self._closing = MARKS[opening]
-        self._began = bool(opening) or not any(mark.startswith(bare) for mark in MARKS)
+    def _parts(self, text: str, last: bool) -> Iterator[Part]:
+        for kind, length in self._reading.feed(text, last=last):
+            yield from self._read(kind, [piece for piece in take(self._held, length) if piece[0]])
+        if not self._reading.waits:  # nothing can be left but what was refused
+            left: Kind = "thought" if self.thinking else "call" if self._call else "answer"
+            yield from self._read(left, list(take(self._held, 0)))
 
-    def _think(self) -> Iterator[Part]:
-        text = self._text
-        at = text.find(self._closing)
-        if at < 0:
-            lengths = range(min(len(text), len(self._closing) - 1), 0, -1)
-            kept = next((length for length in lengths if self._closing.startswith(text[-length:])), 0)
-            yield from self._release(len(text) - kept, thought=True)
+    def _read(self, kind: Kind, pieces: list[Piece]) -> Iterator[Part]:
+        if kind == "call":
+            if self._call is None and said(pieces).strip():
+                self._call = _Call()
+                yield from self._call.begin(self._reading.callee, apart=self._line_open or self._called)
+            if self._call:
+                yield from self._call.add(pieces)
             return
-        yield from self._release(at, thought=True)
-        self._drop(len(self._closing))
-        self._ended = self._gap = True
+        yield from self._end_call()
+        if kind == "thought":
+            if said(pieces):
+                if self._apart:
+                    yield Part(True, "\n\n", Origin.PLAIN)
+                self._thought, self._apart = True, False
+            yield from (Part(True, *piece) for piece in pieces)
+        else:
+            self._apart = self._thought
+        if kind == "turned":
+            yield TURNED
+        elif kind == "answer":
+            yield from self._answer(pieces)
 
-    def _answer(self) -> Iterator[Part]:
-        if self._gap:
-            text = self._text
-            bare = text.lstrip()
-            self._drop(len(text) - len(bare))
-            self._gap = not bare
-        yield from self._release(self._length, thought=False)
+    def _answer(self, pieces: list[Piece]) -> Iterator[Part]:
+        if self._called:
+            pieces = list(_without_blank(pieces))
+            if said(pieces):
+                yield Part(False, "\n\n", Origin.PLAIN)
+                self._called = False
+        if text := said(pieces):
+            self._line_open = not text.endswith("\n")
+        yield from (Part(False, *piece) for piece in pieces)
 
-    @property
-    def _text(self) -> str:
-        return said(self._held)
+    def _end_call(self) -> Iterator[Part]:
+        if self._call:
+            yield from self._call.end()
+            self._call, self._called = None, True
 
-    @property
-    def _length(self) -> int:
-        return len(self._text)
 
-    def _release(self, length: int, thought: bool) -> Iterator[Part]:
-        return (Part(thought, *piece) for piece in take(self._held, length) if piece[0])
+class _Call:
+    """One call of a tool: a line of code without breaks, cut where it grows long."""
 
-    def _drop(self, length: int) -> None:
-        for _ in self._release(length, thought=False):
-            pass
+    def __init__(self) -> None:
+        self._room = _LONGEST_CALL
+        self._blank = True
+
+    def begin(self, callee: str, *, apart: bool) -> Iterator[Part]:
+        """`callee` is empty where the call's own text names it; `apart`: text stands before it."""
+        lead = "\n\n" if apart else ""
+        yield Part(False, f"{lead}Tool call: `` {callee}{' ' if callee else ''}", Origin.PLAIN)
+
+    def add(self, pieces: Iterable[Piece]) -> Iterator[Part]:
+        for text, origin in pieces:
+            if origin == Origin.REFUSED or not self._room:
+                continue
+            shown = re.sub(r"\s+", " ", text.replace("`", "'"))
+            shown = shown[1:] if self._blank and shown[:1] == " " else shown
+            if len(shown) > self._room:
+                shown = shown[: self._room].rstrip() + " …"
+                self._room = len(shown)
+            self._room -= len(shown)
+            if shown:
+                self._blank = shown[-1] == " "
+                yield Part(False, shown, origin)
+
+    def end(self) -> Iterator[Part]:
+        yield Part(False, "``" if self._blank else " ``", Origin.PLAIN)
+
+
+def _without_blank(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """`pieces` without the space with which their text begins."""
+    begun = False
+    for text, origin in pieces:
+        bare = text if begun or origin == Origin.REFUSED else text.lstrip()
+        begun = begun or (origin != Origin.REFUSED and bool(bare))
+        if bare:
+            yield bare, origin
 
 
 def without_thought(text: str) -> str:
     """The answer alone."""
     thoughts = Thoughts()
     parts = [*thoughts.feed([(text, Origin.PLAIN)]), *thoughts.end()]
+    if TURNED in parts:
+        parts = parts[parts.index(TURNED) :]
     return "".join(part.text for part in parts if not part.thought)
+
+
+def apart(text: str) -> tuple[str, str]:
+    """What was thought, and the answer, each as the model wrote it; calls of tools keep their marks."""
+    thoughts, answer, at, thinking = "", "", 0, False
+    for kind, length in Reading().feed(text, last=True):
+        piece, at = text[at : at + length], at + length
+        if kind == "turned":
+            thoughts, answer = thoughts + answer, ""
+        elif kind == "thought":
+            thoughts += piece if thinking or not thoughts else "\n\n" + piece
+        elif kind != "mark":
+            answer += piece
+        thinking = kind == "thought"
+    return thoughts.strip(), answer
 
 
 def opened_by(text: str) -> str:
     """The mark with which `text` ends, so that what follows is a thought; empty for none."""
     bare = text.rstrip()
-    return next((mark for mark in MARKS if bare.endswith(mark)), "")
+    return next((mark for mark in (*MARKS, *PHRASES, ANALYSIS) if bare.endswith(mark)), "")

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from tui import protocol, store
 from tui.clean import clean_line
 from tui.protocol.pieces import said
+from tui.protocol.thoughts import apart
 
 if TYPE_CHECKING:
     from tui.store.store import Conversation as Stored
 
 TITLE = 80
 """Characters of the first prompt that make a title."""
-_UNENDED = ("cancelled", "length", "cut", "")
+_UNENDED = ("cancelled", "length", "context", "cut", "")
 """Endings of answers that can go on."""
 _SUMS = (
     *("tokens", "rounds", "drafted", "accepted", "looked_up", "lookup_accepted"),
@@ -129,8 +130,11 @@ class Conversation:
     def _as_sent(self, path: Sequence[store.Turn]) -> tuple[protocol.Message, ...]:
         """`path` as a model is given it: a summary stands at the head of the first prompt, for not every
         template takes more than one message that a user has not written."""
-        messages = [protocol.Message(turn.role, turn.text) for turn in self._of_the_sent(path)]
-        if self.summary and messages and len(messages) < len(path):
+        sent = self._of_the_sent(path)
+        # An answer that was broken off in its thought says nothing, and a model would go on with the thought.
+        said = (turn for turn in sent if turn.role == "user" or apart(turn.text)[1].strip())
+        messages = [protocol.Message(turn.role, turn.text) for turn in said]
+        if self.summary and messages and len(sent) < len(path):
             first = f"What was said before, in short:\n\n{self.summary}\n\n---\n\n{messages[0].content}"
             messages[0] = replace(messages[0], content=first)
         return (*self._opening, *messages)
@@ -358,7 +362,7 @@ def asked(answer: store.Turn) -> tuple[int | None, protocol.Sampling | None]:
 
 def _can_go_on(ending: store.Ending, text: str) -> bool:
     """Whether an answer that ended so was broken off, and not in the middle of a character that was shown."""
-    return ending in _UNENDED and not (ending == "length" and text.endswith("\ufffd"))
+    return ending in _UNENDED and not (ending in ("length", "context") and text.endswith("\ufffd"))
 
 
 def _joined(

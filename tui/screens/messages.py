@@ -129,7 +129,7 @@ class MessagesScreen(TurnScreen):
             draft_length=self._drafting.length or AUTO,
             max_tokens=max(1, min(tokens, RACED)),
         )
-        messages = self._conversation.messages()[:-1]
+        messages = self._conversation.messages_to(last)
         request = generate_request(self._draw_id(), messages, seed or 0, generation)
         self._draw_id(), self._draw_id()  # the race takes the next two as well
         request = replace(request, sampling=sampling or request.sampling)
@@ -205,7 +205,7 @@ class MessagesScreen(TurnScreen):
             self.notify("There is nothing to sum up.", timeout=5, markup=False)
             return
         request = generate_request(self._draw_id(), messages, 0, self.generation)
-        request = replace(request, max_tokens=SUMMED_UP, stop=())
+        request = replace(request, max_tokens=SUMMED_UP, stop=(), thinking="off")
         self._answering, self.phase = request.id, "reading"
         self._say("summing up the oldest turns")
         text, reason = [], "cancelled"
@@ -287,7 +287,7 @@ class MessagesScreen(TurnScreen):
             return
         seed, sampling = asked(answer)
         tokens = self._conversation.tokens_of(answer)
-        if answer.ending == "length" and self.generation.stop:
+        if answer.ending in ("length", "context") and self.generation.stop:
             tokens = ()  # text that might have become a stop string was shown, and would come again
         if want != "continue":
             self._branches.leave(answer)
@@ -298,6 +298,6 @@ class MessagesScreen(TurnScreen):
             return
         else:
             self._branches.end_at(answer)
-            wish = Wish(self._conversation.messages()[:-1], seed, sampling, tokens)
+            wish = Wish(self._conversation.messages_to(answer), seed, sampling, tokens)
         self._begin(wish)
         self.set_focus(self.desk.composer)

@@ -96,6 +96,8 @@ def generate_request(
         lookup=generation.lookup,
         max_tokens=generation.max_tokens,
         stop=generation.stop,
+        thinking=generation.thinking,
+        effort=generation.effort,
     )
 
 

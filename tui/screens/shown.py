@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui.protocol import Origin, Round
-from tui.protocol.thoughts import Part, Thoughts
+from tui.protocol.thoughts import TURNED, Part, Thoughts
 from tui.widgets.transcript import Transcript
 
 from . import wording
@@ -19,6 +19,7 @@ class Shown:
         self._thoughts = Thoughts()
         self._rounds: list[Round] = []
         """Those with which the thought came."""
+        self._all: list[Round] = []
         self._answering = False
         if so_far:
             self._answering = any(not part.thought for part in self._thoughts.feed([(so_far, Origin.PLAIN)]))
@@ -29,6 +30,7 @@ class Shown:
     def hear(self, event: Round) -> None:
         """More of it."""
         before = self._thoughts.thinking
+        self._all.append(event)
         parts = self._thoughts.feed(event.pieces)
         if before or self._thoughts.thinking or any(part.thought for part in parts):
             self._rounds.append(event)
@@ -44,6 +46,11 @@ class Shown:
         self._transcript.finish(note)
 
     def _write(self, parts: list[Part]) -> None:
+        if TURNED in parts:
+            at = parts.index(TURNED)
+            self._write(parts[:at])
+            self._turn()
+            parts = parts[at + 1 :]
         self._transcript.append([(part.text, part.origin) for part in parts if part.thought])
         answer = [(part.text, part.origin) for part in parts if not part.thought]
         if answer and not self._answering:
@@ -56,3 +63,9 @@ class Shown:
         if self._rounds:
             self._transcript.finish()
             self._transcript.begin("assistant", key=self._key)
+
+    def _turn(self) -> None:
+        """What was shown as an answer was a thought."""
+        self._rounds = list(self._all)
+        self._answering = False
+        self._transcript.think(wording.thought(self._rounds, over=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tui.protocol.marks import SWITCHES
 from tui.widgets.suggestions import Suggestion
 
 Choice = tuple[str, str]
@@ -29,12 +30,14 @@ def parse(text: str) -> tuple[str, str] | None:
     if not text.startswith("/") or text.startswith("//"):
         return None
     name, _, value = text[1:].partition(" ")
+    if f"/{name}" in SWITCHES:  # a model is told so, whether it thinks
+        return None
     return (name, value.strip()) if name and "\n" not in name else None
 
 
 def suggestions(before: str, commands: Sequence[SlashCommand]) -> list[Suggestion]:
     """What a command, typed as far as `before`, could become."""
-    if not before.startswith("/") or "\n" in before:
+    if not before.startswith("/") or "\n" in before or before in SWITCHES:
         return []
     name, space, value = before[1:].partition(" ")
     if not space:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from tui.clean import clean_line
 from tui.client.host import known_to_ssh
@@ -68,6 +68,8 @@ def _values(chat: ChatScreen, key: str) -> Sequence[Choice]:
     """Values that are worth a row: what it is now, and what it is elsewhere."""
     if isinstance(getattr(Generation(), key), bool):
         return (("true", ""), ("false", ""))
+    if choices := [each for each in get_args(get_type_hints(Generation)[key]) if isinstance(each, str)]:
+        return [(choice, "") for choice in choices]
     now = show_value(getattr(chat.generation, key))
     usual = show_value(getattr(chat.settings.generation, key))
     found = [(now, "now")] if now else []

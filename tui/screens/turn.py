@@ -54,6 +54,7 @@ LONGEST_WAIT = 30.0
 """Seconds between two tries to reach the engine's machine."""
 SETTLED = 0.05
 """Seconds after which an answer whose engine is dead has been shown."""
+NOTHING = "no answer: the prompt is not part of the conversation"
 FLUSH = 0.25
 """Seconds of an answer that may be lost with the machine."""
 
@@ -287,8 +288,10 @@ class TurnScreen(Screen[None]):
             case protocol.Finished():
                 self._meter.finish(event.statistics)
                 self.desk.show_rounding(event.statistics.rounding)
-                self._conversation.close(event.reason, event.statistics)
-                self._branches.end_answer()
+                answered = self._conversation.close(event.reason, event.statistics)
+                self._branches.end_answer(None if answered else NOTHING)
+                if not answered:
+                    self._give_back()
                 self._turn_over("stopped" if event.reason == "cancelled" else "ready")
                 if self._fullness >= NEARLY_FULL:
                     self.desk.show_notices([wording.nearly_full(self._fullness)])

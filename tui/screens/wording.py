@@ -29,7 +29,7 @@ _KEYS = {
 ENDINGS: dict[store.Ending, str] = {
     "stop": "",
     "length": "ended at the length limit: /continue goes on",
-    "context": "the context is full",
+    "context": "the context is full: loaded with a longer one, /continue goes on",
     "cancelled": "stopped",
     "cut": "broken off",
     "": "not finished",

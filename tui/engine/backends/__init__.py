@@ -69,8 +69,10 @@ class Vocabulary(Protocol):
     bos_text: str
     eos_text: str
     control_texts: tuple[str, ...]
-    """The text of every control token: what a user must not be able to forge."""
+    """The texts of all tokens that give a conversation its form, whatever kind their file says they are: what
+    no text of a message may become."""
     control_tokens: frozenset[int]
+    """Tokens that are no text by their kind."""
 
     def encode(self, text: str) -> list[int]:
         """Tokens of `text`, control tokens recognised, no BOS added."""
@@ -81,10 +83,7 @@ class Vocabulary(Protocol):
         ...
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; of a control token, but a thought's mark, none.
-
-        Raises IndexError outside the vocabulary.
-        """
+        """The bytes of a token; of a control token, its name. Raises IndexError outside the vocabulary."""
         ...
 
 

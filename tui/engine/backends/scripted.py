@@ -83,7 +83,7 @@ class ScriptedVocabulary:
 
     def piece(self, token: int) -> bytes:
         if token in _CONTROLS.values():
-            return b""
+            return next(text.encode() for text, number in _CONTROLS.items() if number == token)
         data = token.to_bytes((token.bit_length() + 7) // 8, "big") if token > 0 else b""
         if not 2 <= len(data) <= _LONGEST + 1 or data[0] != 1:
             raise IndexError(f"token {token} is not in the vocabulary")
@@ -143,8 +143,7 @@ class ScriptedModel:
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         check_call(self, tokens, picks, len(tokens))
         for token in tokens:
-            if token not in _CONTROLS.values():
-                self.vocabulary.piece(token)
+            self.vocabulary.piece(token)
         self._pace(len(tokens), picks)
         self._tokens += tokens
         if not picks:

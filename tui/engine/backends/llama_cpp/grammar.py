@@ -133,6 +133,8 @@ class _State:
 
         The native sampler counts the names of control tokens as text, and reads bytes that are not UTF-8.
         """
+        if token in self._vocabulary.control_tokens:
+            return None
         piece = self._vocabulary.piece(token)
         if not piece or 0 in piece:
             return None

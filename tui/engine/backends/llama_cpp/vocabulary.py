@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from itertools import repeat
 from typing import Any
 
-from ....protocol.thoughts import SEEN
+from ...library.special import end_tokens, is_structure
 from ...library.tokens import difference
 from .. import ModelError
 
-_CONTROL = 8
-"""LLAMA_TOKEN_ATTR_CONTROL"""
+_UNKNOWN, _CONTROL, _USER_DEFINED = 1, 8, 16
+"""LLAMA_TOKEN_ATTR_..."""
 _SHALLOW = 2_000
 _DEEP_STACK = 1 << 30
 _LONGEST = 2 << 20
@@ -30,18 +30,19 @@ class LlamaVocabulary:
         self._library = library
         self.handle = library.llama_model_get_vocab(model)
         self.size: int = library.llama_vocab_n_tokens(self.handle)
-        ends = self._of_all(library.llama_vocab_is_eog)
-        self.end_tokens = frozenset(token for token, ends_answer in enumerate(ends) if ends_answer)
-        kinds = self._of_all(library.llama_vocab_get_attr)
-        controls = [token for token, kind in enumerate(kinds) if kind & _CONTROL]
-        self.control_tokens = frozenset(controls)
-        texts = {token: self._text(token).decode("utf-8", "replace") for token in controls}
-        self.control_texts = tuple(text for text in texts.values() if text)
-        self._pieces = {token: text.encode() for token, text in texts.items() if text in SEEN}
         self._bos: int = library.llama_vocab_bos(self.handle)
         self.bos_text = self._text(self._bos).decode("utf-8", "replace")
         self.eos_text = self._text(library.llama_vocab_eos(self.handle)).decode("utf-8", "replace")
         self.chat_template = _metadata(library, model, b"tokenizer.chat_template")
+        ends = self._of_all(library.llama_vocab_is_eog)
+        named = (token for token, ends_answer in enumerate(ends) if ends_answer)
+        self.end_tokens = end_tokens(named, (self.bos_text, self.eos_text), self._token)
+        kinds = list(self._of_all(library.llama_vocab_get_attr))
+        controls = {token for token, kind in enumerate(kinds) if kind & (_CONTROL | _UNKNOWN)}
+        # The library makes a control token of this one also where it is HTML.
+        self.control_tokens = frozenset(controls - ({self._token("</s>")} - self.end_tokens))
+        self.control_texts = tuple(self._of_no_text(kinds))
+        self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
         """Tokens of `text`, control tokens recognised, no BOS added. Raises `ModelError` past 2 MiB."""
@@ -58,10 +59,7 @@ class LlamaVocabulary:
         return [self._bos] if wanted else []
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; of a control token, but a thought's mark, none.
-
-        Raises IndexError outside the vocabulary.
-        """
+        """The bytes of a token; of a control token, its name. Raises IndexError outside the vocabulary."""
         try:
             return self._pieces[token]
         except KeyError:
@@ -75,6 +73,18 @@ class LlamaVocabulary:
         models of one family differ in them, and an answer goes by those of its main model.
         """
         return difference(dict(enumerate(self._texts())), dict(enumerate(other._texts())))
+
+    def _of_no_text(self, kinds: Iterable[int]) -> Iterable[str]:
+        """The texts of tokens that give a conversation its form. Files call some of them user-defined."""
+        for token, kind in enumerate(kinds):
+            if kind & (_CONTROL | _UNKNOWN | _USER_DEFINED):
+                text = self._text(token).decode("utf-8", "replace")
+                if text and (token in self.control_tokens or is_structure(text, self.chat_template)):
+                    yield text
+
+    def _token(self, text: str) -> int | None:
+        tokens = self.encode(text)
+        return tokens[0] if len(tokens) == 1 else None
 
     def _of_all(self, function: Any) -> Any:
         """`function(vocabulary, token)` for every token, without a Python frame for each."""
@@ -103,7 +113,7 @@ class LlamaVocabulary:
         room = 256
         while True:
             buffer = ctypes.create_string_buffer(room)
-            length = self._library.llama_token_to_piece(self.handle, token, buffer, room, 0, False)
+            length = self._library.llama_token_to_piece(self.handle, token, buffer, room, 0, True)
             if length >= 0:
                 return buffer.raw[:length]
             room = -length

@@ -13,15 +13,13 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from ....protocol.thoughts import SEEN
 from ...library.mlx_folder import Folder
+from ...library.special import end_tokens, is_structure
 from ...library.tokens import difference
 from .. import ModelError
 
 _LONGEST = 2 << 20
 """Bytes of text, as with llama.cpp."""
-_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>")
-"""Control tokens that end an answer of any model that has them; settings often name but one of several."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "▁"
 _LOADS = "Choose another model, or download this one again."
@@ -37,19 +35,24 @@ class MlxVocabulary:
         self._texts: dict[int, str] = {number: text for text, number in self._tokenizer.get_vocab().items()}
         added = self._tokenizer.get_added_tokens_decoder()
         self._added: dict[int, str] = {number: token.content for number, token in added.items()}
-        controls = {number: token.content for number, token in added.items() if token.special}
-        self.control_tokens = frozenset(controls)
-        self.control_texts = tuple(text for text in controls.values() if text)
+        self.chat_template = folder.chat_template
+        self.control_tokens = frozenset(number for number, token in added.items() if token.special)
+        self._structure = {
+            number: text
+            for number, text in self._added.items()
+            if text and (number in self.control_tokens or is_structure(text, self.chat_template))
+        }
+        """Tokens that give a conversation its form. Files call some of them ordinary."""
+        self.control_texts = tuple(self._structure.values())
         self._spelled = _any_of(self.control_texts)
         self.bos_text = self._named(folder.tokenizer, "bos_token")
         self.eos_text = self._named(folder.tokenizer, "eos_token")
-        self.end_tokens = frozenset(self._ends(folder))
-        self.chat_template = folder.chat_template
+        self.end_tokens = end_tokens(
+            self._ends(folder), (self.bos_text, self.eos_text), self._tokenizer.token_to_id
+        )
         self._start = self._first_tokens(folder.tokenizer)
         self._spelling = _spelling(self._tokenizer)
-        self._pieces: dict[int, bytes] = {
-            number: text.encode() for number, text in controls.items() if text in SEEN
-        }
+        self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
         """Tokens of `text`, control tokens recognised, no BOS added. Raises `ModelError` past 2 MiB."""
@@ -58,7 +61,7 @@ class MlxVocabulary:
             raise ModelError("the text is too long", f"Shorten it to {_LONGEST >> 20} MiB or less.")
         tokens = self._encoded(text)
         # A rule that changes text before it is cut up, such as one for wide letters, must not spell a token.
-        if sum(token in self.control_tokens for token in tokens) > len(self._spelled.findall(text)):
+        if sum(token in self._structure for token in tokens) > len(self._spelled.findall(text)):
             tokens = [token for part in _split(self._spelled, text) for token in self._one_kind(part)]
         return tokens
 
@@ -67,7 +70,7 @@ class MlxVocabulary:
         return list(self._start)
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; none of what is no token, nor of a control token but a thought's mark.
+        """The bytes of a token; of a control token, its name; none of what is no token.
 
         Raises IndexError outside of what the model scores.
         """
@@ -98,7 +101,7 @@ class MlxVocabulary:
             return [number for number, text in self._added.items() if text == part][:1]
         self._tokenizer.encode_special_tokens = True
         try:
-            return [token for token in self._encoded(part) if token not in self.control_tokens]
+            return [token for token in self._encoded(part) if token not in self._structure]
         finally:
             self._tokenizer.encode_special_tokens = False
 
@@ -116,10 +119,9 @@ class MlxVocabulary:
             for number in given if isinstance(given, list) else [given]:
                 if type(number) is int and 0 <= number < self.size:
                     yield number
-        for text in (self.eos_text, *_ENDS):
-            number = self._tokenizer.token_to_id(text) if text else None
-            if number is not None and (text == self.eos_text or number in self.control_tokens):
-                yield number
+        number = self._tokenizer.token_to_id(self.eos_text) if self.eos_text else None
+        if number is not None:
+            yield number
 
     def _first_tokens(self, settings: Mapping[str, Any]) -> list[int]:
         """What the tokenizer puts before every text, unless the settings say otherwise."""
@@ -133,7 +135,7 @@ class MlxVocabulary:
         return [] if wanted is False else whole[:length]
 
     def _read_piece(self, token: int) -> bytes:
-        if token in self.control_tokens or token not in self._texts:
+        if token not in self._texts:
             return b""
         if token in self._added:
             return self._added[token].encode()
