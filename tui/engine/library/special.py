@@ -10,25 +10,23 @@ from collections.abc import Callable, Iterable
 
 from ...protocol.marks import SWITCHES
 
-_ENDS = tuple(
-    """
-    <|im_end|> <|eot_id|> <|eom_id|> <|eot|> <|end|> <|return|> <|call|> <|calls|> <|flush|>
-    <end_of_turn> <turn|> <|tool_response> <|endoftext|> <|end_of_text|> </s> <eos> <EOT> _<EOT> [EOT]
-    [EOS] <end_of_utterance> <｜end▁of▁sentence｜> [e~[
-    """.split()
-)
+_END_TEXTS = """
+<|im_end|> <|eot_id|> <|eom_id|> <|eot|> <|end|> <|return|> <|call|> <|calls|> <|flush|>
+<end_of_turn> <turn|> <|tool_response> <|endoftext|> <|end_of_text|> </s> <eos> <EOT> _<EOT> [EOT]
+[EOS] <end_of_utterance> <｜end▁of▁sentence｜> [e~[
+"""
 """Tokens that end an answer of any model that has them: settings often name but one of several. The list is
 llama.cpp's (`llama-vocab.cpp`), and Llama 4's `<|eot|>`."""
+_ENDS = tuple(_END_TEXTS.split())
 
-_TAGS = frozenset(
-    """
-    a abbr article aside b blockquote body br button caption center cite code dd del details div dl dt
-    em figcaption figure footer form h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins kbd
-    label li link main mark meta nav ol option p pre q s script section select small span strong style
-    sub summary sup svg table tbody td textarea tfoot th thead title tr u ul
-    """.split()
-)
-"""HTML that some vocabularies have as tokens: text like any other."""
+_HTML = """
+a abbr article aside b blockquote body br button caption center cite code dd del details div dl dt
+em figcaption figure footer form h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins kbd
+label li link main mark meta nav ol option p pre q s script section select small span strong style
+sub summary sup svg table tbody td textarea tfoot th thead title tr u ul
+"""
+"""Tags that some vocabularies have as tokens: text like any other."""
+_TAGS = frozenset(_HTML.split())
 _TAG = re.compile(r"</?([a-z]+[1-6]?)>")
 
 
