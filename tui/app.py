@@ -29,6 +29,7 @@ from .screens.chat import ChatScreen
 from .screens.wording import readable
 from .store.keeper import Keeper
 from .terminal.compositor import FrugalCompositor
+from .terminal.keyboard import mend_keys
 from .terminal.lean import LeanOutput
 from .terminal.output_filter import OutputFilter
 from .themes import default_variables, load_themes
@@ -84,6 +85,7 @@ class Outrider(LeanOutput):
         `recalled` says that the pair of `settings` is the one that was chosen last.
         """
         super().__init__(**options)
+        mend_keys()
         self._filters.append(OutputFilter())
         self._settings = settings
         self._places = places

@@ -1,7 +1,8 @@
-"""Makes foreign text (a model's, a file's, an error's) safe to show, by code point and not by sequence.
+"""Makes foreign text (a model's, a file's, an error's) harmless: `clean` for the screen, `exact` for all else.
 
-It knows nothing of terminals' grammars, of markup or of layout: a control character that never arrives
-needs no parser. It does not decide what to store; keep the raw text where it must be exact.
+What stands on the screen is cleaned by code point and not by sequence: a control character that never arrives
+needs no parser. What is sent to a model, copied, exported or stored keeps every character that is no control
+character: joiners, direction marks, variation selectors and tags belong to the text.
 """
 
 from __future__ import annotations
@@ -30,6 +31,29 @@ _UNSAFE = (
 _ASCII_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _NO_CELLS = re.compile(f"[{_CONTROLS}\n\t]")
 _LINE_BREAKS = re.compile(r"[\n\t]")
+_SEQUENCES = (
+    "\x1b(?:"
+    r"\[[0-?]*[ -/]*[@-~]"  # CSI: colours, moves of the cursor
+    "|[]PX^_][^\x00-\x1f\x7f]*(?:\x07|\x1b\\\\|\x9c)"  # titles, links, the clipboard
+    "|[ -/]+[0-~]|[78=>])"  # character sets, the saved cursor, the keypad
+)
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def exact(text: str) -> str:
+    """`text` with every control character as U+FFFD, and no other changed; CR LF becomes a newline.
+
+    Newlines and tabs stay. Lone surrogates, which no file can hold, go with the control characters.
+    """
+    return _NO_TEXT.sub(REPLACEMENT, text.replace("\r\n", "\n"))
+
+
+def without_sequences(text: str) -> str:
+    """`text` as a person who pastes it means it: no escape sequence, no control character, every line end a
+    newline."""
+    if "\x1b" in text:
+        text = re.sub(_SEQUENCES, "", text)
+    return _NO_TEXT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def has_controls(text: str) -> bool:

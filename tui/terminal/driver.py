@@ -17,6 +17,7 @@ from textual.app import ScreenStackError
 from textual.drivers.linux_driver import LinuxDriver
 
 from .handover import Terminal
+from .keyboard import ALTERNATE_KEYS, KeyboardParser, new_parser
 from .lean import SYNC_BEGIN, SYNC_END, LeanOutput
 
 ALTERNATE_SCREEN = "\x1b[?1049h"
@@ -64,7 +65,9 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
         def _read_keys(self) -> None:
             """As Textual's own, which looks ten times a second whether there is a key."""
             assert self._wake is not None
-            parser, decode = XTermParser(self._debug), getincrementaldecoder("utf-8")("replace").decode
+            parser, decode = new_parser(self._debug), getincrementaldecoder("utf-8")("replace").decode
+            if isinstance(parser, KeyboardParser):
+                self._loop.call_soon_threadsafe(self.write, ALTERNATE_KEYS)
             while not self.exit_event.is_set():
                 ready, _, _ = select.select([self.fileno, self._wake[0]], [], [], patience_of(parser))
                 if self.fileno in ready:

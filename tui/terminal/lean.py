@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 from rich.cells import cell_len, get_character_cell_size
@@ -54,9 +55,11 @@ SYNC_BEGIN, SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
 @cache
 def fits() -> bool:
     """Whether this is the Textual that it was written for."""
-    from textual import __version__  # which reads the package's metadata: milliseconds of a start
+    import textual
 
-    return __version__ == WRITTEN_FOR
+    if Path(textual.__path__[0]).with_name(f"textual-{WRITTEN_FOR}.dist-info").is_dir():
+        return True
+    return textual.__version__ == WRITTEN_FOR  # reads the package's metadata: milliseconds of a start
 
 
 class Picture:
