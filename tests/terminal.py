@@ -75,7 +75,13 @@ class Terminal:
         os.close(self._fd)
 
     def send(self, keys: bytes) -> None:
-        os.write(self._fd, keys)
+        """Type `keys`, and read meanwhile: a terminal that only writes would wait for a program that does too."""
+        os.set_blocking(self._fd, False)
+        while keys and self.status is None:
+            try:
+                keys = keys[os.write(self._fd, keys) :]
+            except BlockingIOError:
+                self._read(0.05)
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -1,4 +1,4 @@
-"""What a terminal sends: keys of every layout, reports that nobody can read, and pastes that are text to their end."""
+"""What a terminal sends: keys of every layout, reports that nobody can read, and pastes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tui.terminal.lean import fits
 
 pytestmark = pytest.mark.skipif(not fits(), reason="this Textual's insides are not known")
 Found = list[Any]
+BEL, ST = "\a", "\x1b\\"
 
 
 def heard(*chunks: str, parser: KeyboardParser | None = None) -> Found:
@@ -212,7 +213,7 @@ def reports(draw: random.Random) -> Iterator[str]:
                 f"\x1b[{draw.randint(300, 9_999)}~",
                 f"\x1b[<35;{draw.randint(-5, 10**6)};{draw.randint(-5, 10**6)}M",
                 f"\x1b[48;{draw.choice([0, 5_000])};{number()};{number()};{number()}t",
-                f"\x1b]{draw.randint(0, 99)};{'x' * draw.randint(0, 40)}{draw.choice([chr(7), chr(27) + chr(92)])}",
+                f"\x1b]{draw.randint(0, 99)};{'x' * draw.randint(0, 40)}{draw.choice([BEL, ST])}",
                 f"\x1bP1$r{fields}\x1b\\",
                 f"\x1b[{draw.randint(1, 99)};{draw.randint(1, 99)}R",
                 draw.choice(["\x1b[I", "\x1b[O", "\x85", "\x9b", "\x1b[?2026;2$y", "\x1bOz", "\x1b[1;9Z"]),
@@ -294,7 +295,7 @@ def test_a_paste_whose_end_is_lost_is_given_up_by_one_key(key: str, monkeypatch:
     assert list(parser.feed(key)) == [], "so soon it is text"
     now += 2
     found = list(parser.feed(key))
-    assert found[0].text == "abc" if key != "\x1b[113;5u" else found[0].text == "abc"
+    assert found[0].text == "abc"
     monkeypatch.undo()
     assert [*found[1:], *heard(parser=parser)][-1].key in ("escape", "ctrl+q")
 
@@ -335,12 +336,12 @@ def test_what_is_typed_among_random_reports_is_sent_and_ctrl_works(tmp_path: Pat
         sent = reports(draw)
         for number in range(300):
             letter = chr(97 + number % 26)
-            terminal.send((next(sent) + "\x1b[I" + letter).encode())
+            terminal.send((next(sent) + letter).encode())
             text += letter
         terminal.send(b"\r")
         terminal.wait(lambda: said(tmp_path), 30)
         assert said(tmp_path) == [text]
-        terminal.send("\x1b[1081;5u".encode())  # й with Ctrl, where Latin layouts have Q
+        terminal.send(b"\x1b[1081;5u")  # й with Ctrl, where Latin layouts have Q
         assert terminal.exit() == 0
 
 

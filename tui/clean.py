@@ -1,4 +1,4 @@
-"""Makes foreign text (a model's, a file's, an error's) harmless: `clean` for the screen, `exact` for all else.
+"""Makes foreign text (a model's, a file's, an error's) harmless: `clean` for the screen, `exact` elsewhere.
 
 What stands on the screen is cleaned by code point and not by sequence: a control character that never arrives
 needs no parser. What is sent to a model, copied, exported or stored keeps every character that is no control

@@ -18,9 +18,9 @@ from unicodedata import name
 
 from textual import constants, events, messages
 from textual._keyboard_protocol import FUNCTIONAL_KEYS
-from textual._parser import Peek1, Read1
+from textual._parser import ParseTimeout, Peek1, Read1
 from textual._time import get_time
-from textual._xterm_parser import IS_ITERM, ParseTimeout, XTermParser
+from textual._xterm_parser import IS_ITERM, XTermParser
 from textual.keys import Keys
 from textual.message import Message
 
@@ -49,7 +49,7 @@ _BURST: Final = 1_024
 _STRING: Final = r"(?:\]\d|P[\d>!$+]|_G)[^\x00-\x1f\x7f]*"
 _WHOLE: Final = re.compile(
     r"\x1b(?:"
-    r"\[(?:\[[A-E]|M[^\x1b]{3}|(?![\[M])[0-?]*[ -/]*[@-~])"  # CSI; F1 of the Linux console; an old mouse report
+    r"\[(?:\[[A-E]|M[^\x1b]{3}|(?![\[M])[0-?]*[ -/]*[@-~])"  # CSI; the Linux console's F1; an old mouse
     r"|O[\d;]*[^\d;\x1b]"  # SS3
     rf"|{_STRING}(?:\x07|\x1b\\)"  # what a terminal answers in a string: OSC, DCS, APC
     r"|[^][OP_\x1b])",  # with Alt
@@ -229,7 +229,9 @@ class KeyboardParser(XTermParser):
         """The keys of a report; none if it reports none, None if it is no report of this kind."""
         report = _REPORT.fullmatch(sequence)
         plain = _plain_report(report[1].split(";"), report[2]) if report else None
-        return super()._parse_extended_key(plain) if plain else plain and []
+        if not plain:
+            return None if plain is None else []
+        return super()._parse_extended_key(plain)
 
 
 def _goes_on(sequence: str) -> bool:
