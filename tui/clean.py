@@ -11,7 +11,7 @@ import re
 
 REPLACEMENT = "\ufffd"
 
-_EMOJI = "\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
+EMOJI = "\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
 _JOINED_SCRIPTS = "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u18af\ufb50-\ufdff\ufe70-\ufefc"
 
 _CONTROLS = (
@@ -25,7 +25,7 @@ _UNSAFE = (
     f"[{_CONTROLS}]"
     # The joiners stay where they have a meaning and where Rich measures them as terminals do: ZWJ between
     # emoji, ZWNJ between letters of the scripts that join.
-    f"|(?<![{_EMOJI}])\u200d|\u200d(?![{_EMOJI}])"
+    f"|(?<![{EMOJI}])\u200d|\u200d(?![{EMOJI}])"
     f"|(?<![{_JOINED_SCRIPTS}])\u200c|\u200c(?![{_JOINED_SCRIPTS}])"
 )
 _ASCII_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")

@@ -1,28 +1,31 @@
 """Text files that a prompt names by @path: found, read, put behind it, and folded where it is shown.
 
-Only text goes in, and not much of it: what cannot be attached is said and never sent silently.
+Only text goes in, and not much of it: what cannot be attached is said and never sent silently. Which part of
+a prompt is a file is known from when it was attached; it is never guessed from the text.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui import store
 from tui.clean import clean
 from tui.widgets.suggestions import Suggestion
 
 MOST = 1_000_000
 """Bytes of a file."""
+OUTSIDE, HIDDEN = "outside this folder", "hidden"
 _LISTED = 2_000
 """Names of a folder that are looked at."""
 _SHOWN = 200
 _MARKS = ".,;:!?)"
 
 _NAMED = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|([^\s"]+))')
-_BLOCK = re.compile(r"\n\nFile `([^`\n]+)`:\n(`{3,})[^\n]*\n(.*?)\n?\2(?=\n|\Z)", re.DOTALL)
 _TYPED = re.compile(r'(?<!\S)@("?)([^"\n]*|[^\s"]*)\Z')
 
 
@@ -31,12 +34,25 @@ class NotAttached(Exception):
 
 
 @dataclass(frozen=True)
+class Named:
+    """Something that lies where a prompt says."""
+
+    name: str
+    """As it was typed."""
+    path: Path
+    """Where it lies, all links followed."""
+    doubt: str = ""
+    """Why a person should be asked before it is sent; empty where there is no reason."""
+
+
+@dataclass(frozen=True)
 class File:
     """A file that a prompt names."""
 
     name: str
-    """As it was typed."""
     text: str
+    doubt: str = ""
+    """As of `Named`."""
 
 
 def named(prompt: str) -> list[str]:
@@ -44,31 +60,45 @@ def named(prompt: str) -> list[str]:
     return list(dict.fromkeys(quoted or plain for quoted, plain in _NAMED.findall(prompt)))
 
 
-def files_of(prompt: str, folder: Path) -> list[File]:
-    """The files of `folder` that `prompt` names. Raises `NotAttached` for one that is there and no text.
+def found(prompt: str, folder: Path) -> list[Named]:
+    """What lies where `prompt` says, seen from `folder`. An @word that is no file is just a word."""
+    there = (_found(name, folder) for name in named(prompt))
+    return [each for each in there if each]
 
-    An @word that is no file is just a word.
-    """
-    found = [(name, _found(name, folder)) for name in named(prompt)]
-    return [File(*_read(*there)) for _, there in found if there]
+
+def files_of(prompt: str, folder: Path) -> list[File]:
+    """The files that `prompt` names. Raises `NotAttached` for one that is there and no text."""
+    return [_read(each) for each in found(prompt, folder)]
 
 
 def missing(prompt: str, folder: Path) -> list[str]:
     """What looks like the path of a file, and is none."""
-    found = [(name.rstrip(_MARKS), _found(name, folder)) for name in named(prompt)]
-    return [name for name, there in found if not there and ("/" in name or re.search(r"\.\w{1,5}$", name))]
+    looked = [(name.rstrip(_MARKS), _found(name, folder)) for name in named(prompt)]
+    return [name for name, there in looked if not there and ("/" in name or re.search(r"\.\w{1,5}$", name))]
 
 
-def _found(name: str, folder: Path) -> tuple[str, Path] | None:
+def _found(name: str, folder: Path) -> Named | None:
     """What lies at a path that was typed, perhaps at the end of a sentence."""
-    with suppress(OSError, RuntimeError, ValueError):  # too long for a name, nobody's home, or a NUL in it
+    # too long for a name, nobody's home, a NUL in it, or links in a circle
+    with suppress(OSError, RuntimeError, ValueError):
         for typed in (name, name.rstrip(_MARKS)):
             if typed and (path := folder / Path(typed).expanduser()).exists():
-                return typed, path
+                real = path.resolve(strict=True)
+                return Named(typed, real, _doubt(typed, real, folder))
     return None
 
 
-def _read(name: str, path: Path) -> tuple[str, str]:
+def _doubt(typed: str, real: Path, folder: Path) -> str:
+    inside = real.is_relative_to(folder.resolve())
+    parts = (real.relative_to(folder.resolve()) if inside else real).parts
+    if not Path(typed).is_absolute():
+        parts += Path(typed).parts
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
+    return ", ".join([OUTSIDE] * (not inside) + [HIDDEN] * hidden)
+
+
+def _read(named: Named) -> File:
+    name, path = named.name, named.path
     if path.is_dir():
         raise NotAttached(f"{name} is a folder: name a file in it")
     try:
@@ -86,12 +116,17 @@ def _read(name: str, path: Path) -> tuple[str, str]:
         raise NotAttached(f"{name} is not text") from None
     if "\0" in text:
         raise NotAttached(f"{name} is not text")
-    return name, text.replace("\r\n", "\n")
+    return File(name, text.replace("\r\n", "\n"), named.doubt)
 
 
-def with_files(prompt: str, files: list[File]) -> str:
-    """`prompt` with the text of the files behind it."""
-    return prompt + "".join(_block(file) for file in files)
+def with_files(prompt: str, files: Sequence[File]) -> tuple[str, tuple[store.Attached, ...]]:
+    """`prompt` with the text of the files behind it, and where each of them stands."""
+    attached = []
+    for file in files:
+        start = len(prompt)
+        prompt += _block(file)
+        attached.append(store.Attached(file.name, start, len(prompt)))
+    return prompt, tuple(attached)
 
 
 def _block(file: File) -> str:
@@ -101,19 +136,25 @@ def _block(file: File) -> str:
     return f"\n\nFile `{file.name.replace('`', '_')}`:\n{fence}{kind}\n{file.text.rstrip(chr(10))}\n{fence}"
 
 
-def without_files(text: str) -> str:
-    """A prompt as it was typed."""
-    return _BLOCK.sub("", text)
+def typed(prompt: store.Turn) -> str:
+    """A prompt as it was written, without its files."""
+    return prompt.text[: prompt.files[0].start] if prompt.files else prompt.text
 
 
-def folded(text: str) -> str:
+def names(prompt: store.Turn) -> list[str]:
+    """The files that went with a prompt."""
+    return [file.name for file in prompt.files]
+
+
+def folded(prompt: store.Turn) -> str:
     """A prompt with each of its files in one line."""
+    return typed(prompt) + "".join(_line(file, prompt.text[file.start : file.end]) for file in prompt.files)
 
-    def line(block: re.Match[str]) -> str:
-        lines = block[3].count("\n") + 1 if block[3] else 0
-        return f"\n\n▤ {block[1]}  {lines:,} line{'s' if lines != 1 else ''}"
 
-    return _BLOCK.sub(line, text)
+def _line(file: store.Attached, block: str) -> str:
+    text = block.split("\n", 4)[-1].rpartition("\n")[0]  # between its fences
+    lines = text.count("\n") + 1 if text else 0
+    return f"\n\n▤ {file.name}  {lines:,} line{'s' if lines != 1 else ''}"
 
 
 def suggestions(before: str, folder: Path) -> list[Suggestion]:

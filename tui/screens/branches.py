@@ -57,7 +57,7 @@ class Branches:
         prompt = turn if turn.role == "user" else self._conversation.turn(turn.parent)
         if prompt:
             self._edited = prompt
-            self._desk.composer.take_up(attachments.without_files(prompt.text))
+            self._desk.composer.take_up(attachments.typed(prompt), attachments.names(prompt))
             self._desk.composer.border_title = "an earlier prompt: sent, it is a branch; Esc gives it up"
 
     @property
@@ -94,7 +94,7 @@ class Branches:
     def show_prompt(self) -> None:
         """The prompt that was asked last."""
         if turn := self._conversation.last:
-            self._desk.begin(attachments.folded(turn.text), turn.key, self._mark(turn))
+            self._desk.begin(attachments.folded(turn), turn.key, self._mark(turn))
 
     def show_answer(self) -> None:
         """The answer that begins to come, or goes on."""
@@ -179,7 +179,7 @@ class Branches:
         if messages := self._aside.pop(turn.key, None):
             self._show_again(turn, [each for each in messages if not _is_summary(each)])
         elif turn.role == "user":
-            self._desk.begin(attachments.folded(turn.text), turn.key, self._mark(turn))
+            self._desk.begin(attachments.folded(turn), turn.key, self._mark(turn))
         else:
             answer = Shown(transcript, turn.key)
             for each in rounds_of(read):

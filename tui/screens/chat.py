@@ -129,11 +129,11 @@ class ChatScreen(MessagesScreen):
 
     # Commands that are typed
 
-    def submit(self, text: str) -> None:
+    def submit(self, text: str, by_hand: str) -> None:
         """Do what a command says, or ask."""
-        found = slash.parse(text)
+        found = slash.parse(text) if by_hand.startswith("/") else None
         if found is None:
-            super().submit(text)
+            super().submit(text, by_hand)
             return
         name, value = found
         command = next((each for each in self.slash_commands() if each.name == name), None)
@@ -184,8 +184,15 @@ class ChatScreen(MessagesScreen):
             self._suggest_files(before)
         else:
             self.desk.suggestions.offer(())
-        if "@" in composer.text or self._counted:
-            self._count_files(composer.text)
+        by_hand = composer.by_hand
+        if "@" in by_hand or self._counted or self.desk.has_files:
+            self._show_files(by_hand)
+            self._count_files(by_hand)
+
+    def _show_files(self, by_hand: str) -> None:
+        """Name every file that would go with the prompt now. Enter is heard behind what it shows."""
+        found = attachments.found(by_hand, self._folder()) if "@" in by_hand else []
+        self.desk.show_files([(each.name, each.doubt) for each in found if each.path.is_file()])
 
     @work(exclusive=True, group="files")
     async def _suggest_files(self, before: str) -> None:
@@ -203,9 +210,9 @@ class ChatScreen(MessagesScreen):
             self._counted = str(error)
             self._show_extras(self._counted)
             return
-        words = [f"{len(files)} files" if len(files) > 1 else file.name for file in files[:1]]
+        words = [f"{len(files)} files"] if len(files) > 1 else []
         if files and self._loader.loaded and self.phase not in BUSY:
-            block = attachments.with_files("", files)
+            block, _ = attachments.with_files("", files)
             with suppress(EngineError):
                 words.append(f"{await self._client.count(protocol.Count(self._draw_id(), block)):,} tokens")
         self._counted = " ".join(words)
@@ -285,7 +292,7 @@ class ChatScreen(MessagesScreen):
         await self._branches.show(stored)
         gc.freeze()  # a long chat lives as long as it is open: the collector would look at all of it
         if unanswered and not self.desk.composer.text:
-            self.desk.composer.insert(unanswered)
+            self.desk.composer.write_again(attachments.typed(unanswered), attachments.names(unanswered))
 
     async def open_named(self, words: str) -> None:
         """Go on with the latest chat that has `words`."""

@@ -72,7 +72,7 @@ class Conversation:
         self._unwritten: list[protocol.Round] = []
         self._rounds = 0
 
-    def open(self, stored: Stored) -> str:
+    def open(self, stored: Stored) -> store.Turn | None:
         """Go on with `stored`; the prompt that stands there without an answer, if there is one."""
         self.forget()
         self.key = stored.key
@@ -185,7 +185,7 @@ class Conversation:
         self._shown = key
         self._record(store.Show(self.key, key))
 
-    def remove(self, turn: store.Turn) -> str:
+    def remove(self, turn: store.Turn) -> store.Turn | None:
         """Take `turn` out with all that follows it; the prompt that has no answer any more, if there is one.
 
         Another branch is shown in its place where there is one.
@@ -263,15 +263,15 @@ class Conversation:
 
     # A turn
 
-    def ask(self, question: str) -> tuple[protocol.Message, ...]:
-        """Add a prompt; the messages to answer."""
+    def ask(self, question: str, files: tuple[store.Attached, ...] = ()) -> tuple[protocol.Message, ...]:
+        """Add a prompt, of which `files` are a part; the messages to answer."""
         if not self._begun:
             self._begun = True
             title = clean_line(question.strip().partition("\n")[0], TITLE) or "Untitled"
             self._record(store.Begin(self.key, title))
             if self.settings:
                 self._record(store.Adjust(self.key, self.settings))
-        self._add(store.Turn(draw_key(), self._shown, "user", question))
+        self._add(store.Turn(draw_key(), self._shown, "user", question, files=files))
         return self.messages()
 
     def adjust(self, settings: str) -> None:
@@ -335,11 +335,11 @@ class Conversation:
             self._record(store.Show(self.key, self._shown))
         return bool(text)
 
-    def _step_back(self) -> str:
+    def _step_back(self) -> store.Turn | None:
         """Go back to the last answer; the prompt that stood there without one, if there was one."""
-        prompt = ""
+        prompt = None
         while (last := self._turns.get(self._shown)) and (last.role == "user" or not last.text):
-            prompt = last.text
+            prompt = last
             self._shown = last.parent
         return prompt
 

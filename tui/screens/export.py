@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui.clean import clean, clean_line
+from tui.clean import clean_line, exact
 from tui.protocol.thoughts import without_thought
 from tui.store.changes import Turn
 
@@ -29,7 +29,7 @@ def as_markdown(chat: Conversation) -> str:
     parts = [f"# {clean_line(chat.title)}"]
     for turn in reversed(path):
         by = "You" if turn.role == "user" else clean_line(turn.main) or "Answer"
-        parts += [f"## {by}", clean(without_thought(turn.text)).strip()]
+        parts += [f"## {by}", exact(without_thought(turn.text)).strip()]
     return "\n\n".join(parts) + "\n"
 
 

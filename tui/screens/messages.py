@@ -10,7 +10,7 @@ from dataclasses import replace
 from textual import on, work
 
 from tui import protocol, store
-from tui.clean import clean, clean_line
+from tui.clean import clean_line, exact, without_sequences
 from tui.client import EngineDied, EngineError
 from tui.protocol.pieces import said
 from tui.protocol.thoughts import without_thought
@@ -73,7 +73,7 @@ class MessagesScreen(TurnScreen):
         """Do with `turn` what a person wants."""
         match want:
             case "copy":
-                self.app.copy_to_clipboard(clean(without_thought(turn.text)))
+                self.app.copy_to_clipboard(exact(without_thought(turn.text)))
             case "code":
                 self._copy_code(turn)
             case "open":
@@ -101,14 +101,15 @@ class MessagesScreen(TurnScreen):
         except (EditorFailed, OSError) as error:
             self.notify(clean_line(f"The editor: {error}"), severity="error", markup=False)
             return
-        composer.load_text(clean(text))
-        composer.move_cursor(composer.document.end)
+        by_hand = composer.by_hand  # what is new may have been typed or pasted: that is not known of it
+        names, command = attachments.named(by_hand), by_hand.startswith("/")
+        composer.write_again(without_sequences(text), names, command=command)
 
     @work(exclusive=True, group="editor")
     async def _open(self, turn: store.Turn) -> None:
         """Look at a message in an editor; what is changed there changes nothing here."""
         try:
-            await edited(self.app, clean(turn.text), os.environ)
+            await edited(self.app, exact(turn.text), os.environ)
         except (EditorFailed, OSError) as error:
             self.notify(clean_line(f"The editor: {error}"), severity="error", markup=False)
 
@@ -222,7 +223,7 @@ class MessagesScreen(TurnScreen):
             self._turn_over("ready")
             self._came_back(error)
             return
-        summary = clean(without_thought("".join(text))).strip()
+        summary = exact(without_thought("".join(text))).strip()
         count = 0
         if reason != "cancelled" and summary:
             count = self._branches.leave_out(share, summary)
@@ -230,7 +231,7 @@ class MessagesScreen(TurnScreen):
         self._turn_over("ready" if count else "stopped: nothing is left out")
 
     def _copy_code(self, turn: store.Turn) -> None:
-        blocks = code_blocks(clean(without_thought(turn.text)))
+        blocks = code_blocks(exact(without_thought(turn.text)))
         key, done = self._copied
         place = done % len(blocks) if blocks and key == turn.key else 0
         if blocks:
@@ -260,7 +261,7 @@ class MessagesScreen(TurnScreen):
     @work(exclusive=True, group="change")
     async def _delete(self, turn: store.Turn | None) -> None:
         """Take `turn` out with what follows it, or bring back what was taken out last."""
-        transcript, prompt = self.desk.transcript, ""
+        transcript, prompt = self.desk.transcript, None
         if turn:
             count = sum(1 for each in self._conversation.path if turn.key in self._conversation.above(each))
             prompt = self._conversation.remove(turn)
@@ -274,7 +275,7 @@ class MessagesScreen(TurnScreen):
         except Unreadable as error:
             self.notify(clean_line(f"The chat cannot be read: {error}"), severity="error", markup=False)
         if prompt and not self.desk.composer.text:
-            self.desk.composer.load_text(attachments.without_files(prompt))
+            self.desk.composer.write_again(attachments.typed(prompt), attachments.names(prompt))
         if transcript.messages:
             transcript.cursor = len(transcript.messages) - 1 if transcript.has_focus else None
         else:

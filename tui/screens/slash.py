@@ -26,13 +26,13 @@ class SlashCommand:
 
 
 def parse(text: str) -> tuple[str, str] | None:
-    """(name, value) of a prompt that is a command; None for any other."""
+    """(name, value) of a prompt that is a command; None for any other, a path and a comment of C too."""
     if not text.startswith("/") or text.startswith("//"):
         return None
     name, _, value = text[1:].partition(" ")
     if f"/{name}" in SWITCHES:  # a model is told so, whether it thinks
         return None
-    return (name, value.strip()) if name and "\n" not in name else None
+    return (name, value.strip()) if name and not set(name) & set("\n/*") else None
 
 
 def suggestions(before: str, commands: Sequence[SlashCommand]) -> list[Suggestion]:

@@ -192,24 +192,38 @@ class TurnScreen(Screen[None]):
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
         event.stop()
-        self.submit(event.text)
+        self.submit(event.text, event.by_hand)
 
-    def submit(self, text: str) -> None:
-        """Ask `text`, with the files that it names."""
+    def submit(self, text: str, by_hand: str) -> None:
+        """Ask `text`, with the files that are named in what of it was typed `by_hand`."""
         if self._refuses():
             return
         try:
-            files = attachments.files_of(text, self._folder())
+            files = attachments.files_of(by_hand, self._folder())
         except attachments.NotAttached as error:
             self.notify(clean_line(str(error)), severity="error", markup=False)
             return
-        if missing := attachments.missing(text, self._folder()):
+        if missing := attachments.missing(by_hand, self._folder()):
             words = clean_line(", ".join(missing))
             self.notify(f"There is no file {words} here: it is sent as text.", timeout=6, markup=False)
+        host = self._client.host
+        doubtful = [(each.name, each.doubt) for each in files if host or each.doubt]
+        if not doubtful:
+            self._ask(text, files)
+            return
+        from .consent import ConsentScreen
+
+        def answered(consent: bool | None) -> None:
+            if consent and not self._refuses():
+                self._ask(text, files)
+
+        self.app.push_screen(ConsentScreen(doubtful, host.name if host else ""), answered)
+
+    def _ask(self, text: str, files: Sequence[attachments.File]) -> None:
         self.desk.composer.accept()
         self._show_extras()
         self._branches.make_room()
-        messages = self._conversation.ask(attachments.with_files(text, files))
+        messages = self._conversation.ask(*attachments.with_files(text, files))
         self._branches.show_prompt()
         self._begin(Wish(messages))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .changes import (
         Adjust,
+        Attached,
         Begin,
         Change,
         Close,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Adjust",
+    "Attached",
     "Begin",
     "Change",
     "Close",

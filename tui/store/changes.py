@@ -19,6 +19,17 @@ Ending = Literal["", "stop", "length", "context", "cancelled", "cut"]
 
 
 @dataclass(frozen=True)
+class Attached:
+    """A file that went with a prompt: which part of the prompt's text it is."""
+
+    name: str
+    """As it was typed."""
+    start: int
+    """In characters."""
+    end: int
+
+
+@dataclass(frozen=True)
 class Turn:
     """One message of a conversation: a node of its tree."""
 
@@ -39,6 +50,8 @@ class Turn:
     """How every token of an answer came."""
     written: str = ""
     """When, in UTC, as ISO 8601. For people: it orders nothing."""
+    files: tuple[Attached, ...] = ()
+    """Those that went with a prompt, in their order; they stand at the end of its text."""
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,9 @@ def salvage(damaged: Path, connection: sqlite3.Connection) -> int:
     ):
         source.execute("PRAGMA writable_schema = ON")  # or of a file that is cut off nothing is read
         for table, order in _TABLES.items():
-            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            into = f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(columns))})"
+            columns = [name for name in _columns(connection, table) if name in _columns(source, table)]
+            values = ", ".join("?" * len(columns))
+            into = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({values})"
             for row in _readable(source, table, columns, order):
                 with suppress(sqlite3.Error):
                     connection.execute(into, row)
@@ -63,6 +64,11 @@ def salvage(damaged: Path, connection: sqlite3.Connection) -> int:
     connection.execute("COMMIT")
     connection.execute("PRAGMA foreign_keys = ON")
     return int(connection.execute("SELECT count(*) FROM messages").fetchone()[0])
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    """Those of an older file are fewer."""
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
 
 
 def _readable(

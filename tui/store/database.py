@@ -65,6 +65,10 @@ STEPS = (
         INSERT INTO found (rowid, text) VALUES (new.id, new.text);
     END;
     """,
+    """
+    -- JSON: the files that went with a prompt, each with the part of its text that it is
+    ALTER TABLE messages ADD COLUMN files TEXT NOT NULL DEFAULT '';
+    """,
 )
 """What makes version n of the file of version n - 1."""
 

@@ -16,6 +16,7 @@ from typing import Any
 from ..protocol import Round, Statistics, rebuild
 from .changes import (
     Adjust,
+    Attached,
     Begin,
     Change,
     Close,
@@ -193,10 +194,10 @@ class Store:
         found = [row[0]] if row else [each.key for each in self.listed(words, pinned_first=False)]
         return found[0] if found else None
 
-    def _turn(self, number: int, statistics: str, *rest: Any) -> Turn:
+    def _turn(self, number: int, statistics: str, files: str, *rest: Any) -> Turn:
         turn = Turn(*rest)
         if turn.role == "user":
-            return turn
+            return replace(turn, files=_files(files, len(turn.text)))
         rounds = self._rounds(number)
         text = turn.text or text_of(rounds)
         return replace(turn, text=text, rounds=rounds, statistics=_statistics(statistics))
@@ -239,7 +240,8 @@ def _say(connection: sqlite3.Connection, change: Say) -> None:
     turn = change.turn
     statistics = json.dumps(asdict(turn.statistics)) if turn.statistics else ""
     values = (turn.key, change.conversation, turn.parent, turn.role, turn.text, turn.ending, turn.main)
-    more = (turn.draft, turn.settings, statistics, turn.written or _now())
+    files = json.dumps([asdict(each) for each in turn.files]) if turn.files else ""
+    more = (turn.draft, turn.settings, statistics, turn.written or _now(), files)
     # A conversation that is gone makes NULL of its id, which is no message's.
     connection.execute(_ADD, [_text(value) for value in (*values, *more)])
     connection.execute(
@@ -323,8 +325,8 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
 
 _ADD = """
 INSERT INTO messages
-    (key, conversation, parent, role, text, ending, main, draft, settings, statistics, written)
-VALUES (?, (SELECT id FROM conversations WHERE key = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (key, conversation, parent, role, text, ending, main, draft, settings, statistics, written, files)
+VALUES (?, (SELECT id FROM conversations WHERE key = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO NOTHING
 """
 _COLUMNS = """
@@ -347,7 +349,7 @@ WHERE conversation = (SELECT id FROM conversations WHERE key = ?) AND text <> ''
 ORDER BY id LIMIT ?
 """
 _TURNS = """
-SELECT id, statistics, key, parent, role, text, ending, main, draft, settings FROM messages
+SELECT id, statistics, files, key, parent, role, text, ending, main, draft, settings FROM messages
 WHERE conversation = ? AND NOT removed ORDER BY id
 """
 
@@ -368,6 +370,16 @@ def _rounds_of(text: str) -> tuple[Round, ...]:
         return tuple(rebuild(Round, values) for values in json.loads(text))
     except (ValueError, TypeError, RecursionError):
         return ()
+
+
+def _files(text: str, length: int) -> tuple[Attached, ...]:
+    """None of them where one cannot be read or does not lie in a text of that length."""
+    try:
+        found = tuple(rebuild(Attached, values) for values in json.loads(text)) if text else ()
+    except (ValueError, TypeError, RecursionError):
+        return ()
+    ends = [0, *(at for each in found for at in (each.start, each.end)), length]
+    return found if ends == sorted(ends) else ()
 
 
 def _statistics(text: str) -> Statistics | None:

@@ -1,18 +1,25 @@
-"""Where a person writes. It sends nothing and forgets nothing: text goes only when its owner took it."""
+"""Where a person writes. It sends nothing and forgets nothing: text goes only when its owner took it.
+
+A paste is data: it names no file and gives no command. `written.py` tells it from what was typed.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.document._document import EditResult, Location, Selection
+from textual.document._edit import Edit
 from textual.message import Message
 from textual.widgets import TextArea
 
-from tui.clean import clean
+from tui.clean import without_sequences
 
+from . import written
 from .suggestions import Suggestions
 
 MAX_PASTE = 1_000_000
@@ -66,6 +73,8 @@ class Composer(TextArea):
 
         composer: Composer
         text: str
+        by_hand: str
+        """The same as far as it was typed, as `Composer.by_hand` has it."""
 
         @property
         def control(self) -> Composer:
@@ -85,42 +94,73 @@ class Composer(TextArea):
         """`suggestions` stand beside it, and its keys move in them while they are open."""
         super().__init__(id=id, placeholder=placeholder, highlight_cursor_line=False, compact=False)
         self._sent: list[str] = []
+        """Documents, as `written.py` has them."""
         self._submitted = ""
-        """The text as it was sent, until it is taken."""
+        """The document as it was sent, until it is taken."""
         self._recalled: int | None = None
         self._pasted: dict[str, str] = {}
+        """What is folded, by its label. None is ever used again: earlier prompts hold theirs."""
         self._suggestions = suggestions or Suggestions("suggestions")
 
     @property
     def before(self) -> str:
-        """The line with the cursor, up to it."""
+        """The line with the cursor, up to it, as `by_hand`."""
         row, column = self.cursor_location
-        return self.document.get_line(row)[:column]
+        line = self.document.get_line(row)[:column]
+        return written.by_hand(line) if row == 0 else written.by_hand(" " + line)[1:]
+
+    @property
+    def text(self) -> str:
+        """The text as it stands on the screen."""
+        return written.shown(self.document.text)
+
+    @text.setter
+    def text(self, text: str) -> None:
+        self.load_text(text)
 
     @property
     def prompt(self) -> str:
-        """The text with every folded paste in full."""
-        if not self._pasted:
-            return self.text
-        return re.sub("|".join(map(re.escape, self._pasted)), lambda mark: self._pasted[mark[0]], self.text)
+        """The text as it is sent: every character as it was typed or pasted, and folded pastes in full."""
+        return written.said(self.document.text, self._pasted)
+
+    @property
+    def by_hand(self) -> str:
+        """The text as far as it was typed: U+FFFC stands where a paste has an @ or begins with a slash."""
+        return written.by_hand(self.document.text)
+
+    @property
+    def selected_text(self) -> str:
+        """What is selected, as it is sent."""
+        return written.said(super().selected_text, self._pasted)
+
+    def load_text(self, text: str) -> None:
+        """Let `text` stand here as if it was typed."""
+        super().load_text(written.standing(text))
 
     def accept(self) -> None:
         """What was sent was taken: remember it as a prompt and make room. What was typed behind it stays."""
-        taken, self._submitted = self._submitted or self.text, ""
+        now = self.document.text
+        taken, self._submitted = self._submitted or now, ""
         if not self._sent or self._sent[-1] != taken:
             self._sent.append(taken)
         self._recalled = None
-        rest = self.text.removeprefix(taken) if self.text.startswith(taken) else ""
-        self.load_text(rest)
-        self.move_cursor(self.document.end)
+        self._load(now.removeprefix(taken) if now.startswith(taken) else "")
 
-    def take_up(self, text: str) -> None:
-        """Put `text` here to be changed; what stood here is behind the Up key."""
+    def take_up(self, text: str, names: Iterable[str] = ()) -> None:
+        """As `write_again`; what stood here is behind the Up key."""
         self._submitted = ""
         if self.text.strip():
             self.accept()
+        self.write_again(text, names)
+
+    def write_again(self, text: str, names: Iterable[str] = (), *, command: bool = False) -> None:
+        """Put a prompt here to be changed that was written before. Of its words only these name files, and
+        only a `command` is one."""
         self._recalled = None
-        self.load_text(text)
+        self._load(written.recalled(text, names, command=command))
+
+    def _load(self, document: str) -> None:
+        self.load_text(document)
         self.move_cursor(self.document.end)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -150,8 +190,8 @@ class Composer(TextArea):
                 return
         self._suggestions.offer(())
         if self.text.strip():
-            self._submitted = self.text
-            self.post_message(self.Submitted(self, self.prompt))
+            self._submitted = self.document.text
+            self.post_message(self.Submitted(self, self.prompt, self.by_hand))
 
     def action_newline(self) -> None:
         self.insert("\n")
@@ -184,12 +224,11 @@ class Composer(TextArea):
     def _position(self) -> int | None:
         """Which recalled prompt stands here unchanged."""
         recalled = self._recalled
-        return recalled if recalled is not None and self._sent[recalled] == self.text else None
+        return recalled if recalled is not None and self._sent[recalled] == self.document.text else None
 
     def _recall(self, position: int) -> None:
         self._recalled = position
-        self.load_text(self._sent[position])
-        self.move_cursor(self.document.end)
+        self._load(self._sent[position])
 
     async def _on_key(self, event: events.Key) -> None:
         """A key with a meaning has it here and now. Left to itself, Textual looks for it once the key has
@@ -203,14 +242,55 @@ class Composer(TextArea):
     async def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()
         event.stop()
-        if len(event.text) > MAX_PASTE:
-            self.post_message(self.PasteShortened(self, len(event.text)))
-        text = clean(event.text[:MAX_PASTE].replace("\r\n", "\n").replace("\r", "\n"))
+        self._paste(event.text)
+        self.focus()
+
+    def action_paste(self) -> None:
+        self._paste(self.app.clipboard)
+
+    def _paste(self, text: str) -> None:
+        """Take in `text` as data, and fold it if it is long."""
+        if len(text) > MAX_PASTE:
+            self.post_message(self.PasteShortened(self, len(text)))
+        text = without_sequences(text[:MAX_PASTE])
         lines = text.count("\n") + 1
         if len(text) >= FOLDED_FROM or lines >= FOLDED_LINES:
             size = f"{lines:,} lines" if lines > 1 else f"{len(text):,} characters"
-            mark = f"[paste {len(self._pasted) + 1}: {size}]"
-            self._pasted[mark] = text
-            text = mark
-        self.move_cursor(self.replace(text, *self.selection).end_location)
-        self.focus()
+            label = f"paste {len(self._pasted) + 1}: {size}"
+            self._pasted[label] = text
+            document = written.folded(label)
+        else:
+            document = written.quoted(text)
+        self.move_cursor(self.replace(document, *self.selection).end_location)
+
+    # A folded paste is one unit
+
+    def edit(self, edit: Edit) -> EditResult:
+        """Textual's, with folded pastes left whole or taken out whole."""
+        top, bottom = edit.top, edit.bottom
+        edit.from_location = self._outside(top, forward=top == bottom)
+        edit.to_location = self._outside(bottom, forward=True)
+        row, column = edit.from_location
+        edit.text = written.standing(edit.text, self.document.get_line(row)[:column][-1:])
+        return super().edit(edit)
+
+    def validate_selection(self, selection: Selection) -> Selection:
+        """The cursor steps over a folded paste, and a selection holds all of one or nothing."""
+        start, end = selection
+        forward = end >= self.selection.end
+        moved = self._outside(end, forward=forward)
+        if start == end:
+            return Selection(moved, moved)
+        return Selection(self._outside(start, forward=start > end), moved)
+
+    def _outside(self, location: Location, *, forward: bool) -> Location:
+        """`location`, or the edge of the folded paste that it lies in."""
+        row, column = location
+        if row < self.document.line_count:
+            for mark in written.MARK.finditer(self.document.get_line(row)):
+                if mark.start() < column < mark.end():
+                    return row, mark.end() if forward else mark.start()
+        return location
+
+    def get_line(self, line_index: int) -> Text:
+        return Text(written.seen(self.document.get_line(line_index)), end="", no_wrap=True)

@@ -18,6 +18,7 @@ from textual.reactive import reactive
 from tui import protocol
 from tui.quantities import number
 
+from .attached import Attached
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
 from .meter import Reading
@@ -67,6 +68,8 @@ class Desk(Horizontal):
         &.-talking Welcome { display: none; }
         Sidebar { display: block; }
         &.-hidden Sidebar { display: none; }
+        #files { max-height: 6; margin: 0 3; color: $quiet; display: none; }
+        &.-files #files { display: block; }
     }
     """
 
@@ -84,6 +87,7 @@ class Desk(Horizontal):
         self._banner = Banner(id="banner")
         self._welcome = Welcome(id="welcome")
         self._status = StatusLine(id="status")
+        self._files = Attached(id="files")
         self._sidebar = Sidebar(id="sidebar")
         self._drafting = ""
         self._exact = False
@@ -95,7 +99,7 @@ class Desk(Horizontal):
     def compose(self) -> ComposeResult:
         with Vertical(id="column"):
             yield from (self._banner, self._welcome, self.transcript, self._status)
-            yield from (self.suggestions, self.composer)
+            yield from (self.suggestions, self._files, self.composer)
         yield self._sidebar
 
     def on_mount(self) -> None:
@@ -115,6 +119,16 @@ class Desk(Horizontal):
     def show_unsaved(self, why: str) -> None:
         """That nothing is saved, as long as there is a reason for it."""
         self._banner.last(f"NOT SAVED: {why}. The chat goes on; saving is tried again." if why else "")
+
+    def show_files(self, files: Sequence[tuple[str, str]]) -> None:
+        """Over the composer, the names of the files that go with the prompt, each with the doubt about it."""
+        self.set_class(bool(files), "-files")
+        self._files.show(files)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether files stand over the composer."""
+        return self.has_class("-files")
 
     def show_loaded(self, loaded: protocol.Loaded | None) -> None:
         self._sidebar.show_models(loaded)
