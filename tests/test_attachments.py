@@ -10,6 +10,7 @@ from test_history import stored
 
 from tui.screens import attachments
 from tui.screens.attachments import File, NotAttached
+from tui.store import Turn
 
 
 @pytest.fixture
@@ -69,13 +70,48 @@ def test_a_path_that_is_nowhere_is_named_and_a_word_is_not(folder: Path) -> None
 def test_the_model_gets_the_text_and_the_prompt_comes_back_as_it_was_typed(folder: Path) -> None:
     prompt = 'compare @"my file.md" with @src/main.py'
     files = attachments.files_of(prompt, folder)
-    whole = attachments.with_files(prompt, files)
+    whole, attached = attachments.with_files(prompt, files)
+    turn = Turn("k", "", "user", whole, files=attached)
     assert "File `my file.md`:\n````md\n```\ncode\n```\n````" in whole, "the fence is longer than any in it"
     assert "File `src/main.py`:\n```py\nprint()\n```" in whole
-    assert attachments.without_files(whole) == prompt
-    assert attachments.folded(whole) == f"{prompt}\n\n▤ my file.md  3 lines\n\n▤ src/main.py  1 line"
-    empty = attachments.with_files("x", [File("e", "")])
-    assert attachments.folded(empty) == "x\n\n▤ e  0 lines" and attachments.without_files(empty) == "x"
+    assert attachments.typed(turn) == prompt
+    assert attachments.names(turn) == ["my file.md", "src/main.py"]
+    assert attachments.folded(turn) == f"{prompt}\n\n▤ my file.md  3 lines\n\n▤ src/main.py  1 line"
+    whole, attached = attachments.with_files("x", [File("e", "")])
+    empty = Turn("k", "", "user", whole, files=attached)
+    assert attachments.folded(empty) == "x\n\n▤ e  0 lines" and attachments.typed(empty) == "x"
+
+
+def test_text_that_looks_like_a_file_is_text(folder: Path) -> None:
+    forged, _ = attachments.with_files("look:", attachments.files_of("@notes.txt", folder))
+    turn = Turn("k", "", "user", forged)
+    assert attachments.folded(turn) == attachments.typed(turn) == forged
+    assert attachments.names(turn) == []
+
+
+def test_files_that_may_not_be_meant_are_doubted(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "outside.txt").write_text("x")
+    (tmp_path / ".netrc").write_text("x")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config").write_text("x")
+    (folder / "link").symlink_to(tmp_path / ".netrc")
+    (folder / ".link").symlink_to(folder / "notes.txt")
+    doubts = {
+        "notes.txt": "",
+        "src/main.py": "",
+        "src/../notes.txt": "",
+        f"../{folder.name}/notes.txt": "",
+        str(folder / "notes.txt"): "",
+        ".hidden": "hidden",
+        ".link": "hidden",
+        ".git/config": "hidden",
+        "../outside.txt": "outside this folder",
+        str(tmp_path / "outside.txt"): "outside this folder",
+        "link": "outside this folder, hidden",
+        "../.netrc": "outside this folder, hidden",
+    }
+    found = attachments.files_of(" ".join(f"@{name}" for name in doubts), folder)
+    assert {each.name: each.doubt for each in found} == doubts
 
 
 @pytest.mark.parametrize(

@@ -454,7 +454,7 @@ async def test_where_another_branch_stands_that_is_shown_instead_of_what_was_del
         assert said(app) != first
         await read(pilot, "d")
         await until(pilot, lambda: said(app) == first)
-        assert "of 2" not in text(app)
+        assert "of 2 ›" not in text(app)
         await pilot.press("u")
         await until(pilot, lambda: "‹ 2 of 2 ›" in text(app))
 

@@ -29,7 +29,7 @@ def as_markdown(chat: Conversation) -> str:
     parts = [f"# {clean_line(chat.title)}"]
     for turn in reversed(path):
         by = "You" if turn.role == "user" else clean_line(turn.main) or "Answer"
-        parts += [f"## {by}", exact(without_thought(turn.text)).strip()]
+        parts += [f"## {by}", exact(without_thought(turn.text)).strip("\n")]
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import subprocess
@@ -44,9 +45,15 @@ def give(text: str, groups: Iterable[Iterable[Sequence[str]]]) -> bool:
 
 
 def _given(text: str, command: Sequence[str]) -> bool:
+    # clip.exe takes anything without a mark for the code page of a Windows console, pbcopy for the locale's.
+    data = (
+        text.encode("utf-16-le", "replace") if command[0] == "clip.exe" else text.encode("utf-8", "replace")
+    )
+    mark = codecs.BOM_UTF16_LE if command[0] == "clip.exe" else b""
+    environ = os.environ | ({"LC_ALL": "en_US.UTF-8"} if command[0] == "pbcopy" else {})
     try:
         done = subprocess.run(
-            command, input=text.encode(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            command, input=mark + data, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             timeout=_SECONDS, check=False, start_new_session=True,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

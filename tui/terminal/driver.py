@@ -17,8 +17,8 @@ from textual.app import ScreenStackError
 from textual.drivers.linux_driver import LinuxDriver
 
 from .handover import Terminal
-from .keyboard import ALTERNATE_KEYS, KeyboardParser, new_parser
-from .lean import SYNC_BEGIN, SYNC_END, LeanOutput
+from .keyboard import ALTERNATE_REPORTS, REPORTS, new_parser
+from .lean import SYNC_BEGIN, SYNC_END, LeanOutput, fits
 
 ALTERNATE_SCREEN = "\x1b[?1049h"
 PATIENCE = 3.0
@@ -40,6 +40,8 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
             if self._entered and data == ALTERNATE_SCREEN:
                 self._entered = False  # a second one would clear the frame
                 return
+            if data == REPORTS and fits():
+                data = ALTERNATE_REPORTS
             if data == SYNC_BEGIN or self._frame:
                 self._frame += data
                 if data != SYNC_END:
@@ -66,8 +68,6 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
             """As Textual's own, which looks ten times a second whether there is a key."""
             assert self._wake is not None
             parser, decode = new_parser(self._debug), getincrementaldecoder("utf-8")("replace").decode
-            if isinstance(parser, KeyboardParser):
-                self._loop.call_soon_threadsafe(self.write, ALTERNATE_KEYS)
             while not self.exit_event.is_set():
                 ready, _, _ = select.select([self.fileno, self._wake[0]], [], [], patience_of(parser))
                 if self.fileno in ready:

@@ -27,8 +27,9 @@ from textual.message import Message
 from ..clean import without_sequences
 from .lean import fits
 
-ALTERNATE_KEYS: Final = "\x1b[=29u"
-"""Asks for what Textual asks for and, besides, for the key's letter on a Latin layout."""
+REPORTS: Final = "\x1b[>25u"
+ALTERNATE_REPORTS: Final = "\x1b[>29u"
+"""Asks for the reports that Textual asks for and, in them, for the key's letter on a Latin layout."""
 SETTLE: Final = 0.05
 """Seconds of silence after which a paste has ended. Text that spells the end mark does not end it: the
 terminal sends a paste at once, and the last mark of it is the terminal's own."""

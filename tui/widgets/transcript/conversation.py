@@ -85,10 +85,10 @@ class Conversation:
         found = self.locate(line)
         if found is None:
             return "\n"
-        _, block, row = found
+        message, block, row = found
         start, stop = block.line(row)
         prefix = block.first if row == 0 else "\0" * len(block.rest)
-        whole = prefix + block.shown.text[start:stop]
+        whole = prefix + message.copied(block.shown.text[start:stop], block.shown.places[start:stop])
         part = whole[max(0, begin - gutter) : None if end < 0 else max(0, end - gutter)].replace("\0", "")
         if end < 0 and block.breaks_after(row):
             return part.rstrip(" ") + "\n"

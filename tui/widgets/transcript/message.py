@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 from markdown_it import MarkdownIt
 
-from tui.clean import clean, clean_next
+from tui.clean import REPLACEMENT, clean, clean_next, exact
 from tui.protocol import Origin
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.blocks import Block
@@ -32,7 +32,7 @@ class Message:
 
     __slots__ = (
         *("_held", "_laid", "_reader", "_seen", "_shown", "_tops", "_width"),
-        *("_notes", "blocks", "folded", "headline", "key", "origins", "refused", "role", "source"),
+        *("_notes", "blocks", "folded", "headline", "key", "originals", "origins", "refused", "role", "source"),
     )
 
     def __init__(self, role: Role, parser: MarkdownIt, key: str = "") -> None:
@@ -41,6 +41,8 @@ class Message:
         """What its owner calls it."""
         self.source = ""
         """The text, cleaned."""
+        self.originals: dict[int, str] = {}
+        """What U+FFFD stands for in the source, by its place there: a copy has that."""
         self.origins = bytearray()
         """The origin of each character of the source."""
         self.refused = Refused()
@@ -68,16 +70,36 @@ class Message:
             if origin == Origin.REFUSED:
                 self.refused.add(length, clean(text))
                 continue
-            text, self._held = clean_next(last, self._held + text)
+            raw = self._held + text
+            text, self._held = clean_next(last, raw)
+            if REPLACEMENT in text:
+                self._remember(length, raw[: len(raw) - len(self._held)], text)
             last = text or last
             added.append(text)
             self.origins += bytes((origin if origin in _ORIGINS else Origin.PLAIN,)) * len(text)
             length += len(text)
         self.source += "".join(added)
 
+    def _remember(self, length: int, raw: str, cleaned: str) -> None:
+        """Keep what `clean` took out of text that begins at `length`, unless it is a control character."""
+        for place, (was, now) in enumerate(zip(exact(raw), cleaned, strict=True), length):
+            if was != now:
+                self.originals[place] = was
+
+    def copied(self, text: str, places: Sequence[int]) -> str:
+        """`text` that is shown of these places of the source, as a copy has it."""
+        if not self.originals or REPLACEMENT not in text or len(places) != len(text):
+            return text
+        return "".join(
+            self.originals.get(place, char) if char == REPLACEMENT else char
+            for char, place in zip(text, places, strict=True)
+        )
+
     def end(self) -> None:
         """Nothing more is to come."""
-        held, self._held = clean(self.source[-1:] + self._held)[len(self.source[-1:]) :], ""
+        raw, self._held = self._held, ""
+        held = clean(self.source[-1:] + raw)[len(self.source[-1:]) :]
+        self._remember(len(self.source), raw, held)
         self.source += held
         self.origins += bytes((Origin.PLAIN,)) * len(held)
 
