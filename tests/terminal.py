@@ -75,7 +75,7 @@ class Terminal:
         os.close(self._fd)
 
     def send(self, keys: bytes) -> None:
-        """Type `keys`, and read meanwhile: a terminal that only writes would wait for a program that does too."""
+        """Type `keys`, and read meanwhile: else the program may wait for us, and we for it."""
         os.set_blocking(self._fd, False)
         while keys and self.status is None:
             try:

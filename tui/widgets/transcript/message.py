@@ -32,7 +32,18 @@ class Message:
 
     __slots__ = (
         *("_held", "_laid", "_reader", "_seen", "_shown", "_tops", "_width"),
-        *("_notes", "blocks", "folded", "headline", "key", "originals", "origins", "refused", "role", "source"),
+        *(
+            "_notes",
+            "blocks",
+            "folded",
+            "headline",
+            "key",
+            "originals",
+            "origins",
+            "refused",
+            "role",
+            "source",
+        ),
     )
 
     def __init__(self, role: Role, parser: MarkdownIt, key: str = "") -> None:
