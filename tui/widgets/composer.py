@@ -253,7 +253,7 @@ class Composer(TextArea):
         if len(text) > MAX_PASTE:
             self.post_message(self.PasteShortened(self, len(text)))
         text = without_sequences(text[:MAX_PASTE])
-        lines = text.count("\n") + 1
+        lines = text.count("\n") + (not text.endswith("\n"))
         if len(text) >= FOLDED_FROM or lines >= FOLDED_LINES:
             size = f"{lines:,} lines" if lines > 1 else f"{len(text):,} characters"
             label = f"paste {len(self._pasted) + 1}: {size}"
