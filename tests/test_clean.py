@@ -11,7 +11,15 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 
-from tui.clean import REPLACEMENT, clean, clean_line, clean_next, has_controls
+from tui.clean import (
+    REPLACEMENT,
+    clean,
+    clean_line,
+    clean_next,
+    exact,
+    has_controls,
+    without_sequences,
+)
 from tui.terminal.output_filter import OutputFilter
 
 KEPT = [
@@ -61,6 +69,26 @@ def test_joiners_outside_emoji_and_joining_scripts_are_replaced(text: str) -> No
 
 def test_windows_line_ends_are_line_ends() -> None:
     assert clean("a\r\nb\rc") == f"a\nb{REPLACEMENT}c"
+
+
+CONTROLS = [*map(chr, (*range(9), *range(11, 32), *range(127, 160))), "\ud800", "\udfff"]
+
+
+def test_a_copy_loses_control_characters_and_nothing_else() -> None:
+    for code in (*range(0xD800), *range(0xE000, 0x110000)):
+        char = chr(code)
+        assert exact(f"a{char}b") == (f"a{REPLACEMENT}b" if char in CONTROLS else f"a{char}b")
+    assert exact("a\ud800b") == f"a{REPLACEMENT}b"
+    assert exact("a\r\nb\rc") == f"a\nb{REPLACEMENT}c"
+
+
+def test_a_paste_loses_sequences_and_control_characters_and_nothing_else() -> None:
+    text = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+    kept = "".join(char for char in text if char not in CONTROLS or char == "\r").replace("\r", "\n")
+    assert without_sequences(text.replace("\x1b", "")) == kept
+    assert without_sequences("a\x1b]0;no end and a line\nb") == "a]0;no end and a line\nb", (
+        "a sequence without end"
+    )
 
 
 def test_cleaning_twice_changes_nothing_more() -> None:

@@ -35,6 +35,26 @@ def test_the_desktops_own_tool_comes_first_and_the_next_one_where_it_fails(
     assert got.read_text() == TEXT
 
 
+@pytest.mark.parametrize(
+    ("name", "environ", "coding"),
+    [
+        ("clip.exe", {"WSL_DISTRO_NAME": "Ubuntu"}, "utf-16"),
+        ("wl-copy", {"WAYLAND_DISPLAY": "w"}, "utf-8"),
+        ("pbcopy", {"HOME": "/x"}, "utf-8"),
+    ],
+)
+def test_each_tool_is_given_the_coding_that_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, environ: dict[str, str], coding: str
+) -> None:
+    got = tool(tmp_path / "bin", name)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    words = "å 中 ├ 😀 می\u200cخواهم plain"
+    assert clipboard.give(words, clipboard.ways(environ, lambda each: name if each == name else None))
+    data = got.read_bytes()
+    assert data.decode(coding) == words
+    assert data.startswith(b"\xff\xfe") == (coding == "utf-16"), "clip.exe wants little endian with its mark"
+
+
 def test_over_ssh_the_desktop_is_another_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool(tmp_path / "bin", "xclip")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")

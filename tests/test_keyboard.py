@@ -271,6 +271,16 @@ def test_an_end_that_a_paste_spells_long_before_its_own_does_not_end_it() -> Non
     assert found.text == "a\n" + "x" * 20_000
 
 
+def test_a_paste_may_come_letter_by_letter() -> None:
+    assert [each.text for each in heard(*pasted("a\x1b[31mb\rc"))] == ["ab\nc"]
+
+
+def test_of_a_paste_without_measure_the_beginning_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.terminal.keyboard.MOST_KEPT", 10)
+    (found,) = heard("\x1b[200~", *["abcde"] * 9, "\x1b[2", "01~")
+    assert found.text.startswith("abcdeabcde") and len(found.text) < 20
+
+
 def test_keys_behind_a_paste_come_behind_it() -> None:
     found = heard("a" + pasted("b\rc") + "d\r")
     assert [each.text if isinstance(each, events.Paste) else each.key for each in found] == [

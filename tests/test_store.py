@@ -19,7 +19,8 @@ import pytest
 
 from tui.protocol import Origin, Round, Statistics
 from tui.store import database
-from tui.store.changes import Begin, Change, Close, Delete, Hear, Pin, Rename, Say, Show, Turn
+from tui.store.changes import Attached, Begin, Change, Close, Delete, Hear, Pin, Rename, Say, Show, Turn
+from tui.store.damage import salvage
 from tui.store.keeper import Keeper, Unreadable
 from tui.store.store import Store
 
@@ -72,6 +73,35 @@ def test_a_conversation_comes_back_as_it_was(store: Store) -> None:
     assert reply.rounds == (round_of("It is.", "no"),)
     assert reply.statistics == Statistics(tokens=2, tokens_per_second=50.0)
     assert store.read("another") is None
+
+
+def test_the_files_of_a_prompt_come_back_with_it(store: Store) -> None:
+    files = (Attached("a b.md", 4, 20), Attached("日本.txt", 20, 30))
+    store.apply([Begin("c", "x"), Say("c", Turn("k", "", "user", "x" * 30, files=files))])
+    found = store.read("c")
+    assert found is not None and found.turns[0].files == files
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "{",
+        "[1]",
+        "[" * 100_000,
+        '[{"name": 3, "start": 0, "end": 1}]',
+        '[{"name": "a", "start": 0}]',
+        '[{"name": "a", "start": -1, "end": 2}]',
+        '[{"name": "a", "start": 2, "end": 99}]',
+        '[{"name": "a", "start": 3, "end": 2}]',
+        '[{"name": "a", "start": 2, "end": 4}, {"name": "b", "start": 3, "end": 5}]',
+    ],
+    ids=lambda kept: kept[:24],
+)
+def test_files_that_cannot_be_are_none(store: Store, kept: str) -> None:
+    store.apply([Begin("c", "x"), Say("c", Turn("k", "", "user", "x" * 30))])
+    store._connection.execute("UPDATE messages SET files = ?", (kept,))
+    found = store.read("c")
+    assert found is not None and found.turns[0].files == () and found.turns[0].text == "x" * 30
 
 
 def test_changes_written_twice_are_written_once(store: Store) -> None:
@@ -228,6 +258,24 @@ def test_an_older_file_is_migrated_whole_or_not_at_all(path: Path, monkeypatch: 
     assert copy.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_damaged_file_of_the_first_version_is_saved_too(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "STEPS", database.STEPS[:1])
+    with closing(database.connect(path)) as connection:
+        database.migrate(connection)
+        connection.execute("INSERT INTO conversations (key, title, shown, changed) VALUES ('c', 'x', 'k', 1)")
+        connection.execute(
+            "INSERT INTO messages VALUES (1, 'k', 1, '', 'user', 'kept', '', '', '', '', '', '', 0)"
+        )
+    monkeypatch.undo()
+    with closing(database.connect(path.with_name("new.db"))) as connection:
+        database.migrate(connection)
+        assert salvage(path, connection) == 1
+        (found,) = Store(connection).read("c").turns  # type: ignore[union-attr]
+    assert (found.text, found.files) == ("kept", ())
+
+
 def test_damaged_files_are_set_aside_and_what_is_readable_is_saved(tmp_path: Path) -> None:
     path = tmp_path / "chats.db"
     with closing(Store.open(path)) as store:
@@ -379,6 +427,7 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_store import exchange
+from tui.store.damage import salvage
 from tui.store.keeper import Keeper
 
 async def main(path, name, count):

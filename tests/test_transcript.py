@@ -432,6 +432,20 @@ async def test_selected_text_has_no_newlines_that_only_the_screen_made() -> None
         )
 
 
+async def test_a_selection_has_the_characters_that_the_screen_replaces() -> None:
+    words = "**שלום\u200f!** ක්\u200dෂ a\u200bb"
+    async with host() as (transcript, pilot):
+        transcript.begin("user", f"{words}\x1b[m")
+        transcript.begin("assistant")
+        for char in words:
+            transcript.append([(char, DRAFT)])
+        transcript.finish()
+        await pilot.pause()
+        assert "\u200f" not in "".join(view(transcript))
+        selected = await drag(pilot, (0, 0), (50, 4))
+        assert selected == f"{words}\ufffd[m\n\n{words.replace('*', '')}"
+
+
 async def test_a_selection_is_by_letters_and_survives_streaming() -> None:
     async with host() as (transcript, pilot):
         transcript.begin("assistant")

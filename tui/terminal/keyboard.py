@@ -117,6 +117,8 @@ class KeyboardParser(XTermParser):
         self._paste: list[str] | None = None
         """What came of a paste that is not over."""
         self._kept = 0
+        self._last = ""
+        """The end of what came of it, in which an end mark may have begun."""
         self._ended = False
         self._heard = 0.0
         super().__init__(debug)
@@ -138,7 +140,8 @@ class KeyboardParser(XTermParser):
     # A paste
 
     def _begin_paste(self) -> None:
-        self._paste, self._kept, self._ended, self._heard = [], 0, False, get_time()
+        self._paste, self._kept, self._last = [], 0, ""
+        self._ended, self._heard = False, get_time()
 
     def _gather(self, data: str) -> Iterable[Message]:
         """Take in more of a paste, and what came behind its end mark so soon that it may belong to it."""
@@ -148,11 +151,12 @@ class KeyboardParser(XTermParser):
         if not self._ended and silence > STALLED and data in _GIVE_UP:
             yield from self._end_paste("".join(self._paste), data)
             return
-        tail = self._paste[-1][1 - len(_END) :] if self._paste else ""
-        ends = _END in tail + data
+        joined = self._last + data
+        ends = _END in joined
         if self._kept < MOST_KEPT or ends:
-            self._paste.append(data)
+            self._paste.append(data if self._kept < MOST_KEPT else joined)
             self._kept += len(data)
+        self._last = joined[1 - len(_END) :]
         if ends or (self._ended and len(data) >= _BURST):
             self._timeout_time = now + SETTLE
         self._ended = self._ended or ends
