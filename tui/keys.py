@@ -48,7 +48,6 @@ _NAMES = frozenset(
 def groups(app: Iterable[BindingType]) -> list[Group]:
     """Every action, screen by screen; `app` are those of all screens."""
     from .screens.chat import ChatScreen
-    from .screens.consent import ConsentScreen
     from .screens.history import HistoryScreen
     from .screens.hosts import HostsScreen
     from .screens.hub import HubScreen
@@ -64,7 +63,6 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
     return [
         ("Writing", _bindings(Composer.BINDINGS)),
         ("Chat", _bindings([*ChatScreen.BINDINGS, *Desk.BINDINGS])),
-        ("Question", _bindings(ConsentScreen.BINDINGS)),
         ("Messages", [each for each in _bindings(Transcript.BINDINGS) if each.description]),
         ("Inside an answer", _bindings(InspectionScreen.BINDINGS)),
         ("Race", _bindings(VersusScreen.BINDINGS)),
@@ -91,7 +89,6 @@ def _together(app: Iterable[BindingType]) -> list[list[Binding]]:
         [*found["Writing"], *chat, *everywhere],
         [*_bindings(Transcript.BINDINGS), *chat, *everywhere],
         [*found["Inside an answer"], *everywhere],
-        [*found["Question"], *everywhere],
         [*found["Race"], *everywhere],
         [*found["Themes"], *everywhere],
         *([*each, *lists, *everywhere] for each in screens),
