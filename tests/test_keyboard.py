@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat import chat, outrider, until
 from terminal import Terminal
 from textual import events
+from textual.command import CommandList, CommandPalette
 
+from tui.screens.help import HelpScreen
 from tui.terminal.driver import patience_of
 from tui.terminal.keyboard import (
     KeyboardParser,
     brings_text,
-    mend_keys,
+    mend,
     new_parser,
 )
 from tui.terminal.lean import fits
@@ -46,7 +49,7 @@ def keys(*chunks: str) -> list[str]:
 
 def written(found: Found) -> str:
     """The text that keys and pastes bring."""
-    mend_keys()
+    mend()
     return "".join(
         each.text if isinstance(each, events.Paste) else each.character
         for each in found
@@ -314,6 +317,27 @@ def test_with_another_textual_its_own_parser_is_used(monkeypatch: pytest.MonkeyP
     assert isinstance(new_parser(), KeyboardParser)
     monkeypatch.setattr("tui.terminal.keyboard.fits", lambda: False)
     assert not isinstance(new_parser(), KeyboardParser)
+
+
+async def test_keys_and_clicks_that_come_too_late_do_nothing(tmp_path: Path) -> None:
+    app = outrider(tmp_path)
+    async with app.run_test() as pilot:
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        first = app.screen
+        first.dismiss()
+        first.dismiss()
+        await until(pilot, lambda: app.screen is not first)
+        assert app.screen is chat(app)
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: isinstance(app.screen, CommandPalette))
+        palette = app.screen
+        palette.query_one(CommandList)._index_to_line.clear()  # as while commands are being found
+        await pilot.press("pageup", "pagedown")
+        for _ in range(2):
+            palette.post_message(events.Click(palette, 1, 1, 0, 0, 1, False, False, False, 1, 1))
+        await until(pilot, lambda: app.screen is not palette)
+        assert app.screen is chat(app)
 
 
 # The program itself

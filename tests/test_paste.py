@@ -346,6 +346,16 @@ async def test_a_copied_mark_is_the_paste() -> None:
         assert app.composer.prompt == "a" + FOLDED + "a" + FOLDED
 
 
+async def test_what_is_cut_is_what_was_pasted() -> None:
+    app = Desk()
+    async with app.run_test() as pilot:
+        await paste(pilot, "see @x and /y\u2028")
+        await pilot.press("ctrl+x")
+        assert (app.clipboard, app.composer.text) == ("see @x and /y\u2028", "")
+        await pilot.press("ctrl+v", "!", "enter")
+        assert app.sent == ["see @x and /y\u2028!"]
+
+
 # Every character
 
 
@@ -400,9 +410,9 @@ async def test_every_character_is_typed(tmp_path: Path) -> None:
     app = Desk()
     source = unicode_strings(random.Random(11))
     async with app.run_test() as pilot:
-        from tui.terminal.keyboard import KeyboardParser, mend_keys
+        from tui.terminal.keyboard import KeyboardParser, mend
 
-        mend_keys()
+        mend()
         for _ in range(40):
             words = next(source).replace("\n", "")
             if not words.strip():

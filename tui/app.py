@@ -7,19 +7,21 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import work
+from textual._node_list import DuplicateIds
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.constants import TEXTUAL_ANIMATIONS
 from textual.events import DescendantFocus
 from textual.screen import Screen
 
-from .clean import clean_line
+from .clean import clean_line, exact
 from .client import Downloads, EngineClient, EngineDied, Item
 from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
@@ -29,7 +31,7 @@ from .screens.chat import ChatScreen
 from .screens.wording import readable
 from .store.keeper import Keeper
 from .terminal.compositor import FrugalCompositor
-from .terminal.keyboard import mend_keys
+from .terminal.keyboard import mend
 from .terminal.lean import LeanOutput
 from .terminal.output_filter import OutputFilter
 from .themes import default_variables, load_themes
@@ -85,7 +87,7 @@ class Outrider(LeanOutput):
         `recalled` says that the pair of `settings` is the one that was chosen last.
         """
         super().__init__(**options)
-        mend_keys()
+        mend()
         self._filters.append(OutputFilter())
         self._settings = settings
         self._places = places
@@ -186,6 +188,7 @@ class Outrider(LeanOutput):
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy by whatever works here, and say so."""
+        text = exact(text)
         self._clipboard = text
         if not self.is_headless:
             self._copy(text)
@@ -201,6 +204,10 @@ class Outrider(LeanOutput):
             else:
                 words = await asyncio.to_thread(_left_in_file, text)
         self.notify(clean_line(words), timeout=4, markup=False)
+
+    def action_command_palette(self) -> None:
+        with suppress(DuplicateIds):  # the last one is still being closed
+            super().action_command_palette()
 
     def action_hub(self) -> None:
         """Models on the hub, and the downloads."""

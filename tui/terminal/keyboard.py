@@ -3,7 +3,7 @@
 Textual ends a paste at an escape sequence in it and takes the rest for keys, gives out as letters what it
 cannot read, raises at key reports that it does not expect, knows shortcuts on Latin layouts alone, and drops
 characters that Python does not call printable. Here a sequence is read to its end as ECMA-48 has it, and
-what cannot be read is no key. What a key does is not decided here.
+what cannot be read is no key. What a key does is not decided here, but that a late click does no harm.
 
 It rests on private parts of the Textual that `lean.WRITTEN_FOR` names; with another one, Textual's own parser
 is left as it is. Protocol of the key reports: https://sw.kovidgoyal.net/kitty/keyboard-protocol/
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final, Literal
 from unicodedata import name
 
 from textual import constants, events, messages
@@ -21,8 +22,11 @@ from textual._keyboard_protocol import FUNCTIONAL_KEYS
 from textual._parser import ParseTimeout, Peek1, Read1
 from textual._time import get_time
 from textual._xterm_parser import IS_ITERM, XTermParser
+from textual.await_complete import AwaitComplete
 from textual.keys import Keys
 from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import OptionList
 
 from ..clean import without_sequences
 from .lean import fits
@@ -100,9 +104,29 @@ def brings_text(character: str | None) -> bool:
     )
 
 
-def mend_keys() -> None:
-    """Let every field take what `brings_text`: an ideographic space, a joiner, a soft hyphen."""
-    events.Key.is_printable = property(lambda key: brings_text(key.character))  # type: ignore[assignment, method-assign]
+def mend() -> None:
+    """Let every field take what `brings_text`, and let keys and clicks that come too late do nothing.
+
+    Of a double click the second would close the screen below, and a page key in a list that is being filled
+    raises.
+    """
+    if fits():
+        events.Key.is_printable = property(lambda key: brings_text(key.character))  # type: ignore[assignment, method-assign]
+        Screen.dismiss = _dismissed  # type: ignore[assignment, method-assign]
+        OptionList._move_page = _paged  # type: ignore[assignment, method-assign]
+
+
+_dismiss: Final = Screen.dismiss
+_move_page: Final = OptionList._move_page
+
+
+def _dismissed(screen: Screen[Any], result: Any = None) -> AwaitComplete:
+    return _dismiss(screen, result) if screen.is_active else AwaitComplete()
+
+
+def _paged(options: OptionList, direction: Literal[-1, 1]) -> None:
+    with suppress(KeyError):
+        _move_page(options, direction)
 
 
 def new_parser(debug: bool = False) -> XTermParser:

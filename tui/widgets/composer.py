@@ -245,6 +245,15 @@ class Composer(TextArea):
         self._paste(event.text)
         self.focus()
 
+    def action_cut(self) -> None:
+        """Textual's would copy the document, and not what it says."""
+        if self.selection.is_empty:
+            row, _ = self.cursor_location
+            self.selection = Selection((row, 0), (row, len(self.document.get_line(row))))
+        if text := self.selected_text:
+            self._delete_via_keyboard(*self.selection)
+            self.app.copy_to_clipboard(text)
+
     def action_paste(self) -> None:
         self._paste(self.app.clipboard)
 
