@@ -9,7 +9,8 @@ import pytest
 from rich.cells import cell_len
 
 from tui.protocol import Origin
-from tui.widgets.transcript import looks
+from tui.widgets.transcript import code_blocks, looks
+from tui.widgets.transcript.blocks import Code
 from tui.widgets.transcript.layout import wrap
 from tui.widgets.transcript.markdown import new_parser
 from tui.widgets.transcript.message import Message
@@ -50,8 +51,9 @@ def lines(text: str, width: int = 40) -> list[str]:
 
 CORPUS = {
     "# One\n\nText.\n## Two ##": ["One", "", "Text.", "", "Two"],
-    "Setext\n======\nText": ["Setext", "", "Text"],
-    "soft\nbreak": ["soft break"],
+    "soft\nbreak\n  of lines": ["soft", "break", "of lines"],
+    "- a\n  b\n\n  c\n  d\n1. e\n   f": ["• a", "  b", "", "  c", "  d", "", "1. e", "   f"],
+    "**bold\nover** lines": ["bold", "over lines"],
     "hard  \nbreak\\\nagain": ["hard", "break", "again"],
     "**b** *i* ***bi*** ~~s~~ `c` `` a`b ``": ["b i bi s c a`b"],
     "snake_case_name 2*3*4 a * b": ["snake_case_name 234 a * b"],
@@ -73,7 +75,7 @@ CORPUS = {
     "- [ ] a\n- [x] b": ["• [ ] a", "• [x] b"],
     "- a\n\n  b\n\n      code": ["• a", "", "  b", "", "  code"],
     "- a\n  ```\n  x\n    y\n  ```\n- b": ["• a", "  x", "    y", "", "• b"],
-    "> a\n> b\n>\n> > c": ["▎ a b", "▎", "▎ ▎ c"],
+    "> a\n> b\n>\n> > c": ["▎ a", "▎ b", "▎", "▎ ▎ c"],
     "> - a\n> - b\n\nc": ["▎ • a", "▎ • b", "", "c"],
     "```py\nx = 1\n\n\ty\n```\nafter": ["x = 1", "", "    y", "", "after"],
     "~~~\n```\n~~~": ["```"],
@@ -101,6 +103,192 @@ CORPUS = {
     "": [],
     "\n\n  \n": [],
 }  # fmt: skip
+
+
+BREAKS = {
+    "one<br>two<br/>three<BR />four</br>five": ["one", "two", "three", "four", "five"],
+    "one<br>\ntwo<br> \n three": ["one", "two", "three"],
+    "one<br><br>two": ["one", "", "two"],
+    "one<br>\n\ntwo": ["one", "", "two"],
+    "<br>\n**two**": ["", "two"],
+    "- a<br>b\n- c": ["• a", "  b", "• c"],
+    "> a<br>b": ["▎ a", "▎ b"],
+    "# a<br>b": ["a", "b"],
+    "[a<br>b](u)": ["a", "b (u)"],
+    "`a<br>b` \\<br> &lt;br>": ["a<br>b <br> <br>"],
+    "```\na<br>b\n```": ["a<br>b"],
+    "    a<br>b": ["a<br>b"],
+    "<b>a</b> H<sub>2</sub>O <brx>": ["<b>a</b> H<sub>2</sub>O <brx>"],
+    "| a |\n|---|\n| one<br>two<br> |\n| `x<br>` |": [
+        "┌───────┐",
+        "│ a     │",
+        "├───────┤",
+        "│ one   │",
+        "│ two   │",
+        "│ x<br> │",
+        "└───────┘",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BREAKS, ids=range(len(BREAKS)))
+def test_br_breaks_a_line_but_for_in_code(text: str) -> None:
+    assert lines(text) == BREAKS[text]
+
+
+def emphasised(text: str) -> list[str]:
+    """The stretches of a line that look bold, italic or struck."""
+    (row,) = rows(read(text, 80))
+    found = [""]
+    for char, look in zip(row[1], row[2], strict=True):
+        if look & (looks.BOLD | looks.ITALIC | looks.STRIKE):
+            found[-1] += char
+        elif found[-1]:
+            found.append("")
+    return [each for each in found if each]
+
+
+EMPHASIS = {
+    "**注：**正文和**「词」**以及**词。**后": ["注：", "「词」", "词。"],
+    "语言（**词**）和**（词）**后": ["词", "（词）"],
+    "她说**“好！”**然后走": ["“好！”"],
+    "文字**`x = 1`**文字": ["x = 1"],
+    "*（斜）*字~~（删）~~字": ["（斜）", "（删）"],
+    "これは*「例」*です**。**": ["「例」", "。"],
+    "이것은 **단어(word)**이다": ["단어(word)"],
+    "คำ**(ไทย)**ครับ": ["(ไทย)"],
+    "中***粗、***文": ["粗、"],
+    "**Note:**text and **“so”**called": ["Note:", "“so”"],
+    "2*(3+4)*5 and 2 ** 3": [],
+    "x**(1/2)**y": [],
+    "f(*args, **kwargs) * 值 * 值": [],
+    "_（下）_ snake_（下）_case": ["（下）"],
+    "** 空 ** 中** 空**": [],
+}
+
+
+@pytest.mark.parametrize("text", EMPHASIS, ids=range(len(EMPHASIS)))
+def test_emphasis_needs_no_spaces_beside_punctuation(text: str) -> None:
+    assert emphasised(text) == EMPHASIS[text]
+
+
+UNDERLINED = ["Title\n-", "Title\n--", "Title\n=", "Title\n=====", "a = b\n  -"]
+
+
+@pytest.mark.parametrize("text", UNDERLINED)
+def test_no_line_becomes_a_heading_by_what_follows(text: str) -> None:
+    for end in range(len(text) + 1):
+        assert all(not any(marks) for _, _, marks, _ in rows(read(text[:end])))
+    assert lines(text) == [line.strip() for line in text.split("\n")]
+
+
+def test_a_rule_may_follow_a_line() -> None:
+    assert lines("a\n---\nb") == ["a", "", "─" * 40, "", "b"]
+
+
+FENCED = {
+    "```markdown\n# T\n```python\nx\n```\nend\n```\nafter": ["# T\n```python\nx\n```\nend\n"],
+    "```md\n1. a\n    ```sh\n    b\n    ```\n```\n\n```\nc\n```": [
+        "1. a\n    ```sh\n    b\n    ```\n",
+        "c\n",
+    ],
+    "~~~Markdown title=x\n~~~js\na\n~~~\n~~~": ["~~~js\na\n~~~\n"],
+    "````markdown\n```sh\na\n````\nb": ["```sh\na\n"],
+    "```markdown\n````sh\n```\n````\n```\nb": ["````sh\n```\n````\n"],
+    "```markdown\n```md\n```py\na\n```\n```\n```\nb": ["```md\n```py\na\n```\n```\n"],
+    "```markdown\n```py\n```js\n```\n```\nb": ["```py\n```js\n```\n"],
+    "```markdown\n```not` an opening\n```\nb": ["```not` an opening\n"],
+    "```py\n```js\n```\nb": ["```js\n"],
+    "- x\n  ```markdown\n  ```py\n  a\n  ```\n  b\n  ```\n- y": ["```py\na\n```\nb\n"],
+    "- x\n  ```markdown\n  ```py\n  a\n\ny": ["```py\na\n\n"],
+}
+
+
+@pytest.mark.parametrize("text", FENCED, ids=range(len(FENCED)))
+def test_fences_nest_in_a_fence_of_markdown(text: str) -> None:
+    assert code_blocks(text) == FENCED[text]
+    for whole in (True, False):
+        message = Message("assistant", PARSER)
+        for piece in [text] if whole else text:
+            message.write([(piece, 1)])
+            message.read()
+        message.end()
+        message.read()
+        shown = [block.body.text.rstrip("\n") for block in message.blocks if isinstance(block, Code)]
+        assert shown == [code.rstrip("\n") for code in FENCED[text]]
+
+
+def test_a_long_fence_of_markdown_remembers_what_is_open_in_it() -> None:
+    text = "```markdown\n```py\n" + "x = 1\n" * 2_000 + "```\nend\n```\nafter"
+    draw = random.Random(1)
+    message = Message("assistant", PARSER)
+    at = 0
+    while at < len(text):
+        step = draw.randint(1, 500)
+        message.write([(text[at : at + step], 1)])
+        message.read()
+        at += step
+    message.end()
+    message.read()
+    message.lay(40, False)
+    assert [shown for _, shown, _, _ in rows(message)][-4:] == ["```", "end", "", "after"]
+    assert rows(message) == rows(read(text, origins=[1] * len(text)))
+
+
+VERBATIM = [
+    r"\(\{a_1, b\}\) and \[x \\ y\] and $a*b*c$ or $a_{i}*b_{j}*c$",
+    r"$f_*(x) = g_*(x)$, $\{x \mid x > 0\}$, $x < y > z$, $a\_b$, $\$5$",
+    r"\( open \{ and *here*",
+    r"\begin{cases} a & b \\ c & d \end{cases}",
+    "$$\n\\{a\\}\n+ *b*\n- c *d*\n# e\n$$",
+    "So:\\[\n\\begin{pmatrix} 1 & 2 \\\\\n> 3 & 4 \\end{pmatrix}\n\\]\nafter",
+    "text \\[\n- a\n+ b\n\\]",
+    "\\[\n- open \\{a",
+    "$$\n1. *open*",
+    "\\begin{align*}\n- x &= y \\\\\n- z\n\\end{align*}",
+    "$a\n+b$ and \\(a\n*b*\\)",
+]
+
+
+@pytest.mark.parametrize("text", VERBATIM, ids=range(len(VERBATIM)))
+def test_formulas_stay_as_they_are_written(text: str) -> None:
+    assert lines(text, 100) == text.split("\n")
+    assert not any(any(marks) for _, _, marks, _ in rows(read(text, 100)))
+
+
+def test_formulas_stand_in_lists_quotes_cells_and_emphasis() -> None:
+    assert lines("1. x:\n   \\[\n   - \\{a\\}\n   \\]\n2. y") == [
+        "1. x:",
+        "   \\[",
+        "   - \\{a\\}",
+        "   \\]",
+        "2. y",
+    ]
+    assert lines("> $$\n> - \\{a\\}\n> $$") == ["▎ $$", "▎ - \\{a\\}", "▎ $$"]
+    assert lines("| $\\{a\\}$ |\n|---|\n| $b_*c*$ |")[1::2] == ["│ $\\{a\\}$ │", "│ $b_*c*$ │"]
+    assert emphasised("**so $a*b$** [*$c*$*](u)")[0] == "so $a*b$"
+
+
+NO_FORMULA = {
+    r"\$5 and \$6": "$5 and $6",
+    "costs $5 **or** $6": "costs $5 or $6",
+    "$5 **each** and 10$": "$5 each and 10$",
+    "**$5**-**$6**": "$5-$6",
+    "$HOME *and* `x$`": "$HOME and x$",
+    r"\\(*a*\\)": r"\(a\)",
+    "it is $$$ *dear*": "it is $$$ dear",
+    "`\\[` *and*": "\\[ and",
+    r"\* \_ \`": "* _ `",
+}
+
+
+@pytest.mark.parametrize("text", NO_FORMULA, ids=range(len(NO_FORMULA)))
+def test_prices_and_escapes_are_no_formulas(text: str) -> None:
+    assert lines(text) == [NO_FORMULA[text]]
+
+
+def test_a_list_may_follow_a_price() -> None:
+    assert lines("Price: $$\n- a") == ["Price: $$", "", "• a"]
 
 
 @pytest.mark.parametrize("text", CORPUS, ids=range(len(CORPUS)))
@@ -235,6 +423,34 @@ FRAGMENTS = [
         "|",
         "\r\n",
     ),
+    *(
+        "<br>",
+        "<br/>\n",
+        "**：",
+        "（*",
+        "~~。",
+        "```markdown\n",
+        "  ```sh\n",
+        "$",
+        "$x_1$",
+        "$$",
+        "$$\n",
+        "\\(",
+        "\\)",
+    ),
+    *(
+        "\\[",
+        "\\[\n",
+        "\\]",
+        "\\]\n",
+        "\\begin{x}\n",
+        "\\end{x}",
+        "\\frac{1}{2}",
+        "\\alpha",
+        "_2",
+        "^{n+1}",
+        "{",
+    ),
 ]
 
 
@@ -287,7 +503,7 @@ def test_every_letter_has_the_origin_of_its_source(seed: int) -> None:
             assert (
                 char == source
                 or source == "&"
-                or (char, source) in ((" ", "\n"), (" ", "\t"), ("\n", "\\"))
+                or (char, source) in ((" ", "\n"), (" ", "\t"), ("\n", "\\"), ("\n", "<"))
                 or char in " ()"
             )
 

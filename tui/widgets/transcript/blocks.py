@@ -71,7 +71,7 @@ class Block:
 
     def grown(self, source: str, origins: Sequence[int], shown: int) -> Block | None:
         """This block with source[shown:] at its end, if that is most likely how it goes on."""
-        if not self.body.text or not _HARMLESS.fullmatch(source, shown):
+        if not self.body.text or source[shown - 1] == "\n" or not _HARMLESS.fullmatch(source, shown):
             return None
         begin = shown - (source[shown - 1] == " ")
         more = literal(source, origins, begin, len(source), self.body.looks[-1])

@@ -6,6 +6,7 @@ shown knows its place in the source. It shows HTML as text and opens no link.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Sequence
 from typing import Any, Final
@@ -20,6 +21,7 @@ from tui.widgets.transcript.marked import Marked, Pen
 
 _SPANS: Final = {"strong": looks.BOLD, "em": looks.ITALIC, "s": looks.STRIKE}
 _TARGET_LIMIT: Final = 400
+_BREAK: Final = re.compile(r"</?br\b[^>]*>", re.IGNORECASE)
 
 
 def remember_ends(parser: MarkdownIt) -> MarkdownIt:
@@ -54,7 +56,8 @@ def render(
     """
     walk = _Walk(text, places, base)
     walk.follow(children)
-    return walk.pen.done(origins)
+    marked = walk.pen.done(origins)
+    return marked.until(len(marked.text.rstrip("\n"))) if marked.text.endswith("\n") else marked
 
 
 class _Walk:
@@ -66,15 +69,19 @@ class _Walk:
         self.places = places
         self.look = base
         self.at = 0
+        self.broke = -1
+        """Where the last <br> ended, or -1 once a line has ended since."""
         self.labels: list[tuple[int, str]] = []
 
     def follow(self, tokens: Sequence[Token]) -> None:
         for token in tokens:
             kind = token.type
-            if kind == "text" or kind == "html_inline":
+            if kind == "html_inline" and _BREAK.fullmatch(token.content):
+                self.html_break(token.content)
+            elif kind in ("text", "html_inline", "formula"):
                 self.verbatim(token.content)
             elif kind == "softbreak" or kind == "hardbreak":
-                self.line_break(" " if kind == "softbreak" else "\n")
+                self.line_break()
             elif kind == "text_special":
                 self.special(token)
             elif kind == "code_inline":
@@ -101,21 +108,30 @@ class _Walk:
             self.pen.stamp(content, self.look | look, self.place(self.at))
             return
         self.at = at + len(content)
-        self.pen.write(
-            content.replace("\t", " ").replace("\n", " "), self.look | look, self.places[at : self.at]
-        )
+        self.pen.write(content.replace("\t", " "), self.look | look, self.places[at : self.at])
 
     def special(self, token: Token) -> None:
         """An entity or an escape. An entity may name any code point, so it is cleaned again."""
+        if token.content == token.markup:  # a backslash before a letter
+            self.verbatim(token.content)
+            return
         content = clean(token.content).replace("\n", " ").replace("\t", " ")
         self.pen.stamp(content, self.look, self.place(self.at + (token.info == "escape")))
         self.at += len(token.markup)
 
-    def line_break(self, shown: str) -> None:
+    def html_break(self, tag: str) -> None:
+        """<br>, with the newline after it, is one break."""
+        self.at = self.text.find(tag, self.at)
+        self.pen.stamp("\n", self.look, self.place(self.at))
+        self.at += len(tag)
+        self.broke = self.at
+
+    def line_break(self) -> None:
         newline = self.text.find("\n", self.at)
-        self.at = newline if newline >= 0 else self.at
-        self.pen.stamp(shown, self.look, self.place(self.at))
-        self.at += 1
+        if self.broke < 0 or self.text[self.broke : newline].strip():
+            self.pen.stamp("\n", self.look, self.place(newline if newline >= 0 else self.at))
+        self.broke = -1
+        self.at = newline + 1 if newline >= 0 else self.at + 1
         while self.text[self.at : self.at + 1] in (" ", "\t"):
             self.at += 1
 

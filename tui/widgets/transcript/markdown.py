@@ -15,6 +15,7 @@ from markdown_it.token import Token
 
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.blocks import BAR, Block, Code, gap, rule
+from tui.widgets.transcript.dialect import learn
 from tui.widgets.transcript.inline import remember_ends, render
 from tui.widgets.transcript.marked import EMPTY, Marked, Pen, write_literal
 from tui.widgets.transcript.table import Align, Table, cell_places, cells_of
@@ -65,7 +66,7 @@ class Stretch:
 def new_parser() -> MarkdownIt:
     """A parser for `parse`. Making one takes a millisecond or two."""
     parser = MarkdownIt("commonmark", {"maxNesting": MAX_NESTING}).enable(["table", "strikethrough"])
-    return remember_ends(parser.disable("reference"))
+    return learn(remember_ends(parser.disable("reference")))
 
 
 def parse(parser: MarkdownIt, text: str) -> list[Token]:

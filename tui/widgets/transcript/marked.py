@@ -26,6 +26,10 @@ class Marked:
     def with_looks(self, looks: bytes) -> Marked:
         return Marked(self.text, looks, self.origins, self.places)
 
+    def until(self, end: int) -> Marked:
+        """The first `end` characters."""
+        return Marked(self.text[:end], self.looks[:end], self.origins[:end], self.places[:end])
+
 
 EMPTY = Marked("", b"", b"", array("I"))
 

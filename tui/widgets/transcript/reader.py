@@ -17,6 +17,7 @@ from markdown_it.token import Token
 
 from tui.widgets.transcript import looks
 from tui.widgets.transcript.blocks import Block, Code, gap
+from tui.widgets.transcript.dialect import Fences, holds_markdown
 from tui.widgets.transcript.markdown import Stretch, build, parse, too_deep, top_level
 from tui.widgets.transcript.marked import literal
 
@@ -86,7 +87,7 @@ class Reader:
                 )
             elif fence := _fence(stretch, block[0]):
                 begin = stretch.line(_row(block[0]) + 1)
-                closing = fence.ending.search(stretch.source, begin, end)
+                closing = fence.end(stretch.source, begin, end)
                 end = closing.start() if closing else end
                 self._blocks += fence.stretches(stretch.source, stretch.origins, begin, end)
             else:
@@ -106,11 +107,11 @@ class Reader:
         """`_step` inside a fence, or inside a block that is too long to be read as Markdown."""
         verbatim = self._verbatim
         assert verbatim is not None
-        ending = verbatim.ending.search(source, self._at)
+        ending = verbatim.end(source, self._at, len(source))
         end = ending.start() if ending else len(source)
         while (cut := _cut(source, self._at, end)) is not None:
             self._blocks.append(verbatim.block(source, origins, self._at, cut))
-            verbatim.empty = False
+            verbatim.pass_by(source, self._at, cut)
             self._at = cut
         self.settled = len(self._blocks)
         self._blocks += verbatim.stretches(source, origins, self._at, end)
@@ -125,15 +126,29 @@ class Reader:
 class _Verbatim:
     """Text that is shown as it is written, in stretches, until `ending` matches at the start of a line.
 
-    `language` is the fence's, or None for text that is no code.
+    `language` is the fence's, or None for text that is no code. `inner` knows the fences inside a fence of
+    Markdown, and its end.
     """
 
-    __slots__ = ("empty", "ending", "language")
+    __slots__ = ("_ending", "_inner", "empty", "language")
 
-    def __init__(self, ending: re.Pattern[str], language: str | None) -> None:
-        self.ending = ending
+    def __init__(self, ending: re.Pattern[str], language: str | None, inner: Fences | None = None) -> None:
+        self._ending = ending
+        self._inner = inner
         self.language = language
         self.empty = True
+
+    def end(self, source: str, begin: int, end: int) -> re.Match[str] | None:
+        """The line in source[begin:end] that ends it."""
+        if self._inner is not None:
+            return self._inner.end(source, begin, end)
+        return self._ending.search(source, begin, end)
+
+    def pass_by(self, source: str, begin: int, end: int) -> None:
+        """Read no more of source[begin:end]."""
+        self.empty = False
+        if self._inner is not None:
+            self._inner.pass_by(source, begin, end)
 
     def stretches(self, source: str, origins: Sequence[int], begin: int, end: int) -> list[Block]:
         """Blocks for source[begin:end]; one empty block for an empty fence, so that it can be seen."""
@@ -176,7 +191,7 @@ def _fence(stretch: Stretch, token: Token) -> _Verbatim | None:
         return None
     mark = token.markup
     ending = re.compile(rf"^ {{0,3}}{mark[0]}{{{len(mark)},}}[ \t]*(?:\n|\Z)", re.MULTILINE)
-    return _Verbatim(ending, opening[2])
+    return _Verbatim(ending, opening[2], Fences(mark) if holds_markdown(token.info) else None)
 
 
 def _first_unsettled(stretch: Stretch, tokens: Sequence[Token], tops: Sequence[int], full: bool) -> int:

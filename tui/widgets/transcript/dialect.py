@@ -1,0 +1,244 @@
+"""Markdown as models write it: the rules in which it differs from CommonMark.
+
+It changes a parser and reads nothing itself. Headings by underlining are not known, emphasis works beside the
+punctuation of scripts without spaces, formulas stay as they are written, and code inside a fence of Markdown
+does not end that fence.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any, Final
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
+
+_SENTENCE_ENDS: Final = frozenset('.:;,!?…"”’')
+_QUOTES: Final = frozenset('"“‘')
+
+_FENCE: Final = re.compile(r"([ \t]*)(`{3,}|~{3,})([^\n]*)\n?")
+_FENCE_LINE: Final = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[^\n]*(?:\n|\Z)", re.MULTILINE)
+
+_DISPLAY: Final = re.compile(r"^(\\\[|\$\$(?!\$)|\\begin\{\w+\*?\})|(\\\[)[ \t]*$", re.MULTILINE)
+"""Where a line begins a formula that may go on over lines."""
+_OPENING: Final = re.compile(r"\\\(|\\\[|(?<!\$)\$\$(?!\$)|\\begin\{\w+\*?\}")
+_DOLLARS: Final = re.compile(r"(?<!\$)\$(?![\s$])(?:\\.|[^\\$`])+(?<!\s)\$(?![\d{$])", re.DOTALL)
+"""As Pandoc reads them, but never around a backtick."""
+_PRICE: Final = re.compile(r"\$\d[\d.,]*[KMBkmb]?\s+(?:\*|[^\W\d_]{2})")
+"""Not a formula: "$5 each, 10$ for both"."""
+
+
+def learn(parser: MarkdownIt) -> MarkdownIt:
+    """Teach a parser the dialect."""
+    parser.disable("lheading")
+    block, inline = parser.block.ruler, parser.inline.ruler
+    rules = dict(zip(block.get_active_rules(), block.getRules(""), strict=True))
+    block.at("fence", _nesting(rules["fence"]), {"alt": ["paragraph", "reference", "blockquote", "list"]})
+    block.at(
+        "html_block", _but_breaks(rules["html_block"]), {"alt": ["paragraph", "reference", "blockquote"]}
+    )
+    block.at("paragraph", _paragraph)
+    rules = dict(zip(inline.get_active_rules(), inline.getRules(""), strict=True))
+    for name in ("emphasis", "strikethrough"):
+        inline.at(name, _without_spaces(rules[name]))
+    inline.before("escape", "formula", _formula)
+    return parser
+
+
+# Emphasis
+
+
+def _spaceless(char: str) -> bool:
+    """Whether a character is of a script that puts no spaces between words: CJK, Thai, Khmer, Burmese."""
+    return (
+        char >= "\u2e80"
+        or "\u0e00" <= char <= "\u109f"
+        or "\u1100" <= char <= "\u11ff"
+        or "\u1780" <= char <= "\u17ff"
+    )
+
+
+def _without_spaces(rule: Any) -> Any:
+    """The rule for `*` or `~`, whose marks also open and close between punctuation and a letter."""
+
+    def tokenize(state: StateInline, silent: bool) -> bool:
+        start, known = state.pos, len(state.delimiters)
+        matched: bool = rule(state, silent)
+        if matched and state.src[start] != "_" and len(state.delimiters) > known:
+            opens, closes = _flanking(state.src, start, state.pos)
+            for delimiter in state.delimiters[known:]:
+                delimiter.open |= opens
+                delimiter.close |= closes
+        return matched
+
+    return tokenize
+
+
+def _flanking(text: str, start: int, end: int) -> tuple[bool, bool]:
+    """Whether marks may open and close although CommonMark wants a space beside the punctuation there."""
+    before, after = text[start - 1 : start], text[end : end + 1]
+    if not before or not after or before.isspace() or after.isspace():
+        return False, False
+    if _spaceless(before) or _spaceless(after):
+        return (
+            unicodedata.category(after) not in ("Pe", "Pf"),
+            unicodedata.category(before) not in ("Ps", "Pi"),
+        )
+    return end - start == 2 and after in _QUOTES, end - start == 2 and before in _SENTENCE_ENDS
+
+
+# Formulas
+
+
+def _closing(opening: str) -> str:
+    return {"\\[": "\\]", "\\(": "\\)", "$$": "$$"}.get(opening) or opening.replace("begin", "end", 1)
+
+
+def _formula(state: StateInline, silent: bool) -> bool:
+    """A formula with its marks, as one token that says what is written there."""
+    if state.src[state.pos] not in "\\$":
+        return False
+    end = _formula_end(state.src, state.pos, state.posMax)
+    if end < 0:
+        return False
+    if not silent:
+        state.push("formula", "", 0).content = state.src[state.pos : end]
+    state.pos = end
+    return True
+
+
+def _formula_end(text: str, at: int, limit: int) -> int:
+    """Where the formula that begins at `at` ends, or -1. An open one reaches as far as it may."""
+    opening = _OPENING.match(text, at, limit)
+    if opening is None:
+        dollars = _DOLLARS.match(text, at, limit)
+        return dollars.end() if dollars and not _PRICE.match(text, at, limit) else -1
+    closing = _closing(opening[0])
+    end = text.find(closing, opening.end(), limit)
+    if end >= 0:
+        return end + len(closing)
+    if opening[0] == "\\(":
+        newline = text.find("\n", at, limit)
+        return newline if newline >= 0 else limit
+    line = text.rfind("\n", 0, at) + 1
+    begins_line = not text[line:at].strip()
+    ends_line = opening[0] == "\\[" and not text[opening.end() : limit].partition("\n")[0].strip()
+    return limit if begins_line or ends_line else -1
+
+
+def _still_open(line: str, closing: str) -> str:
+    """What is to close the formula that is open after a line, where `closing` was before it; "" for none."""
+    if not closing:
+        opening = _DISPLAY.search(line)
+        if opening is None:
+            return ""
+        closing, line = _closing(opening[1] or opening[2]), line[opening.end() :]
+    return "" if closing in line else closing
+
+
+def _paragraph(state: StateBlock, start: int, _: int, silent: bool) -> bool:
+    """A paragraph. Inside a formula no line begins anything else, whatever it looks like."""
+    kind, state.parentType = state.parentType, "paragraph"
+    rules = state.md.block.ruler.getRules("paragraph")
+    end, closing = start + 1, _still_open(_line(state, start), "")
+    while end < state.lineMax and not state.isEmpty(end):
+        lazy = state.sCount[end] - state.blkIndent > 3 or state.sCount[end] < 0
+        if not closing and not lazy and any(rule(state, end, state.lineMax, True) for rule in rules):
+            break
+        closing = _still_open(_line(state, end), closing)
+        end += 1
+    state.line = end
+    state.push("paragraph_open", "p", 1).map = [start, end]
+    token = state.push("inline", "", 0)
+    token.content = state.getLines(start, end, state.blkIndent, False).strip()
+    token.map, token.children = [start, end], []
+    state.push("paragraph_close", "p", -1)
+    state.parentType = kind
+    return True
+
+
+def _line(state: StateBlock, number: int) -> str:
+    """A line without its indentation and the marks of its containers."""
+    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
+
+
+# HTML
+
+
+def _but_breaks(rule: Any) -> Any:
+    """The rule for HTML blocks, which leaves a line that begins with <br> to the paragraph."""
+
+    def html(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        is_break = _line(state, start)[:3].lower() == "<br"
+        return not is_break and bool(rule(state, start, end, silent))
+
+    return html
+
+
+# Fences
+
+
+def holds_markdown(info: str) -> bool:
+    """Whether a fence with that info string holds Markdown, and so fences of its own."""
+    return info.strip().partition(" ")[0].lower() in ("markdown", "md", "mdx")
+
+
+class Fences:
+    """The fences inside a fence of Markdown that was opened with `mark`, as its lines go by."""
+
+    __slots__ = ("_mark", "_open")
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        self._open: tuple[tuple[str, bool], ...] = ()
+
+    def end(self, source: str, begin: int, end: int) -> re.Match[str] | None:
+        """The line of source[begin:end] that closes the outer fence. Nothing is remembered."""
+        known = self._open
+        found = next(
+            (line for line in _FENCE_LINE.finditer(source, begin, end) if self.closes(line[0])), None
+        )
+        self._open = known
+        return found
+
+    def pass_by(self, source: str, begin: int, end: int) -> None:
+        """Remember what source[begin:end] opens and closes."""
+        for line in _FENCE_LINE.finditer(source, begin, end):
+            self.closes(line[0])
+
+    def closes(self, line: str) -> bool:
+        """Whether the next line closes the outer fence."""
+        fence = _FENCE.fullmatch(line)
+        if fence is None or not fence[2].startswith(self._mark):
+            return False
+        if not fence[3].strip():
+            if not self._open:
+                return len(fence[1].expandtabs(4)) < 4
+            if fence[2].startswith(self._open[-1][0]):
+                self._open = self._open[:-1]
+        elif (not self._open or self._open[-1][1]) and not (fence[2][0] == "`" and "`" in fence[3]):
+            self._open += ((fence[2], holds_markdown(fence[3])),)
+        return False
+
+
+def _nesting(rule: Any) -> Any:
+    """The rule for fences; one of Markdown goes on until its own end."""
+
+    def fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        matched: bool = rule(state, start, end, silent)
+        if matched and not silent and holds_markdown(state.tokens[-1].info):
+            token = state.tokens[-1]
+            fences, line = Fences(token.markup), start + 1
+            while line < end and (state.isEmpty(line) or state.sCount[line] >= state.blkIndent):
+                if fences.closes(" " * (state.sCount[line] - state.blkIndent) + _line(state, line)):
+                    break
+                line += 1
+            closed = line < end and (state.isEmpty(line) or state.sCount[line] >= state.blkIndent)
+            state.line = line + closed
+            token.content = state.getLines(start + 1, line, state.sCount[start], True)
+            token.map = [start, state.line]
+        return matched
+
+    return fence
