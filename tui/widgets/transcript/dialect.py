@@ -34,16 +34,16 @@ def learn(parser: MarkdownIt) -> MarkdownIt:
     """Teach a parser the dialect."""
     parser.disable("lheading")
     block, inline = parser.block.ruler, parser.inline.ruler
-    rules = dict(zip(block.get_active_rules(), block.getRules(""), strict=True))
-    block.at("fence", _nesting(rules["fence"]), {"alt": ["paragraph", "reference", "blockquote", "list"]})
+    blocks = dict(zip(block.get_active_rules(), block.getRules(""), strict=True))
+    block.at("fence", _nesting(blocks["fence"]), {"alt": ["paragraph", "reference", "blockquote", "list"]})
     block.at(
-        "html_block", _but_breaks(rules["html_block"]), {"alt": ["paragraph", "reference", "blockquote"]}
+        "html_block", _but_breaks(blocks["html_block"]), {"alt": ["paragraph", "reference", "blockquote"]}
     )
-    block.at("paragraph", _paragraph)
-    rules = dict(zip(inline.get_active_rules(), inline.getRules(""), strict=True))
-    for name in ("emphasis", "strikethrough"):
-        inline.at(name, _without_spaces(rules[name]))
-    inline.before("escape", "formula", _formula)
+    block.at("paragraph", _whole_formulas(blocks["paragraph"]))
+    spans = dict(zip(inline.get_active_rules(), inline.getRules(""), strict=True))
+    inline.at("emphasis", _without_spaces(spans["emphasis"], "*"))
+    inline.at("strikethrough", _without_spaces(spans["strikethrough"], "~"))
+    inline.at("escape", _formula_or(spans["escape"]))
     return parser
 
 
@@ -60,13 +60,13 @@ def _spaceless(char: str) -> bool:
     )
 
 
-def _without_spaces(rule: Any) -> Any:
-    """The rule for `*` or `~`, whose marks also open and close between punctuation and a letter."""
+def _without_spaces(rule: Any, mark: str) -> Any:
+    """The rule for a mark, `*` or `~`, which then also opens and closes between punctuation and a letter."""
 
     def tokenize(state: StateInline, silent: bool) -> bool:
         start, known = state.pos, len(state.delimiters)
         matched: bool = rule(state, silent)
-        if matched and state.src[start] != "_" and len(state.delimiters) > known:
+        if matched and state.src[start] == mark and len(state.delimiters) > known:
             opens, closes = _flanking(state.src, start, state.pos)
             for delimiter in state.delimiters[known:]:
                 delimiter.open |= opens
@@ -96,17 +96,21 @@ def _closing(opening: str) -> str:
     return {"\\[": "\\]", "\\(": "\\)", "$$": "$$"}.get(opening) or opening.replace("begin", "end", 1)
 
 
-def _formula(state: StateInline, silent: bool) -> bool:
-    """A formula with its marks, as one token that says what is written there."""
-    if state.src[state.pos] not in "\\$":
-        return False
-    end = _formula_end(state.src, state.pos, state.posMax)
-    if end < 0:
-        return False
-    if not silent:
-        state.push("formula", "", 0).content = state.src[state.pos : end]
-    state.pos = end
-    return True
+def _formula_or(rule: Any) -> Any:
+    """A formula with its marks as one token that says what is written; else what the rule makes of it."""
+
+    def formula(state: StateInline, silent: bool) -> bool:
+        if state.src[state.pos] not in "\\$":
+            return False
+        end = _formula_end(state.src, state.pos, state.posMax)
+        if end < 0:
+            return bool(rule(state, silent))
+        if not silent:
+            state.push("formula", "", 0).content = state.src[state.pos : end]
+        state.pos = end
+        return True
+
+    return formula
 
 
 def _formula_end(text: str, at: int, limit: int) -> int:
@@ -138,8 +142,19 @@ def _still_open(line: str, closing: str) -> str:
     return "" if closing in line else closing
 
 
-def _paragraph(state: StateBlock, start: int, _: int, silent: bool) -> bool:
-    """A paragraph. Inside a formula no line begins anything else, whatever it looks like."""
+def _whole_formulas(rule: Any) -> Any:
+    """The rule for paragraphs. Inside a formula no line begins anything else, whatever it looks like."""
+
+    def paragraph(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        text = state.src
+        if "\\[" in text or "$$" in text or "\\begin" in text:
+            return _paragraph(state, start)
+        return bool(rule(state, start, end, silent))
+
+    return paragraph
+
+
+def _paragraph(state: StateBlock, start: int) -> bool:
     kind, state.parentType = state.parentType, "paragraph"
     rules = state.md.block.ruler.getRules("paragraph")
     end, closing = start + 1, _still_open(_line(state, start), "")
