@@ -6,6 +6,7 @@ import random
 from itertools import pairwise
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
 from tui.protocol import Origin
@@ -15,17 +16,24 @@ from tui.widgets.transcript.layout import wrap
 from tui.widgets.transcript.markdown import new_parser
 from tui.widgets.transcript.message import Message
 from tui.widgets.transcript.reader import STRETCH, WINDOW
-from tui.widgets.transcript.table import fit
+from tui.widgets.transcript.table import Table, fit
 
 PARSER = new_parser()
+UNICODE = new_parser(unicode=True)
 BOX = "│┌┬┐├┼┤└┴┘─"
 
 Row = tuple[str, str, bytes, bytes]
 
 
-def read(text: str, width: int = 40, origins: list[int] | None = None, show_refused: bool = False) -> Message:
+def read(
+    text: str,
+    width: int = 40,
+    origins: list[int] | None = None,
+    show_refused: bool = False,
+    parser: MarkdownIt = PARSER,
+) -> Message:
     """An answer that came in one piece, or in letters of those origins."""
-    message = Message("assistant", PARSER)
+    message = Message("assistant", parser)
     message.write([(text, Origin.DRAFT)] if origins is None else zip(text, origins, strict=True))
     message.end()
     message.read()
@@ -287,6 +295,56 @@ def test_prices_and_escapes_are_no_formulas(text: str) -> None:
     assert lines(text) == [NO_FORMULA[text]]
 
 
+IN_UNICODE = {
+    r"\( a \times b \)": "a × b",
+    r"$x_1$, $x_1^2$, $x_{i+1}$ and $n$": "x₁, x₁², xᵢ₊₁ and n",
+    r"\(\frac{1}{2}\) $\frac{a + b}{c_1}$ $\frac12$": "½ (a + b)/c₁ ½",
+    r"\[\sum_{i=1}^{n} i\] $\int_0^\infty e^{-x}$": "∑ᵢ₌₁ⁿ i ∫₀^∞ e⁻ˣ",
+    "$$\nE = mc^2,\n\\quad c > 0\n$$": "E = mc², c > 0",
+    r"$\alpha \to \Omega$, $x \in \mathbb{R}^n$": "α → Ω, x ∈ ℝⁿ",
+    r"$\sqrt{2} \neq \sqrt{x+1}$ $90^\circ$": "√2 ≠ √(x+1) 90°",
+    r"$\{x \mid x > 0\}$ $5\%$": "{x | x > 0} 5%",
+    r"$\left( \log n \right)$ $\text{if } x_k = \mathrm{max}$": "( log n ) if xₖ = max",
+    r"$e^{i\pi}$ $x_A$ $f_*(x)$": "e^(iπ) x_A f_*(x)",
+    r"**so $a*b$**": "so a*b",
+}
+NOT_SIMPLE = [
+    *(
+        r"\(\unknown{x}\)",
+        r"\[a \\ b\]",
+        r"$a & b_1$",
+        r"\begin{x} a_1 \end{x}",
+        r"$x_$",
+        r"$x_{1$",
+        r"$x_1}$",
+    ),
+    *(
+        "$}{_$",
+        r"$\frac{1}$",
+        r"\( open_1",
+        r"\(x\]",
+        r"$\sqrt[3]{x}$",
+        "$" + "{" * 90 + "x" + "}" * 90 + "_1$",
+    ),
+    "$PATH_a/home:$",
+]
+IN_UNICODE |= {each: each for each in NOT_SIMPLE}
+
+
+@pytest.mark.parametrize("text", IN_UNICODE, ids=range(len(IN_UNICODE)))
+def test_simple_formulas_are_shown_in_unicode(text: str) -> None:
+    (row,) = rows(read(text, 400, parser=UNICODE))
+    assert row[1] == IN_UNICODE[text]
+
+
+def test_formulas_in_code_stay() -> None:
+    text = "`$x_1$`\n\n```\n\\(x_1\\)\n```"
+    assert [row[1] for row in rows(read(text, parser=UNICODE))] == ["$x_1$", "", "\\(x_1\\)"]
+
+
+PARTS = [*IN_UNICODE, " ", "\n", "\n\n", "- ", "> ", "word ", "**", "| "]
+
+
 def test_a_list_may_follow_a_price() -> None:
     assert lines("Price: $$\n- a") == ["Price: $$", "", "• a"]
 
@@ -458,9 +516,9 @@ def document(draw: random.Random, most: int = 40) -> str:
     return "".join(draw.choice(FRAGMENTS) for _ in range(draw.randint(1, most)))
 
 
-def streamed(text: str, origins: list[int], draw: random.Random) -> Message:
+def streamed(text: str, origins: list[int], draw: random.Random, parser: MarkdownIt = PARSER) -> Message:
     """The same answer, read after each of many small pieces."""
-    message = Message("assistant", PARSER)
+    message = Message("assistant", parser)
     at = 0
     while at < len(text):
         step = draw.choice((1, 1, 2, 3, 7))
@@ -482,7 +540,9 @@ def test_streamed_in_pieces_is_the_whole(seed: int) -> None:
     draw = random.Random(seed)
     text = document(draw)
     origins = [draw.choice((0, 1, 2)) for _ in text]
-    assert rows(streamed(text, origins, draw)) == rows(read(text, origins=origins))
+    parser = (PARSER, UNICODE)[seed % 2]
+    whole = rows(read(text, origins=origins, parser=parser))
+    assert rows(streamed(text, origins, draw, parser)) == whole
 
 
 @pytest.mark.parametrize("seed", range(400))
@@ -506,6 +566,36 @@ def test_every_letter_has_the_origin_of_its_source(seed: int) -> None:
                 or (char, source) in ((" ", "\n"), (" ", "\t"), ("\n", "\\"), ("\n", "<"))
                 or char in " ()"
             )
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_letters_of_formulas_have_the_origin_of_their_source(seed: int) -> None:
+    draw = random.Random(seed)
+    text = "".join(draw.choice(PARTS) for _ in range(12))
+    message = read(text, origins=[draw.choice((0, 1, 2)) for _ in text], parser=UNICODE)
+    for block in message.blocks:
+        marked = block.paintable()
+        if isinstance(block, Table):
+            continue
+        assert list(marked.places) == sorted(marked.places)
+        assert [message.origins[place] for place in marked.places] == list(marked.origins)
+
+
+def test_a_letter_of_a_formula_knows_where_it_is_written() -> None:
+    text = r"So $\alpha_1 + \frac{x}{12}$ and b"
+    marked = read(text, parser=UNICODE).blocks[0].body
+    assert marked.text == "So α₁ + x/12 and b"
+    for letter, written in {
+        "S": "S",
+        "α": r"\alpha",
+        "₁": "1",
+        "+": "+",
+        "x": "x",
+        "/": "{12",
+        "2": "2}",
+        "b": "b",
+    }.items():
+        assert text.startswith(written, marked.places[marked.text.index(letter)])
 
 
 # Found by search: what a line is may be settled only by the line after it, a table's second one for example.

@@ -15,6 +15,8 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 
+from tui.widgets.transcript.formulas import in_unicode
+
 _SENTENCE_ENDS: Final = frozenset('.:;,!?…"”’')
 _QUOTES: Final = frozenset('"“‘')
 
@@ -30,8 +32,8 @@ _PRICE: Final = re.compile(r"\$\d[\d.,]*[KMBkmb]?\s+(?:\*|[^\W\d_]{2})")
 """Not a formula: "$5 each, 10$ for both"."""
 
 
-def learn(parser: MarkdownIt) -> MarkdownIt:
-    """Teach a parser the dialect."""
+def learn(parser: MarkdownIt, unicode: bool) -> MarkdownIt:
+    """Teach a parser the dialect; with `unicode`, simple formulas are shown in Unicode."""
     parser.disable("lheading")
     block, inline = parser.block.ruler, parser.inline.ruler
     blocks = dict(zip(block.get_active_rules(), block.getRules(""), strict=True))
@@ -43,7 +45,7 @@ def learn(parser: MarkdownIt) -> MarkdownIt:
     spans = dict(zip(inline.get_active_rules(), inline.getRules(""), strict=True))
     inline.at("emphasis", _without_spaces(spans["emphasis"], "*"))
     inline.at("strikethrough", _without_spaces(spans["strikethrough"], "~"))
-    inline.at("escape", _formula_or(spans["escape"]))
+    inline.at("escape", _formula_or(spans["escape"], unicode))
     return parser
 
 
@@ -96,7 +98,7 @@ def _closing(opening: str) -> str:
     return {"\\[": "\\]", "\\(": "\\)", "$$": "$$"}.get(opening) or opening.replace("begin", "end", 1)
 
 
-def _formula_or(rule: Any) -> Any:
+def _formula_or(rule: Any, unicode: bool) -> Any:
     """A formula with its marks as one token that says what is written; else what the rule makes of it."""
 
     def formula(state: StateInline, silent: bool) -> bool:
@@ -106,7 +108,9 @@ def _formula_or(rule: Any) -> Any:
         if end < 0:
             return bool(rule(state, silent))
         if not silent:
-            state.push("formula", "", 0).content = state.src[state.pos : end]
+            token = state.push("formula", "", 0)
+            token.content = state.src[state.pos : end]
+            token.meta["shown"] = in_unicode(token.content) if unicode else None
         state.pos = end
         return True
 

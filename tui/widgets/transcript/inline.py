@@ -78,6 +78,8 @@ class _Walk:
             kind = token.type
             if kind == "html_inline" and _BREAK.fullmatch(token.content):
                 self.html_break(token.content)
+            elif kind == "formula" and token.meta["shown"]:
+                self.formula(token.content, token.meta["shown"])
             elif kind in ("text", "html_inline", "formula"):
                 self.verbatim(token.content)
             elif kind == "softbreak" or kind == "hardbreak":
@@ -109,6 +111,14 @@ class _Walk:
             return
         self.at = at + len(content)
         self.pen.write(content.replace("\t", " "), self.look | look, self.places[at : self.at])
+
+    def formula(self, written: str, shown: Sequence[tuple[str, int]]) -> None:
+        """A formula in other characters than it is written in."""
+        at = self.text.find(written, self.at)
+        self.pen.write(
+            "".join(char for char, _ in shown), self.look, [self.places[at + place] for _, place in shown]
+        )
+        self.at = at + len(written)
 
     def special(self, token: Token) -> None:
         """An entity or an escape. An entity may name any code point, so it is cleaned again."""

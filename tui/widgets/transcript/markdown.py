@@ -63,10 +63,10 @@ class Stretch:
         )
 
 
-def new_parser() -> MarkdownIt:
-    """A parser for `parse`. Making one takes a millisecond or two."""
+def new_parser(unicode: bool = False) -> MarkdownIt:
+    """A parser for `parse`; with `unicode`, simple formulas are shown so. Making one takes milliseconds."""
     parser = MarkdownIt("commonmark", {"maxNesting": MAX_NESTING}).enable(["table", "strikethrough"])
-    return learn(remember_ends(parser.disable("reference")))
+    return learn(remember_ends(parser.disable("reference")), unicode)
 
 
 def parse(parser: MarkdownIt, text: str) -> list[Token]:

@@ -79,7 +79,7 @@ class Transcript(CursorView):
         from tui.widgets.transcript.markdown import new_parser
         from tui.widgets.transcript.message import Message
 
-        self._parser = self._parser or new_parser()
+        self._parser = self._parser or new_parser(unicode=True)
         return Message(role, self._parser, key)
 
     def _warm_up(self) -> None:
