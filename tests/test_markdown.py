@@ -326,7 +326,7 @@ NOT_SIMPLE = [
         r"$\sqrt[3]{x}$",
         "$" + "{" * 90 + "x" + "}" * 90 + "_1$",
     ),
-    "$PATH_a/home:$",
+    *("$PATH_a/home:$", "$a=$b", "$1,000 or $2,000 (in US$)", "${a}_${b}", "it costs 5$ to 10$"),
 ]
 IN_UNICODE |= {each: each for each in NOT_SIMPLE}
 

@@ -26,8 +26,8 @@ _FENCE_LINE: Final = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[^\n]*(?:\n|\Z)", re.MUL
 _DISPLAY: Final = re.compile(r"^(\\\[|\$\$(?!\$)|\\begin\{\w+\*?\})|(\\\[)[ \t]*$", re.MULTILINE)
 """Where a line begins a formula that may go on over lines."""
 _OPENING: Final = re.compile(r"\\\(|\\\[|(?<!\$)\$\$(?!\$)|\\begin\{\w+\*?\}")
-_DOLLARS: Final = re.compile(r"(?<!\$)\$(?![\s$])(?:\\.|[^\\$`])+(?<!\s)\$(?![\d{$])", re.DOTALL)
-"""As Pandoc reads them, but never around a backtick."""
+_DOLLARS: Final = re.compile(r"(?<!\$)\$(?![\s$])(?:\\.|[^\\$`])+(?<!\s)\$(?![0-9A-Za-z_{$])", re.DOTALL)
+"""As Pandoc reads them, but never around a backtick or before a letter: `$a=$b` is a shell's."""
 _PRICE: Final = re.compile(r"\$\d[\d.,]*[KMBkmb]?\s+(?:\*|[^\W\d_]{2})")
 """Not a formula: "$5 each, 10$ for both"."""
 
