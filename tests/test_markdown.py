@@ -282,6 +282,7 @@ NO_FORMULA = {
     "costs $5 **or** $6": "costs $5 or $6",
     "$5 **each** and 10$": "$5 each and 10$",
     "**$5**-**$6**": "$5-$6",
+    "**$5** or 6$ and $5/kg *or* 6$": "$5 or 6$ and $5/kg or 6$",
     "$HOME *and* `x$`": "$HOME and x$",
     r"\\(*a*\\)": r"\(a\)",
     "it is $$$ *dear*": "it is $$$ dear",

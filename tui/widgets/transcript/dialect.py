@@ -21,6 +21,8 @@ _SENTENCE_ENDS: Final = frozenset('.:;,!?…"”’')
 _QUOTES: Final = frozenset('"“‘')
 
 _FENCE: Final = re.compile(r"([ \t]*)(`{3,}|~{3,})([^\n]*)\n?")
+DEEPEST: Final = 16
+"""Fences of Markdown inside each other."""
 _FENCE_LINE: Final = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[^\n]*(?:\n|\Z)", re.MULTILINE)
 
 _DISPLAY: Final = re.compile(r"^(\\\[|\$\$(?!\$)|\\begin\{\w+\*?\})|(\\\[)[ \t]*$", re.MULTILINE)
@@ -28,7 +30,7 @@ _DISPLAY: Final = re.compile(r"^(\\\[|\$\$(?!\$)|\\begin\{\w+\*?\})|(\\\[)[ \t]*
 _OPENING: Final = re.compile(r"\\\(|\\\[|(?<!\$)\$\$(?!\$)|\\begin\{\w+\*?\}")
 _DOLLARS: Final = re.compile(r"(?<!\$)\$(?![\s$])(?:\\.|[^\\$`])+(?<!\s)\$(?![0-9A-Za-z_{$])", re.DOTALL)
 """As Pandoc reads them, but never around a backtick or before a letter: `$a=$b` is a shell's."""
-_PRICE: Final = re.compile(r"\$\d[\d.,]*[KMBkmb]?\s+(?:\*|[^\W\d_]{2})")
+_PRICE: Final = re.compile(r"\$\d[\d.,]*[KMBkmb]?(?:\*\*|/[^\W\d_]{2}|\s+(?:\*|[^\W\d_]{2}))")
 """Not a formula: "$5 each, 10$ for both"."""
 
 
@@ -237,9 +239,12 @@ class Fences:
                 return len(fence[1].expandtabs(4)) < 4
             if fence[2].startswith(self._open[-1][0]):
                 self._open = self._open[:-1]
-        elif (not self._open or self._open[-1][1]) and not (fence[2][0] == "`" and "`" in fence[3]):
+        elif self._may_open() and not (fence[2][0] == "`" and "`" in fence[3]):
             self._open += ((fence[2], holds_markdown(fence[3])),)
         return False
+
+    def _may_open(self) -> bool:
+        return not self._open or (self._open[-1][1] and len(self._open) < DEEPEST)
 
 
 def _nesting(rule: Any) -> Any:

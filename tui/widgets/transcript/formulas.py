@@ -94,7 +94,7 @@ _SMALL: Final = "".join(letter for letters in _SCRIPTS.values() for letter in le
 _MARKS: Final = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
 _PIECE: Final = re.compile(r"\\([A-Za-z]+|.)|\s+|.", re.DOTALL)
 _PROSE: Final = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{4,}")
-_MATHS: Final = re.compile(r"[\\^_=<>+]|\A[A-Za-z]'*\Z")
+_MATHS: Final = re.compile(r"[\\^_=<>+*]|\A[A-Za-z]'*\Z")
 DEEPEST: Final = 8
 
 
