@@ -446,6 +446,20 @@ async def test_a_selection_has_the_characters_that_the_screen_replaces() -> None
         assert selected == f"{words}\ufffd[m\n\n{words.replace('*', '')}"
 
 
+async def test_a_selection_has_the_breaks_and_formulas_that_are_shown() -> None:
+    text = "roses\nviolets<br>sugar $x_1$\n\n\\(\\{a\\\\b\\}\\)"
+    async with host() as (transcript, pilot):
+        transcript.begin("assistant")
+        for char in text:
+            transcript.append([(char, MAIN if char == "1" else DRAFT)])
+        transcript.finish()
+        await pilot.pause()
+        assert await drag(pilot, (0, 0), (50, 6)) == "roses\nviolets\nsugar x₁\n\n\\(\\{a\\\\b\\}\\)"
+        body = transcript.messages[0].blocks[0].body
+        assert [char for char, origin in zip(body.text, body.origins, strict=True) if origin == MAIN] == ["₁"]
+        assert transcript.text_of(0) == text
+
+
 async def test_a_selection_is_by_letters_and_survives_streaming() -> None:
     async with host() as (transcript, pilot):
         transcript.begin("assistant")
