@@ -45,7 +45,7 @@ def learn(parser: MarkdownIt, unicode: bool) -> MarkdownIt:
     )
     block.at("paragraph", _whole_formulas(blocks["paragraph"]))
     spans = dict(zip(inline.get_active_rules(), inline.getRules(""), strict=True))
-    inline.at("emphasis", _without_spaces(spans["emphasis"], "*"))
+    inline.at("emphasis", _without_spaces(spans["emphasis"], "*_"))
     inline.at("strikethrough", _without_spaces(spans["strikethrough"], "~"))
     inline.at("escape", _formula_or(spans["escape"], unicode))
     return parser
@@ -64,13 +64,16 @@ def _spaceless(char: str) -> bool:
     )
 
 
-def _without_spaces(rule: Any, mark: str) -> Any:
-    """The rule for a mark, `*` or `~`, which then also opens and closes between punctuation and a letter."""
+def _without_spaces(rule: Any, marks: str) -> Any:
+    """The rule for these marks, of which all but `_` then open and close between punctuation and a letter."""
 
     def tokenize(state: StateInline, silent: bool) -> bool:
+        mark = state.src[state.pos]
+        if mark not in marks:
+            return False
         start, known = state.pos, len(state.delimiters)
         matched: bool = rule(state, silent)
-        if matched and state.src[start] == mark and len(state.delimiters) > known:
+        if matched and mark != "_" and len(state.delimiters) > known:
             opens, closes = _flanking(state.src, start, state.pos)
             for delimiter in state.delimiters[known:]:
                 delimiter.open |= opens
@@ -192,7 +195,8 @@ def _but_breaks(rule: Any) -> Any:
     """The rule for HTML blocks, which leaves a line that begins with <br> to the paragraph."""
 
     def html(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-        is_break = _line(state, start)[:3].lower() == "<br"
+        begin = state.bMarks[start] + state.tShift[start]
+        is_break = state.src[begin : begin + 3].lower() == "<br"
         return not is_break and bool(rule(state, start, end, silent))
 
     return html
