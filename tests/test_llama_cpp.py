@@ -15,7 +15,7 @@ import pytest
 from models import Toy
 
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
-from tui.engine.backends.llama_cpp import LlamaBackend, native
+from tui.engine.backends.llama_cpp import LlamaBackend
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.speculation.loop import Pick
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Logits, Sampler
@@ -515,31 +515,6 @@ def test_threads_change_between_two_calls(tmp_path: Path) -> None:
     model.rewind(0)
     assert model.extend(tokens, 1)[0].token == expected
     model.close()
-
-
-@pytest.mark.parametrize(
-    ("files", "most"),
-    [
-        (("max 100000\n",), 64),
-        (("200000 100000\n",), 2),
-        (("150000 100000\n",), 2),
-        (("50000 100000\n",), 1),
-        (("-1\n", "100000\n"), 64),
-        (("300000\n", "100000\n"), 3),
-        (("nonsense",), 64),
-        (("200000 0\n",), 64),
-        ((), 64),
-    ],
-)
-def test_a_containers_share_of_the_processor_counts_as_its_cores(
-    files: tuple[str, ...], most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    places = [tmp_path / str(number) for number in range(len(files))]
-    for place, text in zip(places, files, strict=True):
-        place.write_text(text)
-    monkeypatch.setattr(native, "_QUOTA_FILES", (("/nowhere",), tuple(map(str, places))))
-    monkeypatch.setattr(native, "_allowed_cores", lambda: 64)
-    assert native.physical_cores() == most
 
 
 @pytest.mark.parametrize(
