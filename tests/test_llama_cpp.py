@@ -530,3 +530,16 @@ def test_threads_spin_little_unless_the_user_says_how(given: dict[str, str], spi
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
     asked = subprocess.run([sys.executable, "-c", code], env=kept | given, capture_output=True, check=True)
     assert asked.stdout.decode().strip() == spins
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 8, 20, 100, 255, 256, 257, 300, 511, 513])
+def test_a_context_of_any_length_can_be_filled(length: int, tmp_path: Path) -> None:
+    """The library makes caches of whole blocks and shortens its calls to what it was asked for."""
+    path = models.write_model(tmp_path / "model.gguf", Toy(layers=1))
+    model = LlamaBackend().load(str(path), Options("main", length), lambda fraction: True)
+    assert length <= model.capacity < length + 256
+    model.start(Sampler(GREEDY, 0, 0))
+    model.extend([5] * (model.capacity - 17), 0)
+    assert len(model.extend([5] * 17, 17)) == 17
+    assert model.length == model.capacity
+    model.close()
