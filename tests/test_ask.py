@@ -374,7 +374,7 @@ def test_every_option_reaches_the_settings() -> None:
 
 def test_no_more_is_read_from_a_pipe_than_anybody_can_mean() -> None:
     command = [sys.executable, "-m", "tui", "ask"]
-    with open("/dev/zero", "rb") as endless:
+    with Path("/dev/zero").open("rb") as endless:
         asked = subprocess.run(command, stdin=endless, capture_output=True, timeout=60, check=False)
     assert asked.returncode == 2 and asked.stderr.count(b"\n") == 1 and b"longer than 2 MiB" in asked.stderr
 

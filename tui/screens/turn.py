@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -253,10 +253,14 @@ class TurnScreen(Screen[None]):
             self._give_back()
             return
         try:
-            async for event in self._client.generate(self._begin_answer(wish)):
-                self._take(event)
+            async with aclosing(self._client.generate(self._begin_answer(wish))) as events:
+                async for event in events:
+                    self._take(event)
         except EngineError as error:
             self._break_off(error)
+        except Exception as error:  # the edge of the screen: no event of an engine ends the chat
+            name = type(error).__name__
+            self._break_off(EngineError(f"This answer cannot be shown ({name})", "Ask again, or report it."))
 
     def _begin_answer(self, wish: Wish) -> protocol.Generate:
         generation = replace(self.generation, draft_length=self._drafting.length)
