@@ -370,3 +370,18 @@ def test_every_option_reaches_the_settings() -> None:
     assert (without.models.draft, without.generation.lookup) == ("lookup", False)
     assert options(["--draft", "ngram", "x"]).generation.lookup
     assert options(["x"]) == Settings()
+
+
+def test_no_more_is_read_from_a_pipe_than_anybody_can_mean() -> None:
+    command = [sys.executable, "-m", "tui", "ask"]
+    with Path("/dev/zero").open("rb") as endless:
+        asked = subprocess.run(command, stdin=endless, capture_output=True, timeout=60, check=False)
+    assert asked.returncode == 2 and asked.stderr.count(b"\n") == 1 and b"longer than 2 MiB" in asked.stderr
+
+
+@pytest.mark.parametrize("main", ["~nobody-of-this-name/x", "x" * 300, f"/{'x' * 300}/y", "/\N{BULLET}" * 90])
+def test_a_model_that_cannot_be_is_one_line(main: str) -> None:
+    command = [sys.executable, "-m", "tui", "ask", "--main", main, "hi"]
+    asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert asked.returncode == 1 and asked.stderr.count(b"\n") == 1
+    assert b"Error" not in asked.stderr and not asked.stdout

@@ -641,3 +641,18 @@ async def test_what_is_known_of_one_machine_is_not_said_of_the_next(client: Clie
     with pytest.raises(EngineDied):
         await engine.start()
     assert (engine.round_trip, engine.heard) == (None, None)
+
+
+async def test_an_answer_without_end_is_broken_off(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.client.engine.LONGEST_ANSWER", 100_000)
+    path = tmp_path / "flood"
+    path.write_bytes(protocol.encode(rounds_of(1, "x" * 1000)) * 300)
+    engine = client("--garbage", str(path), "--until-cancelled")
+    await engine.start()
+    await load(engine)
+    text: list[str] = []
+    with pytest.raises(EngineDied, match="more than 100,000 characters"):
+        await ask(engine, 1, text)
+    assert 90_000 < sum(map(len, text)) <= 100_000

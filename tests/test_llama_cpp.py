@@ -15,7 +15,7 @@ import pytest
 from models import Toy
 
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
-from tui.engine.backends.llama_cpp import LlamaBackend, native
+from tui.engine.backends.llama_cpp import LlamaBackend
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.speculation.loop import Pick
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Logits, Sampler
@@ -518,31 +518,6 @@ def test_threads_change_between_two_calls(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "most"),
-    [
-        (("max 100000\n",), 64),
-        (("200000 100000\n",), 2),
-        (("150000 100000\n",), 2),
-        (("50000 100000\n",), 1),
-        (("-1\n", "100000\n"), 64),
-        (("300000\n", "100000\n"), 3),
-        (("nonsense",), 64),
-        (("200000 0\n",), 64),
-        ((), 64),
-    ],
-)
-def test_a_containers_share_of_the_processor_counts_as_its_cores(
-    files: tuple[str, ...], most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    places = [tmp_path / str(number) for number in range(len(files))]
-    for place, text in zip(places, files, strict=True):
-        place.write_text(text)
-    monkeypatch.setattr(native, "_QUOTA_FILES", (("/nowhere",), tuple(map(str, places))))
-    monkeypatch.setattr(native, "_allowed_cores", lambda: 64)
-    assert native.physical_cores() == most
-
-
-@pytest.mark.parametrize(
     ("given", "spins"),
     [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "")],
     ids=["by itself", "as the user says", "a policy of the user's"],
@@ -555,3 +530,16 @@ def test_threads_spin_little_unless_the_user_says_how(given: dict[str, str], spi
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
     asked = subprocess.run([sys.executable, "-c", code], env=kept | given, capture_output=True, check=True)
     assert asked.stdout.decode().strip() == spins
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 8, 20, 100, 255, 256, 257, 300, 511, 513])
+def test_a_context_of_any_length_can_be_filled(length: int, tmp_path: Path) -> None:
+    """The library makes caches of whole blocks and shortens its calls to what it was asked for."""
+    path = models.write_model(tmp_path / "model.gguf", Toy(layers=1))
+    model = LlamaBackend().load(str(path), Options("main", length), lambda fraction: True)
+    assert length <= model.capacity < length + 256
+    model.start(Sampler(GREEDY, 0, 0))
+    model.extend([5] * (model.capacity - 17), 0)
+    assert len(model.extend([5] * 17, 17)) == 17
+    assert model.length == model.capacity
+    model.close()

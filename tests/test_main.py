@@ -138,3 +138,18 @@ def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
     assert (told.returncode, told.stdout) == (1, "")
     assert told.stderr.startswith("outrider: platformdirs is not installed")
     assert told.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_closed_streams_lead_nowhere(closed: list[int]) -> None:
+    """A daemon may start us so. Nothing that is opened later takes their place."""
+    code = (
+        f"import os, sys; [os.close(each) for each in {closed}]; "
+        "os.execv(sys.executable, [sys.executable, '-m', 'tui', 'ask', '--main', 'scripted:echo', 'hi'])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+    )
+    assert ran.returncode == 0
+    assert ran.stdout.strip() == (b"" if 1 in closed else b"hi")
+    assert b"Traceback" not in ran.stderr

@@ -40,7 +40,7 @@ MESSAGES: list[Any] = [
     protocol.Generate(
         4,
         (protocol.Message("system", "be\nbrief"), protocol.Message("user", "¿qué? \0")),
-        seed=-(2**70),
+        seed=-(2**62),
         sampling=protocol.Sampling(0, 1, 0.5, 0.25, 1.5, -1, 2, 8, ((5, None), ("5", -1.5), ("\n é", 2))),
         draft_length=16,
         max_tokens=9,
@@ -242,3 +242,26 @@ def test_nesting_of_any_depth_is_a_protocol_error() -> None:
         ):
             with pytest.raises(ProtocolError):
                 decode_command(line)
+
+
+@pytest.mark.parametrize("place", [2, 4, 8])
+@pytest.mark.parametrize("count", [-1, -(10**300), 2**63, 10**300])
+def test_what_an_engine_counts_is_neither_negative_nor_without_end(place: int, count: int) -> None:
+    row: list[Any] = [[["text", 0]], [1], 0, 0, 0, 0.1, 0.0, 0.1, 1]
+    line = {"type": "rounds", "id": 1, "rounds": [row]}
+    decode_event(json.dumps(line).encode())
+    row[place] = count
+    with pytest.raises(ProtocolError):
+        decode_event(json.dumps(line).encode())
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -math.inf, 1e308, 1e19])
+def test_a_time_is_a_number_that_can_be_added_up(seconds: float) -> None:
+    line = {"type": "finished", "id": 1, "reason": "stop", "statistics": {"seconds": seconds}}
+    with pytest.raises(ProtocolError):
+        decode_event(json.dumps(line).encode())
+
+
+def test_ids_and_layers_may_be_negative() -> None:
+    for message in (protocol.Downloading(-6, "m.gguf", 5, 9), protocol.Busy(-1, 1, 2)):
+        assert decode_event(encode(message)) == message

@@ -55,6 +55,9 @@ CASES: list[tuple[Any, list[str], list[str]]] = [
     ({"type": ["null", "boolean"]}, ["null", "true"], ["1"]),
     ({"$ref": "#/$defs/t", "$defs": {"t": {"type": "object", "properties": {"t": {"$ref": "#/$defs/t"}}}}},
      ["{}", '{"t": {"t": {}}}'], ['{"t": 1}']),
+    ({"type": "object", "properties": {"t": {"$ref": "#"}}}, ["{}", '{"t": {"t": {}}}'], ['{"t": 1}']),
+    ({"type": "array", "items": {"anyOf": [{"$ref": "#"}, {"$ref": "#/$defs/n"}]},
+      "$defs": {"n": {"const": "#"}}}, ["[]", '[[], "#", [["#"]]]'], ['["x"]', "[1]"]),
     ({}, ['{"a": [1, {"b": null}]}'], ["1"]),
 ]  # fmt: skip
 

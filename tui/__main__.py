@@ -25,6 +25,7 @@ UNSAID = ("command", "main", "draft", "backend", "exact", "draft_length", "seed"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Usage errors raise `SystemExit(2)`, as argparse does."""
+    _open_what_is_closed()
     try:
         status = _run(_arguments(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -43,6 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"outrider: {error.name} is not installed; `make run` installs what is missing", file=sys.stderr
         )
         return FAILED
+
+
+def _open_what_is_closed() -> None:
+    """Let a stream that whoever started us has closed, as daemons do, lead nowhere. Python has None for it,
+    and the next file that is opened would take its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:

@@ -26,6 +26,7 @@ from .client import Downloads, EngineClient, EngineDied, Item
 from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
 from .config.last import NextStart, keep_last, next_start
+from .config.settings import understood
 from .places import Places, find_copied, shipped
 from .screens.chat import ChatScreen
 from .screens.wording import readable
@@ -249,7 +250,7 @@ class Outrider(LeanOutput):
         """Go on by these, as far as they hold at once."""
         if settings.appearance.theme != self._chat.settings.appearance.theme:
             self._take_theme(settings.appearance.theme)
-        self._chat.apply(settings)
+        self._chat.apply(understood(settings))
         self._move(settings)
 
     def _take_theme(self, name: str) -> None:

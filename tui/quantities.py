@@ -16,6 +16,11 @@ _SIZE = re.compile(r"(?<![\w.])(?:\d+x)?[EA]?\d+(?:\.\d+)?[BM](?!\w)")
 """As it stands in the name of a model: "1.5B", "135M", "8x7B"."""
 
 
+def cells(share: float, width: int) -> int:
+    """How many cells of a bar a share fills, whatever the share is: it may come from another machine."""
+    return round(width * min(1.0, max(0.0, share)))
+
+
 def named(model: FoundModel | ModelInfo) -> str:
     """A model's name, and that it is a demo where it is one. Foreign text."""
     return f"{model.name} (demo)" if model.demo and "demo" not in model.name.lower() else model.name

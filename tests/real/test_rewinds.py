@@ -61,7 +61,6 @@ def test_what_a_window_has_dropped_is_not_taken_as_kept(
 ) -> None:
     for module in (llama_cpp, models):
         monkeypatch.setattr(module, "BATCH", BATCH)
-    monkeypatch.setattr(LlamaModel, "chunk", BATCH)
     monkeypatch.setattr(asked, "_SECONDS", 600.0)  # a busy machine would not read behind the window
     with monkeypatch.context() as patch:
         no_room_for_full_windows(patch)

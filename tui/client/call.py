@@ -42,6 +42,8 @@ class Call:
         """Nobody waits for it any more; it goes on until it ends."""
         self.deadline: asyncio.TimerHandle | None = None
         """By when it must be over, once it is cancelled."""
+        self.length = 0
+        """Of the answer so far, in characters and tokens."""
         self.over = asyncio.Event()
         self._events: asyncio.Queue[Event | EngineError] = asyncio.Queue()
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..clean import clean
+from ..files import make_folder
 
 MAX_LOG = 1 << 20
 """Bytes of stderr that one child may add to the log; also the size from which an old log is dropped."""
@@ -75,7 +76,7 @@ class Log:
         self._room = MAX_LOG
         self._file: int | None = None
         with contextlib.suppress(OSError):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             os.fchmod(self._file, 0o600)
             if os.fstat(self._file).st_size > MAX_LOG:

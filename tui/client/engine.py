@@ -39,6 +39,8 @@ MISSED = 4
 """Pings that may go unanswered."""
 PATIENCE = 2.0
 """Seconds in which an engine may end by itself, and then again on SIGTERM."""
+LONGEST_ANSWER = 8 << 20
+"""Characters and tokens of an answer, at most: a context of a million tokens takes fewer."""
 STUBBORN = 8
 """Heartbeats after which an answer that was cancelled must be over."""
 
@@ -334,6 +336,10 @@ class EngineClient:
         elif isinstance(event, call.last):
             self._finish(call, event)
         elif not isinstance(event, protocol.Hello | protocol.Loaded | protocol.Unloaded):
+            if isinstance(event, protocol.Rounds):
+                call.length += _length(event)
+                if call.length > LONGEST_ANSWER:
+                    raise protocol.ProtocolError(f"an answer of more than {LONGEST_ANSWER:,} characters")
             call.give(event)
 
     def _finish(self, call: Call, result: Event | EngineError) -> None:
@@ -394,6 +400,10 @@ class EngineClient:
         """Wait until the last engine is gone: only then is its memory free."""
         if self._child is not None:
             await self._child.wait(PATIENCE)
+
+
+def _length(rounds: protocol.Rounds) -> int:
+    return sum(len(each.tokens) + sum(len(text) for text, _ in each.pieces) for each in rounds.rounds)
 
 
 def _of_none(event: Event) -> bool:

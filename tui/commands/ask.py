@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _OWN, _FAINT, _RESET, _CLEAR_LINE = "\x1b[33m", "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 _LONGEST_FORM = 1 << 20
 """Bytes of the longest grammar or JSON schema."""
+_LONGEST_PROMPT = 2 << 20
+"""Bytes of the longest prompt that is piped in."""
 _SHORT = 0.5
 """Seconds that pass without a word about what is waited for."""
 
@@ -73,10 +75,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_prompt(words: Sequence[str], source: TextIO | None) -> str:
-    """The words of the command line, what is piped in, or both with an empty line between."""
+    """The words of the command line, what is piped in, or both with an empty line between.
+
+    Raises `UsageError` for more than anybody can mean; nothing is read beyond that.
+    """
     piped = ""
     if source is not None and not source.isatty():
-        piped = source.buffer.read().decode("utf-8", "replace").strip("\n")
+        data = source.buffer.read(_LONGEST_PROMPT + 1)
+        if len(data) > _LONGEST_PROMPT:
+            raise UsageError(
+                f"what is piped in is longer than {_LONGEST_PROMPT >> 20} MiB: no context holds that"
+            )
+        piped = data.decode("utf-8", "replace").strip("\n")
     return "\n\n".join(part for part in (" ".join(map(_argument, words)), piped) if part)
 
 

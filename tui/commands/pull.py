@@ -23,7 +23,7 @@ from ..protocol import (
     PairsProposed,
     ProposePairs,
 )
-from ..quantities import duration, size, slowness
+from ..quantities import cells, duration, size, slowness
 from .models import table
 from .setup import set_up
 
@@ -86,7 +86,8 @@ async def _pull(client: EngineClient, repository: str, file: str) -> None:
 def progress(reply: Downloading, speed: float) -> str:
     """How far it is, in one line."""
     share = reply.done / max(1, reply.total)
-    bar = "█" * round(_BAR * share) + "░" * (_BAR - round(_BAR * share))
+    full = cells(share, _BAR)
+    bar = "█" * full + "░" * (_BAR - full)
     left = f", {duration((reply.total - reply.done) / speed)} left" if speed else ""
     pace = f"  {size(round(speed))}/s{left}" if speed else ""
     return f"{bar} {share:4.0%}  {size(reply.done)} of {size(reply.total)}{pace}"

@@ -13,9 +13,9 @@ from ..client import EngineClient
 from ..client.host import Host, HostError, engine_on
 from ..config import Problem, Settings, read_config
 from ..config.last import with_last
+from ..config.settings import understood
 from ..places import Places, find_places
 from ..protocol import BackendName
-from ..screens.requests import LOOKUP
 
 
 class UsageError(Exception):
@@ -74,9 +74,7 @@ def with_models(
         models = replace(models, main=main, draft="auto")
     if exact:
         models = replace(models, exact=True)
-    generation = settings.generation
     if draft is not None:
-        models = replace(models, draft=LOOKUP if draft == "none" else draft)
-        generation = replace(generation, lookup=generation.lookup and draft != "none")
+        models = replace(models, draft=draft)
     engine = settings.engine if backend is None else replace(settings.engine, backend=backend)
-    return replace(settings, models=models, generation=generation, engine=engine)
+    return understood(replace(settings, models=models, engine=engine))

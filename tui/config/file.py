@@ -12,13 +12,15 @@ import json
 import math
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from .settings import Generation, HostEntry, Keys, Preset, Settings
+from ..files import replace
+from .settings import Generation, HostEntry, Keys, Preset, Settings, understood
 
 MAX_SIZE = 1_000_000
 """Bytes. A longer file is not a config file."""
@@ -71,7 +73,7 @@ def read_config(path: Path) -> tuple[Settings, tuple[Problem, ...]]:
         else:
             sections[name] = known[name](**_read_section(known[name], table, (name,), wrong))
     problems = (Problem(path, _line_of(text, place), why) for place, why in wrong)
-    return Settings(**sections), tuple(problems)
+    return understood(Settings(**sections)), tuple(problems)
 
 
 def change_config(path: Path, place: Sequence[str], value: Any) -> None:
@@ -111,22 +113,12 @@ def _put(data: Any, place: Sequence[str], value: Any, path: Path) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    import tempfile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Where the file is a link, what it leads to is replaced, and whoever may read it still may."""
+    path = Path(os.path.realpath(path))
     for stray in path.parent.glob(f".{path.name}.*"):  # what a kill in the middle of a write left
         stray.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
+    replace(path, text, mode=mode, durable=True)
 
 
 def read_value(section: type, key: str, text: str) -> Any:
@@ -318,12 +310,3 @@ def _plain(value: Any) -> Any:
 def _short(value: Any) -> str:
     text = repr(value) if not isinstance(value, bool) else str(value).lower()
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name outlast a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

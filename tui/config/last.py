@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import files
 from ..protocol import CacheType, rebuild
 from .file import Problem, read_config
 from .settings import Models, Settings
@@ -80,7 +81,4 @@ def keep_last(settings: Settings, path: Path) -> None:
         settings.engine.gpu_layers,
     )
     with suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps(vars(kept)), encoding="ascii")
-        new.replace(path)
+        files.replace(path, json.dumps(vars(kept)))

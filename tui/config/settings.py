@@ -25,7 +25,7 @@ def _setting(default: Any, about: str, low: float = -math.inf, high: float = mat
 class Models:
     main: str = _setting("starter", 'a path or a name of `outrider models`; "starter" is the built-in demo')
     draft: str = _setting(
-        "auto", 'a path or a name; "auto" is the best draft on this machine; "lookup" is no draft model'
+        "auto", 'a path or a name; "auto" is the best one here; "lookup" is no model; "none" no lookup either'
     )
     folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")
     context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24)
@@ -135,3 +135,11 @@ class Settings:
     def preset(self, name: str) -> Preset | None:
         """The preset of this name."""
         return next((each for each in self.presets if each.name == name), None)
+
+
+def understood(settings: Settings) -> Settings:
+    """The draft "none" is plain decoding: no draft model, and no lookup either."""
+    if settings.models.draft != "none":
+        return settings
+    models = replace(settings.models, draft="lookup")
+    return replace(settings, models=models, generation=replace(settings.generation, lookup=False))

@@ -4,7 +4,6 @@ reads all weights once. It opens no model, and knows nothing of a GPU's memory.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from time import thread_time
 import numpy as np
 from numpy.typing import NDArray
 
-from .hardware import all_memory, memory_bytes
+from .hardware import all_memory, memory_bytes, usable_cores
 from .library.catalogue import USABLE
 
 _BYTES = 192 << 20
@@ -44,7 +43,7 @@ def memory_rate() -> float:
 
     What other programs take of the cores does not count: only the time that a thread really ran does.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     total, free = memory_bytes()
     size = min(_BYTES, (total if free is None else free) // _SHARE) // cores // 8
     parts = [np.ones(max(1, size), np.int64) for _ in range(cores)]  # zeros would share one page

@@ -18,8 +18,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
+from math import ceil
 from pathlib import Path
 
+from . import cgroups
 from .chip import Mlx, ask_mlx, mlx_advice
 
 PACKAGES = ("llama-cpp-python", "numpy", "jinja2", "mlx-lm")
@@ -65,7 +67,7 @@ class Hardware:
     cpu: str
     cores: int
     usable_cores: int
-    """Fewer where the process is confined to some."""
+    """Fewer where the process is confined to some, or to a share of them."""
     features: tuple[str, ...]
     memory: int
     """Bytes, or what a container may have of them."""
@@ -133,7 +135,7 @@ def survey() -> Hardware:
         system=_system(),
         cpu=model,
         cores=cores,
-        usable_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores,
+        usable_cores=usable_cores(),
         features=features,
         memory=memory,
         memory_available=available,
@@ -169,18 +171,34 @@ def _cpu() -> tuple[str, tuple[str, ...]]:
 
 
 def memory_bytes() -> tuple[int, int | None]:
-    """Bytes that there are and bytes that are free; a container's limit counts as the memory."""
+    """Bytes that there are and bytes that are free; a limit of a control group counts as the memory.
+
+    Where the memory is not known it is 0.
+    """
     total, available = 0, None
     with suppress(OSError, ValueError):
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for line in _text("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             available = int(line.split()[1]) * 1024
-    limit = _text("/sys/fs/cgroup/memory.max").strip()
-    if limit.isdigit() and 0 < int(limit) < total:
-        total = int(limit)
-        available = None if available is None else min(available, total)
+    allowed = cgroups.memory(_text)
+    if allowed and (allowed.limit < total or not total):
+        total = allowed.limit
+    if allowed:
+        available = allowed.free if available is None else min(available, allowed.free)
     return total, available
+
+
+def usable_cores() -> int:
+    """Processors that this process may use at a time, hyper-threads counted too."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return within_quota(len(allowed))
+
+
+def within_quota(cores: int) -> int:
+    """As many of the cores as a control group's share of the processor keeps busy."""
+    quota = cgroups.processors(_text)
+    return max(1, cores if quota is None else min(cores, ceil(quota)))
 
 
 @cache

@@ -88,6 +88,10 @@ def _fits(draft: LoadedModel, context: Sequence[int]) -> bool:
     return len(context) <= draft.capacity and max(context) < draft.vocabulary_size
 
 
+_FAR = 1e9
+"""A lead over nothing at all: no line of the protocol has infinity."""
+
+
 class _Sight:
     """What a model thinks of the token at one place."""
 
@@ -133,7 +137,7 @@ def _place(main: _Sight, draft: _Sight | None, vocabulary: Vocabulary) -> Place:
     rival, lead, rounding, tipped = main.close
     return Place(
         main.probability, main.sampled, main.chosen, told(main), told(draft),
-        text_of(vocabulary, rival), lead, rounding, tipped,
+        text_of(vocabulary, rival), min(lead, _FAR), rounding, tipped,
     )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from .. import files
+
 _END = 64 * 1024
 
 
@@ -36,10 +38,7 @@ class Note:
     def write(self, value: object) -> None:
         """Keep it, in place of an older one."""
         with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            new = self._path.with_suffix(f".{os.getpid()}")
-            new.write_text(json.dumps(value), encoding="utf-8")
-            new.replace(self._path)
+            files.replace(self._path, json.dumps(value))
 
 
 def _fingerprint(path: Path) -> str:

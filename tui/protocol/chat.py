@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .terms import BackendName, CacheType, Effort, PromptForm, Reason, Role, Round, Thinking
+from .terms import BackendName, CacheType, Effort, PromptForm, Reason, Role, Round, Signed, Thinking
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Load:
     draft: str | None = None
     context_length: int = 0
     """0 takes the model's own, at most 8192."""
-    gpu_layers: int = -1
+    gpu_layers: Signed = -1
     """-1 puts every layer on the GPU, where there is one."""
     threads: int = 0
     """0 lets the engine choose."""
@@ -142,7 +142,7 @@ class Load:
 class Generate:
     """Answer a conversation. `id` is chosen by the app and comes back in every event of the answer."""
 
-    id: int
+    id: Signed
     messages: tuple[Message, ...]
     seed: int
     sampling: Sampling = field(default_factory=Sampling)
@@ -180,7 +180,7 @@ class Inspect:
     the token `begin` on. With a `count` of 0 they do not run, and the texts of all its tokens are told.
     """
 
-    id: int
+    id: Signed
     request: Generate
     begin: int = 0
     count: int = 0
@@ -190,7 +190,7 @@ class Inspect:
 class Count:
     """How many tokens of the main model a text is."""
 
-    id: int
+    id: Signed
     text: str
 
 
@@ -198,14 +198,14 @@ class Count:
 class Cancel:
     """Stop the answer or the library's work `id`; for id 0, give up the load in progress."""
 
-    id: int
+    id: Signed
 
 
 @dataclass(frozen=True)
 class SetDraftLength:
     """From the next round on, draft so many tokens in the answer `id`; as `Generate.draft_length`."""
 
-    id: int
+    id: Signed
     draft_length: int | None
 
 
@@ -272,7 +272,7 @@ class Unloaded:
 class Prefill:
     """Prompt tokens that the main model has processed, of those that were not in its cache already."""
 
-    id: int
+    id: Signed
     done: int
     total: int
 
@@ -281,7 +281,7 @@ class Prefill:
 class Rounds:
     """The rounds of an answer since the last event, in order."""
 
-    id: int
+    id: Signed
     rounds: tuple[Round, ...]
 
 
@@ -325,7 +325,7 @@ class Place:
 class Inspected:
     """The answer to `Inspect`."""
 
-    id: int
+    id: Signed
     texts: tuple[str, ...] = ()
     """Of the tokens, where no place was asked for. Bytes that are no characters stand as <0xE2>."""
     places: tuple[Place, ...] = ()
@@ -336,13 +336,13 @@ class Inspected:
 class Counted:
     """The answer to `Count`."""
 
-    id: int
+    id: Signed
     tokens: int
 
 
 @dataclass(frozen=True)
 class Finished:
-    id: int
+    id: Signed
     reason: Reason
     statistics: Statistics
 
@@ -351,7 +351,7 @@ class Finished:
 class Failed:
     """A command that ended in an error; the engine goes on. `id` is the answer's, or 0 for anything else."""
 
-    id: int
+    id: Signed
     message: str
     hint: str = ""
     """What a person can do about it, in one line."""
@@ -361,7 +361,7 @@ class Failed:
 class Notice:
     """Something that went wrong in the answer `id` without ending it."""
 
-    id: int
+    id: Signed
     message: str
 
 
@@ -370,7 +370,7 @@ class Busy:
     """Other programs take cores on the engine's machine, so that the answer `id` goes on with fewer threads;
     with `threads` at `most`, that they no longer do."""
 
-    id: int
+    id: Signed
     threads: int
     most: int
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .chat import Load, Rounding
-from .terms import PromptForm
+from .terms import PromptForm, Signed
 
 Judgement = Literal["recommended", "possible", "no"]
 """May a model draft for another: it should, it can, it cannot."""
@@ -69,7 +69,7 @@ class Skipped:
 class ListModels:
     """Find the models in the places that other programs use, and in `folders`. Ends with `ModelsListed`."""
 
-    id: int
+    id: Signed
     folders: tuple[str, ...] = ()
 
 
@@ -77,13 +77,13 @@ class ListModels:
 class ModelsFound:
     """Some more of the list, in no order."""
 
-    id: int
+    id: Signed
     models: tuple[FoundModel, ...]
 
 
 @dataclass(frozen=True)
 class ModelsListed:
-    id: int
+    id: Signed
     skipped: tuple[Skipped, ...]
     seconds: float
 
@@ -92,13 +92,13 @@ class ModelsListed:
 class DescribeModel:
     """What the main model of `load` says of itself. Ends with `ModelDescribed`."""
 
-    id: int
+    id: Signed
     load: Load
 
 
 @dataclass(frozen=True)
 class ModelDescribed:
-    id: int
+    id: Signed
     model: FoundModel
     rounding: Rounding | None = None
     """As it was measured when the model was loaded last; None if it never was."""
@@ -111,7 +111,7 @@ class ModelDescribed:
 class JudgeDrafts:
     """What every other model on the machine is worth as a draft for `load.main`. Ends with `DraftsJudged`."""
 
-    id: int
+    id: Signed
     load: Load
     """As it would be sent; its draft is not looked at."""
 
@@ -134,7 +134,7 @@ class DraftVerdict:
 class DraftsJudged:
     """Best first. Never empty: "lookup" and "" are always in it."""
 
-    id: int
+    id: Signed
     verdicts: tuple[DraftVerdict, ...]
 
 
@@ -145,7 +145,7 @@ class DraftsJudged:
 class PlanMemory:
     """What a pair would take of each memory. Nothing is loaded. Ends with `MemoryPlanned`."""
 
-    id: int
+    id: Signed
     load: Load
     loaded: Load | None = None
     """What is loaded now and would make room for it."""
@@ -175,7 +175,7 @@ class MemoryUse:
 
 @dataclass(frozen=True)
 class MemoryPlanned:
-    id: int
+    id: Signed
     load: Load
     """What fits: as it was asked for, but perhaps with a shorter context, a cache of 8 bits or fewer layers
     on the GPU; as it was asked for where nothing does."""
@@ -193,7 +193,7 @@ class MemoryPlanned:
 class SearchHub:
     """Models on the Hugging Face hub that run here. Ends with `HubFound`."""
 
-    id: int
+    id: Signed
     words: str
     """Empty for those that are fetched most."""
 
@@ -214,7 +214,7 @@ class HubRepository:
 class HubFound:
     """The most fetched first."""
 
-    id: int
+    id: Signed
     repositories: tuple[HubRepository, ...]
 
 
@@ -222,7 +222,7 @@ class HubFound:
 class ListHub:
     """What of a repository can be fetched. Ends with `HubListed`."""
 
-    id: int
+    id: Signed
     repository: str
 
 
@@ -242,7 +242,7 @@ class HubFile:
 class HubListed:
     """The smallest first."""
 
-    id: int
+    id: Signed
     repository: str
     files: tuple[HubFile, ...]
     licence: str
@@ -254,7 +254,7 @@ class HubListed:
 class Download:
     """Fetch a model, or go on with it. `Cancel` pauses it: what has come stays. Ends with `Downloaded`."""
 
-    id: int
+    id: Signed
     repository: str
     file: str
     """As `HubFile.name`, or what of it makes clear which is meant: "Q4_K_M"."""
@@ -262,7 +262,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Downloading:
-    id: int
+    id: Signed
     file: str
     done: int
     total: int
@@ -270,7 +270,7 @@ class Downloading:
 
 @dataclass(frozen=True)
 class Downloaded:
-    id: int
+    id: Signed
     path: str
     """As `FoundModel.path`."""
     size: int
@@ -281,7 +281,7 @@ class ProposePairs:
     """Known good pairs on the hub that fit this machine: first those that are not slow here, the largest
     first, then the others, the fastest first. Ends with `PairsProposed`."""
 
-    id: int
+    id: Signed
 
 
 @dataclass(frozen=True)
@@ -304,5 +304,5 @@ class HubPair:
 
 @dataclass(frozen=True)
 class PairsProposed:
-    id: int
+    id: Signed
     pairs: tuple[HubPair, ...]

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 if TYPE_CHECKING:
     from .messages import Command, Event
@@ -22,6 +32,9 @@ PROTOCOL = 3
 
 MAX_LINE = 16 * 1024 * 1024
 """Longest line in bytes that either side reads."""
+
+LIMIT = 1 << 63
+"""No number is as great as this, whole or not: sums and products of what is smaller stay numbers."""
 
 
 class ProtocolError(ValueError):
@@ -49,7 +62,7 @@ def decode_event(line: bytes) -> Event:
 def rebuild(kind: type[T], value: object) -> T:
     """A value of the protocol from what `json` reads of it. Raises `ProtocolError`."""
     hint: Any = kind
-    built: T = _reader(hint)(value)
+    built: T = _reader(hint, -LIMIT)(value)
     return built
 
 
@@ -59,7 +72,8 @@ def _decode(line: bytes, side: Literal["Command", "Event"]) -> Any:
         data = json.loads(line)
         if not isinstance(data, dict) or not isinstance(name := data.get("type"), str) or name not in kinds:
             raise ProtocolError(f"unknown message {str(data)[:80]!r}")
-        return _reader(kinds[name])(data)
+        # What an engine counts is never negative; a command that makes no sense is refused in words.
+        return _reader(kinds[name], 0 if side == "Event" else -LIMIT)(data)
     except ProtocolError:
         raise
     except (ValueError, OverflowError, RecursionError) as error:
@@ -75,23 +89,34 @@ def _kinds(side: str) -> dict[str, type]:
 
 
 @cache
-def _reader(hint: Any) -> Reader:
-    """What checks a value against a type hint and rebuilds it. Made once: rounds come by the hundred."""
+def _reader(hint: Any, least: int) -> Reader:
+    """What checks a value against a type hint and rebuilds it. Made once: rounds come by the hundred.
+
+    `least` is the least whole number where the hint does not say that it may be negative.
+    """
     origin, items = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _reader(items[0], -LIMIT)
     if isinstance(hint, type) and is_dataclass(hint):
-        return _dataclass_reader(hint)
+        return _dataclass_reader(hint, least)
     if isinstance(hint, type) and hasattr(hint, "_fields"):
-        return _row_reader(hint)
+        return _row_reader(hint, least)
     if origin is tuple:
-        return _list_reader(items[0]) if items[-1] is Ellipsis else _tuple_reader(items)
+        readers = [_reader(item, least) for item in items if item is not Ellipsis]
+        return _list_reader(readers[0]) if items[-1] is Ellipsis else _tuple_reader(readers)
     if origin in (Union, types.UnionType):
-        return _union_reader(items)
-    return _choice_reader(items) if origin is Literal else _value_reader(hint)
+        return _union_reader({kind: _reader(kind, least) for kind in items if kind is not type(None)}, items)
+    if origin is Literal:
+        return _choice_reader(items)
+    if hint is int:
+        return _int_reader(least)
+    return _float_reader if hint is float else _value_reader(hint)
 
 
-def _dataclass_reader(kind: Any) -> Reader:
+def _dataclass_reader(kind: Any, least: int) -> Reader:
     """Fields that are not known are ignored."""
-    readers = {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
+    hints = get_type_hints(kind, include_extras=True)
+    readers = {name: _reader(hint, least) for name, hint in hints.items()}
 
     def read(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -111,25 +136,23 @@ def _dataclass_reader(kind: Any) -> Reader:
     return read
 
 
-def _row_reader(kind: Any) -> Reader:
+def _row_reader(kind: Any, least: int) -> Reader:
     """A named tuple, which is written as a list. Items that come after its own are ignored.
 
     The last ones may be missing where they have a default: an older peer does not know them.
     """
-    readers = tuple(map(_reader, get_type_hints(kind).values()))
-    least = len(readers) - len(kind._field_defaults)
+    readers = [_reader(hint, least) for hint in get_type_hints(kind, include_extras=True).values()]
+    needed = len(readers) - len(kind._field_defaults)
 
     def read(value: Any) -> Any:
-        if not isinstance(value, list) or len(value) < least:
+        if not isinstance(value, list) or len(value) < needed:
             raise _unexpected(kind.__name__, value)
         return kind(*[read_item(item) for read_item, item in zip(readers, value, strict=False)])
 
     return read
 
 
-def _list_reader(item: Any) -> Reader:
-    read_item = _reader(item)
-
+def _list_reader(read_item: Reader) -> Reader:
     def read(value: Any) -> Any:
         if not isinstance(value, list):
             raise _unexpected("list", value)
@@ -138,9 +161,7 @@ def _list_reader(item: Any) -> Reader:
     return read
 
 
-def _tuple_reader(items: tuple[Any, ...]) -> Reader:
-    readers = tuple(map(_reader, items))
-
+def _tuple_reader(readers: Sequence[Reader]) -> Reader:
     def read(value: Any) -> Any:
         if not isinstance(value, list) or len(value) != len(readers):
             raise _unexpected(f"list of {len(readers)}", value)
@@ -149,10 +170,9 @@ def _tuple_reader(items: tuple[Any, ...]) -> Reader:
     return read
 
 
-def _union_reader(kinds: tuple[Any, ...]) -> Reader:
+def _union_reader(readers: dict[Any, Reader], kinds: tuple[Any, ...]) -> Reader:
     """The kind that the value is of, or else the first."""
     optional = type(None) in kinds
-    readers = {kind: _reader(kind) for kind in kinds if kind is not type(None)}
     first = next(iter(readers.values()))
 
     def read(value: Any) -> Any:
@@ -172,14 +192,28 @@ def _choice_reader(choices: tuple[Any, ...]) -> Reader:
     return read
 
 
+def _int_reader(least: int) -> Reader:
+    def read(value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value < LIMIT:
+            return value
+        raise _unexpected("int" if least else "int from 0 on", value)
+
+    return read
+
+
+def _float_reader(value: Any) -> Any:
+    """A whole number may stand for one; no number and infinity are none."""
+    if isinstance(value, float | int) and not isinstance(value, bool) and -LIMIT < value < LIMIT:
+        return float(value)
+    raise _unexpected("float", value)
+
+
 def _value_reader(kind: type) -> Reader:
-    """A bool, an int, a float or a str. A whole number may stand for a float, a bool for nothing else."""
+    """A bool or a str."""
 
     def read(value: Any) -> Any:
-        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        if isinstance(value, kind):
             return value
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
         raise _unexpected(kind.__name__, value)
 
     return read

@@ -6,7 +6,7 @@ The app's first paint needs these, and of the rest of the protocol nothing.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 
 class Origin(IntEnum):
@@ -23,6 +23,9 @@ class Origin(IntEnum):
     LOOKUP = 4
     """Found by n-gram lookup earlier in the conversation, accepted by the main model."""
 
+
+Signed = Annotated[int, "may be negative"]
+"""A whole number of an event that is no count."""
 
 CacheType = Literal["f16", "q8_0"]
 """Of the numbers in a KV cache: 16 bits, or 8 and a scale for every 32 of them."""
@@ -54,7 +57,7 @@ class Round(NamedTuple):
     many of them: as a tuple it goes without the names of its fields, on the pipe and in the store.
     """
 
-    pieces: tuple[tuple[str, int], ...]
+    pieces: tuple[tuple[str, Signed], ...]
     tokens: tuple[int, ...]
     drafted: int
     looked_up: int

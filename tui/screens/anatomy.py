@@ -9,7 +9,7 @@ from textual.content import Content
 from tui.clean import clean_line
 from tui.client.parting import can_part
 from tui.protocol import Candidate, Origin, Place, Round
-from tui.quantities import number
+from tui.quantities import cells, number
 from tui.widgets.tokens import Token, visible
 
 from .trace import acceptance, gained
@@ -112,7 +112,7 @@ def figures(rounds: Sequence[Round]) -> Content:
         return Content.styled("Nothing was drafted in this answer.", "$quiet")
     lines = [Content.assemble(("Accepted by place in the round", "bold $primary"))]
     for place, each in enumerate(tries[:_PLACES]):
-        full = round(each.rate * _BAR)
+        full = cells(each.rate, _BAR)
         lines.append(
             Content.assemble(
                 f"{place + 1:>2} ",

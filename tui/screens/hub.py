@@ -29,7 +29,7 @@ from tui.protocol import (
     ProposePairs,
     SearchHub,
 )
-from tui.quantities import duration, number, size, slowness
+from tui.quantities import cells, duration, number, size, slowness
 from tui.widgets.rows import Row, Rows, Tone
 
 from .lists import ListsScreen
@@ -275,8 +275,11 @@ def _file_row(file: HubFile, memory: int) -> Row:
 
 def _download_row(key: str, item: Item) -> Row:
     share = item.done / item.total if item.total else 0.0
-    bar = "█" * round(_BAR * share) + "░" * (_BAR - round(_BAR * share))
+    full = cells(share, _BAR)
+    bar = "█" * full + "░" * (_BAR - full)
     came = f"{size(item.done)} of {size(item.total)}" if item.total else ""
     pace = f"{size(round(item.speed))}/s" if item.speed else ""
     left = f"{duration(item.seconds_left)} left" if item.seconds_left else item.state
-    return Row(key, (item.name, f"{bar} {share:4.0%}", came, pace, left), _TONES.get(item.state, "plain"))
+    return Row(
+        key, (item.name, f"{bar} {min(1.0, share):4.0%}", came, pace, left), _TONES.get(item.state, "plain")
+    )

@@ -12,7 +12,6 @@ from textual import on, work
 from tui import protocol, store
 from tui.clean import clean_line, exact, without_sequences
 from tui.client import EngineDied, EngineError
-from tui.protocol.pieces import said
 from tui.protocol.thoughts import without_thought
 from tui.store.keeper import Unreadable
 from tui.widgets.transcript import Transcript, Want, code_blocks
@@ -22,12 +21,11 @@ from .conversation import asked
 from .drafting import AUTO
 from .editor import EditorFailed, edited
 from .requests import Wish, generate_request
+from .summing import Summary
 from .turn import TurnScreen
 
 RACED = 400
 """Tokens of a race, at most."""
-SUMMED_UP = 400
-"""Tokens of a summary, at most."""
 SUM_UP = (
     "Sum up our conversation so far in at most 200 words, so that you can go on from it: names, numbers, "
     "decisions, what is still open. Write the summary and nothing else."
@@ -206,29 +204,38 @@ class MessagesScreen(TurnScreen):
             self.notify("There is nothing to sum up.", timeout=5, markup=False)
             return
         request = generate_request(self._draw_id(), messages, 0, self.generation)
-        request = replace(request, max_tokens=SUMMED_UP, stop=(), thinking="off")
+        request = replace(request, max_tokens=0, stop=(), thinking="off")
         self._answering, self.phase = request.id, "reading"
         self._say("summing up the oldest turns")
-        text, reason = [], "cancelled"
+        summary, failure = Summary(loaded.context_length), "stopped"
         try:
             async for event in self._client.generate(request):
                 match event:
                     case protocol.Round():
-                        text.append(said(event.pieces))
-                        self._say(f"summing up the oldest turns  {len(text):,} rounds")
+                        await self._hear_summary(summary, event)
                     case protocol.Finished():
-                        reason = event.reason
+                        failure = summary.failure(event.reason)
         except EngineError as error:
             self.desk.transcript.fail(error.message, error.hint)
             self._turn_over("ready")
             self._came_back(error)
             return
-        summary = exact(without_thought("".join(text))).strip()
-        count = 0
-        if reason != "cancelled" and summary:
-            count = self._branches.leave_out(share, summary)
+        count = 0 if failure else self._branches.leave_out(share, summary.text)
+        if count:
             self.desk.show_notices(())
-        self._turn_over("ready" if count else "stopped: nothing is left out")
+        elif failure != "stopped":
+            words = f"There is no summary: {failure}. F5 leaves the oldest turns out without one."
+            self.notify(words, severity="warning", timeout=10, markup=False)
+        self._turn_over("ready" if count else f"{failure or 'stopped'}: nothing is left out")
+
+    async def _hear_summary(self, summary: Summary, happened: protocol.Round) -> None:
+        """One round of it. What grows too long is stopped: cut off, it would leave things out unseen."""
+        summary.hear(happened)
+        if self.phase == "reading" and summary.in_vain:
+            await self.action_stop()
+        elif self.phase == "reading":
+            repeats = f"  it repeats itself: {self._stop_key} stops it" if summary.repeats else ""
+            self._say(f"summing up the oldest turns  {summary.progress}{repeats}")
 
     def _copy_code(self, turn: store.Turn) -> None:
         blocks = code_blocks(exact(without_thought(turn.text)))

@@ -16,6 +16,7 @@ from textual.content import Content
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import DraftVerdict, Generate, Load, Message, Round, Sampling
+from tui.quantities import cells
 
 from . import wording
 from .requests import LOOKUP
@@ -122,7 +123,7 @@ async def _answer(client: EngineClient, prompt: str, seed: int) -> AsyncGenerato
 
 def progress(lap: Lap) -> Content:
     """How far the race is, in two lines."""
-    full = round(_BAR * lap.done)
+    full = cells(lap.done, _BAR)
     return Content.assemble(
         ("racing  ", "bold $primary"),
         ("█" * full, "$primary"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from tui import protocol
 from tui.config import Generation, Settings
+from tui.files import there, typed
 
 NAMED = ("starter", "auto")
 """What stands for a model, whatever files may be called so."""
@@ -131,6 +131,6 @@ def draft_length(setting: int) -> int | None:
 
 def _located(model: str) -> str:
     """A path in full: the engine does not run in the folder that this was typed in. A name stays one."""
-    path = Path(model).expanduser()
-    named = model in NAMED or model.startswith("scripted:") or (os.sep not in model and not path.exists())
+    path = typed(model)
+    named = model in NAMED or model.startswith("scripted:") or (os.sep not in model and not there(path))
     return model if named and not model.endswith(".gguf") else str(path.absolute())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from .conversation import Conversation
 from .drafting import Drafting
 from .loading import Loader
 from .opening import Opening
+from .repetition import Repetition
 from .requests import Wish, generate_request, limited, load_request
 
 Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping", "ended"]
@@ -98,6 +99,7 @@ class TurnScreen(Screen[None]):
         """The id of the last answer."""
         self._busy = ""
         """That its machine does other work too, in words; empty while it does not."""
+        self._repetition = Repetition()
         self._adjustments = Adjustments()
         self._folder = Path.cwd
         self._loader = Loader(client, self._show_progress, self._load_ended)
@@ -230,7 +232,8 @@ class TurnScreen(Screen[None]):
     def _refuses(self) -> bool:
         """Whether an answer is coming, and nothing else can be asked for now; it says so."""
         if self.phase in BUSY:
-            self.notify("Your text stays. Esc stops this answer, then Enter sends.", markup=False, timeout=4)
+            words = f"Your text stays. {self._stop_key} stops this answer, then Enter sends."
+            self.notify(words, markup=False, timeout=4)
         return self.phase in BUSY
 
     def _begin(self, wish: Wish) -> None:
@@ -250,10 +253,14 @@ class TurnScreen(Screen[None]):
             self._give_back()
             return
         try:
-            async for event in self._client.generate(self._begin_answer(wish)):
-                self._take(event)
+            async with aclosing(self._client.generate(self._begin_answer(wish))) as events:
+                async for event in events:
+                    self._take(event)
         except EngineError as error:
             self._break_off(error)
+        except Exception as error:  # the edge of the screen: no event of an engine ends the chat
+            name = type(error).__name__
+            self._break_off(EngineError(f"This answer cannot be shown ({name})", "Ask again, or report it."))
 
     def _begin_answer(self, wish: Wish) -> protocol.Generate:
         generation = replace(self.generation, draft_length=self._drafting.length)
@@ -263,7 +270,7 @@ class TurnScreen(Screen[None]):
         self.phase = "reading"
         self._say("reading the prompt")
         self._meter.begin(seed)
-        self._busy = ""
+        self._busy, self._repetition = "", Repetition()
         self._answering = self._draw_id()
         request = generate_request(self._answering, wish.messages, seed, generation)
         request = replace(request, sampling=wish.sampling or request.sampling, resume=wish.resume)
@@ -293,6 +300,7 @@ class TurnScreen(Screen[None]):
                 if self.phase == "reading":
                     self.phase = "answering"
                     self._say_answering()
+                self._notice_repetition(event)
             case protocol.Busy():
                 self._busy = wording.busy(event, self._client.host)
                 if self.phase == "answering":
@@ -408,7 +416,21 @@ class TurnScreen(Screen[None]):
         self.desk.composer.border_subtitle = Content(clean_line(" · ".join(filter(None, parts))))
 
     def _say_answering(self) -> None:
-        self.desk.say(self._busy or "answering", "$warning" if self._busy else "$primary")
+        repeats = f"the answer repeats itself: {self._stop_key} stops it" if self._repetition.found else ""
+        unusual = repeats or self._busy
+        self.desk.say(unusual or "answering", "$warning" if unusual else "$primary")
+
+    def _notice_repetition(self, happened: protocol.Round) -> None:
+        found = self._repetition.found
+        self._repetition.add(happened.tokens)
+        if self._repetition.found and not found and self.phase == "answering":
+            self._say_answering()
+
+    @property
+    def _stop_key(self) -> str:
+        """The key that stops an answer, as people write it."""
+        keys = (key for key, each in self.active_bindings.items() if each.binding.id == "chat.stop")
+        return wording.readable(next(keys, "escape"))
 
     def _say(self, words: str, models: Sequence[str] = ()) -> None:
         self.desk.say(words, TONES.get(self.phase, "$primary"), models)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from ..files import make_folder
+
 BUSY = 10.0
 """Seconds that a write waits for another window's."""
 STEPS = (
@@ -80,7 +82,7 @@ class Newer(Exception):
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """The file at `path`, made if need be, as nobody else can read it. Raises `sqlite3.Error`, `OSError`."""
     if not read_only:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         # Made before SQLite does: its journal takes the mode of the file.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..files import make_folder
+
 _TOOLS: Sequence[tuple[str, tuple[str, ...]]] = (
     ("WAYLAND_DISPLAY", ("wl-copy",)),
     ("DISPLAY", ("xclip", "-selection", "clipboard")),
@@ -63,7 +65,7 @@ def _given(text: str, command: Sequence[str]) -> bool:
 
 def write(text: str, file: Path) -> None:
     """Leave `text` in a file for its owner alone. Raises `OSError`."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(file.parent)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as target:
         target.write(text)

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from tui.clean import clean_line
 from tui.protocol import Load, MemoryPlanned, MemoryUse
-from tui.quantities import context, size
+from tui.quantities import cells, context, size
 
 HOST = "memory"
 """What the machine's own memory is called, as `MemoryUse.name`."""
@@ -96,7 +96,7 @@ def _layers(load: Load) -> str:
 
 def _uses(uses: Sequence[MemoryUse], width: int) -> list[Content]:
     names = [_short(clean_line(use.name)) for use in uses]
-    room = min(_NAME, max(map(cell_len, names)))
+    room = min(_NAME, max(map(cell_len, names), default=0))
     return [_use(use, set_cell_size(name, room), width) for use, name in zip(uses, names, strict=True)]
 
 
@@ -110,8 +110,8 @@ def _short(name: str) -> str:
 def _use(use: MemoryUse, name: str, width: int) -> Content:
     """The memory's bar with its numbers, and its parts where there is room for them."""
     fits = use.needed <= use.free
-    scale = _BAR / max(use.free, use.needed, 1)
-    bar = [("█" * round(getattr(use, part) * scale), tone) for part, tone, _ in _PARTS]
+    whole = max(use.free, use.needed, 1)
+    bar = [("█" * cells(getattr(use, part) / whole, _BAR), tone) for part, tone, _ in _PARTS]
     rest = max(0, _BAR - sum(len(text) for text, _ in bar))
     words = f"  {size(use.needed)} of {size(use.free)} free" + ("" if fits else ": does not fit")
     line = Content.assemble(

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from tui import protocol
 from tui.clean import clean_line
-from tui.quantities import UNKNOWN, named, number, rounding, shortened
+from tui.quantities import UNKNOWN, cells, named, number, rounding, shortened
 
 from .bars import Bars
 from .meter import Reading
@@ -210,7 +210,7 @@ def _bar(parts: Sequence[Part]) -> Content:
     total = 0.0
     for share, style in parts:
         total += share
-        reached = min(WIDTH, round(total * WIDTH))
+        reached = max(start, cells(total, WIDTH))
         pieces.append(Content.styled("━" * (reached - start), style))
         start = reached
     return Content.assemble(*pieces, ("─" * (WIDTH - reached), "$line"))

@@ -6,9 +6,11 @@ turns its tokens into text. Arrays, native handles and library types stay inside
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from errno import ENOENT, ENOTDIR
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -191,6 +193,12 @@ def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
 
         return ScriptedBackend()
     place = Path(path)
+    try:
+        place.stat()
+    except (OSError, ValueError) as error:
+        number = getattr(error, "errno", ENOENT)
+        reason = "the file does not exist" if number in (ENOENT, ENOTDIR) else os.strerror(number)
+        raise ModelError(f"{reason} ({path})", "Check the path.") from None
     if is_folder(place):
         if wanted == "llama.cpp":
             raise ModelError(f"this is an MLX folder, and llama.cpp opens GGUF files ({path})", "Choose one.")
@@ -199,8 +207,7 @@ def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
         hint = "Choose the .gguf file inside it, or an MLX folder: config.json and *.safetensors."
         raise ModelError(f"this is a folder, not a model ({path})", hint)
     if not place.is_file():
-        reason = "this is not a file" if place.exists() else "the file does not exist"
-        raise ModelError(f"{reason} ({path})", "Check the path.")
+        raise ModelError(f"this is not a file ({path})", "Check the path.")
     if wanted == "mlx":
         raise ModelError(
             f"this is a file, and MLX opens folders ({path})", "Choose a folder, or another backend."

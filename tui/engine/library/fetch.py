@@ -17,6 +17,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, BinaryIO
 
+from ...files import make_folder
 from .hub import HubError, RemoteFile, explained
 
 PATIENCE = 20.0
@@ -56,7 +57,7 @@ def fetch(
 
     Raises `HubError`, or `Unwanted` when it is not `wanted` any more.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     if not target.parent.resolve().is_relative_to(root.resolve()):
         raise HubError(f"{target.parent} leads out of the folder for models", "Remove the link.")
     if target.is_file() and target.stat().st_size == file.size and _hash_of(target, file) == _expected(file):

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...files import typed
 from ...places import find_index, find_models, find_records
 from ...protocol import DraftVerdict, FoundModel, Load, Skipped
 from ..starter import MAIN, place
@@ -65,7 +66,7 @@ class Library:
 
         A model that would read like another one comes again, under a name of its own.
         """
-        own = (Place("folder", Path(each).expanduser()) for each in folders)
+        own = (Place("folder", typed(each)) for each in folders)
         yield from self._listed((*own, *self.places), wanted)
 
     def _listed(
@@ -92,7 +93,7 @@ class Library:
         main = self.described(load, wanted)
         path = Path(main.path)
         beside = Place("folder", path.parent, "flat")
-        own = (Place("folder", Path(each).expanduser()) for each in load.folders)
+        own = (Place("folder", typed(each)) for each in load.folders)
         found = _last(self._listed((*own, *self.places, beside), wanted))
         models = [each for each in found if isinstance(each, FoundModel) and not _same(path, each.path)]
         useless = [

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ... import files
 from ...protocol import FoundModel, Skipped, rebuild
 from .describe import describe
 from .find import Candidate, Place, find
@@ -127,7 +128,4 @@ def _write(memory: Path, entries: dict[str, Any]) -> None:
     """Keep the entries of what is still there; a full or read-only disk is no failure."""
     there = {path: entry for path, entry in entries.items() if os.path.lexists(path)}
     with suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        new = memory.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps({"version": _VERSION, "models": there}), encoding="ascii")
-        new.replace(memory)
+        files.replace(memory, json.dumps({"version": _VERSION, "models": there}))

@@ -7,13 +7,13 @@ else. It decides nothing.
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from math import exp, log
 from pathlib import Path
 
+from ... import files
 from ...protocol import Finished
 
 KEPT = 64
@@ -54,10 +54,7 @@ class Records:
         path = self._path(main, draft)
         ratios = [*_read(path), round(ratio, 4)][-KEPT:]
         with suppress(OSError):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = path.with_suffix(f".{os.getpid()}")
-            new.write_text(json.dumps(ratios), encoding="ascii")
-            new.replace(path)
+            files.replace(path, json.dumps(ratios))
 
     def measured(self, main: str, draft: str) -> Measured | None:
         """What `draft` brought for `main` so far; None if nothing is known."""

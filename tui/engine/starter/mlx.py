@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...files import make_folder
 from ..library.gguf import Array, BadModelFile, Contents, Reader, Tensor
 from ..library.header import read_header
 
@@ -63,7 +64,7 @@ def write_folder(file: Path, folder: Path) -> None:
         contents = reader.contents()
         settings = _Settings(reader, contents)
         weights = dict(_weights(content, contents))
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         _write_tensors(folder / "model.safetensors", weights)
         _write_json(folder / "tokenizer.json", settings.tokenizer())
         _write_json(folder / "tokenizer_config.json", settings.tokenizer_config())

@@ -28,6 +28,9 @@ logits of a whole batch.
 """
 _Q8_0 = 8
 """ggml_type: blocks of 32 numbers in 34 bytes."""
+_CELLS = 256
+"""Of these the library makes caches. Asked for other lengths it makes a longer cache, and calls that may only
+have as many rows as it was asked for: less than a round needs, where that is a short context."""
 _SMALL = 32 << 20
 """Bytes of weights below which threads wait for each other longer than they compute, above all on a busy
 machine: with two threads on two cores, the median token of a model of 14 MB took 20 times as long."""
@@ -77,7 +80,7 @@ class LlamaBackend:
             if not (options.gpu_layers and self.gpus()):
                 loaded.threads = threads
             if (window := self._library.llama_model_n_swa(model)) and not params.swa_full:
-                loaded.drops_from = window + BATCH
+                loaded.drops_from = window + loaded.chunk
             loaded.warm_up(_WARM_UP[options.role])
             undo.pop_all()
             return loaded
@@ -168,7 +171,7 @@ class LlamaBackend:
 
     def _params(self, header: Header, options: Options, threads: int) -> Any:
         params = self._library.llama_context_default_params()
-        params.n_ctx = options.tokens(header.context_length)
+        params.n_ctx = -(-options.tokens(header.context_length) // _CELLS) * _CELLS
         params.n_batch = params.n_ubatch = BATCH
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True

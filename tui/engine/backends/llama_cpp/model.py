@@ -24,7 +24,7 @@ from .rollback import ANSWER, COPIES, rollback_of
 from .vocabulary import LlamaVocabulary
 
 BATCH = 512
-"""Most tokens in one native call."""
+"""Most tokens in one native call, where the library allows that many."""
 _REPLAY = 8
 """Lost tokens that may ride along in the next call, and the one after it; more get a call of their own."""
 _NO_SLOT = 1
@@ -36,8 +36,6 @@ class LlamaModel:
     A rewind may cost the cache more than it was asked to cut. The tokens that are missing then count as
     there all the same, and the next call runs them again, in front of its own.
     """
-
-    chunk = BATCH
 
     def __init__(
         self, library: Any, model: int, context: int, header: Header, path: str, outputs: int
@@ -61,7 +59,9 @@ class LlamaModel:
         self._rollback = rollback_of(library, model, context)
         self._doubled_from: int | None = None
         self.vocabulary = LlamaVocabulary(library, model)
-        self.capacity: int = library.llama_n_ctx(context)
+        # What the library made of what it was asked for: it may lower either without a word.
+        self.capacity: int = library.llama_n_ctx_seq(context)
+        self.chunk: int = min(BATCH, library.llama_n_batch(context))
         self.rewinds = self._rollback.rewinds
         self.drops_from = 0
         self.threads = 0
@@ -160,7 +160,7 @@ class LlamaModel:
         """
         end = len(self._tokens)
         if self.rewinds == "anywhere":
-            if end - self._held > BATCH:
+            if end - self._held > self.chunk:
                 self._run(end - picks, 0)
             return
         certain = max(known, end - COPIES - 1)
@@ -173,11 +173,11 @@ class LlamaModel:
     def _run(self, end: int, picks: int) -> None:
         """Run `tokens` up to `end`, with logits for the last `picks`, which fit into one call."""
         while self._held < end:
-            chunk = self._tokens[self._held : min(end, self._held + BATCH)]
+            chunk = self._tokens[self._held : min(end, self._held + self.chunk)]
             self._decode(chunk, len(chunk) - picks)
 
     def _decode(self, tokens: Sequence[int], first_row: int) -> None:
-        """Run at most `BATCH` tokens, with logits from row `first_row` on."""
+        """Run at most `chunk` tokens, with logits from row `first_row` on."""
         self._began = self._held
         doubled = len(tokens) == 1 and self._doubled_from is not None and self._held >= self._doubled_from
         rows = [*tokens, *tokens] if doubled else tokens

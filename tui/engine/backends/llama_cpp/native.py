@@ -11,25 +11,17 @@ import importlib.util
 import os
 import sys
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from ... import hardware
 
 _DEBUG, _ERROR, _CONTINUED = 1, 4, 5
 """ggml_log_level: some lines for every layer, an error, and more of the line before."""
 _GPU_DEVICES = (1, 2)
 """ggml_backend_dev_type: a GPU with its own memory, and one that shares the host's."""
-_QUOTA_FILES = (
-    ("/sys/fs/cgroup/cpu.max",),
-    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
-)
-"""As a container sees them: cgroup 2, then 1. The first number is the quota, the second the period."""
-_NO_QUOTA = 2.0**16
-
-
 _SPINS = "1000"
 """How often a thread looks before it sleeps, where GNU OpenMP runs them. Its own default is 300,000: beside
 another busy program a thread then holds the core that the one it waits for needs. At 1,000 tokens come as
@@ -153,28 +145,13 @@ def _sibling(library: Any, name: str) -> ctypes.CDLL:
 
 
 def memory_bytes() -> int:
-    """The machine's memory; without bound where it cannot be known."""
-    if not hasattr(os, "sysconf"):
-        return sys.maxsize
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """The machine's memory, or what this process may have of it; without bound where it cannot be known."""
+    return hardware.memory_bytes()[0] or sys.maxsize
 
 
 def physical_cores() -> int:
     """Cores that this process may use, hyper-threads counted once: more threads only wait for memory."""
-    return max(1, min(_allowed_cores(), ceil(_quota())))
-
-
-def _quota() -> float:
-    """Processor seconds that a container may use in a second; `_NO_QUOTA` where it may use all.
-
-    A program that runs on more cores than that is stopped for the rest of every tenth of a second.
-    """
-    for files in _QUOTA_FILES:
-        with suppress(OSError, ValueError, ZeroDivisionError):
-            quota, period = " ".join(Path(file).read_text("ascii") for file in files).split()
-            if quota != "max" and int(quota) > 0:
-                return int(quota) / int(period)
-    return _NO_QUOTA
+    return hardware.within_quota(_allowed_cores())
 
 
 def _allowed_cores() -> int:

@@ -22,6 +22,7 @@ CPU_SECONDS = 5
 
 _TYPES = ["object", "array", "string", "number", "boolean", "null"]
 _CHARACTER = r'[^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})'
+_WHOLE = "#/$defs/the-whole"
 _NOT_IN_TEXT = re.compile(r'"|\\\\|\[\^')
 _CLASS = re.compile(r"\[((?:[^\]\\]|\\.)*)\]")
 _RANGE = re.compile(r"(\\?.)-(\\?.)", re.DOTALL)
@@ -77,10 +78,35 @@ def check_pattern(pattern: str) -> None:
 def convert(module: Any, text: str) -> str:
     """The grammar of a schema, of which what the converter overlooks is said in other words."""
     schema = json.loads(text)
+    if "#" in _references(schema):  # it resolves paths from the root, and knows no path to the root itself
+        _move_below(schema, _WHOLE)
+        schema = {"$ref": _WHOLE, "$defs": {_WHOLE.rpartition("/")[2]: schema}}
     if isinstance(schema, dict) and "$ref" in schema:  # it looks at nothing that stands beside a reference
         schema["anyOf"] = [{"$ref": schema.pop("$ref")}]
     _say_any(schema)
     return str(module.json_schema_to_gbnf(json.dumps(schema)))
+
+
+def _references(schema: Any) -> set[str]:
+    """Every reference that stands in a schema."""
+    if isinstance(schema, list):
+        return set().union(*map(_references, schema))
+    if not isinstance(schema, dict):
+        return set()
+    own = {schema["$ref"]} if isinstance(schema.get("$ref"), str) else set()
+    inner = (_references(value) for key, value in schema.items() if key not in ("const", "enum"))
+    return own.union(*inner)
+
+
+def _move_below(schema: Any, place: str) -> None:
+    """Let references into a schema stay right when it comes to stand at `place`."""
+    for value in schema if isinstance(schema, list) else ():
+        _move_below(value, place)
+    for key, value in schema.items() if isinstance(schema, dict) else ():
+        if key == "$ref" and isinstance(value, str) and value.startswith("#"):
+            schema[key] = place + value[1:]
+        elif key not in ("const", "enum"):
+            _move_below(value, place)
 
 
 def _say_any(schema: Any) -> None:

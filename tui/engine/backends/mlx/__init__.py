@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import importlib.util
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from mlx.utils import tree_flatten
 from mlx_lm import utils as mlx_lm
 from mlx_lm.models.cache import make_prompt_cache
 
+from ...hardware import memory_bytes
 from ...library.gguf import BadModelFile
 from ...library.mlx_folder import Folder, read_folder
 from .. import LoadedModel, ModelError, Options
@@ -107,7 +109,8 @@ class MlxBackend:
 
     def _check_memory(self, needed: int) -> None:
         most = mx.device_info().get("max_recommended_working_set_size") or mx.device_info().get("memory_size")
-        if most and needed > (left := max(0, int(most) - mx.get_active_memory())):
+        most = min(int(most or sys.maxsize), memory_bytes()[0] or sys.maxsize)
+        if needed > (left := max(0, most - mx.get_active_memory())):
             raise ModelError(
                 f"the weights need {needed / 2**30:.1f} GiB; MLX may use {left / 2**30:.1f} GiB more here",
                 "Choose a smaller model, or one with fewer bits.",
