@@ -1,7 +1,7 @@
 """Every kind of chat template with every kind of conversation: nothing that was said is lost or doubled.
 
-The templates here are short ones of the kinds that models come with. Those of llama.cpp's sources are tried as
-well, or those of a folder: `TEMPLATES=FOLDER`.
+The templates here are short ones of the kinds that models come with. Those of llama.cpp's sources are tried
+as well, or those of a folder: `TEMPLATES=FOLDER`.
 """
 
 from __future__ import annotations
