@@ -270,7 +270,7 @@ async def test_no_size_of_the_terminal_ends_the_chat(tmp_path: Path) -> None:
             await pilot.press(rng.choice(["ctrl+t", "ctrl+s", "ctrl+b", "pageup", "pagedown"]))
         await pilot.resize_terminal(*WIDE)
         await until(pilot, lambda: screen.phase == "answering")
-        assert "origins" in text(app)
+        assert "drafting" in text(app)
 
 
 async def test_foreign_text_in_notices_is_shown_as_it_is_and_controls_nothing(tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ from tui.widgets.transcript import code_blocks
 
 FAST = "scripted:sample?rate=2000&tokens=60"
 SLOW = "scripted:sample?rate=40&tokens=400"
+STEADY = "scripted:sample?rate=15&tokens=400"
+"""A key or a pause waits up to a second until the app is idle: some of them fit in well before the end."""
+CREEPING = "scripted:sample?rate=4&tokens=500"
+"""It writes as long as a test needs."""
 
 
 def said(app: Outrider) -> list[str]:
@@ -147,7 +151,7 @@ async def test_what_stood_in_the_composer_when_a_prompt_is_edited_is_not_lost(tm
 
 
 async def test_an_answer_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=SLOW)
+    app = outrider(tmp_path, main=STEADY)
     async with app.run_test(size=(120, 40)) as pilot:
         await answered(pilot, "tell me")
         whole = said(app)[1]
@@ -159,13 +163,13 @@ async def test_an_answer_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path
             else:
                 await read(pilot, "c")
             await until(pilot, lambda n=stops: len(chat(app).desk.transcript.text_of(1)) > 150 * n)  # type: ignore[misc]
-            await pilot.press("escape")
+            await chat(app).action_stop()  # a key waits until the app is idle, which may be at the end
             await ready(pilot, 2)
             assert whole.startswith(said(app)[1])
             assert len(said(app)[1]) < len(whole)
             assert "stopped" in text(app)
         half = origins(app)
-    again = outrider(tmp_path, main=SLOW)
+    again = outrider(tmp_path, main=STEADY)
     again._go_on = ""
     async with again.run_test(size=(120, 40)) as pilot:
         await ready(pilot, 2)
@@ -278,7 +282,7 @@ async def test_letters_after_a_click_on_the_text_go_to_the_composer(tmp_path: Pa
 
 
 async def test_nothing_is_answered_again_while_an_answer_comes(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:sample?rate=30&tokens=500")
+    app = outrider(tmp_path, main=CREEPING)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         await ask(pilot, "one")
@@ -507,7 +511,7 @@ async def test_a_summary_comes_back_with_its_chat_and_one_that_is_stopped_leaves
         await until(pilot, lambda: not said(app))
         chat(app).open_chat(key)
         await until(pilot, lambda: said(app) == shown and SUMMED_UP in text(app))
-    app = outrider(tmp_path, main=SLOW)
+    app = outrider(tmp_path, main=CREEPING)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
