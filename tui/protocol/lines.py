@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from functools import cache
+from math import inf
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -72,8 +73,8 @@ def _decode(line: bytes, side: Literal["Command", "Event"]) -> Any:
         data = json.loads(line)
         if not isinstance(data, dict) or not isinstance(name := data.get("type"), str) or name not in kinds:
             raise ProtocolError(f"unknown message {str(data)[:80]!r}")
-        # What an engine counts is never negative; a command that makes no sense is refused in words.
-        return _reader(kinds[name], 0 if side == "Event" else -LIMIT)(data)
+        # What an engine counts is never negative. A command that makes no sense its engine refuses in words.
+        return _reader(kinds[name], 0 if side == "Event" else -inf)(data)
     except ProtocolError:
         raise
     except (ValueError, OverflowError, RecursionError) as error:
@@ -89,14 +90,15 @@ def _kinds(side: str) -> dict[str, type]:
 
 
 @cache
-def _reader(hint: Any, least: int) -> Reader:
+def _reader(hint: Any, least: float) -> Reader:
     """What checks a value against a type hint and rebuilds it. Made once: rounds come by the hundred.
 
-    `least` is the least whole number where the hint does not say that it may be negative.
+    `least` is the least whole number where the hint does not say that it may be negative; with -inf any
+    number will do.
     """
     origin, items = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _reader(items[0], -LIMIT)
+        return _reader(items[0], min(least, -LIMIT))
     if isinstance(hint, type) and is_dataclass(hint):
         return _dataclass_reader(hint, least)
     if isinstance(hint, type) and hasattr(hint, "_fields"):
@@ -110,10 +112,10 @@ def _reader(hint: Any, least: int) -> Reader:
         return _choice_reader(items)
     if hint is int:
         return _int_reader(least)
-    return _float_reader if hint is float else _value_reader(hint)
+    return _float_reader(LIMIT if least > -inf else inf) if hint is float else _value_reader(hint)
 
 
-def _dataclass_reader(kind: Any, least: int) -> Reader:
+def _dataclass_reader(kind: Any, least: float) -> Reader:
     """Fields that are not known are ignored."""
     hints = get_type_hints(kind, include_extras=True)
     readers = {name: _reader(hint, least) for name, hint in hints.items()}
@@ -136,7 +138,7 @@ def _dataclass_reader(kind: Any, least: int) -> Reader:
     return read
 
 
-def _row_reader(kind: Any, least: int) -> Reader:
+def _row_reader(kind: Any, least: float) -> Reader:
     """A named tuple, which is written as a list. Items that come after its own are ignored.
 
     The last ones may be missing where they have a default: an older peer does not know them.
@@ -192,20 +194,27 @@ def _choice_reader(choices: tuple[Any, ...]) -> Reader:
     return read
 
 
-def _int_reader(least: int) -> Reader:
+def _int_reader(least: float) -> Reader:
+    most = LIMIT if least > -inf else inf
+
     def read(value: Any) -> Any:
-        if isinstance(value, int) and not isinstance(value, bool) and least <= value < LIMIT:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value < most:
             return value
         raise _unexpected("int" if least else "int from 0 on", value)
 
     return read
 
 
-def _float_reader(value: Any) -> Any:
-    """A whole number may stand for one; no number and infinity are none."""
-    if isinstance(value, float | int) and not isinstance(value, bool) and -LIMIT < value < LIMIT:
-        return float(value)
-    raise _unexpected("float", value)
+def _float_reader(limit: float) -> Reader:
+    """A whole number may stand for one. Within a limit, what is no number and infinity are none."""
+
+    def read(value: Any) -> Any:
+        within = limit == inf or -limit < value < limit if isinstance(value, float | int) else False
+        if within and not isinstance(value, bool):
+            return float(value)
+        raise _unexpected("float", value)
+
+    return read
 
 
 def _value_reader(kind: type) -> Reader:
