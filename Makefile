@@ -17,7 +17,7 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.developing
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS) || \
-	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --snapshot-warn-unused $(ARGS)
 
 test-real: $(VENV)/.developing
 	@$(BIN)/python -m tests.real.fetch
