@@ -209,8 +209,8 @@ def _float_reader(limit: float) -> Reader:
     """A whole number may stand for one. Within a limit, what is no number and infinity are none."""
 
     def read(value: Any) -> Any:
-        within = limit == inf or -limit < value < limit if isinstance(value, float | int) else False
-        if within and not isinstance(value, bool):
+        is_number = isinstance(value, float | int) and not isinstance(value, bool)
+        if is_number and (limit == inf or -limit < value < limit):
             return float(value)
         raise _unexpected("float", value)
 
