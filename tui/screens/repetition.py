@@ -18,6 +18,8 @@ _LONGEST = 300
 """Tokens of what is repeated, at most."""
 _ALIKE = 0.92
 """Share of the tokens that agree with those one repetition before."""
+_GLANCE = 64
+"""The last tokens, of which half as large a share has to agree before all are compared."""
 _STEP = 64
 """Tokens between two looks: a look takes about a millisecond."""
 
@@ -46,7 +48,10 @@ class Repetition:
 def _repeated(latest: list[int], length: int) -> bool:
     """Whether the last tokens are the same `length` tokens over and over."""
     span = max(_TOKENS, _TIMES * length)
-    if len(latest) < span:
+    if (
+        len(latest) < span
+        or sum(map(eq, latest[-_GLANCE:], latest[-_GLANCE - length :])) < _ALIKE / 2 * _GLANCE
+    ):
         return False
     now, before = latest[length - span :], latest[-span:-length]
     alike: int = sum(map(eq, now, before))
