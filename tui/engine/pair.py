@@ -18,6 +18,7 @@ from ..protocol import Load, ModelInfo, Rounding
 from .backends import Backend, LoadedModel, ModelError, Options, Role, open_backend
 from .costs import Memory, first_tokens, fresh_pace
 from .exactness import Judged, judge, keep_last
+from .practice import Practice
 from .reading import Reader
 from .rounding import GivenUp, Going
 from .speculation.chances import LONGEST
@@ -70,6 +71,8 @@ class Pair:
     """None where it is not known."""
     later: Callable[[Going], Rounding] | None = None
     """Measures more of the rounding while nothing else is to be done; see `exactness`."""
+    practice: Practice | None = None
+    """Learns what is still doubtful of the costs; None for a pace that learns nothing."""
     crew: Crew | None = None
     """What adapts the number of threads to a busy machine; None where it stays as it is."""
 
@@ -92,6 +95,16 @@ class Pair:
         self.main.rewind(0)
         if self.draft:
             self.draft.rewind(0)
+
+    def practise(self, idle: Callable[[], bool]) -> None:
+        """Learn more of what rounds cost here, as long as the engine is idle."""
+        crew = self.crew
+        if crew:
+            crew.start()
+        if self.practice and self.practice.run(idle, crew.passed if crew else None):
+            self.remember()
+        if crew:
+            crew.rest()
 
     def remember(self) -> None:
         """Keep what was learned, for the next time that this pair is loaded."""
@@ -173,6 +186,7 @@ def _paired(
     return Pair(
         backend, main, draft, refused, speed, pace or Always(_SHOWN), reader, lookup,
         memory=memory, rounding=judged.rounding, later=judged.later,
+        practice=Practice(main, draft, pace.costs) if isinstance(pace, Auto) else None,
     )  # fmt: skip
 
 

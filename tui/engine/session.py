@@ -96,6 +96,7 @@ class Session:
                     self._load(command)
                 case Generate():
                     self._generate(command)
+                    self._practise()
                 case Inspect():
                     cancelled = partial(self._cancelled, command.id)
                     inspect(self._loaded, command, self._send, cancelled, self._templates)
@@ -152,6 +153,12 @@ class Session:
                 rounding = pair.later(lambda _: self._idle())
                 keep_last(pair.main.path, rounding)
                 self._pair = replace(pair, rounding=rounding, later=None)
+        self._practise()
+
+    def _practise(self) -> None:
+        """Learn what rounds cost, until somebody asks for something."""
+        with suppress(ModelError, InvalidLogits):
+            self._loaded.practise(self._idle)
 
     def _info(self, model: LoadedModel, *, demo: bool) -> ModelInfo:
         """`model` as the app shows it, under the name that the library's list has for it."""

@@ -70,13 +70,14 @@ class Costs:
         verify = _plausible(verify, doubt)
         ratios = [seconds / verify[1] for seconds in [*_filled(verify), draft, read]]
         self._mean = np.log([verify[1], *ratios])
-        self._own = _covariance(_doubts(verify, doubt))
+        doubts = _doubts(verify, doubt)
+        self._own = _covariance(doubts)
         self._variances = self._own.reshape(-1)[:: len(ratios) + 2]
         self._noise = _NOISE**2
         self._surprised = [0.0] * len(self._mean)
         self._rounds = 0
         self._tell()
-        self._ratios = Ratios(self.verify)
+        self._ratios = Ratios(self.verify, doubts[:_ROWS])
 
     def _tell(self) -> None:
         """The state in seconds."""
@@ -218,6 +219,8 @@ _OPTIMISM = 0.35
 """Standard deviations that a cost may be below its estimate in `least`."""
 _UNSURE = 0.1
 """A ratio with less doubt than this, beside the noise of durations, is known."""
+_FAR = 1.3
+"""Kernels differ: three rows may well cost more than four, but not by this factor."""
 _SURE = 0.1
 """A doubt below this is of a ratio that was seen many times."""
 _HOST_GAIN = 0.05
@@ -231,12 +234,13 @@ _KINSHIP, _REACH = 0.9, 4.0
 def _plausible(measured: Mapping[int, float], doubt: Mapping[int, float]) -> dict[int, float]:
     """`measured`, but for each doubtful figure the median of it and its neighbours.
 
-    More rows hardly ever cost less, so a figure that both neighbours contradict is an error.
+    More rows hardly ever cost much less, so a figure that both neighbours contradict by far is an error.
     """
     known, found = sorted(measured), dict(measured)
     for low, rows, high in zip(known, known[1:], known[2:], strict=False):
-        if doubt.get(rows, _MEASURED) > _SURE:
-            found[rows] = median((measured[low], measured[rows], measured[high]))
+        usual = median((measured[low], measured[rows], measured[high]))
+        if doubt.get(rows, _MEASURED) > _SURE and not 1 / _FAR < measured[rows] / usual < _FAR:
+            found[rows] = usual
     if doubt.get(1, _MEASURED) > _SURE:
         found[1] = min(found.values())
     return found

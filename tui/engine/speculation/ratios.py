@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp, isfinite, log
 
-_TRUST, _GAIN, _CLIP = 4.0, 0.03, 0.5
-"""How many neighbours the first measurement is worth; the least weight of one; the most of a surprise."""
+_TRUST, _SPREAD = 4.0, 0.25
+"""How many neighbours a first measurement may be worth; how far two neighbours are off, as a logarithm."""
+_GAIN, _CLIP = 0.03, 0.5
+"""The least weight of a neighbour; the most of its surprise that counts."""
 
 
 class Ratios:
     """Of 1, 2, ... rows to one; as logarithms, so that a ratio and its inverse weigh the same."""
 
-    def __init__(self, verify: Sequence[float]) -> None:
-        """`verify` are seconds for 1, 2, ... rows, as measured."""
+    def __init__(self, verify: Sequence[float], doubts: Sequence[float]) -> None:
+        """`verify` are seconds for 1, 2, ... rows, as measured; `doubts` are the standard deviations of their
+        ratios' logarithms."""
         self._logs = [log(seconds / verify[0]) for seconds in verify]
-        self._seen = [0] * len(verify)
+        self._seen = [_TRUST if doubt <= 0 else min(_TRUST, (_SPREAD / doubt) ** 2) for doubt in doubts]
+        """How many neighbours each ratio rests on."""
         self._before: tuple[int, float] | None = None
         """The place of the round before in `_logs`, and its seconds; None if they were no duration."""
 
@@ -49,5 +53,5 @@ class Ratios:
     def _correct(self, place: int, surprise: float) -> None:
         """One row is what the others are compared with: its ratio stays 1."""
         if place:
-            self._logs[place] += surprise * max(_GAIN, 1 / (self._seen[place] + _TRUST))
             self._seen[place] += 1
+            self._logs[place] += surprise * max(_GAIN, 1 / self._seen[place])
