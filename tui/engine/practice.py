@@ -3,7 +3,7 @@
 A load has time for one or two calls of each kind, and one call may be off by a quarter: too much for a true
 speed-up on the screen. So once a pair is loaded, and whenever the engine has nothing to do, rounds run of
 those lengths whose cost beside one row is still doubtful. They run as in an answer: the draft first, then so
-many rows of the main model. Each stands between two plain rounds. They go behind what both caches hold and
+many rows of the main model. They go behind what both caches hold and
 are cut away again, as rejected tokens are.
 """
 
@@ -82,11 +82,13 @@ class Practice:
 
     @staticmethod
     def _lengths(doubtful: list[int]) -> Iterator[int]:
-        """Draft lengths of a series of rounds, where each number of rows stands between two plain rounds."""
+        """Draft lengths of a series of rounds: two plain ones, so many rows, two plain ones, and so on.
+
+        The second plain round is what the rows are compared with; the first shows what it costs to come back.
+        """
         for rows in doubtful:
-            yield 0
-            yield rows - 1
-        yield 0
+            yield from (0, 0, rows - 1)
+        yield from (0, 0)
 
     def _round(self, length: int) -> float:
         """One that drafts and verifies so many tokens; all are rejected. The main model's seconds."""

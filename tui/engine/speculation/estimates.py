@@ -127,7 +127,7 @@ class Costs:
     def learn(self, happened: Round, calls: int, extra: int) -> None:
         """The draft model ran `calls` times, over `extra` tokens beyond one a call."""
         self._rounds += 1
-        self._ratios.learn(len(happened.drafted), happened.verify_seconds)
+        self._ratios.learn(len(happened.drafted), happened.verify_seconds, drafted=bool(calls or extra))
         self._variances += _DRIFTS
         if calls or extra:
             self._see(happened.draft_seconds, ((DRAFT, calls), (READ, extra)))
