@@ -111,7 +111,8 @@ class Costs:
 
     def plain_seconds(self, happened: Round) -> float:
         """The seconds that plain decoding would have taken for the tokens of this round, at its moment."""
-        one = happened.verify_seconds / self._ratios.of(len(happened.drafted))
+        place = len(happened.drafted)
+        one = happened.verify_seconds / (self._ratios.of(place) or self.verify[place] / self.verify[0])
         return len(happened.tokens) * min(one + self.host, happened.seconds)
 
     def rescale(self, plain: float) -> None:
