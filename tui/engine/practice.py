@@ -64,6 +64,7 @@ class Practice:
                 if passed:
                     passed(length + 1, seconds)
                 learned = True
+        self._costs.settle()
         return learned
 
     def _models(self) -> Iterator[LoadedModel]:

@@ -111,8 +111,7 @@ class Costs:
 
     def plain_seconds(self, happened: Round) -> float:
         """The seconds that plain decoding would have taken for the tokens of this round, at its moment."""
-        place = len(happened.drafted)
-        one = happened.verify_seconds / (self._ratios.of(place) or self.verify[place] / self.verify[0])
+        one = happened.verify_seconds / self._ratios.of(len(happened.drafted))
         return len(happened.tokens) * min(one + self.host, happened.seconds)
 
     def rescale(self, plain: float) -> None:
@@ -124,6 +123,10 @@ class Costs:
         """Time has passed: how fast the machine is now is not known."""
         self._variances[_SPEED] += _PAUSE**2
         self._ratios.pause()
+
+    def settle(self) -> None:
+        """Many lengths were compared: what lies between them is known better than when it was measured."""
+        self._ratios.fill(self.verify)
 
     def learn(self, happened: Round, calls: int, extra: int) -> None:
         """The draft model ran `calls` times, over `extra` tokens beyond one a call."""

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 _TRUST, _SPREAD = 4.0, 0.25
 """How many neighbours a first figure may be worth; how far two neighbours are off, as a logarithm."""
+_FEW = 16
+"""Fewer neighbours than these are no match for a table."""
 _GAIN, _CLIP = 0.03, 0.5
 """The least weight of a neighbour; the most of its surprise that counts."""
 
@@ -43,16 +45,22 @@ class Ratios:
         self._logs = [log(seconds / verify[0]) for seconds in verify]
         self._seen = [_TRUST if doubt <= 0 else min(_TRUST, (_SPREAD / doubt) ** 2) for doubt in doubts]
         """How many neighbours each ratio rests on."""
-        self._compared: set[int] = {0}
-        """The places that had a neighbour."""
+        self._compared = [0] * len(verify)
+        """How many neighbours each had."""
         self._cold, self._colds = 0.0, 0
         """By how much a single row behind other work is dearer, and how many neighbours that rests on."""
         self._before: _Seen | None = None
         self._paused = True
 
-    def of(self, place: int) -> float | None:
-        """The ratio of `place` + 1 rows to one; None if it was never compared."""
-        return exp(self._logs[place]) if place in self._compared else None
+    def of(self, place: int) -> float:
+        """The ratio of `place` + 1 rows to one."""
+        return exp(self._logs[place])
+
+    def fill(self, verify: Sequence[float]) -> None:
+        """Take the ratios that few neighbours told from these seconds for 1, 2, ... rows."""
+        for place, seconds in enumerate(verify):
+            if self._compared[place] < _FEW:
+                self._logs[place] = log(seconds / verify[0])
 
     def pause(self) -> None:
         """Time passes: the next round has no neighbour before it."""
@@ -86,6 +94,6 @@ class Ratios:
     def _correct(self, place: int, surprise: float) -> None:
         """One row is what the others are compared with: its ratio stays 1."""
         if place:
-            self._compared.add(place)
+            self._compared[place] += 1
             self._seen[place] += 1
             self._logs[place] += surprise * max(_GAIN, 1 / self._seen[place])
