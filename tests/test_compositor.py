@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from chat import ask, chat, outrider, until
 from textual._compositor import ChopsUpdate, Compositor
+from textual.geometry import Region
+from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.terminal.compositor import FrugalCompositor
 from tui.terminal.lean import fits
+from tui.widgets.transcript.view import ConversationView
 
 pytestmark = pytest.mark.skipif(not fits(), reason="this Textual's insides are not known")
 
@@ -19,9 +22,12 @@ class Compared(FrugalCompositor):
     """Renders each update in both ways, and notes where they differ."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(self.note)
         self.updates = 0
         self.differences: list[str] = []
+
+    def note(self, widget: Widget, error: Exception) -> None:
+        self.differences.append(f"{widget}: {error}")
 
     def render_partial_update(self) -> ChopsUpdate | None:
         regions = set(self._dirty_regions)
@@ -79,3 +85,33 @@ async def test_a_changed_line_is_all_that_is_rendered(
         screen.desk.say("one line is another", "$primary")
         # Textual's own ends with the screen behind all, and asks for every line.
         await until(pilot, lambda: rendered[-1:] == [("StatusLine", 1)])
+
+
+async def test_what_cannot_be_painted_stays_empty_and_the_chat_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = outrider(tmp_path, main="scripted:sample?rate=400&tokens=40")
+    async with app.run_test(size=(110, 30)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+
+        def broken(widget: ConversationView, crop: Region) -> list[Strip]:
+            raise KeyError("a word that no style knows")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ConversationView, "render_lines", broken)
+            await ask(pilot, "one")
+            await until(pilot, lambda: screen.phase == "ready")
+            app.refresh(layout=True)
+            await until(pilot, lambda: len(app._notifications) > 0)
+            await pilot.pause()
+            said = [notice.message for notice in app._notifications]
+            assert len(said) == 1, "once for each kind"
+            assert "cannot be shown" in said[0] and str(app._places.log) in said[0]
+        assert "a word that no style knows" in app._places.log.read_text()
+        screen.desk.transcript.refresh()
+        await ask(pilot, "two")
+        await until(pilot, lambda: screen.phase == "ready")
+        assert app.is_running
+        text = "\n".join(strip.text for strip in screen._compositor.render_strips())
+        assert "one" in text and "two" in text

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from traceback import format_exception
 from typing import Any, ClassVar
 
 from textual import work
@@ -20,9 +21,11 @@ from textual.binding import Binding, BindingType
 from textual.constants import TEXTUAL_ANIMATIONS
 from textual.events import DescendantFocus
 from textual.screen import Screen
+from textual.widget import Widget
 
 from .clean import clean_line, exact
 from .client import Downloads, EngineClient, EngineDied, Item
+from .client.child import Log
 from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
 from .config.last import NextStart, keep_last, next_start
@@ -103,6 +106,7 @@ class Outrider(LeanOutput):
         self._go_on = go_on
         self._recalled = recalled
         self._event_loop: asyncio.AbstractEventLoop | None = None
+        self._unpainted: set[tuple[type, type]] = set()
         self._notices = [*notices, *self._install_themes(places)]
 
     def _install_themes(self, places: Places) -> list[str]:
@@ -126,11 +130,25 @@ class Outrider(LeanOutput):
             self._settings, self._client, self._keeper, self._notices, self._clock, self._draw_seed,
             self._places.config, self._keep_pair, self._recalled,
         )  # fmt: skip
-        self._chat._compositor = FrugalCompositor()
+        self._chat._compositor = FrugalCompositor(self._not_painted)
         if self.lean:
             self._chat.tick = SELDOM
             self._chat.desk.transcript.stride = STRIDE
         return self._chat
+
+    def _not_painted(self, widget: Widget, error: Exception) -> None:
+        """A part of the chat cannot be shown. That is said once for each kind, and kept for a report."""
+        kind = (type(widget), type(error))
+        if kind in self._unpainted:
+            return
+        self._unpainted.add(kind)
+        log = Log(self._places.log)
+        log.write("".join(format_exception(error)).encode())
+        log.close()
+        words = (
+            f"A part of the screen cannot be shown. The chat goes on. Please report it: {self._places.log}"
+        )
+        self.notify(clean_line(words), severity="error", timeout=20, markup=False)
 
     def _keep_pair(self, settings: Settings) -> bool:
         """Keep the pair for the next start; False if that will load another one all the same."""

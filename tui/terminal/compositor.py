@@ -2,22 +2,47 @@
 
 Textual's own asks every widget on the screen for every line at each paint and drops all but the changed ones,
 which is most of what a frame of an answer costs.
+
+A widget that raises while it is painted ends an app of Textual's. Here its place stays empty, and the app is
+told: what a model writes must not be able to end the chat.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from textual._compositor import ChopsUpdate, Compositor
 from textual.geometry import Region
 from textual.strip import Strip
+from textual.widget import Widget
 
+Failed = Callable[[Widget, Exception], None]
+"""Is told which widget could not be painted, and why."""
 Chops = dict[int, Strip | None]
 """A line of the screen in pieces, by the column that each begins at; None where nothing is painted."""
 
 
 class FrugalCompositor(Compositor):
     """Written for Textual 8.2.8; `tests/test_compositor.py` compares it with Textual's own, cell by cell."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__()
+        self._failed = failed
+
+    def _get_renders(self, crop: Region | None = None) -> Iterable[tuple[Region, Region, list[Strip]]]:
+        for widget, (region, clip) in self.visible_widgets.items():
+            part = region.intersection(clip)
+            if part and (crop is None or crop.overlaps(clip)):
+                yield region, clip, self._lines(widget, part.translate(-region.offset))
+
+    def _lines(self, widget: Widget, part: Region) -> list[Strip]:
+        """The lines of a part of a widget; empty ones where it cannot be painted."""
+        try:
+            return widget.render_lines(part)
+        except Exception as error:  # the edge of the screen
+            self._failed(widget, error)
+            return [Strip.blank(part.width)] * part.height
 
     def render_partial_update(self) -> ChopsUpdate | None:
         regions, self._dirty_regions = self._dirty_regions, set()
@@ -47,7 +72,7 @@ class FrugalCompositor(Compositor):
             ]  # fmt: skip
             if rows:
                 wanted = Region(part.x - region.x, rows[0] - region.y, part.width, rows[-1] - rows[0] + 1)
-                strips = widget.render_lines(wanted)
+                strips = self._lines(widget, wanted)
                 for row in rows:
                     self._fill(lines[row], open_[row], strips[row - rows[0]], part, self.cuts[row])
                     if not open_[row]:
