@@ -13,12 +13,10 @@ import models
 import pytest
 
 from tui.engine.backends import ModelError
-from tui.engine.pair import Pair
-from tui.engine.practice import LIMIT, Practice
+from tui.engine.practice import _PASSES, LIMIT, Practice
 from tui.engine.session import Session
-from tui.engine.speculation.estimates import DRAFT, Costs
+from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Pick, Round
-from tui.engine.speculation.pacing import Auto
 from tui.protocol import Event, Finished, Generate, Load, Loaded, Message, Sampling
 
 TABLE = {1: 1.0, 2: 1.35, 3: 1.6, 4: 1.5, 5: 1.8, 6: 2.1, 8: 2.5, 12: 3.0, 17: 3.7}
@@ -102,6 +100,18 @@ def test_what_is_known_is_not_practised_again() -> None:
     )
 
 
+def test_on_a_machine_where_nothing_becomes_sure_it_ends_all_the_same() -> None:
+    main, _, _, rounds = practice(one=1e-6)
+    machine, chance = main._machine, Random(1)
+
+    def wild(ratio: float) -> None:
+        machine.now += 1e-5 ** chance.uniform(0.8, 1.2)
+
+    machine.pass_ = wild
+    rounds.run(lambda: True)
+    assert len(main.sizes) < 300
+
+
 @pytest.mark.parametrize("after", [0, 1, 5])
 def test_it_ends_when_somebody_asks_for_something(after: int) -> None:
     main, _, _, rounds = practice()
@@ -123,6 +133,15 @@ def test_full_caches_and_slow_models_are_left_alone_in_time() -> None:
     main, _, _, rounds = practice(one=4.0)
     rounds.run(lambda: True)
     assert main._machine.now < 2 * LIMIT
+
+
+@pytest.mark.parametrize(("one", "longest"), [(0.01, 17), (0.2, 6), (1.0, 6)])
+def test_nobody_waits_long_for_a_call_to_end(one: float, longest: int) -> None:
+    """A call that takes more than half a second, and more than two steps, is not made twice."""
+    main, _, _, rounds = practice(one)
+    rounds.run(lambda: True)
+    assert max(main.sizes) >= 4
+    assert all(main.sizes.count(size) <= 1 for size in main.sizes if size > longest)
 
 
 def test_a_model_that_fails_leaves_its_cache_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,11 +176,6 @@ def loaded(tmp_path: Path) -> Any:
     session.close()
 
 
-def doubt(pair: Pair) -> float:
-    assert isinstance(pair.pace, Auto)
-    return max(pair.pace.costs.doubt()[place] for place in (2, 4, 8, DRAFT))
-
-
 def question(number: int, said: tuple[Message, ...] = ()) -> Generate:
     messages = (*said, Message("user", "one two three"))
     return Generate(number, messages, 5, sampling=Sampling(temperature=0.8), max_tokens=24, ignore_eos=True)
@@ -172,12 +186,13 @@ def test_an_idle_engine_practises_and_keeps_the_chat_in_its_cache(
 ) -> None:
     session, events, idle = loaded
     session.do(question(1))
-    before, tokens = doubt(session._loaded), answered(events)
+    tokens, practised = answered(events), session._loaded.practice
+    assert practised._passes == _PASSES, "nobody was idle yet"
     held = list(session._loaded.main.tokens)
     idle[0] = True
     session.do(question(2))
     assert answered(events)[-24:] == tokens[-24:]
-    assert doubt(session._loaded) < 0.1 < before
+    assert practised._passes < _PASSES
     assert list(session._loaded.main.tokens)[: len(held) - 1] == held[:-1]
     idle[0] = False
     session.do(question(3))

@@ -19,12 +19,15 @@ from .speculation.estimates import DRAFT, Costs
 from .speculation.loop import NOTHING, Round
 from .speculation.sampling import Chain, Sampler
 
-LIMIT = 30.0
-"""Most seconds of practice with one pair."""
+LIMIT, _PASSES = 30.0, 8
+"""Most seconds of practice with one pair, and how often each number of rows may come: on a busy machine some
+ratios never become sure."""
 _ROWS = (4, 2, 3, 6, 8, 5, 12, LONGEST + 1)
 """Numbers of rows that are practised; the ones that most rounds have come first."""
 _KNOWN = 0.06
 """A ratio with less doubt than this needs no more practice."""
+_PATIENCE, _STEPS = 0.5, 2.0
+"""No call takes longer than so many seconds or so many plain steps: somebody may begin to wait in it."""
 _DRAFTS = 3
 """Most tokens that the draft proposes in a round of practice."""
 
@@ -43,7 +46,7 @@ class Practice:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._main, self._draft, self._costs, self._clock = main, draft, costs, clock
-        self._left = LIMIT
+        self._left, self._passes = LIMIT, _PASSES
 
     def run(self, going: Callable[[], bool], passed: Passed | None = None) -> bool:
         """Practise until all is known, `LIMIT` is reached or `going` says no. Whether anything was learned.
@@ -57,6 +60,7 @@ class Practice:
         self._costs.pause()
         learned = False
         while going() and (doubtful := self._doubtful()):
+            self._passes -= 1
             for length in self._lengths(doubtful):
                 if self._left <= 0 or not going():
                     break
@@ -74,12 +78,17 @@ class Practice:
 
     def _doubtful(self) -> list[int]:
         """Numbers of rows that there is room and time to practise, and reason to."""
+        verify = self._costs.verify
+        most = max(_PATIENCE, _STEPS * verify[0])
         room = min(model.capacity - model.length for model in self._models())
         doubt = self._costs.doubt()
         unsure = self._draft is not None and doubt[DRAFT] > _KNOWN
-        if self._left <= 0:
+        if self._left <= 0 or self._passes <= 0:
             return []
-        return [rows for rows in _ROWS if rows < room and (unsure or doubt[rows] > _KNOWN)]
+        return [
+            rows for rows in _ROWS
+            if rows < room and verify[rows - 1] <= most and (unsure or doubt[rows] > _KNOWN)
+        ]  # fmt: skip
 
     @staticmethod
     def _lengths(doubtful: list[int]) -> Iterator[int]:
