@@ -1,0 +1,122 @@
+"""The documents are true as far as a program can tell: links, the map of modules, keys, options, commands."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tui.commands.options import parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
+FOR_USERS = [ROOT / "README.md", ROOT / "docs" / "guide.md", ROOT / "docs" / "how-it-works.md"]
+
+
+def prose(page: Path) -> str:
+    """`page` without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The blocks of code of `page` in this language."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return [block for name, block in found if name == language]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of the headings of `page`."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path) -> Iterator[str]:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"\w+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path) if path else page
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            yield target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_document_leads_somewhere(page: Path) -> None:
+    assert list(broken_links(page)) == []
+
+
+def test_a_broken_link_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A title, of words …\n[a](#a-title-of-words-) [b](#gone) [c](gone.md) [d](page.md#gone)\n"
+    )
+    assert list(broken_links(page)) == ["#gone", "gone.md", "page.md#gone"]
+
+
+def test_every_file_that_a_document_names_is_there() -> None:
+    """Paths in backquotes, from the root or from one of the folders that all readers know."""
+    folders = [ROOT, ROOT / "tui", ROOT / "tui" / "engine", ROOT / "tests"]
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"`([\w.]+(?:/[a-z_0-9.]+)+\.(?:py|toml))`", prose(page))
+    }
+    assert len(named) > 30
+    assert [name for name in sorted(named) if not any((folder / name).exists() for folder in folders)] == []
+
+
+def test_the_map_names_every_module_once() -> None:
+    """CONTRIBUTING.md has a line for each folder, and the names of its modules before what they are for."""
+    (drawn,) = [block for block in blocks(ROOT / "CONTRIBUTING.md", "") if block.startswith("tui/")]
+    folder, mapped = "", []
+    for line in drawn.splitlines():
+        if line.startswith("tui/"):
+            folder = line.split()[0]
+        elif names := re.match(r"  ((?:\w+\.py )+)", line):
+            mapped += [folder + name for name in names[1].split()]
+    modules = (path.relative_to(ROOT).as_posix() for path in (ROOT / "tui").rglob("*.py"))
+    assert sorted(mapped) == sorted(path for path in modules if not path.endswith("/__init__.py"))
+
+
+def test_every_key_that_a_document_names_is_a_key_of_the_app() -> None:
+    keys = set(re.findall(r"`([^`]+)`", (ROOT / "docs" / "keys.md").read_text(encoding="utf-8")))
+    named = {
+        key
+        for page in FOR_USERS
+        for key in re.findall(r"`((?:Ctrl|Shift|Alt)\+\w+|F\d+|Esc|Tab|Enter)`", prose(page))
+    }
+    assert len(named) > 12
+    assert named - keys == set()
+
+
+def test_every_option_and_command_that_a_document_names_exists() -> None:
+    options, commands = _options_and_commands()
+    for page in FOR_USERS:
+        shell = "\n".join(blocks(page, "sh"))
+        examples = [line.partition("#")[0] for line in shell.splitlines() if re.match(r"\S*outrider ", line)]
+        quoted = re.findall(r"`([^`]*)`", prose(page))
+        named = {
+            option for text in (*examples, *quoted) for option in re.findall(r"(?<!\S)--[a-z][\w-]+", text)
+        }
+        assert named - options == set()
+        called = {word[1] for line in examples if (word := re.match(r"\S*outrider ([a-z]+)", line))}
+        assert called - commands == set()
+
+
+def _options_and_commands() -> tuple[set[str], set[str]]:
+    """All that the parser takes."""
+    whole = parser()
+    (subcommands,) = [each for each in whole._actions if isinstance(each, argparse._SubParsersAction)]
+    parsers = [whole, *subcommands.choices.values()]
+    options = {text for each in parsers for action in each._actions for text in action.option_strings}
+    return options, set(subcommands.choices)
+
+
+def test_the_readme_calls_make_as_it_is() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    calls = re.findall(r"^make ([\w-]+)", "\n".join(blocks(ROOT / "README.md", "sh")), flags=re.M)
+    assert calls == ["run", "test"]
+    assert all(re.search(rf"^{target}:", makefile, flags=re.M) for target in calls)
