@@ -14,12 +14,12 @@ from tui.screens.wording import readable
 PATH = Path(__file__).parent.parent / "docs" / "keys.md"
 HEAD = """# Keys
 
-F1 lists them in the app, with those that your `config.toml` has changed: under `[keys]` stands a name of the
-last column with the key it is to have. h, j, k and l move among messages and tokens; `set = "vi"` adds i, a,
-x and / there, and ctrl+j, ctrl+k, ctrl+f and ctrl+b in lists.
+`F1` lists all keys in the app, with the changes of your `config.toml`. To give an action another key, write
+its name, from the last column, and the key under `[keys]`. h, j, k and l move among messages and tokens.
+`set = "vi"` adds i, a, x and / there, and ctrl+j, ctrl+k, ctrl+f and ctrl+b in lists.
 
-In the composer, `/` begins a command and `@` the name of a text file that goes along with the prompt; both
-say what they could become as you type.
+In the composer, `/` begins a command, and `@` the name of a text file that goes along with the prompt. Both
+suggest completions while you type.
 """
 
 
