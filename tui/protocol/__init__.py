@@ -1,9 +1,9 @@
 """Every command and event that the app and the engine exchange, as JSON lines.
 
-The two processes meet only here. This package knows the shapes and how to write and read them; it opens no
-pipe, keeps no state and imports nothing but the standard library. `terms.py` has what the rest is made of,
-`chat.py` what is said of a loaded pair, `library.py` what is said of the models on disk and on the hub,
-`messages.py` which of it goes which way, `lines.py` the lines.
+The two processes meet only here. This package defines the messages, and writes and reads them. It opens no
+pipe, keeps no state and imports nothing but the standard library. `terms.py` has the small types that all
+the others use, `chat.py` the messages about a loaded pair, `library.py` those about models on disk and on the
+hub, `messages.py` the direction of each message, and `lines.py` the JSON.
 """
 
 from importlib import import_module
@@ -163,7 +163,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """All but the terms comes when it is first asked for: making the classes takes longer than painting."""
+    """Create the classes when the first of them is used: making them takes longer than the first paint."""
     if name in __all__:
         for part in ("lines", "chat", "library", "messages"):
             found = vars(import_module(f"{__name__}.{part}"))

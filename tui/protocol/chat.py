@@ -1,4 +1,4 @@
-"""Loading a pair of models and talking with it: the commands, the events and what they carry."""
+"""Commands and events for a pair of models: to load it, to chat with it, and the values that they carry."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ class Sampling:
     min_p: float = 0.05
     """Drop tokens below this share of the best one's probability; 0 drops none."""
     repeat_penalty: float = 1.0
-    """Divides the score of tokens already seen; 1 is off."""
+    """The score of a token already seen is divided by this; 1 is off."""
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     penalty_last_n: int = 64
-    """How many of the latest tokens the penalties look at."""
+    """Number of latest tokens that the penalties look at."""
     logit_bias: tuple[tuple[int | str, float | None], ...] = ()
-    """Added to the score of a token, named by its id or by a text that is one token; None bans it."""
+    """(token, value) pairs: the value is added to the score of the token, and None bans it. A token is named
+    by its id or by a text that is one token."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A loaded model as its file describes it. Foreign text: clean before showing."""
+    """A loaded model as its file describes it. The texts are foreign: clean them before you show them."""
 
     name: str
     path: str
@@ -49,7 +50,7 @@ class ModelInfo:
     size: int
     """Bytes of weights."""
     context_length: int
-    """Tokens that it was trained on."""
+    """Length in tokens that the model was trained for."""
     vocabulary: int
     demo: bool = False
     """True for the built-in starter pair."""
@@ -58,52 +59,52 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Rounding:
-    """What several rows in one call do to the scores of the main model, as it was measured here."""
+    """How the main model's scores differ when several rows are computed in one call, as measured here."""
 
     deviation: float
-    """From single rows: root mean square, in standard deviations of a row. 0.0 means the same bits."""
+    """Difference from single rows: root mean square, in standard deviations of a row. 0.0: the same bits."""
     exact: bool = False
-    """Whether every round is kept to rows with the same bits."""
+    """Whether exact mode is on: every round has only rows with the same bits."""
     rows: int = 1
-    """Most rows of such a round, in exact mode."""
+    """Most rows of a round in exact mode."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What an answer cost. Seconds are of a monotonic clock; None is not known."""
+    """The figures of an answer. Seconds come from a monotonic clock; None means unknown."""
 
     prompt_tokens: int = 0
     prompt_reused: int = 0
-    """Prompt tokens already in the main model's cache from the turn before."""
+    """Prompt tokens that were in the main model's cache already."""
     tokens: int = 0
     rounds: int = 0
     drafted: int = 0
-    """Proposed tokens, of the draft model and of the n-gram lookup."""
+    """Tokens proposed by the draft model and by the lookup."""
     accepted: int = 0
     looked_up: int = 0
-    """How many of `drafted` came from the lookup."""
+    """Tokens of `drafted` that came from the lookup."""
     lookup_accepted: int = 0
     seconds: float = 0.0
-    """From the first token's round on: prompt processing is not in it."""
+    """Time of the answer from the round of its first token on; reading the prompt does not count."""
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     time_to_first_token: float | None = None
     tokens_per_second: float | None = None
     plain_seconds: float | None = None
-    """What plain decoding would have taken for the same tokens, each round in its own moment: the time of its
-    verification by the measured ratio of so many rows to one."""
+    """Estimated time of plain decoding for the same tokens. Each round counts the time of its verification,
+    divided by the measured ratio of its number of rows to one row."""
     context_used: int = 0
     peak_memory: int | None = None
-    """Most bytes that the engine's process has held so far."""
+    """Peak memory of the engine's process so far, in bytes."""
     rounding: Rounding | None = None
-    """As far as it is known by now."""
+    """The rounding of the main model, if it is known by now."""
 
     @property
     def speed_up(self) -> float | None:
-        """How many times as fast as plain decoding it was; None if nothing was drafted or that is not known.
+        """The speed of the answer by that of plain decoding; None if it is unknown or nothing was drafted.
 
-        A round takes at least as long as one plain step. So it is at most the tokens per round, and noise
-        that would lift it above is cut off.
+        A round takes at least as long as one plain step. So the speed-up is at most the number of tokens per
+        round; noise above that is cut off.
         """
         if not self.drafted or not self.plain_seconds or self.seconds <= 0:
             return None
@@ -115,10 +116,10 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Load:
-    """Load a main model and perhaps a draft; replaces what is loaded.
+    """Load a main model and perhaps a draft, in place of the loaded pair.
 
-    A model goes by its path or by a name that one model of the library answers to; "starter" names the
-    built-in pair. The draft "auto" is the best that the library has for the main model, or none.
+    A model is named by its path, or by words that fit one model of the library; "starter" is the built-in
+    pair. The draft "auto" is the best draft that the library has for the main model, or none.
     """
 
     main: str
@@ -130,12 +131,13 @@ class Load:
     threads: int = 0
     """0 lets the engine choose."""
     cache_type: CacheType = "f16"
-    """Of the main model's KV cache. A draft model's stays at 16 bits: it would agree less often."""
+    """The number format of the main model's KV cache. A draft model's cache stays at 16 bits: with fewer the
+    draft would agree less often."""
     backend: BackendName = "auto"
     folders: tuple[str, ...] = ()
-    """Where models lie, besides the places of other programs."""
+    """Folders with models, besides those of other programs."""
     exact: bool = False
-    """Draft only as far as rows that are verified together have the bits of single ones."""
+    """Exact mode: verify only as many rows together as have the bits of single rows."""
 
 
 @dataclass(frozen=True)
@@ -147,15 +149,15 @@ class Generate:
     seed: int
     sampling: Sampling = field(default_factory=Sampling)
     draft_length: int | None = None
-    """Tokens drafted in a round, 0 to 16; 0 is plain decoding; None measures and decides."""
+    """Tokens drafted in a round, 0 to 16. 0 is plain decoding; with None the engine measures and decides."""
     lookup: bool = True
-    """Also propose what followed the same tokens earlier in the conversation."""
+    """Whether the lookup proposes tokens too."""
     fresh: bool = False
-    """Forget both caches first: for measurements."""
+    """Whether to empty both caches first, for measurements."""
     max_tokens: int = 0
     """0 answers until the model stops or the context is full."""
     stop: tuple[str, ...] = ()
-    """Texts that end the answer; in a thought before it they end nothing."""
+    """Texts that end the answer. Inside a thought they do not end it."""
     thinking: Thinking = "auto"
     effort: Effort = "auto"
     raw: bool = False
@@ -164,20 +166,20 @@ class Generate:
     grammar: str = ""
     """A GBNF grammar that the answer follows; empty for none."""
     json_schema: str = ""
-    """In place of a grammar: the schema of the JSON text that the answer is."""
+    """A JSON schema that the answer follows, in place of a grammar; empty for none."""
     resume: tuple[int, ...] = ()
-    """Tokens of an answer that was broken off. It goes on behind them, with the same seed as if it never was.
+    """The tokens of an unfinished answer. The answer continues behind them, as if it had never stopped.
 
-    `max_tokens` and all that is counted are of what comes now.
+    `max_tokens` and all counts cover only the new tokens.
     """
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """Look again at an answer that is there, `request.resume`, which `request` was for.
+    """Inspect an existing answer: the tokens `request.resume`, which answered `request`.
 
-    Nothing is chosen anew: the models run over its tokens and say what they think at `count` places from
-    the token `begin` on. With a `count` of 0 they do not run, and the texts of all its tokens are told.
+    Nothing is generated. The models run over its tokens and give probabilities at `count` tokens from the
+    token `begin` on. If `count` is 0, no model runs, and the reply has the texts of all its tokens.
     """
 
     id: Signed
@@ -188,7 +190,7 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Count:
-    """How many tokens of the main model a text is."""
+    """Count the tokens of a text in the main model's vocabulary."""
 
     id: Signed
     text: str
@@ -203,7 +205,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class SetDraftLength:
-    """From the next round on, draft so many tokens in the answer `id`; as `Generate.draft_length`."""
+    """Change the draft length of the answer `id` from its next round on. Values as in `Generate`."""
 
     id: Signed
     draft_length: int | None
@@ -211,17 +213,17 @@ class SetDraftLength:
 
 @dataclass(frozen=True)
 class Unload:
-    pass
+    """Free the models and their memory."""
 
 
 @dataclass(frozen=True)
 class Ping:
-    """Sent every few seconds; an engine that hears nothing for too long ends itself."""
+    """Sent every few seconds. An engine that hears nothing for too long ends itself."""
 
 
 @dataclass(frozen=True)
 class Quit:
-    pass
+    """End the engine."""
 
 
 # Events: engine -> app
@@ -229,7 +231,7 @@ class Quit:
 
 @dataclass(frozen=True)
 class Hello:
-    """The first line; whatever a shell printed before it is skipped."""
+    """The engine's first line. The app skips all output of a shell before it."""
 
     protocol: int
     version: str
@@ -238,7 +240,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Loading:
-    """Progress of a load. `fraction` is 0 to 1, or None where it cannot be known."""
+    """The progress of a load. `fraction` is 0 to 1, or None if it is unknown."""
 
     stage: str
     fraction: float | None = None
@@ -246,31 +248,33 @@ class Loading:
 
 @dataclass(frozen=True)
 class Loaded:
+    """A pair is loaded."""
+
     main: ModelInfo
     draft: ModelInfo | None
     draft_refused: str
-    """Why the draft that was asked for is not used, in one line; empty if nothing was refused."""
+    """The reason why the requested draft is not used, in one line; empty if it is used."""
     backend: str
     device: str
     context_length: int
     plain_tokens_per_second: float | None
     seconds: float
     drafting_refused: str = ""
-    """Why nothing may draft for the main model, in one line; empty if it may."""
+    """The reason why nothing may draft for the main model, in one line; empty if drafting is possible."""
     draft_length: int | None = None
-    """What the engine drafts in every round where it may decide; None where it measures and decides."""
+    """The fixed draft length that the engine uses for this pair; None if it measures and decides."""
     rounding: Rounding | None = None
-    """None where it is not known: of scripted models."""
+    """None if it is unknown, as for scripted models."""
 
 
 @dataclass(frozen=True)
 class Unloaded:
-    pass
+    """No model is loaded now."""
 
 
 @dataclass(frozen=True)
 class Prefill:
-    """Prompt tokens that the main model has processed, of those that were not in its cache already."""
+    """The progress of reading a prompt. `total` counts the tokens that were not in the main model's cache."""
 
     id: Signed
     done: int
@@ -287,54 +291,53 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token that could stand at a place. Foreign text."""
+    """A token that is possible at a place. Its text is foreign."""
 
     token: int
     text: str
     probability: float
-    """The model's own, 0 to 1: at temperature 1, before the sampling chain."""
+    """The probability that the model gives it, 0 to 1: at temperature 1, before the sampling chain."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What the models think at one place of an answer."""
+    """The models' probabilities at one token of an answer."""
 
     probability: float
-    """What the main model itself gives the token that stands there, 0 to 1."""
+    """The probability that the main model gives the token of the answer, 0 to 1."""
     sampled: float
-    """The same after the sampling chain, where it chooses that token again; else 0."""
+    """Its probability after the sampling chain if the main model chooses it again, else 0."""
     chosen: bool
-    """Whether it does: where not, the prompt, the settings or the last bits of a number are not the same."""
+    """Whether the main model chooses it again. If not, the prompt, the settings or the rounding differ."""
     main: tuple[Candidate, ...]
-    """The main model's best, best first."""
+    """The main model's candidates, the best first."""
     draft: tuple[Candidate, ...] = ()
-    """The draft model's; empty without one."""
+    """The draft model's candidates, the best first; empty without a draft model."""
     rival: str = ""
-    """The token that would be chosen if the chosen one were not there."""
+    """The second choice: the token that would be chosen without the chosen one."""
     lead: float = 0.0
-    """By how much the choice led it: the difference of what is compared, at temperature and with the
-    noise."""
+    """The distance of the choice to the rival: the difference of their scores, divided by the temperature,
+    noise included."""
     rounding: float = 0.0
-    """How far rounding usually moves that difference on this device; 0.0 where it is not known."""
+    """The usual change of that difference by rounding on this device; 0.0 if it is unknown."""
     tipped: bool = False
-    """Whether rounding can have chosen otherwise here: in the comparison, or at an edge of the sampling
-    chain."""
+    """Whether rounding can have changed the choice: in the comparison or at an edge of the sampling chain."""
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """The answer to `Inspect`."""
+    """The reply to `Inspect`."""
 
     id: Signed
     texts: tuple[str, ...] = ()
-    """Of the tokens, where no place was asked for. Bytes that are no characters stand as <0xE2>."""
+    """The texts of the tokens, if `count` was 0. A byte that is no character is written as <0xE2>."""
     places: tuple[Place, ...] = ()
-    """Empty where a model tells no probabilities."""
+    """Empty if the model gives no probabilities."""
 
 
 @dataclass(frozen=True)
 class Counted:
-    """The answer to `Count`."""
+    """The reply to `Count`."""
 
     id: Signed
     tokens: int
@@ -342,6 +345,8 @@ class Counted:
 
 @dataclass(frozen=True)
 class Finished:
+    """The last event of the answer `id`."""
+
     id: Signed
     reason: Reason
     statistics: Statistics
@@ -349,17 +354,17 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A command that ended in an error; the engine goes on. `id` is the answer's, or 0 for anything else."""
+    """A command ended in an error; the engine goes on. `id` is that of the command, or 0 if it has none."""
 
     id: Signed
     message: str
     hint: str = ""
-    """What a person can do about it, in one line."""
+    """The next step for a person, in one line."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that went wrong in the answer `id` without ending it."""
+    """A fault in the answer `id` that did not end it."""
 
     id: Signed
     message: str
@@ -367,8 +372,8 @@ class Notice:
 
 @dataclass(frozen=True)
 class Busy:
-    """Other programs take cores on the engine's machine, so that the answer `id` goes on with fewer threads;
-    with `threads` at `most`, that they no longer do."""
+    """The answer `id` goes on with `threads` of `most` threads, because other programs take cores of the
+    engine's machine. If both numbers are equal, the machine is free again."""
 
     id: Signed
     threads: int
@@ -377,4 +382,4 @@ class Busy:
 
 @dataclass(frozen=True)
 class Pong:
-    pass
+    """The reply to `Ping`."""

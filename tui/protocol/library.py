@@ -1,8 +1,9 @@
-"""The models on the engine's machine: questions and answers.
+"""Questions about the models on the engine's machine and on the hub, and the replies.
 
-A question carries an `id` below zero, so that it never meets an answer of a model. Every event of it carries
-that id; the last one says so, or is a `Failed`; `Cancel` ends it early. Questions are answered beside loads
-and answers, several at once. Names and reasons quote files: clean them before showing.
+A question has an `id` below zero, so that it never equals the id of an answer. Every reply has the same id.
+The docstring of a question names its last reply, which may be a `Failed` instead. `Cancel` ends a question
+early. Several questions run at once, beside loads and answers. Names and reasons quote files: clean them
+before you show them.
 """
 
 from __future__ import annotations
@@ -14,26 +15,27 @@ from .chat import Load, Rounding
 from .terms import PromptForm, Signed
 
 Judgement = Literal["recommended", "possible", "no"]
-"""May a model draft for another: it should, it can, it cannot."""
+"""Whether a model can draft for another: it should, it can, it cannot."""
 
 FLUENT = 8.0
-"""Of `HubPair.at_most`: below it a pair is slow. People read about five tokens a second, and a core that
-decodes Q4_K_M reads 0.6 times as fast as one that only reads (measured on two EPYC cores)."""
+"""Tokens per second: a pair with a lower `HubPair.at_most` is slow. People read about five tokens a second,
+and a core that decodes Q4_K_M reads memory 0.6 times as fast as one that only reads (measured on two EPYC
+cores)."""
 
 
-# What is on the machine
+# The models on the machine
 
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model as its file or folder describes it, before anything of it is loaded."""
+    """A model as its file or folder describes it, before it is loaded."""
 
     path: str
-    """What `Load` takes: a GGUF file (the first, of several) or an MLX folder."""
+    """The path for `Load`: a GGUF file (the first, if there are several) or an MLX folder."""
     name: str
-    """Short, and no other model's: "Qwen2.5-Coder 1.5B Q4_K_M"."""
+    """A short name that no other model has: "Qwen2.5-Coder 1.5B Q4_K_M"."""
     source: str
-    """Where it was found: "LM Studio", "Hugging Face", "Ollama", "llama.cpp", "folder", "built in"."""
+    """The program or folder: "LM Studio", "Hugging Face", "Ollama", "llama.cpp", "folder", "built in"."""
     backend: Literal["llama.cpp", "mlx"]
     architecture: str
     parameters: int
@@ -41,25 +43,25 @@ class FoundModel:
     size: int
     """Bytes on disk."""
     context_length: int
-    """Tokens that it was trained on; 0 if it does not say."""
+    """Length in tokens that the model was trained for; 0 if the file does not say."""
     vocabulary: int
-    """Number of tokens."""
+    """Number of tokens in the vocabulary."""
     tokenizer: str
-    """Kind of vocabulary: "gpt2" (byte-level BPE), "llama" (SentencePiece), ..."""
+    """The kind of vocabulary: "gpt2" (byte-level BPE), "llama" (SentencePiece), ..."""
     fingerprint: str
     """Equal for two models whose tokens have the same texts and the same special ids."""
     prompt_form: PromptForm
     traits: tuple[str, ...] = ()
-    """What a draft meets in it: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
+    """Traits that matter for drafting: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
     licence: str = ""
     demo: bool = False
     tag: str = ""
-    """What Ollama calls it: "smollm2:135m"."""
+    """Its name in Ollama: "smollm2:135m"."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that looked like a model and is not in the list."""
+    """A file or folder that looked like a model and is not in the list."""
 
     path: str
     reason: str
@@ -67,7 +69,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class ListModels:
-    """Find the models in the places that other programs use, and in `folders`. Ends with `ModelsListed`."""
+    """Find the models in the folders of other programs and in `folders`. Ends with `ModelsListed`."""
 
     id: Signed
     folders: tuple[str, ...] = ()
@@ -75,7 +77,7 @@ class ListModels:
 
 @dataclass(frozen=True)
 class ModelsFound:
-    """Some more of the list, in no order."""
+    """More models of the list, in no order."""
 
     id: Signed
     models: tuple[FoundModel, ...]
@@ -83,6 +85,8 @@ class ModelsFound:
 
 @dataclass(frozen=True)
 class ModelsListed:
+    """The list is complete."""
+
     id: Signed
     skipped: tuple[Skipped, ...]
     seconds: float
@@ -90,7 +94,7 @@ class ModelsListed:
 
 @dataclass(frozen=True)
 class DescribeModel:
-    """What the main model of `load` says of itself. Ends with `ModelDescribed`."""
+    """Describe the main model of `load`. Ends with `ModelDescribed`."""
 
     id: Signed
     load: Load
@@ -98,41 +102,45 @@ class DescribeModel:
 
 @dataclass(frozen=True)
 class ModelDescribed:
+    """The reply to `DescribeModel`."""
+
     id: Signed
     model: FoundModel
     rounding: Rounding | None = None
-    """As it was measured when the model was loaded last; None if it never was."""
+    """The rounding measured at the last load of the model; None if there was none."""
 
 
-# Which draft goes with it
+# Its possible drafts
 
 
 @dataclass(frozen=True)
 class JudgeDrafts:
-    """What every other model on the machine is worth as a draft for `load.main`. Ends with `DraftsJudged`."""
+    """Judge every other model on the machine as a draft for `load.main`. Ends with `DraftsJudged`."""
 
     id: Signed
     load: Load
-    """As it would be sent; its draft is not looked at."""
+    """The load as it would be sent; its draft is ignored."""
 
 
 @dataclass(frozen=True)
 class DraftVerdict:
+    """The judgement of one possible draft."""
+
     draft: str
-    """A path; "lookup" is the n-gram lookup alone, "" is no drafting at all."""
+    """A path; "lookup" is the lookup alone, "" is no drafting at all."""
     name: str
     judgement: Judgement
     reason: str
-    """In words, for every judgement."""
+    """The reason in words, for every judgement."""
     speed_up: float | None = None
-    """Tokens per second beside the main model alone; None is not known."""
+    """Tokens per second, divided by those of the main model alone; None if it is unknown."""
     answers: int = 0
-    """How many answers on this machine `speed_up` was measured over; 0: it is predicted."""
+    """Number of answers on this machine that `speed_up` was measured over; 0 means predicted."""
 
 
 @dataclass(frozen=True)
 class DraftsJudged:
-    """Best first. Never empty: "lookup" and "" are always in it."""
+    """The reply to `JudgeDrafts`, the best draft first. "lookup" and "" are always in it."""
 
     id: Signed
     verdicts: tuple[DraftVerdict, ...]
@@ -143,22 +151,22 @@ class DraftsJudged:
 
 @dataclass(frozen=True)
 class PlanMemory:
-    """What a pair would take of each memory. Nothing is loaded. Ends with `MemoryPlanned`."""
+    """Plan how much of each memory a pair would take. Nothing is loaded. Ends with `MemoryPlanned`."""
 
     id: Signed
     load: Load
     loaded: Load | None = None
-    """What is loaded now and would make room for it."""
+    """The pair that is loaded now; it would be unloaded first."""
 
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """What a pair takes of one memory. All in bytes."""
+    """The share of a pair in one memory. All numbers are bytes."""
 
     name: str
-    """The GPU's, or "memory" for the machine's own."""
+    """The name of the GPU, or "memory" for the machine's own memory."""
     free: int
-    """Once what is loaded now is gone."""
+    """Free bytes once the loaded pair is gone."""
     total: int
     main: int
     """Weights of the main model."""
@@ -166,7 +174,7 @@ class MemoryUse:
     cache: int
     """The KV caches of both."""
     buffers: int
-    """What computing needs beside them."""
+    """Buffers for computing."""
 
     @property
     def needed(self) -> int:
@@ -175,44 +183,48 @@ class MemoryUse:
 
 @dataclass(frozen=True)
 class MemoryPlanned:
+    """The reply to `PlanMemory`."""
+
     id: Signed
     load: Load
-    """What fits: as it was asked for, but perhaps with a shorter context, a cache of 8 bits or fewer layers
-    on the GPU; as it was asked for where nothing does."""
+    """A load that fits: the requested one, perhaps with a shorter context, a cache of 8 bits or fewer layers
+    on the GPU. If nothing fits, the requested one."""
     context_length: int
-    """Tokens that `load` comes to: never 0."""
+    """Context length of `load` in tokens; never 0."""
     fits: bool
     uses: tuple[MemoryUse, ...]
-    """Of `load`: the GPU first."""
+    """The memory uses of `load`, the GPU first."""
 
 
-# What the hub has
+# The models on the hub
 
 
 @dataclass(frozen=True)
 class SearchHub:
-    """Models on the Hugging Face hub that run here. Ends with `HubFound`."""
+    """Search the Hugging Face hub for models that run here. Ends with `HubFound`."""
 
     id: Signed
     words: str
-    """Empty for those that are fetched most."""
+    """The words to search for; empty for the most downloaded models."""
 
 
 @dataclass(frozen=True)
 class HubRepository:
+    """A repository of models on the hub."""
+
     name: str
     """OWNER/MODEL."""
     downloads: int
     likes: int
     gated: bool
-    """Whether its makers ask for consent before anything can be fetched."""
+    """Whether its owners ask for consent before a download."""
     format: str
     """"GGUF" or "MLX"."""
 
 
 @dataclass(frozen=True)
 class HubFound:
-    """The most fetched first."""
+    """The reply to `SearchHub`, the most downloaded first."""
 
     id: Signed
     repositories: tuple[HubRepository, ...]
@@ -220,7 +232,7 @@ class HubFound:
 
 @dataclass(frozen=True)
 class ListHub:
-    """What of a repository can be fetched. Ends with `HubListed`."""
+    """List the models of a repository that can be downloaded. Ends with `HubListed`."""
 
     id: Signed
     repository: str
@@ -228,10 +240,10 @@ class ListHub:
 
 @dataclass(frozen=True)
 class HubFile:
-    """A model to fetch: a GGUF file, one in several parts, or a folder for MLX."""
+    """A model to download: a GGUF file, one in several parts, or an MLX folder."""
 
     name: str
-    """Of the file, the first of several; empty for the folder."""
+    """The name of the file, or of its first part; empty for a folder."""
     size: int
     parts: int
     backend: Literal["llama.cpp", "mlx"]
@@ -240,28 +252,30 @@ class HubFile:
 
 @dataclass(frozen=True)
 class HubListed:
-    """The smallest first."""
+    """The reply to `ListHub`, the smallest first."""
 
     id: Signed
     repository: str
     files: tuple[HubFile, ...]
     licence: str
     memory: int
-    """Bytes that the weights of a model may take here at most."""
+    """Most bytes that the weights of a model can take on this machine."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """Fetch a model, or go on with it. `Cancel` pauses it: what has come stays. Ends with `Downloaded`."""
+    """Download a model, or resume. `Cancel` pauses it and keeps the first part. Ends with `Downloaded`."""
 
     id: Signed
     repository: str
     file: str
-    """As `HubFile.name`, or what of it makes clear which is meant: "Q4_K_M"."""
+    """`HubFile.name`, or a part of it that only one file has: "Q4_K_M"."""
 
 
 @dataclass(frozen=True)
 class Downloading:
+    """The progress of a download, in bytes."""
+
     id: Signed
     file: str
     done: int
@@ -270,32 +284,37 @@ class Downloading:
 
 @dataclass(frozen=True)
 class Downloaded:
+    """The download is complete."""
+
     id: Signed
     path: str
-    """As `FoundModel.path`."""
+    """The same as `FoundModel.path`."""
     size: int
 
 
 @dataclass(frozen=True)
 class ProposePairs:
-    """Known good pairs on the hub that fit this machine: first those that are not slow here, the largest
-    first, then the others, the fastest first. Ends with `PairsProposed`."""
+    """Propose known good pairs of the hub that fit this machine. Pairs that are fast enough come first, the
+    largest of them first; then slow pairs, the fastest of them first. Ends with `PairsProposed`."""
 
     id: Signed
 
 
 @dataclass(frozen=True)
 class HubPair:
+    """A known good pair on the hub."""
+
     name: str
     """The short name of its main model: "Qwen2.5 7B Q4_K_M"."""
     main: str
-    """REPOSITORY:FILE, as `outrider pull` takes it."""
+    """REPOSITORY:FILE, as in `outrider pull`."""
     draft: str
+    """The draft, in the same form."""
     size: int
-    """Bytes of both, about."""
+    """Bytes of both together, approximately."""
     at_most: float | None = None
-    """Tokens a second, without drafts, that the speed of the machine's memory allows; None where a GPU has
-    room for the pair, or where nobody knows."""
+    """Most tokens per second, without drafts, that the speed of the machine's memory allows; None if a GPU
+    has room for the pair or the speed is unknown."""
 
     @property
     def slow(self) -> bool:
@@ -304,5 +323,7 @@ class HubPair:
 
 @dataclass(frozen=True)
 class PairsProposed:
+    """The reply to `ProposePairs`."""
+
     id: Signed
     pairs: tuple[HubPair, ...]

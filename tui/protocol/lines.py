@@ -1,4 +1,4 @@
-"""A command or an event as one JSON line, and back, checked against the shape of what it says it is."""
+"""Writes a command or an event as one JSON line, and reads it back, checked against its type."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Reader = Callable[[Any], Any]
-"""From what `json` reads to a value of the protocol; raises `ProtocolError`."""
+"""Turns the output of `json` into a value of the protocol; raises `ProtocolError`."""
 
 PROTOCOL = 3
-"""Raised by one whenever an older peer could misread a newer one."""
+"""The version of the protocol. It grows by one whenever an older peer could misread a newer one."""
 
 MAX_LINE = 16 * 1024 * 1024
 """Longest line in bytes that either side reads."""
 
 LIMIT = 1 << 63
-"""No number is as great as this, whole or not: sums and products of what is smaller stay numbers."""
+"""All numbers, whole or not, are smaller than this, so that their sums and products stay finite."""
 
 
 class ProtocolError(ValueError):
-    """A line that is not a known command or event of the right shape."""
+    """A line is not a known command or event, or has the wrong fields."""
 
 
 def encode(message: Command | Event) -> bytes:
-    """One line, newline included. Text is ASCII-escaped, so that no byte of it can end the line."""
+    """Return one line, newline included. Text is ASCII-escaped, so that no byte of it can end the line."""
     data = {"type": type(message).__name__.lower(), **vars(message)}
     return (json.dumps(data, default=vars, separators=(",", ":")) + "\n").encode("ascii")
 
 
 def decode_command(line: bytes) -> Command:
-    """Raises `ProtocolError` for anything that is not a command."""
+    """Read a command. Raises `ProtocolError` for anything else."""
     command: Command = _decode(line, "Command")
     return command
 
 
 def decode_event(line: bytes) -> Event:
-    """Raises `ProtocolError` for anything that is not an event."""
+    """Read an event. Raises `ProtocolError` for anything else."""
     event: Event = _decode(line, "Event")
     return event
 
 
 def rebuild(kind: type[T], value: object) -> T:
-    """A value of the protocol from what `json` reads of it. Raises `ProtocolError`."""
+    """Return a value of the protocol from the output of `json`. Raises `ProtocolError`."""
     hint: Any = kind
     built: T = _reader(hint, -LIMIT)(value)
     return built
@@ -73,7 +73,7 @@ def _decode(line: bytes, side: Literal["Command", "Event"]) -> Any:
         data = json.loads(line)
         if not isinstance(data, dict) or not isinstance(name := data.get("type"), str) or name not in kinds:
             raise ProtocolError(f"unknown message {str(data)[:80]!r}")
-        # What an engine counts is never negative. A command that makes no sense its engine refuses in words.
+        # Counts of an engine are never negative. The engine itself rejects a command with senseless numbers.
         return _reader(kinds[name], 0 if side == "Event" else -inf)(data)
     except ProtocolError:
         raise
@@ -83,7 +83,7 @@ def _decode(line: bytes, side: Literal["Command", "Event"]) -> Any:
 
 @cache
 def _kinds(side: str) -> dict[str, type]:
-    """The messages of one side, by the type that stands in their line."""
+    """Return the messages of one side by the name of their type in the line."""
     from . import messages  # late: the app's first paint needs none of them
 
     return {kind.__name__.lower(): kind for kind in get_args(getattr(messages, side))}
@@ -91,10 +91,10 @@ def _kinds(side: str) -> dict[str, type]:
 
 @cache
 def _reader(hint: Any, least: float) -> Reader:
-    """What checks a value against a type hint and rebuilds it. Made once: rounds come by the hundred.
+    """Return the reader for a type hint. It is made once per type: rounds come by the hundred.
 
-    `least` is the least whole number where the hint does not say that it may be negative; with -inf any
-    number will do.
+    `least` is the least whole number that is valid, unless the hint allows negative ones. With -inf every
+    number is valid.
     """
     origin, items = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -116,7 +116,7 @@ def _reader(hint: Any, least: float) -> Reader:
 
 
 def _dataclass_reader(kind: Any, least: float) -> Reader:
-    """Fields that are not known are ignored."""
+    """Read an object. Unknown fields are ignored."""
     hints = get_type_hints(kind, include_extras=True)
     readers = {name: _reader(hint, least) for name, hint in hints.items()}
 
@@ -139,9 +139,9 @@ def _dataclass_reader(kind: Any, least: float) -> Reader:
 
 
 def _row_reader(kind: Any, least: float) -> Reader:
-    """A named tuple, which is written as a list. Items that come after its own are ignored.
+    """Read a named tuple, which is written as a list. Further items are ignored.
 
-    The last ones may be missing where they have a default: an older peer does not know them.
+    The last items may be missing if they have a default: an older peer does not know them.
     """
     readers = [_reader(hint, least) for hint in get_type_hints(kind, include_extras=True).values()]
     needed = len(readers) - len(kind._field_defaults)
@@ -173,7 +173,7 @@ def _tuple_reader(readers: Sequence[Reader]) -> Reader:
 
 
 def _union_reader(readers: dict[Any, Reader], kinds: tuple[Any, ...]) -> Reader:
-    """The kind that the value is of, or else the first."""
+    """Read the type of the union that fits the value, or else the first."""
     optional = type(None) in kinds
     first = next(iter(readers.values()))
 
@@ -206,7 +206,7 @@ def _int_reader(least: float) -> Reader:
 
 
 def _float_reader(limit: float) -> Reader:
-    """A whole number may stand for one. Within a limit, what is no number and infinity are none."""
+    """Read a number; a whole number is valid too. With a limit, NaN and infinity are not valid."""
 
     def read(value: Any) -> Any:
         is_number = isinstance(value, float | int) and not isinstance(value, bool)
@@ -218,7 +218,7 @@ def _float_reader(limit: float) -> Reader:
 
 
 def _value_reader(kind: type) -> Reader:
-    """A bool or a str."""
+    """Read a bool or a str."""
 
     def read(value: Any) -> Any:
         if isinstance(value, kind):

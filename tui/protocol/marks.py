@@ -1,6 +1,7 @@
-"""What models are trained to write around their thoughts, their answers and their calls of tools.
+"""The marks that models are trained to write around thoughts, answers and tool calls.
 
-Tables alone: `thoughts.py` reads by them. A mark may be one control token, several, or letters.
+This module has only tables; `spans.py` and `thoughts.py` read by them. A mark may be one control token,
+several, or plain letters.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ MARKS = {
     "<|think|>": "<|/think|>",
     "<|open|>think<|sep|>": "<|close|>think<|sep|>",
 }
-"""What opens a thought at the beginning of an answer, and what closes it."""
+"""Marks that open a thought at the beginning of an answer, each with the mark that closes it."""
 
 PHRASES = {
     "Here is my thought process:": "Here is my response:",
     "Here's my thought process:": "Here's my response:",
     "Here are my reasoning steps:": "[BEGIN FINAL RESPONSE]",
 }
-"""The same in words. One of these alone closes nothing: anybody may write it."""
+"""The same in words. A closing phrase alone closes nothing: anybody may write it."""
 
 ALSO_CLOSE = {
     "<|think|>": ("<|end|>",),
     "Here is my thought process:": ("Here's my response:",),
     "Here's my thought process:": ("Here is my response:",),
 }
-"""Other ends of the same thoughts."""
+"""Further marks that close a thought, by its opening mark."""
 
 ANSWERS = {
     "<|START_RESPONSE|>": "<|END_RESPONSE|>",
@@ -44,10 +45,10 @@ ANSWERS = {
     "<|begin|>assistant<|content|>": "<|end|>",
     "<|content|>": "<|end|>",
 }
-"""What stands around an answer."""
+"""Marks around an answer."""
 
 ANSWERS_BEHIND_THOUGHTS = {"<response>": "</response>", "<answer>": "</answer>"}
-"""What does so behind a thought. Elsewhere these may be what was asked for."""
+"""Marks around an answer that follows a thought. Elsewhere they may belong to the answer."""
 
 STRAY = (
     *(closing for closing in ANSWERS.values() if closing != "<|end|>"),
@@ -55,7 +56,7 @@ STRAY = (
     "<|close|>message<|sep|>",
     "<|END_OF_TURN_TOKEN|>",
 )
-"""What belongs to no answer, wherever in it it stands."""
+"""Marks that are never part of an answer, at any place in it."""
 
 CALLS = {
     "<tool_call>": "</tool_call>",
@@ -80,20 +81,21 @@ CALLS = {
     "<|python_tag|>": "",
     "[TOOL_CALLS]": "",
 }
-"""What stands around a call of a tool; where nothing closes it, it goes on to the end."""
+"""Marks around a tool call. A call without a closing mark goes on to the end."""
 
 HEADERS = ("<|start|>", "<|channel|>", "to=")
-"""With these the head of a harmony message begins, ..."""
+"""Marks that begin the head of a harmony message. https://cookbook.openai.com/articles/openai-harmony"""
 BODY = "<|message|>"
-"""... with this it ends, ..."""
+"""The mark that ends the head; the body follows."""
 BORDERS = ("<|end|>", "<|return|>", "<|call|>", "<|eom|>", "<|eot|>", "<|start|>", "<|channel|>")
-"""... and with one of these what it is the head of. https://cookbook.openai.com/articles/openai-harmony"""
+"""Marks that end the body of a harmony message."""
 ANALYSIS = "<|channel|>analysis<|message|>"
-"""A whole head, with which a thought begins."""
+"""A whole head that begins a thought."""
 _INSIDE_HEADS = ("<|constrain|>", BODY)
 
 SWITCHES = ("/think", "/no_think", "/nothink")
-"""What people write in a prompt to have a thought or none. Some vocabularies have them as control tokens."""
+"""Switches that people write in a prompt to turn thinking on or off. In some vocabularies they are control
+tokens."""
 
 _ALL = tuple(
     text
@@ -103,6 +105,6 @@ _ALL = tuple(
 
 
 def is_part_of_a_mark(text: str) -> bool:
-    """Whether a mark is `text`, or made of it and of others."""
+    """Whether `text` is a mark or a part of one."""
     tables = (*_ALL, *STRAY, *HEADERS, *BORDERS, *_INSIDE_HEADS)
     return bool(text) and any(text in mark for mark in tables)

@@ -1,4 +1,4 @@
-"""Which messages go which way: what the app asks of the engine, and what the engine says."""
+"""The direction of each message: commands go from the app to the engine, events come back."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ from .library import (
 )
 
 HubQuestion = SearchHub | ListHub | Download
-"""Answered by asking the hub."""
+"""Questions that only the hub can answer."""
 Question = ListModels | DescribeModel | JudgeDrafts | PlanMemory | ProposePairs | HubQuestion
-"""About the library: answered beside whatever else the engine does."""
+"""Questions about the library. The engine answers them beside all its other work."""
 Reply = (
     ModelsFound | ModelsListed | ModelDescribed | DraftsJudged | MemoryPlanned | PairsProposed
     | HubFound | HubListed | Downloading | Downloaded

@@ -1,4 +1,4 @@
-"""Text in pieces, each with where it came from, and what was refused standing among them."""
+"""Text in pieces, each with its origin. Rejected text stands between them where it was rejected."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 from .terms import Origin
 
 Piece = tuple[str, int]
-"""Text and its `Origin`."""
+"""A text and its `Origin`."""
 
 
 def said(pieces: Iterable[Piece]) -> str:
-    """The text, without what was refused."""
+    """Return the text without the rejected pieces."""
     return "".join(text for text, origin in pieces if origin != Origin.REFUSED)
 
 
 def take(held: list[Piece], length: int) -> Iterator[Piece]:
-    """Take the first `length` characters out of `held`, with what was refused among them and right behind."""
+    """Take the first `length` characters out of `held`, with rejected text among and right behind them."""
     while held and (length or held[0][1] == Origin.REFUSED):
         text, origin = held.pop(0)
         if origin != Origin.REFUSED:
@@ -28,7 +28,7 @@ def take(held: list[Piece], length: int) -> Iterator[Piece]:
 
 
 def origin_at(index: int, *, drafted: int, looked_up: int, accepted: int) -> Origin:
-    """Where the token at `index` of a round's tokens came from; the numbers are those of the round."""
+    """Return the origin of the token at `index` of a round's tokens. The other numbers are the round's."""
     if not drafted:
         return Origin.PLAIN
     if index >= accepted:

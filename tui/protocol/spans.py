@@ -1,7 +1,7 @@
-"""Which stretches of an answer are a thought, an answer, a call of a tool or a mark of one.
+"""Splits the text of an answer into spans: thought, answer proper, tool call, and the marks of these.
 
-It reads text as it comes and knows nothing of pieces and their origins. Nothing is left out: the spans cover
-the whole text.
+The text is read as it comes. This module knows nothing of pieces and their origins. The spans cover the whole
+text.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .marks import (
 )
 
 Kind = Literal["thought", "answer", "call", "edge", "mark", "turned"]
-"""What a stretch of an answer's text is. "edge" are the marks around a call; "turned" is a closing mark that
-nothing opened: all that stands before it was a thought."""
+"""The kind of a span. "edge" is a mark around a tool call. "turned" is a closing mark without an opening one:
+all text before it was a thought."""
 
 Span = tuple[Kind, int]
-"""What it is, and how many characters."""
+"""The kind of a span and its number of characters."""
 
 _THOUGHTS = MARKS | PHRASES
 _CLOSINGS = frozenset(MARKS.values())
@@ -43,23 +43,23 @@ _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
 
 
 class Reading:
-    """Tells of each character of an answer what it is, as soon as that is certain."""
+    """Reads the text of one answer and gives each span as soon as it is certain."""
 
     def __init__(self) -> None:
         self._held = ""
         self._state: Literal["start", "gap", "head", "preamble", "thought", "answer", "call"]
         self._state = "start"
         self._ends: tuple[str, ...] = ()
-        """What ends the thought, the call or the answer that is read."""
+        """Marks that end the current thought, tool call or answer."""
         self._thought = self._answered = self._messages = False
-        """Whether there was a thought, text of an answer, a harmony message."""
+        """Whether there was a thought; text of an answer; a harmony message."""
         self._final = False
         """Whether a message of the final channel has begun."""
         self._line = ""
-        """The answer's line so far, without what is held."""
+        """The current line of the answer, without the text that is still held."""
         self._fenced = False
         self.callee = ""
-        """Whom the call that is read is for; empty where its text says it."""
+        """The tool that the current call is for; empty if the text of the call names it."""
 
     @property
     def thinking(self) -> bool:
@@ -67,12 +67,12 @@ class Reading:
 
     @property
     def waits(self) -> bool:
-        """Whether it holds text of which it does not know yet what it is."""
+        """Whether it holds text whose kind is not certain yet."""
         return bool(self._held)
 
     def feed(self, text: str, *, last: bool = False) -> Iterator[Span]:
-        """What `text` adds to what is certain; of the `last` text everything is. The spans go on from where
-        those before ended."""
+        """Add `text` and give the spans that are certain now. They follow those given before. With `last` all
+        text is certain."""
         self._held += text
         while self._held:
             span = self._next(last)
@@ -98,7 +98,7 @@ class Reading:
                 return self._inside(last)
 
     def _between(self, last: bool) -> Span | None:
-        """Before the answer: a mark, or what tells that none comes."""
+        """Read the text before the answer: a mark, or the first text that cannot become one."""
         expected = _AT_FIRST if self._state == "start" else _BEHIND_A_THOUGHT
         bare = self._held.lstrip()
         blank = len(self._held) - len(bare)
@@ -111,7 +111,7 @@ class Reading:
         return ("mark", blank) if was == "gap" else ("answer", 0)
 
     def _enter(self, mark: str) -> None:
-        """Go on behind `mark`, with which something begins."""
+        """Go on behind an opening `mark`."""
         if mark in HEADERS:
             self._state = "head"
         elif mark in _THOUGHTS:
@@ -123,7 +123,7 @@ class Reading:
             self._ends = (end,) if end else ()
 
     def _read_head(self, last: bool) -> Span | None:
-        """The head of a harmony message, whatever words stand in it."""
+        """Read the head of a harmony message, with any words in it."""
         at = self._held.find(BODY)
         if at < 0:
             if len(self._held) <= _LONGEST_HEAD and not last:
@@ -144,12 +144,12 @@ class Reading:
             self._state = "preamble" if self._thought and "<|channel|>commentary" in head else "gap"
         if "<|channel|>final" in head and self._answered and not self._final:
             self._final = True
-            return "turned", at + len(BODY)  # what was told on the way to the answer
+            return "turned", at + len(BODY)  # the text so far was a part of the thought
         self._final = self._final or "<|channel|>final" in head
         return "mark", at + len(BODY)
 
     def _preamble(self, last: bool) -> Span | None:
-        """What is told behind a thought: still a part of it if the answer proper comes behind."""
+        """Read the text after a thought. It belongs to the thought if the final answer follows."""
         at, border = _first(self._held, BORDERS)
         if not border:
             return ("answer", len(self._held)) if last else None
@@ -161,7 +161,7 @@ class Reading:
         return "thought" if "<|channel|>final" in self._held[at : max(body, at)] else "answer", at
 
     def _inside(self, last: bool) -> Span | None:
-        """A thought or a call, up to what ends it."""
+        """Read a thought or a tool call, up to the mark that ends it."""
         kind: Kind = "thought" if self._state == "thought" else "call"
         at, mark = _first(self._held, self._ends)
         if not mark:
@@ -191,7 +191,7 @@ class Reading:
         return _sure("answer", self._held, marks, last)
 
     def _is_meant(self, mark: str, at: int, line: str, last: bool) -> bool | None:
-        """Whether `mark`, which stands behind `line`, is one and not just told of; None if that is open."""
+        """Whether `mark`, which follows `line`, is really a mark and not quoted text; None if uncertain."""
         behind = self._held[at + len(mark) :]
         if mark in CALLS:
             if mark.startswith("<|") or _CALL_BEGINS.match(behind):
@@ -208,7 +208,7 @@ class Reading:
         return None if not behind and not last else behind[:1] in ("", "\n", "\r")
 
     def _leave(self, mark: str) -> Span:
-        """Go on behind `mark`, which stands in the answer."""
+        """Go on behind a `mark` inside the answer."""
         if mark in BORDERS and self._messages:
             return self._end_message(mark)
         if mark in CALLS:
@@ -221,7 +221,7 @@ class Reading:
         return "mark", len(mark)
 
     def _end_message(self, border: str) -> Span:
-        """Go on behind a harmony message, which `border` ends; the next one may begin with it."""
+        """Go on behind a harmony message that `border` ends. The next message may begin with `border`."""
         self._state = "head"
         return "mark", 0 if border in HEADERS else len(border)
 
@@ -231,7 +231,7 @@ class Reading:
 
 
 def _begun(text: str, marks: Iterable[str]) -> str:
-    """The longest of `marks` with which `text` begins; empty for none."""
+    """Return the longest of `marks` at the beginning of `text`, or an empty text."""
     return max((mark for mark in marks if text.startswith(mark)), key=len, default="")
 
 
@@ -240,7 +240,7 @@ def _may_become(text: str, marks: Iterable[str]) -> bool:
 
 
 def _first(text: str, marks: tuple[str, ...]) -> tuple[int, str]:
-    """Where the first of `marks` stands in `text`, and which it is; of those at one place the longest."""
+    """Return the position of the first of `marks` in `text`, and the longest mark that begins there."""
     found = _any_of(marks).search(text)
     return (found.start(), found[0]) if found else (0, "")
 
@@ -252,7 +252,7 @@ def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _sure(kind: Kind, text: str, marks: tuple[str, ...], last: bool) -> Span | None:
-    """All of `text` but an end of it that may become one of `marks`."""
+    """Return a span of `text` without an end that may become one of `marks`."""
     begins = {mark[0] for mark in marks if mark}
     longest = max(map(len, marks), default=0)
     kept = 0
@@ -265,7 +265,7 @@ def _sure(kind: Kind, text: str, marks: tuple[str, ...], last: bool) -> Span | N
 
 
 def _followed(line: str, fenced: bool, text: str) -> tuple[str, bool]:
-    """The line that is open behind `text`, and whether it stands in a block of code."""
+    """Return the unfinished line after `text`, and whether it is inside a block of code."""
     first, *others = text.split("\n")
     line += first
     for other in others:

@@ -1,7 +1,7 @@
-"""What a model thinks before it answers, and the tools that it calls, told from the answer.
+"""Separates the thought of a model and its tool calls from the answer.
 
-The text itself, as it stands in the store, is the model's own with all its marks. `Thoughts` makes of it what
-is shown and copied, `apart` what a model is given of it in the next prompt.
+The stored text is the model's own, with all its marks. `Thoughts` turns it into the text that is shown and
+copied, `apart` into the text that the model gets in the next prompt.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Part(NamedTuple):
 
 
 TURNED: Final = Part(True, "", -1)
-"""Stands where a closing mark came that nothing had opened: all parts before it belong to the thought."""
+"""A closing mark came without an opening one: all parts before this one belong to the thought."""
 
 
 class Thoughts:
-    """One answer's text as it comes: the thought, and the answer with each call of a tool as one line.
+    """Reads one answer as it comes, and gives the thought and the answer. Each tool call is one line.
 
-    The marks themselves are left out.
+    The marks are left out.
     """
 
     def __init__(self) -> None:
@@ -42,22 +42,22 @@ class Thoughts:
         self._held: list[Piece] = []
         self._call: _Call | None = None
         self._called = self._line_open = False
-        """Whether a call stands right before, or an unfinished line of the answer."""
+        """Whether a tool call came last; whether the answer has an unfinished line."""
         self._thought = self._apart = False
-        """Whether there was a thought, and whether something stands behind it."""
+        """Whether there was a thought; whether text of another kind followed it."""
 
     @property
     def thinking(self) -> bool:
         return self._reading.thinking
 
     def feed(self, pieces: Iterable[Piece]) -> list[Part]:
-        """More pieces; what has become certain of them."""
+        """Add pieces and return the parts that are certain now."""
         pieces = list(pieces)
         self._held += pieces
         return [*self._parts(said(pieces), last=False)]
 
     def end(self) -> list[Part]:
-        """Nothing more is to come: what was held back."""
+        """Return the parts that were held back: the text is complete."""
         return [*self._parts("", last=True), *self._end_call()]
 
     def _parts(self, text: str, last: bool) -> Iterator[Part]:
@@ -106,14 +106,14 @@ class Thoughts:
 
 
 class _Call:
-    """One call of a tool: a line of code without breaks, cut where it grows long."""
+    """One tool call: a line of code without line breaks, cut if it grows long."""
 
     def __init__(self) -> None:
         self._room = _LONGEST_CALL
         self._blank = True
 
     def begin(self, callee: str, *, apart: bool) -> Iterator[Part]:
-        """`callee` is empty where the call's own text names it; `apart`: text stands before it."""
+        """`callee` is empty if the text of the call names it. `apart`: text stands before the call."""
         lead = "\n\n" if apart else ""
         yield Part(False, f"{lead}Tool call: `` {callee}{' ' if callee else ''}", Origin.PLAIN)
 
@@ -136,7 +136,7 @@ class _Call:
 
 
 def _without_blank(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """`pieces` without the space with which their text begins."""
+    """Give `pieces` without the space at the beginning of their text."""
     begun = False
     for text, origin in pieces:
         bare = text if begun or origin == Origin.REFUSED else text.lstrip()
@@ -146,7 +146,7 @@ def _without_blank(pieces: Iterable[Piece]) -> Iterator[Piece]:
 
 
 def without_thought(text: str) -> str:
-    """The answer alone."""
+    """Return the answer without its thought."""
     thoughts = Thoughts()
     parts = [*thoughts.feed([(text, Origin.PLAIN)]), *thoughts.end()]
     if TURNED in parts:
@@ -155,7 +155,7 @@ def without_thought(text: str) -> str:
 
 
 def apart(text: str) -> tuple[str, str]:
-    """What was thought, and the answer, each as the model wrote it; calls of tools keep their marks."""
+    """Return the thought and the answer, each as the model wrote it. Tool calls keep their marks."""
     thoughts, answer, at, thinking = "", "", 0, False
     for kind, length in Reading().feed(text, last=True):
         piece, at = text[at : at + length], at + length
@@ -170,6 +170,6 @@ def apart(text: str) -> tuple[str, str]:
 
 
 def opened_by(text: str) -> str:
-    """The mark with which `text` ends, so that what follows is a thought; empty for none."""
+    """Return the opening mark of a thought at the end of `text`, or an empty text."""
     bare = text.rstrip()
     return next((mark for mark in (*MARKS, *PHRASES, ANALYSIS) if bare.endswith(mark)), "")
