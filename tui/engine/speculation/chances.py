@@ -1,8 +1,7 @@
-"""How often a proposal is right, by what was seen of it.
+"""The chance that a proposal is right, learned from the rounds before.
 
-- `Acceptance`: the chance that the next token of a draft model is accepted, place by place.
-- `Calibration`: what a proposer's own confidence in a token is worth.
-
+- `Acceptance`: the chance that the next token of a draft model is accepted, position by position.
+- `Calibration`: turns a proposer's own confidence in a token into a chance.
 - `Skill`: both, for the two proposers of a pair.
 
 They forget slowly and follow the text from one passage to the next. This module decides nothing and knows no
@@ -23,13 +22,13 @@ LONGEST = 16
 class Acceptance:
     """The chance that a drafted token is accepted now: a belief over `_RATES`, updated by Bayes' rule.
 
-    Before each round the rate may have jumped to any other (a hidden Markov model), so the belief is sharp
-    while the text goes on as it did and turns within a few tokens when it changes. A slow correction for each
-    position follows. A round that stopped at i says nothing of i + 1.
+    Before each round the rate may have jumped to any other (a hidden Markov model). So the belief is sharp
+    while the text stays alike, and turns within a few tokens when the text changes. A slow correction for
+    each position follows. A round that stopped at i says nothing about i + 1.
     """
 
     def __init__(self, belief: Sequence[float] | None = None) -> None:
-        """`belief` is a weight for each of `_RATES`, from `as_list`. `ValueError` if it cannot be."""
+        """`belief` is a weight for each of `_RATES`, from `as_list`. Raises `ValueError` if it is invalid."""
         old = _PRIOR if belief is None else belief
         if len(old) != len(_RATES) or not all(0 <= w <= 1 for w in old) or abs(sum(old) - 1) > 0.01:
             raise ValueError("this is no belief about acceptance")
@@ -40,12 +39,13 @@ class Acceptance:
         self._forecast()
 
     def blend(self, share: float) -> None:
-        """So likely is it that the rate became another while nothing was seen of it."""
+        """Mix in the prior. `share` is the chance that the rate changed while nothing was seen."""
         self._weights = [(1 - share) * w + share * p for w, p in zip(self._weights, _PRIOR, strict=True)]
         self._forecast()
 
     def learn(self, accepted: int, refused: bool) -> None:
-        """The first `accepted` tokens of a draft were right, and the next one wrong if `refused`."""
+        """Learn that the first `accepted` tokens of a draft were right, and the next one wrong if
+        `refused`."""
         right, expected = self._right, self._expected
         for i in range(accepted + refused):
             right[i] += _POSITION_GAIN * (_POSITION_TRIALS - right[i]) + (i < accepted)
@@ -81,21 +81,21 @@ _STAGES = [(1, _POWERS[1]), (1, _POWERS[2]), (2, _POWERS[4]), (4, _POWERS[8]), (
 _CERTAIN = [0.999] * LONGEST
 _PRIOR = [x / 72 for x in (1, 2, 3, 4, 5, 6, 7, 8, 8, 7, 6, 5, 4, 3, 2, 1)]
 _JUMP, _NEW_TEXT = 0.003, 0.5
-"""How likely the rate becomes another from one round to the next, and from one answer to the next."""
+"""The chance that the rate changes from one round to the next, and from one answer to the next."""
 _JUMPS = [_JUMP * weight for weight in _PRIOR]
 _POSITION_TRIALS, _POSITION_GAIN = 30.0, 0.005
 
 
 class Calibration:
-    """What a proposer's confidence is worth: ten bins of confidence -> chance of acceptance.
+    """Turns a proposer's confidence into a chance of acceptance, in ten bins.
 
-    The bins are slowly forgetting counts, made monotone by pooling adjacent violators. A shift of their log
-    odds, common to all bins and believed like `Acceptance`, follows the text from one passage to the next;
-    where the confidence says nothing, it does all the work.
+    The bins are counts that forget slowly, made monotone by pooling adjacent violators. One shift of the log
+    odds, common to all bins and updated like `Acceptance`, follows the text from one passage to the next. If
+    the confidence says nothing, the shift does all the work.
     """
 
     def __init__(self, counts: Sequence[Sequence[float]] | None = None) -> None:
-        """`counts` are ten pairs of accepted and tried tokens. `ValueError` if they cannot be."""
+        """`counts` are ten pairs of accepted and tried tokens. Raises `ValueError` if they are invalid."""
         self._counts = [list(pair) for pair in ([(0.0, 0.0)] * _BINS if counts is None else counts)]
         possible = all(len(pair) == 2 and 0 <= pair[0] <= pair[1] <= _MOST for pair in self._counts)
         if len(self._counts) != _BINS or not possible:
@@ -106,12 +106,12 @@ class Calibration:
         self._refit()
 
     def chance(self, confidence: float) -> float:
-        """The chance that the main model agrees."""
+        """Return the chance that the main model agrees."""
         odds = self._odds[_bin(confidence)] * self._shift
         return odds / (1 + odds)
 
     def learn(self, judged: Sequence[tuple[float, bool]]) -> None:
-        """The tokens of one round, each as its confidence and whether the main model agreed."""
+        """Learn from one round. Each token is a pair: its confidence, and whether the main model agreed."""
         if not judged:
             return
         shifts = self._shifts
@@ -140,7 +140,7 @@ class Calibration:
             ([1 / (1 + odds * e) for e in _SHIFTS], [odds * e / (1 + odds * e) for e in _SHIFTS])
             for odds in self._odds
         ]
-        """By bin: P(disagrees) and P(agrees) under each shift."""
+        """For each bin, P(disagrees) and P(agrees) under each shift."""
 
     def as_list(self) -> list[list[float]]:
         return [list(pair) for pair in self._counts]
@@ -155,26 +155,27 @@ _SHIFT_PRIOR = [0.02, 0.04, 0.14, 0.6, 0.14, 0.04, 0.02]
 
 
 def _bin(confidence: float) -> int:
-    """Of a confidence; one that is no number is none."""
+    """Return the bin of a confidence. NaN belongs to the lowest bin."""
     if 0 < confidence < 1:
         return int(confidence * _BINS)
     return _BINS - 1 if confidence >= 1 else 0
 
 
 class Guess(NamedTuple):
-    """A token that a proposer came up with."""
+    """A token that a proposer found, taken or not."""
 
     place: int
-    """How many proposed tokens stand before it."""
+    """Number of proposed tokens before it."""
     token: int
     confidence: float
 
 
 class Skill:
-    """What both proposers are worth, by all that they came up with.
+    """The skill of both proposers, learned from all their guesses.
 
-    A token is judged by the main model's own choice at its place, whether it was sent or not. So a lookup is
-    judged where the draft spoke, and a draft that is switched off by a token that nobody paid a row for.
+    A guess is compared with the main model's own choice at its place, whether it was verified or not. So the
+    lookup is judged where the draft proposed, and a draft that is switched off is judged without the cost of
+    a row.
     """
 
     def __init__(
@@ -188,20 +189,21 @@ class Skill:
         self.lookup = lookup or Calibration()
 
     def start(self) -> None:
-        """An answer begins: its text may be of another kind."""
+        """Begin an answer: its text may be of another kind."""
         self.acceptance.blend(_NEW_TEXT)
 
     @property
     def expected_of_draft(self) -> float:
-        """The chance of its next token, before it was asked."""
+        """The chance of the draft's next token, before the draft is asked."""
         return self.acceptance.hazards[0]
 
     def learn(
         self, tokens: Sequence[int], found: Sequence[Guess], drafted: Sequence[Guess], *, sure: bool
     ) -> list[bool]:
-        """`tokens` is how the text went on. Of the draft's tokens, as far as can be known: which were right.
+        """Learn from a round whose text is `tokens`. Return whether each draft token that can be judged was
+        right.
 
-        `found` is the lookup's, the tokens of one copy. Without `sure` the draft's confidences say nothing.
+        `found` are the tokens of one copy of the lookup. Without `sure` the draft's confidences say nothing.
         """
         judged = _judged(tokens, drafted)
         right = [agreed for _, agreed in judged]
@@ -223,7 +225,7 @@ class Skill:
 
     @classmethod
     def from_dict(cls, stored: object) -> Skill:
-        """What `as_dict` gave. `ValueError` if it makes no sense."""
+        """Build a skill from the output of `as_dict`. Raises `ValueError` if it is invalid."""
         match stored:
             case {"acceptance": list(belief), "draft": list(draft), "lookup": list(lookup)}:
                 try:
@@ -234,5 +236,5 @@ class Skill:
 
 
 def _judged(tokens: Sequence[int], guesses: Sequence[Guess]) -> list[tuple[float, bool]]:
-    """The guesses at places that are known, each as its confidence and whether it was right."""
+    """Return the guesses at known places, each as its confidence and whether it was right."""
     return [(sure, tokens[place] == token) for place, token, sure in guesses if place < len(tokens)]

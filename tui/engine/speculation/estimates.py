@@ -1,18 +1,19 @@
-"""What a round costs here, by what was seen of it: ratios to one row of the main model, and a speed.
+"""The costs of a round, learned from the rounds before: ratios to one row of the main model, and a speed.
 
-A call takes `speed * ratio` seconds. The ratios (of 1 to 17 rows of the main model, of a token drafted, of
-one that the draft reads) belong to the pair and hardly change. The speed is common to all calls and changes
-at any time: another program starts, the context grows. A slow moment must not be taken for a dear call, nor a
-dear call for a slow moment, and which of them it was shows only in other calls.
+A call takes `speed * ratio` seconds. The ratios (of 1 to 17 rows of the main model, of a drafted token, of a
+token that the draft reads) belong to the pair and hardly change. The speed is common to all calls and changes
+at any time: another program starts, the context grows. A slow moment must not be mistaken for an expensive
+call, nor an expensive call for a slow moment. Only other calls show the difference.
 
-`Costs` is therefore a Kalman filter. Its state is the logarithm of speed and ratios, with their covariance;
-each duration of a round is one observation of a sum. What was seen together is compared: a round that drafts
-tells of the draft and of so many rows at the same moment, and the speed cancels out. What was never compared
-stays uncertain, and says so: a decision can weigh the least that a call may cost.
+`Costs` is therefore a Kalman filter. Its state is the logarithm of the speed and of the ratios, with their
+covariance. Each duration of a round is one observation of a sum. Costs that are seen together are compared: a
+round that drafts shows the cost of the draft and of its rows at the same moment, and the speed cancels out.
+Costs that were never compared stay uncertain, and the uncertainty is known: a decision can use the least that
+a call may cost.
 
-Durations have outliers, which a Kalman filter believes. A surprise therefore counts up to `_CLIP` standard
-deviations (Huber), but its excess makes what may have caused it uncertain: a second one of the same kind is
-believed. So one bad moment moves nothing much, and a wrong figure is put right by a few rounds.
+Durations have outliers, and a Kalman filter believes them. So a surprise counts only up to `_CLIP` standard
+deviations (Huber). Its excess makes its possible causes uncertain, so that a second surprise of the same kind
+is believed. One bad moment then changes little, and a few rounds correct a wrong figure.
 
 Sources: Kalman, "A new approach to linear filtering and prediction problems", 1960; Huber, "Robust estimation
 of a location parameter", 1964. This module decides nothing, reads no clock and knows no model.
@@ -34,13 +35,14 @@ from .ratios import Ratios
 
 _ROWS = LONGEST + 1
 _SPEED, DRAFT, READ = 0, _ROWS + 1, _ROWS + 2
-"""Where the state holds the speed, a drafted token, and one that the draft reads; between them, the rows."""
+"""The indices in the state of the speed, of a drafted token, and of a token that the draft reads. The rows
+are between them."""
 
 _Vector = NDArray[np.float64]
 
 
 class Costs:
-    """What a round costs, in seconds: measured once, then kept true by every round."""
+    """The costs of a round in seconds: measured once, then corrected by every round."""
 
     def __init__(
         self,
@@ -50,11 +52,12 @@ class Costs:
         host: float = 0.0,
         doubt: Mapping[int, float] | None = None,
     ) -> None:
-        """`verify` maps rows to seconds, 1 row included; `draft` is one drafted token, `read` one token more
-        in a batch that the draft reads, `host` the rest of a round. `doubt` is how far, as a factor's
-        logarithm, a ratio to one row may be off: under the number of rows, `DRAFT` and `READ`.
+        """`verify` maps rows to seconds, 1 row included. `draft` is the time of a drafted token, `read` that
+        of one more token in a batch that the draft reads, `host` the rest of a round. `doubt` is the
+        uncertainty of the ratios to one row, as standard deviations of logarithms: by number of rows, `DRAFT`
+        and `READ`.
 
-        `ValueError` if a figure makes no sense.
+        Raises `ValueError` if a figure makes no sense.
         """
         positive = [*verify.values(), draft, read]
         if not all(isfinite(s) and s > 0 for s in positive) or not (isfinite(host) and host >= 0):
@@ -80,16 +83,16 @@ class Costs:
         self._ratios = Ratios(self.verify, doubts[:_ROWS])
 
     def _tell(self) -> None:
-        """The state in seconds."""
+        """Put the state into seconds."""
         seconds = np.exp(self._mean[1:] + self._mean[0]).tolist()
         self.verify: list[float] = seconds[:_ROWS]
         """Seconds for 1, 2, ... `LONGEST` + 1 rows."""
         self.draft, self.read = seconds[_ROWS:]
 
     def least(self, rows: int) -> tuple[list[float], float]:
-        """`verify` and `draft`, but with the least that each may well cost beside so many rows.
+        """Return `verify` and `draft` with the least cost that each may have beside so many rows.
 
-        That is `_OPTIMISM` standard deviations of the ratio between them below what is expected.
+        That is `_OPTIMISM` standard deviations of their ratio below the expected cost.
         """
         own = self._own[rows]
         of_rows = self._variances + (own[rows] - 2 * own)
@@ -100,7 +103,8 @@ class Costs:
         return [max(one, each) for each in seconds[1 : _ROWS + 1]], seconds[DRAFT]
 
     def apart(self, rows: int) -> bool:
-        """Whether too little is known of what so many rows cost beside one: it is to be seen."""
+        """Whether too little is known about the cost of so many rows beside one, so that it should be
+        tried."""
         own = self._own
         return float(own[1, 1] + own[rows, rows] - 2 * own[1, rows]) > _UNSURE**2 + self._noise
 
@@ -110,26 +114,27 @@ class Costs:
         return self.verify[0] + self.host
 
     def plain_seconds(self, happened: Round) -> float:
-        """The seconds that plain decoding would have taken for the tokens of this round, at its moment."""
+        """Estimate the seconds of plain decoding for the tokens of this round, at its moment."""
         one = happened.verify_seconds / self._ratios.of(len(happened.drafted))
         return len(happened.tokens) * min(one + self.host, happened.seconds)
 
     def rescale(self, plain: float) -> None:
-        """The machine is another than it was: one row takes `plain` seconds now."""
+        """Scale all costs to another speed of the machine: one row takes `plain` seconds now."""
         self._mean[_SPEED] = log(plain) - self._mean[1]
         self._tell()
 
     def pause(self) -> None:
-        """Time has passed: how fast the machine is now is not known."""
+        """Note that time has passed: the speed of the machine is unknown now."""
         self._variances[_SPEED] += _PAUSE**2
         self._ratios.pause()
 
     def settle(self) -> None:
-        """Many lengths were compared: what lies between them is known better than when it was measured."""
+        """Note that many lengths were compared: the costs between them are better known than when
+        measured."""
         self._ratios.fill(self.verify)
 
     def learn(self, happened: Round, calls: int, extra: int) -> None:
-        """The draft model ran `calls` times, over `extra` tokens beyond one a call."""
+        """Learn from a round. The draft model ran `calls` times, over `extra` tokens beyond one per call."""
         self._rounds += 1
         self._ratios.learn(len(happened.drafted), happened.verify_seconds, drafted=bool(calls or extra))
         self._variances += _DRIFTS
@@ -144,9 +149,10 @@ class Costs:
         self._tell()
 
     def _see(self, seconds: float, parts: Sequence[tuple[int, int]]) -> None:
-        """A call took so many seconds; it consists of so many of each part. What is no duration counts not.
+        """Learn from a call that took `seconds` and consists of `parts`, each with its number. Ignore invalid
+        times.
 
-        The logarithm of a sum is linearised: each part stands for its share (extended Kalman filter).
+        The logarithm of a sum is linearized: each part counts with its share (extended Kalman filter).
         """
         if not (isfinite(seconds) and seconds > 0):
             return
@@ -170,7 +176,7 @@ class Costs:
         self._noise = max(_LEAST_NOISE**2, min(_MOST_NOISE**2, self._noise))
 
     def _stir(self, excess: float, parts: Sequence[tuple[int, float]]) -> None:
-        """A surprise went so far beyond what may count. Its second of a kind makes its causes uncertain."""
+        """Handle the excess of a surprise. The second one of a kind makes its possible causes uncertain."""
         again = any(self._surprised[place] * excess > 0 for place, _ in parts[1:])
         for place, share in parts:
             if again:
@@ -178,7 +184,7 @@ class Costs:
             self._surprised[place] = excess
 
     def doubt(self) -> dict[int, float]:
-        """How uncertain each ratio to one row is, as in the constructor."""
+        """Return the uncertainty of each ratio to one row, as in the constructor."""
         own = self._own
         of_one = self._variances + own[1, 1] - 2 * own[1]
         return {place: sqrt(max(0.0, float(of_one[place]))) for place in range(1, READ + 1)}
@@ -196,7 +202,7 @@ class Costs:
 
     @classmethod
     def from_dict(cls, stored: object) -> Costs:
-        """What `as_dict` gave. `ValueError` if it makes no sense."""
+        """Build the costs from the output of `as_dict`. Raises `ValueError` if it is invalid."""
         match stored:
             case {
                 "verify": dict() as verify,
@@ -212,33 +218,34 @@ class Costs:
 
 
 _CLIP, _STIR, _GREAT = 2.0, 0.25, 2.0
-"""Standard deviations that a surprise may count; which share of its excess, and of how much, makes doubt."""
+"""Standard deviations that a surprise may count. Share of its excess that makes doubt. Largest excess."""
 _NONSENSE = 7.0
-"""A surprise by a factor of a thousand is no duration of a call: the machine slept."""
+"""A surprise by a factor of a thousand, as a logarithm, is no duration of a call: the machine slept."""
 _NOISE, _LEAST_NOISE, _MOST_NOISE, _NOISE_GAIN = 0.1, 0.03, 0.3, 0.02
-"""Of a single duration, as a factor's logarithm: at first, at least, at most."""
+"""Noise of a single duration, as a factor's logarithm: at first, at least, at most. Speed of its learning."""
 _PAUSE, _SPEED_DRIFT, _RATIO_DRIFT = 0.3, 0.05, 0.002
-"""How far the speed goes in a pause and in a round, a ratio in a round."""
+"""Drift of the speed in a pause and in a round, and of a ratio in a round, as logarithms."""
 _OPTIMISM = 0.35
 """Standard deviations that a cost may be below its estimate in `least`."""
 _UNSURE = 0.1
-"""A ratio with less doubt than this, beside the noise of durations, is known."""
+"""A ratio with less doubt than this, in addition to the noise of durations, is known."""
 _FAR = 1.3
-"""Kernels differ: three rows may well cost more than four, but not by this factor."""
+"""Kernels differ: three rows may cost more than four, but not by this factor."""
 _SURE = 0.1
-"""A doubt below this is of a ratio that was seen many times."""
+"""A ratio with less doubt than this was seen many times."""
 _HOST_GAIN = 0.05
 _DRIFTS = np.array([_SPEED_DRIFT**2] + [_RATIO_DRIFT**2] * READ)
 _MEASURED, _BETWEEN, _APART = 0.2, 0.2, 0.02
-"""The doubt of a ratio that was measured, that was not, and for each row between it and one that was."""
+"""The doubt of a measured ratio, of one that was not measured, and for each row of distance to a measured
+one."""
 _KINSHIP, _REACH = 0.9, 4.0
-"""How alike the errors of neighbouring numbers of rows are, and over how many rows that falls to a third."""
+"""Correlation of the errors of neighboring numbers of rows, and the rows over which it falls to a third."""
 
 
 def _plausible(measured: Mapping[int, float], doubt: Mapping[int, float]) -> dict[int, float]:
-    """`measured`, but for each doubtful figure the median of it and its neighbours.
+    """Return `measured`, with the median of itself and its neighbors in place of each implausible figure.
 
-    More rows hardly ever cost much less, so a figure that both neighbours contradict by far is an error.
+    More rows hardly ever cost much less, so a figure that both neighbors contradict by far is an error.
     """
     known, found = sorted(measured), dict(measured)
     for low, rows, high in zip(known, known[1:], known[2:], strict=False):
@@ -251,7 +258,7 @@ def _plausible(measured: Mapping[int, float], doubt: Mapping[int, float]) -> dic
 
 
 def _doubts(measured: Mapping[int, float], doubt: Mapping[int, float]) -> list[float]:
-    """The doubt of each ratio."""
+    """Return the doubt of each ratio."""
     found = []
     for rows in range(1, _ROWS + 1):
         away = min(abs(rows - other) for other in measured)
@@ -260,7 +267,7 @@ def _doubts(measured: Mapping[int, float], doubt: Mapping[int, float]) -> list[f
 
 
 def _covariance(doubts: Sequence[float]) -> _Vector:
-    """Of a state whose ratios are so uncertain and whose speed is unknown."""
+    """Return the covariance of a state with these doubts of the ratios and an unknown speed."""
     places = np.arange(len(doubts))
     alike = _KINSHIP * np.exp(-np.abs(places[:, None] - places) / _REACH)
     alike[_ROWS:] = alike[:, _ROWS:] = 0.0
@@ -272,10 +279,10 @@ def _covariance(doubts: Sequence[float]) -> _Vector:
 
 
 def _filled(measured: Mapping[int, float]) -> list[float]:
-    """Seconds for every number of rows, from some. A line between neighbours, but a step stays a step.
+    """Return seconds for every number of rows, from some: a line between neighbors, but a step stays a step.
 
-    A stretch that rises far more steeply than the table as a whole hides a change of kernel. Where is not
-    known, so all rows inside are taken to be as dear as its end.
+    A stretch that rises far more steeply than the whole table hides a change of kernel. Its place is unknown,
+    so all rows inside the stretch count as much as its end.
     """
     known = sorted(measured)
     last = known[-1]

@@ -1,13 +1,13 @@
-"""N-gram lookup: what followed the same tokens earlier in the context may follow them again.
+"""The n-gram lookup: the tokens that followed the same tokens earlier in the context may follow them again.
 
-A file rewritten with one change, an answer that quotes, a table row by row: such answers copy. `Lookup`
-finds the newest tokens of the context at an earlier place and proposes what stands behind them there. It
-asks no model, so drafting costs microseconds, and verification is all that is paid for. A copy that the
-answer left, for a changed name say, is resumed a few tokens further on.
+A file with one change, an answer that quotes, a table row by row: such answers copy. `Lookup` finds the
+newest tokens of the context at an earlier place and proposes the tokens behind them there. It asks no model,
+so drafting costs microseconds, and only verification takes time. If the answer leaves a copy, for a changed
+name for example, the copy is resumed a few tokens further on.
 
-It proposes nothing that does not stand in the context already, and no control token: a role mark or the
-end of a message is a barrier that no match and no copy crosses. It does not decide whether a token is
-worth verifying; the proposal does, by the confidence that comes with it.
+It proposes only tokens of the context, and no control token: a role mark or the end of a message is a barrier
+that no match and no copy crosses. It does not decide whether a token is worth verifying; the proposal does,
+by the confidence of the token.
 
 Sources: Saxena, "Prompt Lookup Decoding", 2023, for the proposals; RFC 1951, section 4, for the chains of
 equal n-grams.
@@ -21,26 +21,26 @@ from typing import NamedTuple
 from .loop import Proposal
 
 _DEPTH = 32
-"""How many occurrences of an n-gram are compared at most."""
+"""Most occurrences of an n-gram that are compared."""
 _VOTES = 4
-"""How many equally long matches have a say in the confidence."""
+"""Most matches of equal length that count for the confidence."""
 _REACH = 8
-"""How many tokens an edit may put in, or leave out, for the copy to be resumed behind it."""
+"""Most tokens that an edit may insert or leave out if the copy is to be resumed behind it."""
 _BLIND = 2
-"""How many tokens an edit may have written for the copy to be resumed before any of them agrees."""
+"""Most tokens that an edit may have written if the copy is resumed before any of them agrees."""
 _FAITH = 8
-"""So many tokens copied before an edit count for one behind it."""
+"""This many tokens copied before an edit count as one token behind it."""
 
 
 class Copy(NamedTuple):
-    """A supposition: from index `place` on, the context repeats itself from index `source` on."""
+    """A guess: from index `place` on, the context repeats itself from index `source` on."""
 
     source: int
     place: int
     evidence: float
-    """How many tokens speak for it: those before `place` that equal those before `source`, and the like."""
+    """Number of tokens that support it, such as those before `place` that equal those before `source`."""
     rivals: tuple[int, ...] = ()
-    """Older sources with as many equal tokens before them; they need not go on as `source` does."""
+    """Older sources with as many equal tokens before them; they may continue differently."""
 
 
 class Lookup:
@@ -72,13 +72,13 @@ class Lookup:
             self._tried = copy if text is context else None
 
     def settle(self, context: Sequence[int]) -> None:
-        """Nothing to forget: what became of the proposal is read off the next context."""
+        """Do nothing: the next context shows the fate of the proposal."""
 
     def _copy(self, text: Sequence[int], copy: Copy, proposal: Proposal) -> None:
-        """Propose what follows `copy.source`; where that runs into the end of `text`, it starts over.
+        """Propose the tokens behind `copy.source`. At the end of `text`, start again at the source.
 
-        The proposal says when it is enough; a copy as long as `text` is enough in any case.
-        With n tokens of evidence and k of t sources agreeing, the confidence is n k / (n t + 3).
+        The proposal says when it has enough; a copy as long as `text` is always enough.
+        With n tokens of evidence and k of t sources that agree, the confidence is n k / (n t + 3).
         """
         size, source, rivals, equal = len(text), copy.source, copy.rivals, copy.evidence
         for step in range(size):
@@ -93,7 +93,7 @@ class Lookup:
             equal += 1
 
     def _match(self, text: Sequence[int]) -> Copy | None:
-        """The longest match of the end of `text`; of several, the most recent."""
+        """Return the longest match of the end of `text`; if there are several, the most recent."""
         size, best = len(text), self._shortest
         limit = self._unbarred(text)
         sources: list[int] = []
@@ -110,14 +110,14 @@ class Lookup:
         return Copy(sources[0], size, best, tuple(sources[1:_VOTES])) if sources else None
 
     def _unbarred(self, text: Sequence[int]) -> int:
-        """How many of the last `longest` tokens of `text` stand behind its last barrier."""
+        """Count the tokens behind the last barrier, at most the last `longest` tokens of `text`."""
         tail = text[-self._longest :]
         if self._barriers.isdisjoint(tail):
             return len(tail)
         return next(i for i, token in enumerate(reversed(tail)) if token in self._barriers)
 
     def _follow(self, context: Sequence[int]) -> None:
-        """Bring the index up to date, and find out how far the last copies held."""
+        """Bring the index up to date, and find the end of the last copies."""
         tried, current = self._tried, self._current
         self._tried = self._current = None
         if not self._occurrences.read(context):
@@ -128,9 +128,9 @@ class Lookup:
         self._current = current
 
     def _held(self, context: Sequence[int], copy: Copy) -> Copy | None:
-        """`copy`, moved on to the first token at which `context` left it, or to the end.
+        """Return `copy`, moved to the first token at which `context` left it, or to the end.
 
-        None if that is too far back, or before a barrier.
+        None if that token is too far back, or before a barrier.
         """
         step, written = 0, len(context) - copy.place
         while step < written and context[copy.source + step] == context[copy.place + step]:
@@ -140,10 +140,12 @@ class Lookup:
         return Copy(copy.source + step, copy.place + step, copy.evidence + step)
 
     def _resumed(self, text: Sequence[int]) -> Copy | None:
-        """The current copy; if `text` has left it for a few tokens, where it most likely goes on.
+        """Return the current copy; if `text` left it for a few tokens, the copy at its most likely
+        continuation.
 
-        That is where most tokens behind the edit agree, and of several such places the one that supposes
-        the least put in or left out. If none agrees yet, the edit has replaced token by token.
+        That is the place where most tokens behind the edit agree. Of several such places, it is the one with
+        the fewest tokens inserted or left out. If none agrees yet, the edit is taken to have replaced token
+        by token.
         """
         left = self._current
         if left is None or left.place == len(text):
@@ -164,9 +166,9 @@ class Lookup:
 
 
 def _trusted(current: Copy | None, tried: Copy, held: Copy) -> Copy:
-    """Which copy to go on with: the `current` one, or `held`, which is what became of `tried`.
+    """Choose the copy to go on with: the `current` one, or `held`, the present state of `tried`.
 
-    A copy that was refused at once does not replace a better founded one: that may be resumed yet.
+    A copy whose first token was rejected does not replace one with more evidence, which may still be resumed.
     """
     if current is None:
         return held
@@ -174,14 +176,14 @@ def _trusted(current: Copy | None, tried: Copy, held: Copy) -> Copy:
 
 
 def _equal(text: Sequence[int], end: int, limit: int) -> int:
-    """How many tokens before `end`, at most `limit`, equal the last ones of `text`."""
+    """Count the tokens before `end`, at most `limit`, that equal the last ones of `text`."""
     size = len(text)
     pairs = zip(reversed(text[end - limit : end]), reversed(text[size - limit :]), strict=True)
     return next((i for i, (one, other) in enumerate(pairs) if one != other), limit)
 
 
 class Occurrences:
-    """Where the n-grams of one context end, as chains from the most recent to the oldest.
+    """The index of the n-grams of one context: chains of their ends, from the most recent to the oldest.
 
     An n-gram is indexed once a token follows it, so the end of the context does not find itself.
     """
@@ -195,11 +197,11 @@ class Occurrences:
         self._earlier: dict[int, int] = {}
 
     def __len__(self) -> int:
-        """How many entries are held; fewer than twice the capacity."""
+        """Return the number of entries; it is below twice the capacity."""
         return len(self._latest) + len(self._earlier)
 
     def of(self, gram: Sequence[int]) -> Iterator[int]:
-        """The indices behind `gram`, the most recent first, and no more than are worth comparing."""
+        """Give the indices behind `gram`, the most recent first, at most `_DEPTH` of them."""
         end = self._latest.get(tuple(gram))
         for _ in range(_DEPTH):
             if end is None:
@@ -208,7 +210,8 @@ class Occurrences:
             end = self._earlier.get(end)
 
     def read(self, context: Sequence[int]) -> bool:
-        """Index what is new in `context`; all of it, and False, if it does not continue the known one."""
+        """Index the new tokens of `context`. If it does not continue the known one, index all and return
+        False."""
         continues = self._continues(context)
         if not continues:
             for table in (self._known, self._latest, self._earlier):
@@ -230,7 +233,7 @@ class Occurrences:
         return continues
 
     def _continues(self, context: Sequence[int]) -> bool:
-        """Whether `context` begins with all that is known; the list seen last is compared at its end only."""
+        """Whether `context` begins with the known tokens. The list seen last is compared only at its end."""
         size = len(self._known)
         first = max(0, size - 16) if context is self._context else 0
         return len(context) >= size and list(context[first:size]) == self._known[first:]

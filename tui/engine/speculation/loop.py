@@ -1,13 +1,13 @@
 """Speculative decoding: draft, verify, accept.
 
-A small draft model proposes a few tokens; the main model reads them all in one pass and says, at each
-place, which token it would have chosen itself. As far as the two agree, several tokens have been won for
-the price of about one. At the first disagreement the main model's own choice stands, so every round
-brings at least one token, and every token is the main model's choice.
+A small draft model proposes a few tokens. The main model reads them all in one pass and chooses its own token
+at each place. Proposed tokens that equal its choices are accepted: several tokens for about the price of one.
+At the first difference the main model's own choice is taken. So every round adds at least one token, and
+every token is the main model's choice.
 
-Acceptance is equality. A choice depends on the context, on the seed and on the index of the token in the
-answer, and on nothing else (see `sampling`). The text is therefore the same with a draft, with another
-draft and with none; a draft changes only how soon it comes. Drafting nothing is plain decoding.
+Acceptance is equality. A choice depends only on the context, the seed and the index of the token in the
+answer (see `sampling`). So the text is the same with one draft, with another and with none; a draft changes
+only the time. Plain decoding is a round without a proposal.
 
 This module handles token ids. It knows no text, no file and no device, and imports nothing of ours.
 Source of the scheme: Leviathan, Kalman, Matias, arXiv 2211.17192; shared noise: Daliri, Musco, Suresh,
@@ -30,15 +30,15 @@ class Pick(NamedTuple):
 
 
 NOTHING = Pick(-1, 0.0)
-"""Stands where no token may follow. It may well be behind drafted tokens that will be refused."""
+"""The pick where no token may follow. It may be behind drafted tokens that will be rejected."""
 
 
 class NothingFollows(Exception):
-    """No token may follow the answer, and it is not complete either."""
+    """No token may follow, although the answer is not complete."""
 
 
 class Model(Protocol):
-    """What speculation needs of a loaded model: a KV cache that can grow, choose and be cut back."""
+    """The part of a loaded model that speculation uses: a KV cache that can grow, choose and be cut back."""
 
     @property
     def length(self) -> int:
@@ -47,11 +47,11 @@ class Model(Protocol):
 
     @property
     def capacity(self) -> int:
-        """Most tokens that the cache can hold."""
+        """Largest number of tokens that the cache can hold."""
         ...
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
-        """Run `tokens` behind the cache and choose the next token at each of the last `picks` of them."""
+        """Append `tokens` to the cache and choose the next token at each of the last `picks` of them."""
         ...
 
     def rewind(self, length: int) -> None:
@@ -60,82 +60,85 @@ class Model(Protocol):
 
 
 class Proposal(Protocol):
-    """The tokens proposed for one round, as they gather; it says when another is not worth its cost."""
+    """The proposed tokens of one round. It decides when another token is not worth its cost."""
 
     tokens: list[int]
     looked_up: int
-    """How many of `tokens`, from the left, an n-gram lookup found; the others are a draft model's."""
+    """Number of `tokens`, from the left, that the lookup found; the others come from a draft model."""
 
     def may_read(self, unread: int) -> int:
-        """How many of the `unread` tokens of the context a draft model may read now; 0 leaves it idle."""
+        """Return how many of the `unread` context tokens a draft model may read now; 0 leaves it idle."""
         ...
 
     def wants_more(self) -> int:
-        """How many more tokens a draft model should pay for before it tells of any; 0 for none."""
+        """Return how many tokens a draft model should produce before it adds them; 0 for none."""
         ...
 
     def add(self, token: int, confidence: float, *, looked_up: bool = False) -> bool:
-        """Propose `token`. False if no other is wanted behind it.
+        """Propose `token`. Return False if no further token is wanted.
 
-        `confidence` is 0 to 1 and need only rise with the chance that the main model agrees. A draft's
-        token goes behind `tokens`, if it is worth verifying; a lookup's goes behind those that it has found
-        already, and is taken when it is its turn.
+        `confidence` is 0 to 1 and need only rise with the chance that the main model agrees. A draft's token
+        is appended to `tokens` if it is worth verifying. A token of the lookup is appended to those that the
+        lookup has found already, and is taken in its turn.
         """
         ...
 
     def close(self) -> None:
-        """Nobody has more to say: `tokens` is then what is verified."""
+        """End the proposal: from now on `tokens` are the tokens to verify."""
         ...
 
 
 class Proposer(Protocol):
-    """Who rides ahead: anything that can guess how the context goes on."""
+    """Proposes tokens that may follow the context: a draft model or a lookup."""
 
     def propose(self, context: Sequence[int], proposal: Proposal) -> None:
-        """Add tokens that may follow `context` and what `proposal` holds already; none is allowed."""
+        """Add tokens that may follow `context` and the tokens of `proposal`; it may add none."""
         ...
 
     def settle(self, context: Sequence[int]) -> None:
-        """The round is over and `context` is what stands; forget whatever was proposed beyond it."""
+        """End the round: the text is now `context`. Forget all rejected tokens."""
         ...
 
 
 class Pace(Protocol):
-    """How far to ride ahead."""
+    """The draft length policy: decides how many tokens a round drafts."""
 
     def start(self) -> None:
-        """An answer begins."""
+        """Begin an answer."""
         ...
 
     def plan(self, room: int, length: int | None = None) -> Proposal:
-        """An empty proposal for the next round; it may take at most `room` tokens, and if `length` is given,
-        exactly so many where there is room and somebody has them."""
+        """Return an empty proposal for the next round of at most `room` tokens.
+
+        With `length` it takes exactly so many, if there is room and the proposers have them.
+        """
         ...
 
     def observe(self, happened: Round) -> None:
-        """The round that the last plan led to."""
+        """Learn from the round that followed the last plan."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """All that happened in one round; colours, acceptance and every statistic derive from it."""
+    """One complete round. Colors, acceptance and every statistic derive from it."""
 
     drafted: tuple[int, ...]
     looked_up: int
-    """How many of `drafted`, from the left, an n-gram lookup found; the others are the draft model's."""
+    """Number of `drafted` tokens, from the left, that the lookup found; the draft model proposed the
+    others."""
     accepted: int
-    """How many of `drafted`, from the left, the main model chose too."""
+    """Number of `drafted` tokens, from the left, that equal the main model's choices."""
     correction: Pick | None
     """The main model's own token behind the accepted ones; None if the answer ended before it."""
     draft_seconds: float
     verify_seconds: float
     seconds: float
-    """The whole round, drafting and verification included."""
+    """Time of the whole round, drafting and verification included."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """What the round adds to the answer."""
+        """The tokens that the round adds to the answer."""
         own = () if self.correction is None else (self.correction.token,)
         return self.drafted[: self.accepted] + own
 
@@ -153,27 +156,31 @@ def generate(
     """Continue `context` in place, one round at a time, until an end token, `max_tokens` or a full cache.
 
     `context` must not be empty, and `main` must hold a prefix of it; all but its last token should be in
-    the cache already (see `prefill`). Stop between two rounds by not asking for the next. Raises
-    `NothingFollows` behind the last round that could be.
+    the cache already (see `prefill`). To stop, do not ask for the next round. Raises `NothingFollows` after
+    the last possible round.
     """
     limit = len(context) + max_tokens
     pace.start()
     while len(context) < limit and len(context) <= main.capacity:
+        # Draft: the proposers fill the proposal, and the policy stops them.
         started = clock()
         room = min(limit - len(context) - 1, main.capacity - len(context))
         proposal = pace.plan(room)
         proposer.propose(context, proposal)
         proposal.close()
         drafted = _through_end(proposal.tokens, end_tokens)
+        # Verify: one call chooses the main model's token at every place, and one behind them all.
         proposed = clock()
         picks = main.extend(context[main.length :] + drafted, picks=len(drafted) + 1)
         verified = clock()
+        # Accept: the equal tokens, then the main model's own token, unless the answer ends before it.
         accepted = _agreement(drafted, picks)
         ended = accepted > 0 and drafted[accepted - 1] in end_tokens
         correction = None if ended or picks[accepted] == NOTHING else picks[accepted]
         context += drafted[:accepted]
         if correction is not None:
             context.append(correction.token)
+        # Settle: cut rejected tokens out of the caches. The last token is read in the next round.
         main.rewind(len(context) - 1)
         proposer.settle(context)
         happened = Round(
@@ -194,7 +201,7 @@ def generate(
 
 
 def _through_end(drafted: list[int], end_tokens: Collection[int]) -> list[int]:
-    """`drafted` up to and including its first end token: nothing can follow one."""
+    """Return `drafted` up to and including its first end token: nothing can follow one."""
     for i, token in enumerate(drafted):
         if token in end_tokens:
             return drafted[: i + 1]
@@ -202,7 +209,7 @@ def _through_end(drafted: list[int], end_tokens: Collection[int]) -> list[int]:
 
 
 def _agreement(drafted: Sequence[int], picks: Sequence[Pick]) -> int:
-    """How many leading drafted tokens equal the main model's picks."""
+    """Count the leading drafted tokens that equal the main model's picks."""
     for i, token in enumerate(drafted):
         if token != picks[i].token:
             return i
@@ -217,10 +224,10 @@ def prefill(
     cancelled: Callable[[], bool],
     progress: Callable[[int, int], None],
 ) -> bool:
-    """Bring all but the last token of `context` into the cache, call by call.
+    """Read all but the last token of `context` into the cache, call by call.
 
-    `end` says where the call ends that begins at a token. `progress(done, total)` counts the tokens that were
-    not cached. False if `cancelled` said so in between.
+    `end` gives the end of the call that begins at a token. `progress(done, total)` counts the tokens that
+    were not cached. Return False if `cancelled` became true in between.
     """
     first, total = model.length, len(context) - 1
     while model.length < total:

@@ -1,19 +1,20 @@
-"""How far to ride ahead: the pace measures what drafting costs and brings, and decides every round anew.
+"""The draft length policy: it measures the cost and the gain of drafting, and decides every round anew.
 
 A round that verifies m rows (m - 1 proposed tokens and the last token of the context) takes
 v(m) + c * drafted + h seconds and yields 1 + sum over i of P(the first i are accepted) tokens. `Auto` seeks
-the most tokens per second. Proposing nothing is a legal choice: it is plain decoding.
+the most tokens per second. A round may propose nothing: that is plain decoding.
 
-- Between rounds: the length whose expected rate is best, from the acceptance by position. What a call costs
-  is uncertain until it was seen beside others, so each counts with the least that it may cost: what might be
-  best is tried, and what was tried is known (optimism in the face of uncertainty; Lai, Robbins,
-  "Asymptotically efficient adaptive allocation rules", 1985). Where little is known of drafting beside plain
-  decoding, a round compares them early: without drafts where these seem to pay, with some where they do not.
-- Inside a round a token is worth w seconds, the time a token takes at the best rate known. One more row is
+- Between rounds, the policy takes the length with the best expected rate, from the acceptance by position.
+  The cost of a call is uncertain until it was seen beside other calls, so each call counts with the least
+  cost that it may have. A length that might be best is tried, and then its cost is known (optimism in the
+  face of uncertainty; Lai, Robbins, "Asymptotically efficient adaptive allocation rules", 1985). While little
+  is known about drafting beside plain decoding, some rounds compare the two early: rounds without drafts if
+  drafting seems to pay, and rounds with some drafts if it does not.
+- Inside a round, a token is worth w seconds, the time of a token at the best known rate. One more row is
   verified while w * P(it is accepted) pays for it, looking ahead over flat stretches and steps of v. A
   threshold of this form is optimal (SpecDec++, arXiv 2405.19715); ours follows from measured costs.
-- A token that was proposed but not worth verifying is compared with the main model's own choice all the
-  same. A proposer that is switched off is thus judged without a dear row.
+- A proposed token that is not worth verifying is still compared with the main model's own choice. So a
+  proposer that is switched off is judged without the cost of a row.
 
 This module reads no clock, knows no model and no text: durations come from the rounds.
 """
@@ -27,7 +28,7 @@ from .plans import Plan
 
 
 class Always:
-    """The same draft length in every round, where no other is wished for."""
+    """The same draft length in every round, unless a round asks for another."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -86,14 +87,14 @@ class Weighed(Plan):
         return super()._taken(guess)
 
     def _count(self, survival: float) -> None:
-        """A token more is proposed, which is accepted with this chance."""
+        """Count one more proposed token, which is accepted with this chance."""
         self._survival = survival
         self._expected += survival
 
     def _copies(self, chance: float) -> bool:
-        """Whether a found token with this chance is worth its row, those behind it being as likely.
+        """Whether a token of the lookup with this chance is worth its row, if those behind it are as likely.
 
-        A copy goes on for many rounds: its own rate is the one that a further row must not spoil.
+        A copy goes on for many rounds, so a further row must not lower the rate of the copy itself.
         """
         if chance < _HOPELESS:
             return False
@@ -109,10 +110,10 @@ class Weighed(Plan):
         return False
 
     def _pays(self, survival: float, place: int, spent: float, each: float) -> bool:
-        """Whether some longer draft is worth more than it costs from here.
+        """Whether any longer draft is worth more than its cost.
 
         Its first further token is accepted with the chance `survival` and costs `spent` seconds to draft. The
-        others are the draft's from `place` on, and cost `each`.
+        others are the draft's tokens from `place` on, and cost `each` seconds.
         """
         verify, worth, n = self._verify, self._pace.worth, len(self.tokens)
         spent -= verify[n]
@@ -130,11 +131,11 @@ class Weighed(Plan):
 
 
 class Probes:
-    """When a draft model that does not pay may try again. All amounts count in rounds of plain decoding.
+    """The schedule of probes: when a draft model that does not pay may try again. The unit is a plain round.
 
-    The wait doubles from one failure to the next, up to 1024 tokens. A probe pays for all that it has the
-    draft read, from a purse, which is filled by what drafting saved and by a little of the plain time. While
-    it is full, the waits stay short. A probe that costs next to nothing need not wait.
+    The wait doubles from one failure to the next, up to 1024 tokens. A probe pays for the tokens that the
+    draft must read, from a purse. Drafting fills the purse with the time that it saved, and plain rounds add
+    a little. While the purse is full, the waits stay short. A probe that costs almost nothing need not wait.
     """
 
     def __init__(self) -> None:
@@ -148,14 +149,14 @@ class Probes:
         return self._left > 0
 
     def start(self) -> None:
-        """Another answer begins: what failed in the last one may well be right for it."""
+        """Begin an answer: a draft that failed in the last one may suit this one."""
         self._left = 0
         self._wait = min(self._wait, _NEXT_WAIT)
 
     def begin(self, price: float, *, unsure: bool = False) -> bool:
-        """Whether a probe at this price may begin now; it is paid then.
+        """Whether a probe at this price may begin now. If so, it is paid.
 
-        What is unsure waits but little, and may cost more than there is: its price is unsure too.
+        An unsure probe waits only a little and may cost more than the purse holds: its price is unsure too.
         """
         wait = (
             _FIRST_WAIT
@@ -172,12 +173,12 @@ class Probes:
         return True
 
     def passed(self, tokens: int, saved: float) -> None:
-        """A round brought `tokens` tokens; with drafting it saved `saved`, and 0.0 stands for plain."""
+        """A round added `tokens` tokens. `saved` is the saving of drafting; 0.0 stands for a plain round."""
         self._since += tokens
         self._purse = min(_PURSE, self._purse + (0.25 * saved if saved else 0.01))
 
     def judged(self, *, pays: bool, right: bool) -> None:
-        """The draft's tokens of a round: whether drafting pays by now, whether all of them were right."""
+        """The draft's tokens of a round were judged: `pays` by now, and `right` if all of them were right."""
         self._left = self._left - 1 if right and not pays else 0
         if pays:
             self._since, self._wait = 0, _SHORTEST_WAIT
@@ -190,13 +191,13 @@ _SHORTEST_WAIT, _NEXT_WAIT, _FIRST_WAIT = 8, 16, 4
 
 
 class Auto:
-    """The pace that measures. It lives as long as the pair: what one answer taught serves the next."""
+    """The policy that measures. It lives as long as the pair, so one answer teaches the next."""
 
     def __init__(self, costs: Costs, skill: Skill | None = None) -> None:
         self.costs = costs
         self.skill = skill or Skill()
         self.why_not = "no draft yet"
-        """Why the draft model has nothing to do, in a few words; empty if it drafts."""
+        """The reason why the draft model is idle, in a few words; empty if it drafts."""
         self._probes = Probes()
         self._plan = Plan(0)
         self._tokens, self._usual_tokens = 0, 256.0
@@ -206,7 +207,7 @@ class Auto:
         self._choose(LONGEST)
 
     def start(self) -> None:
-        """An answer begins: its first token waits for no draft."""
+        """Begin an answer. Its first token does not wait for the draft."""
         if self._tokens:
             self._usual_tokens += 0.2 * (self._tokens - self._usual_tokens)
         self._tokens = 0
@@ -218,7 +219,7 @@ class Auto:
         self.why_not = "first token"
 
     def plan(self, room: int, length: int | None = None) -> Plan:
-        """With `length` a proposal of so many tokens, of which the pace only learns."""
+        """Return a proposal. With `length` it has a fixed number of tokens, and the policy only learns."""
         limit = min(room, LONGEST)
         self._choose(limit)
         if length is not None:
@@ -228,7 +229,7 @@ class Auto:
         return self._plan
 
     def _must_compare(self) -> bool:
-        """Whether a round without drafts has to show now that drafting pays."""
+        """Whether the next round must be plain, to show again that drafting pays."""
         return (
             self.pays
             and self.drafts
@@ -251,24 +252,24 @@ class Auto:
             self._probes.judged(pays=self.pays, right=all(right))
 
     def _rates(self) -> None:
-        """The best length of a draft, and its tokens per second, within each limit, by what is known now."""
+        """Compute, for each limit, the best draft length and its tokens per second, as far as is known."""
         costs = self.costs
         rates = self._rates_of(costs.verify, costs.draft)
         drafted = max(range(1, LONGEST + 1), key=rates.__getitem__)
         self.plain_rate = rates[0]
         tokens = rates[drafted] * (costs.verify[drafted] + costs.host + drafted * costs.draft)
         self.forgone = _FORGONE * costs.draft * max(rates[0], rates[drafted]) / tokens
-        """How much of its chance a token may lack that needs no draft: a refusal loses most of a round."""
+        """How much less likely a token without a draft may be: a rejection loses most of a round."""
         self.least = costs.least(drafted + 1 if rates[drafted] > rates[0] else 1)
         self._best = best = [(0.0, 0)]
         for length, rate in enumerate(self._rates_of(*self.least)):
             best.append((rate, length) if rate > best[-1][0] else best[-1])
         del best[0]
         self.trial = min(drafted, _TRIAL) if costs.apart(min(drafted, _TRIAL) + 1) else 0
-        """So many tokens are to be verified, as too little is known of what that costs; 0 for none."""
+        """Number of tokens to verify as a trial, because their cost is little known; 0 for no trial."""
 
     def _rates_of(self, verify: list[float], draft: float) -> list[float]:
-        """The tokens per second of drafts of 0, 1, ... tokens."""
+        """Return the tokens per second of drafts of 0, 1, ... tokens."""
         seconds = self.costs.host
         survival = tokens = 1.0
         rates = [1 / (verify[0] + seconds)]
@@ -280,7 +281,7 @@ class Auto:
         return rates
 
     def _choose(self, limit: int) -> None:
-        """Among drafts of at most `limit` tokens."""
+        """Choose the best length of at most `limit` tokens."""
         self.drafted_rate, self.length = self._best[limit]
         self.pays = self.drafted_rate > _WORTHWHILE * self._best[0][0]
 
@@ -295,11 +296,11 @@ class Auto:
 
     @property
     def worth(self) -> float:
-        """The seconds that a token takes at the best rate to be had now."""
+        """Seconds of a token at the best rate that is possible now."""
         return 1 / (self.drafted_rate if self.drafts and self.pays else self._best[0][0])
 
     def may_read(self, unread: int) -> int:
-        """How many of `unread` tokens the draft model may read in this round."""
+        """Return how many of the `unread` tokens the draft model may read in this round."""
         self.why_not, allowed = self._reading(unread)
         return allowed
 
@@ -326,12 +327,12 @@ class Auto:
         return "reading", slice_
 
     def as_dict(self) -> dict[str, object]:
-        """All that is known of the pair, for a file."""
+        """Return all knowledge about the pair, for a file."""
         return {"costs": self.costs.as_dict(), **self.skill.as_dict()}
 
     @classmethod
     def from_dict(cls, stored: object) -> Auto:
-        """What `as_dict` gave. `ValueError` if it makes no sense."""
+        """Build a policy from the output of `as_dict`. Raises `ValueError` if it is invalid."""
         match stored:
             case {"costs": costs, **skill}:
                 return cls(Costs.from_dict(costs), Skill.from_dict(skill))
@@ -339,7 +340,7 @@ class Auto:
 
 
 _SLICE = 4.0
-"""For so many plain rounds a draft that pays may read before the text goes on."""
+"""The time that a draft that pays may read before the text goes on, in plain rounds."""
 _WORTHWHILE, _FORGONE, _HOPELESS = 1.01, 0.5, 0.05
 _TRIAL, _COMPARE = 3, 4
-"""Most tokens of a trial; how many drafted rounds come before a plain one to compare them with."""
+"""Most tokens of a trial. Number of drafted rounds before a plain round for comparison."""

@@ -1,11 +1,11 @@
-"""The tokens of one round as they gather, and who proposes the next: a lookup or a draft model.
+"""The proposed tokens of one round, and the choice between the lookup and the draft model for the next token.
 
-A lookup costs nothing, and its tokens stand first. It has the word while it is likelier to be right than the
-draft: its chance by the evidence at hand, against what is expected of the draft. Then the draft speaks; where
-it says what the lookup had found, it has confirmed the copy, which may then go on alone. A lookup without a
-draft, or beside one that is not ready, proposes what it has.
+The lookup costs nothing, and its tokens come first. It proposes while it is likelier to be right than the
+draft: its chance, by the evidence at hand, is compared with the expected chance of the draft. Then the draft
+proposes. If the draft's token equals the one that the lookup had found, it confirms the copy, which may then
+go on alone. Without a draft, or while the draft is not ready, the lookup proposes all that it has found.
 
-A plan asks no model. It keeps all that came up, for the pace to learn from.
+A plan asks no model. It keeps all guesses, so that the draft length policy can learn from them.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from __future__ import annotations
 from .chances import Guess, Skill
 
 SLICE = 512
-"""Most tokens that a draft model reads in one round: between rounds an answer can be stopped."""
+"""Most tokens that a draft model reads in one round: an answer can be stopped only between rounds."""
 _SOBER = 0.96
-"""With a fixed length, a lookup that is less sure than this leaves the word to a draft model."""
+"""With a fixed length, the draft model proposes instead of a lookup that is less sure than this."""
 
 
 class Plan:
-    """A proposal of so many tokens, whatever they cost."""
+    """A proposal of a fixed number of tokens, at any cost."""
 
     def __init__(self, length: int, skill: Skill | None = None) -> None:
         self.tokens: list[int] = []
         self.looked_up = 0
         self.found: list[Guess] = []
-        """The copy that a lookup came up with, taken or not."""
+        """The tokens that the lookup found, taken or not."""
         self.drafted: list[Guess] = []
-        """All tokens that the draft model came up with, taken or not."""
+        """The tokens that the draft model chose, taken or not."""
         self.calls = 0
-        """How often the draft model ran."""
+        """Number of calls of the draft model."""
         self.extra = 0
-        """The tokens that it read beyond one a call."""
+        """Number of tokens that the draft model read, beyond one for each call."""
         self._limit = length
         self._skill = skill or Skill()
         self._unread = 0
@@ -56,14 +56,15 @@ class Plan:
             self._copy(0.0)
 
     def _reads(self, unread: int, allowed: int) -> int:
-        """The draft has so many tokens unread and may read some. Only if these are all will it draft."""
+        """Note how many tokens the draft may read of its unread ones. It drafts only if it may read them
+        all."""
         self._unread = unread
         if 0 < allowed < unread:
             self.calls, self.extra = 1, allowed - 1
         return allowed
 
     def _ran(self, guess: Guess) -> None:
-        """The draft model read what was new to it and came up with a token."""
+        """Note that the draft model read all new tokens and chose one."""
         held = self.drafted[-1].place if self.drafted else -self._unread
         self.calls += 1
         self.extra += guess.place - held - 1
@@ -77,7 +78,7 @@ class Plan:
         return True
 
     def _copy(self, rival: float) -> None:
-        """Let the lookup go on for as long as it is likelier to be right than a rival with this chance."""
+        """Take tokens of the lookup while each is likelier to be right than a rival with this chance."""
         n = len(self.tokens)
         if n and not self._follows(n):
             return
@@ -89,7 +90,7 @@ class Plan:
             self.looked_up = len(self.tokens)
 
     def _follows(self, n: int) -> bool:
-        """Whether the first `n` tokens are what the lookup had found."""
+        """Whether the first `n` tokens equal those that the lookup found."""
         return n <= len(self.found) and all(
             token == guess.token for token, guess in zip(self.tokens, self.found, strict=False)
         )

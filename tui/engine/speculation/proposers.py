@@ -1,6 +1,6 @@
-"""Who may ride ahead of the main model: anything that guesses how a context goes on.
+"""The proposers: a draft model, several proposers in turn, and none.
 
-A proposer may guess as badly as it likes: it costs time, never the text.
+A proposer may guess badly: a wrong guess costs time and never changes the text.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from .loop import NOTHING, Model, Pick, Proposal, Proposer
 
 @runtime_checkable
 class Chaining(Protocol):
-    """A model that can read its own choices where it makes them, so that several are waited for once."""
+    """A model that can feed its own choices back on the device, so that the host waits once for several."""
 
     def draft(self, tokens: Sequence[int], count: int) -> list[Pick]:
-        """Run `tokens`, choose the next token, run that, and so on; all but the last choice are then cached.
+        """Run `tokens`, choose the next token, run it, and so on; all but the last choice are then cached.
 
-        Gives one to `count` choices. Several tell no confidence: nobody asks for it in between.
+        Return one to `count` choices. If there are several, their probabilities mean nothing.
         """
         ...
 
@@ -36,10 +36,10 @@ class Nobody:
 class DraftModel:
     """A smaller model that shares the main model's vocabulary, sampling chain and noise.
 
-    Its cache lags behind the context by whatever it has not been shown: by one token after a refusal, by
-    two after a round in which all was accepted, by many after rounds without drafting or before its first.
-    Reading `context[model.length:]` first makes these one case. A long lag is read in slices, a slice a
-    round, as the proposal allows.
+    Its cache lags behind the context: by one token after a rejection, by two after a round whose tokens were
+    all accepted, by many after rounds without drafting or before its first round. Reading
+    `context[model.length:]` first makes these one case. A long lag is read in slices, one slice a round, as
+    the proposal allows.
     """
 
     def __init__(self, model: Model, end_tokens: Collection[int]) -> None:
@@ -77,7 +77,7 @@ class DraftModel:
 
 
 class InTurn:
-    """Several proposers, one behind the other: each goes on where the one before left off."""
+    """Several proposers in a row: each continues the proposal of the one before."""
 
     def __init__(self, *proposers: Proposer) -> None:
         self._proposers = proposers

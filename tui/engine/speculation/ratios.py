@@ -1,13 +1,14 @@
-"""What verifying several rows takes beside one row, by rounds that are neighbours in time.
+"""The ratios of the time for several rows to the time for one row, learned from neighboring rounds.
 
-A machine that becomes busy, or a context that grows, makes two neighbours dearer alike. So only what their
-times say of each other counts: a speed that leaps never bends a ratio, and where all rounds have as many
-rows nothing is learned. It knows no seconds of its own and decides nothing.
+A machine that becomes busy, or a context that grows, slows two neighboring rounds alike. So only their ratio
+counts: a jump of the speed never changes a ratio, and nothing is learned where all rounds have the same
+number of rows. This module has no absolute times and decides nothing.
 
-A single row right behind other work, several rows or a draft, takes some per cent longer than behind a single
-row: the caches of the processor hold other things. Plain decoding has only the latter, so that is what "one
-row" means here, and by how much the former is dearer is learned where both follow each other. The first round
-behind a pause may take twice as long and is compared with nothing.
+A single row right after other work (several rows or a draft) takes some per cent longer than after a single
+row, because the caches of the processor hold other data. Plain decoding has only single rows after single
+rows, so that is the meaning of "one row" here. The difference is learned where a single row of the first kind
+is followed by one of the second. The first round after a pause may take twice as long and is compared with no
+other.
 """
 
 from __future__ import annotations
@@ -17,57 +18,58 @@ from math import exp, isfinite, log
 from typing import NamedTuple
 
 _TRUST, _SPREAD = 4.0, 0.25
-"""How many neighbours a first figure may be worth; how far two neighbours are off, as a logarithm."""
+"""Most neighbors that a first figure is worth. Usual error of two neighbors, as a logarithm."""
 _FEW = 16
-"""Fewer neighbours than these are no match for a table."""
+"""With fewer neighbors than this, the measured table is better."""
 _GAIN, _CLIP = 0.03, 0.5
-"""The least weight of a neighbour; the most of its surprise that counts."""
+"""The least weight of a neighbor. The largest part of its surprise that counts."""
 
 
 class _Seen(NamedTuple):
-    """A round."""
+    """A round that was seen."""
 
     place: int
-    """Its rows, less one."""
+    """Its number of rows, minus one."""
     seconds: float
     plain: bool
-    """Whether it was one row, and no draft ran."""
+    """Whether it was one row without a draft."""
     cold: bool
-    """Whether it was plain and stood behind one that was not."""
+    """Whether it was plain and the round before it was not."""
 
 
 class Ratios:
-    """Of 1, 2, ... rows to one; as logarithms, so that a ratio and its inverse weigh the same."""
+    """The ratios of 1, 2, ... rows to one row. Logarithms are stored: a ratio and its inverse weigh the
+    same."""
 
     def __init__(self, verify: Sequence[float], doubts: Sequence[float]) -> None:
         """`verify` are seconds for 1, 2, ... rows, as measured; `doubts` are the standard deviations of their
         ratios' logarithms."""
         self._logs = [log(seconds / verify[0]) for seconds in verify]
         self._seen = [_TRUST if doubt <= 0 else min(_TRUST, (_SPREAD / doubt) ** 2) for doubt in doubts]
-        """How many neighbours each ratio rests on."""
+        """The weight of each ratio, in neighbors."""
         self._compared = [0] * len(verify)
-        """How many neighbours each had."""
+        """The number of neighbors that each ratio was compared with."""
         self._cold, self._colds = 0.0, 0
-        """By how much a single row behind other work is dearer, and how many neighbours that rests on."""
+        """The extra time of a single row after other work, as a logarithm, and its number of neighbors."""
         self._before: _Seen | None = None
         self._paused = True
 
     def of(self, place: int) -> float:
-        """The ratio of `place` + 1 rows to one."""
+        """Return the ratio of `place` + 1 rows to one row."""
         return exp(self._logs[place])
 
     def fill(self, verify: Sequence[float]) -> None:
-        """Take the ratios that few neighbours told from these seconds for 1, 2, ... rows."""
+        """Take from these seconds for 1, 2, ... rows the ratios that few neighbors have shown."""
         for place, seconds in enumerate(verify):
             if self._compared[place] < _FEW:
                 self._logs[place] = log(seconds / verify[0])
 
     def pause(self) -> None:
-        """Time passes: the next round has no neighbour before it."""
+        """Note that time passes: the next round has no neighbor before it."""
         self._before, self._paused = None, True
 
     def learn(self, place: int, seconds: float, drafted: bool) -> None:
-        """A round verified `place` + 1 rows in so many seconds, with the draft model at work or not."""
+        """Learn from a round that verified `place` + 1 rows. `drafted` says whether the draft model ran."""
         before, self._before = self._before, None
         if not isfinite(seconds) or seconds <= 0:
             return
@@ -88,11 +90,11 @@ class Ratios:
             self._before = now
 
     def _level(self, seen: _Seen) -> float:
-        """The logarithm of what one row would have taken in its place, in plain decoding."""
+        """Return the logarithm of the time of one row in its place, in plain decoding."""
         return log(seen.seconds) - self._logs[seen.place] - (self._cold if seen.cold else 0.0)
 
     def _correct(self, place: int, surprise: float) -> None:
-        """One row is what the others are compared with: its ratio stays 1."""
+        """Correct a ratio. All ratios are relative to one row, so its own stays 1."""
         if place:
             self._compared[place] += 1
             self._seen[place] += 1

@@ -1,17 +1,17 @@
-"""One row of logits to one token: the sampling chain and the shared noise.
+"""Turns one row of logits into one token: the sampling chain and the shared noise.
 
-The chain has llama.cpp's order: logit bias, penalties, top-k, top-p, min-p, temperature. What is left is
-a distribution p, and the choice is `argmax(log p + g)` with g standard Gumbel noise: a draw from exactly
-p (the Gumbel-max trick).
+The chain has llama.cpp's order: logit bias, penalties, top-k, top-p, min-p, temperature. The result is a
+distribution p, and the choice is `argmax(log p + g)` with g standard Gumbel noise: a draw from exactly p (the
+Gumbel-max trick).
 
-The noise is a hash of (seed, index of the token in the answer, token id). It does not depend on who asks.
-So a draft model and the main model that look at the same place share it, and mostly choose the same token
-even at a high temperature; and the main model chooses the same token whether it sees the place alone or
-in a batch behind drafted tokens. At temperature 0 the choice is the plain argmax.
+The noise is a hash of (seed, index of the token in the answer, token id). It is the same for every model. So
+the draft model and the main model share it at each place, and mostly choose the same token even at a high
+temperature. The main model chooses the same token whether it sees the place alone or in a batch behind
+drafted tokens. At temperature 0 the choice is the plain argmax.
 
-A constraint, such as a grammar, is asked about the choice alone. Only where it says no is the row cut down to
-what it allows, and the choice made again with the same noise. It too knows the tokens before a place and
-nothing else.
+A constraint, such as a grammar, is asked about the choice alone. If it forbids the choice, the row is cut
+down to the allowed tokens, and the choice is made again with the same noise. A constraint, too, knows only
+the tokens before a place.
 
 Source: Daliri, Musco, Suresh, "Coupling without communication and drafter-invariant speculative
 decoding", arXiv 2408.07978.
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from .loop import NOTHING, Pick
 
 Logits = NDArray[np.float32]
-"""One row: a score for each token of the vocabulary. -inf bans a token."""
+"""One row: a score for each token of the vocabulary. -inf forbids a token."""
 
 
 class InvalidLogits(ArithmeticError):
@@ -54,22 +54,23 @@ class Chain:
     frequency_penalty: float = 0.0
     penalty_last_n: int = 64
     bias: Mapping[int, float] = field(default_factory=dict)
-    """Added to the logits of these token ids; -inf bans one."""
+    """Values added to the logits of these token ids; -inf forbids a token."""
 
     @property
     def penalises(self) -> bool:
-        """Whether a choice depends on the tokens before it other than through the logits."""
+        """Whether the chain has penalties: a choice then depends on the tokens before it beyond the
+        logits."""
         off = self.repeat_penalty == 1.0 and self.presence_penalty == self.frequency_penalty == 0.0
         return not off and self.penalty_last_n > 0
 
 
 class Constraint(Protocol):
-    """What an answer may be, token by token."""
+    """A rule for the next token of an answer."""
 
     def allowed(self, answer: Sequence[int], ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the tokens `ids` may follow the tokens of `answer`.
+        """Return which of the tokens `ids` may follow the tokens of `answer`.
 
-        `answer` may end in drafted tokens that were never allowed. What is said behind one does not count.
+        `answer` may end in drafted tokens that were never allowed. The result behind one does not count.
         """
         ...
 
@@ -83,7 +84,7 @@ class Sampler:
     ) -> None:  # fmt: skip
         """`start` is the index, in the context, of the answer's first token.
 
-        With `confident`, a pick at temperature 0 tells how sure the model was, not that the choice was.
+        With `confident`, the probability of a pick at temperature 0 is the model's own; otherwise it is 1.
         """
         self._chain = chain
         self._seed = seed
@@ -104,12 +105,12 @@ class Sampler:
 
     @property
     def takes_best(self) -> bool:
-        """Whether a pick is just the best score of its row: a backend may look for it where the row is."""
+        """Whether a pick is just the best score of its row. A backend may then find it on the device."""
         return self.chooses_best and not self._confident
 
     @property
     def chooses_best(self) -> bool:
-        """Whether the token of a pick is just the best of its row, whatever the pick tells of it."""
+        """Whether the token of a pick is just the best of its row; its probability may still be computed."""
         changed = self._chain.bias or self._chain.penalises or self._constraint is not None
         return self._chain.temperature == 0 and not changed and type(self).pick is Sampler.pick
 
@@ -130,9 +131,10 @@ class Sampler:
         return self._choice(scores, index) if isfinite(scores.max()) else NOTHING
 
     def _allowed(self, scores: Logits, answer: Sequence[int], constraint: Constraint) -> Logits:
-        """The row with -inf for what `constraint` does not allow, and for what is too poor to be chosen.
+        """Return the row with -inf for forbidden tokens, and for tokens with too low a score to be chosen.
 
-        The best scores come first, and the others only if these are too few: a vocabulary is wide.
+        The best scores are asked about first, and the others only if too few are allowed: a vocabulary is
+        wide.
         """
         wanted = 1 if self._chain.temperature == 0 else self._chain.top_k
         for count in (_LIKELY, 0):
@@ -160,7 +162,7 @@ class Sampler:
         return Pick(int(ids[winner]), exp(log_p[winner]))
 
     def _adjusted(self, logits: Logits, tokens: Sequence[int], length: int) -> Logits:
-        """The row after logit bias and penalties; the row itself if there are none."""
+        """Return the row after logit bias and penalties; the row itself if there are none."""
         chain = self._chain
         if not chain.bias and not chain.penalises:
             return logits
@@ -175,9 +177,9 @@ class Sampler:
         return scores
 
     def _truncated(self, scores: Logits) -> NDArray[np.float64]:
-        """Log-probabilities of those of `scores`, best first, that top-p and min-p keep, after temperature.
+        """Return the log-probabilities of the scores that top-p and min-p keep, after temperature.
 
-        Empty if there are none or the best is not finite.
+        `scores` begin with the best. The result is empty if there are none or the best is not finite.
         """
         chain = self._chain
         if not scores.size or not isfinite(scores[0]):
@@ -199,21 +201,22 @@ class Sampler:
 _FOLD = 64
 _LIKELY = 512
 _RIVALS = 40
-"""A token beyond these is too improbable to make a model less sure."""
+"""Number of candidates for the probability at temperature 0; others are too improbable to matter."""
 
 
 def _sureness(scores: Logits) -> float:
-    """The probability of the best token among the best `_RIVALS`, at temperature 1."""
+    """Return the probability of the best token among the best `_RIVALS`, at temperature 1."""
     best = scores[_best(scores, _RIVALS)]
     return 1.0 / float(np.exp(best - best[0]).sum()) if best.size else 0.0
 
 
 def _best(scores: Logits, k: int) -> NDArray[np.int64]:
-    """The ids of the k best scores, best first; of equal scores the lower id first. All ids for k = 0.
+    """Return the ids of the k best scores, best first; the lower id first if scores are equal. All ids for k
+    = 0.
 
-    Empty if the row holds NaN. Exact, and fast for a wide row: it is folded into columns of 64 scores. At
-    least k scores reach the k-th largest column maximum, so each of the k best does, and few others; they lie
-    in the columns whose maxima do.
+    The result is empty if the row holds NaN. It is exact, and fast for a wide row: the row is folded into
+    columns of 64 scores. At least k scores reach the k-th largest column maximum, so each of the k best does,
+    and few others. All of these are in the columns whose maxima reach it.
     """
     width = scores.size // _FOLD
     if not 0 < k < width:
@@ -240,10 +243,10 @@ _S12, _S27, _S30, _S31 = (np.uint64(shift) for shift in (12, 27, 30, 31))
 
 
 def gumbel(seed: int, index: int, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Standard Gumbel noise for each token id, at one place of one answer.
+    """Return standard Gumbel noise for each token id, at one place of one answer.
 
-    Counter-based: the value for an id depends on (seed, index, id) only, through the SplitMix64 finaliser
-    (Steele, Lea, Flood, OOPSLA 2014).
+    The noise is counter-based: the value for an id depends only on (seed, index, id), through the SplitMix64
+    finalizer (Steele, Lea, Flood, OOPSLA 2014).
     """
     key = _mixed(_mixed(seed + _GOLDEN) + (index + 1) * _GOLDEN)
     bits = ids.astype(np.uint64)
@@ -260,7 +263,7 @@ def gumbel(seed: int, index: int, ids: NDArray[np.int64]) -> NDArray[np.float64]
 
 
 def _mixed(value: int) -> int:
-    """The SplitMix64 finaliser on the low 64 bits of an integer."""
+    """Apply the SplitMix64 finalizer to the low 64 bits of an integer."""
     value &= _MASK
     value = ((value ^ (value >> 30)) * _FIRST) & _MASK
     value = ((value ^ (value >> 27)) * _SECOND) & _MASK
