@@ -1,6 +1,8 @@
-"""The engine as the app sees it: one command at a time, its events in order, and one way to die.
+"""The client of the engine: it sends one command at a time, passes on the events, and reports the engine's
+death.
 
-All input is handled where it arrives, in callbacks: no thread, no polling, no reader task that could lag.
+All input is handled in callbacks when it arrives: there is no thread, no polling and no reader task that
+could lag.
 """
 
 from __future__ import annotations
@@ -28,21 +30,21 @@ if TYPE_CHECKING:
 AnswerEvent: TypeAlias = (
     "protocol.Prefill | protocol.Round | protocol.Notice | protocol.Busy | protocol.Finished"
 )
-"""What an answer comes in."""
+"""The events of an answer."""
 State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
 
 NOISE = 64 * 1024
-"""Bytes that a shell may print before the engine's first line."""
+"""Most bytes that a shell may print before the engine's first line."""
 START = 20.0
-"""Seconds in which an engine must greet."""
+"""Seconds that an engine has to greet."""
 MISSED = 4
-"""Pings that may go unanswered."""
+"""Number of pings that may stay unanswered."""
 PATIENCE = 2.0
-"""Seconds in which an engine may end by itself, and then again on SIGTERM."""
+"""Seconds that an engine has to end by itself, and then again after SIGTERM."""
 LONGEST_ANSWER = 8 << 20
-"""Characters and tokens of an answer, at most: a context of a million tokens takes fewer."""
+"""Most characters and tokens of an answer: a context of a million tokens takes fewer."""
 STUBBORN = 8
-"""Heartbeats after which an answer that was cancelled must be over."""
+"""Heartbeats that a cancelled answer has to end."""
 
 _HELLO = re.compile(rb'\{"type": ?"hello"')
 
@@ -50,8 +52,8 @@ _HELLO = re.compile(rb'\{"type": ?"hello"')
 class EngineClient:
     """Starts an engine, gives it commands and passes on its events.
 
-    Commands queue up behind one another. Whatever happens to the engine ends in one `EngineDied`: raised by
-    the call that waits for it, or else given to `on_death`. Then `start` makes a new engine.
+    Commands queue up behind one another. Every death of the engine becomes one `EngineDied`: raised by the
+    call that waits for the engine, or else given to `on_death`. Then `start` makes a new engine.
     """
 
     def __init__(
@@ -63,7 +65,8 @@ class EngineClient:
         on_death: Callable[[EngineDied], None] | None = None,
         host: Host | None = None,
     ) -> None:
-        """`command` runs an engine, here or on `host`; it sees of `environment` only what it needs.
+        """`command` runs an engine, here or on `host`; it gets only the variables of `environment` that it
+        needs.
 
         `heartbeat` is in seconds; an engine that stays silent for `MISSED` of them is given up.
         """
@@ -79,27 +82,27 @@ class EngineClient:
         self._questions = Questions()
         self._hello: protocol.Hello | None = None
         self._death = EngineDied("There is no engine running", "Try again: a new engine starts.")
-        """Why there is no engine, when there is none."""
+        """The reason why there is no engine, while there is none."""
         self._missed = 0
         self._pinged = 0.0
         self.round_trip: float | None = None
         """Seconds from the last ping to its answer."""
         self.heard: float | None = None
-        """When the engine was heard last, of a monotonic clock."""
+        """Time of the engine's last output, on a monotonic clock."""
         self.on_beat: Callable[[], None] | None = None
-        """Hears when the engine is asked whether it is there, and when it answers that."""
+        """Called when a ping is sent and when its reply comes."""
         self._beat: asyncio.TimerHandle | None = None
         self._started = asyncio.Event()
-        """No engine is about to greet."""
+        """Set while no engine is about to greet."""
 
     def _lead(self, command: Sequence[str], host: Host | None) -> None:
         self._command = tuple(command)
         self.host = host
-        """Where the engine runs; None for here."""
+        """The machine of the engine; None for this one."""
         self._environment = engine_environment(self._given, remote=host is not None)
 
     async def move(self, command: Sequence[str], host: Host | None) -> None:
-        """End the engine that runs; the next one is started by `command`, on `host`."""
+        """End the running engine. The next one is started by `command`, on `host`."""
         await self.close()
         self.heard = None
         self._lead(command, host)
@@ -109,10 +112,10 @@ class EngineClient:
         return self._state
 
     async def start(self, timeout: float | None = None) -> protocol.Hello:
-        """The engine's greeting: of the one that runs, or else of a new one.
+        """Return the greeting of the running engine, or start a new one.
 
-        Raises `EngineDied` if none comes up within `timeout` seconds; None is `START`, and twice that on
-        another machine.
+        Raises `EngineDied` if no engine greets within `timeout` seconds. None means `START`, and twice that
+        on another machine.
         """
         if self._hello is not None and self._state not in ("stopped", "dead"):
             return self._hello
@@ -142,7 +145,7 @@ class EngineClient:
             self._stop("stopped")
             raise
         except EngineDied:
-            child.end()  # if it was closed while it was spawned, nobody else has
+            child.end()  # if it was closed during the spawn, nobody else ends it
             raise
         finally:
             self._started.set()
@@ -154,7 +157,7 @@ class EngineClient:
     async def load(
         self, command: protocol.Load, on_progress: Callable[[protocol.Loading], None]
     ) -> protocol.Loaded:
-        """Load a pair of models. Raises `EngineError` if that fails; what was loaded before is gone then.
+        """Load a pair of models. Raises `EngineError` if that fails; the pair before is then gone.
 
         Cancelling the task cancels the load.
         """
@@ -168,10 +171,10 @@ class EngineClient:
             self._abandon(call)
 
     async def generate(self, command: protocol.Generate) -> AsyncGenerator[AnswerEvent, None]:
-        """What happens, as it comes, Finished last. `command.id` must be new.
+        """Give the events of an answer as they come, Finished last. `command.id` must be new.
 
-        Raises `EngineError` if the answer fails. Closing the iterator early cancels the answer; what the
-        engine still sends of it is dropped, and the next command waits for its end.
+        Raises `EngineError` if the answer fails. Closing the iterator early cancels the answer. Its remaining
+        events are dropped, and the next command waits for its end.
         """
         call = await self._begin(command, "answering", command.id)
         try:
@@ -188,15 +191,15 @@ class EngineClient:
             self._abandon(call)
 
     async def inspect(self, command: protocol.Inspect) -> protocol.Inspected:
-        """What the models think at places of an answer. `command.id` must be new; else as `generate`."""
+        """Return the probabilities at places of an answer. `command.id` and errors are as in `generate`."""
         return cast(protocol.Inspected, await self._outcome(command))
 
     async def count(self, command: protocol.Count) -> int:
-        """How many tokens a text is. `command.id` must be new; else as `generate`."""
+        """Count the tokens of a text. `command.id` and errors are as in `generate`."""
         return cast(protocol.Counted, await self._outcome(command)).tokens
 
     async def _outcome(self, command: protocol.Inspect | protocol.Count) -> Event:
-        """The event that ends it."""
+        """Send a command and return its last event."""
         call = await self._begin(command, "answering", command.id)
         try:
             while not isinstance(event := await call.next(), call.last):
@@ -206,7 +209,7 @@ class EngineClient:
             self._abandon(call)
 
     async def cancel(self, id: int) -> None:  # noqa: A002 - the protocol's name for it
-        """Ask for the end of an answer, or of the load for 0. Its Finished then says "cancelled".
+        """Cancel the answer `id`, or the load for 0. Its Finished then says "cancelled".
 
         Does nothing if it is over.
         """
@@ -214,16 +217,15 @@ class EngineClient:
             self._cancel(self._call)
 
     def set_draft_length(self, id: int, draft_length: int | None) -> None:  # noqa: A002
-        """Change how far the answer `id` drafts from its next round on. Does nothing if it is over."""
+        """Change the draft length of the answer `id` from its next round on. Does nothing if it is over."""
         if self._call is not None and self._call.id == id and self._state == "answering":
             self._send(protocol.SetDraftLength(id, draft_length))
 
     async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
-        """What the engine replies to a question about its library, beside whatever else it does; one that
-        is about to start is waited for.
+        """Ask about the library and give the replies, beside all other work of the engine.
 
-        The question's id is replaced. Raises `EngineError` if there is no answer, or no engine. Closing the
-        iterator early takes the question back.
+        If the engine is starting, wait for it. The question's id is replaced. Raises `EngineError` if there
+        is no reply or no engine. Closing the iterator early cancels the question.
         """
         if self._state == "starting":
             await self._started.wait()
@@ -244,7 +246,7 @@ class EngineClient:
         await (await self._begin(protocol.Unload(), "loading", 0)).next()
 
     async def close(self) -> None:
-        """End the engine: by asking, then by SIGTERM, then by SIGKILL. May be called in any state."""
+        """End the engine: by a command, then by SIGTERM, then by SIGKILL. May be called in any state."""
         if self._child is not None and self._state not in ("stopped", "dead"):
             call, self._call = self._call, None
             if call is not None:
@@ -277,7 +279,7 @@ class EngineClient:
             call.deadline = asyncio.get_running_loop().call_later(seconds, self._give_up, call)
 
     def _abandon(self, call: Call) -> None:
-        """Nobody waits for it any more; the next command waits for its end."""
+        """Cancel a call that nobody waits for. The next command waits for its end."""
         call.abandoned = True
         self._cancel(call)
 
@@ -299,7 +301,7 @@ class EngineClient:
             self._die(EngineDied(clean_line(f"The engine {what}: {error}"), "Another try may work."))
 
     def _greet(self, line: bytes) -> None:
-        """Skip what a login shell prints before the first event, and compare the protocols."""
+        """Skip the output of a login shell before the first event, and compare the protocols."""
         found = _HELLO.search(line)
         if found is None:
             self._lines.limit -= len(line) + 1
@@ -319,7 +321,7 @@ class EngineClient:
         self._dispatch(hello)
 
     def _dispatch(self, event: Event) -> None:
-        """Give an event to the call that it belongs to; what belongs to none came late."""
+        """Give an event to its call. An event without a call came too late and is dropped."""
         number: int | None = getattr(event, "id", None)
         if number is not None and (question := self._questions.get(number)):
             question.give(_error(event) if isinstance(event, protocol.Failed) else event)
@@ -407,7 +409,7 @@ def _length(rounds: protocol.Rounds) -> int:
 
 
 def _of_none(event: Event) -> bool:
-    """Whether a command was not even understood: whatever waits now waits for that one."""
+    """Whether a command was not understood: the call that waits now waits for that command."""
     return isinstance(event, protocol.Failed) and event.id == 0
 
 

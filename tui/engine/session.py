@@ -1,6 +1,6 @@
-"""Commands in order, on the thread that runs the models; owns the loaded pair.
+"""Carries out commands one after the other, on the thread that runs the models, and owns the loaded pair.
 
-Every command ends in an event that says so, and no failure of a model or of a command ends the session.
+Every command ends in an event. No failure of a model or of a command ends the session.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from .templates import TemplateRenderer
 from .wording import sentence
 
 LOAD = 0
-"""The id of a load, where an answer would have its own."""
+"""The id of a load; every answer has its own id."""
 _STEP = 0.01
 _INTERVAL = 0.05
 
@@ -59,10 +59,10 @@ class Session:
         library: Library | None = None,
         idle: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
-        """`cancelled` says whether the answer (or load) of this id is no longer wanted.
+        """`cancelled` returns whether the answer (or load) with an id is no longer wanted.
 
-        `draft_length` says how many tokens to draft in it from now on. `library` is this machine's if None.
-        `idle` says whether no command is waiting.
+        `draft_length` returns the draft length for the next rounds of a command. Without a `library` this
+        machine's is used. `idle` returns whether no command is waiting.
         """
         self._idle = idle
         self._library = library or Library.here(all_memory)
@@ -74,7 +74,7 @@ class Session:
 
     def preload(self) -> None:
         """Import the backend that most models need, so that the first load does not wait for it."""
-        with suppress(Exception):  # the load that needs it will say what is wrong
+        with suppress(Exception):  # the load that needs it reports the fault
             open_backend(place(STARTER, "main"))
 
     def serve(self, commands: Iterator[Command]) -> None:
@@ -88,7 +88,7 @@ class Session:
         self._templates.close()
 
     def do(self, command: Command) -> None:
-        """Carry out one command; whatever goes wrong becomes a `Failed`."""
+        """Carry out one command; every error becomes a `Failed`."""
         answer: int = getattr(command, "id", LOAD)
         try:
             match command:
@@ -146,7 +146,7 @@ class Session:
         self._learn()
 
     def _learn(self) -> None:
-        """Measure what a load need not wait for, until somebody asks for something."""
+        """Measure the facts that a load need not wait for, until a command comes."""
         pair = self._loaded
         if pair.later and self._idle():
             with suppress(GivenUp, ModelError, InvalidLogits):
@@ -156,16 +156,16 @@ class Session:
         self._practise()
 
     def _practise(self) -> None:
-        """Learn what rounds cost, until somebody asks for something."""
+        """Learn the costs of rounds, until a command comes."""
         with suppress(ModelError, InvalidLogits):
             self._loaded.practise(self._idle)
 
     def _info(self, model: LoadedModel, *, demo: bool) -> ModelInfo:
-        """`model` as the app shows it, under the name that the library's list has for it."""
+        """Return `model` as the app shows it, under its name in the library."""
         return model_info(model, self._library.name(model.path, model.name), demo)
 
     def _progress(self) -> Progress:
-        """Sends progress, but not every step of it."""
+        """Return a function that sends progress, but not every step of it."""
         shown: tuple[str, float, float] = ("", 0.0, 0.0)
 
         def progress(stage: str, fraction: float | None) -> bool:

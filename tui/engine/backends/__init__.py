@@ -1,7 +1,7 @@
-"""The libraries that run models, each behind the same small protocols.
+"""The backends: the libraries that run models, each behind the same small protocols.
 
-A backend opens a model file and offers the `Model` that speculation drives, with the vocabulary that
-turns its tokens into text. Arrays, native handles and library types stay inside the backend.
+A backend opens a model file and returns a model for speculation, with the vocabulary that turns its tokens
+into text. Arrays, native handles and library types stay inside the backend.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..speculation.sampling import Constraint, Sampler
 
 
 class ModelError(Exception):
-    """A model that cannot be opened or run. `hint` says what a person should do next."""
+    """A model cannot be opened or run. `hint` is the next step for a person."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -30,39 +30,40 @@ class ModelError(Exception):
 
 
 LONGEST_DEFAULT_CONTEXT = 8192
-"""Tokens of context where nobody says how many."""
+"""Largest context length in tokens if nobody sets one."""
 
 Role = Literal["main", "draft"]
 
 Rewinds = Literal["anywhere", "round"]
-"""How far back a cache can be cut without being computed again: to any length, or to where the last rewind
-left it. The tokens of a round may always be refused; a prompt is reused in part only by the first kind."""
+"""The lengths to which a cache can be cut back without computing it again: "anywhere", or "round", which is
+back to the length after the last rewind. The tokens of a round can be rejected in both kinds. Only the first
+kind can reuse a part of a prompt."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to open a model."""
+    """The options for opening a model."""
 
     role: Role
     context_length: int
-    """Tokens of KV cache wanted; 0 takes the model's own, at most 8192."""
+    """Wanted size of the KV cache in tokens; 0 takes the model's own, at most 8192."""
     gpu_layers: int = -1
     threads: int = 0
     cache_type: CacheType = "f16"
 
     @classmethod
     def of(cls, load: Load, role: Role) -> Options:
-        """As `load` wants it. A draft goes to the GPU whole, unless nothing is to go there."""
+        """Return the options of `load` for this role. A draft goes to the GPU as a whole, or not at all."""
         layers = load.gpu_layers if role == "main" or not load.gpu_layers else -1
         return cls(role, load.context_length, layers, load.threads, load.cache_type)
 
     def tokens(self, trained: int) -> int:
-        """The context length for a model that was trained on `trained` tokens; 0 where it does not say."""
+        """Return the context length of a model trained for `trained` tokens (0 if its file does not say)."""
         return self.context_length or min(trained or LONGEST_DEFAULT_CONTEXT, LONGEST_DEFAULT_CONTEXT)
 
 
 class Vocabulary(Protocol):
-    """Tokens to text and back."""
+    """Turns tokens into text and back."""
 
     end_tokens: frozenset[int]
     """Every token that ends an answer."""
@@ -71,26 +72,27 @@ class Vocabulary(Protocol):
     bos_text: str
     eos_text: str
     control_texts: tuple[str, ...]
-    """The texts of all tokens that give a conversation its form, whatever kind their file says they are: what
-    no text of a message may become."""
+    """The texts of all tokens that give a conversation its form, whether the file marks them as control
+    tokens or not. No text of a message may become one of them."""
     control_tokens: frozenset[int]
-    """Tokens that are no text by their kind."""
+    """The tokens that the file marks as no text."""
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of `text`, control tokens recognised, no BOS added."""
+        """Return the tokens of `text`. Control tokens are recognized; no BOS is added."""
         ...
 
     def encode_start(self) -> list[int]:
-        """The tokens that every prompt must begin with: [BOS] or none."""
+        """Return the tokens at the beginning of every prompt: [BOS] or none."""
         ...
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; of a control token, its name. Raises IndexError outside the vocabulary."""
+        """Return the bytes of a token, or the name of a control token. Raises IndexError for an unknown
+        id."""
         ...
 
 
 class LoadedModel(Protocol):
-    """A `speculation.Model` with what the engine needs around it."""
+    """A `speculation.Model` with the vocabulary and the facts that the engine needs."""
 
     @property
     def vocabulary(self) -> Vocabulary: ...
@@ -105,9 +107,10 @@ class LoadedModel(Protocol):
     vocabulary_size: int
     rewinds: Rewinds
     drops_from: int
-    """With so many tokens in the cache, a sliding window may have dropped the first ones; 0 for never."""
+    """Number of tokens in the cache from which a sliding window may have dropped the first ones; 0 for
+    never."""
     chunk: int
-    """Tokens of a prompt that it likes to read at once; an answer can be cancelled between two such."""
+    """Preferred number of prompt tokens in one call; an answer can be cancelled between two calls."""
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -121,11 +124,11 @@ class LoadedModel(Protocol):
     def capacity(self) -> int: ...
 
     def start(self, sampler: Sampler) -> None:
-        """Choose tokens by `sampler` from now on."""
+        """Use `sampler` to choose tokens from now on."""
         ...
 
     def constraint(self, grammar: str) -> Constraint:
-        """What may be written by a GBNF grammar, for one answer of this model. Raises `ModelError`."""
+        """Return a GBNF grammar as a constraint for one answer of this model. Raises `ModelError`."""
         ...
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]: ...
@@ -137,18 +140,19 @@ class LoadedModel(Protocol):
 
 @runtime_checkable
 class Doubling(Protocol):
-    """A model that can run a single row beside a copy of it, so that kernels for several rows compute it."""
+    """A model that can run a single row beside a copy of it, so that the kernels for several rows compute
+    it."""
 
     def double_single_rows(self, length: int) -> None:
-        """Do so from `length` tokens in the cache on. The capacity may shrink by one."""
+        """Run single rows beside a copy from `length` cached tokens on. The capacity may shrink by one."""
         ...
 
 
 def check_call(model: LoadedModel, tokens: Sequence[int], picks: int, most: int) -> None:
-    """Whether `model.extend(tokens, picks)` can be done, with at most `most` picks in one call.
+    """Check that `model.extend(tokens, picks)` is possible, with at most `most` picks in one call.
 
-    Raises `ModelError` for a token that the model does not know and for a full cache, `ValueError` for picks
-    that cannot be.
+    Raises `ModelError` for an unknown token and for a full cache, `ValueError` for an invalid number of
+    picks.
     """
     if not 0 <= picks <= min(len(tokens), most):
         raise ValueError(f"{picks} picks in {len(tokens)} tokens")
@@ -162,31 +166,31 @@ class Backend(Protocol):
     """A library that opens models."""
 
     name: str
-    """As shown: "llama.cpp", "MLX"."""
+    """The name to show: "llama.cpp", "MLX"."""
     version: str
-    """Of the library: another one may round otherwise."""
+    """The version of the library: another version may round differently."""
 
     def device(self) -> str:
-        """Where it computes, as shown: "CPU, 8 threads", "NVIDIA H200"."""
+        """Return the device to show: "CPU, 8 threads", "NVIDIA H200"."""
         ...
 
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LoadedModel:
-        """Open a model. `progress` gets 0 to 1 and answers False to give up. Raises `ModelError`."""
+        """Open a model. `progress` gets 0 to 1 and returns False to give up. Raises `ModelError`."""
         ...
 
     def grammar(self, json_schema: str) -> str:
-        """The GBNF grammar of the JSON texts that a schema describes. Raises `ModelError`."""
+        """Return the GBNF grammar of a JSON schema. Raises `ModelError`."""
         ...
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
-        """Why `draft` cannot draft for `main`, in one line; empty if it can."""
+        """Return the reason why `draft` cannot draft for `main`, in one line; empty if it can."""
         ...
 
 
 def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
-    """The backend for a model, by what stands at `path`; imports no library but the one that is needed.
+    """Return the backend for the file or folder at `path`. Only the library that is needed is imported.
 
-    Raises `ModelError` for what no backend here can open, or not the one that is `wanted`.
+    Raises `ModelError` if no backend can open it, or not the `wanted` one.
     """
     if path.startswith("scripted:"):
         from .scripted import ScriptedBackend
@@ -222,7 +226,7 @@ def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
 
 
 def _open_mlx(folder: Path) -> Backend:
-    """MLX, for a folder that it can open. What is wrong with one is said before MLX is imported."""
+    """Return MLX for a folder that it can open. A faulty folder is reported before MLX is imported."""
     try:
         read_folder(folder)
     except BadModelFile as error:
