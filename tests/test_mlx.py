@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -648,6 +648,45 @@ def test_weights_in_several_files(tmp_path: Path) -> None:
         opened(folder)
 
 
+SHARDS = tuple(f"model-{number:05d}-of-00003.safetensors" for number in (1, 2, 3))
+
+
+def sharded(place: Path, files: Sequence[str], indexed: Sequence[str], drop: Collection[str] = ()) -> Path:
+    """A folder whose weights lie in `files`, with an index that names others; `drop` are gone."""
+    folder = mlx_models.write_folder(place / "m")
+    weights = mx.load(str(folder / "model.safetensors"))
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    for number, file in enumerate(files):
+        if file not in drop:
+            part = {name: weights[name] for name in names[number :: len(files)]}
+            mx.save_safetensors(str(folder / file), part)
+    index = {name: indexed[place % len(indexed)] for place, name in enumerate(names)}
+    mlx_models.write_json(folder / "model.safetensors.index.json", {"weight_map": index})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "indexed"),
+    [
+        (("model.safetensors",), SHARDS),
+        (("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"), SHARDS),
+        (("model.safetensors",), ("pytorch-1.safetensors", "pytorch-2.safetensors")),
+    ],
+)
+def test_an_index_of_the_model_before_quantisation_does_no_harm(
+    tmp_path: Path, files: Sequence[str], indexed: Sequence[str]
+) -> None:
+    assert opened(sharded(tmp_path, files, indexed)).vocabulary_size
+
+
+def test_a_shard_that_is_missing_is_named_with_a_current_index_and_with_a_stale_one(tmp_path: Path) -> None:
+    for number, indexed in enumerate((SHARDS, ("model-00001-of-00009.safetensors",))):
+        folder = sharded(tmp_path / str(number), SHARDS, indexed, drop=SHARDS[1:2])
+        with pytest.raises(ModelError, match=r"model-00002-of-00003\.safetensors is missing"):
+            opened(folder)
+
+
 def test_a_folder_that_mlx_would_not_find_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="in its path"):
         opened(mlx_models.write_folder(tmp_path / "a [4 bits]"))
@@ -810,7 +849,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no heads": (lambda f: set_config(f, num_attention_heads=0, head_dim=0), "the model cannot be"),
     "settings of a wrong kind": (lambda f: set_config(f, hidden_size="wide"), "the model cannot be loaded"),
     "unknown architecture": (lambda f: set_config(f, model_type="hal9000"), "no architecture 'hal9000'"),
-    "code": (lambda f: set_config(f, auto_map={"AutoModel": "m.M"}), "auto_map"),
+    "code": (lambda f: set_config(f, model_file="m.py"), "model_file"),
 }
 
 

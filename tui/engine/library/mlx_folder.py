@@ -1,8 +1,9 @@
 """What a folder with an MLX model says of itself, and whether it can be opened without harm.
 
-Such folders may name Python code that is to be run; here nothing of a folder is ever run. Whatever points at
-code, or out of the folder, is refused before any library sees it, and the weights are only opened after
-`safetensors` has found nothing wrong with them. Nothing is imported, and nothing but small files is read.
+Such folders may name Python code that is to be run; here nothing of a folder is ever run. Code that a library
+could be made to run, and whatever points out of the folder, is refused before any library sees it; names of
+code for transformers are passed over. The weights are only opened after `safetensors` has found nothing wrong
+with them. Nothing is imported, and nothing but small files is read.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,11 @@ _SETTINGS = (
 )
 """All the settings that are read, here or by mlx-lm."""
 _INDEX = "model.safetensors.index.json"
-_CODE_KEYS = ("auto_map", "model_file", "custom_pipelines")
-"""Keys whose values name code to be run."""
+_PART = re.compile(r"(model.*)-\d{5}-of-(\d{5})\.safetensors", re.DOTALL)
+_CODE_KEYS = ("model_file",)
+"""Keys whose values name code that mlx-lm could be made to run."""
+_NEVER_READ = ("auto_map", "custom_pipelines")
+"""Keys that name code for transformers, which opens nothing here: a folder works without what they name."""
 _CODE = re.compile(r"\S*\.(py[cdiowz]?|pyzw|so|dylib|dll)", re.IGNORECASE)
 _OUTSIDE = re.compile(r"(/|~/|\\|[A-Za-z]:[\\/]|file:)\S*|(\S*[\\/])?\.\.([\\/]\S*)?", re.IGNORECASE)
 _PROVENANCE = ("name_or_path", "tokenizer_file", "special_tokens_map_file", "vocab_file", "merges_file")
@@ -160,6 +164,7 @@ def read_folder(path: str | Path) -> Folder:
             raise BadModelFile(f"tokenizer.json has {size >> 20} MiB, {MAX_TOKENIZER >> 20} at most")
         shards = _shards(path)
         tensors = _tensors(shards)
+        _check_index(path, shards, tensors)
         return Folder(
             path=path,
             config=settings["config.json"],
@@ -247,11 +252,13 @@ def _at(name: str, place: tuple[str, ...]) -> str:
 
 
 def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Every value with its key and the keys that lead to it; items of a list go by the list's key."""
+    """Every value that is read, with its key and the keys that lead to it; items of a list go by its key."""
     if len(place) > _MAX_DEPTH:
         raise BadModelFile(f"settings are nested too deep at {'.'.join(place[:3])}")
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
+        if isinstance(value, dict) and key in _NEVER_READ:
+            continue
         steps = (*place, str(key)[:80])
         yield (str(key) if isinstance(value, dict) else place[-1]), item, steps
         if isinstance(item, dict | list):
@@ -270,21 +277,39 @@ def _check_config(config: Mapping[str, Any]) -> None:
 
 
 def _shards(path: Path) -> tuple[Path, ...]:
-    """The files with weights: all that mlx-lm would read, and all that the index names."""
+    """The files with weights, as mlx-lm finds them: by their names alone, whatever an index says."""
     found = sorted(each for each in path.glob("*.safetensors") if each.name.startswith("model"))
     if len(found) > _MAX_SHARDS:
         raise BadModelFile(f"the folder has more than {_MAX_SHARDS} files of weights")
-    for name in _indexed(path / _INDEX) if (path / _INDEX).is_file() else ():
-        if not (path / name).is_file():
-            raise BadModelFile(f"{name} is missing: {_INDEX} names it")
-        if path / name not in found:
-            raise BadModelFile(f"{_INDEX}: {name} is no file that MLX reads: it must be model*.safetensors")
     if not found:
         raise BadModelFile("there are no weights: no file is called model*.safetensors")
+    names = {each.name for each in found}
+    for part in filter(None, map(_PART.fullmatch, sorted(names))):
+        for number in range(1, min(int(part[2]), _MAX_SHARDS) + 1):
+            if (name := f"{part[1]}-{number:05d}-of-{part[2]}.safetensors") not in names:
+                raise BadModelFile(f"{name} is missing: {part[0]} is one of {int(part[2])} files")
     return tuple(found)
 
 
-def _indexed(path: Path) -> list[str]:
+def _check_index(path: Path, shards: tuple[Path, ...], tensors: Iterable[StoredTensor]) -> None:
+    """Refuse files that are not all that the index names.
+
+    Quantisation often leaves the index of the model that it began with. Such an index names none of the files
+    that are here, but tensors that are in them.
+    """
+    index = _indexed(path / _INDEX) if (path / _INDEX).is_file() else {}
+    files = set(index.values())
+    if files.isdisjoint(each.name for each in shards) and any(each.name in index for each in tensors):
+        return
+    for name in sorted(files):
+        if not (path / name).is_file():
+            raise BadModelFile(f"{name} is missing: {_INDEX} names it")
+        if path / name not in shards:
+            raise BadModelFile(f"{_INDEX}: {name} is no file that MLX reads: it must be model*.safetensors")
+
+
+def _indexed(path: Path) -> dict[str, str]:
+    """Tensor -> file, as an index says it."""
     index = _json(path).get("weight_map")
     if not isinstance(index, dict):
         raise BadModelFile(f"{path.name}: weight_map is missing")
@@ -294,7 +319,7 @@ def _indexed(path: Path) -> list[str]:
             raise BadModelFile(
                 f"{path.name}: weight_map.{str(tensor)[:60]} is no file of the folder: {shown}"
             )
-    return sorted(set(index.values()))
+    return index
 
 
 def _tensors(shards: tuple[Path, ...]) -> tuple[StoredTensor, ...]:
