@@ -344,6 +344,18 @@ def test_a_folder_for_mlx_is_one_choice_and_becomes_a_model_last() -> None:
     assert listed("model.safetensors", "config.json").choices() == ()
 
 
+def test_of_a_folder_for_mlx_only_what_is_read_is_fetched_and_counted() -> None:
+    read = ("chat_template.jinja", "config.json", "generation_config.json", "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json")  # fmt: skip
+    more = ("consolidated.safetensors", "adapters.safetensors", "params.json", "original/config.json",
+            "consolidated.00.safetensors", "vocab.json", "mtp.safetensors")  # fmt: skip
+    found = listed(*read, *more)
+    (choice,) = found.choices()
+    assert (choice.size, choice.parts) == (sum(map(len, read)), len(read))
+    assert sorted(each.name for each in found.parts("")) == sorted(read)
+    assert listed("config.json", "tokenizer.json", "consolidated.safetensors").choices() == ()
+
+
 @pytest.mark.parametrize(
     ("wanted", "name"),
     [

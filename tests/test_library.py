@@ -130,6 +130,15 @@ def test_a_folder_for_mlx_is_one_model(tmp_path: Path) -> None:
     assert not skipped
 
 
+def test_a_folder_for_mlx_is_as_large_as_what_is_read_of_it(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model")
+    (before,), _ = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    for name in ("consolidated.safetensors", "adapters.safetensors", "vocab.json"):
+        (folder / name).write_bytes(bytes(1_000_000))
+    (model,), skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert (model.size, skipped) == (before.size, [])
+
+
 def test_a_model_in_parts_is_one_model(tmp_path: Path, toys: Path) -> None:
     """The sizes of all parts count; a part whose first is missing is no model."""
     for part in (1, 2):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...protocol import Skipped
+from .mlx_folder import is_read
 
 Kind = Literal["tree", "flat", "hub", "ollama"]
 """How a folder is laid out: models at any depth, in it alone, in repositories, or as blobs of manifests."""
@@ -155,10 +156,8 @@ class _Walk:
             yield from self._found((folder / "blobs" / digest.replace(":", "-"),), tag=name)
 
     def _files(self, folder: Path, names: Sequence[str]) -> Iterator[Candidate | Skipped]:
-        weights = [name for name in names if name.endswith(".safetensors")]
-        if weights and "config.json" in names:
-            settings = [name for name in names if name.endswith((".json", ".jinja"))]
-            yield from self._found(tuple(folder / name for name in (*weights, *settings)), folder)
+        if "config.json" in names and any(name.endswith(".safetensors") for name in names):
+            yield from self._found(tuple(folder / name for name in names if is_read(name)), folder)
         there = set(names)
         for name in names:
             if not name.lower().endswith(".gguf"):

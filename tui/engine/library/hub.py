@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from ...protocol import HubFile, HubRepository
+from .mlx_folder import is_read, is_weights
 from .short_name import quantization_in
 
 SECONDS = 10.0
@@ -112,13 +113,13 @@ class Listing:
         raise HubError(reason, f"Choose one of: {names}.")
 
     def folder(self) -> list[str]:
-        """The files that MLX needs, all of which lie at the top."""
-        return [name for name in self.files if "/" not in name and not _is_gguf(name)]
+        """The files that MLX reads, all of which lie at the top."""
+        return [name for name in self.files if is_read(name)]
 
     def _is_folder(self) -> bool:
         names = self.folder()
         settings = {"config.json", "tokenizer.json"} <= set(names)
-        return settings and any(name.endswith(".safetensors") for name in names)
+        return settings and any(map(is_weights, names))
 
     def _choice(self, group: list[str]) -> HubFile:
         size = sum(self.files[name].size for name in group)

@@ -32,6 +32,7 @@ _SETTINGS = (
     *("hf_quant_config.json", "chat_template.json"),
 )
 """All the settings that are read, here or by mlx-lm."""
+_TOKENIZER, _TEMPLATE = "tokenizer.json", "chat_template.jinja"
 _INDEX = "model.safetensors.index.json"
 _PART = re.compile(r"(model.*)-\d{5}-of-(\d{5})\.safetensors", re.DOTALL)
 _CODE_KEYS = ("model_file",)
@@ -158,9 +159,9 @@ def read_folder(path: str | Path) -> Folder:
         for name, values in settings.items():
             _check_settings(name, values)
         _check_config(settings["config.json"])
-        if not (path / "tokenizer.json").is_file():
+        if not (path / _TOKENIZER).is_file():
             raise BadModelFile("tokenizer.json is missing: text cannot become tokens")
-        if (size := (path / "tokenizer.json").stat().st_size) > MAX_TOKENIZER:
+        if (size := (path / _TOKENIZER).stat().st_size) > MAX_TOKENIZER:
             raise BadModelFile(f"tokenizer.json has {size >> 20} MiB, {MAX_TOKENIZER >> 20} at most")
         shards = _shards(path)
         tensors = _tensors(shards)
@@ -181,6 +182,17 @@ def read_folder(path: str | Path) -> Folder:
 def is_folder(path: Path) -> bool:
     """Whether there is a model in the form that MLX reads, or was meant to be."""
     return os.path.lexists(path / "config.json")
+
+
+def is_read(name: str) -> bool:
+    """Whether a file of a model's folder is opened here or by mlx-lm. Repositories hold more than these: the
+    weights a second time, adapters, other tokenizers."""
+    return is_weights(name) or name in (*_SETTINGS, _TOKENIZER, _TEMPLATE, _INDEX)
+
+
+def is_weights(name: str) -> bool:
+    """Whether mlx-lm takes a file for weights of the model."""
+    return name.startswith("model") and name.endswith(".safetensors")
 
 
 def plain_name(name: object) -> bool:
@@ -278,7 +290,7 @@ def _check_config(config: Mapping[str, Any]) -> None:
 
 def _shards(path: Path) -> tuple[Path, ...]:
     """The files with weights, as mlx-lm finds them: by their names alone, whatever an index says."""
-    found = sorted(each for each in path.glob("*.safetensors") if each.name.startswith("model"))
+    found = sorted(each for each in path.iterdir() if is_weights(each.name))
     if len(found) > _MAX_SHARDS:
         raise BadModelFile(f"the folder has more than {_MAX_SHARDS} files of weights")
     if not found:
@@ -336,7 +348,7 @@ def _tensors(shards: tuple[Path, ...]) -> tuple[StoredTensor, ...]:
 
 def _chat_template(path: Path, settings: Mapping[str, Mapping[str, Any]]) -> str | None:
     """The model's own template, from wherever it stands; transformers looks in this order."""
-    file = path / "chat_template.jinja"
+    file = path / _TEMPLATE
     if file.is_file():
         if file.stat().st_size > MAX_JSON:
             raise BadModelFile(f"{file.name} has more than {MAX_JSON >> 20} MiB")
