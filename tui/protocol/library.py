@@ -262,10 +262,14 @@ class Download:
 
 @dataclass(frozen=True)
 class Downloading:
+    """How far a download is, before the repository's files are known too."""
+
     id: Signed
     file: str
     done: int
     total: int
+    reason: str = ""
+    """Why nothing comes now: "the hub asks to wait 40 s: too many requests". Empty while bytes come."""
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,29 @@ it, and only weights and settings are ever offered: no code, no pickles. The byt
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from ...protocol import HubFile, HubRepository
+from .access import HubError, Token, asked, endpoint
 from .mlx_folder import is_read, is_weights
 from .short_name import quantization_in
+
+__all__ = [
+    "HubError",
+    "Listing",
+    "RemoteFile",
+    "is_harmless",
+    "listing",
+    "places_for",
+    "quantisation_of",
+    "search",
+]
 
 SECONDS = 10.0
 """How long the hub may take to answer a question."""
@@ -31,19 +41,7 @@ _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _COMMIT = _SHA1
-_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 _OTHER_GGUF = re.compile(r"(?:^|[-_/.])(?:mmproj|imatrix)", re.IGNORECASE)
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class HubError(Exception):
-    """The hub does not give what was asked for. `hint` says what a person can do about it."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -159,58 +157,12 @@ def quantisation_of(name: str) -> str:
     return quantization_in(name.rpartition("/")[2])
 
 
-def asked(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn what huggingface_hub raises into a `HubError`."""
-
-    @wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:  # the network's and the library's own, of many kinds
-            raise explained(error, str(args[0]) if args else "") from None
-
-    return wrapped
-
-
-def explained(error: Exception, repository: str) -> HubError:
-    """What went wrong with the hub, in one line and with what to do."""
-    if isinstance(error, HubError):
-        return error
-    from huggingface_hub import errors
-
-    status = getattr(getattr(error, "response", None), "status_code", 0)
-    if isinstance(error, errors.GatedRepoError) or status == 403:
-        hint = f"Accept its terms at {endpoint()}/{repository}, then log in on this machine: hf auth login."
-        return HubError(f"{repository} is gated: its makers ask for your consent first", hint)
-    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
-        hint = "Check the name; a private one needs a login on this machine: hf auth login."
-        return HubError(f"the hub has no {repository}", hint)
-    if status == 429:
-        return HubError("the hub asks to wait: too many questions", "Try again in some minutes.")
-    if status:
-        return HubError(f"the hub answers with an error ({status})", "Try again later.")
-    if isinstance(error, OSError) or type(error).__module__.startswith("http"):
-        return HubError(f"the hub cannot be reached: {_in_words(error)}", "Check the network.")
-    return HubError(f"the hub answers what cannot be understood ({type(error).__name__})", "Try again later.")
-
-
-def _in_words(error: Exception) -> str:
-    """Why the network failed, without its numbers."""
-    if "Timeout" in type(error).__name__:
-        return "no answer in time"
-    return _ERRNO.sub("", str(error)) or type(error).__name__
-
-
-def endpoint() -> str:
-    """The hub's address: the one that the environment names, else the public one."""
-    from huggingface_hub import constants
-
-    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-
-
-@asked
 def search(words: str) -> tuple[HubRepository, ...]:
     """Repositories with models that run here, the most fetched first. Raises `HubError`."""
+    return asked(lambda token: _found(words, token))
+
+
+def _found(words: str, token: Token) -> tuple[HubRepository, ...]:
     # huggingface_hub's own search has no time limit, and tries for 20 seconds where there is no network.
     from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
@@ -225,7 +177,8 @@ def search(words: str) -> tuple[HubRepository, ...]:
             "limit": MOST,
         }
         address = f"{endpoint()}/api/models"
-        said = get_session().get(address, params=asking, headers=build_hf_headers(), timeout=SECONDS)
+        headers = build_hf_headers(token=token.sent)
+        said = get_session().get(address, params=asking, headers=headers, timeout=SECONDS)
         said.raise_for_status()
         for each in said.json():
             name = str(each["id"])
@@ -235,13 +188,17 @@ def search(words: str) -> tuple[HubRepository, ...]:
     return tuple(sorted(found.values(), key=lambda each: -each.downloads)[:MOST])
 
 
-@asked
 def listing(repository: str) -> Listing:
     """The harmless files of a repository at its newest commit. Raises `HubError`."""
+    places_for(Path("/"), repository, ())
+    return asked(lambda token: _listed(repository, token), repository)
+
+
+def _listed(repository: str, token: Token) -> Listing:
     from huggingface_hub import HfApi, hf_hub_url
 
-    places_for(Path("/"), repository, ())
-    info = HfApi(endpoint()).model_info(repository, files_metadata=True, timeout=SECONDS)
+    hub = HfApi(endpoint(), token=token.sent)
+    info = hub.model_info(repository, files_metadata=True, timeout=SECONDS)
     commit = str(info.sha)
     if not _COMMIT.fullmatch(commit):
         raise HubError(f"the hub names no commit of {repository}", "Try again later.")
