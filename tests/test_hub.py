@@ -431,6 +431,28 @@ def test_names_that_fall_together_are_one(server: Hub) -> None:
     assert len(listing(REPOSITORY).files) == 1
 
 
+OLD = ("m.Q8_0.gguf-split-a", "m.Q8_0.gguf-split-b", "m.Q6_K.gguf.part1of2", "m.Q6_K.gguf.part2of2")
+
+
+def test_models_that_are_split_in_the_old_way_are_named(server: Hub, tmp_path: Path) -> None:
+    server.repositories[REPOSITORY] = dict.fromkeys(OLD, b"x")
+    note = "split in an old way, which no program opens: m.Q6_K.gguf, m.Q8_0.gguf"
+    (listed,) = said(ListHub(-1, REPOSITORY), tmp_path)
+    assert isinstance(listed, HubListed)
+    assert (listed.files, listed.note) == ((), note)
+    (failed,) = said(Download(-1, REPOSITORY, "Q8_0"), tmp_path)
+    assert isinstance(failed, Failed)
+    assert note in failed.message
+    assert not list(tmp_path.rglob("*.gguf*"))
+    server.repositories[REPOSITORY]["m.Q4_K_M.gguf"] = b"x"
+    found = listing(REPOSITORY)
+    assert [each.name for each in found.choices()] == ["m.Q4_K_M.gguf"]
+    with pytest.raises(HubError, match="there is no file 'Q6_K'; split in an old way"):
+        found.named("Q6_K")
+    with pytest.raises(HubError, match=r"there is no file 'Q5_0'$"):
+        found.named("Q5_0")
+
+
 def test_a_search_finds_what_runs_here(server: Hub) -> None:
     server.repositories["other/Thing-GGUF"] = {}
     server.gated = {"other/Thing-GGUF"}

@@ -7,9 +7,10 @@ import os
 import random
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlx_models import write_folder
@@ -119,6 +120,84 @@ def test_the_environment_moves_the_places() -> None:
     moved = known_places({"HF_HUB_CACHE": "/hub"}, Path("/h"), Path("/d"), mac=True)
     assert Place("Hugging Face", Path("/hub"), "hub") in moved
     assert Place("llama.cpp", Path("/h/Library/Caches/llama.cpp")) in moved
+
+
+@pytest.mark.parametrize(
+    ("kind", "closed"),
+    [
+        ("tree", "."),
+        ("hub", "."),
+        ("hub", "models--a--b/snapshots"),
+        ("ollama", "manifests"),
+        ("ollama", "manifests/registry.ollama.ai/library"),
+        ("ollama", "manifests/registry.ollama.ai/library/m"),
+        ("ollama", "manifests/registry.ollama.ai/library/m/latest"),
+    ],
+)
+def test_a_place_that_cannot_be_read_is_said_whatever_program_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, closed: str
+) -> None:
+    """Root may read everything, so what the system would say is put in."""
+    for name in ("models--a--b/snapshots/1", "manifests/registry.ollama.ai/library/m"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "manifests/registry.ollama.ai/library/m/latest").write_text("{}")
+    kept = tmp_path / closed
+
+    def denied(call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(path: Any, *arguments: Any, **named: Any) -> Any:
+            if Path(path) == kept:
+                raise PermissionError(13, "Permission denied")
+            return call(path, *arguments, **named)
+
+        return guarded
+
+    monkeypatch.setattr(Path, "iterdir", denied(Path.iterdir))
+    monkeypatch.setattr(Path, "read_bytes", denied(Path.read_bytes))
+    monkeypatch.setattr(os, "scandir", denied(os.scandir))
+    (skipped,) = find([Place("x", tmp_path, kind)])
+    assert isinstance(skipped, Skipped)
+    assert "cannot be read: Permission denied" in skipped.reason
+    assert Path(skipped.path) in (kept, kept.parent)
+
+
+def test_a_place_that_is_not_there_is_no_news(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for kind in ("tree", "flat", "hub", "ollama"):
+        for name in ("nothing", "file"):
+            assert list(find([Place("x", tmp_path / name, kind)])) == []  # type: ignore[arg-type]
+
+
+def test_folders_that_other_programs_were_told_of_are_looked_through(tmp_path: Path) -> None:
+    home, units = tmp_path / "home", tmp_path / "units"
+    (home / "elsewhere").mkdir(parents=True)
+    (units / "ollama.service.d").mkdir(parents=True)
+
+    def places() -> list[str]:
+        return [str(each.path) for each in known_places({}, home, home / "own", mac=False, services=units)]
+
+    plain = places()
+    assert str(home / ".lmstudio" / "models") in plain
+    (home / ".lmstudio-home-pointer").write_text(f"{home}/elsewhere\n")
+    (home / "elsewhere" / "settings.json").write_text('{"downloadsFolder": "/disk/lm"}')
+    (units / "ollama.service").write_text('[Service]\nEnvironment="PATH=/bin"\nExecStart=ollama serve\n')
+    override = units / "ollama.service.d" / "override.conf"
+    override.write_text('[Service]\nEnvironment="OLLAMA_HOST=::" "OLLAMA_MODELS=/disk/ollama"\n')
+    assert set(places()) - set(plain) == {"/disk/lm", str(home / "elsewhere" / "models"), "/disk/ollama"}
+    override.write_text('# Environment="OLLAMA_MODELS=/disk/old"\n')
+    (home / "elsewhere" / "settings.json").write_text("[" * 9999)
+    assert set(places()) - set(plain) == {str(home / "elsewhere" / "models")}
+
+
+def test_pieces_of_the_old_kind_are_said_to_be_some(tmp_path: Path) -> None:
+    for name in ("m.gguf-split-a", "m.gguf-split-b", "n.gguf.part1of2", "n.gguf.part2of2", "o.gguf.py"):
+        (tmp_path / name).write_bytes(b"x")
+    models, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert models == []
+    assert [Path(each.path).name for each in skipped] == ["m.gguf", "n.gguf"]
+    assert "cat PIECES > m.gguf" in skipped[0].reason
+    (tmp_path / "m.gguf").write_bytes(b"x")  # joined by now: no longer worth a word
+    _, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert ["old way" in each.reason for each in skipped if each.path.endswith("m.gguf")] == [False]
 
 
 def test_a_folder_for_mlx_is_one_model(tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_a_list_says_what_to_type(tmp_path: Path, server: Hub) -> None:
     ]
 
 
+def test_a_list_says_why_there_is_nothing_to_type(tmp_path: Path, server: Hub) -> None:
+    server.repositories["maker/Old-GGUF"] = {"m.Q8_0.gguf-split-a": b"x", "m.Q8_0.gguf-split-b": b"x"}
+    said = outrider(tmp_path, server, "pull", "--list", "maker/Old-GGUF").stdout
+    assert "no GGUF file and no MLX folder" in said
+    assert "split in an old way, which no program opens: m.Q8_0.gguf" in said
+
+
 def test_without_a_name_pairs_are_proposed(tmp_path: Path, server: Hub) -> None:
     done = outrider(tmp_path, server, "pull")
     assert done.returncode == 0

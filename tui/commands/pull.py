@@ -116,6 +116,8 @@ def listed_text(found: HubListed) -> Iterator[str]:
     yield from table(rows, "<<><")
     if not found.files:
         yield "no GGUF file and no MLX folder"
+    if found.note:
+        yield clean_line(found.note)
 
 
 def proposed_text(pairs: Sequence[HubPair]) -> Iterator[str]:

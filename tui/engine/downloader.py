@@ -130,7 +130,8 @@ def answer(
                 send(HubFound(question.id, hits))
             case ListHub():
                 found = patient(lambda: listing(question.repository), soon, _AT_ONCE)
-                send(HubListed(question.id, found.repository, found.choices(), found.licence, all_memory()))
+                files, memory = found.choices(), all_memory()
+                send(HubListed(question.id, found.repository, files, found.licence, memory, found.note))
             case Download():
                 _download(question, root, send, wanted, pause)
     except HubError as error:

@@ -248,6 +248,8 @@ class HubListed:
     licence: str
     memory: int
     """Bytes that the weights of a model may take here at most."""
+    note: str = ""
+    """What there is to know of files that nothing here opens."""
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ class HubScreen(ListsScreen[None]):
 
     def _show_files(self, listed: HubListed) -> None:
         self._listed = listed
-        self._files.empty = "no GGUF file and no MLX folder"
+        self._files.empty = clean_line(listed.note) or "no GGUF file and no MLX folder"
         rows = [_file_row(each, listed.memory) for each in listed.files]
         self._files.show(rows, keep=False)
         wanted = [each.name for each in listed.files if each.quantisation == "Q4_K_M"]
@@ -185,7 +185,8 @@ class HubScreen(ListsScreen[None]):
         elif row and (hit := self._hits.get(row.key)):
             licence = f" · {self._listed.licence}" if self._listed and self._listed.licence else ""
             gated = " · gated: its makers ask for your consent first" if hit.gated else ""
-            words = f"huggingface.co/{hit.name}{licence}{gated}"
+            note = f" · {self._listed.note}" if self._listed and self._listed.note else ""
+            words = f"huggingface.co/{hit.name}{licence}{gated}{note}"
         elif row and (pair := self._pairs.get(row.key)):
             slow = f"{slowness(pair).capitalize()} without a draft. " if pair.slow else ""
             words = f"{slow}{pair.main}, with {pair.draft} as its draft"

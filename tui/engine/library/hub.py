@@ -16,6 +16,7 @@ from typing import Any
 
 from ...protocol import HubFile, HubRepository
 from .access import HubError, Token, asked, endpoint
+from .find import whole_of
 from .mlx_folder import is_read, is_weights
 from .short_name import quantization_in
 
@@ -66,6 +67,14 @@ class Listing:
     files: dict[str, RemoteFile]
     licence: str
     gated: bool
+    cut: tuple[str, ...] = ()
+    """Names of models in pieces that nothing opens, because they are cut in an old way."""
+
+    @property
+    def note(self) -> str:
+        """What there is to know of files that are no choice; may be empty."""
+        names = ", ".join(each.rpartition("/")[2] for each in self.cut[:3])
+        return f"split in an old way, which no program opens: {names}" if self.cut else ""
 
     def choices(self) -> tuple[HubFile, ...]:
         """What one can fetch of it: GGUF files (parts as one) and the folder for MLX; the smallest first."""
@@ -94,7 +103,7 @@ class Listing:
         choices = self.choices()
         if not choices:
             reason = f"{self.repository} holds no GGUF file and no MLX folder"
-            raise HubError(reason, "Choose another repository.")
+            raise HubError(f"{reason}; {self.note}" if self.cut else reason, "Choose another repository.")
         words = wanted.casefold().removesuffix(".gguf")
         fitting = [
             each
@@ -107,6 +116,8 @@ class Listing:
             return fitting[0].name
         names = ", ".join(each.name or "the folder" for each in (fitting or choices)[:12])
         what = f"{wanted!r} may be several files" if fitting else f"there is no file {wanted!r}"
+        if not fitting and any(words in each.casefold() for each in self.cut):
+            what = f"{what}; {self.note}"
         reason = f"{self.repository}: {what if wanted else 'there are several files'}"
         raise HubError(reason, f"Choose one of: {names}.")
 
@@ -204,7 +215,10 @@ def _listed(repository: str, token: Token) -> Listing:
         raise HubError(f"the hub names no commit of {repository}", "Try again later.")
     files: dict[str, RemoteFile] = {}
     folded: set[str] = set()
+    cut: set[str] = set()
     for each in (info.siblings or [])[:_MOST_FILES]:
+        if (whole := whole_of(each.rfilename)) and is_harmless(whole):
+            cut.add(whole)
         if not is_harmless(each.rfilename) or each.rfilename.casefold() in folded:
             continue
         url = hf_hub_url(repository, each.rfilename, revision=commit, endpoint=endpoint())
@@ -212,7 +226,8 @@ def _listed(repository: str, token: Token) -> Listing:
             files[file.name] = file
             folded.add(file.name.casefold())
     card = getattr(info, "card_data", None)
-    return Listing(repository, files, str(getattr(card, "license", "") or "")[:80], bool(info.gated))
+    licence = str(getattr(card, "license", "") or "")[:80]
+    return Listing(repository, files, licence, bool(info.gated), tuple(sorted(cut)))
 
 
 def _remote(repository: str, sibling: Any, url: str) -> RemoteFile | None:
