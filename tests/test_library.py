@@ -14,17 +14,18 @@ from typing import Any
 
 import pytest
 from mlx_models import write_folder
-from models import Toy, write_model
+from models import OTHER_CONTROL, Toy, write_model
 
 from tui.engine.librarian import answer as answer_question
 from tui.engine.library import index as index_module
-from tui.engine.library.describe import describe
+from tui.engine.library.describe import describe, tokens_of
 from tui.engine.library.find import Candidate, Place, candidate, find, known_places
 from tui.engine.library.here import Library, LibraryError
 from tui.engine.library.index import list_models
 from tui.engine.library.names import UnknownName, resolve
 from tui.engine.library.pairing import SMALLEST, Judge, best_draft
 from tui.engine.library.records import LOOKUP, SHORTEST, Measured, Records
+from tui.engine.library.tokens import difference
 from tui.engine.session import Session
 from tui.engine.starter import DRAFT, MAIN
 from tui.protocol import (
@@ -405,6 +406,31 @@ def test_every_model_gets_a_verdict_with_its_reason(toys: Path) -> None:
     assert "differs at id 300" in found["other"].reason
     assert found["recurrent"].judgement == "possible"
     assert all(each.speed_up is None for name, each in found.items() if name)
+
+
+def test_tokens_that_are_no_text_need_not_agree(tmp_path: Path, toys: Path) -> None:
+    toy = Toy(layers=1, width=32, controls=OTHER_CONTROL, swapped=(300, 301), unused=(300, 301))
+    draft = described(write_model(tmp_path / "draft.gguf", toy))
+    verdict = Judge(described(toys / "large.gguf"), nothing, 0.05).verdict(draft)
+    assert (verdict.judgement, verdict.reason[:14]) == ("recommended", "same tokenizer")
+    folder = write_folder(tmp_path / "folder")
+    values = json.loads((folder / "tokenizer.json").read_text())
+    (special, *_) = [each for each in values["added_tokens"] if each["special"]]
+    before = tokens_of(folder)
+    special["content"] = "<other>"
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    assert tokens_of(folder) == before
+    assert special["id"] not in before
+
+
+def test_a_few_words_that_differ_make_no_other_tokenizer() -> None:
+    """As in two sizes of one family that call one token in 256,000 otherwise."""
+    mine = {token: str(token).encode() for token in range(10_000)}
+    for count, same in ((1, True), (10, True), (11, False)):
+        theirs = mine | {token: b"?%d" % token for token in range(7, 7 + count)}
+        assert (difference(mine, theirs) == "") == same
+        assert (difference(theirs, mine) == "") == same
+    assert "differs at id 7: '7' against '?7'" in difference(mine, theirs)
 
 
 def test_what_a_draft_would_bring_is_predicted_for_a_main_model_of_some_size(toys: Path) -> None:

@@ -349,6 +349,8 @@ def test_metadata_that_is_not_unicode_breaks_nothing(load: Load, backend: LlamaB
         (Toy(padding=128), ""),
         (Toy(vocabulary=500), ""),
         (Toy(unused=(300, 301), end=256), ""),
+        (Toy(unused=(300, 400), swapped=(300, 400)), ""),
+        (Toy(controls=models.OTHER_CONTROL), ""),
         (
             Toy(swapped=(300, 400)),
             "another tokenizer: only models of one family can draft (differs at id 300: 'ap' against 'el')",

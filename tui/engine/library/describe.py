@@ -11,7 +11,7 @@ from ...protocol import FoundModel
 from .find import Candidate, candidate
 from .forms import form_of
 from .gguf import BadModelFile
-from .header import Header, read_header, read_tokens
+from .header import Header, read_header, read_words
 from .mlx_folder import Folder, is_folder, read_folder
 from .short_name import short_name
 from .tokens import Tokens, fingerprint
@@ -37,15 +37,18 @@ def name_of(path: Path, title: str, quantisation: str) -> str:
 
 
 def tokens_of(path: Path) -> Tokens:
-    """All tokens of a file or a folder. Raises `BadModelFile`."""
-    return folder_tokens(path) if is_folder(path) else dict(enumerate(read_tokens(path)))
+    """The tokens of a file or a folder that are text, by id. Raises `BadModelFile`."""
+    return folder_tokens(path, words=True) if is_folder(path) else read_words(path)
 
 
-def folder_tokens(path: Path) -> Tokens:
-    """The tokens of tokenizer.json: the model's own and those that were added. Raises `BadModelFile`."""
+def folder_tokens(path: Path, *, words: bool = False) -> Tokens:
+    """The tokens of tokenizer.json: the model's own and those that were added; `words` leaves out what is no
+    text. Raises `BadModelFile`."""
     try:
         data = json.loads((path / "tokenizer.json").read_bytes())
-        return {number: text.encode("utf-8", "surrogatepass") for text, number in _entries(data)}
+        found = {number: text.encode("utf-8", "surrogatepass") for text, number in _entries(data)}
+        special = {each["id"] for each in data.get("added_tokens") or () if words and each.get("special")}
+        return {number: text for number, text in found.items() if number not in special}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BadModelFile(f"tokenizer.json cannot be read: {type(error).__name__}") from None
 

@@ -21,9 +21,11 @@ from .gguf import Array, BadModelFile, Contents, Reader, Scalar, Tensor
 from .tensor_types import FILE_TYPES
 from .tokens import fingerprint
 
-__all__ = ["BadModelFile", "Header", "read_header", "read_tokens"]
+__all__ = ["BadModelFile", "Header", "read_header", "read_tokens", "read_words"]
 
 _TOKENS = "tokenizer.ggml.tokens"
+_NO_TEXT = (2, 3, 5)
+"""Kinds of tokens, as GGUF counts them: unknown, control, unused."""
 _MIN_TOKENS = 32
 """llama.cpp falls back to special tokens with fixed numbers below this."""
 _MAX_LAYERS = 512
@@ -109,6 +111,17 @@ def read_tokens(path: str | Path) -> tuple[bytes, ...]:
         if not isinstance(tokens, Array) or not tokens.of_text:
             raise BadModelFile("the file holds no vocabulary")
         return tokens.texts
+
+
+def read_words(path: str | Path) -> dict[int, bytes]:
+    """The texts of a file's tokens by id, without those that are no text. Raises `BadModelFile`."""
+    with _opened(Path(path)) as (reader, contents):
+        tokens, kinds = (contents.values.get(key) for key in (_TOKENS, "tokenizer.ggml.token_type"))
+        if not isinstance(tokens, Array) or not tokens.of_text:
+            raise BadModelFile("the file holds no vocabulary")
+        numbers = reader.numbers(kinds) if isinstance(kinds, Array) and not kinds.of_text else ()
+        none = {token for token, kind in enumerate(numbers) if kind in _NO_TEXT}
+        return {token: text for token, text in enumerate(tokens.texts) if token not in none}
 
 
 def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:
