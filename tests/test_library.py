@@ -331,11 +331,12 @@ def test_a_description_is_read_once_until_the_file_changes(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"version": 2, "models": 3}', '{"version": 2, "models": {"P": 1}}']
+    "text", ["", "{", "[]", '{"version": VERSION, "models": 3}', '{"version": VERSION, "models": {"P": 1}}']
 )
 def test_a_broken_memory_is_no_memory(tmp_path: Path, toys: Path, text: str) -> None:
     linked(toys / "small.gguf", tmp_path / "models" / "small.gguf")
     memory = tmp_path / "index.json"
+    text = text.replace("VERSION", json.dumps(index_module._VERSION))
     memory.write_text(text.replace("P", str(tmp_path / "models" / "small.gguf")))
     models, _ = listed([Place("folder", tmp_path / "models")], memory)
     assert [model.name for model in models] == ["Small F32"]

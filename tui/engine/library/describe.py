@@ -10,10 +10,11 @@ from typing import Any
 from ...protocol import FoundModel
 from .find import Candidate, candidate
 from .forms import form_of
-from .gguf import BadModelFile
+from .gguf import BadModelFile, UnusableModelFile
 from .header import Header, read_header, read_words
 from .mlx_folder import Folder, is_folder, read_folder
 from .short_name import short_name
+from .supported import llama_cpp_knows, mlx_knows
 from .tokens import Tokens, fingerprint
 
 MAX_TEXT = 200
@@ -26,8 +27,14 @@ def describe(candidate: Candidate) -> FoundModel:
     """What the model says of itself. Raises `BadModelFile` for what is none, or none that can be loaded."""
     size = sum(each.stat().st_size for each in candidate.files)
     if is_folder(candidate.path):
-        return _of_folder(candidate, read_folder(candidate.path), size)
-    return _of_file(candidate, read_header(candidate.path), size)
+        folder = read_folder(candidate.path)
+        if not mlx_knows(folder.model_type):
+            raise UnusableModelFile(f"mlx-lm has no architecture {folder.model_type!r}")
+        return _of_folder(candidate, folder, size)
+    header = read_header(candidate.path)
+    if not llama_cpp_knows(header.architecture):
+        raise UnusableModelFile(f"llama.cpp has no architecture {header.architecture[:MAX_TEXT]!r}")
+    return _of_file(candidate, header, size)
 
 
 def name_of(path: Path, title: str, quantisation: str) -> str:

@@ -17,7 +17,16 @@ from pathlib import Path
 
 from ...protocol import PromptForm
 from .forms import form_of
-from .gguf import Array, BadModelFile, Contents, Reader, Scalar, Tensor
+from .gguf import (
+    Array,
+    BadModelFile,
+    Contents,
+    Reader,
+    Scalar,
+    Tensor,
+    UnreadableModelFile,
+    UnusableModelFile,
+)
 from .tensor_types import FILE_TYPES
 from .tokens import fingerprint
 
@@ -35,6 +44,9 @@ _MAX_HEADS = 65_536
 _MAX_EXTENT = 1 << 24
 _MAX_PARTS = 999
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
+_SEEING = ("v.", "mm.", "a.")
+"""How the tensors of projectors begin. llama.cpp has these in files of their own, and refuses a model whose file
+holds more than it reads."""
 _SIZES = (
     "embedding_length",
     "context_length",
@@ -100,7 +112,7 @@ def read_header(path: str | Path) -> Header:
             output_bytes=max(header.output_bytes, other.output_bytes),
         )
     if not header.weight_bytes:
-        raise BadModelFile("a vocabulary without a model: the file holds no weights")
+        raise UnusableModelFile("a vocabulary without a model: the file holds no weights")
     return header
 
 
@@ -145,7 +157,7 @@ def _opened(path: Path) -> Iterator[tuple[Reader, Contents]]:
             _check_tensors(contents, len(content))
             yield reader, contents
     except OSError as error:
-        raise BadModelFile(f"the file {path.name} cannot be read: {error.strerror}") from None
+        raise UnreadableModelFile(f"the file {path.name} cannot be read: {error.strerror}") from None
 
 
 def _other_parts(path: Path, count: int) -> Iterator[Path]:
@@ -153,7 +165,9 @@ def _other_parts(path: Path, count: int) -> Iterator[Path]:
         return
     match = _PART.fullmatch(path.name)
     if match is None or match[2] != "00001" or int(match[3]) != count or count > _MAX_PARTS:
-        raise BadModelFile(f"this model comes in {count} files: choose the first, named ...-00001-of-...")
+        raise UnusableModelFile(
+            f"this model comes in {count} files: choose the first, named ...-00001-of-..."
+        )
     for number in range(2, count + 1):
         yield path.with_name(f"{match[1]}-{number:05d}-of-{count:05d}.gguf")
 
@@ -214,9 +228,12 @@ class _Metadata:
         if not self._architecture:
             raise BadModelFile("not a language model: the file names no architecture")
         if "mmproj" in self.text("general.type") or self._architecture == "clip":
-            raise BadModelFile("a vision projector: it sees for a model and writes nothing")
+            raise UnusableModelFile("a vision projector: it sees for a model and writes nothing")
+        if seeing := next((each.name for each in self._tensors if each.name.startswith(_SEEING)), ""):
+            reason = f"its file also holds the part that sees or hears ({seeing}), as only Ollama reads it"
+            raise UnusableModelFile(reason)
         if self.text("general.type") not in ("", "model"):
-            raise BadModelFile(f"not a whole model: the file holds a {self.text('general.type')!r}")
+            raise UnusableModelFile(f"not a whole model: the file holds a {self.text('general.type')!r}")
         self._check_shape()
         self._check_experts()
         self._check_numbers()
@@ -299,7 +316,8 @@ class _Metadata:
             raise BadModelFile("the file holds no vocabulary")
         empty = tokens.texts.count(b"")  # llama.cpp gives each of these a name of its own
         if len(set(tokens.texts)) < tokens.count - max(0, empty - 1):
-            raise BadModelFile("damaged vocabulary: two tokens have one text")
+            reason = "two tokens have one text, and llama.cpp opens no such vocabulary"
+            raise UnusableModelFile(reason)
         for name in ("scores", "token_type"):
             array = self._values.get(f"tokenizer.ggml.{name}")
             if array is not None and not (isinstance(array, Array) and array.count >= tokens.count):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .gguf import BadModelFile
+from .gguf import BadModelFile, UnreadableModelFile, UnusableModelFile
 from .safetensors import StoredTensor, read_tensors
 
 MAX_JSON = 8 << 20
@@ -150,7 +150,7 @@ def read_folder(path: str | Path) -> Folder:
     """Read and check a folder. Takes a few hundredths of a second. Raises `BadModelFile`."""
     path = Path(path)
     if not path.is_dir():
-        raise BadModelFile("this is no folder, and MLX opens no files")
+        raise UnusableModelFile("this is no folder, and MLX opens no files")
     try:
         _check_links(path)
         settings = {name: _json(path / name) for name in _SETTINGS if (path / name).is_file()}
@@ -160,7 +160,10 @@ def read_folder(path: str | Path) -> Folder:
             _check_settings(name, values)
         _check_config(settings["config.json"])
         if not (path / _TOKENIZER).is_file():
-            raise BadModelFile("tokenizer.json is missing: text cannot become tokens")
+            missing = "tokenizer.json is missing: text cannot become tokens"
+            if (path / "tokenizer.model").is_file():
+                raise UnusableModelFile(f"{missing} by tokenizer.model alone")
+            raise BadModelFile(missing)
         if (size := (path / _TOKENIZER).stat().st_size) > MAX_TOKENIZER:
             raise BadModelFile(f"tokenizer.json has {size >> 20} MiB, {MAX_TOKENIZER >> 20} at most")
         shards = _shards(path)
@@ -176,7 +179,7 @@ def read_folder(path: str | Path) -> Folder:
             tensors=tensors,
         )
     except OSError as error:
-        raise BadModelFile(f"the folder {path.name} cannot be read: {error.strerror}") from None
+        raise UnreadableModelFile(f"the folder {path.name} cannot be read: {error.strerror}") from None
 
 
 def is_folder(path: Path) -> bool:
@@ -214,14 +217,14 @@ def _check_links(path: Path) -> None:
     with os.scandir(path) as entries:
         for count, entry in enumerate(entries):
             if count >= _MAX_ENTRIES:
-                raise BadModelFile(f"the folder has more than {_MAX_ENTRIES} files")
+                raise UnusableModelFile(f"the folder has more than {_MAX_ENTRIES} files")
             if not entry.is_symlink():
                 continue
             target = Path(os.path.realpath(entry.path))
             if not any(target.is_relative_to(folder) for folder in inside):
-                raise BadModelFile(f"{entry.name} is a link that leaves the folder")
+                raise UnusableModelFile(f"{entry.name} is a link that leaves the folder")
             if _CODE.fullmatch(target.name):
-                raise BadModelFile(f"{entry.name} is a link to code ({target.name})")
+                raise UnusableModelFile(f"{entry.name} is a link to code ({target.name})")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -248,15 +251,17 @@ def _check_settings(name: str, values: Mapping[str, Any]) -> None:
     """Refuse what names code, and files elsewhere."""
     for count, (key, value, place) in enumerate(_walk(values, ())):
         if count >= _MAX_VALUES:
-            raise BadModelFile(f"{name} holds more than {_MAX_VALUES} values")
+            raise UnusableModelFile(f"{name} holds more than {_MAX_VALUES} values")
         if key in _CODE_KEYS and value not in (None, False, {}, [], ""):
-            raise BadModelFile(f"{_at(name, place)} asks for code of the model's own, which is never run")
+            raise UnusableModelFile(
+                f"{_at(name, place)} asks for code of the model's own, which is never run"
+            )
         if not isinstance(value, str) or "template" in key:
             continue
         if _CODE.fullmatch(value.strip()):
-            raise BadModelFile(f"{_at(name, place)} names code, which is never run: {value[:60]}")
+            raise UnusableModelFile(f"{_at(name, place)} names code, which is never run: {value[:60]}")
         if name != "tokenizer_config.json" and not key.endswith(_PROVENANCE) and _OUTSIDE.fullmatch(value):
-            raise BadModelFile(f"{_at(name, place)} names a file outside of the folder: {value[:60]}")
+            raise UnusableModelFile(f"{_at(name, place)} names a file outside of the folder: {value[:60]}")
 
 
 def _at(name: str, place: tuple[str, ...]) -> str:
@@ -266,7 +271,7 @@ def _at(name: str, place: tuple[str, ...]) -> str:
 def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
     """Every value that is read, with its key and the keys that lead to it; items of a list go by its key."""
     if len(place) > _MAX_DEPTH:
-        raise BadModelFile(f"settings are nested too deep at {'.'.join(place[:3])}")
+        raise UnusableModelFile(f"settings are nested too deep at {'.'.join(place[:3])}")
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
         if isinstance(value, dict) and key in _NEVER_READ:
@@ -280,7 +285,7 @@ def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[
 def _check_config(config: Mapping[str, Any]) -> None:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
-        raise BadModelFile(f"config.json: model_type is no architecture: {str(kind)[:40]!r}")
+        raise UnusableModelFile(f"config.json: model_type is no architecture: {str(kind)[:40]!r}")
     for part in (config, _mapping(config.get("text_config"))):
         for key in _LAYERS:
             layers = part.get(key, 1)
@@ -292,9 +297,9 @@ def _shards(path: Path) -> tuple[Path, ...]:
     """The files with weights, as mlx-lm finds them: by their names alone, whatever an index says."""
     found = sorted(each for each in path.iterdir() if is_weights(each.name))
     if len(found) > _MAX_SHARDS:
-        raise BadModelFile(f"the folder has more than {_MAX_SHARDS} files of weights")
+        raise UnusableModelFile(f"the folder has more than {_MAX_SHARDS} files of weights")
     if not found:
-        raise BadModelFile("there are no weights: no file is called model*.safetensors")
+        raise UnusableModelFile("there are no weights: no file is called model*.safetensors")
     names = {each.name for each in found}
     for part in filter(None, map(_PART.fullmatch, sorted(names))):
         for number in range(1, min(int(part[2]), _MAX_SHARDS) + 1):
@@ -317,7 +322,9 @@ def _check_index(path: Path, shards: tuple[Path, ...], tensors: Iterable[StoredT
         if not (path / name).is_file():
             raise BadModelFile(f"{name} is missing: {_INDEX} names it")
         if path / name not in shards:
-            raise BadModelFile(f"{_INDEX}: {name} is no file that MLX reads: it must be model*.safetensors")
+            raise UnusableModelFile(
+                f"{_INDEX}: {name} is no file that MLX reads: it must be model*.safetensors"
+            )
 
 
 def _indexed(path: Path) -> dict[str, str]:

@@ -224,4 +224,4 @@ def _header(path: str) -> Header:
     try:
         return read_header(path)
     except BadModelFile as error:
-        raise ModelError(f"{error} ({path})", "Choose another file, or download this one again.") from None
+        raise ModelError(f"{error} ({path})", error.hint) from None

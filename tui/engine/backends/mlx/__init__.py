@@ -56,7 +56,7 @@ class MlxBackend:
         try:
             folder = read_folder(path)
         except BadModelFile as error:
-            raise ModelError(f"{error} ({path})", _OTHER) from None
+            raise ModelError(f"{error} ({path})", error.hint) from None
         if glob.escape(path) != path:
             raise ModelError("MLX reads no folder with *, ? or [ in its path", "Rename it, or move it.")
         with failing("the model cannot be loaded", _OTHER):
