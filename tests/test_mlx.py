@@ -33,6 +33,7 @@ from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.backends.mlx.picking import best_of, pick_rows
 from tui.engine.backends.mlx.vocabulary import MlxVocabulary
+from tui.engine.fit import _folder_need
 from tui.engine.library.mlx_folder import read_folder
 from tui.engine.pair import load_pair
 from tui.engine.session import Session
@@ -685,6 +686,19 @@ def test_a_shard_that_is_missing_is_named_with_a_current_index_and_with_a_stale_
         folder = sharded(tmp_path / str(number), SHARDS, indexed, drop=SHARDS[1:2])
         with pytest.raises(ModelError, match=r"model-00002-of-00003\.safetensors is missing"):
             opened(folder)
+
+
+@pytest.mark.parametrize("window", [{"layer_types": ["sliding_attention", "full_attention"]}, {}])
+def test_a_cache_with_windows_is_planned_as_it_will_be(tmp_path: Path, window: dict[str, Any]) -> None:
+    """A long context: windows that kept all of it would take more than their share of the weights."""
+    folder = mlx_models.write_folder(tmp_path / "m")
+    plain = _folder_need(read_folder(folder), "main", 100_000, "f16").cache
+    set_config(folder, sliding_window=64, **(window or {"sliding_window_pattern": 2}))
+    planned = _folder_need(read_folder(folder), "main", 100_000, "f16").cache
+    assert plain / 2 < planned < 0.51 * plain
+    assert _folder_need(read_folder(folder), "main", 60, "f16").cache == plain // 100_000 * 60
+    set_config(folder, layer_types=None, sliding_window_pattern=None)
+    assert _folder_need(read_folder(folder), "main", 100_000, "f16").cache == plain
 
 
 def test_a_folder_that_mlx_would_not_find_is_refused(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ _MAX_EXTENT = 1 << 24
 _MAX_PARTS = 999
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 _SEEING = ("v.", "mm.", "a.")
-"""How the tensors of projectors begin. llama.cpp has these in files of their own, and refuses a model whose file
-holds more than it reads."""
+"""How the tensors of projectors begin. llama.cpp has these in files of their own, and refuses a model whose
+file holds more than it reads."""
 _SIZES = (
     "embedding_length",
     "context_length",

@@ -22,6 +22,9 @@ from .safetensors import StoredTensor, read_tensors
 MAX_JSON = 8 << 20
 """Bytes of a file of settings; a large model with different bits in each layer needs one."""
 MAX_TOKENIZER = 64 << 20
+WINDOWS_SHARE = 4
+"""MLX's windows keep every entry where that takes one byte for so many bytes of weights: such a cache can be
+cut back anywhere."""
 _MAX_DEPTH = 32
 _MAX_VALUES = 300_000
 _MAX_ENTRIES = 10_000
@@ -98,6 +101,18 @@ class Folder:
         width = self._number("hidden_size", "n_embd", "d_model")
         each = self._number("head_dim") or width // max(1, heads)
         return 2 * self.layers * (self._number("num_key_value_heads") or heads) * each
+
+    @property
+    def windowed(self) -> tuple[int, int]:
+        """How many layers look back through a window, and its length in tokens; (0, 0) if none do."""
+        window, pattern = self._number("sliding_window"), self._number("sliding_window_pattern")
+        inner = _mapping(self.config.get("text_config"))
+        kinds = self.config.get("layer_types") or inner.get("layer_types")
+        if not window:
+            return 0, 0
+        if isinstance(kinds, list):
+            return kinds.count("sliding_attention"), window
+        return (self.layers - self.layers // pattern, window) if pattern else (0, 0)
 
     @property
     def widest(self) -> int:
