@@ -28,7 +28,7 @@ PIPE = 1 << 16
 that the allocator asks the system for it and gives it back: a fifth of what a line costs."""
 
 _KEPT = frozenset(
-    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV"}
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TZDIR", "TMPDIR", "VIRTUAL_ENV"}
     | {"XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"}
     | {"HF_HOME", "HF_HUB_CACHE", "OLLAMA_MODELS"}
     | {"HF_ENDPOINT", "SSL_CERT_FILE", "SSL_CERT_DIR"}
