@@ -1,8 +1,9 @@
 """A process that asks the hub: `python -m tui.engine.downloader`, the only one of ours that meets a network.
 
-Reads one question as a line of the protocol and answers it as the engine would; the engine passes that on. It
-ends when its standard input does, so that it outlives nobody. A process of its own, because what it loads
-would weigh on an engine, and because killing it is a way to stop that always works.
+Reads one question as a line of the protocol and answers it as an engine would. The app starts it; on another
+machine the engine does, and passes the answers on. It ends when its standard input does, so that it outlives
+nobody. A process of its own, because what it loads would weigh on an engine, and because killing it always
+stops it.
 """
 
 from __future__ import annotations
