@@ -248,6 +248,8 @@ class HubListed:
     licence: str
     memory: int
     """Bytes that the weights of a model may take here at most."""
+    note: str = ""
+    """What there is to know of files that nothing here opens."""
 
 
 @dataclass(frozen=True)
@@ -262,10 +264,14 @@ class Download:
 
 @dataclass(frozen=True)
 class Downloading:
+    """How far a download is, before the repository's files are known too."""
+
     id: Signed
     file: str
     done: int
     total: int
+    reason: str = ""
+    """Why nothing comes now: "the hub asks to wait 40 s: too many requests". Empty while bytes come."""
 
 
 @dataclass(frozen=True)
