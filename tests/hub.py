@@ -39,6 +39,12 @@ class Hub(ThreadingHTTPServer):
         """Paths and headers."""
         self.pace = 0.0
         """Seconds between two pieces of a file."""
+        self.private: dict[str, str] = {}
+        """Repositories, each with the token that reads it; nobody else hears that it is there."""
+        self.refused: dict[str, tuple[int, str, str]] = {}
+        """Tokens that are refused whatever is asked, each with a status, the hub's code and its words."""
+        self.busy: list[tuple[int, dict[str, str]]] = []
+        """Status and headers for the next requests, whatever they ask for."""
 
     @property
     def url(self) -> str:
@@ -88,7 +94,17 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path = unquote(parts.path)
         self.server.asked.append((path, dict(self.headers)))
-        if path == "/api/models":
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        hidden = next((each for each in self.server.private if f"/{each}/" in f"{path}/"), "")
+        if self.server.busy:
+            self._error(*self.server.busy.pop(0))
+        elif token in self.server.refused:
+            status, code, words = self.server.refused[token]
+            named = {"X-Error-Code": code, "X-Error-Message": words}
+            self._error(status, {name: value for name, value in named.items() if value})
+        elif hidden and self.server.private[hidden] != token:
+            self._error(404 if token else 401, {"X-Error-Code": "RepoNotFound"})
+        elif path == "/api/models":
             words = parse_qs(parts.query).get("search", [""])[0].casefold()
             form = parse_qs(parts.query).get("filter", [""])[0]
             names = [each for each in self.server.repositories if words in each.casefold() and form == "gguf"]

@@ -109,6 +109,33 @@ async def test_what_is_removed_is_gone_and_stopped() -> None:
     assert downloads.items == []
 
 
+async def test_why_nothing_comes_is_kept_as_long_as_it_is_so() -> None:
+    class Busy(Engine):
+        async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
+            yield Downloading(-1, "Q4", 0, 0, "the hub asks to wait 9 s\x1b[2J")
+            await self.step.wait()
+            yield Downloading(-1, "m-Q4.gguf", 25, 100)
+            self.step.clear()
+            await self.step.wait()
+            yield Downloading(-1, "m-Q4.gguf", 25, 100, "it is busy")
+            raise EngineError("The disk has no room")
+
+    engine = Busy()
+    downloads = Downloads(engine)  # type: ignore[arg-type]
+    item = downloads.add("a/a", "Q4")
+    await until(lambda: item.reason)
+    assert item.reason.startswith("the hub asks to wait 9 s")
+    assert "\x1b" not in item.reason
+    assert (item.state, item.speed) == ("running", None)
+    engine.step.set()
+    await until(lambda: item.done == 25)
+    assert item.reason == ""
+    await until(lambda: not engine.step.is_set())
+    engine.step.set()
+    await until(lambda: item.state == "failed")
+    assert item.reason == ""
+
+
 def test_speed_is_that_of_the_last_seconds() -> None:
     item = Item("a/a", "m", "running")
     assert item.speed is None

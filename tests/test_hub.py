@@ -13,10 +13,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 from urllib.parse import quote
 
 import pytest
+from httpx2 import Headers
 from hub import COMMIT, Fault, Hub, hub
 
 from tui.client import EngineClient, EngineError
@@ -24,6 +26,7 @@ from tui.client.child import engine_environment
 from tui.engine import bandwidth
 from tui.engine.downloader import COMMAND, answer, relay
 from tui.engine.library import fetch as fetch_module
+from tui.engine.library.access import seconds_to_wait
 from tui.engine.library.catalogue import USABLE, pairs_for
 from tui.engine.library.fetch import Unwanted, fetch
 from tui.engine.library.hub import (
@@ -36,6 +39,7 @@ from tui.engine.library.hub import (
     quantisation_of,
     search,
 )
+from tui.engine.server import taken_for_hub
 from tui.protocol import (
     Download,
     Downloaded,
@@ -48,6 +52,7 @@ from tui.protocol import (
     PairsProposed,
     ProposePairs,
     SearchHub,
+    decode_event,
     encode,
 )
 
@@ -67,6 +72,8 @@ def quiet_hub(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     server.repositories = {REPOSITORY: {NAME: CONTENT, "README.md": b"x", "run.py": b"import os"}}
     server.faults, server.sent, server.asked, server.pace = [], 0, [], 0.0
     server.gated, server.lies = set(), {}
+    server.private, server.refused, server.busy = {}, {}, []
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     monkeypatch.setattr(fetch_module, "PATIENCE", 0.3)
@@ -344,6 +351,19 @@ def test_a_folder_for_mlx_is_one_choice_and_becomes_a_model_last() -> None:
     assert listed("model.safetensors", "config.json").choices() == ()
 
 
+def test_of_a_folder_for_mlx_only_what_is_read_is_fetched_and_counted() -> None:
+    read = ("chat_template.jinja", "config.json", "generation_config.json", "tokenizer.json",
+            "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json")  # fmt: skip
+    more = ("consolidated.safetensors", "adapters.safetensors", "params.json", "original/config.json",
+            "consolidated.00.safetensors", "vocab.json", "mtp.safetensors")  # fmt: skip
+    found = listed(*read, *more)
+    (choice,) = found.choices()
+    assert (choice.size, choice.parts) == (sum(map(len, read)), len(read))
+    assert sorted(each.name for each in found.parts("")) == sorted(read)
+    assert listed("config.json", "tokenizer.json", "consolidated.safetensors").choices() == ()
+
+
 @pytest.mark.parametrize(
     ("wanted", "name"),
     [
@@ -409,6 +429,28 @@ def test_a_file_of_which_the_hub_says_nonsense_is_left_out(server: Hub, lie: dic
 def test_names_that_fall_together_are_one(server: Hub) -> None:
     server.repositories[REPOSITORY] = {"A.gguf": b"1", "a.gguf": b"2"}
     assert len(listing(REPOSITORY).files) == 1
+
+
+OLD = ("m.Q8_0.gguf-split-a", "m.Q8_0.gguf-split-b", "m.Q6_K.gguf.part1of2", "m.Q6_K.gguf.part2of2")
+
+
+def test_models_that_are_split_in_the_old_way_are_named(server: Hub, tmp_path: Path) -> None:
+    server.repositories[REPOSITORY] = dict.fromkeys(OLD, b"x")
+    note = "split in an old way, which no program opens: m.Q6_K.gguf, m.Q8_0.gguf"
+    (listed,) = said(ListHub(-1, REPOSITORY), tmp_path)
+    assert isinstance(listed, HubListed)
+    assert (listed.files, listed.note) == ((), note)
+    (failed,) = said(Download(-1, REPOSITORY, "Q8_0"), tmp_path)
+    assert isinstance(failed, Failed)
+    assert note in failed.message
+    assert not list(tmp_path.rglob("*.gguf*"))
+    server.repositories[REPOSITORY]["m.Q4_K_M.gguf"] = b"x"
+    found = listing(REPOSITORY)
+    assert [each.name for each in found.choices()] == ["m.Q4_K_M.gguf"]
+    with pytest.raises(HubError, match="there is no file 'Q6_K'; split in an old way"):
+        found.named("Q6_K")
+    with pytest.raises(HubError, match=r"there is no file 'Q5_0'$"):
+        found.named("Q5_0")
 
 
 def test_a_search_finds_what_runs_here(server: Hub) -> None:
@@ -487,6 +529,210 @@ def test_no_token_leaves_for_another_host(
         assert not any("hf_canary" in str(headers) for _, headers in other.asked)
 
 
+# A token, and what it is refused for
+
+STALE = (401, "", "Invalid credentials in Authorization header")
+NARROW = (403, "GatedRepo", "Please enable access to public gated repositories in your token's settings.")
+
+
+@pytest.mark.parametrize("refusal", [STALE, NARROW, (401, "", ""), (401, "RepoNotFound", ""), (403, "", "")])
+def test_a_token_that_is_refused_hides_nothing_that_is_public(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: tuple[int, str, str]
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_old")
+    server.refused = {"hf_old": refusal}
+    (found,) = said(SearchHub(-1, "model"), tmp_path)
+    assert isinstance(found, HubFound)
+    assert [each.name for each in found.repositories] == [REPOSITORY]
+    *_, last = said(Download(-2, REPOSITORY, ""), tmp_path)
+    assert isinstance(last, Downloaded)
+    assert Path(last.path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
+def test_a_token_that_is_refused_is_said_where_it_is_needed(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "hf_old")
+    server.private = {REPOSITORY: "hf_new"}
+    server.refused = {"hf_old": STALE}
+    (failed,) = said(ListHub(-1, REPOSITORY), tmp_path)
+    assert isinstance(failed, Failed)
+    assert failed.message == f"The hub refuses your token ({name}): {STALE[2]}."
+    assert failed.hint == f"Give {name} a token that is valid, or unset it."
+    assert "hf_old" not in f"{failed.message}{failed.hint}"
+
+
+def test_a_token_without_a_permission_is_not_told_to_accept_terms(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_narrow")
+    server.refused = {"hf_narrow": NARROW}
+    server.gated = {REPOSITORY}
+    with pytest.raises(HubError, match=r"refuses your token .* Please enable access to public gated"):
+        fetch(remote(server), tmp_path / NAME, tmp_path, pause=at_once)
+
+
+def test_a_gated_model_tells_the_owner_of_a_token_to_accept_its_terms(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_sound")
+    server.gated = {REPOSITORY}
+    with pytest.raises(HubError, match="is gated") as error:
+        fetch(remote(server), tmp_path / NAME, tmp_path, pause=at_once)
+    assert error.value.hint.endswith(f"/{REPOSITORY}, as the owner of your token.")
+
+
+def test_a_token_reads_what_is_private(server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.private = {REPOSITORY: "hf_mine"}
+    with pytest.raises(HubError, match=f"the hub has no {REPOSITORY}") as error:
+        listing(REPOSITORY)
+    assert "hf auth login" in error.value.hint
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    *_, last = said(Download(-1, REPOSITORY, ""), tmp_path)
+    assert isinstance(last, Downloaded)
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    with pytest.raises(HubError, match=f"the hub has no {REPOSITORY}") as error:
+        listing(REPOSITORY)
+    assert "a token that may read it" in error.value.hint
+
+
+def test_what_is_no_token_is_not_sent_and_is_named_where_one_is_needed(
+    server: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_ключ")
+    assert listing(REPOSITORY).choices()
+    server.private = {REPOSITORY: "hf_mine"}
+    with pytest.raises(HubError) as error:
+        listing(REPOSITORY)
+    assert "The token of HF_TOKEN cannot be used" in error.value.hint
+    assert "ключ" not in error.value.hint
+
+
+def test_a_token_file_that_cannot_be_read_hides_nothing_that_is_public(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path))  # a folder
+    assert listing(REPOSITORY).choices()
+    assert not any("authorization" in map(str.lower, headers) for _, headers in server.asked)
+
+
+def test_a_search_that_is_refused_speaks_of_no_repository(
+    server: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.busy = [(404, {}), (403, {"X-Error-Message": "Your address is blocked."})]
+    for what in ("error \\(404\\)", "refuses the search: Your address is blocked"):
+        with pytest.raises(HubError, match=what) as error:
+            search("some words")
+        assert "some words" not in f"{error.value} {error.value.hint}"
+
+
+def test_offline_is_said_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
+        search("x")
+
+
+# A hub that asks to wait
+
+
+class Clock:
+    """Pauses that pass at once, added up."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def pause(self, seconds: float) -> None:
+        self.passed += seconds
+
+
+MINUTE = (429, {"Retry-After": "60"})
+
+
+def test_a_download_waits_as_long_as_the_hub_asks_and_says_why(server: Hub, tmp_path: Path) -> None:
+    clock = Clock()
+    events: list[Event] = []
+    server.busy = [MINUTE, MINUTE]
+    answer(Download(-1, REPOSITORY, ""), tmp_path, events.append, pause=clock.pause)
+    assert isinstance(events[-1], Downloaded)
+    assert clock.passed == 120
+    reasons = [event.reason for event in events if isinstance(event, Downloading)]
+    assert reasons[0] == "the hub asks to wait 60 s: too many requests"
+    assert "the hub asks to wait 1 s: too many requests" in reasons
+    assert reasons[-1] == ""
+
+
+def test_a_wait_in_the_middle_of_a_file_is_no_failure_and_goes_on_from_there(
+    server: Hub, tmp_path: Path
+) -> None:
+    clock = Clock()
+    reasons: list[str] = []
+
+    bytes_came: list[int] = []
+
+    def then_busy(done: int) -> None:
+        if not bytes_came:
+            server.busy = [(503, {"Retry-After": "7"})] * 9
+        bytes_came.append(done)
+
+    server.faults = [("cut", 0.5)]
+    fetch(remote(server), tmp_path / NAME, tmp_path, then_busy, pause=clock.pause, report=reasons.append)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert clock.passed == 9 * 7
+    assert reasons[0] == "the hub asks to wait 7 s: it is busy"
+    assert server.sent == len(CONTENT)
+
+
+def test_a_hub_that_asks_to_wait_for_hours_is_given_up_with_its_word(server: Hub, tmp_path: Path) -> None:
+    for busy in ([(429, {"Retry-After": "7200"})], [MINUTE] * 61):
+        clock = Clock()
+        server.busy = list(busy)
+        with pytest.raises(HubError, match=r"asks to wait (2 h 0 min|60 s): too many") as error:
+            fetch(remote(server), tmp_path / NAME, tmp_path, pause=clock.pause)
+        assert error.value.hint == "Try again then."
+        assert clock.passed <= 3600
+
+
+def test_a_search_waits_for_seconds_and_names_minutes(server: Hub, tmp_path: Path) -> None:
+    for question in (SearchHub(-1, ""), ListHub(-1, REPOSITORY)):
+        clock = Clock()
+        events: list[Event] = []
+        server.busy = [(429, {"Retry-After": "3"})]
+        answer(question, tmp_path, events.append, pause=clock.pause)
+        assert isinstance(events[0], HubFound | HubListed)
+        assert clock.passed == 3
+        server.busy = [MINUTE]
+        answer(question, tmp_path, events.append, pause=clock.pause)
+        assert events[1] == Failed(-1, "The hub asks to wait 60 s: too many requests.", "Try again then.")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "12"}, 12),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT", "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 30),
+        ({"RateLimit": '"api";r=0;t=55', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}, 55),
+        ({"RateLimit": '"api";r=9;t=55'}, 0),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT"}, 0),
+        *(({"Retry-After": word}, 0) for word in ("", "0", "-5", "nan", "soon", "inf")),
+        ({}, 0),
+    ],
+)
+def test_when_to_ask_again_is_read_as_it_is_written(headers: dict[str, str], seconds: float) -> None:
+    assert seconds_to_wait(SimpleNamespace(headers=Headers(headers))) == seconds
+
+
+def test_a_wait_ends_when_nobody_wants_the_file(server: Hub, tmp_path: Path) -> None:
+    server.busy = [MINUTE]
+    asked_for = iter([True] * 8)
+    with pytest.raises(Unwanted):
+        fetch(remote(server), tmp_path / NAME, tmp_path, wanted=lambda: next(asked_for, False), pause=at_once)
+
+
 # The process
 
 
@@ -498,6 +744,30 @@ def test_an_engine_sees_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = engine_environment({"HF_TOKEN": "x", "HF_ENDPOINT": "y", "HTTPS_PROXY": "z", "https_proxy": "z"})
     assert "HF_TOKEN" not in kept
     assert {"HF_ENDPOINT", "HTTPS_PROXY", "https_proxy"} <= set(kept)
+
+
+def test_an_engine_that_a_login_started_hands_a_token_to_downloaders_alone(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another machine nobody chooses what an engine sees."""
+    server.private = {REPOSITORY: "hf_theirs"}
+    environ = environment(tmp_path, server) | {"HF_TOKEN": "hf_theirs"}
+    with subprocess.Popen(
+        (sys.executable, "-m", "tui", "engine"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(encode(ListHub(-1, REPOSITORY)))
+        child.stdin.flush()
+        replies = (decode_event(line) for line in child.stdout)
+        listed = next(each for each in replies if isinstance(each, HubListed | Failed))
+        child.kill()
+    assert isinstance(listed, HubListed)
+    for name, value in {"HF_TOKEN": "x", "HF_HOME": "/h", "HF_HUB_OFFLINE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert taken_for_hub()["HF_TOKEN"] == "x"
+    left = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
+    assert left == {"HF_HOME": "/h", "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": server.url}
 
 
 def test_a_download_that_was_killed_goes_on(server: Hub, tmp_path: Path) -> None:

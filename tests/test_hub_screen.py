@@ -58,6 +58,7 @@ class Engine:
         self.fault = fault
         self.asked: list[Question] = []
         self.go_on = asyncio.Event()
+        self.reason = self.note = ""
 
     async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
         self.asked.append(question)
@@ -70,9 +71,10 @@ class Engine:
             case SearchHub():
                 yield HubFound(-1, FOUND if "nothing" not in question.words else ())
             case ListHub():
-                yield HubListed(-1, question.repository, FILES, "apache-2.0", 12 * GB)
+                files = () if self.note else FILES
+                yield HubListed(-1, question.repository, files, "apache-2.0", 12 * GB, self.note)
             case Download():
-                yield Downloading(-1, "Model-Q4_K_M.gguf", GB, 3 * GB)
+                yield Downloading(-1, "Model-Q4_K_M.gguf", GB, 3 * GB, self.reason)
                 await self.go_on.wait()
                 yield Downloaded(-1, "/models/Model-Q4_K_M.gguf", 3 * GB)
 
@@ -178,6 +180,30 @@ async def test_enter_on_a_download_pauses_it_and_goes_on() -> None:
         await until(pilot, lambda: "/models/Model-Q4_K_M.gguf" in app.shown)
         await pilot.press("ctrl+x")
         await until(pilot, lambda: "nothing yet" in app.shown)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_a_wait_that_the_hub_asks_for_is_said_with_its_reason(size: tuple[int, int]) -> None:
+    app = Alone()
+    app.engine.reason = "the hub asks to wait 40 s: too many requests"
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.rows("files").current)
+        await pilot.press("tab", "enter", "tab")
+        await until(pilot, lambda: "Waiting: the hub asks to wait 40 s: too many requests." in app.shown)
+        assert "Enter pauses it" in app.shown
+        await until(pilot, lambda: app.shown.count("the hub asks to wait 40 s") == 2)  # in its row too
+        assert "Model" in app.shown.partition("Downloads")[2]
+        app.engine.go_on.set()
+        await until(pilot, lambda: "/models/Model-Q4_K_M.gguf" in app.shown)
+        assert "to wait" not in app.shown
+
+
+async def test_a_repository_of_old_pieces_says_so_where_files_would_be() -> None:
+    app = Alone()
+    app.engine.note = "split in an old way: m.gguf"
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("m")
+        await until(pilot, lambda: app.shown.count("split in an old way: m.gguf") == 2)
 
 
 async def test_a_hub_that_cannot_be_reached_is_said_where_one_looks() -> None:

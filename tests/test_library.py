@@ -7,23 +7,25 @@ import os
 import random
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlx_models import write_folder
-from models import Toy, write_model
+from models import OTHER_CONTROL, Toy, write_model
 
 from tui.engine.librarian import answer as answer_question
 from tui.engine.library import index as index_module
-from tui.engine.library.describe import describe
+from tui.engine.library.describe import describe, tokens_of
 from tui.engine.library.find import Candidate, Place, candidate, find, known_places
 from tui.engine.library.here import Library, LibraryError
 from tui.engine.library.index import list_models
 from tui.engine.library.names import UnknownName, resolve
 from tui.engine.library.pairing import SMALLEST, Judge, best_draft
 from tui.engine.library.records import LOOKUP, SHORTEST, Measured, Records
+from tui.engine.library.tokens import difference
 from tui.engine.session import Session
 from tui.engine.starter import DRAFT, MAIN
 from tui.protocol import (
@@ -121,6 +123,84 @@ def test_the_environment_moves_the_places() -> None:
     assert Place("llama.cpp", Path("/h/Library/Caches/llama.cpp")) in moved
 
 
+@pytest.mark.parametrize(
+    ("kind", "closed"),
+    [
+        ("tree", "."),
+        ("hub", "."),
+        ("hub", "models--a--b/snapshots"),
+        ("ollama", "manifests"),
+        ("ollama", "manifests/registry.ollama.ai/library"),
+        ("ollama", "manifests/registry.ollama.ai/library/m"),
+        ("ollama", "manifests/registry.ollama.ai/library/m/latest"),
+    ],
+)
+def test_a_place_that_cannot_be_read_is_said_whatever_program_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, closed: str
+) -> None:
+    """Root may read everything, so what the system would say is put in."""
+    for name in ("models--a--b/snapshots/1", "manifests/registry.ollama.ai/library/m"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "manifests/registry.ollama.ai/library/m/latest").write_text("{}")
+    kept = tmp_path / closed
+
+    def denied(call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(path: Any, *arguments: Any, **named: Any) -> Any:
+            if Path(path) == kept:
+                raise PermissionError(13, "Permission denied")
+            return call(path, *arguments, **named)
+
+        return guarded
+
+    monkeypatch.setattr(Path, "iterdir", denied(Path.iterdir))
+    monkeypatch.setattr(Path, "read_bytes", denied(Path.read_bytes))
+    monkeypatch.setattr(os, "scandir", denied(os.scandir))
+    (skipped,) = find([Place("x", tmp_path, kind)])
+    assert isinstance(skipped, Skipped)
+    assert "cannot be read: Permission denied" in skipped.reason
+    assert Path(skipped.path) in (kept, kept.parent)
+
+
+def test_a_place_that_is_not_there_is_no_news(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for kind in ("tree", "flat", "hub", "ollama"):
+        for name in ("nothing", "file"):
+            assert list(find([Place("x", tmp_path / name, kind)])) == []  # type: ignore[arg-type]
+
+
+def test_folders_that_other_programs_were_told_of_are_looked_through(tmp_path: Path) -> None:
+    home, units = tmp_path / "home", tmp_path / "units"
+    (home / "elsewhere").mkdir(parents=True)
+    (units / "ollama.service.d").mkdir(parents=True)
+
+    def places() -> list[str]:
+        return [str(each.path) for each in known_places({}, home, home / "own", mac=False, services=units)]
+
+    plain = places()
+    assert str(home / ".lmstudio" / "models") in plain
+    (home / ".lmstudio-home-pointer").write_text(f"{home}/elsewhere\n")
+    (home / "elsewhere" / "settings.json").write_text('{"downloadsFolder": "/disk/lm"}')
+    (units / "ollama.service").write_text('[Service]\nEnvironment="PATH=/bin"\nExecStart=ollama serve\n')
+    override = units / "ollama.service.d" / "override.conf"
+    override.write_text('[Service]\nEnvironment="OLLAMA_HOST=::" "OLLAMA_MODELS=/disk/ollama"\n')
+    assert set(places()) - set(plain) == {"/disk/lm", str(home / "elsewhere" / "models"), "/disk/ollama"}
+    override.write_text('# Environment="OLLAMA_MODELS=/disk/old"\n')
+    (home / "elsewhere" / "settings.json").write_text("[" * 9999)
+    assert set(places()) - set(plain) == {str(home / "elsewhere" / "models")}
+
+
+def test_pieces_of_the_old_kind_are_said_to_be_some(tmp_path: Path) -> None:
+    for name in ("m.gguf-split-a", "m.gguf-split-b", "n.gguf.part1of2", "n.gguf.part2of2", "o.gguf.py"):
+        (tmp_path / name).write_bytes(b"x")
+    models, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert models == []
+    assert [Path(each.path).name for each in skipped] == ["m.gguf", "n.gguf"]
+    assert "cat PIECES > m.gguf" in skipped[0].reason
+    (tmp_path / "m.gguf").write_bytes(b"x")  # joined by now: no longer worth a word
+    _, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert ["old way" in each.reason for each in skipped if each.path.endswith("m.gguf")] == [False]
+
+
 def test_a_folder_for_mlx_is_one_model(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "maker" / "model")
     (model,), skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
@@ -128,6 +208,15 @@ def test_a_folder_for_mlx_is_one_model(tmp_path: Path) -> None:
     assert model.parameters > 0
     assert model.fingerprint
     assert not skipped
+
+
+def test_a_folder_for_mlx_is_as_large_as_what_is_read_of_it(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model")
+    (before,), _ = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    for name in ("consolidated.safetensors", "adapters.safetensors", "vocab.json"):
+        (folder / name).write_bytes(bytes(1_000_000))
+    (model,), skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    assert (model.size, skipped) == (before.size, [])
 
 
 def test_a_model_in_parts_is_one_model(tmp_path: Path, toys: Path) -> None:
@@ -242,11 +331,12 @@ def test_a_description_is_read_once_until_the_file_changes(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"version": 2, "models": 3}', '{"version": 2, "models": {"P": 1}}']
+    "text", ["", "{", "[]", '{"version": VERSION, "models": 3}', '{"version": VERSION, "models": {"P": 1}}']
 )
 def test_a_broken_memory_is_no_memory(tmp_path: Path, toys: Path, text: str) -> None:
     linked(toys / "small.gguf", tmp_path / "models" / "small.gguf")
     memory = tmp_path / "index.json"
+    text = text.replace("VERSION", json.dumps(index_module._VERSION))
     memory.write_text(text.replace("P", str(tmp_path / "models" / "small.gguf")))
     models, _ = listed([Place("folder", tmp_path / "models")], memory)
     assert [model.name for model in models] == ["Small F32"]
@@ -317,6 +407,31 @@ def test_every_model_gets_a_verdict_with_its_reason(toys: Path) -> None:
     assert "differs at id 300" in found["other"].reason
     assert found["recurrent"].judgement == "possible"
     assert all(each.speed_up is None for name, each in found.items() if name)
+
+
+def test_tokens_that_are_no_text_need_not_agree(tmp_path: Path, toys: Path) -> None:
+    toy = Toy(layers=1, width=32, controls=OTHER_CONTROL, swapped=(300, 301), unused=(300, 301))
+    draft = described(write_model(tmp_path / "draft.gguf", toy))
+    verdict = Judge(described(toys / "large.gguf"), nothing, 0.05).verdict(draft)
+    assert (verdict.judgement, verdict.reason[:14]) == ("recommended", "same tokenizer")
+    folder = write_folder(tmp_path / "folder")
+    values = json.loads((folder / "tokenizer.json").read_text())
+    (special, *_) = [each for each in values["added_tokens"] if each["special"]]
+    before = tokens_of(folder)
+    special["content"] = "<other>"
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    assert tokens_of(folder) == before
+    assert special["id"] not in before
+
+
+def test_a_few_words_that_differ_make_no_other_tokenizer() -> None:
+    """As in two sizes of one family that call one token in 256,000 otherwise."""
+    mine = {token: str(token).encode() for token in range(10_000)}
+    for count, same in ((1, True), (10, True), (11, False)):
+        theirs = mine | {token: b"?%d" % token for token in range(7, 7 + count)}
+        assert (difference(mine, theirs) == "") == same
+        assert (difference(theirs, mine) == "") == same
+    assert "differs at id 7: '7' against '?7'" in difference(mine, theirs)
 
 
 def test_what_a_draft_would_bring_is_predicted_for_a_main_model_of_some_size(toys: Path) -> None:

@@ -15,12 +15,13 @@ import pytest
 from models import Toy
 
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
-from tui.engine.backends.llama_cpp import LlamaBackend
+from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.model import LlamaModel
+from tui.engine.backends.llama_cpp.reserve import Shape
 from tui.engine.speculation.loop import Pick
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Logits, Sampler
 from tui.engine.templates import TemplateRenderer, encode_conversation
-from tui.protocol import Message
+from tui.protocol import CacheType, Message
 
 GREEDY = Chain(temperature=0)
 PLAIN = Toy()
@@ -179,6 +180,47 @@ def test_a_window_that_lost_tokens_is_computed_again(load: Load, monkeypatch: py
     assert decoded == [4, 99]
     model.extend(tokens[99:], picks=1)
     assert_close(watching.rows, expected)
+
+
+# A cache that is larger than the memory
+
+LONG = 1 << 14
+
+
+@pytest.mark.parametrize("cache_type", ["f16", "q8_0"])
+def test_windows_drop_what_the_memory_has_no_room_for(
+    backend: LlamaBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_type: CacheType
+) -> None:
+    toy = Toy("gemma3", context_length=LONG, layers=6, width=128, heads=4)
+    path = str(models.write_model(tmp_path / "m.gguf", toy))
+    options = Options("main", LONG, threads=1, cache_type=cache_type)
+    (full,) = backend.rehearse(path, options, [Shape(LONG, cache_type)])
+    assert full is not None
+    monkeypatch.setattr(native, "memory_bytes", lambda: int(full.cache * 0.8))
+    (small,) = backend.rehearse(path, options, [Shape(LONG, cache_type)])
+    assert small is not None
+    assert small.cache < 0.7 * full.cache
+    model = backend.load(path, options, lambda _: True)
+    assert model.capacity == LONG
+    assert model.drops_from > 0
+    model.start(Watching())
+    assert len(model.extend(some_tokens(40), picks=1)) == 1
+    model.close()
+    monkeypatch.setattr(native, "memory_bytes", lambda: small.cache - (1 << 20))
+    with pytest.raises(
+        ModelError, match=r"the context needs \d+ MiB, and this machine has \d+ MiB"
+    ) as caught:
+        backend.load(path, options, lambda _: True)
+    assert caught.value.hint == f"Load with a context shorter than {LONG}, or a smaller model."
+
+
+def test_a_plain_cache_that_is_too_large_is_refused_with_its_size(
+    backend: LlamaBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(models.write_model(tmp_path / "m.gguf", Toy(context_length=LONG)))
+    monkeypatch.setattr(native, "memory_bytes", lambda: 1 << 20)
+    with pytest.raises(ModelError, match=r"the context needs \d+ MiB, and this machine has 1 MiB"):
+        backend.load(path, Options("main", LONG, threads=1), lambda _: True)
 
 
 # What would end the process
@@ -349,6 +391,8 @@ def test_metadata_that_is_not_unicode_breaks_nothing(load: Load, backend: LlamaB
         (Toy(padding=128), ""),
         (Toy(vocabulary=500), ""),
         (Toy(unused=(300, 301), end=256), ""),
+        (Toy(unused=(300, 400), swapped=(300, 400)), ""),
+        (Toy(controls=models.OTHER_CONTROL), ""),
         (
             Toy(swapped=(300, 400)),
             "another tokenizer: only models of one family can draft (differs at id 300: 'ap' against 'el')",

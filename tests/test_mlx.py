@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.backends.mlx.picking import best_of, pick_rows
 from tui.engine.backends.mlx.vocabulary import MlxVocabulary
+from tui.engine.fit import _folder_need
 from tui.engine.library.mlx_folder import read_folder
 from tui.engine.pair import load_pair
 from tui.engine.session import Session
@@ -648,6 +649,58 @@ def test_weights_in_several_files(tmp_path: Path) -> None:
         opened(folder)
 
 
+SHARDS = tuple(f"model-{number:05d}-of-00003.safetensors" for number in (1, 2, 3))
+
+
+def sharded(place: Path, files: Sequence[str], indexed: Sequence[str], drop: Collection[str] = ()) -> Path:
+    """A folder whose weights lie in `files`, with an index that names others; `drop` are gone."""
+    folder = mlx_models.write_folder(place / "m")
+    weights = mx.load(str(folder / "model.safetensors"))
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    for number, file in enumerate(files):
+        if file not in drop:
+            part = {name: weights[name] for name in names[number :: len(files)]}
+            mx.save_safetensors(str(folder / file), part)
+    index = {name: indexed[place % len(indexed)] for place, name in enumerate(names)}
+    mlx_models.write_json(folder / "model.safetensors.index.json", {"weight_map": index})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "indexed"),
+    [
+        (("model.safetensors",), SHARDS),
+        (("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"), SHARDS),
+        (("model.safetensors",), ("pytorch-1.safetensors", "pytorch-2.safetensors")),
+    ],
+)
+def test_an_index_of_the_model_before_quantisation_does_no_harm(
+    tmp_path: Path, files: Sequence[str], indexed: Sequence[str]
+) -> None:
+    assert opened(sharded(tmp_path, files, indexed)).vocabulary_size
+
+
+def test_a_shard_that_is_missing_is_named_with_a_current_index_and_with_a_stale_one(tmp_path: Path) -> None:
+    for number, indexed in enumerate((SHARDS, ("model-00001-of-00009.safetensors",))):
+        folder = sharded(tmp_path / str(number), SHARDS, indexed, drop=SHARDS[1:2])
+        with pytest.raises(ModelError, match=r"model-00002-of-00003\.safetensors is missing"):
+            opened(folder)
+
+
+@pytest.mark.parametrize("window", [{"layer_types": ["sliding_attention", "full_attention"]}, {}])
+def test_a_cache_with_windows_is_planned_as_it_will_be(tmp_path: Path, window: dict[str, Any]) -> None:
+    """A long context: windows that kept all of it would take more than their share of the weights."""
+    folder = mlx_models.write_folder(tmp_path / "m")
+    plain = _folder_need(read_folder(folder), "main", 100_000, "f16").cache
+    set_config(folder, sliding_window=64, **(window or {"sliding_window_pattern": 2}))
+    planned = _folder_need(read_folder(folder), "main", 100_000, "f16").cache
+    assert plain / 2 < planned < 0.51 * plain
+    assert _folder_need(read_folder(folder), "main", 60, "f16").cache == plain // 100_000 * 60
+    set_config(folder, layer_types=None, sliding_window_pattern=None)
+    assert _folder_need(read_folder(folder), "main", 100_000, "f16").cache == plain
+
+
 def test_a_folder_that_mlx_would_not_find_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="in its path"):
         opened(mlx_models.write_folder(tmp_path / "a [4 bits]"))
@@ -810,7 +863,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no heads": (lambda f: set_config(f, num_attention_heads=0, head_dim=0), "the model cannot be"),
     "settings of a wrong kind": (lambda f: set_config(f, hidden_size="wide"), "the model cannot be loaded"),
     "unknown architecture": (lambda f: set_config(f, model_type="hal9000"), "no architecture 'hal9000'"),
-    "code": (lambda f: set_config(f, auto_map={"AutoModel": "m.M"}), "auto_map"),
+    "code": (lambda f: set_config(f, model_file="m.py"), "model_file"),
 }
 
 

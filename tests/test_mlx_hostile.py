@@ -98,17 +98,6 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "model_file": (settings("config.json", model_file="evil.py"), "model_file"),
     "model_file elsewhere": (settings("config.json", model_file="/tmp/evil"), "model_file"),
     "model_file above": (settings("config.json", model_file="../evil.py"), "model_file"),
-    "auto_map": (settings("config.json", auto_map={"AutoModel": "evil.Model"}), "auto_map"),
-    "auto_map of another repository": (settings("config.json", auto_map={"A": "o/r--evil.M"}), "auto_map"),
-    "auto_map in escapes": (escaped, "auto_map"),
-    "auto_map within": (settings("config.json", text_config={"auto_map": {"A": "evil.M"}}), "auto_map"),
-    "auto_map in a list": (settings("config.json", parts=[[{"auto_map": "evil.M"}]]), "auto_map"),
-    "auto_map of the tokenizer": (
-        settings("tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", None]}),
-        "tokenizer_config.json: auto_map",
-    ),
-    "auto_map of generation": (settings("generation_config.json", auto_map="evil.G"), "generation_config"),
-    "custom_pipelines": (settings("config.json", custom_pipelines={"x": {"impl": "evil.P"}}), "pipelines"),
     "custom_generate": (settings("generation_config.json", custom_generate="evil.py"), "custom_generate"),
     "code within": (settings("config.json", text_config={"a": [{"b": "evil.py"}]}), "text_config.a.0.b"),
     "compiled code": (settings("config.json", impl="x/evil.pyc"), "impl"),
@@ -120,6 +109,9 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "an architecture elsewhere": (settings("config.json", model_type="..evil"), "model_type"),
     "an architecture with a path": (settings("config.json", model_type="/tmp/evil"), "model_type"),
     "an architecture within": (settings("config.json", model_type="llama.evil"), "model_type"),
+    "an architecture of transformers": (
+        settings("config.json", model_type="evil", auto_map={"A": "evil.C"}), "no architecture 'evil'"
+    ),
     "a module that is no architecture": (settings("config.json", model_type="cache"), "architecture 'cache'"),
     "the package itself": (settings("config.json", model_type="__init__"), "model_type"),
     "an architecture of two files": (twice, "twice"),
@@ -160,6 +152,19 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a tokenizer of nonsense": (text("tokenizer.json", '{"version": 1e999}'), "tokenizer.json"),
     "a tokenizer too deep": (text("tokenizer.json", '{"a":' * 100_000), "tokenizer.json"),
 }  # fmt: skip
+
+FOR_TRANSFORMERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "auto_map": (settings("config.json", auto_map={"AutoModelForCausalLM": "evil.Model"}), ""),
+    "auto_map of another repository": (settings("config.json", auto_map={"AutoConfig": "o/r--evil.C"}), ""),
+    "auto_map in escapes": (escaped, ""),
+    "auto_map within": (settings("config.json", text_config={"auto_map": {"A": "evil.M"}}), ""),
+    "auto_map of the tokenizer": (
+        settings("tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.T", None]}), ""
+    ),
+    "auto_map of generation": (settings("generation_config.json", auto_map="evil.py"), ""),
+    "custom_pipelines": (settings("config.json", custom_pipelines={"x": {"impl": "evil.P"}}), ""),
+}  # fmt: skip
+"""Folders that name code which only transformers would run."""
 
 CHILD = """
 import json, sys, time
@@ -244,6 +249,11 @@ def test_a_hostile_folder_is_refused_by_name_at_once_and_nothing_of_it_runs(
     assert len(outcome["reason"]) < 400
     assert outcome["seconds"] < SECONDS
     assert outcome["seen"] == []
+
+
+def test_code_for_transformers_is_passed_over_and_the_model_works(tmp_path: Path) -> None:
+    for name, outcome in visited(tmp_path, FOR_TRANSFORMERS).items():
+        assert (outcome["reason"], outcome["seen"]) == ("", []), name
 
 
 def test_the_audit_sees_code_that_runs(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ MESSAGES: list[Any] = [
     protocol.HubListed(-5, "a/b", (protocol.HubFile("m.gguf", 2**33, 2, "llama.cpp", "Q4_0"),), "mit", 9),
     protocol.Download(-6, "a/b", "Q4_0"),
     protocol.Downloading(-6, "m.gguf", 5, 2**40),
+    protocol.Downloading(-6, "Q4_K_M", 0, 0, "the hub asks to wait 40 s"),
     protocol.Downloaded(-6, "/m.gguf", 2**40),
     protocol.ProposePairs(-7),
     protocol.PairsProposed(-7, (protocol.HubPair("M", "a/b:Q4_0", "a/c:Q4_0", 7),)),

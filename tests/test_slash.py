@@ -27,6 +27,8 @@ CODE = Preset("code", (("temperature", 0.1), ("system_prompt", "Only code.")))
         ("/system_prompt Be brief.\nAnd kind.", ("system_prompt", "Be brief.\nAnd kind.")),
         (" /race", None),
         ("//comment", None),
+        ("/home/x/log.txt what is it?", None),
+        ("/usr/bin: what lies there", None),
         ("/", None),
         ("/a\nb", None),
         ("what is /race?", None),

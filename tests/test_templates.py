@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,20 @@ def test_templates_have_what_hugging_face_gives_them(
     renderer: TemplateRenderer, template: str, expected: str
 ) -> None:
     assert render(renderer, template, [Message("user", "<é'>")]) == expected
+
+
+def test_a_template_has_the_day_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """26 hours lie between these two, so it is never the same day in both."""
+    days = []
+    for zone in ("WEST12", "EAST-14"):
+        monkeypatch.setenv("TZ", zone)
+        renderer = TemplateRenderer()
+        try:
+            days.append(render(renderer, "{{ strftime_now('%Y-%m-%d') }}", [Message("user", "x")]))
+        finally:
+            renderer.close()
+    west, east = map(date.fromisoformat, days)
+    assert (east - west).days in (1, 2)
 
 
 BOMBS = {

@@ -24,7 +24,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from .clean import clean_line, exact
-from .client import Downloads, EngineClient, EngineDied, Item
+from .client import Downloads, EngineClient, EngineDied, HubClient, Item
 from .client.child import Log
 from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
@@ -98,7 +98,8 @@ class Outrider(LeanOutput):
         self._clock = clock
         self._draw_seed = draw_seed
         self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died, host=host)
-        self._downloads = Downloads(self._client, clock)
+        self._hub_client = HubClient(self._client, os.environ)
+        self._downloads = Downloads(self._hub_client, clock)
         self._hub: Screen[None] | None = None
         self._downloads.on_change = self._download_changed
         kept = places.chats if settings.history.keep else None
@@ -233,7 +234,7 @@ class Outrider(LeanOutput):
         from .screens.hub import HubScreen
 
         if self._hub is None or self.screen is not self._hub:
-            self._hub = HubScreen(self._client, self._downloads)
+            self._hub = HubScreen(self._hub_client, self._downloads)
             self.push_screen(self._hub)
 
     # Keys, looks and settings

@@ -9,6 +9,7 @@ from .child import engine_environment
 from .downloads import Downloads, Item
 from .engine import AnswerEvent, EngineClient, State
 from .errors import EngineDied, EngineError
+from .hub import HubClient
 
 __all__ = [
     "AnswerEvent",
@@ -16,6 +17,7 @@ __all__ = [
     "EngineClient",
     "EngineDied",
     "EngineError",
+    "HubClient",
     "Item",
     "State",
     "engine_environment",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .. import protocol
+from ..clean import clean_line
 from .errors import EngineError
 
 if TYPE_CHECKING:
@@ -93,3 +94,7 @@ def end_of(command: Command) -> type:
     """The kind of event that ends it."""
     last: type = getattr(protocol, _LAST[type(command).__name__])
     return last
+
+
+def error_of(failed: protocol.Failed) -> EngineError:
+    return EngineError(clean_line(failed.message, 500), clean_line(failed.hint))

@@ -28,7 +28,7 @@ PIPE = 1 << 16
 that the allocator asks the system for it and gives it back: a fifth of what a line costs."""
 
 _KEPT = frozenset(
-    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV"}
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TZDIR", "TMPDIR", "VIRTUAL_ENV"}
     | {"XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"}
     | {"HF_HOME", "HF_HUB_CACHE", "OLLAMA_MODELS"}
     | {"HF_ENDPOINT", "SSL_CERT_FILE", "SSL_CERT_DIR"}
@@ -52,6 +52,8 @@ _KEPT_PREFIXES = (
     *("MKL_", "OPENBLAS_", "BLIS_", "METAL_", "MTL_", "MLX_", "HIP_", "ROCR_", "ROCM_", "HSA_", "VK_", "ZE_"),
 )
 
+_OF_HUB = ("HF_", "HUGGING_FACE_", "HUGGINGFACE_")
+
 
 def engine_environment(environ: Mapping[str, str], *, remote: bool = False) -> dict[str, str]:
     """What of `environ` an engine may see: how to find libraries and devices, but no secrets. The ssh that
@@ -62,6 +64,14 @@ def engine_environment(environ: Mapping[str, str], *, remote: bool = False) -> d
     # A debugger that ggml's crash handler attaches would write to stdout. Only downloads ask the network, in
     # a process of their own.
     return kept | {"GGML_NO_BACKTRACE": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def hub_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of `environ` a downloader may see: all that the user has set for the hub, a token too."""
+    of_hub = {key: value for key, value in environ.items() if key.startswith(_OF_HUB)}
+    kept = engine_environment(environ)
+    del kept["HF_HUB_OFFLINE"]
+    return kept | of_hub | {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 
 
 class Log:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .. import protocol
-from .engine import EngineClient
+from ..clean import clean_line
 from .errors import EngineError
+from .hub import HubClient
 
 State = Literal["waiting", "running", "paused", "done", "failed"]
 
@@ -36,6 +37,8 @@ class Item:
     total: int = 0
     """Bytes; 0 is not known yet."""
     fault: EngineError | None = None
+    reason: str = ""
+    """Why nothing comes at the moment, although it is running."""
     path: str = ""
     """Of what can be loaded, once it is here."""
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
@@ -50,7 +53,7 @@ class Item:
     @property
     def speed(self) -> float | None:
         """Bytes a second, lately; None where it cannot be told."""
-        if self.state != "running" or len(self._seen) < 2:
+        if self.state != "running" or self.reason or len(self._seen) < 2:
             return None
         (began, first), (now, last) = self._seen[0], self._seen[-1]
         return (last - first) / (now - began) if now > began else None
@@ -65,14 +68,21 @@ class Item:
         while self._seen[0][0] < now - WINDOW:
             self._seen.popleft()
 
+    def wait(self, reason: str) -> None:
+        """Nothing comes for `reason`; empty if bytes do."""
+        if reason or self.reason:
+            self.forget_pace()
+        self.reason = reason
+
     def forget_pace(self) -> None:
+        self.reason = ""
         self._seen.clear()
 
 
 class Downloads:
     """The queue."""
 
-    def __init__(self, client: EngineClient, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: HubClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
@@ -134,12 +144,14 @@ class Downloads:
             item.state, item.fault = "failed", error
         except asyncio.CancelledError:
             item.state = "paused"
+        item.reason = ""
         self.on_change(item)
 
     def _take(self, item: Item, reply: object) -> None:
         match reply:
             case protocol.Downloading():
                 item.file = reply.file
+                item.wait(clean_line(reply.reason))
                 item.see(self._clock(), reply.done, reply.total)
                 self.on_change(item)
             case protocol.Downloaded():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from .. import protocol
 from ..clean import clean_line
-from .call import Call, Questions, end_of
+from .call import Call, Questions, end_of, error_of
 from .child import Child, Log, engine_environment
 from .errors import EngineDied, EngineError
 from .host import Host
@@ -324,7 +324,7 @@ class EngineClient:
         """Give an event to its call. An event without a call came too late and is dropped."""
         number: int | None = getattr(event, "id", None)
         if number is not None and (question := self._questions.get(number)):
-            question.give(_error(event) if isinstance(event, protocol.Failed) else event)
+            question.give(error_of(event) if isinstance(event, protocol.Failed) else event)
             return
         if isinstance(event, protocol.Pong):
             self.round_trip = monotonic() - self._pinged
@@ -334,7 +334,7 @@ class EngineClient:
         if call is None or (number is not None and number != call.id and not _of_none(event)):
             return
         if isinstance(event, protocol.Failed):
-            self._finish(call, _error(event))
+            self._finish(call, error_of(event))
         elif isinstance(event, call.last):
             self._finish(call, event)
         elif not isinstance(event, protocol.Hello | protocol.Loaded | protocol.Unloaded):
@@ -411,7 +411,3 @@ def _length(rounds: protocol.Rounds) -> int:
 def _of_none(event: Event) -> bool:
     """Whether a command was not understood: the call that waits now waits for that command."""
     return isinstance(event, protocol.Failed) and event.id == 0
-
-
-def _error(failed: protocol.Failed) -> EngineError:
-    return EngineError(clean_line(failed.message, 500), clean_line(failed.hint))

@@ -7,12 +7,13 @@ machine.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..clean import clean_line
-from ..client import EngineClient, EngineError
+from ..client import EngineClient, EngineError, HubClient
 from ..protocol import (
     Download,
     Downloaded,
@@ -39,9 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _run(arguments: argparse.Namespace, client: EngineClient) -> None:
+async def _run(arguments: argparse.Namespace, engine: EngineClient) -> None:
+    client = HubClient(engine, os.environ)
     try:
-        await client.start()
+        await engine.start()
         if not arguments.models:
             _print(proposed_text(await _propose(client)))
         for name in arguments.models:
@@ -51,24 +53,24 @@ async def _run(arguments: argparse.Namespace, client: EngineClient) -> None:
             else:
                 await _pull(client, repository, file)
     finally:
-        await client.close()
+        await engine.close()
 
 
-async def _propose(client: EngineClient) -> tuple[HubPair, ...]:
+async def _propose(client: HubClient) -> tuple[HubPair, ...]:
     async for reply in client.ask(ProposePairs(0)):
         if isinstance(reply, PairsProposed):
             return reply.pairs
     return ()
 
 
-async def _list(client: EngineClient, repository: str) -> HubListed:
+async def _list(client: HubClient, repository: str) -> HubListed:
     async for reply in client.ask(ListHub(0, repository)):
         if isinstance(reply, HubListed):
             return reply
     raise EngineError("The engine said nothing of that repository")
 
 
-async def _pull(client: EngineClient, repository: str, file: str) -> None:
+async def _pull(client: HubClient, repository: str, file: str) -> None:
     """Fetch one model: progress on standard error, its path on standard output."""
     show = _bar if sys.stderr.isatty() else _silent
     clock, began, first = asyncio.get_running_loop().time, 0.0, 0
@@ -84,7 +86,9 @@ async def _pull(client: EngineClient, repository: str, file: str) -> None:
 
 
 def progress(reply: Downloading, speed: float) -> str:
-    """How far it is, in one line."""
+    """How far it is, or why nothing comes, in one line."""
+    if reply.reason:
+        return clean_line(f"waiting: {reply.reason}")
     share = reply.done / max(1, reply.total)
     full = cells(share, _BAR)
     bar = "█" * full + "░" * (_BAR - full)
@@ -112,6 +116,8 @@ def listed_text(found: HubListed) -> Iterator[str]:
     yield from table(rows, "<<><")
     if not found.files:
         yield "no GGUF file and no MLX folder"
+    if found.note:
+        yield clean_line(found.note)
 
 
 def proposed_text(pairs: Sequence[HubPair]) -> Iterator[str]:

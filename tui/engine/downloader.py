@@ -1,8 +1,9 @@
 """A process that asks the hub: `python -m tui.engine.downloader`, the only one of ours that meets a network.
 
-Reads one question as a line of the protocol and answers it as the engine would; the engine passes that on. It
-ends when its standard input does, so that it outlives nobody. A process of its own, because what it loads
-would weigh on an engine, and because killing it is a way to stop that always works.
+Reads one question as a line of the protocol and answers it as an engine would. The app starts it; on another
+machine the engine does, and passes the answers on. It ends when its standard input does, so that it outlives
+nobody. A process of its own, because what it loads would weigh on an engine, and because killing it always
+stops it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
+from types import MappingProxyType
 
 from ..places import find_models
 from ..protocol import (
@@ -34,21 +36,32 @@ from ..protocol import (
     encode,
 )
 from .hardware import all_memory
-from .library.fetch import Unwanted, fetch
-from .library.hub import HubError, listing, places_for, search
+from .library.access import LONGEST_WAIT, HubError, TryLater, patient
+from .library.fetch import Unwanted, fetch, wait
+from .library.hub import listing, places_for, search
 from .wording import sentence
 
 COMMAND = (sys.executable, "-m", "tui.engine.downloader")
 _STEP = 0.25
 """Seconds between two reports of progress."""
 _POLL = 0.1
+_AT_ONCE = 10.0
+"""Seconds that a search or a list waits for a hub that asks it to: somebody looks at the screen meanwhile."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
+_UNTOLD = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+"""What keeps huggingface_hub from asking and telling the hub which programs run here."""
 
 
 def relay(
-    question: HubQuestion, wanted: Callable[[], bool], command: tuple[str, ...] = COMMAND
+    question: HubQuestion,
+    wanted: Callable[[], bool],
+    command: tuple[str, ...] = COMMAND,
+    settings: Mapping[str, str] = NOTHING,
 ) -> Iterator[Event]:
-    """What a downloader says to `question`, as long as it is wanted. The engine's side."""
-    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    """What a downloader says to `question`, as long as it is wanted. The engine's side; `settings` are for
+    the downloader alone."""
+    environment = {**os.environ, **settings}
+    environment.pop("HF_HUB_OFFLINE", None)  # the engine's own
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     ) as child:
@@ -82,6 +95,7 @@ def _lines(descriptor: int, wanted: Callable[[], bool]) -> Iterator[bytes]:
 
 def main() -> None:
     """Answer the question on standard input."""
+    os.environ.update(_UNTOLD)  # read when huggingface_hub is imported
     question = decode_command(sys.stdin.buffer.readline())
     assert isinstance(question, HubQuestion)
     threading.Thread(target=_end_with_input, daemon=True).start()
@@ -103,17 +117,24 @@ def answer(
     root: Path,
     send: Callable[[Event], None],
     wanted: Callable[[], bool] = lambda: True,
+    pause: Callable[[float], None] = sleep,
 ) -> None:
     """Answer `question`; downloads go below `root`. Every failure becomes a `Failed`."""
+
+    def soon(later: TryLater) -> None:
+        wait(later, wanted, pause)
+
     try:
         match question:
             case SearchHub():
-                send(HubFound(question.id, search(question.words)))
+                hits = patient(lambda: search(question.words), soon, _AT_ONCE)
+                send(HubFound(question.id, hits))
             case ListHub():
-                found = listing(question.repository)
-                send(HubListed(question.id, found.repository, found.choices(), found.licence, all_memory()))
+                found = patient(lambda: listing(question.repository), soon, _AT_ONCE)
+                files, memory = found.choices(), all_memory()
+                send(HubListed(question.id, found.repository, files, found.licence, memory, found.note))
             case Download():
-                _download(question, root, send, wanted)
+                _download(question, root, send, wanted, pause)
     except HubError as error:
         send(Failed(question.id, sentence(str(error)), error.hint))
     except Unwanted:
@@ -121,23 +142,34 @@ def answer(
 
 
 def _download(
-    question: Download, root: Path, send: Callable[[Event], None], wanted: Callable[[], bool]
+    question: Download,
+    root: Path,
+    send: Callable[[Event], None],
+    wanted: Callable[[], bool],
+    pause: Callable[[float], None],
 ) -> None:
-    found = listing(question.repository)
+    name, before, here, total, said = question.file, 0, 0, 0, -_STEP
+
+    def report(reason: str = "") -> None:
+        send(Downloading(question.id, name, before + here, total, reason))
+
+    def progress(done: int) -> None:
+        nonlocal said, here
+        here = done
+        if monotonic() >= said + _STEP:
+            said = monotonic()
+            report()
+
+    found = patient(
+        lambda: listing(question.repository), lambda later: wait(later, wanted, pause, report), LONGEST_WAIT
+    )
     name = found.named(question.file)
     files = found.parts(name)
     targets = places_for(root, question.repository, files)
     total = sum(file.size for file in files)
-    before, said = 0, -_STEP
-
-    def progress(done: int) -> None:
-        nonlocal said
-        if monotonic() >= said + _STEP:
-            said = monotonic()
-            send(Downloading(question.id, name, before + done, total))
-
     for file, target in zip(files, targets, strict=True):
-        fetch(file, target, root, progress, wanted)
+        here = 0
+        fetch(file, target, root, progress, wanted, pause, report)
         before += file.size
     path = targets[-1].parent if name == "" else targets[-1]
     send(Downloaded(question.id, str(path), total))

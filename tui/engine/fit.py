@@ -21,7 +21,7 @@ from .backends import Options, Role
 from .hardware import memory_bytes
 from .library.gguf import BadModelFile
 from .library.header import Header, read_header
-from .library.mlx_folder import Folder, is_folder, read_folder
+from .library.mlx_folder import WINDOWS_SHARE, Folder, is_folder, read_folder
 from .starter import place
 
 SHORTEST = 2048
@@ -30,6 +30,9 @@ RESERVE = 0.05
 """Of a GPU's memory, left for its driver."""
 _SECONDS = 60
 """A CUDA driver that wakes up takes its time."""
+_MLX_SPARE = 512
+"""Entries that a window of MLX keeps beside those that it shows: some to go back to, and room up to a round
+number."""
 _MLX_ROWS = 2048
 """Tokens of a prompt that MLX reads at once."""
 
@@ -270,6 +273,11 @@ def _need(header: Header, reserved: Any, labels: Sequence[str]) -> Need:
 def _folder_need(folder: Folder, role: Role, length: int, cache_type: CacheType) -> Need:
     """MLX takes memory as it goes: this is what a full context comes to."""
     bits = 8.5 if cache_type == "q8_0" and role == "main" else 16
-    cache = round(folder.cached_numbers * bits / 8) * length
+    token = round(folder.cached_numbers * bits / 8)
+    windows, window = folder.windowed
+    windows = min(windows, folder.layers)
+    of_windows = token * windows // max(1, folder.layers)
+    held = length if of_windows * length <= folder.weight_bytes // WINDOWS_SHARE else window + _MLX_SPARE
+    cache = (token - of_windows) * length + of_windows * min(length, held)
     buffers = 2 * _MLX_ROWS * folder.widest
     return Need(folder.weight_bytes, 0, 0, folder.layers, cache, buffers, 0)

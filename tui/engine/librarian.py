@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 
 from ..protocol import (
@@ -30,7 +30,7 @@ from ..protocol import (
     Skipped,
 )
 from .bandwidth import decoding_bound
-from .downloader import relay
+from .downloader import NOTHING, relay
 from .exactness import last_known
 from .fit import Unplanned, plan
 from .hardware import all_memory
@@ -46,10 +46,12 @@ _PATIENCE = 0.1
 Wanted = Callable[[], bool]
 
 
-def answer(question: Question, send: Callable[[Event], None], wanted: Wanted) -> None:
-    """Send all that `question` asks for, as long as it is wanted."""
+def answer(
+    question: Question, send: Callable[[Event], None], wanted: Wanted, for_hub: Mapping[str, str] = NOTHING
+) -> None:
+    """Send all that `question` asks for, as long as it is wanted. `for_hub` is what downloaders alone see."""
     try:
-        for reply in _replies(question, Library.here(all_memory), wanted):
+        for reply in _replies(question, Library.here(all_memory), wanted, for_hub):
             if not wanted():
                 return
             send(reply)
@@ -63,7 +65,9 @@ def answer(question: Question, send: Callable[[Event], None], wanted: Wanted) ->
         send(Failed(question.id, message, "This is a bug: please report it."))
 
 
-def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[Event]:
+def _replies(
+    question: Question, library: Library, wanted: Wanted, for_hub: Mapping[str, str]
+) -> Iterator[Event]:
     match question:
         case ListModels():
             yield from _list(question, library, wanted)
@@ -79,7 +83,7 @@ def _replies(question: Question, library: Library, wanted: Wanted) -> Iterator[E
         case ProposePairs():
             yield PairsProposed(question.id, pairs_for(all_memory(), decoding_bound()))
         case _:
-            yield from relay(question, wanted)
+            yield from relay(question, wanted, settings=for_hub)
 
 
 def _list(question: ListModels, library: Library, wanted: Wanted) -> Iterator[Reply]:

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
 from typing import NoReturn
@@ -48,11 +48,15 @@ _PRELOAD_AFTER = 0.05
 _LAST_WORDS = 2.0
 _LOAD = 0
 _PR_SET_PDEATHSIG = 1
+_OF_HUB = ("HF_", "HUGGING_FACE_", "HUGGINGFACE_")
+_OF_ALL = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE")
+"""Of these, the ones that are no secret and that an engine has to know."""
 
 
 def main(heartbeat: float = HEARTBEAT) -> NoReturn:
     """Serve until the app is gone. Never returns."""
     channel = Channel(*_take_descriptors(), heartbeat)
+    channel.for_hub = taken_for_hub()
     _settle_process()
     channel.send(Hello(PROTOCOL, _version(), os.getpid()))
     threading.Thread(target=channel.speak, name="events", daemon=True).start()
@@ -75,6 +79,8 @@ class Channel:
         self._outbox = Outbox(sink)
         self.send = self._outbox.put
         self._heartbeat = heartbeat
+        self.for_hub: Mapping[str, str] = {}
+        """What is set for the hub; nobody but a downloader sees it."""
         self._waiting: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._commanded = threading.Event()
         self._unwanted: set[int] = set()
@@ -167,7 +173,7 @@ class Channel:
     def _answer(self, question: Question) -> None:
         from .librarian import answer  # after Hello, like all that takes time to import
 
-        answer(question, self.send, lambda: question.id not in self._unwanted)
+        answer(question, self.send, lambda: question.id not in self._unwanted, self.for_hub)
 
 
 def _take_descriptors() -> tuple[int, int]:
@@ -178,6 +184,15 @@ def _take_descriptors() -> tuple[int, int]:
     os.close(nothing)
     os.dup2(2, 1)
     return source, sink
+
+
+def taken_for_hub() -> dict[str, str]:
+    """What is set for the hub, a token too, out of the environment: no library in here asks the hub, and of
+    what an engine starts only a downloader does. On another machine that is whatever the login there sets."""
+    names = [name for name in os.environ if name.startswith(_OF_HUB) and name not in _OF_ALL]
+    taken = {name: os.environ.pop(name) for name in names}
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    return taken
 
 
 def _settle_process() -> None:

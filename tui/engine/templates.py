@@ -132,7 +132,7 @@ def _start_worker() -> subprocess.Popen[bytes]:
         str(Path(__file__).with_name("template_worker.py")),
         str(Path(found.origin).parent.parent),
     ]  # fmt: skip
-    zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}  # templates say what day it is
+    zone = {name: os.environ[name] for name in ("TZ", "TZDIR") if name in os.environ}  # templates say the day
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=zone, cwd="/")
 
 

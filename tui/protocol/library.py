@@ -260,6 +260,8 @@ class HubListed:
     licence: str
     memory: int
     """Most bytes that the weights of a model can take on this machine."""
+    note: str = ""
+    """A remark about files that nothing here opens; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -274,12 +276,14 @@ class Download:
 
 @dataclass(frozen=True)
 class Downloading:
-    """The progress of a download, in bytes."""
+    """The progress of a download in bytes; also sent before the files of the repository are known."""
 
     id: Signed
     file: str
     done: int
     total: int
+    reason: str = ""
+    """The reason for a pause: "the hub asks to wait 40 s: too many requests". Empty while bytes arrive."""
 
 
 @dataclass(frozen=True)

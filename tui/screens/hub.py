@@ -17,7 +17,7 @@ from textual.content import Content
 from textual.widgets import Footer, Input, Static
 
 from tui.clean import clean_line
-from tui.client import Downloads, EngineClient, EngineError, Item
+from tui.client import Downloads, EngineError, HubClient, Item
 from tui.protocol import (
     HubFile,
     HubFound,
@@ -64,7 +64,7 @@ class HubScreen(ListsScreen[None]):
     }
     """
 
-    def __init__(self, client: EngineClient, downloads: Downloads) -> None:
+    def __init__(self, client: HubClient, downloads: Downloads) -> None:
         self._repositories = Rows("repositories", "looking for pairs that fit here …")
         self._files = Rows("files")
         self._queue = Rows("downloads", "nothing yet: Enter downloads what the cursor is on")
@@ -78,6 +78,8 @@ class HubScreen(ListsScreen[None]):
         self._listed: HubListed | None = None
         """Of the repository under the cursor."""
         self._about = Static(id="about", markup=False)
+        self._said = ""
+        """What stands there."""
 
     def compose(self) -> ComposeResult:
         yield self.line
@@ -159,7 +161,7 @@ class HubScreen(ListsScreen[None]):
 
     def _show_files(self, listed: HubListed) -> None:
         self._listed = listed
-        self._files.empty = "no GGUF file and no MLX folder"
+        self._files.empty = clean_line(listed.note) or "no GGUF file and no MLX folder"
         rows = [_file_row(each, listed.memory) for each in listed.files]
         self._files.show(rows, keep=False)
         wanted = [each.name for each in listed.files if each.quantisation == "Q4_K_M"]
@@ -179,21 +181,26 @@ class HubScreen(ListsScreen[None]):
         row = self._repositories.current
         if self.active is self._queue:
             item = self._item()
-            words = (item.fault.line if item.fault else item.path or item.repository) if item else ""
+            words = _about(item) if item else ""
         elif row and (hit := self._hits.get(row.key)):
             licence = f" · {self._listed.licence}" if self._listed and self._listed.licence else ""
             gated = " · gated: its makers ask for your consent first" if hit.gated else ""
-            words = f"huggingface.co/{hit.name}{licence}{gated}"
+            note = f" · {self._listed.note}" if self._listed and self._listed.note else ""
+            words = f"huggingface.co/{hit.name}{licence}{gated}{note}"
         elif row and (pair := self._pairs.get(row.key)):
             slow = f"{slowness(pair).capitalize()} without a draft. " if pair.slow else ""
             words = f"{slow}{pair.main}, with {pair.draft} as its draft"
-        self._about.update(Content(clean_line(words)), layout=False)
+        if words != self._said:
+            self._said = words
+            self._about.update(Content(clean_line(words)), layout=False)
 
     # Downloads
 
     def _show_downloads(self) -> None:
         """Show the queue; again and again as long as something in it moves."""
         self._queue.show([_download_row(str(id(each)), each) for each in self._downloads.items])
+        if self.active is self._queue:
+            self._describe()
         moving = any(each.state in ("running", "waiting") for each in self._downloads.items)
         (self._watch.resume if moving else self._watch.pause)()
 
@@ -273,6 +280,13 @@ def _file_row(file: HubFile, memory: int) -> Row:
     )
 
 
+def _about(item: Item) -> str:
+    """What there is to say of a download beside its numbers."""
+    if item.reason:
+        return f"Waiting: {item.reason}. It goes on by itself; Enter pauses it."
+    return item.fault.line if item.fault else item.path or item.repository
+
+
 def _download_row(key: str, item: Item) -> Row:
     share = item.done / item.total if item.total else 0.0
     full = cells(share, _BAR)
@@ -280,6 +294,8 @@ def _download_row(key: str, item: Item) -> Row:
     came = f"{size(item.done)} of {size(item.total)}" if item.total else ""
     pace = f"{size(round(item.speed))}/s" if item.speed else ""
     left = f"{duration(item.seconds_left)} left" if item.seconds_left else item.state
+    if item.reason:  # all of it stands below the lists
+        came, left = "", item.reason.partition(":")[0]
     return Row(
         key, (item.name, f"{bar} {min(1.0, share):4.0%}", came, pace, left), _TONES.get(item.state, "plain")
     )

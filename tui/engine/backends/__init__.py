@@ -230,8 +230,7 @@ def _open_mlx(folder: Path) -> Backend:
     try:
         read_folder(folder)
     except BadModelFile as error:
-        hint = "Choose another model, or download this one again."
-        raise ModelError(f"{error} ({folder})", hint) from None
+        raise ModelError(f"{error} ({folder})", error.hint) from None
     packages = "mlx-lm" if sys.platform == "darwin" else '"mlx[cpu]" mlx-lm'
     try:
         from .mlx import MlxBackend

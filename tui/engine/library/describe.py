@@ -10,10 +10,11 @@ from typing import Any
 from ...protocol import FoundModel
 from .find import Candidate, candidate
 from .forms import form_of
-from .gguf import BadModelFile
-from .header import Header, read_header, read_tokens
+from .gguf import BadModelFile, UnusableModelFile
+from .header import Header, read_header, read_words
 from .mlx_folder import Folder, is_folder, read_folder
 from .short_name import short_name
+from .supported import llama_cpp_knows, mlx_knows
 from .tokens import Tokens, fingerprint
 
 MAX_TEXT = 200
@@ -26,8 +27,14 @@ def describe(candidate: Candidate) -> FoundModel:
     """What the model says of itself. Raises `BadModelFile` for what is none, or none that can be loaded."""
     size = sum(each.stat().st_size for each in candidate.files)
     if is_folder(candidate.path):
-        return _of_folder(candidate, read_folder(candidate.path), size)
-    return _of_file(candidate, read_header(candidate.path), size)
+        folder = read_folder(candidate.path)
+        if not mlx_knows(folder.model_type):
+            raise UnusableModelFile(f"mlx-lm has no architecture {folder.model_type!r}")
+        return _of_folder(candidate, folder, size)
+    header = read_header(candidate.path)
+    if not llama_cpp_knows(header.architecture):
+        raise UnusableModelFile(f"llama.cpp has no architecture {header.architecture[:MAX_TEXT]!r}")
+    return _of_file(candidate, header, size)
 
 
 def name_of(path: Path, title: str, quantisation: str) -> str:
@@ -37,15 +44,18 @@ def name_of(path: Path, title: str, quantisation: str) -> str:
 
 
 def tokens_of(path: Path) -> Tokens:
-    """All tokens of a file or a folder. Raises `BadModelFile`."""
-    return folder_tokens(path) if is_folder(path) else dict(enumerate(read_tokens(path)))
+    """The tokens of a file or a folder that are text, by id. Raises `BadModelFile`."""
+    return folder_tokens(path, words=True) if is_folder(path) else read_words(path)
 
 
-def folder_tokens(path: Path) -> Tokens:
-    """The tokens of tokenizer.json: the model's own and those that were added. Raises `BadModelFile`."""
+def folder_tokens(path: Path, *, words: bool = False) -> Tokens:
+    """The tokens of tokenizer.json: the model's own and those that were added; `words` leaves out what is no
+    text. Raises `BadModelFile`."""
     try:
         data = json.loads((path / "tokenizer.json").read_bytes())
-        return {number: text.encode("utf-8", "surrogatepass") for text, number in _entries(data)}
+        found = {number: text.encode("utf-8", "surrogatepass") for text, number in _entries(data)}
+        special = {each["id"] for each in data.get("added_tokens") or () if words and each.get("special")}
+        return {number: text for number, text in found.items() if number not in special}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BadModelFile(f"tokenizer.json cannot be read: {type(error).__name__}") from None
 

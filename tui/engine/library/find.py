@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...protocol import Skipped
+from .mlx_folder import is_read
 
 Kind = Literal["tree", "flat", "hub", "ollama"]
 """How a folder is laid out: models at any depth, in it alone, in repositories, or as blobs of manifests."""
@@ -24,9 +25,16 @@ _MAX_ENTRIES = 200_000
 """Files and folders looked at in one place; a folder of a person's own may be a whole disk."""
 _MAX_MANIFEST = 1 << 20
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+_OLD_PART = re.compile(
+    r"(?P<stem>.+\.gguf)[.-](?:split[-.]?\w{1,3}|part[-.]?\w{1,3}(?:of\w{1,3})?|\d{1,3}(?:of\d{1,3})?|a[a-z])",
+    re.IGNORECASE,
+)
+"""What people cut files into when llama.cpp could not read a model in parts."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _BLOB = re.compile(r"sha256-[0-9a-f]{64}")
 _REVISION = re.compile(r"[0-9a-f]{40}")
+_SERVICES = Path("/etc/systemd/system")
+_MODELS = re.compile(r"""^\s*Environment\s*=.*?\bOLLAMA_MODELS=(/[^"'\s]*)""", re.MULTILINE)
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
 
@@ -53,22 +61,65 @@ class Candidate:
 
 
 def known_places(
-    environ: Mapping[str, str], home: Path, own: Path, *, mac: bool
-) -> list[Place]:  # fmt: skip
-    """The folders of the programs that people fetch models with, and `own`, where we put what we fetch."""
+    environ: Mapping[str, str], home: Path, own: Path, *, mac: bool, services: Path = _SERVICES
+) -> list[Place]:
+    """The folders of the programs that people fetch models with, and `own`, where we put what we fetch.
+
+    `services` is where systemd's units lie.
+    """
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     hub = environ.get("HF_HUB_CACHE") or Path(environ.get("HF_HOME") or cache / "huggingface") / "hub"
     llama = environ.get("LLAMA_CACHE") or (home / "Library" / "Caches" if mac else cache) / "llama.cpp"
     ollama = environ.get("OLLAMA_MODELS")
     return [
         Place("Outrider", own),
-        Place("LM Studio", home / ".lmstudio" / "models"),
-        Place("LM Studio", home / ".cache" / "lm-studio" / "models"),
+        *(Place("LM Studio", each) for each in _of_lm_studio(home)),
         Place("Hugging Face", Path(hub), "hub"),
         Place("Ollama", Path(ollama) if ollama else home / ".ollama" / "models", "ollama"),
-        *([] if ollama else [Place("Ollama", Path("/usr/share/ollama/.ollama/models"), "ollama")]),
+        *([] if ollama else [Place("Ollama", each, "ollama") for each in _of_ollamas_service(services)]),
         Place("llama.cpp", Path(llama)),
     ]
+
+
+def _of_lm_studio(home: Path) -> list[Path]:
+    """The folder that its settings name, and those that it uses where they name none."""
+    pointed = _read(home / ".lmstudio-home-pointer").strip()
+    own = Path(pointed) if pointed.startswith("/") else home / ".lmstudio"
+    folders = [own / "models", home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"]
+    try:
+        named = json.loads(_read(own / "settings.json"))["downloadsFolder"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        named = None
+    if isinstance(named, str) and named.startswith("/"):
+        folders.insert(0, Path(named))
+    return list(dict.fromkeys(folders))
+
+
+def _of_ollamas_service(units: Path) -> list[Path]:
+    """The folder that systemd gives to Ollama, which no shell knows of, and the one that it has without."""
+    try:
+        more = sorted((units / "ollama.service.d").glob("*.conf"))
+    except OSError:
+        more = []
+    named = [
+        found[1] for each in (units / "ollama.service", *more) for found in _MODELS.finditer(_read(each))
+    ]
+    return [*map(Path, named[-1:]), Path("/usr/share/ollama/.ollama/models")]
+
+
+def _read(path: Path) -> str:
+    """A small file's text; empty where there is none that can be read."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(_MAX_MANIFEST)
+    except (OSError, ValueError):
+        return ""
+
+
+def whole_of(name: str) -> str:
+    """The file that `name` is a piece of, cut in the old way that nothing opens; empty for any other name."""
+    piece = _OLD_PART.fullmatch(name)
+    return piece["stem"] if piece else ""
 
 
 def find(places: Sequence[Place]) -> Iterator[Candidate | Skipped]:
@@ -117,10 +168,8 @@ class _Walk:
                         return
                     self._left -= 1
                     (folders if _is_folder(entry) else files).append(entry.name)
-        except (FileNotFoundError, NotADirectoryError):
-            return
         except OSError as error:
-            yield Skipped(str(folder), f"the folder cannot be read: {error.strerror}")
+            yield from _unreadable(folder, error)
             return
         yield from self._files(folder, sorted(files))
         if depth < _MAX_DEPTH:
@@ -132,21 +181,29 @@ class _Walk:
         """A cache of huggingface_hub: models--OWNER--NAME/snapshots/REVISION, of links to blobs."""
         try:
             repositories = sorted(each for each in folder.iterdir() if each.name.startswith("models--"))
-        except OSError:
+        except OSError as error:
+            yield from _unreadable(folder, error)
             return
         for repository in repositories:
-            if snapshot := _snapshot(repository):
+            try:
+                snapshot = _snapshot(repository)
+            except OSError as error:
+                yield from _unreadable(repository, error)
+                continue
+            if snapshot:
                 yield from self.tree(snapshot)
 
     def ollama(self, folder: Path) -> Iterator[Candidate | Skipped]:
         """manifests/REGISTRY/OWNER/MODEL/TAG, each naming blobs by their digests."""
-        root = folder / "manifests"
-        try:
-            manifests = sorted(each for each in root.glob("*/*/*/*") if each.is_file())
-        except OSError:
-            return
-        for manifest in manifests:
-            digest = _model_digest(manifest)
+        for manifest in self._manifests(folder / "manifests", 4):
+            if isinstance(manifest, Skipped):
+                yield manifest
+                continue
+            try:
+                digest = _model_digest(manifest)
+            except OSError as error:
+                yield Skipped(str(manifest), f"Ollama's manifest cannot be read: {error.strerror}")
+                continue
             if not _DIGEST.fullmatch(digest):
                 yield Skipped(str(manifest), "Ollama's manifest names no model")
                 continue
@@ -154,12 +211,29 @@ class _Walk:
             name = f"{model}:{tag}" if owner == "library" else f"{owner}/{model}:{tag}"
             yield from self._found((folder / "blobs" / digest.replace(":", "-"),), tag=name)
 
+    def _manifests(self, folder: Path, depth: int) -> Iterator[Path | Skipped]:
+        """The files that lie `depth` folders deep in `folder`, itself counted."""
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            yield from _unreadable(folder, error)
+            return
+        for entry in entries:
+            self._left -= 1
+            if self._left <= 0:
+                return
+            if depth > 1:
+                yield from self._manifests(entry, depth - 1)
+            elif not os.path.isdir(entry):  # noqa: PTH112 - never raises, unlike Path's
+                yield entry
+
     def _files(self, folder: Path, names: Sequence[str]) -> Iterator[Candidate | Skipped]:
-        weights = [name for name in names if name.endswith(".safetensors")]
-        if weights and "config.json" in names:
-            settings = [name for name in names if name.endswith((".json", ".jinja"))]
-            yield from self._found(tuple(folder / name for name in (*weights, *settings)), folder)
+        if "config.json" in names and any(name.endswith(".safetensors") for name in names):
+            yield from self._found(tuple(folder / name for name in names if is_read(name)), folder)
         there = set(names)
+        for whole in sorted({whole_of(name) for name in names} - {"", *names}):
+            pieces = "its pieces are cut in an old way: join them in their order, cat PIECES > "
+            yield Skipped(str(folder / whole), pieces + whole)
         for name in names:
             if not name.lower().endswith(".gguf"):
                 continue
@@ -198,28 +272,32 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _unreadable(folder: Path, error: OSError) -> Iterator[Skipped]:
+    """That a folder is there and cannot be read; nothing where there is none."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        yield Skipped(str(folder), f"the folder cannot be read: {error.strerror}")
+
+
 def _snapshot(repository: Path) -> Path | None:
-    """The revision that "main" stands for, else the newest."""
+    """The revision that "main" stands for, else the newest. Raises `OSError`."""
+    snapshots = repository / "snapshots"
+    there = {each.name: each for each in snapshots.iterdir() if each.is_dir()}
     try:
         name = (repository / "refs" / "main").read_text("ascii")[:64].strip()
-        if _REVISION.fullmatch(name) and (repository / "snapshots" / name).is_dir():
-            return repository / "snapshots" / name
+        if _REVISION.fullmatch(name) and name in there:
+            return there[name]
     except (OSError, ValueError):
         pass
-    try:
-        snapshots = [each for each in (repository / "snapshots").iterdir() if each.is_dir()]
-        return max(snapshots, key=lambda each: each.stat().st_mtime, default=None)
-    except OSError:
-        return None
+    return max(there.values(), key=lambda each: each.stat().st_mtime, default=None)
 
 
 def _model_digest(manifest: Path) -> str:
-    """The digest of the layer that is the model; empty if there is none."""
+    """The digest of the layer that is the model; empty if there is none. Raises `OSError`."""
     try:
         if manifest.stat().st_size > _MAX_MANIFEST:
             return ""
         layers = json.loads(manifest.read_bytes())["layers"]
         digests = [each["digest"] for each in layers if each["mediaType"] == _OLLAMA_MODEL]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return ""
     return digests[0] if len(digests) == 1 and isinstance(digests[0], str) else ""

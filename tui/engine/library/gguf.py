@@ -45,6 +45,21 @@ Scalar = int | float | bool | bytes
 class BadModelFile(ValueError):
     """The file is not a model that can be opened; the message says why, in one line."""
 
+    hint = "Choose another model, or download this one again."
+    """What a person can do about it."""
+
+
+class UnusableModelFile(BadModelFile):
+    """The file is as its maker wrote it, and nothing here can open it: another download would be the same."""
+
+    hint = "Choose another model, or another quantisation of this one."
+
+
+class UnreadableModelFile(BadModelFile):
+    """The system does not let this user read the file."""
+
+    hint = "Look at its permissions, or choose another model."
+
 
 @dataclass(frozen=True, slots=True)
 class Array:
@@ -107,7 +122,7 @@ class Reader:
             raise BadModelFile("not a model file: it does not begin with GGUF")
         version = self._u32()
         if version not in (2, 3):
-            raise BadModelFile(f"GGUF version {version} is not supported")
+            raise UnusableModelFile(f"GGUF version {version} is not supported")
         tensor_count, value_count = self._u64(), self._u64()
         if tensor_count > MAX_COUNT or value_count > MAX_COUNT:
             raise BadModelFile(f"damaged header: {tensor_count} tensors, {value_count} keys")
@@ -188,7 +203,7 @@ class Reader:
         shape = tuple(self._u64() for _ in range(dimensions))
         kind = TENSOR_TYPES.get(number := self._u32())
         if kind is None:
-            raise BadModelFile(f"tensor {name} has type {number}, which is not known")
+            raise UnusableModelFile(f"tensor {name} has type {number}, which is not known")
         tensor = Tensor(name, shape, kind, self._u64())
         if min(shape) < 1 or tensor.elements >= 1 << 48 or shape[0] % kind.block:
             raise BadModelFile(f"damaged header: tensor {name} has shape {shape}")

@@ -17,13 +17,24 @@ from pathlib import Path
 
 from ...protocol import PromptForm
 from .forms import form_of
-from .gguf import Array, BadModelFile, Contents, Reader, Scalar, Tensor
+from .gguf import (
+    Array,
+    BadModelFile,
+    Contents,
+    Reader,
+    Scalar,
+    Tensor,
+    UnreadableModelFile,
+    UnusableModelFile,
+)
 from .tensor_types import FILE_TYPES
 from .tokens import fingerprint
 
-__all__ = ["BadModelFile", "Header", "read_header", "read_tokens"]
+__all__ = ["BadModelFile", "Header", "read_header", "read_tokens", "read_words"]
 
 _TOKENS = "tokenizer.ggml.tokens"
+_NO_TEXT = (2, 3, 5)
+"""Kinds of tokens, as GGUF counts them: unknown, control, unused."""
 _MIN_TOKENS = 32
 """llama.cpp falls back to special tokens with fixed numbers below this."""
 _MAX_LAYERS = 512
@@ -33,6 +44,9 @@ _MAX_HEADS = 65_536
 _MAX_EXTENT = 1 << 24
 _MAX_PARTS = 999
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
+_SEEING = ("v.", "mm.", "a.")
+"""How the tensors of projectors begin. llama.cpp has these in files of their own, and refuses a model whose
+file holds more than it reads."""
 _SIZES = (
     "embedding_length",
     "context_length",
@@ -98,7 +112,7 @@ def read_header(path: str | Path) -> Header:
             output_bytes=max(header.output_bytes, other.output_bytes),
         )
     if not header.weight_bytes:
-        raise BadModelFile("a vocabulary without a model: the file holds no weights")
+        raise UnusableModelFile("a vocabulary without a model: the file holds no weights")
     return header
 
 
@@ -109,6 +123,17 @@ def read_tokens(path: str | Path) -> tuple[bytes, ...]:
         if not isinstance(tokens, Array) or not tokens.of_text:
             raise BadModelFile("the file holds no vocabulary")
         return tokens.texts
+
+
+def read_words(path: str | Path) -> dict[int, bytes]:
+    """The texts of a file's tokens by id, without those that are no text. Raises `BadModelFile`."""
+    with _opened(Path(path)) as (reader, contents):
+        tokens, kinds = (contents.values.get(key) for key in (_TOKENS, "tokenizer.ggml.token_type"))
+        if not isinstance(tokens, Array) or not tokens.of_text:
+            raise BadModelFile("the file holds no vocabulary")
+        numbers = reader.numbers(kinds) if isinstance(kinds, Array) and not kinds.of_text else ()
+        none = {token for token, kind in enumerate(numbers) if kind in _NO_TEXT}
+        return {token: text for token, text in enumerate(tokens.texts) if token not in none}
 
 
 def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:
@@ -132,7 +157,7 @@ def _opened(path: Path) -> Iterator[tuple[Reader, Contents]]:
             _check_tensors(contents, len(content))
             yield reader, contents
     except OSError as error:
-        raise BadModelFile(f"the file {path.name} cannot be read: {error.strerror}") from None
+        raise UnreadableModelFile(f"the file {path.name} cannot be read: {error.strerror}") from None
 
 
 def _other_parts(path: Path, count: int) -> Iterator[Path]:
@@ -140,7 +165,9 @@ def _other_parts(path: Path, count: int) -> Iterator[Path]:
         return
     match = _PART.fullmatch(path.name)
     if match is None or match[2] != "00001" or int(match[3]) != count or count > _MAX_PARTS:
-        raise BadModelFile(f"this model comes in {count} files: choose the first, named ...-00001-of-...")
+        raise UnusableModelFile(
+            f"this model comes in {count} files: choose the first, named ...-00001-of-..."
+        )
     for number in range(2, count + 1):
         yield path.with_name(f"{match[1]}-{number:05d}-of-{count:05d}.gguf")
 
@@ -201,9 +228,12 @@ class _Metadata:
         if not self._architecture:
             raise BadModelFile("not a language model: the file names no architecture")
         if "mmproj" in self.text("general.type") or self._architecture == "clip":
-            raise BadModelFile("a vision projector: it sees for a model and writes nothing")
+            raise UnusableModelFile("a vision projector: it sees for a model and writes nothing")
+        if seeing := next((each.name for each in self._tensors if each.name.startswith(_SEEING)), ""):
+            reason = f"its file also holds the part that sees or hears ({seeing}), as only Ollama reads it"
+            raise UnusableModelFile(reason)
         if self.text("general.type") not in ("", "model"):
-            raise BadModelFile(f"not a whole model: the file holds a {self.text('general.type')!r}")
+            raise UnusableModelFile(f"not a whole model: the file holds a {self.text('general.type')!r}")
         self._check_shape()
         self._check_experts()
         self._check_numbers()
@@ -286,7 +316,8 @@ class _Metadata:
             raise BadModelFile("the file holds no vocabulary")
         empty = tokens.texts.count(b"")  # llama.cpp gives each of these a name of its own
         if len(set(tokens.texts)) < tokens.count - max(0, empty - 1):
-            raise BadModelFile("damaged vocabulary: two tokens have one text")
+            reason = "two tokens have one text, and llama.cpp opens no such vocabulary"
+            raise UnusableModelFile(reason)
         for name in ("scores", "token_type"):
             array = self._values.get(f"tokenizer.ggml.{name}")
             if array is not None and not (isinstance(array, Array) and array.count >= tokens.count):

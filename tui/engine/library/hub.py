@@ -6,18 +6,30 @@ it, and only weights and settings are ever offered: no code, no pickles. The byt
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from ...protocol import HubFile, HubRepository
+from .access import HubError, Token, asked, endpoint
+from .find import whole_of
+from .mlx_folder import is_read, is_weights
 from .short_name import quantization_in
+
+__all__ = [
+    "HubError",
+    "Listing",
+    "RemoteFile",
+    "is_harmless",
+    "listing",
+    "places_for",
+    "quantisation_of",
+    "search",
+]
 
 SECONDS = 10.0
 """How long the hub may take to answer a question."""
@@ -30,19 +42,7 @@ _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _COMMIT = _SHA1
-_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 _OTHER_GGUF = re.compile(r"(?:^|[-_/.])(?:mmproj|imatrix)", re.IGNORECASE)
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class HubError(Exception):
-    """The hub does not give what was asked for. `hint` says what a person can do about it."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,14 @@ class Listing:
     files: dict[str, RemoteFile]
     licence: str
     gated: bool
+    cut: tuple[str, ...] = ()
+    """Names of models in pieces that nothing opens, because they are cut in an old way."""
+
+    @property
+    def note(self) -> str:
+        """What there is to know of files that are no choice; may be empty."""
+        names = ", ".join(each.rpartition("/")[2] for each in self.cut[:3])
+        return f"split in an old way, which no program opens: {names}" if self.cut else ""
 
     def choices(self) -> tuple[HubFile, ...]:
         """What one can fetch of it: GGUF files (parts as one) and the folder for MLX; the smallest first."""
@@ -95,7 +103,7 @@ class Listing:
         choices = self.choices()
         if not choices:
             reason = f"{self.repository} holds no GGUF file and no MLX folder"
-            raise HubError(reason, "Choose another repository.")
+            raise HubError(f"{reason}; {self.note}" if self.cut else reason, "Choose another repository.")
         words = wanted.casefold().removesuffix(".gguf")
         fitting = [
             each
@@ -108,17 +116,19 @@ class Listing:
             return fitting[0].name
         names = ", ".join(each.name or "the folder" for each in (fitting or choices)[:12])
         what = f"{wanted!r} may be several files" if fitting else f"there is no file {wanted!r}"
+        if not fitting and any(words in each.casefold() for each in self.cut):
+            what = f"{what}; {self.note}"
         reason = f"{self.repository}: {what if wanted else 'there are several files'}"
         raise HubError(reason, f"Choose one of: {names}.")
 
     def folder(self) -> list[str]:
-        """The files that MLX needs, all of which lie at the top."""
-        return [name for name in self.files if "/" not in name and not _is_gguf(name)]
+        """The files that MLX reads, all of which lie at the top."""
+        return [name for name in self.files if is_read(name)]
 
     def _is_folder(self) -> bool:
         names = self.folder()
         settings = {"config.json", "tokenizer.json"} <= set(names)
-        return settings and any(name.endswith(".safetensors") for name in names)
+        return settings and any(map(is_weights, names))
 
     def _choice(self, group: list[str]) -> HubFile:
         size = sum(self.files[name].size for name in group)
@@ -158,58 +168,12 @@ def quantisation_of(name: str) -> str:
     return quantization_in(name.rpartition("/")[2])
 
 
-def asked(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn what huggingface_hub raises into a `HubError`."""
-
-    @wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:  # the network's and the library's own, of many kinds
-            raise explained(error, str(args[0]) if args else "") from None
-
-    return wrapped
-
-
-def explained(error: Exception, repository: str) -> HubError:
-    """What went wrong with the hub, in one line and with what to do."""
-    if isinstance(error, HubError):
-        return error
-    from huggingface_hub import errors
-
-    status = getattr(getattr(error, "response", None), "status_code", 0)
-    if isinstance(error, errors.GatedRepoError) or status == 403:
-        hint = f"Accept its terms at {endpoint()}/{repository}, then log in on this machine: hf auth login."
-        return HubError(f"{repository} is gated: its makers ask for your consent first", hint)
-    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
-        hint = "Check the name; a private one needs a login on this machine: hf auth login."
-        return HubError(f"the hub has no {repository}", hint)
-    if status == 429:
-        return HubError("the hub asks to wait: too many questions", "Try again in some minutes.")
-    if status:
-        return HubError(f"the hub answers with an error ({status})", "Try again later.")
-    if isinstance(error, OSError) or type(error).__module__.startswith("http"):
-        return HubError(f"the hub cannot be reached: {_in_words(error)}", "Check the network.")
-    return HubError(f"the hub answers what cannot be understood ({type(error).__name__})", "Try again later.")
-
-
-def _in_words(error: Exception) -> str:
-    """Why the network failed, without its numbers."""
-    if "Timeout" in type(error).__name__:
-        return "no answer in time"
-    return _ERRNO.sub("", str(error)) or type(error).__name__
-
-
-def endpoint() -> str:
-    """The hub's address: the one that the environment names, else the public one."""
-    from huggingface_hub import constants
-
-    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-
-
-@asked
 def search(words: str) -> tuple[HubRepository, ...]:
     """Repositories with models that run here, the most fetched first. Raises `HubError`."""
+    return asked(lambda token: _found(words, token))
+
+
+def _found(words: str, token: Token) -> tuple[HubRepository, ...]:
     # huggingface_hub's own search has no time limit, and tries for 20 seconds where there is no network.
     from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
@@ -224,7 +188,8 @@ def search(words: str) -> tuple[HubRepository, ...]:
             "limit": MOST,
         }
         address = f"{endpoint()}/api/models"
-        said = get_session().get(address, params=asking, headers=build_hf_headers(), timeout=SECONDS)
+        headers = build_hf_headers(token=token.sent)
+        said = get_session().get(address, params=asking, headers=headers, timeout=SECONDS)
         said.raise_for_status()
         for each in said.json():
             name = str(each["id"])
@@ -234,19 +199,26 @@ def search(words: str) -> tuple[HubRepository, ...]:
     return tuple(sorted(found.values(), key=lambda each: -each.downloads)[:MOST])
 
 
-@asked
 def listing(repository: str) -> Listing:
     """The harmless files of a repository at its newest commit. Raises `HubError`."""
+    places_for(Path("/"), repository, ())
+    return asked(lambda token: _listed(repository, token), repository)
+
+
+def _listed(repository: str, token: Token) -> Listing:
     from huggingface_hub import HfApi, hf_hub_url
 
-    places_for(Path("/"), repository, ())
-    info = HfApi(endpoint()).model_info(repository, files_metadata=True, timeout=SECONDS)
+    hub = HfApi(endpoint(), token=token.sent)
+    info = hub.model_info(repository, files_metadata=True, timeout=SECONDS)
     commit = str(info.sha)
     if not _COMMIT.fullmatch(commit):
         raise HubError(f"the hub names no commit of {repository}", "Try again later.")
     files: dict[str, RemoteFile] = {}
     folded: set[str] = set()
+    cut: set[str] = set()
     for each in (info.siblings or [])[:_MOST_FILES]:
+        if (whole := whole_of(each.rfilename)) and is_harmless(whole):
+            cut.add(whole)
         if not is_harmless(each.rfilename) or each.rfilename.casefold() in folded:
             continue
         url = hf_hub_url(repository, each.rfilename, revision=commit, endpoint=endpoint())
@@ -254,7 +226,8 @@ def listing(repository: str) -> Listing:
             files[file.name] = file
             folded.add(file.name.casefold())
     card = getattr(info, "card_data", None)
-    return Listing(repository, files, str(getattr(card, "license", "") or "")[:80], bool(info.gated))
+    licence = str(getattr(card, "license", "") or "")[:80]
+    return Listing(repository, files, licence, bool(info.gated), tuple(sorted(cut)))
 
 
 def _remote(repository: str, sibling: Any, url: str) -> RemoteFile | None:

@@ -21,9 +21,10 @@ from .describe import describe
 from .find import Candidate, Place, find
 from .gguf import BadModelFile
 from .short_name import told_apart
+from .supported import versions
 
-_VERSION = 2
-"""Raised when a description says more than it did."""
+_VERSION = f"3 {versions()}"
+"""Another one when a description says more than it did, and when other libraries can open other models."""
 _MAX_SIZE = 64 << 20
 """Bytes of a memory that is believed."""
 

@@ -1,8 +1,9 @@
 """What a folder with an MLX model says of itself, and whether it can be opened without harm.
 
-Such folders may name Python code that is to be run; here nothing of a folder is ever run. Whatever points at
-code, or out of the folder, is refused before any library sees it, and the weights are only opened after
-`safetensors` has found nothing wrong with them. Nothing is imported, and nothing but small files is read.
+Such folders may name Python code that is to be run; here nothing of a folder is ever run. Code that a library
+could be made to run, and whatever points out of the folder, is refused before any library sees it; names of
+code for transformers are passed over. The weights are only opened after `safetensors` has found nothing wrong
+with them. Nothing is imported, and nothing but small files is read.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .gguf import BadModelFile
+from .gguf import BadModelFile, UnreadableModelFile, UnusableModelFile
 from .safetensors import StoredTensor, read_tensors
 
 MAX_JSON = 8 << 20
 """Bytes of a file of settings; a large model with different bits in each layer needs one."""
 MAX_TOKENIZER = 64 << 20
+WINDOWS_SHARE = 4
+"""MLX's windows keep every entry where that takes one byte for so many bytes of weights: such a cache can be
+cut back anywhere."""
 _MAX_DEPTH = 32
 _MAX_VALUES = 300_000
 _MAX_ENTRIES = 10_000
@@ -31,9 +35,13 @@ _SETTINGS = (
     *("hf_quant_config.json", "chat_template.json"),
 )
 """All the settings that are read, here or by mlx-lm."""
+_TOKENIZER, _TEMPLATE = "tokenizer.json", "chat_template.jinja"
 _INDEX = "model.safetensors.index.json"
-_CODE_KEYS = ("auto_map", "model_file", "custom_pipelines")
-"""Keys whose values name code to be run."""
+_PART = re.compile(r"(model.*)-\d{5}-of-(\d{5})\.safetensors", re.DOTALL)
+_CODE_KEYS = ("model_file",)
+"""Keys whose values name code that mlx-lm could be made to run."""
+_NEVER_READ = ("auto_map", "custom_pipelines")
+"""Keys that name code for transformers, which opens nothing here: a folder works without what they name."""
 _CODE = re.compile(r"\S*\.(py[cdiowz]?|pyzw|so|dylib|dll)", re.IGNORECASE)
 _OUTSIDE = re.compile(r"(/|~/|\\|[A-Za-z]:[\\/]|file:)\S*|(\S*[\\/])?\.\.([\\/]\S*)?", re.IGNORECASE)
 _PROVENANCE = ("name_or_path", "tokenizer_file", "special_tokens_map_file", "vocab_file", "merges_file")
@@ -95,6 +103,18 @@ class Folder:
         return 2 * self.layers * (self._number("num_key_value_heads") or heads) * each
 
     @property
+    def windowed(self) -> tuple[int, int]:
+        """How many layers look back through a window, and its length in tokens; (0, 0) if none do."""
+        window, pattern = self._number("sliding_window"), self._number("sliding_window_pattern")
+        inner = _mapping(self.config.get("text_config"))
+        kinds = self.config.get("layer_types") or inner.get("layer_types")
+        if not window:
+            return 0, 0
+        if isinstance(kinds, list):
+            return kinds.count("sliding_attention"), window
+        return (self.layers - self.layers // pattern, window) if pattern else (0, 0)
+
+    @property
     def widest(self) -> int:
         """Numbers that a token is, at its widest, inside of a layer."""
         return 2 * self._number("hidden_size", "n_embd", "d_model") + 3 * self._number("intermediate_size")
@@ -145,7 +165,7 @@ def read_folder(path: str | Path) -> Folder:
     """Read and check a folder. Takes a few hundredths of a second. Raises `BadModelFile`."""
     path = Path(path)
     if not path.is_dir():
-        raise BadModelFile("this is no folder, and MLX opens no files")
+        raise UnusableModelFile("this is no folder, and MLX opens no files")
     try:
         _check_links(path)
         settings = {name: _json(path / name) for name in _SETTINGS if (path / name).is_file()}
@@ -154,12 +174,16 @@ def read_folder(path: str | Path) -> Folder:
         for name, values in settings.items():
             _check_settings(name, values)
         _check_config(settings["config.json"])
-        if not (path / "tokenizer.json").is_file():
-            raise BadModelFile("tokenizer.json is missing: text cannot become tokens")
-        if (size := (path / "tokenizer.json").stat().st_size) > MAX_TOKENIZER:
+        if not (path / _TOKENIZER).is_file():
+            missing = "tokenizer.json is missing: text cannot become tokens"
+            if (path / "tokenizer.model").is_file():
+                raise UnusableModelFile(f"{missing} by tokenizer.model alone")
+            raise BadModelFile(missing)
+        if (size := (path / _TOKENIZER).stat().st_size) > MAX_TOKENIZER:
             raise BadModelFile(f"tokenizer.json has {size >> 20} MiB, {MAX_TOKENIZER >> 20} at most")
         shards = _shards(path)
         tensors = _tensors(shards)
+        _check_index(path, shards, tensors)
         return Folder(
             path=path,
             config=settings["config.json"],
@@ -170,12 +194,23 @@ def read_folder(path: str | Path) -> Folder:
             tensors=tensors,
         )
     except OSError as error:
-        raise BadModelFile(f"the folder {path.name} cannot be read: {error.strerror}") from None
+        raise UnreadableModelFile(f"the folder {path.name} cannot be read: {error.strerror}") from None
 
 
 def is_folder(path: Path) -> bool:
     """Whether there is a model in the form that MLX reads, or was meant to be."""
     return os.path.lexists(path / "config.json")
+
+
+def is_read(name: str) -> bool:
+    """Whether a file of a model's folder is opened here or by mlx-lm. Repositories hold more than these: the
+    weights a second time, adapters, other tokenizers."""
+    return is_weights(name) or name in (*_SETTINGS, _TOKENIZER, _TEMPLATE, _INDEX)
+
+
+def is_weights(name: str) -> bool:
+    """Whether mlx-lm takes a file for weights of the model."""
+    return name.startswith("model") and name.endswith(".safetensors")
 
 
 def plain_name(name: object) -> bool:
@@ -197,14 +232,14 @@ def _check_links(path: Path) -> None:
     with os.scandir(path) as entries:
         for count, entry in enumerate(entries):
             if count >= _MAX_ENTRIES:
-                raise BadModelFile(f"the folder has more than {_MAX_ENTRIES} files")
+                raise UnusableModelFile(f"the folder has more than {_MAX_ENTRIES} files")
             if not entry.is_symlink():
                 continue
             target = Path(os.path.realpath(entry.path))
             if not any(target.is_relative_to(folder) for folder in inside):
-                raise BadModelFile(f"{entry.name} is a link that leaves the folder")
+                raise UnusableModelFile(f"{entry.name} is a link that leaves the folder")
             if _CODE.fullmatch(target.name):
-                raise BadModelFile(f"{entry.name} is a link to code ({target.name})")
+                raise UnusableModelFile(f"{entry.name} is a link to code ({target.name})")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -231,15 +266,17 @@ def _check_settings(name: str, values: Mapping[str, Any]) -> None:
     """Refuse what names code, and files elsewhere."""
     for count, (key, value, place) in enumerate(_walk(values, ())):
         if count >= _MAX_VALUES:
-            raise BadModelFile(f"{name} holds more than {_MAX_VALUES} values")
+            raise UnusableModelFile(f"{name} holds more than {_MAX_VALUES} values")
         if key in _CODE_KEYS and value not in (None, False, {}, [], ""):
-            raise BadModelFile(f"{_at(name, place)} asks for code of the model's own, which is never run")
+            raise UnusableModelFile(
+                f"{_at(name, place)} asks for code of the model's own, which is never run"
+            )
         if not isinstance(value, str) or "template" in key:
             continue
         if _CODE.fullmatch(value.strip()):
-            raise BadModelFile(f"{_at(name, place)} names code, which is never run: {value[:60]}")
+            raise UnusableModelFile(f"{_at(name, place)} names code, which is never run: {value[:60]}")
         if name != "tokenizer_config.json" and not key.endswith(_PROVENANCE) and _OUTSIDE.fullmatch(value):
-            raise BadModelFile(f"{_at(name, place)} names a file outside of the folder: {value[:60]}")
+            raise UnusableModelFile(f"{_at(name, place)} names a file outside of the folder: {value[:60]}")
 
 
 def _at(name: str, place: tuple[str, ...]) -> str:
@@ -247,11 +284,13 @@ def _at(name: str, place: tuple[str, ...]) -> str:
 
 
 def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Every value with its key and the keys that lead to it; items of a list go by the list's key."""
+    """Every value that is read, with its key and the keys that lead to it; items of a list go by its key."""
     if len(place) > _MAX_DEPTH:
-        raise BadModelFile(f"settings are nested too deep at {'.'.join(place[:3])}")
+        raise UnusableModelFile(f"settings are nested too deep at {'.'.join(place[:3])}")
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
+        if isinstance(value, dict) and key in _NEVER_READ:
+            continue
         steps = (*place, str(key)[:80])
         yield (str(key) if isinstance(value, dict) else place[-1]), item, steps
         if isinstance(item, dict | list):
@@ -261,7 +300,7 @@ def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[
 def _check_config(config: Mapping[str, Any]) -> None:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
-        raise BadModelFile(f"config.json: model_type is no architecture: {str(kind)[:40]!r}")
+        raise UnusableModelFile(f"config.json: model_type is no architecture: {str(kind)[:40]!r}")
     for part in (config, _mapping(config.get("text_config"))):
         for key in _LAYERS:
             layers = part.get(key, 1)
@@ -270,21 +309,41 @@ def _check_config(config: Mapping[str, Any]) -> None:
 
 
 def _shards(path: Path) -> tuple[Path, ...]:
-    """The files with weights: all that mlx-lm would read, and all that the index names."""
-    found = sorted(each for each in path.glob("*.safetensors") if each.name.startswith("model"))
+    """The files with weights, as mlx-lm finds them: by their names alone, whatever an index says."""
+    found = sorted(each for each in path.iterdir() if is_weights(each.name))
     if len(found) > _MAX_SHARDS:
-        raise BadModelFile(f"the folder has more than {_MAX_SHARDS} files of weights")
-    for name in _indexed(path / _INDEX) if (path / _INDEX).is_file() else ():
-        if not (path / name).is_file():
-            raise BadModelFile(f"{name} is missing: {_INDEX} names it")
-        if path / name not in found:
-            raise BadModelFile(f"{_INDEX}: {name} is no file that MLX reads: it must be model*.safetensors")
+        raise UnusableModelFile(f"the folder has more than {_MAX_SHARDS} files of weights")
     if not found:
-        raise BadModelFile("there are no weights: no file is called model*.safetensors")
+        raise UnusableModelFile("there are no weights: no file is called model*.safetensors")
+    names = {each.name for each in found}
+    for part in filter(None, map(_PART.fullmatch, sorted(names))):
+        for number in range(1, min(int(part[2]), _MAX_SHARDS) + 1):
+            if (name := f"{part[1]}-{number:05d}-of-{part[2]}.safetensors") not in names:
+                raise BadModelFile(f"{name} is missing: {part[0]} is one of {int(part[2])} files")
     return tuple(found)
 
 
-def _indexed(path: Path) -> list[str]:
+def _check_index(path: Path, shards: tuple[Path, ...], tensors: Iterable[StoredTensor]) -> None:
+    """Refuse files that are not all that the index names.
+
+    Quantisation often leaves the index of the model that it began with. Such an index names none of the files
+    that are here, but tensors that are in them.
+    """
+    index = _indexed(path / _INDEX) if (path / _INDEX).is_file() else {}
+    files = set(index.values())
+    if files.isdisjoint(each.name for each in shards) and any(each.name in index for each in tensors):
+        return
+    for name in sorted(files):
+        if not (path / name).is_file():
+            raise BadModelFile(f"{name} is missing: {_INDEX} names it")
+        if path / name not in shards:
+            raise UnusableModelFile(
+                f"{_INDEX}: {name} is no file that MLX reads: it must be model*.safetensors"
+            )
+
+
+def _indexed(path: Path) -> dict[str, str]:
+    """Tensor -> file, as an index says it."""
     index = _json(path).get("weight_map")
     if not isinstance(index, dict):
         raise BadModelFile(f"{path.name}: weight_map is missing")
@@ -294,7 +353,7 @@ def _indexed(path: Path) -> list[str]:
             raise BadModelFile(
                 f"{path.name}: weight_map.{str(tensor)[:60]} is no file of the folder: {shown}"
             )
-    return sorted(set(index.values()))
+    return index
 
 
 def _tensors(shards: tuple[Path, ...]) -> tuple[StoredTensor, ...]:
@@ -311,7 +370,7 @@ def _tensors(shards: tuple[Path, ...]) -> tuple[StoredTensor, ...]:
 
 def _chat_template(path: Path, settings: Mapping[str, Mapping[str, Any]]) -> str | None:
     """The model's own template, from wherever it stands; transformers looks in this order."""
-    file = path / "chat_template.jinja"
+    file = path / _TEMPLATE
     if file.is_file():
         if file.stat().st_size > MAX_JSON:
             raise BadModelFile(f"{file.name} has more than {MAX_JSON >> 20} MiB")

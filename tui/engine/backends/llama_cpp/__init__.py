@@ -74,7 +74,8 @@ class LlamaBackend:
             undo.callback(self._library.llama_model_free, model)
             self._check_kind(model)
             params = self._params(header, options, threads)
-            context = self._new_context(model, header, options, params)
+            plans = self._affordable(path, header, options) or self._plans(model, header, options)
+            context = self._new_context(model, params, plans)
             undo.callback(self._library.llama_free, context)
             loaded = LlamaModel(self._library, model, context, header, path, _OUTPUTS[options.role])
             if not (options.gpu_layers and self.gpus()):
@@ -94,14 +95,10 @@ class LlamaBackend:
         with ExitStack() as undo:
             model = self._open(path, options, lambda fraction: True, dry=True)
             undo.callback(self._library.llama_model_free, model)
+            room = sum(gpu.free for gpu in self.gpus()) or native.memory_bytes()
             for shape in shapes:
-                self.log.clear()
                 planned = replace(options, context_length=shape.context_length, cache_type=shape.cache_type)
-                params = self._params(header, planned, threads=1)
-                context = self._first_that_fits(model, params, self._plans(model, header, planned))
-                yield reserved(self.log.lines) if context else None
-                if context:
-                    self._library.llama_free(context)
+                yield self._within(room, model, header, planned)[1]
 
     def grammar(self, json_schema: str) -> str:
         """The GBNF grammar of the JSON texts that a schema describes. Raises `ModelError`."""
@@ -156,14 +153,48 @@ class LlamaBackend:
         if library.llama_model_is_diffusion(model):
             raise ModelError("not a chat model: it is a diffusion model", "Choose a decoder-only model.")
 
-    def _new_context(self, model: int, header: Header, options: Options, params: Any) -> int:
-        """The best context that fits; `params` are then those that it was made with."""
-        hint = f"Load with a context shorter than {params.n_ctx}, or a smaller model."
+    def _affordable(self, path: str, header: Header, options: Options) -> list[dict[str, int]]:
+        """The way to lay out the cache that this machine has memory for, where that is in question.
+
+        Linux hands out memory that it does not have, and kills the process when that is used. Raises
+        `ModelError` where there is no such way.
+        """
+        params, memory = self._params(header, options, threads=1), native.memory_bytes()
         needed = params.n_ctx * header.cache_bytes * (17 if params.type_k == _Q8_0 else 32) // 32
-        # Linux hands out memory that it does not have, and kills the process when that is used.
-        if needed > native.memory_bytes() and not self.gpus():
-            raise ModelError(f"the context needs {needed >> 30} GiB: more than this machine has", hint)
-        if context := self._first_that_fits(model, params, self._plans(model, header, options)):
+        if needed <= memory or self.gpus():
+            return []
+        with ExitStack() as undo:
+            model = self._open(path, options, lambda fraction: True, dry=True)
+            undo.callback(self._library.llama_model_free, model)
+            plan, taken = self._within(memory, model, header, options)
+        if plan is not None:
+            return [plan]
+        reason = f"the context needs {_size(taken.cache if taken else needed)}"
+        raise ModelError(f"{reason}, and this machine has {_size(memory)}", _shorter(params))
+
+    def _within(
+        self, room: int, model: int, header: Header, options: Options
+    ) -> tuple[dict[str, int] | None, Reserved | None]:
+        """The first way to lay out the cache that takes `room` at most, and what it takes. `model` is dry.
+
+        Where there is none, what the last way takes that the library agrees to.
+        """
+        taken = None
+        for plan in self._plans(model, header, options):
+            self.log.clear()
+            context = self._first_that_fits(model, self._params(header, options, threads=1), [plan])
+            if not context:
+                continue
+            taken = reserved(self.log.lines)
+            self._library.llama_free(context)
+            if taken.cache <= room:
+                return plan, taken
+        return None, taken
+
+    def _new_context(self, model: int, params: Any, plans: Iterable[dict[str, int]]) -> int:
+        """The best context that fits; `params` are then those that it was made with."""
+        hint = _shorter(params)
+        if context := self._first_that_fits(model, params, plans):
             return context
         if params.type_k == _Q8_0:
             hint = f"Load with a KV cache of 16 bits. {hint}"
@@ -220,8 +251,16 @@ class LlamaBackend:
         return self.log.reason() or otherwise
 
 
+def _shorter(params: Any) -> str:
+    return f"Load with a context shorter than {params.n_ctx}, or a smaller model."
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"
+
+
 def _header(path: str) -> Header:
     try:
         return read_header(path)
     except BadModelFile as error:
-        raise ModelError(f"{error} ({path})", "Choose another file, or download this one again.") from None
+        raise ModelError(f"{error} ({path})", error.hint) from None

@@ -15,8 +15,9 @@ from ...library.special import end_tokens, is_structure
 from ...library.tokens import difference
 from .. import ModelError
 
-_UNKNOWN, _CONTROL, _USER_DEFINED = 1, 8, 16
+_UNKNOWN, _UNUSED, _CONTROL, _USER_DEFINED = 1, 2, 8, 16
 """LLAMA_TOKEN_ATTR_..."""
+_NO_TEXT = _UNKNOWN | _UNUSED | _CONTROL
 _SHALLOW = 2_000
 _DEEP_STACK = 1 << 30
 _LONGEST = 2 << 20
@@ -67,12 +68,12 @@ class LlamaVocabulary:
             return piece
 
     def difference(self, other: LlamaVocabulary) -> str:
-        """The first token that two vocabularies spell differently, in one line; empty if there is none.
+        """Why the two are not one vocabulary, in one line; empty if they are.
 
-        Ids that only one of them has do not count, because sizes are padded; nor do kinds and end tokens:
-        models of one family differ in them, and an answer goes by those of its main model.
+        Control tokens and unused ones do not count, nor kinds and end tokens: models of one family differ in
+        them, and an answer goes by those of its main model.
         """
-        return difference(dict(enumerate(self._texts())), dict(enumerate(other._texts())))
+        return difference(self._words(), other._words())
 
     def _of_no_text(self, kinds: Iterable[int]) -> Iterable[str]:
         """The texts of tokens that give a conversation its form. Files call some of them user-defined."""
@@ -90,8 +91,11 @@ class LlamaVocabulary:
         """`function(vocabulary, token)` for every token, without a Python frame for each."""
         return map(function, repeat(self.handle), range(self.size))
 
-    def _texts(self) -> Iterable[bytes]:
-        return map(self._library.llama_vocab_get_text, repeat(self.handle), range(self.size))
+    def _words(self) -> dict[int, bytes]:
+        kinds = self._of_all(self._library.llama_vocab_get_attr)
+        texts = self._of_all(self._library.llama_vocab_get_text)
+        both = enumerate(zip(kinds, texts, strict=True))
+        return {token: text for token, (kind, text) in both if not kind & _NO_TEXT}
 
     def _text(self, token: int) -> bytes:
         """A token as its file spells it; empty for an id that is not one, such as a missing BOS."""

@@ -21,7 +21,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from ...hardware import memory_bytes
 from ...library.gguf import BadModelFile
-from ...library.mlx_folder import Folder, read_folder
+from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
 from .. import LoadedModel, ModelError, Options
 from .caches import Caches
 from .model import ROUND, MlxModel, failing
@@ -32,8 +32,6 @@ _WARM_UP = {"main": (1, 5), "draft": (2, 1)}
 """Sizes of the calls that answers are made of."""
 _PIECE = 256 << 20
 """Bytes of weights that are read between two reports of progress."""
-_SHARE = 4
-"""Windows may keep everything where that takes one byte for so many bytes of weights."""
 _OTHER = "Choose another model, or download this one again."
 
 
@@ -56,7 +54,7 @@ class MlxBackend:
         try:
             folder = read_folder(path)
         except BadModelFile as error:
-            raise ModelError(f"{error} ({path})", _OTHER) from None
+            raise ModelError(f"{error} ({path})", error.hint) from None
         if glob.escape(path) != path:
             raise ModelError("MLX reads no folder with *, ? or [ in its path", "Rename it, or move it.")
         with failing("the model cannot be loaded", _OTHER):
@@ -124,7 +122,7 @@ class MlxBackend:
             caches = Caches(lambda: make_prompt_cache(network), bits=bits)
             scores = network(mx.array([[0]]), cache=caches.all)
             mx.eval(scores, caches.state)
-            caches.spare_all(capacity, folder.weight_bytes // _SHARE)
+            caches.spare_all(capacity, folder.weight_bytes // WINDOWS_SHARE)
         if scores.ndim != 3:
             raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
         vocabulary = MlxVocabulary(folder, scores.shape[-1])

@@ -83,14 +83,15 @@ class MlxVocabulary:
             return piece
 
     def difference(self, other: MlxVocabulary) -> str:
-        """The first token that two vocabularies spell differently, in one line; empty if there is none.
+        """Why the two are not one vocabulary, in one line; empty if they are. Control tokens do not count."""
+        return difference(self._words(), other._words())
 
-        Ids that only one of them has do not count, because sizes are padded.
-        """
-        return difference(self._spellings(), other._spellings())
-
-    def _spellings(self) -> dict[int, bytes]:
-        return {number: text.encode("utf-8", "surrogatepass") for number, text in self._texts.items()}
+    def _words(self) -> dict[int, bytes]:
+        return {
+            number: text.encode("utf-8", "surrogatepass")
+            for number, text in self._texts.items()
+            if number not in self.control_tokens
+        }
 
     def _encoded(self, text: str) -> list[int]:
         return list(_guarded(lambda: self._tokenizer.encode(text, add_special_tokens=False).ids))

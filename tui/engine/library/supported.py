@@ -1,0 +1,66 @@
+"""Which architectures the libraries that are installed here can build.
+
+It looks at their files and runs nothing of them: a list of models should not wait for llama.cpp or MLX. Where
+a library is not found, or lies elsewhere, every architecture counts as known, and a load says what is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from importlib import metadata
+from importlib.util import find_spec
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+_LIBRARIES = ("libllama.so", "libllama.dylib")
+
+
+def versions() -> str:
+    """Changes when another version of a library may know other architectures."""
+    return " ".join(map(_version, ("llama-cpp-python", "mlx-lm")))
+
+
+def llama_cpp_knows(architecture: str) -> bool:
+    """Whether llama.cpp has an architecture of that name: its library holds each, with a zero behind it."""
+    folder = os.environ.get("LLAMA_CPP_LIB_PATH") or _folder("llama_cpp") / "lib"
+    return _holds(Path(folder), architecture)
+
+
+def mlx_knows(model_type: str) -> bool:
+    """Whether mlx-lm has a module of that name, or a table that says which one to take."""
+    folder = _folder("mlx_lm")
+    if not (folder / "models").is_dir():
+        return True
+    return (folder / "models" / f"{model_type}.py").is_file() or f'"{model_type}":' in _text(
+        folder / "utils.py"
+    )
+
+
+@lru_cache(1024)
+def _holds(folder: Path, name: str) -> bool:
+    try:
+        path = next(folder / each for each in _LIBRARIES if (folder / each).is_file())
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            return content.find(name.encode() + b"\0") >= 0
+    except (OSError, ValueError, StopIteration):
+        return True
+
+
+@lru_cache(1)
+def _text(path: Path) -> str:
+    return path.read_text("utf-8", "replace") if path.is_file() else ""
+
+
+@lru_cache(2)
+def _folder(package: str) -> Path:
+    """Where a package lies, without importing it; nowhere if it is not installed."""
+    spec = find_spec(package)
+    return Path(*(spec.submodule_search_locations or ["/nowhere"])[:1]) if spec else Path("/nowhere")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
