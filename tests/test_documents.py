@@ -115,6 +115,14 @@ def _options_and_commands() -> tuple[set[str], set[str]]:
     return options, set(subcommands.choices)
 
 
+@pytest.mark.parametrize("page", FOR_USERS, ids=lambda page: page.name)
+def test_the_documents_name_their_nouns(page: Path) -> None:
+    """Clauses such as "what it costs", for "its cost", tire people who read English as a second language."""
+    text = prose(page)
+    clauses = re.findall(r"\b(?:what|whatever|whoever|whichever|of which|how far)\b", text, flags=re.I)
+    assert len(clauses) <= 0.003 * len(text.split()), clauses
+
+
 def test_the_readme_calls_make_as_it_is() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     calls = re.findall(r"^make ([\w-]+)", "\n".join(blocks(ROOT / "README.md", "sh")), flags=re.M)
