@@ -1,5 +1,4 @@
-"""The client of the engine: it sends one command at a time, passes on the events, and reports the engine's
-death.
+"""The engine's client: sends one command at a time, passes on the events, reports the death of the engine.
 
 All input is handled in callbacks when it arrives: there is no thread, no polling and no reader task that
 could lag.
@@ -65,8 +64,7 @@ class EngineClient:
         on_death: Callable[[EngineDied], None] | None = None,
         host: Host | None = None,
     ) -> None:
-        """`command` runs an engine, here or on `host`; it gets only the variables of `environment` that it
-        needs.
+        """`command` runs an engine, here or on `host`. It gets only the variables that it needs.
 
         `heartbeat` is in seconds; an engine that stays silent for `MISSED` of them is given up.
         """

@@ -86,8 +86,7 @@ class Vocabulary(Protocol):
         ...
 
     def piece(self, token: int) -> bytes:
-        """Return the bytes of a token, or the name of a control token. Raises IndexError for an unknown
-        id."""
+        """Return the bytes of a token, or the name of a control token. Raises IndexError for no token."""
         ...
 
 
@@ -107,8 +106,7 @@ class LoadedModel(Protocol):
     vocabulary_size: int
     rewinds: Rewinds
     drops_from: int
-    """Number of tokens in the cache from which a sliding window may have dropped the first ones; 0 for
-    never."""
+    """Cache length from which a sliding window may have dropped the first tokens; 0 for never."""
     chunk: int
     """Preferred number of prompt tokens in one call; an answer can be cancelled between two calls."""
 
@@ -140,8 +138,7 @@ class LoadedModel(Protocol):
 
 @runtime_checkable
 class Doubling(Protocol):
-    """A model that can run a single row beside a copy of it, so that the kernels for several rows compute
-    it."""
+    """A model that can run a single row beside a copy of it: kernels for several rows then compute it."""
 
     def double_single_rows(self, length: int) -> None:
         """Run single rows beside a copy from `length` cached tokens on. The capacity may shrink by one."""

@@ -44,8 +44,7 @@ class Acceptance:
         self._forecast()
 
     def learn(self, accepted: int, refused: bool) -> None:
-        """Learn that the first `accepted` tokens of a draft were right, and the next one wrong if
-        `refused`."""
+        """Learn that the first `accepted` tokens of a draft were right; if `refused`, the next was wrong."""
         right, expected = self._right, self._expected
         for i in range(accepted + refused):
             right[i] += _POSITION_GAIN * (_POSITION_TRIALS - right[i]) + (i < accepted)
@@ -200,8 +199,7 @@ class Skill:
     def learn(
         self, tokens: Sequence[int], found: Sequence[Guess], drafted: Sequence[Guess], *, sure: bool
     ) -> list[bool]:
-        """Learn from a round whose text is `tokens`. Return whether each draft token that can be judged was
-        right.
+        """Learn from a round with the text `tokens`. Return which draft tokens were right, if known.
 
         `found` are the tokens of one copy of the lookup. Without `sure` the draft's confidences say nothing.
         """

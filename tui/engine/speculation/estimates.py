@@ -103,8 +103,7 @@ class Costs:
         return [max(one, each) for each in seconds[1 : _ROWS + 1]], seconds[DRAFT]
 
     def apart(self, rows: int) -> bool:
-        """Whether too little is known about the cost of so many rows beside one, so that it should be
-        tried."""
+        """Whether so many rows should be tried beside one row, because their cost is too little known."""
         own = self._own
         return float(own[1, 1] + own[rows, rows] - 2 * own[1, rows]) > _UNSURE**2 + self._noise
 
@@ -129,8 +128,7 @@ class Costs:
         self._ratios.pause()
 
     def settle(self) -> None:
-        """Note that many lengths were compared: the costs between them are better known than when
-        measured."""
+        """Note that many lengths were compared: the costs between them are known better now."""
         self._ratios.fill(self.verify)
 
     def learn(self, happened: Round, calls: int, extra: int) -> None:
@@ -149,8 +147,9 @@ class Costs:
         self._tell()
 
     def _see(self, seconds: float, parts: Sequence[tuple[int, int]]) -> None:
-        """Learn from a call that took `seconds` and consists of `parts`, each with its number. Ignore invalid
-        times.
+        """Learn from a call that took `seconds`. `parts` are (index in the state, count) pairs.
+
+        An invalid duration is ignored.
 
         The logarithm of a sum is linearized: each part counts with its share (extended Kalman filter).
         """
@@ -236,8 +235,7 @@ _SURE = 0.1
 _HOST_GAIN = 0.05
 _DRIFTS = np.array([_SPEED_DRIFT**2] + [_RATIO_DRIFT**2] * READ)
 _MEASURED, _BETWEEN, _APART = 0.2, 0.2, 0.02
-"""The doubt of a measured ratio, of one that was not measured, and for each row of distance to a measured
-one."""
+"""Doubt of a measured ratio, of an unmeasured one, and for each row of distance to a measured one."""
 _KINSHIP, _REACH = 0.9, 4.0
 """Correlation of the errors of neighboring numbers of rows, and the rows over which it falls to a third."""
 

@@ -140,8 +140,7 @@ class Lookup:
         return Copy(copy.source + step, copy.place + step, copy.evidence + step)
 
     def _resumed(self, text: Sequence[int]) -> Copy | None:
-        """Return the current copy; if `text` left it for a few tokens, the copy at its most likely
-        continuation.
+        """Return the current copy. If `text` left it for a few tokens, return its most likely continuation.
 
         That is the place where most tokens behind the edit agree. Of several such places, it is the one with
         the fewest tokens inserted or left out. If none agrees yet, the edit is taken to have replaced token
@@ -210,8 +209,7 @@ class Occurrences:
             end = self._earlier.get(end)
 
     def read(self, context: Sequence[int]) -> bool:
-        """Index the new tokens of `context`. If it does not continue the known one, index all and return
-        False."""
+        """Index the new tokens of `context`. Return False, and index it all, if it is not a continuation."""
         continues = self._continues(context)
         if not continues:
             for table in (self._known, self._latest, self._earlier):

@@ -125,8 +125,7 @@ class Round:
 
     drafted: tuple[int, ...]
     looked_up: int
-    """Number of `drafted` tokens, from the left, that the lookup found; the draft model proposed the
-    others."""
+    """Number of `drafted` tokens, from the left, that the lookup found; the others are the draft's."""
     accepted: int
     """Number of `drafted` tokens, from the left, that equal the main model's choices."""
     correction: Pick | None

@@ -56,8 +56,7 @@ class Plan:
             self._copy(0.0)
 
     def _reads(self, unread: int, allowed: int) -> int:
-        """Note how many tokens the draft may read of its unread ones. It drafts only if it may read them
-        all."""
+        """Note how many of its unread tokens the draft may read. It drafts only if it may read them all."""
         self._unread = unread
         if 0 < allowed < unread:
             self.calls, self.extra = 1, allowed - 1

@@ -38,12 +38,11 @@ class _Seen(NamedTuple):
 
 
 class Ratios:
-    """The ratios of 1, 2, ... rows to one row. Logarithms are stored: a ratio and its inverse weigh the
-    same."""
+    """The ratios of 1, 2, ... rows to one row, as logarithms: a ratio and its inverse weigh the same."""
 
     def __init__(self, verify: Sequence[float], doubts: Sequence[float]) -> None:
-        """`verify` are seconds for 1, 2, ... rows, as measured; `doubts` are the standard deviations of their
-        ratios' logarithms."""
+        """`verify` are measured seconds for 1, 2, ... rows. `doubts` are the standard deviations of the
+        logarithms of their ratios."""
         self._logs = [log(seconds / verify[0]) for seconds in verify]
         self._seen = [_TRUST if doubt <= 0 else min(_TRUST, (_SPREAD / doubt) ** 2) for doubt in doubts]
         """The weight of each ratio, in neighbors."""

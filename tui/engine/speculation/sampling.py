@@ -58,8 +58,7 @@ class Chain:
 
     @property
     def penalises(self) -> bool:
-        """Whether the chain has penalties: a choice then depends on the tokens before it beyond the
-        logits."""
+        """Whether penalties are on: they make a choice depend on the tokens before it, beyond the logits."""
         off = self.repeat_penalty == 1.0 and self.presence_penalty == self.frequency_penalty == 0.0
         return not off and self.penalty_last_n > 0
 
@@ -211,8 +210,7 @@ def _sureness(scores: Logits) -> float:
 
 
 def _best(scores: Logits, k: int) -> NDArray[np.int64]:
-    """Return the ids of the k best scores, best first; the lower id first if scores are equal. All ids for k
-    = 0.
+    """Return the ids of the k best scores, best first; all ids if k is 0. Ties go to the lower id.
 
     The result is empty if the row holds NaN. It is exact, and fast for a wide row: the row is folded into
     columns of 64 scores. At least k scores reach the k-th largest column maximum, so each of the k best does,
