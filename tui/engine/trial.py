@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from .backends import LoadedModel, ModelError
+from .reading import loses
 from .rows import Watched, deviation, known_tokens
 from .speculation.sampling import InvalidLogits, Logits
 
@@ -51,6 +52,48 @@ def trial(main: LoadedModel) -> str:
         return str(error)
     finally:
         main.rewind(0)
+
+
+def trial_of_checkpoints(main: LoadedModel) -> bool:
+    """Whether the checkpoints of `main` can be trusted. Leaves the cache empty.
+
+    A checkpoint is made and a batch runs behind it. Then other tokens follow, until no cut reaches back, and
+    the checkpoint is put back. The same batch must now have the same bits. Where reading so far takes long,
+    the answer is no: without checkpoints the text is read again, which is slow but right.
+    """
+    try:
+        return not loses(main) or _puts_back(main)
+    except (ModelError, InvalidLogits):
+        return False
+    finally:
+        main.rewind(0)
+
+
+def _puts_back(main: LoadedModel) -> bool:
+    size = main.drops_from + main.chunk if main.drops_from else 0
+    text, watched = known_tokens(main, max(size, _NEEDED)), Watched(main)
+    if main.capacity < len(text) + _BATCH:
+        return False
+    base, batch, others = text[:_BASE], text[_BASE : _BASE + _BATCH], _others(text, _BATCH)
+    unsteady = _UNSTEADY * _distance_of_two(watched, base, batch)
+    main.checkpoint(_BASE)
+    watched.begin(base)
+    expected = watched.run(batch)
+    if not _read_on(main, text[:size]):
+        return False
+    watched.run(others)
+    main.rewind(_BASE)
+    return deviation(expected, watched.run(batch)) <= unsteady
+
+
+def _read_on(main: LoadedModel, text: Sequence[int]) -> bool:
+    """Read the rest of `text`; False where that takes long."""
+    began = perf_counter()
+    while main.length < len(text):
+        main.extend(text[main.length : main.length + main.chunk], picks=0)
+        if perf_counter() - began > _SECONDS * main.length / len(text):
+            return False
+    return True
 
 
 def _restores(main: LoadedModel) -> bool:
@@ -115,11 +158,8 @@ def _reaches_back(main: LoadedModel) -> bool:
     unsteady = _UNSTEADY * _distance_of_two(watched, base, batch)
     watched.begin(base)
     kept = watched.run(batch)
-    began = perf_counter()
-    while main.length < size:
-        main.extend(text[main.length : min(main.length + main.chunk, size)], picks=0)
-        if perf_counter() - began > _SECONDS * main.length / size:
-            return True
+    if not _read_on(main, text):
+        return True
     main.rewind(_BASE)
     found = watched.run(batch)
     return min(deviation(kept, found), deviation(again, found)) <= unsteady

@@ -36,7 +36,7 @@ Role = Literal["main", "draft"]
 
 Rewinds = Literal["anywhere", "round"]
 """How far back a cache can be cut without being computed again: to any length, or to where the last rewind
-left it. The tokens of a round may always be refused; a prompt is reused in part only by the first kind."""
+left it. The tokens of a round may always be refused. Further back the second kind needs a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,23 @@ class LoadedModel(Protocol):
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]: ...
 
-    def rewind(self, length: int) -> None: ...
+    def rewind(self, length: int) -> None:
+        """Cut the cache back to its first `length` tokens.
+
+        The next call runs those again that the cache could not keep.
+        """
+        ...
+
+    def reach(self, length: int) -> int:
+        """How many tokens the cache still holds after `rewind(length)`; the rest would be run again."""
+        ...
+
+    def checkpoint(self, length: int) -> None:
+        """Copy the cache as soon as it holds `length` tokens, so that `rewind` can come back there.
+
+        A model whose cache can be cut anywhere copies nothing. A later wish replaces an earlier one.
+        """
+        ...
 
     def close(self) -> None: ...
 

@@ -76,11 +76,11 @@ class LlamaBackend:
             params = self._params(header, options, threads)
             context = self._new_context(model, header, options, params)
             undo.callback(self._library.llama_free, context)
-            loaded = LlamaModel(self._library, model, context, header, path, _OUTPUTS[options.role])
+            full = bool(params.swa_full) or not self._library.llama_model_n_swa(model)
+            outputs = _OUTPUTS[options.role]
+            loaded = LlamaModel(self._library, model, context, header, path, outputs, full_windows=full)
             if not (options.gpu_layers and self.gpus()):
                 loaded.threads = threads
-            if (window := self._library.llama_model_n_swa(model)) and not params.swa_full:
-                loaded.drops_from = window + loaded.chunk
             loaded.warm_up(_WARM_UP[options.role])
             undo.pop_all()
             return loaded
