@@ -66,34 +66,29 @@ def trial_of_checkpoints(main: LoadedModel) -> bool:
     except (ModelError, InvalidLogits):
         return False
     finally:
+        main.checkpoint(0)
         main.rewind(0)
 
 
 def _puts_back(main: LoadedModel) -> bool:
-    size = main.drops_from + main.chunk if main.drops_from else 0
-    text, watched = known_tokens(main, max(size, _NEEDED)), Watched(main)
-    if main.capacity < len(text) + _BATCH:
+    if main.capacity < _NEEDED:
         return False
+    text, watched = known_tokens(main, main.capacity), Watched(main)
     base, batch, others = text[:_BASE], text[_BASE : _BASE + _BATCH], _others(text, _BATCH)
     unsteady = _UNSTEADY * _distance_of_two(watched, base, batch)
     main.checkpoint(_BASE)
     watched.begin(base)
     expected = watched.run(batch)
-    if not _read_on(main, text[:size]):
-        return False
     watched.run(others)
+    began = perf_counter()
+    while main.reach(_BASE + 1) > _BASE or main.length < main.drops_from:  # the window holds the base still
+        due = _SECONDS * min(1.0, main.length / max(1, main.drops_from))
+        until = min(main.length + main.chunk, main.capacity)
+        if until == main.length or perf_counter() - began > due:
+            return False
+        main.extend(text[main.length : until], picks=0)
     main.rewind(_BASE)
     return deviation(expected, watched.run(batch)) <= unsteady
-
-
-def _read_on(main: LoadedModel, text: Sequence[int]) -> bool:
-    """Read the rest of `text`; False where that takes long."""
-    began = perf_counter()
-    while main.length < len(text):
-        main.extend(text[main.length : main.length + main.chunk], picks=0)
-        if perf_counter() - began > _SECONDS * main.length / len(text):
-            return False
-    return True
 
 
 def _restores(main: LoadedModel) -> bool:
@@ -158,8 +153,11 @@ def _reaches_back(main: LoadedModel) -> bool:
     unsteady = _UNSTEADY * _distance_of_two(watched, base, batch)
     watched.begin(base)
     kept = watched.run(batch)
-    if not _read_on(main, text):
-        return True
+    began = perf_counter()
+    while main.length < size:
+        main.extend(text[main.length : min(main.length + main.chunk, size)], picks=0)
+        if perf_counter() - began > _SECONDS * main.length / size:
+            return True
     main.rewind(_BASE)
     found = watched.run(batch)
     return min(deviation(kept, found), deviation(again, found)) <= unsteady

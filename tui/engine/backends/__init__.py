@@ -144,7 +144,8 @@ class LoadedModel(Protocol):
     def checkpoint(self, length: int) -> None:
         """Copy the cache as soon as it holds `length` tokens, so that `rewind` can come back there.
 
-        A model whose cache can be cut anywhere copies nothing. A later wish replaces an earlier one.
+        A model whose cache can be cut anywhere copies nothing. A later wish replaces an earlier one, and 0
+        withdraws it.
         """
         ...
 
