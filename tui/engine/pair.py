@@ -152,7 +152,8 @@ def _paired(
     scripted = command.main.startswith("scripted:")
     judged = Judged() if scripted else judge(command, backend, main, progress)
     rows = judged.rounding.rows if judged.rounding and judged.rounding.exact else 0
-    reader = Reader(main, rows, checkpoints=judged.checkpoints)
+    # A copy of a window lies in other cells: in exact mode each read would have to copy at the same places.
+    reader = Reader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
     if judged.rounding:
         keep_last(main.path, judged.rounding)
     progress(PLAIN, None)

@@ -57,9 +57,10 @@ def trial(main: LoadedModel) -> str:
 def trial_of_checkpoints(main: LoadedModel) -> bool:
     """Whether the checkpoints of `main` can be trusted. Leaves the cache empty.
 
-    A checkpoint is made and a batch runs behind it. Then other tokens follow, until no cut reaches back, and
-    the checkpoint is put back. The same batch must now have the same bits. Where reading so far takes long,
-    the answer is no: without checkpoints the text is read again, which is slow but right.
+    A batch runs behind some tokens. Then these are read again, with a checkpoint behind them, others follow
+    until no cut reaches back, and the checkpoint is put back. The same batch must now have the same bits. Where
+    reading so far takes long, the answer is no: without checkpoints a text is read again, which is slow but
+    right.
     """
     try:
         return not loses(main) or _puts_back(main)
@@ -76,9 +77,11 @@ def _puts_back(main: LoadedModel) -> bool:
     text, watched = known_tokens(main, main.capacity), Watched(main)
     base, batch, others = text[:_BASE], text[_BASE : _BASE + _BATCH], _others(text, _BATCH)
     unsteady = _UNSTEADY * _distance_of_two(watched, base, batch)
-    main.checkpoint(_BASE)
     watched.begin(base)
     expected = watched.run(batch)
+    main.checkpoint(_BASE)
+    watched.begin(base)
+    watched.run(batch)
     watched.run(others)
     began = perf_counter()
     while main.reach(_BASE + 1) > _BASE or main.length < main.drops_from:  # the window holds the base still

@@ -15,7 +15,7 @@ import ctypes
 from typing import Any, Protocol
 
 from ...library.header import Header
-from .. import Rewinds
+from .. import ModelError, Rewinds
 
 ANSWER, KEPT = 0, 1
 """The sequence that is continued, and the one that a `Fork` stays behind with."""
@@ -101,6 +101,18 @@ class Cells(_Memory):
         super().__init__(library, context)
         self._window = window
         self.loses = drops
+
+    def save(self) -> bytes | None:
+        """A copy, which is put back at once.
+
+        What is put back lies in other cells, in another order, and attention over them rounds otherwise. Now
+        whatever follows has the same bits, now and each time that the copy is put back.
+        """
+        state = super().save()
+        held = self._library.llama_memory_seq_pos_max(self._memory, ANSWER) + 1
+        if state and not self.restore(state, held):
+            raise ModelError("the cache of the model could not be copied", "Load the model again.")
+        return state
 
     def reaches(self, length: int, began: int) -> int:
         # A sliding-window cache agrees to be cut even where it has dropped what lies in the window.
