@@ -58,9 +58,9 @@ def trial_of_checkpoints(main: LoadedModel) -> bool:
     """Whether the checkpoints of `main` can be trusted. Leaves the cache empty.
 
     A batch runs behind some tokens. Then these are read again, with a checkpoint behind them, others follow
-    until no cut reaches back, and the checkpoint is put back. The same batch must now have the same bits. Where
-    reading so far takes long, the answer is no: without checkpoints a text is read again, which is slow but
-    right.
+    until no cut reaches back, and the checkpoint is put back. The same batch must now have the same bits.
+    Where reading so far takes long, the answer is no: without checkpoints a text is read again, which is slow
+    but right.
     """
     try:
         return not loses(main) or _puts_back(main)
