@@ -86,7 +86,7 @@ def _puts_back(main: LoadedModel) -> bool:
     began = perf_counter()
     while main.reach(_BASE + 1) > _BASE or main.length < main.drops_from:  # the window holds the base still
         due = _SECONDS * min(1.0, main.length / max(1, main.drops_from))
-        until = min(main.length + main.chunk, main.capacity)
+        until = min(main.length + min(main.chunk, main.drops_from or _BATCH), main.capacity)
         if until == main.length or perf_counter() - began > due:
             return False
         main.extend(text[main.length : until], picks=0)
