@@ -146,7 +146,7 @@ def _reaches_back(main: LoadedModel) -> bool:
     The model may have kept what it needs, or run it again in front of the next tokens: either shape is right.
     Where reading so far would take long, no such cut is tried.
     """
-    size = main.drops_from + main.chunk
+    size = main.drops_from + _NEEDED  # once all cells are taken, the next call takes those of the base
     if not main.drops_from or main.capacity < size:
         return True
     text, watched = known_tokens(main, size), Watched(main)

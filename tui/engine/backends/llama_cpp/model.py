@@ -29,6 +29,8 @@ BATCH = 512
 _REPLAY = 8
 """Lost tokens that may ride along in the next call, and the one after it; more get a call of their own."""
 _NO_SLOT = 1
+CELLS = 256
+"""Of these the library makes caches; a window gets room for itself and one call."""
 
 
 class LlamaModel:
@@ -67,7 +69,8 @@ class LlamaModel:
         self.capacity: int = library.llama_n_ctx_seq(context)
         self.chunk: int = min(BATCH, library.llama_n_batch(context))
         self.rewinds = self._rollback.rewinds
-        self.drops_from = 0 if full_windows else library.llama_model_n_swa(model) + self.chunk
+        cells = library.llama_model_n_swa(model) + self.chunk
+        self.drops_from = 0 if full_windows else -(-cells // CELLS) * CELLS
         self.threads = 0
         """With how many it computes where nobody sets another number; 0 where a GPU computes."""
         self.name = name_of(Path(path), header.name, header.quantisation)
