@@ -9,16 +9,18 @@ A test module takes it over with its own fixture `loaded` and its own way to cou
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import numpy as np
 import pytest
 from test_llama_cpp import Watching, assert_close, rows_of, some_tokens
 
 from tui.engine.backends import LoadedModel
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
-from tui.engine.trial import trial
+from tui.engine.trial import trial, trial_of_checkpoints
 
 GREEDY = Chain(temperature=0)
 
@@ -126,6 +128,77 @@ class CutBack:
                 assert_goes_on(main, text, length, expected, batched=True)
         if main.rewinds == "anywhere":
             assert sum(calls) <= 8, "20 tokens back, everything is still there"
+
+    def test_a_checkpoint_brings_back_what_a_cut_has_lost(self, loaded: Loaded) -> None:
+        """As often as it is used, with the same bits; a place behind it is a few tokens away."""
+        text, other = some_tokens(500, seed=7), some_tokens(40, seed=8)
+        for model, picks in ((loaded.main, 4), (loaded.draft, 1)):
+            expected = rows_of(model, text[:80], 60)
+            model.rewind(0)
+            model.checkpoint(60)
+            model.extend(text[:60], picks=0)
+            model.start(first := Watching())
+            model.extend(text[60 : 60 + picks], picks)
+            model.extend(text[60 + picks : 490], picks=0)
+            model.extend([1], picks=1)
+            for _ in range(3):
+                assert model.reach(60) == 60
+                model.rewind(60)
+                model.start(again := Watching())
+                with self.counted(model) as calls:
+                    model.extend(text[60 : 60 + picks], picks)
+                assert calls == [picks]
+                for place in range(61, 61 + picks):
+                    np.testing.assert_array_equal(again.rows[place], first.rows[place])
+                model.extend(other, picks=0)
+                model.extend(other[:9], picks)
+            model.rewind(60)
+            model.extend(text[60:490], picks=0)
+            model.extend([1], picks=1)
+            with self.counted(model) as calls:
+                assert_goes_on(model, text, 64, expected, batched=picks > 1)
+            assert sum(calls) <= 30
+
+    def test_a_checkpoint_is_made_on_the_way_wherever_calls_end(self, loaded: Loaded) -> None:
+        text = some_tokens(200, seed=7)
+        for model, picks in ((loaded.main, 5), (loaded.draft, 1)):
+            expected = rows_of(model, text[:90], 70)
+            for checkpoint in (7, 64, 69):
+                begin(model, text[:5])
+                model.checkpoint(checkpoint)
+                model.extend(text[5:74], picks)
+                model.extend(text[74:190], picks=0)
+                model.extend(text[190:200], picks)
+                assert model.reach(72) >= checkpoint
+                assert_goes_on(model, text, 72, expected, batched=picks > 1)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_any_series_of_checkpoints_and_rewinds_is_right(self, loaded: Loaded, seed: int) -> None:
+        chance = random.Random(seed)
+        for model, most in ((loaded.main, 9), (loaded.draft, 1)):
+            begin(model, [])
+            text: list[int] = []
+            for _ in range(30):
+                if text and chance.random() < 0.4:
+                    length = model.reach(chance.randrange(len(text) + 1))
+                    model.rewind(length)
+                    del text[length:]
+                if chance.random() < 0.4:
+                    model.checkpoint(len(text) + chance.randrange(30))
+                added = some_tokens(chance.choice([1, 2, 12, 60]), seed=chance.randrange(99))
+                added = added[: 490 - len(text)]
+                picks = min(len(added), chance.choice([0, 1, most]))
+                model.extend(added, picks)
+                text += added
+            assert list(model.tokens) == text
+            model.start(watching := Watching())
+            model.extend([3], picks=1)
+            assert_close(watching.rows, rows_of(model, [*text, 3], len(text)))
+
+    def test_checkpoints_of_a_sound_model_pass_their_trial(self, loaded: Loaded) -> None:
+        begin(loaded.main, [1, 2, 3])
+        assert trial_of_checkpoints(loaded.main)
+        assert loaded.main.length == 0
 
     def test_a_sound_model_passes_the_trial_and_is_left_empty(self, loaded: Loaded) -> None:
         begin(loaded.main, [1, 2, 3])

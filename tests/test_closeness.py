@@ -74,8 +74,8 @@ def test_without_another_token_nothing_is_close() -> None:
     assert (found.rival, found.lead, found.tipped) == (0, inf, False)
 
 
-def place(lead: float, rounding: float, tipped: bool) -> Place:
-    return Place(0.5, 0.5, True, (), rival=" a", lead=lead, rounding=rounding, tipped=tipped)
+def place(lead: float, rounding: float, tipped: bool, rival: str = "a") -> Place:
+    return Place(0.5, 0.5, True, (), rival=rival, lead=lead, rounding=rounding, tipped=tipped)
 
 
 def test_a_parting_is_explained_or_is_a_fault() -> None:
@@ -87,6 +87,24 @@ def test_a_parting_is_explained_or_is_a_fault() -> None:
     fault = words(place(0.4, 0.08, False), "x", 1499)
     assert fault.startswith("parted at token 1,500, which rounding does not explain")
     assert fault.endswith("Please report this")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rival", "told"),
+    [
+        ("Company", " Company", '"Company" and " Company"'),
+        ("Company ", "Company", '"Company " and "Company"'),
+        ("\n", " ", '"↵" and " "'),
+        ("\n", "\t", '"↵" and "→"'),
+        ("a\u200b", "a\u200e", r'"\u200b" and "\u200e"'),
+        ("-" * 30, "-" * 40, '"" and "----------"'),
+        ("-" * 30 + "x", "-" * 40, '"x" and "----------"'),
+        ("x", "x", 'two tokens that read "x"'),
+        ("\x1b[31mred", "red", '"\ufffd[31mred" and "red"'),
+    ],
+)
+def test_two_tokens_never_read_the_same(chosen: str, rival: str, told: str) -> None:
+    assert f": {told} were 0.02 apart" in words(place(0.02, 0.08, True, rival), chosen, 0)
 
 
 @pytest.mark.parametrize("lead", [0.0, 0.05, 0.2])

@@ -50,6 +50,22 @@ def test_what_is_foretold_is_what_the_library_takes(tmp_path: Path, toy: Toy) ->
         assert foretold == pytest.approx(taken, rel=0.1), (length, cache_type)
 
 
+def test_the_copies_of_a_recurrent_state_are_counted(tmp_path: Path) -> None:
+    for architecture, recurrent in (("mamba", True), ("llama", False)):
+        toy = Toy(architecture, width=256, layers=4)  # type: ignore[arg-type]
+        path = str(write_model(tmp_path / f"{architecture}.gguf", toy))
+        load = Load(path, context_length=512)
+        _, needs = fit.rehearse(load, fit.models_of(load), [(512, "f16")])
+        assert needs[0]
+        need = needs[0]["main"]
+        main = LlamaBackend().load(path, Options("main", 512), lambda _: True)
+        main.extend([*range(30)], picks=0)
+        assert need.checkpoints == pytest.approx(4 * main._rollback.state_bytes(), rel=0.1, abs=1)
+        assert (need.checkpoints > 0) == recurrent
+        assert plan(load).uses[0].cache == need.cache + need.checkpoints
+        main.close()
+
+
 def test_a_pair_takes_what_both_take() -> None:
     load, _, fits, uses = plan(Load("starter", "starter", context_length=1024))
     alone = plan(Load("starter", context_length=1024)).uses
@@ -92,7 +108,7 @@ def machine(free: int, total: int = 24 * GB, host: int = 64 * GB) -> tuple[Ask, 
         def reserved(shape: Any) -> Any:
             bits = 0.5 if shape["cache_type"] == "q8_0" else 1.0
             cache = round(GB * bits * shape["context_length"] / 8192)
-            return {"cache": cache, "buffers": {"CUDA0": GB, "CUDA_Host": GB // 10}}
+            return {"cache": cache, "buffers": {"CUDA0": GB, "CUDA_Host": GB // 10}, "state": 0}
 
         gpu = {"label": "CUDA0", "name": "H200", "free": free, "total": total}
         return {"gpus": [gpu], "models": [[reserved(each) for each in shapes] for _ in models]}

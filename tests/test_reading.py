@@ -18,11 +18,14 @@ class Shapes:
     """A model that remembers, for each token of its cache, in what kind of call it was run."""
 
     chunk = CHUNK
-    rewinds = "anywhere"
 
-    def __init__(self) -> None:
+    def __init__(self, *, recurrent: bool = False) -> None:
+        """A recurrent one goes back to its checkpoints and to nothing else."""
         self.tokens: list[int] = []
         self.bits: list[object] = []
+        self._recurrent = recurrent
+        self._wanted = 0
+        self._checkpoints: set[int] = set()
 
     @property
     def length(self) -> int:
@@ -33,9 +36,20 @@ class Shapes:
         first, size = len(self.tokens), len(tokens)
         self.bits += ["few" if few else (place, first, size) for place in range(first, first + size)]
         self.tokens += tokens
+        if self.length == self._wanted:
+            self._checkpoints.add(self.length)
+
+    def checkpoint(self, length: int) -> None:
+        self._wanted = length
+
+    def reach(self, length: int) -> int:
+        if not self._recurrent or length >= self.length:
+            return min(length, self.length)
+        return max((each for each in self._checkpoints if each <= length), default=0)
 
     def rewind(self, length: int) -> None:
         del self.tokens[length:], self.bits[length:]
+        self._checkpoints = {each for each in self._checkpoints if each <= length}
 
 
 def read(reader: Reader, context: list[int], answers: Sequence[range], first: int) -> int:
@@ -71,11 +85,12 @@ def test_fast_mode_keeps_all_that_is_the_same() -> None:
     assert read(reader, [*range(20), 99, 98], (), 22) == 20
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("seed", range(40))
-def test_any_history_ends_in_the_bits_of_a_fresh_reading(seed: int) -> None:
+def test_any_history_ends_in_the_bits_of_a_fresh_reading(seed: int, recurrent: bool) -> None:
     """Chats of several turns, answers broken off, prompts edited: the cache is always as if read anew."""
     chance = random.Random(seed)
-    model = Shapes()
+    model = Shapes(recurrent=recurrent)
     reader = Reader(cast(LoadedModel, model), ROWS)
     context: list[int] = []
     answers: list[range] = []
@@ -93,7 +108,7 @@ def test_any_history_ends_in_the_bits_of_a_fresh_reading(seed: int) -> None:
             taken = [chance.randrange(3) for _ in range(chance.randrange(1, drafted + 2))]
             model.tokens[len(context) :] = taken[:-1]
             context += taken
-            model.rewind(len(context) - 1)
+            model.rewind(len(context) - 1)  # the tokens of a round can always be taken back
         if len(context) > first:
             answers.append(range(first - 1, len(context) - 1))
         fresh = Shapes()
@@ -104,10 +119,34 @@ def test_any_history_ends_in_the_bits_of_a_fresh_reading(seed: int) -> None:
         assert model.bits == fresh.bits[: model.length]
 
 
-def test_a_cache_that_cannot_be_cut_anywhere_is_emptied() -> None:
-    model: Any = Shapes()
-    model.extend([1, 2, 3, 4], picks=0)
-    assert shared(model, [1, 2, 3, 9]) == 3
-    model.rewinds = "round"
-    assert cut(model, 3) == 0
-    assert model.length == 0
+def test_a_cache_that_cannot_be_cut_goes_back_to_a_checkpoint_or_to_its_beginning() -> None:
+    model: Any = Shapes(recurrent=True)
+    for checkpoint, reached in ((0, 0), (2, 2)):
+        model.rewind(0)
+        model.checkpoint(checkpoint)
+        for token in (1, 2, 3, 4):
+            model.extend([token], picks=0)
+        assert shared(model, [1, 2, 3, 9]) == 3
+        assert cut(model, 3) == reached
+        assert model.length == reached
+
+
+@pytest.mark.parametrize("rows", [0, ROWS])
+def test_another_answer_reads_no_more_than_the_end_of_the_prompt(rows: int) -> None:
+    """In exact mode not even that: there the checkpoint stands where the answer begins."""
+    model = Shapes(recurrent=True)
+    reader = Reader(cast(LoadedModel, model), rows)
+    prompt = [*range(6 * CHUNK)]
+    stays = 5 * CHUNK
+    reader.begin(prompt, (), len(prompt), stays)
+    reader.read(prompt, lambda: False, lambda *_: None)
+    model.extend([prompt[-1], 7, 7], picks=3)
+    assert reader.begin(prompt, (), len(prompt), stays) == (len(prompt) - 1 if rows else stays)
+
+
+def test_without_trust_no_checkpoint_is_made() -> None:
+    model = Shapes(recurrent=True)
+    reader = Reader(cast(LoadedModel, model), checkpoints=False)
+    read(reader, [*range(30)], (), 30)
+    model.extend([5], picks=1)
+    assert read(reader, [*range(29), 5], (), 30) == 0

@@ -19,7 +19,8 @@ from tui.engine.backends import Options, llama_cpp, open_backend
 from tui.engine.backends.llama_cpp import model as models
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import Cells
-from tui.engine.trial import NOT_RESTORED, trial
+from tui.engine.rows import Watched, deviation, known_tokens
+from tui.engine.trial import NOT_RESTORED, trial, trial_of_checkpoints
 
 OTHERS = [Path(path) for path in os.environ.get("OUTRIDER_MODELS", "").split(os.pathsep) if path]
 CONTEXT = 2048
@@ -70,7 +71,23 @@ def test_what_a_window_has_dropped_is_not_taken_as_kept(
             pytest.skip("a model without a window")
         assert loaded.drops_from + BATCH < CONTEXT
         assert trial(loaded) == ""
+        assert_goes_back_to_a_checkpoint(loaded)
         monkeypatch.setattr(Cells, "cut", trusting)
         assert trial(loaded) == NOT_RESTORED
     finally:
         loaded.close()
+
+
+def assert_goes_back_to_a_checkpoint(main: LlamaModel) -> None:
+    """Far behind the window, and to the same bits."""
+    assert trial_of_checkpoints(main)
+    text = known_tokens(main, CONTEXT)
+    prompt, end = CONTEXT // 2, CONTEXT - 100
+    watched = Watched(main)
+    main.checkpoint(prompt)
+    watched.begin(text[:prompt])
+    answer = [watched.run([token])[0] for token in text[prompt : prompt + 8]]
+    main.extend(text[prompt + 8 : end], picks=0)
+    assert main.reach(prompt + 1) == prompt, "the window has dropped what stands there"
+    main.rewind(prompt)
+    assert deviation(answer, [watched.run([token])[0] for token in text[prompt : prompt + 8]]) == 0

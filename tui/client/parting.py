@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..clean import clean_line
+from ..clean import clean
 from ..protocol import Generate, Inspect, Place
 from .engine import EngineClient
 
 _REACH = 4.0
 """How many times the usual rounding still explains a difference: 1 choice in 16,000 moves further."""
+
+_SHOWN = 24
+"""Characters of a token."""
 
 
 async def explained(
@@ -30,13 +33,13 @@ async def explained(
     found = await client.inspect(asked)
     if not found.places:
         return f"parted at token {at + 1:,}"
-    return words(found.places[0], clean_line(_text(found.places[0], plain[at]), 24), at)
+    return words(found.places[0], _text(found.places[0], plain[at]), at)
 
 
 def words(place: Place, chosen: str, at: int) -> str:
-    """What is known of a choice of `chosen` at the index `at`, as one line."""
-    token, rival = f"token {at + 1:,}", clean_line(place.rival, 24)
-    close = f'"{chosen}" and "{rival}" were {place.lead:.2g} apart, rounding here is {place.rounding:.2g}'
+    """What is known of a choice of the token `chosen` at the index `at`, as one clean line."""
+    token, both = f"token {at + 1:,}", _told_apart(chosen, place.rival)
+    close = f"{both} were {place.lead:.2g} apart, rounding here is {place.rounding:.2g}"
     if can_part(place):
         return f"parted by rounding at {token}: {close}"
     return f"parted at {token}, which rounding does not explain: {close}. Please report this"
@@ -45,6 +48,28 @@ def words(place: Place, chosen: str, at: int) -> str:
 def can_part(place: Place) -> bool:
     """Whether rounding explains another choice at a place."""
     return place.tipped or abs(place.lead) <= _REACH * place.rounding > 0
+
+
+def _told_apart(chosen: str, rival: str) -> str:
+    """The texts of two tokens in quotation marks, so that they never look the same."""
+    if chosen == rival:
+        return f"two tokens that read {_quoted(chosen)}"
+    if _quoted(chosen) == _quoted(rival):  # only characters differ that no screen shows, or late ones
+        chosen, rival = _first_difference(chosen, rival)
+    return f"{_quoted(chosen)} and {_quoted(rival)}"
+
+
+def _first_difference(text: str, other: str) -> tuple[str, str]:
+    """Both texts from the place on where they differ, with their special characters by number."""
+    pairs = enumerate(zip(text, other, strict=False))
+    at = next((at for at, (a, b) in pairs if a != b), min(len(text), len(other)))
+    return ascii(text[at:])[1:-1], ascii(other[at:])[1:-1]
+
+
+def _quoted(text: str) -> str:
+    """Spaces stay where they are: many tokens differ by nothing but the one before them."""
+    shown = clean(text[: 4 * _SHOWN]).replace("\n", "↵").replace("\t", "→")
+    return f'"{shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"}"'
 
 
 def _text(place: Place, token: int) -> str:

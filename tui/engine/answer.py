@@ -17,7 +17,7 @@ from ..protocol import Busy, Event, Finished, Generate, Notice, Origin, Prefill,
 from ..protocol.pieces import origin_at
 from .backends import LoadedModel, ModelError
 from .pair import Pair
-from .prompt import answers_in, continues, opening_of, prompt_of
+from .prompt import answers_in, continues, opening_of, prompt_of, staying
 from .reading import cut, shared
 from .request import bias_of, chain_of, check, grammar_of
 from .speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate
@@ -62,6 +62,8 @@ class Answer:
         self._opening = ""
         self._first = 0
         """The index of the answer's first token in the context."""
+        self._stays = 0
+        """How many tokens of the prompt the next prompt will share; 0 if no model needs to know."""
         self._marks = marks
         self._text = TextStream(vocabulary.piece)
         self._cost = dict(vars(Statistics()))
@@ -85,10 +87,11 @@ class Answer:
         self._resume(context)
         sampler = self._sampler(self._main)
         reader = self._pair.reader
+        self._stays = staying(context[: self._first], self._command, self._pair.models, templates)
         answers = (
             answers_in(context[: self._first], self._command, self._main, templates) if reader.rows else ()
         )
-        reused = reader.begin(context, answers, self._first)
+        reused = reader.begin(context, answers, self._first, self._stays)
         self._cost.update(prompt_tokens=len(context), prompt_reused=reused)
         if unread := len(context) - 1 - reused:
             self._progress(0, unread)
@@ -166,6 +169,7 @@ class Answer:
             self._drop_draft(f"its context holds only {draft.capacity} tokens")
             return InTurn(*proposers)
         try:
+            draft.checkpoint(self._stays)
             cut(draft, shared(draft, context))
             draft.start(self._sampler(draft))
         except (ModelError, InvalidLogits) as error:

@@ -8,7 +8,7 @@ how far several rows lie from single ones (`rounding`), which is recorded, and i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from ..places import find_costs
 from ..protocol import Load, Rounding
@@ -27,7 +27,7 @@ from .rounding import (
     measure_views,
 )  # fmt: skip
 from .speculation.sampling import InvalidLogits
-from .trial import trial
+from .trial import trial, trial_of_checkpoints
 
 CHECKING = "Checking that drafting keeps the text"
 EXACT = "Measuring which rows are exact"
@@ -56,6 +56,8 @@ class Judged:
     rounding: Rounding | None = None
     later: Callable[[Going], Rounding] | None = None
     """Measures what a load need not wait for, in an empty cache that it leaves empty. Raises `GivenUp`."""
+    checkpoints: bool = False
+    """Whether checkpoints of its cache can be trusted."""
 
 
 def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress) -> Judged:
@@ -65,21 +67,24 @@ def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress
     value = known.read()
     kept = value if isinstance(value, dict) else {}
     try:
-        if not isinstance(deviation := kept.get("deviation"), float):
+        deviation, checkpoints = kept.get("deviation"), kept.get("checkpoints")
+        if not isinstance(deviation, float) or not isinstance(checkpoints, bool):
             progress(CHECKING, None)
             if fault := trial(main):
                 return Judged(fault)
             deviation = measure_rounding(main).largest
             if deviation > EXPLICABLE:
                 return Judged(FAR.format(deviation), Rounding(deviation))
-            known.write({"deviation": deviation})
+            checkpoints = trial_of_checkpoints(main)
+            kept = {"deviation": deviation, "checkpoints": checkpoints}
+            known.write(kept)
         if not command.exact:
-            return _fast(main, known, kept, deviation)
+            return replace(_fast(main, known, kept, deviation), checkpoints=checkpoints)
         found = _recalled(kept.get("exact"))
         if found is None:
             found = exactness(*measure_views(main, lambda part: progress(EXACT, part)))
-            known.write({**kept, "deviation": deviation, "exact": asdict(found)})
-        return _exact(main, found, deviation)
+            known.write({**kept, "exact": asdict(found)})
+        return replace(_exact(main, found, deviation), checkpoints=checkpoints)
     except GivenUp:
         raise
     except (ModelError, InvalidLogits) as error:
@@ -93,7 +98,7 @@ def _fast(main: LoadedModel, known: Note, kept: dict[str, object], deviation: fl
 
     def later(going: Going) -> Rounding:
         long = measure_long(main, going).largest
-        known.write({**kept, "deviation": deviation, "long": long})
+        known.write({**kept, "long": long})
         return Rounding(max(deviation, long))
 
     return Judged("", Rounding(deviation), later if main.capacity > LONG + MOST_ROWS else None)

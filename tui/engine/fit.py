@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from ..protocol import CacheType, Load, MemoryUse
 from .backends import Options, Role
+from .backends.checkpoints import most_bytes
 from .hardware import memory_bytes
 from .library.gguf import BadModelFile
 from .library.header import Header, read_header
@@ -77,6 +78,8 @@ class Need:
     cache: int
     buffers_gpu: int
     buffers_host: int
+    checkpoints: int = 0
+    """Most that copies of the cache take, which lie in the host's memory."""
 
     def on_gpu(self, layers: int) -> tuple[int, int]:
         """Weights and cache with so many layers on the GPU, counted from the output; -1 for all."""
@@ -173,6 +176,7 @@ def _uses(load: Load, needs: Needs, machine: Machine) -> tuple[MemoryUse, ...]:
         copied = need.table if weights and not need.output and not machine.shared else 0
         host[role] += need.weights - weights + copied
         host["cache"] += need.cache - cache
+        (gpu if machine.shared else host)["cache"] += need.checkpoints
         host["buffers"] += 0 if machine.shared else need.buffers_host
     found = [_use(machine.gpu, gpu)] if machine.gpu else []
     if not machine.shared or any(host.values()):
@@ -267,6 +271,7 @@ def _need(header: Header, reserved: Any, labels: Sequence[str]) -> Need:
         cache=reserved["cache"],
         buffers_gpu=sum(on_gpu),
         buffers_host=sum(reserved["buffers"].values()) - sum(on_gpu),
+        checkpoints=most_bytes(reserved["state"], header.weight_bytes),
     )
 
 

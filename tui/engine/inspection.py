@@ -17,7 +17,7 @@ from .answer import Cancelled, Send
 from .backends import LoadedModel, ModelError, Vocabulary
 from .closeness import Closeness, closeness
 from .pair import Pair
-from .prompt import answers_in, prompt_of
+from .prompt import answers_in, prompt_of, staying
 from .reading import cut, shared
 from .request import MOST_DRAFTED, bias_of, chain_of, check
 from .speculation.loop import Pick, prefill
@@ -50,6 +50,8 @@ def inspect(
 
     answers = answers_in(context[:first], command.request, pair.main, templates) if pair.reader.rows else ()
 
+    stays = staying(context[:first], command.request, pair.models, templates)
+
     deviation = pair.rounding.deviation if pair.rounding and not pair.rounding.exact else 0.0
 
     def seen(model: LoadedModel, most: int, read: Callable[[list[int]], object]) -> list[_Sight]:
@@ -67,10 +69,11 @@ def inspect(
         return onlooker.seen
 
     def read_by_main(text: list[int]) -> None:
-        pair.reader.begin(text, answers, first)
+        pair.reader.begin(text, answers, first, stays)
         pair.reader.read(text, cancelled, lambda done, total: send(Prefill(command.id, done, total)))
 
     def read_by(draft: LoadedModel, text: list[int]) -> None:
+        draft.checkpoint(stays)
         cut(draft, shared(draft, text))
         prefill(
             draft, text, end=lambda start: start + draft.chunk, cancelled=cancelled, progress=lambda *_: None

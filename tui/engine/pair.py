@@ -77,6 +77,11 @@ class Pair:
     """What adapts the number of threads to a busy machine; None where it stays as it is."""
 
     @property
+    def models(self) -> tuple[LoadedModel, ...]:
+        """The main model, and the draft if there is one."""
+        return (self.main, self.draft) if self.draft else (self.main,)
+
+    @property
     def longest_draft(self) -> int:
         """Most tokens that may be drafted in a round."""
         return self.rounding.rows - 1 if self.rounding and self.rounding.exact else LONGEST
@@ -159,7 +164,9 @@ def _paired(
     again."""
     scripted = command.main.startswith("scripted:")
     judged = Judged() if scripted else judge(command, backend, main, progress)
-    reader = Reader(main, judged.rounding.rows if judged.rounding and judged.rounding.exact else 0)
+    rows = judged.rounding.rows if judged.rounding and judged.rounding.exact else 0
+    # A copy of a window lies in other cells: in exact mode each read would have to copy at the same places.
+    reader = Reader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
     if judged.rounding:
         keep_last(main.path, judged.rounding)
     progress(PLAIN, None)

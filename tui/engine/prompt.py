@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..protocol import Generate
 from ..protocol.thoughts import opened_by
 from .backends import LoadedModel, ModelError, Vocabulary
+from .reading import loses
 from .templates import TemplateRenderer, encode_conversation, prompt_form
 from .turns import wishes_of
 
@@ -64,6 +65,29 @@ def opening_of(command: Generate, main: LoadedModel, context: Sequence[int]) -> 
     tail = b"".join(map(main.vocabulary.piece, context[-_MARK_TOKENS:])).decode("utf-8", "replace")
     mark = opened_by(tail)
     return f"{mark}\n" if mark else ""
+
+
+def staying(
+    context: Sequence[int], command: Generate, models: Sequence[LoadedModel], templates: TemplateRenderer
+) -> int:
+    """How many tokens at the beginning of `context`, a prompt, the next prompt of the chat will share.
+
+    The last ones, which open the answer, may differ then: some templates open a thought there and leave it
+    out of the next prompt. `models` are the main model and perhaps a draft. 0 if none of them needs to know.
+    """
+    main = models[0]
+    if not any(map(loses, models)):
+        return 0
+    if command.raw or prompt_form(main.vocabulary) == "text":
+        return len(context) - 1
+    wishes = wishes_of(command.thinking, command.effort) | {"add_generation_prompt": False}
+    limit = _CHARACTERS_PER_TOKEN * main.capacity + 10_000
+    try:
+        closed = encode_conversation(main.vocabulary, templates, command.messages, limit, wishes)
+    except ModelError:
+        return len(context) - 1
+    pairs = enumerate(zip(context[:-1], closed, strict=False))
+    return next((at for at, (ours, theirs) in pairs if ours != theirs), min(len(context) - 1, len(closed)))
 
 
 def answers_in(

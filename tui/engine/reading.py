@@ -61,24 +61,34 @@ def sound(common: int, before: Calls, now: Calls) -> int:
 class Reader:
     """Reads contexts into the cache of a main model."""
 
-    def __init__(self, model: LoadedModel, rows: int = 0) -> None:
-        """`rows` is the most tokens that a call over an answer may have in exact mode; 0 is fast mode."""
+    def __init__(self, model: LoadedModel, rows: int = 0, *, checkpoints: bool = True) -> None:
+        """`rows` is the most tokens that a call over an answer may have in exact mode; 0 is fast mode.
+
+        Without `checkpoints` none is made in the cache.
+        """
         self._model = model
         self.rows = rows
+        self._checkpoints = checkpoints
         self._calls = Calls(model.chunk)
 
-    def begin(self, context: Sequence[int], answers: Sequence[range], first: int) -> int:
+    def begin(self, context: Sequence[int], answers: Sequence[range], first: int, stays: int = 0) -> int:
         """Cut the cache back to what `context` can stand on, its last token excepted; how many tokens that
         are.
 
-        `answers` are the earlier ones; from the token `first` on stands the present one.
+        `answers` are the earlier ones; from the token `first` on stands the present one. The next prompt will
+        share the first `stays` tokens, so a checkpoint is made behind these; 0 if that is not known.
         """
+        if self._checkpoints:
+            end = first - 1  # in exact mode the only place where a call ends by the rule
+            self._model.checkpoint(end if self.rows else min(stays or end, end))
         common = shared(self._model, context)
-        if self.rows:
-            present = range(first - 1, sys.maxsize)
-            calls = Calls(self._model.chunk, self.rows, (*answers, present))
-            common = sound(common, self._calls, calls)
-            self._calls = calls
+        if not self.rows:
+            return cut(self._model, common)
+        before = self._calls
+        self._calls = Calls(self._model.chunk, self.rows, (*answers, range(first - 1, sys.maxsize)))
+        common = sound(common, before, self._calls)
+        while (reached := self._model.reach(common)) < common:
+            common = sound(reached, before, self._calls)
         return cut(self._model, common)
 
     def read(
@@ -97,8 +107,16 @@ def shared(model: LoadedModel, context: Sequence[int]) -> int:
 
 
 def cut(model: LoadedModel, length: int) -> int:
-    """Cut the cache back to `length` tokens, or to none where it would have to compute them all again."""
-    if length < model.length and model.rewinds != "anywhere":
-        length = 0  # without progress, and deaf to a cancel
+    """Cut the cache back to `length` tokens, or further if it cannot keep so many: how many it holds now.
+
+    The caller then reads what is missing, with progress. The model itself would read it in one go, and could
+    not be cancelled.
+    """
+    length = model.reach(length)
     model.rewind(length)
     return length
+
+
+def loses(model: LoadedModel) -> bool:
+    """Whether a cut may lose the place to go on from, so that checkpoints are useful."""
+    return model.rewinds != "anywhere" or model.drops_from > 0

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from .backends import LoadedModel, ModelError
+from .reading import loses
 from .rows import Watched, deviation, known_tokens
 from .speculation.sampling import InvalidLogits, Logits
 
@@ -51,6 +52,46 @@ def trial(main: LoadedModel) -> str:
         return str(error)
     finally:
         main.rewind(0)
+
+
+def trial_of_checkpoints(main: LoadedModel) -> bool:
+    """Whether the checkpoints of `main` can be trusted. Leaves the cache empty.
+
+    A batch runs behind some tokens. Then these are read again, with a checkpoint behind them, others follow
+    until no cut reaches back, and the checkpoint is put back. The same batch must now have the same bits.
+    Where reading so far takes long, the answer is no: without checkpoints a text is read again, which is slow
+    but right.
+    """
+    try:
+        return not loses(main) or _puts_back(main)
+    except (ModelError, InvalidLogits):
+        return False
+    finally:
+        main.checkpoint(0)
+        main.rewind(0)
+
+
+def _puts_back(main: LoadedModel) -> bool:
+    if main.capacity < _NEEDED:
+        return False
+    text, watched = known_tokens(main, main.capacity), Watched(main)
+    base, batch, others = text[:_BASE], text[_BASE : _BASE + _BATCH], _others(text, _BATCH)
+    unsteady = _UNSTEADY * _distance_of_two(watched, base, batch)
+    watched.begin(base)
+    expected = watched.run(batch)
+    main.checkpoint(_BASE)
+    watched.begin(base)
+    watched.run(batch)
+    watched.run(others)
+    began = perf_counter()
+    while main.reach(_BASE + 1) > _BASE or main.length < main.drops_from:  # the window holds the base still
+        due = _SECONDS * min(1.0, main.length / max(1, main.drops_from))
+        until = min(main.length + min(main.chunk, main.drops_from or _BATCH), main.capacity)
+        if until == main.length or perf_counter() - began > due:
+            return False
+        main.extend(text[main.length : until], picks=0)
+    main.rewind(_BASE)
+    return deviation(expected, watched.run(batch)) <= unsteady
 
 
 def _restores(main: LoadedModel) -> bool:
@@ -105,7 +146,7 @@ def _reaches_back(main: LoadedModel) -> bool:
     The model may have kept what it needs, or run it again in front of the next tokens: either shape is right.
     Where reading so far would take long, no such cut is tried.
     """
-    size = main.drops_from + main.chunk
+    size = main.drops_from + _NEEDED  # once all cells are taken, the next call takes those of the base
     if not main.drops_from or main.capacity < size:
         return True
     text, watched = known_tokens(main, size), Watched(main)

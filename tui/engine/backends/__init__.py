@@ -36,8 +36,8 @@ Role = Literal["main", "draft"]
 
 Rewinds = Literal["anywhere", "round"]
 """The lengths to which a cache can be cut back without computing it again: "anywhere", or "round", which is
-back to the length after the last rewind. The tokens of a round can be rejected in both kinds. Only the first
-kind can reuse a part of a prompt."""
+back to the length after the last rewind. The tokens of a round can be rejected in both kinds. Further back
+the second kind needs a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,24 @@ class LoadedModel(Protocol):
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]: ...
 
-    def rewind(self, length: int) -> None: ...
+    def rewind(self, length: int) -> None:
+        """Cut the cache back to its first `length` tokens.
+
+        The next call runs those again that the cache could not keep.
+        """
+        ...
+
+    def reach(self, length: int) -> int:
+        """How many tokens the cache still holds after `rewind(length)`; the rest would be run again."""
+        ...
+
+    def checkpoint(self, length: int) -> None:
+        """Copy the cache as soon as it holds `length` tokens, so that `rewind` can come back there.
+
+        A model whose cache can be cut anywhere copies nothing. A later wish replaces an earlier one, and 0
+        withdraws it.
+        """
+        ...
 
     def close(self) -> None: ...
 

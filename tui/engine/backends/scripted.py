@@ -155,6 +155,12 @@ class ScriptedModel:
             raise ValueError(f"cannot rewind {self.length} tokens to {length}")
         del self._tokens[length:]
 
+    def reach(self, length: int) -> int:
+        return min(length, self.length)
+
+    def checkpoint(self, length: int) -> None:
+        pass  # it can be cut anywhere
+
     def close(self) -> None:
         self._tokens = []
 

@@ -16,7 +16,7 @@ from typing import Any
 from ...library.header import BadModelFile, Header, read_header
 from .. import LoadedModel, ModelError, Options
 from . import native, schema
-from .model import BATCH, LlamaModel
+from .model import BATCH, CELLS, LlamaModel
 from .reserve import Reserved, Shape, reserved
 from .rollback import COPIES, affords_copies, is_recurrent
 
@@ -28,9 +28,6 @@ logits of a whole batch.
 """
 _Q8_0 = 8
 """ggml_type: blocks of 32 numbers in 34 bytes."""
-_CELLS = 256
-"""Of these the library makes caches. Asked for other lengths it makes a longer cache, and calls that may only
-have as many rows as it was asked for: less than a round needs, where that is a short context."""
 _SMALL = 32 << 20
 """Bytes of weights below which threads wait for each other longer than they compute, above all on a busy
 machine: with two threads on two cores, the median token of a model of 14 MB took 20 times as long."""
@@ -77,11 +74,11 @@ class LlamaBackend:
             plans = self._affordable(path, header, options) or self._plans(model, header, options)
             context = self._new_context(model, params, plans)
             undo.callback(self._library.llama_free, context)
-            loaded = LlamaModel(self._library, model, context, header, path, _OUTPUTS[options.role])
+            full = bool(params.swa_full) or not self._library.llama_model_n_swa(model)
+            outputs = _OUTPUTS[options.role]
+            loaded = LlamaModel(self._library, model, context, header, path, outputs, full_windows=full)
             if not (options.gpu_layers and self.gpus()):
                 loaded.threads = threads
-            if (window := self._library.llama_model_n_swa(model)) and not params.swa_full:
-                loaded.drops_from = window + loaded.chunk
             loaded.warm_up(_WARM_UP[options.role])
             undo.pop_all()
             return loaded
@@ -202,7 +199,9 @@ class LlamaBackend:
 
     def _params(self, header: Header, options: Options, threads: int) -> Any:
         params = self._library.llama_context_default_params()
-        params.n_ctx = -(-options.tokens(header.context_length) // _CELLS) * _CELLS
+        # Asked for another length the library makes a longer cache, and calls that may only have as many rows
+        # as it was asked for: less than a round needs, where that is a short context.
+        params.n_ctx = -(-options.tokens(header.context_length) // CELLS) * CELLS
         params.n_batch = params.n_ubatch = BATCH
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True

@@ -19,6 +19,7 @@ from ...library.header import Header
 from ...speculation.loop import Pick
 from ...speculation.sampling import Sampler
 from .. import ModelError, check_call
+from ..checkpoints import Checkpoints
 from .grammar import GrammarConstraint
 from .rollback import ANSWER, COPIES, rollback_of
 from .vocabulary import LlamaVocabulary
@@ -28,6 +29,8 @@ BATCH = 512
 _REPLAY = 8
 """Lost tokens that may ride along in the next call, and the one after it; more get a call of their own."""
 _NO_SLOT = 1
+CELLS = 256
+"""Of these the library makes caches; a window gets room for itself and one call."""
 
 
 class LlamaModel:
@@ -38,8 +41,10 @@ class LlamaModel:
     """
 
     def __init__(
-        self, library: Any, model: int, context: int, header: Header, path: str, outputs: int
-    ) -> None:
+        self, library: Any, model: int, context: int, header: Header, path: str, outputs: int,
+        *, full_windows: bool = True,
+    ) -> None:  # fmt: skip
+        """`outputs` is the most tokens at which is chosen in one call. Full windows keep all their cells."""
         self._library = library
         self._model = model
         self._context = context
@@ -56,14 +61,16 @@ class LlamaModel:
         """How many it held before its last call."""
         self._settled = True
         """Whether nothing was chosen since the last rewind."""
-        self._rollback = rollback_of(library, model, context)
+        self._rollback = rollback_of(library, model, context, full_windows=full_windows)
+        self._checkpoints = Checkpoints(self._rollback, header.weight_bytes)
         self._doubled_from: int | None = None
         self.vocabulary = LlamaVocabulary(library, model)
         # What the library made of what it was asked for: it may lower either without a word.
         self.capacity: int = library.llama_n_ctx_seq(context)
         self.chunk: int = min(BATCH, library.llama_n_batch(context))
         self.rewinds = self._rollback.rewinds
-        self.drops_from = 0
+        cells = library.llama_model_n_swa(model) + self.chunk
+        self.drops_from = 0 if full_windows else -(-cells // CELLS) * CELLS
         self.threads = 0
         """With how many it computes where nobody sets another number; 0 where a GPU computes."""
         self.name = name_of(Path(path), header.name, header.quantisation)
@@ -110,10 +117,20 @@ class LlamaModel:
         self._run(len(self._tokens), picks)
         return [self._pick(first_row + i, first_pick + i + 1) for i in range(picks)]
 
+    def checkpoint(self, length: int) -> None:
+        """Copy the cache as soon as it holds `length` tokens; see `checkpoints`."""
+        self._checkpoints.want(length)
+
+    def reach(self, length: int) -> int:
+        """How many tokens the cache still holds after `rewind(length)`."""
+        if length >= self._held:
+            return self._held
+        return max(self._rollback.reaches(length, self._began), self._checkpoints.nearest(length))
+
     def rewind(self, length: int) -> None:
         """Cut the cache back to its first `length` tokens.
 
-        Further back than `rewinds` says, all of these are run again by the next call.
+        The next call runs those again that the cache could not keep: see `reach`.
         """
         if not 0 <= length <= len(self._tokens):
             raise ValueError(f"cannot rewind {len(self._tokens)} tokens to {length}")
@@ -159,6 +176,8 @@ class LlamaModel:
         A main model reads all that was drafted in one call; a draft model begins with its first choice.
         """
         end = len(self._tokens)
+        if (stop := self._checkpoints.stop(self._held, end - picks + 1)) <= end - picks:
+            self._run(stop, 0)
         if self.rewinds == "anywhere":
             if end - self._held > self.chunk:
                 self._run(end - picks, 0)
@@ -173,8 +192,12 @@ class LlamaModel:
     def _run(self, end: int, picks: int) -> None:
         """Run `tokens` up to `end`, with logits for the last `picks`, which fit into one call."""
         while self._held < end:
-            chunk = self._tokens[self._held : min(end, self._held + self.chunk)]
+            stop = min(end, self._held + self.chunk)
+            if not picks:
+                stop = self._checkpoints.stop(self._held, stop)
+            chunk = self._tokens[self._held : stop]
             self._decode(chunk, len(chunk) - picks)
+            self._checkpoints.computed(self._held)
 
     def _decode(self, tokens: Sequence[int], first_row: int) -> None:
         """Run at most `chunk` tokens, with logits from row `first_row` on."""
@@ -207,10 +230,16 @@ class LlamaModel:
     def _trim(self) -> None:
         """Cut the native cache to `tokens`."""
         length = len(self._tokens)
-        if length < self._held:
+        self._checkpoints.forget(length)
+        if length >= self._held:
+            return
+        if self.reach(length) > self._rollback.reaches(length, self._began):
+            self._held = self._checkpoints.restore(length)
+        else:
             self._held = self._rollback.cut(length, self._began)
-            if not self._held:
-                self._library.llama_memory_clear(self._memory, False)
+        self._began = self._held
+        if not self._held:
+            self._library.llama_memory_clear(self._memory, False)
 
     def _resynchronise(self) -> None:
         """After a failed call: hold what `tokens` says, or less."""

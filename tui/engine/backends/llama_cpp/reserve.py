@@ -14,6 +14,7 @@ from ....protocol import CacheType
 
 _MIB = 1 << 20
 _CACHE = re.compile(r"llama_(?:kv_cache|memory_recurrent)\w*: size =\s*([\d.]+) MiB")
+_STATE = re.compile(r"llama_memory_recurrent: size =\s*([\d.]+) MiB \(\s*(\d+) cells.*?\s(\d+) rs_seq")
 _BUFFER = re.compile(r"(\S+)\s+(?:compute|output) buffer size =\s*([\d.]+) MiB")
 
 
@@ -34,15 +35,21 @@ class Reserved:
     """KV cache and recurrent states, on all devices together."""
     buffers: dict[str, int]
     """What computing needs, by ggml's names of buffer types: "CPU", "CUDA0", "CUDA_Host"."""
+    state: int = 0
+    """Of the cache, one recurrent state."""
 
 
 def reserved(log: Iterable[str]) -> Reserved:
     """What the making of one context says of itself."""
-    cache = 0.0
+    cache = state = 0.0
     buffers: dict[str, float] = {}
     for line in log:
         if found := _CACHE.search(line):
             cache += float(found[1])
+            if recurrent := _STATE.search(line):
+                size, cells, copies = recurrent.groups()
+                state += float(size) / (int(cells) * (1 + int(copies)))
         elif found := _BUFFER.search(line):
             buffers[found[1]] = buffers.get(found[1], 0.0) + float(found[2])
-    return Reserved(round(cache * _MIB), {name: round(size * _MIB) for name, size in buffers.items()})
+    bytes_ = {name: round(size * _MIB) for name, size in buffers.items()}
+    return Reserved(round(cache * _MIB), bytes_, round(state * _MIB))

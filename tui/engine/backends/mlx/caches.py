@@ -3,6 +3,7 @@
 mlx-lm cuts a sliding window without a word where its entries are gone, and does not cut a recurrent state.
 So windows get a cache of our own, which keeps some entries behind the window and knows when they are too few;
 and a state is kept as it was before the tokens that may be refused. A kind that is not known is never cut.
+To go further back, a copy of states and windows is put back (`save`, `restore`; see `checkpoints`).
 
 A call only notes what is to be computed, layer by layer, which takes a few per cent of the time that a small
 model takes to compute it. Some caches of attention therefore have MLX begin as soon as they are reached.
@@ -101,6 +102,17 @@ class WindowCache:
     def cut(self, length: int) -> None:
         self.offset = length
 
+    def save(self) -> tuple[int, Any, Any]:
+        """A copy of the entries that the next token sees, behind the position of the first of them."""
+        first = max(self._first, self.offset - self.window + 1)
+        begin, end = first - self._first, self.offset - self._first
+        return first, *(_moved(part, part, begin, end, end - begin) for part in (self.keys, self.values))
+
+    def restore(self, saved: tuple[int, Any, Any], length: int) -> None:
+        """Hold the entries of a copy again, the last of them at `length`."""
+        self._first, keys, values = saved
+        self.keys, self.values, self.offset = _same(keys), _same(values), length
+
     def size(self) -> int:
         return min(self.offset, self.window)
 
@@ -148,10 +160,37 @@ class Caches:
     @property
     def rewinds(self) -> Rewinds:
         """How far back they can be cut without tokens that are run again."""
-        bounded = (isinstance(leaf, WindowCache) and leaf.spare <= SPARE for leaf in self._leaves)
-        chunked = (isinstance(leaf, ChunkedKVCache) for leaf in self._leaves)
-        partly = self._recurrent or self.unknown or any(bounded) or any(chunked)
-        return "round" if partly else "anywhere"
+        return "round" if self.unknown or any(map(_is_lost, self._leaves)) else "anywhere"
+
+    @property
+    def drops_from(self) -> int:
+        """With so many tokens, a window may have dropped its first ones; 0 for never."""
+        lost = [leaf for leaf in self._leaves if _is_lost(leaf)]
+        windows = [leaf.window + leaf.spare for leaf in lost if isinstance(leaf, WindowCache)]
+        chunks = [leaf.chunk_size for leaf in lost if isinstance(leaf, ChunkedKVCache)]
+        return max(windows + chunks, default=0)
+
+    def state_bytes(self) -> int:
+        """The size of a copy: of states and windows; 0 if a cut loses nothing."""
+        return 0 if self.unknown else sum(map(_state_bytes, self._leaves))
+
+    def save(self) -> list[Any]:
+        """A copy of states and windows. All other entries stay where they are."""
+        saved = [_saved(leaf) for leaf in self._leaves]
+        mx.eval(saved)  # what is only noted holds on to larger arrays
+        return saved
+
+    def restore(self, saved: list[Any], length: int) -> bool:
+        """Put back a copy that was made at `length` tokens, and cut all other entries to these."""
+        for leaf, each in zip(self._leaves, saved, strict=True):
+            _put_back(leaf, each, length)
+        self._kept, self._states = 0, []
+        return True
+
+    def reaches(self, length: int) -> int:
+        """How many tokens `cut` to `length` would leave. Changes nothing."""
+        left = length if not self._recurrent else self._kept if self._kept <= length else 0
+        return 0 if self.unknown or not all(_reaches(leaf, left) for leaf in self._leaves) else left
 
     @property
     def unknown(self) -> str:
@@ -192,8 +231,8 @@ class Caches:
         """
         if self.unknown:
             raise ModelError(f"this model's cache cannot be cut back ({self.unknown})")
-        left = length if not self._recurrent else self._kept if self._kept <= length else 0
-        if not left or not all(_reaches(leaf, left) for leaf in self._leaves):
+        left = self.reaches(length)
+        if not left:
             self.clear()
             return 0
         for leaf in self._leaves:
@@ -273,6 +312,46 @@ def _reaches(leaf: Any, length: int) -> bool:
     if isinstance(leaf, ChunkedKVCache):
         return bool(leaf.start_position <= length // leaf.chunk_size * leaf.chunk_size)
     return True
+
+
+def _is_lost(leaf: Any) -> bool:
+    """Whether a cut may lose the place to go on from."""
+    bounded = isinstance(leaf, WindowCache) and leaf.spare <= SPARE
+    return bounded or isinstance(leaf, ArraysCache | ChunkedKVCache)
+
+
+def _state_bytes(leaf: Any) -> int:
+    if not _is_lost(leaf):
+        return 0
+    if isinstance(leaf, ArraysCache):
+        return sum(array.nbytes for array in leaf.cache if array is not None)
+    if leaf.keys is None:
+        return 0
+    entries = leaf.size() if isinstance(leaf, WindowCache) else leaf.offset - leaf.start_position
+    return int(leaf.nbytes) // int(leaf.keys.shape[2]) * int(entries)
+
+
+def _saved(leaf: Any) -> Any:
+    """What a cut of `leaf` would lose."""
+    if not _is_lost(leaf):
+        return ()
+    if isinstance(leaf, WindowCache):
+        return leaf.save()
+    if isinstance(leaf, ArraysCache):
+        return [_same(array) for array in leaf.cache]
+    return leaf.start_position, *map(mx.contiguous, leaf.keys_and_values())
+
+
+def _put_back(leaf: Any, saved: Any, length: int) -> None:
+    if not _is_lost(leaf):
+        _cut(leaf, length)
+    elif isinstance(leaf, WindowCache):
+        leaf.restore(saved, length)
+    elif isinstance(leaf, ArraysCache):
+        leaf.cache = [_same(array) for array in saved]
+    else:
+        leaf.start_position, keys, values = saved
+        leaf.keys, leaf.values, leaf.offset = _same(keys), _same(values), length
 
 
 def _cut(leaf: Any, length: int) -> None:

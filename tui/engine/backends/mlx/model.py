@@ -18,6 +18,7 @@ from ...library.mlx_folder import Folder
 from ...speculation.loop import Pick
 from ...speculation.sampling import InvalidLogits, Sampler
 from .. import ModelError, Rewinds, check_call
+from ..checkpoints import Checkpoints
 from .caches import Caches
 from .picking import chain_of_best, pick_rows
 from .vocabulary import MlxVocabulary
@@ -48,6 +49,7 @@ class MlxModel:
         """`picks` is the most tokens at which is chosen in one call; 1 makes a draft model."""
         self._network = network
         self._caches = caches
+        self._checkpoints = Checkpoints(caches, folder.weight_bytes)
         self._picks = picks
         self._sampler: Sampler | None = None
         self._tokens: list[int] = []
@@ -56,7 +58,7 @@ class MlxModel:
         self._settled = True
         """Whether nothing was chosen since the last rewind."""
         self.rewinds: Rewinds = caches.rewinds
-        self.drops_from = 0  # a window says itself how far it reaches back, and is cut no further
+        self.drops_from = caches.drops_from
         self.chunk = CHUNK if mx.default_device() == mx.gpu else _SLOW_CHUNK
         self.vocabulary = vocabulary
         self.capacity = capacity
@@ -128,18 +130,32 @@ class MlxModel:
         self._held = len(self._tokens)
         return picks
 
+    def checkpoint(self, length: int) -> None:
+        """Copy the cache as soon as it holds `length` tokens; see `checkpoints`."""
+        self._checkpoints.want(length)
+
+    def reach(self, length: int) -> int:
+        """How many tokens the cache still holds after `rewind(length)`."""
+        if length >= self._held:
+            return self._held
+        return max(self._caches.reaches(length), self._checkpoints.nearest(length))
+
     def rewind(self, length: int) -> None:
         """Cut the cache back to its first `length` tokens.
 
-        Further back than `rewinds` says, all of these are run again by the next call. Raises `ModelError`
-        for a cache that cannot be cut at all, unless `length` is 0.
+        The next call runs those again that the cache could not keep: see `reach`. Raises `ModelError` for a
+        cache that cannot be cut at all, unless `length` is 0.
         """
         if not 0 <= length <= len(self._tokens):
             raise ValueError(f"cannot rewind {len(self._tokens)} tokens to {length}")
+        self._checkpoints.forget(length)
         if not length:
             self._forget()
         elif length < self._held:
-            self._held = self._caches.cut(length)
+            copied = self.reach(length) > self._caches.reaches(length)
+            self._held = self._checkpoints.restore(length) if copied else self._caches.cut(length)
+            if not self._held:
+                self._caches.clear()
         del self._tokens[length:]
         self._settled = True
 
@@ -162,6 +178,8 @@ class MlxModel:
         A main model reads all that was drafted in one call; a draft model begins with its first choice.
         """
         end = len(self._tokens)
+        if (stop := self._checkpoints.stop(self._held, end - picks + 1)) <= end - picks:
+            self._run(stop)
         certain = max(known, end - ROUND)
         if certain - self._held > (_SMALL if self.rewinds == "anywhere" else _REPLAY):
             self._run(certain)
@@ -172,11 +190,13 @@ class MlxModel:
     def _run(self, end: int) -> None:
         """Run `tokens` up to `end`, in chunks, and compute no scores."""
         while self._held < end:
-            chunk = self._tokens[self._held : min(end, self._held + CHUNK)]
+            stop = self._checkpoints.stop(self._held, min(end, self._held + CHUNK))
+            chunk = self._tokens[self._held : stop]
             with self._failing():
                 self._network(mx.array([chunk]), cache=self._caches.all)
                 self._held += len(chunk)
                 mx.eval(self._caches.state)
+                self._checkpoints.computed(self._held)
             if len(chunk) > _SMALL:
                 mx.clear_cache()
 
@@ -208,6 +228,7 @@ class MlxModel:
             raise
 
     def _forget(self) -> None:
+        self._checkpoints.forget(0)
         self._caches.clear()
         self._tokens.clear()
         self._held = 0
