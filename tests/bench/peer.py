@@ -41,6 +41,7 @@ from tests.bench.turns import Took, Turn
 from tui.client import EngineClient
 from tui.client.host import HERE
 from tui.commands.bench.prompts import read_prompts
+from tui.engine.practice import LIMIT
 from tui.protocol import Finished, Generate, Load, Message, Round, Sampling
 
 QUICK = ("plain", "auto", "server")
@@ -140,6 +141,7 @@ async def load(client: EngineClient, options: argparse.Namespace) -> None:
     loaded = await client.load(wanted, lambda _: None)
     if refused := loaded.drafting_refused or loaded.draft_refused:
         raise SystemExit(f"Outrider does not draft: {refused}")
+    await asyncio.sleep(LIMIT)  # it practises while it is idle, which would slow the server down
 
 
 async def answered(
