@@ -74,7 +74,7 @@ class Channel:
         self._source = source
         self._outbox = Outbox(sink)
         self.send = self._outbox.put
-        self._heartbeat = heartbeat
+        self._heartbeat = self._patience = heartbeat
         self._waiting: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._commanded = threading.Event()
         self._unwanted: set[int] = set()
@@ -121,7 +121,7 @@ class Channel:
 
     def _read(self) -> None:
         pending = bytearray()
-        while select.select([self._source], [], [], self._heartbeat)[0]:
+        while select.select([self._source], [], [], self._patience)[0]:
             data = os.read(self._source, 1 << 16)
             if not data:
                 _leave(0)
@@ -136,7 +136,7 @@ class Channel:
                 self.send(Failed(_LOAD, f"A command is longer than {MAX_LINE} bytes."))
                 self._outbox.drain(_LAST_WORDS)
                 _leave(1)
-        print(f"nothing heard from the app for {self._heartbeat:g} s", file=sys.stderr, flush=True)
+        print(f"nothing heard from the app for {self._patience:g} s", file=sys.stderr, flush=True)
 
     def _receive(self, line: bytes) -> None:
         if not line.strip():
@@ -146,8 +146,10 @@ class Channel:
         except ProtocolError as error:
             self.send(Failed(_LOAD, f"A command was not understood: {error}."))
             return
+        self._patience = self._heartbeat
         match command:
             case Ping():
+                self._patience = max(self._heartbeat, command.silence)
                 self.send(Pong())
             case Quit():
                 _leave(0)

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Reader = Callable[[Any], Any]
 """From what `json` reads to a value of the protocol; raises `ProtocolError`."""
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised by one whenever an older peer could misread a newer one."""
 
 MAX_LINE = 16 * 1024 * 1024
