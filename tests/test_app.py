@@ -236,7 +236,7 @@ async def test_keys_change_how_tokens_are_shown(tmp_path: Path) -> None:
         for _ in range(3):
             await pilot.press("ctrl+t")
             seen.append(screen.desk.transcript.highlight)
-            assert f"origins {seen[-1]}" in text(app)
+            assert f"colours {seen[-1]}" in text(app)
         assert seen == ["full", "off", "quiet"]
         await pilot.press("ctrl+s")
         assert screen.desk.transcript.show_refused

@@ -167,3 +167,24 @@ async def test_in_the_chat_a_file_is_completed_counted_sent_and_folded(
         await until(pilot, lambda: screen.phase == "ready")
     (kept,) = stored(tmp_path)
     assert "File `notes.txt`" in kept.turns[0].text
+
+
+async def test_a_file_that_the_context_cannot_hold_is_known_before_it_is_sent(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "long.txt").write_text("word " * 20_000)
+    app = outrider(tmp_path, main="scripted:echo")
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        loaded = screen._loader.loaded
+        assert loaded is not None
+        await pilot.press(*"@long.txt ")
+        await until(pilot, lambda: f"too many, the context holds {loaded.context_length:,}" in text(app))
+        screen.desk.composer.clear()
+        await pilot.press(*"@notes.txt ")
+        await until(pilot, lambda: "tokens ─" in text(app) and "too many" not in text(app))
+        screen._meter._context = loaded.context_length - 2
+        await pilot.press("x")
+        await until(pilot, lambda: "too many, 2 of the context are left" in text(app))

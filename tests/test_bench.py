@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from tui.commands.bench.plan import Plan
 from tui.commands.bench.progress import Progress
 from tui.commands.bench.prompts import SHIPPED, Prompt, quick, read_prompts
 from tui.commands.bench.record import as_json
-from tui.commands.bench.report import WIDTH, as_markdown, as_text
+from tui.commands.bench.report import WIDTH, as_line, as_markdown, as_text
 from tui.commands.bench.results import (
     Bench,
     Position,
@@ -331,16 +332,36 @@ def test_progress_is_one_line_with_the_time_left(monkeypatch: pytest.MonkeyPatch
     assert shown[1] == "[########--------] 2 of 4, 2 min left, drafted"
 
 
-def test_progress_is_silent_in_a_pipe_but_for_remarks() -> None:
+def test_progress_in_a_pipe_is_a_line_for_each_step_and_each_prompt() -> None:
     target = StringIO()
-    progress = Progress(target, 1)
+    progress = Progress(target, 2)
+    for share in (None, 0.1, 0.9):
+        progress.wait("Loading", share)
     progress.begin("x")
     progress.remark("no\x1b")
+    progress.end()
+    progress.report("brought\x1b")
     progress.clear()
-    assert target.getvalue() == "outrider: no\ufffd\n"
+    assert target.getvalue() == "[0 of 2] Loading\noutrider: no\ufffd\n[1 of 2] brought\ufffd\n"
+
+
+def test_a_prompt_that_is_done_is_one_line() -> None:
+    runs = [answer(20.0, drafted=False), answer(30.0, drafted=True)]
+    words = "Write quicksort. at 0: 20.0 tok/s plain, 30.0 drafted: 1.50 ×"
+    assert as_line(result_of(runs)) == words
+    other = [answer(20.0, drafted=False), answer(30.0, drafted=True, tokens=(1, 9))]
+    assert as_line(result_of(other)) == f"{words}, another text"
+    hostile = replace(PROMPT, text=HOSTILE)
+    shown = as_line(result_of([answer(None, drafted=each, prompt=hostile) for each in (False, True)]))
+    assert "- tok/s plain" in shown and not set(shown) & set("\x1b\n\u202e")
 
 
 # The command
+
+
+def remarks(err: str) -> list[str]:
+    """What was said of failures, without the progress."""
+    return [line for line in err.splitlines() if not line.startswith("[")]
 
 
 @pytest.fixture
@@ -379,23 +400,23 @@ def test_a_prompt_that_fails_is_one_line_and_the_others_go_on(capsys: pytest.Cap
         found = json.loads(out)
         assert [result["category"] for result in found["results"]].count("summary") == 0
         assert (len(found["results"]), found["complete"]) == (6, False)
-        assert err.count("\n") == 1
-        assert err.startswith("outrider: Summarise this in two sentences.")
+        (remark,) = remarks(err)
+        assert remark.startswith("outrider: Summarise this in two sentences.")
 
 
 @pytest.mark.usefixtures("home")
 def test_an_engine_that_fails_at_everything_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert fake("--prompts", str(SHIPPED), how=["--fail", ""]) == 1
     out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
+    assert (out, len(remarks(err))) == ("", 1)
     assert fake(how=["--fail", "", "--after", "2"]) == 1
     out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 4), "half a prompt is none"
+    assert (out, len(remarks(err))) == ("", 4), "half a prompt is none"
     assert "given up" in err
     apart = ("--temperature", "0", "--temperature", "0.5", "--temperature", "1")
     assert fake("--json", *apart, how=["--fail", "Summarise"]) == 1
     out, err = capsys.readouterr()
-    assert (len(json.loads(out)["results"]), err.count("\n")) == (18, 3)
+    assert (len(json.loads(out)["results"]), len(remarks(err))) == (18, 3)
 
 
 @pytest.mark.usefixtures("home")
@@ -404,7 +425,8 @@ def test_a_draft_that_is_refused_is_left_out(capsys: pytest.CaptureFixture[str])
     assert fake("--json", *drafts, how=["--refuse", "bad"]) == 1
     out, err = capsys.readouterr()
     assert {result["draft"] for result in json.loads(out)["results"]} == {"scripted:good"}
-    assert (err.count("\n"), "scripted:bad cannot draft" in err) == (1, True)
+    (remark,) = remarks(err)
+    assert "scripted:bad cannot draft" in remark
 
 
 @pytest.mark.usefixtures("home")
@@ -456,7 +478,8 @@ def test_a_whole_benchmark_with_a_real_engine(home: Path) -> None:
         timeout=30,
         env=os.environ | {"XDG_STATE_HOME": str(home)},
     )
-    assert (ran.stderr, ran.returncode) == (b"", 0)
+    assert (remarks(ran.stderr.decode()), ran.returncode) == ([], 0)
+    assert ran.stderr.count(b" tok/s plain, ") == 14, "a line for each prompt at each temperature"
     found = json.loads(ran.stdout)
     assert found["same_text"] == len(found["results"]) == 14
     assert {result["temperature"] for result in found["results"]} == {0, 0.8}
@@ -478,6 +501,7 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+COMMAND = "from tui.__main__ import main; sys.exit(main(sys.argv[1:]))"
 SLOW = ("--main", "scripted:sample?rate=80", "--draft", "scripted:draft", "--runs", "1", "--max-tokens", "8")
 
 
@@ -500,7 +524,30 @@ def test_ctrl_c_before_anything_is_measured_prints_nothing() -> None:
         terminal.pump(0.3)
         os.kill(terminal.pid, signal.SIGINT)
         assert terminal.exit() == 130
-        assert terminal.output.decode().rpartition("\r\x1b[K")[2].strip() == ""
+        last = terminal.output.decode().rpartition("\r\x1b[K")[2].strip()
+        assert last == "outrider: ended before anything was measured"
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_it_from_outside_loses_nothing_that_was_measured(tmp_path: Path, number: int) -> None:
+    """As `timeout` does, and in the background, where SIGINT is ignored."""
+    progress = tmp_path / "progress"
+    ignoring = f"import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{COMMAND}"
+    with progress.open("wb") as errors:
+        bench = subprocess.Popen(
+            [sys.executable, "-c", ignoring, "bench", *SLOW, "--json"], stdout=subprocess.PIPE, stderr=errors
+        )
+        deadline = time.monotonic() + 60
+        while b"[4 of 108]" not in progress.read_bytes():
+            assert time.monotonic() < deadline, progress.read_bytes()
+            time.sleep(0.05)
+        bench.send_signal(number)
+        printed, _ = bench.communicate(timeout=30)
+    assert bench.returncode == 128 + number
+    told = json.loads(printed)
+    assert told["complete"] is False
+    assert [each["plain_runs"] for each in told["results"]][:2] == [1, 1]
 
 
 def test_it_never_imports_the_engine() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,11 @@ from test_store import round_of
 from tui.app import Outrider
 from tui.clean import clean
 from tui.config import Generation, History, Models, Settings
-from tui.protocol import Generate, Statistics
+from tui.protocol import Generate, Sampling, Statistics
 from tui.screens.branches import LEFT, SUMMED_UP
 from tui.screens.conversation import Conversation
 from tui.screens.messages import SUM_UP
+from tui.screens.requests import Asked
 from tui.screens.turn import NEARLY_FULL
 from tui.store.changes import Turn
 from tui.store.store import Conversation as Stored
@@ -39,7 +42,8 @@ def said(app: Outrider) -> list[str]:
 
 async def read(pilot: Any, *keys: str) -> None:
     """Press keys over the messages, from the last one."""
-    await pilot.press("tab", *keys)
+    there = chat(pilot.app).desk.transcript.has_focus
+    await pilot.press("G" if there else "tab", *keys)
     await pilot.pause()
 
 
@@ -119,7 +123,7 @@ async def test_an_edited_prompt_is_a_branch_beside_what_it_was(tmp_path: Path) -
         await read(pilot, "up", "up", "e")
         composer = chat(app).desk.composer
         assert (composer.text, composer.has_focus) == ("two", True)
-        assert "Esc gives it up" in text(app)
+        assert "Esc cancels" in text(app)
         await pilot.press("escape")
         assert composer.text == ""
         assert said(app) == before
@@ -416,7 +420,7 @@ async def test_messages_are_deleted_with_what_follows_and_can_be_brought_back(tm
         whole = said(app)
         await read(pilot, "up", "d")
         await ready(pilot, 2)
-        assert said(app) == whole[:2] and "2 messages are deleted" in told(app)
+        assert said(app) == whole[:2] and "2 messages deleted. u or /undo brings them back." in told(app)
         await pilot.press("u")
         await ready(pilot, 4)
         assert said(app) == whole
@@ -527,3 +531,73 @@ async def test_a_summary_comes_back_with_its_chat_and_one_that_is_stopped_leaves
         await pilot.press("escape")
         await until(pilot, lambda: screen.phase == "ready")
         assert screen._conversation.messages() == before
+
+
+async def test_who_asks_again_while_reading_goes_on_reading(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST, generation=Generation())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "one")
+        await read(pilot, "r")
+        await ready(pilot, 2)
+        await until(pilot, lambda: "‹ 2 of 2 ›" in text(app))
+        assert chat(app).desk.transcript.has_focus
+        await pilot.press("left")
+        await until(pilot, lambda: "‹ 1 of 2 ›" in text(app))
+        await pilot.press("escape")
+        await ask(pilot, "/again")
+        await until(pilot, lambda: "‹ 3 of 3 ›" in text(app))
+        assert chat(app).desk.composer.has_focus
+
+
+async def test_a_prompt_that_got_no_answer_stands_there_once_when_it_is_sent_again(tmp_path: Path) -> None:
+    main = write_model(tmp_path / "main.gguf", Toy(layers=1, context_length=512))
+    app = outrider(tmp_path, main=str(main), draft="ngram", generation=Generation(max_tokens=4, seed=7))
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await answered(pilot, "short")
+        for _ in range(2):
+            screen.desk.composer.text = "too long " * 600
+            await pilot.press("enter")
+            await until(pilot, lambda: any(each.role == "error" for each in screen.desk.transcript.messages))
+            await until(pilot, lambda: screen.phase == "ready")
+            roles = [each.role for each in screen.desk.transcript.messages]
+            assert roles.count("user") == 2 and roles.count("error") == 1
+        screen.desk.composer.text = "short again"
+        await pilot.press("enter")
+        await until(pilot, lambda: len(said(app)) == 4 and screen.phase == "ready")
+        assert [each.role for each in screen.desk.transcript.messages] == ["user", "assistant"] * 2
+
+
+async def test_an_answer_goes_on_with_the_thinking_that_it_was_asked_for_with(tmp_path: Path) -> None:
+    generation = Generation(seed=7, thinking="on", effort="low", max_tokens=6)
+    app = outrider(tmp_path, main=FAST, generation=generation)
+    asked = asked_of(app)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, "one")
+        first = asked[-1]
+        await ask(pilot, "/thinking off")
+        await ask(pilot, "/effort high")
+        await until(pilot, lambda: chat(app).generation.effort == "high")
+        await ask(pilot, "/continue")
+        await until(pilot, lambda: len(asked) == 2 and chat(app).phase == "ready")
+        assert (asked[1].thinking, asked[1].effort, asked[1].resume != ()) == ("on", "low", True)
+        last = chat(app)._conversation.last
+        assert last is not None
+        whole = Asked.read(last.settings)
+        assert whole == Asked.of(first)
+        await ask(pilot, "/same")
+        await until(pilot, lambda: len(asked) == 3 and chat(app).phase == "ready")
+        assert (asked[2].thinking, asked[2].effort) == ("off", "high"), "asked anew, as the chat says now"
+
+
+def test_what_an_answer_was_asked_with_survives_the_file_and_older_ones() -> None:
+    sampling = Sampling(temperature=0.3, logit_bias=((5, None), ("é", -1.5)))
+    asked = Asked.of(Generate(1, (), 7, sampling, thinking="off", effort="max"))
+    assert Asked.read(asked.written()) == asked
+    older = json.dumps({"seed": 7, **asdict(sampling)})
+    assert Asked.read(older) == Asked(7, sampling)
+    request = Generate(1, (), 9, thinking="on", effort="low")
+    assert Asked.read(older).applied(request) == replace(request, seed=7, sampling=sampling)
+    for damaged in ("", "{", "[]", '{"seed": "x"}', '{"seed": 7, "thinking": "perhaps"}'):
+        assert Asked.read(damaged) == Asked()
+        assert Asked.read(damaged).applied(request) == request

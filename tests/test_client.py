@@ -622,6 +622,22 @@ async def test_a_heartbeat_keeps_a_quiet_engine(client: Client) -> None:
     assert (engine.state, told) == ("idle", [])
 
 
+async def test_a_suspended_app_tells_its_engine_to_wait(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = client()
+    sent: list[object] = []
+    monkeypatch.setattr(engine, "_send", sent.append)
+    engine.sleep()
+    assert sent == [], "there is none"
+    monkeypatch.undo()
+    await engine.start()
+    monkeypatch.setattr(engine, "_send", sent.append)
+    engine.sleep()
+    assert sent == [protocol.Ping(engine_module.SUSPENDED)]
+    monkeypatch.undo()
+
+
 async def test_who_shows_the_link_hears_when_the_engine_is_asked_and_when_it_answers(client: Client) -> None:
     engine = client(heartbeat=0.1)
     known: list[bool] = []

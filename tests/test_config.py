@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tui.config import (
     MAX_SIZE,
     Appearance,
     ConfigError,
+    Engine,
     Generation,
     Keys,
     Models,
@@ -25,6 +27,7 @@ from tui.config import (
     example,
     read_config,
     read_value,
+    show_setting,
     show_value,
 )
 from tui.places import shipped
@@ -287,3 +290,40 @@ def test_a_kill_in_the_middle_of_a_write_leaves_a_whole_file(path: Path) -> None
         assert read_config(path)[1] == ()
     change_config(path, ("generation", "seed"), 1)
     assert list(path.parent.iterdir()) == [path], "what a kill left behind is cleared"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "word"),
+    [
+        (Generation, "seed", -1, "random"),
+        (Generation, "draft_length", -1, "auto"),
+        (Generation, "draft_length", 0, "never"),
+        (Generation, "max_tokens", 0, "unlimited"),
+        (Generation, "repeat_penalty", 1.0, "off"),
+        (Generation, "presence_penalty", 0.0, "off"),
+        (Generation, "top_k", 0, "all"),
+        (Models, "context_length", 0, "auto"),
+        (Engine, "threads", 0, "auto"),
+        (Engine, "gpu_layers", -1, "all"),
+    ],
+)
+def test_a_number_that_means_something_else_is_a_word_to_read_and_to_type(
+    section: type, key: str, value: float, word: str
+) -> None:
+    assert show_setting(section, key, value) == word
+    read = read_value(section, key, f" {word.upper()} ")
+    assert read == value and type(read) is type(value)
+
+
+def test_other_values_are_shown_as_they_are() -> None:
+    assert show_setting(Generation, "seed", 7) == "7"
+    assert show_setting(Generation, "stop", ()) == show_setting(Generation, "system_prompt", "") == "empty"
+    assert show_setting(Models, "draft", "none") == "none"
+    with pytest.raises(ConfigError):
+        read_value(Generation, "seed", "auto")
+
+
+def test_every_help_says_what_the_setting_is_and_not_only_a_value_of_it() -> None:
+    for section in (Models, Generation, Appearance, Engine):
+        for entry in fields(section):
+            assert not re.fullmatch(r"-?\d+ is \w+", entry.metadata["about"]), entry.name

@@ -441,6 +441,18 @@ def test_a_silent_app_ends_the_engine(start: Start, busy: str) -> None:
     assert b"nothing heard" in engine.log.read_bytes()
 
 
+def test_an_app_that_is_suspended_is_waited_for_until_it_is_heard_again(start: Start) -> None:
+    engine = start(heartbeat=1.0)
+    engine.until(Hello)
+    engine.send(Ping(60))
+    time.sleep(2.5)
+    assert engine.process.poll() is None
+    engine.send(Ping())
+    engine.until(Pong)
+    assert engine.ended() == 1
+    assert b"nothing heard from the app for 1 s" in engine.log.read_bytes()
+
+
 @linux
 def test_the_engine_dies_with_its_parent_even_if_the_pipe_stays_open(tmp_path: Path) -> None:
     code = (

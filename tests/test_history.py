@@ -450,7 +450,7 @@ async def test_hostile_titles_and_texts_are_cleaned(tmp_path: Path) -> None:
     app = Alone(tmp_path, changes)
     async with app.run_test(size=(120, 40)) as pilot:
         await listed(pilot)
-        await until(pilot, lambda: "1 messages" in app.shown)
+        await until(pilot, lambda: "1 message" in app.shown)
         assert "[bold red]evil[/]" in app.shown
         assert not any(sign in app.shown for sign in "\x1b\x07\u202e")
 

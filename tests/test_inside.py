@@ -176,7 +176,7 @@ async def test_the_cursor_asks_once_for_what_the_models_thought(tmp_path: Path) 
         assert len(app.engine.asked) == 2, "it was told already"
         await pilot.press("n")
         await pilot.pause()
-        assert app.current == " no" and "proposed, and refused" in app.shown
+        assert app.current == " no" and "proposed; the main model chose another" in app.shown
         await pilot.press("escape")
         assert app.result is None
 

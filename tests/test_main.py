@@ -111,7 +111,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
     assert run("--version").stdout == f"outrider {metadata.version('outrider')}\n"
 
 
-@pytest.mark.parametrize("wrong", [["--nonsense"], ["nonsense"], ["--draft-length", "17"], ["--seed", "-1"]])
+@pytest.mark.parametrize("wrong", [["--nonsense"], ["askk"], ["--draft-length", "17"], ["--seed", "-1"]])
 def test_wrong_usage_ends_with_two(wrong: list[str]) -> None:
     told = run(*wrong)
     assert told.returncode == 2

@@ -93,3 +93,15 @@ def test_a_name_answers_in_ask(home: Path) -> None:
     )
     answer = json.loads(done.stdout)
     assert (answer["main"], answer["draft"]) == ("Large one F32", "Small one F32")
+
+
+def test_words_that_several_models_have_list_these(home: Path) -> None:
+    done = models(home, "one")
+    assert done.returncode == 1
+    names = [line.split("  ")[0] for line in done.stdout.splitlines()[1:]]
+    assert [name.rpartition(" one")[0] for name in names] == ["Large", "Small"]
+    assert "Say more of the name of one." in done.stderr and done.stderr.count("\n") == 1
+    assert models(home, "small one").returncode == 0
+    none = models(home, "nothing")
+    assert (none.returncode, none.stdout) == (1, "")
+    assert models(home, "one", "--json").stdout == "", "a script gets one object or none"

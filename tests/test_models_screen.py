@@ -626,3 +626,24 @@ async def test_a_race_shows_what_it_does_in_place_of_the_verdict() -> None:
 
 def test_who_races() -> None:
     assert [each.draft for each in entrants(VERDICTS)] == [MANY[1].path, MANY[2].path, LOOKUP]
+
+
+async def test_where_nothing_was_left_out_no_filter_is_blamed(tmp_path: Path) -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "Main model  40" in text(app))
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: "nothing was left out" in text(app))
+        await pilot.press("ctrl+o", *"zz")
+        await until(pilot, lambda: "no model has these words: shorten the filter" in text(app))
+
+
+async def test_what_was_left_out_is_filtered_too(tmp_path: Path) -> None:
+    skipped = (Skipped("/m/cut.gguf", "the file is cut off"), Skipped("/m/old.gguf", "an old format"))
+    app = Alone(Library(*MANY, skipped=skipped))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "Main model  40" in text(app))
+        await pilot.press("ctrl+o", *"old")
+        await until(pilot, lambda: "old.gguf" in text(app) and "cut.gguf" not in text(app))
+        await pilot.press(*"zz")
+        await until(pilot, lambda: "no file has these words: shorten the filter" in text(app))

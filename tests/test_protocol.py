@@ -55,6 +55,7 @@ MESSAGES: list[Any] = [
     protocol.SetDraftLength(4, None),
     protocol.Unload(),
     protocol.Ping(),
+    protocol.Ping(60),
     protocol.Quit(),
     protocol.Hello(protocol.PROTOCOL, "1.2", 345),
     protocol.Loading("weights"),

@@ -110,3 +110,17 @@ async def test_a_theme_is_seen_before_it_is_taken(tmp_path: Path) -> None:
         await until(pilot, lambda: not isinstance(app.screen, ThemesScreen))
         taken = app.theme
     assert read_config(places_in(tmp_path).config)[0].appearance.theme == taken != "outrider-dark"
+
+
+async def test_a_theme_that_is_taken_changes_nothing_else(tmp_path: Path) -> None:
+    app = outrider(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        desk = chat(app).desk
+        await pilot.press("ctrl+t", "ctrl+s", "ctrl+b")
+        await pilot.press("f9")
+        await until(pilot, lambda: isinstance(app.screen, ThemesScreen))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: not isinstance(app.screen, ThemesScreen))
+        assert app.theme != "outrider-dark"
+        assert (desk.transcript.highlight, desk.transcript.show_refused) == ("full", True)
+        assert desk.sidebar_mode == "hidden"

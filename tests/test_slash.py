@@ -12,6 +12,8 @@ from test_history import answered, stored
 from tui.config import Generation, Preset, Settings, read_config
 from tui.screens import slash
 from tui.screens.adjustments import Adjustments
+from tui.screens.lists import Line
+from tui.screens.models import ModelsScreen
 from tui.screens.slash import SlashCommand
 from tui.store.changes import Adjust
 
@@ -146,8 +148,10 @@ async def test_keys_complete_and_send_a_command_and_an_unknown_one_is_not_lost(t
         await pilot.press("escape")
         assert not suggestions.is_open and composer.text == "/ne"
         await pilot.press("enter")
-        await until(pilot, lambda: "There is no command /ne" in told(app))
+        await until(pilot, lambda: "There is no command /ne. Did you mean /new? Tab takes it." in told(app))
         assert composer.text == "/ne"
+        await pilot.press("tab")
+        assert composer.text == "/new"
         composer.clear()
         await command(pilot, " /ne")
         await until(pilot, lambda: len(screen.desk.transcript.messages) == 2)
@@ -159,6 +163,96 @@ async def test_keys_complete_and_send_a_command_and_an_unknown_one_is_not_lost(t
         await pilot.press("escape")
         await command(pilot, "/sidebar")
         await until(pilot, lambda: "Drafts accepted" not in text(app))
+
+
+def commands() -> list[SlashCommand]:
+    names = ("new", "quit", "again", "models", "summarise", "help", "settings", "export", "history")
+    return [
+        *(SlashCommand(name, "", print) for name in names),
+        SlashCommand("system_prompt", "", print, "value", lambda: (("Be brief.", "now"),)),
+        SlashCommand("temperature", "", print, "value"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("system", "system_prompt"), ("System-Prompt", "system_prompt"), ("temp", "temperature"),
+        ("clear", "new"), ("exit", "quit"), ("retry", "again"), ("regen", "again"), ("model", "models"),
+        ("NEW", "new"), ("compact", "summarise"),
+    ],
+)  # fmt: skip
+def test_commands_of_other_programs_and_other_spellings_are_known(typed: str, name: str) -> None:
+    found = slash.find(typed, commands())
+    assert found is not None and found.name == name
+    assert f"/{name}" in [each.text.strip() for each in slash.suggestions(f"/{typed}", commands())]
+
+
+async def test_every_alias_is_of_a_command_that_is_there_and_is_none_itself(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        names = {each.name for each in chat(app).slash_commands()}
+    assert set(slash.ALIASES.values()) <= names
+    assert not names & slash.ALIASES.keys()
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [("sytem", "system_prompt"), ("quti", "quit"), ("agian", "again"), ("temprature", "temperature"),
+     ("claer", "new"), ("setings", "settings")],
+)  # fmt: skip
+def test_a_typing_error_is_near_one_command(typed: str, name: str) -> None:
+    near = slash.nearest(typed, commands())
+    assert near is not None and near.name == name
+    assert slash.find(typed, commands()) is None
+
+
+def test_what_is_like_no_command_is_near_none() -> None:
+    assert slash.nearest("xyzzy", commands()) is None
+    assert slash.nearest("", commands()) is None
+
+
+def test_an_alias_offers_the_values_of_its_command() -> None:
+    found = slash.suggestions("/system Be", commands())
+    assert [each.text for each in found] == ["Be brief."]
+
+
+async def test_commands_that_people_bring_along_do_what_they_did_there(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    asked = asked_of(app)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        await command(pilot, "/regen")
+        await until(pilot, lambda: "Ask something first" in told(app))
+        await command(pilot, "/system Be brief.")
+        await answered(pilot, "one")
+        assert asked[-1].messages[0].content == "Be brief."
+        await command(pilot, "/retry")
+        await until(pilot, lambda: len(asked) == 2 and screen.phase == "ready")
+        assert "‹ 2 of 2 ›" in text(app)
+        await command(pilot, "/model demo")
+        await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+        assert app.screen.query_one("#line", Line).value == "demo"
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: app.screen is screen)
+        await command(pilot, "/clear")
+        await until(pilot, lambda: not screen.desk.transcript.messages)
+        await command(pilot, "/exit")
+        await until(pilot, lambda: app._exit)
+
+
+async def test_a_typing_error_in_front_of_a_value_keeps_the_value(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        await command(pilot, "/temprature 0.3")
+        await until(pilot, lambda: "Did you mean /temperature?" in told(app))
+        assert screen.desk.composer.text == "/temprature 0.3"
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: screen.generation.temperature == 0.3)
 
 
 async def test_every_action_of_the_chat_is_a_command_and_in_the_palette(tmp_path: Path) -> None:
@@ -177,4 +271,5 @@ async def test_every_action_of_the_chat_is_a_command_and_in_the_palette(tmp_path
             if each.enabled and each.binding.id and each.binding.id.startswith(("chat.", "app."))
         }
         typing = {"Send", "Line", "Earlier prompt (when empty)", "Later prompt", "Complete", "Close"}
+        typing |= {"Undo typing", "Copy or stop"}
         assert actions - typing <= titles

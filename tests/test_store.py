@@ -133,6 +133,34 @@ def test_branches_keep_their_order_and_the_one_that_is_shown(store: Store) -> No
     assert found.shown == "c-1-reply"
 
 
+def test_a_preview_shows_the_branch_that_is_shown(store: Store) -> None:
+    store.apply(exchange("c", 1, "first?", "one"))
+    store.apply([
+        Say("c", Turn("other", "c-1-ask", "assistant", main="other main")),
+        Close("other", "another", "stop", None),
+        *exchange("c", 2, "second?", "two", parent="c-1-reply"),
+        Show("c", "c-2-reply"),
+    ])  # fmt: skip
+    found = store.preview("c")
+    assert found.said == (("user", "first?"), ("assistant", "one"), ("user", "second?"), ("assistant", "two"))
+    assert (found.messages, found.main) == (4, "main")
+    store.apply([Show("c", "other")])
+    found = store.preview("c")
+    assert [text for _, text in found.said] == ["first?", "another"]
+    assert (found.messages, found.main) == (2, "other main")
+    store.apply([Show("c", "gone")])
+    assert store.preview("c").said == ()
+
+
+def test_a_preview_is_no_longer_than_it_needs_to_be(store: Store) -> None:
+    store.apply(exchange("c", 0, "x" * 5_000, "y"))
+    for number in range(1, 30):
+        store.apply(exchange("c", number, "?", "!", parent=f"c-{number - 1}-reply"))
+    found = store.preview("c")
+    assert len(found.said[0][1]) == 1_000 and len(found.said) == 8
+    assert found.messages == 60
+
+
 def test_half_characters_and_nul_are_no_obstacle(store: Store) -> None:
     store.apply(exchange("c", 1, "a\x00\ud800b", "\udfff\x1b[2J"))
     found = store.read("c")

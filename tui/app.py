@@ -14,11 +14,12 @@ from pathlib import Path
 from traceback import format_exception
 from typing import Any, ClassVar
 
-from textual import work
+from textual import on, work
 from textual._node_list import DuplicateIds
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.constants import TEXTUAL_ANIMATIONS
+from textual.driver import Driver
 from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.widget import Widget
@@ -69,7 +70,11 @@ class Outrider(LeanOutput):
         ),
         Binding("f9", "themes", "Theme", show=False, id="app.themes", tooltip="Choose the colours"),
         Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True, tooltip="Quit"),
-    ]
+        Binding("ctrl+c", "interrupt", "Copy or stop", show=False, id="app.interrupt", priority=True,
+                tooltip="Copy the selection, or stop the answer"),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend",
+                tooltip="Back to the shell; fg comes back here"),
+    ]  # fmt: skip
 
     def __init__(
         self,
@@ -225,6 +230,44 @@ class Outrider(LeanOutput):
                 words = await asyncio.to_thread(_left_in_file, text)
         self.notify(clean_line(words), timeout=4, markup=False)
 
+    async def action_interrupt(self) -> None:
+        """Copy what is selected; without a selection stop the answer; without an answer say how to quit."""
+        marked = getattr(self.focused, "selected_text", "")
+        if text := marked or self.screen.get_selected_text():
+            self.copy_to_clipboard(text)
+            if not marked:
+                self.screen.clear_selection()  # the same key again stops the answer
+        elif not await self._stop():
+            words = f"{self._quit_key} quits. Ctrl+C copies what is selected and stops an answer."
+            self.notify(words, timeout=5, markup=False)
+
+    @property
+    def _quit_key(self) -> str:
+        """As people write it."""
+        keys = (key for key, each in self.active_bindings.items() if each.binding.id == "app.quit")
+        return readable(next(keys, "/quit"))
+
+    async def _stop(self) -> bool:
+        """Stop what the engine does for the screen that is seen, or else the answer of the chat."""
+        stop = getattr(self.screen, "interrupt", None)
+        stopped = bool(stop and await stop()) or await self._chat.interrupt()
+        if stopped and self.screen is not self._chat:
+            self.notify("Stopped.", timeout=4, markup=False)
+        return stopped
+
+    def sleep(self) -> None:
+        """An answer goes on meanwhile."""
+        self._client.sleep()
+
+    @on(Driver.SignalResume)
+    def _came_back(self) -> None:
+        """The shell has drawn on the terminal."""
+        self.refresh(layout=True)
+
+    def cannot_sleep(self) -> None:
+        words = f"Nothing to go back to: this window has no shell. {self._quit_key} quits."
+        self.notify(words, timeout=5, markup=False)
+
     def action_command_palette(self) -> None:
         with suppress(DuplicateIds):  # the last one is still being closed
             super().action_command_palette()
@@ -306,7 +349,7 @@ class Outrider(LeanOutput):
             yield from screen.commands()
         for key, active in screen.active_bindings.items():
             binding = active.binding
-            if active.enabled and binding.id and binding.description and binding.id not in TYPING:
+            if active.enabled and binding.id and binding.description and binding.id not in KEYS_ONLY:
                 about = f"{binding.tooltip or binding.description}  ({readable(key)})"
                 run = partial(self.run_action, binding.action, active.node)
                 yield SystemCommand(binding.description, about, run)
@@ -324,5 +367,10 @@ def _left_in_file(text: str) -> str:
     return f"There is no clipboard here: it is in {find_copied()}"
 
 
-TYPING = frozenset(f"chat.{name}" for name in ("send", "newline", "earlier", "later", "complete", "refuse"))
-"""Actions that have a meaning in the composer alone."""
+KEYS_ONLY = frozenset(
+    (
+        *("chat.send", "chat.newline", "chat.earlier", "chat.later", "chat.complete", "chat.refuse"),
+        *("chat.undo_typing", "app.interrupt"),
+    )
+)
+"""Actions that mean something as a key alone."""

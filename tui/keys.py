@@ -30,13 +30,12 @@ VI: Final[Mapping[str, str]] = {
 """What the vi set has otherwise. Reading and looking inside go by h, j, k and l in every set."""
 
 SAME: Final[Mapping[str, str]] = {
+    "read.stop": "chat.stop",
     "read.new": "chat.new",
     "read.history": "chat.history",
     "read.models": "chat.models",
 }
 """Actions that are there twice, and follow the keys of the other."""
-
-COPY = Binding("ctrl+c", "", "Copy what is selected")
 
 _MODIFIERS = frozenset(("ctrl", "alt", "shift", "super", "meta", "hyper"))
 _NAMES = frozenset(
@@ -72,7 +71,7 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
         ("Downloads", _bindings(HubScreen.BINDINGS)),
         ("Settings", _bindings(SettingsScreen.BINDINGS)),
         ("Themes", _bindings(ThemesScreen.BINDINGS)),
-        ("Outrider", [*_bindings(app), Binding("ctrl+p", "", "Commands"), COPY]),
+        ("Outrider", [*_bindings(app), Binding("ctrl+p", "", "Commands")]),
     ]
 
 

@@ -40,6 +40,8 @@ MISSED = 4
 """Number of pings that may stay unanswered."""
 PATIENCE = 2.0
 """Seconds that an engine has to end by itself, and then again after SIGTERM."""
+SUSPENDED = 3600.0
+"""Seconds that an engine waits for an app that is suspended. Then it ends itself, and its memory is free."""
 LONGEST_ANSWER = 8 << 20
 """Most characters and tokens of an answer: a context of a million tokens takes fewer."""
 STUBBORN = 8
@@ -238,6 +240,11 @@ class EngineClient:
         finally:
             if self._questions.close(call):
                 self._send(protocol.Cancel(call.id))
+
+    def sleep(self) -> None:
+        """This process is about to be suspended: the engine goes on, and waits for it as long as that is."""
+        if self._state not in ("stopped", "dead"):
+            self._send(protocol.Ping(SUSPENDED))
 
     async def unload(self) -> None:
         """Free the models and their memory."""

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
@@ -30,7 +31,7 @@ from ..protocol import (
 )
 from ..quantities import context, named, parameters, shortened, size, speed_up
 from ..screens.requests import load_request
-from .setup import UsageError, set_up, with_models
+from .setup import Setup, UsageError, set_up, with_models
 
 if TYPE_CHECKING:
     import argparse
@@ -45,14 +46,35 @@ def run(arguments: argparse.Namespace) -> int:
     setup = set_up(arguments)
     for problem in setup.problems:
         print(f"outrider: {problem}", file=sys.stderr)
-    if arguments.main is None:
+    if not arguments.main:
         found = asyncio.run(_list(setup.client(), setup.settings))
         _print(arguments.json, listed_json(*found), listed_text(*found))
-    else:
-        settings = with_models(setup.settings, arguments.main, None, None)
+        return 0
+    settings = with_models(setup.settings, arguments.main, None, None)
+    try:
         verdicts = asyncio.run(_judge(setup.client(), settings))
-        _print(arguments.json, {"drafts": [asdict(each) for each in verdicts]}, judged_text(verdicts))
+    except EngineError as error:
+        if arguments.json or not _listed_alike(setup, arguments.main):
+            raise
+        print(f"outrider: {error.message.rstrip('.')}. Say more of the name of one.", file=sys.stderr)
+        return 1
+    _print(arguments.json, {"drafts": [asdict(each) for each in verdicts]}, judged_text(verdicts))
     return 0
+
+
+def _listed_alike(setup: Setup, words: str) -> bool:
+    """Print the models that `words` could mean, if they are several; False if they are not."""
+    models, _ = asyncio.run(_list(setup.client(), setup.settings))
+    alike = [each for each in models if _has(each, words)]
+    if len(alike) > 1:
+        _print(False, {}, listed_text(alike, ()))
+    return len(alike) > 1
+
+
+def _has(model: FoundModel, words: str) -> bool:
+    """Whether all words stand in one of a model's names, however these are joined: "qwen 1.5b"."""
+    text = " ".join((model.name, model.tag, model.quantisation, Path(model.path).name)).casefold()
+    return all(word in text for word in words.casefold().split())
 
 
 async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundModel], tuple[Skipped, ...]]:

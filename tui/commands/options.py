@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..protocol import Effort, Thinking
+from .words import Parser
 
 _CHAT = """\
 A chat for the terminal that makes local language models answer sooner: a small draft model proposes
@@ -18,7 +19,7 @@ examples:
   outrider                                      chat, with the models of config.toml or the built-in demo
   outrider --main big.gguf --draft small.gguf   chat with your own pair
   outrider --continue                           go on with the latest chat
-  outrider ask "What is a draft model?"         answer one question on stdout
+  outrider "What is a draft model?"             answer one question on stdout, as `outrider ask` does
   outrider bench --quick                        measure what drafting gains on this machine
   outrider doctor                               what this machine has, and what would make it faster
   outrider --host me@gpu                        the chat here, the models there
@@ -88,7 +89,7 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """Reads the whole command line. What is not said is None."""
-    outrider = _new_parser(argparse.ArgumentParser, "outrider", _CHAT, _CHAT_EXAMPLES)
+    outrider = _new_parser(Parser, "outrider", _CHAT, _CHAT_EXAMPLES)
     outrider.add_argument(
         "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
     )
@@ -155,7 +156,7 @@ def _new_parser(
     make: Any, name: str, description: str, examples: str, **more: str
 ) -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
-    names = {"prog": name} if make is argparse.ArgumentParser else {"name": name}
+    names = {"prog": name} if make is Parser else {"name": name}
     parser: argparse.ArgumentParser = make(
         **names, description=description, epilog=examples, formatter_class=layout, allow_abbrev=False, **more
     )

@@ -8,6 +8,7 @@ from .file import (
     example,
     read_config,
     read_value,
+    show_setting,
     show_value,
 )
 from .settings import (
@@ -45,5 +46,6 @@ __all__ = [
     "example",
     "read_config",
     "read_value",
+    "show_setting",
     "show_value",
 ]

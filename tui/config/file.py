@@ -125,7 +125,9 @@ def read_value(section: type, key: str, text: str) -> Any:
     """What a person typed as the value of a setting. Raises `ConfigError` with what was expected."""
     hint = get_type_hints(section)[key]
     entry = next(entry for entry in fields(section) if entry.name == key)
-    value: Any = text
+    value: Any = entry.metadata["words"].get(text.strip().lower(), text)
+    if value is not text:
+        return hint(value)
     if hint is bool:
         value = _YES_OR_NO.get(text.strip().lower(), text)
     elif hint is not str and get_origin(hint) is not Literal:
@@ -143,6 +145,13 @@ def show_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(_plain(value), ensure_ascii=False) if isinstance(value, tuple) else str(value)
+
+
+def show_setting(section: type, key: str, value: Any) -> str:
+    """A value as a person reads it: a word where a number means something else than so many, or nothing."""
+    words = next(entry for entry in fields(section) if entry.name == key).metadata["words"]
+    word = next((word for word, meant in words.items() if meant == value), "")
+    return word or (show_value(value) if value not in ((), "") else "empty")
 
 
 def example() -> str:

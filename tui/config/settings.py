@@ -17,8 +17,9 @@ Mouse = Literal["auto", "on", "off"]
 KeySet = Literal["default", "vi"]
 
 
-def _setting(default: Any, about: str, low: float = -math.inf, high: float = math.inf) -> Any:
-    return field(default=default, metadata={"about": about, "low": low, "high": high})
+def _setting(default: Any, about: str, low: float = -math.inf, high: float = math.inf, **words: float) -> Any:
+    """`words` stand for numbers that mean something else than so many, such as `auto=-1`."""
+    return field(default=default, metadata={"about": about, "low": low, "high": high, "words": words})
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Models:
         "auto", 'a path or a name; "auto" is the best one here; "lookup" is no model; "none" no lookup either'
     )
     folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")
-    context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24)
+    context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24, auto=0)
     cache_type: CacheType = _setting("f16", 'of the main model\'s KV cache; "q8_0" takes half the memory')
     exact: bool = _setting(False, "draft only as far as the text cannot change, not even by rounding")
 
@@ -36,19 +37,38 @@ class Models:
 @dataclass(frozen=True)
 class Generation:
     temperature: float = _setting(0.8, "0 always takes the most probable token", 0, 5)
-    top_k: int = _setting(40, "keep the k best tokens; 0 keeps all", 0, 1_000_000)
-    top_p: float = _setting(0.95, "keep the smallest set whose probability reaches p; 1 keeps all", 0, 1)
-    min_p: float = _setting(0.05, "drop tokens below this share of the best one's probability", 0, 1)
-    repeat_penalty: float = _setting(1.0, "1 is off", 0.1, 10)
-    presence_penalty: float = _setting(0.0, "0 is off", -10, 10)
-    frequency_penalty: float = _setting(0.0, "0 is off", -10, 10)
+    top_k: int = _setting(40, "keep the k best tokens; 0 keeps all", 0, 1_000_000, all=0)
+    top_p: float = _setting(
+        0.95, "keep the smallest set whose probability reaches p; 1 keeps all", 0, 1, all=1
+    )
+    min_p: float = _setting(0.05, "drop tokens below this share of the best one's probability", 0, 1, off=0)
+    repeat_penalty: float = _setting(
+        1.0, "divides the scores of tokens already seen; 1 is off", 0.1, 10, off=1
+    )
+    presence_penalty: float = _setting(
+        0.0, "taken off the scores of tokens already seen; 0 is off", -10, 10, off=0
+    )
+    frequency_penalty: float = _setting(
+        0.0, "taken off for each time that a token was seen; 0 is off", -10, 10, off=0
+    )
     penalty_last_n: int = _setting(64, "how many of the latest tokens the penalties look at", 0, 1 << 24)
     max_tokens: int = _setting(
-        0, "0 answers until the model stops or the context is full; a base model in the chat: 256", 0, 1 << 24
+        0,
+        "longest answer; 0 is until the model stops or the context is full; a base model in the chat: 256",
+        0,
+        1 << 24,
+        unlimited=0,
     )
-    seed: int = _setting(-1, "-1 draws a new one for each answer; the sidebar shows it", -1, (1 << 32) - 1)
+    seed: int = _setting(
+        -1, "-1 draws a new one for each answer; the sidebar shows it", -1, (1 << 32) - 1, random=-1
+    )
     draft_length: int = _setting(
-        -1, "tokens drafted in a round, 1 to 16; 0 never drafts; -1 measures and decides", -1, 16
+        -1,
+        "tokens drafted in a round, 1 to 16; 0 never drafts; -1 measures and decides",
+        -1,
+        16,
+        auto=-1,
+        never=0,
     )
     lookup: bool = _setting(True, "also propose what followed the same words earlier in the chat")
     thinking: Thinking = _setting(
@@ -80,8 +100,10 @@ class Appearance:
 
 @dataclass(frozen=True)
 class Engine:
-    threads: int = _setting(0, "0 lets the engine choose", 0, 1024)
-    gpu_layers: int = _setting(-1, "-1 puts every layer on the GPU, where there is one", -1, 10_000)
+    threads: int = _setting(0, "threads that compute; 0 lets the engine choose", 0, 1024, auto=0)
+    gpu_layers: int = _setting(
+        -1, "layers on the GPU, where there is one; -1 is all of them", -1, 10_000, all=-1, none=0
+    )
     backend: BackendName = _setting("auto", '"auto" goes by the model; "llama.cpp"; "mlx"')
     host: str = _setting("", "where it runs: a name under [hosts], or me@gpu as ssh takes it; empty is here")
 

@@ -78,7 +78,7 @@ class Channel:
         self._source = source
         self._outbox = Outbox(sink)
         self.send = self._outbox.put
-        self._heartbeat = heartbeat
+        self._heartbeat = self._patience = heartbeat
         self.for_hub: Mapping[str, str] = {}
         """What is set for the hub; nobody but a downloader sees it."""
         self._waiting: queue.SimpleQueue[Command] = queue.SimpleQueue()
@@ -127,7 +127,7 @@ class Channel:
 
     def _read(self) -> None:
         pending = bytearray()
-        while select.select([self._source], [], [], self._heartbeat)[0]:
+        while select.select([self._source], [], [], self._patience)[0]:
             data = os.read(self._source, 1 << 16)
             if not data:
                 _leave(0)
@@ -142,7 +142,7 @@ class Channel:
                 self.send(Failed(_LOAD, f"A command is longer than {MAX_LINE} bytes."))
                 self._outbox.drain(_LAST_WORDS)
                 _leave(1)
-        print(f"nothing heard from the app for {self._heartbeat:g} s", file=sys.stderr, flush=True)
+        print(f"nothing heard from the app for {self._patience:g} s", file=sys.stderr, flush=True)
 
     def _receive(self, line: bytes) -> None:
         if not line.strip():
@@ -152,8 +152,10 @@ class Channel:
         except ProtocolError as error:
             self.send(Failed(_LOAD, f"A command was not understood: {error}."))
             return
+        self._patience = self._heartbeat
         match command:
             case Ping():
+                self._patience = max(self._heartbeat, command.silence)
                 self.send(Pong())
             case Quit():
                 _leave(0)

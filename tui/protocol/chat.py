@@ -220,6 +220,9 @@ class Unload:
 class Ping:
     """Sent every few seconds. An engine that hears nothing for too long ends itself."""
 
+    silence: float = 0.0
+    """Seconds that the app may be silent from now on, because it is suspended; 0 is the usual time."""
+
 
 @dataclass(frozen=True)
 class Quit:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Reader = Callable[[Any], Any]
 """Turns the output of `json` into a value of the protocol; raises `ProtocolError`."""
 
-PROTOCOL = 3
+PROTOCOL = 4
 """The version of the protocol. It grows by one whenever an older peer could misread a newer one."""
 
 MAX_LINE = 16 * 1024 * 1024

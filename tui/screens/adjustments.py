@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from tui.config import ConfigError, Generation, Settings, read_value, show_value
+from tui.config import ConfigError, Generation, Settings, read_value, show_setting, show_value
 
 KEYS = tuple(entry.name for entry in fields(Generation) if entry.name not in ("preset", "draft_length"))
 """The settings that a chat can have for itself. How far to draft is not one: it changes no text."""
@@ -63,7 +63,7 @@ class Adjustments:
         preset = self.preset_of(settings)
         parts = [f"preset {preset}"] if preset else []
         for key, value in self.values:
-            shown = show_value(value).replace("\n", " ")
+            shown = show_setting(Generation, key, value).replace("\n", " ")
             parts.append(f"{key} {shown if len(shown) <= 16 else shown[:15] + '…'}")
         return " · ".join(parts)
 

@@ -25,7 +25,7 @@ ORIGINS: dict[Origin, tuple[str, str]] = {
     Origin.PLAIN: ("the main model; nothing was drafted", "$foreground"),
     Origin.DRAFT: ("the draft model; accepted", "$token-draft"),
     Origin.MAIN: ("the main model's own", "$token-main underline"),
-    Origin.REFUSED: ("proposed, and refused", "$token-refused strike"),
+    Origin.REFUSED: ("proposed; the main model chose another", "$token-refused strike"),
     Origin.LOOKUP: ("found earlier in the chat; accepted", "$token-lookup"),
 }
 
@@ -50,7 +50,7 @@ def thoughts(of: Token, place: Place, stands: Token) -> Content:
     """What the models think at its place, where `stands` stands: the token itself, or what came instead."""
     own = f"{_percent(place.probability)} by itself"
     if stands is not of:
-        own = f"{_named(stands.text, 12)} stands: {own}"
+        own = f"the main model chose {_named(stands.text, 9)} ({_percent(place.probability)})"
     sampled = f", {_percent(place.sampled)} as sampled" if place.chosen and stands is of else ""
     lines = [Content.styled(own + sampled, "bold")]
     if not place.chosen:

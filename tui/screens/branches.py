@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SLICE = 0.03
 """Seconds of work after which a key is heard."""
+EDITING = "editing an earlier prompt: Enter sends it as a branch, Esc cancels"
 LEFT = "up to here nothing is sent any more"
 SUMMED_UP = "up to here the summary is sent"
 SUMMARY = "summary of what is above"
@@ -58,7 +59,7 @@ class Branches:
         if prompt:
             self._edited = prompt
             self._desk.composer.take_up(attachments.typed(prompt), attachments.names(prompt))
-            self._desk.composer.border_title = "an earlier prompt: sent, it is a branch; Esc gives it up"
+            self._desk.composer.border_title = EDITING
 
     @property
     def is_editing(self) -> bool:
@@ -76,6 +77,15 @@ class Branches:
             self.leave(self._edited)
         self._edited = None
         self._desk.composer.border_title = ""
+        self._drop_unanswered()
+
+    def _drop_unanswered(self) -> None:
+        """A prompt that got no answer is no part of the conversation, and would stand there twice."""
+        path = {each.key for each in self._conversation.path}
+        for place, message in enumerate(self._desk.transcript.messages):
+            if message.role == "user" and message.key not in path:
+                self._desk.transcript.cut(place)
+                return
 
     def leave(self, turn: store.Turn) -> None:
         """Go back to before `turn`: it and what follows stay as a branch."""

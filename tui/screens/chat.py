@@ -27,6 +27,7 @@ from tui.config import ConfigError, Preset, Settings, change_config
 from tui.places import find_ssh_config
 from tui.store.keeper import Keeper, Unreadable
 from tui.widgets.composer import Composer
+from tui.widgets.suggestions import Suggestion
 from tui.widgets.transcript import Want
 
 from . import attachments, slash, tuning
@@ -43,8 +44,11 @@ if TYPE_CHECKING:
 
 WITHOUT_SLASH = {
     ("chat", name)
-    for name in ("send", "newline", "earlier", "later", "complete", "refuse", "stop", "up", "down", "end")
-}
+    for name in (
+        *("send", "newline", "earlier", "later", "complete", "refuse", "undo_typing"),
+        *("stop", "up", "down", "end"),
+    )
+} | {("app", "interrupt")}
 """Actions that make no sense as a command."""
 COUNT_AFTER = 0.3
 """Seconds without a key after which tokens are counted."""
@@ -58,6 +62,8 @@ class ChatScreen(MessagesScreen):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; what came stays"),
+        Binding("escape", "cancel_edit", "Cancel edit", id="chat.cancel_edit",
+                tooltip="Leave the earlier prompt as it was"),
         # First of all: of keys that come at once, the ones behind Tab are meant for the messages.
         Binding("tab", "read", "Read", show=False, priority=True, id="chat.read",
                 tooltip="To the messages: edit, again, copy, …"),
@@ -107,15 +113,20 @@ class ChatScreen(MessagesScreen):
         suggestion before anything else."""
         if action == "read":
             return not (self.desk.suggestions.is_open or self.desk.transcript.has_focus)
-        stoppable = self.phase in BUSY or self.phase == "loading" or self._branches.is_editing
+        stoppable = self.phase in BUSY or (self.phase == "loading" and not self._branches.is_editing)
+        if action == "cancel_edit":
+            return self._branches.is_editing and not stoppable
+        if action == "stop_answer":
+            return self.phase in BUSY
         return stoppable if action == "stop" else True
 
-    async def action_stop(self) -> None:
-        if self.phase not in BUSY and self._branches.is_editing:
-            self._branches.give_up()
-            self.refresh_bindings()
-        else:
-            await super().action_stop()
+    async def action_stop_answer(self) -> None:
+        await self.action_stop()
+
+    def action_cancel_edit(self) -> None:
+        """Leave the earlier prompt that is edited as it was."""
+        self._branches.give_up()
+        self.refresh_bindings()
 
     def commands(self) -> Iterable[SystemCommand]:
         """What the palette offers for this screen beside its keys."""
@@ -136,13 +147,22 @@ class ChatScreen(MessagesScreen):
             super().submit(text, by_hand)
             return
         name, value = found
-        command = next((each for each in self.slash_commands() if each.name == name), None)
-        if command is None:
-            words = f"There is no command /{name}. With a space before it, it is sent as text."
-            self.notify(clean_line(words), timeout=6, markup=False)
-            return
-        self.desk.composer.accept()
-        self.run_worker(self._run(command, value), exclusive=True, group="command")
+        commands = self.slash_commands()
+        if command := slash.find(name, commands):
+            self.desk.composer.accept()
+            self.run_worker(self._run(command, value), exclusive=True, group="command")
+        else:
+            self._suggest_nearest(name, slash.nearest(name, commands))
+
+    def _suggest_nearest(self, name: str, near: SlashCommand | None) -> None:
+        """What was typed stays, and Tab takes the command that is like it."""
+        before, meant = self.desk.composer.before, ""
+        if near and before.startswith(f"/{name}"):
+            right = f"/{near.name}{before[len(name) + 1 :]}"
+            self.desk.suggestions.offer([Suggestion(right, near.about, len(before))], before)
+            meant = f"Did you mean /{near.name}? Tab takes it. "
+        words = f"There is no command /{name}. {meant}With a space before it, it is sent as text."
+        self.notify(clean_line(words), timeout=8, markup=False)
 
     async def _run(self, command: SlashCommand, value: str) -> None:
         outcome = command.run(value)
@@ -162,15 +182,16 @@ class ChatScreen(MessagesScreen):
             and (each.binding.id or "").startswith(("chat.", "app."))
         ]
         own = tuning.commands(self)
-        if self._conversation.last:
-            for want, name, title, _ in OF_THE_LAST:
-                own.append(SlashCommand(name, title, partial(self._want_of_last, want)))
+        for want, name, title, _ in OF_THE_LAST:
+            own.append(SlashCommand(name, title, partial(self._want_of_last, want)))
         taken = {each.name for each in own}
         return sorted([*own, *(each for each in found if each.name not in taken)], key=lambda each: each.name)
 
     def _want_of_last(self, want: Want, _: str) -> None:
         if last := self._conversation.last:
             self.want(want, last)
+        else:
+            self.notify("Ask something first: this is about the last answer.", timeout=4, markup=False)
 
     @on(Composer.Changed)
     def _typed(self, event: Composer.Changed) -> None:
@@ -214,18 +235,28 @@ class ChatScreen(MessagesScreen):
         if files and self._loader.loaded and self.phase not in BUSY:
             block, _ = attachments.with_files("", files)
             with suppress(EngineError):
-                words.append(f"{await self._client.count(protocol.Count(self._draw_id(), block)):,} tokens")
+                tokens = await self._client.count(protocol.Count(self._draw_id(), block))
+                words.append(f"{tokens:,} tokens{self._too_many(tokens)}")
         self._counted = " ".join(words)
         self._show_extras(self._counted)
 
+    def _too_many(self, tokens: int) -> str:
+        """That the context has no room for so many; empty where it has."""
+        loaded, used = self._loader.loaded, self._meter.read().context_used or 0
+        if loaded is None or not loaded.context_length or used + tokens < loaded.context_length:
+            return ""
+        if tokens >= loaded.context_length:
+            return f": too many, the context holds {loaded.context_length:,}"
+        return f": too many, {loaded.context_length - used:,} of the context are left"
+
     # Other screens
 
-    def action_models(self) -> None:
-        """Choose another pair, on a screen of its own."""
+    def action_models(self, words: str = "") -> None:
+        """Choose another pair, on a screen of its own, among those with `words`."""
         from .models import ModelsScreen
 
         load = load_request(self._settings)
-        self.app.push_screen(ModelsScreen(self._client, load, self._hosts), self._chosen)
+        self.app.push_screen(ModelsScreen(self._client, load, self._hosts, words), self._chosen)
 
     def _hosts(self) -> HostsScreen:
         from .hosts import HostsScreen
@@ -396,10 +427,12 @@ class ChatScreen(MessagesScreen):
         before, self._settings = self._settings, settings
         if settings.generation.draft_length != before.generation.draft_length:
             self.set_drafting(Drafting(settings.generation.draft_length))
-        if settings.appearance != before.appearance:
-            look = settings.appearance
+        was, look = before.appearance, settings.appearance
+        if look.highlight != was.highlight:  # else it stays as its key has set it since
             self.desk.set_highlight(look.highlight)
+        if look.show_refused != was.show_refused:
             self.desk.transcript.show_refused = look.show_refused
+        if look.sidebar != was.sidebar:
             self.desk.sidebar_mode = look.sidebar
         self._adjust_conversation()
         self._show_drafting()

@@ -13,10 +13,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from tui.clean import clean_line
 from tui.widgets.attached import Attached
+from tui.widgets.keyline import KeyLine
 
 
 class ConsentScreen(ModalScreen[bool]):
@@ -59,4 +60,4 @@ class ConsentScreen(ModalScreen[bool]):
             yield self._named
             where = f"They leave this machine, for {clean_line(self._host)}. " if self._host else ""
             yield Static(Content(f"\n{where}y sends the prompt with them; n goes back to it."))
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()

@@ -6,17 +6,18 @@ recorded as a change at once, so that it can be kept.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tui import protocol, store
 from tui.clean import clean_line
 from tui.protocol.pieces import said
 from tui.protocol.thoughts import apart
+
+from .requests import Asked
 
 if TYPE_CHECKING:
     from tui.store.store import Conversation as Stored
@@ -282,14 +283,13 @@ class Conversation:
 
     def answer(self, request: protocol.Generate, loaded: protocol.Loaded | None) -> None:
         """An answer to the last prompt comes now."""
-        settings = {"seed": request.seed, **asdict(request.sampling)}
         turn = store.Turn(
             draw_key(),
             self._shown,
             "assistant",
             main=loaded.main.name if loaded else "",
             draft=loaded.draft.name if loaded and loaded.draft else "",
-            settings=json.dumps(settings),
+            settings=Asked.of(request).written(),
         )
         self._open = turn.key
         self._heard, self._unwritten, self._rounds = [], [], 0
@@ -348,16 +348,6 @@ class Conversation:
         self._next[turn.parent].append(turn.key)
         self._shown = turn.key
         self._record(store.Say(self.key, turn))
-
-
-def asked(answer: store.Turn) -> tuple[int | None, protocol.Sampling | None]:
-    """The seed and the sampling chain that `answer` was asked for with; None where that is not known."""
-    try:
-        settings = json.loads(answer.settings)
-        seed = settings.pop("seed")
-        return int(seed), protocol.rebuild(protocol.Sampling, settings)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None, None
 
 
 def _can_go_on(ending: store.Ending, text: str) -> bool:

@@ -14,16 +14,19 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
-from tui.clean import clean, clean_line
+from tui.clean import clean_line
+from tui.protocol.thoughts import without_thought
 from tui.quantities import moment
 from tui.store.changes import Change, Delete, Pin, Rename
 from tui.store.keeper import Keeper, Unreadable
 from tui.store.store import Listed
+from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
+from tui.widgets.transcript import Transcript
 
 from .export import export
 from .line import LineScreen
@@ -58,6 +61,9 @@ class HistoryScreen(ListsScreen[str | None]):
             padding: 0 1;
             border: round $line;
             border-title-color: $quiet;
+            border-subtitle-color: $quiet;
+            #hit { height: auto; margin-bottom: 1; color: $token-lookup; }
+            #said { height: 1fr; }
         }
         &.-narrow .beside { layout: vertical; }
         &.-narrow #chats, &.-narrow #preview { width: 100%; }
@@ -78,17 +84,21 @@ class HistoryScreen(ListsScreen[str | None]):
         self._found: dict[str, Listed] = {}
         self._gone: list[str] = []
         """Keys that were deleted here, the last one last."""
-        self._preview = Static(id="preview", markup=False)
+        self._preview = Vertical(id="preview")
+        self._hit = Static(id="hit", markup=False)
+        self._said = Transcript(id="said")
 
     def compose(self) -> ComposeResult:
         yield self.line
         with Horizontal(classes="beside"):
             yield self._chats
-            yield self._preview
-        yield Footer(compact=True, show_command_palette=False)
+            with self._preview:
+                yield from (self._hit, self._said)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.activate(self._chats)
+        self._said.highlight = "off"
         self._list()
 
     # What the store says
@@ -115,21 +125,33 @@ class HistoryScreen(ListsScreen[str | None]):
     async def _look(self) -> None:
         """Show what the chat under the cursor begins with."""
         if (chat := self._chat()) is None:
-            self._preview.border_title = ""
-            self._preview.update("")
+            self._preview.border_title = self._preview.border_subtitle = ""
+            self._say("")
+            self._said.clear()
             return
         await asyncio.sleep(PAUSE)
         try:
-            said = await self._keeper.ask(lambda store: store.preview(chat.key))
+            found = await self._keeper.ask(lambda store: store.preview(chat.key))
         except Unreadable as error:
-            self._preview.update(Content(clean_line(str(error))))
+            self._said.clear()
+            self._say(str(error))
             return
-        lines = [Content.styled(clean_line(chat.hit), "$token-lookup"), Content("")] if chat.hit else []
-        for role, text in said:
-            lines.append(Content.styled(clean(text.strip()), "bold" if role == "user" else "$quiet"))
-            lines.append(Content(""))
-        self._preview.border_title = f"{chat.messages:,} messages"
-        self._preview.update(Content("\n").join(lines))
+        self._say(chat.hit)
+        self._said.clear()
+        for role, text in found.said:
+            self._said.begin("user" if role == "user" else "assistant", without_thought(text).strip())
+            self._said.finish()
+        self._said.following = False
+        self._said.scroll_home(animate=False)
+        beside = chat.messages - found.messages
+        count = f"{found.messages:,} message{'s' * (found.messages != 1)}"
+        self._preview.border_title = count + (f", {beside:,} in other branches" if beside > 0 else "")
+        self._preview.border_subtitle = clean_line(found.main)
+
+    def _say(self, words: str) -> None:
+        """Over what the chat begins with. Foreign text; nothing takes no room."""
+        self._hit.update(Content(clean_line(words)))
+        self._hit.display = bool(words)
 
     def _chat(self) -> Listed | None:
         row = self._chats.current

@@ -8,10 +8,11 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from tui.clean import clean_line
 from tui.client.host import is_address
+from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 
 from .lists import ListsScreen
@@ -54,7 +55,7 @@ class HostsScreen(ListsScreen[str | None]):
         yield self.line
         yield self._rows
         yield self._about
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.activate(self._rows)

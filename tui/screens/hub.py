@@ -14,7 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from tui.clean import clean_line
 from tui.client import Downloads, EngineError, HubClient, Item
@@ -30,6 +30,7 @@ from tui.protocol import (
     SearchHub,
 )
 from tui.quantities import cells, duration, number, size, slowness
+from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows, Tone
 
 from .lists import ListsScreen
@@ -88,7 +89,7 @@ class HubScreen(ListsScreen[None]):
             yield self._files
         yield self._queue
         yield self._about
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self._repositories.border_title, self._files.border_title = "Hugging Face", "Files"
@@ -129,6 +130,7 @@ class HubScreen(ListsScreen[None]):
 
     def _show_pairs(self, pairs: tuple[HubPair, ...]) -> None:
         self._pairs = {each.main: each for each in pairs}
+        self._repositories.empty = "no known pair fits this machine: type to search"
         self._hits = {}
         self._repositories.border_title = "Pairs that fit here"
         self._repositories.show([_pair_row(each) for each in pairs], keep=False)

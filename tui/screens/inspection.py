@@ -18,13 +18,14 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import Generate, Inspect, Origin, Place
 from tui.quantities import number
 from tui.store.changes import Turn
+from tui.widgets.keyline import KeyLine
 from tui.widgets.tokens import Token, TokenView
 
 from . import anatomy
@@ -132,7 +133,7 @@ class InspectionScreen(Screen[EngineError | None]):
             yield self._tokens
             with VerticalScroll(id="anatomy", can_focus=False):
                 yield from (self._token, self._thoughts, self._round, self._figures)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         by = clean_line(self._turn.main) or "the answer"

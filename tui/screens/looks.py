@@ -21,7 +21,7 @@ class ThemesScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False, id="themes.up", tooltip="The theme before"),
         Binding("down,j", "move(1)", "Down", show=False, id="themes.down", tooltip="The theme after"),
-        Binding("enter", "take", "Take", id="themes.take", tooltip="Keep this theme"),
+        Binding("enter", "take", "Keep", id="themes.take", tooltip="Keep this theme"),
         Binding("escape,q", "back", "Back", id="themes.back", tooltip="Back, with the theme that was"),
     ]
     DEFAULT_CSS = """
@@ -46,7 +46,7 @@ class ThemesScreen(ModalScreen[None]):
         names = sorted(self.app.available_themes, key=lambda name: (name in BUILTIN_THEMES, name))
         self._rows.add_class("-active")
         self._rows.border_title = "Theme"
-        self._rows.border_subtitle = "Enter takes it, Esc does not"
+        self._rows.border_subtitle = "Enter keeps it, Esc cancels"
         self._rows.styles.height = min(len(names), max(4, self.app.size.height - 8)) + 2
         self._rows.show([Row(name, (name,)) for name in names])
         self.call_after_refresh(self._rows.go_to, self._before)

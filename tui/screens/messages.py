@@ -17,10 +17,9 @@ from tui.store.keeper import Unreadable
 from tui.widgets.transcript import Transcript, Want, code_blocks
 
 from . import attachments
-from .conversation import asked
 from .drafting import AUTO
 from .editor import EditorFailed, edited
-from .requests import Wish, generate_request
+from .requests import Asked, Wish, generate_request
 from .summing import Summary
 from .turn import TurnScreen
 
@@ -35,8 +34,8 @@ LEAVE = 0.5
 
 OF_THE_LAST: tuple[tuple[Want, str, str, str], ...] = (
     ("edit", "edit", "Edit the last prompt", "Sent, it is a branch beside the one that it was"),
-    ("again", "again", "Another answer", "With another seed; this one stays as a branch"),
-    ("same", "same", "The same seed again", "Another answer with the seed of the last"),
+    ("again", "again", "Regenerate", "With a new seed; this answer stays as a branch"),
+    ("same", "same", "Regenerate, same seed", "Another answer with the seed of the last"),
     ("continue", "continue", "Go on with the answer", "From the token at which it was broken off"),
     ("inspect", "inspect", "See inside the answer", "Every token, and what else it could have been"),
     ("copy", "copy", "Copy the answer", "As Markdown"),
@@ -121,7 +120,7 @@ class MessagesScreen(TurnScreen):
             return
         if self._refuses():
             return
-        seed, sampling = asked(last)
+        asked = Asked.read(last.settings)
         tokens = last.statistics.tokens if last.statistics else RACED
         generation = replace(
             self.generation,
@@ -129,9 +128,8 @@ class MessagesScreen(TurnScreen):
             max_tokens=max(1, min(tokens, RACED)),
         )
         messages = self._conversation.messages_to(last)
-        request = generate_request(self._draw_id(), messages, seed or 0, generation)
+        request = asked.applied(generate_request(self._draw_id(), messages, 0, generation))
         self._draw_id(), self._draw_id()  # the race takes the next two as well
-        request = replace(request, sampling=sampling or request.sampling)
         self.app.push_screen(VersusScreen(self._client, request, self._clock), self._came_back)
 
     def _came_back(self, error: EngineError | None) -> None:
@@ -171,11 +169,9 @@ class MessagesScreen(TurnScreen):
         loaded = self._loader.loaded
         if loaded is None or loaded.main.name != answer.main:
             return None
-        seed, sampling = asked(answer)
         messages = self._conversation.messages_to(answer)
-        request = generate_request(0, messages, seed or 0, self.generation)
-        tokens = tuple(token for each in answer.rounds for token in each.tokens)
-        return replace(request, sampling=sampling or request.sampling, resume=tokens)
+        request = Asked.read(answer.settings).applied(generate_request(0, messages, 0, self.generation))
+        return replace(request, resume=tuple(token for each in answer.rounds for token in each.tokens))
 
     def action_leave_out(self) -> None:
         """Send only so many of the latest turns that half of the context is free again."""
@@ -272,8 +268,8 @@ class MessagesScreen(TurnScreen):
         if turn:
             count = sum(1 for each in self._conversation.path if turn.key in self._conversation.above(each))
             prompt = self._conversation.remove(turn)
-            words = "1 message is deleted" if count == 1 else f"{count:,} messages are deleted"
-            self.notify(f"{words}; /undo brings back.", timeout=6, markup=False)
+            gone, them = ("1 message", "it") if count == 1 else (f"{count:,} messages", "them")
+            self.notify(f"{gone} deleted. u or /undo brings {them} back.", timeout=6, markup=False)
         elif not self._conversation.restore():
             self.notify("Nothing was deleted.", timeout=3, markup=False)
             return
@@ -293,19 +289,21 @@ class MessagesScreen(TurnScreen):
         answer = self._conversation.answer_at(turn)
         if answer is None:
             return
-        seed, sampling = asked(answer)
+        asked = Asked.read(answer.settings)
         tokens = self._conversation.tokens_of(answer)
         if answer.ending in ("length", "context") and self.generation.stop:
             tokens = ()  # text that might have become a stop string was shown, and would come again
         if want != "continue":
             self._branches.leave(answer)
-            wish = Wish(self._conversation.messages(), seed if want == "same" else self._draw_seed())
+            seed = asked.seed if want == "same" else self._draw_seed()
+            wish = Wish(self._conversation.messages(), Asked(seed))
         elif not tokens or (self._loader.loaded and self._loader.loaded.main.name != answer.main):
             why = "this answer is complete" if not tokens else "another model gave this answer"
             self.notify(f"It cannot go on: {why}.", timeout=4, markup=False)
             return
         else:
             self._branches.end_at(answer)
-            wish = Wish(self._conversation.messages_to(answer), seed, sampling, tokens)
+            wish = Wish(self._conversation.messages_to(answer), asked, tokens)
         self._begin(wish)
-        self.set_focus(self.desk.composer)
+        if not self.desk.transcript.has_focus:  # who reads goes on: to the other branch, to the next message
+            self.set_focus(self.desk.composer)

@@ -18,7 +18,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
@@ -38,6 +38,7 @@ from tui.protocol import (
 )
 from tui.quantities import prompt_form, size
 from tui.widgets.fit import Fit
+from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 
 from .found import Found, facts, judged, measuring, verdict_row
@@ -50,6 +51,7 @@ PAUSE = 0.12
 """Seconds that the cursor rests before its model is judged, and its pair is planned."""
 PATIENCE = 0.25
 """Seconds between two showings of a list that grows."""
+NOT_FOUND = "no {} has these words: shorten the filter"
 CONTEXTS = (0, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
 """Tokens that F5 goes through; 0 is the model's own."""
 
@@ -90,12 +92,18 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
     """
 
     def __init__(
-        self, client: EngineClient, load: Load, hosts: Callable[[], HostsScreen] | None = None
+        self,
+        client: EngineClient,
+        load: Load,
+        hosts: Callable[[], HostsScreen] | None = None,
+        words: str = "",
     ) -> None:
-        """`load` is what is loaded now, or was to be; `hosts` makes a screen to choose a host on."""
+        """`load` is what is loaded now, or was to be; `hosts` makes a screen to choose a host on; only models
+        with `words` are shown at first."""
         self._mains = Rows("mains", "looking for models …", models=True)
         self._drafts = Rows("drafts", models=True)
         super().__init__("type to filter, arrows to choose", (self._mains, self._drafts))
+        self.line.value = words
         self._client = client
         self._where = clean_line(f" · {client.host.name}") if client.host else ""
         self._hosts = hosts
@@ -132,7 +140,7 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         yield self._verdict_line
         yield self._fit
         yield self._about
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self._drafts.border_title = "Draft"
@@ -178,7 +186,6 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         self._found.clear()
         self._found.add(found)
         self._skipped = reply.skipped
-        self._mains.empty = "no model has these words: shorten the filter"
         self._complete = True
         self._grow()
 
@@ -237,8 +244,17 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         if self._showing_skipped:
             self._mains.border_title = f"Left out  {left_out:,}"
             self._mains.border_subtitle = "models: ctrl+o"
-            self._mains.show([Row(each.path, (each.path, each.reason), "faint") for each in self._skipped])
+            words = self.typed.casefold().split()
+            self._mains.empty = NOT_FOUND.format("file") if words else "nothing was left out"
+            found = [
+                Row(each.path, (each.path, each.reason), "faint")
+                for each in self._skipped
+                if all(word in f"{each.path} {each.reason}".casefold() for word in words)
+            ]
+            self._mains.show(found)
             return
+        if self._complete:
+            self._mains.empty = NOT_FOUND.format("model") if self.typed else "no models here"
         self._mains.border_title = f"Main model  {len(self._found):,}{self._where}"
         if self._complete and all(model.demo for model in self._found.models()):
             self._mains.border_subtitle = "only the demo: ctrl+g gets more"
@@ -386,6 +402,12 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
                 load.gpu_layers,
             )
         )
+
+    async def interrupt(self) -> bool:
+        """End the race that is run; False if none is."""
+        if running := self._lap is not None:
+            self.action_back()
+        return running
 
     def action_back(self) -> None:
         """Esc ends a race, empties the filter, goes back: one of these each time."""

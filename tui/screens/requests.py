@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from tui import protocol
 from tui.config import Generation, Settings
@@ -49,12 +50,46 @@ class Move:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What an answer was asked for with, and is gone on with. None is not known, or as the settings say."""
+
+    seed: int | None = None
+    sampling: protocol.Sampling | None = None
+    thinking: protocol.Thinking | None = None
+    effort: protocol.Effort | None = None
+
+    @classmethod
+    def of(cls, request: protocol.Generate) -> Asked:
+        return cls(request.seed, request.sampling, request.thinking, request.effort)
+
+    @classmethod
+    def read(cls, text: str) -> Asked:
+        """What `written` wrote; of what cannot be read nothing is known. Older answers know less."""
+        try:
+            data = json.loads(text)
+            known = {name: data.pop(name) for name in ("thinking", "effort") if name in data}
+            seed = int(data.pop("seed"))
+            return protocol.rebuild(cls, {"seed": seed, "sampling": data, **known})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return cls()
+
+    def written(self) -> str:
+        """As a JSON object, the parts of the sampling chain beside the others."""
+        sampling = asdict(self.sampling) if self.sampling else {}
+        return json.dumps({"seed": self.seed, **sampling, "thinking": self.thinking, "effort": self.effort})
+
+    def applied(self, request: protocol.Generate) -> protocol.Generate:
+        """`request` with what is known."""
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(request, **known)
+
+
+@dataclass(frozen=True)
 class Wish:
     """What is to be answered, and how, where that is not as the settings say."""
 
     messages: tuple[protocol.Message, ...]
-    seed: int | None = None
-    sampling: protocol.Sampling | None = None
+    asked: Asked = Asked()
     resume: tuple[int, ...] = ()
     """Tokens of the last answer, which goes on behind them; empty for a new answer."""
 

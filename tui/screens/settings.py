@@ -1,4 +1,4 @@
-"""Every setting with its help, which of them are not as they come, and their values to be changed.
+"""Every setting with its help, which of them are changed, and their values to be changed.
 
 What is changed goes into config.toml at once, and is told to whoever opened this.
 """
@@ -15,15 +15,17 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from tui.clean import clean_line
-from tui.config import ConfigError, Settings, change_config, read_value, show_value
+from tui.config import ConfigError, Generation, Settings, change_config, read_value, show_setting, show_value
 from tui.config.last import NextStart
+from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 
 from .line import LineScreen
 from .lists import ListsScreen
+from .wording import sentence
 
 LATER = {
     "models": "A change holds from the next start on; ctrl+l changes the models now.",
@@ -45,8 +47,8 @@ class SettingsScreen(ListsScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "edit", "Change", priority=True, id="settings.change",
                 tooltip="Change it; of a few values, the next"),
-        Binding("ctrl+d", "default", "Default", priority=True, id="settings.default",
-                tooltip="As it comes: take it out of config.toml"),
+        Binding("ctrl+d", "default", "Reset", priority=True, id="settings.default",
+                tooltip="Reset to default: out of config.toml"),
         Binding("escape", "back", "Back", id="settings.back", tooltip="Back to the chat"),
     ]  # fmt: skip
     DEFAULT_CSS = """
@@ -87,7 +89,7 @@ class SettingsScreen(ListsScreen[None]):
         with Horizontal(classes="beside"):
             yield self._rows
             yield self._help
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.activate(self._rows)
@@ -105,6 +107,11 @@ class SettingsScreen(ListsScreen[None]):
 
     def _value(self, section: str, key: str, settings: Settings | None = None) -> Any:
         return getattr(getattr(settings or self._settings, section), key)
+
+    def _shown(self, section: str, key: str, settings: Settings | None = None) -> str:
+        """Its value as a person reads it."""
+        part = getattr(settings or self._settings, section)
+        return show_setting(type(part), key, getattr(part, key))
 
     def _is_default(self, section: str, key: str) -> bool:
         return bool(self._value(section, key) == self._value(section, key, Settings()))
@@ -125,7 +132,7 @@ class SettingsScreen(ListsScreen[None]):
         self._rows.empty = "no setting has these words"
         self._rows.show([self._row(section, key) for section, key in found])
         changed = sum(not self._is_default(*each) for each in self._all())
-        self._rows.border_title = f"Settings  {changed} not as they come" if changed else "Settings"
+        self._rows.border_title = f"Settings  {changed} changed" if changed else "Settings"
         self._tell()
 
     def _row(self, section: str, key: str) -> Row:
@@ -136,7 +143,7 @@ class SettingsScreen(ListsScreen[None]):
         changed = not self._is_default(section, key)
         return Row(
             name,
-            (name + MARK * changed, clean_line(_shown(self._value(section, key)), 30)),
+            (name + MARK * changed, clean_line(self._shown(section, key), 30)),
             "good" if changed else "plain",
         )
 
@@ -162,12 +169,12 @@ class SettingsScreen(ListsScreen[None]):
             self._help.update(self._preset(current[1]))
             return
         section, key = current
-        default = _shown(self._value(section, key, Settings()))
+        default = self._shown(section, key, Settings())
         lines = [
             Content.styled(f"[{section}] {key}", "bold $primary"),
-            Content(self._about(section, key)),
+            Content(sentence(self._about(section, key))),
             Content(""),
-            Content.assemble(("now      ", "$quiet"), clean_line(_shown(self._value(*current)))),
+            Content.assemble(("now      ", "$quiet"), clean_line(self._shown(*current))),
             Content.assemble(("default  ", "$quiet"), default),
         ]
         if choices := self._choices(section, key):
@@ -181,7 +188,8 @@ class SettingsScreen(ListsScreen[None]):
         coming = self._coming()
         value = self._value(section, key, coming.settings)
         if value != self._value(section, key):
-            yield Content.assemble(("next start  ", "$quiet"), clean_line(_shown(value)))
+            shown = self._shown(section, key, coming.settings)
+            yield Content.assemble(("next start  ", "$quiet"), clean_line(shown))
         if section == "models" and coming.recalled and key != "folders":
             yield Content("The next start loads the pair you chose last with ctrl+l.")
 
@@ -189,7 +197,9 @@ class SettingsScreen(ListsScreen[None]):
         preset = self._settings.preset(name)
         lines = [Content.styled(f"[presets.{clean_line(name)}]", "bold $primary")]
         for key, value in preset.values if preset else ():
-            lines.append(Content.assemble((f"{key}  ", "$quiet"), clean_line(_shown(value))))
+            lines.append(
+                Content.assemble((f"{key}  ", "$quiet"), clean_line(show_setting(Generation, key, value)))
+            )
         words = (
             "Enter: new chats begin with it, or not. In a chat, /preset takes one and /save-preset makes one."
         )
@@ -249,8 +259,3 @@ class SettingsScreen(ListsScreen[None]):
     def action_back(self) -> None:
         if not self.empty_line():
             self.dismiss(None)
-
-
-def _shown(value: Any) -> str:
-    """A value in a row: nothing is a word too."""
-    return show_value(value) if value not in ((), "") else "none"

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from tui.clean import clean_line
 from tui.client.host import known_to_ssh
-from tui.config import ConfigError, Generation, read_value, show_value
+from tui.config import ConfigError, Generation, read_value, show_setting, show_value
 from tui.places import find_ssh_config
 
 from .adjustments import KEYS, Adjustments
 from .drafting import AUTO, NEVER, Drafting
 from .requests import HERE
 from .slash import Choice, SlashCommand
+from .wording import sentence
 
 if TYPE_CHECKING:
     from .chat import ChatScreen
@@ -25,20 +26,21 @@ NONE = "none"
 
 def commands(chat: ChatScreen) -> list[SlashCommand]:
     """Those of `chat`."""
-    abouts = {entry.name: entry.metadata["about"] for entry in fields(Generation)}
+    abouts = {entry.name: sentence(entry.metadata["about"]) for entry in fields(Generation)}
     return [
         *(
             SlashCommand(key, abouts[key], partial(_set, chat, key), "value", partial(_values, chat, key))
             for key in KEYS
         ),
-        SlashCommand("reset", "This chat as the settings say", partial(_reset, chat)),
+        SlashCommand("reset", "Drop this chat's own settings", partial(_reset, chat)),
         SlashCommand("preset", "Take a preset in this chat", partial(_take, chat), "name",
                      partial(_presets, chat)),
-        SlashCommand("save-preset", "What this chat has for itself, under a name", chat.save_preset, "name"),
+        SlashCommand("save-preset", "Save this chat's settings as a preset", chat.save_preset, "name"),
         SlashCommand("drafting", "How far to draft: auto, never, or 1 to 16 tokens", partial(_draft, chat),
                      "length", lambda: (("auto", "as far as it pays"), ("never", ""), ("4", "always 4"))),
         SlashCommand("exact", "Draft only so far that no text changes", partial(_exact, chat), "on or off",
                      lambda: (("on", "loads the models again"), ("off", ""))),
+        SlashCommand("models", "Choose a main model and its draft", chat.action_models),
         SlashCommand("theme", "Choose the colours", lambda _: chat.app.run_action("app.themes")),
         SlashCommand("get-models", "Download from the Hugging Face hub",
                      lambda _: chat.app.run_action("app.hub")),
@@ -52,7 +54,7 @@ def commands(chat: ChatScreen) -> list[SlashCommand]:
 def _set(chat: ChatScreen, key: str, text: str) -> None:
     now = dict(chat.adjustments.values).get(key)
     if not text:
-        value = show_value(getattr(chat.generation, key)) or NONE
+        value = show_setting(Generation, key, getattr(chat.generation, key))
         own = "of this chat" if now is not None else "by the settings"
         chat.notify(clean_line(f"{key} is {value}, {own}."), markup=False)
         return
@@ -73,12 +75,15 @@ def _values(chat: ChatScreen, key: str) -> Sequence[Choice]:
     now = show_value(getattr(chat.generation, key))
     usual = show_value(getattr(chat.settings.generation, key))
     found = [(now, "now")] if now else []
-    return [*found, (usual, "by the settings")] if usual and usual != now else found
+    if usual and usual != now:
+        found.append((usual, "by the settings"))
+    words = next(entry for entry in fields(Generation) if entry.name == key).metadata["words"]
+    return [*found, *((word, "") for word in words)]
 
 
 def _reset(chat: ChatScreen, _: str) -> None:
     chat.adjust(Adjustments())
-    chat.notify("This chat is answered as the settings say.", timeout=4, markup=False)
+    chat.notify("This chat has no settings of its own any more.", timeout=4, markup=False)
 
 
 def _presets(chat: ChatScreen) -> Sequence[Choice]:

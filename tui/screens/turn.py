@@ -21,7 +21,6 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.reactive import reactive
 from textual.screen import Screen
-from textual.widgets import Footer
 from textual.worker import Worker, WorkerCancelled
 
 from tui import protocol
@@ -31,6 +30,7 @@ from tui.config import Generation, Settings
 from tui.store.keeper import Keeper
 from tui.widgets.composer import Composer
 from tui.widgets.desk import Desk
+from tui.widgets.keyline import KeyLine
 from tui.widgets.meter import Meter
 
 from . import attachments, wording
@@ -51,6 +51,8 @@ TONES = {"ready": "$success", "ended": "$error", "stopping": "$warning"}
 TICK = 1.0
 NEARLY_FULL = 0.85
 """Share of the context from which on it is said that it fills."""
+STOPS = ("chat.stop", "read.stop")
+"""Names of the action that stops an answer, while one writes and while one reads."""
 LONGEST_WAIT = 30.0
 """Seconds between two tries to reach the engine's machine."""
 SETTLED = 0.05
@@ -112,7 +114,7 @@ class TurnScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield self.desk
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self._show_notices()
@@ -198,7 +200,7 @@ class TurnScreen(Screen[None]):
 
     def submit(self, text: str, by_hand: str) -> None:
         """Ask `text`, with the files that are named in what of it was typed `by_hand`."""
-        if self._refuses():
+        if self._refuses(sent=True):
             return
         try:
             files = attachments.files_of(by_hand, self._folder())
@@ -216,7 +218,7 @@ class TurnScreen(Screen[None]):
         from .consent import ConsentScreen
 
         def answered(consent: bool | None) -> None:
-            if consent and not self._refuses():
+            if consent and not self._refuses(sent=True):
                 self._ask(text, files)
 
         self.app.push_screen(ConsentScreen(doubtful, host.name if host else ""), answered)
@@ -229,10 +231,13 @@ class TurnScreen(Screen[None]):
         self._branches.show_prompt()
         self._begin(Wish(messages))
 
-    def _refuses(self) -> bool:
-        """Whether an answer is coming, and nothing else can be asked for now; it says so."""
+    def _refuses(self, *, sent: bool = False) -> bool:
+        """Whether an answer is coming, and nothing else can be asked for now; it says so. `sent`: what is
+        refused is a text that stays where it was written."""
         if self.phase in BUSY:
-            words = f"Your text stays. {self._stop_key} stops this answer, then Enter sends."
+            words = f"An answer is coming: {self._stop_key} stops it."
+            if sent:
+                words = f"Your text stays. {self._stop_key} stops this answer, then Enter sends."
             self.notify(words, markup=False, timeout=4)
         return self.phase in BUSY
 
@@ -264,7 +269,7 @@ class TurnScreen(Screen[None]):
 
     def _begin_answer(self, wish: Wish) -> protocol.Generate:
         generation = replace(self.generation, draft_length=self._drafting.length)
-        seed = generation.seed if wish.seed is None else wish.seed
+        seed = generation.seed if wish.asked.seed is None else wish.asked.seed
         if seed < 0:
             seed = self._draw_seed()
         self.phase = "reading"
@@ -273,7 +278,7 @@ class TurnScreen(Screen[None]):
         self._busy, self._repetition = "", Repetition()
         self._answering = self._draw_id()
         request = generate_request(self._answering, wish.messages, seed, generation)
-        request = replace(request, sampling=wish.sampling or request.sampling, resume=wish.resume)
+        request = replace(wish.asked.applied(request), resume=wish.resume)
         request = limited(request, self._loader.loaded)
         if wish.resume:
             self._conversation.go_on()
@@ -378,6 +383,12 @@ class TurnScreen(Screen[None]):
             self._say("stopping")
             await self._client.cancel(self._answering)
 
+    async def interrupt(self) -> bool:
+        """Stop the answer that is coming; False if there is none, or it is being stopped already."""
+        if coming := self.phase in ("waiting", "reading", "answering"):
+            await self.action_stop()
+        return coming
+
     async def _end_turn(self) -> None:
         """Stop the answer that is coming, and wait until it has stopped."""
         if self.phase in BUSY:
@@ -429,7 +440,7 @@ class TurnScreen(Screen[None]):
     @property
     def _stop_key(self) -> str:
         """The key that stops an answer, as people write it."""
-        keys = (key for key, each in self.active_bindings.items() if each.binding.id == "chat.stop")
+        keys = (key for key, each in self.active_bindings.items() if each.binding.id in STOPS)
         return wording.readable(next(keys, "escape"))
 
     def _say(self, words: str, models: Sequence[str] = ()) -> None:

@@ -19,13 +19,14 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.client.parting import explained
 from tui.protocol import Finished, Generate, Round, Statistics
 from tui.quantities import number
+from tui.widgets.keyline import KeyLine
 from tui.widgets.transcript import Transcript
 
 from .export import new_file
@@ -122,7 +123,7 @@ class VersusScreen(Screen[EngineError | None]):
         with Horizontal(id="lanes"):
             yield from self._lanes
         yield self._result
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         for run, lane, transcript in zip(self._runs, self._lanes, self._transcripts, strict=True):
@@ -269,6 +270,12 @@ class VersusScreen(Screen[EngineError | None]):
             self.notify(f"It is not written: {error.strerror}", severity="error", markup=False)
             return
         self.notify(clean_line(f"Written: {svg.name} and {text.name}"), markup=False)
+
+    async def interrupt(self) -> bool:
+        """End the race that is run; False if it is over."""
+        if running := bool(self._coming):
+            await self.action_back()
+        return running
 
     async def action_back(self) -> None:
         if self._coming:

@@ -144,6 +144,11 @@ def finished(ending: store.Ending, statistics: protocol.Statistics | None) -> st
     return " · ".join(filter(None, parts))
 
 
+def sentence(about: str) -> str:
+    """The help of a setting, which is a comment in config.toml, as one reads it elsewhere."""
+    return about[:1].upper() + about[1:]
+
+
 def readable(key: str) -> str:
     """ "ctrl+j" as people write it: "Ctrl+J". A letter alone stays as it is: "g" is not "G"."""
     if len(key) == 1:

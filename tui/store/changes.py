@@ -44,7 +44,7 @@ class Turn:
     """Names of the models that answered; foreign text."""
     draft: str = ""
     settings: str = ""
-    """How an answer was asked for, as a JSON object: the seed and the sampling chain."""
+    """How an answer was asked for, as a JSON object: seed, sampling chain, `thinking`, `effort`."""
     statistics: Statistics | None = None
     rounds: tuple[Round, ...] = ()
     """How every token of an answer came."""

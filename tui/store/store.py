@@ -73,6 +73,18 @@ class Conversation:
     """As `Adjust` has them."""
 
 
+@dataclass(frozen=True)
+class Preview:
+    """What a conversation begins with, on the branch that is shown. Foreign text."""
+
+    said: tuple[tuple[str, str], ...]
+    """(role, text), each as far as `LOOK` characters."""
+    messages: int
+    """Of that branch."""
+    main: str
+    """The main model of its last answer; empty where that is not known."""
+
+
 class Store:
     """The conversations of one file."""
 
@@ -182,9 +194,12 @@ class Store:
         turns = self._connection.execute(_TURNS, (number,)).fetchall()
         return Conversation(key, title, shown, tuple(self._turn(*turn) for turn in turns), *rest)
 
-    def preview(self, key: str) -> list[tuple[str, str]]:
-        """The first messages of the conversation `key`, as (role, text), each as far as `LOOK` characters."""
-        return self._connection.execute(_PREVIEW, (LOOK, key, _LOOKS)).fetchall()
+    def preview(self, key: str) -> Preview:
+        """What the conversation `key` begins with."""
+        path = self._connection.execute(_PATH, (key,)).fetchall()
+        first = [number for number, _ in path[:_LOOKS]]
+        rows = (self._connection.execute(_LOOKED, (LOOK, number)).fetchone() for number in first)
+        return Preview(tuple(rows), len(path), next((main for _, main in reversed(path) if main), ""))
 
     def named(self, words: str = "") -> str | None:
         """The conversation with this key, or else the latest with these words: its key."""
@@ -343,11 +358,17 @@ SELECT conversations.key, snippet(found, 0, '', '', '…', 12)
 FROM found JOIN messages ON messages.id = found.rowid JOIN conversations ON conversations.id = conversation
 WHERE found MATCH ? AND NOT removed ORDER BY found.rowid DESC LIMIT ?
 """
-_PREVIEW = """
-SELECT role, substr(text, 1, ?) FROM messages
-WHERE conversation = (SELECT id FROM conversations WHERE key = ?) AND text <> '' AND NOT removed
-ORDER BY id LIMIT ?
+_PATH = """
+WITH RECURSIVE path (id, parent, main, text) AS (
+    SELECT messages.id, parent, main, text <> '' FROM messages JOIN conversations ON messages.key = shown
+    WHERE conversations.key = ? AND conversation = conversations.id AND NOT removed
+    UNION ALL
+    SELECT messages.id, messages.parent, messages.main, messages.text <> '' FROM messages
+    JOIN path ON messages.key = path.parent WHERE messages.id < path.id  -- no circle, whatever the file holds
+)
+SELECT id, main FROM path WHERE text ORDER BY id
 """
+_LOOKED = "SELECT role, substr(text, 1, ?) FROM messages WHERE id = ?"
 _TURNS = """
 SELECT id, statistics, files, key, parent, role, text, ending, main, draft, settings FROM messages
 WHERE conversation = ? AND NOT removed ORDER BY id

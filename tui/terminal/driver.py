@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import select
+import signal
+import threading
 import time
 from codecs import getincrementaldecoder
 from typing import Any
@@ -33,6 +35,8 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
             super().__init__(*arguments, **options)
             self._entered = True
             self._frame = ""
+            self._continued = False
+            """Whether a shell has let us go on since we were stopped."""
             self._wake: tuple[int, int] | None = None
             """A pipe; the thread that reads keys goes on when its far end is closed."""
 
@@ -56,6 +60,31 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
                 self._app.forget_picture()
             self.attrs_before = terminal.attributes
             terminal.on_screen = True
+
+        def _sigtstp_application(self, *arguments: Any) -> None:
+            """Stop the job that we are part of: what started us too, such as `make`. Where no shell could
+            bring it back, the system ignores that, and Textual's SIGSTOP would be the end of it."""
+            app = self._app
+            if not self._auto_restart or not isinstance(app, LeanOutput):
+                super()._sigtstp_application(*arguments)
+                return
+            app.sleep()
+            self.suspend_application_mode()
+            self._must_signal_resume, self._continued = True, False
+            signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+            os.killpg(os.getpgrp(), signal.SIGTSTP)
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
+            signal.signal(signal.SIGTSTP, self._sigtstp_application)
+            if not self._continued:
+                self.resume_application_mode()
+                app.cannot_sleep()
+
+        def _sigcont_application(self, *arguments: Any) -> None:
+            self._continued = True
+            if self._auto_restart and not self._must_signal_resume:
+                self.suspend_application_mode()  # stopped without a word: the shell has had the terminal
+            super()._sigcont_application(*arguments)
 
         def run_input_thread(self) -> None:
             # A key that arrives while nothing has the focus goes nowhere; in the terminal's buffer it waits.

@@ -313,6 +313,12 @@ class LeanOutput(App[None]):
     lean = False
     _picture: Picture | None = None
 
+    def sleep(self) -> None:
+        """This process is about to be stopped, and the shell to have the terminal."""
+
+    def cannot_sleep(self) -> None:
+        """It was not stopped: no shell could bring it back."""
+
     def forget_picture(self) -> None:
         """Something else has drawn on the terminal."""
         self._picture = None

@@ -49,6 +49,8 @@ class Composer(TextArea):
                 tooltip="Take what is suggested for /… and @…"),
         Binding("escape", "refuse", "Close", show=False, id="chat.refuse",
                 tooltip="Close what is suggested"),
+        Binding("ctrl+underscore,ctrl+slash,super+z", "undo", "Undo typing", show=False,
+                id="chat.undo_typing", tooltip="Undo the last change of the text"),
     ]  # fmt: skip
     # The least width is one in which TextArea can wrap its placeholder: with none it raises.
     DEFAULT_CSS = """
@@ -93,6 +95,7 @@ class Composer(TextArea):
     ) -> None:  # fmt: skip
         """`suggestions` stand beside it, and its keys move in them while they are open."""
         super().__init__(id=id, placeholder=placeholder, highlight_cursor_line=False, compact=False)
+        self._bindings.key_to_bindings.pop("ctrl+z", None)  # Textual's undo: here that key suspends the app
         self._sent: list[str] = []
         """Documents, as `written.py` has them."""
         self._submitted = ""

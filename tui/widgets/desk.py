@@ -45,7 +45,7 @@ class Desk(Horizontal):
         Binding(
             "ctrl+t",
             "highlight",
-            "Origin",
+            "Colours",
             id="chat.highlight",
             tooltip="Where tokens come from: quiet, full, off",
         ),
@@ -220,7 +220,7 @@ class Desk(Horizontal):
         """What the palette offers of this."""
         for mode in HIGHLIGHTS:
             about = "How it shows where tokens come from"
-            yield SystemCommand(f"Origins: {mode}", about, partial(self.set_highlight, mode))
+            yield SystemCommand(f"Colours: {mode}", about, partial(self.set_highlight, mode))
         yield SystemCommand("Refused drafts", "Show or hide what was refused", self.action_refused)
         yield SystemCommand(
             "Thoughts", "Open or fold what models think before they answer", self.action_thoughts
@@ -232,7 +232,7 @@ class Desk(Horizontal):
         right = (FORMS[self._form], "exact" if self._exact else "", drafting)
         self._status.display_mode = "  ".join(filter(None, right))
         refused = "  refused shown" if self.transcript.show_refused else ""
-        self._status.aside = f"origins {self.transcript.highlight}{refused}"
+        self._status.aside = f"colours {self.transcript.highlight}{refused}"
 
 
 def _summary(reading: Reading) -> str:

@@ -1,6 +1,7 @@
 """`outrider bench`: how much sooner answers come with drafting, on this machine and with these models.
 
-It asks an engine the same prompts with and without drafting and prints the medians. The models and the
+It asks an engine the same prompts with and without drafting, says of each prompt what it brought, and prints
+the medians. The models and the
 engine's settings come from the command line and config.toml, the sampling settings from the command line
 alone, so that two people's figures can be compared. It changes no setting and keeps no text.
 """
@@ -11,6 +12,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -48,17 +50,26 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in setup.problems:
         progress.remark(str(problem))
     measured = [Measurement(setup.client(), load, plan, progress) for load in loads]
-    try:
-        asyncio.run(_all(measured))
-        status = _DONE if all(each.complete for each in measured) else _FAILED
-    except KeyboardInterrupt:
-        status = _INTERRUPTED
+    status = _measured(measured)
     progress.clear()
     if bench := bench_of(plan, measured):
         _print(bench, arguments)
         if arguments.svg is not None:
             arguments.svg.write_text(chart(bench), "utf-8")
+    elif status > _FAILED:
+        progress.remark("ended before anything was measured")
     return status
+
+
+def _measured(measurements: Sequence[Measurement]) -> int:
+    """Measure until it is done or somebody ends it: by ctrl+c, by closing the terminal, by `timeout`; the
+    exit code."""
+    ended: list[int] = []
+    try:
+        asyncio.run(_all(measurements, ended))
+        return _DONE if all(each.complete for each in measurements) else _FAILED
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 128 + ended[0] if ended else _INTERRUPTED
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
@@ -92,7 +103,17 @@ def check(plan: Plan, loads: Sequence[Load], svg: Path | None) -> None:
         raise UsageError(f"{svg} cannot be written")
 
 
-async def _all(measurements: Iterable[Measurement]) -> None:
+async def _all(measurements: Iterable[Measurement], ended: list[int]) -> None:
+    """Raises `CancelledError` at a signal to end, whose number is then in `ended`."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task
+
+    def end(number: int) -> None:
+        ended.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, end, number)
     for each in measurements:
         await each.run()
 

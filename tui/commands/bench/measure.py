@@ -1,8 +1,8 @@
 """The measurement itself: the same prompts, the same seed, plain and drafted in turn.
 
 Both ways share the engine, the loaded models and the minute in which they run: what slows the machine down
-slows both. Each answer starts with empty caches. This module computes no figure: it keeps what every answer
-said of itself, so that a measurement that is broken off has lost nothing.
+slows both. Each answer starts with empty caches. It keeps what every answer said of itself, so that a
+measurement that is broken off has lost nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from ...protocol import Finished, Load, Loaded, Loading, Notice, Round
 from .plan import Plan
 from .progress import Progress
 from .prompts import Prompt
-from .results import Run, Series, first_difference, series_of
+from .report import as_line
+from .results import Run, Series, first_difference, result_of, series_of
 
 GIVE_UP = 3
 """Prompts that may fail one after the other."""
@@ -103,6 +104,8 @@ class Measurement:
             self._runs.append(await self._answer(self._plan, prompt, temperature, drafted))
             self._progress.end()
         await self._explain(prompt, temperature)
+        runs = [run for run in self._runs if (run.prompt, run.temperature) == (prompt, temperature)]
+        self._progress.report(as_line(result_of(runs)))
 
     async def _explain(self, prompt: Prompt, temperature: float) -> None:
         """Why the texts of a case part, if they do; asked once."""

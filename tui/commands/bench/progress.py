@@ -1,4 +1,5 @@
-"""One line on stderr that says what is measured and how long it will take; only on a terminal."""
+"""What is measured, on stderr: a line for each prompt that is done. On a terminal another line says what
+comes now and how long the rest will take."""
 
 from __future__ import annotations
 
@@ -29,9 +30,13 @@ class Progress:
         self._measured = 0
         self._seconds = 0.0
         self._begun = 0.0
+        self._waited = ""
 
     def wait(self, what: str, fraction: float | None = None) -> None:
         """Something other than an answer is waited for."""
+        if not self._visible and what != self._waited:
+            self.report(what)
+        self._waited = what
         self._show(clean_line(what) + ("" if fraction is None else f" {fraction:.0%}"))
 
     def begin(self, what: str) -> None:
@@ -52,10 +57,15 @@ class Progress:
         """So many will not be measured."""
         self._done += answers
 
+    def report(self, text: str) -> None:
+        """A line that stays: what a prompt brought, what is done now."""
+        self.clear()
+        print(f"[{self._done} of {self._total}] {clean_line(text, 500)}", file=self._target, flush=True)
+
     def remark(self, text: str) -> None:
         """A line that stays."""
         self.clear()
-        print(f"outrider: {clean_line(text, 500)}", file=self._target)
+        print(f"outrider: {clean_line(text, 500)}", file=self._target, flush=True)
 
     def clear(self) -> None:
         if self._visible:

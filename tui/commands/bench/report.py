@@ -82,6 +82,15 @@ def as_markdown(bench: Bench) -> Iterator[str]:
         yield "Not complete: this is what was measured."
 
 
+def as_line(result: Result) -> str:
+    """One result as soon as it is there."""
+    plain, drafted = (number(each.tokens_per_second) for each in (result.plain, result.drafted))
+    same = "" if result.differs_at is None else ", another text"
+    prompt = shortened(result.prompt.text, 32)
+    speeds = f"{plain} tok/s plain, {drafted} drafted: {number(result.ratio, 2)} ×"
+    return f"{prompt} at {result.temperature:g}: {speeds}{same}"
+
+
 def facts(bench: Bench, series: Series) -> Iterator[tuple[str, str]]:
     """What was measured, with what and where, as (name, value); clean."""
     loaded, plan = series.loaded, bench.plan

@@ -39,6 +39,8 @@ class CursorView(ConversationView):
 
     FOCUS_ON_CLICK = False  # a click selects text: letters typed after it are meant for the composer
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "screen.stop_answer", "Stop", priority=True, id="read.stop",
+                tooltip="Stop the answer; what came stays"),
         Binding("escape,tab", "screen.write", "Back", priority=True, id="read.leave",
                 tooltip="Back to writing"),
         Binding("up,k", "move(-1)", "Up", show=False, id="read.up", tooltip="The message before"),
@@ -46,9 +48,9 @@ class CursorView(ConversationView):
         Binding("enter,space", "fold", "Thought", show=False, id="read.fold",
                 tooltip="Open a thought, or fold it"),
         Binding("e", "want('edit')", "Edit", id="read.edit", tooltip="Edit the prompt: sent, it is a branch"),
-        Binding("r", "want('again')", "Again", id="read.again", tooltip="Another answer, with another seed"),
+        Binding("r", "want('again')", "Again", id="read.again", tooltip="Regenerate (new seed)"),
         Binding("s", "want('same')", "Same seed", show=False, id="read.same",
-                tooltip="Another answer with the same seed"),
+                tooltip="Regenerate (same seed)"),
         Binding("c", "want('continue')", "Go on", id="read.continue",
                 tooltip="Go on with an answer that was stopped"),
         Binding("left,h", "want('before')", "Branch", id="read.before", key_display="←→",

@@ -1,0 +1,31 @@
+"""The line of keys at the bottom of a screen. It shows what applies now, in the same frame as all else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.screen import Screen
+from textual.widgets import Footer
+
+
+class KeyLine(Footer):
+    """Textual's footer. That one is made anew some frames after a key has lost its meaning, and not at all
+    while the terminal's window has not the focus."""
+
+    def __init__(self) -> None:
+        super().__init__(compact=True, show_command_palette=False)
+        self._shown: list[tuple[str, str, str, bool]] = []
+
+    def bindings_changed(self, screen: Screen[Any]) -> None:
+        """Show the keys of `screen`, if they are others than before."""
+        self._bindings_ready = True
+        if not self.is_attached or screen is not self.screen:
+            return
+        shown = [
+            (each.binding.key, each.binding.description, each.binding.action, each.enabled)
+            for each in screen.active_bindings.values()
+            if each.binding.show
+        ]
+        if shown != self._shown:
+            self._shown = shown
+            self.call_next(self.recompose)
