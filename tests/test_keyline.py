@@ -8,6 +8,8 @@ from typing import Any
 from chat import ask, chat, outrider, text, until
 from test_history import answered
 
+from tui.widgets.keyline import KeyLine
+
 FAST = "scripted:sample?rate=2000&tokens=20"
 CREEPING = "scripted:sample?rate=4&tokens=500"
 """It writes as long as a test needs."""
@@ -68,3 +70,20 @@ async def test_who_reads_stops_an_answer_with_one_key_and_goes_back_with_the_nex
         assert screen.desk.transcript.has_focus
         await pilot.press("escape")
         await until(pilot, lambda: screen.desk.composer.has_focus)
+
+
+async def test_it_holds_on_to_no_key_that_it_showed_before(tmp_path: Path) -> None:
+    app = outrider(tmp_path)
+    async with app.run_test(size=(120, 30)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        line = screen.query_one(KeyLine)
+        await ask(pilot, "one")
+        await until(pilot, lambda: screen.phase == "ready")
+        for _ in range(10):
+            await pilot.press("tab")
+            await until(pilot, lambda: "Branch" in footer(app) or "Copy" in footer(app))
+            await pilot.press("escape")
+            await until(pilot, lambda: "Copy" not in footer(app))
+        held = getattr(line, "__watchers")["compact"]
+        assert len(held) <= 2 * len(line.children)

@@ -29,3 +29,8 @@ class KeyLine(Footer):
         if shown != self._shown:
             self._shown = shown
             self.call_next(self.recompose)
+
+    async def recompose(self) -> None:
+        await super().recompose()
+        # Textual holds on to each key that was removed until this changes, or is said to have.
+        self.mutate_reactive(Footer.compact)
