@@ -98,7 +98,7 @@ def misbehave(number: int) -> None:
 def main() -> None:
     if PLACE == "before":
         misbehave(1)
-    send("hello", protocol=3, version="chaos", pid=os.getpid())
+    send("hello", protocol=4, version="chaos", pid=os.getpid())
     for text in sys.stdin.buffer:
         command = json.loads(text)
         if command["type"] == "ping":

@@ -58,12 +58,13 @@ def over(app: Outrider) -> bool:
 async def one_turn(app: Outrider, pilot: Pilot[Any]) -> tuple[str, bool]:
     """What was answered, and whether an error was said."""
     transcript = chat(app).desk.transcript
-    count = len(transcript.messages)
+    before = list(transcript.messages)  # of which a prompt without an answer goes when the next one comes
     await ask(pilot, "go")
-    await until(pilot, lambda: len(transcript.messages) > count and over(app), 10)
+    await until(pilot, lambda: transcript.messages[-1:] not in ([], before[-1:]) and over(app), 10)
     chat(app).desk.composer.clear()
-    roles = [each.role for each in transcript.messages[count:]]
-    said = [transcript.text_of(count + place) for place, role in enumerate(roles) if role == "assistant"]
+    new = [place for place, each in enumerate(transcript.messages) if each not in before]
+    roles = [transcript.messages[place].role for place in new]
+    said = [transcript.text_of(place) for place in new if transcript.messages[place].role == "assistant"]
     return "".join(said).strip(), "error" in roles
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from test_header import mutant
 
 from tui.config import Generation
 from tui.screens.chat import ChatScreen
+from tui.widgets.transcript.message import Message
 
 MUTANTS = 200
 STRINGS = 2_000
@@ -125,19 +127,20 @@ async def load_until_one_answers(folder: Path, mutants: list[bytes], endings: Co
         while screen.phase == "ended" and mutants:
             endings[screen.phase] += 1
             put(folder, mutants.pop())
-            count = len(screen.desk.transcript.messages)
+            last = screen.desk.transcript.messages[-1:]
             screen.desk.composer.clear()
             await ask(pilot, "hi")
-            await until(pilot, partial(settled, screen, count), 10)
+            await until(pilot, partial(settled, screen, last), 10)
         endings[screen.phase] += 1
 
 
 SETTLED = ("ready", "ended")
 
 
-def settled(screen: ChatScreen, count: int) -> bool:
-    """Whether a turn begun when there were `count` messages is over."""
-    return len(screen.desk.transcript.messages) > count and screen.phase in SETTLED
+def settled(screen: ChatScreen, last: Sequence[Message]) -> bool:
+    """Whether a turn is over that was begun when `last` was the last message."""
+    now = screen.desk.transcript.messages[-1:]
+    return bool(now) and now != last and screen.phase in SETTLED
 
 
 def put(folder: Path, content: bytes) -> Path:
