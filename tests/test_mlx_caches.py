@@ -81,7 +81,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     main = mlx_models.write_folder(place / "main", kind.architecture, settings=kind.settings)
     draft = mlx_models.perturbed(main, place / "draft")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "_SHARE", kind.share or 1e-9)
+        patch.setattr(backend, "WINDOWS_SHARE", kind.share or 1e-9)
         yield Loaded(kind, load(main, "main", kind.cache_type), load(draft, "draft"))
 
 
