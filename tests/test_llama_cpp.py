@@ -470,8 +470,11 @@ def test_a_context_that_does_not_fit_is_an_error(backend: LlamaBackend, tmp_path
     path = str(models.write_model(tmp_path / "m.gguf", Toy(width=1024, layers=4)))
     with pytest.raises(ModelError) as caught:
         backend.load(path, Options("main", 2_000_000_000), lambda _: True)
-    assert "more than this machine has" in str(caught.value)
+    assert "and this machine has" in str(caught.value)
     assert "shorter than 2000000000" in caught.value.hint
+    shapes = [Shape(2_000_000_000, "f16"), Shape(512, "f16")]
+    huge, small = backend.rehearse(path, Options("main", 0), shapes)
+    assert huge is None and small is not None
 
 
 def test_callbacks_survive_the_garbage_collector(load: Load) -> None:

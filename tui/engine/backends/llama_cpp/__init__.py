@@ -28,6 +28,8 @@ logits of a whole batch.
 """
 _Q8_0 = 8
 """ggml_type: blocks of 32 numbers in 34 bytes."""
+_CELL = 64
+"""Bytes that the library keeps of a cell besides its keys and values: its position and its sequences."""
 _SMALL = 32 << 20
 """Bytes of weights below which threads wait for each other longer than they compute, above all on a busy
 machine: with two threads on two cores, the median token of a model of 14 MB took 20 times as long."""
@@ -177,6 +179,9 @@ class LlamaBackend:
         Where there is none, what the last way takes that the library agrees to.
         """
         taken = None
+        cells = self._params(header, options, threads=1).n_ctx
+        if cells * _CELL > native.memory_bytes() // 16:  # a dry context has its cells all the same
+            return None, None
         for plan in self._plans(model, header, options):
             self.log.clear()
             context = self._first_that_fits(model, self._params(header, options, threads=1), [plan])
