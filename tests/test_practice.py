@@ -86,7 +86,7 @@ def test_ratios_of_a_bad_day_come_right_without_an_answer(seed: int) -> None:
         ), rows
     assert costs.draft / costs.verify[0] == pytest.approx(DRAFT_COST, rel=0.08)
     for rows, ratio in {**TABLE, 7: 2.3, 10: 2.75}.items():
-        assert shown_ratio(costs, rows) == pytest.approx(ratio, rel=0.15), rows
+        assert shown_ratio(costs, rows) == pytest.approx(ratio, rel=0.2), rows
 
 
 def test_what_is_known_is_not_practised_again() -> None:

@@ -295,12 +295,16 @@ def test_a_round_of_an_older_record_has_no_plain_seconds() -> None:
     assert rebuild(Round, [*old, 0.2, "of a newer one"]).plain_seconds == 0.2
 
 
-def test_a_single_row_behind_other_work_and_the_first_of_an_answer_are_no_plain_step() -> None:
+@pytest.mark.parametrize(("practised", "ratio"), [(True, 1.5), (False, 1.4)])
+def test_a_single_row_between_other_work_and_the_first_of_an_answer_are_no_plain_step(
+    practised: bool, ratio: float
+) -> None:
     """Both are dearer than plain decoding is, and would make the speed-up too high."""
     ratios = Ratios([1.0, 1.3, 1.4, 1.2], [0.0, 0.2, 0.2, 0.2])
+    ratios.practised = practised
     for _ in range(40):
         ratios.pause()
         ratios.learn(0, 1.6, drafted=False)
-        for place, seconds in ((3, 1.5), (0, 1.1), (0, 1.0), (3, 1.5), (0, 1.1), (3, 1.5)):
+        for place, seconds in ((3, 1.5), (0, 1.15), (0, 1.0), (3, 1.5), (0, 1.15), (3, 1.5)):
             ratios.learn(place, seconds, drafted=place > 0)
-    assert ratios.of(3) == pytest.approx(1.5, rel=0.02)
+    assert ratios.of(3) == pytest.approx(ratio, rel=0.04)

@@ -57,7 +57,7 @@ class Practice:
             return False
         for model in self._models():
             model.start(Sampler(Chain(), seed=0, start=1))
-        self._costs.pause()
+        self._costs.practise()
         learned = False
         while going() and (doubtful := self._doubtful()):
             self._passes -= 1

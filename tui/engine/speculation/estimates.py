@@ -80,7 +80,9 @@ class Costs:
         self._surprised = [0.0] * len(self._mean)
         self._rounds = 0
         self._tell()
-        self._ratios = Ratios(self.verify, doubts[:_ROWS])
+        self._ratios = Ratios(
+            self.verify, [doubts[row - 1] if row in verify else _NO_IDEA for row in range(1, _ROWS + 1)]
+        )
 
     def _tell(self) -> None:
         """Put the state into seconds."""
@@ -126,6 +128,11 @@ class Costs:
         """Note that time has passed: the speed of the machine is unknown now."""
         self._variances[_SPEED] += _PAUSE**2
         self._ratios.pause()
+
+    def practise(self) -> None:
+        """Note that rounds follow in which single rows follow each other, as in plain decoding."""
+        self.pause()
+        self._ratios.practised = True
 
     def settle(self) -> None:
         """Note that many lengths were compared: the costs between them are known better now."""
@@ -230,6 +237,8 @@ _UNSURE = 0.1
 """A ratio with less doubt than this, in addition to the noise of durations, is known."""
 _FAR = 1.3
 """Kernels differ: three rows may cost more than four, but not by this factor."""
+_NO_IDEA = 1.0
+"""The doubt of a ratio between measured ones, where neighbors can tell it better."""
 _SURE = 0.1
 """A ratio with less doubt than this was seen many times."""
 _HOST_GAIN = 0.05

@@ -4,11 +4,10 @@ A machine that becomes busy, or a context that grows, slows two neighboring roun
 counts: a jump of the speed never changes a ratio, and nothing is learned where all rounds have the same
 number of rows. This module has no absolute times and decides nothing.
 
-A single row right after other work (several rows or a draft) takes some per cent longer than after a single
-row, because the caches of the processor hold other data. Plain decoding has only single rows after single
-rows, so that is the meaning of "one row" here. The difference is learned where a single row of the first kind
-is followed by one of the second. The first round after a pause may take twice as long and is compared with no
-other.
+A single row between other work (several rows or a draft) takes 5 to 20 per cent longer than a single row
+among single rows, and plain decoding has only the latter. The former is compared all the same while nothing
+better is known. After practice, in which single rows follow each other, only the latter counts. The first
+round after a pause may take twice as long and is compared with no other.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 _TRUST, _SPREAD = 4.0, 0.25
 """Most neighbors that a first figure is worth. Usual error of two neighbors, as a logarithm."""
-_FEW = 16
+_FEW = 4
 """With fewer neighbors than this, the measured table is better."""
 _GAIN, _CLIP = 0.03, 0.5
 """The least weight of a neighbor. The largest part of its surprise that counts."""
@@ -33,8 +32,8 @@ class _Seen(NamedTuple):
     seconds: float
     plain: bool
     """Whether it was one row without a draft."""
-    cold: bool
-    """Whether it was plain and the round before it was not."""
+    steady: bool
+    """Whether it was plain and the round before it was plain too."""
 
 
 class Ratios:
@@ -48,8 +47,8 @@ class Ratios:
         """The weight of each ratio, in neighbors."""
         self._compared = [0] * len(verify)
         """The number of neighbors that each ratio was compared with."""
-        self._cold, self._colds = 0.0, 0
-        """The extra time of a single row after other work, as a logarithm, and its number of neighbors."""
+        self.practised = False
+        """Whether only steady single rows count."""
         self._before: _Seen | None = None
         self._paused = True
 
@@ -73,12 +72,8 @@ class Ratios:
         if not isfinite(seconds) or seconds <= 0:
             return
         plain = place == 0 and not drafted
-        now = _Seen(place, seconds, plain, cold=plain and before is not None and not before.plain)
-        if before and plain and before.cold:
-            self._colds += 1
-            surprise = log(before.seconds / seconds) - self._cold
-            self._cold += max(-_CLIP, min(_CLIP, surprise)) * max(_GAIN, 1 / (self._colds + 2 * _TRUST))
-        if before and before.place != place:
+        now = _Seen(place, seconds, plain, steady=plain and before is not None and before.plain)
+        if before and before.place != place and not (self.practised and _unsteady(before, now)):
             surprise = self._level(now) - self._level(before)
             surprise = max(-_CLIP, min(_CLIP, surprise)) * (0.5 if place and before.place else 1.0)
             self._correct(place, surprise)
@@ -89,8 +84,8 @@ class Ratios:
             self._before = now
 
     def _level(self, seen: _Seen) -> float:
-        """Return the logarithm of the time of one row in its place, in plain decoding."""
-        return log(seen.seconds) - self._logs[seen.place] - (self._cold if seen.cold else 0.0)
+        """Return the logarithm of the time of one row in its place."""
+        return log(seen.seconds) - self._logs[seen.place]
 
     def _correct(self, place: int, surprise: float) -> None:
         """Correct a ratio. All ratios are relative to one row, so its own stays 1."""
@@ -98,3 +93,8 @@ class Ratios:
             self._compared[place] += 1
             self._seen[place] += 1
             self._logs[place] += surprise * max(_GAIN, 1 / self._seen[place])
+
+
+def _unsteady(*rounds: _Seen) -> bool:
+    """Whether one of the rounds is a single row that takes longer than in plain decoding."""
+    return any(each.place == 0 and not each.steady for each in rounds)
