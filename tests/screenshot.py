@@ -29,7 +29,7 @@ NEARLY_DONE = "Every token"
 CHATS = (
     "What is speculative decoding?",
     "Write quicksort in Python.",
-    "What do the colours mean?",
+    "What do the colors mean?",
     "Why is the same seed the same text?",
     "What is a KV cache?",
 )
