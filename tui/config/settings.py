@@ -87,7 +87,9 @@ class Appearance:
     theme: str = _setting(
         "outrider-dark", "outrider-light, high-contrast, colour-blind, terminal, or a file in themes/"
     )
-    highlight: Highlight = _setting("quiet", '"quiet" marks tokens that no draft supplied; "full"; "off"')
+    highlight: Highlight = _setting(
+        "quiet", '"quiet" marks the tokens that the draft did not supply; "full"; "off"'
+    )
     show_refused: bool = _setting(False, "show rejected tokens, struck through")
     sidebar: Sidebar = _setting("auto", '"auto" folds it away in a narrow terminal; "shown"; "hidden"')
     output: Output = _setting(
