@@ -29,7 +29,7 @@ NEARLY_DONE = "Every token"
 CHATS = (
     "What is speculative decoding?",
     "Write quicksort in Python.",
-    "What do the colours mean?",
+    "What do the colors mean?",
     "Why is the same seed the same text?",
     "What is a KV cache?",
 )
@@ -84,7 +84,7 @@ async def the_inside() -> None:
         await pilot.press("ctrl+g")
         await until(pilot, lambda: "by itself" in text(pilot.app))
         await pilot.press("n")
-        await until(pilot, lambda: "stands:" in text(pilot.app))
+        await until(pilot, lambda: "the main model chose" in text(pilot.app))
         await picture(pilot, "inside")
 
 

@@ -20,6 +20,7 @@ from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
 from tui.widgets.composer import Composer
 from tui.widgets.desk import Desk
+from tui.widgets.status import StatusLine
 from tui.widgets.transcript.cursor import CursorView
 
 WIDE, NARROW = (120, 40), (80, 24)
@@ -239,11 +240,11 @@ async def test_keys_change_how_tokens_are_shown(tmp_path: Path) -> None:
         for _ in range(3):
             await pilot.press("ctrl+t")
             seen.append(screen.desk.transcript.highlight)
-            assert f"colours {seen[-1]}" in text(app)
+            assert f"colors {seen[-1]}" in text(app)
         assert seen == ["full", "off", "quiet"]
         await pilot.press("ctrl+s")
         assert screen.desk.transcript.show_refused
-        assert "refused shown" in text(app)
+        assert "rejected shown" in text(app)
 
 
 async def test_the_sidebar_folds_away_in_a_narrow_terminal_and_a_key_brings_it_back(tmp_path: Path) -> None:
@@ -258,6 +259,30 @@ async def test_the_sidebar_folds_away_in_a_narrow_terminal_and_a_key_brings_it_b
         await pilot.resize_terminal(*WIDE)
         await pilot.pause()
         assert "Drafts accepted" not in text(app)
+
+
+async def test_the_figures_of_an_answer_go_along_when_the_sidebar_comes_or_goes(tmp_path: Path) -> None:
+    app = outrider(tmp_path)
+    async with app.run_test(size=NARROW) as pilot:
+        screen = await ready(pilot, app)
+        status = screen.desk.query_one(StatusLine)
+        await ask(pilot, "hello")
+        await until(pilot, lambda: screen.phase == "ready" and len(status.figures) == 2)
+        speed = status.figures[0]
+        await pilot.press("ctrl+b")
+        await until(pilot, lambda: f" {speed}" in whole_answer(text(app)) and status.figures == ())
+        await pilot.press("ctrl+b")
+        await until(pilot, lambda: not whole_answer(text(app)) and status.figures[:1] == (speed,))
+        screen.desk.sidebar_mode = "auto"
+        await pilot.resize_terminal(*WIDE)
+        await until(pilot, lambda: f" {speed}" in whole_answer(text(app)) and status.figures == ())
+        await pilot.resize_terminal(*NARROW)
+        await until(pilot, lambda: not whole_answer(text(app)) and status.figures[:1] == (speed,))
+
+
+def whole_answer(shown: str) -> str:
+    """The line of the sidebar with the speed of the answer; empty without the sidebar."""
+    return next((line for line in shown.splitlines() if "whole answer" in line), "")
 
 
 async def test_no_size_of_the_terminal_ends_the_chat(tmp_path: Path) -> None:

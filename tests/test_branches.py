@@ -487,7 +487,7 @@ async def test_the_oldest_turns_are_summed_up_by_the_main_model_and_the_summary_
         assert asked[-1].thinking == "off", "its few tokens are for the summary"
         summary = SUM_UP.strip()
         assert said(app) == [*shown[:4], summary, *shown[4:]]
-        assert "▸ summary of what is above" in text(app)
+        assert "▸ summary of the turns above" in text(app)
         await answered(pilot, "four")
         first, *others = (message.content for message in asked[-1].messages)
         assert summary in first and first.endswith("\n\nthree") and others[-1] == "four"

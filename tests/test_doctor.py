@@ -71,7 +71,7 @@ def test_json_is_one_object(tmp_path: Path) -> None:
     assert found["hardware"]["backend"] == "llama.cpp"
     assert found["hardware"]["cores"] == os.cpu_count()
     assert found["hardware"]["llama_cpp"]["features"]
-    assert found["terminal"]["colours"] == 1 << 24
+    assert found["terminal"]["colors"] == 1 << 24
     assert found["files"]["config"] == str(tmp_path / "outrider" / "config.toml")
     assert any("built-in demo" in tip for tip in found["advice"])
 
@@ -169,7 +169,7 @@ def test_a_tool_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("environ", "colours"),
+    ("environ", "colors"),
     [
         ({}, 0),
         ({"TERM": "dumb", "COLORTERM": "truecolor"}, 0),
@@ -180,8 +180,8 @@ def test_a_tool_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) ->
         ({"TERM": "xterm-ghostty"}, 1 << 24),
     ],
 )
-def test_the_colours_of_a_terminal_are_known(environ: dict[str, str], colours: int) -> None:
-    assert doctor.colours(environ) == colours
+def test_the_colors_of_a_terminal_are_known(environ: dict[str, str], colors: int) -> None:
+    assert doctor.colors(environ) == colors
 
 
 def test_settings_that_cost_speed_are_pointed_out() -> None:

@@ -195,9 +195,24 @@ def test_docs_keys_is_what_the_bindings_say() -> None:
         ("g", "g"),
         ("G", "G"),
         ("full_stop", "."),
+        ("ctrl+underscore", "Ctrl+_"),
+        ("ctrl+slash", "Ctrl+/"),
         ("escape", "Esc"),
         ("shift+f5", "Shift+F5"),
     ],
 )
 def test_keys_are_written_as_people_write_them(key: str, written: str) -> None:
     assert readable(key) == written
+
+
+def test_in_the_help_the_keys_of_an_action_never_touch_its_words() -> None:
+    long = "ctrl+alt+shift+f10,ctrl+alt+shift+f11"
+    for changed in ({}, {"chat.new": long}):
+        lines = str(HelpScreen(groups(Outrider.BINDINGS), changed)._page()).splitlines()
+        for _, bindings in groups(Outrider.BINDINGS):
+            for each in bindings:
+                keys = ", ".join(readable(key) for key in changed.get(each.id or "", each.key).split(","))
+                words = each.tooltip or each.description
+                assert not words or any(
+                    line.startswith(f"{keys}  ") and line.endswith(words) for line in lines
+                )

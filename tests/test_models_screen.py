@@ -12,7 +12,7 @@ import pytest
 from alone import Themed
 from chat import ask, chat, outrider, text, until
 from models import Toy, write_model
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from tui.client import EngineError
 from tui.config import Models, Settings
@@ -39,7 +39,7 @@ from tui.protocol import (
     Skipped,
     Statistics,
 )
-from tui.quantities import size
+from tui.quantities import UNKNOWN, size
 from tui.screens import found as found_module
 from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
@@ -366,6 +366,20 @@ async def test_a_pair_chosen_by_keys_alone_answers(tmp_path: Path, toys: Path) -
         assert screen.desk.transcript.text_of(1)
 
 
+async def test_the_figures_of_the_pair_before_go_when_another_is_chosen(tmp_path: Path, toys: Path) -> None:
+    app = outrider(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await ask(pilot, "hello")
+        await until(pilot, lambda: screen.phase == "ready" and screen._meter.read().tokens > 0)
+        context = screen.desk.query_one("#context", Static)
+        await until(pilot, lambda: UNKNOWN not in str(context.content).splitlines()[0])
+        await screen._chosen(Choice(str(toys / "main.gguf"), NONE))
+        await until(pilot, lambda: screen.phase == "ready" and screen._loader.loaded)
+        assert str(context.content).splitlines()[0].split() == ["Context", "used", UNKNOWN]
+        assert "tok/s" not in str(screen.desk.query_one("#speed", Static).content)
+
+
 async def test_choosing_stops_an_answer_that_is_coming(tmp_path: Path, toys: Path) -> None:
     app = outrider(tmp_path, main="scripted:sample?rate=50&tokens=5000")
     async with app.run_test(size=(120, 40)) as pilot:
@@ -618,7 +632,7 @@ async def test_a_race_shows_what_it_does_in_place_of_the_verdict() -> None:
         await judged(pilot)
         assert "● recommended, measured 2.1×" in app.shown
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: "8%  Llama 3.2 1B: prompt 1 of 3" in app.shown)
+        await until(pilot, lambda: "8 %  Llama 3.2 1B: prompt 1 of 3" in app.shown)
         assert "recommended" not in app.shown
         await pilot.press("escape")
         await until(pilot, lambda: "● recommended, measured 2.1×" in app.shown)

@@ -158,10 +158,10 @@ async def test_the_status_line_shortens_names_before_it_loses_one() -> None:
         status.state, status.models = "ready:", tuple(wording.pair(PAIR))
         await pilot.pause()
         assert str(status.render()).rstrip() == f"● ready: {CODER} + {SMALL}"
-        status.display_mode = "drafting auto  origins quiet"
+        status.display_mode = "drafting auto  colors quiet"
         await pilot.pause()
         assert str(status.render()) == (
-            "● ready: Qwen…1.5B Q4_K_M + Qwen…0.5B Q4_K_M  drafting auto  origins quiet"
+            "● ready: Qwen…1.5B Q4_K_M + Qwen…0.5B Q4_K_M   drafting auto  colors quiet"
         )
         status.state, status.models = "stopped", ()
         assert str(status.render()).startswith("● stopped  ")
@@ -170,13 +170,17 @@ async def test_the_status_line_shortens_names_before_it_loses_one() -> None:
 async def test_in_the_status_line_how_tokens_are_shown_gives_way_to_numbers() -> None:
     status = StatusLine()
     async with Alone(status).run_test(size=(80, 24)) as pilot:
-        status.state, status.detail = "answering", "61.2 tok/s  75 % accepted"
-        status.display_mode, status.aside = "drafting auto", "origins quiet"
+        status.state, status.figures = "answering", ("61.2 tok/s", "75 % accepted")
+        status.display_mode, status.aside = "drafting auto", "colors quiet"
         await pilot.pause()
         left = "● answering  ·  61.2 tok/s  75 % accepted"
-        assert str(status.render()) == f"{left}{'drafting auto  origins quiet':>{74 - len(left)}}"
+        assert str(status.render()) == f"{left}{'drafting auto  colors quiet':>{74 - len(left)}}"
         status.display_mode = "exact  drafting auto"
         assert str(status.render()) == f"{left}{'exact  drafting auto':>{74 - len(left)}}"
+        for state in ("x" * 30, "x" * 45):
+            status.state = state
+            expected = ["●", state, *(["·", "61.2", "tok/s"] if len(state) == 30 else [])]
+            assert str(status.render()).split() == [*expected, "exact", "drafting", "auto"]  # never "7…"
         status.state = "x" * 99
         assert str(status.render()).endswith("…  exact  drafting auto")
 
@@ -241,3 +245,18 @@ def test_contexts_have_one_form() -> None:
     assert [context(tokens) for tokens in (0, 2048, 8192, 32_768, 131_072, 1_000_000)] == [
         "–", "2k", "8k", "32k", "128k", "1,000,000",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("draft", "verify", "shown"),
+    [
+        (0.294, 0.604, "draft 29  verify 60  other 11"),  # 10.2 by itself would leave 1 % out
+        (0.005, 0.995, "draft 0  verify 100  other 0"),
+        (0.335, 0.665, "draft 34  verify 66  other 0"),
+    ],
+)
+async def test_the_shares_of_the_time_add_up_to_a_hundred(draft: float, verify: float, shown: str) -> None:
+    sidebar = Sidebar()
+    async with Alone(sidebar).run_test(size=(120, 40)):
+        sidebar.show_reading(Reading(draft_share=draft, verify_share=verify), ())
+        assert lines(sidebar.query_one("#time", Static))[-1].strip() == shown

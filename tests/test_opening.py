@@ -78,7 +78,7 @@ async def test_no_line_of_the_welcome_begins_left_of_its_column(tmp_path: Path, 
     async with app.run_test(size=(columns, 40)) as pilot:
         desk = chat(app).desk
         desk._welcome.demo = True
-        await until(pilot, lambda: "What do the colours mean?" in text(app))
+        await until(pilot, lambda: "What do the colors mean?" in text(app))
         lines = text(app).splitlines()
         first = next(number for number, line in enumerate(lines) if "Outrider" in line)
         left = lines[first].index("Outrider")

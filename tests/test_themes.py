@@ -100,11 +100,11 @@ def test_every_text_is_readable(theme) -> None:
     ("content", "named"),
     [
         ("primary = ", "Invalid value"),
-        ('primary = "#12"', "primary is not a colour"),
+        ('primary = "#12"', "primary is not a color"),
         ('accent = "red"', "primary is missing"),
         ('primary = "red"\nbackgruond = "red"', "backgruond"),
         ('primary = "red"\ndark = "yes"', "dark must be true or false"),
-        ('primary = "red"\n[variables]\nline = "$nothing"', "line is not a colour"),
+        ('primary = "red"\n[variables]\nline = "$nothing"', "line is not a color"),
         ('primary = "red"\n[variables]\nlink-style = "blink; color: red"', "not a text style"),
         ('primary = "red"\nvariables = 3', "must be a section"),
         ("#" * 200_000, "larger than"),

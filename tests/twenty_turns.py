@@ -15,7 +15,7 @@ SIZES = ((120, 40), (80, 24))
 QUESTIONS = (
     "What is a draft model?",
     "What is a seed?",
-    "What do the colours mean?",
+    "What do the colors mean?",
     "Write quicksort in Python.",
 )
 

@@ -59,7 +59,7 @@ class Outrider(LeanOutput):
     TITLE = "Outrider"
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f1", "help", "Help", id="app.help", tooltip="Every key and colour"),
+        Binding("f1", "help", "Help", id="app.help", tooltip="Every key and color"),
         Binding(
             "f2",
             "settings",
@@ -68,7 +68,7 @@ class Outrider(LeanOutput):
             id="app.settings",
             tooltip="Every setting, with its help",
         ),
-        Binding("f9", "themes", "Theme", show=False, id="app.themes", tooltip="Choose the colours"),
+        Binding("f9", "themes", "Theme", show=False, id="app.themes", tooltip="Choose the colors"),
         Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True, tooltip="Quit"),
         Binding("ctrl+c", "interrupt", "Copy or stop", show=False, id="app.interrupt", priority=True,
                 tooltip="Copy the selection, or stop the answer"),
@@ -238,7 +238,7 @@ class Outrider(LeanOutput):
             if not marked:
                 self.screen.clear_selection()  # the same key again stops the answer
         elif not await self._stop():
-            words = f"{self._quit_key} quits. Ctrl+C copies what is selected and stops an answer."
+            words = f"{self._quit_key} quits. Ctrl+C copies the selection and stops an answer."
             self.notify(words, timeout=5, markup=False)
 
     @property

@@ -57,6 +57,11 @@ def number(value: float | None, unit: str, digits: int = 1) -> str:
     return UNKNOWN if value is None else f"{value:,.{digits}f} {unit}".rstrip()
 
 
+def percent(share: float) -> str:
+    """A share of 1 in words: "75 %"."""
+    return f"{share * 100:.0f} %"
+
+
 def size(count: int) -> str:
     """Bytes: "8.2 MB", "4.7 GB", in powers of ten as file managers and the hub count them."""
     for power, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):

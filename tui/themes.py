@@ -78,7 +78,7 @@ def read_theme(path: Path) -> Theme:
     flags = {name: _flag(name, data.pop(name)) for name in ("dark", "ansi") if name in data}
     colours = {name: _colour(name, value) for name, value in data.items()}
     if unknown := colours.keys() - COLOURS:
-        raise ThemeError(f"{min(unknown)} is not a colour of a theme")
+        raise ThemeError(f"{min(unknown)} is not a color of a theme")
     if "primary" not in colours:
         raise ThemeError("primary is missing")
     return Theme(name=path.stem, variables=variables, **colours, **flags)  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def _colour(name: str, value: object) -> str:
     try:
         Color.parse(value if isinstance(value, str) else "")
     except ColorParseError:
-        raise ThemeError(f"{name} is not a colour: {str(value)[:40]!r}") from None
+        raise ThemeError(f"{name} is not a color: {str(value)[:40]!r}") from None
     return str(value)
 
 

@@ -28,9 +28,9 @@ _MEMORY = re.compile(r"out of memory|bad_alloc|MemoryError|failed to allocate", 
 
 _LESS_MEMORY = "Choose a smaller model, a shorter context or no draft."
 _HINTS = {
-    "starting": "Run `outrider doctor` to see what is missing.",
+    "starting": "Run `outrider doctor` to see the missing part.",
     "loading": "The model file may be damaged or of a kind that the engine does not know; choose another.",
-    "answering": "What was answered stays; try again and a new engine starts.",
+    "answering": "The answer so far stays; try again and a new engine starts.",
 }
 _AGAIN = "Try again: a new engine starts."
 

@@ -134,4 +134,4 @@ def said(host: Host, status: int | None, words: str) -> tuple[str, str, bool] | 
         if sign in words:
             names = {"name": host.name, "address": host.address}
             return line.format(**names), hint.format(**names), sign in ("timed out", "No route to host")
-    return f"The link to {host.name} is broken", "It is tried again; what was answered stays.", True
+    return f"The link to {host.name} is broken", "It is tried again; the answer so far stays.", True

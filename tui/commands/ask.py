@@ -33,7 +33,7 @@ from ..protocol import (
     Round,
     Statistics,
 )
-from ..quantities import prompt_form
+from ..quantities import percent, prompt_form
 from ..screens.requests import generate_request, load_request
 from .setup import UsageError, set_up, with_models
 
@@ -84,7 +84,7 @@ def read_prompt(words: Sequence[str], source: TextIO | None) -> str:
         data = source.buffer.read(_LONGEST_PROMPT + 1)
         if len(data) > _LONGEST_PROMPT:
             raise UsageError(
-                f"what is piped in is longer than {_LONGEST_PROMPT >> 20} MiB: no context holds that"
+                f"the piped text is longer than {_LONGEST_PROMPT >> 20} MiB: no context holds that"
             )
         piped = data.decode("utf-8", "replace").strip("\n")
     return "\n\n".join(part for part in (" ".join(map(_argument, words)), piped) if part)
@@ -326,7 +326,7 @@ class _Status:
 
     def show(self, what: str, fraction: float | None) -> None:
         if self.visible and monotonic() - self._since > _SHORT:
-            share = "" if fraction is None else f" {fraction:.0%}"
+            share = "" if fraction is None else f" {percent(fraction)}"
             self._target.write(f"{_CLEAR_LINE}{what}{share}")
             self._target.flush()
             self._shown = True
@@ -343,7 +343,7 @@ def _figures(cost: Statistics, seed: int) -> str:
     if cost.tokens_per_second is not None:
         parts.append(f"{cost.tokens_per_second:.1f} tokens/s")
     if cost.drafted:
-        parts.append(f"{cost.accepted / cost.drafted:.0%} of drafts accepted")
+        parts.append(f"{percent(cost.accepted / cost.drafted)} of drafts accepted")
     if cost.speed_up is not None:
         parts.append(f"speed-up {cost.speed_up:.2f}×")
     return " · ".join([*parts, f"seed {seed}"])

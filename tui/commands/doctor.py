@@ -152,7 +152,7 @@ def terminal_facts(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     return {
         "term": environ.get("TERM", ""),
         "program": environ.get("TERM_PROGRAM", ""),
-        "colours": colours(environ),
+        "colors": colors(environ),
         "interactive": sys.stdin is not None and sys.stdin.isatty(),
         "columns": columns,
         "rows": rows,
@@ -165,8 +165,8 @@ def terminal_facts(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     }
 
 
-def colours(environ: Mapping[str, str]) -> int:
-    """How many colours the chat can use here; 0 for none."""
+def colors(environ: Mapping[str, str]) -> int:
+    """How many colors the chat can use here; 0 for none."""
     term = environ.get("TERM", "dumb")
     if environ.get("NO_COLOR") or term in ("", "dumb", "unknown"):
         return 0
@@ -189,8 +189,8 @@ def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         yield "Drafting is off: generation.draft_length is 0."
     if is_lean(settings.appearance, environ) and not _lean_fits():
         yield f"Textual {_version('textual')} is not the one that the lean output knows: more bytes are sent."
-    if 0 < colours(environ) <= 256:
-        yield "If this terminal has 24-bit colour, COLORTERM=truecolor says so; the themes look right then."
+    if 0 < colors(environ) <= 256:
+        yield "If this terminal has 24-bit color, COLORTERM=truecolor says so; the themes look right then."
 
 
 def _lean_fits() -> bool:
@@ -280,12 +280,12 @@ def _mlx(library: Mapping[str, Any]) -> str:
 
 
 def _terminal(facts: Mapping[str, Any]) -> dict[str, str]:
-    number = {0: "none", 1 << 24: "24-bit"}.get(facts["colours"], str(facts["colours"]))
+    number = {0: "none", 1 << 24: "24-bit"}.get(facts["colors"], str(facts["colors"]))
     around = [facts["program"], facts["multiplexer"], "over ssh" if facts["ssh"] else ""]
     cells = f"{facts['columns']} x {facts['rows']}" if facts["columns"] else "unknown"
     return {
         "kind": ", ".join(filter(None, [facts["term"] or "none", *around])),
-        "colours": number,
+        "colors": number,
         "size": cells if facts["interactive"] else f"{cells} (this is no terminal)",
         "encoding": facts["encoding"] or "unknown",
         "output": f"{facts['output']} ({OUTPUTS[facts['output']]})",

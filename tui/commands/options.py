@@ -20,15 +20,15 @@ examples:
   outrider --main big.gguf --draft small.gguf   chat with your own pair
   outrider --continue                           go on with the latest chat
   outrider "What is a draft model?"             answer one question on stdout, as `outrider ask` does
-  outrider bench --quick                        measure what drafting gains on this machine
-  outrider doctor                               what this machine has, and what would make it faster
+  outrider bench --quick                        measure the gain of drafting on this machine
+  outrider doctor                               this machine, and changes that would make it faster
   outrider --host me@gpu                        the chat here, the models there
 
 exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 ctrl+c
 """
 _ASK = """\
 Answers one question and exits. The answer streams to stdout: on a terminal the main model's own tokens are
-coloured, in a pipe there is the text and nothing else. Text piped in goes below the prompt.
+colored, in a pipe there is the text and nothing else. Text piped in goes below the prompt.
 """
 _ASK_EXAMPLES = """\
 examples:
@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
         "bench",
         _BENCH,
         _BENCH_EXAMPLES,
-        help="measure what drafting gains on this machine",
+        help="measure the gain of drafting on this machine",
     )
     _add_models(bench, argparse.SUPPRESS, several_drafts=True)
     _add_bench(bench)
@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
         help="list the models on this machine, and which may draft for which",
     )
     models.add_argument("main", nargs="?", metavar="MAIN", help="a main model, by path or name")
-    models.add_argument("--drafts", action="store_true", help="what every model is worth as a draft for MAIN")
+    models.add_argument("--drafts", action="store_true", help="the worth of every model as a draft for MAIN")
     models.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     pull = _new_parser(
         commands.add_parser, "pull", _PULL, _PULL_EXAMPLES, help="fetch models from the Hugging Face hub"
@@ -137,14 +137,14 @@ def parser() -> argparse.ArgumentParser:
     )
     for each in (models, pull):
         _add_host(each, argparse.SUPPRESS)
-    pull.add_argument("--list", action="store_true", help="only list what the repositories have")
+    pull.add_argument("--list", action="store_true", help="only list the files of the repositories")
     history = _new_parser(
         commands.add_parser, "history", _HISTORY, _HISTORY_EXAMPLES, help="list or search earlier chats"
     )
     history.add_argument("words", nargs="*", metavar="WORD", help="only chats with all of these")
     history.add_argument("--json", action="store_true", help="one JSON array instead of the table")
     doctor = commands.add_parser(
-        "doctor", help="show what this machine has, and what would make it faster", allow_abbrev=False
+        "doctor", help="describe this machine, and changes that would make it faster", allow_abbrev=False
     )
     _add_host(doctor, argparse.SUPPRESS)
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of text")
@@ -263,7 +263,7 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="one JSON object: text, seed, token ids, figures")
     group.add_argument(
-        "--no-color", action="store_true", help="no colours on a terminal (NO_COLOR does it too)"
+        "--no-color", action="store_true", help="no colors on a terminal (NO_COLOR does it too)"
     )
 
 

@@ -24,7 +24,7 @@ from ..protocol import (
     PairsProposed,
     ProposePairs,
 )
-from ..quantities import cells, duration, size, slowness
+from ..quantities import cells, duration, percent, size, slowness
 from .models import table
 from .setup import set_up
 
@@ -94,7 +94,7 @@ def progress(reply: Downloading, speed: float) -> str:
     bar = "█" * full + "░" * (_BAR - full)
     left = f", {duration((reply.total - reply.done) / speed)} left" if speed else ""
     pace = f"  {size(round(speed))}/s{left}" if speed else ""
-    return f"{bar} {share:4.0%}  {size(reply.done)} of {size(reply.total)}{pace}"
+    return f"{bar} {percent(share):>5}  {size(reply.done)} of {size(reply.total)}{pace}"
 
 
 def _bar(line: str) -> None:

@@ -44,7 +44,7 @@ class Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         end = "" if message.endswith("?") else "."
-        self.exit(2, f"{self.prog}: {message}{end} `{self.prog} --help` lists what there is.\n")
+        self.exit(2, f"{self.prog}: {message}{end} `{self.prog} --help` lists all options.\n")
 
     def _with_command(self, words: list[str]) -> list[str]:
         """`words` with `ask` in front of a question."""

@@ -70,7 +70,7 @@ class Generation:
         auto=-1,
         never=0,
     )
-    lookup: bool = _setting(True, "also propose what followed the same words earlier in the chat")
+    lookup: bool = _setting(True, "also propose the text that followed the same words earlier in the chat")
     thinking: Thinking = _setting(
         "auto", 'think before an answer, where the model can be told: "on"; "off"; "auto" is its own way'
     )
@@ -87,8 +87,10 @@ class Appearance:
     theme: str = _setting(
         "outrider-dark", "outrider-light, high-contrast, colour-blind, terminal, or a file in themes/"
     )
-    highlight: Highlight = _setting("quiet", '"quiet" marks what the draft did not supply; "full"; "off"')
-    show_refused: bool = _setting(False, "show refused drafts, struck through")
+    highlight: Highlight = _setting(
+        "quiet", '"quiet" marks the tokens that the draft did not supply; "full"; "off"'
+    )
+    show_refused: bool = _setting(False, "show rejected tokens, struck through")
     sidebar: Sidebar = _setting("auto", '"auto" folds it away in a narrow terminal; "shown"; "hidden"')
     output: Output = _setting(
         "auto", '"lean" sends only cells that changed; "auto" does so over ssh; "stock" is Textual\'s own'

@@ -32,7 +32,7 @@ ORIGINS: dict[Origin, tuple[str, str]] = {
 
 def token(of: Token, total: int) -> Content:
     """Which token it is and where it came from."""
-    which = "refused" if of.place is None else f"token {of.place + 1:,} of {total:,}"
+    which = "rejected" if of.place is None else f"token {of.place + 1:,} of {total:,}"
     if of.place is None and of.origin != Origin.REFUSED:
         which = "part of the answer"
     number_of_it = f"id {of.id}" if of.id is not None else ""
@@ -101,7 +101,7 @@ def round_of(happened: Round, place: int, total: int, refused: Sequence[str]) ->
     ]
     if refused:
         words = " ".join(_named(each, 12) for each in refused)
-        lines.append(Content.assemble(("refused ", "$quiet"), (clean_line(words, 32), "$token-refused")))
+        lines.append(Content.assemble(("rejected ", "$quiet"), (clean_line(words, 32), "$token-refused")))
     return Content("\n").join(lines)
 
 

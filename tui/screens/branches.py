@@ -29,7 +29,7 @@ SLICE = 0.03
 EDITING = "editing an earlier prompt: Enter sends it as a branch, Esc cancels"
 LEFT = "up to here nothing is sent any more"
 SUMMED_UP = "up to here the summary is sent"
-SUMMARY = "summary of what is above"
+SUMMARY = "summary of the turns above"
 
 
 class Branches:

@@ -61,7 +61,7 @@ class ChatScreen(MessagesScreen):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide"), (170, "-roomy")]  # noqa: RUF012 (as Textual declares it)
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; what came stays"),
+        Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; its text stays"),
         Binding("escape", "cancel_edit", "Cancel edit", id="chat.cancel_edit",
                 tooltip="Leave the earlier prompt as it was"),
         # First of all: of keys that come at once, the ones behind Tab are meant for the messages.
@@ -82,7 +82,7 @@ class ChatScreen(MessagesScreen):
         Binding("shift+f5", "summarise", "Sum up", show=False, id="chat.summarise",
                 tooltip="A summary in place of the oldest turns"),
         Binding("f3", "drafting", "Drafting", show=False, id="chat.drafting",
-                tooltip="How far to draft: auto, always, never"),
+                tooltip="Draft length: auto, always, never"),
     ]  # fmt: skip
 
     def __init__(
@@ -287,6 +287,8 @@ class ChatScreen(MessagesScreen):
 
     async def _load_anew(self) -> None:
         self.desk.show_loaded(None)
+        self._meter.forget()  # its figures are those of the pair before
+        self._tick()
         self.phase = "loading"
         self._say("loading")
         await self._loader.replace(load_request(self._settings))
@@ -397,9 +399,7 @@ class ChatScreen(MessagesScreen):
         models = replace(self._settings.models, exact=exact)
         self._settings = replace(self._settings, models=models)
         self._clear_notices()
-        self.desk.show_loaded(None)
-        self.phase = "loading"
-        await self._loader.replace(load_request(self._settings))
+        await self._load_anew()
 
     # Settings
 

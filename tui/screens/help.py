@@ -22,7 +22,7 @@ COLOURS = (
     ("$token-draft", "draft", "proposed by the draft model, accepted"),
     ("$token-lookup", "lookup", "copied from earlier in the chat, accepted"),
     ("$token-main underline", "main", "the main model's own"),
-    ("$token-refused strike", "refused", "proposed, not accepted"),
+    ("$token-refused strike", "rejected", "proposed, not accepted"),
 )
 
 
@@ -88,4 +88,4 @@ class HelpScreen(ModalScreen[None]):
         wanted = self._keymap.get(binding.id or "", binding.key)
         keys = ", ".join(readable(key) for key in wanted.split(","))
         what = (binding.id if self._names else binding.tooltip) or binding.description
-        return Content.assemble((keys.ljust(KEYS_WIDTH), "bold"), (what, "$quiet"))
+        return Content.assemble((f"{keys}  ".ljust(KEYS_WIDTH), "bold"), (what, "$quiet"))

@@ -29,7 +29,7 @@ from tui.protocol import (
     ProposePairs,
     SearchHub,
 )
-from tui.quantities import cells, duration, number, size, slowness
+from tui.quantities import cells, duration, number, percent, size, slowness
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows, Tone
 
@@ -52,7 +52,7 @@ class HubScreen(ListsScreen[None]):
         Binding("tab", "change(1)", "Next list", priority=True, id="hub.change",
                 tooltip="Repositories, files, downloads"),
         Binding("ctrl+x", "remove", "Remove", priority=True, id="hub.remove",
-                tooltip="Off the list; what has come stays"),
+                tooltip="Off the list; the part that has come stays"),
         Binding("escape", "back", "Back", id="hub.back", tooltip="Back to the models; downloads go on"),
     ]  # fmt: skip
     DEFAULT_CSS = """
@@ -68,7 +68,7 @@ class HubScreen(ListsScreen[None]):
     def __init__(self, client: HubClient, downloads: Downloads) -> None:
         self._repositories = Rows("repositories", "looking for pairs that fit here …")
         self._files = Rows("files")
-        self._queue = Rows("downloads", "nothing yet: Enter downloads what the cursor is on")
+        self._queue = Rows("downloads", "nothing yet: Enter downloads the model under the cursor")
         super().__init__(
             "search the hub, or take a pair that fits here", (self._repositories, self._files, self._queue)
         )
@@ -299,5 +299,7 @@ def _download_row(key: str, item: Item) -> Row:
     if item.reason:  # all of it stands below the lists
         came, left = "", item.reason.partition(":")[0]
     return Row(
-        key, (item.name, f"{bar} {min(1.0, share):4.0%}", came, pace, left), _TONES.get(item.state, "plain")
+        key,
+        (item.name, f"{bar} {percent(min(1.0, share)):>5}", came, pace, left),
+        _TONES.get(item.state, "plain"),
     )

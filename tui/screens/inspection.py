@@ -56,9 +56,9 @@ class InspectionScreen(Screen[EngineError | None]):
                 tooltip="The round before"),
         Binding("shift+right,full_stop", "round(1)", "Round after", show=False, id="inside.round_after",
                 tooltip="The round after"),
-        Binding("n", "refused(1)", "Refused", id="inside.refused_next", tooltip="The next refused draft"),
-        Binding("N", "refused(-1)", "Refused before", show=False, id="inside.refused_before",
-                tooltip="The refused draft before"),
+        Binding("n", "refused(1)", "Rejected", id="inside.refused_next", tooltip="The next rejected token"),
+        Binding("N", "refused(-1)", "Rejected before", show=False, id="inside.refused_before",
+                tooltip="The rejected token before"),
         Binding("home,g", "end(-1)", "First", show=False, id="inside.first", tooltip="The first token"),
         Binding("end,G", "end(1)", "Last", show=False, id="inside.last", tooltip="The last token"),
         Binding("space", "play", "Replay", id="inside.play",
@@ -66,8 +66,8 @@ class InspectionScreen(Screen[EngineError | None]):
         Binding("plus,equals_sign", "speed(1)", "Faster", show=False, id="inside.faster",
                 tooltip="Replay faster"),
         Binding("minus", "speed(-1)", "Slower", show=False, id="inside.slower", tooltip="Replay slower"),
-        Binding("ctrl+s", "show_refused", "Refused", show=False, id="inside.show_refused",
-                tooltip="Show or hide refused drafts"),
+        Binding("ctrl+s", "show_refused", "Rejected", show=False, id="inside.show_refused",
+                tooltip="Show or hide rejected tokens"),
         Binding("tab", "figures", "Figures", id="inside.figures",
                 tooltip="How drafts did over the answer, where there is no room for both"),
         Binding("ctrl+e", "export", "Export", show=False, id="inside.export",
@@ -120,7 +120,7 @@ class InspectionScreen(Screen[EngineError | None]):
         self._thoughts = Static(id="thoughts", classes="of-token", markup=False)
         self._round = Static(id="round", classes="of-token", markup=False)
         self._figures = Static(id="figures", markup=False)
-        self._why = "" if request else f"Load {clean_line(turn.main)} to see what it thought."
+        self._why = "" if request else f"Load {clean_line(turn.main)} to see its probabilities."
         self._speed = SPEEDS.index(1.0)
         self._replay: Timer | None = None
         self._at = 0.0

@@ -37,9 +37,9 @@ OF_THE_LAST: tuple[tuple[Want, str, str, str], ...] = (
     ("again", "again", "Regenerate", "With a new seed; this answer stays as a branch"),
     ("same", "same", "Regenerate, same seed", "Another answer with the seed of the last"),
     ("continue", "continue", "Go on with the answer", "From the token at which it was broken off"),
-    ("inspect", "inspect", "See inside the answer", "Every token, and what else it could have been"),
+    ("inspect", "inspect", "See inside the answer", "Every token and its alternatives"),
     ("copy", "copy", "Copy the answer", "As Markdown"),
-    ("delete", "delete", "Delete the answer", "With what follows; /undo brings it back"),
+    ("delete", "delete", "Delete the answer", "With all that follows; /undo brings it back"),
     ("code", "code", "Copy the code", "The next block of the answer"),
 )
 """What can be done with the last answer: how it is called as a command, and in words."""

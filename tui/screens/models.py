@@ -68,7 +68,7 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
         Binding("ctrl+g", "hub", "Get more", priority=True, id="models.hub",
                 tooltip="Download models from the Hugging Face hub"),
         Binding("ctrl+o", "skipped", "Left out", show=False, id="models.skipped",
-                tooltip="What was left out, and why"),
+                tooltip="Files that were left out, and why"),
         Binding("f3", "host", "Host", id="models.host",
                 tooltip="Let the engine run on another machine"),
         Binding("f5", "context", "Context", show=False, id="models.context",

@@ -16,7 +16,7 @@ from textual.content import Content
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import DraftVerdict, Generate, Load, Message, Round, Sampling
-from tui.quantities import cells
+from tui.quantities import cells, percent
 
 from . import wording
 from .requests import LOOKUP
@@ -128,7 +128,7 @@ def progress(lap: Lap) -> Content:
         ("racing  ", "bold $primary"),
         ("█" * full, "$primary"),
         ("░" * (_BAR - full), "$line"),
-        (f"  {lap.done:.0%}  ", "bold"),
+        (f"  {percent(lap.done)}  ", "bold"),
         (clean_line(f"{lap.draft}: {lap.doing}"), "$foreground"),
         (f"\n{len(PROMPTS)} prompts for each draft; Esc ends the race", "$quiet"),
     )

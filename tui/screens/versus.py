@@ -152,7 +152,9 @@ class VersusScreen(Screen[EngineError | None]):
         """Let one run come, live."""
         run, transcript = self._runs[place], self._transcripts[place]
         self._coming = request.id
-        self._result.update(Content.styled(f"{run.name}: it comes as this machine has it …", "$quiet"))
+        self._result.update(
+            Content.styled(f"{run.name}: the answer comes at the speed of this machine …", "$quiet")
+        )
         transcript.begin("assistant")
         async with aclosing(self._client.generate(request)) as events:
             async for event in events:

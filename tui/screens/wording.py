@@ -8,7 +8,7 @@ from tui import protocol, store
 from tui.client import EngineClient
 from tui.client.host import Host
 from tui.config import Generation
-from tui.quantities import named, number, prompt_form
+from tui.quantities import named, number, percent, prompt_form
 
 from .drafting import AUTO, NEVER, Drafting
 
@@ -24,6 +24,8 @@ _KEYS = {
     "plus": "+",
     "minus": "-",
     "equals_sign": "=",
+    "slash": "/",
+    "underscore": "_",
 }
 
 ENDINGS: dict[store.Ending, str] = {
@@ -113,7 +115,7 @@ def busy(event: protocol.Busy, host: Host | None) -> str:
 
 def nearly_full(share: float) -> str:
     return (
-        f"The context is {min(1.0, share):.0%} full. F5 sends only the latest turns from now on, "
+        f"The context is {percent(min(1.0, share))} full. F5 sends only the latest turns from now on, "
         "/summarise a summary in place of the others; ctrl+n begins a new chat."
     )
 
@@ -126,7 +128,7 @@ def thought(rounds: Sequence[protocol.Round], *, over: bool) -> str:
     if over and seconds > 0:
         parts.append(number(tokens / seconds, "tok/s"))
     if over and (drafted := sum(each.drafted for each in rounds)):
-        parts.append(f"{sum(each.accepted for each in rounds) / drafted * 100:.0f} % of drafts accepted")
+        parts.append(f"{percent(sum(each.accepted for each in rounds) / drafted)} of drafts accepted")
     return " · ".join(parts)
 
 
@@ -138,7 +140,7 @@ def finished(ending: store.Ending, statistics: protocol.Statistics | None) -> st
         if statistics.tokens_per_second is not None:
             parts.append(number(statistics.tokens_per_second, "tok/s"))
         if statistics.drafted:
-            parts.append(f"{statistics.accepted / statistics.drafted * 100:.0f} % of drafts accepted")
+            parts.append(f"{percent(statistics.accepted / statistics.drafted)} of drafts accepted")
         if statistics.speed_up is not None:
             parts.append(f"speed-up {number(statistics.speed_up, '×', 2)}")
     return " · ".join(filter(None, parts))

@@ -46,9 +46,9 @@ class Composer(TextArea):
         Binding("up", "earlier", "Earlier prompt (when empty)", show=False, id="chat.earlier"),
         Binding("down", "later", "Later prompt", show=False, id="chat.later"),
         Binding("tab", "complete", "Complete", id="chat.complete",
-                tooltip="Take what is suggested for /… and @…"),
+                tooltip="Take the suggestion for /… or @…"),
         Binding("escape", "refuse", "Close", show=False, id="chat.refuse",
-                tooltip="Close what is suggested"),
+                tooltip="Close the suggestions"),
         Binding("ctrl+underscore,ctrl+slash,super+z", "undo", "Undo typing", show=False,
                 id="chat.undo_typing", tooltip="Undo the last change of the text"),
     ]  # fmt: skip

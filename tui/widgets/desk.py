@@ -16,7 +16,7 @@ from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 
 from tui import protocol
-from tui.quantities import number
+from tui.quantities import number, percent
 
 from .attached import Attached
 from .banner import Banner
@@ -45,14 +45,14 @@ class Desk(Horizontal):
         Binding(
             "ctrl+t",
             "highlight",
-            "Colours",
+            "Colors",
             id="chat.highlight",
             tooltip="Where tokens come from: quiet, full, off",
         ),
-        Binding("ctrl+s", "refused", "Refused", show=False, id="chat.refused",
-                tooltip="Show or hide what was refused"),
+        Binding("ctrl+s", "refused", "Rejected", show=False, id="chat.refused",
+                tooltip="Show or hide rejected tokens"),
         Binding("f4", "thoughts", "Thoughts", show=False, id="chat.thoughts",
-                tooltip="Open or fold what models think"),
+                tooltip="Open or fold the thoughts of models"),
         Binding("ctrl+b", "sidebar", "Sidebar", show=False, id="chat.sidebar",
                 tooltip="Show or hide the sidebar"),
         Binding("pageup", "scroll_pages(-1)", "Scroll up", show=False, priority=True, id="chat.up"),
@@ -89,6 +89,7 @@ class Desk(Horizontal):
         self._status = StatusLine(id="status")
         self._files = Attached(id="files")
         self._sidebar = Sidebar(id="sidebar")
+        self._reading: tuple[Reading, Sequence[float]] = Reading(), ()
         self._drafting = ""
         self._exact = False
         self._form: protocol.PromptForm = "template"
@@ -159,11 +160,17 @@ class Desk(Horizontal):
 
     def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
         """The numbers of one moment: in the sidebar or, without it, in the status line."""
+        self._reading = reading, history
         if self._sidebar.display:
             self._sidebar.show_reading(reading, history)
-            self._status.detail = ""
+            self._status.figures = ()
         else:
-            self._status.detail = _summary(reading)
+            self._status.figures = _summary(reading)
+
+    @on(Sidebar.Toggled)
+    def _move_figures(self) -> None:
+        """The figures go along when the sidebar comes or goes, by a key or by a resize."""
+        self.show_reading(*self._reading)
 
     def begin(self, prompt: str, key: str = "", note: str = "") -> None:
         """The conversation takes the place of the welcome."""
@@ -220,10 +227,10 @@ class Desk(Horizontal):
         """What the palette offers of this."""
         for mode in HIGHLIGHTS:
             about = "How it shows where tokens come from"
-            yield SystemCommand(f"Colours: {mode}", about, partial(self.set_highlight, mode))
-        yield SystemCommand("Refused drafts", "Show or hide what was refused", self.action_refused)
+            yield SystemCommand(f"Colors: {mode}", about, partial(self.set_highlight, mode))
+        yield SystemCommand("Rejected tokens", "Show or hide rejected tokens", self.action_refused)
         yield SystemCommand(
-            "Thoughts", "Open or fold what models think before they answer", self.action_thoughts
+            "Thoughts", "Open or fold the thoughts of models before their answers", self.action_thoughts
         )
         yield SystemCommand("Sidebar", "Show or hide the numbers", self.action_sidebar)
 
@@ -231,14 +238,14 @@ class Desk(Horizontal):
         drafting = f"drafting {self._drafting}" if self._drafting else ""
         right = (FORMS[self._form], "exact" if self._exact else "", drafting)
         self._status.display_mode = "  ".join(filter(None, right))
-        refused = "  refused shown" if self.transcript.show_refused else ""
-        self._status.aside = f"colours {self.transcript.highlight}{refused}"
+        refused = "  rejected shown" if self.transcript.show_refused else ""
+        self._status.aside = f"colors {self.transcript.highlight}{refused}"
 
 
-def _summary(reading: Reading) -> str:
+def _summary(reading: Reading) -> tuple[str, ...]:
     if reading.speed is None:
-        return ""
+        return ()
     speed = number(reading.speed_now or reading.speed, "tok/s")
     if reading.acceptance is None:
-        return f"{speed}  no drafts yet"
-    return f"{speed}  {reading.acceptance * 100:.0f} % accepted"
+        return speed, "no drafts yet"
+    return speed, f"{percent(reading.acceptance)} accepted"

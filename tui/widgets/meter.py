@@ -28,7 +28,7 @@ class Reading:
     speed: float | None = None
     """Of the whole answer, from its first round on."""
     first_token: float | None = None
-    """From the prompt to the first token."""
+    """From the prompt to the first token, as the person waits; the engine's figure where nobody did."""
     speed_up: float | None = None
     """`Statistics.speed_up`, of the rounds so far."""
     tokens: int = 0
@@ -117,7 +117,7 @@ class Meter:
         return Reading(
             speed_now=self._speed_now(now),
             speed=speed,
-            first_token=(self._final and self._final.time_to_first_token) or self._first,
+            first_token=self._first or (self._final.time_to_first_token if self._final else None),
             speed_up=self._speed_up(),
             tokens=self._tokens,
             drafted=self._drafted,

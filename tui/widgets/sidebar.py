@@ -9,11 +9,12 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Static
 
 from tui import protocol
 from tui.clean import clean_line
-from tui.quantities import UNKNOWN, cells, named, number, rounding, shortened
+from tui.quantities import UNKNOWN, cells, named, number, percent, rounding, shortened
 
 from .bars import Bars
 from .meter import Reading
@@ -62,6 +63,15 @@ class Sidebar(VerticalScroll, can_focus=False):
         yield self._speed_now
         yield self._bars
         yield from (self._speed, self._drafts, self._time, self._room)
+
+    class Toggled(Message):
+        """The sidebar came or went."""
+
+    def on_show(self) -> None:
+        self.post_message(self.Toggled())
+
+    def on_hide(self) -> None:
+        self.post_message(self.Toggled())
 
     def on_mount(self) -> None:
         self.show_models(None)
@@ -141,14 +151,14 @@ def _speed_up(reading: Reading) -> str:
 def _drafts(reading: Reading, drafting: str) -> Content:
     known = reading.acceptance is not None
     counts = f"{reading.accepted:,} of {reading.drafted:,}" if known else UNKNOWN
-    percent = UNKNOWN if reading.acceptance is None else f"{reading.acceptance:.0%}".replace("%", " %")
+    rate = UNKNOWN if reading.acceptance is None else percent(reading.acceptance)
     return Content("\n").join(
         [
             _heading("Drafts accepted", counts, short="Accepted"),
             _bar([(reading.acceptance or 0.0, "$token-draft")]),
             _table(
                 [
-                    ("acceptance rate", percent),
+                    ("acceptance rate", rate),
                     ("tokens per round", number(reading.tokens_per_round, "")),
                     ("drafted per round", number(reading.drafted_per_round, "")),
                     ("draft length", drafting or UNKNOWN),
@@ -163,11 +173,20 @@ def _time(reading: Reading) -> Content:
     other = None if draft is None or verify is None else max(0.0, 1.0 - draft - verify)
     shares = [("draft", draft, "$token-draft"), ("verify", verify, "$token-main"), ("other", other, "$quiet")]
     legend = Content("  ").join(
-        Content.styled(f"{name} {UNKNOWN if share is None else round(share * 100)}", style)
-        for name, share, style in shares
+        Content.styled(f"{name} {figure}", style)
+        for (name, _, style), figure in zip(shares, _percents(draft, verify), strict=True)
     )
     bar = _bar([(share, style) for _, share, style in shares if share is not None])
     return Content("\n").join([_heading("Where the time went, in %"), bar, legend])
+
+
+def _percents(draft: float | None, verify: float | None) -> tuple[str, str, str]:
+    """The shares of draft, verify and the rest in whole per cents whose sum is 100."""
+    if draft is None or verify is None:
+        return UNKNOWN, UNKNOWN, UNKNOWN
+    one = round(draft * 100)
+    other = min(round(verify * 100), 100 - one)
+    return str(one), str(other), str(100 - one - other)
 
 
 def _context(reading: Reading, length: int | None) -> Content:

@@ -31,8 +31,8 @@ class StatusLine(Widget):
     """Names behind the state: their middles give way where there is no room."""
     tone = reactive("$quiet")
     """The colour of the mark before it: a theme variable."""
-    detail = reactive("")
-    """Numbers for a terminal that has no room for the sidebar."""
+    figures: reactive[tuple[str, ...]] = reactive(())
+    """Numbers for a terminal without room for the sidebar. The last one gives way first, each as a whole."""
     display_mode = reactive("")
     """How far it drafts."""
     aside = reactive("")
@@ -40,19 +40,21 @@ class StatusLine(Widget):
 
     def render(self) -> Content:
         width = self.content_size.width
-        for right in ("  ".join(filter(None, (self.display_mode, self.aside))), self.display_mode):
+        full = "  ".join(filter(None, (self.display_mode, self.aside)))
+        fewer = [(self.display_mode, count) for count in range(len(self.figures), -1, -1)]
+        for right, count in ((full, len(self.figures)), *fewer):
             room = width - len(right) - 2
-            left = self._left(room)
+            left = self._left(room, self.figures[:count])
             if left.cell_length <= room:
                 break
         if room < 20:
-            return self._left(width).truncate(width, ellipsis=True)
+            return self._left(width, ()).truncate(width, ellipsis=True)
         left = left.truncate(room, ellipsis=True)
         return Content.assemble(left, " " * (room + 2 - left.cell_length), right)
 
-    def _left(self, room: int) -> Content:
-        """The state in about `room` cells."""
-        detail = f"  ·  {self.detail}" if self.detail else ""
+    def _left(self, room: int, figures: tuple[str, ...]) -> Content:
+        """The state and these figures in about `room` cells."""
+        detail = f"  ·  {'  '.join(figures)}" if figures else ""
         return Content.assemble(("● ", self.tone), self._state(room - 2 - len(detail)), detail)
 
     def _state(self, room: int) -> str:

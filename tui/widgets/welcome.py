@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 QUESTIONS = (
     "What is speculative decoding?",
-    "What do the colours mean?",
+    "What do the colors mean?",
     "How do I load my own model?",
 )
 """What the demo model can answer."""

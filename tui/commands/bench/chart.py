@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
 from ...clean import clean_line
+from ...quantities import percent
 from .report import drafting, number, shortened
 from .results import Bench, Position, Result, Series, geometric_mean, joined
 
@@ -93,7 +94,7 @@ def _acceptance(parts: list[str], lines: Sequence[tuple[str, Sequence[Position]]
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         height = top + _PLOT_HEIGHT * (1 - share)
         parts.append(f'<path d="M{left} {height:.1f}h{_PLOT_WIDTH}" stroke="{_FAINT}"/>')
-        parts.append(_text(left - 8, height + 4, f"{share:.0%}", anchor="end"))
+        parts.append(_text(left - 8, height + 4, percent(share), anchor="end"))
     for place in range(longest):
         parts.append(
             _text(left + step * (place + 0.5), top + _PLOT_HEIGHT + 18, str(place + 1), anchor="middle")

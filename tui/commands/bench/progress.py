@@ -12,6 +12,7 @@ from typing import TextIO
 from rich.cells import cell_len, set_cell_size
 
 from ...clean import clean_line
+from ...quantities import percent
 
 _BAR = 16
 _CLEAR = "\r\x1b[K"
@@ -37,7 +38,7 @@ class Progress:
         if not self._visible and what != self._waited:
             self.report(what)
         self._waited = what
-        self._show(clean_line(what) + ("" if fraction is None else f" {fraction:.0%}"))
+        self._show(clean_line(what) + ("" if fraction is None else f" {percent(fraction)}"))
 
     def begin(self, what: str) -> None:
         """An answer begins; `what` names it."""

@@ -140,4 +140,4 @@ def _family(model: FoundModel) -> str:
 
 
 def _share(part: float) -> str:
-    return f"1/{1 / part:.0f}" if 0 < part <= 1 / 4 else f"{part:.0%}"
+    return f"1/{1 / part:.0f}" if 0 < part <= 1 / 4 else f"{part * 100:.0f} %"

@@ -40,7 +40,7 @@ class CursorView(ConversationView):
     FOCUS_ON_CLICK = False  # a click selects text: letters typed after it are meant for the composer
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "screen.stop_answer", "Stop", priority=True, id="read.stop",
-                tooltip="Stop the answer; what came stays"),
+                tooltip="Stop the answer; its text stays"),
         Binding("escape,tab", "screen.write", "Back", priority=True, id="read.leave",
                 tooltip="Back to writing"),
         Binding("up,k", "move(-1)", "Up", show=False, id="read.up", tooltip="The message before"),
@@ -63,9 +63,9 @@ class CursorView(ConversationView):
         Binding("i", "want('inspect')", "Inside", show=False, id="read.inspect",
                 tooltip="See inside the answer: every token"),
         Binding("d,delete", "want('delete')", "Delete", show=False, id="read.delete",
-                tooltip="Delete it and what follows"),
+                tooltip="Delete it and all that follows"),
         Binding("u", "want('undo')", "Undo", show=False, id="read.undo",
-                tooltip="Bring back what was deleted"),
+                tooltip="Bring back the deleted messages"),
         Binding("g", "end(-1)", "First", show=False, id="read.first", tooltip="The first message"),
         Binding("G", "end(1)", "Last", show=False, id="read.last", tooltip="The last message"),
         Binding("o", "want('open')", "Open", show=False, id="read.open",
