@@ -202,7 +202,7 @@ def test_a_file_that_cannot_be_used_is_wrong_usage(
         ("--grammar", "root ::= root", "The grammar cannot be used: the rule"),
         ("--json-schema", '{"type": ', "The JSON schema cannot be used: not JSON: "),
         ("--json-schema", '{"type": "unknown"}', "The JSON schema cannot be used: Unrecognized schema"),
-        ("--json-schema", '{"type": "string", "maxLength": 5000}', "cannot be used: in its grammar, line"),
+        ("--json-schema", '{"type": "string", "maxLength": 5000}', "cannot be used: its maxLength is 5,000"),
     ],
 )
 def test_a_form_that_no_answer_can_have_is_one_line(

@@ -216,6 +216,7 @@ async def test_the_reason_is_taken_from_what_the_engine_said_last(client: Client
         ("a\nb\n", False, "b"),
         ("x\nterminate called\n  what():  std::bad_alloc\nmore", True, "std::bad_alloc"),
         ("CUDA error: out of memory\n  current device: 0", True, "CUDA error: out of memory"),
+        ("ImportError:\n\nx.so: failed to map segment from y", False, "x.so: failed to map segment from y"),
         (
             "Traceback (most recent call last):\n  File \"x\"\nModuleNotFoundError: No module named 'numpy'",
             False,
@@ -230,7 +231,16 @@ def test_the_line_that_explains_a_death_is_found(said: str, crashed: bool, expec
 
 
 def test_a_lack_of_memory_is_advised_on() -> None:
-    assert "smaller model" in death(-signal.SIGABRT, "ggml: failed to allocate buffer", "loading").hint
+    for words in (
+        "ggml: failed to allocate buffer",
+        "ggml.c:1644: GGML_ASSERT(ctx->mem_buffer != NULL) failed",
+        "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.",
+        "Original error was: libscipy.so: failed to map segment from shared object",
+        "RuntimeError: can't start new thread",
+        "OSError: [Errno 12] Cannot allocate memory",
+    ):
+        died = death(-signal.SIGABRT, words, "loading")
+        assert "smaller model" in died.hint and words.rpartition(": ")[2] in died.message
     assert "smaller model" in death(-signal.SIGKILL, "", "answering").hint
     assert "smaller model" not in death(-signal.SIGSEGV, "", "answering").hint
     assert "signal 63" in death(-63, "", "idle").message

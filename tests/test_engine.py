@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -19,6 +20,7 @@ import pytest
 from tui.engine.backends.scripted_sample import SAMPLE
 from tui.engine.exactness import CHECKING
 from tui.engine.pair import PAYING, PLAIN
+from tui.engine.session import Session
 from tui.protocol import (
     MAX_LINE,
     PROTOCOL,
@@ -575,3 +577,29 @@ def test_hello_needs_no_model_library(start: Start) -> None:
     engine.send(Load("starter"))
     failed, _ = engine.until(Failed)
     assert "llama-cpp-python is not installed" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("error", "bug"),
+    [
+        (MemoryError(), False),
+        (RuntimeError("can't start new thread"), False),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), False),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), False),
+        (RuntimeError("odd"), True),
+    ],
+    ids=repr,
+)
+def test_a_lack_of_memory_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, bug: bool
+) -> None:
+    def fail(session: Session, command: Generate) -> None:
+        raise error
+
+    monkeypatch.setattr(Session, "_generate", fail)
+    events: list[Event] = []
+    Session(events.append, lambda _: False).do(Generate(1, (Message("user", "hi"),), 1))
+    (event,) = events
+    assert isinstance(event, Failed)
+    assert ("bug" in event.hint) == bug
+    assert ("no more memory or threads" in event.message) != bug

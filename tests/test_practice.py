@@ -43,7 +43,7 @@ class Model:
         self.capacity, self.length, self.sizes = 512, length, list[int]()
         self.vocabulary = SimpleNamespace(encode_start=lambda: [7], encode=lambda text: [8])
         self._machine, self._table, self.lowest = machine, table, length
-        self.started = False
+        self.started, self.rewinds = False, "anywhere"
 
     def start(self, sampler: Any) -> None:
         self.started = True
@@ -57,6 +57,8 @@ class Model:
         return [Pick(1, 1.0)] * picks
 
     def rewind(self, length: int) -> None:
+        if length > self.length:
+            raise ValueError(f"cannot rewind {self.length} tokens to {length}")
         self.length = length
         self.lowest = min(length, self.lowest)
 
@@ -127,6 +129,15 @@ def test_it_runs_behind_what_the_caches_hold_and_leaves_that() -> None:
         assert model.sizes and model.lowest == model.length == 490
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_cache_that_cannot_be_cut_anywhere_is_practised_with_only_while_it_is_empty(which: int) -> None:
+    main, draft, _, rounds = practice(held=20)
+    (main, draft)[which].rewinds = "round"
+    assert not rounds.run(lambda: True) and not main.sizes and not draft.sizes
+    main.length = draft.length = 0
+    assert rounds.run(lambda: True) and main.sizes
+
+
 def test_full_caches_and_slow_models_are_left_alone_in_time() -> None:
     main, draft, _, rounds = practice(held=511)
     assert not rounds.run(lambda: True) and not main.sizes and not draft.sizes
@@ -156,6 +167,18 @@ def test_a_model_that_fails_leaves_its_cache_cut(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ModelError):
         rounds.run(lambda: True)
     assert main.length == draft.length == 20
+
+
+def test_a_model_that_fails_may_have_emptied_its_cache() -> None:
+    main, _, _, rounds = practice(held=20)
+
+    def fail(tokens: Sequence[int], picks: int) -> list[Pick]:
+        main.length = 0
+        raise ModelError("out of memory")
+
+    main.extend = fail
+    with pytest.raises(ModelError):
+        rounds.run(lambda: True)
 
 
 # In the engine
@@ -199,6 +222,26 @@ def test_an_idle_engine_practises_and_keeps_the_chat_in_its_cache(
     assert answered(events)[-24:] == tokens[-24:], "practice changed the text"
     end = events[-1]
     assert isinstance(end, Finished) and end.statistics.prompt_reused == end.statistics.prompt_tokens - 1
+
+
+@pytest.mark.parametrize("architecture", ["mamba", "lfm2", "gemma3"])
+def test_practice_leaves_the_answer_in_every_kind_of_cache(tmp_path: Path, architecture: Any) -> None:
+    """A lost recurrent state would be computed again in each round of practice and for the next prompt."""
+    toy = models.Toy(architecture, context_length=512)
+    path = str(models.write_model(tmp_path / "main.gguf", toy))
+    idle = [True]
+    session = Session(lambda _: None, lambda _: False, idle=lambda: idle[0])
+    session.do(Load(path, path, 512, threads=1))
+    pair = session._loaded
+    assert pair.draft and pair.practice
+    assert pair.practice._passes < _PASSES, "the caches were empty"
+    idle[0] = False
+    session.do(question(1))
+    held = [(list(model.tokens), model.reach(model.length)) for model in pair.models]
+    idle[0], pair.practice._passes = True, _PASSES
+    session._practise()
+    assert [(list(model.tokens), model.reach(model.length)) for model in pair.models] == held
+    session.close()
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"json_schema": '{"$ref": "https://example.org/schema"}'}, "The JSON schema cannot be used: "),
     (
         {"json_schema": '{"type": "array", "items": {}, "maxItems": 100000}'},
-        "The JSON schema cannot be used: in its grammar, line 11: it repeats more",
+        "The JSON schema cannot be used: its maxItems is 100,000, and at most 1,999 is possible.",
     ),
     (bias((LAST + 1, 1.0)), f"Token {LAST + 1} of a logit-bias is not among the {LAST + 1} of Starter"),
     (bias((-1, 1.0)), "Token -1 of a logit-bias is not among"),

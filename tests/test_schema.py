@@ -102,6 +102,31 @@ def test_a_schema_that_cannot_be_used_is_one_line(schema: str) -> None:
     assert perf_counter() - started < 20
 
 
+STRING = {"type": "string"}
+MANY = {"type": "object", "properties": {f"p{i}": {**STRING, "maxLength": 1900} for i in range(100)}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({**STRING, "minLength": 100_000}, "its minLength is 100,000, and at most 1,999 is possible"),
+        (
+            {"properties": {"a": {"enum": ["b"]}, "b": {**STRING, "maxLength": 2_000}}},
+            "its maxLength is 2,000,",
+        ),
+        ({"anyOf": [ITEMS, {**ITEMS, "minItems": 5_000}]}, "its minItems is 5,000,"),
+        ({**STRING, "pattern": "^a{2}(bc){7,3000}$"}, "a pattern in it repeats 3,000 times,"),
+        (MANY, "its grammar is too large once its repetitions are written out"),
+        ({"enum": ["x" * (1 << 21)]}, "its grammar is longer than 1 MiB"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else None,
+)
+def test_a_schema_that_is_too_large_names_its_keyword(schema: Any, reason: str) -> None:
+    with pytest.raises(ModelError, match=f"the JSON schema cannot be used: {reason}") as caught:
+        to_gbnf(json.dumps(schema))
+    assert "line" not in str(caught.value)
+
+
 def test_a_schema_that_is_large_is_read(main: LoadedModel) -> None:
     choices = [f"choice number {i}" for i in range(2000)]
     assert accepts(main, {"enum": choices}, '"choice number 1234"')

@@ -8,6 +8,7 @@ import pytest
 
 from tui.protocol import Origin
 from tui.protocol.marks import ANALYSIS, CALLS, MARKS, PHRASES, is_part_of_a_mark
+from tui.protocol.pieces import said, take
 from tui.protocol.spans import Reading
 from tui.protocol.thoughts import TURNED, Part, Thoughts, apart, opened_by, without_thought
 
@@ -201,3 +202,50 @@ def test_spans_cover_the_text_and_what_is_certain_stays_so() -> None:
 def test_the_answer_alone() -> None:
     assert without_thought("<think>\nlong\n</think>\n\nshort") == "short"
     assert without_thought("plain") == "plain"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    ["", "`", "a `b", "``` ", "  ~~~", " " * 300, " " * 300 + "``", "``", "`` `", "x```", "- a `` b `"],
+    ids=ascii,
+)
+def test_a_long_line_is_kept_by_its_beginning_alone(begin: str) -> None:
+    """Endless paragraphs would be copied with every word. Fences and open code count as before."""
+    for middle in ("word " * 200, "`code` " * 101, "`" + "word " * 200, " " * 500):
+        text = f"{begin}{middle}</think> `\n</think>\nb `</think>`"
+        whole = Thoughts()
+        expected = [*whole.feed([(f"Yes. {text}", 0)]), *whole.end()]
+        parts, pieces = Thoughts(), []
+        for at in range(0, len(text), 3):
+            piece = ("Yes. " if not at else "") + text[at : at + 3]
+            pieces += parts.feed([(piece, 0)])
+            assert len(parts._reading._line) < 300
+        pieces += parts.end()
+        assert joined(pieces) == joined(expected)
+
+
+def joined(parts: list[Part]) -> list[tuple[bool, int, str]]:
+    """The parts, neighbors of one kind as one."""
+    found: list[tuple[bool, int, str]] = []
+    for part in parts:
+        if found and found[-1][:2] == (part.thought, part.origin) and part is not TURNED:
+            found[-1] = (*found[-1][:2], found[-1][2] + part.text)
+        else:
+            found.append((part.thought, part.origin, part.text))
+    return found
+
+
+def test_pieces_are_taken_in_order_and_rejected_ones_with_those_before() -> None:
+    draw = random.Random(4)
+    for _ in range(300):
+        held = [
+            ("x" * draw.randint(0, 3), draw.choice([Origin.PLAIN, Origin.DRAFT, Origin.REFUSED]))
+            for _ in range(8)
+        ]
+        length, before = draw.randint(0, 12), list(held)
+        taken = take(held, length)
+        assert len(said(taken)) == min(length, len(said(before)))
+        assert said(taken) + said(held) == said(before)
+        refused = [piece for piece in before if piece[1] == Origin.REFUSED]
+        assert [piece for piece in (*taken, *held) if piece[1] == Origin.REFUSED] == refused
+        assert not held or held[0][1] != Origin.REFUSED

@@ -96,6 +96,12 @@ def test_what_is_like_a_command_is_not_asked(
     assert f'outrider ask "{shlex.split(line)[0]}"' in said, "how to ask it all the same"
 
 
+def test_an_empty_question_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a shell's variable that is not set."""
+    said = refused('""', capsys)
+    assert "the question is empty" in said and "folder" not in said
+
+
 def test_a_file_is_not_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

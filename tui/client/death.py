@@ -17,14 +17,18 @@ _LAST_WORDS = (
     re.compile(r"(?:[^\s:/]*/)*(?P<words>[^\s/]*:\d+: (?:GGML_ASSERT|GGML_ABORT|fatal error).*)"),
     re.compile(r"(?P<words>(?:GGML_ASSERT|GGML_ABORT).*)"),
     re.compile(r"what\(\):\s*(?P<words>.+)"),
-    re.compile(r"(?P<words>CUDA error: .+|.*(?:out of memory|failed to allocate).*)", re.IGNORECASE),
+    re.compile(r"(?P<words>CUDA error: .+|.*(?:out of memory|failed to (?:allocate|map)).*)", re.IGNORECASE),
     re.compile(r"^(?P<words>\S*(?:Error|Exception)\b.*)"),
     re.compile(r"(?P<words>.*\b(?:error|failed)\b.*)", re.IGNORECASE),
 )
 _DUMP = re.compile(
     r"^(?:Fatal Python error|Traceback|Current thread|Thread 0x|Extension modules|\s+File |\s{4})"
 )
-_MEMORY = re.compile(r"out of memory|bad_alloc|MemoryError|failed to allocate", re.IGNORECASE)
+_MEMORY = re.compile(
+    r"out of memory|bad_alloc|MemoryError|failed to (?:allocate|map segment)|mem_buffer != NULL"
+    r"|memory allocation still failed|cannot allocate memory|can't start new thread",
+    re.IGNORECASE,
+)
 
 _LESS_MEMORY = "Choose a smaller model, a shorter context or no draft."
 _HINTS = {

@@ -60,6 +60,8 @@ class Parser(ArgumentParser):
 
     def _no_question(self, word: str, count: int) -> str:
         """Why `word`, the first of `count`, is not asked; empty if it is a question."""
+        if not word and count == 1:
+            return f'the question is empty. Write it behind the command: {self.prog} "Why is the sky blue?"'
         if any(letter.isspace() for letter in word):
             return ""
         ask = f'To ask it: {self.prog} ask "{word}"'
@@ -73,7 +75,7 @@ class Parser(ArgumentParser):
         path = typed(word)
         if count == 1 and (word.endswith(".gguf") or there(path)):
             kind = "a folder" if path.is_dir() else "a file"
-            return f"{word} is {kind}. To chat with a model in it: {self.prog} --main {word}. {ask}"
+            return f"{word} is {kind}. To chat with a model in it: `{self.prog} --main {word}`. {ask}"
         return ""
 
     def _plain(self, words: Sequence[str]) -> Iterator[int]:

@@ -106,10 +106,12 @@ class Pair:
         crew = self.crew
         if crew:
             crew.start()
-        if self.practice and self.practice.run(idle, crew.passed if crew else None):
-            self.remember()
-        if crew:
-            crew.rest()
+        try:
+            if self.practice and self.practice.run(idle, crew.passed if crew else None):
+                self.remember()
+        finally:
+            if crew:
+                crew.rest()
 
     def remember(self) -> None:
         """Keep what was learned, for the next time that this pair is loaded."""

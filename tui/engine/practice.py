@@ -4,7 +4,8 @@ A load has time for one or two calls of each kind, and one call may be off by a 
 speed-up on the screen. So once a pair is loaded, and whenever the engine has nothing to do, rounds run of
 those lengths whose cost beside one row is still doubtful. They run as in an answer: the draft first, then so
 many rows of the main model. They go behind what both caches hold and
-are cut away again, as rejected tokens are.
+are cut away again, as rejected tokens are. A cache that cannot be cut anywhere, such as a recurrent state,
+would lose the chat by that: with such a model there is practice only while the caches are empty.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ class Practice:
 
     def _doubtful(self) -> list[int]:
         """Numbers of rows that there is room and time to practise, and reason to."""
+        if any(model.length and model.rewinds != "anywhere" for model in self._models()):
+            return []
         verify = self._costs.verify
         most = max(_PATIENCE, _STEPS * verify[0])
         room = min(model.capacity - model.length for model in self._models())
@@ -123,4 +126,4 @@ class Practice:
             for tokens in calls:
                 model.extend(first_tokens(model) * tokens, picks=tokens)
         finally:
-            model.rewind(held)
+            model.rewind(min(held, model.length))  # a model that failed may have emptied its cache

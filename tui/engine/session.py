@@ -42,7 +42,7 @@ from .speculation.sampling import InvalidLogits
 from .starter import NAME as STARTER
 from .starter import place
 from .templates import TemplateRenderer
-from .wording import sentence
+from .wording import MAKE_ROOM, lacks_memory, sentence
 
 LOAD = 0
 """The id of a load; every answer has its own id."""
@@ -117,7 +117,11 @@ class Session:
             )
         except Exception as error:  # the process edge
             traceback.print_exc(file=sys.stderr)
-            self._fail(answer, f"{type(error).__name__}: {error}", "This is a bug: please report it.")
+            said = str(error) or type(error).__name__
+            if lacks_memory(error):
+                self._fail(answer, f"the system gave no more memory or threads: {said}", MAKE_ROOM)
+            else:
+                self._fail(answer, f"{type(error).__name__}: {error}", "This is a bug: please report it.")
 
     def _load(self, command: Load) -> None:
         started = monotonic()

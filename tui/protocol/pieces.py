@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from .terms import Origin
 
@@ -15,16 +15,23 @@ def said(pieces: Iterable[Piece]) -> str:
     return "".join(text for text, origin in pieces if origin != Origin.REFUSED)
 
 
-def take(held: list[Piece], length: int) -> Iterator[Piece]:
+def take(held: list[Piece], length: int) -> list[Piece]:
     """Take the first `length` characters out of `held`, with rejected text among and right behind them."""
-    while held and (length or held[0][1] == Origin.REFUSED):
-        text, origin = held.pop(0)
+    taken: list[Piece] = []
+    for place, (text, origin) in enumerate(held):
         if origin != Origin.REFUSED:
             if len(text) > length:
-                held.insert(0, (text[length:], origin))
-                text = text[:length]
+                if length:
+                    taken.append((text[:length], origin))
+                    held[place] = text[length:], origin
+                del held[:place]
+                return taken
+            if not length:
+                break
             length -= len(text)
-        yield text, origin
+        taken.append((text, origin))
+    del held[: len(taken)]
+    return taken
 
 
 def origin_at(index: int, *, drafted: int, looked_up: int, accepted: int) -> Origin:

@@ -37,6 +37,11 @@ _AT_FIRST = (*_THOUGHTS, *_CLOSINGS, *ANSWERS, *HEADERS)
 _BEHIND_A_THOUGHT = (*_THOUGHTS, *ANSWERS, *ANSWERS_BEHIND_THOUGHTS, *HEADERS[:2])
 _IN_ANSWERS = (*STRAY, *CALLS, *_CLOSINGS)
 _LONGEST_HEAD = 200
+_FENCES = ("```", "~~~")
+_FENCE = 3
+"""Characters of a fence."""
+_LONG = 200
+"""Characters of an unfinished line; of a longer one only the beginning is kept."""
 _CALL_BEGINS = re.compile(r"\s*[\[{<]|\n?[\w.:-]+\s*(?:[\[{<(>]|\n)")
 _CALL_MAY_BEGIN = re.compile(r"\s*|\n?[\w.:-]{0,80}[^\S\n]*")
 _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
@@ -269,6 +274,12 @@ def _followed(line: str, fenced: bool, text: str) -> tuple[str, bool]:
     first, *others = text.split("\n")
     line += first
     for other in others:
-        fenced ^= line.lstrip().startswith(("```", "~~~"))
+        fenced ^= line.lstrip().startswith(_FENCES)
         line = other
-    return line, fenced
+    return (line if len(line) < _LONG else _shortened(line)), fenced
+
+
+def _shortened(line: str) -> str:
+    """A line that begins like `line`, and in which code is open at the end if it is there."""
+    begin = line.lstrip()[:_FENCE]
+    return begin if (line.count("`") - begin.count("`")) % 2 == 0 else f"{begin} `"

@@ -65,7 +65,7 @@ class Thoughts:
             yield from self._read(kind, [piece for piece in take(self._held, length) if piece[0]])
         if not self._reading.waits:  # nothing can be left but what was refused
             left: Kind = "thought" if self.thinking else "call" if self._call else "answer"
-            yield from self._read(left, list(take(self._held, 0)))
+            yield from self._read(left, take(self._held, 0))
 
     def _read(self, kind: Kind, pieces: list[Piece]) -> Iterator[Part]:
         if kind == "call":

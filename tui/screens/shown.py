@@ -17,9 +17,9 @@ class Shown:
         self._transcript = transcript
         self._key = key
         self._thoughts = Thoughts()
-        self._rounds: list[Round] = []
-        """Those with which the thought came."""
-        self._all: list[Round] = []
+        self._spent = wording.Spent()
+        """By the rounds with which the thought came."""
+        self._all = wording.Spent()
         self._answering = False
         if so_far:
             self._answering = any(not part.thought for part in self._thoughts.feed([(so_far, Origin.PLAIN)]))
@@ -30,18 +30,18 @@ class Shown:
     def hear(self, event: Round) -> None:
         """More of it."""
         before = self._thoughts.thinking
-        self._all.append(event)
+        self._all = self._all.and_(event)
         parts = self._thoughts.feed(event.pieces)
         if before or self._thoughts.thinking or any(part.thought for part in parts):
-            self._rounds.append(event)
-            self._transcript.think(wording.thought(self._rounds, over=not self._thoughts.thinking))
+            self._spent = self._spent.and_(event)
+            self._transcript.think(wording.thought(self._spent, over=not self._thoughts.thinking))
         self._write(parts)
 
     def end(self, note: str) -> None:
         """It is all there; `note` stands under it."""
         self._write(self._thoughts.end())
-        if self._rounds and not self._answering:
-            self._transcript.think(wording.thought(self._rounds, over=True))
+        if self._spent.rounds and not self._answering:
+            self._transcript.think(wording.thought(self._spent, over=True))
             self._answer()
         self._transcript.finish(note)
 
@@ -60,12 +60,12 @@ class Shown:
     def _answer(self) -> None:
         """The thought is over, if there was one."""
         self._answering = True
-        if self._rounds:
+        if self._spent.rounds:
             self._transcript.finish()
             self._transcript.begin("assistant", key=self._key)
 
     def _turn(self) -> None:
         """What was shown as an answer was a thought."""
-        self._rounds = list(self._all)
+        self._spent = self._all
         self._answering = False
-        self._transcript.think(wording.thought(self._rounds, over=True))
+        self._transcript.think(wording.thought(self._spent, over=True))

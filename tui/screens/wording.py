@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 from tui import protocol, store
 from tui.client import EngineClient
@@ -120,15 +120,33 @@ def nearly_full(share: float) -> str:
     )
 
 
-def thought(rounds: Sequence[protocol.Round], *, over: bool) -> str:
+class Spent(NamedTuple):
+    """The cost of the rounds of a thought so far."""
+
+    rounds: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    drafted: int = 0
+    accepted: int = 0
+
+    def and_(self, happened: protocol.Round) -> Spent:
+        """With one more round."""
+        return Spent(
+            self.rounds + 1,
+            self.tokens + len(happened.tokens),
+            self.seconds + happened.seconds,
+            self.drafted + happened.drafted,
+            self.accepted + happened.accepted,
+        )
+
+
+def thought(spent: Spent, *, over: bool) -> str:
     """What a model has thought, or still thinks, and what that cost."""
-    tokens = sum(len(each.tokens) for each in rounds)
-    parts = ["thought" if over else "thinking", f"{tokens:,} tokens"]
-    seconds = sum(each.seconds for each in rounds)
-    if over and seconds > 0:
-        parts.append(number(tokens / seconds, "tok/s"))
-    if over and (drafted := sum(each.drafted for each in rounds)):
-        parts.append(f"{percent(sum(each.accepted for each in rounds) / drafted)} of drafts accepted")
+    parts = ["thought" if over else "thinking", f"{spent.tokens:,} tokens"]
+    if over and spent.seconds > 0:
+        parts.append(number(spent.tokens / spent.seconds, "tok/s"))
+    if over and spent.drafted:
+        parts.append(f"{percent(spent.accepted / spent.drafted)} of drafts accepted")
     return " · ".join(parts)
 
 

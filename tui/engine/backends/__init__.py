@@ -19,6 +19,7 @@ from ..library.gguf import BadModelFile
 from ..library.mlx_folder import is_folder, read_folder
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
+from ..wording import MAKE_ROOM, lacks_memory
 
 
 class ModelError(Exception):
@@ -236,7 +237,8 @@ def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
         return LlamaBackend()
     except (ImportError, OSError, RuntimeError) as error:
         reason = f"the llama.cpp library cannot be loaded: {error}"
-        raise ModelError(reason, "Install llama-cpp-python again.") from None
+        hint = MAKE_ROOM if lacks_memory(error) else "Install llama-cpp-python again."
+        raise ModelError(reason, hint) from None
 
 
 def _open_mlx(folder: Path) -> Backend:
@@ -257,4 +259,5 @@ def _open_mlx(folder: Path) -> Backend:
         raise ModelError(missing, f"Install it: pip install {packages}; or choose a GGUF file.") from None
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         reason = f"MLX cannot be loaded: {error}"
-        raise ModelError(reason, f"Install it again: pip install {packages}") from None
+        hint = MAKE_ROOM if lacks_memory(error) else f"Install it again: pip install {packages}"
+        raise ModelError(reason, hint) from None

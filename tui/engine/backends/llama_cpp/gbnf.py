@@ -21,7 +21,7 @@ LONGEST = 1 << 20
 _MOST_ELEMENTS = 1 << 17
 """Characters, ranges and rule names once repetitions are written out. To copy a state, llama.cpp searches all
 of them for each symbol that it waits for."""
-_MOST_REPETITIONS = 1999
+MOST_REPETITIONS = 1999
 """Times the rules that are repeated; llama.cpp takes more for "any number", or refuses it."""
 _DEEPEST = 100
 """Brackets within brackets."""
@@ -122,8 +122,8 @@ class _Reader:
             before = len(self._names)
             if times := self._repetition():
                 rules *= times[1] or times[0] or 1
-                if rules > _MOST_REPETITIONS:
-                    raise self._error(f"it repeats more than {_MOST_REPETITIONS} times")
+                if rules > MOST_REPETITIONS:
+                    raise self._error(f"it repeats more than {MOST_REPETITIONS} times")
                 symbol = self._repeated(name, symbol, *times)
             elif (another := self._symbol(name, depth)) is not None:
                 items += symbol
