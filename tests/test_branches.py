@@ -601,3 +601,19 @@ def test_what_an_answer_was_asked_with_survives_the_file_and_older_ones() -> Non
     for damaged in ("", "{", "[]", '{"seed": "x"}', '{"seed": 7, "thinking": "perhaps"}'):
         assert Asked.read(damaged) == Asked()
         assert Asked.read(damaged).applied(request) == request
+
+
+async def test_a_key_right_behind_tab_is_for_the_last_message(tmp_path: Path) -> None:
+    """The focus arrives as an event of its own, which may come after the key."""
+    app = outrider(tmp_path, main="scripted:echo", draft="")
+    async with app.run_test() as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        await ask(pilot, "one")
+        await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
+        screen.action_read()
+        screen.desk.transcript.action_move(-1)
+        assert screen.desk.transcript.cursor == 0, "before any other event was handled"
+        await until(pilot, lambda: screen.desk.transcript.has_focus)
+        await pilot.pause()
+        assert screen.desk.transcript.cursor == 0

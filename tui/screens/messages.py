@@ -55,6 +55,7 @@ class MessagesScreen(TurnScreen):
         """Move the cursor over the messages; Esc comes back."""
         if self._conversation.last:
             self.set_focus(self.desk.transcript)
+            self.desk.transcript.read_last()
 
     def action_write(self) -> None:
         """Back from the messages to the composer."""

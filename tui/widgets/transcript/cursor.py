@@ -87,6 +87,11 @@ class CursorView(ConversationView):
         key: str
 
     def on_focus(self, event: events.Focus) -> None:
+        if self.cursor is None:
+            self.read_last()
+
+    def read_last(self) -> None:
+        """Put the cursor on the last message, at once: a key that follows may be handled before the focus."""
         self.cursor = len(self.conversation.messages) - 1 if self.conversation.messages else None
 
     def on_blur(self, event: events.Blur) -> None:
