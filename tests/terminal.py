@@ -86,7 +86,7 @@ class Terminal:
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def wait(self, until: Callable[[], object] | bytes, seconds: float = 10) -> None:
+    def wait(self, until: Callable[[], object] | bytes, seconds: float = 40) -> None:
         """Read until `until` is true, or those bytes have been written. Raises TimeoutError."""
         done = (lambda: until in self.output) if isinstance(until, bytes) else until
         end = time.monotonic() + seconds
@@ -98,7 +98,7 @@ class Terminal:
                     f"ended with {self.status}, not seen: {until!r}; {bytes(self.output[-2000:])!r}"
                 )
 
-    def exit(self, seconds: float = 10) -> int:
+    def exit(self, seconds: float = 40) -> int:
         """Read until the program has ended; its exit status."""
         self.wait(lambda: self.status is not None, seconds)
         assert self.status is not None
