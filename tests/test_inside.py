@@ -209,7 +209,7 @@ def test_how_close_a_choice_was_takes_one_line_whatever_the_numbers_are() -> Non
 async def test_without_the_model_that_answered_the_record_is_shown_and_why_no_more(tmp_path: Path) -> None:
     app = Screen(Engine(), tmp_path, request=None)
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "Load Big to see what it thought." in app.shown)
+        await until(pilot, lambda: "Load Big to see its probabilities." in app.shown)
         assert app.engine.asked == []
         await pilot.press("right", "right", "right", "right", "right")
         assert app.current == "d"

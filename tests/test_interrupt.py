@@ -157,7 +157,7 @@ def test_ctrl_z_gives_the_terminal_to_the_shell_and_fg_brings_everything_back(ho
             assert len(terminal.output) == begin, "an app that is suspended draws nothing"
             terminal.send(b"fg\n")
             for words in ("half a prompt", "● answering", "Speed now", "Quit"):
-                terminal.wait(lambda words=words, begin=begin: words in shown(terminal, begin), 20)  # type: ignore[misc]
+                terminal.wait(lambda words=words, begin=begin: words in shown(terminal, begin), 60)  # type: ignore[misc]
         terminal.send(b"!")
         terminal.wait(lambda: "half a prompt!" in shown(terminal), 20)
         terminal.send(b"\x11")
