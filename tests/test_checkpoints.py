@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import models
@@ -15,7 +16,7 @@ from test_cache_kinds import no_room_for_full_windows
 from tui.engine.backends import LoadedModel, Options, llama_cpp, open_backend
 from tui.engine.backends.checkpoints import MOST, Checkpoints, most_bytes
 from tui.engine.backends.llama_cpp import model as native_model
-from tui.engine.backends.llama_cpp.rollback import _Memory
+from tui.engine.backends.llama_cpp.rollback import Cells, _Memory
 from tui.engine.exactness import judge
 from tui.engine.pair import Pair
 from tui.engine.prompt import prompt_of, staying
@@ -316,3 +317,16 @@ def test_the_verdict_is_remembered_with_the_rest(tmp_path: Path, monkeypatch: py
         assert judge(load, backend, main, lambda *_: True).checkpoints is False
     assert asked == [main]
     main.close()
+
+
+@pytest.mark.parametrize("failing", ["set", "cut", "end"])
+def test_a_copy_that_the_library_did_not_put_back_is_no_cache(failing: str) -> None:
+    """A window would agree to be cut all the same: each of the three answers decides."""
+    library: Any = SimpleNamespace(
+        LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY=1,
+        llama_get_memory=lambda context: 5,
+        llama_state_seq_set_data_ext=lambda *_: 0 if failing == "set" else 4,
+        llama_memory_seq_rm=lambda *_: failing != "cut",
+        llama_memory_seq_pos_max=lambda *_: 8 if failing == "end" else 9,
+    )
+    assert not Cells(library, 1, 512, drops=True).restore(b"copy", 10)

@@ -3,9 +3,9 @@
 A load has time for one or two calls of each kind, and one call may be off by a quarter: too much for a true
 speed-up on the screen. So once a pair is loaded, and whenever the engine has nothing to do, rounds run of
 those lengths whose cost beside one row is still doubtful. They run as in an answer: the draft first, then so
-many rows of the main model. They go behind what both caches hold and
-are cut away again, as rejected tokens are. A cache that cannot be cut anywhere, such as a recurrent state,
-would lose the chat by that: with such a model there is practice only while the caches are empty.
+many rows of the main model. They go behind what both caches hold and are cut away again, as rejected tokens
+are. A cache that cannot be cut anywhere, such as a recurrent state, would lose the chat by that: with such a
+model there is practice only while the caches are empty.
 """
 
 from __future__ import annotations
@@ -79,15 +79,14 @@ class Practice:
 
     def _doubtful(self) -> list[int]:
         """Numbers of rows that there is room and time to practise, and reason to."""
-        if any(model.length and model.rewinds != "anywhere" for model in self._models()):
+        lossy = any(model.length and model.rewinds != "anywhere" for model in self._models())
+        if lossy or self._left <= 0 or self._passes <= 0:
             return []
         verify = self._costs.verify
         most = max(_PATIENCE, _STEPS * verify[0])
         room = min(model.capacity - model.length for model in self._models())
         doubt = self._costs.doubt()
         unsure = self._draft is not None and doubt[DRAFT] > _KNOWN
-        if self._left <= 0 or self._passes <= 0:
-            return []
         return [
             rows for rows in _ROWS
             if rows < room and verify[rows - 1] <= most and (unsure or doubt[rows] > _KNOWN)
