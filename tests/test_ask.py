@@ -199,10 +199,14 @@ def test_a_file_that_cannot_be_used_is_wrong_usage(
     ("option", "text", "line"),
     [
         ("--grammar", 'root ::= "a"\nb ::= [', "The grammar cannot be used: line 2: expected"),
-        ("--grammar", "root ::= root", "The grammar cannot be used: the rule"),
+        ("--grammar", "root ::= root", "The grammar cannot be used: it allows no text"),
         ("--json-schema", '{"type": ', "The JSON schema cannot be used: not JSON: "),
-        ("--json-schema", '{"type": "unknown"}', "The JSON schema cannot be used: Unrecognized schema"),
-        ("--json-schema", '{"type": "string", "maxLength": 5000}', "cannot be used: its maxLength is 5,000"),
+        ("--json-schema", '{"type": "unknown"}', "The JSON schema cannot be used: Invalid type: unknown"),
+        (
+            "--json-schema",
+            '{"type": "string", "maxLength": -1}',
+            "cannot be used: Expected positive integer for 'maxLength'",
+        ),
     ],
 )
 def test_a_form_that_no_answer_can_have_is_one_line(

@@ -99,6 +99,11 @@ def test_the_engine_side_never_imports_the_app() -> None:
     assert not loaded_after("import " + ", ".join(names)) & APP_ONLY
 
 
+def test_no_grammar_is_prepared_for_before_one_is_asked_for() -> None:
+    code = "import tui.engine.server, tui.engine.session, tui.engine.backends.llama_cpp"
+    assert not {"llguidance", "tui.engine.backends.constraint"} & loaded_after(code)
+
+
 def test_help_says_what_can_be_done() -> None:
     told = run("--help")
     assert (told.returncode, told.stderr) == (0, "")

@@ -13,6 +13,7 @@ from typing import Any
 import models
 import numpy as np
 import pytest
+import test_grammar
 from models import Toy
 from test_llama_cpp import some_tokens
 from test_same_text import PROMPTS, TIE, GapSampler, answer, load, tokens_of
@@ -29,6 +30,7 @@ from tokenizers import models as kinds
 
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
 from tui.engine.backends import mlx as backend
+from tui.engine.backends.grammars import of_gbnf, of_schema
 from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.backends.mlx.picking import best_of, pick_rows
@@ -905,11 +907,60 @@ def test_ask_answers_with_the_backend_that_is_wished_for() -> None:
     assert answers[0]["text"] == answers[1]["text"]
 
 
-def test_a_grammar_is_refused_with_a_hint(toy: Path) -> None:
-    with pytest.raises(ModelError, match="no grammar yet"):
-        opened(toy).constraint('root ::= "a"')
-    with pytest.raises(ModelError, match="no JSON schema yet"):
-        MlxBackend().grammar("{}")
+SCHEMA = json.dumps({
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 12}, "kind": {"enum": ["draft", 'a "b"', "ö"]}},
+    "required": ["name", "kind"],
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_schema_gives_the_same_json_with_a_draft_and_without(
+    starter: tuple[Path, Path], temperature: float
+) -> None:
+    main, draft = load(starter[0], "main"), load(starter[1], "draft")
+    grammar, ended = of_schema(SCHEMA), 0
+
+    def by_grammar(start: int, seed: int) -> test_grammar.GapSampler:
+        chain = Chain(temperature=temperature)
+        return test_grammar.GapSampler(chain, seed, start, constraint=main.constraint(grammar))
+
+    for seed, prompt in enumerate(PROMPTS[::50]):
+        context = tokens_of(main, prompt)
+        plain = by_grammar(len(context), seed)
+        alone = answer(main, None, list(context), 0, plain, 80)
+        for length in (1, 4):
+            drafted = by_grammar(len(context), seed)
+            assert_same(answer(main, draft, list(context), length, drafted, 80), alone, plain.gaps)
+        if alone[-1] in main.vocabulary.end_tokens:
+            found = json.loads(b"".join(map(main.vocabulary.piece, alone[:-1])))
+            assert found["kind"] in ("draft", 'a "b"', "ö")
+            assert len(found["name"]) <= 12
+            ended += 1
+    assert ended
+
+
+def test_a_grammar_allows_the_same_tokens_in_mlx_as_in_llama_cpp(starter: tuple[Path, Path]) -> None:
+    gguf, folder = load(MAIN, "main"), load(starter[0], "main")
+    every = np.arange(gguf.vocabulary_size)
+    for grammar in (of_schema(SCHEMA), of_gbnf('root ::= [^a]+ "a"')):
+        ours, theirs = folder.constraint(grammar), gguf.constraint(grammar)
+        written: list[int] = []
+        for place in range(30):
+            allowed = theirs.allowed(written, every)
+            np.testing.assert_array_equal(ours.allowed(written, every), allowed)
+            choices = [token for token in every[allowed] if token not in gguf.vocabulary.end_tokens]
+            written = [*written, int(choices[place * 7 % len(choices)])] if choices else []
+
+
+def test_a_grammar_in_mlx_never_writes_a_token_without_text(toy: Path) -> None:
+    model = opened(toy)
+    every = np.arange(model.vocabulary_size)
+    allowed = set(every[model.constraint(of_gbnf("root ::= .*")).allowed([], every)].tolist())
+    ends = model.vocabulary.end_tokens
+    assert ends <= allowed
+    assert not (model.vocabulary.control_tokens - ends) & allowed
+    assert all(model.vocabulary.piece(token) for token in allowed)
 
 
 def test_a_pair_remembers_what_it_costs_until_its_weights_change(tmp_path: Path) -> None:

@@ -115,8 +115,9 @@ def tokens_of(model: LoadedModel, prompt: str) -> list[int]:
 
 
 def answer(
-    main: LoadedModel, draft: LoadedModel | None, context: list[int], length: int, sampler: Sampler
-) -> list[int]:
+    main: LoadedModel, draft: LoadedModel | None, context: list[int], length: int, sampler: Sampler,
+    most: int = TOKENS,
+) -> list[int]:  # fmt: skip
     """Token ids of an answer, from caches that hold nothing of an earlier one."""
     for model in (main, draft):
         if model is not None:
@@ -127,7 +128,7 @@ def answer(
             )
     end = main.vocabulary.end_tokens
     proposer = Nobody() if draft is None else DraftModel(draft, end)
-    happened = generate(main, proposer, context, pace=Always(length), end_tokens=end, max_tokens=TOKENS)
+    happened = generate(main, proposer, context, pace=Always(length), end_tokens=end, max_tokens=most)
     return [token for r in happened for token in r.tokens]
 
 

@@ -31,6 +31,8 @@ Cancelled = Callable[[], bool]
 
 _DIGITS = 5
 """Of seconds, as they are sent: more would be noise."""
+_DEAD_END = "no token of this model may follow here"
+_TOO_COMPLEX = "the grammar is too complex to be followed here"
 
 
 class Answer:
@@ -78,7 +80,7 @@ class Answer:
         """
         check(self._command, self._main)
         self._bias = bias_of(self._command, self._main)
-        self._grammar = grammar_of(self._command, self._pair.backend)
+        self._grammar = grammar_of(self._command)
         if self._command.fresh:
             self._pair.clear()
         context = prompt_of(self._command, self._main, templates, self._tell)
@@ -103,8 +105,8 @@ class Answer:
             if read and not self._text.stopped and not self._cancelled():
                 reason = self._generate(context)
         except NothingFollows:
-            hint = "Change the grammar, the schema or the logit bias."
-            raise ModelError("no token of this model may follow here", hint) from None
+            fault = _TOO_COMPLEX if sampler.met_limit else _DEAD_END
+            raise ModelError(fault, "Change the grammar, the schema or the logit bias.") from None
         return self._finish(reason, context)
 
     def _tell(self, notice: str) -> None:
@@ -134,7 +136,7 @@ class Answer:
 
     def _sampler(self, model: LoadedModel) -> Sampler:
         chain = chain_of(self._command, self._bias, model)
-        constraint = model.constraint(self._grammar) if self._grammar else None
+        constraint = self._main.constraint(self._grammar) if self._grammar else None
         confident = model is not self._main
         return Sampler(chain, self._command.seed, self._first, confident=confident, constraint=constraint)
 

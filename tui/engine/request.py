@@ -8,7 +8,8 @@ from __future__ import annotations
 from math import inf
 
 from ..protocol import Generate
-from .backends import Backend, LoadedModel, ModelError, Vocabulary
+from .backends import LoadedModel, ModelError, Vocabulary
+from .backends.grammars import of_gbnf, of_schema
 from .speculation.sampling import Chain
 
 MOST_DRAFTED = 16
@@ -51,9 +52,11 @@ def check(command: Generate, main: LoadedModel) -> None:
         )
 
 
-def grammar_of(command: Generate, backend: Backend) -> str:
-    """The GBNF grammar that the answer must follow; empty if it is free."""
-    return backend.grammar(command.json_schema) if command.json_schema else command.grammar
+def grammar_of(command: Generate) -> str:
+    """The grammar that the answer must follow; empty if it is free."""
+    if not command.grammar and not command.json_schema:
+        return ""
+    return of_schema(command.json_schema) if command.json_schema else of_gbnf(command.grammar)
 
 
 def bias_of(command: Generate, main: LoadedModel) -> dict[int, float]:

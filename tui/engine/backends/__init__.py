@@ -127,7 +127,7 @@ class LoadedModel(Protocol):
         ...
 
     def constraint(self, grammar: str) -> Constraint:
-        """Return a GBNF grammar as a constraint for one answer of this model. Raises `ModelError`."""
+        """Return a grammar of `grammars` as a constraint for one answer. Raises `ModelError`."""
         ...
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]: ...
@@ -191,10 +191,6 @@ class Backend(Protocol):
 
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LoadedModel:
         """Open a model. `progress` gets 0 to 1 and returns False to give up. Raises `ModelError`."""
-        ...
-
-    def grammar(self, json_schema: str) -> str:
-        """Return the GBNF grammar of a JSON schema. Raises `ModelError`."""
         ...
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:

@@ -138,7 +138,7 @@ class ScriptedModel:
         self._answer = None
 
     def constraint(self, grammar: str) -> Constraint:
-        raise ModelError("a scripted model follows no grammar", "Choose another model.")
+        raise ModelError("a scripted model follows no grammar and no JSON schema", "Choose another model.")
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         check_call(self, tokens, picks, len(tokens))
@@ -256,9 +256,6 @@ class ScriptedBackend:
             return ScriptedDraft(path, script, self._text, capacity)
         self._text = SAMPLE if kind == "sample" else None
         return ScriptedModel(path, script, self._text, capacity)
-
-    def grammar(self, json_schema: str) -> str:
-        raise ModelError("a scripted model follows no JSON schema", "Choose another model.")
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
         return "" if isinstance(draft, ScriptedDraft) else "the draft model is not scripted"

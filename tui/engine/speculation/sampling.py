@@ -66,6 +66,9 @@ class Chain:
 class Constraint(Protocol):
     """A rule for the next token of an answer."""
 
+    met_limit: bool
+    """Whether the rule was too much work somewhere. No token may follow there."""
+
     def allowed(self, answer: Sequence[int], ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of the tokens `ids` may follow the tokens of `answer`.
 
@@ -101,6 +104,11 @@ class Sampler:
     def start(self) -> int:
         """The index, in the context, of the answer's first token."""
         return self._start
+
+    @property
+    def met_limit(self) -> bool:
+        """Whether the constraint was too much work somewhere."""
+        return self._constraint is not None and self._constraint.met_limit
 
     @property
     def takes_best(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...library.header import BadModelFile, Header, read_header
 from .. import LoadedModel, ModelError, Options
-from . import native, schema
+from . import native
 from .model import BATCH, CELLS, LlamaModel
 from .reserve import Reserved, Shape, reserved
 from .rollback import COPIES, affords_copies, is_recurrent
@@ -98,10 +98,6 @@ class LlamaBackend:
             for shape in shapes:
                 planned = replace(options, context_length=shape.context_length, cache_type=shape.cache_type)
                 yield self._within(room, model, header, planned)[1]
-
-    def grammar(self, json_schema: str) -> str:
-        """The GBNF grammar of the JSON texts that a schema describes. Raises `ModelError`."""
-        return schema.to_gbnf(json_schema)
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
         """Why `draft` cannot draft for `main`, in one line; empty if it can."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ctypes import addressof
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,15 @@ from numpy.typing import NDArray
 from ...library.describe import name_of
 from ...library.header import Header
 from ...speculation.loop import Pick
-from ...speculation.sampling import Sampler
+from ...speculation.sampling import Constraint, Sampler
 from .. import ModelError, check_call
 from ..checkpoints import Checkpoints
-from .grammar import GrammarConstraint
 from .rollback import ANSWER, COPIES, rollback_of
 from .vocabulary import LlamaVocabulary
+
+if TYPE_CHECKING:
+    from ..constraint import Constraints
+
 
 BATCH = 512
 """Most tokens in one native call, where the library allows that many."""
@@ -95,9 +99,9 @@ class LlamaModel:
         """Choose tokens by `sampler` from now on."""
         self._sampler = sampler
 
-    def constraint(self, grammar: str) -> GrammarConstraint:
-        """What may be written by a GBNF grammar. Raises `ModelError` for one that cannot be used."""
-        return GrammarConstraint(self._library, self.vocabulary, grammar)
+    def constraint(self, grammar: str) -> Constraint:
+        """Return a grammar of `grammars` as a constraint. Raises `ModelError` if it is too large."""
+        return self._constraints.constraint(grammar)
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         """Run `tokens` and choose the next token at each of the last `picks`.
@@ -164,11 +168,16 @@ class LlamaModel:
     def close(self) -> None:
         """Free the native model. Closing twice is allowed; nothing else is, after this."""
         if self._context:
-            self._sampler = None  # and with it the native states of a grammar
             self._batch.close()
             self._library.llama_free(self._context)
             self._library.llama_model_free(self._model)
             self._context = self._model = 0
+
+    @cached_property
+    def _constraints(self) -> Constraints:
+        from ..constraint import Constraints  # imports llguidance, which few answers need
+
+        return Constraints(self.vocabulary, self.vocabulary_size)
 
     def _begin(self, known: int, picks: int) -> None:
         """Before tokens behind the `known` ones are run and may be refused: leave a state to return to.

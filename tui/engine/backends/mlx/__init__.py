@@ -12,7 +12,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any, NoReturn
+from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
@@ -62,9 +62,6 @@ class MlxBackend:
             network, _ = mlx_lm.load_model(folder.path, lazy=True, strict=True, trust_remote_code=False)
         self._read_weights(network, progress)
         return self._ready(network, folder, options)
-
-    def grammar(self, json_schema: str) -> NoReturn:
-        raise ModelError("MLX models follow no JSON schema yet", "Choose a GGUF model for it.")
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
         """Why `draft` cannot draft for `main`, in one line; empty if it can."""

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
 from ...library.describe import name_of
 from ...library.mlx_folder import Folder
 from ...speculation.loop import Pick
-from ...speculation.sampling import InvalidLogits, Sampler
+from ...speculation.sampling import Constraint, InvalidLogits, Sampler
 from .. import ModelError, Rewinds, check_call
 from ..checkpoints import Checkpoints
 from .caches import Caches
 from .picking import chain_of_best, pick_rows
 from .vocabulary import MlxVocabulary
+
+if TYPE_CHECKING:
+    from ..constraint import Constraints
+
 
 CHUNK = 2048
 """Most tokens in one call. Scores for a whole chunk of them would take gigabytes; none are computed."""
@@ -89,8 +94,9 @@ class MlxModel:
         """Choose tokens by `sampler` from now on."""
         self._sampler = sampler
 
-    def constraint(self, grammar: str) -> NoReturn:
-        raise ModelError("MLX models follow no grammar yet", "Choose a GGUF model for it.")
+    def constraint(self, grammar: str) -> Constraint:
+        """Return a grammar of `grammars` as a constraint. Raises `ModelError` if it is too large."""
+        return self._constraints.constraint(grammar)
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         """Run `tokens` and choose the next token at each of the last `picks`.
@@ -171,6 +177,12 @@ class MlxModel:
         self._tokens.clear()
         self._network = self._caches = None  # type: ignore[assignment]
         mx.clear_cache()
+
+    @cached_property
+    def _constraints(self) -> Constraints:
+        from ..constraint import Constraints  # imports llguidance, which few answers need
+
+        return Constraints(self.vocabulary, self.vocabulary_size)
 
     def _begin(self, known: int, picks: int) -> None:
         """Before tokens behind the `known` ones are run and may be refused: leave a state to return to.
