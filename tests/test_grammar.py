@@ -20,7 +20,8 @@ import pytest
 from test_gbnf import JSON
 from test_same_text import TIE, load, randomised, tokens_of
 
-from tui.engine.backends import LoadedModel
+from tui.engine.backends import LoadedModel, ModelError
+from tui.engine.backends.constraint import Constraints
 from tui.engine.backends.grammars import of_gbnf, of_schema
 from tui.engine.speculation.loop import NOTHING, NothingFollows, Proposal, Proposer, generate, prefill
 from tui.engine.speculation.pacing import Always
@@ -377,6 +378,65 @@ def test_a_limit_that_is_met_is_a_dead_end_there_and_nowhere_else(
         decode(main, InTurn(Fixed([a, b, b])) if draft_length else Nobody(), context, draft_length)
     assert context[start:] == [a]
     assert chooser.met_limit
+
+
+class Words:
+    """A vocabulary of these words."""
+
+    bos_text = eos_text = ""
+    chat_template = None
+    control_texts = ()
+
+    def __init__(
+        self, words: Sequence[bytes], ends: Sequence[int] = (), controls: Sequence[int] = ()
+    ) -> None:
+        self._words = words
+        self.end_tokens = frozenset(ends)
+        self.control_tokens = frozenset(controls)
+
+    def encode(self, text: str) -> list[int]:
+        raise AssertionError("nobody needs the tokens of a text")
+
+    def encode_start(self) -> list[int]:
+        return []
+
+    def piece(self, token: int) -> bytes:
+        return self._words[token]
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "second"),
+    [
+        (Words([b"a", b"b", b"ab", b"abc"]), [0, 2], []),
+        (Words([b"a", b"b", b"ab", b"c"], ends=[3]), [0, 2], [3]),
+        (Words([b"a", b"b", b"ab", b"<end>"], ends=[3, 7], controls=[3, 2, 9]), [0], [3]),
+        (Words([b"ab", b"ab", b"", b"b"], ends=[3]), [0, 1], [3]),
+        (Words([b"ab", b"ab" * 10_000, b"\xff", b"b\0"], ends=[3]), [0], [3]),
+        (Words([b"x" * 10_000, b"", b"\0", b"b"], ends=[0]), [], [0]),
+    ],
+    ids=["no end", "an end", "tokens that are not scored", "the same text", "a long token", "a long end"],
+)
+def test_every_vocabulary_can_follow_a_grammar(words: Words, first: list[int], second: list[int]) -> None:
+    made, every = Constraints(words, 4), np.arange(4)
+    grammar = of_gbnf('root ::= "ab"')
+    assert every[made.constraint(grammar).allowed([], every)].tolist() == first
+    for answer in [[first[-1]], [0, 1]] if first else []:
+        if b"".join(map(words.piece, answer)) == b"ab":
+            found = made.constraint(grammar)
+            assert every[found.allowed(answer, every)].tolist() == second
+            assert [token for token in range(4) if found.allowed(answer, ids(token))[0]] == second
+
+
+def test_a_panic_of_the_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        pass
+
+    def panic(*_: object, **__: object) -> None:
+        raise Panic
+
+    monkeypatch.setattr("tui.engine.backends.constraint.LLTokenizer", panic)
+    with pytest.raises(ModelError, match="no grammar can be followed with these tokens"):
+        Constraints(Words([b"a"]), 1)
 
 
 def test_a_sampler_asks_about_its_choice_alone_where_that_is_allowed() -> None:

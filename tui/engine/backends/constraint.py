@@ -21,14 +21,25 @@ _FEW = 8
 """Tokens that are tried one by one; the mask of all tokens answers for more."""
 
 
+_LONGEST = 1000
+"""Bytes of the longest token that a grammar can have; llguidance holds no tree that is much deeper."""
+
+
 class Constraints:
     """Makes constraints for the tokens of one model, which it copies once."""
 
     def __init__(self, vocabulary: Vocabulary, size: int) -> None:
-        """`size` is the number of tokens that the model scores."""
+        """`size` is the number of tokens that the model scores. Raises `ModelError`."""
         self._tokens = _Tokens(vocabulary, size)
-        ends = sorted(self._tokens.ends)
-        self._tokenizer = LLTokenizer(TokenizerWrapper(self._tokens), eos_token=ends, slices=[])
+        ends = sorted(self._tokens.ends) or [size]
+        try:
+            self._tokenizer = LLTokenizer(TokenizerWrapper(self._tokens), eos_token=ends, slices=[])
+        except BaseException as error:  # a panic of the library is no `Exception`
+            if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+                raise
+            raise ModelError(
+                "no grammar can be followed with these tokens", "Choose another model."
+            ) from None
 
     def constraint(self, grammar: str) -> GrammarConstraint:
         """Return a grammar of `grammars` as a constraint for one answer. Raises `ModelError`."""
@@ -45,12 +56,16 @@ class _Tokens:
     bos_token_id = None
 
     def __init__(self, vocabulary: Vocabulary, size: int) -> None:
-        self.ends = vocabulary.end_tokens
-        self.special_token_ids = sorted(vocabulary.control_tokens | self.ends)
-        self.eos_token_id = min(self.ends, default=0)
-        self.tokens = [b"" if 0 in piece else piece for piece in map(vocabulary.piece, range(size))]
+        self.ends = frozenset(token for token in vocabulary.end_tokens if token < size)
+        controls = {token for token in vocabulary.control_tokens if token < size}
+        self.special_token_ids = [*sorted(controls | self.ends), size]
+        self.eos_token_id = size
+        pieces = map(vocabulary.piece, range(size))
+        # The last one stands for an end where a vocabulary has none.
+        self.tokens = [*(b"" if 0 in piece or len(piece) > _LONGEST else piece for piece in pieces), b"<end>"]
         self.written = np.array(list(map(bool, self.tokens)))
         self.written[self.special_token_ids] = False
+        self.written = self.written[:size]
         self.encode = vocabulary.encode
 
     def __call__(self, text: str | bytes) -> list[int]:
@@ -107,7 +122,7 @@ class GrammarConstraint:
     def _all(self) -> NDArray[np.bool_]:
         if self._mask is None:
             size = self._tokens.written.size
-            bits = allocate_token_bitmask(1, size)
+            bits = allocate_token_bitmask(1, size + 1)
             fill_next_token_bitmask(self._matcher, bits)
             mask = np.unpackbits(bits.view(np.uint8), bitorder="little")[:size].view(np.bool_)
             mask &= self._tokens.written
