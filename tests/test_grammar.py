@@ -273,6 +273,18 @@ def test_only_what_the_grammar_says_may_follow_and_an_end_only_at_its_end(main: 
     assert set(admitted(constraint, main, [a, b, seven])) == ends
 
 
+def test_where_one_text_may_follow_all_tokens_that_begin_it_may(main: LoadedModel) -> None:
+    pieces = {token: main.vocabulary.piece(token) for token in range(main.vocabulary_size)}
+    for grammar, text in (
+        (of_gbnf('root ::= "the capital"'), b"the capital"),
+        (of_schema('{"const": "the capital"}'), b'"the capital"'),
+    ):
+        first = next(token for token, piece in pieces.items() if piece == text[:1])
+        expected = [token for token, piece in pieces.items() if piece and text[1:].startswith(piece)]
+        assert len(expected) > 1
+        assert admitted(main.constraint(grammar), main, [first]) == expected
+
+
 def test_behind_a_token_that_is_not_allowed_everything_is_until_it_is_taken_back(main: LoadedModel) -> None:
     constraint = main.constraint(of_gbnf('root ::= "ab" "c"*'))
     a, b, c, x = (main.vocabulary.encode(text)[0] for text in "abcx")
