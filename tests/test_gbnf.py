@@ -130,6 +130,7 @@ ALLOWED: list[tuple[str, list[str], list[str]]] = [
     ('root ::= root "+" root | [0-9]', ["1", "1+2+3"], ["+1", "1+"]),
     ('root ::= e root | "a"\ne ::= f?\nf ::= "b"', ["a", "ba", "bba"], ["b", "ab"]),
     ('root ::= ("a"*)*', ["", "aaa"], ["b"]),
+    ('root ::= "x" ' + "[a-z]? " * 900 + '"."', ["x.", "xab."], ["x", "1."]),
     ('root ::= "<|im_end|>"', ["<|im_end|>"], ["<|im_end"]),
     (chained(100, '{} "a" | {} "b"'), ["xy" + "ab" * 50], ["xy", "x" + "ab" * 50]),
 ]
