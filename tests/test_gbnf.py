@@ -131,6 +131,7 @@ ALLOWED: list[tuple[str, list[str], list[str]]] = [
     ('root ::= e root | "a"\ne ::= f?\nf ::= "b"', ["a", "ba", "bba"], ["b", "ab"]),
     ('root ::= ("a"*)*', ["", "aaa"], ["b"]),
     ('root ::= "x" ' + "[a-z]? " * 900 + '"."', ["x.", "xab."], ["x", "1."]),
+    ("root ::= " + "[a-z]? " * 900 + '"."', [".", "ab."], ["1."]),
     ('root ::= "<|im_end|>"', ["<|im_end|>"], ["<|im_end"]),
     (chained(100, '{} "a" | {} "b"'), ["xy" + "ab" * 50], ["xy", "x" + "ab" * 50]),
 ]

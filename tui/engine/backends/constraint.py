@@ -16,13 +16,12 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from . import ModelError, Vocabulary
+from .grammar_worker import MOST_WAYS
 
 _FEW = 8
 """Tokens that are tried one by one; the mask of all tokens answers for more."""
 
 
-_MOST_WAYS = 5_000
-"""Ways in which an answer may go on at one place. With twice as many, a single mask has taken 25 s."""
 _LONGEST = 1000
 """Bytes of the longest token that a grammar can have; llguidance holds no tree that is much deeper."""
 
@@ -45,7 +44,7 @@ class Constraints:
 
     def constraint(self, grammar: str) -> GrammarConstraint:
         """Return a grammar of `grammars` as a constraint for one answer. Raises `ModelError`."""
-        limits = LLParserLimits(verbose_errors=False, max_items_in_row=_MOST_WAYS)
+        limits = LLParserLimits(verbose_errors=False, max_items_in_row=MOST_WAYS)
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
         if matcher.is_error():
             raise ModelError("the grammar is too large for this model", "Make the grammar simpler.")

@@ -14,6 +14,8 @@ import sys
 import threading
 from contextlib import suppress
 
+MOST_WAYS = 5_000
+"""Ways in which a text may go on at one place. With twice as many, the mask of one place can take 25 s."""
 _MEMORY = 1 << 30
 """Bytes of address space."""
 _CPU_SECONDS = 5
@@ -25,7 +27,7 @@ def fault(grammar: str) -> str:
     """Return the reason why `grammar` cannot be used; empty if it can."""
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-    limits = LLParserLimits(verbose_errors=False)
+    limits = LLParserLimits(verbose_errors=False, max_items_in_row=MOST_WAYS)
     matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0, limits=limits)
     if not matcher.is_error():
         matcher.compute_bitmask()
