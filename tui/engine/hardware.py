@@ -30,6 +30,8 @@ FEATURES = (
     *("asimd", "asimddp", "asimdhp", "i8mm", "sve", "sve2"),
 )
 """Of the processor's features, those that change how fast a model runs."""
+_PROBE = "tui.engine.backends.llama_cpp.probe"
+"""The module that loads llama.cpp and asks it. Its name only: an import would load the library here."""
 _NONE = Mlx("")
 _TOOL_SECONDS = 5
 _LIBRARY_SECONDS = 60
@@ -143,7 +145,7 @@ def survey() -> Hardware:
         cuda_compiler=bool(shutil.which("nvcc")) or Path("/usr/local/cuda/bin/nvcc").exists(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         packages={name: _version(name) for name in PACKAGES},
-        llama_cpp=_ask_library([sys.executable, "-m", __spec__.name, "llama.cpp"]),
+        llama_cpp=_ask_library([sys.executable, "-m", _PROBE]),
         mlx=ask_mlx(),
     )
 
@@ -224,7 +226,7 @@ def _gpus(cpu: str, memory: int) -> tuple[Gpu, ...]:
 
 
 def _ask_library(command: Sequence[str]) -> Library:
-    """Ask llama.cpp in a child: `command` prints what `_describe_library` says."""
+    """Ask llama.cpp in a child: `command` prints the answer of `_PROBE`."""
     if not (version := _version("llama-cpp-python")):
         return Library("")
     try:
@@ -241,21 +243,6 @@ def _ask_library(command: Sequence[str]) -> Library:
     except (LookupError, TypeError, ValueError):
         last = asked.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         return Library(version, f"llama.cpp cannot be loaded: {''.join(last) or asked.returncode}")
-
-
-def _describe_library() -> dict[str, object]:
-    """Load llama.cpp into this process and ask it."""
-    from .backends.llama_cpp import native
-
-    library = native.bindings()
-    native.Log().install(library)
-    library.llama_backend_init()
-    return {
-        "gpu_offload": bool(library.llama_supports_gpu_offload()),
-        "devices": [gpu.name for gpu in native.gpus(library)],
-        "threads": native.physical_cores(),
-        "features": library.llama_print_system_info().decode("utf-8", "replace"),
-    }
 
 
 def _version(package: str) -> str:
@@ -284,9 +271,6 @@ def _output(*command: str) -> str:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["llama.cpp"]:
-        print(json.dumps(_describe_library()))
-        return
     found = survey()
     backend, device, why = found.backend
     chosen = {"backend": backend, "device": device, "why": why, "advice": found.advice}
