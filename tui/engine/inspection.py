@@ -40,50 +40,80 @@ def inspect(
         return
     if not 0 <= command.begin < command.begin + command.count <= len(answer):
         raise ModelError("there is no such place in the answer")
-    context = prompt_of(command.request, pair.main, templates)
-    first = len(context)
-    context += answer
+    context = [*prompt_of(command.request, pair.main, templates), *answer]
     if len(context) > pair.main.capacity + 1:
         raise ModelError("the answer does not fit into the context", "Load with a longer context.")
-
-    begin, end = first + command.begin, first + command.begin + command.count
-
-    answers = answers_in(context[:first], command.request, pair.main, templates) if pair.reader.rows else ()
-
-    stays = staying(context[:first], command.request, pair.models, templates)
-
-    deviation = pair.rounding.deviation if pair.rounding and not pair.rounding.exact else 0.0
-
-    def seen(model: LoadedModel, most: int, read: Callable[[list[int]], object]) -> list[_Sight]:
-        """What `model`, which chooses at `most` places in a call, thinks of each."""
-        chain = chain_of(command.request, bias_of(command.request, pair.main), model)
-        known = deviation if model is pair.main else 0.0
-        onlooker = _Onlooker(chain, command.request.seed, first, context, known)
-        model.start(onlooker)
-        read(context[:begin])
-        for place in range(begin, end, most):
-            if cancelled():
-                break
-            until = min(end, place + most)
-            model.extend(context[model.length : until - 1], picks=until - place)
-        return onlooker.seen
-
-    def read_by_main(text: list[int]) -> None:
-        pair.reader.begin(text, answers, first, stays)
-        pair.reader.read(text, cancelled, lambda done, total: send(Prefill(command.id, done, total)))
-
-    def read_by(draft: LoadedModel, text: list[int]) -> None:
-        draft.checkpoint(stays)
-        cut(draft, shared(draft, text))
-        prefill(
-            draft, text, end=lambda start: start + draft.chunk, cancelled=cancelled, progress=lambda *_: None
-        )
-
-    main = seen(pair.main, pair.reader.rows or MOST_DRAFTED + 1, read_by_main)
-    fits = pair.draft and _fits(pair.draft, context)
-    draft = seen(pair.draft, 1, partial(read_by, pair.draft)) if pair.draft and fits else []
+    again = _Again(pair, command, context, templates, cancelled)
+    main = again.seen_by_main(lambda done, total: send(Prefill(command.id, done, total)))
+    draft = again.seen_by_draft(pair.draft) if pair.draft and _fits(pair.draft, context) else []
     sights = [] if cancelled() else zip_longest(main, draft)
     send(Inspected(command.id, places=tuple(_place(each, other, vocabulary) for each, other in sights)))
+
+
+class _Again:
+    """The models of a pair, run once more over an answer that exists."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        command: Inspect,
+        context: list[int],
+        templates: TemplateRenderer,
+        cancelled: Cancelled,
+    ) -> None:
+        """`context` are the tokens of the prompt and of the whole answer."""
+        self._pair = pair
+        self._request = command.request
+        self._context = context
+        self._first = len(context) - len(command.request.resume)
+        self._begin = self._first + command.begin
+        self._end = self._begin + command.count
+        self._templates = templates
+        self._cancelled = cancelled
+        self._stays = staying(context[: self._first], command.request, pair.models, templates)
+
+    def seen_by_main(self, progress: Callable[[int, int], None]) -> list[_Sight]:
+        """Return the sights of the main model, which chooses in the same rounds as in an answer."""
+        pair, prompt = self._pair, self._context[: self._first]
+        answers = answers_in(prompt, self._request, pair.main, self._templates) if pair.reader.rows else ()
+        text = self._context[: self._begin]
+        known = pair.rounding.deviation if pair.rounding and not pair.rounding.exact else 0.0
+        onlooker = self._onlooker(pair.main, known)
+        pair.reader.begin(text, answers, self._first, self._stays)
+        pair.reader.read(text, self._cancelled, progress)
+        self._choose(pair.main, pair.reader.rows or MOST_DRAFTED + 1)
+        return onlooker.seen
+
+    def seen_by_draft(self, draft: LoadedModel) -> list[_Sight]:
+        """Return the sights of the draft, which chooses one token after the other."""
+        text = self._context[: self._begin]
+        onlooker = self._onlooker(draft, 0.0)
+        draft.checkpoint(self._stays)
+        cut(draft, shared(draft, text))
+        prefill(
+            draft,
+            text,
+            end=lambda start: start + draft.chunk,
+            cancelled=self._cancelled,
+            progress=lambda *_: None,
+        )
+        self._choose(draft, 1)
+        return onlooker.seen
+
+    def _onlooker(self, model: LoadedModel, deviation: float) -> _Onlooker:
+        """Return the sampler that `model` chooses by from now on. `deviation` is its measured rounding."""
+        chain = chain_of(self._request, bias_of(self._request, self._pair.main), model)
+        onlooker = _Onlooker(chain, self._request.seed, self._first, self._context, deviation)
+        model.start(onlooker)
+        return onlooker
+
+    def _choose(self, model: LoadedModel, most: int) -> None:
+        """Let `model`, which holds the text before them, choose at all places, at `most` in a call."""
+        for place in range(self._begin, self._end, most):
+            if self._cancelled():
+                return
+            until = min(self._end, place + most)
+            model.extend(self._context[model.length : until - 1], picks=until - place)
 
 
 def _fits(draft: LoadedModel, context: Sequence[int]) -> bool:
