@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from tui.protocol import BackendName, CacheType, Effort, Thinking
+from tui.protocol.limits import LONGEST_DRAFT, MOST_TOKENS, SAMPLING, SEED
 
 Highlight = Literal["quiet", "full", "off"]
 Sidebar = Literal["auto", "shown", "hidden"]
@@ -22,6 +23,12 @@ def _setting(default: Any, about: str, low: float = -math.inf, high: float = mat
     return field(default=default, metadata={"about": about, "low": low, "high": high, "words": words})
 
 
+def _sampling(name: str, default: Any, **words: float) -> Any:
+    """A number of the sampling chain, with the bounds and the meaning that it has everywhere."""
+    low, high, about = SAMPLING[name]
+    return _setting(default, about, low, high, **words)
+
+
 @dataclass(frozen=True)
 class Models:
     main: str = _setting("starter", 'a path or a name of `outrider models`; "starter" is the built-in demo')
@@ -29,44 +36,36 @@ class Models:
         "auto", 'a path or a name; "auto" is the best one here; "lookup" is no model; "none" no lookup either'
     )
     folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")
-    context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24, auto=0)
+    context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, MOST_TOKENS, auto=0)
     cache_type: CacheType = _setting("f16", 'of the main model\'s KV cache; "q8_0" takes half the memory')
     exact: bool = _setting(False, "draft only as far as the text cannot change, not even by rounding")
 
 
 @dataclass(frozen=True)
 class Generation:
-    temperature: float = _setting(0.8, "0 always takes the most probable token", 0, 5)
-    top_k: int = _setting(40, "keep the k best tokens; 0 keeps all", 0, 1_000_000, all=0)
-    top_p: float = _setting(
-        0.95, "keep the smallest set whose probability reaches p; 1 keeps all", 0, 1, all=1
-    )
-    min_p: float = _setting(0.05, "drop tokens below this share of the best one's probability", 0, 1, off=0)
-    repeat_penalty: float = _setting(
-        1.0, "divides the scores of tokens already seen; 1 is off", 0.1, 10, off=1
-    )
-    presence_penalty: float = _setting(
-        0.0, "taken off the scores of tokens already seen; 0 is off", -10, 10, off=0
-    )
-    frequency_penalty: float = _setting(
-        0.0, "taken off for each time that a token was seen; 0 is off", -10, 10, off=0
-    )
-    penalty_last_n: int = _setting(64, "how many of the latest tokens the penalties look at", 0, 1 << 24)
+    temperature: float = _sampling("temperature", 0.8)
+    top_k: int = _sampling("top_k", 40, all=0)
+    top_p: float = _sampling("top_p", 0.95, all=1)
+    min_p: float = _sampling("min_p", 0.05, off=0)
+    repeat_penalty: float = _sampling("repeat_penalty", 1.0, off=1)
+    presence_penalty: float = _sampling("presence_penalty", 0.0, off=0)
+    frequency_penalty: float = _sampling("frequency_penalty", 0.0, off=0)
+    penalty_last_n: int = _sampling("penalty_last_n", 64)
     max_tokens: int = _setting(
         0,
         "longest answer; 0 is until the model stops or the context is full; a base model in the chat: 256",
         0,
-        1 << 24,
+        MOST_TOKENS,
         unlimited=0,
     )
     seed: int = _setting(
-        -1, "-1 draws a new one for each answer; the sidebar shows it", -1, (1 << 32) - 1, random=-1
+        -1, "-1 draws a new one for each answer; the sidebar shows it", -1, SEED.high, random=-1
     )
     draft_length: int = _setting(
         -1,
-        "tokens drafted in a round, 1 to 16; 0 never drafts; -1 measures and decides",
+        f"tokens drafted in a round, 1 to {LONGEST_DRAFT}; 0 never drafts; -1 measures and decides",
         -1,
-        16,
+        LONGEST_DRAFT,
         auto=-1,
         never=0,
     )

@@ -13,13 +13,14 @@ from itertools import zip_longest
 import numpy as np
 
 from ..protocol import Candidate, Inspect, Inspected, Place, Prefill
+from ..protocol.limits import LONGEST_DRAFT
 from .answer import Cancelled, Send
 from .backends import LoadedModel, ModelError, Vocabulary
 from .closeness import Closeness, closeness
 from .pair import Pair
 from .prompt import answers_in, prompt_of, staying
 from .reading import cut, shared
-from .request import MOST_DRAFTED, bias_of, chain_of, check
+from .request import bias_of, chain_of, check
 from .speculation.loop import Pick, prefill
 from .speculation.sampling import Chain, Logits, Sampler, gumbel
 from .templates import TemplateRenderer
@@ -81,7 +82,7 @@ class _Again:
         onlooker = self._onlooker(pair.main, known)
         pair.reader.begin(text, answers, self._first, self._stays)
         pair.reader.read(text, self._cancelled, progress)
-        self._choose(pair.main, pair.reader.rows or MOST_DRAFTED + 1)
+        self._choose(pair.main, pair.reader.rows or LONGEST_DRAFT + 1)
         return onlooker.seen
 
     def seen_by_draft(self, draft: LoadedModel) -> list[_Sight]:

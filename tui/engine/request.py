@@ -8,40 +8,27 @@ from __future__ import annotations
 from math import inf
 
 from ..protocol import Generate
+from ..protocol.limits import LONGEST_DRAFT, MOST_BIAS, SAMPLING
 from .backends import Backend, LoadedModel, ModelError, Vocabulary
 from .speculation.sampling import Chain
-
-MOST_DRAFTED = 16
-
-_BOUNDS = {
-    "temperature": (0, 100),
-    "top_k": (0, 2**31),
-    "top_p": (0, 1),
-    "min_p": (0, 1),
-    "repeat_penalty": (0.01, 100),
-    "presence_penalty": (-100, 100),
-    "frequency_penalty": (-100, 100),
-    "penalty_last_n": (0, 2**31),
-}
-_MOST_BIAS = 10_000
 
 
 def check(command: Generate, main: LoadedModel) -> None:
     """Refuse what makes no sense."""
     if not command.messages:
         raise ModelError("there is no message to answer")
-    if command.draft_length is not None and not 0 <= command.draft_length <= MOST_DRAFTED:
-        raise ModelError(f"the draft length must be 0 to {MOST_DRAFTED}, not {command.draft_length}")
+    if command.draft_length is not None and not 0 <= command.draft_length <= LONGEST_DRAFT:
+        raise ModelError(f"the draft length must be 0 to {LONGEST_DRAFT}, not {command.draft_length}")
     if command.max_tokens < 0:
         raise ModelError(f"max_tokens must be 0 or more, not {command.max_tokens}")
     if any(not 0 <= token < main.vocabulary_size for token in command.resume):
         raise ModelError("another model began this answer", "Load that one, or ask again.")
-    for name, (low, high) in _BOUNDS.items():
+    for name, (low, high, _) in SAMPLING.items():
         if not low <= (value := getattr(command.sampling, name)) <= high:
             raise ModelError(f"{name.replace('_', '-')} must be {low} to {high}, not {value}")
     for _, bias in command.sampling.logit_bias:
-        if bias is not None and not -_MOST_BIAS <= bias <= _MOST_BIAS:
-            raise ModelError(f"a logit-bias must be {-_MOST_BIAS} to {_MOST_BIAS}, not {bias}")
+        if bias is not None and not -MOST_BIAS <= bias <= MOST_BIAS:
+            raise ModelError(f"a logit-bias must be {-MOST_BIAS} to {MOST_BIAS}, not {bias}")
     if command.grammar and command.json_schema:
         raise ModelError("an answer cannot follow both a grammar and a JSON schema", "Leave out one of them.")
     if command.ignore_eos and (command.grammar or command.json_schema):
@@ -74,7 +61,7 @@ def bias_of(command: Generate, main: LoadedModel) -> dict[int, float]:
 
 def chain_of(command: Generate, bias: dict[int, float], model: LoadedModel) -> Chain:
     """The sampling chain of a model, which may have fewer tokens than `bias` speaks of."""
-    sampling = {name: getattr(command.sampling, name) for name in _BOUNDS}
+    sampling = {name: getattr(command.sampling, name) for name in SAMPLING}
     return Chain(**sampling, bias={token: by for token, by in bias.items() if token < model.vocabulary_size})
 
 

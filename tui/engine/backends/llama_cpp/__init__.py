@@ -14,14 +14,15 @@ from importlib import metadata
 from typing import Any
 
 from ...library.header import BadModelFile, Header, read_header
+from ...speculation.chances import LONGEST
 from .. import LoadedModel, ModelError, Options
 from . import native, schema
 from .model import BATCH, CELLS, LlamaModel
 from .reserve import Reserved, Shape, reserved
 from .rollback import COPIES, affords_copies, is_recurrent
 
-_OUTPUTS = {"main": 17, "draft": 1}
-"""Most rows of logits in one native call: for the main model, 16 drafted tokens and the one before them.
+_OUTPUTS = {"main": LONGEST + 1, "draft": 1}
+"""Most rows of logits in one native call: for the main model, the drafted tokens and the one before them.
 
 A call for more would end the process, so it is what `LlamaModel` checks against; 0 would reserve room for the
 logits of a whole batch.

@@ -15,11 +15,12 @@ import ctypes
 from typing import Any, Protocol
 
 from ...library.header import Header
+from ...speculation.chances import LONGEST
 from .. import ModelError, Rewinds
 
 ANSWER, KEPT = 0, 1
 """The sequence that is continued, and the one that a `Fork` stays behind with."""
-COPIES = 16
+COPIES = LONGEST
 """Most tokens that a round takes back: those that were proposed."""
 _SHARE = 8
 """Copies of a state may take one byte for so many bytes of weights."""

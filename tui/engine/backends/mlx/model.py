@@ -15,6 +15,7 @@ import mlx.core as mx
 
 from ...library.describe import name_of
 from ...library.mlx_folder import Folder
+from ...speculation.chances import LONGEST
 from ...speculation.loop import Pick
 from ...speculation.sampling import InvalidLogits, Sampler
 from .. import ModelError, Rewinds, check_call
@@ -27,8 +28,8 @@ CHUNK = 2048
 """Most tokens in one call. Scores for a whole chunk of them would take gigabytes; none are computed."""
 _SLOW_CHUNK = 256
 """Where there is no GPU, one call should not take minutes."""
-ROUND = 17
-"""Most tokens at which is chosen in one call: 16 drafted ones and the one before them."""
+ROUND = LONGEST + 1
+"""Most tokens at which is chosen in one call: the drafted ones and the one before them."""
 _REPLAY = 8
 """Lost tokens that may ride along in the next call; more get a call of their own."""
 _SMALL = 64
