@@ -8,8 +8,8 @@ from pathlib import Path
 from textual.binding import Binding
 
 from tui.app import Outrider
+from tui.chat.wording import readable
 from tui.keys import groups
-from tui.screens.wording import readable
 
 PATH = Path(__file__).parent.parent / "docs" / "keys.md"
 HEAD = """# Keys

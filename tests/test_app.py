@@ -12,9 +12,9 @@ from chat import ask, chat, outrider, text, until
 from textual.binding import Binding
 
 from tui.app import Outrider
+from tui.chat.conversation import Conversation
 from tui.protocol import Busy, Generate, Message, Notice, Origin, Round
 from tui.screens.chat import ChatScreen
-from tui.screens.conversation import Conversation
 from tui.screens.history import HistoryScreen
 from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen

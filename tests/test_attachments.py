@@ -8,8 +8,8 @@ import pytest
 from chat import ask, chat, outrider, text, told, until
 from test_history import stored
 
-from tui.screens import attachments
-from tui.screens.attachments import File, NotAttached
+from tui.chat import attachments
+from tui.chat.attachments import File, NotAttached
 from tui.store import Turn
 
 

@@ -12,6 +12,7 @@ import pytest
 from chat import ask, asked_of, chat, outrider, text, told, until
 from models import CONTROL, OTHER_CONTROL, Toy, write_model
 
+from tui.chat.requests import CONTINUED, load_request
 from tui.engine.answer import Answer
 from tui.engine.backends import LoadedModel, Options, open_backend
 from tui.engine.library.describe import describe
@@ -23,7 +24,6 @@ from tui.engine.speculation.pacing import Always
 from tui.engine.templates import TemplateRenderer, encode_conversation, joined, prompt_form
 from tui.protocol import Event, Finished, Generate, Message, Origin, PromptForm, Rounds, Sampling
 from tui.quantities import prompt_form as words_of
-from tui.screens.requests import CONTINUED, load_request
 from tui.widgets.desk import ASK, CONTINUE
 
 BASE = "base model without a chat template: it continues your text"

@@ -16,13 +16,13 @@ from test_history import answered, origins, stored
 from test_store import round_of
 
 from tui.app import Outrider
+from tui.chat.conversation import Conversation
+from tui.chat.requests import Asked
 from tui.clean import clean
 from tui.config import Generation, History, Models, Settings
 from tui.protocol import Generate, Sampling, Statistics
 from tui.screens.branches import LEFT, SUMMED_UP
-from tui.screens.conversation import Conversation
 from tui.screens.messages import SUM_UP
-from tui.screens.requests import Asked
 from tui.screens.turn import NEARLY_FULL
 from tui.store.changes import Turn
 from tui.store.store import Conversation as Stored

@@ -23,10 +23,10 @@ from terminal import python
 from test_store import exchange, writer
 
 from tui.app import Outrider
+from tui.chat.export import as_markdown, export
 from tui.config import History
 from tui.protocol import Origin, Rounds, decode_event
 from tui.quantities import moment
-from tui.screens.export import as_markdown, export
 from tui.screens.history import HistoryScreen
 from tui.screens.line import LineScreen
 from tui.store.changes import Begin, Change, Delete, Pin, Say, Show, Turn

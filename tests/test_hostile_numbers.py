@@ -9,13 +9,13 @@ from chat import ask, chat, outrider, text, until
 from test_store import round_of
 
 from tui import protocol
+from tui.chat.meter import Meter
 from tui.client import Item
 from tui.protocol import Load, MemoryPlanned, MemoryUse, Statistics
 from tui.protocol.lines import LIMIT
 from tui.quantities import cells
 from tui.screens.hub import _download_row
 from tui.widgets.fit import Fit, _uses
-from tui.widgets.meter import Meter
 from tui.widgets.sidebar import Sidebar
 
 COUNTS = (0, 1, LIMIT - 1)

@@ -13,12 +13,12 @@ from chat import chat, outrider, text, until
 from test_history import answered
 from textual.app import App, ComposeResult
 
+from tui.chat.trace import Tries, acceptance, gained, tokens_of
 from tui.client import EngineDied
 from tui.config import Generation, History
 from tui.protocol import Candidate, Generate, Inspect, Inspected, Message, Origin, Place, Round
 from tui.screens.anatomy import WIDTH, figures, thoughts
 from tui.screens.inspection import InspectionScreen
-from tui.screens.trace import Tries, acceptance, gained, tokens_of
 from tui.store.changes import Turn
 from tui.widgets.tokens import TokenView
 

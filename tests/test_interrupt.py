@@ -15,10 +15,10 @@ from textual.geometry import Offset
 from textual.selection import Selection
 
 from tui.app import Outrider
+from tui.chat.draft_race import Lap
 from tui.config import Keys, Settings
 from tui.screens.history import HistoryScreen
 from tui.screens.models import ModelsScreen
-from tui.screens.race import Lap
 from tui.screens.versus import VersusScreen
 
 FAST = "scripted:sample?rate=2000&tokens=20"

@@ -12,11 +12,11 @@ from test_history import answered
 from textual.binding import Binding, BindingsMap
 
 from tui.app import Outrider
+from tui.chat.wording import readable
 from tui.config import Keys, Settings
 from tui.keys import SAME, VI, groups, keymap
 from tui.screens.help import HelpScreen
 from tui.screens.history import HistoryScreen
-from tui.screens.wording import readable
 
 FAST = "scripted:sample?rate=2000&tokens=20"
 

@@ -21,6 +21,7 @@ APP_ONLY = {
     "tui.app",
     "tui.screens",
     "tui.widgets",
+    "tui.chat",
     "tui.client",
     "tui.themes",
     "tui.config",
@@ -85,7 +86,7 @@ def test_a_command_line_that_says_nothing_is_read_as_the_parser_would() -> None:
 def test_the_app_side_never_imports_the_engine() -> None:
     names = modules(
         *("*.py", "commands/**/*.py", "config/*.py", "client/*.py", "screens/*.py", "widgets/**/*.py"),
-        *("store/*.py", "terminal/*.py"),
+        *("store/*.py", "terminal/*.py", "chat/*.py"),
     )
     assert {"tui.client.engine", "tui.commands.ask", "tui.commands.doctor", "tui.config.file"} <= set(names)
     assert not loaded_after("import " + ", ".join(names)) & (ENGINE_ONLY - {"jinja2"})

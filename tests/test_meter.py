@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from tui.chat import wording
+from tui.chat.meter import HISTORY, Meter, Reading
 from tui.protocol import Loaded, ModelInfo, Round, Statistics
 from tui.quantities import named, number
-from tui.screens import wording
-from tui.widgets.meter import HISTORY, Meter, Reading
 
 
 class Clock:

@@ -14,6 +14,8 @@ from chat import ask, chat, outrider, text, until
 from models import Toy, write_model
 from textual.widgets import Input, Static
 
+from tui.chat.draft_race import TOKENS, Lap, entrants, race
+from tui.chat.requests import LOOKUP, NONE, Choice, load_request, with_choice
 from tui.client import EngineError
 from tui.config import Models, Settings
 from tui.config.last import keep_last, with_last
@@ -43,8 +45,6 @@ from tui.quantities import UNKNOWN, size
 from tui.screens import found as found_module
 from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
-from tui.screens.race import TOKENS, Lap, entrants, race
-from tui.screens.requests import LOOKUP, NONE, Choice, load_request, with_choice
 from tui.widgets.rows import Row, Rows
 
 FAMILIES = ("Qwen2.5 7B Instruct", "Llama 3.1 8B Instruct", "Gemma 3 12B it", "Mistral Small 24B")

@@ -12,14 +12,14 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tui.chat import wording
+from tui.chat.draft_length import AUTO, NEVER, DraftLength
+from tui.chat.meter import Reading
 from tui.config import Generation
 from tui.protocol import FoundModel, Loaded, ModelInfo, Rounding
 from tui.quantities import context, parameters, shortened
-from tui.screens import wording
-from tui.screens.drafting import AUTO, NEVER, Drafting
 from tui.screens.found import Found, facts
 from tui.widgets.desk import Desk, SidebarMode
-from tui.widgets.meter import Reading
 from tui.widgets.rows import Rows
 from tui.widgets.sidebar import WIDTH, Sidebar
 from tui.widgets.status import StatusLine
@@ -110,15 +110,15 @@ async def test_the_lookup_stands_where_a_draft_model_would() -> None:
 @pytest.mark.parametrize(
     ("wished", "loaded", "generation", "looks_up"),
     [
-        (Drafting(AUTO), ALONE, Generation(), True),
-        (Drafting(4), ALONE, Generation(), True),
-        (Drafting(NEVER), ALONE, Generation(), False),
-        (Drafting(AUTO), ALONE, Generation(lookup=False), False),
-        (Drafting(AUTO), replace(ALONE, drafting_refused="why"), Generation(), False),
+        (DraftLength(AUTO), ALONE, Generation(), True),
+        (DraftLength(4), ALONE, Generation(), True),
+        (DraftLength(NEVER), ALONE, Generation(), False),
+        (DraftLength(AUTO), ALONE, Generation(lookup=False), False),
+        (DraftLength(AUTO), replace(ALONE, drafting_refused="why"), Generation(), False),
     ],
 )
 def test_the_lookup_proposes_unless_nothing_may(
-    wished: Drafting, loaded: Loaded, generation: Generation, looks_up: bool
+    wished: DraftLength, loaded: Loaded, generation: Generation, looks_up: bool
 ) -> None:
     assert wording.looks_up(wished, loaded, generation) is looks_up
 

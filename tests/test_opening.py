@@ -17,10 +17,10 @@ from chat import ask, chat, outrider, places_in, text, told, until
 from models import Toy, write_model
 
 from tui.app import Outrider
+from tui.chat.requests import LOOKUP, Choice, with_choice
 from tui.commands.setup import set_up
 from tui.config import Settings
 from tui.config.last import keep_last
-from tui.screens.requests import LOOKUP, Choice, with_choice
 from tui.screens.settings import SettingsScreen
 
 SIZE = (120, 40)

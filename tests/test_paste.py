@@ -18,10 +18,10 @@ from test_history import stored
 from textual import events
 
 from tui.app import Outrider
+from tui.chat.export import as_markdown
 from tui.client.host import Host
 from tui.config import Generation, Models, Settings
 from tui.screens.consent import ConsentScreen
-from tui.screens.export import as_markdown
 
 QUICK = "scripted:sample?tokens=2"
 

@@ -8,8 +8,8 @@ from chat import ask, asked_of, chat, outrider, text, told, until
 from test_branches import read, ready
 from test_history import answered, origins, stored
 
+from tui.chat.export import as_markdown
 from tui.config import Generation
-from tui.screens.export import as_markdown
 
 ECHO = "scripted:echo?rate=2000"
 SLOW = "scripted:echo?rate=60"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from chat import ask, chat, outrider, text, until
 
-from tui.screens.repetition import Repetition
+from tui.chat.repetition import Repetition
 
 
 def found(tokens: list[int]) -> bool:

@@ -9,12 +9,12 @@ import pytest
 from chat import ask, asked_of, chat, outrider, places_in, text, told, until
 from test_history import answered, stored
 
+from tui.chat import slash
+from tui.chat.overrides import ChatOverrides
+from tui.chat.slash import SlashCommand
 from tui.config import Generation, Preset, Settings, read_config
-from tui.screens import slash
-from tui.screens.adjustments import Adjustments
 from tui.screens.lists import Line
 from tui.screens.models import ModelsScreen
-from tui.screens.slash import SlashCommand
 from tui.store.changes import Adjust
 
 FAST = "scripted:sample?rate=2000&tokens=20"
@@ -56,20 +56,20 @@ def test_suggestions_begin_with_what_is_typed_and_go_on_with_its_values() -> Non
 
 
 def test_adjustments_survive_the_file_and_damage_to_it() -> None:
-    made = Adjustments("code").with_value("stop", ("a", "b")).with_value("seed", 7).with_value("seed", None)
+    made = ChatOverrides("code").with_value("stop", ("a", "b")).with_value("seed", 7).with_value("seed", None)
     made = made.with_value("system_prompt", 'Say "hi".\nNow.').with_value("lookup", False)
-    assert Adjustments.read(made.written()) == made
-    assert Adjustments().written() == "" and Adjustments.read("") == Adjustments()
+    assert ChatOverrides.read(made.written()) == made
+    assert ChatOverrides().written() == "" and ChatOverrides.read("") == ChatOverrides()
     for damaged in ("{", "[]", "3", '{"values": 3}', '{"preset": 3, "values": {"seed": "x", "gone": 1}}'):
-        assert Adjustments.read(damaged) == Adjustments()
+        assert ChatOverrides.read(damaged) == ChatOverrides()
 
 
 def test_a_chat_stands_over_its_preset_and_that_over_the_settings() -> None:
     settings = Settings(generation=Generation(temperature=0.5, top_k=9, preset="code"), presets=(CODE,))
-    assert Adjustments().applied(settings).temperature == 0.1
-    assert Adjustments("").applied(settings).temperature == 0.5
-    assert Adjustments("gone").applied(settings).temperature == 0.5
-    own = Adjustments().with_value("temperature", 0.9)
+    assert ChatOverrides().applied(settings).temperature == 0.1
+    assert ChatOverrides("").applied(settings).temperature == 0.5
+    assert ChatOverrides("gone").applied(settings).temperature == 0.5
+    own = ChatOverrides().with_value("temperature", 0.9)
     assert (own.applied(settings).temperature, own.applied(settings).top_k) == (0.9, 9)
     assert own.words(settings) == "preset code · temperature 0.9"
 
@@ -107,11 +107,11 @@ async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_wit
         await answered(pilot, "three")
         assert (asked[-1].sampling.temperature, asked[-1].sampling.top_k) == (0.2, 5)
         await command(pilot, "/reset")
-        assert screen.adjustments == Adjustments()
+        assert screen.adjustments == ChatOverrides()
         await command(pilot, "/top_k")
         assert "top_k is 40, by the settings." in told(app)
     first = next(each for each in stored(tmp_path) if each.turns[0].text == "one")
-    assert Adjustments.read(first.settings) == Adjustments("brief")
+    assert ChatOverrides.read(first.settings) == ChatOverrides("brief")
     config = places_in(tmp_path).config
     assert config.read_text().startswith("# mine\n")
     assert read_config(config)[0].presets[0].name == "brief"
@@ -120,7 +120,7 @@ async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_wit
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
         screen.open_chat(first.key)
-        await until(pilot, lambda: screen.adjustments == Adjustments("brief"))
+        await until(pilot, lambda: screen.adjustments == ChatOverrides("brief"))
         screen._keeper.add(Adjust(first.key, '{"preset": "brief", "tomorrow": 1}'))
         screen.open_chat(first.key)
         await pilot.pause(0.3)

@@ -10,9 +10,9 @@ import pytest
 from chat import outrider
 
 from tui.app import Outrider
+from tui.chat.meter import HISTORY, Reading
 from tui.protocol import Loaded, ModelInfo, Origin, Rounding
 from tui.screens.chat import ChatScreen
-from tui.widgets.meter import HISTORY, Reading
 
 ANSWER = """\
 ## One round

@@ -11,6 +11,9 @@ from typing import Any
 import models
 import pytest
 
+from tui.chat import wording
+from tui.chat.conversation import _joined
+from tui.chat.meter import Meter, Reading
 from tui.engine.answer import Answer, Wished
 from tui.engine.pair import Pair, load_pair
 from tui.engine.speculation import loop as speculation
@@ -34,9 +37,6 @@ from tui.protocol import (
     encode,
     rebuild,
 )
-from tui.screens import wording
-from tui.screens.conversation import _joined
-from tui.widgets.meter import Meter, Reading
 
 PAIRS = ("scripted", "made", "made, lookup alone", "starter", "scripted, shown")
 SHOWN = ("starter", "scripted, shown")

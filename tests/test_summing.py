@@ -9,9 +9,9 @@ from chat import chat, outrider, text, told, until
 from test_history import answered
 from test_store import round_of
 
+from tui.chat.summary import LONGEST, Summary
 from tui.protocol import Reason
 from tui.screens.branches import SUMMED_UP
-from tui.screens.summing import LONGEST, Summary
 
 WORDS = "and they went on "
 

@@ -24,6 +24,7 @@ from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.widget import Widget
 
+from .chat.wording import readable
 from .clean import clean_line, exact
 from .client import Downloads, EngineClient, EngineDied, HubClient, Item
 from .client.child import Log
@@ -33,7 +34,6 @@ from .config.last import NextStart, keep_last, next_start
 from .config.settings import understood
 from .places import Places, find_copied, shipped
 from .screens.chat import ChatScreen
-from .screens.wording import readable
 from .store.keeper import Keeper
 from .terminal.compositor import FrugalCompositor
 from .terminal.keyboard import mend

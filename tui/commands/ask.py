@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from ..chat.requests import generate_request, load_request
 from ..clean import clean, clean_line, clean_next
 from ..client import AnswerEvent, EngineClient
 from ..config import Settings
@@ -34,7 +35,6 @@ from ..protocol import (
     Statistics,
 )
 from ..quantities import percent, prompt_form
-from ..screens.requests import generate_request, load_request
 from .setup import UsageError, set_up, with_models
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from ..chat.requests import load_request
 from ..clean import clean, clean_line
 from ..client import EngineClient, EngineError, engine_environment
 from ..client.host import Host, said
@@ -26,7 +27,6 @@ from ..config.last import next_start
 from ..places import Places
 from ..protocol import DescribeModel, ModelDescribed
 from ..quantities import prompt_form, rounding, size
-from ..screens.requests import load_request
 from .chat import TRUECOLOR, is_lean
 from .setup import Setup, set_up
 

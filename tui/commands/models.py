@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
+from ..chat.requests import load_request
 from ..clean import clean_line
 from ..client import EngineClient, EngineError
 from ..config import Settings
@@ -30,7 +31,6 @@ from ..protocol import (
     Skipped,
 )
 from ..quantities import context, named, parameters, shortened, size, speed_up
-from ..screens.requests import load_request
 from .setup import Setup, UsageError, set_up, with_models
 
 if TYPE_CHECKING:

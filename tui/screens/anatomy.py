@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from tui.chat.trace import Token, acceptance, gained
 from tui.clean import clean_line
 from tui.client.parting import can_part
 from tui.protocol import Candidate, Origin, Place, Round
 from tui.quantities import cells, number
-from tui.widgets.tokens import Token, visible
-
-from .trace import acceptance, gained
+from tui.widgets.tokens import visible
 
 WIDTH = 40
 """Columns that all of it fits into."""

@@ -11,12 +11,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from tui import store
+from tui.chat import attachments, wording
+from tui.chat.conversation import Conversation
 from tui.protocol import Origin, Round
 from tui.store.keeper import Keeper
 from tui.widgets.desk import Desk
 
-from . import attachments, wording
-from .conversation import Conversation
 from .shown import Shown
 
 if TYPE_CHECKING:

@@ -20,6 +20,13 @@ from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 
 from tui import protocol, store
+from tui.chat import attachments, slash
+from tui.chat.completion import Suggestion
+from tui.chat.conversation import TITLE
+from tui.chat.draft_length import DraftLength
+from tui.chat.overrides import ChatOverrides
+from tui.chat.requests import HERE, Choice, Move, draft_length, load_request, with_choice
+from tui.chat.slash import SlashCommand
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.client.host import HostError, engine_on, known_to_ssh
@@ -27,16 +34,10 @@ from tui.config import ConfigError, Preset, Settings, change_config
 from tui.places import find_ssh_config
 from tui.store.keeper import Keeper, Unreadable
 from tui.widgets.composer import Composer
-from tui.widgets.suggestions import Suggestion
 from tui.widgets.transcript import Want
 
-from . import attachments, slash, tuning
-from .adjustments import Adjustments
-from .conversation import TITLE
-from .drafting import Drafting
+from . import tuning
 from .messages import OF_THE_LAST, MessagesScreen
-from .requests import HERE, Choice, Move, draft_length, load_request, with_choice
-from .slash import SlashCommand
 from .turn import BUSY
 
 if TYPE_CHECKING:
@@ -321,7 +322,7 @@ class ChatScreen(MessagesScreen):
         unanswered = self._conversation.open(stored)
         self._opening.opened(self._conversation.last)
         self._show_notices()
-        self._go_by(Adjustments.read(stored.settings))  # what cannot be read of them stays as it is kept
+        self._go_by(ChatOverrides.read(stored.settings))  # what cannot be read of them stays as it is kept
         await self._branches.show(stored)
         gc.freeze()  # a long chat lives as long as it is open: the collector would look at all of it
         if unanswered and not self.desk.composer.text:
@@ -360,7 +361,7 @@ class ChatScreen(MessagesScreen):
 
     async def export(self) -> None:
         """Write the chat as Markdown into the folder that the app was started in."""
-        from .export import export
+        from tui.chat.export import export
 
         await self._keeper.settle()
         key = self._conversation.key
@@ -419,14 +420,14 @@ class ChatScreen(MessagesScreen):
             return
         others = tuple(each for each in self.settings.presets if each.name != name)
         self._settings = replace(self._settings, presets=(*others, Preset(name, tuple(values.items()))))
-        self.adjust(Adjustments(name))
+        self.adjust(ChatOverrides(name))
         self.notify(clean_line(f"Saved: /preset {name} takes it in any chat."), timeout=5, markup=False)
 
     def apply(self, settings: Settings) -> None:
         """Go on by other settings, as far as they hold at once."""
         before, self._settings = self._settings, settings
         if settings.generation.draft_length != before.generation.draft_length:
-            self.set_drafting(Drafting(settings.generation.draft_length))
+            self.set_drafting(DraftLength(settings.generation.draft_length))
         was, look = before.appearance, settings.appearance
         if look.highlight != was.highlight:  # else it stays as its key has set it since
             self.desk.set_highlight(look.highlight)
@@ -444,7 +445,7 @@ class ChatScreen(MessagesScreen):
         """Draft as far as pays, always so far, or never: from the next round on."""
         self.set_drafting(self._drafting.next())
 
-    def set_drafting(self, drafting: Drafting) -> None:
+    def set_drafting(self, drafting: DraftLength) -> None:
         self._drafting = drafting
         self._client.set_draft_length(self._answering, draft_length(drafting.length))
         self._show_drafting()

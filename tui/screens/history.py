@@ -18,6 +18,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from tui.chat.export import export
 from tui.clean import clean_line
 from tui.protocol.thoughts import without_thought
 from tui.quantities import moment
@@ -28,7 +29,6 @@ from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 from tui.widgets.transcript import Transcript
 
-from .export import export
 from .line import LineScreen
 from .lists import ListsScreen
 

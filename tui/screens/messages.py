@@ -10,17 +10,17 @@ from dataclasses import replace
 from textual import on, work
 
 from tui import protocol, store
+from tui.chat import attachments
+from tui.chat.draft_length import AUTO
+from tui.chat.requests import Asked, Wish, generate_request
+from tui.chat.summary import Summary
 from tui.clean import clean_line, exact, without_sequences
 from tui.client import EngineDied, EngineError
 from tui.protocol.thoughts import without_thought
 from tui.store.keeper import Unreadable
 from tui.widgets.transcript import Transcript, Want, code_blocks
 
-from . import attachments
-from .drafting import AUTO
 from .editor import EditorFailed, edited
-from .requests import Asked, Wish, generate_request
-from .summing import Summary
 from .turn import TurnScreen
 
 RACED = 400

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from tui.chat import wording
 from tui.protocol import Origin, Round
 from tui.protocol.thoughts import TURNED, Part, Thoughts
 from tui.widgets.transcript import Transcript
-
-from . import wording
 
 
 class Shown:

@@ -7,16 +7,15 @@ from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
+from tui.chat.draft_length import AUTO, NEVER, DraftLength
+from tui.chat.overrides import KEYS, ChatOverrides
+from tui.chat.requests import HERE
+from tui.chat.slash import Choice, SlashCommand
+from tui.chat.wording import sentence
 from tui.clean import clean_line
 from tui.client.host import known_to_ssh
 from tui.config import ConfigError, Generation, read_value, show_setting, show_value
 from tui.places import find_ssh_config
-
-from .adjustments import KEYS, Adjustments
-from .drafting import AUTO, NEVER, Drafting
-from .requests import HERE
-from .slash import Choice, SlashCommand
-from .wording import sentence
 
 if TYPE_CHECKING:
     from .chat import ChatScreen
@@ -82,7 +81,7 @@ def _values(chat: ChatScreen, key: str) -> Sequence[Choice]:
 
 
 def _reset(chat: ChatScreen, _: str) -> None:
-    chat.adjust(Adjustments())
+    chat.adjust(ChatOverrides())
     chat.notify("This chat has no settings of its own any more.", timeout=4, markup=False)
 
 
@@ -97,7 +96,7 @@ def _take(chat: ChatScreen, name: str) -> None:
         words = f"There is no preset {name}: {there}"
         chat.notify(clean_line(words), severity="error", markup=False)
         return
-    chat.adjust(Adjustments("" if name in ("", NONE) else name, chat.adjustments.values))
+    chat.adjust(ChatOverrides("" if name in ("", NONE) else name, chat.adjustments.values))
 
 
 def _hosts(chat: ChatScreen) -> Sequence[Choice]:
@@ -124,4 +123,4 @@ def _draft(chat: ChatScreen, text: str) -> None:
     except ConfigError as error:
         chat.notify(clean_line(f"The draft length must be {error}"), severity="error", markup=False)
         return
-    chat.set_drafting(Drafting(length))
+    chat.set_drafting(DraftLength(length))

@@ -24,6 +24,15 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerCancelled
 
 from tui import protocol
+from tui.chat import attachments, wording
+from tui.chat.conversation import Conversation
+from tui.chat.draft_length import DraftLength
+from tui.chat.loading import Loader
+from tui.chat.meter import Meter
+from tui.chat.opening import Opening
+from tui.chat.overrides import ChatOverrides
+from tui.chat.repetition import Repetition
+from tui.chat.requests import Wish, generate_request, limited, load_request
 from tui.clean import clean_line
 from tui.client import AnswerEvent, EngineClient, EngineDied, EngineError
 from tui.config import Generation, Settings
@@ -31,17 +40,8 @@ from tui.store.keeper import Keeper
 from tui.widgets.composer import Composer
 from tui.widgets.desk import Desk
 from tui.widgets.keyline import KeyLine
-from tui.widgets.meter import Meter
 
-from . import attachments, wording
-from .adjustments import Adjustments
 from .branches import Branches
-from .conversation import Conversation
-from .drafting import Drafting
-from .loading import Loader
-from .opening import Opening
-from .repetition import Repetition
-from .requests import Wish, generate_request, limited, load_request
 
 Phase = Literal["loading", "ready", "waiting", "reading", "answering", "stopping", "ended"]
 """waiting: a prompt waits for the load. reading: the prompt is processed. ended: no engine with a model."""
@@ -89,7 +89,7 @@ class TurnScreen(Screen[None]):
         self._keeper = keeper
         self._notices = list(notices)
         self._draw_seed = draw_seed
-        self._drafting = Drafting(settings.generation.draft_length)
+        self._drafting = DraftLength(settings.generation.draft_length)
         self._conversation = Conversation(record=keeper.add)
         self._clock = clock
         self._meter = Meter(clock)
@@ -102,13 +102,13 @@ class TurnScreen(Screen[None]):
         self._busy = ""
         """That its machine does other work too, in words; empty while it does not."""
         self._repetition = Repetition()
-        self._adjustments = Adjustments()
+        self._adjustments = ChatOverrides()
         self._folder = Path.cwd
         self._loader = Loader(client, self._show_progress, self._load_ended)
         self._turn: Worker[None] | None = None
         look = settings.appearance
         self.desk = Desk(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
-        self._opening = Opening(client, self.desk, recalled=recalled)
+        self._opening = Opening(client, self.desk.show_found, recalled=recalled)
         self._branches = Branches(self._conversation, self.desk, keeper)
         self._adjust_conversation()
 
@@ -328,7 +328,7 @@ class TurnScreen(Screen[None]):
         return self._settings
 
     @property
-    def adjustments(self) -> Adjustments:
+    def adjustments(self) -> ChatOverrides:
         """What this chat does otherwise."""
         return self._adjustments
 
@@ -403,17 +403,17 @@ class TurnScreen(Screen[None]):
         self._conversation.forget()
         self._branches.forget()
         self._meter.forget()
-        self.adjust(Adjustments())
+        self.adjust(ChatOverrides())
         if self.phase == "ready":
             self._say("ready")
         self._tick()
 
-    def adjust(self, adjustments: Adjustments) -> None:
+    def adjust(self, adjustments: ChatOverrides) -> None:
         """From the next answer on this chat is answered so."""
         self._conversation.adjust(adjustments.written())
         self._go_by(adjustments)
 
-    def _go_by(self, adjustments: Adjustments) -> None:
+    def _go_by(self, adjustments: ChatOverrides) -> None:
         self._adjustments = adjustments
         self._adjust_conversation()
         self._show_drafting()

@@ -21,6 +21,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
+from tui.chat.export import new_file
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.client.parting import explained
@@ -28,8 +29,6 @@ from tui.protocol import Finished, Generate, Round, Statistics
 from tui.quantities import number
 from tui.widgets.keyline import KeyLine
 from tui.widgets.transcript import Transcript
-
-from .export import new_file
 
 _FRAME = 1 / 30
 _BAR = 32

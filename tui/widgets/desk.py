@@ -16,12 +16,12 @@ from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 
 from tui import protocol
+from tui.chat.meter import Reading
 from tui.quantities import number, percent
 
 from .attached import Attached
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
-from .meter import Reading
 from .sidebar import Sidebar
 from .status import StatusLine
 from .suggestions import Suggestions

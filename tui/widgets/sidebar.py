@@ -13,11 +13,11 @@ from textual.message import Message
 from textual.widgets import Static
 
 from tui import protocol
+from tui.chat.meter import Reading
 from tui.clean import clean_line
 from tui.quantities import UNKNOWN, cells, named, number, percent, rounding, shortened
 
 from .bars import Bars
-from .meter import Reading
 
 WIDTH = 29
 """Columns inside the padding."""

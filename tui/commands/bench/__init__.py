@@ -20,9 +20,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from ...chat.requests import load_request
 from ...config import Settings
 from ...protocol import Load
-from ...screens.requests import load_request
 from ..setup import UsageError, set_up, with_models
 from .chart import chart
 from .measure import Measurement

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tui.protocol.marks import SWITCHES
-from tui.widgets.suggestions import Suggestion
+
+from .completion import Suggestion
 
 ALIASES: Final[Mapping[str, str]] = {
     "system": "system_prompt",

@@ -13,7 +13,7 @@ KEYS = tuple(entry.name for entry in fields(Generation) if entry.name not in ("p
 
 
 @dataclass(frozen=True)
-class Adjustments:
+class ChatOverrides:
     """Of one chat."""
 
     preset: str | None = None
@@ -22,7 +22,7 @@ class Adjustments:
     """(key of `Generation`, value), in the order in which they were set."""
 
     @classmethod
-    def read(cls, text: str) -> Adjustments:
+    def read(cls, text: str) -> ChatOverrides:
         """What `text` holds, as `written` wrote it; what of it is no setting any more is left out."""
         try:
             data = json.loads(text or "{}")
@@ -40,7 +40,7 @@ class Adjustments:
             data["values"] = {key: show_value(value) for key, value in self.values}
         return json.dumps(data) if data else ""
 
-    def with_value(self, key: str, value: Any) -> Adjustments:
+    def with_value(self, key: str, value: Any) -> ChatOverrides:
         """With a setting of its own; with None it is as the settings say again."""
         values = {name: each for name, each in self.values if name != key}
         if value is not None:

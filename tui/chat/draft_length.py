@@ -8,7 +8,7 @@ AUTO, NEVER, USUAL = -1, 0, 4
 
 
 @dataclass(frozen=True)
-class Drafting:
+class DraftLength:
     """One of three: as far as pays, always so many tokens, never."""
 
     length: int
@@ -26,10 +26,10 @@ class Drafting:
             return f"always {self.length}"
         return "never" if self.length == NEVER else "auto"
 
-    def all(self) -> tuple[Drafting, Drafting, Drafting]:
-        return Drafting(AUTO, self.fixed), Drafting(self.fixed), Drafting(NEVER, self.fixed)
+    def all(self) -> tuple[DraftLength, DraftLength, DraftLength]:
+        return DraftLength(AUTO, self.fixed), DraftLength(self.fixed), DraftLength(NEVER, self.fixed)
 
-    def next(self) -> Drafting:
+    def next(self) -> DraftLength:
         """The choice behind this one, round and round."""
         choices = self.all()
         return choices[(choices.index(self) + 1) % len(choices)]

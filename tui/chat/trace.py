@@ -10,7 +10,20 @@ from itertools import groupby, pairwise
 from tui.protocol import Origin, Place, Round
 from tui.protocol.pieces import origin_at
 from tui.store.changes import Turn
-from tui.widgets.tokens import Token
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of an answer, or one that was refused. Foreign text."""
+
+    text: str
+    origin: Origin
+    round: int
+    """Which round brought it, from 0."""
+    place: int | None = None
+    """Which token of the answer it is, from 0; None for a refused one, and where that is not known."""
+    id: int | None = None
+    """In the vocabulary."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from tui.client.host import Host
 from tui.config import Generation
 from tui.quantities import named, number, percent, prompt_form
 
-from .drafting import AUTO, NEVER, Drafting
+from .draft_length import AUTO, NEVER, DraftLength
 
 SILENT = 7.0
 """Seconds after which it is said that nothing is heard: there is a ping every 5."""
@@ -86,18 +86,18 @@ def refused(loaded: protocol.Loaded) -> str:
     return f"Drafting without the draft model: {loaded.draft_refused}" if loaded.draft_refused else ""
 
 
-def drafting(wished: Drafting, loaded: protocol.Loaded | None) -> str:
+def drafting(wished: DraftLength, loaded: protocol.Loaded | None) -> str:
     """How far it drafts, in a word or two."""
     return "off" if loaded and loaded.drafting_refused else wished.words
 
 
-def draft_limit(wished: Drafting, loaded: protocol.Loaded | None) -> int | None:
+def draft_limit(wished: DraftLength, loaded: protocol.Loaded | None) -> int | None:
     """Most tokens of a draft with models that are there to show drafting, where "auto" decides nothing."""
     fixed = loaded and not loaded.drafting_refused and wished.length == AUTO
     return loaded.draft_length if loaded and fixed else None
 
 
-def looks_up(wished: Drafting, loaded: protocol.Loaded | None, generation: Generation) -> bool:
+def looks_up(wished: DraftLength, loaded: protocol.Loaded | None, generation: Generation) -> bool:
     """Whether the lookup may propose."""
     return generation.lookup and wished.length != NEVER and not (loaded and loaded.drafting_refused)
 

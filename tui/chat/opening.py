@@ -4,12 +4,12 @@ model, and how many models lie on the machine while only the demo is loaded. It 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 from tui import protocol, store
 from tui.client import EngineClient, EngineError
 from tui.quantities import named
-from tui.widgets.desk import Desk
 
 from . import wording
 
@@ -17,10 +17,13 @@ from . import wording
 class Opening:
     """Holds until the first prompt, or until another pair is chosen."""
 
-    def __init__(self, client: EngineClient, desk: Desk, *, recalled: bool) -> None:
-        """`recalled` says that the pair is the one that was chosen last, and not what the config names."""
+    def __init__(self, client: EngineClient, show_found: Callable[[int], None], *, recalled: bool) -> None:
+        """`show_found` gets the number of models that could be loaded in place of the demo.
+
+        `recalled`: the pair is the one that was chosen last, not the one that the config names.
+        """
         self._client = client
-        self._desk = desk
+        self._show_found = show_found
         self._recalled = recalled
         self._counting: asyncio.Task[None] | None = None
         self._answered_by = ""
@@ -55,4 +58,4 @@ class Opening:
                 async for reply in replies:
                     if isinstance(reply, protocol.ModelsFound):
                         count += sum(not model.demo for model in reply.models)
-        self._desk.show_found(count)
+        self._show_found(count)

@@ -11,12 +11,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from textual.content import Content
-
-from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import DraftVerdict, Generate, Load, Message, Round, Sampling
-from tui.quantities import cells, percent
 
 from . import wording
 from .requests import LOOKUP
@@ -29,7 +25,6 @@ PROMPTS = (
 TOKENS = 64
 _FIRST = 1 << 32
 """Far from the ids of a chat's answers."""
-_BAR = 16
 MOST = 4
 """Draft models that race, the best by what is known; lookup alone comes with them."""
 
@@ -119,16 +114,3 @@ async def _answer(client: EngineClient, prompt: str, seed: int) -> AsyncGenerato
             if isinstance(event, Round):
                 tokens += len(event.tokens)
                 yield tokens
-
-
-def progress(lap: Lap) -> Content:
-    """How far the race is, in two lines."""
-    full = cells(lap.done, _BAR)
-    return Content.assemble(
-        ("racing  ", "bold $primary"),
-        ("█" * full, "$primary"),
-        ("░" * (_BAR - full), "$line"),
-        (f"  {percent(lap.done)}  ", "bold"),
-        (clean_line(f"{lap.draft}: {lap.doing}"), "$foreground"),
-        (f"\n{len(PROMPTS)} prompts for each draft; Esc ends the race", "$quiet"),
-    )

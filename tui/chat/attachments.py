@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tui import store
 from tui.clean import clean
-from tui.widgets.suggestions import Suggestion
+
+from .completion import Suggestion
 
 MOST = 1_000_000
 """Bytes of a file."""
