@@ -34,6 +34,7 @@ from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.backends.mlx.picking import best_of, pick_rows
 from tui.engine.backends.mlx.vocabulary import MlxVocabulary
 from tui.engine.fit import _folder_need
+from tui.engine.library.gguf import BadModelFile
 from tui.engine.library.mlx_folder import read_folder
 from tui.engine.pair import load_pair
 from tui.engine.session import Session
@@ -133,7 +134,7 @@ def test_the_starter_folder_is_made_once_and_keeps_the_numbers(
 
 @pytest.mark.parametrize("made", [Toy("gemma3"), Toy("mamba")])
 def test_only_a_llama_can_be_written_as_a_folder(tmp_path: Path, made: Toy) -> None:
-    with pytest.raises(ValueError, match=r"no place in a Llama|only a Llama"):
+    with pytest.raises(BadModelFile, match=r"no place in a Llama|only a Llama"):
         write_folder(models.write_model(tmp_path / "m.gguf", made), tmp_path / "mlx")
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from textual.color import Color, ColorParseError
 from textual.theme import BUILTIN_THEMES, Theme
 
+from .errors import OutriderError
+
 MAX_SIZE = 100_000
 """Bytes. A longer file is not a theme."""
 
@@ -43,7 +45,7 @@ class Failure:
         return f"theme {self.path.name} is not used: {self.reason}"
 
 
-class ThemeError(ValueError):
+class ThemeError(OutriderError):
     """What is wrong with a theme file, in one line."""
 
 

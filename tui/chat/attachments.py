@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tui import store
 from tui.clean import clean
+from tui.errors import OutriderError
 
 from .completion import Suggestion
 
@@ -30,7 +31,7 @@ _NAMED = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|([^\s"]+))')
 _TYPED = re.compile(r'(?<!\S)@("?)([^"\n]*|[^\s"]*)\Z')
 
 
-class NotAttached(Exception):
+class NotAttached(OutriderError):
     """A file that cannot go with a prompt. The text says why, in one line."""
 
 

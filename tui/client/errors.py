@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
+from ..errors import OutriderError
 
-class EngineError(Exception):
-    """A command that failed; the engine goes on. `hint` says what a person can do, and may be empty."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-    @property
-    def line(self) -> str:
-        """The message and the hint as sentences on one line."""
-        ended = self.message if self.message.endswith((".", "!", "?")) else self.message + "."
-        return f"{ended} {self.hint}".rstrip()
+class EngineError(OutriderError):
+    """A command that failed; the engine goes on."""
 
 
 class EngineDied(EngineError):

@@ -14,11 +14,12 @@ from ..client.host import Host, HostError, engine_on
 from ..config import Problem, Settings, read_config
 from ..config.last import with_last
 from ..config.settings import understood
+from ..errors import OutriderError
 from ..places import Places, find_places
 from ..protocol import BackendName
 
 
-class UsageError(Exception):
+class UsageError(OutriderError):
     """What was asked for cannot be done. The text says why, in one line."""
 
 

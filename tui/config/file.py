@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from ..errors import OutriderError
 from ..files import replace
 from .settings import Generation, HostEntry, Keys, Preset, Settings, understood
 
@@ -31,7 +32,7 @@ Wrong = tuple[tuple[str, ...], str]
 _YES_OR_NO = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 
 
-class ConfigError(Exception):
+class ConfigError(OutriderError):
     """The file cannot be read, or must not be written. The text says why, in one line."""
 
 

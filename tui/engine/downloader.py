@@ -39,7 +39,7 @@ from .hardware import all_memory
 from .library.access import LONGEST_WAIT, HubError, TryLater, patient
 from .library.fetch import Unwanted, fetch, wait
 from .library.hub import listing, places_for, search
-from .wording import sentence
+from .wording import failure
 
 COMMAND = (sys.executable, "-m", "tui.engine.downloader")
 _STEP = 0.25
@@ -136,7 +136,7 @@ def answer(
             case Download():
                 _download(question, root, send, wanted, pause)
     except HubError as error:
-        send(Failed(question.id, sentence(str(error)), error.hint))
+        send(failure(question.id, error))
     except Unwanted:
         return
 

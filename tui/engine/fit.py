@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..errors import OutriderError
 from ..protocol import CacheType, Load, MemoryUse
 from .backends import Options, Role
 from .backends.checkpoints import most_bytes
@@ -38,7 +39,7 @@ _MLX_ROWS = 2048
 """Tokens of a prompt that MLX reads at once."""
 
 
-class Unplanned(Exception):
+class Unplanned(OutriderError):
     """It cannot be known what the pair takes. The text says why, in one line."""
 
 

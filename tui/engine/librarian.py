@@ -5,8 +5,6 @@ Whatever goes wrong ends in a `Failed` with the question's id. Nothing is loaded
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 
@@ -14,7 +12,6 @@ from ..protocol import (
     DescribeModel,
     DraftsJudged,
     Event,
-    Failed,
     FoundModel,
     JudgeDrafts,
     ListModels,
@@ -32,12 +29,11 @@ from ..protocol import (
 from .bandwidth import decoding_bound
 from .downloader import NOTHING, relay
 from .exactness import last_known
-from .fit import Unplanned, plan
+from .fit import plan
 from .hardware import all_memory
 from .library.catalogue import pairs_for
-from .library.gguf import BadModelFile
-from .library.here import Library, LibraryError
-from .wording import sentence
+from .library.here import Library
+from .wording import failure
 
 _BATCH = 64
 _PATIENCE = 0.1
@@ -55,14 +51,8 @@ def answer(
             if not wanted():
                 return
             send(reply)
-    except LibraryError as error:
-        send(Failed(question.id, sentence(str(error)), error.hint))
-    except (BadModelFile, Unplanned, OSError) as error:
-        send(Failed(question.id, sentence(str(error))))
     except Exception as error:  # the process edge
-        traceback.print_exc(file=sys.stderr)
-        message = f"{type(error).__name__}: {error}"
-        send(Failed(question.id, message, "This is a bug: please report it."))
+        send(failure(question.id, error))
 
 
 def _replies(

@@ -5,8 +5,6 @@ Every command ends in an event. No failure of a model or of a command ends the s
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +16,6 @@ from ..protocol import (
     Count,
     Counted,
     Event,
-    Failed,
     Generate,
     Inspect,
     Load,
@@ -33,7 +30,7 @@ from .backends import LoadedModel, ModelError, open_backend
 from .exactness import keep_last
 from .hardware import all_memory
 from .inspection import inspect
-from .library.here import AUTO, Library, LibraryError
+from .library.here import AUTO, Library
 from .library.records import LOOKUP
 from .pair import Pair, Progress, load_pair, model_info
 from .rounding import GivenUp
@@ -42,7 +39,7 @@ from .speculation.sampling import InvalidLogits
 from .starter import NAME as STARTER
 from .starter import place
 from .templates import TemplateRenderer
-from .wording import MAKE_ROOM, lacks_memory, sentence
+from .wording import failure
 
 LOAD = 0
 """The id of a load; every answer has its own id."""
@@ -106,22 +103,11 @@ class Session:
                 case Unload():
                     self._unload()
                     self._send(Unloaded())
-        except ModelError as error:
-            self._fail(answer, str(error), error.hint)
-        except LibraryError as error:
-            self._fail(answer, str(error), error.hint)
         except InvalidLogits as error:
-            message = f"the model produced invalid numbers at token {error.index + 1}"
-            self._fail(
-                answer, message, "Its file may be damaged: choose another model, or download it again."
-            )
+            hint = "Its file may be damaged: choose another model, or download it again."
+            self._fail(answer, ModelError(f"the model produced {error}", hint))
         except Exception as error:  # the process edge
-            traceback.print_exc(file=sys.stderr)
-            said = str(error) or type(error).__name__
-            if lacks_memory(error):
-                self._fail(answer, f"the system gave no more memory or threads: {said}", MAKE_ROOM)
-            else:
-                self._fail(answer, f"{type(error).__name__}: {error}", "This is a bug: please report it.")
+            self._fail(answer, error)
 
     def _load(self, command: Load) -> None:
         started = monotonic()
@@ -196,10 +182,10 @@ class Session:
             draft = pair.draft.path if pair.draft else LOOKUP
             self._library.records.keep(pair.main.path, draft, finished)
 
-    def _fail(self, answer: int, message: str, hint: str) -> None:
+    def _fail(self, answer: int, error: Exception) -> None:
         if answer != LOAD and self._pair:
             self._pair.clear()
-        self._send(Failed(answer, sentence(message), hint))
+        self._send(failure(answer, error))
 
     def _unload(self) -> None:
         if self._pair:

@@ -1,7 +1,7 @@
 """Every command and event that the app and the engine exchange, as JSON lines.
 
 The two processes meet only here. This package defines the messages, and writes and reads them. It opens no
-pipe, keeps no state and imports nothing but the standard library. `terms.py` has the small types that all
+pipe, keeps no state and imports only the standard library and `errors`. `terms.py` has the small types that
 the others use, `chat.py` the messages about a loaded pair, `library.py` those about models on disk and on the
 hub, `messages.py` the direction of each message, and `lines.py` the JSON.
 """

@@ -20,6 +20,8 @@ from typing import (
     get_type_hints,
 )
 
+from ..errors import OutriderError
+
 if TYPE_CHECKING:
     from .messages import Command, Event
 
@@ -38,7 +40,7 @@ LIMIT = 1 << 63
 """All numbers, whole or not, are smaller than this, so that their sums and products stay finite."""
 
 
-class ProtocolError(ValueError):
+class ProtocolError(OutriderError, ValueError):
     """A line is not a known command or event, or has the wrong fields."""
 
 

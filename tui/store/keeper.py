@@ -15,6 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from ..errors import OutriderError
+
 if TYPE_CHECKING:  # nothing of the file is needed before the first paint: the thread imports what it uses
     from .changes import Change
     from .store import Store
@@ -39,7 +41,7 @@ _SYSTEM = {
 }
 
 
-class Unreadable(Exception):
+class Unreadable(OutriderError):
     """Conversations cannot be read. The text says why."""
 
 

@@ -14,6 +14,7 @@ from errno import ENOENT, ENOTDIR
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+from ...errors import OutriderError
 from ...protocol import BackendName, CacheType, Load
 from ..library.gguf import BadModelFile
 from ..library.mlx_folder import is_folder, read_folder
@@ -22,12 +23,8 @@ from ..speculation.sampling import Constraint, Sampler
 from ..wording import MAKE_ROOM, lacks_memory
 
 
-class ModelError(Exception):
-    """A model cannot be opened or run. `hint` is the next step for a person."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+class ModelError(OutriderError):
+    """A model cannot be opened or run."""
 
 
 LONGEST_DEFAULT_CONTEXT = 8192

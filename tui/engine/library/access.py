@@ -16,6 +16,8 @@ from email.utils import parsedate_to_datetime
 from math import ceil, isfinite
 from typing import Any, TypeVar
 
+from ...errors import OutriderError
+
 LONGEST_WAIT = 3600.0
 """Seconds that a download waits for a hub that asks it to, as long as nothing comes in between."""
 REFUSED = (401, 403)
@@ -32,12 +34,8 @@ _MOST_WORDS = 1 << 16
 R = TypeVar("R")
 
 
-class HubError(Exception):
-    """The hub does not give what was asked for. `hint` says what a person can do about it."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+class HubError(OutriderError):
+    """The hub does not give the wanted file or answer."""
 
 
 class TryLater(HubError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mmap import mmap
 from struct import Struct
 
+from ...errors import OutriderError
 from .tensor_types import TENSOR_TYPES, TensorType
 
 MAX_COUNT = 65_536
@@ -42,11 +43,10 @@ _BOOL, _STRING, _ARRAY = 7, 8, 9
 Scalar = int | float | bool | bytes
 
 
-class BadModelFile(ValueError):
+class BadModelFile(OutriderError):
     """The file is not a model that can be opened; the message says why, in one line."""
 
     hint = "Choose another model, or download this one again."
-    """What a person can do about it."""
 
 
 class UnusableModelFile(BadModelFile):

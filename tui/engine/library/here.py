@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...errors import OutriderError
 from ...files import typed
 from ...places import find_index, find_models, find_records
 from ...protocol import DraftVerdict, FoundModel, Load, Skipped
@@ -33,12 +34,8 @@ _GPU_ROW, _APPLE_ROW, _CPU_ROW = 0.03, 0.08, 0.3
 """What a further row of a batch costs beside the first, about."""
 
 
-class LibraryError(ValueError):
-    """What was asked for is not here. `hint` says what a person can do about it."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
+class LibraryError(OutriderError):
+    """The library does not have the wanted model."""
 
 
 @dataclass(frozen=True)

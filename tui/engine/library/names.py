@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...errors import OutriderError
 from ...protocol import FoundModel
 
 _SHOWN = 4
 _WORDS = re.compile(r"[a-z]+|[0-9.]+")
 
 
-class UnknownName(ValueError):
+class UnknownName(OutriderError):
     """No model answers to a name, or several do. The text says which ones, in one line."""
 
 
