@@ -1,6 +1,6 @@
-"""Textual's driver on a terminal that is already entered: it draws over the first frame.
+"""Textual's driver for a terminal that is already entered: it draws over the first frame.
 
-The thread that reads keys sleeps until one comes.
+The thread that reads keys sleeps until a key arrives.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .lean import SYNC_BEGIN, SYNC_END, LeanOutput, fits
 
 ALTERNATE_SCREEN = "\x1b[?1049h"
 PATIENCE = 3.0
-"""Seconds that keys wait for something to have the focus."""
+"""Seconds that keys wait until a widget has the focus."""
 
 
 def driver_for(terminal: Terminal) -> type[LinuxDriver]:
-    """The driver class for `terminal`, which has been entered."""
+    """Return the driver class for `terminal`, which is already entered."""
 
     class FirstFrameDriver(LinuxDriver):
         def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -36,13 +36,13 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
             self._entered = True
             self._frame = ""
             self._continued = False
-            """Whether a shell has let us go on since we were stopped."""
+            """Whether a shell has resumed this process since it was stopped."""
             self._wake: tuple[int, int] | None = None
-            """A pipe; the thread that reads keys goes on when its far end is closed."""
+            """A pipe. Closing its far end wakes the thread that reads keys."""
 
         def write(self, data: str) -> None:
             if self._entered and data == ALTERNATE_SCREEN:
-                self._entered = False  # a second one would clear the frame
+                self._entered = False  # entering a second time would clear the frame
                 return
             if data == REPORTS and fits():
                 data = ALTERNATE_REPORTS
@@ -50,7 +50,7 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
                 self._frame += data
                 if data != SYNC_END:
                     return
-                data, self._frame = self._frame, ""  # one write: each wakes the thread that writes
+                data, self._frame = self._frame, ""  # one write, because each write wakes the writing thread
             super().write(data)
 
         def start_application_mode(self) -> None:
@@ -62,8 +62,8 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
             terminal.on_screen = True
 
         def _sigtstp_application(self, *arguments: Any) -> None:
-            """Stop the job that we are part of: what started us too, such as `make`. Where no shell could
-            bring it back, the system ignores that, and Textual's SIGSTOP would be the end of it."""
+            """Stop the whole job, with the program that started us, such as `make`. If no shell could resume
+            it, the system ignores the signal. Textual's SIGSTOP would then stop it for good."""
             app = self._app
             if not self._auto_restart or not isinstance(app, LeanOutput):
                 super()._sigtstp_application(*arguments)
@@ -83,18 +83,18 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
         def _sigcont_application(self, *arguments: Any) -> None:
             self._continued = True
             if self._auto_restart and not self._must_signal_resume:
-                self.suspend_application_mode()  # stopped without a word: the shell has had the terminal
+                self.suspend_application_mode()  # stopped without notice: the shell has used the terminal
             super()._sigcont_application(*arguments)
 
         def run_input_thread(self) -> None:
-            # A key that arrives while nothing has the focus goes nowhere; in the terminal's buffer it waits.
+            # A key is lost if no widget has the focus. So it stays in the terminal's buffer.
             patience = time.monotonic() + PATIENCE
             while not (self._listens() or self.exit_event.is_set() or time.monotonic() > patience):
                 time.sleep(0.004)
             self._read_keys()
 
         def _read_keys(self) -> None:
-            """As Textual's own, which looks ten times a second whether there is a key."""
+            """Read keys like Textual's driver, but without its ten checks a second."""
             assert self._wake is not None
             parser, decode = new_parser(self._debug), getincrementaldecoder("utf-8")("replace").decode
             while not self.exit_event.is_set():
@@ -131,6 +131,7 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
 
 
 def patience_of(parser: XTermParser) -> float | None:
-    """Seconds after which an Esc that came is the key alone and begins no sequence; None if there is none."""
+    """Return the seconds after which a lone Esc counts as the key and not as the start of a sequence; else
+    None."""
     due = parser._timeout_time
     return None if due is None else max(0.0, due - get_time())
