@@ -22,7 +22,7 @@ from tui.engine.library.index import list_models
 from tui.engine.library.supported import llama_cpp_knows, mlx_knows
 from tui.protocol import FoundModel, Skipped
 
-ANOTHER = "Choose another model, or another quantisation of this one."
+ANOTHER = "Choose another model, or another quantization of this one."
 AGAIN = "Choose another model, or download this one again."
 
 

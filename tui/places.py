@@ -1,4 +1,4 @@
-"""Where things are on this machine: the one authority on paths. It opens and creates nothing."""
+"""The paths of all files on this machine, in one module. It opens and creates nothing."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class Places:
     """The folders and files that the app reads and writes."""
 
     config: Path
-    """config.toml; it need not exist."""
+    """config.toml. It need not exist."""
     themes: Path
-    """The user's own themes; it need not exist."""
+    """The user's own themes. The folder need not exist."""
     log: Path
-    """Where the engine's native libraries may write what they have to say."""
+    """Log file of the engine's native libraries."""
     last: Path
-    """The pair that was chosen last; it need not exist."""
+    """The last pair from the load screen. The file need not exist."""
     chats: Path
-    """The conversations; it need not exist."""
+    """The conversations. The file need not exist."""
 
     def of_host(self, name: str) -> Places:
-        """These, with the pair that was chosen last on the machine of this name; empty is this one."""
+        """Return these paths with the last pair of the machine `name`; empty is this machine."""
         safe = re.sub(r"[^A-Za-z0-9.-]", "_", name)
         return replace(self, last=self.last.with_name(f"pair-{safe}.json" if name else "pair.json"))
 
 
 def find_places() -> Places:
-    """The places of this user, as the platform has them."""
+    """Return the paths of this user, by the platform's rules."""
     config = user_config_path("outrider", appauthor=False)
     log = user_log_path("outrider", appauthor=False)
     last = user_state_path("outrider", appauthor=False) / "pair.json"
@@ -46,42 +46,42 @@ def find_places() -> Places:
 
 
 def find_records() -> Path:
-    """The folder of what drafts brought on this machine; without it only predictions are left."""
+    """Return the folder of the measured speed-ups. Without it, only predictions are left."""
     return user_state_path("outrider", appauthor=False) / "measured"
 
 
 def find_models() -> Path:
-    """Where models that we download lie."""
+    """Return the folder for downloaded models."""
     return user_data_path("outrider", appauthor=False) / "models"
 
 
 def find_copied() -> Path:
-    """Where a copy is left that nothing else takes."""
+    """Return the file for a copy that no clipboard takes."""
     return user_state_path("outrider", appauthor=False) / "copied.txt"
 
 
 def find_ssh_config() -> Path:
-    """What ssh itself knows of other machines."""
+    """Return ssh's own configuration file, which lists other machines."""
     return Path.home() / ".ssh" / "config"
 
 
 def find_index() -> Path:
-    """What was read of the models on this machine; it may be deleted."""
+    """Return the cache with the descriptions of the local models. It may be deleted."""
     return user_cache_path("outrider", appauthor=False) / "models.json"
 
 
 def find_costs() -> Path:
-    """The folder of what model pairs were found to cost on this machine; it may be deleted."""
+    """Return the folder of the measured costs of pairs. It may be deleted."""
     return user_cache_path("outrider", appauthor=False) / "costs"
 
 
 def find_starter() -> Path:
-    """The folder of the starter pair in the form that MLX reads, made when needed; it may be deleted."""
+    """Return the folder of the demo pair in MLX's form, made when needed. It may be deleted."""
     return user_cache_path("outrider", appauthor=False) / "starter-mlx"
 
 
 def shipped(name: str) -> Path:
-    """A file or folder of the program: beside the package in a checkout, inside it in a wheel."""
+    """Return a file or folder of the program: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).resolve().parent
     inside = package / "data" / name
     return inside if inside.exists() else package.parent / name

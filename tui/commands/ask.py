@@ -1,7 +1,7 @@
 """`outrider ask`: one question, one answer on stdout, no screen.
 
-In a pipe stdout carries the text as the model wrote it, or one JSON object, and nothing else; all remarks go
-to stderr. What reaches a terminal is cleaned. It keeps no conversation.
+In a pipe, stdout carries only the text as the model wrote it, or one JSON object. All remarks go to stderr.
+Text for a terminal is cleaned. No conversation is stored.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _OWN, _FAINT, _RESET, _CLEAR_LINE = "\x1b[33m", "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 _LONGEST_FORM = 1 << 20
 """Bytes of the longest grammar or JSON schema."""
 _LONGEST_PROMPT = 2 << 20
-"""Bytes of the longest prompt that is piped in."""
+"""Bytes of the longest prompt from a pipe."""
 _SHORT = 0.5
-"""Seconds that pass without a word about what is waited for."""
+"""Seconds of a wait that is not worth a status line."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Answer what `arguments` ask; the exit code. Raises `UsageError` or `EngineError`."""
+    """Answer the question in `arguments` and return the exit code. Raises `UsageError` or `EngineError`."""
     prompt = read_prompt(arguments.prompt, sys.stdin)
     if not prompt.strip():
         raise UsageError('nothing to ask; for example: outrider ask "What is a draft model?"')
@@ -75,9 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_prompt(words: Sequence[str], source: TextIO | None) -> str:
-    """The words of the command line, what is piped in, or both with an empty line between.
+    """Return the prompt: the words of the command line, the piped text, or both with an empty line between.
 
-    Raises `UsageError` for more than anybody can mean; nothing is read beyond that.
+    Reads at most one byte more than the longest prompt. Raises `UsageError` if it is too long.
     """
     piped = ""
     if source is not None and not source.isatty():
@@ -91,7 +91,7 @@ def read_prompt(words: Sequence[str], source: TextIO | None) -> str:
 
 
 def read_form(path: Path | None) -> str:
-    """The text of a grammar or a JSON schema, which has one. Raises `UsageError`."""
+    """Return the text of a grammar or a JSON schema from a file. Raises `UsageError`."""
     if path is None:
         return ""
     try:
@@ -110,7 +110,7 @@ def read_form(path: Path | None) -> str:
 
 
 def _argument(text: str) -> str:
-    """An argument as UTF-8, also where the locale is none, and Python could not read it."""
+    """Return an argument as UTF-8, also if the locale is not UTF-8 and Python could not decode it."""
     try:
         text.encode()
         return text
@@ -119,7 +119,7 @@ def _argument(text: str) -> str:
 
 
 def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
-    """`settings` with what the command line says."""
+    """Return `settings` with the options of the command line."""
     options = vars(arguments)
     names = (
         *(
@@ -155,7 +155,7 @@ def _messages(settings: Settings, prompt: str) -> tuple[Message, ...]:
 
 
 async def _answer(client: EngineClient, settings: Settings, question: Generate, output: Output) -> None:
-    """Start an engine, ask, and end it, whatever happens in between."""
+    """Start an engine, ask, and end the engine in any case."""
     try:
         await client.start()
         loaded = await client.load(load_request(settings), output.loading)
@@ -186,7 +186,7 @@ def _output(arguments: argparse.Namespace, question: Generate, environ: Mapping[
 
 
 class Output:
-    """The text as it comes, as the model wrote it."""
+    """Prints the text as it arrives, exactly as the model wrote it."""
 
     def __init__(self, target: TextIO, status: _Status) -> None:
         self._target = target
@@ -216,7 +216,7 @@ class Output:
             _remark("the context is full; the answer is cut there")
 
     def end(self) -> None:
-        """No more comes, be it that the answer was broken off. May be called again."""
+        """No more text comes, complete or not. May be called again."""
         self._status.clear()
         if self._line_open:
             self._write("\n")
@@ -238,7 +238,7 @@ class Output:
 
 
 class _Terminal(Output):
-    """The text made harmless, the main model's own tokens coloured, the figures behind it."""
+    """Prints cleaned text, with the main model's own tokens in color and the figures at the end."""
 
     def __init__(self, target: TextIO, status: _Status, colour: bool, seed: int) -> None:
         super().__init__(target, status)
@@ -273,7 +273,7 @@ class _Terminal(Output):
 
 
 class _Json(Output):
-    """Everything about the answer in one object, when it is complete. ASCII, so that no terminal minds it."""
+    """Prints one object with everything about the complete answer. ASCII, which every terminal can show."""
 
     def __init__(self, target: TextIO, status: _Status, seed: int) -> None:
         super().__init__(target, status)
@@ -316,7 +316,7 @@ class _Json(Output):
 
 
 class _Status:
-    """One line on stderr that says what is waited for; only on a terminal, and not for short waits."""
+    """One status line on stderr during a wait. It appears only on a terminal, and not for short waits."""
 
     def __init__(self, target: TextIO) -> None:
         self.visible = target.isatty() and os.environ.get("TERM", "dumb") != "dumb"

@@ -1,7 +1,7 @@
-"""`outrider doctor`: what this machine has, where things are, and what would make it faster.
+"""`outrider doctor`: reports on this machine, shows where files are, and advises how to make it faster.
 
-The engine's half is asked of a child process, as it may not be imported here. What cannot be found out is
-said to be unknown; nothing is changed.
+A child process reports the engine's half, because the app may not import the engine. Facts that cannot be
+found are reported as unknown. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _WIDTH = 100
 
 
 def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> int:
-    """Print the findings; 0 if a model can run here, else 1. `hardware` is the command to ask."""
+    """Print the findings. Return 0 if a model can run here, else 1. `hardware` is the command to ask."""
     setup = set_up(arguments)
     if setup.host:
         return _ask_there(setup.host, "doctor --json" if arguments.json else "doctor")
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> in
 
 
 def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
-    """How the main model of the settings takes prompts, or why there is no such model."""
+    """Add the prompt form of the main model in the settings, or the reason why there is no such model."""
     try:
         answer = asyncio.run(_described(setup.client(), setup.settings))
         form = prompt_form(answer.model)
@@ -78,7 +78,7 @@ async def _described(client: EngineClient, settings: Settings) -> ModelDescribed
 
 
 def _ask_there(host: Host, question: str) -> int:
-    """Print what the machine `host` finds of itself; its exit code."""
+    """Print the report of the machine `host` about itself. Return its exit code."""
     environment = engine_environment(os.environ, remote=True)
     asked = subprocess.run(
         host.command(question), stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environment
@@ -90,7 +90,7 @@ def _ask_there(host: Host, question: str) -> int:
 
 
 def examine(environ: Mapping[str, str], places: Places, hardware: Sequence[str] = HARDWARE) -> dict[str, Any]:
-    """Everything that is found, as JSON values. Never fails."""
+    """Return all findings as JSON values. Never fails."""
     settings, problems, recalled = next_start(places.config, places.last)
     machine = ask_hardware(hardware, environ)
     return {
@@ -115,7 +115,7 @@ def examine(environ: Mapping[str, str], places: Places, hardware: Sequence[str] 
 
 
 def _origin(settings: Settings, recalled: bool) -> str:
-    """Who named the models, in words."""
+    """Return in words where the choice of models comes from."""
     models = settings.models
     if recalled:
         return "the pair you chose last with ctrl+l"
@@ -124,7 +124,7 @@ def _origin(settings: Settings, recalled: bool) -> str:
 
 
 def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the engine's machine has; `error` alone if it does not say. Foreign text."""
+    """Return the report on the engine's machine; only `error` if there is none. Not trusted text."""
     try:
         asked = subprocess.run(
             command,
@@ -145,7 +145,7 @@ def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str
 
 
 def terminal_facts(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the chat will find in its terminal, and how it will write to it."""
+    """Return how the chat will see its terminal, and how it will write to it."""
     from ..terminal import clipboard
 
     columns, rows = shutil.get_terminal_size((0, 0))
@@ -166,7 +166,7 @@ def terminal_facts(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
 
 
 def colors(environ: Mapping[str, str]) -> int:
-    """How many colors the chat can use here; 0 for none."""
+    """Return how many colors the chat can use here; 0 for none."""
     term = environ.get("TERM", "dumb")
     if environ.get("NO_COLOR") or term in ("", "dumb", "unknown"):
         return 0
@@ -176,7 +176,7 @@ def colors(environ: Mapping[str, str]) -> int:
 
 
 def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    """What the settings and the terminal leave to be wished for."""
+    """Yield advice on the settings and the terminal."""
     models = settings.models
     if models.main == "starter":
         yield "The models are the built-in demo: `outrider --main big.gguf --draft small.gguf` uses your own."
@@ -200,7 +200,7 @@ def _lean_fits() -> bool:
 
 
 def report(found: Mapping[str, Any]) -> Iterator[str]:
-    """The findings as lines, clean."""
+    """Yield the findings as clean lines."""
     for title, facts in _sections(found):
         yield title
         width = max(map(len, facts), default=0)
@@ -254,7 +254,7 @@ def _engine(machine: Mapping[str, Any]) -> dict[str, str]:
     state = library.get("error") or ", ".join(library.get("devices", ())) or "CPU only"
     versions = dict(machine.get("packages") or {})
     if not versions.get("mlx-lm") and not str(machine.get("system")).startswith("macOS"):
-        versions.pop("mlx-lm", None)  # nothing that could be installed here
+        versions.pop("mlx-lm", None)  # cannot be installed here
     mlx = _mlx(machine.get("mlx") or {})
     return {
         "backend": f"{machine.get('backend') or 'none'}: {machine.get('why', 'unknown')}",
@@ -267,7 +267,7 @@ def _engine(machine: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _mlx(library: Mapping[str, Any]) -> str:
-    """What MLX is and has here; empty where it is not installed."""
+    """Return a line about MLX; empty if it is not installed."""
     if not library.get("version"):
         return ""
     where = str(library.get("error") or library.get("device") or "unknown")

@@ -1,6 +1,6 @@
-"""`outrider models`: what is on this machine, and which model may draft for which.
+"""`outrider models`: lists the models on this machine, and the possible drafts of a model.
 
-The engine looks; this module asks it and prints what it says. Nothing is loaded and nothing is changed.
+The engine searches; this module asks it and prints the answer. It loads nothing and changes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NARROW = 80
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the list; the exit code. Raises `UsageError` or `EngineError`."""
+    """Print the list and return the exit code. Raises `UsageError` or `EngineError`."""
     if arguments.drafts and arguments.main is None:
         raise UsageError('drafts for which model? For example: outrider models "llama 8b"')
     setup = set_up(arguments)
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _listed_alike(setup: Setup, words: str) -> bool:
-    """Print the models that `words` could mean, if they are several; False if they are not."""
+    """Print the models that `words` could mean if there are several. Return whether there are."""
     models, _ = asyncio.run(_list(setup.client(), setup.settings))
     alike = [each for each in models if _has(each, words)]
     if len(alike) > 1:
@@ -72,13 +72,13 @@ def _listed_alike(setup: Setup, words: str) -> bool:
 
 
 def _has(model: FoundModel, words: str) -> bool:
-    """Whether all words stand in one of a model's names, however these are joined: "qwen 1.5b"."""
+    """Return whether one of a model's names has all words, with any separators: "qwen 1.5b"."""
     text = " ".join((model.name, model.tag, model.quantisation, Path(model.path).name)).casefold()
     return all(word in text for word in words.casefold().split())
 
 
 async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundModel], tuple[Skipped, ...]]:
-    """Every model with what was skipped, the largest of each source first."""
+    """Return every model, largest first within each source, and the skipped files."""
     models: dict[str, FoundModel] = {}
     skipped: tuple[Skipped, ...] = ()
     try:
@@ -107,12 +107,12 @@ async def _judge(client: EngineClient, settings: Settings) -> tuple[DraftVerdict
 
 
 def listed_json(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> dict[str, Any]:
-    """All that is known, as JSON values: sizes in bytes, contexts in tokens."""
+    """Return all facts as JSON values: sizes in bytes, contexts in tokens."""
     return {"models": [asdict(each) for each in models], "skipped": [asdict(each) for each in skipped]}
 
 
 def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Iterator[str]:
-    """A line for each model, and one for what was skipped."""
+    """Yield a line for each model and each skipped file."""
     rows = [("model", "parameters", "size", "context", "from")]
     for model in models:
         shape = parameters(model), size(model.size), context(model.context_length)
@@ -129,7 +129,7 @@ def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Ite
 
 
 def judged_text(verdicts: Sequence[DraftVerdict]) -> Iterator[str]:
-    """A line for each draft, the best first, with its reason."""
+    """Yield a line for each draft with its reason, best first."""
     rows = [("draft", "verdict", "speed-up", "why")]
     for each in verdicts:
         rows.append((clean_line(each.name), each.judgement, speed_up(each), clean_line(each.reason)))
@@ -137,9 +137,9 @@ def judged_text(verdicts: Sequence[DraftVerdict]) -> Iterator[str]:
 
 
 def table(rows: Sequence[Sequence[str]], alignment: str, *, models: bool = False) -> Iterator[str]:
-    """Columns under their heads, as wide as the terminal; the widest gives way.
+    """Yield columns with headers, as wide as the terminal. The widest column is cut if necessary.
 
-    `models`: the first column names models, which are cut in their middle.
+    `models`: the first column has names of models, which are cut in the middle.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""The options of the command line, and what `--help` says of them. It runs no command."""
+"""The options of the command line, and their `--help` texts. It runs no command."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line. It leaves None for options that are not given."""
+    """Return the parser of the whole command line. Options that are not given are None."""
     outrider = _new_parser(Parser, "outrider", _CHAT, _CHAT_EXAMPLES)
     outrider.add_argument(
         "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
@@ -172,9 +172,9 @@ def _add_host(parser: argparse.ArgumentParser, default: str | None) -> None:
 def _add_models(
     parser: argparse.ArgumentParser, default: str | None, *, several_drafts: bool = False
 ) -> None:
-    """What the commands that answer have in common; not given, each is `default`.
+    """Add the options of all commands that answer. An option that is not given is `default`.
 
-    `several_drafts` gathers them as `drafts`, None if there are none.
+    `several_drafts` collects them as `drafts`, None if there are none.
     """
     draft: dict[str, Any] = {"dest": "drafts", "action": "append"} if several_drafts else {"default": default}
     _add_host(parser, default)
@@ -317,7 +317,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
-    """A parser of numbers from `low` to `high`."""
+    """Return a parser for numbers from `low` to `high`."""
 
     def number(text: str) -> float:
         value = kind(text)
@@ -330,7 +330,7 @@ def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[
 
 
 def _bias(text: str) -> tuple[int | str, float | None]:
-    """`TOKEN=BIAS` as the protocol has it: an id or a text, and a number or None for a ban."""
+    """Parse `TOKEN=BIAS` to the protocol's form: an id or a text, and a number or None for a ban."""
     token, _, bias = text.rpartition("=")
     if not token:
         raise argparse.ArgumentTypeError(f"{text} is not of the form TOKEN=BIAS")
@@ -342,7 +342,7 @@ _bias.__name__ = "bias"  # argparse shows it: invalid bias value
 
 
 class _Version(argparse.Action):
-    """Prints the version. `importlib.metadata` is imported for this and nothing else."""
+    """Prints the version. `importlib.metadata` is imported only for this."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib import metadata

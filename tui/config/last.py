@@ -1,4 +1,4 @@
-"""The pair that was chosen last on the load screen, kept between two starts; config.toml goes first."""
+"""Keeps the last pair from the load screen for the next start. A pair in config.toml has priority."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .settings import Models, Settings
 
 @dataclass(frozen=True)
 class Last:
-    """What the file holds, by the names of the settings."""
+    """The contents of the file. The fields are named like the settings."""
 
     main: str
     draft: str
@@ -28,8 +28,10 @@ class Last:
 
 
 def with_last(settings: Settings, path: Path, *, here: bool = True) -> Settings:
-    """`settings` with the pair that `path` holds, if they name no other and its main model is still there;
-    of models that are not `here`, nobody knows."""
+    """Return `settings` with the last pair, if they name no pair and its main model still exists.
+
+    If the models are not `here` but on another machine, their existence is not checked.
+    """
     models = settings.models
     if (models.main, models.draft) != (Models().main, Models().draft):
         return settings
@@ -54,23 +56,23 @@ def with_last(settings: Settings, path: Path, *, here: bool = True) -> Settings:
 
 
 class NextStart(NamedTuple):
-    """What a start would go by."""
+    """The settings for a start."""
 
     settings: Settings
     problems: tuple[Problem, ...]
     recalled: bool
-    """Whether the pair is the one that was chosen last, and not what config.toml names."""
+    """Whether the pair is the last one from the load screen, and not from config.toml."""
 
 
 def next_start(config: Path, last: Path, *, here: bool = True) -> NextStart:
-    """What the files at `config` and `last` make the next start load, without a command line."""
+    """Return the settings of the next start without a command line, from the files at `config` and `last`."""
     named, problems = read_config(config)
     settings = with_last(named, last, here=here)
     return NextStart(settings, problems, settings is not named)
 
 
 def keep_last(settings: Settings, path: Path) -> None:
-    """Keep the pair of `settings`; a full or read-only disk is no failure."""
+    """Keep the pair of `settings` for the next start. A full or read-only disk is not an error."""
     models = settings.models
     kept = Last(
         models.main,

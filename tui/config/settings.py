@@ -1,4 +1,4 @@
-"""All that a person can set, as values. Reading and writing the file is `file.py`'s."""
+"""All settings of a user, as values. `file.py` reads and writes them."""
 
 # ruff: noqa: RUF009 (`_setting` is `dataclasses.field`)
 
@@ -19,7 +19,7 @@ KeySet = Literal["default", "vi"]
 
 
 def _setting(default: Any, about: str, low: float = -math.inf, high: float = math.inf, **words: float) -> Any:
-    """`words` stand for numbers that mean something else than so many, such as `auto=-1`."""
+    """Define a setting. `words` are numbers with a special meaning, such as `auto=-1`."""
     return field(default=default, metadata={"about": about, "low": low, "high": high, "words": words})
 
 
@@ -118,33 +118,33 @@ class History:
 class Keys:
     set: KeySet = _setting("default", '"vi" moves with h, j, k, l and more; "default"')
     bound: tuple[tuple[str, str], ...] = ()
-    """(id of an action, its keys with commas between them), as the file has them."""
+    """(id of an action, its keys separated by commas), as in the file."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Some settings of `Generation` under a name."""
+    """A named set of some `Generation` settings."""
 
     name: str
     values: tuple[tuple[str, Any], ...]
 
     def applied(self, generation: Generation) -> Generation:
-        """`generation` with what this says otherwise."""
+        """Return `generation` with the values of this preset."""
         return replace(generation, **dict(self.values))
 
 
 class HostEntry(NamedTuple):
-    """A machine with an engine, under a name. Whether ssh may be given it is checked where it is used."""
+    """A named machine with an engine. Its address is checked before ssh uses it."""
 
     name: str
     address: str
     program: str = ""
-    """Where Outrider lies there; empty looks in the usual places."""
+    """Path of Outrider on that machine; empty searches the usual places."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a person can set. The defaults are what runs without a file."""
+    """All settings of a user. The defaults apply without a file."""
 
     models: Models = field(default_factory=Models)
     generation: Generation = field(default_factory=Generation)
@@ -156,12 +156,12 @@ class Settings:
     hosts: tuple[HostEntry, ...] = ()
 
     def preset(self, name: str) -> Preset | None:
-        """The preset of this name."""
+        """Return the preset of this name; None if there is none."""
         return next((each for each in self.presets if each.name == name), None)
 
 
 def understood(settings: Settings) -> Settings:
-    """The draft "none" is plain decoding: no draft model, and no lookup either."""
+    """Return the settings with the draft "none" resolved: plain decoding, without a draft model or lookup."""
     if settings.models.draft != "none":
         return settings
     models = replace(settings.models, draft="lookup")

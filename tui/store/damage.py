@@ -1,4 +1,4 @@
-"""A damaged file: found out, set aside as it is, and what can be read of it copied."""
+"""Detects a damaged file, sets it aside unchanged, and copies the readable part."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 _TABLES = {"conversations": "id", "messages": "id", "rounds": "message, place"}
-"""Each with the columns that its rows lie in the order of."""
+"""Tables, each with the columns that order its rows."""
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _ORPHANS = """
 INSERT INTO conversations (id, key, title, changed)
@@ -18,13 +18,13 @@ WHERE conversation NOT IN (SELECT id FROM conversations) GROUP BY conversation
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether `error` says that the file is broken, and not merely out of reach."""
+    """Return whether `error` means a damaged file, and not merely one out of reach."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _DAMAGE
 
 
 def check(connection: sqlite3.Connection) -> None:
-    """Raises `sqlite3.DatabaseError` where the file is damaged."""
+    """Raise `sqlite3.DatabaseError` if the file is damaged."""
     if (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         error = sqlite3.DatabaseError(str(said))
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -32,7 +32,7 @@ def check(connection: sqlite3.Connection) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Move a damaged file out of the way, its bytes as they are; where it lies now."""
+    """Move a damaged file aside, unchanged. Return its new path."""
     number = 1
     while (aside := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")).exists():
         number += 1
@@ -44,14 +44,14 @@ def set_aside(path: Path) -> Path:
 
 
 def salvage(damaged: Path, connection: sqlite3.Connection) -> int:
-    """Copy what can be read of a damaged file; how many messages came."""
+    """Copy the readable part of a damaged file. Return the number of messages."""
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("BEGIN IMMEDIATE")
     with (
         suppress(sqlite3.Error),
         closing(sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True)) as source,
     ):
-        source.execute("PRAGMA writable_schema = ON")  # or of a file that is cut off nothing is read
+        source.execute("PRAGMA writable_schema = ON")  # without this, nothing of a truncated file can be read
         for table, order in _TABLES.items():
             columns = [name for name in _columns(connection, table) if name in _columns(source, table)]
             values = ", ".join("?" * len(columns))
@@ -67,14 +67,15 @@ def salvage(damaged: Path, connection: sqlite3.Connection) -> int:
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
-    """Those of an older file are fewer."""
+    """Return the columns of a table. Older files have fewer."""
     return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
 
 
 def _readable(
     source: sqlite3.Connection, table: str, columns: list[str], order: str
 ) -> Iterator[tuple[object, ...]]:
-    """The rows before the first damaged page, those after the last, and of the rest what ids lead to."""
+    """Yield the rows before the first damaged page, those after the last, and between them each row found by
+    id."""
     select = f"SELECT {', '.join(columns)} FROM {table}"
     ends: list[tuple[int, ...]] = []
     width = order.count(",") + 1

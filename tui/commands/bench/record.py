@@ -1,4 +1,4 @@
-"""A benchmark as JSON, for `--json`. It holds no path."""
+"""A benchmark as JSON, for `--json`. It contains no path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .results import Bench, Result, Series, joined, mean_ratios
 
 
 def as_json(bench: Bench) -> dict[str, Any]:
-    """Everything as JSON values: seconds, bytes, shares from 0 to 1; what is not known is null."""
+    """Return everything as JSON values: seconds, bytes, shares from 0 to 1. Unknown values are null."""
     plan, first = bench.plan, bench.series[0].loaded
     results = [result for series in bench.series for result in series.results]
     return {
@@ -34,7 +34,7 @@ def as_json(bench: Bench) -> dict[str, Any]:
 
 
 def _means(series: Series) -> dict[str, Mapping[str, float | None]]:
-    """Temperature -> category or "all" -> geometric mean of the ratios."""
+    """Return, by temperature and by category (or "all"), the geometric mean of the speed-ups."""
     return {f"{temperature:g}": means for temperature, means in mean_ratios(series.results).items()}
 
 

@@ -1,6 +1,6 @@
-"""This machine's library: where its models lie, what they are called, and what drafts brought here so far.
+"""The library of this machine: the folders of its models, their names, and the measured gain of their drafts.
 
-It puts the parts of this package together, and is the only one that knows the machine. It loads nothing.
+It joins the parts of this package, and alone of them knows the machine. It loads no model.
 """
 
 from __future__ import annotations
@@ -28,29 +28,33 @@ from .pairing import Judge, best_draft
 from .records import Records
 
 AUTO = "auto"
-"""Stands for the best draft that there is."""
+"""Stands for the best available draft."""
 _SCRIPTED = "scripted:"
 _GPU_ROW, _APPLE_ROW, _CPU_ROW = 0.03, 0.08, 0.3
-"""What a further row of a batch costs beside the first, about."""
+"""Approximate cost of one more row in a batch, as a share of the first row, by kind of device."""
 
 
 class LibraryError(OutriderError):
-    """The library does not have the wanted model."""
+    """The requested model is not here. `hint` tells a person the remedy."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass(frozen=True)
 class Library:
     places: tuple[Place, ...]
-    """Of the other programs, and our own."""
+    """The folders of other programs, and our own."""
     index: Path
     records: Records
     row_cost: float
     memory: Callable[[], int] = lambda: 0
-    """Bytes that models may lie in, on all devices together; 0 is not known."""
+    """Bytes of memory for models on all devices together; 0 if unknown."""
 
     @classmethod
     def here(cls, memory: Callable[[], int]) -> Library:
-        """The library of the machine and the user that this process runs for."""
+        """Return the library of this machine and of the user of this process."""
         mac = sys.platform == "darwin"
         places = known_places(os.environ, Path.home(), find_models(), mac=mac)
         gpu = _APPLE_ROW if mac else _GPU_ROW if shutil.which("nvidia-smi") else _CPU_ROW
@@ -59,9 +63,9 @@ class Library:
     def models(
         self, folders: tuple[str, ...], wanted: Callable[[], bool] = lambda: True
     ) -> Iterator[FoundModel | Skipped]:
-        """Every model here, the built-in pair first, and what only looks like one.
+        """Yield every model, the built-in pair first, and each file that looks like a model but is none.
 
-        A model that would read like another one comes again, under a name of its own.
+        If two models have the same name, both come again with longer names.
         """
         own = (Place("folder", typed(each)) for each in folders)
         yield from self._listed((*own, *self.places), wanted)
@@ -75,7 +79,7 @@ class Library:
             yield found
 
     def described(self, load: Load, wanted: Callable[[], bool] = lambda: True) -> FoundModel:
-        """The main model of `load`. Raises `LibraryError`."""
+        """Return the description of the main model of `load`. Raises `LibraryError`."""
         path = Path(place(self.resolved(replace(load, draft=None), wanted).main, "main"))
         try:
             return describe(candidate(path))
@@ -86,7 +90,8 @@ class Library:
     def verdicts(
         self, load: Load, wanted: Callable[[], bool] = lambda: True
     ) -> tuple[DraftVerdict, ...]:  # fmt: skip
-        """What every model here is worth as a draft for the main model of `load`. Raises `LibraryError`."""
+        """Return a verdict on every model here as a draft for the main model of `load`. Raises
+        `LibraryError`."""
         main = self.described(load, wanted)
         path = Path(main.path)
         beside = Place("folder", path.parent, "flat")
@@ -99,7 +104,8 @@ class Library:
         return Judge(main, self.records.measured, self.row_cost, self._room(main)).all(models, useless)
 
     def _room(self, main: FoundModel) -> Callable[[FoundModel], str]:
-        """Why weights alone are too many. What is free now only counts where a pair is chosen."""
+        """Return a check whether the weights alone are too large. Free memory counts only when a pair is
+        chosen."""
 
         def room(draft: FoundModel) -> str:
             both, memory = main.size + draft.size, self.memory()
@@ -110,20 +116,21 @@ class Library:
         return room
 
     def resolved(self, load: Load, wanted: Callable[[], bool] = lambda: True) -> Load:
-        """`load` with paths in place of names. Raises `LibraryError` for one that means none, or several."""
+        """Return `load` with paths in place of names. Raises `LibraryError` if a name fits no model, or
+        several."""
         main = self._path(load.main, load.folders)
         draft = load.draft
         if draft == AUTO:
             draft = STARTER if main == STARTER else None
             if main != STARTER and not main.startswith(_SCRIPTED):
-                with suppress(LibraryError):  # who loads the main model says what is wrong with it
+                with suppress(LibraryError):  # loading the main model reports its fault
                     draft = best_draft(self.verdicts(replace(load, main=main), wanted))
         elif draft:
             draft = self._path(draft, load.folders)
         return replace(load, main=main, draft=draft)
 
     def name(self, path: str, name: str) -> str:
-        """What the list calls the model at `path`, whose short name is `name`."""
+        """Return the list's name for the model at `path`, whose short name is `name`."""
         return name_in_list(path, name, self.index)
 
     def _path(self, name: str, folders: tuple[str, ...]) -> str:
@@ -139,12 +146,12 @@ class Library:
 
 
 def _last(found: Iterable[FoundModel | Skipped]) -> list[FoundModel | Skipped]:
-    """Each once, under its last name."""
+    """Return each model once, under its last name."""
     return list({each.path: each for each in found}.values())
 
 
 def _same(one: Path, other: str) -> bool:
     try:
         return one.samefile(other)
-    except OSError:  # gone by now
+    except OSError:  # the file is gone by now
         return False

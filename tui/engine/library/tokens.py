@@ -1,8 +1,8 @@
-"""Vocabularies beside each other: may one model's token ids stand in the other's answer?
+"""Compares two vocabularies: are the token ids of one model valid for the other?
 
-A token is compared by its text. Ids that only one of two models has do not count, because sizes are padded;
-callers leave out control tokens and unused ones, which models of one family often call otherwise. A draft may
-be wrong, so a few words that differ do no harm: the main model refuses them like any other wrong guess.
+Tokens are compared by their text. Ids that only one model has do not count, because sizes are padded. Callers
+leave out control and unused tokens, whose names often differ within a family. A few words that differ do no
+harm, because the main model rejects them like any other wrong guess.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from hashlib import blake2b
 OTHER = "another tokenizer: only models of one family can draft"
 
 MOST = 1 / 1000
-"""Of the tokens that two models share: as many may differ. Vocabularies of two kinds differ in nearly all."""
+"""Share of the common tokens that may differ. Vocabularies of two kinds differ in nearly all."""
 
 Tokens = Mapping[int, bytes]
 """Id -> text, as the model's file spells it."""
 
 
 def fingerprint(texts: Sequence[bytes], special: Sequence[int]) -> str:
-    """Equal for equal texts in equal order with equal special ids (-1 for none)."""
+    """Return a hash of the texts in their order, and of the special ids (-1 for none)."""
     digest = blake2b(b"".join(texts), digest_size=16)
     digest.update(array("Q", map(len, texts)).tobytes())
     digest.update(repr(list(special)).encode("ascii"))
@@ -29,8 +29,7 @@ def fingerprint(texts: Sequence[bytes], special: Sequence[int]) -> str:
 
 
 def difference(mine: Tokens, theirs: Tokens) -> str:
-    """Why two vocabularies are not one, with the first token that they spell differently; empty if they are
-    one."""
+    """Return the reason why two vocabularies differ, with the first differing token; empty if they agree."""
     if mine == theirs:
         return ""
     shared = mine.keys() & theirs.keys()
