@@ -8,7 +8,7 @@ OutriderError         tui.errors                  the root: anything that a pers
   UsageError          tui.commands.setup          a command line asks for something impossible
   ProtocolError       tui.protocol.lines          a line is not a message of the protocol
   Unreadable          tui.store.keeper            the conversations cannot be read
-  NotAttached         tui.screens.attachments     a file cannot go with a prompt
+  NotAttached         tui.chat.attachments     a file cannot go with a prompt
   EditorFailed        tui.screens.editor          the text editor could not be used
   HostError           tui.client.host             a host has a senseless address or program
   EngineError         tui.client.errors           a command failed; the engine goes on
