@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from ..protocol import Effort, Thinking
+from ..choices import Effort, Thinking
 from .words import Parser
 
 _CHAT = """\

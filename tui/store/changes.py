@@ -7,30 +7,30 @@ and is written in the same order when it can. They say nothing of a database.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct
 
 from tui.protocol import Round, Statistics
 from tui.protocol.pieces import said
+from tui.protocol.terms import Unsigned
 
 Speaker = Literal["user", "assistant"]
 Ending = Literal["", "stop", "length", "context", "cancelled", "cut"]
 """Why an answer ended, as `Reason`; "cut": its engine was lost; empty: nothing is known of an end."""
 
 
-@dataclass(frozen=True)
-class Attached:
+class Attached(Struct, frozen=True):
     """A file that went with a prompt: which part of the prompt's text it is."""
 
     name: str
     """As it was typed."""
-    start: int
+    start: Unsigned
     """In characters."""
-    end: int
+    end: Unsigned
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """One message of a conversation: a node of its tree."""
 
     key: str
@@ -54,34 +54,30 @@ class Turn:
     """Those that went with a prompt, in their order; they stand at the end of its text."""
 
 
-@dataclass(frozen=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """A conversation begins."""
 
     conversation: str
     title: str
 
 
-@dataclass(frozen=True)
-class Say:
+class Say(Struct, frozen=True):
     """A message is added, and the conversation shows it. A first prompt gives a title."""
 
     conversation: str
     turn: Turn
 
 
-@dataclass(frozen=True)
-class Hear:
+class Hear(Struct, frozen=True):
     """More of the answer `message`."""
 
     message: str
     place: int
     """How many such came before."""
-    rounds: tuple[Round, ...] = field(repr=False)
+    rounds: tuple[Round, ...]
 
 
-@dataclass(frozen=True)
-class Close:
+class Close(Struct, frozen=True):
     """The answer `message` is all there."""
 
     message: str
@@ -90,16 +86,14 @@ class Close:
     statistics: Statistics | None
 
 
-@dataclass(frozen=True)
-class Show:
+class Show(Struct, frozen=True):
     """The conversation goes on from `message`."""
 
     conversation: str
     message: str
 
 
-@dataclass(frozen=True)
-class Leave:
+class Leave(Struct, frozen=True):
     """What stands before `message` is not sent to the model any more; empty for all of it is."""
 
     conversation: str
@@ -108,36 +102,31 @@ class Leave:
     """What is sent in its place."""
 
 
-@dataclass(frozen=True)
-class Adjust:
+class Adjust(Struct, frozen=True):
     """The conversation is answered otherwise than the settings say: a JSON object, or empty."""
 
     conversation: str
     settings: str
 
 
-@dataclass(frozen=True)
-class Remove:
+class Remove(Struct, frozen=True):
     """Messages out of sight, and out of the file when the app ends; or back again."""
 
     messages: tuple[str, ...]
     removed: bool = True
 
 
-@dataclass(frozen=True)
-class Rename:
+class Rename(Struct, frozen=True):
     conversation: str
     title: str
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(Struct, frozen=True):
     conversation: str
     pinned: bool
 
 
-@dataclass(frozen=True)
-class Delete:
+class Delete(Struct, frozen=True):
     """Out of sight, and out of the file when the app ends; or back again."""
 
     conversation: str
