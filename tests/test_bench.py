@@ -17,6 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from msgspec import structs
 from rich.cells import cell_len
 from terminal import Terminal
 from test_main import ENGINE_ONLY, loaded_after, modules
@@ -212,7 +213,7 @@ def test_both_ways_ask_the_same_but_for_the_drafting() -> None:
     plain, drafted = (asked.question(1, PROMPT, 0.5, way) for way in (False, True))
     assert (plain.draft_length, plain.lookup) == (0, False)
     assert (drafted.draft_length, drafted.lookup) == (3, True)
-    assert replace(plain, draft_length=3, lookup=True) == drafted
+    assert structs.replace(plain, draft_length=3, lookup=True) == drafted
     assert plain.fresh
     assert (plain.seed, plain.sampling.temperature, plain.max_tokens) == (0, 0.5, 128)
     assert plan().question(1, PROMPT, 0, True).draft_length is None

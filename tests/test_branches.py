@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import pytest
 from chat import ask, asked_of, chat, outrider, places_in, text, told, until
 from models import Toy, write_model
+from msgspec import to_builtins
+from msgspec.structs import replace
 from test_history import answered, origins, stored
 from test_store import round_of
 
@@ -594,7 +595,7 @@ def test_what_an_answer_was_asked_with_survives_the_file_and_older_ones() -> Non
     sampling = Sampling(temperature=0.3, logit_bias=((5, None), ("é", -1.5)))
     asked = Asked.of(Generate(1, (), 7, sampling, thinking="off", effort="max"))
     assert Asked.read(asked.written()) == asked
-    older = json.dumps({"seed": 7, **asdict(sampling)})
+    older = json.dumps({"seed": 7, **to_builtins(sampling)})
     assert Asked.read(older) == Asked(7, sampling)
     request = Generate(1, (), 9, thinking="on", effort="low")
     assert Asked.read(older).applied(request) == replace(request, seed=7, sampling=sampling)

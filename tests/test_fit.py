@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from models import Toy, write_model
+from msgspec import structs
 
 from tui.engine import fit
 from tui.engine.backends import Options
@@ -169,7 +170,7 @@ def test_a_smaller_cache_is_proposed_before_a_shorter_context(
     gpu(round(room * GB) + round(0.05 * 24 * GB))
     load, _, fits, uses = plan(LOAD)
     assert fits
-    assert load == replace(LOAD, context_length=context, cache_type=cache_type)
+    assert load == structs.replace(LOAD, context_length=context, cache_type=cache_type)
     assert all(use.needed <= use.free for use in uses)
 
 
@@ -177,7 +178,7 @@ def test_layers_stay_with_the_host_where_no_cache_is_small_enough(gpu: Callable[
     gpu(6 * GB)
     load, _, fits, uses = plan(LOAD)
     assert fits
-    assert load == replace(LOAD, gpu_layers=load.gpu_layers)
+    assert load == structs.replace(LOAD, gpu_layers=load.gpu_layers)
     assert 0 < load.gpu_layers < 31
     used = by_name(uses)
     assert used["H200"].needed <= used["H200"].free
@@ -188,7 +189,7 @@ def test_layers_stay_with_the_host_where_no_cache_is_small_enough(gpu: Callable[
 
 def test_the_draft_goes_to_the_gpu_whole(gpu: Callable[..., None]) -> None:
     gpu(16 * GB)
-    load, _, fits, uses = plan(replace(LOAD, draft="/d.gguf"))
+    load, _, fits, uses = plan(structs.replace(LOAD, draft="/d.gguf"))
     assert fits
     assert 0 < load.gpu_layers < 31
     assert by_name(uses)["memory"].draft == GB // 2  # the table
@@ -204,9 +205,9 @@ def test_what_fits_nowhere_is_said_with_its_numbers(gpu: Callable[..., None]) ->
 
 def test_layers_that_are_asked_for_stay_as_they_are(gpu: Callable[..., None]) -> None:
     gpu(6 * GB)
-    asked = replace(LOAD, gpu_layers=30)
+    asked = structs.replace(LOAD, gpu_layers=30)
     assert plan(asked)[:3] == (asked, 8192, False)
-    nothing = replace(LOAD, gpu_layers=0)
+    nothing = structs.replace(LOAD, gpu_layers=0)
     load, _, fits, uses = plan(nothing)
     assert (load, fits) == (nothing, True)
     assert by_name(uses)["H200"].main == 0
@@ -235,10 +236,10 @@ def test_a_shape_that_the_library_refuses_is_left_out(
     monkeypatch.setattr(fit, "_ask", without_8_bits)
     load, _, fits, _ = plan(LOAD)
     assert fits
-    assert load == replace(LOAD, context_length=4096)
+    assert load == structs.replace(LOAD, context_length=4096)
     with pytest.raises(Unplanned, match="refuses"):
         monkeypatch.setattr(fit, "memory_bytes", lambda: (1, 1))
-        plan(replace(LOAD, cache_type="q8_0"))
+        plan(structs.replace(LOAD, cache_type="q8_0"))
 
 
 def test_a_mac_has_one_memory(gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:

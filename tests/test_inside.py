@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alone import Themed
 from chat import chat, outrider, text, until
+from msgspec.structs import replace
 from test_history import answered
 from textual.app import App, ComposeResult
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 from numpy.typing import NDArray
 
 from tui.engine.answer import Answer
@@ -101,7 +102,7 @@ def test_every_place_is_told_as_the_models_see_it(
     pair: Pair, templates: TemplateRenderer, temperature: float
 ) -> None:
     request = asked(temperature)
-    request = replace(request, resume=tuple(answered(pair, templates, request)))
+    request = structs.replace(request, resume=tuple(answered(pair, templates, request)))
     rows = truth(pair, templates, request)
     places: list[Place] = []
     for begin in range(0, len(request.resume), 20):
@@ -121,16 +122,16 @@ def test_every_place_is_told_as_the_models_see_it(
 def test_after_a_look_the_answer_is_still_the_same(pair: Pair, templates: TemplateRenderer) -> None:
     request = asked()
     tokens = answered(pair, templates, request)
-    look(pair, templates, replace(request, resume=tuple(tokens)), 3, 4)
+    look(pair, templates, structs.replace(request, resume=tuple(tokens)), 3, 4)
     assert answered(pair, templates, request) == tokens
-    going_on = replace(request, resume=tuple(tokens[:10]), max_tokens=len(tokens) - 10)
-    look(pair, templates, replace(request, resume=tuple(tokens)), 20, 4)
+    going_on = structs.replace(request, resume=tuple(tokens[:10]), max_tokens=len(tokens) - 10)
+    look(pair, templates, structs.replace(request, resume=tuple(tokens)), 20, 4)
     assert tokens[:10] + answered(pair, templates, going_on) == tokens
 
 
 def test_a_step_to_the_next_place_runs_no_prompt_again(pair: Pair, templates: TemplateRenderer) -> None:
     request = asked()
-    request = replace(request, resume=tuple(answered(pair, templates, request)))
+    request = structs.replace(request, resume=tuple(answered(pair, templates, request)))
     _, before = look(pair, templates, request, 8, 4)
     assert before == [], "it was in the cache"
     _, before = look(pair, templates, request, 12, 4)
@@ -143,7 +144,7 @@ def test_a_step_to_the_next_place_runs_no_prompt_again(pair: Pair, templates: Te
 def test_the_texts_of_the_tokens_are_those_of_the_answer(pair: Pair, templates: TemplateRenderer) -> None:
     request = asked()
     tokens = answered(pair, templates, request)
-    found, _ = look(pair, templates, replace(request, resume=tuple(tokens)))
+    found, _ = look(pair, templates, structs.replace(request, resume=tuple(tokens)))
     assert len(found.texts) == len(tokens) and not found.places
     assert "draft model" in "".join(found.texts)
 
@@ -152,14 +153,14 @@ def test_another_prompt_is_found_out(pair: Pair, templates: TemplateRenderer) ->
     request = asked()
     tokens = tuple(answered(pair, templates, request))
     other = (Message("user", "Write quicksort in Python."),)
-    request = replace(request, messages=other, resume=tokens)
+    request = structs.replace(request, messages=other, resume=tokens)
     found, _ = look(pair, templates, request, 0, min(30, len(request.resume)))
     assert not all(place.chosen for place in found.places)
     assert all(place.sampled == 0 for place in found.places if not place.chosen)
 
 
 def test_a_look_can_be_given_up(pair: Pair, templates: TemplateRenderer) -> None:
-    request = replace(asked(), resume=tuple(answered(pair, templates, asked())))
+    request = structs.replace(asked(), resume=tuple(answered(pair, templates, asked())))
     events: list[Event] = []
     inspect(pair, Inspect(2, request, 0, 10), events.append, lambda: True, templates)
     assert events[-1] == Inspected(2)
@@ -168,7 +169,7 @@ def test_a_look_can_be_given_up(pair: Pair, templates: TemplateRenderer) -> None
 def test_the_rounding_that_was_measured_stands_beside_each_lead_and_in_exact_mode_there_is_none(
     pair: Pair, templates: TemplateRenderer
 ) -> None:
-    request = replace(asked(), resume=tuple(answered(pair, templates, asked())))
+    request = structs.replace(asked(), resume=tuple(answered(pair, templates, asked())))
     measured = {exact: replace(pair, rounding=Rounding(0.08, exact, 3)) for exact in (False, True)}
     for exact, known in measured.items():
         found, _ = look(known, templates, request, 0, 10)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from mlx_models import write_folder
 from models import OTHER_CONTROL, Toy, write_model
+from msgspec import structs
 
 from tui.engine.librarian import answer as answer_question
 from tui.engine.library import index as index_module
@@ -439,8 +440,8 @@ def test_what_a_draft_would_bring_is_predicted_for_a_main_model_of_some_size(toy
     main, draft = described(toys / "large.gguf"), described(toys / "small.gguf")
 
     def brought(size: int, row_cost: float) -> DraftVerdict:
-        judge = Judge(replace(main, size=size), nothing, row_cost)
-        return judge.verdict(replace(draft, size=size // 20))
+        judge = Judge(structs.replace(main, size=size), nothing, row_cost)
+        return judge.verdict(structs.replace(draft, size=size // 20))
 
     assert brought(SMALLEST - 1, row_cost=0.05).speed_up is None
     fast, dear = brought(SMALLEST, row_cost=0.05), brought(SMALLEST, row_cost=1.0)
@@ -489,7 +490,7 @@ def test_what_does_not_fit_beside_the_main_model_cannot_draft(toys: Path) -> Non
 def test_forms_do_not_mix(tmp_path: Path, toys: Path) -> None:
     folder = described(toys / "small.gguf")
     judge = Judge(described(toys / "large.gguf"), nothing, 0.05)
-    assert judge.verdict(replace(folder, backend="mlx")).judgement == "no"
+    assert judge.verdict(structs.replace(folder, backend="mlx")).judgement == "no"
 
 
 def test_vocabularies_of_one_shape_but_other_special_tokens_pair(toys: Path, tmp_path: Path) -> None:
@@ -507,7 +508,7 @@ def named(*names: tuple[str, str]) -> list[FoundModel]:
     """Models whose files hold all that is known of them, and whose names are short."""
     base = described_starter()
     return [
-        replace(
+        structs.replace(
             base,
             path=f"/m/{i}/{name}-{kind}.gguf".replace(" ", "-"),
             name=f"{name.removeprefix('Meta ').removesuffix(' Instruct')} {kind}",

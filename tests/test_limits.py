@@ -6,11 +6,11 @@ from dataclasses import fields
 
 import pytest
 
+from tui.choices import LONGEST_DRAFT, SAMPLING
 from tui.commands.options import parser
 from tui.config import ConfigError, Generation, read_value
 from tui.engine.speculation import chances
 from tui.protocol import Sampling
-from tui.protocol.limits import LONGEST_DRAFT, SAMPLING
 
 
 def test_every_number_of_the_sampling_chain_has_its_bounds() -> None:

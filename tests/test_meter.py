@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tui.chat import wording
 from tui.chat.meter import HISTORY, Meter, Reading

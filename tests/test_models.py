@@ -6,11 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from models import Toy, write_model
+from msgspec.structs import replace
 
 from tui.protocol import DraftVerdict
 from tui.quantities import UNKNOWN, speed_up

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from alone import Themed
 from chat import ask, chat, outrider, text, until
 from models import Toy, write_model
+from msgspec.structs import replace
 from textual.widgets import Input, Static
 
 from tui.chat.draft_race import TOKENS, Lap, entrants, race

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from alone import Themed
+from msgspec.structs import replace
 from rich.cells import cell_len
 from test_short_name import FILES
 from textual.app import ComposeResult

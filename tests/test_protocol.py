@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
-from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tui import protocol
 from tui.protocol import Command, Event, ProtocolError, decode_command, decode_event, encode
@@ -183,14 +185,15 @@ def test_any_value_anywhere_is_read_as_its_type_or_refused(message: Any) -> None
 
 def _assert_typed(value: Any) -> None:
     """Fields hold what their annotations promise (of the simple kinds)."""
-    for field in fields(value):
-        item = getattr(value, field.name)
-        if is_dataclass(item):
+    kinds = {"Unsigned": int, "Signed": int, "Finite": float, "int": int, "str": str, "float": float}
+    for name, hint in inspect.get_annotations(type(value)).items():
+        item = getattr(value, name)
+        if isinstance(item, Struct):
             _assert_typed(item)
-        elif (
-            kind := {"int": int, "str": str, "float": float, "bool": bool}.get(str(field.type))
-        ) is not None:
-            assert type(item) is kind, (field.name, item)
+        elif kind := (kinds | {"bool": bool}).get(hint):
+            assert type(item) is kind, (name, item)
+            assert hint != "Unsigned" or 0 <= item < 2**63, (name, item)
+            assert hint != "Finite" or -(2**63) < item < 2**63, (name, item)
 
 
 @pytest.mark.parametrize(

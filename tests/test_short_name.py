@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tui.engine.library.short_name import LONGEST, quantization_in, short_name, told_apart
 from tui.protocol import FoundModel

@@ -10,6 +10,7 @@ from typing import Any
 
 import models
 import pytest
+from msgspec import convert, structs
 
 from tui.chat import wording
 from tui.chat.conversation import _joined
@@ -35,7 +36,6 @@ from tui.protocol import (
     Statistics,
     decode_event,
     encode,
-    rebuild,
 )
 
 PAIRS = ("scripted", "made", "made, lookup alone", "starter", "scripted, shown")
@@ -281,18 +281,18 @@ def test_a_fixed_length_keeps_what_the_pace_knows_true() -> None:
 
 def test_an_answer_that_went_on_keeps_the_sum_of_both_parts() -> None:
     part = Statistics(tokens=20, rounds=10, drafted=20, seconds=2.0, plain_seconds=3.0)
-    whole = _joined(part, replace(part, seconds=1.0, plain_seconds=2.0))
+    whole = _joined(part, structs.replace(part, seconds=1.0, plain_seconds=2.0))
     assert whole is not None
     assert whole.speed_up == pytest.approx(5 / 3)
-    unknown = _joined(part, replace(part, plain_seconds=None))
+    unknown = _joined(part, structs.replace(part, plain_seconds=None))
     assert unknown is not None
     assert unknown.speed_up is None
 
 
 def test_a_round_of_an_older_record_has_no_plain_seconds() -> None:
     old = [[["a", 0]], [1], 0, 0, 0, 0.1, 0.0, 0.1, 9]
-    assert rebuild(Round, old).plain_seconds is None
-    assert rebuild(Round, [*old, 0.2, "of a newer one"]).plain_seconds == 0.2
+    assert convert(old, Round).plain_seconds is None
+    assert convert([*old, 0.2, "of a newer one"], Round).plain_seconds == 0.2
 
 
 @pytest.mark.parametrize(("practised", "ratio"), [(True, 1.5), (False, 1.4)])

@@ -18,11 +18,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import count
 from math import inf
 from pathlib import Path
 from time import monotonic
+
+from msgspec.structs import replace
 
 from tests.bench.record import PROMPTS
 from tui.commands.bench.prompts import read_prompts

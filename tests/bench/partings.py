@@ -16,10 +16,11 @@ import argparse
 import asyncio
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import count
 from math import erfc, prod, sqrt
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tests.bench.grow import questions
 from tui.client import EngineClient

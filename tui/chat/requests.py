@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec import structs
 
 from tui import protocol
 from tui.config import Generation, Settings
@@ -66,22 +69,22 @@ class Asked:
     def read(cls, text: str) -> Asked:
         """What `written` wrote; of what cannot be read nothing is known. Older answers know less."""
         try:
-            data = json.loads(text)
+            data = msgspec.json.decode(text)
             known = {name: data.pop(name) for name in ("thinking", "effort") if name in data}
             seed = int(data.pop("seed"))
-            return protocol.rebuild(cls, {"seed": seed, "sampling": data, **known})
+            return msgspec.convert({"seed": seed, "sampling": data, **known}, cls)
         except (ValueError, TypeError, KeyError, AttributeError):
             return cls()
 
     def written(self) -> str:
         """As a JSON object, the parts of the sampling chain beside the others."""
-        sampling = asdict(self.sampling) if self.sampling else {}
+        sampling = structs.asdict(self.sampling) if self.sampling else {}
         return json.dumps({"seed": self.seed, **sampling, "thinking": self.thinking, "effort": self.effort})
 
     def applied(self, request: protocol.Generate) -> protocol.Generate:
         """`request` with what is known."""
         known = {name: value for name, value in vars(self).items() if value is not None}
-        return replace(request, **known)
+        return structs.replace(request, **known)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def generate_request(
 def limited(request: protocol.Generate, loaded: protocol.Loaded | None) -> protocol.Generate:
     """`request` with an end: a base model seldom finds one, and its first answer would fill the context."""
     endless = loaded is not None and loaded.main.prompt_form == "text" and not request.max_tokens
-    return replace(request, max_tokens=CONTINUED) if endless else request
+    return structs.replace(request, max_tokens=CONTINUED) if endless else request
 
 
 def with_choice(settings: Settings, choice: Choice) -> Settings:

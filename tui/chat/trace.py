@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby, pairwise
+
+from msgspec import to_builtins
 
 from tui.protocol import Origin, Place, Round
 from tui.protocol.pieces import origin_at
@@ -92,7 +94,7 @@ def as_json_lines(
     head: dict[str, object] = {"type": "answer", "main": turn.main, "draft": turn.draft}
     head["ending"] = turn.ending
     head["settings"] = json.loads(turn.settings) if turn.settings else None
-    head["statistics"] = asdict(turn.statistics) if turn.statistics else None
+    head["statistics"] = to_builtins(turn.statistics) if turn.statistics else None
     head["speed_up"] = turn.statistics.speed_up if turn.statistics else None
     lines = [head, *_rounds(rounds, texts, places)]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -119,5 +121,5 @@ def _token(token: Token, places: Mapping[int, Place]) -> dict[str, object]:
     if token.place is not None:
         record |= {"place": token.place, "id": token.id}
         if place := places.get(token.place):
-            record |= asdict(place)
+            record |= to_builtins(place)
     return record

@@ -7,7 +7,8 @@ has either that reason, or none that may be.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..clean import clean
 from ..protocol import Generate, Inspect, Place

@@ -18,6 +18,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from msgspec import structs
+
 from ..chat.requests import generate_request, load_request
 from ..clean import clean, clean_line, clean_next
 from ..client import AnswerEvent, EngineClient
@@ -61,9 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = with_options(setup.settings, arguments)
     seed = settings.generation.seed if settings.generation.seed >= 0 else secrets.randbits(32)
     question = generate_request(1, _messages(settings, prompt), seed, settings.generation)
-    question = replace(
+    question = structs.replace(
         question,
-        sampling=replace(question.sampling, logit_bias=_logit_bias(arguments)),
+        sampling=structs.replace(question.sampling, logit_bias=_logit_bias(arguments)),
         raw=arguments.raw,
         ignore_eos=arguments.ignore_eos,
         grammar=grammar,

@@ -10,10 +10,11 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+from msgspec.structs import replace
 from rich.cells import cell_len, set_cell_size
 
 from ..chat.requests import load_request
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         print(f"outrider: {error.message.rstrip('.')}. Say more of the name of one.", file=sys.stderr)
         return 1
-    _print(arguments.json, {"drafts": [asdict(each) for each in verdicts]}, judged_text(verdicts))
+    _print(arguments.json, {"drafts": to_builtins(verdicts)}, judged_text(verdicts))
     return 0
 
 
@@ -108,7 +109,7 @@ async def _judge(client: EngineClient, settings: Settings) -> tuple[DraftVerdict
 
 def listed_json(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> dict[str, Any]:
     """Return all facts as JSON values: sizes in bytes, contexts in tokens."""
-    return {"models": [asdict(each) for each in models], "skipped": [asdict(each) for each in skipped]}
+    return {"models": to_builtins(models), "skipped": to_builtins(skipped)}
 
 
 def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Iterator[str]:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from ..protocol import Effort, Thinking
-from ..protocol.limits import LONGEST_DRAFT, MOST_BIAS, MOST_TOKENS, SAMPLING, SEED
+from ..choices import LONGEST_DRAFT, MOST_BIAS, MOST_TOKENS, SAMPLING, SEED, Effort, Thinking
 from .words import Parser
 
 _CHAT = """\

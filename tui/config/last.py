@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import convert
+
 from .. import files
-from ..protocol import CacheType, rebuild
+from ..choices import CacheType
+from ..protocol.terms import Signed, Unsigned
 from .file import Problem, read_config
 from .settings import Models, Settings
 
@@ -22,9 +25,9 @@ class Last:
     main: str
     draft: str
     lookup: bool
-    context_length: int = 0
+    context_length: Unsigned = 0
     cache_type: CacheType = "f16"
-    gpu_layers: int = -1
+    gpu_layers: Signed = -1
 
 
 def with_last(settings: Settings, path: Path, *, here: bool = True) -> Settings:
@@ -36,7 +39,7 @@ def with_last(settings: Settings, path: Path, *, here: bool = True) -> Settings:
     if (models.main, models.draft) != (Models().main, Models().draft):
         return settings
     try:
-        kept = rebuild(Last, json.loads(path.read_bytes()[:20_000]))
+        kept = convert(json.loads(path.read_bytes()[:20_000]), Last)
     except (OSError, ValueError, RecursionError):
         return settings
     if "\0" in kept.main or (here and not os.path.lexists(kept.main)):

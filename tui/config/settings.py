@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+from tui.choices import LONGEST_DRAFT, MOST_TOKENS, SAMPLING, SEED
 from tui.protocol import BackendName, CacheType, Effort, Thinking
-from tui.protocol.limits import LONGEST_DRAFT, MOST_TOKENS, SAMPLING, SEED
 
 Highlight = Literal["quiet", "full", "off"]
 Sidebar = Literal["auto", "shown", "hidden"]

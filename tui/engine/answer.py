@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import perf_counter
 
+from msgspec import structs
+
 from .. import protocol
 from ..protocol import Busy, Event, Finished, Generate, Notice, Origin, Prefill, Reason, Rounds, Statistics
 from ..protocol.pieces import origin_at
@@ -66,7 +68,7 @@ class Answer:
         """How many tokens of the prompt the next prompt will share; 0 if no model needs to know."""
         self._marks = marks
         self._text = TextStream(vocabulary.piece)
-        self._cost = dict(vars(Statistics()))
+        self._cost = structs.asdict(Statistics())
         """The values of `Statistics` so far."""
         self._read, self._read_at = 0, self._started
         """Tokens of the prompt that were read, and when."""
@@ -113,7 +115,7 @@ class Answer:
     def _open(self, context: Sequence[int]) -> None:
         """Get ready for the text, which the template may have begun."""
         command, vocabulary = self._command, self._main.vocabulary
-        opening = opening_of(replace(command, resume=()), self._main, context)
+        opening = opening_of(structs.replace(command, resume=()), self._main, context)
         self._opening = "" if command.resume else opening
         ends = [text for text in command.stop if text in vocabulary.control_texts]
         self._text = TextStream(
@@ -286,7 +288,7 @@ class Answer:
     def _finish(self, reason: Reason, context: list[int]) -> Finished:
         done = Statistics(**self._cost)
         speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
-        done = replace(
+        done = structs.replace(
             done,
             tokens_per_second=speed,
             context_used=len(context),

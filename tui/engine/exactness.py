@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+from msgspec import to_builtins
+
 from ..places import find_costs
 from ..protocol import Load, Rounding
 from .backends import Backend, Doubling, LoadedModel, ModelError
@@ -126,7 +128,7 @@ def _exact(main: LoadedModel, found: Exactness, deviation: float) -> Judged:
 
 def keep_last(path: str, rounding: Rounding) -> None:
     """Remember what was found of the model at `path`, for those who ask without loading it."""
-    Note(find_costs(), [path], [_LAST]).write(asdict(rounding))
+    Note(find_costs(), [path], [_LAST]).write(to_builtins(rounding))
 
 
 def last_known(path: str) -> Rounding | None:

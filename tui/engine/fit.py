@@ -16,6 +16,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from ..errors import OutriderError
 from ..protocol import CacheType, Load, MemoryUse
 from .backends import Options, Role
@@ -155,12 +157,13 @@ def _ways(
     for (length, cache_type), need in zip(shapes, needs, strict=True):
         said = asked.context_length if length == shapes[0][0] else length
         if need:
-            possible.append((replace(asked, context_length=said, cache_type=cache_type), length, need))
+            load = structs.replace(asked, context_length=said, cache_type=cache_type)
+            possible.append((load, length, need))
     yield from possible
     if machine.gpu and not machine.shared and asked.gpu_layers < 0:
         for load, length, need in possible:
             for layers in range(need["main"].layers, -1, -1):
-                yield replace(load, gpu_layers=layers), length, need
+                yield structs.replace(load, gpu_layers=layers), length, need
 
 
 def _uses(load: Load, needs: Needs, machine: Machine) -> tuple[MemoryUse, ...]:

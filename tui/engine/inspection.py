@@ -12,8 +12,8 @@ from itertools import zip_longest
 
 import numpy as np
 
+from ..choices import LONGEST_DRAFT
 from ..protocol import Candidate, Inspect, Inspected, Place, Prefill
-from ..protocol.limits import LONGEST_DRAFT
 from .answer import Cancelled, Send
 from .backends import LoadedModel, ModelError, Vocabulary
 from .closeness import Closeness, closeness

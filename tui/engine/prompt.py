@@ -7,7 +7,8 @@ It runs no model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..protocol import Generate
 from ..protocol.thoughts import opened_by

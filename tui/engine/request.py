@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from math import inf
 
+from ..choices import LONGEST_DRAFT, MOST_BIAS, SAMPLING
 from ..protocol import Generate
-from ..protocol.limits import LONGEST_DRAFT, MOST_BIAS, SAMPLING
 from .backends import Backend, LoadedModel, ModelError, Vocabulary
 from .speculation.sampling import Chain
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
-from .terms import BackendName, CacheType, Effort, PromptForm, Reason, Role, Round, Signed, Thinking
+from ..choices import BackendName, CacheType, Effort, Thinking
+from .terms import Finite, PromptForm, Reason, Role, Round, Signed, Tagged, Unsigned
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(Struct, frozen=True):
     """One turn of a conversation."""
 
     role: Role
     content: str
 
 
-@dataclass(frozen=True)
-class Sampling:
+class Sampling(Struct, frozen=True):
     """The sampling chain, in the order in which it is applied (temperature last)."""
 
     temperature: float = 0.8
@@ -38,63 +37,60 @@ class Sampling:
     by its id or by a text that is one token."""
 
 
-@dataclass(frozen=True)
-class ModelInfo:
+class ModelInfo(Struct, frozen=True):
     """A loaded model as its file describes it. The texts are foreign: clean them before you show them."""
 
     name: str
     path: str
     architecture: str
-    parameters: int
+    parameters: Unsigned
     quantisation: str
-    size: int
+    size: Unsigned
     """Bytes of weights."""
-    context_length: int
+    context_length: Unsigned
     """Length in tokens that the model was trained for."""
-    vocabulary: int
+    vocabulary: Unsigned
     demo: bool = False
     """True for the built-in starter pair."""
     prompt_form: PromptForm = "template"
 
 
-@dataclass(frozen=True)
-class Rounding:
+class Rounding(Struct, frozen=True):
     """How the main model's scores differ when several rows are computed in one call, as measured here."""
 
-    deviation: float
+    deviation: Finite
     """Difference from single rows: root mean square, in standard deviations of a row. 0.0: the same bits."""
     exact: bool = False
     """Whether exact mode is on: every round has only rows with the same bits."""
-    rows: int = 1
+    rows: Unsigned = 1
     """Most rows of a round in exact mode."""
 
 
-@dataclass(frozen=True)
-class Statistics:
+class Statistics(Struct, frozen=True):
     """The figures of an answer. Seconds come from a monotonic clock; None means unknown."""
 
-    prompt_tokens: int = 0
-    prompt_reused: int = 0
+    prompt_tokens: Unsigned = 0
+    prompt_reused: Unsigned = 0
     """Prompt tokens that were in the main model's cache already."""
-    tokens: int = 0
-    rounds: int = 0
-    drafted: int = 0
+    tokens: Unsigned = 0
+    rounds: Unsigned = 0
+    drafted: Unsigned = 0
     """Tokens proposed by the draft model and by the lookup."""
-    accepted: int = 0
-    looked_up: int = 0
+    accepted: Unsigned = 0
+    looked_up: Unsigned = 0
     """Tokens of `drafted` that came from the lookup."""
-    lookup_accepted: int = 0
-    seconds: float = 0.0
+    lookup_accepted: Unsigned = 0
+    seconds: Finite = 0.0
     """Time of the answer from the round of its first token on; reading the prompt does not count."""
-    draft_seconds: float = 0.0
-    verify_seconds: float = 0.0
-    time_to_first_token: float | None = None
-    tokens_per_second: float | None = None
-    plain_seconds: float | None = None
+    draft_seconds: Finite = 0.0
+    verify_seconds: Finite = 0.0
+    time_to_first_token: Finite | None = None
+    tokens_per_second: Finite | None = None
+    plain_seconds: Finite | None = None
     """Estimated time of plain decoding for the same tokens. Each round counts the time of its verification,
     divided by the measured ratio of its number of rows to one row."""
-    context_used: int = 0
-    peak_memory: int | None = None
+    context_used: Unsigned = 0
+    peak_memory: Unsigned | None = None
     """Peak memory of the engine's process so far, in bytes."""
     rounding: Rounding | None = None
     """The rounding of the main model, if it is known by now."""
@@ -114,8 +110,7 @@ class Statistics:
 # Commands: app -> engine
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(Tagged, frozen=True):
     """Load a main model and perhaps a draft, in place of the loaded pair.
 
     A model is named by its path, or by words that fit one model of the library; "starter" is the built-in
@@ -124,11 +119,11 @@ class Load:
 
     main: str
     draft: str | None = None
-    context_length: int = 0
+    context_length: Unsigned = 0
     """0 takes the model's own, at most 8192."""
     gpu_layers: Signed = -1
     """-1 puts every layer on the GPU, where there is one."""
-    threads: int = 0
+    threads: Unsigned = 0
     """0 lets the engine choose."""
     cache_type: CacheType = "f16"
     """The number format of the main model's KV cache. A draft model's cache stays at 16 bits: with fewer the
@@ -140,14 +135,13 @@ class Load:
     """Exact mode: verify only as many rows together as have the bits of single rows."""
 
 
-@dataclass(frozen=True)
-class Generate:
+class Generate(Tagged, frozen=True):
     """Answer a conversation. `id` is chosen by the app and comes back in every event of the answer."""
 
     id: Signed
     messages: tuple[Message, ...]
     seed: int
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = Sampling()
     draft_length: int | None = None
     """Tokens drafted in a round, 0 to 16. 0 is plain decoding; with None the engine measures and decides."""
     lookup: bool = True
@@ -174,8 +168,7 @@ class Generate:
     """
 
 
-@dataclass(frozen=True)
-class Inspect:
+class Inspect(Tagged, frozen=True):
     """Inspect an existing answer: the tokens `request.resume`, which answered `request`.
 
     Nothing is generated. The models run over its tokens and give probabilities at `count` tokens from the
@@ -188,69 +181,60 @@ class Inspect:
     count: int = 0
 
 
-@dataclass(frozen=True)
-class Count:
+class Count(Tagged, frozen=True):
     """Count the tokens of a text in the main model's vocabulary."""
 
     id: Signed
     text: str
 
 
-@dataclass(frozen=True)
-class Cancel:
+class Cancel(Tagged, frozen=True):
     """Stop the answer or the library's work `id`; for id 0, give up the load in progress."""
 
     id: Signed
 
 
-@dataclass(frozen=True)
-class SetDraftLength:
+class SetDraftLength(Tagged, frozen=True):
     """Change the draft length of the answer `id` from its next round on. Values as in `Generate`."""
 
     id: Signed
     draft_length: int | None
 
 
-@dataclass(frozen=True)
-class Unload:
+class Unload(Tagged, frozen=True):
     """Free the models and their memory."""
 
 
-@dataclass(frozen=True)
-class Ping:
+class Ping(Tagged, frozen=True):
     """Sent every few seconds. An engine that hears nothing for too long ends itself."""
 
-    silence: float = 0.0
+    silence: Finite = 0.0
     """Seconds that the app may be silent from now on, because it is suspended; 0 is the usual time."""
 
 
-@dataclass(frozen=True)
-class Quit:
+class Quit(Tagged, frozen=True):
     """End the engine."""
 
 
 # Events: engine -> app
 
 
-@dataclass(frozen=True)
-class Hello:
+class Hello(Tagged, frozen=True):
     """The engine's first line. The app skips all output of a shell before it."""
 
-    protocol: int
+    protocol: Unsigned
     version: str
-    pid: int
+    pid: Unsigned
 
 
-@dataclass(frozen=True)
-class Loading:
+class Loading(Tagged, frozen=True):
     """The progress of a load. `fraction` is 0 to 1, or None if it is unknown."""
 
     stage: str
-    fraction: float | None = None
+    fraction: Finite | None = None
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(Tagged, frozen=True):
     """A pair is loaded."""
 
     main: ModelInfo
@@ -259,56 +243,51 @@ class Loaded:
     """The reason why the requested draft is not used, in one line; empty if it is used."""
     backend: str
     device: str
-    context_length: int
-    plain_tokens_per_second: float | None
-    seconds: float
+    context_length: Unsigned
+    plain_tokens_per_second: Finite | None
+    seconds: Finite
     drafting_refused: str = ""
     """The reason why nothing may draft for the main model, in one line; empty if drafting is possible."""
-    draft_length: int | None = None
+    draft_length: Unsigned | None = None
     """The fixed draft length that the engine uses for this pair; None if it measures and decides."""
     rounding: Rounding | None = None
     """None if it is unknown, as for scripted models."""
 
 
-@dataclass(frozen=True)
-class Unloaded:
+class Unloaded(Tagged, frozen=True):
     """No model is loaded now."""
 
 
-@dataclass(frozen=True)
-class Prefill:
+class Prefill(Tagged, frozen=True):
     """The progress of reading a prompt. `total` counts the tokens that were not in the main model's cache."""
 
     id: Signed
-    done: int
-    total: int
+    done: Unsigned
+    total: Unsigned
 
 
-@dataclass(frozen=True)
-class Rounds:
+class Rounds(Tagged, frozen=True):
     """The rounds of an answer since the last event, in order."""
 
     id: Signed
     rounds: tuple[Round, ...]
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A token that is possible at a place. Its text is foreign."""
 
-    token: int
+    token: Unsigned
     text: str
-    probability: float
+    probability: Finite
     """The probability that the model gives it, 0 to 1: at temperature 1, before the sampling chain."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Struct, frozen=True):
     """The models' probabilities at one token of an answer."""
 
-    probability: float
+    probability: Finite
     """The probability that the main model gives the token of the answer, 0 to 1."""
-    sampled: float
+    sampled: Finite
     """Its probability after the sampling chain if the main model chooses it again, else 0."""
     chosen: bool
     """Whether the main model chooses it again. If not, the prompt, the settings or the rounding differ."""
@@ -318,17 +297,16 @@ class Place:
     """The draft model's candidates, the best first; empty without a draft model."""
     rival: str = ""
     """The second choice: the token that would be chosen without the chosen one."""
-    lead: float = 0.0
+    lead: Finite = 0.0
     """The distance of the choice to the rival: the difference of their scores, divided by the temperature,
     noise included."""
-    rounding: float = 0.0
+    rounding: Finite = 0.0
     """The usual change of that difference by rounding on this device; 0.0 if it is unknown."""
     tipped: bool = False
     """Whether rounding can have changed the choice: in the comparison or at an edge of the sampling chain."""
 
 
-@dataclass(frozen=True)
-class Inspected:
+class Inspected(Tagged, frozen=True):
     """The reply to `Inspect`."""
 
     id: Signed
@@ -338,16 +316,14 @@ class Inspected:
     """Empty if the model gives no probabilities."""
 
 
-@dataclass(frozen=True)
-class Counted:
+class Counted(Tagged, frozen=True):
     """The reply to `Count`."""
 
     id: Signed
-    tokens: int
+    tokens: Unsigned
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(Tagged, frozen=True):
     """The last event of the answer `id`."""
 
     id: Signed
@@ -355,8 +331,7 @@ class Finished:
     statistics: Statistics
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(Tagged, frozen=True):
     """A command ended in an error; the engine goes on. `id` is that of the command, or 0 if it has none."""
 
     id: Signed
@@ -365,24 +340,21 @@ class Failed:
     """The next step for a person, in one line."""
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(Tagged, frozen=True):
     """A fault in the answer `id` that did not end it."""
 
     id: Signed
     message: str
 
 
-@dataclass(frozen=True)
-class Busy:
+class Busy(Tagged, frozen=True):
     """The answer `id` goes on with `threads` of `most` threads, because other programs take cores of the
     engine's machine. If both numbers are equal, the machine is free again."""
 
     id: Signed
-    threads: int
-    most: int
+    threads: Unsigned
+    most: Unsigned
 
 
-@dataclass(frozen=True)
-class Pong:
+class Pong(Tagged, frozen=True):
     """The reply to `Ping`."""

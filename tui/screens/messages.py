@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from msgspec import structs
 from textual import on, work
 
 from tui import protocol, store
@@ -172,7 +173,9 @@ class MessagesScreen(TurnScreen):
             return None
         messages = self._conversation.messages_to(answer)
         request = Asked.read(answer.settings).applied(generate_request(0, messages, 0, self.generation))
-        return replace(request, resume=tuple(token for each in answer.rounds for token in each.tokens))
+        return structs.replace(
+            request, resume=tuple(token for each in answer.rounds for token in each.tokens)
+        )
 
     def action_leave_out(self) -> None:
         """Send only so many of the latest turns that half of the context is free again."""
@@ -201,7 +204,7 @@ class MessagesScreen(TurnScreen):
             self.notify("There is nothing to sum up.", timeout=5, markup=False)
             return
         request = generate_request(self._draw_id(), messages, 0, self.generation)
-        request = replace(request, max_tokens=0, stop=(), thinking="off")
+        request = structs.replace(request, max_tokens=0, stop=(), thinking="off")
         self._answering, self.phase = request.id, "reading"
         self._say("summing up the oldest turns")
         summary, failure = Summary(loaded.context_length), "stopped"

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
+from msgspec import structs
 from textual import on, work
 from textual.app import ComposeResult
 from textual.content import Content
@@ -278,7 +279,7 @@ class TurnScreen(Screen[None]):
         self._busy, self._repetition = "", Repetition()
         self._answering = self._draw_id()
         request = generate_request(self._answering, wish.messages, seed, generation)
-        request = replace(wish.asked.applied(request), resume=wish.resume)
+        request = structs.replace(wish.asked.applied(request), resume=wish.resume)
         request = limited(request, self._loader.loaded)
         if wish.resume:
             self._conversation.go_on()

@@ -5,27 +5,24 @@ is written to it and read from it, `damage.py` what is done when it is broken, `
 does all of it for the app. Nothing here shows anything, and nothing leaves the machine.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .changes import (
-        Adjust,
-        Attached,
-        Begin,
-        Change,
-        Close,
-        Delete,
-        Ending,
-        Hear,
-        Leave,
-        Pin,
-        Remove,
-        Rename,
-        Say,
-        Show,
-        Turn,
-        text_of,
-    )
+from .changes import (
+    Adjust,
+    Attached,
+    Begin,
+    Change,
+    Close,
+    Delete,
+    Ending,
+    Hear,
+    Leave,
+    Pin,
+    Remove,
+    Rename,
+    Say,
+    Show,
+    Turn,
+    text_of,
+)
 
 __all__ = [
     "Adjust",
@@ -45,13 +42,3 @@ __all__ = [
     "Turn",
     "text_of",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """What can happen to a conversation, when something does: the app's first paint needs none of it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import changes
-
-    globals().update((each, getattr(changes, each)) for each in __all__)
-    return globals()[name]

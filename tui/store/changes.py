@@ -7,30 +7,30 @@ its changes are written later in the same order. This module knows no database.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct
 
 from tui.protocol import Round, Statistics
 from tui.protocol.pieces import said
+from tui.protocol.terms import Unsigned
 
 Speaker = Literal["user", "assistant"]
 Ending = Literal["", "stop", "length", "context", "cancelled", "cut"]
 """Reason for the end of an answer, as `Reason`. "cut": the engine was lost. Empty: unknown."""
 
 
-@dataclass(frozen=True)
-class Attached:
+class Attached(Struct, frozen=True):
     """A file that was attached to a prompt, and its part of the prompt's text."""
 
     name: str
     """The name as the user typed it."""
-    start: int
+    start: Unsigned
     """Index of its first character in the text."""
-    end: int
+    end: Unsigned
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """One message of a conversation, a node of its tree."""
 
     key: str
@@ -54,34 +54,30 @@ class Turn:
     """The attached files in order, at the end of the prompt's text."""
 
 
-@dataclass(frozen=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """Begin a conversation."""
 
     conversation: str
     title: str
 
 
-@dataclass(frozen=True)
-class Say:
+class Say(Struct, frozen=True):
     """Add a message and show it. A first prompt gives the title."""
 
     conversation: str
     turn: Turn
 
 
-@dataclass(frozen=True)
-class Hear:
+class Hear(Struct, frozen=True):
     """Append rounds to the answer `message`."""
 
     message: str
     place: int
     """Number of such changes before this one."""
-    rounds: tuple[Round, ...] = field(repr=False)
+    rounds: tuple[Round, ...]
 
 
-@dataclass(frozen=True)
-class Close:
+class Close(Struct, frozen=True):
     """Complete the answer `message`."""
 
     message: str
@@ -90,16 +86,14 @@ class Close:
     statistics: Statistics | None
 
 
-@dataclass(frozen=True)
-class Show:
+class Show(Struct, frozen=True):
     """Show the branch that ends at `message`, and continue there."""
 
     conversation: str
     message: str
 
 
-@dataclass(frozen=True)
-class Leave:
+class Leave(Struct, frozen=True):
     """Stop sending the messages before `message` to the model; empty sends all again."""
 
     conversation: str
@@ -108,36 +102,31 @@ class Leave:
     """The text that is sent in their place."""
 
 
-@dataclass(frozen=True)
-class Adjust:
+class Adjust(Struct, frozen=True):
     """Set this conversation's own settings: a JSON object, or empty for none."""
 
     conversation: str
     settings: str
 
 
-@dataclass(frozen=True)
-class Remove:
+class Remove(Struct, frozen=True):
     """Hide messages, or show them again. Hidden ones leave the file when the app ends."""
 
     messages: tuple[str, ...]
     removed: bool = True
 
 
-@dataclass(frozen=True)
-class Rename:
+class Rename(Struct, frozen=True):
     conversation: str
     title: str
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(Struct, frozen=True):
     conversation: str
     pinned: bool
 
 
-@dataclass(frozen=True)
-class Delete:
+class Delete(Struct, frozen=True):
     """Hide a conversation, or show it again. A hidden one leaves the file when the app ends."""
 
     conversation: str

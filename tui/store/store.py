@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..protocol import Round, Statistics, rebuild
+from msgspec import convert, to_builtins
+from msgspec.structs import replace
+
+from ..protocol import Round, Statistics
 from .changes import (
     Adjust,
     Attached,
@@ -248,6 +251,11 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def _json(value: Statistics | tuple[Attached, ...] | tuple[Round, ...]) -> str:
+    """Half of a character stays one."""
+    return json.dumps(value, default=to_builtins, separators=(",", ":"))
+
+
 def _begin(connection: sqlite3.Connection, change: Begin) -> None:
     connection.execute(
         "INSERT INTO conversations (key, title) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -257,9 +265,9 @@ def _begin(connection: sqlite3.Connection, change: Begin) -> None:
 
 def _say(connection: sqlite3.Connection, change: Say) -> None:
     turn = change.turn
-    statistics = json.dumps(asdict(turn.statistics)) if turn.statistics else ""
+    statistics = _json(turn.statistics) if turn.statistics else ""
     values = (turn.key, change.conversation, turn.parent, turn.role, turn.text, turn.ending, turn.main)
-    files = json.dumps([asdict(each) for each in turn.files]) if turn.files else ""
+    files = _json(turn.files) if turn.files else ""
     more = (turn.draft, turn.settings, statistics, turn.written or _now(), files)
     # A conversation that is gone gives NULL as its id, which belongs to no message.
     connection.execute(_ADD, [_text(value) for value in (*values, *more)])
@@ -273,12 +281,12 @@ def _say(connection: sqlite3.Connection, change: Say) -> None:
 def _hear(connection: sqlite3.Connection, change: Hear) -> None:
     connection.execute(
         "INSERT INTO rounds VALUES ((SELECT id FROM messages WHERE key = ?), ?, ?) ON CONFLICT DO NOTHING",
-        (change.message, change.place, json.dumps(change.rounds, separators=(",", ":"))),
+        (change.message, change.place, _json(change.rounds)),
     )
 
 
 def _close(connection: sqlite3.Connection, change: Close) -> None:
-    statistics = json.dumps(asdict(change.statistics)) if change.statistics else ""
+    statistics = _json(change.statistics) if change.statistics else ""
     connection.execute(
         "UPDATE messages SET text = ?, ending = ?, statistics = ? WHERE key = ?",
         (_text(change.text), change.ending, statistics, change.message),
@@ -393,16 +401,16 @@ def _rounds_of(text: str) -> tuple[Round, ...]:
     """Return the rounds of a record. Unreadable ones are left out; the answer's text is stored
     beside them."""
     try:
-        return tuple(rebuild(Round, values) for values in json.loads(text))
-    except (ValueError, TypeError, RecursionError):
+        return convert(json.loads(text), tuple[Round, ...])
+    except (ValueError, RecursionError):
         return ()
 
 
 def _files(text: str, length: int) -> tuple[Attached, ...]:
     """Return the attached files; none if one is invalid or lies outside a text of that length."""
     try:
-        found = tuple(rebuild(Attached, values) for values in json.loads(text)) if text else ()
-    except (ValueError, TypeError, RecursionError):
+        found = convert(json.loads(text), tuple[Attached, ...]) if text else ()
+    except (ValueError, RecursionError):
         return ()
     ends = [0, *(at for each in found for at in (each.start, each.end)), length]
     return found if ends == sorted(ends) else ()
@@ -410,6 +418,6 @@ def _files(text: str, length: int) -> tuple[Attached, ...]:
 
 def _statistics(text: str) -> Statistics | None:
     try:
-        return rebuild(Statistics, json.loads(text)) if text else None
+        return convert(json.loads(text), Statistics) if text else None
     except (ValueError, RecursionError):
         return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
+
+from msgspec import to_builtins
 
 from .results import Bench, Result, Series, joined, mean_ratios
 
@@ -45,7 +46,7 @@ def _draft(series: Series) -> dict[str, Any]:
         "draft_quantisation": draft.quantisation if draft else None,
         "draft_size": draft.size if draft else None,
         "peak_memory": series.peak_memory,
-        "rounding": asdict(series.rounding) if series.rounding else None,
+        "rounding": to_builtins(series.rounding) if series.rounding else None,
         "geometric_means": _means(series),
         "acceptance_by_position": [accepted / reached for reached, accepted in joined(series.results)],
     }

@@ -11,12 +11,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from msgspec import convert, to_builtins
+
 from ... import files
-from ...protocol import FoundModel, Skipped, rebuild
+from ...protocol import FoundModel, Skipped
 from .describe import describe
 from .find import Candidate, Place, find
 from .gguf import BadModelFile
@@ -82,7 +83,7 @@ def _look_at(
         return model
     try:
         model = describe(candidate)
-        used[path] = {"stamp": stamp, "model": asdict(model)}
+        used[path] = {"stamp": stamp, "model": to_builtins(model)}
     except BadModelFile as error:
         model = Skipped(path, str(error))
         used[path] = {"stamp": stamp, "reason": model.reason}
@@ -103,7 +104,7 @@ def _recalled(entry: dict[str, Any], candidate: Candidate) -> FoundModel | Skipp
     if isinstance(reason := entry.get("reason"), str):
         return Skipped(str(candidate.path), reason)
     with suppress(ValueError):
-        model = rebuild(FoundModel, {**entry.get("model", {}), "source": candidate.source})
+        model = convert({**entry.get("model", {}), "source": candidate.source}, FoundModel)
         return model if model.tag == candidate.tag else None
     return None
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import structs
+
 from ...protocol import FoundModel
 
 LONGEST = 200
@@ -111,7 +113,7 @@ def told_apart(models: Sequence[FoundModel]) -> tuple[FoundModel, ...]:
             told = {model.path: tell(model, *names[model.path]) for model in alike}
             if len(set(map(_read, told.values()))) > 1:
                 names |= told
-    renamed = (replace(model, name=_shown(names[model.path])) for model in models)
+    renamed = (structs.replace(model, name=_shown(names[model.path])) for model in models)
     return tuple(new for new, model in zip(renamed, models, strict=True) if new.name != model.name)
 
 

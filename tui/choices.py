@@ -1,12 +1,22 @@
-"""The numbers that a person may set for an answer, each with its bounds and its meaning.
+"""The values that a person may choose from, and the bounds of each number, with its meaning.
 
 The settings file, the settings screen, the command line and the engine all read them here, so that a number
-that one of them takes is taken by all.
+that one of them takes is taken by all. This module is small: the command line needs it before anything else.
 """
 
-from __future__ import annotations
+from typing import Literal, NamedTuple
 
-from typing import NamedTuple
+CacheType = Literal["f16", "q8_0"]
+"""The number format of a KV cache: 16 bits, or 8 bits and a scale for every 32 numbers."""
+
+BackendName = Literal["auto", "llama.cpp", "mlx"]
+"""The library that runs a model; "auto" chooses it by the file or folder."""
+
+Thinking = Literal["auto", "on", "off"]
+"""Whether a model should think before it answers; "auto" leaves this to its chat template."""
+
+Effort = Literal["auto", "minimal", "low", "medium", "high", "max"]
+"""How much a model should think, if its chat template knows that."""
 
 
 class Limit(NamedTuple):
