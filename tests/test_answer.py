@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import models
 import pytest
 
+from tests.support import models
 from tui.engine.answer import Answer
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
 from tui.engine.backends.llama_cpp.model import LlamaModel

@@ -8,9 +8,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from chat import ask, chat, outrider, text, until
 from textual.binding import Binding
 
+from tests.support.chat import ask, chat, outrider, text, until
 from tui.app import Outrider
 from tui.protocol import Busy, Generate, Message, Notice, Origin, Round
 from tui.screens.chat import ChatScreen

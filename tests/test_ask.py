@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terminal import Terminal
 
+from tests.support.terminal import Terminal
 from tui.commands.ask import with_options
 from tui.commands.options import parser
 from tui.config import Settings

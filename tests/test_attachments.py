@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chat import ask, chat, outrider, text, told, until
-from test_history import stored
 
+from tests.support.chat import ask, chat, outrider, text, told, until
+from tests.test_history import stored
 from tui.screens import attachments
 from tui.screens.attachments import File, NotAttached
 from tui.store import Turn

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from chat import ask, asked_of, chat, outrider, text, told, until
-from models import CONTROL, OTHER_CONTROL, Toy, write_model
 
+from tests.support.chat import ask, asked_of, chat, outrider, text, told, until
+from tests.support.models import CONTROL, OTHER_CONTROL, Toy, write_model
 from tui.engine.answer import Answer
 from tui.engine.backends import LoadedModel, Options, open_backend
 from tui.engine.library.describe import describe

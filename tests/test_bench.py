@@ -18,9 +18,10 @@ from xml.etree import ElementTree
 
 import pytest
 from rich.cells import cell_len
-from terminal import Terminal
-from test_main import ENGINE_ONLY, loaded_after, modules
 
+from tests.support.paths import SUPPORT
+from tests.support.terminal import Terminal
+from tests.test_main import ENGINE_ONLY, loaded_after, modules
 from tui import commands
 from tui.commands.bench import loads_of, plan_of
 from tui.commands.bench.chart import chart
@@ -48,7 +49,7 @@ from tui.protocol import Loaded, ModelInfo, Statistics
 
 HOSTILE = "a\x1b]52;c;QUFB\x07<b>&\"|`'\n\x00\u202e\ufffe\ud800 世界"
 PROMPT = Prompt("code", "Write quicksort.")
-FAKE = Path(__file__).with_name("fake_bench_engine.py")
+FAKE = SUPPORT / "fake_bench_engine.py"
 
 
 def answer(

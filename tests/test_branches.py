@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat import ask, asked_of, chat, outrider, places_in, text, told, until
-from models import Toy, write_model
-from test_history import answered, origins, stored
-from test_store import round_of
 
+from tests.support.chat import ask, asked_of, chat, outrider, places_in, text, told, until
+from tests.support.models import Toy, write_model
+from tests.test_history import answered, origins, stored
+from tests.test_store import round_of
 from tui.app import Outrider
 from tui.clean import clean
 from tui.config import Generation, History, Models, Settings

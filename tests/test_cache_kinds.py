@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import models
 import numpy as np
 import pytest
-from cut_back import GREEDY, CutBack
 from gguf import GGUFReader
-from models import Toy
-from same_text import TEMPERATURES, Asked, PlainAnswers, assert_same_text, plain_answers
-from test_llama_cpp import Watching, assert_close, rows_of, some_tokens
 
+from tests.support import models
+from tests.support.cut_back import GREEDY, CutBack
+from tests.support.models import Toy
+from tests.support.same_text import TEMPERATURES, Asked, PlainAnswers, assert_same_text, plain_answers
+from tests.test_llama_cpp import Watching, assert_close, rows_of, some_tokens
 from tui.engine.backends import ModelError, Options, llama_cpp
 from tui.engine.backends.llama_cpp import LlamaBackend, model, rollback
 from tui.engine.backends.llama_cpp.model import LlamaModel

@@ -11,9 +11,10 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from chat import ask, chat, outrider, until
 from textual.pilot import Pilot
 
+from tests.support.chat import ask, chat, outrider, until
+from tests.support.paths import SUPPORT
 from tui.app import Outrider
 from tui.client import engine
 
@@ -21,7 +22,7 @@ ENGINES = int(os.environ.get("OUTRIDER_CHAOS", "50"))
 """How many are started. 500 take some minutes."""
 AT_ONCE = 25
 """Of them in one chat."""
-CHAOS = Path(__file__).with_name("chaos_engine.py")
+CHAOS = SUPPORT / "chaos_engine.py"
 ANSWER = "".join(f"w{number} " for number in range(40)).strip()
 HEARTBEAT = 0.3
 SOON = 2.0 + 2 * HEARTBEAT

@@ -7,12 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import models
 import pytest
-from models import CHATML, Toy
-from test_answer import Heard, ask
-from test_cache_kinds import no_room_for_full_windows
 
+from tests.support import models
+from tests.support.models import CHATML, Toy
+from tests.test_answer import Heard, ask
+from tests.test_cache_kinds import no_room_for_full_windows
 from tui.engine.backends import LoadedModel, Options, llama_cpp, open_backend
 from tui.engine.backends.checkpoints import MOST, Checkpoints, most_bytes
 from tui.engine.backends.llama_cpp import model as native_model
@@ -153,7 +153,7 @@ def written(folder: Path, kind: str) -> str:
         toy = Toy(architecture, context_length=2048, chat_template=THINKING)
         return str(models.write_model(folder / "m.gguf", toy))
     pytest.importorskip("mlx_lm")
-    import mlx_models
+    from tests.support import mlx_models
 
     path = mlx_models.write_folder(folder / "m", architecture, settings={"max_position_embeddings": 2048})
     (path / "chat_template.jinja").write_text(THINKING)

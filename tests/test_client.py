@@ -15,8 +15,9 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from fake_engine import WORDS, round_of, rounds_of
 
+from tests.support.fake_engine import WORDS, round_of, rounds_of
+from tests.support.paths import ROOT, SUPPORT
 from tui import protocol
 from tui.client import EngineClient, EngineDied, EngineError, engine_environment
 from tui.client import child as child_module
@@ -24,7 +25,7 @@ from tui.client import engine as engine_module
 from tui.client.death import death, last_words
 from tui.client.host import Host
 
-FAKE = Path(__file__).with_name("fake_engine.py")
+FAKE = SUPPORT / "fake_engine.py"
 DEATHS = ("segv", "abrt", "kill", "exit0", "exit1", "hang")
 SAID = {
     "segv": "SIGSEGV",
@@ -510,7 +511,7 @@ async def test_a_second_start_is_the_same_engine(client: Client) -> None:
     assert (await engine.start()).pid != hello.pid
 
 
-@pytest.mark.parametrize("command", [("/nowhere/engine",), (str(Path(__file__).parent),)])
+@pytest.mark.parametrize("command", [("/nowhere/engine",), (str(ROOT),)])
 async def test_a_command_that_cannot_run_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:
     engine = EngineClient(command, tmp_path / "log")
     with pytest.raises(EngineDied, match="cannot be started") as died:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyte
 import pytest
-from terminal import Terminal
 
+from tests.support.terminal import Terminal
 from tui.terminal import clipboard
 
 TEXT = "Grüße,\n\tand 'quotes' $(id)\n"

@@ -6,8 +6,8 @@ from math import inf, sqrt
 
 import numpy as np
 import pytest
-from bench.partings import chance, expected
 
+from tools.bench.partings import chance, expected
 from tui.client.parting import can_part, words
 from tui.engine.closeness import closeness
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Logits, Sampler

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from chat import chat, outrider, until
 from textual import events
 from textual.app import App, ComposeResult
 
+from tests.support.chat import chat, outrider, until
 from tui.themes import default_variables
 from tui.widgets.composer import FOLDED_FROM, MAX_PASTE, Composer
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chat import ask, chat, outrider, until
 from textual._compositor import ChopsUpdate, Compositor
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tests.support.chat import ask, chat, outrider, until
 from tui.terminal.compositor import FrugalCompositor
 from tui.terminal.lean import fits
 from tui.widgets.transcript.view import ConversationView

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chat import places_in
 
+from tests.support.chat import places_in
 from tui.commands import doctor
 from tui.config import Appearance, Generation, Models, Settings
 from tui.engine import chip, hardware

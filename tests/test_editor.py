@@ -7,16 +7,17 @@ from typing import Any
 
 import pyte
 import pytest
-from chat import chat, outrider, until
-from terminal import Terminal, python
 
+from tests.support.chat import chat, outrider, until
+from tests.support.paths import ROOT
+from tests.support.terminal import Terminal, python
 from tui.screens.editor import EditorFailed, command
 
 APP = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from chat import outrider
+from tests.support.chat import outrider
 outrider(Path(sys.argv[2]), main="scripted:sample?rate=60&tokens=5000", draft="").run()
 """
 EDITOR = """#!/bin/sh
@@ -32,9 +33,7 @@ def app_with(folder: Path, status: int) -> Terminal:
     editor = folder / "editor"
     editor.write_text(EDITOR.format(status=status))
     editor.chmod(0o700)
-    return python(
-        APP, str(Path(__file__).parent), str(folder), rows=30, columns=100, env={"VISUAL": str(editor)}
-    )
+    return python(APP, str(ROOT), str(folder), rows=30, columns=100, env={"VISUAL": str(editor)})
 
 
 def shown(terminal: Terminal) -> str:

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import models
 import pytest
 
+from tests.support import models
 from tui.engine.backends.scripted_sample import SAMPLE
 from tui.engine.exactness import CHECKING
 from tui.engine.pair import PAYING, PLAIN

@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_history
-import test_hub_screen
-import test_inside
-import test_models_screen
-import test_versus
-from alone import Themed
-from chat import until
-from test_snapshots import still
 from textual.app import App
 from textual.widgets import Input, TextArea
 
+from tests import test_history, test_hub_screen, test_inside, test_models_screen, test_versus
+from tests.support.alone import Themed
+from tests.support.chat import until
+from tests.test_snapshots import still
 from tui.app import Outrider
 from tui.protocol import Origin
 from tui.screens.hosts import HostsScreen

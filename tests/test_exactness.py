@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import models
 import pytest
 
+from tests.support import models
 from tui.engine import exactness
 from tui.engine.rounding import Exactness
 from tui.engine.session import Session

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models import Toy, write_model
 
+from tests.support.models import Toy, write_model
 from tui.engine import fit
 from tui.engine.backends import Options
 from tui.engine.backends.llama_cpp import LlamaBackend

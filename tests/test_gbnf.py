@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from time import perf_counter
 
 import pytest
 
+from tests.support.paths import ROOT
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
 from tui.engine.backends.llama_cpp import gbnf
 from tui.engine.starter import MAIN
@@ -160,7 +160,7 @@ import random
 import sys
 sys.path[:0] = sys.argv[1:2]
 import numpy as np
-from test_gbnf import BAD, GOOD
+from tests.test_gbnf import BAD, GOOD
 from tui.engine.backends import ModelError, Options, open_backend
 from tui.engine.starter import MAIN
 
@@ -204,11 +204,11 @@ print(accepted)
 def test_the_library_survives_every_grammar_that_is_accepted() -> None:
     """Mutated grammars, and answers that follow them, leave them and go back, in a process that may die."""
     child = subprocess.run(
-        [sys.executable, "-c", FUZZ, str(Path(__file__).parent), "2000"],
+        [sys.executable, "-c", FUZZ, str(ROOT), "2000"],
         capture_output=True,
         text=True,
         timeout=300,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         check=False,
     )
     assert child.returncode == 0, child.stderr.splitlines()[-3:]

@@ -18,12 +18,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import models
 import numpy as np
 import pytest
-from test_gbnf import JSON
-from test_same_text import TIE, load, randomised, tokens_of
 
+from tests.support import models
+from tests.support.paths import ROOT
+from tests.test_gbnf import JSON
+from tests.test_same_text import TIE, load, randomised, tokens_of
 from tui.engine.backends import LoadedModel
 from tui.engine.backends.llama_cpp.schema import to_gbnf
 from tui.engine.speculation.loop import NOTHING, NothingFollows, Proposal, Proposer, generate, prefill
@@ -479,7 +480,7 @@ constraint.allowed(model.vocabulary.encode("aaaaaa"), np.arange(model.vocabulary
         capture_output=True,
         text=True,
         timeout=120,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         check=False,
     )
     assert (child.returncode, child.stdout) == (1, "")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.grow import (
+from numpy.typing import NDArray
+
+from tools.bench.grow import (
     Answer,
     Checkpoint,
     Shape,
@@ -21,9 +23,7 @@ from bench.grow import (
     load,
     read,
 )
-from bench.quantise import quantise
-from numpy.typing import NDArray
-
+from tools.bench.quantise import quantise
 from tui.engine.starter import MAIN
 
 QUESTIONS = ("How do I quit?", "Write quicksort in Python")

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import gguf
-import models
 import pytest
 
+from tests.support import models
+from tests.support.paths import ROOT
 from tui.engine.library.header import BadModelFile, read_header
 
 MUTANTS = 200
@@ -102,7 +103,7 @@ def deaths(paths: list[Path], program: str = OPEN_ALL) -> list[Path]:
             capture_output=True,
             text=True,
             timeout=120,
-            env={"GGML_NO_BACKTRACE": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={"GGML_NO_BACKTRACE": "1", "PYTHONPATH": str(ROOT)},
         )
         if child.stdout.endswith("done\n"):
             return found

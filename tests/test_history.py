@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alone import Themed
-from chat import ask, chat, outrider, places_in, text, until
-from terminal import python
-from test_store import exchange, writer
 
+from tests.support.alone import Themed
+from tests.support.chat import ask, chat, outrider, places_in, text, until
+from tests.support.paths import ROOT
+from tests.support.terminal import python
+from tests.test_store import exchange, writer
 from tui.app import Outrider
 from tui.config import History
 from tui.protocol import Origin, Rounds, decode_event
@@ -177,8 +178,8 @@ _APP = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from chat import outrider
-tee = (sys.executable, sys.argv[1] + "/tee_engine.py", sys.argv[2] + "/said")
+from tests.support.chat import outrider
+tee = (sys.executable, sys.argv[1] + "/tests/support/tee_engine.py", sys.argv[2] + "/said")
 outrider(Path(sys.argv[2]), main="scripted:sample?rate=500&tokens=100000", engine=tee).run()
 """
 KILLS = int(os.environ.get("OUTRIDER_KILLS", "4"))
@@ -188,7 +189,7 @@ KILLS = int(os.environ.get("OUTRIDER_KILLS", "4"))
 def test_killed_while_an_answer_comes_no_more_than_a_quarter_second_of_it_is_lost(tmp_path: Path) -> None:
     chance = random.Random(1)
     for trial in range(KILLS):
-        with python(_APP, str(Path(__file__).parent), str(tmp_path), rows=40, columns=120) as terminal:
+        with python(_APP, str(ROOT), str(tmp_path), rows=40, columns=120) as terminal:
             terminal.wait(b"ready", 20)
             terminal.send(f"prompt {trial}\r".encode())
             terminal.wait(b"answering", 20)
@@ -212,7 +213,7 @@ _WINDOW = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from chat import outrider
+from tests.support.chat import outrider
 outrider(Path(sys.argv[2]), main="scripted:sample?rate=40&tokens=40").run()
 """
 SECONDS = float(os.environ.get("OUTRIDER_SECONDS", "5"))
@@ -221,7 +222,7 @@ SECONDS = float(os.environ.get("OUTRIDER_SECONDS", "5"))
 
 def test_two_windows_and_four_writers_at_once_lose_and_repeat_nothing(tmp_path: Path) -> None:
     path = places_in(tmp_path).chats
-    arguments = (str(Path(__file__).parent), str(tmp_path))
+    arguments = (str(ROOT), str(tmp_path))
     writers = [writer(path, f"w{number}", 1_000_000) for number in range(4)]
     asked = 0
     with (

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alone import Themed
-from chat import ask, chat, outrider, text, until
-from models import Toy, write_model
-from sshd import Server, with_ssh
-from terminal import Terminal
-from test_history import stored
 
+from tests.support.alone import Themed
+from tests.support.chat import ask, chat, outrider, text, until
+from tests.support.models import Toy, write_model
+from tests.support.sshd import Server, with_ssh
+from tests.support.terminal import Terminal
+from tests.test_history import stored
 from tui.client import EngineClient, EngineDied
 from tui.client.host import HERE, Host, HostError, engine_on, find_host, known_to_ssh, said
 from tui.config.settings import HostEntry

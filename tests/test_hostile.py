@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import models
 import pytest
-from chat import ask, chat, outrider, until
-from terminal import python, violations
-from test_header import mutant
 
+from tests.support import models
+from tests.support.chat import ask, chat, outrider, until
+from tests.support.paths import ROOT
+from tests.support.terminal import python, violations
+from tests.test_header import mutant
 from tui.config import Generation
 from tui.screens.chat import ChatScreen
 from tui.widgets.transcript.message import Message
@@ -27,7 +28,7 @@ STRINGS = 2_000
 HOSTILE_ENGINE = """
 import random, sys
 sys.path[:0] = sys.argv[1:2]
-from test_transcript import hostile
+from tests.test_transcript import hostile
 from tui import protocol as p
 draw, strings = random.Random(3), int(sys.argv[2])
 def bad(): return hostile(draw)
@@ -56,8 +57,8 @@ HOSTILE_APP = """
 import os, random, sys, time
 from pathlib import Path
 sys.path[:0] = sys.argv[1:2]
-from chat import places_in
-from test_transcript import hostile
+from tests.support.chat import places_in
+from tests.test_transcript import hostile
 from tui.app import Outrider
 from tui.config import Appearance, Models, Settings
 folder, draw = Path(sys.argv[2]), random.Random(5)
@@ -73,11 +74,11 @@ app.run()
 
 
 def app_in_a_pty(folder: Path, engine: tuple[str, ...]):
-    return python(HOSTILE_APP, str(Path(__file__).parent), str(folder), repr(engine), rows=40, columns=120)
+    return python(HOSTILE_APP, str(ROOT), str(folder), repr(engine), rows=40, columns=120)
 
 
 def test_no_hostile_text_from_an_engine_reaches_the_terminal_as_a_command(tmp_path: Path) -> None:
-    engine = (sys.executable, "-c", HOSTILE_ENGINE, str(Path(__file__).parent), str(STRINGS))
+    engine = (sys.executable, "-c", HOSTILE_ENGINE, str(ROOT), str(STRINGS))
     with app_in_a_pty(tmp_path, engine) as terminal:
         terminal.pump(2)
         for prompt in (b"hello\r", b"fail\r", b"again\r"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chat import ask, chat, outrider, text, until
-from test_store import round_of
 
+from tests.support.chat import ask, chat, outrider, text, until
+from tests.test_store import round_of
 from tui import protocol
 from tui.client import Item
 from tui.protocol import Load, MemoryPlanned, MemoryUse, Statistics

@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 import pytest
 from httpx2 import Headers
-from hub import COMMIT, Fault, Hub, hub
 
+from tests.support.hub import COMMIT, Fault, Hub, hub
 from tui.client import EngineClient, EngineError
 from tui.client.child import engine_environment
 from tui.engine import bandwidth

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alone import Themed
-from chat import ask, chat, outrider, text, until
-from hub import Hub, hub
-from models import Toy, write_model
 from textual.widgets import Input
 
+from tests.support.alone import Themed
+from tests.support.chat import ask, chat, outrider, text, until
+from tests.support.hub import Hub, hub
+from tests.support.models import Toy, write_model
 from tui.client import Downloads, EngineError
 from tui.protocol import (
     Download,

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alone import Themed
-from chat import chat, outrider, text, until
-from test_history import answered
 from textual.app import App, ComposeResult
 
+from tests.support.alone import Themed
+from tests.support.chat import chat, outrider, text, until
+from tests.test_history import answered
 from tui.client import EngineDied
 from tui.config import Generation, History
 from tui.protocol import Candidate, Generate, Inspect, Inspected, Message, Origin, Place, Round

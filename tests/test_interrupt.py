@@ -8,12 +8,12 @@ from typing import Any
 
 import pyte
 import pytest
-from chat import ask, chat, outrider, text, told, until
-from terminal import Terminal
-from test_history import answered
 from textual.geometry import Offset
 from textual.selection import Selection
 
+from tests.support.chat import ask, chat, outrider, text, told, until
+from tests.support.terminal import Terminal
+from tests.test_history import answered
 from tui.app import Outrider
 from tui.config import Keys, Settings
 from tui.screens.history import HistoryScreen

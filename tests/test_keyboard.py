@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat import chat, outrider, until
-from terminal import Terminal
 from textual import events
 from textual.command import CommandList, CommandPalette
 
+from tests.support.chat import chat, outrider, until
+from tests.support.terminal import Terminal
 from tui.screens.help import HelpScreen
 from tui.terminal.driver import patience_of
 from tui.terminal.keyboard import (

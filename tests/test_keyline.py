@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chat import ask, chat, outrider, text, until
-from test_history import answered
-
+from tests.support.chat import ask, chat, outrider, text, until
+from tests.test_history import answered
 from tui.widgets.keyline import KeyLine
 
 FAST = "scripted:sample?rate=2000&tokens=20"

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyte
 import pytest
-from chat import ask, chat, outrider, until
 from rich.console import RenderableType
 from rich.segment import Segment
 from rich.style import Style
@@ -17,6 +16,7 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.screen import Screen
 from textual.strip import Strip
 
+from tests.support.chat import ask, chat, outrider, until
 from tui.app import Outrider
 from tui.terminal.lean import Picture, cells_of, fits
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlx_models import write_folder
-from models import OTHER_CONTROL, Toy, write_model
 
+from tests.support.mlx_models import write_folder
+from tests.support.models import OTHER_CONTROL, Toy, write_model
 from tui.engine.librarian import answer as answer_question
 from tui.engine.library import index as index_module
 from tui.engine.library.describe import describe, tokens_of

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
-from models import Toy
 
+from tests.support import models
+from tests.support.models import Toy
+from tests.support.paths import ROOT
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
 from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.model import LlamaModel
@@ -526,7 +527,7 @@ model.close()
         [sys.executable, "-c", program, path, bad],
         capture_output=True,
         timeout=60,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         env={"PYTHONWARNINGS": "error"},
         check=False,
     )
@@ -542,7 +543,7 @@ def test_only_the_bare_bindings_are_imported(tmp_path: Path) -> None:
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         check=True,
     )
     assert child.stdout == "['llama_cpp._ctypes_extensions', 'llama_cpp.llama_cpp']\n"

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from tui.__main__ import _arguments
 from tui.commands.options import parser
 
-TUI = Path(__file__).parent.parent / "tui"
+TUI = ROOT / "tui"
 ENGINE_ONLY = {"numpy", "llama_cpp", "mlx", "mlx_lm", "jinja2", "tui.engine"}
 APP_ONLY = {
     "textual",

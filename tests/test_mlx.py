@@ -10,23 +10,24 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import models
 import numpy as np
 import pytest
-from models import Toy
-from test_llama_cpp import some_tokens
-from test_same_text import PROMPTS, TIE, GapSampler, answer, load, tokens_of
+
+from tests.support import models
+from tests.support.models import Toy
+from tests.test_llama_cpp import some_tokens
+from tests.test_same_text import PROMPTS, TIE, GapSampler, answer, load, tokens_of
 
 pytest.importorskip("mlx_lm")
 
 import mlx.core as mx
 import mlx.nn
-import mlx_models
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers import models as kinds
 
+from tests.support import mlx_models
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
 from tui.engine.backends import mlx as backend
 from tui.engine.backends.mlx import MlxBackend

@@ -13,17 +13,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from cut_back import GREEDY, CutBack
-from same_text import TEMPERATURES, Asked, PlainAnswers, answer, assert_same_text, plain_answers, prompt
-from test_llama_cpp import CLOSE, Watching, assert_close, rows_of, some_tokens
-from test_same_text import TIE, GapSampler
+
+from tests.support.cut_back import GREEDY, CutBack
+from tests.support.same_text import (
+    TEMPERATURES,
+    Asked,
+    PlainAnswers,
+    answer,
+    assert_same_text,
+    plain_answers,
+    prompt,
+)
+from tests.test_llama_cpp import CLOSE, Watching, assert_close, rows_of, some_tokens
+from tests.test_same_text import TIE, GapSampler
 
 pytest.importorskip("mlx_lm")
 
 import mlx.core as mx
-import mlx_models
 from mlx_lm.models.cache import RotatingKVCache
 
+from tests.support import mlx_models
 from tui.engine.backends import ModelError, Options
 from tui.engine.backends import mlx as backend
 from tui.engine.backends.mlx import MlxBackend

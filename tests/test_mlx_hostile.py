@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.paths import ROOT
+
 pytest.importorskip("mlx_lm")
 
-import mlx_models
+from tests.support import mlx_models
 
 SECONDS = 1.0
 CODE = "open({canary!r}, 'w').close()\nclass Model: pass\nclass ModelArgs: pass\n"
@@ -221,7 +223,7 @@ def visited(place: Path, folders: dict[str, tuple[Callable[[Path], object], str]
         change(folder)
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(place / "folders"), str(canary)],
-        capture_output=True, text=True, timeout=120, cwd=Path(__file__).parent.parent,
+        capture_output=True, text=True, timeout=120, cwd=ROOT,
         env=os.environ | {"MLX_LM_TRUST_REMOTE_CODE": "1", "PYTHONPATH": str(place / "folders")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -278,7 +280,7 @@ print(json.dumps(seen))
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "", ""], capture_output=True, text=True, timeout=60,
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
     )  # fmt: skip
     assert canary.exists()
     assert any(event[0] == "exec" for event in json.loads(done.stdout.splitlines()[-1]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import models
 import pytest
 
+from tests.support import models
 from tui.engine.backends import Backend, LoadedModel, ModelError, Options, open_backend
 from tui.engine.costs import first_tokens
 from tui.engine.pair import plain_speed
@@ -23,7 +23,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("models")
     if request.param == "MLX":
         pytest.importorskip("mlx_lm")
-        import mlx_models
+        from tests.support import mlx_models
 
         return str(mlx_models.write_folder(folder / "toy"))
     if request.param == "llama.cpp":

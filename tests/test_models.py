@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from models import Toy, write_model
 
+from tests.support.models import Toy, write_model
 from tui.protocol import DraftVerdict
 from tui.quantities import UNKNOWN, speed_up
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alone import Themed
-from chat import ask, chat, outrider, text, until
-from models import Toy, write_model
 from textual.widgets import Input, Static
 
+from tests.support.alone import Themed
+from tests.support.chat import ask, chat, outrider, text, until
+from tests.support.models import Toy, write_model
 from tui.client import EngineError
 from tui.config import Models, Settings
 from tui.config.last import keep_last, with_last

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from alone import Themed
 from rich.cells import cell_len
-from test_short_name import FILES
 from textual.app import ComposeResult
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tests.support.alone import Themed
+from tests.test_short_name import FILES
 from tui.config import Generation
 from tui.protocol import FoundModel, Loaded, ModelInfo, Rounding
 from tui.quantities import context, parameters, shortened

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from chat import ask, chat, outrider, places_in, text, told, until
-from models import Toy, write_model
 
+from tests.support.chat import ask, chat, outrider, places_in, text, told, until
+from tests.support.models import Toy, write_model
 from tui.app import Outrider
 from tui.commands.setup import set_up
 from tui.config import Settings

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat import asked_of, chat, outrider, places_in, text, told, until
-from pastes import pastes
-from test_composer import Desk, paste
-from test_history import stored
 from textual import events
 
+from tests.support.chat import asked_of, chat, outrider, places_in, text, told, until
+from tests.support.pastes import pastes
+from tests.test_composer import Desk, paste
+from tests.test_history import stored
 from tui.app import Outrider
 from tui.client.host import Host
 from tui.config import Generation, Models, Settings

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import ITEMS
+
+from tests.conftest import ITEMS
 
 PICTURES = Path(__file__).parent / "__snapshots__"
 

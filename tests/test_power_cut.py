@@ -16,8 +16,8 @@ from typing import Any
 
 import apsw
 import pytest
-from test_store import exchange
 
+from tests.test_store import exchange
 from tui.store.database import migrate, set_up
 from tui.store.store import Store
 

@@ -9,9 +9,9 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-import models
 import pytest
 
+from tests.support import models
 from tui.engine.backends import ModelError
 from tui.engine.practice import _PASSES, LIMIT, Practice
 from tui.engine.session import Session

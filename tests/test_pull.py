@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub import Hub, hub
-from models import Toy, write_model
+
+from tests.support.hub import Hub, hub
+from tests.support.models import Toy, write_model
 
 REPOSITORY = "maker/Toy-GGUF"
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chat import ask, asked_of, chat, outrider, text, told, until
-from test_branches import read, ready
-from test_history import answered, origins, stored
-
+from tests.support.chat import ask, asked_of, chat, outrider, text, told, until
+from tests.test_branches import read, ready
+from tests.test_history import answered, origins, stored
 from tui.config import Generation
 from tui.screens.export import as_markdown
 

@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from chat import ask, chat, outrider, text, until
 
+from tests.support.chat import ask, chat, outrider, text, until
 from tui.screens.repetition import Repetition
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from replay import Answer, Trace, answers, barriers, replay
 
+from tests.support.replay import Answer, Trace, answers, barriers, replay
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.pacing import Always, Auto

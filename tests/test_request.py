@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_engine import Engine, question, text_of
-from test_gbnf import JSON
 
+from tests.test_engine import Engine, question, text_of
+from tests.test_gbnf import JSON
 from tui.protocol import Failed, Finished, Rounds, Sampling, encode
 
 ID_OF_A, LAST = 67, 3071

@@ -7,10 +7,10 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from chat import ask, chat, outrider, until
 from textual._xterm_parser import XTermParser
 from textual.widgets import Input
 
+from tests.support.chat import ask, chat, outrider, until
 from tui.app import Outrider
 from tui.screens.turn import TICK
 from tui.terminal.driver import patience_of

@@ -6,11 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import models
 import numpy as np
 import pytest
-from test_llama_cpp import Watching, some_tokens
 
+from tests.support import models
+from tests.test_llama_cpp import Watching, some_tokens
 from tui.engine import rounding
 from tui.engine.backends import Doubling, LoadedModel, ModelError, Options, open_backend
 from tui.engine.rounding import STEP, Exactness, GivenUp, View, exactness, measure_rounding, measure_views

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_same_text import load
 
+from tests.test_same_text import load
 from tui.engine.backends import LoadedModel, ModelError
 from tui.engine.backends.llama_cpp.schema import to_gbnf
 from tui.engine.starter import MAIN

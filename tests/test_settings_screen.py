@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chat import chat, outrider, places_in, text, told, until
 from textual.widgets import Input
 
+from tests.support.chat import chat, outrider, places_in, text, told, until
 from tui.config import Generation, Preset, Settings, read_config
 from tui.screens.looks import ThemesScreen
 from tui.screens.settings import SettingsScreen

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat import ask, asked_of, chat, outrider, places_in, text, told, until
-from test_history import answered, stored
 
+from tests.support.chat import ask, asked_of, chat, outrider, places_in, text, told, until
+from tests.test_history import answered, stored
 from tui.config import Generation, Preset, Settings, read_config
 from tui.screens import slash
 from tui.screens.adjustments import Adjustments

@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from slow_line import SlowLine, keys_while_streaming
-from sshd import Server, with_ssh
-from terminal import Terminal
 
+from tests.support.slow_line import SlowLine, keys_while_streaming
+from tests.support.sshd import Server, with_ssh
+from tests.support.terminal import Terminal
 from tui.client import EngineClient
 from tui.client.host import Host
 from tui.protocol import Generate, Load, Message, Round

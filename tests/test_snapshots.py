@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat import outrider
 
+from tests.support.chat import outrider
 from tui.app import Outrider
 from tui.protocol import Loaded, ModelInfo, Origin, Rounding
 from tui.screens.chat import ChatScreen

@@ -8,9 +8,9 @@ from itertools import cycle
 from random import Random
 from typing import Any
 
-import models
 import pytest
 
+from tests.support import models
 from tui.engine.answer import Answer, Wished
 from tui.engine.pair import Pair, load_pair
 from tui.engine.speculation import loop as speculation

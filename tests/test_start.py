@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pyte
 import pytest
-from terminal import Terminal, python
 
+from tests.support.terminal import Terminal, python
 from tui.commands.chat import REMOTE_FRAMES, paced, prepare_environment, refusal, with_arguments
 from tui.commands.setup import set_up
 from tui.config import Models, Settings

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from llama_cpp import Llama
 
+from tests.support.paths import ROOT
+from tools.training.corpus import Corpus
 from tui.app import Outrider
 from tui.engine.speculation.sampling import Chain
 from tui.engine.starter import DRAFT, MAIN
-from tui.engine.starter.corpus import Corpus
 from tui.keys import groups
 
-QUESTIONS = tomllib.loads((Path(__file__).parent / "starter" / "questions.toml").read_text())["question"]
+QUESTIONS = tomllib.loads((ROOT / "tools" / "training" / "questions.toml").read_text())["question"]
 LONGEST = 400
 DRAFT_LENGTH = 4
 KEY = re.compile(r"\b(ctrl|alt|shift)\s?[+-]|\*\*(esc|enter|tab|up|page (up|down)|f[2-9])\*\*", re.I)

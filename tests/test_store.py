@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from tui.protocol import Origin, Round, Statistics
 from tui.store import database
 from tui.store.changes import Attached, Begin, Change, Close, Delete, Hear, Pin, Rename, Say, Show, Turn
@@ -453,8 +454,8 @@ async def test_a_chat_deleted_in_another_window_is_said_to_be_unsaved(path: Path
 _WRITER = """
 import asyncio, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_store import exchange
+sys.path.insert(0, {root!r})
+from tests.test_store import exchange
 from tui.store.damage import salvage
 from tui.store.keeper import Keeper
 
@@ -474,7 +475,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 
 
 def writer(path: Path, name: str, count: int) -> subprocess.Popen[bytes]:
-    code = _WRITER.format(tests=str(Path(__file__).parent))
+    code = _WRITER.format(root=str(ROOT))
     return subprocess.Popen(
         [sys.executable, "-c", code, str(path), name, str(count)],
         stdout=subprocess.PIPE,

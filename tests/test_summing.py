@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chat import chat, outrider, text, told, until
-from test_history import answered
-from test_store import round_of
 
+from tests.support.chat import chat, outrider, text, told, until
+from tests.test_history import answered
+from tests.test_store import round_of
 from tui.protocol import Reason
 from tui.screens.branches import SUMMED_UP
 from tui.screens.summing import LONGEST, Summary

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from test_shipped import SHIPPED
-from test_templates import GEMMA, LLAMA_3, MISTRAL, REASONING, WordVocabulary
 
+from tests.test_shipped import SHIPPED
+from tests.test_templates import GEMMA, LLAMA_3, MISTRAL, REASONING, WordVocabulary
 from tui.engine.backends import ModelError
 from tui.engine.library.forms import CHATML
 from tui.engine.templates import TemplateRenderer, encode_conversation

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import cycle, pairwise, repeat
 from pathlib import Path
 
-import models
 import pytest
 
+from tests.support import models
 from tui.engine.answer import Answer
 from tui.engine.backends import Options, open_backend
 from tui.engine.pair import Pair, load_pair

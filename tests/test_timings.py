@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
+
 TRAINS = {"copier", "learn"}
 """They need PyTorch, which nothing else here does."""
 PROGRAMS = sorted(
-    each.stem for each in (ROOT / "tests" / "bench").glob("[a-z]*.py") if each.stem not in TRAINS
+    each.stem for each in (ROOT / "tools" / "bench").glob("[a-z]*.py") if each.stem not in TRAINS
 )
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_can_be_imported(name: str) -> None:
     told = subprocess.run(
-        [sys.executable, "-c", f"import tests.bench.{name}"],
+        [sys.executable, "-c", f"import tools.bench.{name}"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr

@@ -14,13 +14,14 @@ import pytest
 from rich.cells import cell_len
 from rich.color import ColorSystem
 from rich.style import Style
-from terminal import ROOT, python, violations
-from test_clean import KEPT, TAKEN
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.theme import Theme as AppTheme
 
+from tests.support.paths import ROOT
+from tests.support.terminal import python, violations
+from tests.test_clean import KEPT, TAKEN
 from tui.clean import has_controls
 from tui.protocol import Origin
 from tui.themes import read_theme
@@ -745,7 +746,7 @@ def _streamed(transcript: Transcript, text: str) -> None:
 SNIPPET = """
 import sys
 sys.path[:0] = sys.argv[1:2]
-from test_transcript import Host, hostile
+from tests.test_transcript import Host, hostile
 import random
 class Shown(Host):
     def on_mount(self):
@@ -768,7 +769,7 @@ Shown().run()
 
 
 def test_hostile_text_reaches_the_terminal_as_text_only() -> None:
-    with python(SNIPPET, str(Path(__file__).parent), rows=40, columns=100) as terminal:
+    with python(SNIPPET, str(ROOT), rows=40, columns=100) as terminal:
         assert terminal.exit(60) == 0
         output = bytes(terminal.output)
     assert violations(output) == []
@@ -782,7 +783,7 @@ from rich.text import Text
 from textual.app import App
 from textual.content import Content
 from textual.widgets import *
-from test_transcript import ESCAPES
+from tests.test_transcript import ESCAPES
 from tui.terminal.output_filter import OutputFilter
 bad = "".join(f"a{escape}b" for escape in ESCAPES)
 class Shown(App):
@@ -819,12 +820,12 @@ Shown().run()
 
 
 def test_the_output_filter_covers_every_surface() -> None:
-    with python(SURFACES, str(Path(__file__).parent), rows=60, columns=200) as terminal:
+    with python(SURFACES, str(ROOT), rows=60, columns=200) as terminal:
         assert terminal.exit(60) == 0
         output = bytes(terminal.output)
     assert violations(output) == []
     with python(
-        SURFACES.replace("self._filters.append", "str"), str(Path(__file__).parent), rows=60, columns=200
+        SURFACES.replace("self._filters.append", "str"), str(ROOT), rows=60, columns=200
     ) as open_terminal:
         open_terminal.exit(60)
     assert violations(bytes(open_terminal.output)), "the test itself sees nothing"

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import models
 import numpy as np
 import pytest
-from test_cache_kinds import no_room_for_full_windows
 
+from tests.support import models
+from tests.test_cache_kinds import no_room_for_full_windows
 from tui.engine.backends import LoadedModel, Options, open_backend
 from tui.engine.backends.llama_cpp.rollback import Cells
 from tui.engine.speculation.loop import Pick

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench.turns import Took, Turn, add, is_done, ratio, read, table
+
+from tools.bench.turns import Took, Turn, add, is_done, ratio, read, table
 
 
 def turn(prompt: str, run: int = 0, **rates: float) -> Turn:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-import models
 import pytest
-from mlx_models import write_folder
 
+from tests.support import models
+from tests.support.mlx_models import write_folder
 from tui.engine.backends import ModelError, Options, open_backend
 from tui.engine.library import describe as describe_module
 from tui.engine.library import index as index_module

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alone import Themed
-from chat import chat, outrider, text, until
-from test_history import answered
 
+from tests.support.alone import Themed
+from tests.support.chat import chat, outrider, text, until
+from tests.test_history import answered
 from tui.client import EngineDied
 from tui.protocol import (
     Candidate,
