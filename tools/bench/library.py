@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 from statistics import median, quantiles
 
-from tests.support.models import Toy, write_model
 from textual import events
 from textual.app import App
 
+from tests.support.models import Toy, write_model
 from tui.engine.library.find import Place, known_places
 from tui.engine.library.index import list_models
 from tui.places import shipped

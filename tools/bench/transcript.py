@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.support.terminal import Terminal
 from textual.app import App, ComposeResult
 
+from tests.support.terminal import Terminal
 from tui.protocol import Origin
 from tui.widgets.transcript import Transcript
 
