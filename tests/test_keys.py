@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from textual.binding import Binding, BindingsMap
 
-from tests.support.chat import chat, outrider, text, told, until
-from tests.test_history import answered
+from tests.support.chat import answered, chat, outrider, text, told, until
 from tools import keys_page
 from tui.app import Outrider
 from tui.config import Keys, Settings

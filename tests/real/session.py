@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.real.fetch import Real
-from tests.test_answer import Heard
+from tests.support.answering import Heard
 from tui.engine.pair import Pair
 from tui.engine.session import Session
 from tui.protocol import Event, Generate, Load, Loaded, Message, Sampling

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tui.config import Appearance, Generation, History, Models, Settings
 from tui.places import Places
 from tui.protocol import Generate
 from tui.screens.chat import ChatScreen
+from tui.store.store import Conversation, Store
 
 SAMPLE = "scripted:sample?rate=400&tokens=120"
 DRAFT = "scripted:draft?acceptance=0.7"
@@ -100,3 +102,34 @@ def asked_of(app: Outrider) -> list[Generate]:
 
     app._client.generate = listening  # type: ignore[method-assign]
     return found
+
+
+async def answered(pilot: Any, prompt: str) -> None:
+    """Ask, and wait for the whole answer."""
+    screen = chat(pilot.app)
+    before = len(screen.desk.transcript.messages)
+    await until(pilot, lambda: screen.phase == "ready")
+    await ask(pilot, prompt)
+    await until(pilot, lambda: len(screen.desk.transcript.messages) == before + 2 and screen.phase == "ready")
+
+
+def stored(folder: Path) -> list[Conversation]:
+    """The chats in `folder`, the latest first."""
+    with closing(Store.open(places_in(folder).chats)) as store:
+        return [found for each in store.listed() if (found := store.read(each.key))]
+
+
+def origins(app: Outrider) -> list[tuple[str, bytes]]:
+    return [(each.source, bytes(each.origins)) for each in chat(app).desk.transcript.messages]
+
+
+async def read(pilot: Any, *keys: str) -> None:
+    """Press keys over the messages, from the last one."""
+    there = chat(pilot.app).desk.transcript.has_focus
+    await pilot.press("G" if there else "tab", *keys)
+    await pilot.pause()
+
+
+async def ready(pilot: Any, messages: int) -> None:
+    screen = chat(pilot.app)
+    await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == messages)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from tests.test_llama_cpp import Watching, assert_close, rows_of, some_tokens
+from tests.support.rows import Watching, assert_close, rows_of, some_tokens
 from tui.engine.backends import LoadedModel
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
 from tui.engine.trial import trial, trial_of_checkpoints

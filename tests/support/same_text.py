@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from tests.test_llama_cpp import some_tokens
-from tests.test_same_text import TIE, GapSampler
+from tests.support.rows import some_tokens
+from tests.support.starter import TIE, GapSampler
 from tui.engine.backends import LoadedModel
 from tui.engine.speculation.loop import Proposer, generate, prefill
 from tui.engine.speculation.pacing import Always

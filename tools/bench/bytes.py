@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.color import ColorSystem
 
 from tests.support.chat import ask, chat, outrider, until
-from tests.test_lean import Both
+from tests.support.two_outputs import Both
 
 LOOKS = (
     ("outrider-dark", "quiet", ColorSystem.TRUECOLOR),
