@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.imports import ENGINE_ONLY, loaded_after, modules
 from tui.__main__ import _arguments
 from tui.commands.options import parser
 
-TUI = Path(__file__).parent.parent / "tui"
-ENGINE_ONLY = {"numpy", "llama_cpp", "mlx", "mlx_lm", "jinja2", "tui.engine"}
 APP_ONLY = {
     "textual",
     "rich",
@@ -40,22 +39,6 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         timeout=30,
         env=os.environ | environ,
     )
-
-
-def loaded_after(code: str) -> set[str]:
-    """The modules that a fresh interpreter has loaded after `code`, with their packages."""
-    report = "import sys, atexit; atexit.register(lambda: print('\\n' + ' '.join(sys.modules)))"
-    ran = subprocess.run(
-        [sys.executable, "-c", f"{report}\n{code}"], capture_output=True, text=True, timeout=60, check=True
-    )
-    return set(ran.stdout.splitlines()[-1].split())
-
-
-def modules(*folders: str) -> list[str]:
-    """Every module in these folders of the package, without what is a program by itself."""
-    found = (path for folder in folders for path in sorted(TUI.glob(folder)))
-    names = (".".join(path.relative_to(TUI.parent).with_suffix("").parts) for path in found)
-    return [name.removesuffix(".__init__") for name in names]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["ask", "--help"], ["doctor", "--help"], ["--version"]])

@@ -7,10 +7,10 @@ import math
 from pathlib import Path
 
 import pytest
-from chat import outrider
 from rich.color import ColorSystem
 from textual.color import Color
 
+from tests.support.chat import outrider
 from tui.places import shipped
 from tui.themes import VARIABLES, load_themes
 

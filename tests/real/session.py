@@ -7,9 +7,9 @@ from itertools import count
 from typing import Any
 
 import pytest
-from real.fetch import Real
-from test_answer import Heard
 
+from tests.real.fetch import Real
+from tests.support.answering import Heard
 from tui.engine.pair import Pair
 from tui.engine.session import Session
 from tui.protocol import Event, Generate, Load, Loaded, Message, Sampling

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from real.prompts import PROMPTS
-from real.session import Asked
+
+from tests.real.prompts import PROMPTS
+from tests.real.session import Asked
 
 
 def test_nothing_is_refused(asked: Asked) -> None:

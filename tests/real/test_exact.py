@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from real.fetch import GEMMA, SMOLLM2, fetch
-from real.prompts import PROMPTS
-from real.session import Asked
 
+from tests.real.fetch import GEMMA, SMOLLM2, fetch
+from tests.real.prompts import PROMPTS
+from tests.real.session import Asked
 from tui.protocol import Message
 
 LENGTHS = (1, 2, 4, 16, None)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real.broken import BREAKS, Break, broken, trusting
-from real.fetch import GEMMA, SMOLLM2, Real, fetch
-from test_cache_kinds import no_room_for_full_windows
 
+from tests.real.broken import BREAKS, Break, broken, trusting
+from tests.real.fetch import GEMMA, SMOLLM2, Real, fetch
+from tests.support.windows import no_room_for_full_windows
 from tui.engine import trial as asked
 from tui.engine.backends import Options, llama_cpp, open_backend
 from tui.engine.backends.llama_cpp import model as models

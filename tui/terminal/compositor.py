@@ -25,7 +25,7 @@ Chops = dict[int, Strip | None]
 
 
 class FrugalCompositor(Compositor):
-    """Made for Textual 8.2.8. `tests/test_compositor.py` compares it with Textual's own, cell by cell."""
+    """Written for Textual 8.2.8; `tests/terminal/test_compositor.py` compares it with Textual's own."""
 
     def __init__(self, failed: Failed) -> None:
         super().__init__()
