@@ -21,7 +21,7 @@ from tui.commands.setup import UsageError
 from tui.config import ConfigError
 from tui.engine.backends import ModelError
 from tui.engine.library.gguf import BadModelFile
-from tui.engine.wording import MAKE_ROOM, failure
+from tui.engine.sentences import MAKE_ROOM, failure
 from tui.errors import OutriderError
 from tui.protocol import Failed
 
@@ -34,7 +34,7 @@ PRIVATE = {
     "tui.engine.library.fetch._TokenRefused": "carries an error past a second try",
     "tui.engine.speculation.loop.NothingFollows": "the heart imports no other module",
     "tui.engine.speculation.sampling.InvalidLogits": "the heart imports no other module",
-    "tui.engine.template_worker.Refused": "its process imports nothing of ours",
+    "tui.engine.answer.template_worker.Refused": "its process imports nothing of ours",
     "tui.store.database.Newer": "opens the file for reading only",
     "tui.widgets.transcript.formulas._NotSimpleError": "shows a formula as it was written",
 }
@@ -66,7 +66,9 @@ def branches(lines: list[str]) -> set[tuple[str, ...]]:
 
 def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
     drawn = [line for line in str(errors.__doc__).splitlines() if re.match(r" *\w+ +tui\.", line)]
-    modules = {place.rpartition(".")[0] for place, _ in exceptions_of_ours()} - {"tui.engine.template_worker"}
+    modules = {place.rpartition(".")[0] for place, _ in exceptions_of_ours()} - {
+        "tui.engine.answer.template_worker"
+    }
     real = subprocess.run(
         [sys.executable, "-c", WALK, *modules],
         capture_output=True,

@@ -13,9 +13,9 @@ from tui.chat.requests import load_request
 from tui.config import change_config, read_config
 from tui.config.last import keep_last
 from tui.config.settings import Models, Settings
-from tui.engine.library.here import Library
+from tui.engine.library.local import Library
 from tui.engine.library.records import Records
-from tui.engine.memory import Note
+from tui.engine.machine.measurements import Note
 from tui.store.database import connect
 
 

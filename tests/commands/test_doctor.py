@@ -14,9 +14,9 @@ import pytest
 from tests.support.chat import places_in
 from tui.commands import doctor
 from tui.config import Appearance, Generation, Models, Settings
-from tui.engine import chip, hardware
-from tui.engine.chip import Mlx
-from tui.engine.hardware import Gpu, Hardware, Library
+from tui.engine.machine import apple, hardware
+from tui.engine.machine.apple import Mlx
+from tui.engine.machine.hardware import Gpu, Hardware, Library
 from tui.places import Places
 
 MACHINE = Hardware(
@@ -210,10 +210,10 @@ def test_settings_that_cost_speed_are_pointed_out() -> None:
 def test_an_mlx_that_kills_its_process_is_reported(
     monkeypatch: pytest.MonkeyPatch, code: str, expected: str
 ) -> None:
-    monkeypatch.setattr(chip.metadata, "version", lambda name: "0.32")
-    asked = chip.ask_mlx([sys.executable, "-c", code])
+    monkeypatch.setattr(apple.metadata, "version", lambda name: "0.32")
+    asked = apple.ask_mlx([sys.executable, "-c", code])
     assert expected in asked.error if expected else (asked.error, asked.device, asked.gpu) == ("", "G", True)
-    assert chip.ask_mlx(["/nowhere"]).error == "MLX does not answer"
+    assert apple.ask_mlx(["/nowhere"]).error == "MLX does not answer"
 
 
 @pytest.mark.parametrize(
@@ -242,8 +242,8 @@ def test_mlx_is_described_where_it_is(mlx: dict[str, object], expected: str | No
 
 def test_this_machine_s_mlx_is_found() -> None:
     pytest.importorskip("mlx_lm")
-    assert chip.ask_mlx().device
-    assert chip.ask_mlx().error == ""
+    assert apple.ask_mlx().device
+    assert apple.ask_mlx().error == ""
 
 
 def test_how_the_chat_will_write_and_copy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

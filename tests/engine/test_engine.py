@@ -17,8 +17,8 @@ import pytest
 from tests.support import models
 from tests.support.engine import Engine, question, rounds_of, text_of
 from tui.engine.backends.scripted_sample import SAMPLE
-from tui.engine.exactness import CHECKING
-from tui.engine.pair import PAYING, PLAIN
+from tui.engine.pair.exactness import CHECKING
+from tui.engine.pair.pair import PAYING, PLAIN
 from tui.engine.session import Session
 from tui.protocol import (
     MAX_LINE,

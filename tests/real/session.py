@@ -10,7 +10,7 @@ import pytest
 
 from tests.real.fetch import Real
 from tests.support.answering import Heard
-from tui.engine.pair import Pair
+from tui.engine.pair.pair import Pair
 from tui.engine.session import Session
 from tui.protocol import Event, Generate, Load, Loaded, Message, Sampling
 

@@ -14,13 +14,14 @@ import pytest
 from tests.real.broken import BREAKS, Break, broken, trusting
 from tests.real.fetch import GEMMA, SMOLLM2, Real, fetch
 from tests.support.windows import no_room_for_full_windows
-from tui.engine import trial as asked
-from tui.engine.backends import Options, llama_cpp, open_backend
+from tui.engine.backends import Options, llama_cpp
 from tui.engine.backends.llama_cpp import model as models
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import Cells
-from tui.engine.rows import Watched, deviation, known_tokens
-from tui.engine.trial import NOT_RESTORED, trial, trial_of_checkpoints
+from tui.engine.backends.selection import open_backend
+from tui.engine.pair import cache_check as asked
+from tui.engine.pair.cache_check import NOT_RESTORED, trial, trial_of_checkpoints
+from tui.engine.pair.deviation import Watched, deviation, known_tokens
 
 OTHERS = [Path(path) for path in os.environ.get("OUTRIDER_MODELS", "").split(os.pathsep) if path]
 CONTEXT = 2048

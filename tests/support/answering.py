@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tui.engine.answer import Answer
-from tui.engine.pair import Pair
-from tui.engine.templates import TemplateRenderer
+from tui.engine.answer.answer import Answer
+from tui.engine.answer.templates import TemplateRenderer
+from tui.engine.pair.pair import Pair
 from tui.protocol import (
     Event,
     Finished,

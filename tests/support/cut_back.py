@@ -19,8 +19,8 @@ import pytest
 
 from tests.support.rows import Watching, assert_close, rows_of, some_tokens
 from tui.engine.backends import LoadedModel
+from tui.engine.pair.cache_check import trial, trial_of_checkpoints
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
-from tui.engine.trial import trial, trial_of_checkpoints
 
 GREEDY = Chain(temperature=0)
 

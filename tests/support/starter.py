@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFReader
 
-from tui.engine.backends import LoadedModel, Options, open_backend
+from tui.engine.backends import LoadedModel, Options
+from tui.engine.backends.selection import open_backend
 from tui.engine.speculation.loop import Pick, generate, prefill
 from tui.engine.speculation.pacing import Always
 from tui.engine.speculation.proposers import DraftModel, Nobody

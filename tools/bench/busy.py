@@ -19,10 +19,10 @@ from dataclasses import replace
 from itertools import product
 from time import perf_counter, sleep
 
-from tui.engine.answer import Answer
-from tui.engine.pair import Pair, load_pair
-from tui.engine.templates import TemplateRenderer
-from tui.engine.threads import Threaded
+from tui.engine.answer.answer import Answer
+from tui.engine.answer.templates import TemplateRenderer
+from tui.engine.pair.pair import Pair, load_pair
+from tui.engine.pair.threads import Threaded
 from tui.protocol import Busy, Event, Generate, Load, Message, Rounds
 
 PROMPT = "def quicksort(numbers):\n"

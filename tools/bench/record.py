@@ -16,8 +16,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tui.engine.backends import LoadedModel, Options, open_backend
+from tui.engine.backends import LoadedModel, Options
 from tui.engine.backends.llama_cpp import LlamaBackend
+from tui.engine.backends.selection import open_backend
 from tui.engine.speculation.loop import generate, prefill
 from tui.engine.speculation.pacing import Always
 from tui.engine.speculation.proposers import Nobody

@@ -33,7 +33,7 @@ from .setup import Setup, set_up
 if TYPE_CHECKING:
     import argparse
 
-HARDWARE = (sys.executable, "-m", "tui.engine.hardware")
+HARDWARE = (sys.executable, "-m", "tui.engine.machine.hardware")
 PACKAGES = ("outrider", "textual", "rich", "markdown-it-py", "pygments", "platformdirs", "tomli-w", "tomlkit")
 OUTPUTS = {"lean": "only cells that changed", "stock": "as Textual does it"}
 _SECONDS = 90

@@ -35,11 +35,11 @@ from ..protocol import (
     decode_event,
     encode,
 )
-from .hardware import all_memory
 from .library.access import LONGEST_WAIT, HubError, TryLater, patient
 from .library.fetch import Unwanted, fetch, wait
 from .library.hub import listing, places_for, search
-from .wording import failure
+from .machine.hardware import all_memory
+from .sentences import failure
 
 COMMAND = (sys.executable, "-m", "tui.engine.downloader")
 _STEP = 0.25

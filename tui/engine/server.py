@@ -173,7 +173,7 @@ class Channel:
                 self._commanded.set()
 
     def _answer(self, question: Question) -> None:
-        from .librarian import answer  # after Hello, like all that takes time to import
+        from .library_service import answer  # after Hello, like all that takes time to import
 
         answer(question, self.send, lambda: question.id not in self._unwanted, self.for_hub)
 

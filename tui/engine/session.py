@@ -25,21 +25,22 @@ from ..protocol import (
     Unload,
     Unloaded,
 )
-from .answer import Answer
-from .backends import LoadedModel, ModelError, open_backend
-from .exactness import keep_last
-from .hardware import all_memory
-from .inspection import inspect
-from .library.here import AUTO, Library
+from .answer.answer import Answer
+from .answer.inspection import inspect
+from .answer.templates import TemplateRenderer
+from .backends import LoadedModel, ModelError
+from .backends.selection import open_backend
+from .library.local import AUTO, Library
 from .library.records import LOOKUP
-from .pair import Pair, Progress, load_pair, model_info
-from .rounding import GivenUp
+from .machine.hardware import all_memory
+from .pair.exactness import keep_last
+from .pair.pair import Pair, Progress, load_pair, model_info
+from .pair.rounding import GivenUp
+from .sentences import failure
 from .speculation.pacing import Always
 from .speculation.sampling import InvalidLogits
 from .starter import NAME as STARTER
 from .starter import place
-from .templates import TemplateRenderer
-from .wording import failure
 
 LOAD = 0
 """The id of a load; every answer has its own id."""

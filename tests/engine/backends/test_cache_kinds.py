@@ -28,11 +28,11 @@ from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import Cells, Fork, Rollback, Snapshots
 from tui.engine.backends.scripted import ScriptedBackend
 from tui.engine.library.header import read_header
+from tui.engine.pair.cache_check import trial
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.loop import Proposer
 from tui.engine.speculation.proposers import DraftModel, InTurn
 from tui.engine.speculation.sampling import Sampler
-from tui.engine.trial import trial
 from tui.protocol import CacheType
 
 PROMPTS = 10

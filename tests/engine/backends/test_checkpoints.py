@@ -13,18 +13,19 @@ from tests.support import models
 from tests.support.answering import Heard, ask
 from tests.support.models import CHATML, Toy
 from tests.support.windows import no_room_for_full_windows
-from tui.engine.backends import LoadedModel, Options, llama_cpp, open_backend
+from tui.engine.answer.prompt import prompt_of, staying
+from tui.engine.answer.templates import TemplateRenderer
+from tui.engine.backends import LoadedModel, Options, llama_cpp
 from tui.engine.backends.checkpoints import MOST, Checkpoints, most_bytes
 from tui.engine.backends.llama_cpp import model as native_model
 from tui.engine.backends.llama_cpp.rollback import Cells, _Memory
-from tui.engine.exactness import judge
-from tui.engine.pair import Pair
-from tui.engine.prompt import prompt_of, staying
-from tui.engine.reading import Reader
+from tui.engine.backends.selection import open_backend
+from tui.engine.pair.cache_check import trial, trial_of_checkpoints
+from tui.engine.pair.exactness import judge
+from tui.engine.pair.pair import Pair
+from tui.engine.pair.reading import Reader
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.pacing import Always
-from tui.engine.templates import TemplateRenderer
-from tui.engine.trial import trial, trial_of_checkpoints
 from tui.protocol import Generate, Load, Message, Sampling
 
 # Which copies are kept
@@ -297,7 +298,7 @@ def spoil_mlx(patch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_reading_that_takes_long_is_no_proof(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.engine.trial._SECONDS", 0.0)
+    monkeypatch.setattr("tui.engine.pair.cache_check._SECONDS", 0.0)
     main = opened("main")
     assert trial_of_checkpoints(main) == (main.drops_from == 0)
 
@@ -312,7 +313,7 @@ def test_the_verdict_is_remembered_with_the_rest(tmp_path: Path, monkeypatch: py
         asked.append(model)
         return False
 
-    monkeypatch.setattr("tui.engine.exactness.trial_of_checkpoints", distrusting)
+    monkeypatch.setattr("tui.engine.pair.exactness.trial_of_checkpoints", distrusting)
     for _ in range(2):
         assert judge(load, backend, main, lambda *_: True).checkpoints is False
     assert asked == [main]

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import models
-from tui.engine.backends import Backend, LoadedModel, ModelError, Options, open_backend
-from tui.engine.costs import first_tokens
-from tui.engine.pair import plain_speed
+from tui.engine.backends import Backend, LoadedModel, ModelError, Options
+from tui.engine.backends.selection import open_backend
+from tui.engine.pair.cache_check import trial
+from tui.engine.pair.costs import first_tokens
+from tui.engine.pair.pair import plain_speed
 from tui.engine.speculation.sampling import Chain, Sampler
-from tui.engine.trial import trial
 
 CAPACITY = 256
 BACKENDS = ["llama.cpp", "MLX", "scripted"]

@@ -23,7 +23,6 @@ from httpx2 import Headers
 from tests.support.hub import COMMIT, Fault, Hub, hub
 from tui.client import EngineClient, EngineError
 from tui.client.child import engine_environment
-from tui.engine import bandwidth
 from tui.engine.downloader import COMMAND, answer, relay
 from tui.engine.library import fetch as fetch_module
 from tui.engine.library.access import seconds_to_wait
@@ -39,6 +38,7 @@ from tui.engine.library.hub import (
     quantisation_of,
     search,
 )
+from tui.engine.machine import bandwidth
 from tui.engine.server import taken_for_hub
 from tui.protocol import (
     Download,

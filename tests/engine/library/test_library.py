@@ -17,16 +17,16 @@ from msgspec import structs
 
 from tests.support.mlx_models import write_folder
 from tests.support.models import OTHER_CONTROL, Toy, write_model
-from tui.engine.librarian import answer as answer_question
 from tui.engine.library import index as index_module
 from tui.engine.library.describe import describe, tokens_of
 from tui.engine.library.find import Candidate, Place, candidate, find, known_places
-from tui.engine.library.here import Library, LibraryError
 from tui.engine.library.index import list_models
+from tui.engine.library.local import Library, LibraryError
 from tui.engine.library.names import UnknownName, resolve
 from tui.engine.library.pairing import SMALLEST, Judge, best_draft
 from tui.engine.library.records import LOOKUP, SHORTEST, Measured, Records
 from tui.engine.library.tokens import difference
+from tui.engine.library_service import answer as answer_question
 from tui.engine.session import Session
 from tui.engine.starter import DRAFT, MAIN
 from tui.protocol import (

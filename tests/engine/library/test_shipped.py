@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.templates import SHIPPED
+from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import ModelError
 from tui.engine.library.gguf import BadModelFile
 from tui.engine.library.header import read_header, read_tokens
 from tui.engine.library.tokens import difference
-from tui.engine.templates import TemplateRenderer
 
 VOCABULARIES = sorted(SHIPPED.glob("ggml-vocab-*.gguf"))
 TEMPLATES = sorted((SHIPPED / "templates").glob("*.jinja"))

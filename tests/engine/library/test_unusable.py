@@ -11,7 +11,8 @@ import pytest
 
 from tests.support import models
 from tests.support.mlx_models import write_folder
-from tui.engine.backends import ModelError, Options, open_backend
+from tui.engine.backends import ModelError, Options
+from tui.engine.backends.selection import open_backend
 from tui.engine.library import describe as describe_module
 from tui.engine.library import index as index_module
 from tui.engine.library import supported

@@ -7,9 +7,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
-from tui.chat.requests import LOOKUP, NONE, Choice
-
 from tests.support.alone import Themed
+from tui.chat.requests import LOOKUP, NONE, Choice
 from tui.client import EngineError
 from tui.protocol import (
     DraftsJudged,

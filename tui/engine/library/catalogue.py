@@ -12,10 +12,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ...protocol import HubPair
+from ..machine.hardware import USABLE
 from .short_name import short_name
-
-USABLE = 0.75
-"""Usable share of the memory; the rest is for caches and other programs."""
 
 
 def pairs_for(memory: int, at_most: Callable[[int], float | None] = lambda size: None) -> tuple[HubPair, ...]:

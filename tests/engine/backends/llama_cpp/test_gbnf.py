@@ -10,8 +10,9 @@ import pytest
 
 from tests.support.grammars import BAD, GOOD
 from tests.support.paths import ROOT
-from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
+from tui.engine.backends import LoadedModel, ModelError, Options
 from tui.engine.backends.llama_cpp import gbnf
+from tui.engine.backends.selection import open_backend
 from tui.engine.starter import MAIN
 
 

@@ -15,12 +15,13 @@ from tests.support import models
 from tests.support.models import Toy
 from tests.support.paths import ROOT
 from tests.support.rows import GREEDY, Watching, assert_close, rows_of, some_tokens
-from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
+from tui.engine.answer.templates import TemplateRenderer, encode_conversation
+from tui.engine.backends import LoadedModel, ModelError, Options
 from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.reserve import Shape
+from tui.engine.backends.selection import open_backend
 from tui.engine.speculation.sampling import InvalidLogits, Sampler
-from tui.engine.templates import TemplateRenderer, encode_conversation
 from tui.protocol import CacheType, Message
 
 PLAIN = Toy()

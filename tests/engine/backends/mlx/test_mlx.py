@@ -28,16 +28,20 @@ from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokeniz
 from tokenizers import models as kinds
 
 from tests.support import mlx_models
-from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
+from tui.engine.answer.templates import MARK, TemplateRenderer, encode_conversation, puts_space
+from tui.engine.answer.text import TextStream
+from tui.engine.backends import LoadedModel, ModelError, Options
 from tui.engine.backends import mlx as backend
 from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.backends.mlx.picking import best_of, pick_rows
 from tui.engine.backends.mlx.vocabulary import MlxVocabulary
-from tui.engine.fit import _folder_need
+from tui.engine.backends.selection import open_backend
 from tui.engine.library.gguf import BadModelFile
 from tui.engine.library.mlx_folder import read_folder
-from tui.engine.pair import load_pair
+from tui.engine.pair.cache_check import trial
+from tui.engine.pair.memory_plan import _folder_need
+from tui.engine.pair.pair import load_pair
 from tui.engine.session import Session
 from tui.engine.speculation.loop import Pick, generate
 from tui.engine.speculation.pacing import Always
@@ -45,9 +49,6 @@ from tui.engine.speculation.proposers import DraftModel
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Sampler
 from tui.engine.starter import DRAFT, MAIN
 from tui.engine.starter.mlx import starter_folder, write_folder
-from tui.engine.templates import MARK, TemplateRenderer, encode_conversation, puts_space
-from tui.engine.text import TextStream
-from tui.engine.trial import trial
 from tui.protocol import Event, Failed, Finished, Generate, Load, Loaded, Message, Origin, Prefill, Rounds
 
 GREEDY = Chain(temperature=0)

@@ -38,11 +38,11 @@ from tui.engine.backends import mlx as backend
 from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.caches import SPARE, Caches, WindowCache
 from tui.engine.backends.mlx.model import MlxModel
+from tui.engine.pair.cache_check import trial
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.loop import Pick, Proposer
 from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
 from tui.engine.speculation.sampling import Chain, Sampler
-from tui.engine.trial import trial
 from tui.protocol import CacheType
 
 WINDOW = mlx_models.WINDOW

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ... import hardware
+from ...machine import hardware
 
 _DEBUG, _ERROR, _CONTINUED = 1, 4, 5
 """ggml_log_level: some lines for every layer, an error, and more of the line before."""

@@ -19,9 +19,9 @@ from mlx.utils import tree_flatten
 from mlx_lm import utils as mlx_lm
 from mlx_lm.models.cache import make_prompt_cache
 
-from ...hardware import memory_bytes
 from ...library.gguf import BadModelFile
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
+from ...machine.hardware import memory_bytes
 from .. import LoadedModel, ModelError, Options
 from .caches import Caches
 from .model import ROUND, MlxModel, failing

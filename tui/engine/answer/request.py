@@ -1,0 +1,75 @@
+"""What a `Generate` command asks of the choice of tokens: checked, and made into a sampling chain.
+
+Raises `ModelError` for whatever makes no sense. It runs no model.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from ...choices import LONGEST_DRAFT, MOST_BIAS, SAMPLING
+from ...protocol import Generate
+from ..backends import Backend, LoadedModel, ModelError, Vocabulary
+from ..speculation.sampling import Chain
+
+
+def check(command: Generate, main: LoadedModel) -> None:
+    """Refuse what makes no sense."""
+    if not command.messages:
+        raise ModelError("there is no message to answer")
+    if command.draft_length is not None and not 0 <= command.draft_length <= LONGEST_DRAFT:
+        raise ModelError(f"the draft length must be 0 to {LONGEST_DRAFT}, not {command.draft_length}")
+    if command.max_tokens < 0:
+        raise ModelError(f"max_tokens must be 0 or more, not {command.max_tokens}")
+    if any(not 0 <= token < main.vocabulary_size for token in command.resume):
+        raise ModelError("another model began this answer", "Load that one, or ask again.")
+    for name, (low, high, _) in SAMPLING.items():
+        if not low <= (value := getattr(command.sampling, name)) <= high:
+            raise ModelError(f"{name.replace('_', '-')} must be {low} to {high}, not {value}")
+    for _, bias in command.sampling.logit_bias:
+        if bias is not None and not -MOST_BIAS <= bias <= MOST_BIAS:
+            raise ModelError(f"a logit-bias must be {-MOST_BIAS} to {MOST_BIAS}, not {bias}")
+    if command.grammar and command.json_schema:
+        raise ModelError("an answer cannot follow both a grammar and a JSON schema", "Leave out one of them.")
+    if command.ignore_eos and (command.grammar or command.json_schema):
+        raise ModelError(
+            "an answer that follows a grammar or a JSON schema must end where that does",
+            "Leave out one of them, or ignore_eos.",
+        )
+
+
+def grammar_of(command: Generate, backend: Backend) -> str:
+    """The GBNF grammar that the answer must follow; empty if it is free."""
+    return backend.grammar(command.json_schema) if command.json_schema else command.grammar
+
+
+def bias_of(command: Generate, main: LoadedModel) -> dict[int, float]:
+    """What is added to the logits of tokens; of the same token named twice, the last counts."""
+    bias: dict[int, float] = {}
+    for name, value in command.sampling.logit_bias:
+        token = name if isinstance(name, int) else _token(name, main.vocabulary)
+        if not 0 <= token < main.vocabulary_size:
+            raise ModelError(
+                f"token {token} of a logit-bias is not among the {main.vocabulary_size} of {main.name}"
+            )
+        bias[token] = -inf if value is None else value
+    if not command.ignore_eos:
+        return bias
+    wanted = {token for text in command.stop for token in main.vocabulary.encode(text)}  # these end it still
+    return bias | dict.fromkeys(main.vocabulary.end_tokens - wanted, -inf)
+
+
+def chain_of(command: Generate, bias: dict[int, float], model: LoadedModel) -> Chain:
+    """The sampling chain of a model, which may have fewer tokens than `bias` speaks of."""
+    sampling = {name: getattr(command.sampling, name) for name in SAMPLING}
+    return Chain(**sampling, bias={token: by for token, by in bias.items() if token < model.vocabulary_size})
+
+
+def _token(text: str, vocabulary: Vocabulary) -> int:
+    tokens = vocabulary.encode(text)
+    if len(tokens) != 1:
+        raise ModelError(
+            f"{text[:40]!r} of a logit-bias is {len(tokens)} tokens, and must be one",
+            "Give a token's number.",
+        )
+    return tokens[0]

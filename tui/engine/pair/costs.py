@@ -1,0 +1,215 @@
+"""What a pair costs on this machine: measured when it is loaded, remembered on disk.
+
+The pace decides by these figures and keeps them true; here they are only taken, kept and found again. A file
+that is damaged, or that was written for other models, other hardware or another version, is as good as none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import inf, log, sqrt
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+
+from ..backends import LoadedModel, ModelError
+from ..machine.measurements import Note
+from ..speculation.chances import LONGEST
+from ..speculation.estimates import DRAFT, READ, Costs
+from ..speculation.pacing import Auto
+from ..speculation.sampling import Chain, InvalidLogits, Sampler
+
+SECONDS = 1.2
+"""How long measuring may take; its first call of several rows may take as long again."""
+_ROWS = (4, 2, 8, 16, 3, 6, 12, 9, 5)
+"""Numbers of rows to verify, the telling ones first."""
+_READ = 64
+"""Most tokens that the draft reads in one call here."""
+_TIMES = 5
+_LONG = 0.05
+"""A call of so many seconds needs no other before it to warm up."""
+_END = 64 * 1024
+_DRIFT = 8.0
+"""A remembered speed that is off by more than this factor is of another machine: measure again."""
+_LEAST_DOUBT, _FEW, _NO_IDEA = 0.1, 0.2, 0.5
+"""The doubt of a ratio that was measured well, once or twice, and not at all."""
+_PER_ROW = 0.2
+"""What a row more costs, in rows, where nothing was measured."""
+
+Progress = Callable[[float], bool]
+"""Gets 0 to 1; answers False to end the measuring, with what is known by then."""
+
+
+def measure(
+    main: LoadedModel,
+    draft: LoadedModel | None,
+    plain: float | None,
+    clock: Callable[[], float] = perf_counter,
+    progress: Progress = lambda fraction: True,
+) -> Costs:
+    """Time both models with empty caches, and leave them so. `plain`: seconds of one token of the main model.
+
+    Raises `ModelError`, `InvalidLogits` or `ValueError` where the models give no sensible figures.
+    """
+    turns = _Turns(main, plain, clock, progress)
+    calls = [_Call(rows, main, rows, rows) for rows in _ROWS if rows < main.capacity]
+    size = 0
+    if draft is not None:
+        turns.take(one := _Call(DRAFT, draft, 1, 1))
+        size = turns.affordable(draft)
+        calls[2:2] = [_Call(READ, draft, size, 1), one]
+    for _ in range(_TIMES):
+        for call in calls:
+            turns.take(call)
+    return _costs(turns, size)
+
+
+def _costs(turns: _Turns, size: int) -> Costs:
+    """From what was timed; the draft read `size` tokens at once."""
+    verify = {rows: turns.seconds(rows) for rows in turns.ratios if rows <= LONGEST + 1}
+    if len(verify) == 1:
+        verify |= {rows: verify[1] * (1 + _PER_ROW * (rows - 1)) for rows in (2, LONGEST + 1)}
+    doubt = {place: turns.doubt(place) for place in turns.ratios}
+    draft = turns.seconds(DRAFT) if DRAFT in turns.ratios else verify[1]
+    if READ not in turns.ratios:
+        return Costs(verify, draft=draft, read=draft / 2, doubt={**doubt, READ: _NO_IDEA})
+    read = max((turns.seconds(READ) - draft) / (size - 1), draft / _READ)
+    return Costs(verify, draft=draft, read=read, doubt=doubt)
+
+
+class _Call(NamedTuple):
+    """What is timed: `tokens` tokens behind nothing, with choices at the last `picks`."""
+
+    place: int
+    """Where its cost stands, as in `Costs`."""
+    model: LoadedModel
+    tokens: int
+    picks: int
+
+
+class _Turns:
+    """Calls in turn with one row of the main model: each is compared with the two rows around it.
+
+    So the ratios hold on a machine whose speed changes meanwhile, and their median where it does at once.
+    """
+
+    def __init__(
+        self, main: LoadedModel, plain: float | None, clock: Callable[[], float], progress: Progress
+    ) -> None:
+        self._clock, self._progress = clock, progress
+        self._started = clock()
+        self._one = _Call(1, main, 1, 1)
+        self.ratios: dict[int, list[float]] = {1: [1.0]}
+        """By the place of a call, its seconds by those of one row."""
+        self._ended = False
+        if plain is None:
+            self._seconds(self._one)  # warms up
+        self._ones = [plain or self._seconds(self._one)]
+
+    def take(self, call: _Call) -> None:
+        """Time it once, if that takes no longer than is left."""
+        fresh = call.place not in self.ratios
+        expected = self._expected(call)
+        warm = fresh and expected < _LONG
+        spent = self._clock() - self._started
+        allowed = SECONDS * (2 if len(self.ratios) < 3 else 1)
+        if self._ended or spent + (1 + warm) * expected + self._ones[-1] > allowed:
+            return
+        if not self._progress(min(1.0, spent / SECONDS)):
+            self._ended = True
+            return
+        before = self._ones[-1]
+        if warm:
+            self._seconds(call)
+        seconds = self._seconds(call)
+        self._ones.append(self._seconds(self._one))
+        self.ratios.setdefault(call.place, []).append(seconds / sqrt(before * self._ones[-1]))
+
+    def _expected(self, call: _Call) -> float:
+        """The seconds of a call: as before, or as many times those of a smaller one as it has more tokens."""
+        if call.place in self.ratios:
+            return self.seconds(call.place)
+        if call.place == READ:
+            return self.seconds(DRAFT) * call.tokens if DRAFT in self.ratios else inf
+        smaller = max((rows for rows in self.ratios if rows < min(call.tokens, DRAFT)), default=1)
+        return self.seconds(smaller) * call.tokens / smaller
+
+    def affordable(self, draft: LoadedModel) -> int:
+        """How many tokens the draft may read in one call, each taking as long as one alone."""
+        one = self.seconds(DRAFT) if DRAFT in self.ratios else self.seconds(1)
+        return max(2, min(_READ, draft.capacity - 1, int(SECONDS / 6 / one)))
+
+    def seconds(self, place: int) -> float:
+        return median(self.ratios[place]) * median(self._ones)
+
+    def doubt(self, place: int) -> float:
+        """The standard error of a ratio's median, as a factor's logarithm; of one or two figures a guess."""
+        logs = [log(ratio) for ratio in (self.ratios[place] if place > 1 else self._drift())]
+        if len(logs) < 3:
+            return _FEW
+        spread = 1.5 * median(abs(each - median(logs)) for each in logs)
+        return max(_LEAST_DOUBT, 1.25 * spread / sqrt(len(logs)))
+
+    def _drift(self) -> list[float]:
+        """One row by the one before it."""
+        return [after / before for before, after in pairwise(self._ones)]
+
+    def _seconds(self, call: _Call) -> float:
+        """Of the call, made once."""
+        text = first_tokens(call.model) * call.tokens
+        try:
+            call.model.rewind(0)
+            call.model.start(Sampler(Chain(), seed=0, start=1))
+            began = self._clock()
+            call.model.extend(text, call.picks)
+            return self._clock() - began
+        finally:
+            call.model.rewind(0)
+
+
+def first_tokens(model: LoadedModel) -> list[int]:
+    """One token that a text may begin with."""
+    return (model.vocabulary.encode_start() or model.vocabulary.encode("A") or [0])[:1]
+
+
+class Memory:
+    """What was learned of one pair, in one small file of a folder."""
+
+    def __init__(self, folder: Path, models: Sequence[LoadedModel], rest: Sequence[str]) -> None:
+        """`rest` is what else the figures depend on: backend, device, version."""
+        self._note = Note(folder, [model.path for model in models], rest)
+
+    def recall(self, plain: float | None) -> Auto | None:
+        """The pace as it was left, its costs at the speed that `plain` (seconds a token, now) tells.
+
+        None if that is so far from what was that its ratios cannot hold either.
+        """
+        try:
+            pace = Auto.from_dict(self._note.read())
+        except ValueError:
+            return None
+        if plain is None:
+            return pace
+        if not 1 / _DRIFT < plain / pace.costs.verify[0] < _DRIFT:
+            return None
+        pace.costs.rescale(plain)
+        return Auto(pace.costs, pace.skill)
+
+    def keep(self, pace: Auto) -> None:
+        """Write it down; a full or read-only disk is no failure."""
+        self._note.write(pace.as_dict())
+
+
+def fresh_pace(
+    main: LoadedModel,
+    draft: LoadedModel | None,
+    plain: float | None,
+    progress: Progress = lambda fraction: True,
+) -> Auto | None:
+    """The pace for a pair of which nothing is known yet; None if the models give no sensible figures."""
+    try:
+        return Auto(measure(main, draft, plain, progress=progress))
+    except (ModelError, InvalidLogits, ValueError):
+        return None
