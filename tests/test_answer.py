@@ -10,6 +10,7 @@ from typing import Any
 
 import models
 import pytest
+from msgspec.structs import asdict
 
 from tui.engine.answer import Answer
 from tui.engine.backends import LoadedModel, ModelError, Options, open_backend
@@ -609,7 +610,7 @@ def test_settings_that_make_no_sense_are_named(
         ask(pair, renderer, **settings)
     name = next(iter(settings))
     if name == "sampling":
-        name = next(n for n, v in vars(settings[name]).items() if v != getattr(Sampling(), n))
+        name = next(n for n, v in asdict(settings[name]).items() if v != getattr(Sampling(), n))
     words = name.replace("messages", "message").replace("_", " ")
     assert words in str(caught.value).replace("_", " ").replace("-", " ")
     assert main.evaluated == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from chat import chat, outrider, text, told, until
+from msgspec import structs
 from test_history import answered
 from test_store import round_of
 
@@ -19,7 +20,7 @@ WORDS = "and they went on "
 def heard(*texts: str, context_length: int = 1 << 20) -> Summary:
     summary = Summary(context_length)
     for each in texts:
-        summary.hear(round_of(each)._replace(tokens=(1,)))
+        summary.hear(structs.replace(round_of(each), tokens=(1,)))
     return summary
 
 
