@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from chat import ask, chat, outrider, text, until
+from msgspec import structs
+from test_store import round_of
 
 from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.exchanges import round_of
@@ -12,7 +15,7 @@ from tui import protocol
 from tui.chat.meter import Meter
 from tui.client import Item
 from tui.protocol import Load, MemoryPlanned, MemoryUse, Statistics
-from tui.protocol.lines import LIMIT
+from tui.protocol.terms import LIMIT
 from tui.quantities import cells
 from tui.screens.hub import _download_row
 from tui.widgets.fit import Fit, _uses
@@ -37,7 +40,7 @@ async def test_the_sidebar_takes_every_number(tmp_path: Path) -> None:
                 clock = iter(range(1000))
                 meter = Meter(lambda clock=clock: float(next(clock)))  # type: ignore[misc]
                 meter.begin(1)
-                happened = round_of("x")._replace(
+                happened = structs.replace(round_of("x"),
                     drafted=count, accepted=count, looked_up=count, context_used=count, plain_seconds=seconds,
                     seconds=seconds, draft_seconds=seconds, verify_seconds=seconds,
                 )  # fmt: skip

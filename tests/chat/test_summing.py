@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from chat import chat, outrider, text, told, until
+from msgspec import structs
+from test_history import answered
+from test_store import round_of
 
 from tests.support.chat import answered, chat, outrider, text, told, until
 from tests.support.exchanges import round_of
@@ -18,7 +22,7 @@ WORDS = "and they went on "
 def heard(*texts: str, context_length: int = 1 << 20) -> Summary:
     summary = Summary(context_length)
     for each in texts:
-        summary.hear(round_of(each)._replace(tokens=(1,)))
+        summary.hear(structs.replace(round_of(each), tokens=(1,)))
     return summary
 
 

@@ -39,7 +39,7 @@ def stream(
     """`plain` is what plain decoding would have taken for the tokens of each round."""
     for _ in range(rounds):
         clock.now += seconds
-        meter.add(a_round(tokens, seconds=seconds)._replace(plain_seconds=plain))
+        meter.add(replace(a_round(tokens, seconds=seconds), plain_seconds=plain))
 
 
 def test_nothing_is_known_before_anything_is_measured(meter: Meter) -> None:

@@ -23,16 +23,16 @@ class Origin(IntEnum):
     """Proposed by the lookup from earlier text, and accepted by the main model."""
 
 
-_LIMIT: Final = 1 << 63
+LIMIT: Final = 1 << 63
 """All numbers of events are smaller than this, so that their sums and products stay finite."""
 
-Unsigned = Annotated[int, Meta(ge=0, le=_LIMIT - 1)]
+Unsigned = Annotated[int, Meta(ge=0, le=LIMIT - 1)]
 """A count."""
 
-Signed = Annotated[int, Meta(ge=-_LIMIT, le=_LIMIT - 1)]
+Signed = Annotated[int, Meta(ge=-LIMIT, le=LIMIT - 1)]
 """A whole number that may be negative, because it is no count."""
 
-Finite = Annotated[float, Meta(gt=float(-_LIMIT), lt=float(_LIMIT))]
+Finite = Annotated[float, Meta(gt=float(-LIMIT), lt=float(LIMIT))]
 """A number that is neither NaN nor infinite."""
 
 PromptForm = Literal["template", "chatml", "text"]

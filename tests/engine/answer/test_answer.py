@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
 
 from tests.support import models
 from tests.support.answering import HELLO, Heard, ask, command
@@ -561,7 +562,7 @@ def test_settings_that_make_no_sense_are_named(
         ask(pair, renderer, **settings)
     name = next(iter(settings))
     if name == "sampling":
-        name = next(n for n, v in vars(settings[name]).items() if v != getattr(Sampling(), n))
+        name = next(n for n, v in asdict(settings[name]).items() if v != getattr(Sampling(), n))
     words = name.replace("messages", "message").replace("_", " ")
     assert words in str(caught.value).replace("_", " ").replace("-", " ")
     assert main.evaluated == 0
