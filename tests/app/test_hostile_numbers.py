@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chat import ask, chat, outrider, text, until
 from msgspec import structs
-from test_store import round_of
 
 from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.exchanges import round_of

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chat import chat, outrider, text, told, until
 from msgspec import structs
-from test_history import answered
-from test_store import round_of
 
 from tests.support.chat import answered, chat, outrider, text, told, until
 from tests.support.exchanges import round_of

@@ -71,7 +71,7 @@ class Session:
         self._templates = TemplateRenderer()
 
     def preload(self) -> None:
-        """Import the backend that most models need, so that the first load does not wait for it."""
+        """Import the backend that most models need, so that the first load need not wait for it."""
         with suppress(Exception):  # the load that needs it reports the fault
             open_backend(place(STARTER, "main"))
 

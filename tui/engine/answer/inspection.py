@@ -1,7 +1,7 @@
-"""What the models think at places of an answer that is there: what else could have stood, and how likely.
+"""Inspects tokens of an existing answer: which other tokens were possible, and how probable each was.
 
-The models run over its tokens once more, as far as their caches do not hold them. Nothing is chosen that
-was not chosen before, so what they think there is what they thought then.
+The models run over its tokens once more, except for those in their caches. Nothing is chosen anew, so the
+result is the same as during the answer.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .request import bias_of, chain_of, check
 from .templates import TemplateRenderer
 
 BEST = 5
-"""Candidates that are told of each place."""
+"""Candidates reported for each token."""
 
 
 def inspect(
     pair: Pair, command: Inspect, send: Send, cancelled: Cancelled, templates: TemplateRenderer
 ) -> None:
-    """Send what `command` asks for. Raises what an answer raises; the caches must be cleared then."""
+    """Send the result of `command`. Raises the errors of an answer; the caches must be cleared then."""
     check(command.request, pair.main)
     answer = command.request.resume
     vocabulary = pair.main.vocabulary
@@ -118,19 +118,19 @@ class _Again:
 
 
 def _fits(draft: LoadedModel, context: Sequence[int]) -> bool:
-    """Whether a draft can look: its context may be shorter, and its vocabulary smaller."""
+    """Return whether a draft can inspect: its context may be shorter, and its vocabulary smaller."""
     return len(context) <= draft.capacity and max(context) < draft.vocabulary_size
 
 
 _FAR = 1e9
-"""A lead over nothing at all: no line of the protocol has infinity."""
+"""Lead over no rival at all, because a line of the protocol cannot hold infinity."""
 
 
 class _Sight:
-    """What a model thinks of the token at one place."""
+    """A model's view of the token at one position."""
 
     def __init__(self, scores: Logits, token: int, again: Pick, close: Closeness) -> None:
-        """`scores` is a row of logits, of which no part is kept; `again` is what it chooses now."""
+        """`scores` is a row of logits, and no part of it is kept. `again` is the model's choice now."""
         self.close = close
         weights = np.exp(scores.astype(np.float64) - scores.max())
         total = weights.sum()
@@ -143,10 +143,10 @@ class _Sight:
 
 
 class _Onlooker(Sampler):
-    """A sampler that remembers what it is shown."""
+    """A sampler that records each row."""
 
     def __init__(self, chain: Chain, seed: int, start: int, context: Sequence[int], deviation: float) -> None:
-        """`context` has the tokens that stand there, whatever would be chosen now."""
+        """`context` has the tokens of the answer, which may differ from the choice now."""
         super().__init__(chain, seed, start)
         self._context = context
         self._deviation = deviation
@@ -176,7 +176,8 @@ def _place(main: _Sight, draft: _Sight | None, vocabulary: Vocabulary) -> Place:
 
 
 def text_of(vocabulary: Vocabulary, token: int) -> str:
-    """A token by itself: bytes that are no characters stand as <0xE2>, as vocabularies write them."""
+    """Return the text of a single token. Incomplete characters appear as bytes like <0xE2>, as in
+    vocabularies."""
     try:
         data = vocabulary.piece(token)
     except IndexError:

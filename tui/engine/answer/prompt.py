@@ -1,5 +1,4 @@
-"""A conversation -> the tokens that a model is given before it answers, and where earlier answers stand in
-them.
+"""Turns a conversation into the tokens before the answer, and finds the earlier answers in them.
 
 It runs no model.
 """
@@ -18,19 +17,19 @@ from .templates import TemplateRenderer, encode_conversation
 from .turns import wishes_of
 
 _CHARACTERS_PER_TOKEN = 16
-"""A prompt with more characters than this, for each token of the context, is not even encoded."""
+"""Most characters per token of the context. A longer prompt is not even encoded."""
 
 _MARK_TOKENS = 40
-"""More than any mark of a thought has, with the line break behind it."""
+"""Tokens; more than any mark of a thought has, with the line break after it."""
 
 
 def prompt_of(
     command: Generate, main: LoadedModel, templates: TemplateRenderer,
     tell: Callable[[str], None] = lambda notice: None,
 ) -> list[int]:  # fmt: skip
-    """The context up to the first token of the answer, in a size that the cache of `main` can hold.
+    """Return the context up to the first token of the answer, in a size that the cache of `main` can hold.
 
-    `tell` is told what is done otherwise than was asked. Raises `ModelError` for one that it cannot.
+    `tell` receives a notice for each deviation from the request. Raises `ModelError` if it does not fit.
     """
     vocabulary, messages = main.vocabulary, command.messages
     limit = _CHARACTERS_PER_TOKEN * main.capacity + 10_000
@@ -55,12 +54,13 @@ def prompt_of(
 
 
 def continues(command: Generate, vocabulary: Vocabulary) -> bool:
-    """Whether the answer goes on with a text, rather than beginning one of its own."""
+    """Return whether the answer continues a text, rather than beginning a new one."""
     return command.raw or prompt_form(vocabulary) == "text"
 
 
 def opening_of(command: Generate, main: LoadedModel, context: Sequence[int]) -> str:
-    """The mark of a thought with which the template begins the answer: it belongs to its text."""
+    """Return the mark of a thought with which the template begins the answer. It belongs to the answer's
+    text."""
     if command.resume or prompt_form(main.vocabulary) == "text":
         return ""
     tail = b"".join(map(main.vocabulary.piece, context[-_MARK_TOKENS:])).decode("utf-8", "replace")
@@ -71,10 +71,10 @@ def opening_of(command: Generate, main: LoadedModel, context: Sequence[int]) -> 
 def staying(
     context: Sequence[int], command: Generate, models: Sequence[LoadedModel], templates: TemplateRenderer
 ) -> int:
-    """How many tokens at the beginning of `context`, a prompt, the next prompt of the chat will share.
+    """Return how many tokens at the start of `context`, a prompt, the next prompt of the chat will share.
 
-    The last ones, which open the answer, may differ then: some templates open a thought there and leave it
-    out of the next prompt. `models` are the main model and perhaps a draft. 0 if none of them needs to know.
+    The last ones, which open the answer, may differ: some templates open a thought there and leave it out of
+    the next prompt. `models` are the main model and perhaps a draft. 0 if no model needs the number.
     """
     main = models[0]
     if not any(map(loses, models)):
@@ -94,11 +94,11 @@ def staying(
 def answers_in(
     context: Sequence[int], command: Generate, main: LoadedModel, templates: TemplateRenderer
 ) -> tuple[range, ...]:
-    """Where the earlier answers of the conversation stand in `context`, its prompt, as rounds have run them.
+    """Return the ranges of the earlier answers in `context`, its prompt, as rounds have run them.
 
-    An answer begins behind what a model was given before it; the round that began it ran the last token of
-    that as well. It goes on to a token that ends answers. One of which the template has changed what stood
-    before it is not found.
+    An answer follows the tokens that its model was given; its first round also ran the last of those. It
+    lasts to a token that ends answers. If the template has since changed the text before an answer, it is not
+    found.
     """
     if command.raw:
         return ()

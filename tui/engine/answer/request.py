@@ -1,6 +1,6 @@
-"""What a `Generate` command asks of the choice of tokens: checked, and made into a sampling chain.
+"""Checks the sampling settings of a `Generate` command and makes a sampling chain of them.
 
-Raises `ModelError` for whatever makes no sense. It runs no model.
+Raises `ModelError` for every senseless value. It runs no model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..speculation.sampling import Chain
 
 
 def check(command: Generate, main: LoadedModel) -> None:
-    """Refuse what makes no sense."""
+    """Reject senseless values."""
     if not command.messages:
         raise ModelError("there is no message to answer")
     if command.draft_length is not None and not 0 <= command.draft_length <= LONGEST_DRAFT:
@@ -39,12 +39,12 @@ def check(command: Generate, main: LoadedModel) -> None:
 
 
 def grammar_of(command: Generate, backend: Backend) -> str:
-    """The GBNF grammar that the answer must follow; empty if it is free."""
+    """Return the GBNF grammar of the answer; empty if there is none."""
     return backend.grammar(command.json_schema) if command.json_schema else command.grammar
 
 
 def bias_of(command: Generate, main: LoadedModel) -> dict[int, float]:
-    """What is added to the logits of tokens; of the same token named twice, the last counts."""
+    """Return the bias of logits by token. If a token is named twice, the last counts."""
     bias: dict[int, float] = {}
     for name, value in command.sampling.logit_bias:
         token = name if isinstance(name, int) else _token(name, main.vocabulary)
@@ -55,12 +55,12 @@ def bias_of(command: Generate, main: LoadedModel) -> dict[int, float]:
         bias[token] = -inf if value is None else value
     if not command.ignore_eos:
         return bias
-    wanted = {token for text in command.stop for token in main.vocabulary.encode(text)}  # these end it still
+    wanted = {token for text in command.stop for token in main.vocabulary.encode(text)}  # these still end it
     return bias | dict.fromkeys(main.vocabulary.end_tokens - wanted, -inf)
 
 
 def chain_of(command: Generate, bias: dict[int, float], model: LoadedModel) -> Chain:
-    """The sampling chain of a model, which may have fewer tokens than `bias` speaks of."""
+    """Return the sampling chain of a model. It may have fewer tokens than `bias` names."""
     sampling = {name: getattr(command.sampling, name) for name in SAMPLING}
     return Chain(**sampling, bias={token: by for token, by in bias.items() if token < model.vocabulary_size})
 

@@ -1,8 +1,8 @@
-"""The process in which a model's chat template runs: a program by a stranger, behind hard limits.
+"""The process that renders a model's chat template, a program by a stranger, under hard limits.
 
-Run by its path, with `-I -S` and an empty environment; the one argument is the folder that holds jinja2.
-Reads a JSON request a line, answers with a JSON line, ends with its input. It knows no model and no
-tokens, opens no file, and imports nothing of ours, so that it starts fast and holds nothing to steal.
+It is run by its path, with `-I -S` and an empty environment. Its one argument is the folder of jinja2. It
+reads a JSON request per line, answers with a JSON line, and ends with its input. It knows no model and no
+tokens, opens no file, and imports none of our modules, so that it starts fast and holds nothing to steal.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ CPU_SECONDS = 2
 
 
 class Refused(Exception):
-    """The template itself says no, by `raise_exception`."""
+    """The template itself rejects the input, by `raise_exception`."""
 
 
 class Generation(Extension):
-    """`{% generation %}`: marks what an assistant wrote, for training; here only its body counts."""
+    """`{% generation %}`: marks an assistant's text, for training. Here only its body matters."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -45,7 +45,7 @@ class Generation(Extension):
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """What Hugging Face's `apply_chat_template` offers a template, and no more."""
+    """Return the environment that Hugging Face's `apply_chat_template` offers a template, and no more."""
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
@@ -68,15 +68,14 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Hugging Face's filter: jinja2's own would escape HTML."""
+    """Hugging Face's filter, because jinja2's own would escape HTML."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
 
 
 def render(compiled: Callable[[str], Any], request: dict[str, Any]) -> dict[str, str]:
-    """{"text": ...}, or why there is none: {"refused": ...}, {"error": ...}, {"spent": ...} where it took too
-    much."""
+    """Return {"text": ...}, or the fault: {"refused": ...}, {"error": ...}, {"spent": ...} beyond a limit."""
     values = {"add_generation_prompt": True, "tools": None, "documents": None, **request["values"]}
     limit, length, parts = request["limit"], 0, []
     try:
@@ -94,12 +93,12 @@ def render(compiled: Callable[[str], Any], request: dict[str, Any]) -> dict[str,
         return {"spent": "it calls itself without end"}
     except TemplateError as error:
         return {"error": f"{error.message} (line {getattr(error, 'lineno', '?')})"[:1000]}
-    except Exception as error:  # the process edge: whatever a stranger's template brings about
+    except Exception as error:  # the process edge: any error that a stranger's template causes
         return {"error": f"{type(error).__name__}: {error}"[:1000]}
 
 
 def main() -> None:
-    with suppress(ValueError, OSError):  # not every system can limit the address space
+    with suppress(ValueError, OSError):  # some systems cannot limit the address space
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     made = environment()
     compiled = lru_cache(maxsize=1)(made.from_string)

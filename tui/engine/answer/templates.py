@@ -1,8 +1,8 @@
-"""Conversations to token ids: by the model's own chat template, or as one text where it has none.
+"""Turns conversations into token ids: by the model's own chat template, or as one text without a template.
 
-The template runs in a process of its own (`template_worker`), because a sandbox stops code but not work.
-What people typed can never become a control token: its spelling is broken by a mark before rendering,
-and the rendered text is cut at the marks before it is encoded.
+The template runs in a separate process (`template_worker`), because a sandbox stops code but not endless
+work. Typed text can never become a control token: a mark breaks its spelling before rendering, and the
+rendered text is cut at the marks before it is encoded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..library.forms import CHATML, CHATML_MARKS
 from .turns import Turn, holds, shapes, turns_of
 
 MARK = "\ufdd0"
-"""A noncharacter: it has no place in text, so nothing is lost when a text is cut where it stands."""
+"""A noncharacter. It never stands in text, so cutting a text at it loses nothing."""
 
 _PARAGRAPH = "\n\n"
 _START_SECONDS = 10.0
@@ -38,20 +38,20 @@ _HINT = "Choose another model, or one whose file has a working chat template."
 
 
 class TemplateError(ModelError):
-    """A template that cannot render, or will not render, what it was given; something else it may."""
+    """A template cannot or will not render this input. Another input may work."""
 
 
 class TemplateRenderer:
-    """Renders templates in a worker that is started in advance and replaced when it had to be ended."""
+    """Renders templates in a worker that is started in advance, and replaced when it had to be killed."""
 
     def __init__(self, seconds: float = _RENDER_SECONDS) -> None:
-        """`seconds` is the longest that one template may take."""
+        """`seconds` is the time limit for one template."""
         self._seconds = seconds
         self._worker = _start_worker()
         self._fresh = True
 
     def render(self, template: str, values: dict[str, Any], limit: int) -> str:
-        """The rendered text, at most `limit` characters. Raises `ModelError` for whatever goes wrong."""
+        """Return the rendered text, at most `limit` characters. Raises `ModelError` for every fault."""
         request = json.dumps({"template": template, "values": values, "limit": limit}).encode("ascii")
         if self._worker.poll() is not None:
             self._restart()
@@ -82,7 +82,7 @@ class TemplateRenderer:
         self._worker.wait()
 
     def _exchange(self, request: bytes, limit: int) -> bytes:
-        """The worker's answer; empty if it died or had to be ended."""
+        """Return the worker's answer; empty if it died or was killed."""
         stdin, stdout = self._worker.stdin, self._worker.stdout
         assert stdin is not None
         assert stdout is not None
@@ -101,7 +101,8 @@ class TemplateRenderer:
             return b""
 
     def _within(self, seconds: float, call: Callable[[], bytes]) -> bytes:
-        """`call`, which ends soon after the worker does; the worker is ended after `seconds`."""
+        """Return the result of `call`, which ends soon after the worker. The worker is killed after
+        `seconds`."""
         timer = threading.Timer(seconds, self._worker.kill)
         timer.start()
         try:
@@ -123,7 +124,8 @@ class TemplateRenderer:
 
 
 def _start_worker() -> subprocess.Popen[bytes]:
-    """Isolated from the environment, from site-packages other than jinja2's, and from the current folder."""
+    """Start a worker that sees neither the environment, nor site-packages other than jinja2's, nor this
+    folder."""
     found = find_spec("jinja2")
     assert found is not None
     assert found.origin is not None
@@ -132,12 +134,12 @@ def _start_worker() -> subprocess.Popen[bytes]:
         str(Path(__file__).with_name("template_worker.py")),
         str(Path(found.origin).parent.parent),
     ]  # fmt: skip
-    zone = {name: os.environ[name] for name in ("TZ", "TZDIR") if name in os.environ}  # templates say the day
+    zone = {name: os.environ[name] for name in ("TZ", "TZDIR") if name in os.environ}  # for today's date
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=zone, cwd="/")
 
 
 def turn_marks(vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Texts that end an answer: those of a form that was assumed, for its file says of none what ends one."""
+    """Return texts that end an answer, for a form that was assumed because the file names no end."""
     return CHATML_MARKS if prompt_form(vocabulary) == "chatml" else ()
 
 
@@ -145,11 +147,12 @@ def encode_conversation(
     vocabulary: Vocabulary, renderer: TemplateRenderer, messages: Sequence[Message], limit: int,
     wishes: Mapping[str, Any] = MappingProxyType({}), tell: Callable[[str], None] = lambda notice: None,
 ) -> list[int]:  # fmt: skip
-    """The token ids of a conversation, up to where the answer begins; for a base model, of its one text.
+    """Return the token ids of a conversation, up to the start of the answer; of a base model, those of its
+    one text.
 
     No text of a message becomes a control token. An ordinary conversation is encoded in one piece. The
-    rendered text may have `limit` characters. `wishes` are values for templates that know them. `tell` is
-    told what is done otherwise than was asked. Raises `ModelError`.
+    rendered text may have `limit` characters. `wishes` are values for templates that know them. `tell`
+    receives a notice for each deviation from the request. Raises `ModelError`.
     """
     broken = _breaker(vocabulary.control_texts)
     if prompt_form(vocabulary) == "text":
@@ -165,7 +168,7 @@ def _rendered(
     vocabulary: Vocabulary, renderer: TemplateRenderer, turns: Sequence[Turn], limit: int,
     wishes: Mapping[str, Any], tell: Callable[[str], None],
 ) -> str:  # fmt: skip
-    """The text of `turns` in the first shape that the template takes, whole."""
+    """Return the whole text of `turns`, in the first shape that the template accepts."""
     template = vocabulary.chat_template or CHATML
     tokens = {"bos_token": vocabulary.bos_text, "eos_token": vocabulary.eos_text}
     failure: ModelError | None = None
@@ -186,10 +189,10 @@ def _rendered(
 
 
 def _encoded(vocabulary: Vocabulary, parts: Sequence[str]) -> list[int]:
-    """The tokens of texts that stand one behind the other, each encoded by itself.
+    """Return the tokens of consecutive texts, each encoded separately.
 
-    SentencePiece puts a space before whatever it encodes, which belongs before the first of them only: the
-    others are encoded behind a mark that nothing can grow together with.
+    SentencePiece puts a space before each text that it encodes, but only the first needs one. So the others
+    are encoded after a mark that cannot merge with any text.
     """
     if not parts:
         return []
@@ -203,15 +206,15 @@ def _encoded(vocabulary: Vocabulary, parts: Sequence[str]) -> list[int]:
 
 
 def puts_space(vocabulary: Vocabulary) -> bool:
-    """Whether the tokenizer puts a space before whatever it encodes."""
+    """Return whether the tokenizer puts a space before each text that it encodes."""
     return vocabulary.piece(vocabulary.encode("a")[0]).startswith(b" ")
 
 
 def joined(messages: Sequence[Message]) -> list[str]:
-    """The one text that a base model continues, a part for each message. No word is added to it.
+    """Return the one text that a base model continues, with a part for each message. No word is added to it.
 
-    An answer goes on where the text ends. The system prompt is the first paragraph, and each prompt begins
-    one; a prompt that begins with a space or a line break goes on where the text ends.
+    An answer continues at the end of the text. The system prompt is the first paragraph, and each prompt
+    begins a new one; but a prompt that begins with a space or a line break continues the text directly.
     """
     parts: list[str] = []
     end = _PARAGRAPH
@@ -225,7 +228,8 @@ def joined(messages: Sequence[Message]) -> list[str]:
 
 
 def _breaker(control_texts: Iterable[str]) -> Callable[[str], str]:
-    """A function that puts a mark into every spelling of a control token, behind its first character."""
+    """Return a function that puts a mark into every spelling of a control token, after its first
+    character."""
     texts = (text for text in control_texts if len(text) > 1 and text not in SWITCHES)
     spellings = sorted(texts, key=len, reverse=True)
     control = re.compile("|".join(map(re.escape, spellings))) if spellings else None

@@ -1,7 +1,7 @@
-"""A stream of tokens to text that can be shown as it comes: whole characters, and no stop string.
+"""Turns a stream of tokens into text that can be shown at once: whole characters, without stop strings.
 
-Works on bytes, so it makes no difference where tokens cut a character or a stop string. It chooses
-nothing and knows no model: tokens come with their origin and go out as text with the same origin.
+It works on bytes, so a token may end inside a character or a stop string. It chooses nothing and knows no
+model. Tokens come with their origin and leave as text with the same origin.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from ...protocol.spans import Reading
 from ..backends import Vocabulary
 
 _NOTHING = "\ufdd0"
-"""A noncharacter: no stop string has it."""
+"""A noncharacter. No stop string contains it."""
 
 
 class Piece(NamedTuple):
-    """Text of one token, or what of it can be shown at once."""
+    """Text of one token, or the part of it that can be shown now."""
 
     text: str
     origin: Origin
 
 
 def readable(vocabulary: Vocabulary, stop: Sequence[str] = ()) -> Callable[[int], bytes]:
-    """The bytes of a token as they stand in an answer.
+    """Return a function that gives the bytes of a token in an answer.
 
-    Control tokens that marks are made of stand by name, so that thoughts can be told from answers, and those
-    that a stop string names, so that it finds them. Any other is a border: a line break. What ends an answer
-    is nothing, unless a stop string names it.
+    Control tokens that form marks appear by name, so that thoughts can be told from answers. So do those that
+    a stop string names, so that it is found. Any other control token becomes a line break. A token that ends
+    an answer gives nothing, unless a stop string names it.
     """
 
     def bytes_of(token: int) -> bytes:
@@ -51,12 +51,12 @@ def readable(vocabulary: Vocabulary, stop: Sequence[str] = ()) -> Callable[[int]
 
 
 class TextStream:
-    """The text of one answer. Feed it every token in order; it returns what has become certain.
+    """The text of one answer. Feed every token in order; it returns the text that is certain.
 
-    Held back are the bytes of an incomplete character, and text that may still become a stop string. A
-    character takes the origin of the token that brings its last byte. The result does not depend on how
-    bytes are cut into tokens: the stop string that is complete first ends the text, and of several that
-    end together the one that begins first.
+    It holds back the bytes of an incomplete character, and text that may become a stop string. A character
+    has the origin of the token with its last byte. The result does not depend on the cuts between tokens: the
+    stop string that is complete first ends the text, and of several that end together, the one that begins
+    first.
     """
 
     def __init__(
@@ -65,8 +65,9 @@ class TextStream:
     ) -> None:  # fmt: skip
         """`piece` gives the bytes of a token. Empty stop strings are ignored.
 
-        `stop` ends an answer, but no thought before it; `everywhere` ends either. `opening` stands before the
-        first token. `spaced`: its tokenizer puts a space before a text, which is not the model's.
+        `stop` ends an answer, but not a thought before it; `everywhere` ends both. `opening` is the text
+        before the first token. `spaced`: the tokenizer puts a space before a text, which the model did not
+        write.
         """
         self._piece = piece
         self._stop = tuple(text for text in stop if text)
@@ -77,14 +78,14 @@ class TextStream:
         self._origin = Origin.PLAIN
         self._reading = Reading()
         self._answer = ""
-        """What is held, as far as it is known what it is; what is no answer stands as `_NOTHING`."""
+        """The held text whose kind is known. Text outside an answer stands as `_NOTHING`."""
         self._read(opening)
         self._answer = ""
         self.stopped = False
         """Whether a stop string has ended the text. No token may follow."""
 
     def feed(self, token: int, origin: Origin) -> list[Piece]:
-        """The next token of the answer. Raises IndexError for one outside the vocabulary."""
+        """Add the next token of the answer. Raises IndexError for one outside the vocabulary."""
         self._origin = origin
         data = self._piece(token)
         if data and self._spaced:
@@ -92,7 +93,7 @@ class TextStream:
         return self._add(self._decoder.decode(data))
 
     def refused(self, tokens: Iterable[int]) -> list[Piece]:
-        """Drafted tokens that are not part of the answer, shown where they would have stood."""
+        """Add rejected tokens, to be shown where they would have stood."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         decoder.setstate(self._decoder.getstate())
         for token in tokens:
@@ -102,7 +103,7 @@ class TextStream:
         return self._release(0)
 
     def flush(self) -> list[Piece]:
-        """The answer is over: everything that was held back."""
+        """End the answer and return all text that was held back."""
         return self._add(self._decoder.decode(b"", final=True), last=True)
 
     def _add(self, text: str, last: bool = False) -> list[Piece]:
@@ -127,7 +128,7 @@ class TextStream:
         return self._release(certain)
 
     def _read(self, text: str, last: bool = False) -> None:
-        """Find out which of the text is an answer: only there may a stop string stand."""
+        """Find the parts of the text that are an answer. Only there can a stop string stand."""
         if not self._stop:
             return
         unread = said(self._held)[len(self._answer) :] or text
@@ -140,17 +141,18 @@ class TextStream:
             self._held.append((text, origin))
 
     def _release(self, length: int) -> list[Piece]:
-        """The first `length` held characters of the answer, with the refused pieces before the next one."""
+        """Return the first `length` held characters of the answer, with the rejected pieces before the next
+        one."""
         return [Piece(text, Origin(origin)) for text, origin in take(self._held, length)]
 
 
 def _found(stop: Iterable[str], text: str) -> Iterator[tuple[int, int]]:
-    """(end, begin) of each of `stop` that stands in `text`."""
+    """Yield (end, start) of each of `stop` that occurs in `text`."""
     return ((at + len(each), at) for each in stop if (at := text.find(each)) >= 0)
 
 
 def _undecided(stop: Sequence[str], text: str) -> int:
-    """Length of the longest end of `text` with which one of `stop` may begin."""
+    """Return the length of the longest end of `text` that may be the start of one of `stop`."""
     longest = min(len(text), max(map(len, stop), default=1) - 1)
     lengths = range(longest, 0, -1)
     return next((n for n in lengths if any(each.startswith(text[-n:]) for each in stop)), 0)

@@ -1,7 +1,7 @@
-"""Conversations in the shapes in which chat templates take them.
+"""Puts conversations into the shapes that chat templates accept.
 
-Some templates refuse a system prompt, or leave it out; some want content in parts; many want prompts and
-answers in turn. What is said is never changed, only where it stands. It renders nothing.
+Some templates reject a system prompt, or leave it out. Some want content in parts. Many want prompts and
+answers in turn. Only the place of a text changes, never its words. This module renders nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...protocol.marks import SWITCHES
 from ...protocol.thoughts import apart
 
 Turn = dict[str, Any]
-"""A message as templates know it: role, content and, where there is one, the thought before the answer."""
+"""A message as templates know it: role, content and, if there is one, the thought before the answer."""
 
 _BETWEEN = "\n\n"
 _MOVED = "This model's chat template takes no system prompt: yours stands in front of the first prompt."
@@ -25,13 +25,13 @@ _NO_WISHES = "This model's chat template does not take what thinking and effort 
 
 
 _TOOLS: tuple[list[Any] | None, ...] = (None, [])
-"""None, as Hugging Face has it; an empty list for templates that ask nothing before they go through it."""
+"""None, as in Hugging Face; an empty list for templates that loop over it without a check."""
 _WORD = re.compile(r"\w+")
 _SWITCH = re.compile("|".join(map(re.escape, SWITCHES)))
 
 
 def wishes_of(thinking: Thinking, effort: Effort) -> dict[str, Any]:
-    """What a person wants of thoughts, by all the names under which templates know it."""
+    """Return the wanted kind of thoughts, by all names that templates use for it."""
     wishes: dict[str, Any] = (
         {} if effort == "auto" else {"reasoning_effort": effort, "thinking_effort": effort}
     )
@@ -48,17 +48,17 @@ class Shape:
     """One way to give a template a conversation."""
 
     values: dict[str, Any]
-    """What it is rendered with."""
+    """The values for rendering."""
     notices: tuple[str, ...]
-    """What is otherwise than it was asked for."""
+    """Notices on deviations from the request."""
 
 
 def turns_of(messages: Sequence[Message], broken: Callable[[str], str]) -> list[Turn]:
-    """The conversation as most templates take it; every text goes through `broken`.
+    """Return the conversation in the form of most templates. Every text goes through `broken`.
 
-    The thought before an answer stands apart from it: only the template knows what its model is used to. An
-    answer that is nothing but a thought is left out, and so is an empty one. Prompts without an answer
-    between them are one.
+    The thought before an answer stays separate, because only the template knows the format of its model.
+    Empty answers, and answers with only a thought, are left out. Prompts without an answer between them
+    become one.
     """
     turns: list[Turn] = []
     for message in messages:
@@ -77,10 +77,9 @@ def turns_of(messages: Sequence[Message], broken: Callable[[str], str]) -> list[
 
 
 def shapes(turns: Sequence[Turn], wishes: Mapping[str, Any]) -> Iterator[Shape]:
-    """Every shape to be tried, the usual one first: for templates that cannot take one, or leave out what
-    somebody wrote."""
+    """Yield every shape to try, the usual one first. Some templates reject a shape, or leave out a text."""
     moved = _without_system(turns)
-    is_first = not any(turn["role"] == "assistant" for turn in turns)  # it is said once in a chat
+    is_first = not any(turn["role"] == "assistant" for turn in turns)  # said only once in a chat
     given = [(dict(wishes), "")] + [({}, _NO_WISHES)] * bool(wishes)
     for wished, unheard in given:
         for tools in _TOOLS:
@@ -92,7 +91,8 @@ def shapes(turns: Sequence[Turn], wishes: Mapping[str, Any]) -> Iterator[Shape]:
 
 
 def _without_system(turns: Sequence[Turn]) -> list[Turn]:
-    """The system prompt in front of the first prompt; empty if there is none, or no prompt."""
+    """Return the turns with the system prompt put before the first prompt; empty without a system prompt or
+    prompt."""
     if len(turns) < 2 or turns[0]["role"] != "system" or turns[1]["role"] != "user":
         return []
     text = turns[0]["content"] + _BETWEEN + turns[1]["content"]
@@ -100,7 +100,7 @@ def _without_system(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _in_parts(turns: Sequence[Turn], roles: frozenset[str] | set[str]) -> list[Turn]:
-    """The content of `roles` as a list, as models want it that take pictures too."""
+    """Return the turns with the content of `roles` as a list, the form of models that also take pictures."""
     return [
         turn | {"content": [{"type": "text", "text": turn["content"]}]} if turn["role"] in roles else turn
         for turn in turns
@@ -108,9 +108,9 @@ def _in_parts(turns: Sequence[Turn], roles: frozenset[str] | set[str]) -> list[T
 
 
 def holds(rendered: str, turns: Sequence[Turn]) -> bool:
-    """Whether all that somebody wrote is in `rendered`: as it was, or as words where a template rewrites it.
+    """Return whether `rendered` has all texts of the user, unchanged or at least all their words.
 
-    Tabs, say, or what switches thinking.
+    Templates may rewrite tabs, or the words that switch thinking.
     """
     words: set[str] = set()
     for turn in turns:
@@ -119,7 +119,7 @@ def holds(rendered: str, turns: Sequence[Turn]) -> bool:
         if turn["role"] == "assistant" or text in rendered or escaped in rendered:
             continue
         words = words or set(_WORD.findall(rendered))
-        found = _WORD.findall(_SWITCH.sub("", text))  # templates take these out once they have heard them
+        found = _WORD.findall(_SWITCH.sub("", text))  # templates remove these after reading them
         if not words.issuperset(found) or not (found or _SWITCH.search(text)):
             return False
     return True

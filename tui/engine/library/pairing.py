@@ -25,6 +25,7 @@ LARGEST = 1 / 3
 SMALLEST = 100 << 20
 """Bytes of a main model. In a step of a smaller one, the calls take longer than reading the weights."""
 _LONGEST = 8
+"""Drafted tokens: the longest draft length of a prediction."""
 _SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
 """Predicted chance that a drafted token is accepted. Published pairs have 0.6 to 0.9."""
 _ORDER = {"recommended": 0, "possible": 1, "no": 2}

@@ -25,6 +25,7 @@ COMPLETE = ("stop", "length")
 LOOKUP = "lookup"
 """Stands for a draft where lookup alone proposed."""
 _LOW, _HIGH = 0.05, 50.0
+"""Smallest and largest speed-up that counts as valid."""
 
 
 @dataclass(frozen=True)

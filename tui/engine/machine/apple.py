@@ -1,7 +1,6 @@
-"""What MLX has to compute with here: `python -m tui.engine.machine.apple` prints it as one JSON object.
+"""Reports the hardware of MLX: `python -m tui.engine.chip` prints one JSON object.
 
-MLX is asked in a child process of its own, as `hardware` asks llama.cpp. Nothing here may fail; no model is
-opened.
+Like llama.cpp in `hardware`, MLX runs in a child process. Nothing here may fail, and no model is opened.
 """
 
 from __future__ import annotations
@@ -16,28 +15,28 @@ from importlib import metadata
 
 _SECONDS = 60
 _PER_ROW = (1, 2)
-"""Generations of Apple silicon on which MLX checks each token with a pass of its own over affine weights.
-From the third on, one pass serves up to eight (mlx 0.32, qmv_wide)."""
+"""Generations of Apple silicon on which MLX needs one pass for each verified token with affine weights. From
+the third generation on, one pass serves up to eight (mlx 0.32, qmv_wide)."""
 
 
 @dataclass(frozen=True)
 class Mlx:
-    """What MLX says of itself."""
+    """The report of MLX about itself."""
 
     version: str
-    """Of mlx-lm; empty if it is not installed."""
+    """Version of mlx-lm; empty if it is not installed."""
     error: str = ""
-    """Why it cannot be used."""
+    """Reason why it cannot be used; else empty."""
     device: str = ""
     gpu: bool = False
     memory: int = 0
-    """Bytes that processor and GPU share; 0 where they do not, or it is not known."""
+    """Bytes shared by processor and GPU; 0 if not shared, or unknown."""
     working_set: int = 0
-    """Of these, the bytes that the GPU should use at most; 0 if it is not known."""
+    """Bytes of these that the GPU should use at most; 0 if unknown."""
 
 
 def ask_mlx(command: Sequence[str] = (sys.executable, "-m", __name__)) -> Mlx:
-    """Ask MLX in a child: `command` prints what `_describe` says."""
+    """Ask MLX in a child process: `command` prints the result of `_describe`."""
     try:
         version = metadata.version("mlx-lm")
         metadata.version("mlx")
@@ -57,13 +56,13 @@ def ask_mlx(command: Sequence[str] = (sys.executable, "-m", __name__)) -> Mlx:
 
 
 def generation(cpu: str) -> int:
-    """Which generation of Apple silicon a processor's name tells of; 0 for any other processor."""
+    """Return the generation of Apple silicon in a processor's name; 0 for any other processor."""
     found = re.match(r"Apple M(\d+)", cpu)
     return int(found[1]) if found else 0
 
 
 def mlx_advice(cpu: str, system: str, mlx: Mlx) -> Iterator[str]:
-    """What would help MLX, or is to be expected of it."""
+    """Yield advice on MLX, and limits to expect."""
     if generation(cpu) and not mlx.version and system.endswith("arm64"):
         yield "MLX is not installed: with it, MLX folders run too (`make clean run` installs it)."
     elif mlx.error:
@@ -76,7 +75,7 @@ def mlx_advice(cpu: str, system: str, mlx: Mlx) -> Iterator[str]:
 
 
 def _describe() -> dict[str, object]:
-    """Load MLX into this process and ask it."""
+    """Load MLX into this process and describe it."""
     import mlx.core as mx
 
     facts = mx.device_info()

@@ -1,5 +1,6 @@
-"""How fast this machine reads its own memory, which bounds how fast a processor decodes: for every token it
-reads all weights once. It opens no model, and knows nothing of a GPU's memory.
+"""Measures the speed at which this machine reads its memory, which bounds decoding on a processor.
+
+For every token, a processor reads all weights once. This module opens no model and ignores a GPU's memory.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from numpy.typing import NDArray
 from .hardware import USABLE, all_memory, memory_bytes, usable_cores
 
 _BYTES = 192 << 20
-"""Read at once, by all threads together: far more than caches hold."""
+"""Bytes read at once by all threads together, far more than the processor's caches hold."""
 _SHARE = 16
-"""No more than this part of the free memory is taken for it."""
+"""Divisor: at most 1/16 of the free memory is used."""
 _PASSES = 2
 
 
 def decoding_bound() -> Callable[[int], float | None]:
-    """What a model of so many bytes decodes at most, in tokens a second; None where a GPU holds it all.
+    """Return a function that gives the most tokens per second of a model with so many bytes; None if a GPU
+    holds it.
 
-    What does not go into the GPU's memory is read from the machine's own. On a Mac the GPU reads that memory
-    faster than the processor: there it says nothing.
+    The part that does not fit into the GPU's memory is read from the host's. On a Mac the GPU reads the same
+    memory faster than the processor, so there is no bound.
     """
     on_gpu = USABLE * (all_memory() - memory_bytes()[0])
     rate = memory_rate()
@@ -38,9 +40,9 @@ def decoding_bound() -> Callable[[int], float | None]:
 
 
 def memory_rate() -> float:
-    """Bytes a second, all cores together, the best of some passes; takes about half a second.
+    """Return bytes per second of all cores together, the best of several passes; takes about half a second.
 
-    What other programs take of the cores does not count: only the time that a thread really ran does.
+    Only the time counts in which a thread really ran, so other programs do not change the result.
     """
     cores = usable_cores()
     total, free = memory_bytes()
@@ -51,7 +53,7 @@ def memory_rate() -> float:
 
 
 def _rate(part: NDArray[np.int64]) -> float:
-    """Bytes a second that one thread reads."""
+    """Return the bytes per second that one thread reads."""
     began = thread_time()
     part.max()
     return part.nbytes / max(thread_time() - began, 1e-9)

@@ -1,7 +1,8 @@
-"""What Linux's control groups allow this process: containers, services and batch jobs are limited by them.
+"""Reads the limits of Linux's control groups for this process: those of containers, services and batch jobs.
 
-Both versions are read, and every group above this process's own, because the narrowest of them counts. Files
-come in by a reader that gives an empty text for what is missing. Nothing here fails, or knows the machine.
+It reads both versions, for this process's group and every group above it, because the narrowest limit counts.
+Files are read through a reader that gives an empty text for a missing one. Nothing here fails or knows the
+machine.
 https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/admin-guide/cgroup-v1/
 """
 
@@ -16,27 +17,27 @@ from typing import NamedTuple
 Reader = Callable[[str], str]
 
 _USUAL = {"": "/sys/fs/cgroup", "cpu": "/sys/fs/cgroup/cpu", "memory": "/sys/fs/cgroup/memory"}
-"""Where a container sees its own groups, by controller of version 1; version 2 has none in its name."""
+"""Usual folder of a container's own groups, by controller of version 1. Version 2 has an empty name."""
 
 
 class Memory(NamedTuple):
-    """Of one group, in bytes."""
+    """Memory of one group, in bytes."""
 
     limit: int
     free: int
-    """What is left of it; files that are only cached count as free."""
+    """Free bytes. Cached files count as free."""
 
 
 def processors(read: Reader) -> float | None:
-    """Processor seconds that may be used in a second; None without a limit.
+    """Return the processor seconds allowed per second; None without a limit.
 
-    A program that runs on more cores than that is stopped for the rest of every tenth of a second.
+    A program on more cores is stopped for the rest of each tenth of a second.
     """
     return min(_quotas(read), default=None)
 
 
 def memory(read: Reader) -> Memory | None:
-    """The lowest limit and the least that is left anywhere; None without a limit."""
+    """Return the lowest limit and the smallest free memory of all groups; None without a limit."""
     found = list(_memories(read))
     return Memory(min(each.limit for each in found), min(each.free for each in found)) if found else None
 
@@ -48,7 +49,7 @@ def _quotas(read: Reader) -> Iterator[float]:
         for group in _groups(read, "cpu")
     )
     for text in chain(unified, older):
-        with suppress(ValueError, ZeroDivisionError):  # "max", nothing at all, or nonsense
+        with suppress(ValueError, ZeroDivisionError):  # "max", an empty text, or nonsense
             quota, period = map(int, text.split())
             if quota > 0 and period > 0:
                 yield quota / period
@@ -70,7 +71,7 @@ def _memory(limit: int, used: int) -> Iterator[Memory]:
 
 
 def _number(text: str) -> int:
-    """0 for what is none: "max", or a file that is missing."""
+    """Return the number; 0 for "max" or a missing file."""
     text = text.strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
@@ -81,19 +82,19 @@ def _cached(read: Reader, group: Folder, name: str) -> int:
 
 
 def _groups(read: Reader, controller: str) -> Iterator[Folder]:
-    """The folders of this process's group and of all above it that are seen from here, each once."""
+    """Yield the visible folders of this process's group and of all above it, each once."""
     seen: set[Folder] = {Folder(_USUAL[controller])}
     path = _path(read, controller)
     for root, mount in _mounts(read, controller):
         seen.add(mount)
-        if path.is_relative_to(root):  # else the group lies outside of what this container sees
+        if path.is_relative_to(root):  # else this container cannot see the group
             group = mount / path.relative_to(root)
             seen.update(above for above in (group, *group.parents) if above.is_relative_to(mount))
     return iter(seen)
 
 
 def _path(read: Reader, controller: str) -> Folder:
-    """Of this process's group, below the root of its hierarchy."""
+    """Return the path of this process's group below the root of its hierarchy."""
     for line in read("/proc/self/cgroup").splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controller in controllers.split(",") and path.startswith("/"):
@@ -102,7 +103,7 @@ def _path(read: Reader, controller: str) -> Folder:
 
 
 def _mounts(read: Reader, controller: str) -> Iterator[tuple[Folder, Folder]]:
-    """What of the hierarchy is mounted, and where."""
+    """Yield the mounted parts of the hierarchy: (root of the part, mount point)."""
     for line in read("/proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         place, kind = before.split(), after.split()

@@ -1,7 +1,7 @@
-"""What the engine's machine has: `python -m tui.engine.machine.hardware` prints it as one JSON object.
+"""Reports the hardware of the engine's machine: `python -m tui.engine.hardware` prints one JSON object.
 
-Nothing here may fail: what is missing is said to be missing. Native libraries are asked in a child process of
-their own, because one built for another processor ends whoever loads it. This module opens no model.
+Nothing here may fail: missing facts are reported as missing. Native libraries run in a child process, because
+one that is built for another processor kills its process. This module opens no model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FEATURES = (
     *("avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8"),
     *("asimd", "asimddp", "asimdhp", "i8mm", "sve", "sve2"),
 )
-"""Of the processor's features, those that change how fast a model runs."""
+"""Features of processors that change the speed of a model."""
 _PROBE = "tui.engine.backends.llama_cpp.probe"
 """The module that loads llama.cpp and asks it. Its name only: an import would load the library here."""
 USABLE = 0.75
@@ -37,25 +37,25 @@ USABLE = 0.75
 _NONE = Mlx("")
 _TOOL_SECONDS = 5
 _LIBRARY_SECONDS = 60
-"""A CUDA driver that wakes up takes its time."""
+"""Seconds to wait for the library. A CUDA driver that wakes up takes long."""
 
 
 @dataclass(frozen=True)
 class Gpu:
     name: str
     memory: int
-    """Bytes; 0 where it shares the host's or is not known."""
+    """Bytes; 0 if it uses the host's memory, or if unknown."""
     driver: str
 
 
 @dataclass(frozen=True)
 class Library:
-    """What llama.cpp says of itself."""
+    """The report of llama.cpp about itself."""
 
     version: str
-    """Of llama-cpp-python; empty if it is not installed."""
+    """Version of llama-cpp-python; empty if it is not installed."""
     error: str = ""
-    """Why it cannot be used."""
+    """Reason why it cannot be used; else empty."""
     gpu_offload: bool = False
     devices: tuple[str, ...] = ()
     """The GPUs that it can use."""
@@ -71,22 +71,22 @@ class Hardware:
     cpu: str
     cores: int
     usable_cores: int
-    """Fewer where the process is confined to some, or to a share of them."""
+    """Number of usable cores. It is smaller if the process is limited to some, or to a share of them."""
     features: tuple[str, ...]
     memory: int
-    """Bytes, or what a container may have of them."""
+    """Bytes of the machine, or of the container if it has a limit."""
     memory_available: int | None
     gpus: tuple[Gpu, ...]
     cuda_compiler: bool
     python: str
     packages: dict[str, str]
-    """Of those that are not installed, the version is empty."""
+    """Versions by package; empty for one that is not installed."""
     llama_cpp: Library
     mlx: Mlx = _NONE
 
     @property
     def backend(self) -> tuple[str, str, str]:
-        """The backend that would run a model (empty for none), where, and why that one."""
+        """The backend that would run a model (empty for none), its device, and the reason for the choice."""
         library = self.llama_cpp
         if library.error or not library.version:
             return "", "", library.error or "llama-cpp-python is not installed"
@@ -98,7 +98,7 @@ class Hardware:
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What would make it run, or run faster, in order of effect."""
+        """Advice to make it run, or run faster, most effective first."""
         library, advice = self.llama_cpp, []
         nvidia = any(gpu.driver for gpu in self.gpus)
         if library.error or not library.version:
@@ -131,7 +131,7 @@ class Hardware:
 
 
 def survey() -> Hardware:
-    """Look at the machine; takes a second or two."""
+    """Examine the machine; takes a second or two."""
     cores = os.cpu_count() or 1
     model, features = _cpu()
     memory, available = memory_bytes()
@@ -162,7 +162,7 @@ def _system() -> str:
 
 
 def _cpu() -> tuple[str, tuple[str, ...]]:
-    """The processor's name and those of its features that matter."""
+    """Return the processor's name and its features in `FEATURES`."""
     if sys.platform == "darwin":
         return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor(), ()
     facts: dict[str, str] = {}
@@ -175,9 +175,9 @@ def _cpu() -> tuple[str, tuple[str, ...]]:
 
 
 def memory_bytes() -> tuple[int, int | None]:
-    """Bytes that there are and bytes that are free; a limit of a control group counts as the memory.
+    """Return the bytes of memory and the free bytes. A limit of a control group counts as the memory.
 
-    Where the memory is not known it is 0.
+    The memory is 0 if unknown.
     """
     total, available = 0, None
     with suppress(OSError, ValueError):
@@ -194,20 +194,20 @@ def memory_bytes() -> tuple[int, int | None]:
 
 
 def usable_cores() -> int:
-    """Processors that this process may use at a time, hyper-threads counted too."""
+    """Return how many processors this process may use at a time, including hyper-threads."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return within_quota(len(allowed))
 
 
 def within_quota(cores: int) -> int:
-    """As many of the cores as a control group's share of the processor keeps busy."""
+    """Return how many of the cores the share of the control group can keep busy."""
     quota = cgroups.processors(_text)
     return max(1, cores if quota is None else min(cores, ceil(quota)))
 
 
 @cache
 def all_memory() -> int:
-    """Bytes of the machine's own memory and of its GPUs together."""
+    """Return the bytes of the host's memory and of all GPUs together."""
     cpu, _ = _cpu()
     own, _ = memory_bytes()
     return own + sum(gpu.memory for gpu in _gpus(cpu, own))
@@ -228,7 +228,7 @@ def _gpus(cpu: str, memory: int) -> tuple[Gpu, ...]:
 
 
 def _ask_library(command: Sequence[str]) -> Library:
-    """Ask llama.cpp in a child: `command` prints the answer of `_PROBE`."""
+    """Ask llama.cpp in a child process: `command` prints the result of `_describe_library`."""
     if not (version := _version("llama-cpp-python")):
         return Library("")
     try:
@@ -262,7 +262,7 @@ def _text(path: str) -> str:
 
 
 def _output(*command: str) -> str:
-    """What a tool prints; empty if it is missing, fails or takes too long."""
+    """Return the output of a tool; empty if it is missing, fails or takes too long."""
     try:
         ran = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TOOL_SECONDS, check=False

@@ -1,8 +1,7 @@
-"""Small facts that were measured once, kept on disk under all that they depend on.
+"""Stores small measured facts on disk, under everything that they depend on.
 
-A fact belongs to the files of some models, to a device and to whatever else changes it. A file that is
-damaged, or that was written for something else, is as good as none; a disk that is full or read-only is no
-failure.
+A fact depends on the files of some models, on a device, and on other given texts. A damaged file, or one for
+other conditions, counts as missing. A full or read-only disk is not an error.
 """
 
 from __future__ import annotations
@@ -20,29 +19,31 @@ _END = 64 * 1024
 
 
 class Note:
-    """One JSON value in a file of its own."""
+    """One JSON value in its own file."""
 
     def __init__(self, folder: Path, models: Iterable[str], rest: Sequence[str]) -> None:
-        """`models` are the paths of the models that it is about; `rest` is what else it depends on."""
+        """`models` are the paths of the models concerned; `rest` are the other texts that the value depends
+        on."""
         marks = [_fingerprint(Path(path)) for path in models]
         key = hashlib.sha256("\n".join([*marks, *rest]).encode()).hexdigest()
         self._path = folder / f"{key[:32]}.json"
 
     def read(self) -> object:
-        """The value; None if there is none."""
+        """Return the value; None if there is none."""
         try:
             return json.loads(self._path.read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
 
     def write(self, value: object) -> None:
-        """Keep it, in place of an older one."""
+        """Store the value in place of the old one."""
         with suppress(OSError):
             files.replace(self._path, json.dumps(value))
 
 
 def _fingerprint(path: Path) -> str:
-    """Size and both ends of a file, as all of it takes too long to read; of a folder, those of its files."""
+    """Return a hash of size and both ends of a file, because reading all takes too long; of a folder, of its
+    files."""
     if path.is_dir():
         return "\n".join(
             f"{each.name} {_fingerprint(each)}" for each in sorted(path.iterdir()) if each.is_file()

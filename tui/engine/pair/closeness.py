@@ -1,6 +1,6 @@
-"""How close a choice of the main model was to another one, and whether rounding can have tipped it.
+"""Measures how close a choice of the main model was to another, and whether rounding can have changed it.
 
-It runs no model: it is given a row of logits and a way to choose from one.
+It runs no model. Its inputs are a row of logits and a function that chooses from one.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import numpy as np
 from ..speculation.sampling import Chain, InvalidLogits, Logits
 
 _LIKELY = 512
-"""Only so many of the best scores can be chosen, or be an edge of the chain."""
+"""Number of best scores that are examined. Only these can be chosen, or be at an edge of the chain."""
 _TRIES = 24
 _REACH = 4.0
-"""How many times the usual rounding a score may move: 1 in 16,000 moves further."""
+"""Largest movement of a score, in multiples of the usual rounding. Only 1 in 16,000 moves further."""
 
 
 class Closeness(NamedTuple):
     """How close a choice was to another one."""
 
     rival: int
-    """The token that would be chosen if the chosen one were not there."""
+    """The token that would be chosen without the chosen one."""
     lead: float
     rounding: float
     tipped: bool
-    """As in `protocol.Place`."""
+    """Whether rounding can have changed the choice, as in `protocol.Place`."""
 
 
 def closeness(
     row: Logits, chosen: int, choose: Callable[[Logits], int], deviation: float, chain: Chain
 ) -> Closeness:
-    """How close the choice of `chosen` from `row` was; the noise is not in its `lead` yet.
+    """Return how close the choice of `chosen` from `row` was. Its `lead` does not include the noise yet.
 
-    `deviation` is the rounding in standard deviations of a row. Whether it can have tipped the choice is
-    tried: the best scores are moved at random, and `choose` chooses again, through the whole sampling chain.
-    So a token at an edge of top-k, top-p or min-p is seen as well.
+    `deviation` is the rounding in standard deviations of a row. A trial shows whether it can have changed the
+    choice: the best scores are moved at random, and `choose` chooses again through the whole sampling chain.
+    So a token at an edge of top-k, top-p or min-p is noticed too.
     """
     without = row.copy()
     without[chosen] = -np.inf

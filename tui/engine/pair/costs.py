@@ -1,7 +1,8 @@
-"""What a pair costs on this machine: measured when it is loaded, remembered on disk.
+"""Measures the costs of a pair on this machine when it is loaded, and remembers them on disk.
 
-The pace decides by these figures and keeps them true; here they are only taken, kept and found again. A file
-that is damaged, or that was written for other models, other hardware or another version, is as good as none.
+The draft length policy decides by these costs and keeps them up to date. This module only measures, stores
+and recalls them. A damaged file, or one for other models, other hardware or another version, counts as
+missing.
 """
 
 from __future__ import annotations
@@ -22,24 +23,29 @@ from ..speculation.pacing import Auto
 from ..speculation.sampling import Chain, InvalidLogits, Sampler
 
 SECONDS = 1.2
-"""How long measuring may take; its first call of several rows may take as long again."""
+"""Seconds that measuring may take, because a load waits for it. The first call of several rows may take as
+long again."""
 _ROWS = (4, 2, 8, 16, 3, 6, 12, 9, 5)
-"""Numbers of rows to verify, the telling ones first."""
+"""Numbers of rows to time. The most informative come first, because the time may run out."""
 _READ = 64
-"""Most tokens that the draft reads in one call here."""
+"""Most tokens in the one call that times reading by the draft."""
 _TIMES = 5
+"""Most times of each call. The median of several ignores a single slow one."""
 _LONG = 0.05
-"""A call of so many seconds needs no other before it to warm up."""
+"""Seconds. A call that takes longer needs no warm-up call before it."""
 _END = 64 * 1024
 _DRIFT = 8.0
-"""A remembered speed that is off by more than this factor is of another machine: measure again."""
+"""Factor between the remembered speed and the present one. Beyond it, the machine has changed too much:
+measure again."""
 _LEAST_DOUBT, _FEW, _NO_IDEA = 0.1, 0.2, 0.5
-"""The doubt of a ratio that was measured well, once or twice, and not at all."""
+"""Doubt of a ratio that was measured well, once or twice, and never: a standard error, as a factor's
+logarithm. The first is a lower bound, the others are estimates."""
 _PER_ROW = 0.2
-"""What a row more costs, in rows, where nothing was measured."""
+"""Assumed cost of one more row, in rows, if no call of several rows was timed."""
 
 Progress = Callable[[float], bool]
-"""Gets 0 to 1; answers False to end the measuring, with what is known by then."""
+"""Receives the progress from 0 to 1. Returns False to end the measurement; the costs found by
+then are used."""
 
 
 def measure(
@@ -49,9 +55,10 @@ def measure(
     clock: Callable[[], float] = perf_counter,
     progress: Progress = lambda fraction: True,
 ) -> Costs:
-    """Time both models with empty caches, and leave them so. `plain`: seconds of one token of the main model.
+    """Time both models with empty caches, and leave the caches empty. `plain`: seconds of one token of the
+    main model.
 
-    Raises `ModelError`, `InvalidLogits` or `ValueError` where the models give no sensible figures.
+    Raises `ModelError`, `InvalidLogits` or `ValueError` if the models give no sensible figures.
     """
     turns = _Turns(main, plain, clock, progress)
     calls = [_Call(rows, main, rows, rows) for rows in _ROWS if rows < main.capacity]
@@ -67,7 +74,7 @@ def measure(
 
 
 def _costs(turns: _Turns, size: int) -> Costs:
-    """From what was timed; the draft read `size` tokens at once."""
+    """Return the costs from the timed calls. The draft read `size` tokens in one call."""
     verify = {rows: turns.seconds(rows) for rows in turns.ratios if rows <= LONGEST + 1}
     if len(verify) == 1:
         verify |= {rows: verify[1] * (1 + _PER_ROW * (rows - 1)) for rows in (2, LONGEST + 1)}
@@ -80,19 +87,20 @@ def _costs(turns: _Turns, size: int) -> Costs:
 
 
 class _Call(NamedTuple):
-    """What is timed: `tokens` tokens behind nothing, with choices at the last `picks`."""
+    """A call to time: `tokens` tokens in an empty cache, with choices at the last `picks`."""
 
     place: int
-    """Where its cost stands, as in `Costs`."""
+    """Index of its cost, as in `Costs`."""
     model: LoadedModel
     tokens: int
     picks: int
 
 
 class _Turns:
-    """Calls in turn with one row of the main model: each is compared with the two rows around it.
+    """Calls in turn with one row of the main model. Each call is compared with the two rows around it.
 
-    So the ratios hold on a machine whose speed changes meanwhile, and their median where it does at once.
+    So the ratios stay right on a machine whose speed changes slowly, and their median also after a sudden
+    change.
     """
 
     def __init__(
@@ -102,14 +110,14 @@ class _Turns:
         self._started = clock()
         self._one = _Call(1, main, 1, 1)
         self.ratios: dict[int, list[float]] = {1: [1.0]}
-        """By the place of a call, its seconds by those of one row."""
+        """By index of a call: its seconds divided by those of one row, for each time."""
         self._ended = False
         if plain is None:
             self._seconds(self._one)  # warms up
         self._ones = [plain or self._seconds(self._one)]
 
     def take(self, call: _Call) -> None:
-        """Time it once, if that takes no longer than is left."""
+        """Time a call once, if the remaining time allows it."""
         fresh = call.place not in self.ratios
         expected = self._expected(call)
         warm = fresh and expected < _LONG
@@ -128,7 +136,7 @@ class _Turns:
         self.ratios.setdefault(call.place, []).append(seconds / sqrt(before * self._ones[-1]))
 
     def _expected(self, call: _Call) -> float:
-        """The seconds of a call: as before, or as many times those of a smaller one as it has more tokens."""
+        """Return the expected seconds of a call: as before, or in proportion to a smaller call."""
         if call.place in self.ratios:
             return self.seconds(call.place)
         if call.place == READ:
@@ -137,7 +145,7 @@ class _Turns:
         return self.seconds(smaller) * call.tokens / smaller
 
     def affordable(self, draft: LoadedModel) -> int:
-        """How many tokens the draft may read in one call, each taking as long as one alone."""
+        """Return how many tokens the draft may read in one call, if each takes as long as one alone."""
         one = self.seconds(DRAFT) if DRAFT in self.ratios else self.seconds(1)
         return max(2, min(_READ, draft.capacity - 1, int(SECONDS / 6 / one)))
 
@@ -145,7 +153,8 @@ class _Turns:
         return median(self.ratios[place]) * median(self._ones)
 
     def doubt(self, place: int) -> float:
-        """The standard error of a ratio's median, as a factor's logarithm; of one or two figures a guess."""
+        """Return the standard error of a ratio's median, as a factor's logarithm; an estimate for one or two
+        figures."""
         logs = [log(ratio) for ratio in (self.ratios[place] if place > 1 else self._drift())]
         if len(logs) < 3:
             return _FEW
@@ -153,11 +162,11 @@ class _Turns:
         return max(_LEAST_DOUBT, 1.25 * spread / sqrt(len(logs)))
 
     def _drift(self) -> list[float]:
-        """One row by the one before it."""
+        """Return the ratios of each single row to the one before it."""
         return [after / before for before, after in pairwise(self._ones)]
 
     def _seconds(self, call: _Call) -> float:
-        """Of the call, made once."""
+        """Make the call once and return its seconds."""
         text = first_tokens(call.model) * call.tokens
         try:
             call.model.rewind(0)
@@ -170,21 +179,21 @@ class _Turns:
 
 
 def first_tokens(model: LoadedModel) -> list[int]:
-    """One token that a text may begin with."""
+    """Return one token that a text may begin with."""
     return (model.vocabulary.encode_start() or model.vocabulary.encode("A") or [0])[:1]
 
 
 class Memory:
-    """What was learned of one pair, in one small file of a folder."""
+    """The learned facts about one pair, in a small file."""
 
     def __init__(self, folder: Path, models: Sequence[LoadedModel], rest: Sequence[str]) -> None:
-        """`rest` is what else the figures depend on: backend, device, version."""
+        """`rest` are the other texts that the figures depend on: backend, device, version."""
         self._note = Note(folder, [model.path for model in models], rest)
 
     def recall(self, plain: float | None) -> Auto | None:
-        """The pace as it was left, its costs at the speed that `plain` (seconds a token, now) tells.
+        """Return the stored policy, with its costs scaled to the present speed `plain` (seconds per token).
 
-        None if that is so far from what was that its ratios cannot hold either.
+        None if the speed has changed so much that the ratios cannot be right either.
         """
         try:
             pace = Auto.from_dict(self._note.read())
@@ -198,7 +207,7 @@ class Memory:
         return Auto(pace.costs, pace.skill)
 
     def keep(self, pace: Auto) -> None:
-        """Write it down; a full or read-only disk is no failure."""
+        """Store the policy. A full or read-only disk is not an error."""
         self._note.write(pace.as_dict())
 
 
@@ -208,7 +217,7 @@ def fresh_pace(
     plain: float | None,
     progress: Progress = lambda fraction: True,
 ) -> Auto | None:
-    """The pace for a pair of which nothing is known yet; None if the models give no sensible figures."""
+    """Return a policy for a pair without stored facts; None if the models give no sensible figures."""
     try:
         return Auto(measure(main, draft, plain, progress=progress))
     except (ModelError, InvalidLogits, ValueError):

@@ -1,8 +1,8 @@
-"""Does a pair fit into this machine's memory, and if it does not, what of it would?
+"""Plans the memory of a pair: whether it fits into this machine, and which smaller settings would.
 
-What a pair takes is found out before anything is loaded: weights from the header, everything else from a
-rehearsal by the library itself; for MLX from the shape of its layers. It is compared with what is free now.
-The draft goes to the GPU whole: a draft that waits for the host's memory brings nothing.
+All needs are known before anything is loaded. The size of the weights is in the header. All else comes from a
+rehearsal by the library itself; for MLX, from the shape of the layers. The needs are compared with the memory
+free now. The draft goes to the GPU as a whole, because a draft in the host's memory brings no speed-up.
 """
 
 from __future__ import annotations
@@ -29,20 +29,19 @@ from ..machine.hardware import memory_bytes
 from ..starter import place
 
 SHORTEST = 2048
-"""Tokens: a shorter context is not proposed."""
+"""Tokens of the shortest context that is proposed."""
 RESERVE = 0.05
-"""Of a GPU's memory, left for its driver."""
+"""Share of a GPU's memory that is left for its driver."""
 _SECONDS = 60
-"""A CUDA driver that wakes up takes its time."""
+"""Seconds that a rehearsal may take. A CUDA driver that wakes up takes long."""
 _MLX_SPARE = 512
-"""Entries that a window of MLX keeps beside those that it shows: some to go back to, and room up to a round
-number."""
+"""Entries that MLX keeps beyond a window: some to go back to, and the rest up to a round number."""
 _MLX_ROWS = 2048
-"""Tokens of a prompt that MLX reads at once."""
+"""Tokens of a prompt that MLX reads in one call."""
 
 
 class Unplanned(OutriderError):
-    """It cannot be known what the pair takes. The text says why, in one line."""
+    """The needs of the pair cannot be found out. The text gives the reason in one line."""
 
 
 @dataclass(frozen=True)
@@ -57,35 +56,35 @@ class Memory:
 @dataclass(frozen=True)
 class Machine:
     gpu: Memory | None
-    """All GPUs together: the library spreads layers over them as there is room."""
+    """All GPUs together, because the library spreads layers over them by free memory."""
     host: Memory
     labels: tuple[str, ...] = ()
     """ggml's names of the GPUs."""
 
     @property
     def shared(self) -> bool:
-        """Whether the GPU computes in the host's memory."""
+        """Whether the GPU uses the host's memory."""
         return sys.platform == "darwin" and self.gpu is not None
 
 
 @dataclass(frozen=True)
 class Need:
-    """Of one model with one shape of cache. All in bytes."""
+    """The needs of one model with one shape of cache, in bytes."""
 
     weights: int
     table: int
-    """Of the weights, those that stay with the host."""
+    """The part of the weights that stays in the host's memory."""
     output: int
-    """Of the output layer, the first to go to the GPU; 0 where a copy of the table is it."""
+    """Output layer, the first to go to the GPU; 0 if a copy of the table serves as output layer."""
     layers: int
     cache: int
     buffers_gpu: int
     buffers_host: int
     checkpoints: int = 0
-    """Most that copies of the cache take, which lie in the host's memory."""
+    """Most bytes of copies of the cache, which lie in the host's memory."""
 
     def on_gpu(self, layers: int) -> tuple[int, int]:
-        """Weights and cache with so many layers on the GPU, counted from the output; -1 for all."""
+        """Return weights and cache with `layers` layers on the GPU, counted from the output; -1 for all."""
         wanted = self.layers + 1 if layers < 0 else min(layers, self.layers + 1)
         share = max(0, wanted - 1) / max(1, self.layers)
         body = self.weights - self.table - self.output
@@ -96,7 +95,7 @@ Needs = dict[Role, Need]
 
 
 class Plan(NamedTuple):
-    """As `MemoryPlanned` has it."""
+    """A memory plan, as in `MemoryPlanned`."""
 
     load: Load
     context_length: int
@@ -105,7 +104,7 @@ class Plan(NamedTuple):
 
 
 def plan(load: Load, loaded: Load | None = None) -> Plan:
-    """What fits of `load`, and what it takes. Names must be resolved. Raises `Unplanned`."""
+    """Return the plan for `load`. Names must be resolved to paths. Raises `Unplanned`."""
     models = models_of(load)
     shapes = list(_shapes(load, models["main"]))
     before = models_of(loaded) if loaded else {}
@@ -123,7 +122,7 @@ def plan(load: Load, loaded: Load | None = None) -> Plan:
 
 
 def models_of(load: Load) -> dict[Role, Header | Folder]:
-    """The headers of both, as far as there are two."""
+    """Return the headers of the main model and of the draft, if there is one."""
     names: dict[Role, str | None] = {"main": load.main, "draft": load.draft}
     found: dict[Role, Header | Folder] = {}
     for role, name in names.items():
@@ -138,7 +137,7 @@ def models_of(load: Load) -> dict[Role, Header | Folder]:
 
 
 def _shapes(load: Load, main: Header | Folder) -> Iterator[tuple[int, CacheType]]:
-    """Context lengths and cache types, as asked for and then ever smaller."""
+    """Yield context lengths and cache types: first those asked for, then smaller ones."""
     asked = Options("main", load.context_length).tokens(main.context_length)
     types: list[CacheType] = [load.cache_type]
     if load.cache_type == "f16":
@@ -152,7 +151,8 @@ def _shapes(load: Load, main: Header | Folder) -> Iterator[tuple[int, CacheType]
 def _ways(
     asked: Load, shapes: Sequence[tuple[int, CacheType]], needs: Sequence[Needs | None], machine: Machine
 ) -> Iterator[tuple[Load, int, Needs]]:
-    """`asked`, and what to try in its place, in the order of what is lost by it; each with its context."""
+    """Yield `asked`, then the alternatives in the order of their disadvantage; each with its
+    context length."""
     possible = []
     for (length, cache_type), need in zip(shapes, needs, strict=True):
         said = asked.context_length if length == shapes[0][0] else length
@@ -172,7 +172,7 @@ def _uses(load: Load, needs: Needs, machine: Machine) -> tuple[MemoryUse, ...]:
     for role, need in needs.items():
         layers = Options.of(load, role).gpu_layers if machine.gpu else 0
         weights, cache = need.on_gpu(layers)
-        if machine.shared:  # nothing is there twice
+        if machine.shared:  # only one copy exists
             weights, cache = (need.weights, need.cache) if layers else (0, 0)
         gpu[role] += weights
         gpu["cache"] += cache
@@ -193,7 +193,7 @@ def _use(memory: Memory, taken: dict[str, int]) -> MemoryUse:
 
 
 def _without(machine: Machine, loaded: Load, held: Needs | None) -> Machine:
-    """The machine once what is loaded is gone."""
+    """Return the machine as it will be after the loaded pair is gone."""
     if held is None or machine.gpu is None:
         return machine
     freed = _uses(loaded, held, machine)[0].needed
@@ -204,7 +204,7 @@ def _without(machine: Machine, loaded: Load, held: Needs | None) -> Machine:
 def rehearse(
     load: Load, models: dict[Role, Header | Folder], shapes: Sequence[tuple[int, CacheType]]
 ) -> tuple[Machine, list[Needs | None]]:
-    """The machine, and for each shape what both models need."""
+    """Return the machine, and for each shape the needs of both models."""
     files = {role: each for role, each in models.items() if isinstance(each, Header)}
     said = _ask(
         [[place(getattr(load, role), role), asdict(Options.of(load, role))] for role in files],
@@ -224,7 +224,7 @@ def rehearse(
 
 
 def _ask(models: Iterable[Any], shapes: Iterable[Any]) -> Any:
-    """Let llama.cpp rehearse in a process of its own. Raises `Unplanned`."""
+    """Let llama.cpp rehearse in a separate process. Raises `Unplanned`."""
     command = [sys.executable, "-m", "tui.engine.backends.llama_cpp.rehearsal"]
     asked = json.dumps({"models": list(models), "shapes": list(shapes)}).encode()
     try:
@@ -251,7 +251,7 @@ def _machine(gpus: Sequence[Any]) -> Machine:
 
 
 def _held() -> int:
-    """Bytes that this process holds and nobody else can have: most of it is what is loaded now."""
+    """Return the bytes that only this process holds. Most of it is the loaded pair."""
     try:
         for line in Path("/proc/self/status").read_text("ascii").splitlines():
             if line.startswith("RssAnon:"):
@@ -280,7 +280,7 @@ def _need(header: Header, reserved: Any, labels: Sequence[str]) -> Need:
 
 
 def _folder_need(folder: Folder, role: Role, length: int, cache_type: CacheType) -> Need:
-    """MLX takes memory as it goes: this is what a full context comes to."""
+    """Return the needs with a full context. MLX itself takes its memory only as it goes."""
     bits = 8.5 if cache_type == "q8_0" and role == "main" else 16
     token = round(folder.cached_numbers * bits / 8)
     windows, window = folder.windowed

@@ -1,11 +1,11 @@
-"""Rounds without an answer: what a round costs, learned while nothing else is to be done.
+"""Learns the costs of rounds while the engine has nothing else to do, in rounds without an answer.
 
-A load has time for one or two calls of each kind, and one call may be off by a quarter: too much for a true
-speed-up on the screen. So once a pair is loaded, and whenever the engine has nothing to do, rounds run of
-those lengths whose cost beside one row is still doubtful. They run as in an answer: the draft first, then so
-many rows of the main model. They go behind what both caches hold and are cut away again, as rejected tokens
-are. A cache that cannot be cut anywhere, such as a recurrent state, would lose the chat by that: with such a
-model there is practice only while the caches are empty.
+A load has time for one or two calls of each kind, and one call may be wrong by a quarter. That is too much
+for a true speed-up on the screen. So after the load of a pair, and whenever the engine is idle, rounds run
+with those lengths whose costs are still doubtful. They run as in an answer: first the draft, then several
+rows of the main model. They use the cache after its present tokens and are rewound like rejected tokens. A
+cache that cannot be rewound anywhere, such as a recurrent state, would lose the chat. With such a model,
+practice runs only while the caches are empty.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from ..speculation.sampling import Chain, Sampler
 from .costs import first_tokens
 
 LIMIT, _PASSES = 30.0, 8
-"""Most seconds of practice with one pair, and how often each number of rows may come: on a busy machine some
-ratios never become sure."""
+"""Most seconds of practice with one pair, and most passes over the numbers of rows. On a busy machine some
+ratios never become certain."""
 _ROWS = (4, 2, 3, 6, 8, 5, 12, LONGEST + 1)
-"""Numbers of rows that are practised; the ones that most rounds have come first."""
+"""Numbers of rows to practice. The most frequent ones come first."""
 _KNOWN = 0.06
-"""A ratio with less doubt than this needs no more practice."""
+"""Doubt (a factor's logarithm) below which a ratio needs no more practice."""
 _PATIENCE, _STEPS = 0.5, 2.0
-"""No call takes longer than so many seconds or so many plain steps: somebody may begin to wait in it."""
+"""Most seconds of a call, or most plain steps if that is longer, because a user may begin to wait
+during it."""
 _DRAFTS = 3
 """Most tokens that the draft proposes in a round of practice."""
 
 Passed = Callable[[int, float], object]
-"""Is told of each call of the main model: its rows and its seconds."""
+"""Receives each call of the main model: its rows and its seconds."""
 
 
 class Practice:
-    """Of one pair."""
+    """Practice with one pair."""
 
     def __init__(
         self,
@@ -50,9 +51,10 @@ class Practice:
         self._left, self._passes = LIMIT, _PASSES
 
     def run(self, going: Callable[[], bool], passed: Passed | None = None) -> bool:
-        """Practise until all is known, `LIMIT` is reached or `going` says no. Whether anything was learned.
+        """Practice until all costs are known, `LIMIT` is reached or `going` says no. Return whether anything
+        was learned.
 
-        The caches are as they were. Raises what the models raise.
+        The caches are unchanged afterwards. Raises the errors of the models.
         """
         if not self._doubtful():
             return False
@@ -78,7 +80,7 @@ class Practice:
             yield self._draft
 
     def _doubtful(self) -> list[int]:
-        """Numbers of rows that there is room and time to practise, and reason to."""
+        """Return the doubtful numbers of rows for which there is room and time."""
         lossy = any(model.length and model.rewinds != "anywhere" for model in self._models())
         if lossy or self._left <= 0 or self._passes <= 0:
             return []
@@ -94,16 +96,17 @@ class Practice:
 
     @staticmethod
     def _lengths(doubtful: list[int]) -> Iterator[int]:
-        """Draft lengths of a series of rounds: two plain ones, so many rows, two plain ones, and so on.
+        """Yield the draft lengths of a series of rounds: two plain ones, one with that many rows, and so on.
 
-        The second plain round is what the rows are compared with; the first shows what it costs to come back.
+        The rows are compared with the second plain round. The first one shows the cost of coming back.
         """
         for rows in doubtful:
             yield from (0, 0, rows - 1)
         yield from (0, 0)
 
     def _round(self, length: int) -> float:
-        """One that drafts and verifies so many tokens; all are rejected. The main model's seconds."""
+        """Run a round that drafts and verifies `length` tokens, all rejected. Return the main model's
+        seconds."""
         began = self._clock()
         calls = min(length, _DRAFTS) if self._draft else 0
         if self._draft:
@@ -119,7 +122,7 @@ class Practice:
 
     @staticmethod
     def _run(model: LoadedModel, calls: list[int]) -> None:
-        """Calls of so many tokens each, behind what the cache holds; it is cut back to that."""
+        """Run calls of these numbers of tokens after the present cache, and rewind to it."""
         held = model.length
         try:
             for tokens in calls:

@@ -1,10 +1,10 @@
-"""In which calls a context is read into a cache, and what of it a cache holds already.
+"""Divides a context into calls that read it into a cache, and tells which part a cache holds already.
 
-In fast mode that is a matter of speed: chunks. In exact mode it is a matter of bits, because the kernels that
-read a prompt in chunks round otherwise than those that write an answer. There the calls follow from the
-context alone: what stands outside of answers is read in chunks, counted from where it begins; what a model
-wrote is read as it was written, a few rows at a time. So an answer that is continued, branched or opened
-again tomorrow stands on the same bits as one that never paused.
+In fast mode only speed matters: the calls are chunks. In exact mode every bit matters, because kernels that
+read a prompt in chunks round differently from kernels that write an answer. There the calls follow from the
+context alone. Text outside answers is read in chunks, counted from its start. A model's own text is read as
+it was written, a few rows at a time. So an answer that is continued, branched or reopened tomorrow has the
+same bits as one without a pause.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ..speculation.loop import prefill
 
 @dataclass(frozen=True)
 class Calls:
-    """The rule by which a context is cut into calls."""
+    """The rule that cuts a context into calls."""
 
     chunk: int
     """Most tokens in a call that reads."""
     rows: int = 0
-    """Most tokens in a call over an answer; 0 is fast mode, which knows no answers."""
+    """Most tokens in a call over an answer; 0 is fast mode, which ignores answers."""
     answers: tuple[range, ...] = ()
-    """Where they stand, in order: the tokens that rounds have run, or would have. A round begins with the
-    last token of the prompt."""
+    """Ranges of the answers, in order: the tokens that rounds have run, or would have. A round begins with
+    the last token of the prompt."""
 
     def end(self, start: int) -> int:
-        """Where the call ends that begins at the token `start`."""
+        """Return the end of the call that begins at the token `start`."""
         for answer in self.answers:
             if start < answer.start:
                 return min(start + self.chunk, answer.start)
@@ -39,13 +39,13 @@ class Calls:
         return start + self.chunk
 
     def written_until(self, token: int) -> int:
-        """The end of the answer in which `token` stands; 0 if it stands in none."""
+        """Return the end of the answer that contains `token`; 0 if none does."""
         return next((each.stop for each in self.answers if token in each), 0)
 
 
 def sound(common: int, before: Calls, now: Calls) -> int:
-    """How many of the first `common` tokens, which were read by one rule, are as another would have read
-    them."""
+    """Return how many of the first `common` tokens, read by the rule `before`, are also right by the rule
+    `now`."""
     at = 0
     while at < common:
         written = min(before.written_until(at), now.written_until(at))
@@ -62,9 +62,9 @@ class Reader:
     """Reads contexts into the cache of a main model."""
 
     def __init__(self, model: LoadedModel, rows: int = 0, *, checkpoints: bool = True) -> None:
-        """`rows` is the most tokens that a call over an answer may have in exact mode; 0 is fast mode.
+        """`rows` is the largest call over an answer in exact mode, in tokens; 0 is fast mode.
 
-        Without `checkpoints` none is made in the cache.
+        Without `checkpoints`, none is made in the cache.
         """
         self._model = model
         self.rows = rows
@@ -72,14 +72,13 @@ class Reader:
         self._calls = Calls(model.chunk)
 
     def begin(self, context: Sequence[int], answers: Sequence[range], first: int, stays: int = 0) -> int:
-        """Cut the cache back to what `context` can stand on, its last token excepted; how many tokens that
-        are.
+        """Rewind the cache to the part that `context`, without its last token, can use. Return its tokens.
 
-        `answers` are the earlier ones; from the token `first` on stands the present one. The next prompt will
-        share the first `stays` tokens, so a checkpoint is made behind these; 0 if that is not known.
+        `answers` are the earlier answers; the present one begins at the token `first`. The next prompt will
+        share the first `stays` tokens, so a checkpoint is made after these; 0 if unknown.
         """
         if self._checkpoints:
-            end = first - 1  # in exact mode the only place where a call ends by the rule
+            end = first - 1  # in exact mode, the rule ends a call only here
             self._model.checkpoint(end if self.rows else min(stays or end, end))
         common = shared(self._model, context)
         if not self.rows:
@@ -99,7 +98,7 @@ class Reader:
 
 
 def shared(model: LoadedModel, context: Sequence[int]) -> int:
-    """How many tokens at its beginning `context`, the last one excepted, has in common with the cache."""
+    """Return how many tokens `context`, without its last one, shares with the start of the cache."""
     pairs = enumerate(zip(model.tokens, context[:-1], strict=False))
     return next(
         (at for at, (cached, wanted) in pairs if cached != wanted), min(model.length, len(context) - 1)
@@ -107,10 +106,10 @@ def shared(model: LoadedModel, context: Sequence[int]) -> int:
 
 
 def cut(model: LoadedModel, length: int) -> int:
-    """Cut the cache back to `length` tokens, or further if it cannot keep so many: how many it holds now.
+    """Rewind the cache to `length` tokens, or fewer if it cannot keep so many. Return the tokens left.
 
-    The caller then reads what is missing, with progress. The model itself would read it in one go, and could
-    not be cancelled.
+    The caller then reads the missing tokens, with progress. The model itself would read them in one call,
+    which could not be canceled.
     """
     length = model.reach(length)
     model.rewind(length)
@@ -118,5 +117,5 @@ def cut(model: LoadedModel, length: int) -> int:
 
 
 def loses(model: LoadedModel) -> bool:
-    """Whether a cut may lose the place to go on from, so that checkpoints are useful."""
+    """Return whether a rewind may lose the end of the cache, so that checkpoints are useful."""
     return model.rewinds != "anywhere" or model.drops_from > 0

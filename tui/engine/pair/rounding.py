@@ -1,16 +1,17 @@
-"""How far rows that are computed together lie from rows computed one by one: measured, and made use of.
+"""Measures the rounding: the difference between rows computed together and rows computed one by one.
 
-Kernels for several rows add their numbers in another order than kernels for one, and some quantise what they
-multiply in another way. Where two choices are closer than that rounding, a draft can tip the choice. Which
-numbers of rows have the very bits of single rows is a property of library, processor, threads and file: it is
-measured here, never listed.
+Kernels for several rows add their numbers in another order than kernels for one row, and some quantize the
+factors in another way. If two choices are closer than that rounding, a draft can change the choice. Some
+numbers of rows give exactly the bits of single rows. This depends on library, processor, threads and file, so
+it is measured here and never listed.
 
-Kernels see the cache in steps of `STEP` cells, and another kernel may serve a longer one (llama.cpp shares
-out a single row's attention among the threads from the second step on). So there are two views: a cache
-within the first step, and one within the second.
+Kernels see the cache in steps of `STEP` cells, and a longer cache may get another kernel. (From the second
+step on, llama.cpp divides a single row's attention among the threads.) So there are two views: a cache within
+the first step, and one within the second.
 
-In exact mode no round verifies more rows than have the bits of single ones. Where a single row stands
-alone, and two, three, ... rows agree with each other, it runs beside a copy of itself that is discarded.
+In exact mode, no round verifies more rows than have the bits of single rows. Sometimes a single row differs
+from all others, while two, three, ... rows agree with each other. Then a single row runs beside a copy of
+itself, which is discarded.
 """
 
 from __future__ import annotations
@@ -24,18 +25,21 @@ from ..speculation.sampling import Logits
 from .deviation import Watched, deviation, known_tokens
 
 STEP = 256
+"""Cells. Kernels see the cache in steps of this size."""
 SHORT, LONG = 16, STEP + 8
-"""Tokens in the cache before the rows of a view."""
+"""Tokens in the cache before the rows of each view: one in the first step, one in the second."""
 MOST_ROWS = LONGEST + 1
+"""Most rows in a round: the longest draft, and the token before it."""
 _TELLING = (2, 3, 4, 8, 16)
-"""Numbers of rows that are tried where only the size of the rounding is asked for."""
+"""Numbers of rows to try if only the size of the rounding is asked for."""
 _SINGLES = 8
+"""Single rows to compare with, if only the size of the rounding is asked for."""
 _SLICE = 32
-"""Tokens that are read before the next question whether to go on."""
+"""Tokens that are read in one call, so that the load can be canceled after each."""
 EXPLICABLE = 0.3
-"""Root mean square in standard deviations: what rounding may come to. The files tried, from F16 down to Q2_K,
-have 0.0006 to 0.075; a wrong token in the cache makes 0.17 to 2.2. A kernel that moves every score by a third
-of their spread computes something else."""
+"""Largest value that rounding can explain: root mean square, in standard deviations of a row. The files
+tried, from F16 to Q2_K, have 0.0006 to 0.075. A wrong token in the cache gives 0.17 to 2.2. A kernel that
+moves every score by a third of their spread computes something else."""
 
 
 class GivenUp(ModelError):
@@ -43,18 +47,18 @@ class GivenUp(ModelError):
 
 
 Going = Callable[[float], bool]
-"""Gets 0 to 1, and answers False to give up."""
+"""Receives the progress from 0 to 1. Returns False to cancel."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The rows of one length of the cache. Each mapping goes from a number of rows to a deviation (see
+    """The rounding at one length of the cache. Each mapping goes from a number of rows to a deviation (see
     `rows`)."""
 
     alone: dict[int, float] = field(default_factory=dict)
-    """From single rows."""
+    """Deviations from single rows."""
     paired: dict[int, float] = field(default_factory=dict)
-    """From rows run two by two."""
+    """Deviations from rows that run two by two."""
 
     @property
     def largest(self) -> float:
@@ -63,31 +67,32 @@ class View:
 
 @dataclass(frozen=True)
 class Exactness:
-    """What exact mode may do."""
+    """The limits of exact mode."""
 
     rows: int
-    """Most rows in a round; 1 means that nothing may be drafted."""
+    """Most rows in a round; 1 means no drafts."""
     doubled_from: int | None
-    """From so many tokens in the cache on, a single row runs beside a copy; None for never."""
+    """Number of tokens in the cache from which a single row runs beside a copy; None for never."""
 
 
 def measure_rounding(main: LoadedModel, going: Going = lambda fraction: True) -> View:
-    """The size of the rounding behind a short text. Takes as long as some 20 tokens; leaves the cache
+    """Return the size of the rounding after a short text. Takes as long as about 20 tokens; leaves the cache
     empty."""
     counts = [rows for rows in _TELLING if SHORT + rows < main.capacity]
     return _measure(main, SHORT, counts, _SINGLES, going, pairs=False)
 
 
 def measure_long(main: LoadedModel, going: Going) -> View:
-    """The size of the rounding in the second step of the cache. Raises `GivenUp`; leaves the cache empty."""
+    """Return the size of the rounding in the second step of the cache. Raises `GivenUp`; leaves the cache
+    empty."""
     return _measure(main, LONG, _TELLING, _SINGLES, going, pairs=False)
 
 
 def measure_views(main: LoadedModel, going: Going = lambda fraction: True) -> tuple[View, View]:
-    """Both views, with every number of rows until one agrees with nothing. Leaves the cache empty.
+    """Return both views, up to the first number of rows that agrees with nothing. Leaves the cache empty.
 
-    Reads some 300 tokens and runs up to 400 rows. Raises `ModelError` where the context is too short for
-    that, and `GivenUp`.
+    Reads about 300 tokens and runs up to 400 rows. Raises `ModelError` if the context is too short for that,
+    and `GivenUp`.
     """
     if main.capacity < LONG + MOST_ROWS + 2:
         raise ModelError(f"exact needs a context of {LONG + MOST_ROWS + 2} tokens", "Load with a longer one.")
@@ -98,7 +103,7 @@ def measure_views(main: LoadedModel, going: Going = lambda fraction: True) -> tu
 
 
 def exactness(short: View, long: View) -> Exactness:
-    """The most rows for the fewest copies: copies never, behind a short text only, or always."""
+    """Return the most rows with the fewest copies: copies never, only in a long context, or always."""
     ways = (
         (None, short.alone, long.alone),
         (STEP, short.alone, long.paired),
@@ -112,7 +117,7 @@ def exactness(short: View, long: View) -> Exactness:
 
 
 def _same_up_to(deviations: dict[int, float]) -> int:
-    """The largest number of rows up to which every number has the same bits."""
+    """Return the largest number of rows up to which every number gives the same bits."""
     rows = 1
     while deviations.get(rows + 1, 1.0) == 0.0:
         rows += 1
@@ -150,5 +155,5 @@ def _measure(
 
 
 def _by(watched: Watched, tokens: Sequence[int], size: int) -> list[Logits]:
-    """The rows of `tokens`, run `size` at a time."""
+    """Return the rows of `tokens`, run `size` at a time."""
     return [row for at in range(0, len(tokens), size) for row in watched.run(tokens[at : at + size])]

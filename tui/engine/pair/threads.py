@@ -1,12 +1,12 @@
-"""How many threads a model computes with on a machine that does other work too.
+"""Chooses the number of threads for a model on a machine that does other work too.
 
-llama.cpp's threads wait for one another at every node of the graph. Where another program takes the core of
-one of them, all stand still until it runs again: on two cores with one of them taken, one thread is faster
-than two. So the number follows what is faster now, from one round to the next.
+llama.cpp's threads wait for each other at every node of the graph. If another program takes the core of one
+thread, all stand still until it runs again. On two cores, one of them taken, one thread is faster than two.
+So the number follows the present speed, from one round to the next.
 
-`Threads` decides. It reads no clock and knows no model: what a round took comes in as plain numbers, and only
-ratios of them count, so that it needs to be told nothing of the models or the machine. `Crew` asks the system
-for these numbers and sets the threads of a pair. Neither touches a round that is under way.
+`Threads` decides. It reads no clock and knows no model. The times of rounds come in as plain numbers, and
+only their ratios count, so it needs no facts about models or machine. `Crew` asks the system for these
+numbers and sets the threads of a pair. Neither changes a round that is running.
 """
 
 from __future__ import annotations
@@ -21,51 +21,52 @@ from time import perf_counter
 from typing import NamedTuple, Protocol, runtime_checkable
 
 _LOOK = 0.25
-"""Seconds of rounds on which a decision rests, unless one round takes longer."""
+"""Seconds of rounds for one decision, unless a single round takes longer."""
 _ROUNDS = 3
-"""Rounds that a trial lasts, unless they take longer than `_LOOK`."""
+"""Rounds of one trial, unless they take longer than `_LOOK`."""
 _TAKEN, _LOST = 10.0, 0.25
-"""Other programs are in the way of the threads if they take a core from them so many times a second, and so
-many cores in all. Who only wakes now and then, as the app does to paint, takes less."""
+"""Other programs are in the way if they take a core from the threads this many times a second, and this many
+cores in all. A program that only wakes now and then, as the app does to paint, takes less."""
 _FREE = 0.7
-"""Cores that idle beside the threads, on average: from here on there may be room for one more."""
+"""Cores that are idle beside the threads, on average. From this value on, there may be room for one more
+thread."""
 _FASTER, _AS_FAST, _HOPELESS = 0.9, 1.05, 1.5
-"""Fewer threads are kept if rounds take at most this share of the time, more of them if at most this; a trial
-ends at once when its rounds take this many times as long."""
+"""Times of rounds in a trial, as a share of the times before it. Up to the first, fewer threads are kept; up
+to the second, more threads are. Above the third, the trial ends at once."""
 _WAIT, _LONGEST_FEWER, _LONGEST_MORE = 1.0, 64.0, 3.0
-"""Seconds to the next trial after one that failed. They double, up to this for fewer threads and to this for
-more: whoever waits for the machine to be free again should not wait long."""
+"""Seconds to the next trial after a failed one. They double up to the second value for fewer threads, and to
+the third for more, which is short so that a machine that becomes free is soon used."""
 _PAUSE = 10.0
-"""A trial that failed is followed by so many times its own time without one: trials never cost a tenth."""
+"""Pause after a failed trial, in multiples of the trial's time. So trials never take more than a tenth."""
 _NEAR = 4.0
-"""Another number of rows tells what is usual if it is at most this many times as great, or as small."""
+"""Factor between two numbers of rows. Within it, the usual time of one helps to judge the other."""
 _GAIN = 0.1
-"""Of what is usual, as a quiet machine shows it again."""
+"""Share by which a new time on a quiet machine changes the usual time."""
 
 
 class Spent(NamedTuple):
-    """What one round, or one chunk of a prompt, took."""
+    """The resources of one round, or of one chunk of a prompt."""
 
     rows: int
     """Rows that the main model computed."""
     seconds: float
-    """Its own time."""
+    """Seconds of the main model."""
     elapsed: float
-    """All the time since the round before."""
+    """Seconds since the end of the round before."""
     cpu: float
     """Processor seconds of all threads of this process together."""
     preempted: int
-    """How often another program took the core of one of them."""
+    """Number of times that another program took the core of one of them."""
     idle: float | None
-    """Core seconds that nobody used meanwhile; None where the system does not say."""
+    """Core seconds that nobody used in that time; None if the system does not say."""
 
 
 @dataclass
 class _Stretch:
-    """Rounds in a row that were computed with the same number of threads."""
+    """Consecutive rounds with the same number of threads."""
 
     seen: list[tuple[int, float]] = field(default_factory=list)
-    """Rows and seconds of each."""
+    """Rows and seconds of each round."""
     elapsed: float = 0.0
     cpu: float = 0.0
     preempted: int = 0
@@ -80,33 +81,34 @@ class _Stretch:
 
 
 class Threads:
-    """Decides with how many threads the next round is computed: at most `most`, as many as are of use."""
+    """Decides the number of threads for the next round: at most `most`, as many as are useful."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.count = most
-        """Of the next round."""
+        """Threads for the next round."""
         self._usual: dict[int, float] = {}
-        """Seconds by rows, with all threads on a quiet machine as far as one was seen."""
+        """Usual seconds by number of rows, with all threads on a quiet machine, as far as known."""
         self._slowness = 1.0
         self._stretch = _Stretch()
         self._before: tuple[int, float] | None = None
-        """While another count is tried: the one that stands, and the slowness to beat."""
+        """During a trial: the number of threads before it, and the slowness to beat."""
         self._since = _LONGEST_FEWER
         """Seconds of rounds since the last trial failed."""
         self._wait, self._pause = _WAIT, 0.0
         self._in_vain = inf
-        """The slowness that the last trial of fewer threads did not better."""
+        """The slowness that the last trial with fewer threads did not improve."""
 
     @property
     def settled(self) -> int:
-        """The count that stands, whatever is being tried."""
+        """The chosen number of threads, also during a trial."""
         return self._before[0] if self._before else self.count
 
     def start(self, room: float | None = None) -> None:
-        """An answer begins. The machine may be another by now: more threads may be tried at once.
+        """Begin an answer. The machine may have changed, so more threads may be tried at once.
 
-        `room` is how many cores others left before it, where that is known. Else the last count goes on.
+        `room` is the number of cores that other programs left before it, if known. Else the last number
+        stays.
         """
         self.count, self._before = self.settled, None
         if room is not None:
@@ -115,7 +117,7 @@ class Threads:
         self._since, self._pause = max(self._since, _LONGEST_MORE), 0.0
 
     def observe(self, spent: Spent) -> None:
-        """A round is over, computed with `count` threads. A duration that is none counts for nothing."""
+        """Take in a finished round with `count` threads. An invalid duration is ignored."""
         if not (spent.seconds > 0 and spent.elapsed > 0):
             return
         self._stretch.add(spent)
@@ -126,7 +128,8 @@ class Threads:
             self._consider()
 
     def _slowness_of(self, seen: _Stretch) -> float:
-        """Its seconds over the usual ones, by numbers of rows that are known, or else near to one that is."""
+        """Return its seconds divided by the usual ones, for known numbers of rows, or else for
+        similar ones."""
         known = [each for each in seen.seen if each[0] in self._usual] or seen.seen
         usual = [self._usual_of(rows) or seconds / self._slowness for rows, seconds in known]
         return sum(seconds for _, seconds in known) / sum(usual)
@@ -136,7 +139,7 @@ class Threads:
         return self._usual.get(near) if 1 / _NEAR <= near / rows <= _NEAR else None
 
     def _consider(self) -> None:
-        """Whether to try another count, by the stretch that ends here."""
+        """Decide at the end of a stretch whether to try another number of threads."""
         seen, self._stretch = self._stretch, _Stretch()
         self._settle(seen, self._slowness_of(seen))
         lost = self.count * seen.elapsed - seen.cpu
@@ -153,12 +156,13 @@ class Threads:
                 self._usual[rows] += _GAIN * (seconds - self._usual[rows])
 
     def _fewer(self, seen: _Stretch) -> int:
-        """As many as have a core of their own, if each of the others shares one with another program."""
+        """Return how many threads have their own core, if each other one shares a core with
+        another program."""
         shared = round(2 * (self.count - seen.cpu / seen.elapsed))
         return min(self.count - 1, max(1, self.count - shared))
 
     def _settle(self, seen: _Stretch, slowness: float) -> None:
-        """The count of this stretch stands, and the machine is so slow with it."""
+        """Keep the present number of threads, and note its slowness."""
         self._slowness = slowness
         for rows, seconds in seen.seen:
             self._usual.setdefault(rows, seconds / slowness)
@@ -168,7 +172,7 @@ class Threads:
         self.count = count
 
     def _judge(self, count: int, slowness: float) -> None:
-        """End the trial against `count` threads as soon as it is plain how it ends."""
+        """End the trial against `count` threads as soon as its result is clear."""
         seen, now = self._stretch, self._slowness_of(self._stretch)
         if now <= _HOPELESS * slowness and len(seen.seen) < _ROUNDS and seen.elapsed < _LOOK:
             return
@@ -188,19 +192,19 @@ class Threaded(Protocol):
     """A model whose threads can be changed between two calls."""
 
     threads: int
-    """With how many it computes where nothing else wants a core; 0 where something else computes."""
+    """Threads of the model on a quiet machine; 0 if it does not compute with threads of ours."""
 
     def set_threads(self, count: int) -> None: ...
 
 
 class Usage(NamedTuple):
-    """What has been counted so far, in seconds but for `preempted`."""
+    """The counts so far; in seconds, except `preempted`."""
 
     clock: float
     cpu: float
     """Processor time of all threads of this process."""
     preempted: int
-    """How often one of them had to leave its core to another program."""
+    """Number of times that one of them had to leave its core to another program."""
 
 
 def usage_now() -> Usage:
@@ -209,7 +213,7 @@ def usage_now() -> Usage:
 
 
 def idle_now() -> float | None:
-    """Core seconds that the cores of this process have been idle; None where the system does not say."""
+    """Return the seconds that the cores of this process have been idle; None if the system does not say."""
     try:
         lines = Path("/proc/stat").read_bytes().splitlines()
         mine = {b"cpu%d" % core for core in os.sched_getaffinity(0)}
@@ -222,7 +226,7 @@ def idle_now() -> float | None:
 
 
 class Room:
-    """How many cores other programs leave to this one, on average since this was made."""
+    """Measures how many cores other programs leave to this one, on average since its creation."""
 
     def __init__(
         self, usage: Callable[[], Usage] = usage_now, idle: Callable[[], float | None] = idle_now
@@ -231,7 +235,7 @@ class Room:
         self._since, self._idle_since = usage(), idle()
 
     def cores(self) -> float | None:
-        """None where that is not known, or not yet."""
+        """Return the number of cores; None if unknown, or not known yet."""
         now, idle = self._usage(), self._idle()
         seconds = now.clock - self._since.clock
         if idle is None or self._idle_since is None or seconds < _LOOK:
@@ -240,7 +244,7 @@ class Room:
 
 
 class Crew:
-    """The threads of a pair, set anew between two rounds: all models together, each within its own number."""
+    """The threads of a pair, set anew between two rounds for all models, each within its own maximum."""
 
     def __init__(
         self,
@@ -249,7 +253,7 @@ class Crew:
         usage: Callable[[], Usage] = usage_now,
         idle: Callable[[], float | None] = idle_now,
     ) -> None:
-        """`models` has the main model first. `room` is what was seen of the machine until now."""
+        """`models` has the main model first. `room` has measured the machine until now."""
         self._models = models
         self._threads = Threads(models[0].threads)
         self._usage, self._idle = usage, idle
@@ -260,7 +264,7 @@ class Crew:
 
     @classmethod
     def of(cls, room: Room, *models: object) -> Crew | None:
-        """Of a pair, its main model first; None where its threads are none of ours, or only one."""
+        """Return the threads of a pair, main model first; None if it uses no threads of ours, or only one."""
         ours = [model for model in models if isinstance(model, Threaded) and model.threads]
         return cls(ours, room) if ours and ours[0] is models[0] and ours[0].threads > 1 else None
 
@@ -270,21 +274,21 @@ class Crew:
 
     @property
     def count(self) -> int:
-        """The number that stands."""
+        """The chosen number of threads."""
         return self._threads.settled
 
     def start(self) -> None:
-        """An answer begins, or a measurement."""
+        """Begin an answer or a measurement."""
         self._threads.start(self._room.cores())
         self._last, self._last_idle, self._set_to = self._usage(), None, 0
         self._set()
 
     def rest(self) -> None:
-        """An answer is over: until the next one it is watched what others leave."""
+        """End an answer. Until the next one, measure the cores that other programs leave."""
         self._room = Room(self._usage, self._idle)
 
     def passed(self, rows: int, seconds: float) -> bool:
-        """A round of so many rows is over, which took the main model `seconds`; whether `count` changed."""
+        """Take in a round of `rows` rows with `seconds` of the main model. Return whether `count` changed."""
         last, self._last = self._last, self._usage()
         since = [now - then for now, then in zip(self._last, last, strict=True)]
         count = self.count
@@ -293,7 +297,8 @@ class Crew:
         return self.count != count
 
     def _idled(self) -> float | None:
-        """Core seconds since the last look. While all threads are at work nobody looks: it takes time."""
+        """Return the idle core seconds since the last look. With all threads at work nobody looks, to save
+        time."""
         if self._threads.count == self._threads.most:
             self._last_idle = None
             return 0.0

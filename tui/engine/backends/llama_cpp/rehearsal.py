@@ -1,8 +1,9 @@
 """A process that rehearses loads: `python -m tui.engine.backends.llama_cpp.rehearsal`.
 
-Reads one JSON object, `{"models": [[path, options], ...], "shapes": [shape, ...]}`, and prints one: the GPUs
-with their memory, and for each model what each shape would reserve. A process of its own, because the native
-log belongs to the whole process, a CUDA driver takes memory where it wakes up, and a bad file may end it all.
+It reads one JSON object, `{"models": [[path, options], ...], "shapes": [shape, ...]}`. It prints one with the
+GPUs and their memory, and for each model the bytes that each shape would reserve. It is a separate process,
+because the native log belongs to the whole process, a CUDA driver takes memory when it wakes up, and a bad
+file may end the process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def main() -> None:
 
 
 def _model(backend: LlamaBackend, path: str, options: Options, shapes: list[Shape]) -> Any:
-    """What each shape reserves, None for one that is refused; or why the model cannot be opened."""
+    """Return the bytes that each shape reserves, None for a rejected one; or why the model cannot
+    be opened."""
     try:
         return [each and asdict(each) for each in backend.rehearse(path, options, shapes)]
     except ModelError as error:
