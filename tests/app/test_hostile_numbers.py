@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from tui.widgets.fit import Fit, _uses
 from tui.widgets.sidebar import Sidebar
 
 COUNTS = (0, 1, LIMIT - 1)
+LABELS = ("Models", "Speed now", "acceptance rate", "Where the time went")
+"""Of the sidebar: those with figures that cannot be too wide, so that they stand there always."""
 TIMES = (0.0, -1e-320, 1e-320, -9e18, 9e18)
 
 
@@ -50,6 +53,9 @@ async def test_the_sidebar_takes_every_number(tmp_path: Path) -> None:
                                         plain_seconds=seconds, context_used=count))  # fmt: skip
                 sidebar.show_reading(meter.sample(), meter.history)
                 await pilot.pause()
+                shown = text(app)
+                assert [label for label in LABELS if label not in shown] == [], shown
+                assert not re.search(r"\b(nan|inf|None)\b", shown), shown
 
 
 @pytest.mark.parametrize("free", COUNTS)

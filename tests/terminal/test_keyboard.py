@@ -235,11 +235,13 @@ def test_random_reports_write_nothing_and_raise_nothing() -> None:
     assert written([*found, *heard(parser=parser)]) == text
 
 
-def test_random_bytes_raise_nothing() -> None:
+def test_random_bytes_raise_nothing_and_the_keys_after_them_arrive() -> None:
     draw, parser = random.Random(6), KeyboardParser()
     for _ in range(20_000):
         data = "".join(draw.choice("\x1b\x1b[[;;:?<0123456789~uABMRmtOP]_\\\x07\r\x00aя") for _ in range(12))
         list(parser.feed(data.replace("\x1b[200~", "")))
+    list(heard(parser=parser))
+    assert written(heard("still here", parser=parser)) == "still here"
 
 
 # Pastes

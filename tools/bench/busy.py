@@ -109,7 +109,10 @@ class Stage:
             1, (Message("user", PROMPT),), 1, raw=True, ignore_eos=True, fresh=True, lookup=False,
             draft_length=None if drafted else 0,
         )  # fmt: skip
-        since = lambda: perf_counter() - began  # noqa: E731
+
+        def since() -> float:
+            return perf_counter() - began
+
         Answer(pair, command, lambda event: hear(event, since()), lambda: over(since())).run(self._templates)
 
 

@@ -196,9 +196,9 @@ def main() -> None:
                 f"{chat[-1].content[:40]!r} at {temperature:g}: {found.tokens} tokens, {parted}", flush=True
             )
     asked.close()
-    parted = sum(each.parted is not None for each in results)
+    partings = sum(each.parted is not None for each in results)
     tokens, accepted = (sum(getattr(each, name) for each in results) for name in ("tokens", "accepted"))
-    print(f"{parted} of {len(results)} answers part; {tokens} tokens, {accepted} accepted from drafts")
+    print(f"{partings} of {len(results)} answers part; {tokens} tokens, {accepted} accepted from drafts")
 
 
 if __name__ == "__main__":

@@ -253,7 +253,8 @@ def add_noise(source: Checkpoint, sigma: float, path: Path, seed: int = 1) -> No
     def noisy(weight: Matrix) -> Matrix:
         if weight.ndim == 1:
             return weight
-        return weight + np.float32(sigma) * weight.std() * rng.standard_normal(weight.shape, np.float32)
+        noise: Matrix = np.float32(sigma) * weight.std() * rng.standard_normal(weight.shape, np.float32)
+        return weight + noise
 
     changed = {"general.name": "Benchmark draft"}
     weights = (Weight(name, w.shape, partial(noisy, w)) for name, w in source.weights.items())
@@ -263,8 +264,10 @@ def add_noise(source: Checkpoint, sigma: float, path: Path, seed: int = 1) -> No
 def load(path: Path) -> llama_cpp.Llama:
     """A model that keeps the scores of every row, on the CPU; close it."""
     threads = 1 if path.stat().st_size < _SMALL else None
-    options = {"n_ctx": 512, "n_gpu_layers": 0, "n_threads": threads, "n_threads_batch": threads}
-    return llama_cpp.Llama(str(path), logits_all=True, verbose=False, **options)
+    return llama_cpp.Llama(
+        str(path), n_ctx=512, n_gpu_layers=0, n_threads=threads, n_threads_batch=threads, logits_all=True,
+        verbose=False,
+    )  # fmt: skip
 
 
 def questions(path: Path) -> list[str]:
@@ -282,7 +285,7 @@ def _answer(model: llama_cpp.Llama, question: str, length: int) -> Answer:
     text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
     prompt = model.tokenize(text.encode(), add_bos=False, special=True)
     tokens: list[int] = []
-    model.reset()
+    model.reset()  # type: ignore[no-untyped-call]
     model.eval(prompt)
     while len(tokens) < length and model.token_eos() not in tokens:
         if tokens:
@@ -312,7 +315,7 @@ def scored(path: Path, answers: Sequence[Answer]) -> Iterator[tuple[Answer, Matr
     """The scores of this model where each answer's tokens were chosen; the next step overwrites them."""
     with closing(load(path)) as model:
         for answer in answers:
-            model.reset()
+            model.reset()  # type: ignore[no-untyped-call]
             model.eval([*answer.prompt, *answer.tokens[:-1]])
             yield answer, model.scores[len(answer.prompt) - 1 : model.n_tokens]
 

@@ -69,7 +69,7 @@ def answer(main: LoadedModel, draft: LoadedModel, name: str, temperature: float,
     for model, confident in ((main, False), (draft, True)):
         model.rewind(0)
         model.start(Sampler(Chain(temperature), SEED, len(prompt), confident=confident))
-        prefill(model, prompt, chunk=512, cancelled=lambda: False, progress=lambda *_: None)
+        prefill(model, prompt, end=lambda at: at + 512, cancelled=lambda: False, progress=lambda *_: None)
     rounds = generate(main, Nobody(), context, pace=Always(0), end_tokens=end, max_tokens=most)
     tokens = [token for happened in rounds for token in happened.tokens]
     picks = [draft.extend([token], picks=1)[0] for token in [prompt[-1], *tokens[:-1]]]
@@ -114,16 +114,14 @@ def main() -> None:
     options = parser.parse_args()
     backend = open_backend(options.main)
     assert isinstance(backend, LlamaBackend)
-    pair = [
-        backend.load(path, Options(role, 2048, threads=options.threads), lambda _: True)  # type: ignore[arg-type]
-        for path, role in ((options.main, "main"), (options.draft, "draft"))
-    ]
-    names = {"main": pair[0].name, "draft": pair[1].name}
+    main = backend.load(options.main, Options("main", 2048, threads=options.threads), lambda _: True)
+    draft = backend.load(options.draft, Options("draft", 2048, threads=options.threads), lambda _: True)
+    names = {"main": main.name, "draft": draft.name}
     if options.what == "times":
-        found = {**names, "rows": ROWS, "ticks": list(ticks(*pair, options.seconds))}
+        found = {**names, "rows": ROWS, "ticks": list(ticks(main, draft, options.seconds))}
     else:
-        barriers = sorted(pair[0].vocabulary.end_tokens)
-        told = [answer(*pair, name, heat, options.tokens) for name, heat in ASKED]
+        barriers = sorted(main.vocabulary.end_tokens)
+        told = [answer(main, draft, name, heat, options.tokens) for name, heat in ASKED]
         found = {**names, "barriers": barriers, "answers": told}
     options.out.write_text(json.dumps(found, separators=(",", ":")), encoding="utf-8")
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.support.terminal import Terminal, python
@@ -89,6 +90,10 @@ def streaming(tokens: int, rate: int) -> Iterator[Terminal]:
         yield terminal
 
 
+def _came(terminal: Terminal, letter: bytes, seen: int) -> bool:
+    return terminal.output.count(letter) > seen
+
+
 def echo(terminal: Terminal) -> list[float]:
     """Seconds from a key press to its letter on the screen."""
     taken = []
@@ -96,7 +101,7 @@ def echo(terminal: Terminal) -> list[float]:
         seen = terminal.output.count(letter.encode())
         pressed = time.perf_counter()
         terminal.send(letter.encode())
-        terminal.wait(lambda letter=letter, seen=seen: terminal.output.count(letter.encode()) > seen, 10)
+        terminal.wait(partial(_came, terminal, letter.encode(), seen), 10)
         taken.append(time.perf_counter() - pressed)
         terminal.pump(0.08)
     return taken

@@ -115,7 +115,7 @@ class Bench(App[None]):
         for mode in ("full", "off", "quiet") * 3:
             painted = asyncio.Event()
             begin = time.perf_counter()
-            transcript.highlight = mode  # type: ignore[assignment]
+            transcript.highlight = mode
             transcript.call_after_refresh(painted.set)
             await painted.wait()
             spent.append((time.perf_counter() - begin) * 1e3)

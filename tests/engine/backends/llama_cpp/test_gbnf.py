@@ -6,6 +6,7 @@ import subprocess
 import sys
 from time import perf_counter
 
+import numpy as np
 import pytest
 
 from tests.support.grammars import BAD, GOOD
@@ -39,7 +40,10 @@ def main() -> LoadedModel:
 
 @pytest.mark.parametrize("grammar", GOOD.values(), ids=GOOD)
 def test_good_grammars_are_accepted_here_and_by_the_library(grammar: str, main: LoadedModel) -> None:
-    main.constraint(grammar)
+    """Accepted, and followed: some tokens may begin an answer, or its end, and not every token may."""
+    gbnf.check(grammar)
+    allowed = main.constraint(grammar).allowed([], np.arange(main.vocabulary_size))
+    assert 0 < allowed.sum() < main.vocabulary_size
 
 
 @pytest.mark.parametrize(("grammar", "reason"), BAD.items(), ids=range(len(BAD)))

@@ -30,7 +30,7 @@ from tokenizers import models as kinds
 from tests.support import mlx_models
 from tui.engine.answer.templates import MARK, TemplateRenderer, encode_conversation, puts_space
 from tui.engine.answer.text import TextStream
-from tui.engine.backends import LoadedModel, ModelError, Options
+from tui.engine.backends import ModelError, Options
 from tui.engine.backends import mlx as backend
 from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.model import MlxModel
@@ -925,9 +925,3 @@ def test_a_pair_remembers_what_it_costs_until_its_weights_change(tmp_path: Path)
         places.append(pair.memory._note._path)
         pair.close()
     assert places[0] != places[1] == places[2]
-
-
-def test_it_is_a_loaded_model(toy: Path) -> None:
-    model: LoadedModel = opened(toy)
-    model.close()
-    model.close()
