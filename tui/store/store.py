@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import convert, to_builtins
 from msgspec.structs import replace
@@ -36,6 +36,8 @@ from .changes import (
 )
 from .damage import check, is_damage, salvage, set_aside
 from .database import Newer, connect, migrate, set_up
+
+T = TypeVar("T")
 
 MOST = 500
 """Conversations that a search brings."""
@@ -218,7 +220,7 @@ class Store:
             return replace(turn, files=_files(files, len(turn.text)))
         rounds = self._rounds(number)
         text = turn.text or text_of(rounds)
-        return replace(turn, text=text, rounds=rounds, statistics=_statistics(statistics))
+        return replace(turn, text=text, rounds=rounds, statistics=_read(statistics, Statistics))
 
     def _rounds(self, message: int) -> tuple[Round, ...]:
         rows = self._connection.execute(
@@ -394,25 +396,20 @@ def _like(words: str) -> str:
 
 
 def _rounds_of(text: str) -> tuple[Round, ...]:
-    """What cannot be read of a record is left out: the text of its answer is kept beside it."""
-    try:
-        return convert(json.loads(text), tuple[Round, ...])
-    except (ValueError, RecursionError):
-        return ()
+    """Without a record that cannot be read: the text of its answer is kept beside it."""
+    return _read(text, tuple[Round, ...]) or ()
 
 
 def _files(text: str, length: int) -> tuple[Attached, ...]:
     """None of them where one cannot be read or does not lie in a text of that length."""
-    try:
-        found = convert(json.loads(text), tuple[Attached, ...]) if text else ()
-    except (ValueError, RecursionError):
-        return ()
+    found = _read(text, tuple[Attached, ...]) or ()
     ends = [0, *(at for each in found for at in (each.start, each.end)), length]
     return found if ends == sorted(ends) else ()
 
 
-def _statistics(text: str) -> Statistics | None:
+def _read(text: str, kind: type[T]) -> T | None:
+    """None if it cannot be read."""
     try:
-        return convert(json.loads(text), Statistics) if text else None
+        return convert(json.loads(text), kind) if text else None
     except (ValueError, RecursionError):
         return None
