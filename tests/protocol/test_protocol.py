@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tui import protocol
-from tui.protocol import Command, Event, ProtocolError, decode_command, decode_event, encode
+from tui.protocol import Command, Event, Origin, ProtocolError, decode_command, decode_event, encode
 
 INFO = protocol.ModelInfo(
     "n\x1b]52;c;x\x07\u202e🚀\ud800\n", "/a b.gguf", "llama", 1, "Q4_0", 2**40, 8192, 3, True, "text"
@@ -114,6 +114,38 @@ def test_a_message_survives_the_way_there(message: Any) -> None:
     assert max(line) < 0x80
     decode = decode_command if isinstance(message, get_args(Command)) else decode_event
     assert decode(line) == message
+
+
+def test_a_line_is_written_as_other_versions_of_this_protocol_write_it() -> None:
+    assert (
+        encode(protocol.SetDraftLength(-4, None))
+        == b'{"type":"setdraftlength","id":-4,"draft_length":null}\n'
+    )
+    rounds = (protocol.Round((("é\ud800\n", Origin.MAIN),), (5,), 4, 2, 1, 0.1, 0.0, 0.5, 9),)
+    row = rb'[[["\u00e9\ud800\n",2]],[5],4,2,1,0.1,0.0,0.5,9,null]'
+    line = b'{"type":"rounds","id":3,"rounds":[' + row + b"]}\n"
+    assert encode(protocol.Rounds(3, rounds)) == line
+    older = line.replace(b",9,null]", b",9]")
+    assert decode_event(line) == decode_event(older) == protocol.Rounds(3, rounds)
+    inside = (
+        b'{"type":"describemodel","id":-2,"load":{"main":"x"}}'  # without a type, as version 0.1.0 writes it
+    )
+    assert decode_command(inside) == protocol.DescribeModel(-2, protocol.Load("x"))
+
+
+def test_a_text_need_not_be_escaped() -> None:
+    assert decode_command('{"type": "count", "id": 1, "text": "é🚀"}'.encode()) == protocol.Count(1, "é🚀")
+
+
+def test_a_setting_that_is_no_number_reaches_the_engine_which_says_so() -> None:
+    for wrong in (math.inf, -math.inf, 10.0**300):
+        sampling = protocol.Sampling(temperature=wrong, logit_bias=((1, wrong),), top_k=10**30)
+        request = protocol.Generate(1, (), 0, sampling)
+        assert decode_command(encode(request)) == request
+    read = decode_command(encode(protocol.Generate(1, (), 0, protocol.Sampling(logit_bias=((1, math.nan),)))))
+    assert isinstance(read, protocol.Generate)
+    ((_, bias),) = read.sampling.logit_bias
+    assert bias is not None and math.isnan(bias)  # None would ban the token
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
@@ -240,6 +272,24 @@ def test_anything_else_is_a_protocol_error(line: bytes) -> None:
     for decode in (decode_command, decode_event):
         with pytest.raises(ProtocolError):
             decode(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type": "' + b"x\\n" * 10_000 + b'"}',
+        b'{"type": "load", "main": "m", "cache_type": "' + b"x\\n" * 10_000 + b'"}',
+        b'{"type": "load", "main": "m", "folders": [' + b'"a", ' * 10_000 + b"1]}",
+        b'{"type": "load", "main": ' + b"[" * 10_000,
+        b"\xff" * 10_000,
+    ],
+    ids=range(5),
+)
+def test_a_refusal_is_one_short_line(line: bytes) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        decode_command(line)
+    assert len(str(refused.value)) <= 200
+    assert str(refused.value).isprintable()
 
 
 def test_nesting_of_any_depth_is_a_protocol_error() -> None:

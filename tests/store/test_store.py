@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.exchanges import exchange, round_of, writer
-from tui.protocol import Statistics
+from tui.protocol import Round, Rounding, Statistics
 from tui.store import database
 from tui.store.changes import Attached, Begin, Close, Delete, Pin, Rename, Say, Show, Turn
 from tui.store.damage import salvage
@@ -62,6 +62,35 @@ def test_the_files_of_a_prompt_come_back_with_it(store: Store) -> None:
     store.apply([Begin("c", "x"), Say("c", Turn("k", "", "user", "x" * 30, files=files))])
     found = store.read("c")
     assert found is not None and found.turns[0].files == files
+
+
+def test_a_chat_opens_in_the_form_in_which_the_first_version_wrote_it(store: Store) -> None:
+    """Spaces between items, missing last items and half characters included."""
+    said, heard = Turn("a", "", "user", "read @é.md text"), Turn("b", "a", "assistant", "half")
+    store.apply([Begin("c", "t"), Say("c", said), Say("c", heard), Hear("b", 0, ())])
+    files = r'[{"name": "\u00e9\udcff.md", "start": 5, "end": 15}]'
+    statistics = (
+        '{"prompt_tokens": 0, "tokens": 3, "seconds": 0.75, "time_to_first_token": null, '
+        '"peak_memory": 1099511627776, "rounding": {"deviation": 0.25, "exact": true, "rows": 3}}'
+    )
+    rounds = (
+        r'[[[["half \ud83d",1],["no",3]],[5,1152921504606846976],4,2,1,0.25,0.125,0.0625,99],'
+        r'[[["\u00e9",0]],[7],0,0,0,0.5,0.0,0.5,100,0.75]]'
+    )
+    store._connection.execute("UPDATE messages SET files = ? WHERE key = 'a'", (files,))
+    store._connection.execute("UPDATE messages SET statistics = ? WHERE key = 'b'", (statistics,))
+    store._connection.execute("UPDATE rounds SET rounds = ?", (rounds,))
+    found = store.read("c")
+    assert found is not None
+    ask, reply = found.turns
+    assert ask.files == (Attached("é\udcff.md", 5, 15),)
+    assert reply.statistics == Statistics(
+        tokens=3, seconds=0.75, peak_memory=2**40, rounding=Rounding(0.25, True, 3)
+    )
+    assert reply.rounds == (
+        Round((("half \ud83d", 1), ("no", 3)), (5, 2**60), 4, 2, 1, 0.25, 0.125, 0.0625, 99),
+        Round((("é", 0),), (7,), 0, 0, 0, 0.5, 0.0, 0.5, 100, 0.75),
+    )
 
 
 @pytest.mark.parametrize(

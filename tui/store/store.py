@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import convert, to_builtins
 from msgspec.structs import replace
@@ -37,6 +37,8 @@ from .changes import (
 )
 from .damage import check, is_damage, salvage, set_aside
 from .database import Newer, connect, migrate, set_up
+
+T = TypeVar("T")
 
 MOST = 500
 """Most conversations in a search result."""
@@ -222,7 +224,7 @@ class Store:
             return replace(turn, files=_files(files, len(turn.text)))
         rounds = self._rounds(number)
         text = turn.text or text_of(rounds)
-        return replace(turn, text=text, rounds=rounds, statistics=_statistics(statistics))
+        return replace(turn, text=text, rounds=rounds, statistics=_read(statistics, Statistics))
 
     def _rounds(self, message: int) -> tuple[Round, ...]:
         rows = self._connection.execute(
@@ -400,24 +402,19 @@ def _like(words: str) -> str:
 def _rounds_of(text: str) -> tuple[Round, ...]:
     """Return the rounds of a record. Unreadable ones are left out; the answer's text is stored
     beside them."""
-    try:
-        return convert(json.loads(text), tuple[Round, ...])
-    except (ValueError, RecursionError):
-        return ()
+    return _read(text, tuple[Round, ...]) or ()
 
 
 def _files(text: str, length: int) -> tuple[Attached, ...]:
     """Return the attached files; none if one is invalid or lies outside a text of that length."""
-    try:
-        found = convert(json.loads(text), tuple[Attached, ...]) if text else ()
-    except (ValueError, RecursionError):
-        return ()
+    found = _read(text, tuple[Attached, ...]) or ()
     ends = [0, *(at for each in found for at in (each.start, each.end)), length]
     return found if ends == sorted(ends) else ()
 
 
-def _statistics(text: str) -> Statistics | None:
+def _read(text: str, kind: type[T]) -> T | None:
+    """None if it cannot be read."""
     try:
-        return convert(json.loads(text), Statistics) if text else None
+        return convert(json.loads(text), kind) if text else None
     except (ValueError, RecursionError):
         return None
