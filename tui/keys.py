@@ -110,7 +110,7 @@ def keymap(keys: Keys, app: Iterable[BindingType]) -> tuple[dict[str, str], list
             close = difflib.get_close_matches(name, own, 1)
             problems.append(f"keys.{name}: no action has this name{_meant(close)}")
         elif bad := next((key for key in _split(text) if not _is_key(key)), None):
-            problems.append(f"keys.{name}: {bad!r} is not a key; such are ctrl+y, f9, alt+enter")
+            problems.append(f"keys.{name}: {bad!r} is not a key; examples are ctrl+y, f9, alt+enter")
         elif rival := _rival(name, text, wanted, own, together):
             problems.append(f"keys.{name}: {rival} has that key already; give it another first")
         else:

@@ -95,7 +95,7 @@ def change_config(path: Path, place: Sequence[str], value: Any) -> None:
         _put(data, place, _plain(value), path)
     changed = tomlkit.dumps(document)
     if tomllib.loads(changed) != expected:
-        raise ConfigError(f"{path.name}: {'.'.join(place)} cannot be changed in it without harm")
+        raise ConfigError(f"{path.name}: {'.'.join(place)} cannot be changed safely")
     _replace(path, changed)
 
 

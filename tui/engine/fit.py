@@ -227,7 +227,7 @@ def _ask(models: Iterable[Any], shapes: Iterable[Any]) -> Any:
         ran = subprocess.run(command, input=asked, capture_output=True, timeout=_SECONDS, check=False)
         return json.loads(ran.stdout.splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired):
-        raise Unplanned("llama.cpp does not say what it would need") from None
+        raise Unplanned("llama.cpp does not report the memory it needs") from None
     except (LookupError, ValueError):
         last = ran.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise Unplanned(f"llama.cpp cannot open it: {''.join(last) or ran.returncode}") from None

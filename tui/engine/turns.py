@@ -21,7 +21,7 @@ Turn = dict[str, Any]
 
 _BETWEEN = "\n\n"
 _MOVED = "This model's chat template takes no system prompt: yours stands in front of the first prompt."
-_NO_WISHES = "This model's chat template does not take what thinking and effort are set to: it goes without."
+_NO_WISHES = "This model's chat template rejects your settings for thinking and effort: they are left out."
 
 
 _TOOLS: tuple[list[Any] | None, ...] = (None, [])

@@ -111,11 +111,9 @@ class Store:
             aside = set_aside(path)
             connection = _opened(path)
             saved = salvage(aside, connection)
-            remark = (
-                f"The file of the chats was damaged: {saved:,} messages were saved, and it lies at {aside}."
-            )
+            remark = f"The chat file was damaged: {saved:,} messages were saved. The old file is now {aside}."
         except Newer:
-            return cls(connect(path, read_only=True), read_only="the chats here are of a newer Outrider")
+            return cls(connect(path, read_only=True), read_only="a newer Outrider wrote the chats here")
         store = cls(connection, remark=remark)
         store._mend()
         return store
@@ -149,7 +147,7 @@ class Store:
             raise
 
     def purge(self, conversations: Sequence[str], messages: Sequence[str] = ()) -> None:
-        """Erase what is still deleted; no byte of it stays in the file."""
+        """Erase chats and messages that are still deleted; no byte of them stays in the file."""
         self._connection.execute("BEGIN IMMEDIATE")
         for key in messages:
             self._connection.execute("DELETE FROM messages WHERE key = ? AND removed", (key,))

@@ -168,7 +168,7 @@ class _Walk:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if self._left <= 0:
-                        yield Skipped(str(folder), "too much lies here: name a folder that holds models")
+                        yield Skipped(str(folder), "there are too many files here: name a folder with models")
                         return
                     self._left -= 1
                     (folders if _is_folder(entry) else files).append(entry.name)

@@ -110,7 +110,7 @@ class Library:
             both, memory = main.size + draft.size, self.memory()
             if not memory or both <= memory:
                 return ""
-            return f"it does not fit beside it: {both / 1e9:.1f} GB of {memory / 1e9:.1f} GB"
+            return f"it does not fit beside the main model: {both / 1e9:.1f} GB of {memory / 1e9:.1f} GB"
 
         return room
 
@@ -141,7 +141,7 @@ class Library:
         try:
             return resolve(name, models).path
         except UnknownName as error:
-            raise LibraryError(str(error), "`outrider models` lists what is here.") from None
+            raise LibraryError(str(error), "`outrider models` lists the models here.") from None
 
 
 def _last(found: Iterable[FoundModel | Skipped]) -> list[FoundModel | Skipped]:

@@ -98,7 +98,7 @@ class Listing:
         for group in _grouped(name for name in self.files if _is_gguf(name)):
             if group[0] == choice:
                 return [self.files[name] for name in reversed(group)]
-        raise HubError(f"{self.repository} has no file {choice!r} for us", "Choose another file.")
+        raise HubError(f"{self.repository} has no usable file {choice!r}", "Choose another file.")
 
     def named(self, wanted: str) -> str:
         """Return the choice for a file name or a quantization from the user. Raises `HubError`."""

@@ -262,7 +262,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # With a repeated key, each reader chooses one of the values: another reader could see the other.
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key occurs twice")
     return found
 
 

@@ -28,7 +28,7 @@ def resolve(name: str, models: Sequence[FoundModel]) -> FoundModel:
         raise UnknownName(f"{len(found)} models are called {name!r}: {_listed(found)}")
     near = difflib.get_close_matches(wanted, [model.name.casefold() for model in models], _SHOWN, 0.5)
     close = [model for model in models if model.name.casefold() in near]
-    raise UnknownName(f"no model here is called {name!r}" + (f"; near it: {_listed(close)}" if close else ""))
+    raise UnknownName(f"no model here is called {name!r}" + (f"; similar: {_listed(close)}" if close else ""))
 
 
 def _names(model: FoundModel) -> tuple[str, ...]:

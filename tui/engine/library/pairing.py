@@ -76,9 +76,11 @@ class Judge:
         if draft.size > LARGEST * self._main.size:
             return judged("possible", f"same tokenizer, but {share}: more than a third seldom pays")
         if "recurrent" in draft.traits:
-            return judged("possible", f"same tokenizer, {share}; recurrent: each refusal is read again")
+            return judged(
+                "possible", f"same tokenizer, {share}; recurrent: it reads again after each rejection"
+            )
         if not worthwhile:
-            return judged("possible", f"same tokenizer, {share}; checking several tokens is dear here")
+            return judged("possible", f"same tokenizer, {share}; verifying several tokens is slow here")
         return judged("recommended", f"same tokenizer, {share}")
 
     def _impossible(self, draft: FoundModel) -> str:
