@@ -76,8 +76,7 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
 
 
 def _together(app: Iterable[BindingType]) -> list[list[Binding]]:
-    """Return groups of actions whose keys work at the same time: those of a screen, of its widgets, and of
-    the app."""
+    """Return groups of actions whose keys work at the same time: of a screen, its widgets and the app."""
     from .screens.lists import Line, ListsScreen
     from .widgets.transcript import Transcript
 

@@ -187,8 +187,7 @@ _MORE = (
 
 
 def _load(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the file as text and as TOML. Raises `FileNotFoundError`, and `ConfigError` for all other
-    faults."""
+    """Return the file as text and as TOML. Raises `FileNotFoundError`, else `ConfigError`."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SIZE + 1)
@@ -264,8 +263,7 @@ def _read_hosts(table: dict[str, Any], wrong: list[Wrong]) -> tuple[HostEntry, .
 
 
 def _read_keys(table: dict[str, Any], wrong: list[Wrong]) -> Keys:
-    """Read the keys of actions. The names of actions are not checked here, because only the screens know
-    them."""
+    """Read the keys of actions. Their names are not checked, because only the screens know them."""
     bound = {name: keys for name, keys in table.items() if name != "set"}
     for name, keys in bound.items():
         if not isinstance(keys, str):

@@ -148,8 +148,7 @@ def _shapes(load: Load, main: Header | Folder) -> Iterator[tuple[int, CacheType]
 def _ways(
     asked: Load, shapes: Sequence[tuple[int, CacheType]], needs: Sequence[Needs | None], machine: Machine
 ) -> Iterator[tuple[Load, int, Needs]]:
-    """Yield `asked`, then the alternatives in the order of their disadvantage; each with its
-    context length."""
+    """Yield `asked` and then the alternatives, the best first, each with its context length."""
     possible = []
     for (length, cache_type), need in zip(shapes, needs, strict=True):
         said = asked.context_length if length == shapes[0][0] else length

@@ -90,8 +90,7 @@ class Store:
     """The conversations of one file."""
 
     def __init__(self, connection: sqlite3.Connection, *, read_only: str = "", remark: str = "") -> None:
-        """`read_only` is the reason why nothing may be written, `remark` a remark for the user;
-        else empty."""
+        """`read_only` is the reason against writing, `remark` a remark for the user; else empty."""
         self._connection = connection
         self.read_only = read_only
         self.remark = remark
@@ -388,8 +387,7 @@ def _like(words: str) -> str:
 
 
 def _rounds_of(text: str) -> tuple[Round, ...]:
-    """Return the rounds of a record. Unreadable ones are left out; the answer's text is stored
-    beside them."""
+    """Return the rounds of a record, without unreadable ones. Their text is stored with the answer."""
     try:
         return tuple(rebuild(Round, values) for values in json.loads(text))
     except (ValueError, TypeError, RecursionError):

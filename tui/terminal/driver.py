@@ -131,7 +131,6 @@ def driver_for(terminal: Terminal) -> type[LinuxDriver]:
 
 
 def patience_of(parser: XTermParser) -> float | None:
-    """Return the seconds after which a lone Esc counts as the key and not as the start of a sequence; else
-    None."""
+    """Return the seconds after which a lone Esc is the key, not the start of a sequence; None without Esc."""
     due = parser._timeout_time
     return None if due is None else max(0.0, due - get_time())

@@ -62,8 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measured(measurements: Sequence[Measurement]) -> int:
-    """Measure until all is done, or until a signal ends it (Ctrl+C, a closed terminal, `timeout`). Return the
-    exit code."""
+    """Measure until all is done or a signal ends it (Ctrl+C, a closed terminal). Return the exit code."""
     ended: list[int] = []
     try:
         asyncio.run(_all(measurements, ended))

@@ -62,8 +62,7 @@ class Token:
 
     @property
     def sent(self) -> Any:
-        """The value for huggingface_hub. An empty token becomes False; else the library would look for one
-        itself."""
+        """The value for huggingface_hub. False, for an empty token, stops its own search for one."""
         return self.text or False
 
     @property

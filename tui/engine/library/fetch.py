@@ -228,8 +228,7 @@ class _Refused(Exception):
 
 
 def _pieces(response: Any, most: int) -> Iterator[bytes]:
-    """Yield the body as it arrives. Raises `_Fault` for more than `most` bytes, and for a connection that is
-    too slow."""
+    """Yield the body as it arrives. Raises `_Fault` for more than `most` bytes, or if it is too slow."""
     began, got = monotonic(), 0
     for piece in response.iter_raw():  # pieces of a fixed size would be lost if the body breaks off
         got += len(piece)

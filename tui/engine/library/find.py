@@ -182,8 +182,7 @@ class _Walk:
                     yield from self.tree(folder / name, depth + 1)
 
     def hub(self, folder: Path) -> Iterator[Candidate | Skipped]:
-        """Yield the models of a huggingface_hub cache: models--OWNER--NAME/snapshots/REVISION holds links to
-        blobs."""
+        """Yield the models of a huggingface_hub cache: models--OWNER--NAME/snapshots/REVISION."""
         try:
             repositories = sorted(each for each in folder.iterdir() if each.name.startswith("models--"))
         except OSError as error:

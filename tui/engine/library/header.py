@@ -279,8 +279,7 @@ class _Metadata:
                 raise BadModelFile(f"damaged header: {q} attention heads share {k} keys")
 
     def _per_layer(self, name: str) -> tuple[int, ...]:
-        """Return the numbers of a key that holds one for all layers or one for each; nothing if it is
-        missing."""
+        """Return the numbers of a key, which holds one for all layers or one for each; empty if missing."""
         key = self._key(name)
         value = self._values.get(key)
         if not isinstance(value, Array):

@@ -77,8 +77,7 @@ class Listing:
         return f"split in an old way, which no program opens: {names}" if self.cut else ""
 
     def choices(self) -> tuple[HubFile, ...]:
-        """Return the choices for a download, smallest first: GGUF files (parts as one) and the folder for
-        MLX."""
+        """Return the choices, smallest first: GGUF files (parts as one) and the folder for MLX."""
         found = [self._choice(group) for group in _grouped(name for name in self.files if _is_gguf(name))]
         if self._is_folder():
             names = self.folder()

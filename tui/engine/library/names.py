@@ -37,8 +37,7 @@ def _names(model: FoundModel) -> tuple[str, ...]:
 
 
 def _holds(model: FoundModel, wanted: str) -> bool:
-    """Return whether each word is in one of the model's names or in its quantization. Punctuation does not
-    count."""
+    """Return whether each word is in one of the model's names or its quantization, without punctuation."""
     text = " ".join((*_names(model)[1:], model.quantisation)).casefold()
     words = wanted.split()
     return bool(words) and all(word in text or (_spelled(word) or " ") in _spelled(text) for word in words)
