@@ -64,8 +64,7 @@ def _open_what_is_closed() -> None:
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line. Without words, argparse is not imported, so that the first frame
-    need not wait."""
+    """Parse the command line. Without words argparse is not imported, which saves time."""
     if not words:
         return SimpleNamespace(**dict.fromkeys(UNSAID))  # type: ignore[return-value]
     from .commands.options import parser

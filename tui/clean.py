@@ -58,8 +58,7 @@ def without_sequences(text: str) -> str:
 
 
 def has_controls(text: str) -> bool:
-    """Return whether `text` has characters that are not allowed in a line of cells, also newlines
-    and tabs."""
+    """Return whether `text` has control or other unsafe characters, including newlines and tabs."""
     return _NO_CELLS.search(text) is not None
 
 

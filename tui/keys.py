@@ -76,8 +76,7 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
 
 
 def _together(app: Iterable[BindingType]) -> list[list[Binding]]:
-    """Return groups of actions whose keys work at the same time: those of a screen, of its widgets, and of
-    the app."""
+    """Return groups of actions whose keys work at the same time: of a screen, its widgets and the app."""
     from .screens.lists import Line, ListsScreen
     from .widgets.transcript import Transcript
 
@@ -110,7 +109,7 @@ def keymap(keys: Keys, app: Iterable[BindingType]) -> tuple[dict[str, str], list
             close = difflib.get_close_matches(name, own, 1)
             problems.append(f"keys.{name}: no action has this name{_meant(close)}")
         elif bad := next((key for key in _split(text) if not _is_key(key)), None):
-            problems.append(f"keys.{name}: {bad!r} is not a key; such are ctrl+y, f9, alt+enter")
+            problems.append(f"keys.{name}: {bad!r} is not a key; examples are ctrl+y, f9, alt+enter")
         elif rival := _rival(name, text, wanted, own, together):
             problems.append(f"keys.{name}: {rival} has that key already; give it another first")
         else:

@@ -52,8 +52,7 @@ class ThemeError(OutriderError):
 
 
 def load_themes(folders: Iterable[Path]) -> tuple[list[Theme], list[Failure]]:
-    """Return the themes in `folders`, named after their files. A later theme replaces one of the
-    same name."""
+    """Return the themes in `folders`, named after their files. Of two with one name, the later counts."""
     loaded: dict[str, Theme] = {}
     failed: list[Failure] = []
     for folder in folders:

@@ -229,7 +229,7 @@ def test_an_mlx_that_kills_its_process_is_reported(
                 "memory": 64 << 30,
                 "working_set": 48 << 30,
             },
-            "mlx-lm 0.32, Apple M3 Max, 68.7 GB shared, of which 51.5 GB for models",
+            "mlx-lm 0.32, Apple M3 Max, 68.7 GB shared, at most 51.5 GB for models",
         ),
         ({"version": "0.32", "device": "A processor"}, "mlx-lm 0.32, A processor, no GPU: only to try it"),
         ({"version": "0.32", "device": "NVIDIA", "gpu": True}, "mlx-lm 0.32, NVIDIA, experimental"),

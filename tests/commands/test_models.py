@@ -47,7 +47,7 @@ def test_every_model_is_a_line(home: Path) -> None:
     assert lines[0].startswith("model")
     assert sum("other" in line.casefold() for line in lines) == 1
     assert any(line.startswith("Small one") and line.endswith("LM Studio") for line in lines)
-    assert "1 left out (--json says why each)" in lines
+    assert "1 left out (--json gives the reasons)" in lines
     assert "\x1b" not in done.stdout
 
 
@@ -100,7 +100,7 @@ def test_words_that_several_models_have_list_these(home: Path) -> None:
     assert done.returncode == 1
     names = [line.split("  ")[0] for line in done.stdout.splitlines()[1:]]
     assert [name.rpartition(" one")[0] for name in names] == ["Large", "Small"]
-    assert "Say more of the name of one." in done.stderr and done.stderr.count("\n") == 1
+    assert "Give more of the name." in done.stderr and done.stderr.count("\n") == 1
     assert models(home, "small one").returncode == 0
     none = models(home, "nothing")
     assert (none.returncode, none.stdout) == (1, "")

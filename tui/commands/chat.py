@@ -35,8 +35,7 @@ TRUECOLOR = ("xterm-kitty", "xterm-ghostty", "alacritty", "foot", "wezterm", "it
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chat until it ends and return its exit status. Options that are not given are None in
-    `arguments`."""
+    """Run the chat until it ends and return its exit status. `arguments` has None for missing options."""
     if reason := refusal(os.environ, os.isatty(0) and os.isatty(2)):
         print(f"outrider: {reason}", file=sys.stderr)
         return 2

@@ -136,7 +136,7 @@ def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str
             cwd="/",
         )
         found = json.loads(asked.stdout.splitlines()[-1])
-        return found if isinstance(found, dict) else {"error": "the engine's answer makes no sense"}
+        return found if isinstance(found, dict) else {"error": "the engine's answer cannot be understood"}
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"error": f"the engine's machine cannot be examined: {error}"}
     except (LookupError, ValueError):
@@ -273,7 +273,7 @@ def _mlx(library: Mapping[str, Any]) -> str:
     where = str(library.get("error") or library.get("device") or "unknown")
     unified, most = _memory(library.get("memory")), _memory(library.get("working_set"))
     if unified:
-        where += f"{unified} shared{most and f', of which{most[1:]} for models'}"
+        where += f"{unified} shared{most and f', at most{most[1:]} for models'}"
     elif not library.get("error"):
         where += ", experimental" if library.get("gpu") else ", no GPU: only to try it"
     return f"mlx-lm {library['version']}, {where}"

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     except EngineError as error:
         if arguments.json or not _listed_alike(setup, arguments.main):
             raise
-        print(f"outrider: {error.message.rstrip('.')}. Say more of the name of one.", file=sys.stderr)
+        print(f"outrider: {error.message.rstrip('.')}. Give more of the name.", file=sys.stderr)
         return 1
     _print(arguments.json, {"drafts": to_builtins(verdicts)}, judged_text(verdicts))
     return 0
@@ -121,12 +121,12 @@ def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Ite
     yield from table(rows, "<>>><", models=True)
     if skipped:
         yield ""
-        yield f"{len(skipped)} left out (--json says why each)"
+        yield f"{len(skipped)} left out (--json gives the reasons)"
     if all(model.demo for model in models):
         yield ""
-        yield "Only the built-in demo is here. `outrider pull` proposes pairs that fit this machine. What"
-        yield "LM Studio, Hugging Face, Ollama and llama.cpp fetch is found by itself; name other folders in"
-        yield "config.toml: [models] folders."
+        yield "Only the built-in demo is here. `outrider pull` proposes pairs that fit this machine."
+        yield "Models of LM Studio, Hugging Face, Ollama and llama.cpp are found automatically. Add other"
+        yield "folders in config.toml: [models] folders."
 
 
 def judged_text(verdicts: Sequence[DraftVerdict]) -> Iterator[str]:

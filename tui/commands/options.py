@@ -36,13 +36,13 @@ examples:
   git diff | outrider ask "Write a commit message for this diff:"
   outrider ask --json --seed 7 "Name three rivers" | jq .tokens_per_second
 
-What is not given here comes from config.toml; `outrider doctor` says where that is.
+All other settings come from config.toml; `outrider doctor` shows its path.
 """
 
 _BENCH = """\
-Measures what drafting gains with these models on this machine: the same prompts with the same seed, answered
-plain and drafted in turn, each from empty caches. The median speeds, the speed-up and whether all texts were
-the same go to stdout, the progress to stderr. ctrl+c ends it and prints what was measured.
+Measures the speed-up from drafting with these models on this machine: the same prompts with the same seed,
+answered plain and drafted in turn, each from empty caches. The median speeds, the speed-up and a comparison
+of the texts go to stdout, the progress to stderr. Ctrl+C ends it and prints the results so far.
 """
 _BENCH_EXAMPLES = """\
 examples:
@@ -55,29 +55,30 @@ A file of prompts is TOML, each category with its list: chat = ["What is a reef?
 """
 
 _MODELS = """\
-Lists the models that LM Studio, Hugging Face, Ollama, llama.cpp and the folders of config.toml hold. With
-MAIN, says which of them may draft for it, why, and what that is expected to bring or has brought here.
+Lists the models of LM Studio, Hugging Face, Ollama and llama.cpp, and those in the folders of config.toml.
+With MAIN, shows which of them can draft for it, the reason, and the expected or measured speed-up.
 """
 _MODELS_EXAMPLES = """\
 examples:
-  outrider models                               what is on this machine
+  outrider models                               the models on this machine
   outrider models "llama 8b"                    drafts for the one model whose name holds these words
   outrider models --json | jq -r '.models[].path'
 """
 
 _PULL = """\
-Fetches models from the Hugging Face hub: a GGUF file with all its parts, or a folder for MLX. What was cut
-off goes on, and what is not what the hub has is thrown away. Without MODEL, proposes pairs for this machine.
+Downloads models from the Hugging Face hub: a GGUF file with all its parts, or a folder for MLX. An
+interrupted download continues; a file that differs from the hub's is deleted. Without MODEL, proposes pairs
+for this machine.
 """
 _PULL_EXAMPLES = """\
 examples:
   outrider pull                                              pairs that fit into this machine's memory
   outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M    one quantization of a repository
-  outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF --list    what there is of it
+  outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF --list    its files
 """
 
 _HISTORY = """\
-Lists the chats that are kept on this machine, the latest first; with words, those that hold them all.
+Lists the chats on this machine, latest first; with words, only those that hold all of them.
 """
 _HISTORY_EXAMPLES = """\
 examples:
@@ -108,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     _add_ask(_new_parser(make, "ask", _ASK, _ASK_EXAMPLES, help="answer one question on stdout"))
     text = "measure the gain of drafting on this machine"
     _add_bench(_new_parser(make, "bench", _BENCH, _BENCH_EXAMPLES, help=text))
-    text = "list the models on this machine, and which may draft for which"
+    text = "list the models on this machine, and the drafts for each"
     _add_list(_new_parser(make, "models", _MODELS, _MODELS_EXAMPLES, help=text))
     text = "fetch models from the Hugging Face hub"
     _add_pull(_new_parser(make, "pull", _PULL, _PULL_EXAMPLES, help=text))

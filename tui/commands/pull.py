@@ -67,7 +67,7 @@ async def _list(client: HubClient, repository: str) -> HubListed:
     async for reply in client.ask(ListHub(0, repository)):
         if isinstance(reply, HubListed):
             return reply
-    raise EngineError("The engine said nothing of that repository")
+    raise EngineError("The engine gave no list of that repository")
 
 
 async def _pull(client: HubClient, repository: str, file: str) -> None:
@@ -108,7 +108,7 @@ def _silent(line: str) -> None:
 
 def listed_text(found: HubListed) -> Iterator[str]:
     """Yield a line for each file, with the words to type for it."""
-    rows = [("pull", "quantisation", "size", "")]
+    rows = [("pull", "quantization", "size", "")]
     for each in found.files:
         name = f"{found.repository}:{each.name}" if each.name else found.repository
         fits = "" if each.size <= found.memory else "larger than this machine's memory"
@@ -122,13 +122,13 @@ def listed_text(found: HubListed) -> Iterator[str]:
 
 def proposed_text(pairs: Sequence[HubPair]) -> Iterator[str]:
     """Yield the pairs that fit here, each with the command that downloads it."""
-    yield "Pairs that go together and fit into this machine's memory, the best for it first:"
+    yield "Pairs that work together and fit into this machine's memory, best first:"
     for pair in pairs:
         yield ""
         yield ", ".join(filter(None, (pair.name, size(pair.size), slowness(pair))))
         yield f"  outrider pull {pair.main} {pair.draft}"
     yield ""
-    yield "Any other: outrider pull OWNER/MODEL:FILE; --list says which files a repository has."
+    yield "Other models: outrider pull OWNER/MODEL:FILE; --list shows the files of a repository."
 
 
 def _print(lines: Iterable[str], write: Callable[[str], object] = print) -> None:

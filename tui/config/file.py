@@ -96,7 +96,7 @@ def change_config(path: Path, place: Sequence[str], value: Any) -> None:
         _put(data, place, _plain(value), path)
     changed = tomlkit.dumps(document)
     if tomllib.loads(changed) != expected:
-        raise ConfigError(f"{path.name}: {'.'.join(place)} cannot be changed in it without harm")
+        raise ConfigError(f"{path.name}: {'.'.join(place)} cannot be changed safely")
     _replace(path, changed)
 
 
@@ -188,8 +188,7 @@ _MORE = (
 
 
 def _load(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the file as text and as TOML. Raises `FileNotFoundError`, and `ConfigError` for all other
-    faults."""
+    """Return the file as text and as TOML. Raises `FileNotFoundError`, else `ConfigError`."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SIZE + 1)
@@ -265,8 +264,7 @@ def _read_hosts(table: dict[str, Any], wrong: list[Wrong]) -> tuple[HostEntry, .
 
 
 def _read_keys(table: dict[str, Any], wrong: list[Wrong]) -> Keys:
-    """Read the keys of actions. The names of actions are not checked here, because only the screens know
-    them."""
+    """Read the keys of actions. Their names are not checked, because only the screens know them."""
     bound = {name: keys for name, keys in table.items() if name != "set"}
     for name, keys in bound.items():
         if not isinstance(keys, str):

@@ -78,7 +78,11 @@ def relay(
                 if not isinstance(event, Downloading):
                     return
             if wanted():
-                yield Failed(question.id, "The download's process died.", "Try again: it goes on from here.")
+                yield Failed(
+                    question.id,
+                    "The download's process died.",
+                    "Try again: the download continues from here.",
+                )
         finally:
             child.send_signal(signal.SIGKILL)
 

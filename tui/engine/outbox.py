@@ -60,8 +60,7 @@ class Outbox:
         return not isinstance(event, Rounds) or now + took / 2 >= self._last_write + FRAME
 
     def _written_at_once(self) -> bool:
-        """Write the waiting events, unless another write is in progress or the pipe might block. Return
-        whether written."""
+        """Write the waiting events if that cannot block. Return whether they were written."""
         if self._writing or self._due or self._room.poll(0) != [(self._sink, select.POLLOUT)]:
             return False
         lines = b"".join(map(encode, _joined(self._waiting)))

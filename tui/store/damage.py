@@ -74,8 +74,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
 def _readable(
     source: sqlite3.Connection, table: str, columns: list[str], order: str
 ) -> Iterator[tuple[object, ...]]:
-    """Yield the rows before the first damaged page, those after the last, and between them each row found by
-    id."""
+    """Yield the rows before the first damaged page and after the last; those between are found by id."""
     select = f"SELECT {', '.join(columns)} FROM {table}"
     ends: list[tuple[int, ...]] = []
     width = order.count(",") + 1

@@ -80,8 +80,7 @@ class Newer(Exception):
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open the file at `path`, or create it readable for its owner only. Raises `sqlite3.Error`,
-    `OSError`."""
+    """Open the file at `path`, or create it for its owner only. Raises `sqlite3.Error`, `OSError`."""
     if not read_only:
         make_folder(path.parent)
         # Created before SQLite does it, because SQLite's journal takes the mode of the file.
@@ -116,8 +115,7 @@ def version(connection: sqlite3.Connection) -> int:
 
 
 def migrate(connection: sqlite3.Connection, path: Path | None = None) -> None:
-    """Bring the file at `path` to our version, as a whole or not at all. Keep a copy of the old one. Raises
-    `Newer`."""
+    """Bring the file at `path` to our version, all or nothing. Keep a copy of the old one. Raises `Newer`."""
     before = version(connection)
     if before > len(STEPS):
         raise Newer(f"version {before}")

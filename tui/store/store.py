@@ -95,8 +95,7 @@ class Store:
     """The conversations of one file."""
 
     def __init__(self, connection: sqlite3.Connection, *, read_only: str = "", remark: str = "") -> None:
-        """`read_only` is the reason why nothing may be written, `remark` a remark for the user;
-        else empty."""
+        """`read_only` is the reason against writing, `remark` a remark for the user; else empty."""
         self._connection = connection
         self.read_only = read_only
         self.remark = remark
@@ -116,11 +115,9 @@ class Store:
             aside = set_aside(path)
             connection = _opened(path)
             saved = salvage(aside, connection)
-            remark = (
-                f"The file of the chats was damaged: {saved:,} messages were saved, and it lies at {aside}."
-            )
+            remark = f"The chat file was damaged: {saved:,} messages were saved. The old file is now {aside}."
         except Newer:
-            return cls(connect(path, read_only=True), read_only="the chats here are of a newer Outrider")
+            return cls(connect(path, read_only=True), read_only="a newer Outrider wrote the chats here")
         store = cls(connection, remark=remark)
         store._mend()
         return store
@@ -154,7 +151,7 @@ class Store:
             raise
 
     def purge(self, conversations: Sequence[str], messages: Sequence[str] = ()) -> None:
-        """Erase what is still deleted; no byte of it stays in the file."""
+        """Erase chats and messages that are still deleted; no byte of them stays in the file."""
         self._connection.execute("BEGIN IMMEDIATE")
         for key in messages:
             self._connection.execute("DELETE FROM messages WHERE key = ? AND removed", (key,))
@@ -400,8 +397,7 @@ def _like(words: str) -> str:
 
 
 def _rounds_of(text: str) -> tuple[Round, ...]:
-    """Return the rounds of a record. Unreadable ones are left out; the answer's text is stored
-    beside them."""
+    """Return the rounds of a record, without unreadable ones. Their text is stored with the answer."""
     return _read(text, tuple[Round, ...]) or ()
 
 

@@ -43,8 +43,8 @@ def takes_osc52(environ: Mapping[str, str]) -> bool:
 
 
 def give(text: str, groups: Iterable[Iterable[Sequence[str]]]) -> bool:
-    """Give `text` to the first program of each group that accepts it. Return whether any did. May take
-    seconds."""
+    """Give `text` to the first willing program of each group. Return whether any took it. May
+    take seconds."""
     taken = [any(_given(text, command) for command in group) for group in groups]
     return any(taken)
 

@@ -135,6 +135,6 @@ class FirstFrameDriver(LinuxDriver):
 
 
 def patience_of(parser: XTermParser) -> float | None:
-    """Seconds after which an Esc that came is the key alone and begins no sequence; None if there is none."""
+    """Return the seconds after which a lone Esc is the key, not the start of a sequence; None without Esc."""
     due = parser._timeout_time
     return None if due is None else max(0.0, due - get_time())

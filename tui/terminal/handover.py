@@ -25,8 +25,7 @@ class Terminal:
     """One terminal, entered once and left once. `leave` may be called at any time, also more than once."""
 
     def __init__(self, source: int, target: int) -> None:
-        """`source` and `target` are the file descriptors of the keys and the screen. Both must be
-        terminals."""
+        """`source` and `target` are the descriptors of keys and screen. Both must be terminals."""
         self._source = source
         self._target = target
         self.attributes = termios.tcgetattr(source)
@@ -35,8 +34,7 @@ class Terminal:
         """Whether the alternate screen is shown. A driver that stops sets it to False."""
 
     def enter(self) -> None:
-        """Switch to raw keys and the alternate screen, and draw the first frame. Cursor shape and colors
-        stay."""
+        """Set raw keys and the alternate screen, and draw the first frame. Cursor shape and colors stay."""
         raw = termios.tcgetattr(self._source)
         raw[0] &= ~(termios.IXON | termios.IXOFF | termios.ICRNL | termios.INLCR | termios.IGNCR)
         raw[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN | termios.ISIG)

@@ -256,8 +256,7 @@ class KeyboardParser(XTermParser):
         return found
 
     def _parse_extended_key(self, sequence: str) -> list[events.Key] | None:  # type: ignore[override]
-        """Return the keys of a report; an empty list if it reports no key, None if it is another kind of
-        sequence."""
+        """Return the keys of a report; empty if it has none, None for another kind of sequence."""
         report = _REPORT.fullmatch(sequence)
         plain = _plain_report(report[1].split(";"), report[2]) if report else None
         if not plain:

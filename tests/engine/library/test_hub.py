@@ -130,15 +130,15 @@ def test_what_only_breaks_off_is_never_fetched_again(server: Hub, tmp_path: Path
 
 def test_a_hub_that_never_gives_anything_is_given_up(server: Hub, tmp_path: Path) -> None:
     server.faults = [("500", 0)] * 20
-    with pytest.raises(HubError, match="does not come through") as error:
+    with pytest.raises(HubError, match=r"the download of .* failed") as error:
         fetch(remote(server), tmp_path / NAME, tmp_path, pause=at_once)
     assert len(server.asked) == fetch_module.TRIES
-    assert "goes on" in error.value.hint
+    assert "the download continues" in error.value.hint
 
 
 def test_wrong_bytes_are_thrown_away_and_the_next_try_is_whole(server: Hub, tmp_path: Path) -> None:
     server.faults = [("wrong", 0)]
-    with pytest.raises(HubError, match="is not what the hub has"):
+    with pytest.raises(HubError, match="differs from the hub's file and was deleted"):
         fetch(remote(server), tmp_path / NAME, tmp_path, pause=at_once)
     assert list(tmp_path.iterdir()) == []
     fetch(remote(server), tmp_path / NAME, tmp_path, pause=at_once)
@@ -167,7 +167,7 @@ def test_a_small_file_is_held_against_gits_own_hash(server: Hub, tmp_path: Path)
     file = RemoteFile(REPOSITORY, "config.json", 2, server.file_url(REPOSITORY, "config.json"), "", sha1)
     fetch(file, tmp_path / "config.json", tmp_path)
     assert (tmp_path / "config.json").read_bytes() == b"{}"
-    with pytest.raises(HubError, match="is not what the hub has"):
+    with pytest.raises(HubError, match="differs from the hub's file and was deleted"):
         fetch(replace(file, sha1="0" * 40), tmp_path / "other.json", tmp_path)
 
 

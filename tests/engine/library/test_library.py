@@ -555,7 +555,7 @@ def test_names_are_matched_as_people_type_them(name: str, wanted: int) -> None:
             "3 models are called 'qwen': Qwen2.5-Coder 7B Q4_K_M, Qwen2.5-Coder 7B Q8_0, Qwen2.5 0.5B Q8_0",
         ),
         ("mixtral", "no model here is called 'mixtral'"),
-        ("Qwen2.5 0.6B", "near it: "),
+        ("Qwen2.5 0.6B", "similar: "),
         ("", "no model here"),
         ("???", "no model here"),
     ],
@@ -695,7 +695,7 @@ def test_a_draft_for_which_there_is_no_memory_is_refused_with_the_numbers(
     verdicts = replace(library, memory=lambda: size + 1).verdicts(Load(str(toys / "large.gguf")))
     found = {Path(each.draft).name: each for each in verdicts}
     assert found["small.gguf"].judgement == "no"
-    assert found["small.gguf"].reason.startswith("it does not fit beside it: ")
+    assert found["small.gguf"].reason.startswith("it does not fit beside the main model: ")
 
 
 def test_the_librarian_plans_memory_for_names(toys: Path) -> None:

@@ -44,13 +44,13 @@ def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 UNUSABLE = {
     "sees": (
         replaced(b"blk.0.attn_q.weight", b"v.k.0.attn_q.weight"),
-        "the part that sees or hears",
+        "a vision or audio part",
         ANOTHER,
     ),
-    "projects": (replaced(b"blk.0.attn_q.weight", b"mm.0.attn_qx.weight"), "the part that sees", ANOTHER),
+    "projects": (replaced(b"blk.0.attn_q.weight", b"mm.0.attn_qx.weight"), "a vision or audio part", ANOTHER),
     "hears": (
         replaced(b"blk.0.attn_q.weight", b"a.k.0.attn_q.weight"),
-        "the part that sees or hears",
+        "a vision or audio part",
         ANOTHER,
     ),
     "a text twice": (replaced(b"\x02\0\0\0\0\0\0\0ab", b"\x02\0\0\0\0\0\0\0ac"), "two tokens have", ANOTHER),

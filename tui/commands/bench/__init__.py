@@ -62,8 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measured(measurements: Sequence[Measurement]) -> int:
-    """Measure until all is done, or until a signal ends it (Ctrl+C, a closed terminal, `timeout`). Return the
-    exit code."""
+    """Measure until all is done or a signal ends it (Ctrl+C, a closed terminal). Return the exit code."""
     ended: list[int] = []
     try:
         asyncio.run(_all(measurements, ended))
@@ -94,7 +93,7 @@ def loads_of(arguments: argparse.Namespace, settings: Settings) -> list[Load]:
 
 
 def check(plan: Plan, loads: Sequence[Load], svg: Path | None) -> None:
-    """Check in advance what could fail after the long measurement. Raises `UsageError`."""
+    """Check in advance for faults that would show only after the measurement. Raises `UsageError`."""
     if plan.draft_length == 0:
         raise UsageError("draft length 0 is plain decoding: there is nothing to compare")
     if not plan.lookup and not all(load.draft for load in loads):

@@ -84,8 +84,7 @@ def _bars(parts: list[str], name: str, results: Sequence[Result], fastest: float
 
 
 def _acceptance(parts: list[str], lines: Sequence[tuple[str, Sequence[Position]]], y: int) -> int:
-    """Draw a line for each group: the chance that a drafted token is accepted, given that all
-    before it were."""
+    """Draw a line for each group: P(token accepted | all before it accepted), by position."""
     lines = [(name, positions) for name, positions in lines if positions]
     if not lines:
         return y

@@ -120,8 +120,7 @@ class Measurement:
         self._partings[case] = await explained(self._client, self._number - 1, request, plain.tokens, at)
 
     async def _answer(self, plan: Plan, prompt: Prompt, temperature: float, drafted: bool) -> Run:
-        """Return one complete answer. Raises `EngineError` if it fails, or if only a part of it
-        was drafted."""
+        """Return one complete answer. Raises `EngineError` if it fails or was drafted only in part."""
         self._number += 1
         tokens: list[int] = []
         rounds: list[tuple[int, int]] = []

@@ -43,7 +43,7 @@ class Progress:
         self._show(clean_line(what) + ("" if fraction is None else f" {percent(fraction)}"))
 
     def begin(self, what: str) -> None:
-        """An answer begins; `what` is its name."""
+        """Show that the answer named `what` begins."""
         self._begun = self._clock()
         filled = _BAR * self._done // max(self._total, 1)
         left = self._left()

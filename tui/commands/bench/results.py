@@ -177,8 +177,7 @@ def joined(results: Iterable[Result]) -> tuple[Position, ...]:
 
 
 def first_difference(texts: Sequence[Sequence[int]]) -> int | None:
-    """Return the first index at which two of `texts` differ, or at which only one ends; None if all are
-    equal."""
+    """Return the first index at which two of `texts` differ or one ends; None if all are equal."""
     for place, tokens in enumerate(zip(*texts, strict=False)):
         if len(set(tokens)) > 1:
             return place

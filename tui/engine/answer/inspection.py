@@ -176,8 +176,7 @@ def _place(main: _Sight, draft: _Sight | None, vocabulary: Vocabulary) -> Place:
 
 
 def text_of(vocabulary: Vocabulary, token: int) -> str:
-    """Return the text of a single token. Incomplete characters appear as bytes like <0xE2>, as in
-    vocabularies."""
+    """Return the text of a single token. Incomplete characters appear as bytes such as <0xE2>."""
     try:
         data = vocabulary.piece(token)
     except IndexError:

@@ -59,8 +59,7 @@ def continues(command: Generate, vocabulary: Vocabulary) -> bool:
 
 
 def opening_of(command: Generate, main: LoadedModel, context: Sequence[int]) -> str:
-    """Return the mark of a thought with which the template begins the answer. It belongs to the answer's
-    text."""
+    """Return the mark of a thought if the template opens one. It belongs to the answer's text."""
     if command.resume or prompt_form(main.vocabulary) == "text":
         return ""
     tail = b"".join(map(main.vocabulary.piece, context[-_MARK_TOKENS:])).decode("utf-8", "replace")

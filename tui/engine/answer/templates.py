@@ -101,8 +101,7 @@ class TemplateRenderer:
             return b""
 
     def _within(self, seconds: float, call: Callable[[], bytes]) -> bytes:
-        """Return the result of `call`, which ends soon after the worker. The worker is killed after
-        `seconds`."""
+        """Return the result of `call`. The worker, and with it `call`, is ended after `seconds`."""
         timer = threading.Timer(seconds, self._worker.kill)
         timer.start()
         try:
@@ -124,8 +123,7 @@ class TemplateRenderer:
 
 
 def _start_worker() -> subprocess.Popen[bytes]:
-    """Start a worker that sees neither the environment, nor site-packages other than jinja2's, nor this
-    folder."""
+    """Start a worker that sees no environment, no site-packages but jinja2's, and not this folder."""
     found = find_spec("jinja2")
     assert found is not None
     assert found.origin is not None
@@ -228,8 +226,7 @@ def joined(messages: Sequence[Message]) -> list[str]:
 
 
 def _breaker(control_texts: Iterable[str]) -> Callable[[str], str]:
-    """Return a function that puts a mark into every spelling of a control token, after its first
-    character."""
+    """Return a function that puts a mark after the first character of every control token's spelling."""
     texts = (text for text in control_texts if len(text) > 1 and text not in SWITCHES)
     spellings = sorted(texts, key=len, reverse=True)
     control = re.compile("|".join(map(re.escape, spellings))) if spellings else None

@@ -141,8 +141,7 @@ class TextStream:
             self._held.append((text, origin))
 
     def _release(self, length: int) -> list[Piece]:
-        """Return the first `length` held characters of the answer, with the rejected pieces before the next
-        one."""
+        """Return the first `length` held characters, with the rejected pieces before the next one."""
         return [Piece(text, Origin(origin)) for text, origin in take(self._held, length)]
 
 

@@ -21,7 +21,7 @@ Turn = dict[str, Any]
 
 _BETWEEN = "\n\n"
 _MOVED = "This model's chat template takes no system prompt: yours stands in front of the first prompt."
-_NO_WISHES = "This model's chat template does not take what thinking and effort are set to: it goes without."
+_NO_WISHES = "This model's chat template rejects your settings for thinking and effort: they are left out."
 
 
 _TOOLS: tuple[list[Any] | None, ...] = (None, [])
@@ -91,8 +91,7 @@ def shapes(turns: Sequence[Turn], wishes: Mapping[str, Any]) -> Iterator[Shape]:
 
 
 def _without_system(turns: Sequence[Turn]) -> list[Turn]:
-    """Return the turns with the system prompt put before the first prompt; empty without a system prompt or
-    prompt."""
+    """Return the turns with the system prompt joined to the first prompt; empty if one is missing."""
     if len(turns) < 2 or turns[0]["role"] != "system" or turns[1]["role"] != "user":
         return []
     text = turns[0]["content"] + _BETWEEN + turns[1]["content"]

@@ -64,8 +64,7 @@ class Token:
 
     @property
     def sent(self) -> Any:
-        """The value for huggingface_hub. An empty token becomes False; else the library would look for one
-        itself."""
+        """The value for huggingface_hub. False, for an empty token, stops its own search for one."""
         return self.text or False
 
     @property
@@ -138,7 +137,7 @@ def explained(error: Exception, about: str = "", token: Token = ANYBODY) -> HubE
         return _refusal(response, about, token)
     if isinstance(error, OSError) or type(error).__module__.startswith("http"):
         return HubError(f"the hub cannot be reached: {_in_words(error)}", "Check the network.")
-    return HubError(f"the hub answers what cannot be understood ({type(error).__name__})", "Try again later.")
+    return HubError(f"the hub's answer cannot be understood ({type(error).__name__})", "Try again later.")
 
 
 def _refusal(response: Any, about: str, token: Token) -> HubError:

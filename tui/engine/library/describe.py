@@ -40,8 +40,7 @@ def describe(candidate: Candidate) -> FoundModel:
 
 
 def name_of(path: Path, title: str, quantisation: str) -> str:
-    """Return the short name of the model at `path`, the same as `describe` gives. `title` comes from its
-    header."""
+    """Return the short name of the model at `path`, as `describe` does. `title` is from its header."""
     tag = candidate(path).tag if path.parent.name == "blobs" else ""
     return short_name(path, title, quantisation, tag)
 

@@ -92,7 +92,7 @@ def fetch(
             os.truncate(part, 0)
             part.unlink()
             raise HubError(
-                f"what came of {file.name} is not what the hub has: it was thrown away", "Try again."
+                f"the download differs from the hub's file and was deleted: {file.name}", "Try again."
             )
         os.fsync(content.fileno())
         part.replace(target)
@@ -135,8 +135,8 @@ class _Transfer:
         while (before := self._here()) < self._file.size:
             _check_room(self._content, self._file.size - before)
             if failed >= TRIES:
-                reason = f"{self._file.name} does not come through: {fault}"
-                raise HubError(reason, "Try again: it goes on from here.")
+                reason = f"the download of {self._file.name} failed: {fault}"
+                raise HubError(reason, "Try again: the download continues from here.")
             if failed:
                 _wait(_PAUSES[failed - 1], self._wanted, pause)
             try:
@@ -193,7 +193,7 @@ class _Transfer:
             raise _Fault(f"the hub answers with an error ({status})")
         if status == 416:  # the part is not a beginning of the hub's file
             self._content.truncate(0)
-            raise _Fault("the hub has no more of it")
+            raise _Fault("the hub has no bytes after the present part")
         if status in (200, 206):
             return
         if status == 403 and response.history:  # a temporary address that the hub made has expired
@@ -207,7 +207,7 @@ class _Transfer:
 def _begin(response: Any, content: BinaryIO, begin: int) -> int:
     """Return the first byte that the hub sends, and cut the part back to it."""
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise _Fault("something on the way packs the bytes")
+        raise _Fault("a program on the way compresses the bytes")
     if int(response.status_code) == 206 and begin:
         said = str(response.headers.get("content-range", ""))
         if not said.startswith(f"bytes {begin}-"):
@@ -228,8 +228,7 @@ class _Refused(Exception):
 
 
 def _pieces(response: Any, most: int) -> Iterator[bytes]:
-    """Yield the body as it arrives. Raises `_Fault` for more than `most` bytes, and for a connection that is
-    too slow."""
+    """Yield the body as it arrives. Raises `_Fault` for more than `most` bytes, or if it is too slow."""
     began, got = monotonic(), 0
     for piece in response.iter_raw():  # pieces of a fixed size would be lost if the body breaks off
         got += len(piece)
@@ -244,8 +243,8 @@ def _check_room(content: BinaryIO, missing: int) -> None:
     free = shutil.disk_usage(content.fileno()).free
     if free < ROOM * missing:
         raise HubError(
-            f"the disk has no room: {missing / 1e9:.1f} GB are to come, {free / 1e9:.1f} GB are free",
-            "Make room: it goes on from here.",
+            f"the disk has no room: the rest takes {missing / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            "Free some space and try again: the download continues from here.",
         )
 
 
@@ -254,8 +253,8 @@ def _write(content: BinaryIO, piece: bytes) -> None:
         while piece:
             piece = piece[content.write(piece) :]
     except OSError as error:
-        reason = f"what comes cannot be written: {error.strerror}"
-        raise HubError(reason, "Make room: it goes on from here.") from None
+        reason = f"the download cannot be written: {error.strerror}"
+        raise HubError(reason, "Free some space and try again: the download continues from here.") from None
 
 
 def wait(

@@ -168,7 +168,7 @@ class _Walk:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if self._left <= 0:
-                        yield Skipped(str(folder), "too much lies here: name a folder that holds models")
+                        yield Skipped(str(folder), "there are too many files here: name a folder with models")
                         return
                     self._left -= 1
                     (folders if _is_folder(entry) else files).append(entry.name)
@@ -182,8 +182,7 @@ class _Walk:
                     yield from self.tree(folder / name, depth + 1)
 
     def hub(self, folder: Path) -> Iterator[Candidate | Skipped]:
-        """Yield the models of a huggingface_hub cache: models--OWNER--NAME/snapshots/REVISION holds links to
-        blobs."""
+        """Yield the models of a huggingface_hub cache: models--OWNER--NAME/snapshots/REVISION."""
         try:
             repositories = sorted(each for each in folder.iterdir() if each.name.startswith("models--"))
         except OSError as error:

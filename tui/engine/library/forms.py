@@ -26,8 +26,7 @@ the end.
 
 
 def form_of(template: str | None, is_token: Callable[[str], bool]) -> PromptForm:
-    """Return the form. `template` is the model's own; `is_token` tells if a text is one token of its
-    vocabulary."""
+    """Return the form. `template` is the model's own; `is_token` looks up a text in its vocabulary."""
     if template:
         return "template"
     return "chatml" if all(map(is_token, CHATML_MARKS)) else "text"

@@ -228,9 +228,9 @@ class _Metadata:
         if not self._architecture:
             raise BadModelFile("not a language model: the file names no architecture")
         if "mmproj" in self.text("general.type") or self._architecture == "clip":
-            raise UnusableModelFile("a vision projector: it sees for a model and writes nothing")
+            raise UnusableModelFile("a vision projector, which is no model by itself")
         if seeing := next((each.name for each in self._tensors if each.name.startswith(_SEEING)), ""):
-            reason = f"its file also holds the part that sees or hears ({seeing}), as only Ollama reads it"
+            reason = f"its file also holds a vision or audio part ({seeing}), which only Ollama reads"
             raise UnusableModelFile(reason)
         if self.text("general.type") not in ("", "model"):
             raise UnusableModelFile(f"not a whole model: the file holds a {self.text('general.type')!r}")
@@ -279,8 +279,7 @@ class _Metadata:
                 raise BadModelFile(f"damaged header: {q} attention heads share {k} keys")
 
     def _per_layer(self, name: str) -> tuple[int, ...]:
-        """Return the numbers of a key that holds one for all layers or one for each; nothing if it is
-        missing."""
+        """Return the numbers of a key, which holds one for all layers or one for each; empty if missing."""
         key = self._key(name)
         value = self._values.get(key)
         if not isinstance(value, Array):

@@ -77,8 +77,7 @@ class Listing:
         return f"split in an old way, which no program opens: {names}" if self.cut else ""
 
     def choices(self) -> tuple[HubFile, ...]:
-        """Return the choices for a download, smallest first: GGUF files (parts as one) and the folder for
-        MLX."""
+        """Return the choices, smallest first: GGUF files (parts as one) and the folder for MLX."""
         found = [self._choice(group) for group in _grouped(name for name in self.files if _is_gguf(name))]
         if self._is_folder():
             names = self.folder()
@@ -98,7 +97,7 @@ class Listing:
         for group in _grouped(name for name in self.files if _is_gguf(name)):
             if group[0] == choice:
                 return [self.files[name] for name in reversed(group)]
-        raise HubError(f"{self.repository} has no file {choice!r} for us", "Choose another file.")
+        raise HubError(f"{self.repository} has no usable file {choice!r}", "Choose another file.")
 
     def named(self, wanted: str) -> str:
         """Return the choice for a file name or a quantization from the user. Raises `HubError`."""

@@ -92,8 +92,7 @@ class Library:
     def verdicts(
         self, load: Load, wanted: Callable[[], bool] = lambda: True
     ) -> tuple[DraftVerdict, ...]:  # fmt: skip
-        """Return a verdict on every model here as a draft for the main model of `load`. Raises
-        `LibraryError`."""
+        """Return verdicts on all models as drafts for the main model of `load`. Raises `LibraryError`."""
         main = self.described(load, wanted)
         path = Path(main.path)
         beside = Place("folder", path.parent, "flat")
@@ -106,20 +105,18 @@ class Library:
         return Judge(main, self.records.measured, self.row_cost, self._room(main)).all(models, useless)
 
     def _room(self, main: FoundModel) -> Callable[[FoundModel], str]:
-        """Return a check whether the weights alone are too large. Free memory counts only when a pair is
-        chosen."""
+        """Return a check whether the weights are too large. Free memory counts only when a pair is chosen."""
 
         def room(draft: FoundModel) -> str:
             both, memory = main.size + draft.size, self.memory()
             if not memory or both <= memory:
                 return ""
-            return f"it does not fit beside it: {both / 1e9:.1f} GB of {memory / 1e9:.1f} GB"
+            return f"it does not fit beside the main model: {both / 1e9:.1f} GB of {memory / 1e9:.1f} GB"
 
         return room
 
     def resolved(self, load: Load, wanted: Callable[[], bool] = lambda: True) -> Load:
-        """Return `load` with paths in place of names. Raises `LibraryError` if a name fits no model, or
-        several."""
+        """Return `load` with paths for names. Raises `LibraryError` if a name fits no model, or several."""
         main = self._path(load.main, load.folders)
         draft = load.draft
         if draft == AUTO:
@@ -144,7 +141,7 @@ class Library:
         try:
             return resolve(name, models).path
         except UnknownName as error:
-            raise LibraryError(str(error), "`outrider models` lists what is here.") from None
+            raise LibraryError(str(error), "`outrider models` lists the models here.") from None
 
 
 def _last(found: Iterable[FoundModel | Skipped]) -> list[FoundModel | Skipped]:

@@ -96,8 +96,7 @@ class Folder:
 
     @property
     def cached_numbers(self) -> int:
-        """Numbers that attention keeps for each token, over all layers. Sliding windows count as full
-        attention."""
+        """Numbers that attention keeps for each token, over all layers; sliding windows count as full."""
         heads = self._number("num_attention_heads", "n_heads", "n_head")
         width = self._number("hidden_size", "n_embd", "d_model")
         each = self._number("head_dim") or width // max(1, heads)
@@ -105,8 +104,7 @@ class Folder:
 
     @property
     def windowed(self) -> tuple[int, int]:
-        """Number of layers with a sliding window, and the window's length in tokens; (0, 0) if there are
-        none."""
+        """Number of layers with a sliding window, and its length in tokens; (0, 0) without any."""
         window, pattern = self._number("sliding_window"), self._number("sliding_window_pattern")
         inner = _mapping(self.config.get("text_config"))
         kinds = self.config.get("layer_types") or inner.get("layer_types")
@@ -262,7 +260,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # With a repeated key, each reader chooses one of the values: another reader could see the other.
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key occurs twice")
     return found
 
 
@@ -288,8 +286,7 @@ def _at(name: str, place: tuple[str, ...]) -> str:
 
 
 def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Yield every value that is read, with its key and the keys on the way to it. Items of a list have the
-    list's key."""
+    """Yield every value that is read, with its key and the keys on the way; list items have the list's."""
     if len(place) > _MAX_DEPTH:
         raise UnusableModelFile(f"settings are nested too deep at {'.'.join(place[:3])}")
     items = value.items() if isinstance(value, dict) else enumerate(value)

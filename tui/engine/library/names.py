@@ -29,7 +29,7 @@ def resolve(name: str, models: Sequence[FoundModel]) -> FoundModel:
         raise UnknownName(f"{len(found)} models are called {name!r}: {_listed(found)}")
     near = difflib.get_close_matches(wanted, [model.name.casefold() for model in models], _SHOWN, 0.5)
     close = [model for model in models if model.name.casefold() in near]
-    raise UnknownName(f"no model here is called {name!r}" + (f"; near it: {_listed(close)}" if close else ""))
+    raise UnknownName(f"no model here is called {name!r}" + (f"; similar: {_listed(close)}" if close else ""))
 
 
 def _names(model: FoundModel) -> tuple[str, ...]:
@@ -38,8 +38,7 @@ def _names(model: FoundModel) -> tuple[str, ...]:
 
 
 def _holds(model: FoundModel, wanted: str) -> bool:
-    """Return whether each word is in one of the model's names or in its quantization. Punctuation does not
-    count."""
+    """Return whether each word is in one of the model's names or its quantization, without punctuation."""
     text = " ".join((*_names(model)[1:], model.quantisation)).casefold()
     words = wanted.split()
     return bool(words) and all(word in text or (_spelled(word) or " ") in _spelled(text) for word in words)

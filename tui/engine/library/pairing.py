@@ -40,8 +40,7 @@ class Judge:
     """Judges drafts for one main model. It keeps the vocabularies that it has read."""
 
     def __init__(self, main: FoundModel, past: Past, row_cost: float, room: Room = lambda draft: "") -> None:
-        """`row_cost` is the cost of one more row in a batch, as a share of the first row; about 0.05 on a
-        GPU."""
+        """`row_cost` is one more row in a batch, as a share of the first row; about 0.05 on a GPU."""
         self._main = main
         self._past = past
         self._row_cost = row_cost
@@ -50,8 +49,8 @@ class Judge:
         self._known: dict[str, str] = {main.fingerprint: ""}
 
     def all(self, models: Iterable[FoundModel], skipped: Sequence[Skipped] = ()) -> tuple[DraftVerdict, ...]:
-        """Return a verdict on every other model, on lookup alone and on no draft; the best first, then the
-        smaller."""
+        """Return a verdict on every model, on lookup alone and on no draft; the best first, then
+        the smaller."""
         drafts = [self.verdict(model) for model in sorted(models, key=lambda model: model.size)]
         drafts += [DraftVerdict(each.path, Path(each.path).name, "no", each.reason) for each in skipped]
         helped = any(each.judgement == "recommended" for each in drafts)
@@ -76,9 +75,11 @@ class Judge:
         if draft.size > LARGEST * self._main.size:
             return judged("possible", f"same tokenizer, but {share}: more than a third seldom pays")
         if "recurrent" in draft.traits:
-            return judged("possible", f"same tokenizer, {share}; recurrent: each refusal is read again")
+            return judged(
+                "possible", f"same tokenizer, {share}; recurrent: it reads again after each rejection"
+            )
         if not worthwhile:
-            return judged("possible", f"same tokenizer, {share}; checking several tokens is dear here")
+            return judged("possible", f"same tokenizer, {share}; verifying several tokens is slow here")
         return judged("recommended", f"same tokenizer, {share}")
 
     def _impossible(self, draft: FoundModel) -> str:
@@ -138,8 +139,7 @@ def _rank(verdict: DraftVerdict) -> tuple[int, bool, float]:
 
 
 def _family(model: FoundModel) -> str:
-    """Return the family, the first word of the name: "qwen", "llama". Its versions share much of their
-    training."""
+    """Return the first word of the name, such as "qwen": the versions of a family share much training."""
     name = "".join(c if c.isalpha() else " " for c in model.name).split()
     return name[0].lower() if name else model.architecture
 

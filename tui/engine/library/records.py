@@ -43,8 +43,7 @@ class Records:
         self._folder = folder
 
     def keep(self, main: str, draft: str, finished: Finished) -> None:
-        """Keep the speed-up of an answer if it is complete, long enough and had drafts. A full disk is not an
-        error.
+        """Keep a complete, long enough answer's speed-up. A full disk is not an error.
 
         `main` is a path, `draft` a path or `LOOKUP`.
         """
@@ -79,8 +78,7 @@ def _read(path: Path) -> list[float]:
 
 
 def _size(name: str) -> int:
-    """Return the size of a file. Another model may later lie at the same path, and its size tells the two
-    apart."""
+    """Return the size of a file, which tells apart models that lay at the same path at different times."""
     with suppress(OSError, ValueError):
         return Path(name).stat().st_size
     return 0

@@ -33,8 +33,7 @@ _TAG = re.compile(r"</?([a-z]+[1-6]?)>")
 def end_tokens(
     named: Iterable[int], own: tuple[str, str], token: Callable[[str], int | None]
 ) -> frozenset[int]:
-    """Return every token that ends an answer. `named` are the ends named by a model's files and by its
-    library.
+    """Return every token that ends an answer. `named` are those named by the model's files and library.
 
     `own` are the texts of its BOS and EOS. `token` gives the token with a text, if it is one.
     """

@@ -54,8 +54,7 @@ def _text(path: Path) -> str:
 
 @lru_cache(2)
 def _folder(package: str) -> Path:
-    """Return the folder of a package without importing it; a folder that does not exist if it is not
-    installed."""
+    """Return the folder of a package without importing it; "/nowhere" if it is not installed."""
     spec = find_spec(package)
     return Path(*(spec.submodule_search_locations or ["/nowhere"])[:1]) if spec else Path("/nowhere")
 

@@ -69,7 +69,7 @@ def mlx_advice(cpu: str, system: str, mlx: Mlx) -> Iterator[str]:
         yield f"{mlx.error}. Install it again: pip install mlx-lm."
     elif mlx.version and generation(cpu) in _PER_ROW:
         yield (
-            "On M1 and M2, MLX checks tokens of affine-quantised models (4 or 8 bits) one by one, so a draft "
+            "On M1 and M2, MLX checks tokens of affine-quantized models (4 or 8 bits) one by one, so a draft "
             "seldom pays there; it is used only where it does. Models in mxfp4 gain more."
         )
 

@@ -23,8 +23,7 @@ _PASSES = 2
 
 
 def decoding_bound() -> Callable[[int], float | None]:
-    """Return a function that gives the most tokens per second of a model with so many bytes; None if a GPU
-    holds it.
+    """Return a function from a model's bytes to its most tokens per second; None if a GPU holds it all.
 
     The part that does not fit into the GPU's memory is read from the host's. On a Mac the GPU reads the same
     memory faster than the processor, so there is no bound.

@@ -22,8 +22,7 @@ class Note:
     """One JSON value in its own file."""
 
     def __init__(self, folder: Path, models: Iterable[str], rest: Sequence[str]) -> None:
-        """`models` are the paths of the models concerned; `rest` are the other texts that the value depends
-        on."""
+        """`models` are the models' paths; `rest` are other texts on which the value depends."""
         marks = [_fingerprint(Path(path)) for path in models]
         key = hashlib.sha256("\n".join([*marks, *rest]).encode()).hexdigest()
         self._path = folder / f"{key[:32]}.json"
@@ -42,8 +41,7 @@ class Note:
 
 
 def _fingerprint(path: Path) -> str:
-    """Return a hash of size and both ends of a file, because reading all takes too long; of a folder, of its
-    files."""
+    """Return a hash of size and both ends of a file, which is quick; for a folder, of its files."""
     if path.is_dir():
         return "\n".join(
             f"{each.name} {_fingerprint(each)}" for each in sorted(path.iterdir()) if each.is_file()

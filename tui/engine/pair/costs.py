@@ -35,8 +35,7 @@ _LONG = 0.05
 """Seconds. A call that takes longer needs no warm-up call before it."""
 _END = 64 * 1024
 _DRIFT = 8.0
-"""Factor between the remembered speed and the present one. Beyond it, the machine has changed too much:
-measure again."""
+"""Factor between the remembered and the present speed. Beyond it, the costs are measured again."""
 _LEAST_DOUBT, _FEW, _NO_IDEA = 0.1, 0.2, 0.5
 """Doubt of a ratio that was measured well, once or twice, and never: a standard error, as a factor's
 logarithm. The first is a lower bound, the others are estimates."""
@@ -44,8 +43,7 @@ _PER_ROW = 0.2
 """Assumed cost of one more row, in rows, if no call of several rows was timed."""
 
 Progress = Callable[[float], bool]
-"""Receives the progress from 0 to 1. Returns False to end the measurement; the costs found by
-then are used."""
+"""Receives the progress from 0 to 1. Returns False to end the measurement with the costs so far."""
 
 
 def measure(
@@ -153,7 +151,7 @@ class _Turns:
         return median(self.ratios[place]) * median(self._ones)
 
     def doubt(self, place: int) -> float:
-        """Return the standard error of a ratio's median, as a factor's logarithm; an estimate for one or two
+        """Return the standard error of a ratio's median, as a factor's logarithm; a guess below three
         figures."""
         logs = [log(ratio) for ratio in (self.ratios[place] if place > 1 else self._drift())]
         if len(logs) < 3:

@@ -21,8 +21,7 @@ _TEXT = (
 
 
 def known_tokens(model: LoadedModel, count: int) -> list[int]:
-    """Return `count` tokens of ordinary text after the start of every prompt; the text repeats if it is too
-    short."""
+    """Return `count` tokens of ordinary text, repeated if too short, after the start of every prompt."""
     vocabulary = model.vocabulary
     text = vocabulary.encode(_TEXT) or [0]
     return [*vocabulary.encode_start(), *text * (count // len(text) + 1)][:count]

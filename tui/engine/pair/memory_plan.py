@@ -151,8 +151,7 @@ def _shapes(load: Load, main: Header | Folder) -> Iterator[tuple[int, CacheType]
 def _ways(
     asked: Load, shapes: Sequence[tuple[int, CacheType]], needs: Sequence[Needs | None], machine: Machine
 ) -> Iterator[tuple[Load, int, Needs]]:
-    """Yield `asked`, then the alternatives in the order of their disadvantage; each with its
-    context length."""
+    """Yield `asked` and then the alternatives, the best first, each with its context length."""
     possible = []
     for (length, cache_type), need in zip(shapes, needs, strict=True):
         said = asked.context_length if length == shapes[0][0] else length
@@ -231,7 +230,7 @@ def _ask(models: Iterable[Any], shapes: Iterable[Any]) -> Any:
         ran = subprocess.run(command, input=asked, capture_output=True, timeout=_SECONDS, check=False)
         return json.loads(ran.stdout.splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired):
-        raise Unplanned("llama.cpp does not say what it would need") from None
+        raise Unplanned("llama.cpp does not report the memory it needs") from None
     except (LookupError, ValueError):
         last = ran.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise Unplanned(f"llama.cpp cannot open it: {''.join(last) or ran.returncode}") from None

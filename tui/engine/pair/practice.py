@@ -51,8 +51,7 @@ class Practice:
         self._left, self._passes = LIMIT, _PASSES
 
     def run(self, going: Callable[[], bool], passed: Passed | None = None) -> bool:
-        """Practice until all costs are known, `LIMIT` is reached or `going` says no. Return whether anything
-        was learned.
+        """Practice until all is known, `LIMIT` is reached or `going` says no. Return whether it helped.
 
         The caches are unchanged afterwards. Raises the errors of the models.
         """
@@ -105,8 +104,7 @@ class Practice:
         yield from (0, 0)
 
     def _round(self, length: int) -> float:
-        """Run a round that drafts and verifies `length` tokens, all rejected. Return the main model's
-        seconds."""
+        """Run a round that drafts `length` tokens, all rejected. Return the main model's seconds."""
         began = self._clock()
         calls = min(length, _DRAFTS) if self._draft else 0
         if self._draft:

@@ -44,8 +44,7 @@ class Calls:
 
 
 def sound(common: int, before: Calls, now: Calls) -> int:
-    """Return how many of the first `common` tokens, read by the rule `before`, are also right by the rule
-    `now`."""
+    """Return how many of the first `common` tokens, read by the rule `before`, suit the rule `now`."""
     at = 0
     while at < common:
         written = min(before.written_until(at), now.written_until(at))

@@ -76,15 +76,13 @@ class Exactness:
 
 
 def measure_rounding(main: LoadedModel, going: Going = lambda fraction: True) -> View:
-    """Return the size of the rounding after a short text. Takes as long as about 20 tokens; leaves the cache
-    empty."""
+    """Return the rounding after a short text. Takes as long as about 20 tokens; empties the cache."""
     counts = [rows for rows in _TELLING if SHORT + rows < main.capacity]
     return _measure(main, SHORT, counts, _SINGLES, going, pairs=False)
 
 
 def measure_long(main: LoadedModel, going: Going) -> View:
-    """Return the size of the rounding in the second step of the cache. Raises `GivenUp`; leaves the cache
-    empty."""
+    """Return the rounding in the second step of the cache. Raises `GivenUp`; empties the cache."""
     return _measure(main, LONG, _TELLING, _SINGLES, going, pairs=False)
 
 

@@ -28,8 +28,7 @@ _TAKEN, _LOST = 10.0, 0.25
 """Other programs are in the way if they take a core from the threads this many times a second, and this many
 cores in all. A program that only wakes now and then, as the app does to paint, takes less."""
 _FREE = 0.7
-"""Cores that are idle beside the threads, on average. From this value on, there may be room for one more
-thread."""
+"""Cores that are idle beside the threads, on average, from which one more thread is tried."""
 _FASTER, _AS_FAST, _HOPELESS = 0.9, 1.05, 1.5
 """Times of rounds in a trial, as a share of the times before it. Up to the first, fewer threads are kept; up
 to the second, more threads are. Above the third, the trial ends at once."""
@@ -128,8 +127,7 @@ class Threads:
             self._consider()
 
     def _slowness_of(self, seen: _Stretch) -> float:
-        """Return its seconds divided by the usual ones, for known numbers of rows, or else for
-        similar ones."""
+        """Return its seconds divided by the usual ones, by known numbers of rows or similar ones."""
         known = [each for each in seen.seen if each[0] in self._usual] or seen.seen
         usual = [self._usual_of(rows) or seconds / self._slowness for rows, seconds in known]
         return sum(seconds for _, seconds in known) / sum(usual)
@@ -156,8 +154,7 @@ class Threads:
                 self._usual[rows] += _GAIN * (seconds - self._usual[rows])
 
     def _fewer(self, seen: _Stretch) -> int:
-        """Return how many threads have their own core, if each other one shares a core with
-        another program."""
+        """Return how many threads have their own core, if each other one shares its core."""
         shared = round(2 * (self.count - seen.cpu / seen.elapsed))
         return min(self.count - 1, max(1, self.count - shared))
 
@@ -297,8 +294,7 @@ class Crew:
         return self.count != count
 
     def _idled(self) -> float | None:
-        """Return the idle core seconds since the last look. With all threads at work nobody looks, to save
-        time."""
+        """Return the idle core seconds since the last look. With all threads at work nobody looks."""
         if self._threads.count == self._threads.most:
             self._last_idle = None
             return 0.0

@@ -150,8 +150,7 @@ def memory_bytes() -> int:
 
 
 def physical_cores() -> int:
-    """Return the cores of this process, hyper-threads counted once: more threads would only wait
-    for memory."""
+    """Return this process's cores, hyper-threads counted once: more threads would only wait for memory."""
     return hardware.within_quota(_allowed_cores())
 
 

@@ -27,8 +27,7 @@ def main() -> None:
 
 
 def _model(backend: LlamaBackend, path: str, options: Options, shapes: list[Shape]) -> Any:
-    """Return the bytes that each shape reserves, None for a rejected one; or why the model cannot
-    be opened."""
+    """Return the bytes reserved for each shape, None if rejected; or why the model cannot be opened."""
     try:
         return [each and asdict(each) for each in backend.rehearse(path, options, shapes)]
     except ModelError as error:

@@ -92,8 +92,7 @@ class _Memory:
 
 
 class Cells(_Memory):
-    """Attention: every token has its own cell. A sliding window may have dropped cells that it
-    needs again."""
+    """Attention: every token has its own cell. A sliding window may have dropped needed cells."""
 
     rewinds: Rewinds = "anywhere"
 
@@ -195,8 +194,7 @@ def is_recurrent(library: Any, model: int) -> bool:
 
 
 def affords_copies(library: Any, model: int, header: Header) -> bool:
-    """Return whether `COPIES` copies of the state are small beside the weights, by the numbers in
-    the file."""
+    """Return whether `COPIES` copies of the state are small beside the weights, by the file's numbers."""
     inner, state = (
         _number(library, model, f"{header.architecture}.ssm.{key}") for key in ("inner_size", "state_size")
     )

@@ -46,7 +46,7 @@ class LlamaVocabulary:
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of `text`, with control tokens recognized and without BOS. Raises `ModelError`
+        """Return the tokens of `text`, including control tokens, without BOS. Raises `ModelError`
         past 2 MiB."""
         data = text.encode("utf-8", "replace")
         if len(data) > _LONGEST:
@@ -61,8 +61,7 @@ class LlamaVocabulary:
         return [self._bos] if wanted else []
 
     def piece(self, token: int) -> bytes:
-        """Return the bytes of a token; for a control token its name. Raises IndexError outside the
-        vocabulary."""
+        """Return a token's bytes; for a control token its name. Raises IndexError for an unknown token."""
         try:
             return self._pieces[token]
         except KeyError:

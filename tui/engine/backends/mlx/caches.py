@@ -103,8 +103,7 @@ class WindowCache:
         self.offset = length
 
     def save(self) -> tuple[int, Any, Any]:
-        """Return the position of the first entry that the next token sees, and copies of the entries from
-        there on."""
+        """Return copies of the entries that the next token sees, after the position of the first one."""
         first = max(self._first, self.offset - self.window + 1)
         begin, end = first - self._first, self.offset - self._first
         return first, *(_moved(part, part, begin, end, end - begin) for part in (self.keys, self.values))
@@ -129,8 +128,7 @@ class WindowCache:
         return 0 if self.keys is None else int(self.keys.nbytes + self.values.nbytes)
 
     def _make_room(self, keys: Any, values: Any) -> int:
-        """Drop entries that are no longer needed and make room for `keys`. Return the coming number of
-        entries."""
+        """Drop unneeded entries and make room for `keys`. Return the coming number of entries."""
         held: int = self.offset - self._first
         kept = min(held, self.window - 1 + self.spare)
         end: int = kept + keys.shape[2]
@@ -244,8 +242,7 @@ class Caches:
         return left
 
     def _spread_beginnings(self) -> None:
-        """Choose the layers at which MLX begins. At the first layers, there is almost nothing to
-        compute yet."""
+        """Choose the layers at which MLX begins; not the first ones, where almost nothing is noted yet."""
         due = 1
         for place, leaf in enumerate(self._leaves):
             if place >= due and isinstance(leaf, PlainCache | WindowCache | EightBits):

@@ -211,8 +211,7 @@ class MlxModel:
             return pick_rows(scores[0, -picks:], self._caches.state, self._sampler, self._tokens)
 
     def _row(self, tokens: Any) -> tuple[Any, Any]:
-        """Run tokens of shape (1, any), which may be lazy. Return the scores after the last, and the caches'
-        arrays."""
+        """Run tokens of shape (1, any), perhaps lazy. Return the last scores and the caches' arrays."""
         scores = self._network(tokens, cache=self._caches.all)
         return scores[0, -1:], self._caches.state
 

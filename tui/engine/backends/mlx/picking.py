@@ -38,8 +38,7 @@ def pick_rows(rows: Any, state: Any, sampler: Sampler, tokens: Sequence[int]) ->
 
 
 def best_of(rows: Any, state: Any, index: int) -> list[Pick]:
-    """Return the best token of each row, the lowest id among equals. The first row is for the answer's
-    `index`."""
+    """Return each row's best token, the lowest id among equals. The first row is the answer's `index`."""
     best, scores = _best(rows)
     mx.eval(best, scores, state)
     return _picks(best.tolist(), scores.tolist(), index)
@@ -61,8 +60,7 @@ def chain_of_best(run: Callable[[Any], tuple[Any, Any]], tokens: Any, count: int
 
 
 def _begun(row: Any, state: Any) -> tuple[Any, Any]:
-    """Return the best of a row, which MLX begins to compute. Keeping `state` would make the next step copy
-    it."""
+    """Return the best of a row while MLX computes it. Keeping `state` would make the next step copy it."""
     best, score = _best(row)
     mx.async_eval(best, score, state)
     return best, score

@@ -55,7 +55,7 @@ class MlxVocabulary:
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of `text`, with control tokens recognized and without BOS. Raises `ModelError`
+        """Return the tokens of `text`, including control tokens, without BOS. Raises `ModelError`
         past 2 MiB."""
         text = text.encode("utf-8", "replace").decode()
         if len(text.encode()) > _LONGEST:
@@ -84,8 +84,7 @@ class MlxVocabulary:
             return piece
 
     def difference(self, other: MlxVocabulary) -> str:
-        """Return why the two vocabularies differ, in one line; empty if they agree. Control tokens do not
-        count."""
+        """Return why the vocabularies differ, in one line; empty if they agree, control tokens aside."""
         return difference(self._words(), other._words())
 
     def _words(self) -> dict[int, bytes]:
@@ -99,8 +98,7 @@ class MlxVocabulary:
         return list(_guarded(lambda: self._tokenizer.encode(text, add_special_tokens=False).ids))
 
     def _one_kind(self, part: str) -> list[int]:
-        """Return the tokens of a control token's text, or of a text in which control tokens are not
-        recognized."""
+        """Return the tokens of a control token's text, or of a text without control tokens."""
         if self._spelled.fullmatch(part):
             return [number for number, text in self._added.items() if text == part][:1]
         self._tokenizer.encode_special_tokens = True
@@ -152,8 +150,7 @@ class MlxVocabulary:
         return self._shown_behind(token).encode()
 
     def _shown_behind(self, token: int) -> str:
-        """Return the text that the tokenizer's decoder adds for `token` after another. Alone, some lose their
-        space."""
+        """Return the decoder's text for `token` after another token. Alone, some tokens lose their space."""
         anchor = next((each for each in self._texts if each not in self._added), token)
         before = _guarded(lambda: self._tokenizer.decode([anchor], skip_special_tokens=False))
         both = _guarded(lambda: self._tokenizer.decode([anchor, token], skip_special_tokens=False))
@@ -172,8 +169,7 @@ def _open(folder: Folder) -> Any:
 
 
 def _guarded(call: Any) -> Any:
-    """Return the result of `call`. Every failure becomes a `ModelError`: the library's panics are no
-    `Exception`."""
+    """Return the result of `call`. Every failure becomes a `ModelError`, also a panic of the library."""
     try:
         return call()
     except BaseException as error:
@@ -200,8 +196,7 @@ def _split(pattern: re.Pattern[str], text: str) -> Iterable[str]:
 
 
 def _spelling(tokenizer: Any) -> str:
-    """Return how tokens stand for bytes: "bytes" with a letter for each, "pieces" of SentencePiece, or
-    neither."""
+    """Return how tokens stand for bytes: "bytes" by a letter each, "pieces" of SentencePiece, or neither."""
     if tokenizer.decoder is None:
         return ""
     decoder = json.loads(tokenizer.decoder.__getstate__())
