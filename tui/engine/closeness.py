@@ -18,7 +18,7 @@ _LIKELY = 512
 _TRIES = 24
 """Random movements tried for each choice."""
 _REACH = 4.0
-"""Size of the random movements, in multiples of the usual rounding, which exceeds this only once in 16,000."""
+"""Size of the random movements, in multiples of the usual rounding. Rounding exceeds it once in 16,000."""
 
 
 class Closeness(NamedTuple):
