@@ -16,8 +16,9 @@ from ..speculation.sampling import Chain, InvalidLogits, Logits
 _LIKELY = 512
 """Number of best scores that are examined. Only these can be chosen, or be at an edge of the chain."""
 _TRIES = 24
+"""Random movements tried for each choice."""
 _REACH = 4.0
-"""Largest movement of a score, in multiples of the usual rounding. Only 1 in 16,000 moves further."""
+"""Size of the random movements, in multiples of the usual rounding. Rounding exceeds it once in 16,000."""
 
 
 class Closeness(NamedTuple):
