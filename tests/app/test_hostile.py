@@ -40,11 +40,12 @@ for line in sys.stdin.buffer:
     match p.decode_command(line):
         case p.Load():
             for _ in range(20): send(p.Loading(bad(), 0.5))
-            send(p.Loaded(model(), model(), bad(), bad(), bad(), 4096, 100.0, 0.1))
+            send(p.Loaded(model(), model(), p.Obstacle("load", bad()), bad(), bad(), 4096, 100.0, 0.1))
         case p.Generate(id=number, messages=messages) if messages[-1].content == "fail":
             send(p.Failed(number, bad(), bad()))
         case p.Generate(id=number, messages=messages):
             send(p.Notice(number, bad()))
+            send(p.NotDrafting(number, p.Obstacle("pace", bad())))
             for _ in range(strings // 20):
                 pieces = [(text, origin) for origin in range(4) for text in (*bad(), chr(10))]
                 pieces += [(bad() + chr(10) * 2, draw.randrange(4)) for _ in range(16)]

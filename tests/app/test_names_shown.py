@@ -15,6 +15,7 @@ from tui.chat import wording
 from tui.chat.draft_length import AUTO, NEVER, DraftLength
 from tui.chat.meter import Reading
 from tui.config import Generation
+from tui.engine.eligibility import NOT_RESTORED
 from tui.protocol import FoundModel, Loaded, ModelInfo, Rounding
 from tui.quantities import context, parameters, shortened
 from tui.screens.found import Found, facts
@@ -30,7 +31,7 @@ def info(name: str, *, demo: bool = False) -> ModelInfo:
     return ModelInfo(name, "/m", "llama", 1, "Q4_K_M", 1, 4096, 300, demo)
 
 
-PAIR = Loaded(info(CODER), info(SMALL), "", "llama.cpp", "CPU", 8192, 10.0, 0.1)
+PAIR = Loaded(info(CODER), info(SMALL), None, "llama.cpp", "CPU", 8192, 10.0, 0.1)
 ALONE = replace(PAIR, draft=None)
 
 
@@ -113,7 +114,7 @@ async def test_the_lookup_stands_where_a_draft_model_would() -> None:
         (DraftLength(4), ALONE, Generation(), True),
         (DraftLength(NEVER), ALONE, Generation(), False),
         (DraftLength(AUTO), ALONE, Generation(lookup=False), False),
-        (DraftLength(AUTO), replace(ALONE, drafting_refused="why"), Generation(), False),
+        (DraftLength(AUTO), replace(ALONE, obstacle=NOT_RESTORED), Generation(), False),
     ],
 )
 def test_the_lookup_proposes_unless_nothing_may(

@@ -74,7 +74,7 @@ def loaded(name: str = "main", draft: str | None = "draft") -> Loaded:
     def model(name: str) -> ModelInfo:
         return ModelInfo(name, f"/models/{name}.gguf", "llama", 1, "Q4_K_M", 2**30, 4096, 100)
 
-    return Loaded(model(name), model(draft) if draft else None, "", "llama.cpp", "a GPU", 4096, None, 1.0)
+    return Loaded(model(name), model(draft) if draft else None, None, "llama.cpp", "a GPU", 4096, None, 1.0)
 
 
 def benchmark(runs: Sequence[Run], name: str = "main", draft: str | None = "draft") -> Bench:

@@ -94,7 +94,7 @@ def test_hello_comes_first_and_a_conversation_follows(start: Start) -> None:
         *("Loading the draft model", "Preparing the draft model"),
         PLAIN,
     ]
-    assert (loaded.backend, loaded.draft_refused) == ("scripted", "")
+    assert (loaded.backend, loaded.obstacle) == ("scripted", None)
     assert loaded.main.name == "scripted:sample"
     assert loaded.draft is not None
     assert loaded.plain_tokens_per_second is not None
@@ -179,7 +179,7 @@ def test_a_draft_that_cannot_be_used_is_refused_with_its_reason(start: Start, tm
     ]:
         loaded = engine.load(str(main), draft, 256)
         assert loaded.draft is None
-        assert reason in loaded.draft_refused
+        assert loaded.obstacle and reason in loaded.obstacle.text
         assert engine.answer(question(draft_length=4, max_tokens=5))[1].statistics.tokens == 5
 
 

@@ -9,8 +9,7 @@ from tests.real.session import Asked
 
 
 def test_nothing_is_refused(asked: Asked) -> None:
-    assert asked.loaded.drafting_refused == ""
-    assert asked.loaded.draft_refused == ""
+    assert asked.loaded.obstacle is None
     assert asked.loaded.draft is not None
 
 

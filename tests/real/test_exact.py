@@ -28,7 +28,7 @@ def test_two_rows_and_more_are_exact(exact: Asked) -> None:
     rounding = exact.loaded.rounding
     assert rounding is not None and rounding.exact
     assert rounding.rows >= 3
-    assert exact.loaded.drafting_refused == ""
+    assert exact.loaded.obstacle is None
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])

@@ -19,8 +19,9 @@ from tui.engine.backends.llama_cpp import model as models
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import Cells
 from tui.engine.backends.selection import open_backend
+from tui.engine.eligibility import NOT_RESTORED
 from tui.engine.pair import cache_check as asked
-from tui.engine.pair.cache_check import NOT_RESTORED, trial, trial_of_checkpoints
+from tui.engine.pair.cache_check import trial, trial_of_checkpoints
 from tui.engine.pair.deviation import Watched, deviation, known_tokens
 
 OTHERS = [Path(path) for path in os.environ.get("OUTRIDER_MODELS", "").split(os.pathsep) if path]
@@ -47,7 +48,7 @@ def main(request: pytest.FixtureRequest) -> Iterator[LlamaModel]:
 
 
 def test_a_sound_rewind_is_not_refused(main: LlamaModel) -> None:
-    assert trial(main) == ""
+    assert trial(main) is None
 
 
 @pytest.mark.parametrize("within", [False, True], ids=["each cut", "cuts within a call"])
@@ -71,7 +72,7 @@ def test_what_a_window_has_dropped_is_not_taken_as_kept(
         if not loaded.drops_from:
             pytest.skip("a model without a window")
         assert loaded.drops_from + BATCH < CONTEXT
-        assert trial(loaded) == ""
+        assert trial(loaded) is None
         assert_goes_back_to_a_checkpoint(loaded)
         monkeypatch.setattr(Cells, "cut", trusting)
         assert trial(loaded) == NOT_RESTORED

@@ -27,6 +27,7 @@ from tui.protocol import (
     Loaded,
     MemoryPlanned,
     ModelInfo,
+    Obstacle,
     PlanMemory,
     Question,
     Reply,
@@ -58,7 +59,7 @@ class Racing(Library):
 
     async def load(self, load: Load, on_progress: Any) -> Loaded:
         self.loads.append(load)
-        fault = "another tokenizer" if self.refused and load.draft == self.refused else ""
+        fault = Obstacle("load", "another tokenizer") if self.refused and load.draft == self.refused else None
         return Loaded(INFO, None, fault, "llama.cpp", "CPU", 4096, 10.0, 0.1)
 
     async def generate(self, question: Generate) -> AsyncIterator[Round | Finished]:

@@ -108,7 +108,7 @@ def main() -> None:
         elif command["type"] == "load":
             if PLACE == "load":
                 misbehave(0)
-            send("loaded", main=MODEL, draft=None, draft_refused="", backend="chaos", device="none",
+            send("loaded", main=MODEL, draft=None, obstacle=None, backend="chaos", device="none",
                  context_length=100, plain_tokens_per_second=None, seconds=0.0)  # fmt: skip
         elif command["type"] == "generate":
             number, bad = command["id"], chance.randrange(len(WORDS))

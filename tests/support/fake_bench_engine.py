@@ -50,7 +50,7 @@ class Engine:
     def load(self, command: Load) -> None:
         refused = self.how.refuse is not None and self.how.refuse in (command.draft or "")
         draft = model(command.draft) if command.draft and not refused else None
-        why = "it does not fit" if refused else ""
+        why = protocol.Obstacle("load", "it does not fit") if refused else None
         send(protocol.Loaded(model(command.main), draft, why, "fake", "none", 100, None, 0.0))
 
     def answer(self, command: Generate) -> None:

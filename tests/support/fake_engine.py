@@ -90,7 +90,7 @@ class Engine:
                 self.die_at("load")
                 if self.how.at == "loaded":
                     return
-                self.send(protocol.Loaded(MODEL, None, "", "fake", "none", 100, None, 0.0))
+                self.send(protocol.Loaded(MODEL, None, None, "fake", "none", 100, None, 0.0))
             case protocol.Unload():
                 self.send(protocol.Unloaded())
             case protocol.Generate(id=answer):

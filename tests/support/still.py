@@ -33,7 +33,7 @@ MODELS = tuple(
 )
 
 LOADED = Loaded(
-    MODELS[0], MODELS[1], "", "llama.cpp", "CPU, 2 threads", 4096, 30.0, 0.5, rounding=Rounding(0.038)
+    MODELS[0], MODELS[1], None, "llama.cpp", "CPU, 2 threads", 4096, 30.0, 0.5, rounding=Rounding(0.038)
 )
 
 READING = Reading(

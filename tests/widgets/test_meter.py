@@ -238,6 +238,6 @@ def test_a_demo_is_called_a_demo_once() -> None:
 
 def test_the_status_line_names_the_pair() -> None:
     main, draft = (ModelInfo(name, "/m", "llama", 1, "Q8_0", 1, 4096, 300) for name in ("Main", "Draft"))
-    loaded = Loaded(main, draft, "", "llama.cpp", "CPU", 4096, 10.0, 0.1)
+    loaded = Loaded(main, draft, None, "llama.cpp", "CPU", 4096, 10.0, 0.1)
     assert wording.pair(loaded) == ["Main", "Draft"]
     assert wording.pair(replace(loaded, draft=None)) == ["Main"]

@@ -222,8 +222,8 @@ def compare(name: str, folders: tuple[Path, Path], how: argparse.Namespace) -> N
         backend.load(str(folder), Options(role, 512), lambda _: True)  # type: ignore[arg-type]
         for folder, role in zip(folders, ("main", "draft"), strict=True)
     )
-    if reason := backend.mismatch(main, draft):
-        raise SystemExit(reason)
+    if obstacle := backend.mismatch(main, draft):
+        raise SystemExit(obstacle.text)
     for temperature in how.temperatures:
         task = Task(main, draft, how.length, how.tokens, temperature)
         found = compared(task, PROMPTS[:: max(1, len(PROMPTS) // how.prompts)], how.runs)

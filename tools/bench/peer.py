@@ -139,7 +139,7 @@ async def load(client: EngineClient, options: argparse.Namespace) -> None:
     await client.start()
     wanted = Load(str(options.main), str(options.draft), options.context, threads=options.threads)
     loaded = await client.load(wanted, lambda _: None)
-    if refused := loaded.drafting_refused or loaded.draft_refused:
+    if refused := loaded.obstacle and loaded.obstacle.text:
         raise SystemExit(f"Outrider does not draft: {refused}")
     await asyncio.sleep(LIMIT)  # it practises while it is idle, which would slow the server down
 

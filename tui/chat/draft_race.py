@@ -89,8 +89,8 @@ async def _run(
     tell(0, "loading")
     draft = None if verdict.draft == LOOKUP else verdict.draft
     loaded = await client.load(replace(load, draft=draft), lambda event: tell(0, wording.loading(event)))
-    if refused := loaded.draft_refused or loaded.drafting_refused:
-        return refused
+    if loaded.obstacle:
+        return loaded.obstacle.text
     for number, prompt in enumerate(PROMPTS, 1):
         doing = f"prompt {number} of {len(PROMPTS)}"
         tell(step * number, doing)

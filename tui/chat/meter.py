@@ -44,6 +44,8 @@ class Reading:
     verify_share: float | None = None
     context_used: int | None = None
     seed: int | None = None
+    not_drafting: str = ""
+    """The reason why nothing was drafted, in a few words; empty if something was, or nothing should be."""
 
 
 class Meter:
@@ -69,6 +71,7 @@ class Meter:
         self._seconds = self._draft_seconds = self._verify_seconds = 0.0
         self._plain_seconds: float | None = None
         self._final: protocol.Statistics | None = None
+        self._obstacle: protocol.Obstacle | None = None
         self._running = seed is not None
 
     def forget(self) -> None:
@@ -95,6 +98,10 @@ class Meter:
         if event.plain_seconds is not None:
             self._plain_seconds = (self._plain_seconds or 0.0) + event.plain_seconds
         self._context = event.context_used
+
+    def hear(self, event: protocol.NotDrafting) -> None:
+        """The engine has another reason why it drafts nothing, or none any more."""
+        self._obstacle = event.obstacle
 
     def finish(self, statistics: protocol.Statistics | None = None) -> None:
         """The answer ended; the engine's own account replaces ours where there is one."""
@@ -129,6 +136,7 @@ class Meter:
             verify_share=self._share(self._verify_seconds),
             context_used=self._context,
             seed=self._seed,
+            not_drafting=self._obstacle.brief if self._obstacle else "",
         )
 
     def _speed_now(self, now: float) -> float | None:

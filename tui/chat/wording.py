@@ -80,26 +80,32 @@ def recalled(loaded: protocol.Loaded | None) -> str:
 
 
 def refused(loaded: protocol.Loaded) -> str:
-    """What does not draft although it was asked for or could be expected to, and why; empty if all does."""
-    if loaded.drafting_refused:
-        return f"Drafting is off: {loaded.drafting_refused}"
-    return f"Drafting without the draft model: {loaded.draft_refused}" if loaded.draft_refused else ""
+    """Why the draft model, or everything, does not draft although it was asked for; empty if all does."""
+    if loaded.obstacle is None:
+        return ""
+    how = "Drafting is off" if loaded.obstacle.everything else "Drafting without the draft model"
+    return f"{how}: {loaded.obstacle.text}"
+
+
+def _is_off(loaded: protocol.Loaded | None) -> bool:
+    """Whether nothing may draft for what is loaded."""
+    return bool(loaded and loaded.obstacle and loaded.obstacle.everything)
 
 
 def drafting(wished: DraftLength, loaded: protocol.Loaded | None) -> str:
     """How far it drafts, in a word or two."""
-    return "off" if loaded and loaded.drafting_refused else wished.words
+    return "off" if _is_off(loaded) else wished.words
 
 
 def draft_limit(wished: DraftLength, loaded: protocol.Loaded | None) -> int | None:
     """Most tokens of a draft with models that are there to show drafting, where "auto" decides nothing."""
-    fixed = loaded and not loaded.drafting_refused and wished.length == AUTO
+    fixed = not _is_off(loaded) and wished.length == AUTO
     return loaded.draft_length if loaded and fixed else None
 
 
 def looks_up(wished: DraftLength, loaded: protocol.Loaded | None, generation: Generation) -> bool:
     """Whether the lookup may propose."""
-    return generation.lookup and wished.length != NEVER and not (loaded and loaded.drafting_refused)
+    return generation.lookup and wished.length != NEVER and not _is_off(loaded)
 
 
 def reading(progress: protocol.Prefill) -> str:

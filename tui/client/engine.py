@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ..protocol import Command, Event, Question, Reply
 
 AnswerEvent: TypeAlias = (
-    "protocol.Prefill | protocol.Round | protocol.Notice | protocol.Busy | protocol.Finished"
+    "protocol.Prefill | protocol.Round | protocol.Notice | protocol.Busy | protocol.NotDrafting"
+    " | protocol.Finished"
 )
 """The events of an answer."""
 State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]

@@ -30,7 +30,9 @@ from ..protocol import (
     Loaded,
     Loading,
     Message,
+    NotDrafting,
     Notice,
+    Obstacle,
     Origin,
     Prefill,
     Round,
@@ -161,8 +163,8 @@ async def _answer(client: EngineClient, settings: Settings, question: Generate, 
     try:
         await client.start()
         loaded = await client.load(load_request(settings), output.loading)
-        if refused := loaded.drafting_refused or loaded.draft_refused:
-            _remark(f"no draft: {clean_line(refused, 500)}")
+        if loaded.obstacle:
+            _remark(f"no draft: {clean_line(loaded.obstacle.text, 500)}")
         if not question.raw and (form := prompt_form(loaded.main)):
             _remark(form)
         async for event in client.generate(question):
@@ -194,6 +196,8 @@ class Output:
         self._target = target
         self._status = status
         self._finished: Finished | None = None
+        self._obstacle: Obstacle | None = None
+        """Why nothing was drafted; None if something was."""
         self._line_open = False
 
     def loading(self, event: Loading) -> None:
@@ -208,6 +212,8 @@ class Output:
         elif isinstance(event, Notice):
             self._status.clear()
             _remark(clean_line(event.message, 500))
+        elif isinstance(event, NotDrafting):
+            self._obstacle = event.obstacle
         elif isinstance(event, Finished):
             self._finished = event
 
@@ -253,7 +259,7 @@ class _Terminal(Output):
     def finish(self, loaded: Loaded) -> None:
         super().finish(loaded)
         if self._finished is not None and self._status.visible:
-            figures = _figures(self._finished.statistics, self._seed)
+            figures = _figures(self._finished.statistics, self._seed, self._obstacle)
             _remark(f"{_FAINT}{figures}{_RESET}" if self._colour else figures, name="")
 
     def end(self) -> None:
@@ -305,6 +311,7 @@ class _Json(Output):
             "reason": self._finished.reason,
             "prompt_tokens": cost.prompt_tokens,
             "speed_up": cost.speed_up,
+            "not_drafting": self._obstacle.text if self._obstacle else None,
         }
         self._target.write(json.dumps(answer) + "\n")
         self._target.flush()
@@ -340,12 +347,14 @@ class _Status:
             self._shown = False
 
 
-def _figures(cost: Statistics, seed: int) -> str:
+def _figures(cost: Statistics, seed: int, obstacle: Obstacle | None) -> str:
     parts = [f"{cost.tokens} tokens"]
     if cost.tokens_per_second is not None:
         parts.append(f"{cost.tokens_per_second:.1f} tokens/s")
     if cost.drafted:
         parts.append(f"{percent(cost.accepted / cost.drafted)} of drafts accepted")
+    elif obstacle:
+        parts.append(f"no drafts: {obstacle.brief}")
     if cost.speed_up is not None:
         parts.append(f"speed-up {cost.speed_up:.2f}×")
     return " · ".join([*parts, f"seed {seed}"])

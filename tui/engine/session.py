@@ -123,13 +123,12 @@ class Session:
             Loaded(
                 self._info(pair.main, demo=command.main == STARTER),
                 self._info(pair.draft, demo=command.draft == STARTER) if pair.draft else None,
-                pair.draft_refused,
+                pair.obstacle,
                 pair.backend.name,
                 pair.backend.device(),
                 pair.main.capacity,
                 pair.plain_tokens_per_second,
                 monotonic() - started,
-                pair.drafting_refused,
                 pair.pace.length if isinstance(pair.pace, Always) else None,
                 pair.rounding,
             )

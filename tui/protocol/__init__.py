@@ -26,7 +26,9 @@ from .chat import Loaded as Loaded
 from .chat import Loading as Loading
 from .chat import Message as Message
 from .chat import ModelInfo as ModelInfo
+from .chat import NotDrafting as NotDrafting
 from .chat import Notice as Notice
+from .chat import Obstacle as Obstacle
 from .chat import Ping as Ping
 from .chat import Place as Place
 from .chat import Pong as Pong
@@ -81,3 +83,4 @@ from .terms import PromptForm as PromptForm
 from .terms import Reason as Reason
 from .terms import Role as Role
 from .terms import Round as Round
+from .terms import Stage as Stage

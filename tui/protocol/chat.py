@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ..choices import BackendName, CacheType, Effort, Thinking
-from .terms import Finite, PromptForm, Reason, Role, Round, Signed, Tagged, Unsigned
+from .terms import Finite, PromptForm, Reason, Role, Round, Signed, Stage, Tagged, Unsigned
 
 
 class Message(Struct, frozen=True):
@@ -53,6 +53,23 @@ class ModelInfo(Struct, frozen=True):
     demo: bool = False
     """True for the built-in starter pair."""
     prompt_form: PromptForm = "template"
+
+
+class Obstacle(Struct, frozen=True):
+    """A reason not to draft."""
+
+    stage: Stage
+    text: str
+    """The reason in one line, without a capital and a full stop. It may be foreign."""
+    everything: bool = False
+    """Whether nothing drafts, the lookup included. If not, the draft model alone does not."""
+
+    @property
+    def brief(self) -> str:
+        """The reason in at most 14 characters; the reasons of a policy are as short as that."""
+        if self.stage == "pace":
+            return self.text
+        return "draft failed" if self.stage == "answer" else "draft rejected"
 
 
 class Rounding(Struct, frozen=True):
@@ -239,15 +256,13 @@ class Loaded(Tagged, frozen=True):
 
     main: ModelInfo
     draft: ModelInfo | None
-    draft_refused: str
-    """The reason why the requested draft is not used, in one line; empty if it is used."""
+    obstacle: Obstacle | None
+    """Why the wanted draft is not used, or why nothing may draft for the main model; None if all is well."""
     backend: str
     device: str
     context_length: Unsigned
     plain_tokens_per_second: Finite | None
     seconds: Finite
-    drafting_refused: str = ""
-    """The reason why nothing may draft for the main model, in one line; empty if drafting is possible."""
     draft_length: Unsigned | None = None
     """The fixed draft length that the engine uses for this pair; None if it measures and decides."""
     rounding: Rounding | None = None
@@ -354,6 +369,16 @@ class Busy(Tagged, frozen=True):
     id: Signed
     threads: Unsigned
     most: Unsigned
+
+
+class NotDrafting(Tagged, frozen=True):
+    """The reason why nothing was drafted so far in the answer `id`, sent when it changes.
+
+    None if something was drafted by now, or if the person wants no drafts.
+    """
+
+    id: Signed
+    obstacle: Obstacle | None
 
 
 class Pong(Tagged, frozen=True):

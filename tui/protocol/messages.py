@@ -16,6 +16,7 @@ from .chat import (
     Load,
     Loaded,
     Loading,
+    NotDrafting,
     Notice,
     Ping,
     Pong,
@@ -58,5 +59,5 @@ Reply = (
 Command = Load | Generate | Inspect | Count | Cancel | SetDraftLength | Unload | Ping | Quit | Question
 Event = (
     Hello | Loading | Loaded | Unloaded | Prefill | Rounds | Finished | Inspected | Counted | Failed
-    | Notice | Busy | Pong | Reply
+    | Notice | Busy | NotDrafting | Pong | Reply
 )  # fmt: skip

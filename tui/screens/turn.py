@@ -311,6 +311,8 @@ class TurnScreen(Screen[None]):
                 self._busy = wording.busy(event, self._client.host)
                 if self.phase == "answering":
                     self._say_answering()
+            case protocol.NotDrafting():
+                self._meter.hear(event)
             case protocol.Notice():
                 self.desk.show_notices([event.message])
             case protocol.Finished():

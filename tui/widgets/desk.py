@@ -22,7 +22,7 @@ from tui.quantities import number, percent
 from .attached import Attached
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
-from .sidebar import Sidebar
+from .sidebar import AUTO, Sidebar
 from .status import StatusLine
 from .suggestions import Suggestions
 from .transcript import Highlight, Transcript
@@ -165,7 +165,7 @@ class Desk(Horizontal):
             self._sidebar.show_reading(reading, history)
             self._status.figures = ()
         else:
-            self._status.figures = _summary(reading)
+            self._status.figures = _summary(reading, decided=self._drafting == AUTO)
 
     @on(Sidebar.Toggled)
     def _move_figures(self) -> None:
@@ -242,10 +242,12 @@ class Desk(Horizontal):
         self._status.aside = f"colors {self.transcript.highlight}{refused}"
 
 
-def _summary(reading: Reading) -> tuple[str, ...]:
+def _summary(reading: Reading, *, decided: bool) -> tuple[str, ...]:
+    """`decided`: the engine decides the draft length."""
     if reading.speed is None:
         return ()
     speed = number(reading.speed_now or reading.speed, "tok/s")
     if reading.acceptance is None:
-        return speed, "no drafts yet"
+        why = reading.not_drafting if decided else ""
+        return speed, f"no drafts: {why}" if why else "no drafts yet"
     return speed, f"{percent(reading.acceptance)} accepted"

@@ -21,6 +21,8 @@ from .bars import Bars
 
 WIDTH = 29
 """Columns inside the padding."""
+AUTO = "auto"
+"""The words for a draft length that the engine decides; they begin so, where it has a limit."""
 Row = tuple[str, str]
 Part = tuple[float, str]
 
@@ -161,11 +163,18 @@ def _drafts(reading: Reading, drafting: str) -> Content:
                     ("acceptance rate", rate),
                     ("tokens per round", number(reading.tokens_per_round, "")),
                     ("drafted per round", number(reading.drafted_per_round, "")),
-                    ("draft length", drafting or UNKNOWN),
+                    _draft_length(reading, drafting),
                 ]
             ),
         ]
     )
+
+
+def _draft_length(reading: Reading, drafting: str) -> Row:
+    """The draft length; where the engine decides it and drafts nothing, with its reason."""
+    if reading.not_drafting and drafting.startswith(AUTO):
+        return "drafting", clean_line(f"{AUTO}: {reading.not_drafting}", WIDTH - 9)
+    return "draft length", drafting or UNKNOWN
 
 
 def _time(reading: Reading) -> Content:

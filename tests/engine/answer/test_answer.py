@@ -97,7 +97,7 @@ def opened(request: pytest.FixtureRequest, toys: tuple[str, str]) -> Iterator[Ca
         first = Counting(backend.load(main, options, lambda _: True))
         options = Options("draft", draft_context or context_length, threads=1)
         second = Counting(backend.load(draft, options, lambda _: True))
-        pairs.append(Pair(backend, first, second, "", None, Always(4), Reader(first), Lookup(())))  # type: ignore[arg-type]
+        pairs.append(Pair(backend, first, second, None, None, Always(4), Reader(first), Lookup(())))  # type: ignore[arg-type]
         return pairs[-1], first, second
 
     yield open_pair
@@ -603,7 +603,7 @@ def test_invalid_numbers_of_the_main_model_end_the_answer_and_not_the_engine(
     assert isinstance(events[-1], Loaded)
     assert events[-1].plain_tokens_per_second is None
     assert events[-1].draft is None
-    assert "invalid numbers" in events[-1].draft_refused
+    assert events[-1].obstacle and "invalid numbers" in events[-1].obstacle.text
     session.do(command(draft_length=4))
     failed = events[-1]
     assert isinstance(failed, Failed)
@@ -628,7 +628,7 @@ def test_a_main_model_that_fails_its_trial_answers_plainly_and_says_why(
     session.do(Load(path, path, 256, threads=1))
     assert isinstance(events[-1], Loaded)
     assert events[-1].draft is None
-    assert "for several tokens at once" in events[-1].drafting_refused
+    assert events[-1].obstacle and "for several tokens at once" in events[-1].obstacle.text
     session.do(command(draft_length=4, max_tokens=20))
     finished = events[-1]
     assert isinstance(finished, Finished)
@@ -636,7 +636,7 @@ def test_a_main_model_that_fails_its_trial_answers_plainly_and_says_why(
     monkeypatch.setattr(LlamaModel, "_pick", batches)
     session.do(Load(path, path, 256, threads=1))
     assert events[-1].draft is not None  # type: ignore[union-attr]
-    assert events[-1].drafting_refused == ""  # type: ignore[union-attr]
+    assert events[-1].obstacle is None  # type: ignore[union-attr]
 
 
 def test_a_fault_in_the_middle_of_an_answer_clears_the_caches(served: tuple[Session, list[Event]]) -> None:

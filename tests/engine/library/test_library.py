@@ -17,6 +17,7 @@ from msgspec import structs
 
 from tests.support.mlx_models import write_folder
 from tests.support.models import OTHER_CONTROL, Toy, write_model
+from tui.engine.eligibility import no_room, vocabularies
 from tui.engine.library import index as index_module
 from tui.engine.library.describe import describe, tokens_of
 from tui.engine.library.find import Candidate, Place, candidate, find, known_places
@@ -25,7 +26,6 @@ from tui.engine.library.local import Library, LibraryError
 from tui.engine.library.names import UnknownName, resolve
 from tui.engine.library.pairing import SMALLEST, Judge, best_draft
 from tui.engine.library.records import LOOKUP, SHORTEST, Measured, Records
-from tui.engine.library.tokens import difference
 from tui.engine.library_service import answer as answer_question
 from tui.engine.session import Session
 from tui.engine.starter import DRAFT, MAIN
@@ -430,9 +430,11 @@ def test_a_few_words_that_differ_make_no_other_tokenizer() -> None:
     mine = {token: str(token).encode() for token in range(10_000)}
     for count, same in ((1, True), (10, True), (11, False)):
         theirs = mine | {token: b"?%d" % token for token in range(7, 7 + count)}
-        assert (difference(mine, theirs) == "") == same
-        assert (difference(theirs, mine) == "") == same
-    assert "differs at id 7: '7' against '?7'" in difference(mine, theirs)
+        assert (vocabularies(mine, theirs, "headers") is None) == same
+        found = vocabularies(theirs, mine, "load")
+        assert (found is None) == same
+    assert found and found.stage == "load"
+    assert "differs at id 7: '?7' against '7'" in found.text
 
 
 def test_what_a_draft_would_bring_is_predicted_for_a_main_model_of_some_size(toys: Path) -> None:
@@ -481,10 +483,10 @@ def test_a_larger_model_cannot_draft(toys: Path) -> None:
 
 
 def test_what_does_not_fit_beside_the_main_model_cannot_draft(toys: Path) -> None:
-    judge = Judge(
-        described(toys / "large.gguf"), nothing, 0.05, room=lambda draft: "needs 9 GB, 6 GB are free"
-    )
-    assert judge.verdict(described(toys / "small.gguf")).reason == "needs 9 GB, 6 GB are free"
+    large = no_room(9 * 10**9, 6 * 10**9)
+    judge = Judge(described(toys / "large.gguf"), nothing, 0.05, room=lambda draft: large)
+    assert judge.verdict(described(toys / "small.gguf")).reason == large.text
+    assert "9.0 GB of 6.0 GB" in large.text
 
 
 def test_forms_do_not_mix(tmp_path: Path, toys: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from tests.support.templates import SHIPPED
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import ModelError
+from tui.engine.eligibility import vocabularies
 from tui.engine.library.gguf import BadModelFile
 from tui.engine.library.header import read_header, read_tokens
-from tui.engine.library.tokens import difference
 
 VOCABULARIES = sorted(SHIPPED.glob("ggml-vocab-*.gguf"))
 TEMPLATES = sorted((SHIPPED / "templates").glob("*.jinja"))
@@ -43,7 +43,8 @@ def test_every_two_vocabularies_get_the_right_verdict() -> None:
     }
     same = set()
     for (one, mine), (other, theirs) in combinations(tokens.items(), 2):
-        reason = difference(mine, theirs)
+        obstacle = vocabularies(mine, theirs, "headers")
+        reason = obstacle.text if obstacle else ""
         first = next((i for i in range(min(len(mine), len(theirs))) if mine[i] != theirs[i]), None)
         few, many = sorted((len(mine), len(theirs)))
         if first is not None:

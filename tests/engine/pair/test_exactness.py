@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import models
+from tui.engine.eligibility import NO_TWO_ROWS, NOT_RESTORED
 from tui.engine.pair import exactness
 from tui.engine.pair.rounding import Exactness
 from tui.engine.session import Session
@@ -79,7 +80,7 @@ def talk(tmp_path: Path, sessions: list[Session]) -> Talk:
 def test_a_load_says_how_exact_it_is(talk: Talk) -> None:
     rounding = talk.loaded.rounding
     assert rounding and rounding.exact and rounding.rows > 1
-    assert talk.loaded.drafting_refused == ""
+    assert talk.loaded.obstacle is None
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
@@ -131,7 +132,7 @@ def test_where_no_two_rows_are_exact_nothing_drafts_and_it_is_said(
     monkeypatch.setattr(exactness, "exactness", lambda *_: Exactness(1, None))
     talk = Talk(tmp_path)
     sessions.append(talk.session)
-    assert talk.loaded.drafting_refused == exactness.NO_TWO_ROWS
+    assert talk.loaded.obstacle == NO_TWO_ROWS
     assert talk.loaded.draft is None
     assert len(talk.answer(PROMPT, 4)) == 40
 
@@ -139,15 +140,15 @@ def test_where_no_two_rows_are_exact_nothing_drafts_and_it_is_said(
 def test_nothing_is_refused_where_nobody_asked_for_a_draft(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: list[Session]
 ) -> None:
-    monkeypatch.setattr(exactness, "trial", lambda _: "its cache is broken")
+    monkeypatch.setattr(exactness, "trial", lambda _: NOT_RESTORED)
     path = str(models.write_model(tmp_path / "main.gguf", models.Toy(seed=5)))
     events: list[Event] = []
     session = Session(events.append, lambda _: False)
     sessions.append(session)
     session.do(Load(path, None, 256, threads=1))
     session.do(Load(path, path, 256, threads=1))
-    asked = [each.drafting_refused for each in events if isinstance(each, Loaded)]
-    assert asked == ["", "its cache is broken"]
+    asked = [each.obstacle for each in events if isinstance(each, Loaded)]
+    assert asked == [None, NOT_RESTORED]
 
 
 def test_what_was_measured_is_remembered(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ...clean import clean_line
 from ...client import EngineClient, EngineError
 from ...client.parting import explained
-from ...protocol import Finished, Load, Loaded, Loading, Notice, Round
+from ...protocol import Finished, Load, Loaded, Loading, NotDrafting, Notice, Obstacle, Round
 from .plan import Plan
 from .progress import Progress
 from .prompts import Prompt
@@ -61,10 +61,10 @@ class Measurement:
         self._progress.wait("Starting the engine")
         await self._client.start()
         loaded = await self._client.load(self._load_command, self._loading)
-        if loaded.drafting_refused:
-            raise EngineError(f"nothing can draft for {self._load_command.main}: {loaded.drafting_refused}")
-        if loaded.draft_refused:
-            raise EngineError(f"{self._load_command.draft} cannot draft: {loaded.draft_refused}")
+        if why := loaded.obstacle:
+            load = self._load_command
+            who = f"nothing can draft for {load.main}" if why.everything else f"{load.draft} cannot draft"
+            raise EngineError(f"{who}: {why.text}")
         await self._warm_up()
         self._loaded = loaded
 
@@ -125,14 +125,18 @@ class Measurement:
         tokens: list[int] = []
         rounds: list[tuple[int, int]] = []
         wrong: Notice | None = None
+        why: Obstacle | None = None
         async for event in self._client.generate(plan.question(self._number, prompt, temperature, drafted)):
             if isinstance(event, Round):
                 tokens += event.tokens
                 rounds.append((event.drafted, event.accepted))
             elif isinstance(event, Notice):
                 wrong = event
+            elif isinstance(event, NotDrafting):
+                why = event.obstacle
             elif isinstance(event, Finished):
                 finished = event
         if wrong is not None:
             raise EngineError(wrong.message)
-        return Run(prompt, temperature, drafted, tuple(tokens), finished.statistics, tuple(rounds))
+        reason = why.text if why else ""
+        return Run(prompt, temperature, drafted, tuple(tokens), finished.statistics, tuple(rounds), reason)

@@ -76,4 +76,5 @@ def _result(result: Result, series: Series) -> dict[str, Any]:
         "same_text": result.differs_at is None,
         "differs_at": result.differs_at,
         "parting": result.parting or None,
+        "not_drafting": result.not_drafting or None,
     }

@@ -86,9 +86,10 @@ def as_line(result: Result) -> str:
     """Return one result as a line, for use as soon as it is measured."""
     plain, drafted = (number(each.tokens_per_second) for each in (result.plain, result.drafted))
     same = "" if result.differs_at is None else ", another text"
+    idle = f", no drafts: {clean_line(result.not_drafting, 80)}" if result.not_drafting else ""
     prompt = shortened(result.prompt.text, 32)
     speeds = f"{plain} tok/s plain, {drafted} drafted: {number(result.ratio, 2)} ×"
-    return f"{prompt} at {result.temperature:g}: {speeds}{same}"
+    return f"{prompt} at {result.temperature:g}: {speeds}{same}{idle}"
 
 
 def facts(bench: Bench, series: Series) -> Iterator[tuple[str, str]]:
@@ -108,6 +109,9 @@ def facts(bench: Bench, series: Series) -> Iterator[tuple[str, str]]:
     if series.rounding:
         yield rounding(series.rounding)
     yield "same text", same_text(series.results)
+    if idle := [result for result in series.results if result.not_drafting]:
+        reasons = ", ".join(dict.fromkeys(clean_line(result.not_drafting, 80) for result in idle))
+        yield "no drafts", f"in {len(idle)} of {len(series.results)}: {reasons}"
 
 
 def described(model: ModelInfo) -> str:

@@ -33,6 +33,9 @@ class Run:
     statistics: Statistics
     rounds: tuple[tuple[int, int], ...]
     """(drafted, accepted) tokens of each round."""
+    """(drafted, accepted) of each round."""
+    not_drafting: str = ""
+    """The reason why nothing was drafted; empty if something was, or nothing should be."""
 
 
 class Position(NamedTuple):
@@ -74,6 +77,8 @@ class Result:
     """Index of the first token in which two runs differ; None if all runs have the same text."""
     parting: str = ""
     """The reason for that difference, if it was asked for."""
+    not_drafting: str = ""
+    """The reason why nothing was drafted in any run; empty if something was."""
 
     @property
     def ratio(self) -> float | None:
@@ -131,6 +136,7 @@ def result_of(runs: Sequence[Run]) -> Result:
         draft_length=proposed / rounds if rounds else None,
         positions=positions(each for run in drafted for each in run.rounds),
         differs_at=first_difference([run.tokens for run in (*plain, *drafted)]),
+        not_drafting="" if proposed else next((run.not_drafting for run in drafted if run.not_drafting), ""),
     )
 
 

@@ -15,9 +15,23 @@ from time import perf_counter
 from msgspec import structs
 
 from ... import protocol
-from ...protocol import Busy, Event, Finished, Generate, Notice, Origin, Prefill, Reason, Rounds, Statistics
+from ...protocol import (
+    Busy,
+    Event,
+    Finished,
+    Generate,
+    NotDrafting,
+    Notice,
+    Obstacle,
+    Origin,
+    Prefill,
+    Reason,
+    Rounds,
+    Statistics,
+)
 from ...protocol.pieces import origin_at
 from ..backends import LoadedModel, ModelError
+from ..eligibility import failed_draft, short_draft
 from ..pair.pair import Pair
 from ..pair.reading import cut, shared
 from ..speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate
@@ -67,6 +81,10 @@ class Answer:
         self._stays = 0
         """How many tokens of the prompt the next prompt will share; 0 if no model needs to know."""
         self._marks = marks
+        self._obstacle = pair.obstacle
+        """Why this answer has no draft model; None if it has one, or if nobody asked for one."""
+        self._told: Obstacle | None = None
+        """The reason that the app knows."""
         self._text = TextStream(vocabulary.piece)
         self._cost = structs.asdict(Statistics())
         """The values of `Statistics` so far."""
@@ -168,20 +186,21 @@ class Answer:
         if draft is None:
             return InTurn(*proposers)
         if len(context) > draft.capacity:
-            self._drop_draft(f"its context holds only {draft.capacity} tokens")
+            self._drop_draft(short_draft(draft.capacity))
             return InTurn(*proposers)
         try:
             draft.checkpoint(self._stays)
             cut(draft, shared(draft, context))
             draft.start(self._sampler(draft))
         except (ModelError, InvalidLogits) as error:
-            self._drop_draft(str(error))
+            self._drop_draft(failed_draft(error))
             return InTurn(*proposers)
         model = DraftModel(draft, self._end_tokens)
         return InTurn(*proposers, FallibleDraft(model, self._main.vocabulary_size, self._drop_draft))
 
-    def _drop_draft(self, reason: str) -> None:
-        self._send(Notice(self._command.id, f"This answer goes on without the draft model: {reason}."))
+    def _drop_draft(self, obstacle: Obstacle) -> None:
+        self._obstacle = obstacle
+        self._send(Notice(self._command.id, f"This answer goes on without the draft model: {obstacle.text}."))
         if self._pair.draft:
             self._pair.draft.rewind(0)
 
@@ -201,12 +220,27 @@ class Answer:
         for happened in rounds:
             reason = self._reason_to_end(context, limit)
             reason = self._show(happened, context, reason, started)
+            self._tell_why_plain()
             if reason:
                 return reason
             if self._cancelled():
                 return "cancelled"
             self._pace_threads(len(happened.drafted) + 1, happened.verify_seconds)
         return "context"
+
+    def _tell_why_plain(self) -> None:
+        """Send the reason why nothing was drafted so far, if it is another than before."""
+        if (obstacle := self._why_plain()) != self._told:
+            self._told = obstacle
+            self._send(NotDrafting(self._command.id, obstacle))
+
+    def _why_plain(self) -> Obstacle | None:
+        """Return that reason; None if something was drafted, or if the person wants no drafts."""
+        if self._cost["drafted"] or self._draft_length() is not None:
+            return None
+        looks_up = self._command.lookup and self._pair.lookup is not None
+        waits = self._pair.why_idle if self._pair.draft or looks_up else None
+        return self._obstacle or waits
 
     def _reason_to_end(self, context: list[int], limit: int) -> Reason | None:
         if context[-1] in self._end_tokens:
@@ -326,7 +360,7 @@ class Wished:
 class FallibleDraft:
     """A proposer that may fail at any time: from then on it proposes nothing."""
 
-    def __init__(self, draft: DraftModel, vocabulary: int, failed: Callable[[str], None]) -> None:
+    def __init__(self, draft: DraftModel, vocabulary: int, failed: Callable[[Obstacle], None]) -> None:
         """`failed` is told why, once. Tokens from `vocabulary` on are none of the main model's."""
         self._draft: Proposer = draft
         self._vocabulary = vocabulary
@@ -337,7 +371,7 @@ class FallibleDraft:
             self._draft.propose(context, proposal)
         except (ModelError, InvalidLogits) as error:
             self._draft = Nobody()
-            self._failed(str(error))
+            self._failed(failed_draft(error))
         for place, token in enumerate(proposal.tokens):
             if not 0 <= token < self._vocabulary:
                 del proposal.tokens[place:]

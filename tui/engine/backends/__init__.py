@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from ...errors import OutriderError
-from ...protocol import CacheType, Load, PromptForm
+from ...protocol import CacheType, Load, Obstacle, PromptForm
 from ..library.forms import form_of
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
@@ -188,8 +188,8 @@ class Backend(Protocol):
         """Return the GBNF grammar of a JSON schema. Raises `ModelError`."""
         ...
 
-    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
-        """Return the reason why `draft` cannot draft for `main`, in one line; empty if it can."""
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
+        """Return the reason why `draft` cannot draft for `main`; None if it can."""
         ...
 
 

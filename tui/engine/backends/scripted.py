@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 from zlib import crc32
 
+from ...protocol import Obstacle
+from ..eligibility import NOT_SCRIPTED
 from ..library.forms import CHATML
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
@@ -260,8 +262,8 @@ class ScriptedBackend:
     def grammar(self, json_schema: str) -> str:
         raise ModelError("a scripted model follows no JSON schema", "Choose another model.")
 
-    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
-        return "" if isinstance(draft, ScriptedDraft) else "the draft model is not scripted"
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
+        return None if isinstance(draft, ScriptedDraft) else NOT_SCRIPTED
 
 
 def _options(given: str) -> Script:

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from ...errors import OutriderError
 from ...files import typed
 from ...places import find_index, find_models, find_records
-from ...protocol import DraftVerdict, FoundModel, Load, Skipped
+from ...protocol import DraftVerdict, FoundModel, Load, Obstacle, Skipped
+from ..eligibility import no_room
 from ..starter import MAIN, place
 from ..starter import NAME as STARTER
 from .describe import describe
@@ -26,7 +27,7 @@ from .find import Place, candidate, known_places
 from .gguf import BadModelFile
 from .index import list_models, name_in_list
 from .names import UnknownName, resolve
-from .pairing import Judge, best_draft
+from .pairing import Judge, Room, best_draft
 from .records import Records
 
 AUTO = "auto"
@@ -104,14 +105,14 @@ class Library:
         ]
         return Judge(main, self.records.measured, self.row_cost, self._room(main)).all(models, useless)
 
-    def _room(self, main: FoundModel) -> Callable[[FoundModel], str]:
+    def _room(self, main: FoundModel) -> Room:
         """Return a check whether the weights are too large. Free memory counts only when a pair is chosen."""
 
-        def room(draft: FoundModel) -> str:
+        def room(draft: FoundModel) -> Obstacle | None:
             both, memory = main.size + draft.size, self.memory()
             if not memory or both <= memory:
-                return ""
-            return f"it does not fit beside the main model: {both / 1e9:.1f} GB of {memory / 1e9:.1f} GB"
+                return None
+            return no_room(both, memory)
 
         return room
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ...protocol import DraftVerdict, FoundModel, Skipped
+from ...protocol import DraftVerdict, FoundModel, Obstacle, Skipped
+from ..eligibility import NOT_SMALLER, bad_file, other_backend, vocabularies
 from .describe import tokens_of
 from .gguf import BadModelFile
 from .records import LOOKUP, Measured
-from .tokens import Tokens, difference
+from .tokens import Tokens
 
 WORTHWHILE = 1.05
 """Speed-up below which a draft is possible, but not recommended."""
@@ -32,21 +33,23 @@ _ORDER = {"recommended": 0, "possible": 1, "no": 2}
 
 Past = Callable[[str, str], Measured | None]
 """Returns the measured speed-up of a draft (its path, or `LOOKUP`) for a main model."""
-Room = Callable[[FoundModel], str]
-"""Returns the reason why a draft does not fit into memory beside the main model; empty if it fits."""
+Room = Callable[[FoundModel], Obstacle | None]
+"""Returns the reason why a draft does not fit into memory beside the main model; None if it fits."""
 
 
 class Judge:
     """Judges drafts for one main model. It keeps the vocabularies that it has read."""
 
-    def __init__(self, main: FoundModel, past: Past, row_cost: float, room: Room = lambda draft: "") -> None:
+    def __init__(
+        self, main: FoundModel, past: Past, row_cost: float, room: Room = lambda draft: None
+    ) -> None:
         """`row_cost` is one more row in a batch, as a share of the first row; about 0.05 on a GPU."""
         self._main = main
         self._past = past
         self._row_cost = row_cost
         self._room = room
         self._tokens: Tokens | None = None
-        self._known: dict[str, str] = {main.fingerprint: ""}
+        self._known: dict[str, Obstacle | None] = {main.fingerprint: None}
 
     def all(self, models: Iterable[FoundModel], skipped: Sequence[Skipped] = ()) -> tuple[DraftVerdict, ...]:
         """Return a verdict on every model, on lookup alone and on no draft; the best first, then
@@ -67,8 +70,8 @@ class Judge:
             known = (None, 0) if judgement == "no" else (speed_up, measured)
             return DraftVerdict(draft.path, draft.name, judgement, reason, *known)  # type: ignore[arg-type]
 
-        if reason := self._impossible(draft):
-            return judged("no", reason)
+        if obstacle := self._obstacle(draft):
+            return judged("no", obstacle.text)
         share = f"{_share(draft.size / self._main.size)} of the main model's size"
         if measured:
             return judged("recommended" if worthwhile else "possible", f"same tokenizer, {share}")
@@ -82,24 +85,25 @@ class Judge:
             return judged("possible", f"same tokenizer, {share}; verifying several tokens is slow here")
         return judged("recommended", f"same tokenizer, {share}")
 
-    def _impossible(self, draft: FoundModel) -> str:
+    def _obstacle(self, draft: FoundModel) -> Obstacle | None:
         if draft.backend != self._main.backend:
-            return f"it runs with {draft.backend}, the main model with {self._main.backend}"
-        if reason := self._difference(draft):
-            return reason
+            return other_backend(draft.backend, self._main.backend)
+        if obstacle := self._difference(draft):
+            return obstacle
         if draft.size >= self._main.size:
-            return "it is no smaller than the main model"
+            return NOT_SMALLER
         return self._room(draft)
 
-    def _difference(self, draft: FoundModel) -> str:
+    def _difference(self, draft: FoundModel) -> Obstacle | None:
         """Return the difference of the vocabularies. Most models share one of a few, so each is read once."""
         if draft.fingerprint not in self._known:
             try:
                 if self._tokens is None:
                     self._tokens = tokens_of(Path(self._main.path))
-                self._known[draft.fingerprint] = difference(self._tokens, tokens_of(Path(draft.path)))
+                theirs = tokens_of(Path(draft.path))
+                self._known[draft.fingerprint] = vocabularies(self._tokens, theirs, "headers")
             except BadModelFile as error:
-                return str(error)
+                return bad_file(error)
         return self._known[draft.fingerprint]
 
     def _predicted(self, draft: FoundModel) -> float | None:

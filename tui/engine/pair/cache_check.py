@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import perf_counter
 
+from ...protocol import Obstacle
 from ..backends import LoadedModel, ModelError
+from ..eligibility import NOT_RESTORED, broken_trial, short_context
 from ..speculation.sampling import InvalidLogits, Logits
 from .deviation import Watched, deviation, known_tokens
 from .reading import loses
@@ -36,20 +38,18 @@ _CARRIED = 8.0
 _SECONDS = 10.0
 """Longest time to read behind a window."""
 
-NOT_RESTORED = "after rejected tokens its cache is not what it was before, so drafting would change the text"
 
-
-def trial(main: LoadedModel) -> str:
-    """Why nothing may draft for `main`, in one line; empty if all is well. Leaves the cache empty.
+def trial(main: LoadedModel) -> Obstacle | None:
+    """Why nothing may draft for `main`; None if all is well. Leaves the cache empty.
 
     Takes some 20 calls of 1 to 11 tokens.
     """
     if main.capacity < _NEEDED:
-        return f"its context of {main.capacity} tokens is too short for a draft"
+        return short_context(main.capacity)
     try:
-        return "" if _restores(main) and _reaches_back(main) else NOT_RESTORED
+        return None if _restores(main) and _reaches_back(main) else NOT_RESTORED
     except (ModelError, InvalidLogits) as error:
-        return str(error)
+        return broken_trial(error)
     finally:
         main.rewind(0)
 

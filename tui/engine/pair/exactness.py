@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from msgspec import to_builtins
 
 from ...places import find_costs
-from ...protocol import Load, Rounding
+from ...protocol import Load, Obstacle, Rounding
 from ..backends import Backend, Doubling, LoadedModel, ModelError
+from ..eligibility import NO_TWO_ROWS, UNCUT, broken_trial, far_rounding
 from ..machine.measurements import Note
 from ..speculation.sampling import InvalidLogits
 from .cache_check import trial, trial_of_checkpoints
@@ -38,23 +39,13 @@ _LAST = "rounding, as it was last seen"
 
 Progress = Callable[[str, float | None], bool]
 
-NO_TWO_ROWS = (
-    "exact is on, and on this machine no two rows of this model have the bits of single ones; "
-    "/exact off drafts, or choose another quantization"
-)
-UNCUT = "exact is on, and this model's cache cannot be cut back anywhere; /exact off drafts"
-FAR = (
-    "its scores for several tokens at once are {:.2f} standard deviations from those for one at a time, "
-    "so drafting would change the text; try another quantization or a newer llama.cpp"
-)
-
 
 @dataclass(frozen=True)
 class Judged:
     """What was found out."""
 
-    fault: str = ""
-    """Why nothing may draft; empty if all is well."""
+    obstacle: Obstacle | None = None
+    """Why nothing may draft; None if all is well."""
     rounding: Rounding | None = None
     later: Callable[[Going], Rounding] | None = None
     """Measures what a load need not wait for, in an empty cache that it leaves empty. Raises `GivenUp`."""
@@ -72,11 +63,11 @@ def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress
         deviation, checkpoints = kept.get("deviation"), kept.get("checkpoints")
         if not isinstance(deviation, float) or not isinstance(checkpoints, bool):
             progress(CHECKING, None)
-            if fault := trial(main):
-                return Judged(fault)
+            if obstacle := trial(main):
+                return Judged(obstacle)
             deviation = measure_rounding(main).largest
             if deviation > EXPLICABLE:
-                return Judged(FAR.format(deviation), Rounding(deviation))
+                return Judged(far_rounding(deviation), Rounding(deviation))
             checkpoints = trial_of_checkpoints(main)
             kept = {"deviation": deviation, "checkpoints": checkpoints}
             known.write(kept)
@@ -90,20 +81,20 @@ def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress
     except GivenUp:
         raise
     except (ModelError, InvalidLogits) as error:
-        return Judged(str(error))
+        return Judged(broken_trial(error))
 
 
 def _fast(main: LoadedModel, known: Note, kept: dict[str, object], deviation: float) -> Judged:
     """The rounding of a short cache, and how to learn that of a longer one."""
     if isinstance(long := kept.get("long"), float):
-        return Judged("", Rounding(max(deviation, long)))
+        return Judged(None, Rounding(max(deviation, long)))
 
     def later(going: Going) -> Rounding:
         long = measure_long(main, going).largest
         known.write({**kept, "long": long})
         return Rounding(max(deviation, long))
 
-    return Judged("", Rounding(deviation), later if main.capacity > LONG + MOST_ROWS else None)
+    return Judged(None, Rounding(deviation), later if main.capacity > LONG + MOST_ROWS else None)
 
 
 def _recalled(value: object) -> Exactness | None:
@@ -123,7 +114,7 @@ def _exact(main: LoadedModel, found: Exactness, deviation: float) -> Judged:
         main.double_single_rows(found.doubled_from)
     if found.rows == 1:
         return Judged(NO_TWO_ROWS, Rounding(deviation, True))
-    return Judged("", Rounding(deviation, True, found.rows))
+    return Judged(None, Rounding(deviation, True, found.rows))
 
 
 def keep_last(path: str, rounding: Rounding) -> None:

@@ -14,9 +14,10 @@ from statistics import median
 from time import perf_counter
 
 from ...places import find_costs, find_starter
-from ...protocol import Load, ModelInfo, Rounding
+from ...protocol import Load, ModelInfo, Obstacle, Rounding
 from ..backends import Backend, LoadedModel, ModelError, Options, Role, prompt_form
 from ..backends.selection import open_backend
+from ..eligibility import NOTHING_COPIED, PACE, broken_draft
 from ..speculation.chances import LONGEST
 from ..speculation.lookup import Lookup
 from ..speculation.loop import Pace, Round
@@ -53,8 +54,8 @@ class Pair:
     backend: Backend
     main: LoadedModel
     draft: LoadedModel | None
-    draft_refused: str
-    """Why the draft that was asked for is not used; empty if nothing was refused."""
+    obstacle: Obstacle | None
+    """Why the wanted draft is not used, or why nothing may draft for the main model; None if all is well."""
     first_speed: float | None
     """Tokens per second of the main model alone when it was loaded; None where it could not be measured."""
     pace: Pace
@@ -63,8 +64,6 @@ class Pair:
     """Brings contexts into the main model's cache."""
     lookup: Lookup | None
     """None where nothing may draft."""
-    drafting_refused: str = ""
-    """Why nothing may draft for the main model; empty if it may."""
     memory: Memory | None = None
     """Where what `pace` learns is kept; None for a pace that learns nothing."""
     rounding: Rounding | None = None
@@ -90,6 +89,13 @@ class Pair:
     def plain_tokens_per_second(self) -> float | None:
         """The main model alone, by all that is known now: a pace that measures keeps it true."""
         return self.pace.plain_rate if isinstance(self.pace, Auto) else self.first_speed
+
+    @property
+    def why_idle(self) -> Obstacle | None:
+        """Why nobody proposes at this moment; None for a policy that always drafts."""
+        if self.draft is None:
+            return NOTHING_COPIED
+        return PACE[self.pace.why_not] if isinstance(self.pace, Auto) else None
 
     def plain_seconds(self, happened: Round) -> float | None:
         """What plain decoding would have taken for a round; None for a pace that measures nothing."""
@@ -130,12 +136,12 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     backend = open_backend(path, command.backend)
     main = backend.load(path, Options.of(command, "main"), _reading("main model", progress))
     try:
-        draft, refused = _load_draft(command, backend, main, progress) if command.draft else (None, "")
+        draft, obstacle = _load_draft(command, backend, main, progress) if command.draft else (None, None)
         if command.exact:  # another number of threads rounds otherwise
-            return _paired(command, backend, main, draft, refused, progress)
+            return _paired(command, backend, main, draft, obstacle, progress)
         if crew := Crew.of(room, main, draft):
             crew.start()  # with a thread too many, measuring would take minutes on a busy machine
-        pair = _paired(command, backend, main, draft, refused, progress)
+        pair = _paired(command, backend, main, draft, obstacle, progress)
         return replace(pair, crew=Crew.of(Room(), main, pair.draft))
     except BaseException:
         main.close()
@@ -159,7 +165,7 @@ def _paired(
     backend: Backend,
     main: LoadedModel,
     draft: LoadedModel | None,
-    refused: str,
+    obstacle: Obstacle | None,
     progress: Progress,
 ) -> Pair:
     """The pair with the pace that suits it. What is known of it from an earlier load is not measured
@@ -174,13 +180,13 @@ def _paired(
     progress(PLAIN, None)
     speed = plain_speed(main)
     plain = 1 / speed if speed else None
-    if judged.fault:
+    if judged.obstacle:
         if draft:
             draft.close()
         asked = command.draft is not None
         return Pair(
-            backend, main, None, refused, speed, Always(0), reader, None,
-            judged.fault if asked else "", rounding=judged.rounding,
+            backend, main, None, judged.obstacle if asked else None, speed, Always(0), reader, None,
+            rounding=judged.rounding,
         )  # fmt: skip
     lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
     shown = scripted or command.main == STARTER
@@ -193,7 +199,7 @@ def _paired(
         if not progress(PAYING, 1.0):
             raise GivenUp("the load was given up")
     return Pair(
-        backend, main, draft, refused, speed, pace or Always(_SHOWN), reader, lookup,
+        backend, main, draft, obstacle, speed, pace or Always(_SHOWN), reader, lookup,
         memory=memory, rounding=judged.rounding, later=judged.later,
         practice=Practice(main, draft, pace.costs) if isinstance(pace, Auto) else None,
     )  # fmt: skip
@@ -212,29 +218,29 @@ def _path(command: Load, name: str, role: Role) -> str:
 
 def _load_draft(
     command: Load, backend: Backend, main: LoadedModel, progress: Progress
-) -> tuple[LoadedModel | None, str]:
+) -> tuple[LoadedModel | None, Obstacle | None]:
     """The draft, or None and why not."""
     path = _path(command, command.draft or "", "draft")
     options = replace(Options.of(command, "draft"), context_length=main.capacity)
     try:
         draft = backend.load(path, options, _reading("draft model", progress))
     except ModelError as error:
-        return None, str(error)
-    if reason := backend.mismatch(main, draft) or _fault(draft):
+        return None, broken_draft(error)
+    if obstacle := backend.mismatch(main, draft) or _fault(draft):
         draft.close()
-        return None, reason
-    return draft, ""
+        return None, obstacle
+    return draft, None
 
 
-def _fault(model: LoadedModel) -> str:
-    """Why `model` cannot choose even one token; empty if it can."""
+def _fault(draft: LoadedModel) -> Obstacle | None:
+    """Why `draft` cannot choose even one token; None if it can."""
     try:
-        _first(model)
-        return ""
+        _first(draft)
+        return None
     except (ModelError, InvalidLogits) as error:
-        return str(error)
+        return broken_draft(error)
     finally:
-        model.rewind(0)
+        draft.rewind(0)
 
 
 def plain_speed(model: LoadedModel, clock: Callable[[], float] = perf_counter) -> float | None:

@@ -37,6 +37,7 @@ from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.backends.mlx.picking import best_of, pick_rows
 from tui.engine.backends.mlx.vocabulary import MlxVocabulary
 from tui.engine.backends.selection import open_backend
+from tui.engine.eligibility import OTHER_LIBRARY
 from tui.engine.library.gguf import BadModelFile
 from tui.engine.library.mlx_folder import read_folder
 from tui.engine.pair.cache_check import trial
@@ -101,7 +102,7 @@ def test_the_same_weights_give_the_same_200_tokens_as_llama_cpp(tmp_path: Path, 
 
 def test_the_starter_pair_says_in_mlx_what_it_says_in_llama_cpp(starter: tuple[Path, Path]) -> None:
     gguf, main, draft = load(MAIN, "main"), load(starter[0], "main"), load(starter[1], "draft")
-    assert MlxBackend().mismatch(main, draft) == ""
+    assert MlxBackend().mismatch(main, draft) is None
     same = 0
     for prompt in PROMPTS[::25]:
         context = tokens_of(gguf, prompt)
@@ -385,11 +386,11 @@ def test_a_draft_with_other_tokens_is_refused_with_the_first_of_them(tmp_path: P
     vocabulary = values["model"]["vocab"]
     vocabulary["A"], vocabulary["B"] = vocabulary["B"], vocabulary["A"]
     mlx_models.write_json(other / "tokenizer.json", values)
-    reason = MlxBackend().mismatch(opened(toy), opened(other, "draft"))
-    assert reason.endswith("(differs at id 65: 'A' against 'B')")
-    assert MlxBackend().mismatch(opened(toy), opened(toy, "draft")) == ""
+    obstacle = MlxBackend().mismatch(opened(toy), opened(other, "draft"))
+    assert obstacle and obstacle.text.endswith("(differs at id 65: 'A' against 'B')")
+    assert MlxBackend().mismatch(opened(toy), opened(toy, "draft")) is None
     gguf = load(models.write_model(tmp_path / "m.gguf"), "draft")
-    assert "different libraries" in MlxBackend().mismatch(opened(toy), gguf)
+    assert MlxBackend().mismatch(opened(toy), gguf) == OTHER_LIBRARY
 
 
 # Choosing
@@ -631,7 +632,7 @@ def test_quantised_weights_with_tied_embeddings(tmp_path: Path, bits: int, mode:
     assert model.quantisation == (f"{bits} bits" if mode == "affine" else mode)
     assert model.parameters == whole.parameters
     assert model.size < whole.size / 2
-    assert trial(model) == ""
+    assert trial(model) is None
 
 
 def test_weights_in_several_files(tmp_path: Path) -> None:
@@ -791,7 +792,7 @@ def test_the_starter_pair_answers_and_everything_runs_on_one_thread(
     monkeypatch.setattr(mx, "eval", lambda *arrays: threads.add(threading.get_ident()) or evaluate(*arrays))
     loaded = ear.do(Load("starter", "starter", 256, backend="mlx"))
     assert isinstance(loaded, Loaded)
-    assert (loaded.backend, loaded.draft_refused, loaded.main.demo) == ("MLX", "", True)
+    assert (loaded.backend, loaded.obstacle, loaded.main.demo) == ("MLX", None, True)
     assert loaded.main.name == "Starter (demo)"
     finished = ear.do(question())
     assert isinstance(finished, Finished)
@@ -811,7 +812,7 @@ def test_a_model_whose_cache_is_unknown_answers_without_drafts_and_says_why(
     monkeypatch.setattr(backend, "make_prompt_cache", lambda network: [Odd(), Odd()])
     loaded = ear.do(Load(str(toy), str(toy), 256))
     assert isinstance(loaded, Loaded)
-    assert "cannot be cut back (Odd)" in loaded.drafting_refused
+    assert loaded.obstacle and "cannot be cut back (Odd)" in loaded.obstacle.text
     texts = []
     for asked in ("One", "One", "Two"):
         finished = ear.do(question(asked, draft_length=4))
@@ -883,7 +884,7 @@ def test_a_broken_folder_is_refused_in_one_line_and_the_session_goes_on(
     assert len(failed.message) < 300
     refused = ear.do(Load(str(toy), str(tmp_path / "model"), 64))
     assert isinstance(refused, Loaded)
-    assert reason in refused.draft_refused
+    assert refused.obstacle and reason in refused.obstacle.text
 
 
 @pytest.mark.parametrize("name", ["no tokenizer", "wrong shapes", "code"])

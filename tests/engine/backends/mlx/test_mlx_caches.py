@@ -212,7 +212,7 @@ def test_a_cache_that_is_not_cut_back_fails_the_trial(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Caches, "cut", lambda _self, length: length)
-    assert trial(loaded.main) != ""
+    assert trial(loaded.main) is not None
 
 
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -308,8 +308,8 @@ def test_a_cache_of_an_unknown_kind_answers_plainly_and_says_why(
     monkeypatch.setattr(backend, "make_prompt_cache", lambda network: [Odd(max_size=64) for _ in range(2)])
     main, draft = load(path, "main"), load(path, "draft")
     assert main.rewinds == "round", "a prompt that has changed is read again from its start"
-    assert "cannot be cut back (Odd)" in trial(main)
-    assert "cannot be cut back (Odd)" in MlxBackend().mismatch(main, draft)
+    for obstacle in (trial(main), MlxBackend().mismatch(main, draft)):
+        assert obstacle and "cannot be cut back (Odd)" in obstacle.text
     main.start(Sampler(GREEDY, 0, 0))
     main.extend(text := some_tokens(20), picks=0)
     token = main.extend([1], picks=1)[0].token

@@ -13,6 +13,8 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
+from ....protocol import Obstacle
+from ...eligibility import OTHER_LIBRARY, vocabularies
 from ...library.header import BadModelFile, Header, read_header
 from ...speculation.chances import LONGEST
 from .. import LoadedModel, ModelError, Options
@@ -104,11 +106,11 @@ class LlamaBackend:
         """Return the GBNF grammar of the JSON texts that a schema describes. Raises `ModelError`."""
         return schema.to_gbnf(json_schema)
 
-    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
-        """Return why `draft` cannot draft for `main`, in one line; empty if it can."""
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
+        """Return why `draft` cannot draft for `main`; None if it can."""
         if not isinstance(main, LlamaModel) or not isinstance(draft, LlamaModel):
-            return "the two models run in different libraries"
-        return main.vocabulary.difference(draft.vocabulary)
+            return OTHER_LIBRARY
+        return vocabularies(main.vocabulary.words(), draft.vocabulary.words(), "load")
 
     def _open(
         self, path: str, options: Options, progress: Callable[[float], bool], *, dry: bool = False

@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any
 
 from ...library.special import end_tokens, is_structure
-from ...library.tokens import difference
+from ...library.tokens import Tokens
 from .. import ModelError
 
 _UNKNOWN, _UNUSED, _CONTROL, _USER_DEFINED = 1, 2, 8, 16
@@ -68,13 +68,16 @@ class LlamaVocabulary:
             self._pieces[token] = piece = self._read_piece(token)
             return piece
 
-    def difference(self, other: LlamaVocabulary) -> str:
-        """Return why the two vocabularies differ, in one line; empty if they agree.
+    def words(self) -> Tokens:
+        """Return the tokens by which two vocabularies are compared.
 
         Control tokens, unused tokens, kinds and end tokens do not count: models of one family differ in them,
         and an answer uses those of its main model.
         """
-        return difference(self._words(), other._words())
+        kinds = self._of_all(self._library.llama_vocab_get_attr)
+        texts = self._of_all(self._library.llama_vocab_get_text)
+        both = enumerate(zip(kinds, texts, strict=True))
+        return {token: text for token, (kind, text) in both if not kind & _NO_TEXT}
 
     def _of_no_text(self, kinds: Iterable[int]) -> Iterable[str]:
         """Yield the texts of tokens that form a conversation. Files declare some of them as user-defined."""
@@ -91,12 +94,6 @@ class LlamaVocabulary:
     def _of_all(self, function: Any) -> Any:
         """Return `function(vocabulary, token)` for every token, without a Python frame for each."""
         return map(function, repeat(self.handle), range(self.size))
-
-    def _words(self) -> dict[int, bytes]:
-        kinds = self._of_all(self._library.llama_vocab_get_attr)
-        texts = self._of_all(self._library.llama_vocab_get_text)
-        both = enumerate(zip(kinds, texts, strict=True))
-        return {token: text for token, (kind, text) in both if not kind & _NO_TEXT}
 
     def _text(self, token: int) -> bytes:
         """Return a token as its file spells it; empty for an invalid id, such as a missing BOS."""

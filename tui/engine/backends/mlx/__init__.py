@@ -19,6 +19,8 @@ from mlx.utils import tree_flatten
 from mlx_lm import utils as mlx_lm
 from mlx_lm.models.cache import make_prompt_cache
 
+from ....protocol import Obstacle
+from ...eligibility import OTHER_LIBRARY, uncut_draft, vocabularies
 from ...library.gguf import BadModelFile
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
 from ...machine.hardware import memory_bytes
@@ -66,13 +68,13 @@ class MlxBackend:
     def grammar(self, json_schema: str) -> NoReturn:
         raise ModelError("MLX models follow no JSON schema yet", "Choose a GGUF model for it.")
 
-    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
-        """Return why `draft` cannot draft for `main`, in one line; empty if it can."""
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
+        """Return why `draft` cannot draft for `main`; None if it can."""
         if not isinstance(main, MlxModel) or not isinstance(draft, MlxModel):
-            return "the two models run in different libraries"
+            return OTHER_LIBRARY
         if kind := draft.cache_unknown:
-            return f"the draft model's cache cannot be cut back ({kind})"
-        return main.vocabulary.difference(draft.vocabulary)
+            return uncut_draft(kind)
+        return vocabularies(main.vocabulary.words(), draft.vocabulary.words(), "load")
 
     def _wire_memory(self) -> None:
         """Keep the GPU's memory from being paged out, as long as this process lives."""

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from ...library.mlx_folder import Folder
 from ...library.special import end_tokens, is_structure
-from ...library.tokens import difference
+from ...library.tokens import Tokens
 from .. import ModelError
 
 _LONGEST = 2 << 20
@@ -83,11 +83,8 @@ class MlxVocabulary:
             self._pieces[token] = piece = self._read_piece(token)
             return piece
 
-    def difference(self, other: MlxVocabulary) -> str:
-        """Return why the vocabularies differ, in one line; empty if they agree, control tokens aside."""
-        return difference(self._words(), other._words())
-
-    def _words(self) -> dict[int, bytes]:
+    def words(self) -> Tokens:
+        """Return the tokens by which two vocabularies are compared. Control tokens do not count."""
         return {
             number: text.encode("utf-8", "surrogatepass")
             for number, text in self._texts.items()
