@@ -1,8 +1,8 @@
 """Why does a model not draft? Every reason as a value: its stage, its text, and what it concerns.
 
 - headers: the files do not fit together. `library/pairing.py` finds this before anything is loaded.
-- load: a loaded draft or a loaded main model is not fit for drafting. `pair.py`, `exactness.py`, `cache_check.py`
-  and the backends find this.
+- load: a loaded draft or a loaded main model is not fit for drafting. `pair.py`, `exactness.py`,
+  `cache_check.py` and the backends find this.
 - answer: the draft model fails in an answer, which goes on without it. `answer.py` finds this.
 - pace: drafting is possible, and the draft length policy waits. `speculation/pacing.py` decides this.
 
@@ -31,7 +31,9 @@ def other_backend(draft: str, main: str) -> Obstacle:
 
 def no_room(both: int, memory: int) -> Obstacle:
     """`both` models and the machine's `memory` in bytes."""
-    return Obstacle("headers", f"it does not fit beside it: {both / 1e9:.1f} GB of {memory / 1e9:.1f} GB")
+    return Obstacle(
+        "headers", f"it does not fit beside the main model: {both / 1e9:.1f} GB of {memory / 1e9:.1f} GB"
+    )
 
 
 def bad_file(error: Exception) -> Obstacle:
