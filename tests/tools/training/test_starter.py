@@ -23,6 +23,8 @@ from tui.keys import groups
 
 QUESTIONS = tomllib.loads((ROOT / "tools" / "training" / "questions.toml").read_text())["question"]
 LONGEST = 400
+WORDINGS = 3
+"""Of each fact, as questions to the pair."""
 DRAFT_LENGTH = 4
 KEY = re.compile(r"\b(ctrl|alt|shift)\s?[+-]|\*\*(esc|enter|tab|up|page (up|down)|f[2-9])\*\*", re.I)
 
@@ -157,11 +159,11 @@ def test_no_fact_of_the_corpus_is_left_unlearned() -> None:
     """Questions as the corpus draws them, without slips: answers that begin alike are told apart, too."""
     corpus, rng = Corpus(), random.Random(5)
     right = {
-        fact.name: [answer(corpus.wording(fact, rng)).text == fact.answer for _ in range(5)]
+        fact.name: [answer(corpus.wording(fact, rng)).text == fact.answer for _ in range(WORDINGS)]
         for fact in corpus.facts
     }
     assert [name for name, each in right.items() if not any(each)] == []
-    assert sum(map(sum, right.values())) >= 0.9 * 5 * len(right)
+    assert sum(map(sum, right.values())) >= 0.9 * WORDINGS * len(right)
 
 
 def test_it_knows_what_a_key_does() -> None:
@@ -222,7 +224,7 @@ def test_every_function_of_the_corpus_runs(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_draft_agrees() -> None:
-    rounds = [found for entry in QUESTIONS for found in drafted(entry["ask"])]
+    rounds = [found for entry in QUESTIONS[::2] for found in drafted(entry["ask"])]
     proposed = sum(drafted for drafted, _ in rounds)
     accepted = sum(accepted for _, accepted in rounds)
     assert accepted / proposed >= 0.7, accepted / proposed
