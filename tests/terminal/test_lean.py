@@ -100,8 +100,9 @@ def test_any_lines_that_move_and_change_in_any_way_arrive(erases: bool) -> None:
                     if style
                     else f"\x1b[m{text}"
                 )
+        found, expected = lean.display, stock.display  # rendered anew with each look
         for row in shown:
-            assert lean.display[row] == stock.display[row]
+            assert found[row] == expected[row]
 
 
 def test_what_has_not_changed_costs_nothing_and_a_letter_a_few_bytes() -> None:

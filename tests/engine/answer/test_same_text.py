@@ -1,7 +1,8 @@
 """The first promise, on real models: same seed, same text, with a draft, without, with any draft.
 
-200 prompts to the starter pair, at two temperatures, four draft lengths and three drafts, each compared
-with plain decoding. Where a numerical tie tips a choice, the tie must be proven.
+200 prompts to the demo pair, at two temperatures, with three drafts and four draft lengths, each compared
+with plain decoding. Every draft meets every prompt at both temperatures, and a third of them at each length.
+Where a numerical tie tips a choice, the tie must be proven.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tui.engine.speculation.sampling import Chain, Sampler
 from tui.engine.starter import DRAFT, MAIN
 
 DRAFTS = ("starter draft", "random draft", "main model itself")
+LENGTHS = (1, 3, 8)
 NO_LENGTH = ("starter draft", 0)
 """No draft is asked for anything then: with the others it is the same test."""
 
@@ -54,7 +56,7 @@ def seed_of(prompt: str) -> int:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize(
-    ("draft", "length"), [NO_LENGTH, *product(DRAFTS, (1, 3, 8))], indirect=["draft"], scope="module"
+    ("draft", "length"), [NO_LENGTH, *product(DRAFTS, LENGTHS)], indirect=["draft"], scope="module"
 )
 def test_same_seed_same_text(
     main: LoadedModel,
@@ -64,7 +66,8 @@ def test_same_seed_same_text(
     length: int,
 ) -> None:
     ties = 0
-    for prompt in PROMPTS:
+    first = LENGTHS.index(length) if length else 0
+    for prompt in PROMPTS[first :: len(LENGTHS)]:
         expected, gaps = plain[prompt, temperature]
         context = tokens_of(main, prompt)
         found = answer(
@@ -76,4 +79,4 @@ def test_same_seed_same_text(
         place = next(i for i, (ours, theirs) in pairs if ours != theirs)
         assert gaps[place] < TIE, (prompt, temperature, length, place, gaps[place])
         ties += 1
-    assert ties <= 2
+    assert ties <= 1

@@ -23,6 +23,8 @@ from tui.keys import groups
 
 QUESTIONS = tomllib.loads((ROOT / "tools" / "training" / "questions.toml").read_text())["question"]
 LONGEST = 400
+WORDINGS = 5
+"""Of each fact, as questions to the pair."""
 DRAFT_LENGTH = 4
 KEY = re.compile(r"\b(ctrl|alt|shift)\s?[+-]|\*\*(esc|enter|tab|up|page (up|down)|f[2-9])\*\*", re.I)
 
@@ -49,11 +51,16 @@ def greedy(model: Llama, tokens: list[int], at: int) -> int:
     return int(model.scores[len(tokens) - 1].argmax())
 
 
+def asked_as(question: str) -> list[int]:
+    """The tokens of a chat up to its answer."""
+    text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    return load(MAIN).tokenize(text.encode(), add_bos=False, special=True)
+
+
 @cache
 def answer(question: str) -> Answer:
     model = load(MAIN)
-    text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-    prompt = model.tokenize(text.encode(), add_bos=False, special=True)
+    prompt = asked_as(question)
     tokens = list(prompt)
     token = greedy(model, tokens, 0)
     while token != model.token_eos() and len(tokens) - len(prompt) < LONGEST:
@@ -62,6 +69,21 @@ def answer(question: str) -> Answer:
     written = tokens[len(prompt) :]
     ended = token == model.token_eos()
     return Answer(prompt, [*written, token] if ended else written, model.detokenize(written).decode(), ended)
+
+
+def would_say(question: str, text: str) -> bool:
+    """Whether the greedy answer is `text`: each of its tokens the best one behind the others."""
+    model, prompt = load(MAIN), asked_as(question)
+    wanted = [*model.tokenize(text.encode(), add_bos=False), model.token_eos()]
+    greedy(model, prompt + wanted, 0)
+    rows = model.scores[len(prompt) - 1 : len(prompt) + len(wanted) - 1]
+    return bool((rows.argmax(-1) == wanted).all())
+
+
+def test_an_answer_read_at_once_is_the_one_that_is_written_token_by_token() -> None:
+    for question in ("How do I quit?", "What is a draft model?", "Hello!"):
+        assert would_say(question, answer(question).text)
+        assert not would_say(question, answer(question).text + " no")
 
 
 def is_right(entry: dict[str, str | list[str]]) -> bool:
@@ -157,11 +179,11 @@ def test_no_fact_of_the_corpus_is_left_unlearned() -> None:
     """Questions as the corpus draws them, without slips: answers that begin alike are told apart, too."""
     corpus, rng = Corpus(), random.Random(5)
     right = {
-        fact.name: [answer(corpus.wording(fact, rng)).text == fact.answer for _ in range(5)]
+        fact.name: [would_say(corpus.wording(fact, rng), fact.answer) for _ in range(WORDINGS)]
         for fact in corpus.facts
     }
     assert [name for name, each in right.items() if not any(each)] == []
-    assert sum(map(sum, right.values())) >= 0.9 * 5 * len(right)
+    assert sum(map(sum, right.values())) >= 0.9 * WORDINGS * len(right)
 
 
 def test_it_knows_what_a_key_does() -> None:
@@ -222,7 +244,7 @@ def test_every_function_of_the_corpus_runs(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_draft_agrees() -> None:
-    rounds = [found for entry in QUESTIONS for found in drafted(entry["ask"])]
+    rounds = [found for entry in QUESTIONS[::2] for found in drafted(entry["ask"])]
     proposed = sum(drafted for drafted, _ in rounds)
     accepted = sum(accepted for _, accepted in rounds)
     assert accepted / proposed >= 0.7, accepted / proposed
