@@ -18,7 +18,7 @@ import pytest
 from tests.support.exchanges import exchange, round_of, writer
 from tui.protocol import Round, Rounding, Statistics
 from tui.store import database
-from tui.store.changes import Attached, Begin, Close, Delete, Pin, Rename, Say, Show, Turn
+from tui.store.changes import Attached, Begin, Close, Delete, Hear, Pin, Rename, Say, Show, Turn
 from tui.store.damage import salvage
 from tui.store.keeper import Keeper, Unreadable
 from tui.store.store import Store
