@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.support.alone import Themed
 from tui.chat.requests import LOOKUP, NONE, Choice
