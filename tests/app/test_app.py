@@ -73,7 +73,7 @@ async def test_a_prompt_sent_while_models_load_is_answered_when_they_are(tmp_pat
 async def test_keys_are_seen_while_models_load(tmp_path: Path) -> None:
     app = outrider(tmp_path, main="scripted:sample?rate=1")
     async with app.run_test(size=WIDE) as pilot:
-        await until(pilot, lambda: chat(app)._client.state == "loading")
+        await until(pilot, lambda: chat(app).session.client.state == "loading")
         await pilot.press("a", "b", "c")
         assert chat(app).desk.composer.text == "abc"
         assert chat(app).phase == "loading"
@@ -126,7 +126,7 @@ async def test_a_new_chat_stops_the_answer_first(tmp_path: Path) -> None:
         await until(pilot, lambda: not screen.desk.transcript.messages)
         assert screen.phase == "ready"
         await until(pilot, lambda: "stopped" not in text(app))
-        assert not any(screen._meter.history)
+        assert not any(screen.session.meter.history)
         await ask(pilot, "again")
         await until(pilot, lambda: screen.phase == "answering")
 
@@ -157,13 +157,13 @@ async def test_an_engine_that_dies_between_prompts_costs_the_next_one_nothing(tm
     app = outrider(tmp_path, main="scripted:echo", draft="")
     async with app.run_test(size=WIDE) as pilot:
         screen = await ready(pilot, app)
-        first = await screen._client.start()
+        first = await screen.session.client.start()
         os.kill(first.pid, signal.SIGKILL)
         await until(pilot, lambda: screen.phase == "ended")
         await ask(pilot, "still there?")
         await until(pilot, lambda: len(screen.desk.transcript.messages) == 2 and screen.phase == "ready")
         assert screen.desk.transcript.text_of(1).strip() == "still there?"
-        assert (await screen._client.start()).pid != first.pid
+        assert (await screen.session.client.start()).pid != first.pid
 
 
 async def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_comes_back(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ async def test_what_the_engine_remarks_on_is_shown(tmp_path: Path) -> None:
     app = outrider(tmp_path)
     async with app.run_test(size=WIDE) as pilot:
         screen = await ready(pilot, app)
-        screen._take(Notice(1, "This answer goes on without the draft model: [b]it failed"))
+        screen.session.turn.take(Notice(1, "This answer goes on without the draft model: [b]it failed"))
         await pilot.pause()
         assert "goes on without the draft model: [b]it failed" in text(app)
 
@@ -200,14 +200,14 @@ async def test_a_busy_machine_is_said_as_long_as_it_lasts(tmp_path: Path, size: 
         screen = await ready(pilot, app)
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "answering")
-        screen._take(Busy(1, 1, 2))
+        screen.session.turn.take(Busy(1, 1, 2))
         await pilot.pause()
         assert "this machine is busy: 1 of 2 threads" in text(app)
-        screen._take(Busy(1, 2, 2))
+        screen.session.turn.take(Busy(1, 2, 2))
         await pilot.pause()
         assert "is busy" not in text(app)
         assert "answering" in text(app)
-        screen._take(Busy(1, 1, 2))
+        screen.session.turn.take(Busy(1, 1, 2))
         await pilot.press("escape")
         await until(pilot, lambda: screen.phase == "ready")
         assert "is busy" not in text(app)

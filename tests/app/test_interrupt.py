@@ -74,7 +74,7 @@ async def test_ctrl_c_stops_the_answer_and_then_says_how_to_quit(tmp_path: Path)
         screen.desk.composer.insert("typed meanwhile")
         await pilot.press("ctrl+c")
         await until(pilot, lambda: screen.phase == "ready")
-        last = screen._conversation.last
+        last = screen.session.conversation.last
         assert last is not None and last.ending == "cancelled"
         assert "quits" not in told(app)
         await pilot.press("ctrl+c")

@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from tests.support.chat import ask, chat, outrider, until
 from tui.app import Outrider
-from tui.screens.turn import TICK
+from tui.chat.turn import TICK
 from tui.terminal.driver import patience_of
 from tui.widgets.bars import bars
 
@@ -35,7 +35,7 @@ async def test_nothing_wakes_at_rest(tmp_path: Path) -> None:
         await until(pilot, lambda: chat(app).phase == "ready")
         await until(pilot, lambda: not wakes(app))
         await ask(pilot, "go")
-        await until(pilot, lambda: chat(app)._meter.read().speed_now is not None or wakes(app))
+        await until(pilot, lambda: chat(app).session.meter.read().speed_now is not None or wakes(app))
         await until(pilot, lambda: chat(app).phase == "ready" and not wakes(app))
 
 
@@ -70,8 +70,8 @@ async def test_a_round_is_painted_once_and_the_numbers_not_with_each(tmp_path: P
         screen.desk.show_reading = showing  # type: ignore[method-assign, assignment]
         began = monotonic()
         await ask(pilot, "go")
-        await until(pilot, lambda: screen._meter._final, 60)
-        rounds = screen._meter.read().tokens  # there is no draft
+        await until(pilot, lambda: screen.session.meter._final, 60)
+        rounds = screen.session.meter.read().tokens  # there is no draft
         assert rounds > 80
         assert 1 < len(shown) <= (monotonic() - began) / TICK + 3
         assert len(painted) <= rounds + len(shown) + 15  # the prompt typed and sent, the state in words

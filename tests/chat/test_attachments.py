@@ -177,13 +177,13 @@ async def test_a_file_that_the_context_cannot_hold_is_known_before_it_is_sent(
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
-        loaded = screen._loader.loaded
+        loaded = screen.session.connection.loaded
         assert loaded is not None
         await pilot.press(*"@long.txt ")
         await until(pilot, lambda: f"too many, the context holds {loaded.context_length:,}" in text(app))
         screen.desk.composer.clear()
         await pilot.press(*"@notes.txt ")
         await until(pilot, lambda: "tokens ─" in text(app) and "too many" not in text(app))
-        screen._meter._context = loaded.context_length - 2
+        screen.session.meter._context = loaded.context_length - 2
         await pilot.press("x")
         await until(pilot, lambda: "too many, 2 of the context are left" in text(app))

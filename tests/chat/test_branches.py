@@ -31,12 +31,12 @@ from tests.support.models import Toy, write_model
 from tui.app import Outrider
 from tui.chat.conversation import Conversation
 from tui.chat.requests import Asked
+from tui.chat.turn import NEARLY_FULL
 from tui.clean import clean
 from tui.config import Generation, History, Models, Settings
 from tui.protocol import Generate, Sampling, Statistics
-from tui.screens.branches import LEFT, SUMMED_UP
-from tui.screens.messages import SUM_UP
-from tui.screens.turn import NEARLY_FULL
+from tui.screens.message_actions import SUM_UP
+from tui.screens.transcript_sync import LEFT, SUMMED_UP
 from tui.store.changes import Turn
 from tui.store.store import Conversation as Stored
 from tui.widgets.transcript import code_blocks
@@ -83,7 +83,7 @@ async def test_another_answer_is_a_branch_and_both_can_be_seen(tmp_path: Path, k
         await until(pilot, lambda: origins(app) == second)
         await pilot.press("escape")
         await answered(pilot, "three")
-        assert clean(chat(app)._conversation.messages()[3].content) == second[3][0]
+        assert clean(chat(app).session.conversation.context.messages()[3].content) == second[3][0]
     if not kept:
         return
     (found,) = stored(tmp_path)
@@ -160,7 +160,7 @@ async def test_an_answer_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path
     async with app.run_test(size=(120, 40)) as pilot:
         await answered(pilot, "tell me")
         whole = said(app)[1]
-        tokens = chat(app)._conversation.last.statistics.tokens  # type: ignore[union-attr]
+        tokens = chat(app).session.conversation.last.statistics.tokens  # type: ignore[union-attr]
         await pilot.press("ctrl+n")
         for stops in (1, 2):
             if stops == 1:
@@ -224,7 +224,7 @@ async def test_only_what_changed_is_read_again_by_both_models(tmp_path: Path) ->
     app = outrider(tmp_path, main=str(main), draft=str(draft), generation=generation)
 
     def read_anew() -> int:
-        last = chat(app)._conversation.last
+        last = chat(app).session.conversation.last
         assert last is not None
         assert isinstance(last.statistics, Statistics)
         return last.statistics.prompt_tokens - last.statistics.prompt_reused
@@ -313,7 +313,7 @@ async def test_an_answer_that_the_context_cut_goes_on_in_a_longer_one(tmp_path: 
         assert "the context is full: loaded with a longer one, /continue goes on" in " ".join(
             text(app).split()
         )
-        before = chat(app)._conversation.last
+        before = chat(app).session.conversation.last
         assert before is not None
         await ask(pilot, "/continue")
         await until(pilot, lambda: "no room for more of this answer" in text(app))
@@ -322,8 +322,8 @@ async def test_an_answer_that_the_context_cut_goes_on_in_a_longer_one(tmp_path: 
     async with again.run_test(size=(120, 40)) as pilot:
         await ready(pilot, 2)
         await ask(pilot, "/continue")
-        await until(pilot, lambda: (end := chat(again)._conversation.last) and end.ending == "stop")
-        whole = chat(again)._conversation.last
+        await until(pilot, lambda: (end := chat(again).session.conversation.last) and end.ending == "stop")
+        whole = chat(again).session.conversation.last
         assert whole is not None
         assert whole.statistics is not None
         assert whole.statistics.tokens == 601, "and the one that ends it"
@@ -336,7 +336,7 @@ async def test_a_context_that_fills_is_said_and_the_oldest_turns_can_be_left_out
     app = outrider(tmp_path, **pair, generation=Generation(max_tokens=20, seed=7))
 
     def asked() -> int:
-        last = chat(app)._conversation.last
+        last = chat(app).session.conversation.last
         assert last is not None
         assert last.statistics is not None
         return last.statistics.prompt_tokens
@@ -344,26 +344,26 @@ async def test_a_context_that_fills_is_said_and_the_oldest_turns_can_be_left_out
     async with app.run_test(size=(120, 40)) as pilot:
         number = 0
         while "% full" not in text(app):
-            assert chat(app)._fullness < NEARLY_FULL
+            assert chat(app).session.turn.fullness < NEARLY_FULL
             await answered(pilot, f"{number} " + "a b c d e " * 5)
             number += 1
-        assert chat(app)._fullness >= NEARLY_FULL
+        assert chat(app).session.turn.fullness >= NEARLY_FULL
         assert number > 2
         before = asked()
         await pilot.press("f5")
         await until(pilot, lambda: LEFT in text(app))
         assert text(app).count(LEFT) == 1
         assert "% full" not in text(app)
-        left = chat(app)._conversation.left
+        left = chat(app).session.conversation.context.left
         await answered(pilot, "and now?")
         assert asked() < before
     again = outrider(tmp_path, **pair)
     again._go_on = ""
     async with again.run_test(size=(120, 40)) as pilot:
         await ready(pilot, 2 * number + 2)
-        assert chat(again)._conversation.left == left
+        assert chat(again).session.conversation.context.left == left
         assert text(again).count(LEFT) <= 1
-        assert chat(again)._conversation.messages()[0].role == "user"
+        assert chat(again).session.conversation.context.messages()[0].role == "user"
 
 
 def test_at_least_the_last_prompt_and_its_answer_are_sent() -> None:
@@ -373,14 +373,14 @@ def test_at_least_the_last_prompt_and_its_answer_are_sent() -> None:
         conversation.answer(Generate(1, (), 7), None)
         conversation.hear(round_of(f"answer {number} " * 10))
         conversation.close("stop")
-    assert conversation.left is None
-    assert conversation.leave_out(1.0) == 0
-    assert conversation.leave_out(0.5) == 6
-    roles = [each.role for each in conversation.messages()]
+    assert conversation.context.left is None
+    assert conversation.context.leave_out(1.0) == 0
+    assert conversation.context.leave_out(0.5) == 6
+    roles = [each.role for each in conversation.context.messages()]
     assert roles == ["system", "user", "assistant", "user", "assistant"]
-    assert conversation.leave_out(0.0) == 2
-    assert conversation.messages()[1].content.startswith("prompt 4")
-    assert conversation.leave_out(0.0) == 0
+    assert conversation.context.leave_out(0.0) == 2
+    assert conversation.context.messages()[1].content.startswith("prompt 4")
+    assert conversation.context.leave_out(0.0) == 0
 
 
 def test_a_tree_of_a_damaged_file_has_no_circle_and_no_end_in_nothing() -> None:
@@ -471,7 +471,7 @@ async def test_where_another_branch_stands_that_is_shown_instead_of_what_was_del
 async def test_the_oldest_turns_are_summed_up_by_the_main_model_and_the_summary_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.screens.messages.LEAVE", 0.0)
+    monkeypatch.setattr("tui.screens.message_actions.LEAVE", 0.0)
     app = outrider(tmp_path, main="scripted:echo")
     asked = asked_of(app)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -503,7 +503,7 @@ async def test_the_oldest_turns_are_summed_up_by_the_main_model_and_the_summary_
 async def test_a_summary_comes_back_with_its_chat_and_one_that_is_stopped_leaves_all_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.screens.messages.LEAVE", 0.0)
+    monkeypatch.setattr("tui.screens.message_actions.LEAVE", 0.0)
     app = outrider(tmp_path, main="scripted:echo")
     async with app.run_test(size=(120, 40)) as pilot:
         for prompt in ("one", "two", "three"):
@@ -511,27 +511,27 @@ async def test_a_summary_comes_back_with_its_chat_and_one_that_is_stopped_leaves
         await pilot.press("shift+f5")
         await until(pilot, lambda: SUMMED_UP in text(app))
         shown = said(app)
-        key = chat(app)._conversation.key
+        key = chat(app).session.conversation.key
         await pilot.press("ctrl+n")
         await until(pilot, lambda: not said(app))
-        chat(app).open_chat(key)
+        chat(app).others.open_chat(key)
         await until(pilot, lambda: said(app) == shown and SUMMED_UP in text(app))
     app = outrider(tmp_path, main=CREEPING)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
         for number in range(3):
-            screen._conversation.ask(f"{number}")
-            screen._conversation.answer(Generate(1, (), 7), None)
-            screen._conversation.hear(round_of("yes"))
-            screen._conversation.close("stop")
-        before = screen._conversation.messages()
+            screen.session.conversation.ask(f"{number}")
+            screen.session.conversation.answer(Generate(1, (), 7), None)
+            screen.session.conversation.hear(round_of("yes"))
+            screen.session.conversation.close("stop")
+        before = screen.session.conversation.context.messages()
         await pilot.press("shift+f5")
         await until(pilot, lambda: screen.phase == "reading")
         await pilot.pause(0.3)
         await pilot.press("escape")
         await until(pilot, lambda: screen.phase == "ready")
-        assert screen._conversation.messages() == before
+        assert screen.session.conversation.context.messages() == before
 
 
 async def test_who_asks_again_while_reading_goes_on_reading(tmp_path: Path) -> None:
@@ -578,11 +578,11 @@ async def test_an_answer_goes_on_with_the_thinking_that_it_was_asked_for_with(tm
         first = asked[-1]
         await ask(pilot, "/thinking off")
         await ask(pilot, "/effort high")
-        await until(pilot, lambda: chat(app).generation.effort == "high")
+        await until(pilot, lambda: chat(app).session.generation.effort == "high")
         await ask(pilot, "/continue")
         await until(pilot, lambda: len(asked) == 2 and chat(app).phase == "ready")
         assert (asked[1].thinking, asked[1].effort, asked[1].resume != ()) == ("on", "low", True)
-        last = chat(app)._conversation.last
+        last = chat(app).session.conversation.last
         assert last is not None
         whole = Asked.read(last.settings)
         assert whole == Asked.of(first)

@@ -11,7 +11,7 @@ from tests.support.chat import answered, chat, outrider, text, told, until
 from tests.support.exchanges import round_of
 from tui.chat.summary import LONGEST, Summary
 from tui.protocol import Reason
-from tui.screens.branches import SUMMED_UP
+from tui.screens.transcript_sync import SUMMED_UP
 
 WORDS = "and they went on "
 
@@ -66,20 +66,22 @@ def test_it_says_why_it_is_not_kept(summary: Summary, reason: Reason, why: str) 
 async def test_a_chat_is_summed_up_whole_or_not_at_all(
     model_writes: str, kept: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.screens.messages.LEAVE", 0.0)
-    monkeypatch.setattr("tui.screens.messages.SUM_UP", model_writes)  # the model repeats what it is asked
+    monkeypatch.setattr("tui.screens.message_actions.LEAVE", 0.0)
+    monkeypatch.setattr(
+        "tui.screens.message_actions.SUM_UP", model_writes
+    )  # the model repeats what it is asked
     app = outrider(tmp_path, main="scripted:echo", draft="")
     async with app.run_test(size=(140, 40)) as pilot:
         screen = chat(app)
         for prompt in ("one", "two", "three"):
             await answered(pilot, prompt)
-        before = screen._conversation.messages()
+        before = screen.session.conversation.context.messages()
         await pilot.press("shift+f5")
         if kept:
             await until(pilot, lambda: SUMMED_UP in text(app))
-            assert screen._conversation.summary.endswith(kept)
+            assert screen.session.conversation.context.summary.endswith(kept)
             return
         await until(pilot, lambda: "nothing is left out" in text(app))
         assert said in text(app) and said in told(app)
-        assert screen._conversation.messages() == before
+        assert screen.session.conversation.context.messages() == before
         await answered(pilot, "four")

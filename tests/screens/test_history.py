@@ -105,7 +105,7 @@ async def test_a_prompt_without_an_answer_goes_back_to_the_composer(tmp_path: Pa
         await until(pilot, lambda: chat(app).phase == "ready")
         await pilot.press("enter")
         await until(pilot, lambda: len(chat(app).desk.transcript.messages) == 4)
-        assert [each.content for each in chat(app)._conversation.ask("x")][:3] == [
+        assert [each.content for each in chat(app).session.conversation.ask("x")][:3] == [
             "a",
             "b",
             "the lost prompt",

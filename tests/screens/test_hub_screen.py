@@ -185,8 +185,8 @@ async def test_a_pair_is_searched_fetched_chosen_and_answers_by_keys_alone(
         await pilot.press(*"fetched main")
         await until(pilot, lambda: "● Fetched draft" in text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: screen.phase == "ready" and screen._loader.loaded)
-        assert screen._loader.loaded is not None
-        assert screen._loader.loaded.main.name == "Fetched main F32"
+        await until(pilot, lambda: screen.phase == "ready" and screen.session.connection.loaded)
+        assert screen.session.connection.loaded is not None
+        assert screen.session.connection.loaded.main.name == "Fetched main F32"
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)

@@ -248,11 +248,14 @@ async def test_a_pair_chosen_by_keys_alone_answers(tmp_path: Path, toys: Path) -
         await pilot.press(*"toy main")
         await until(pilot, lambda: "Toy draft" in text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: app.screen is screen and screen.phase == "ready" and screen._loader.loaded)
-        assert screen._loader.loaded is not None
-        assert screen._loader.loaded.main.name == "Toy main F32"
-        assert screen._loader.loaded.draft is not None
-        assert screen._loader.loaded.draft.name == "Toy draft F32"
+        await until(
+            pilot,
+            lambda: app.screen is screen and screen.phase == "ready" and screen.session.connection.loaded,
+        )
+        assert screen.session.connection.loaded is not None
+        assert screen.session.connection.loaded.main.name == "Toy main F32"
+        assert screen.session.connection.loaded.draft is not None
+        assert screen.session.connection.loaded.draft.name == "Toy draft F32"
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
         assert screen.desk.transcript.text_of(1)
@@ -263,11 +266,11 @@ async def test_the_figures_of_the_pair_before_go_when_another_is_chosen(tmp_path
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
         await ask(pilot, "hello")
-        await until(pilot, lambda: screen.phase == "ready" and screen._meter.read().tokens > 0)
+        await until(pilot, lambda: screen.phase == "ready" and screen.session.meter.read().tokens > 0)
         context = screen.desk.query_one("#context", Static)
         await until(pilot, lambda: UNKNOWN not in str(context.content).splitlines()[0])
-        await screen._chosen(Choice(str(toys / "main.gguf"), NONE))
-        await until(pilot, lambda: screen.phase == "ready" and screen._loader.loaded)
+        await screen.others.chosen(Choice(str(toys / "main.gguf"), NONE))
+        await until(pilot, lambda: screen.phase == "ready" and screen.session.connection.loaded)
         assert str(context.content).splitlines()[0].split() == ["Context", "used", UNKNOWN]
         assert "tok/s" not in str(screen.desk.query_one("#speed", Static).content)
 
@@ -278,11 +281,11 @@ async def test_choosing_stops_an_answer_that_is_coming(tmp_path: Path, toys: Pat
         screen = chat(app)
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "answering")
-        await screen._chosen(Choice(str(toys / "main.gguf"), NONE))
-        await until(pilot, lambda: screen.phase == "ready" and screen._loader.loaded)
-        assert screen._loader.loaded is not None
-        assert screen._loader.loaded.main.name == "Toy main F32"
-        assert screen._loader.loaded.draft is None
+        await screen.others.chosen(Choice(str(toys / "main.gguf"), NONE))
+        await until(pilot, lambda: screen.phase == "ready" and screen.session.connection.loaded)
+        assert screen.session.connection.loaded is not None
+        assert screen.session.connection.loaded.main.name == "Toy main F32"
+        assert screen.session.connection.loaded.draft is None
 
 
 async def test_esc_gives_up_a_load(tmp_path: Path) -> None:

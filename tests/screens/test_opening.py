@@ -114,7 +114,7 @@ async def test_a_pair_that_came_back_is_named_until_the_first_prompt(tmp_path: P
         await until(pilot, lambda: named in text(app))
         await ask(pilot, "hello")
         await until(pilot, lambda: "pair you chose last" not in text(app))
-        chat(app)._show_notices()
+        chat(app).session.opening.show(chat(app).session.connection.loaded)
         await pilot.pause()
         assert "pair you chose last" not in text(app)
 
@@ -233,10 +233,10 @@ async def test_a_choice_that_the_config_overrules_says_so(tmp_path: Path) -> Non
     app = outrider(tmp_path)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
-        await chat(app)._chosen(Choice(main, LOOKUP))
+        await chat(app).others.chosen(Choice(main, LOOKUP))
         assert "config.toml" not in told(app)
         places_in(tmp_path).config.write_text('[models]\nmain = "named.gguf"\n')
-        await chat(app)._chosen(Choice(main, LOOKUP))
+        await chat(app).others.chosen(Choice(main, LOOKUP))
         assert "the next start loads what config.toml names" in told(app)
 
 

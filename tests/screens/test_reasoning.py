@@ -180,7 +180,7 @@ async def test_a_prompt_that_got_no_answer_comes_back_and_says_so(tmp_path: Path
         await until(pilot, lambda: chat(app).phase == "ready")
         assert chat(app).desk.composer.text == prompt
         assert "no answer: the prompt is not part of the conversation" in text(app)
-        assert not chat(app)._conversation.messages()
+        assert not chat(app).session.conversation.context.messages()
 
 
 async def test_what_switches_thinking_is_sent_and_no_command(tmp_path: Path) -> None:

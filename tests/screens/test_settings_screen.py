@@ -65,7 +65,7 @@ async def test_a_setting_is_changed_in_the_file_and_at_once_and_back(tmp_path: P
 
 
 def chat_settings(app: Any) -> Settings:
-    settings = app._chat.settings
+    settings = app._session.settings
     assert isinstance(settings, Settings)
     return settings
 
@@ -91,7 +91,7 @@ async def test_a_preset_becomes_what_new_chats_begin_with(tmp_path: Path) -> Non
         await pilot.press("enter")
         await until(pilot, lambda: "for new chats" in text(app))
         await pilot.press("escape", "escape")
-        assert chat(app).generation.temperature == 0.1
+        assert chat(app).session.generation.temperature == 0.1
     assert read_config(places_in(tmp_path).config)[0].generation.preset == "code"
 
 

@@ -96,7 +96,7 @@ async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_wit
         assert "preset brief" in text(app)
         await pilot.press("ctrl+n")
         await until(pilot, lambda: not screen.desk.transcript.messages)
-        assert screen.generation.temperature == 0.8
+        assert screen.session.generation.temperature == 0.8
         await answered(pilot, "two")
         assert asked[-1].messages[0].content == "two"
         await command(pilot, "/preset gone")
@@ -106,7 +106,7 @@ async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_wit
         await answered(pilot, "three")
         assert (asked[-1].sampling.temperature, asked[-1].sampling.top_k) == (0.2, 5)
         await command(pilot, "/reset")
-        assert screen.adjustments == ChatOverrides()
+        assert screen.session.overrides == ChatOverrides()
         await command(pilot, "/top_k")
         assert "top_k is 40, by the settings." in told(app)
     first = next(each for each in stored(tmp_path) if each.turns[0].text == "one")
@@ -118,12 +118,12 @@ async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_wit
     app._settings = read_config(config)[0]
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
-        screen.open_chat(first.key)
-        await until(pilot, lambda: screen.adjustments == ChatOverrides("brief"))
-        screen._keeper.add(Adjust(first.key, '{"preset": "brief", "tomorrow": 1}'))
-        screen.open_chat(first.key)
+        screen.others.open_chat(first.key)
+        await until(pilot, lambda: screen.session.overrides == ChatOverrides("brief"))
+        screen.session.keeper.add(Adjust(first.key, '{"preset": "brief", "tomorrow": 1}'))
+        screen.others.open_chat(first.key)
         await pilot.pause(0.3)
-        assert screen.generation.system_prompt == "Be brief."
+        assert screen.session.generation.system_prompt == "Be brief."
     first = next(each for each in stored(tmp_path) if each.key == first.key)
     assert "tomorrow" in first.settings, "looking at a chat changes nothing of it"
 
@@ -191,7 +191,7 @@ async def test_every_alias_is_of_a_command_that_is_there_and_is_none_itself(tmp_
     app = outrider(tmp_path, main=FAST)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
-        names = {each.name for each in chat(app).slash_commands()}
+        names = {each.name for each in chat(app).slash.table()}
     assert set(slash.ALIASES.values()) <= names
     assert not names & slash.ALIASES.keys()
 
@@ -251,7 +251,7 @@ async def test_a_typing_error_in_front_of_a_value_keeps_the_value(tmp_path: Path
         await until(pilot, lambda: "Did you mean /temperature?" in told(app))
         assert screen.desk.composer.text == "/temprature 0.3"
         await pilot.press("tab", "enter")
-        await until(pilot, lambda: screen.generation.temperature == 0.3)
+        await until(pilot, lambda: screen.session.generation.temperature == 0.3)
 
 
 async def test_every_action_of_the_chat_is_a_command_and_in_the_palette(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ async def test_every_action_of_the_chat_is_a_command_and_in_the_palette(tmp_path
     async with app.run_test(size=(120, 40)) as pilot:
         await answered(pilot, "one")
         screen = chat(app)
-        names = {each.name for each in screen.slash_commands()}
+        names = {each.name for each in screen.slash.table()}
         wanted = {"race", "inspect", "models", "history", "new", "read", "editor", "leave-out", "drafting"}
         wanted |= {"highlight", "refused", "thoughts", "sidebar", "settings", "themes", "help", "quit"}
         assert wanted | {"again", "same", "copy", "code", "continue", "delete", "undo", "edit"} <= names

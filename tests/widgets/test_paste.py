@@ -49,11 +49,13 @@ def long(line: str) -> str:
 async def send(pilot: Any, words: str) -> None:
     """Paste `words` into the empty composer and press Enter; waits for the answer."""
     screen = chat(pilot.app)
-    before = len(screen._conversation.path)
+    before = len(screen.session.conversation.path)
     screen.desk.composer.post_message(events.Paste(words))
     await until(pilot, lambda: screen.desk.composer.text)
     await pilot.press("enter")
-    await until(pilot, lambda: len(screen._conversation.path) == before + 2 and screen.phase == "ready", 60)
+    await until(
+        pilot, lambda: len(screen.session.conversation.path) == before + 2 and screen.phase == "ready", 60
+    )
 
 
 # What a paste must not do
@@ -78,8 +80,8 @@ async def test_pastes_are_sent_as_they_are_and_do_nothing(
             assert not screen.desk.has_files
             if number % 20 == 19:
                 await pilot.press("ctrl+n")
-                await until(pilot, lambda: not screen._conversation.path)
-        assert screen.adjustments.values == ()
+                await until(pilot, lambda: not screen.session.conversation.path)
+        assert screen.session.overrides.values == ()
         assert "There is no" not in told(app)
 
 
@@ -103,7 +105,7 @@ async def test_a_pasted_slash_begins_no_command_whatever_is_done_to_it(tmp_path:
         await pilot.press("up", "!", "enter")  # recalled and changed it is still a paste
         await until(pilot, lambda: sent and screen.phase == "ready")
         assert sent[0].messages[-1].content == words + "!"
-        assert screen.adjustments.values == ()
+        assert screen.session.overrides.values == ()
 
 
 async def paste_into(pilot: Any, words: str) -> None:
@@ -134,8 +136,8 @@ async def test_a_command_that_was_typed_takes_a_pasted_value(tmp_path: Path) -> 
         await pilot.press(*"/system_prompt", "space")
         await paste_into(pilot, long("mind @README.md and /new"))
         await pilot.press("enter")
-        await until(pilot, lambda: screen.generation.system_prompt)
-        assert screen.generation.system_prompt == long("mind @README.md and /new")
+        await until(pilot, lambda: screen.session.generation.system_prompt)
+        assert screen.session.generation.system_prompt == long("mind @README.md and /new")
 
 
 # Files that were meant
@@ -394,11 +396,11 @@ async def test_every_character_goes_all_the_way(tmp_path: Path, turns: int = 12,
             said.append("\n".join(next(source) for _ in range(each)))
             await send(pilot, said[-1])
             assert sent[-1].messages[-1].content == said[-1]
-            screen.want("copy", screen._conversation.path[-2])
+            screen.actions.want("copy", screen.session.conversation.path[-2])
             assert copied[-1] == said[-1]
             if number % 20 == 19:
                 await pilot.press("ctrl+n")
-                await until(pilot, lambda: not screen._conversation.path)
+                await until(pilot, lambda: not screen.session.conversation.path)
     kept = stored(tmp_path)
     assert {turn.text for chat in kept for turn in chat.turns if turn.role == "user"} == set(said)
     markdown = "".join(map(as_markdown, kept))

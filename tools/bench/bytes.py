@@ -37,9 +37,9 @@ async def measure(theme: str, highlight: str, colours: ColorSystem, lean: bool) 
         await until(pilot, lambda: screen.phase == "ready")
         await ask(pilot, "go")
         await until(pilot, lambda: screen.desk.transcript.max_scroll_y > 0, 60)
-        before, tokens = both.bytes[lean], screen._meter.read().tokens
+        before, tokens = both.bytes[lean], screen.session.meter.read().tokens
         await asyncio.sleep(SECONDS)
-        count = screen._meter.read().tokens - tokens
+        count = screen.session.meter.read().tokens - tokens
         return (both.bytes[lean] - before) / count, count / SECONDS
 
 

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from tui import protocol, store
 from tui.clean import clean_line
 from tui.protocol.pieces import said
-from tui.protocol.thoughts import apart
 
+from .context import SentContext
 from .requests import Asked
 
 if TYPE_CHECKING:
@@ -45,9 +45,14 @@ class Conversation:
     def __init__(
         self, system_prompt: str = "", record: Callable[[store.Change], None] = lambda change: None
     ) -> None:
-        self.system_prompt = system_prompt
-        """Said to the model first; empty for nothing."""
         self._record = record
+        self.context = SentContext(
+            lambda: self.path,
+            lambda key: self._turns[key] if key in self._path_keys() else None,
+            lambda key, summary: record(store.Leave(self.key, key, summary)),
+        )
+        """The part of it that a model is given."""
+        self.context.system_prompt = system_prompt
         self.forget()
 
     def forget(self) -> None:
@@ -66,9 +71,7 @@ class Conversation:
         self._removed: list[dict[str, store.Turn]] = []
         """What was taken out, the last one last."""
         self._shown = ""
-        self._sent_from = ""
-        self.summary = ""
-        """Of what is not sent any more; empty where nothing is sent in its place."""
+        self.context.begin()
         self._open: str | None = None
         self._heard: list[str] = []
         self._unwritten: list[protocol.Round] = []
@@ -87,7 +90,7 @@ class Conversation:
             self._next[parent].append(turn.key)
             if turn.rounds and store.text_of(turn.rounds) == turn.text and _can_go_on(turn.ending, turn.text):
                 self._tokens[turn.key] = tuple(token for each in turn.rounds for token in each.tokens)
-        self._sent_from, self.summary = stored.sent_from, stored.summary
+        self.context.begin(stored.sent_from, stored.summary)
         self._shown = stored.shown if stored.shown in self._turns else ""
         return self._step_back()
 
@@ -115,72 +118,6 @@ class Conversation:
     def last(self) -> store.Turn | None:
         """The end of the path."""
         return self._turns.get(self._shown)
-
-    @property
-    def _opening(self) -> tuple[protocol.Message, ...]:
-        return (protocol.Message("system", self.system_prompt),) if self.system_prompt else ()
-
-    def messages(self) -> tuple[protocol.Message, ...]:
-        """The path as a model is given it."""
-        return self._as_sent(self.path)
-
-    def messages_to(self, answer: store.Turn) -> tuple[protocol.Message, ...]:
-        """The messages that `answer`, which is on the path, is the answer to."""
-        path = self.path
-        return self._as_sent(path[: next(at for at, turn in enumerate(path) if turn.key == answer.key)])
-
-    def _as_sent(self, path: Sequence[store.Turn]) -> tuple[protocol.Message, ...]:
-        """`path` as a model is given it: a summary stands at the head of the first prompt, for not every
-        template takes more than one message that a user has not written."""
-        sent = self._of_the_sent(path)
-        # An answer that was broken off in its thought says nothing, and a model would go on with the thought.
-        said = (turn for turn in sent if turn.role == "user" or apart(turn.text)[1].strip())
-        messages = [protocol.Message(turn.role, turn.text) for turn in said]
-        if self.summary and messages and len(sent) < len(path):
-            first = f"What was said before, in short:\n\n{self.summary}\n\n---\n\n{messages[0].content}"
-            messages[0] = replace(messages[0], content=first)
-        return (*self._opening, *messages)
-
-    def messages_to_sum_up(self, share: float, instruction: str) -> tuple[protocol.Message, ...]:
-        """What `leave_out` would leave out, and that it be summed up; none if it would leave out nothing."""
-        path = self.path
-        first = self._first_to_stay(share)
-        out = path[: len(path) - len(self._sent) + first]
-        return (*self._as_sent(out), protocol.Message("user", instruction)) if first else ()
-
-    @property
-    def _sent(self) -> Sequence[store.Turn]:
-        """The path, without what was left out."""
-        return self._of_the_sent(self.path)
-
-    def _of_the_sent(self, path: Sequence[store.Turn]) -> Sequence[store.Turn]:
-        begin = next((place for place, turn in enumerate(path) if turn.key == self._sent_from), 0)
-        return path[begin:]
-
-    @property
-    def left(self) -> store.Turn | None:
-        """The last turn that is not sent any more."""
-        first = self._turns[self._sent_from] if self._sent_from in self._path_keys() else None
-        return self._turns.get(first.parent) if first else None
-
-    def leave_out(self, share: float, summary: str = "") -> int:
-        """Send no more than the latest turns with `share` of all that is sent, and at least the last prompt
-        with its answer; how many turns are left out by it. `summary` stands for them."""
-        if first := self._first_to_stay(share):
-            self._sent_from, self.summary = self._sent[first].key, summary
-            self._record(store.Leave(self.key, self._sent_from, summary))
-        return first
-
-    def _first_to_stay(self, share: float) -> int:
-        """How many of the turns that are sent `leave_out` leaves out."""
-        sent = self._sent
-        room = share * sum(len(turn.text) for turn in sent)
-        first = len(sent)
-        while first > 0 and (first > len(sent) - 2 or len(sent[first - 1].text) <= room):
-            first -= 1
-            room -= len(sent[first].text)
-        first += first < len(sent) and sent[first].role == "assistant"
-        return first if first < len(sent) else 0
 
     def show(self, key: str) -> None:
         """Let the path end at the turn `key`; empty for the beginning."""
@@ -253,12 +190,6 @@ class Conversation:
 
     # Answers that are there
 
-    def answer_at(self, turn: store.Turn) -> store.Turn | None:
-        """`turn` if it is an answer, else the answer to it that is shown."""
-        if turn.role == "assistant":
-            return turn
-        return next((each for each in self.path if each.parent == turn.key), None)
-
     def tokens_of(self, answer: store.Turn) -> tuple[int, ...]:
         """The tokens behind which `answer` can go on; none if it cannot."""
         return self._tokens.get(answer.key, ())
@@ -274,7 +205,7 @@ class Conversation:
             if self.settings:
                 self._record(store.Adjust(self.key, self.settings))
         self._add(store.Turn(draw_key(), self._shown, "user", question, files=files))
-        return self.messages()
+        return self.context.messages()
 
     def adjust(self, settings: str) -> None:
         """From now on it is answered otherwise than the settings say."""

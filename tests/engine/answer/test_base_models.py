@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.chat import ask, asked_of, chat, outrider, text, told, until
 from tests.support.models import CONTROL, OTHER_CONTROL, Toy, write_model
-from tui.chat.requests import CONTINUED, load_request
+from tui.chat.requests import CONTINUED
 from tui.engine.answer.answer import Answer
 from tui.engine.answer.templates import TemplateRenderer, encode_conversation, joined
 from tui.engine.backends import LoadedModel, Options, prompt_form
@@ -245,9 +245,9 @@ async def test_a_base_model_is_introduced_once_and_every_prompt_goes_on_with_its
         assert "".join(joined(heard[1].messages)) == "The moonThe moon and the sun"
         assert screen.desk.transcript.text_of(3).strip() == "The moonThe moon and the sun"
 
-        screen._loader.loaded = None
-        await screen._loader.begin(load_request(screen.settings))
-        await until(pilot, lambda: screen._loader.loaded)
+        screen.session.connection.loaded = None
+        await screen.session.connection.load()
+        await until(pilot, lambda: screen.session.connection.loaded)
         assert "A prompt begins a paragraph" not in text(app), "it was said before"
 
 

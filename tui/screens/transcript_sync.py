@@ -1,6 +1,6 @@
-"""The path through a conversation that stands on the screen: cut off, shown again, another one beside it.
+"""Keeps the transcript on the path of a conversation: prompts, answers as they come, other branches.
 
-What leaves the screen is laid aside as it is, so that a branch comes back at once. It asks no engine.
+Messages that leave the screen are laid aside, so that a branch comes back at once. It asks no engine.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from tui import store
 from tui.chat import attachments, wording
 from tui.chat.conversation import Conversation
 from tui.protocol import Origin, Round
+from tui.protocol.thoughts import TURNED, Part, Thoughts
 from tui.store.keeper import Keeper
 from tui.widgets.desk import Desk
-
-from .shown import Shown
+from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from tui.store.store import Conversation as Stored
@@ -32,7 +32,7 @@ SUMMED_UP = "up to here the summary is sent"
 SUMMARY = "summary of the turns above"
 
 
-class Branches:
+class TranscriptSync:
     """Keeps the desk's transcript on the path of a conversation."""
 
     def __init__(self, conversation: Conversation, desk: Desk, keeper: Keeper) -> None:
@@ -40,13 +40,19 @@ class Branches:
         self._conversation = conversation
         self._desk = desk
         self._keeper = keeper
-        self._answer: Shown | None = None
+        self._answer: ShownAnswer | None = None
         """The answer that is coming."""
         self._aside: dict[str, list[Message]] = {}
         self._edited: store.Turn | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no message is shown."""
+        return not self._desk.transcript.messages
+
     def forget(self) -> None:
         """Another conversation begins."""
+        self._desk.clear()
         self._aside.clear()
         self._edited = None
         self._desk.composer.border_title = ""
@@ -77,10 +83,7 @@ class Branches:
             self.leave(self._edited)
         self._edited = None
         self._desk.composer.border_title = ""
-        self._drop_unanswered()
-
-    def _drop_unanswered(self) -> None:
-        """A prompt that got no answer is no part of the conversation, and would stand there twice."""
+        # A prompt that got no answer is no part of the conversation, and would stand there twice.
         path = {each.key for each in self._conversation.path}
         for place, message in enumerate(self._desk.transcript.messages):
             if message.role == "user" and message.key not in path:
@@ -111,7 +114,7 @@ class Branches:
         transcript, turn = self._desk.transcript, self._conversation.last
         if turn:
             goes_on = bool(transcript.messages) and transcript.messages[-1].key == turn.key
-            self._answer = Shown(transcript, turn.key, turn.text if goes_on else "")
+            self._answer = ShownAnswer(transcript, turn.key, turn.text if goes_on else "")
 
     def hear(self, event: Round) -> None:
         """More of the answer."""
@@ -125,11 +128,29 @@ class Branches:
             self._answer.end(note if note is not None else self._note(turn) if turn else "")
         self._answer = None
 
+    def end_prompt(self, note: str) -> None:
+        """The last prompt gets no answer; `note` stands under it."""
+        self._desk.transcript.finish(note)
+
+    def fail(self, message: str, hint: str) -> None:
+        """Show why there is no more of the answer."""
+        self._desk.transcript.fail(message, hint)
+
+    def give_back(self, prompt: store.Turn | None = None) -> None:
+        """Put `prompt`, or the last one that was sent, into the text box if it is empty."""
+        composer = self._desk.composer
+        if composer.text:
+            return
+        if prompt:
+            composer.write_again(attachments.typed(prompt), attachments.names(prompt))
+        else:
+            composer.action_earlier()
+
     def leave_out(self, share: float, summary: str = "") -> int:
         """As the conversation does, and mark it; how many turns are left out by it."""
-        marked = self._conversation.left
-        count = self._conversation.leave_out(share, summary)
-        for turn in (marked, self._conversation.left) if count else ():
+        marked = self._conversation.context.left
+        count = self._conversation.context.leave_out(share, summary)
+        for turn in (marked, self._conversation.context.left) if count else ():
             if turn and (places := self._places(turn.key)):
                 messages = self._desk.transcript.cut(places[0])
                 own = [each for each in messages if each.key == turn.key and not _is_summary(each)]
@@ -146,11 +167,11 @@ class Branches:
         self._show_summary(turn)
 
     def _show_summary(self, turn: store.Turn) -> None:
-        left, transcript = self._conversation.left, self._desk.transcript
-        if self._conversation.summary and left and left.key == turn.key:
+        left, transcript = self._conversation.context.left, self._desk.transcript
+        if self._conversation.context.summary and left and left.key == turn.key:
             transcript.begin("assistant", key=turn.key)
             transcript.think(SUMMARY)
-            transcript.append([(self._conversation.summary, Origin.PLAIN)])
+            transcript.append([(self._conversation.context.summary, Origin.PLAIN)])
             transcript.finish(SUMMED_UP)
 
     # A path
@@ -191,7 +212,7 @@ class Branches:
         elif turn.role == "user":
             self._desk.begin(attachments.folded(turn), turn.key, self._mark(turn))
         else:
-            answer = Shown(transcript, turn.key)
+            answer = ShownAnswer(transcript, turn.key)
             for each in rounds_of(read):
                 answer.hear(each)
             answer.end(self._note(turn))
@@ -210,11 +231,11 @@ class Branches:
         """The faint line under a turn."""
         if turn.role == "user":
             return self._mark(turn)
-        left = self._conversation.left
+        left = self._conversation.context.left
         parts = (
             self._mark(turn),
             wording.finished(turn.ending, turn.statistics),
-            LEFT if left and left.key == turn.key and not self._conversation.summary else "",
+            LEFT if left and left.key == turn.key and not self._conversation.context.summary else "",
         )
         return " · ".join(filter(None, parts))
 
@@ -233,3 +254,65 @@ def rounds_of(turn: store.Turn) -> Sequence[Round]:
     if store.text_of(turn.rounds) == turn.text:
         return turn.rounds
     return (Round(((turn.text, int(Origin.PLAIN)),), (), 0, 0, 0, 0.0, 0.0, 0.0, 0),)
+
+
+class ShownAnswer:
+    """One answer on the screen: one message, or two of the same key, a thought and the text behind it."""
+
+    def __init__(self, transcript: Transcript, key: str, so_far: str = "") -> None:
+        """`so_far` is the text of an answer that goes on: it is on the screen already."""
+        self._transcript = transcript
+        self._key = key
+        self._thoughts = Thoughts()
+        self._spent = wording.Spent()
+        """By the rounds with which the thought came."""
+        self._all = wording.Spent()
+        self._answering = False
+        if so_far:
+            self._answering = any(not part.thought for part in self._thoughts.feed([(so_far, Origin.PLAIN)]))
+            transcript.go_on()
+        else:
+            transcript.begin("assistant", key=key)
+
+    def hear(self, event: Round) -> None:
+        """More of it."""
+        before = self._thoughts.thinking
+        self._all = self._all.and_(event)
+        parts = self._thoughts.feed(event.pieces)
+        if before or self._thoughts.thinking or any(part.thought for part in parts):
+            self._spent = self._spent.and_(event)
+            self._transcript.think(wording.thought(self._spent, over=not self._thoughts.thinking))
+        self._write(parts)
+
+    def end(self, note: str) -> None:
+        """It is all there; `note` stands under it."""
+        self._write(self._thoughts.end())
+        if self._spent.rounds and not self._answering:
+            self._transcript.think(wording.thought(self._spent, over=True))
+            self._answer()
+        self._transcript.finish(note)
+
+    def _write(self, parts: list[Part]) -> None:
+        if TURNED in parts:
+            at = parts.index(TURNED)
+            self._write(parts[:at])
+            self._turn()
+            parts = parts[at + 1 :]
+        self._transcript.append([(part.text, part.origin) for part in parts if part.thought])
+        answer = [(part.text, part.origin) for part in parts if not part.thought]
+        if answer and not self._answering:
+            self._answer()
+        self._transcript.append(answer)
+
+    def _answer(self) -> None:
+        """The thought is over, if there was one."""
+        self._answering = True
+        if self._spent.rounds:
+            self._transcript.finish()
+            self._transcript.begin("assistant", key=self._key)
+
+    def _turn(self) -> None:
+        """What was shown as an answer was a thought."""
+        self._spent = self._all
+        self._answering = False
+        self._transcript.think(wording.thought(self._spent, over=True))
