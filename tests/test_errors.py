@@ -32,9 +32,9 @@ PRIVATE = {
     "tui.engine.library.fetch._Fault": "one try of a download failed",
     "tui.engine.library.fetch._Refused": "carries a response",
     "tui.engine.library.fetch._TokenRefused": "carries an error past a second try",
-    "tui.engine.speculation.loop.NothingFollows": "the heart imports no other module",
+    "tui.engine.speculation.loop.NoValidToken": "the heart imports no other module",
     "tui.engine.speculation.sampling.InvalidLogits": "the heart imports no other module",
-    "tui.engine.answer.template_worker.Refused": "its process imports nothing of ours",
+    "tui.engine.answer.template_worker.TemplateRejected": "its process imports nothing of ours",
     "tui.store.database.Newer": "opens the file for reading only",
     "tui.widgets.transcript.formulas._NotSimpleError": "shows a formula as it was written",
 }
@@ -103,7 +103,7 @@ def exceptions_of_ours() -> Iterator[tuple[str, set[str]]]:
 
 def test_every_exception_that_a_person_may_see_is_in_the_tree() -> None:
     found = dict(exceptions_of_ours())
-    assert "tui.client.errors.EngineDied" in found
+    assert "tui.client.engine_errors.EngineDied" in found
     outside = {place for place, above in found.items() if "OutriderError" not in above}
     assert outside == {*PRIVATE, "tui.errors.OutriderError"}
 

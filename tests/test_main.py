@@ -55,7 +55,13 @@ def test_the_chat_reaches_its_first_frame_before_anything_heavy_is_imported() ->
 
 def test_the_chat_paints_before_it_imports_what_only_comes_later() -> None:
     """Other screens, the writing of chats, the death of an engine."""
-    later = {"tui.screens.models", "tui.screens.history", "tui.store.store", "tui.client.death", "email"}
+    later = {
+        "tui.screens.models",
+        "tui.screens.history",
+        "tui.store.store",
+        "tui.client.exit_reason",
+        "email",
+    }
     assert not loaded_after("import tui.app") & later
 
 

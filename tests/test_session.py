@@ -16,7 +16,7 @@ from tui import protocol, store
 from tui.chat import connection as connection_module
 from tui.chat.connection import BUSY, Connection, Phase, Step
 from tui.chat.draft_length import DraftLength
-from tui.chat.meter import Reading
+from tui.chat.meter import MeterReading
 from tui.chat.overrides import ChatOverrides
 from tui.chat.requests import Wish
 from tui.chat.session import ChatSession
@@ -26,7 +26,7 @@ from tui.config import Generation, Models, Settings
 from tui.store.keeper import Keeper
 
 if TYPE_CHECKING:
-    from tui.store.store import Conversation as Stored
+    from tui.store.store import StoredConversation as Stored
 
 ENGINE = (sys.executable, "-m", "tui", "engine")
 QUICK, SLOW = "scripted:sample?tokens=12", "scripted:sample?rate=20&tokens=4000"
@@ -43,7 +43,7 @@ class Views:
         self.told: list[str] = []
         self.banner: list[str] = []
         self.extras = ""
-        self.rounds: list[protocol.Round] = []
+        self.rounds: list[protocol.TextRound] = []
         self.ended: list[str | None] = []
         self.given_back = 0
 
@@ -68,14 +68,14 @@ class Views:
 
     def show_drafting(self, words: str, limit: int | None, *, lookup: bool) -> None: ...
 
-    def show_reading(self, reading: Reading, history: Sequence[float]) -> None: ...
+    def show_reading(self, reading: MeterReading, history: Sequence[float]) -> None: ...
 
     def show_extras(self, words: str) -> None:
         self.extras = words
 
     def show_answer(self) -> None: ...
 
-    def hear(self, event: protocol.Round) -> None:
+    def hear(self, event: protocol.TextRound) -> None:
         self.rounds.append(event)
 
     def end_answer(self, note: str | None = None) -> None:

@@ -11,7 +11,7 @@ from rich.color import ColorSystem
 from textual.color import Color
 
 from tests.support.chat import outrider
-from tui.places import shipped
+from tui.paths import shipped
 from tui.themes import VARIABLES, load_themes
 
 OURS, _ = load_themes([shipped("themes")])

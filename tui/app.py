@@ -28,12 +28,12 @@ from .chat.session import ChatSession
 from .chat.wording import readable
 from .clean import clean_line, exact
 from .client import Downloads, EngineClient, EngineDied, HubClient, Item
-from .client.child import Log
+from .client.child import EngineLog
 from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
 from .config.last import NextStart, keep_last, next_start
 from .config.settings import understood
-from .places import Places, find_copied, shipped
+from .paths import Paths, find_copied, shipped
 from .screens.chat import ChatScreen
 from .store.keeper import Keeper
 from .terminal.compositor import FrugalCompositor
@@ -80,7 +80,7 @@ class Outrider(LeanOutput):
     def __init__(
         self,
         settings: Settings,
-        places: Places,
+        places: Paths,
         engine: Sequence[str],
         notices: Sequence[str] = (),
         host: Host | None = None,
@@ -116,7 +116,7 @@ class Outrider(LeanOutput):
         self._unpainted: set[tuple[type, type]] = set()
         self._notices = [*notices, *self._install_themes(places)]
 
-    def _install_themes(self, places: Places) -> list[str]:
+    def _install_themes(self, places: Paths) -> list[str]:
         """Register our themes and the user's, take the one that is set; what went wrong with that."""
         themes, failures = load_themes((shipped("themes"), places.themes))
         for theme in themes:
@@ -149,7 +149,7 @@ class Outrider(LeanOutput):
         if kind in self._unpainted:
             return
         self._unpainted.add(kind)
-        log = Log(self._places.log)
+        log = EngineLog(self._places.log)
         log.write("".join(format_exception(error)).encode())
         log.close()
         words = (

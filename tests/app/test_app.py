@@ -13,7 +13,7 @@ from textual.binding import Binding
 from tests.support.chat import ask, chat, outrider, text, until
 from tui.app import Outrider
 from tui.chat.conversation import Conversation
-from tui.protocol import Busy, Generate, Message, Notice, Origin, Round
+from tui.protocol import Busy, Generate, Message, Notice, Origin, TextRound
 from tui.screens.chat import ChatScreen
 from tui.screens.history import HistoryScreen
 from tui.screens.hub import HubScreen
@@ -340,7 +340,7 @@ def test_a_conversation_remembers_answers_without_what_was_refused() -> None:
     assert conversation.ask("one")[-1] == Message("user", "one")
     conversation.answer(Generate(1, (), 7), None)
     pieces = (("yes", int(Origin.DRAFT)), ("no", int(Origin.REFUSED)), ("!", int(Origin.MAIN)))
-    conversation.hear(Round(pieces, (1, 2), 2, 0, 1, 0.1, 0.0, 0.1, 9))
+    conversation.hear(TextRound(pieces, (1, 2), 2, 0, 1, 0.1, 0.0, 0.1, 9))
     assert conversation.close()
     assert [message.content for message in conversation.ask("two")] == ["be brief", "one", "yes!", "two"]
     assert not conversation.close(), "a question without an answer leaves nothing"

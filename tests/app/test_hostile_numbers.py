@@ -89,7 +89,7 @@ async def test_an_event_that_cannot_be_shown_ends_the_answer_and_not_the_chat(
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
 
-        def broken(self: Meter, event: protocol.Round) -> None:
+        def broken(self: Meter, event: protocol.TextRound) -> None:
             raise OverflowError("too much")
 
         with monkeypatch.context() as patch:

@@ -13,7 +13,7 @@ from tests.support.alone import Themed
 from tests.support.names import FILES
 from tui.chat import wording
 from tui.chat.draft_length import AUTO, NEVER, DraftLength
-from tui.chat.meter import Reading
+from tui.chat.meter import MeterReading
 from tui.config import Generation
 from tui.engine.eligibility import NOT_RESTORED
 from tui.protocol import FoundModel, Loaded, ModelInfo, Rounding
@@ -139,7 +139,9 @@ async def test_a_label_and_its_number_never_run_together(accepted: int, drafted:
         sidebar.show_drafting("always 16", lookup=True)
         long = 12_345_678.9
         sidebar.show_reading(
-            Reading(long, long, long, long, 1, drafted, accepted, 0.9, 4.6, 15.9, 0.1, 0.9, 123_456, 1 << 31),
+            MeterReading(
+                long, long, long, long, 1, drafted, accepted, 0.9, 4.6, 15.9, 0.1, 0.9, 123_456, 1 << 31
+            ),
             (),
         )
         assert lines(sidebar.query_one("#drafts", Static))[0] == head
@@ -258,5 +260,5 @@ def test_contexts_have_one_form() -> None:
 async def test_the_shares_of_the_time_add_up_to_a_hundred(draft: float, verify: float, shown: str) -> None:
     sidebar = Sidebar()
     async with Alone(sidebar).run_test(size=(120, 40)):
-        sidebar.show_reading(Reading(draft_share=draft, verify_share=verify), ())
+        sidebar.show_reading(MeterReading(draft_share=draft, verify_share=verify), ())
         assert lines(sidebar.query_one("#time", Static))[-1].strip() == shown

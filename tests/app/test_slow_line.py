@@ -16,7 +16,7 @@ from tests.support.sshd import Server, with_ssh
 from tests.support.terminal import Terminal
 from tui.client import EngineClient
 from tui.client.host import Host
-from tui.protocol import Generate, Load, Message, Round
+from tui.protocol import Generate, Load, Message, TextRound
 
 pytestmark = [with_ssh, pytest.mark.alone]
 
@@ -57,7 +57,7 @@ async def test_tokens_keep_up_with_the_engine_on_its_host(
         question = Generate(1, (Message("user", "go"),), 1, draft_length=0, max_tokens=200)
         async with aclosing(client.generate(question)) as events:
             async for event in events:
-                if isinstance(event, Round):
+                if isinstance(event, TextRound):
                     came += [time.monotonic()] * len(event.tokens)
         assert len(came) == 200
         assert 3.5 < came[-1] - came[0] < 4.6

@@ -154,8 +154,7 @@ async def test_in_the_chat_a_file_is_completed_counted_sent_and_folded(
         assert "▤ notes.txt  2 lines" in text(app)
         assert "one\ntwo" in screen.desk.transcript.text_of(1), "the model was given the text"
         await pilot.press("tab", "up", "e")
-        await pilot.pause()
-        assert composer.text == "see @notes.txt "
+        await until(pilot, lambda: composer.text == "see @notes.txt ")
         await pilot.press("escape")
         await ask(pilot, "look at @picture.png")
         await until(pilot, lambda: "picture.png is not text" in told(app))

@@ -38,7 +38,7 @@ from tui.protocol import Generate, Sampling, Statistics
 from tui.screens.message_actions import SUM_UP
 from tui.screens.transcript_sync import LEFT, SUMMED_UP
 from tui.store.changes import Turn
-from tui.store.store import Conversation as Stored
+from tui.store.store import StoredConversation as Stored
 from tui.widgets.transcript import code_blocks
 
 FAST = "scripted:sample?rate=2000&tokens=60"

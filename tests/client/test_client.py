@@ -22,7 +22,7 @@ from tui import protocol
 from tui.client import EngineClient, EngineDied, EngineError, engine_environment
 from tui.client import child as child_module
 from tui.client import engine as engine_module
-from tui.client.death import death, last_words
+from tui.client.exit_reason import death, last_words
 from tui.client.host import Host
 
 FAKE = SUPPORT / "fake_engine.py"
@@ -73,7 +73,7 @@ async def ask(client: EngineClient, number: int, text: list[str] | None = None) 
     """The answer; `text` has it piece by piece, also when it breaks off."""
     text = [] if text is None else text
     async for event in client.generate(question(number)):
-        if isinstance(event, protocol.Round):
+        if isinstance(event, protocol.TextRound):
             text += [piece for piece, _ in event.pieces]
     return "".join(text)
 
@@ -194,7 +194,7 @@ async def test_what_an_engine_wrote_before_its_death_arrives(client: Client) -> 
         async for event in engine.generate(question(1)):
             if isinstance(event, protocol.Prefill):
                 sleep(0.3)  # its last lines and its end are noticed in the same turn of the loop
-            elif isinstance(event, protocol.Round):
+            elif isinstance(event, protocol.TextRound):
                 texts.append(event.pieces[0][0])
     assert texts == [*WORDS, *map(str, range(200))]
 
@@ -369,7 +369,7 @@ async def test_a_reader_that_lags_loses_nothing_and_blocks_nobody(client: Client
     watcher = asyncio.create_task(watch())
     texts: list[str] = []
     async for event in engine.generate(question(1)):
-        if isinstance(event, protocol.Round):
+        if isinstance(event, protocol.TextRound):
             if len(texts) in (0, 100, 2000):
                 await asyncio.sleep(0.1)
             texts.append(event.pieces[0][0])
@@ -383,7 +383,7 @@ async def test_cancelling_ends_the_answer_with_its_text(client: Client) -> None:
     await engine.start()
     text = ""
     async for event in engine.generate(question(1)):
-        if isinstance(event, protocol.Round):
+        if isinstance(event, protocol.TextRound):
             text += event.pieces[0][0]
             if text == "".join(WORDS):
                 await engine.cancel(1)

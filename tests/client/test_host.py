@@ -24,7 +24,7 @@ from tests.support.terminal import Terminal
 from tui.client import EngineClient, EngineDied
 from tui.client.host import HERE, Host, HostError, engine_on, find_host, known_to_ssh, said
 from tui.config.settings import HostEntry
-from tui.protocol import Generate, Load, Message, Round
+from tui.protocol import Generate, Load, Message, TextRound
 from tui.screens.hosts import HostsScreen
 from tui.screens.models import ModelsScreen
 
@@ -195,7 +195,7 @@ async def answer(client: EngineClient) -> list[int]:
     tokens = [
         token
         async for event in client.generate(request)
-        if isinstance(event, Round)
+        if isinstance(event, TextRound)
         for token in event.tokens
     ]
     await client.close()

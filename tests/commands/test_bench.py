@@ -26,15 +26,15 @@ from tests.support.terminal import Terminal
 from tui import commands
 from tui.commands.bench import loads_of, plan_of
 from tui.commands.bench.chart import chart
-from tui.commands.bench.plan import Plan
+from tui.commands.bench.plan import BenchPlan
 from tui.commands.bench.progress import Progress
 from tui.commands.bench.prompts import SHIPPED, Prompt, quick, read_prompts
 from tui.commands.bench.record import as_json
 from tui.commands.bench.report import WIDTH, as_line, as_markdown, as_text
 from tui.commands.bench.results import (
     Bench,
+    BenchRun,
     Position,
-    Run,
     first_difference,
     geometric_mean,
     joined,
@@ -57,7 +57,7 @@ def answer(
     speed: float | None, *, drafted: bool, prompt: Prompt = PROMPT, temperature: float = 0.0,
     tokens: Sequence[int] = (1, 2, 3, 4), rounds: Sequence[tuple[int, int]] = (), wait: float = 0.1,
     memory: int | None = None,
-) -> Run:  # fmt: skip
+) -> BenchRun:  # fmt: skip
     cost = Statistics(
         tokens=len(tokens),
         rounds=len(rounds),
@@ -67,7 +67,7 @@ def answer(
         time_to_first_token=wait,
         peak_memory=memory,
     )
-    return Run(prompt, temperature, drafted, tuple(tokens), cost, tuple(rounds))
+    return BenchRun(prompt, temperature, drafted, tuple(tokens), cost, tuple(rounds))
 
 
 def loaded(name: str = "main", draft: str | None = "draft") -> Loaded:
@@ -77,14 +77,14 @@ def loaded(name: str = "main", draft: str | None = "draft") -> Loaded:
     return Loaded(model(name), model(draft) if draft else None, None, "llama.cpp", "a GPU", 4096, None, 1.0)
 
 
-def benchmark(runs: Sequence[Run], name: str = "main", draft: str | None = "draft") -> Bench:
-    plan = Plan((PROMPT,), (0.0, 0.8), 0, 128, 3, None, True)
+def benchmark(runs: Sequence[BenchRun], name: str = "main", draft: str | None = "draft") -> Bench:
+    plan = BenchPlan((PROMPT,), (0.0, 0.8), 0, 128, 3, None, True)
     return Bench(
         "2025-01-02T03:04:05+00:00", "1.0", plan, (series_of(loaded(name, draft), runs),), complete=True
     )
 
 
-def pair(plain: float, drafted: float, category: str = "code", temperature: float = 0.0) -> list[Run]:
+def pair(plain: float, drafted: float, category: str = "code", temperature: float = 0.0) -> list[BenchRun]:
     prompt = Prompt(category, f"{category} {plain} {drafted}")
     return [
         answer(plain, drafted=False, prompt=prompt, temperature=temperature),
@@ -184,7 +184,7 @@ def test_a_file_without_usable_prompts_is_refused_in_one_line(tmp_path: Path, te
     assert "\n" not in str(caught.value)
 
 
-def plan(*arguments: str) -> Plan:
+def plan(*arguments: str) -> BenchPlan:
     return plan_of(parser().parse_args(["bench", *arguments]))
 
 
@@ -195,7 +195,7 @@ def test_every_option_reaches_the_plan(tmp_path: Path) -> None:
         *("--prompts", str(path), "--temperature", "1", "--temperature", "0.5", "--temperature", "1"),
         *("--seed", "7", "--max-tokens", "9", "--runs", "2", "--draft-length", "3", "--no-lookup", "--quick"),
     )
-    assert given == Plan((Prompt("a", "x"), Prompt("b", "z")), (1.0, 0.5), 7, 9, 2, 3, False)
+    assert given == BenchPlan((Prompt("a", "x"), Prompt("b", "z")), (1.0, 0.5), 7, 9, 2, 3, False)
     assert given.answers == 16
     usual = plan()
     assert (usual.temperatures, usual.seed, usual.max_tokens, usual.runs) == ((0, 0.8), 0, 128, 3)
@@ -223,7 +223,7 @@ def test_both_ways_ask_the_same_but_for_the_drafting() -> None:
 # Reports
 
 
-def runs_of_everything() -> list[Run]:
+def runs_of_everything() -> list[BenchRun]:
     long = Prompt("code", "Write a very long prompt that no table can hold in full. " * 9)
     return [
         *pair(10, 25),

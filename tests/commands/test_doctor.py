@@ -16,8 +16,8 @@ from tui.commands import doctor
 from tui.config import Appearance, Generation, Models, Settings
 from tui.engine.machine import apple, hardware
 from tui.engine.machine.apple import Mlx
-from tui.engine.machine.hardware import Gpu, Hardware, Library
-from tui.places import Places
+from tui.engine.machine.hardware import Gpu, Hardware, LlamaLibrary
+from tui.paths import Paths
 
 MACHINE = Hardware(
     system="Linux",
@@ -31,7 +31,7 @@ MACHINE = Hardware(
     cuda_compiler=True,
     python="CPython 3.11",
     packages={"mlx-lm": ""},
-    llama_cpp=Library("0.3", gpu_offload=True, devices=("NVIDIA H200",), threads=8, features="AVX2 = 1"),
+    llama_cpp=LlamaLibrary("0.3", gpu_offload=True, devices=("NVIDIA H200",), threads=8, features="AVX2 = 1"),
 )
 WITHOUT_CUDA = replace(MACHINE.llama_cpp, gpu_offload=False, devices=())
 
@@ -42,7 +42,7 @@ def say(text: str) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
+def places(tmp_path: Path) -> Paths:
     return places_in(tmp_path)
 
 
@@ -96,7 +96,7 @@ def test_it_works_without_tools_and_without_a_home(tmp_path: Path) -> None:
         (sys.executable, "-c", "raise SystemExit('\\x1b[2Jno')"),
     ],
 )
-def test_whatever_the_engine_side_says_there_is_a_report(places: Places, command: tuple[str, ...]) -> None:
+def test_whatever_the_engine_side_says_there_is_a_report(places: Paths, command: tuple[str, ...]) -> None:
     found = doctor.examine({"TERM": "xterm"}, places, command)
     lines = list(doctor.report(found))
     assert "Terminal" in lines
@@ -113,8 +113,8 @@ def test_whatever_the_engine_side_says_there_is_a_report(places: Places, command
         (replace(MACHINE, llama_cpp=replace(MACHINE.llama_cpp, devices=())), "check the driver"),
         (replace(MACHINE, gpus=(), llama_cpp=WITHOUT_CUDA), "There is no GPU"),
         (replace(MACHINE, usable_cores=2), "Only 2 of 8 cores"),
-        (replace(MACHINE, llama_cpp=Library("")), "No model can run"),
-        (replace(MACHINE, llama_cpp=Library("0.3", "it crashed")), "No model can run"),
+        (replace(MACHINE, llama_cpp=LlamaLibrary("")), "No model can run"),
+        (replace(MACHINE, llama_cpp=LlamaLibrary("0.3", "it crashed")), "No model can run"),
         (replace(MACHINE, gpus=(), llama_cpp=replace(WITHOUT_CUDA, features="AVX = 1")), "has avx2, but"),
         (replace(MACHINE, cpu="Apple M3", system="macOS 15 x86_64"), "arm64 Python"),
         (replace(MACHINE, cpu="Apple M3", system="macOS 15 arm64"), "MLX is not installed"),
@@ -132,7 +132,7 @@ def test_the_advice_fits_the_machine(machine: Hardware, expected: str) -> None:
 def test_the_backend_and_its_device_are_named() -> None:
     assert MACHINE.backend == ("llama.cpp", "NVIDIA H200", "it can use the GPU")
     assert replace(MACHINE, llama_cpp=WITHOUT_CUDA).backend[1] == "CPU, 8 threads"
-    assert replace(MACHINE, llama_cpp=Library("0.3", "it crashed")).backend == ("", "", "it crashed")
+    assert replace(MACHINE, llama_cpp=LlamaLibrary("0.3", "it crashed")).backend == ("", "", "it crashed")
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def private(server: Hub) -> Iterator[None]:
     server.private = {"maker/Small-GGUF": "hf_canary"}
     server.asked = []
     yield
-    server.private, server.pace = {}, 0.0
+    server.private, server.policy = {}, 0.0
 
 
 def test_what_is_set_for_the_hub_reaches_it(tmp_path: Path, server: Hub, private: None) -> None:
@@ -140,7 +140,7 @@ def test_the_hub_is_told_and_asked_nothing_else(tmp_path: Path, server: Hub, pri
 def test_of_all_processes_only_the_downloader_gets_the_token(
     tmp_path: Path, server: Hub, private: None
 ) -> None:
-    server.pace, server.sent = 0.2, 0
+    server.policy, server.sent = 0.2, 0
     environ = environment(tmp_path, server, HF_TOKEN="hf_canary")
     command = [sys.executable, "-m", "tui", "pull", "maker/Small-GGUF"]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as pull:

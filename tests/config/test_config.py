@@ -30,7 +30,7 @@ from tui.config import (
     show_setting,
     show_value,
 )
-from tui.places import shipped
+from tui.paths import shipped
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import pytest
 
 from tui.engine import outbox
 from tui.engine.outbox import MOST, Outbox
-from tui.protocol import Event, Finished, Notice, Pong, Prefill, Round, Rounds, Statistics, decode_event
+from tui.protocol import Event, Finished, Notice, Pong, Prefill, Rounds, Statistics, TextRound, decode_event
 
 pytestmark = pytest.mark.alone
 
 
-def one(number: int) -> Round:
-    return Round(((str(number), 0),), (number,), 0, 0, 0, 0.01, 0.0, 0.01, number)
+def one(number: int) -> TextRound:
+    return TextRound(((str(number), 0),), (number,), 0, 0, 0, 0.01, 0.0, 0.01, number)
 
 
 def rounds(begin: int, end: int, answer: int = 1) -> list[Event]:

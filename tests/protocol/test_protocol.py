@@ -35,7 +35,7 @@ FOUND = protocol.FoundModel(
     ("recurrent",),
     "mit",
 )
-CANDIDATE = protocol.Candidate(7, "\u2028x", 0.25)
+CANDIDATE = protocol.TokenCandidate(7, "\u2028x", 0.25)
 MESSAGES: list[Any] = [
     protocol.Load("starter"),
     protocol.Load("/m.gguf", "/d.gguf", 4096, 0, 3),
@@ -67,7 +67,7 @@ MESSAGES: list[Any] = [
     protocol.Unloaded(),
     protocol.Prefill(1, 512, 4096),
     protocol.Rounds(
-        3, (protocol.Round((("a\u2028b", 1), ("", 3)), (5, 2**60), 4, 2, 1, 0.1, 0.02, 0.03, 99),)
+        3, (protocol.TextRound((("a\u2028b", 1), ("", 3)), (5, 2**60), 4, 2, 1, 0.1, 0.02, 0.03, 99),)
     ),
     protocol.Finished(1, "context", STATISTICS),
     protocol.Failed(0, "no", "do this"),
@@ -99,7 +99,7 @@ MESSAGES: list[Any] = [
     protocol.Count(9, "caf\u00e9"),
     protocol.Counted(9, 2**40),
     protocol.Inspect(8, protocol.Generate(8, (), 0, resume=(3, 2**40)), 1, 1),
-    protocol.Inspected(8, ("a", "<0xE2>"), (protocol.Place(0.5, 0.0, False, (CANDIDATE,), ()),)),
+    protocol.Inspected(8, ("a", "<0xE2>"), (protocol.TokenInspection(0.5, 0.0, False, (CANDIDATE,), ()),)),
     protocol.DraftsJudged(-2, (protocol.DraftVerdict("lookup", "lookup", "possible", "always", 1.5, 3),)),
 ]
 
@@ -123,7 +123,7 @@ def test_a_line_is_written_as_other_versions_of_this_protocol_write_it() -> None
         encode(protocol.SetDraftLength(-4, None))
         == b'{"type":"setdraftlength","id":-4,"draft_length":null}\n'
     )
-    rounds = (protocol.Round((("é\ud800\n", Origin.MAIN),), (5,), 4, 2, 1, 0.1, 0.0, 0.5, 9),)
+    rounds = (protocol.TextRound((("é\ud800\n", Origin.MAIN),), (5,), 4, 2, 1, 0.1, 0.0, 0.5, 9),)
     row = rb'[[["\u00e9\ud800\n",2]],[5],4,2,1,0.1,0.0,0.5,9,null]'
     line = b'{"type":"rounds","id":3,"rounds":[' + row + b"]}\n"
     assert encode(protocol.Rounds(3, rounds)) == line

@@ -9,7 +9,7 @@ import pytest
 from tui.protocol import Origin
 from tui.protocol.marks import ANALYSIS, CALLS, MARKS, PHRASES, is_part_of_a_mark
 from tui.protocol.pieces import said, take
-from tui.protocol.spans import Reading
+from tui.protocol.spans import SpanReader
 from tui.protocol.thoughts import TURNED, Part, Thoughts, apart, opened_by, without_thought
 
 
@@ -192,8 +192,8 @@ def test_spans_cover_the_text_and_what_is_certain_stays_so() -> None:
     ]
     for _ in range(300):
         text = "".join(chance.choices([*marks, "a", " ", "\n", "<", "{"], k=chance.randrange(12)))
-        whole = "".join(kind[0] * length for kind, length in Reading().feed(text, last=True))
-        reading = Reading()
+        whole = "".join(kind[0] * length for kind, length in SpanReader().feed(text, last=True))
+        reading = SpanReader()
         spans = [span for letter in text for span in reading.feed(letter)] + [*reading.feed("", last=True)]
         assert sum(length for _, length in spans) == len(text)
         assert "".join(kind[0] * length for kind, length in spans) == whole, text

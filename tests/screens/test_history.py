@@ -28,8 +28,8 @@ from tui.protocol import Origin, Rounds, decode_event
 from tui.quantities import moment
 from tui.screens.history import HistoryScreen
 from tui.screens.line import LineScreen
-from tui.store.changes import Begin, Change, Delete, Say, Show, Turn
-from tui.store.store import Conversation, Store
+from tui.store.changes import AddMessage, Change, DeleteConversation, SelectBranch, StartConversation, Turn
+from tui.store.store import Store, StoredConversation
 
 FAST = "scripted:sample?rate=2000&tokens=40"
 
@@ -96,7 +96,7 @@ async def test_the_engine_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest
 async def test_a_prompt_without_an_answer_goes_back_to_the_composer(tmp_path: Path) -> None:
     with closing(Store.open(places_in(tmp_path).chats)) as store:
         store.apply(exchange("c", 1, "a", "b"))
-        store.apply([Say("c", Turn("lost", "c-1-reply", "user", "the lost prompt"))])
+        store.apply([AddMessage("c", Turn("lost", "c-1-reply", "user", "the lost prompt"))])
     app = outrider(tmp_path, main=FAST)
     app._go_on = ""
     async with app.run_test(size=(120, 40)) as pilot:
@@ -366,7 +366,7 @@ def test_no_title_leads_an_export_out_of_its_folder(tmp_path: Path, title: str) 
     folder = tmp_path / "in"
     folder.mkdir()
     turns = (Turn("a", "", "user", "\x1b[2J?"),)
-    path = export(Conversation("c", title, "a", turns), folder)
+    path = export(StoredConversation("c", title, "a", turns), folder)
     assert path.parent == folder
     assert [each.name for each in tmp_path.rglob("*") if each.is_file()] == [path.name]
     assert "\x1b" not in path.read_text()
@@ -378,15 +378,19 @@ def test_an_export_has_the_branch_that_is_shown() -> None:
         Turn("b", "a", "assistant", "first"),
         Turn("c", "a", "assistant", "second", main="Model"),
     )
-    shown = as_markdown(Conversation("c", "t", "b", turns))
+    shown = as_markdown(StoredConversation("c", "t", "b", turns))
     assert "first" in shown
     assert "second" not in shown
-    assert "## Model" in as_markdown(Conversation("c", "t", "c", turns))
+    assert "## Model" in as_markdown(StoredConversation("c", "t", "c", turns))
 
 
 async def test_hostile_titles_and_texts_are_cleaned(tmp_path: Path) -> None:
     hostile = "\x1b]52;c;eA==\x07[bold red]evil[/]\n\u202e"
-    changes = (Begin("c", hostile), Say("c", Turn("a", "", "user", hostile)), Show("c", "a"))
+    changes = (
+        StartConversation("c", hostile),
+        AddMessage("c", Turn("a", "", "user", hostile)),
+        SelectBranch("c", "a"),
+    )
     app = Alone(tmp_path, changes)
     async with app.run_test(size=(120, 40)) as pilot:
         await listed(pilot)
@@ -455,7 +459,7 @@ def test_chats_are_listed_and_searched_on_the_command_line(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [], "looking makes no file"
     with closing(Store.open(tmp_path / "outrider" / "chats.db")) as store:
         store.apply(CHATS)
-        store.apply([Delete("c3")])
+        store.apply([DeleteConversation("c3")])
     lines = run(tmp_path, "history").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["c0", "c2", "c1"]
     (found,) = json.loads(run(tmp_path, "history", "--json", "alfama").stdout)

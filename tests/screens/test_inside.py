@@ -14,7 +14,7 @@ from tests.support.screens.inside import TEXTS, D, Engine, L, M, P, R, Screen, r
 from tui.chat.trace import Tries, acceptance, gained, tokens_of
 from tui.client import EngineDied
 from tui.config import Generation, History
-from tui.protocol import Place, Round
+from tui.protocol import TextRound, TokenInspection
 from tui.screens.anatomy import WIDTH, figures, thoughts
 from tui.screens.inspection import InspectionScreen
 from tui.widgets.tokens import TokenView
@@ -86,7 +86,7 @@ async def test_a_token_wider_than_the_screen_and_one_that_would_control_it_are_h
     app = Alone()
     async with app.run_test(size=(14, 8)) as pilot:
         hostile = ("x" * 40, "\x1b]52;c;aGk=\x07", "")
-        record = Round((), (1, 2, 3), 0, 0, 0, 0.1, 0.0, 0.1, 3)
+        record = TextRound((), (1, 2, 3), 0, 0, 0, 0.1, 0.0, 0.1, 3)
         app.view.show(tokens_of((record,), hostile))
         await pilot.pause()
         shown = "".join(part for line in app.view._lines for _, part in line)
@@ -134,7 +134,9 @@ async def test_where_two_texts_can_part_it_says_how_close_it_was(
 def test_how_close_a_choice_was_takes_one_line_whatever_the_numbers_are() -> None:
     token = tokens_of(rounds(), TEXTS)[0]
     for lead, rounding in ((1.234e-05, 9.876e-05), (-0.01234, 0.08), (12.34, 4.567)):
-        line = thoughts(token, Place(0.5, 0.5, True, (), lead=lead, rounding=rounding), token).split("\n")[-1]
+        line = thoughts(
+            token, TokenInspection(0.5, 0.5, True, (), lead=lead, rounding=rounding), token
+        ).split("\n")[-1]
         assert "apart" in line.plain and line.cell_length <= WIDTH
 
 

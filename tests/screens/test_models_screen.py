@@ -31,9 +31,9 @@ from tui.protocol import (
     PlanMemory,
     Question,
     Reply,
-    Round,
     Skipped,
     Statistics,
+    TextRound,
 )
 from tui.quantities import UNKNOWN, size
 from tui.screens import found as found_module
@@ -51,21 +51,21 @@ class Racing(Library):
 
     state = "idle"
 
-    def __init__(self, *models: FoundModel, refused: str = "", pace: float = 0.0) -> None:
+    def __init__(self, *models: FoundModel, refused: str = "", policy: float = 0.0) -> None:
         super().__init__(*models)
         self.loads: list[Load] = []
         self.answers = 0
-        self.refused, self.pace = refused, pace
+        self.refused, self.policy = refused, policy
 
     async def load(self, load: Load, on_progress: Any) -> Loaded:
         self.loads.append(load)
         fault = Obstacle("load", "another tokenizer") if self.refused and load.draft == self.refused else None
         return Loaded(INFO, None, fault, "llama.cpp", "CPU", 4096, 10.0, 0.1)
 
-    async def generate(self, question: Generate) -> AsyncIterator[Round | Finished]:
+    async def generate(self, question: Generate) -> AsyncIterator[TextRound | Finished]:
         self.answers += 1
-        await asyncio.sleep(self.pace)
-        yield Round((), tuple(range(TOKENS)), 0, 0, 0, 0.1, 0, 0, 64)
+        await asyncio.sleep(self.policy)
+        yield TextRound((), tuple(range(TOKENS)), 0, 0, 0, 0.1, 0, 0, 64)
         yield Finished(question.id, "length", Statistics())
 
 
@@ -80,7 +80,7 @@ STATES: dict[str, tuple[Library, tuple[str, ...]]] = {
     "filtered": (Library(*MANY), tuple("gemma")),
     "left-out": (Library(*MANY, skipped=(Skipped("/m/cut.gguf", "the file is cut off"),)), ("ctrl+o",)),
     "shorter": (Library(*MANY, room=8 * 10**9), ()),
-    "racing": (Racing(*MANY, pace=60), ("ctrl+r",)),
+    "racing": (Racing(*MANY, policy=60), ("ctrl+r",)),
     "does-not-fit": (Library(*MANY, room=4 * 10**9), ("f5",)),
 }
 
@@ -500,7 +500,7 @@ async def test_a_race_loads_each_draft_and_judges_again() -> None:
 
 
 async def test_esc_ends_a_race_and_stays() -> None:
-    app = Alone(Racing(*MANY, pace=60))
+    app = Alone(Racing(*MANY, policy=60))
     async with app.run_test(size=(120, 40)) as pilot:
         await judged(pilot)
         await pilot.press("ctrl+r")
@@ -522,7 +522,7 @@ async def test_a_draft_that_cannot_be_loaded_is_out_of_the_race() -> None:
 
 
 async def test_a_race_shows_what_it_does_in_place_of_the_verdict() -> None:
-    app = Alone(Racing(*MANY, pace=60))
+    app = Alone(Racing(*MANY, policy=60))
     async with app.run_test(size=(80, 24)) as pilot:
         await judged(pilot)
         assert "● recommended, measured 2.1×" in app.shown

@@ -14,7 +14,7 @@ from tui.chat.slash import SlashCommand
 from tui.config import Generation, Preset, Settings, read_config
 from tui.screens.lists import Line
 from tui.screens.models import ModelsScreen
-from tui.store.changes import Adjust
+from tui.store.changes import SetOverrides
 
 FAST = "scripted:sample?rate=2000&tokens=20"
 CODE = Preset("code", (("temperature", 0.1), ("system_prompt", "Only code.")))
@@ -120,7 +120,7 @@ async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_wit
         screen = chat(app)
         screen.others.open_chat(first.key)
         await until(pilot, lambda: screen.session.overrides == ChatOverrides("brief"))
-        screen.session.keeper.add(Adjust(first.key, '{"preset": "brief", "tomorrow": 1}'))
+        screen.session.keeper.add(SetOverrides(first.key, '{"preset": "brief", "tomorrow": 1}'))
         screen.others.open_chat(first.key)
         await pilot.pause(0.3)
         assert screen.session.generation.system_prompt == "Be brief."

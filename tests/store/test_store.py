@@ -16,11 +16,22 @@ from pathlib import Path
 import pytest
 
 from tests.support.exchanges import exchange, round_of, writer
-from tui.protocol import Round, Rounding, Statistics
+from tui.protocol import Rounding, Statistics, TextRound
 from tui.store import database
-from tui.store.changes import Attached, Begin, Close, Delete, Hear, Pin, Rename, Say, Show, Turn
-from tui.store.damage import salvage
+from tui.store.changes import (
+    AddMessage,
+    AppendRounds,
+    Attached,
+    DeleteConversation,
+    FinishAnswer,
+    PinConversation,
+    RenameConversation,
+    SelectBranch,
+    StartConversation,
+    Turn,
+)
 from tui.store.keeper import Keeper, Unreadable
+from tui.store.recovery import salvage
 from tui.store.store import Store
 
 
@@ -59,7 +70,7 @@ def test_a_conversation_comes_back_as_it_was(store: Store) -> None:
 
 def test_the_files_of_a_prompt_come_back_with_it(store: Store) -> None:
     files = (Attached("a b.md", 4, 20), Attached("日本.txt", 20, 30))
-    store.apply([Begin("c", "x"), Say("c", Turn("k", "", "user", "x" * 30, files=files))])
+    store.apply([StartConversation("c", "x"), AddMessage("c", Turn("k", "", "user", "x" * 30, files=files))])
     found = store.read("c")
     assert found is not None and found.turns[0].files == files
 
@@ -67,7 +78,9 @@ def test_the_files_of_a_prompt_come_back_with_it(store: Store) -> None:
 def test_a_chat_opens_in_the_form_in_which_the_first_version_wrote_it(store: Store) -> None:
     """Spaces between items, missing last items and half characters included."""
     said, heard = Turn("a", "", "user", "read @é.md text"), Turn("b", "a", "assistant", "half")
-    store.apply([Begin("c", "t"), Say("c", said), Say("c", heard), Hear("b", 0, ())])
+    store.apply(
+        [StartConversation("c", "t"), AddMessage("c", said), AddMessage("c", heard), AppendRounds("b", 0, ())]
+    )
     files = r'[{"name": "\u00e9\udcff.md", "start": 5, "end": 15}]'
     statistics = (
         '{"prompt_tokens": 0, "tokens": 3, "seconds": 0.75, "time_to_first_token": null, '
@@ -88,8 +101,8 @@ def test_a_chat_opens_in_the_form_in_which_the_first_version_wrote_it(store: Sto
         tokens=3, seconds=0.75, peak_memory=2**40, rounding=Rounding(0.25, True, 3)
     )
     assert reply.rounds == (
-        Round((("half \ud83d", 1), ("no", 3)), (5, 2**60), 4, 2, 1, 0.25, 0.125, 0.0625, 99),
-        Round((("é", 0),), (7,), 0, 0, 0, 0.5, 0.0, 0.5, 100, 0.75),
+        TextRound((("half \ud83d", 1), ("no", 3)), (5, 2**60), 4, 2, 1, 0.25, 0.125, 0.0625, 99),
+        TextRound((("é", 0),), (7,), 0, 0, 0, 0.5, 0.0, 0.5, 100, 0.75),
     )
 
 
@@ -109,14 +122,19 @@ def test_a_chat_opens_in_the_form_in_which_the_first_version_wrote_it(store: Sto
     ids=lambda kept: kept[:24],
 )
 def test_files_that_cannot_be_are_none(store: Store, kept: str) -> None:
-    store.apply([Begin("c", "x"), Say("c", Turn("k", "", "user", "x" * 30))])
+    store.apply([StartConversation("c", "x"), AddMessage("c", Turn("k", "", "user", "x" * 30))])
     store._connection.execute("UPDATE messages SET files = ?", (kept,))
     found = store.read("c")
     assert found is not None and found.turns[0].files == () and found.turns[0].text == "x" * 30
 
 
 def test_changes_written_twice_are_written_once(store: Store) -> None:
-    changes = [*exchange("c", 1, "a", "b"), Rename("c", "t"), Pin("c", True), Show("c", "c-1-ask")]
+    changes = [
+        *exchange("c", 1, "a", "b"),
+        RenameConversation("c", "t"),
+        PinConversation("c", True),
+        SelectBranch("c", "c-1-ask"),
+    ]
     store.apply(changes)
     once = store.read("c"), store.listed()
     store.apply(changes)
@@ -137,7 +155,7 @@ def test_an_answer_that_never_ended_has_the_text_that_came(path: Path, store: St
 def test_branches_keep_their_order_and_the_one_that_is_shown(store: Store) -> None:
     store.apply(exchange("c", 1, "a", "b"))
     store.apply(exchange("c", 2, "edited", "other", parent="c-1-reply"))
-    store.apply([Show("c", "c-1-reply")])
+    store.apply([SelectBranch("c", "c-1-reply")])
     found = store.read("c")
     assert found is not None
     assert [turn.key for turn in found.turns] == ["c-1-ask", "c-1-reply", "c-2-ask", "c-2-reply"]
@@ -147,19 +165,19 @@ def test_branches_keep_their_order_and_the_one_that_is_shown(store: Store) -> No
 def test_a_preview_shows_the_branch_that_is_shown(store: Store) -> None:
     store.apply(exchange("c", 1, "first?", "one"))
     store.apply([
-        Say("c", Turn("other", "c-1-ask", "assistant", main="other main")),
-        Close("other", "another", "stop", None),
+        AddMessage("c", Turn("other", "c-1-ask", "assistant", main="other main")),
+        FinishAnswer("other", "another", "stop", None),
         *exchange("c", 2, "second?", "two", parent="c-1-reply"),
-        Show("c", "c-2-reply"),
+        SelectBranch("c", "c-2-reply"),
     ])  # fmt: skip
     found = store.preview("c")
     assert found.said == (("user", "first?"), ("assistant", "one"), ("user", "second?"), ("assistant", "two"))
     assert (found.messages, found.main) == (4, "main")
-    store.apply([Show("c", "other")])
+    store.apply([SelectBranch("c", "other")])
     found = store.preview("c")
     assert [text for _, text in found.said] == ["first?", "another"]
     assert (found.messages, found.main) == (2, "other main")
-    store.apply([Show("c", "gone")])
+    store.apply([SelectBranch("c", "gone")])
     assert store.preview("c").said == ()
 
 
@@ -186,21 +204,26 @@ def test_half_characters_and_nul_are_no_obstacle(store: Store) -> None:
 def test_the_history_goes_by_sequence_and_never_by_clock(store: Store) -> None:
     for number, year in enumerate((2030, 1999, 2020)):
         chat = f"c{number}"
-        store.apply([Begin(chat, chat), Say(chat, Turn(chat, "", "user", "x", written=f"{year}-01-01"))])
+        store.apply(
+            [
+                StartConversation(chat, chat),
+                AddMessage(chat, Turn(chat, "", "user", "x", written=f"{year}-01-01")),
+            ]
+        )
     assert [each.key for each in store.listed()] == ["c2", "c1", "c0"]
     assert store.named() == "c2"
-    store.apply([Pin("c0", True)])
+    store.apply([PinConversation("c0", True)])
     assert [each.key for each in store.listed()] == ["c0", "c2", "c1"]
-    store.apply([Delete("c2")])
+    store.apply([DeleteConversation("c2")])
     assert [each.key for each in store.listed()] == ["c0", "c1"]
     assert store.named() == "c1"
     assert store.named("c0") == "c0"
-    store.apply([Delete("c2", deleted=False)])
+    store.apply([DeleteConversation("c2", deleted=False)])
     assert store.named() == "c2"
 
 
 def test_a_chat_in_which_nothing_was_said_is_not_listed(store: Store) -> None:
-    store.apply([Begin("c", "empty")])
+    store.apply([StartConversation("c", "empty")])
     assert store.listed() == []
 
 
@@ -222,7 +245,7 @@ def test_a_chat_in_which_nothing_was_said_is_not_listed(store: Store) -> None:
 def test_search_finds_words_in_texts_and_titles(store: Store, words: str, found: list[str]) -> None:
     store.apply(exchange("c1", 1, "Explain a naïve Bayes", "It counts."))
     store.apply(exchange("c2", 1, "Outriders", "They ride ahead."))
-    store.apply([*exchange("c3", 1, "x", "y"), Rename("c3", "Renamed 50% of it")])
+    store.apply([*exchange("c3", 1, "x", "y"), RenameConversation("c3", "Renamed 50% of it")])
     assert [each.key for each in store.listed(words)] == found
 
 
@@ -255,7 +278,7 @@ def test_no_byte_of_what_was_deleted_stays(path: Path, store: Store) -> None:
     assert secret.encode() in path.read_bytes()
     store.purge(["c", "kept"])
     assert store.read("c") is not None, "it was not deleted"
-    store.apply([Delete("c")])
+    store.apply([DeleteConversation("c")])
     store.purge(["c"])
     left = b"".join(each.read_bytes() for each in path.parent.iterdir())
     assert secret.encode() not in left
@@ -274,7 +297,7 @@ def test_a_newer_file_is_read_and_never_written(path: Path) -> None:
         assert "newer" in store.read_only
         assert store.read("c") is not None
         with pytest.raises(sqlite3.OperationalError):
-            store.apply([Rename("c", "x")])
+            store.apply([RenameConversation("c", "x")])
     assert path.read_bytes() == before
 
 
@@ -381,8 +404,13 @@ async def test_what_settled_is_on_the_disk(path: Path) -> None:
 
 async def test_what_was_deleted_goes_for_good_when_the_app_ends(path: Path) -> None:
     keeper = Keeper(path)
-    keeper.add(*exchange("c", 1, "a", "b"), *exchange("back", 1, "a", "b"), Delete("c"), Delete("back"))
-    keeper.add(Delete("back", deleted=False))
+    keeper.add(
+        *exchange("c", 1, "a", "b"),
+        *exchange("back", 1, "a", "b"),
+        DeleteConversation("c"),
+        DeleteConversation("back"),
+    )
+    keeper.add(DeleteConversation("back", deleted=False))
     await keeper.close()
     with closing(Store.open(path)) as later:
         assert later.read("c") is None
@@ -447,7 +475,7 @@ async def test_a_chat_deleted_in_another_window_is_said_to_be_unsaved(path: Path
     keeper.add(*exchange("c", 1, "a", "b"), *exchange("d", 1, "a", "b"))
     await keeper.settle()
     with closing(Store.open(path)) as other:
-        other.apply([Delete("c")])
+        other.apply([DeleteConversation("c")])
         other.purge(["c"])
     keeper.add(*exchange("c", 2, "more", "of it", parent="c-1-reply"))
     keeper.add(*exchange("d", 2, "more", "of it", parent="d-1-reply"))

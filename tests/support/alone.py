@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.app import App
 
 from tests.support.paths import ROOT
-from tui.places import shipped
+from tui.paths import shipped
 from tui.themes import default_variables, load_themes
 from tui.widgets.rows import Rows
 

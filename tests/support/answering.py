@@ -15,9 +15,9 @@ from tui.protocol import (
     Generate,
     Message,
     Origin,
-    Round,
     Rounds,
     Statistics,
+    TextRound,
 )
 
 HELLO = (Message("user", "Hello there, how are you?"),)
@@ -30,7 +30,7 @@ class Heard:
     events: list[Event]
 
     @property
-    def rounds(self) -> list[Round]:
+    def rounds(self) -> list[TextRound]:
         return [each for event in self.events if isinstance(event, Rounds) for each in event.rounds]
 
     @property

@@ -14,18 +14,18 @@ from textual.pilot import Pilot
 
 from tui.app import Outrider
 from tui.config import Appearance, Generation, History, Models, Settings
-from tui.places import Places
+from tui.paths import Paths
 from tui.protocol import Generate
 from tui.screens.chat import ChatScreen
-from tui.store.store import Conversation, Store
+from tui.store.store import Store, StoredConversation
 
 SAMPLE = "scripted:sample?rate=400&tokens=120"
 DRAFT = "scripted:draft?acceptance=0.7"
 
 
-def places_in(folder: Path) -> Places:
+def places_in(folder: Path) -> Paths:
     """All of them in one folder."""
-    return Places(
+    return Paths(
         folder / "config.toml",
         folder / "themes",
         folder / "engine.log",
@@ -113,7 +113,7 @@ async def answered(pilot: Any, prompt: str) -> None:
     await until(pilot, lambda: len(screen.desk.transcript.messages) == before + 2 and screen.phase == "ready")
 
 
-def stored(folder: Path) -> list[Conversation]:
+def stored(folder: Path) -> list[StoredConversation]:
     """The chats in `folder`, the latest first."""
     with closing(Store.open(places_in(folder).chats)) as store:
         return [found for each in store.listed() if (found := store.read(each.key))]

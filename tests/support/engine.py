@@ -18,8 +18,8 @@ from tui.protocol import (
     Loaded,
     Message,
     Origin,
-    Round,
     Rounds,
+    TextRound,
     decode_event,
     encode,
 )
@@ -90,7 +90,7 @@ class Engine:
                 pipe.close()
 
 
-def rounds_of(events: list[Event]) -> list[Round]:
+def rounds_of(events: list[Event]) -> list[TextRound]:
     return [each for event in events if isinstance(event, Rounds) for each in event.rounds]
 
 

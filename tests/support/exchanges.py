@@ -7,24 +7,24 @@ import sys
 from pathlib import Path
 
 from tests.support.paths import ROOT
-from tui.protocol import Origin, Round, Statistics
-from tui.store.changes import Begin, Change, Close, Hear, Say, Turn
+from tui.protocol import Origin, Statistics, TextRound
+from tui.store.changes import AddMessage, AppendRounds, Change, FinishAnswer, StartConversation, Turn
 
 
-def round_of(text: str, refused: str = "") -> Round:
+def round_of(text: str, refused: str = "") -> TextRound:
     pieces = ((text, int(Origin.DRAFT)), *(((refused, int(Origin.REFUSED)),) if refused else ()))
-    return Round(pieces, (1, 2), 3, 1, 2, 0.25, 0.125, 0.0625, 40)
+    return TextRound(pieces, (1, 2), 3, 1, 2, 0.25, 0.125, 0.0625, 40)
 
 
 def exchange(chat: str, number: int, prompt: str, answer: str, parent: str = "") -> list[Change]:
     """A prompt and its answer, as the app writes them."""
     ask, reply = f"{chat}-{number}-ask", f"{chat}-{number}-reply"
     return [
-        *([Begin(chat, prompt)] if not parent else []),
-        Say(chat, Turn(ask, parent, "user", prompt)),
-        Say(chat, Turn(reply, ask, "assistant", main="main", draft="draft", settings='{"seed": 7}')),
-        Hear(reply, 0, (round_of(answer, "no"),)),
-        Close(reply, answer, "stop", Statistics(tokens=2, tokens_per_second=50.0)),
+        *([StartConversation(chat, prompt)] if not parent else []),
+        AddMessage(chat, Turn(ask, parent, "user", prompt)),
+        AddMessage(chat, Turn(reply, ask, "assistant", main="main", draft="draft", settings='{"seed": 7}')),
+        AppendRounds(reply, 0, (round_of(answer, "no"),)),
+        FinishAnswer(reply, answer, "stop", Statistics(tokens=2, tokens_per_second=50.0)),
     ]
 
 
@@ -34,7 +34,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.support.exchanges import exchange
 
-from tui.store.damage import salvage
+from tui.store.recovery import salvage
 from tui.store.keeper import Keeper
 
 async def main(path, name, count):

@@ -42,7 +42,9 @@ class Engine:
             case Generate():
                 self.answer(command)
             case protocol.Inspect():
-                close = protocol.Place(0.4, 0.4, True, (), rival="b", lead=0.02, rounding=0.08, tipped=True)
+                close = protocol.TokenInspection(
+                    0.4, 0.4, True, (), rival="b", lead=0.02, rounding=0.08, tipped=True
+                )
                 send(protocol.Inspected(command.id, places=(close,)))
             case protocol.Quit():
                 sys.exit(0)
@@ -65,7 +67,7 @@ class Engine:
             send(protocol.Notice(command.id, "It goes on without a draft."))
         tokens = OTHER if drafted and self.goes("differ", command) else TEXT
         proposed, accepted = (4, 3) if drafted else (0, 0)
-        happened = protocol.Round((), tokens, proposed, 0, accepted, 0.1, 0.0, 0.1, 1)
+        happened = protocol.TextRound((), tokens, proposed, 0, accepted, 0.1, 0.0, 0.1, 1)
         send(protocol.Rounds(command.id, (happened,)))
         speed = 20.0 if drafted else 10.0
         cost = Statistics(

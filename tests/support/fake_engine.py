@@ -49,8 +49,8 @@ def write(data: bytes, bytewise: bool = False) -> None:
         sys.stdout.buffer.flush()
 
 
-def round_of(text: str) -> protocol.Round:
-    return protocol.Round(((text, protocol.Origin.PLAIN),), (1,), 0, 0, 0, 0.1, 0.0, 0.1, 1)
+def round_of(text: str) -> protocol.TextRound:
+    return protocol.TextRound(((text, protocol.Origin.PLAIN),), (1,), 0, 0, 0, 0.1, 0.0, 0.1, 1)
 
 
 def rounds_of(answer: int, text: str) -> protocol.Rounds:

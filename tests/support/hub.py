@@ -37,7 +37,7 @@ class Hub(ThreadingHTTPServer):
         """Bytes of files, all together."""
         self.asked: list[tuple[str, dict[str, str]]] = []
         """Paths and headers."""
-        self.pace = 0.0
+        self.policy = 0.0
         """Seconds between two pieces of a file."""
         self.private: dict[str, str] = {}
         """Repositories, each with the token that reads it; nobody else hears that it is there."""
@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             self.server.sent += len(piece)
-            time.sleep(self.server.pace)
+            time.sleep(self.server.policy)
 
 
 @contextmanager

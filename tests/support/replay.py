@@ -14,8 +14,8 @@ from statistics import median
 
 from tests.support.paths import SUPPORT
 from tui.engine.speculation.lookup import Lookup
-from tui.engine.speculation.loop import Pace, Pick, Proposer, Round, generate
-from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
+from tui.engine.speculation.loop import DraftLengthPolicy, Pick, Proposer, Round, generate
+from tui.engine.speculation.proposers import DraftModel, NullProposer, ProposersInTurn
 
 RECORDED = SUPPORT / "recorded"
 LONG = 17
@@ -157,7 +157,7 @@ class Replay:
 def replay(
     answer: Answer,
     trace: Trace,
-    pace: Pace,
+    policy: DraftLengthPolicy,
     *,
     draft: bool = True,
     lookup: Lookup | None = None,
@@ -167,13 +167,18 @@ def replay(
     clock = [at]
     main = Said(answer, trace, clock, len(answer.context) - 1)
     proposers: list[Proposer] = [lookup] if lookup else []
-    proposers.append(DraftModel(Drafts(answer, trace, clock), ()) if draft else Nobody())
+    proposers.append(DraftModel(Drafts(answer, trace, clock), ()) if draft else NullProposer())
     context = answer.context.copy()
     rounds = list(
         generate(
-            main, InTurn(*proposers), context, pace=pace, end_tokens=(), max_tokens=len(answer.tokens),
+            main,
+            ProposersInTurn(*proposers),
+            context,
+            policy=policy,
+            end_tokens=(),
+            max_tokens=len(answer.tokens),
             clock=lambda: clock[0],
         )
-    )  # fmt: skip
+    )
     assert context == answer.context + answer.tokens
     return Replay(rounds, clock[0] - at)

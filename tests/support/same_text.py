@@ -9,8 +9,8 @@ from tests.support.rows import some_tokens
 from tests.support.starter import TIE, GapSampler
 from tui.engine.backends import LoadedModel
 from tui.engine.speculation.loop import Proposer, generate, prefill
-from tui.engine.speculation.pacing import Always
-from tui.engine.speculation.proposers import Nobody
+from tui.engine.speculation.policy import FixedLength
+from tui.engine.speculation.proposers import NullProposer
 from tui.engine.speculation.sampling import Chain, Sampler
 
 TEMPERATURES = (0.0, 0.8)
@@ -49,7 +49,7 @@ def answer(asked: Asked, proposer: Proposer, context: Sequence[int], length: int
     prefill(main, text, end=lambda at: at + 512, cancelled=lambda: False, progress=lambda *_: None)
     end = main.vocabulary.control_tokens
     rounds = list(
-        generate(main, proposer, text, pace=Always(length), end_tokens=end, max_tokens=asked.tokens)
+        generate(main, proposer, text, policy=FixedLength(length), end_tokens=end, max_tokens=asked.tokens)
     )
     accepted = sum(r.accepted for r in rounds)
     tokens = [token for r in rounds for token in r.tokens]
@@ -61,7 +61,7 @@ def plain_answers(asked: Asked) -> PlainAnswers:
     for number in range(asked.prompts):
         for temperature in TEMPERATURES:
             sampler = GapSampler(Chain(temperature), number, len(prompt(number)))
-            tokens = answer(asked, Nobody(), prompt(number), 0, sampler).tokens
+            tokens = answer(asked, NullProposer(), prompt(number), 0, sampler).tokens
             answers[number, temperature] = tokens, sampler.gaps
     return answers
 

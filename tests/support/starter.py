@@ -12,8 +12,8 @@ from gguf import GGUFReader
 from tui.engine.backends import LoadedModel, Options
 from tui.engine.backends.selection import open_backend
 from tui.engine.speculation.loop import Pick, generate, prefill
-from tui.engine.speculation.pacing import Always
-from tui.engine.speculation.proposers import DraftModel, Nobody
+from tui.engine.speculation.policy import FixedLength
+from tui.engine.speculation.proposers import DraftModel, NullProposer
 from tui.engine.speculation.sampling import Chain, Logits, Sampler, gumbel
 
 TOKENS = 20
@@ -88,6 +88,8 @@ def answer(
                 model, context, end=lambda at: at + 512, cancelled=lambda: False, progress=lambda *_: None
             )
     end = main.vocabulary.end_tokens
-    proposer = Nobody() if draft is None else DraftModel(draft, end)
-    happened = generate(main, proposer, context, pace=Always(length), end_tokens=end, max_tokens=TOKENS)
+    proposer = NullProposer() if draft is None else DraftModel(draft, end)
+    happened = generate(
+        main, proposer, context, policy=FixedLength(length), end_tokens=end, max_tokens=TOKENS
+    )
     return [token for r in happened for token in r.tokens]

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.chat import outrider
 from tui.app import Outrider
-from tui.chat.meter import HISTORY, Reading
+from tui.chat.meter import HISTORY, MeterReading
 from tui.protocol import Loaded, ModelInfo, Origin, Rounding
 from tui.screens.chat import ChatScreen
 
@@ -36,7 +36,7 @@ LOADED = Loaded(
     MODELS[0], MODELS[1], None, "llama.cpp", "CPU, 2 threads", 4096, 30.0, 0.5, rounding=Rounding(0.038)
 )
 
-READING = Reading(
+READING = MeterReading(
     speed_now=61.2,
     speed=54.6,
     first_token=0.21,
@@ -77,7 +77,7 @@ class Still(ChatScreen):
         pass
 
     def _tick(self) -> None:
-        reading = READING if self.talking else Reading()
+        reading = READING if self.talking else MeterReading()
         self.desk.show_reading(reading, WAVE if self.talking else ())
 
 

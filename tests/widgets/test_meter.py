@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from tui.chat import wording
-from tui.chat.meter import HISTORY, Meter, Reading
-from tui.protocol import Loaded, ModelInfo, Round, Statistics
+from tui.chat.meter import HISTORY, Meter, MeterReading
+from tui.protocol import Loaded, ModelInfo, Statistics, TextRound
 from tui.quantities import named, number
 
 
@@ -19,8 +19,12 @@ class Clock:
         return self.now
 
 
-def a_round(tokens: int, drafted: int = 4, accepted: int = 3, seconds: float = 0.1, used: int = 50) -> Round:
-    return Round((), tuple(range(tokens)), drafted, 0, accepted, seconds, seconds * 0.2, seconds * 0.7, used)
+def a_round(
+    tokens: int, drafted: int = 4, accepted: int = 3, seconds: float = 0.1, used: int = 50
+) -> TextRound:
+    return TextRound(
+        (), tuple(range(tokens)), drafted, 0, accepted, seconds, seconds * 0.2, seconds * 0.7, used
+    )
 
 
 @pytest.fixture
@@ -43,13 +47,13 @@ def stream(
 
 
 def test_nothing_is_known_before_anything_is_measured(meter: Meter) -> None:
-    assert meter.read() == Reading()
+    assert meter.read() == MeterReading()
 
 
 def test_a_prompt_alone_is_no_speed(meter: Meter, clock: Clock) -> None:
     meter.begin(7)
     clock.now += 3
-    assert meter.read() == Reading(seed=7)
+    assert meter.read() == MeterReading(seed=7)
 
 
 def test_the_time_to_the_first_token_counts_from_the_prompt(meter: Meter, clock: Clock) -> None:
@@ -198,9 +202,9 @@ def test_the_next_answer_starts_from_nothing_but_the_context_stays(meter: Meter,
     meter.begin(7)
     stream(meter, clock, 10)
     meter.begin(8)
-    assert meter.read() == Reading(seed=8, context_used=50)
+    assert meter.read() == MeterReading(seed=8, context_used=50)
     meter.forget()
-    assert meter.read() == Reading()
+    assert meter.read() == MeterReading()
 
 
 def test_another_conversation_has_no_speeds_behind_it(meter: Meter, clock: Clock) -> None:

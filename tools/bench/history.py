@@ -16,8 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from statistics import median
 
-from tui.protocol import Round
-from tui.store.changes import Begin, Change, Close, Hear, Say, Turn
+from tui.protocol import TextRound
+from tui.store.changes import AddMessage, AppendRounds, Change, FinishAnswer, StartConversation, Turn
 from tui.store.store import Store
 
 CHAT = 40
@@ -38,12 +38,12 @@ def fill(store: Store, messages: int) -> list[str]:
     chance = random.Random(2)
     words, weights = vocabulary(chance)
     for chat in range(messages // CHAT):
-        parent, changes = "", [Begin(f"c{chat}", " ".join(chance.choices(words, weights, k=6)))]
+        parent, changes = "", [StartConversation(f"c{chat}", " ".join(chance.choices(words, weights, k=6)))]
         added: list[Change] = []
         for number in range(CHAT):
             key, text = f"{chat}-{number}", " ".join(chance.choices(words, weights, k=WORDS))
             role = ("user", "assistant")[number % 2]
-            added.append(Say(f"c{chat}", Turn(key, parent, role, text, "stop")))  # type: ignore[arg-type]
+            added.append(AddMessage(f"c{chat}", Turn(key, parent, role, text, "stop")))  # type: ignore[arg-type]
             parent = key
         store.apply([*changes, *added])
     return words
@@ -62,11 +62,11 @@ def timed(work: Callable[[], object], times: int = 9) -> tuple[float, float]:
 def part(store: Store, number: int) -> None:
     """A fifth of a second of an answer at 500 tokens a second, and its end."""
     rounds = tuple(
-        Round(((" word", 1), (" more", 2)), (1, 2), 4, 0, 2, 0.004, 0.001, 0.003, 100) for _ in range(50)
+        TextRound(((" word", 1), (" more", 2)), (1, 2), 4, 0, 2, 0.004, 0.001, 0.003, 100) for _ in range(50)
     )
     if number == 0:
-        store.apply([Begin("new", "new"), Say("new", Turn("a", "", "assistant"))])
-    store.apply([Hear("a", number, rounds)])
+        store.apply([StartConversation("new", "new"), AddMessage("new", Turn("a", "", "assistant"))])
+    store.apply([AppendRounds("a", number, rounds)])
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
             numbers = iter(range(1000))
             spent = timed(lambda: part(store, next(numbers)), 50)
             print(f"  {'200 ms of an answer, written':28}{'{:8.1f}{:8.1f}'.format(*spent)}")
-            store.apply([Close("a", "text", "stop", None)])
+            store.apply([FinishAnswer("a", "text", "stop", None)])
         print(
             f"  {'the file, opened':28}{'{:8.1f}{:8.1f}'.format(*timed(lambda: Store.open(path).close(), 5))}"
         )

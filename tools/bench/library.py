@@ -21,16 +21,16 @@ from textual import events
 from textual.app import App
 
 from tests.support.models import Toy, write_model
-from tui.engine.library.find import Place, known_places
+from tui.engine.library.find import ModelFolder, known_places
 from tui.engine.library.index import list_models
-from tui.places import shipped
+from tui.paths import shipped
 from tui.protocol import FoundModel, ListModels, Load, ModelsFound, ModelsListed
 from tui.screens.models import ModelsScreen
 from tui.themes import default_variables, load_themes
 from tui.widgets.rows import Rows
 
 
-def make(home: Path, count: int) -> list[Place]:
+def make(home: Path, count: int) -> list[ModelFolder]:
     """A home folder with so many models, a fifth in each layout."""
     small = write_model(home / "small", Toy(layers=1, width=32))
 
@@ -58,7 +58,7 @@ def make(home: Path, count: int) -> list[Place]:
     return known_places({"LLAMA_CACHE": str(home / "llama")}, home, home / "own", mac=False)
 
 
-def listing(places: list[Place], memory: Path) -> tuple[float, float, list[FoundModel]]:
+def listing(places: list[ModelFolder], memory: Path) -> tuple[float, float, list[FoundModel]]:
     """Seconds to the first model and to the last, and the models."""
     began, first = time.perf_counter(), 0.0
     models: dict[str, FoundModel] = {}

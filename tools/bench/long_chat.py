@@ -18,8 +18,8 @@ from pathlib import Path
 from tests.support.terminal import Terminal
 from tools.bench.screen import TOKENS_PER_ROUND, cpu_seconds, echo, median_ms
 from tools.bench.transcript import tokens
-from tui.protocol import Round
-from tui.store.changes import Begin, Change, Close, Hear, Say, Turn
+from tui.protocol import TextRound
+from tui.store.changes import AddMessage, AppendRounds, Change, FinishAnswer, StartConversation, Turn
 from tui.store.store import Store
 
 SECONDS = 10
@@ -29,17 +29,17 @@ PROSE = "the draft model rides ahead and proposes words while the main model che
 def fill(path: Path, messages: int) -> None:
     """A chat of so many messages, answers of about 100 tokens with their rounds."""
     store = Store.open(path)
-    changes: list[Change] = [Begin("long", "A long chat")]
+    changes: list[Change] = [StartConversation("long", "A long chat")]
     parent = ""
     for number in range(messages // 2):
         asked, answered = f"q{number}", f"a{number}"
         pieces = tuple(tokens(100, number))
         text = "".join(piece for piece, _ in pieces)
         changes += [
-            Say("long", Turn(asked, parent, "user", f"Question {number}?")),
-            Say("long", Turn(answered, asked, "assistant")),
-            Hear(answered, 0, (Round(pieces, tuple(range(100)), 99, 0, 99, 1.0, 0.1, 0.8, 100),)),
-            Close(answered, text, "stop", None),
+            AddMessage("long", Turn(asked, parent, "user", f"Question {number}?")),
+            AddMessage("long", Turn(answered, asked, "assistant")),
+            AppendRounds(answered, 0, (TextRound(pieces, tuple(range(100)), 99, 0, 99, 1.0, 0.1, 0.8, 100),)),
+            FinishAnswer(answered, text, "stop", None),
         ]
         parent = answered
     store.apply(changes)

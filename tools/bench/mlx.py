@@ -44,7 +44,7 @@ from tui.engine.backends import Options
 from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.speculation.loop import generate, prefill
-from tui.engine.speculation.pacing import Always
+from tui.engine.speculation.policy import FixedLength
 from tui.engine.speculation.proposers import DraftModel
 from tui.engine.speculation.sampling import Chain, Sampler
 from tui.engine.starter import DRAFT, MAIN
@@ -95,7 +95,7 @@ class Task:
             prefill(each, text, end=lambda at: at + 2048, cancelled=lambda: False, progress=lambda *_: None)
         end = self.main.vocabulary.end_tokens
         rounds = generate(
-            self.main, DraftModel(self.draft, end), text, pace=Always(self.length), end_tokens=end,
+            self.main, DraftModel(self.draft, end), text, policy=FixedLength(self.length), end_tokens=end,
             max_tokens=self.tokens,
         )  # fmt: skip
         sizes, times = [], []

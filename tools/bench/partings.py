@@ -28,21 +28,21 @@ from tui.client.host import HERE
 from tui.client.parting import explained
 from tui.commands.bench.prompts import read_prompts
 from tui.commands.bench.results import first_difference
-from tui.protocol import Generate, Inspect, Load, Message, Place, Round, Sampling
+from tui.protocol import Generate, Inspect, Load, Message, Sampling, TextRound, TokenInspection
 
 _numbers = count(1)
 
 
-async def rounds_of(client: EngineClient, question: Generate) -> list[Round]:
+async def rounds_of(client: EngineClient, question: Generate) -> list[TextRound]:
     """The whole answer."""
-    return [event async for event in client.generate(question) if isinstance(event, Round)]
+    return [event async for event in client.generate(question) if isinstance(event, TextRound)]
 
 
-def tokens_of(rounds: Sequence[Round]) -> list[int]:
+def tokens_of(rounds: Sequence[TextRound]) -> list[int]:
     return [token for each in rounds for token in each.tokens]
 
 
-def chance(place: Place) -> float:
+def chance(place: TokenInspection) -> float:
     """How likely it is that several rows choose otherwise than one.
 
     `rounding` is the standard deviation of what moves the lead: sqrt(2) times that of a single score.
@@ -50,7 +50,7 @@ def chance(place: Place) -> float:
     return 0.5 * erfc(place.lead / (sqrt(2) * place.rounding)) if place.rounding else 0.0
 
 
-def expected(chances: Sequence[float], rounds: Sequence[Round]) -> float:
+def expected(chances: Sequence[float], rounds: Sequence[TextRound]) -> float:
     """How likely it is that a text parts from the plain one, by the chance of each place of that one.
 
     Behind the first parting nothing counts, and of a place that no draft reached nothing can change.

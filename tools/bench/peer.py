@@ -42,7 +42,7 @@ from tui.client import EngineClient
 from tui.client.host import HERE
 from tui.commands.bench.prompts import read_prompts
 from tui.engine.pair.practice import LIMIT
-from tui.protocol import Finished, Generate, Load, Message, Round, Sampling
+from tui.protocol import Finished, Generate, Load, Message, Sampling, TextRound
 
 QUICK = ("plain", "auto", "server")
 LENGTHS = range(1, 9)
@@ -70,7 +70,7 @@ async def ask_outrider(
     )
     began, tokens = time.perf_counter(), list[int]()
     async for event in client.generate(question):
-        if isinstance(event, Round):
+        if isinstance(event, TextRound):
             tokens += event.tokens
         elif isinstance(event, Finished):
             cost = event.statistics

@@ -20,8 +20,8 @@ from tui.engine.backends import LoadedModel, Options
 from tui.engine.backends.llama_cpp import LlamaBackend
 from tui.engine.backends.selection import open_backend
 from tui.engine.speculation.loop import generate, prefill
-from tui.engine.speculation.pacing import Always
-from tui.engine.speculation.proposers import Nobody
+from tui.engine.speculation.policy import FixedLength
+from tui.engine.speculation.proposers import NullProposer
 from tui.engine.speculation.sampling import Chain, Sampler
 
 FILE = """import csv
@@ -70,7 +70,7 @@ def answer(main: LoadedModel, draft: LoadedModel, name: str, temperature: float,
         model.rewind(0)
         model.start(Sampler(Chain(temperature), SEED, len(prompt), confident=confident))
         prefill(model, prompt, end=lambda at: at + 512, cancelled=lambda: False, progress=lambda *_: None)
-    rounds = generate(main, Nobody(), context, pace=Always(0), end_tokens=end, max_tokens=most)
+    rounds = generate(main, NullProposer(), context, policy=FixedLength(0), end_tokens=end, max_tokens=most)
     tokens = [token for happened in rounds for token in happened.tokens]
     picks = [draft.extend([token], picks=1)[0] for token in [prompt[-1], *tokens[:-1]]]
     pairs = enumerate(zip(picks, tokens, strict=True))

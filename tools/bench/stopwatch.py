@@ -18,7 +18,7 @@ from statistics import median
 
 from tui.client import EngineClient
 from tui.client.host import HERE
-from tui.protocol import Finished, Generate, Load, Message, Round, Sampling
+from tui.protocol import Finished, Generate, Load, Message, Sampling, TextRound
 
 PROMPT = "Explain speculative decoding in detail. " * 12
 
@@ -40,7 +40,7 @@ async def ask(client: EngineClient, number: int, drafted: bool, tokens: int) -> 
     first = last = 0.0
     first_round, count = 0.0, 0
     async for event in client.generate(question):
-        if isinstance(event, Round) and event.tokens:
+        if isinstance(event, TextRound) and event.tokens:
             last = time.perf_counter()
             if not first:
                 first, first_round = last, event.seconds

@@ -21,7 +21,7 @@ from .context import SentContext
 from .requests import Asked
 
 if TYPE_CHECKING:
-    from tui.store.store import Conversation as Stored
+    from tui.store.store import StoredConversation as Stored
 
 TITLE = 80
 """Characters of the first prompt that make a title."""
@@ -49,7 +49,7 @@ class Conversation:
         self.context = SentContext(
             lambda: self.path,
             lambda key: self._turns[key] if key in self._path_keys() else None,
-            lambda key, summary: record(store.Leave(self.key, key, summary)),
+            lambda key, summary: record(store.TrimContext(self.key, key, summary)),
         )
         """The part of it that a model is given."""
         self.context.system_prompt = system_prompt
@@ -74,7 +74,7 @@ class Conversation:
         self.context.begin()
         self._open: str | None = None
         self._heard: list[str] = []
-        self._unwritten: list[protocol.Round] = []
+        self._unwritten: list[protocol.TextRound] = []
         self._rounds = 0
 
     def open(self, stored: Stored) -> store.Turn | None:
@@ -122,7 +122,7 @@ class Conversation:
     def show(self, key: str) -> None:
         """Let the path end at the turn `key`; empty for the beginning."""
         self._shown = key
-        self._record(store.Show(self.key, key))
+        self._record(store.SelectBranch(self.key, key))
 
     def remove(self, turn: store.Turn) -> store.Turn | None:
         """Take `turn` out with all that follows it; the prompt that has no answer any more, if there is one.
@@ -133,7 +133,7 @@ class Conversation:
         gone = {key: each for key, each in self._turns.items() if turn.key in self.above(each)}
         self._removed.append(gone)
         self._turns = {key: each for key, each in self._turns.items() if key not in gone}
-        self._record(store.Remove(tuple(gone)))
+        self._record(store.RemoveMessages(tuple(gone)))
         others = [each for each in beside if each.key != turn.key]
         self._shown = self.leaf(others[-1]) if others else turn.parent
         unanswered = self._step_back()
@@ -146,7 +146,7 @@ class Conversation:
             return False
         gone = self._removed.pop()
         self._turns |= gone
-        self._record(store.Remove(tuple(gone), removed=False))
+        self._record(store.RemoveMessages(tuple(gone), removed=False))
         self.show(self.leaf(next(iter(gone.values()))))
         return True
 
@@ -201,9 +201,9 @@ class Conversation:
         if not self._begun:
             self._begun = True
             title = clean_line(question.strip().partition("\n")[0], TITLE) or "Untitled"
-            self._record(store.Begin(self.key, title))
+            self._record(store.StartConversation(self.key, title))
             if self.settings:
-                self._record(store.Adjust(self.key, self.settings))
+                self._record(store.SetOverrides(self.key, self.settings))
         self._add(store.Turn(draw_key(), self._shown, "user", question, files=files))
         return self.context.messages()
 
@@ -211,7 +211,7 @@ class Conversation:
         """From now on it is answered otherwise than the settings say."""
         self.settings = settings
         if self._begun:
-            self._record(store.Adjust(self.key, settings))
+            self._record(store.SetOverrides(self.key, settings))
 
     def answer(self, request: protocol.Generate, loaded: protocol.Loaded | None) -> None:
         """An answer to the last prompt comes now."""
@@ -236,7 +236,7 @@ class Conversation:
             # Parts are written in order, and none has more rounds than tokens.
             self._rounds = len(self._tokens.get(last.key, ())) + 1
 
-    def hear(self, event: protocol.Round) -> None:
+    def hear(self, event: protocol.TextRound) -> None:
         """More of the answer."""
         self._heard.append(said(event.pieces))
         self._unwritten.append(event)
@@ -244,7 +244,7 @@ class Conversation:
     def flush(self) -> None:
         """Record what has come since."""
         if self._open and self._unwritten:
-            self._record(store.Hear(self._open, self._rounds, tuple(self._unwritten)))
+            self._record(store.AppendRounds(self._open, self._rounds, tuple(self._unwritten)))
             self._rounds += len(self._unwritten)
             more = (token for each in self._unwritten for token in each.tokens)
             self._tokens[self._open] = (*self._tokens.get(self._open, ()), *more)
@@ -258,13 +258,13 @@ class Conversation:
             turn = self._turns[self._open]
             whole = _joined(turn.statistics, statistics)
             self._turns[self._open] = replace(turn, text=text, ending=ending, statistics=whole)
-            self._record(store.Close(self._open, text, ending, whole))
+            self._record(store.FinishAnswer(self._open, text, ending, whole))
             if not _can_go_on(ending, text):
                 del self._tokens[self._open]
         self._open, self._heard = None, []
         if not text and self._begun:
             self._step_back()
-            self._record(store.Show(self.key, self._shown))
+            self._record(store.SelectBranch(self.key, self._shown))
         return bool(text)
 
     def _step_back(self) -> store.Turn | None:
@@ -279,7 +279,7 @@ class Conversation:
         self._turns[turn.key] = turn
         self._next[turn.parent].append(turn.key)
         self._shown = turn.key
-        self._record(store.Say(self.key, turn))
+        self._record(store.AddMessage(self.key, turn))
 
 
 def _can_go_on(ending: store.Ending, text: str) -> bool:

@@ -14,7 +14,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from tui.client import EngineClient, EngineError
-from tui.protocol import DraftVerdict, Generate, Load, Message, Round, Sampling
+from tui.protocol import DraftVerdict, Generate, Load, Message, Sampling, TextRound
 
 from . import wording
 from .requests import LOOKUP
@@ -113,6 +113,6 @@ async def _answer(client: EngineClient, prompt: str, seed: int) -> AsyncGenerato
     tokens = 0
     async with aclosing(client.generate(question)) as events:
         async for event in events:
-            if isinstance(event, Round):
+            if isinstance(event, TextRound):
                 tokens += len(event.tokens)
                 yield tokens

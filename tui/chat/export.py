@@ -12,13 +12,13 @@ from tui.protocol.thoughts import without_thought
 from tui.store.changes import Turn
 
 if TYPE_CHECKING:
-    from tui.store.store import Conversation
+    from tui.store.store import StoredConversation
 
 _NAME = 60
 """Characters of a title that a file's name takes."""
 
 
-def as_markdown(chat: Conversation) -> str:
+def as_markdown(chat: StoredConversation) -> str:
     """The branch that is shown."""
     turns = {turn.key: turn for turn in chat.turns}
     path: list[Turn] = []
@@ -33,7 +33,7 @@ def as_markdown(chat: Conversation) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def export(chat: Conversation, folder: Path) -> Path:
+def export(chat: StoredConversation, folder: Path) -> Path:
     """Write it into `folder` under a name made of its title; the file. Raises `OSError`."""
     stem = re.sub(r"[^\w-]+", "-", clean_line(chat.title)[:_NAME].lower()).strip("-") or "chat"
     return new_file(folder, stem, ".md", as_markdown(chat))

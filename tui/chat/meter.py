@@ -1,4 +1,4 @@
-"""Counts an answer while it comes: rounds in, one `Reading` of plain numbers out.
+"""Counts an answer while it comes: rounds in, one `MeterReading` of plain numbers out.
 
 It knows protocol values and a clock, and nothing of widgets. What is not known is None, never a guess.
 """
@@ -20,7 +20,7 @@ HISTORY = 29
 
 
 @dataclass(frozen=True)
-class Reading:
+class MeterReading:
     """What is known about the answer at one moment. Speeds in tokens per second, times in seconds."""
 
     speed_now: float | None = None
@@ -80,7 +80,7 @@ class Meter:
         self.history.clear()
         self.begin(None)
 
-    def add(self, event: protocol.Round) -> None:
+    def add(self, event: protocol.TextRound) -> None:
         now = self._clock()
         if self._first is None:
             self._first = now - self._sent
@@ -110,18 +110,18 @@ class Meter:
         if statistics is not None:
             self._context = statistics.context_used or self._context
 
-    def sample(self) -> Reading:
+    def sample(self) -> MeterReading:
         """A reading, whose speed of the moment goes into `history` while an answer comes."""
         reading = self.read()
         if self._running and reading.speed_now is not None:
             self.history.append(reading.speed_now)
         return reading
 
-    def read(self) -> Reading:
+    def read(self) -> MeterReading:
         now = self._clock()
         speed = self._speed(now)
         drafting = self._share(self._draft_seconds)
-        return Reading(
+        return MeterReading(
             speed_now=self._speed_now(now),
             speed=speed,
             first_token=self._first or (self._final.time_to_first_token if self._final else None),

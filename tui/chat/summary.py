@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui.clean import exact
-from tui.protocol import Reason, Round
+from tui.protocol import Reason, TextRound
 from tui.protocol.pieces import said
 from tui.protocol.thoughts import Thoughts, without_thought
 
@@ -26,7 +26,7 @@ class Summary:
         self._all = self._tokens = 0
         """How many came, and how many of them behind the thought."""
 
-    def hear(self, happened: Round) -> None:
+    def hear(self, happened: TextRound) -> None:
         self._text.append(said(happened.pieces))
         self._thoughts.feed(happened.pieces)
         self._repetition.add(happened.tokens)

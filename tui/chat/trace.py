@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 
 from msgspec import to_builtins
 
-from tui.protocol import Origin, Place, Round
+from tui.protocol import Origin, TextRound, TokenInspection
 from tui.protocol.pieces import origin_at
 from tui.store.changes import Turn
 
@@ -41,7 +41,7 @@ class Tries:
         return self.accepted / self.reached if self.reached else 0.0
 
 
-def tokens_of(rounds: Sequence[Round], texts: Sequence[str] = ()) -> list[Token]:
+def tokens_of(rounds: Sequence[TextRound], texts: Sequence[str] = ()) -> list[Token]:
     """The tokens of an answer with what was refused between them.
 
     `texts` are those of its tokens; where they are not known, the pieces in which its text came stand for
@@ -66,7 +66,7 @@ def tokens_of(rounds: Sequence[Round], texts: Sequence[str] = ()) -> list[Token]
     return found
 
 
-def acceptance(rounds: Sequence[Round]) -> list[Tries]:
+def acceptance(rounds: Sequence[TextRound]) -> list[Tries]:
     """How drafts did at the first, second, ... place of their rounds."""
     longest = max((each.drafted for each in rounds), default=0)
     return [
@@ -78,7 +78,7 @@ def acceptance(rounds: Sequence[Round]) -> list[Tries]:
     ]
 
 
-def gained(rounds: Sequence[Round], columns: int) -> list[float]:
+def gained(rounds: Sequence[TextRound], columns: int) -> list[float]:
     """Tokens per round over the answer, in at most so many stretches of about as many rounds."""
     columns = min(columns, len(rounds))
     bounds = [len(rounds) * number // columns for number in range(columns + 1)] if columns else []
@@ -88,7 +88,7 @@ def gained(rounds: Sequence[Round], columns: int) -> list[float]:
 
 
 def as_json_lines(
-    turn: Turn, rounds: Sequence[Round], texts: Sequence[str], places: Mapping[int, Place]
+    turn: Turn, rounds: Sequence[TextRound], texts: Sequence[str], places: Mapping[int, TokenInspection]
 ) -> str:
     """All that is known: one line for the answer, then one for each round with its tokens."""
     head: dict[str, object] = {"type": "answer", "main": turn.main, "draft": turn.draft}
@@ -101,7 +101,7 @@ def as_json_lines(
 
 
 def _rounds(
-    rounds: Sequence[Round], texts: Sequence[str], places: Mapping[int, Place]
+    rounds: Sequence[TextRound], texts: Sequence[str], places: Mapping[int, TokenInspection]
 ) -> Iterator[dict[str, object]]:
     tokens = {number: list(own) for number, own in groupby(tokens_of(rounds, texts), lambda each: each.round)}
     begun = 0.0
@@ -116,7 +116,7 @@ def _rounds(
         yield record
 
 
-def _token(token: Token, places: Mapping[int, Place]) -> dict[str, object]:
+def _token(token: Token, places: Mapping[int, TokenInspection]) -> dict[str, object]:
     record: dict[str, object] = {"text": token.text, "origin": token.origin.name.lower()}
     if token.place is not None:
         record |= {"place": token.place, "id": token.id}

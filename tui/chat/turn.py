@@ -136,7 +136,7 @@ class Turn:
         match event:
             case protocol.Prefill() if self._connection.phase == Phase.READING:
                 self._say(wording.reading(event))
-            case protocol.Round():
+            case protocol.TextRound():
                 self._hear(event)
             case protocol.Busy():
                 self._busy = wording.busy(event, self._connection.client.host)
@@ -148,7 +148,7 @@ class Turn:
             case protocol.Finished():
                 self._finish(event)
 
-    def _hear(self, event: protocol.Round) -> None:
+    def _hear(self, event: protocol.TextRound) -> None:
         self._transcript.hear(event)
         self._conversation.hear(event)
         self._meter.add(event)
@@ -210,7 +210,7 @@ class Turn:
             async with aclosing(self._connection.client.generate(request)) as events:
                 async for event in events:
                     match event:
-                        case protocol.Round():
+                        case protocol.TextRound():
                             await self._hear_summary(summary, event)
                         case protocol.Finished():
                             failure = summary.failure(event.reason)
@@ -228,7 +228,7 @@ class Turn:
             self._view.tell(words, severity="warning", seconds=10)
         self._over("ready" if count else f"{failure or 'stopped'}: nothing is left out")
 
-    async def _hear_summary(self, summary: Summary, happened: protocol.Round) -> None:
+    async def _hear_summary(self, summary: Summary, happened: protocol.TextRound) -> None:
         """One round of it. What grows too long is stopped: cut off, it would leave things out unseen."""
         summary.hear(happened)
         if self._connection.phase != Phase.READING:

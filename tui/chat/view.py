@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from tui import protocol, store
 
-from .meter import Reading
+from .meter import MeterReading
 
 if TYPE_CHECKING:
-    from tui.store.store import Conversation as Stored
+    from tui.store.store import StoredConversation as Stored
 
 Severity = Literal["information", "warning", "error"]
 
@@ -49,7 +49,7 @@ class ChatView(Protocol):
     def show_drafting(self, words: str, limit: int | None, *, lookup: bool) -> None:
         """Show the draft length."""
 
-    def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
+    def show_reading(self, reading: MeterReading, history: Sequence[float]) -> None:
         """Show the figures of this moment."""
 
     def show_extras(self, words: str) -> None:
@@ -66,7 +66,7 @@ class TranscriptView(Protocol):
     def show_answer(self) -> None:
         """The last answer of the conversation begins, or goes on."""
 
-    def hear(self, event: protocol.Round) -> None:
+    def hear(self, event: protocol.TextRound) -> None:
         """Show more of the answer."""
 
     def end_answer(self, note: str | None = None) -> None:

@@ -126,7 +126,7 @@ def nearly_full(share: float) -> str:
     )
 
 
-class Spent(NamedTuple):
+class ThoughtCost(NamedTuple):
     """The cost of the rounds of a thought so far."""
 
     rounds: int = 0
@@ -135,9 +135,9 @@ class Spent(NamedTuple):
     drafted: int = 0
     accepted: int = 0
 
-    def and_(self, happened: protocol.Round) -> Spent:
+    def and_(self, happened: protocol.TextRound) -> ThoughtCost:
         """With one more round."""
-        return Spent(
+        return ThoughtCost(
             self.rounds + 1,
             self.tokens + len(happened.tokens),
             self.seconds + happened.seconds,
@@ -146,7 +146,7 @@ class Spent(NamedTuple):
         )
 
 
-def thought(spent: Spent, *, over: bool) -> str:
+def thought(spent: ThoughtCost, *, over: bool) -> str:
     """What a model has thought, or still thinks, and what that cost."""
     parts = ["thought" if over else "thinking", f"{spent.tokens:,} tokens"]
     if over and spent.seconds > 0:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from .. import protocol
 from ..clean import clean_line
-from .errors import EngineError
+from .engine_errors import EngineError
 
 if TYPE_CHECKING:
     from ..protocol import Command, Event, Question

@@ -35,8 +35,8 @@ from ..protocol import (
     Obstacle,
     Origin,
     Prefill,
-    Round,
     Statistics,
+    TextRound,
 )
 from ..quantities import percent, prompt_form
 from .setup import UsageError, set_up, with_models
@@ -206,7 +206,7 @@ class Output:
     def show(self, event: AnswerEvent) -> None:
         if isinstance(event, Prefill):
             self._status.show("Reading the prompt", event.done / max(event.total, 1))
-        elif isinstance(event, Round):
+        elif isinstance(event, TextRound):
             self._status.clear()
             self._round(event)
         elif isinstance(event, Notice):
@@ -230,7 +230,7 @@ class Output:
             self._write("\n")
         self._target.flush()
 
-    def _round(self, event: Round) -> None:
+    def _round(self, event: TextRound) -> None:
         for text, origin in event.pieces:
             if origin != Origin.REFUSED:
                 self._piece(text, origin)
@@ -316,7 +316,7 @@ class _Json(Output):
         self._target.write(json.dumps(answer) + "\n")
         self._target.flush()
 
-    def _round(self, event: Round) -> None:
+    def _round(self, event: TextRound) -> None:
         super()._round(event)
         self._tokens += event.tokens
 

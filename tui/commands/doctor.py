@@ -24,7 +24,7 @@ from ..client import EngineClient, EngineError, engine_environment
 from ..client.host import Host, said
 from ..config import Models, Settings
 from ..config.last import next_start
-from ..places import Places
+from ..paths import Paths
 from ..protocol import DescribeModel, ModelDescribed
 from ..quantities import prompt_form, rounding, size
 from .chat import TRUECOLOR, is_lean
@@ -89,7 +89,7 @@ def _ask_there(host: Host, question: str) -> int:
     return min(1, asked.returncode)
 
 
-def examine(environ: Mapping[str, str], places: Places, hardware: Sequence[str] = HARDWARE) -> dict[str, Any]:
+def examine(environ: Mapping[str, str], places: Paths, hardware: Sequence[str] = HARDWARE) -> dict[str, Any]:
     """Return all findings as JSON values. Never fails."""
     settings, problems, recalled = next_start(places.config, places.last)
     machine = ask_hardware(hardware, environ)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..clean import clean_line
-from ..places import find_places
+from ..paths import find_places
 from ..quantities import moment
 from ..store.store import Listed, Store
 from .models import table

@@ -15,7 +15,7 @@ from ..config import Problem, Settings, read_config
 from ..config.last import with_last
 from ..config.settings import understood
 from ..errors import OutriderError
-from ..places import Places, find_places
+from ..paths import Paths, find_places
 from ..protocol import BackendName
 
 
@@ -26,7 +26,7 @@ class UsageError(OutriderError):
 class Setup(NamedTuple):
     """The settings, the engine and its machine for a command."""
 
-    places: Places
+    places: Paths
     settings: Settings
     problems: tuple[Problem, ...]
     """Faults in the settings file. The defaults apply there."""

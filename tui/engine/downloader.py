@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from types import MappingProxyType
 
-from ..places import find_models
+from ..paths import find_models
 from ..protocol import (
     Download,
     Downloaded,

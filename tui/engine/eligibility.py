@@ -4,7 +4,7 @@
 - load: a loaded draft or a loaded main model is not fit for drafting. `pair.py`, `exactness.py`,
   `cache_check.py` and the backends find this.
 - answer: the draft model fails in an answer, which goes on without it. `answer.py` finds this.
-- pace: drafting is possible, and the draft length policy waits. `speculation/pacing.py` decides this.
+- pace: drafting is possible, and the draft length policy waits. `speculation/policy.py` decides this.
 
 This module compares vocabularies and gives the texts. It opens no file and runs no model.
 """
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..protocol import Obstacle, Stage
-from .library.tokens import Tokens
+from .library.token_texts import Tokens
 
 MOST = 1 / 1000
 """Largest share of the shared tokens that may differ. Vocabularies of two kinds differ in nearly all."""

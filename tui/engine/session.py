@@ -37,7 +37,7 @@ from .pair.exactness import keep_last
 from .pair.pair import Pair, Progress, load_pair, model_info
 from .pair.rounding import GivenUp
 from .sentences import failure
-from .speculation.pacing import Always
+from .speculation.policy import FixedLength
 from .speculation.sampling import InvalidLogits
 from .starter import NAME as STARTER
 from .starter import place
@@ -129,7 +129,7 @@ class Session:
                 pair.main.capacity,
                 pair.plain_tokens_per_second,
                 monotonic() - started,
-                pair.pace.length if isinstance(pair.pace, Always) else None,
+                pair.policy.length if isinstance(pair.policy, FixedLength) else None,
                 pair.rounding,
             )
         )

@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from .chat import Load, Rounding
+from .generation import Load, Rounding
 from .terms import Finite, PromptForm, Signed, Tagged, Unsigned
 
 Judgement = Literal["recommended", "possible", "no"]

@@ -10,7 +10,7 @@ from msgspec import DecodeError, convert, to_builtins
 from msgspec.json import Decoder
 
 from ..errors import OutriderError
-from .messages import Command, Event
+from .directions import Command, Event
 
 PROTOCOL = 5
 """The version of the protocol. It grows by one whenever an older peer could misread a newer one."""

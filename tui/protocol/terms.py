@@ -54,7 +54,7 @@ class Tagged(Struct, frozen=True, tag=str.lower, tag_field="type"):
     """A command or an event. Its line is an object with its name in lower case as `type`."""
 
 
-class Round(Struct, frozen=True, array_like=True):
+class TextRound(Struct, frozen=True, array_like=True):
     """One round of drafting and verification, with its text cut at character borders.
 
     `pieces` are (text, origin) pairs in reading order. The text may lag behind `tokens` while a character or

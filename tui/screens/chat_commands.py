@@ -30,7 +30,7 @@ from tui.chat.wording import sentence
 from tui.clean import clean_line
 from tui.client.host import known_to_ssh
 from tui.config import ConfigError, Generation, Preset, change_config, read_value, show_setting, show_value
-from tui.places import find_ssh_config
+from tui.paths import find_ssh_config
 from tui.store.keeper import Unreadable
 from tui.widgets.desk import Desk
 
@@ -291,7 +291,7 @@ def _hosts(session: ChatSession) -> Sequence[Choice]:
 
 def _rename(session: ChatSession, title: str) -> None:
     if title and session.conversation.last:
-        session.keeper.add(store.Rename(session.conversation.key, clean_line(title, TITLE)))
+        session.keeper.add(store.RenameConversation(session.conversation.key, clean_line(title, TITLE)))
         session.view.tell("Titled.", seconds=4)
     else:
         session.view.tell("Ask something first, then: /title WORDS", seconds=4)

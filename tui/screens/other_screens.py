@@ -12,7 +12,7 @@ from textual.screen import Screen
 from tui.chat.requests import HERE, Choice, Move, load_request
 from tui.chat.session import ChatSession
 from tui.client.host import known_to_ssh
-from tui.places import find_ssh_config
+from tui.paths import find_ssh_config
 from tui.store.keeper import Unreadable
 
 if TYPE_CHECKING:

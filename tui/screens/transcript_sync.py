@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from tui import store
 from tui.chat import attachments, wording
 from tui.chat.conversation import Conversation
-from tui.protocol import Origin, Round
+from tui.protocol import Origin, TextRound
 from tui.protocol.thoughts import TURNED, Part, Thoughts
 from tui.store.keeper import Keeper
 from tui.widgets.desk import Desk
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
-    from tui.store.store import Conversation as Stored
+    from tui.store.store import StoredConversation as Stored
     from tui.widgets.transcript import Message
 
 
@@ -116,7 +116,7 @@ class TranscriptSync:
             goes_on = bool(transcript.messages) and transcript.messages[-1].key == turn.key
             self._answer = ShownAnswer(transcript, turn.key, turn.text if goes_on else "")
 
-    def hear(self, event: Round) -> None:
+    def hear(self, event: TextRound) -> None:
         """More of the answer."""
         if self._answer:
             self._answer.hear(event)
@@ -249,11 +249,11 @@ def _is_summary(message: Message) -> bool:
     return message.headline == SUMMARY
 
 
-def rounds_of(turn: store.Turn) -> Sequence[Round]:
+def rounds_of(turn: store.Turn) -> Sequence[TextRound]:
     """The rounds of an answer; where they are not known, one with its text."""
     if store.text_of(turn.rounds) == turn.text:
         return turn.rounds
-    return (Round(((turn.text, int(Origin.PLAIN)),), (), 0, 0, 0, 0.0, 0.0, 0.0, 0),)
+    return (TextRound(((turn.text, int(Origin.PLAIN)),), (), 0, 0, 0, 0.0, 0.0, 0.0, 0),)
 
 
 class ShownAnswer:
@@ -264,9 +264,9 @@ class ShownAnswer:
         self._transcript = transcript
         self._key = key
         self._thoughts = Thoughts()
-        self._spent = wording.Spent()
+        self._spent = wording.ThoughtCost()
         """By the rounds with which the thought came."""
-        self._all = wording.Spent()
+        self._all = wording.ThoughtCost()
         self._answering = False
         if so_far:
             self._answering = any(not part.thought for part in self._thoughts.feed([(so_far, Origin.PLAIN)]))
@@ -274,7 +274,7 @@ class ShownAnswer:
         else:
             transcript.begin("assistant", key=key)
 
-    def hear(self, event: Round) -> None:
+    def hear(self, event: TextRound) -> None:
         """More of it."""
         before = self._thoughts.thinking
         self._all = self._all.and_(event)

@@ -26,7 +26,7 @@ from tui.chat.export import new_file
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.client.parting import explained
-from tui.protocol import Finished, Generate, Round, Statistics
+from tui.protocol import Finished, Generate, Statistics, TextRound
 from tui.quantities import number
 from tui.widgets.keyline import KeyLine
 from tui.widgets.transcript import Transcript
@@ -42,11 +42,11 @@ class Run:
     """One answer, as it came."""
 
     name: str
-    rounds: list[tuple[float, Round]] = field(default_factory=list)
+    rounds: list[tuple[float, TextRound]] = field(default_factory=list)
     """With the time of each, in seconds from the first token's round on."""
     statistics: Statistics | None = None
 
-    def hear(self, event: Round) -> None:
+    def hear(self, event: TextRound) -> None:
         self.rounds.append((self.seconds + event.seconds, event))
 
     @property
@@ -159,7 +159,7 @@ class VersusScreen(Screen[EngineError | None]):
         async with aclosing(self._client.generate(request)) as events:
             async for event in events:
                 match event:
-                    case Round():
+                    case TextRound():
                         run.hear(event)
                         transcript.append(event.pieces)
                     case Finished():

@@ -5,19 +5,19 @@ is written to it and read from it, `damage.py` what is done when it is broken, `
 does all of it for the app. Nothing here shows anything, and nothing leaves the machine.
 """
 
-from .changes import Adjust as Adjust
+from .changes import AddMessage as AddMessage
+from .changes import AppendRounds as AppendRounds
 from .changes import Attached as Attached
-from .changes import Begin as Begin
 from .changes import Change as Change
-from .changes import Close as Close
-from .changes import Delete as Delete
+from .changes import DeleteConversation as DeleteConversation
 from .changes import Ending as Ending
-from .changes import Hear as Hear
-from .changes import Leave as Leave
-from .changes import Pin as Pin
-from .changes import Remove as Remove
-from .changes import Rename as Rename
-from .changes import Say as Say
-from .changes import Show as Show
+from .changes import FinishAnswer as FinishAnswer
+from .changes import PinConversation as PinConversation
+from .changes import RemoveMessages as RemoveMessages
+from .changes import RenameConversation as RenameConversation
+from .changes import SelectBranch as SelectBranch
+from .changes import SetOverrides as SetOverrides
+from .changes import StartConversation as StartConversation
+from .changes import TrimContext as TrimContext
 from .changes import Turn as Turn
 from .changes import text_of as text_of

@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from tui.protocol import Round, Statistics
+from tui.protocol import Statistics, TextRound
 from tui.protocol.pieces import said
 from tui.protocol.terms import Unsigned
 
@@ -46,7 +46,7 @@ class Turn(Struct, frozen=True):
     settings: str = ""
     """Settings of an answer as a JSON object: seed, sampling chain, `thinking`, `effort`."""
     statistics: Statistics | None = None
-    rounds: tuple[Round, ...] = ()
+    rounds: tuple[TextRound, ...] = ()
     """The rounds of an answer, with the origin of every token."""
     written: str = ""
     """Time in UTC, ISO 8601. It is only shown, and orders nothing."""
@@ -54,30 +54,30 @@ class Turn(Struct, frozen=True):
     """The attached files in order, at the end of the prompt's text."""
 
 
-class Begin(Struct, frozen=True):
+class StartConversation(Struct, frozen=True):
     """Begin a conversation."""
 
     conversation: str
     title: str
 
 
-class Say(Struct, frozen=True):
+class AddMessage(Struct, frozen=True):
     """Add a message and show it. A first prompt gives the title."""
 
     conversation: str
     turn: Turn
 
 
-class Hear(Struct, frozen=True):
+class AppendRounds(Struct, frozen=True):
     """Append rounds to the answer `message`."""
 
     message: str
     place: int
     """Number of such changes before this one."""
-    rounds: tuple[Round, ...]
+    rounds: tuple[TextRound, ...]
 
 
-class Close(Struct, frozen=True):
+class FinishAnswer(Struct, frozen=True):
     """Complete the answer `message`."""
 
     message: str
@@ -86,14 +86,14 @@ class Close(Struct, frozen=True):
     statistics: Statistics | None
 
 
-class Show(Struct, frozen=True):
+class SelectBranch(Struct, frozen=True):
     """Show the branch that ends at `message`, and continue there."""
 
     conversation: str
     message: str
 
 
-class Leave(Struct, frozen=True):
+class TrimContext(Struct, frozen=True):
     """Stop sending the messages before `message` to the model; empty sends all again."""
 
     conversation: str
@@ -102,40 +102,52 @@ class Leave(Struct, frozen=True):
     """The text that is sent in their place."""
 
 
-class Adjust(Struct, frozen=True):
+class SetOverrides(Struct, frozen=True):
     """Set this conversation's own settings: a JSON object, or empty for none."""
 
     conversation: str
     settings: str
 
 
-class Remove(Struct, frozen=True):
+class RemoveMessages(Struct, frozen=True):
     """Hide messages, or show them again. Hidden ones leave the file when the app ends."""
 
     messages: tuple[str, ...]
     removed: bool = True
 
 
-class Rename(Struct, frozen=True):
+class RenameConversation(Struct, frozen=True):
     conversation: str
     title: str
 
 
-class Pin(Struct, frozen=True):
+class PinConversation(Struct, frozen=True):
     conversation: str
     pinned: bool
 
 
-class Delete(Struct, frozen=True):
+class DeleteConversation(Struct, frozen=True):
     """Hide a conversation, or show it again. A hidden one leaves the file when the app ends."""
 
     conversation: str
     deleted: bool = True
 
 
-Change = Begin | Say | Hear | Close | Show | Leave | Adjust | Remove | Rename | Pin | Delete
+Change = (
+    StartConversation
+    | AddMessage
+    | AppendRounds
+    | FinishAnswer
+    | SelectBranch
+    | TrimContext
+    | SetOverrides
+    | RemoveMessages
+    | RenameConversation
+    | PinConversation
+    | DeleteConversation
+)
 
 
-def text_of(rounds: Iterable[Round]) -> str:
+def text_of(rounds: Iterable[TextRound]) -> str:
     """Return the text of `rounds`."""
     return said(piece for each in rounds for piece in each.pieces)

@@ -84,12 +84,12 @@ class Keeper:
 
     def add(self, *changes: Change) -> None:
         """Queue `changes` to be written."""
-        from .changes import Delete, Remove
+        from .changes import DeleteConversation, RemoveMessages
 
         for change in changes:
-            if isinstance(change, Delete):
+            if isinstance(change, DeleteConversation):
                 (self._deleted.add if change.deleted else self._deleted.discard)(change.conversation)
-            elif isinstance(change, Remove):
+            elif isinstance(change, RemoveMessages):
                 keys = set(change.messages)
                 self._removed = self._removed | keys if change.removed else self._removed - keys
         self._waiting.extend(changes)
@@ -175,7 +175,7 @@ class Keeper:
 
     def _let_go(self, error: Exception) -> None:
         """Close the file. If it is damaged, the next opening detects and repairs it."""
-        from .damage import is_damage
+        from .recovery import is_damage
 
         if isinstance(error, sqlite3.Error) and is_damage(error) and self._store:
             self._store.close()

@@ -17,26 +17,26 @@ from typing import Any, TypeVar
 from msgspec import convert, to_builtins
 from msgspec.structs import replace
 
-from ..protocol import Round, Statistics
+from ..protocol import Statistics, TextRound
 from .changes import (
-    Adjust,
+    AddMessage,
+    AppendRounds,
     Attached,
-    Begin,
     Change,
-    Close,
-    Delete,
-    Hear,
-    Leave,
-    Pin,
-    Remove,
-    Rename,
-    Say,
-    Show,
+    DeleteConversation,
+    FinishAnswer,
+    PinConversation,
+    RemoveMessages,
+    RenameConversation,
+    SelectBranch,
+    SetOverrides,
+    StartConversation,
+    TrimContext,
     Turn,
     text_of,
 )
-from .damage import check, is_damage, salvage, set_aside
 from .database import Newer, connect, migrate, set_up
+from .recovery import check, is_damage, salvage, set_aside
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Conversation:
+class StoredConversation:
     """A whole conversation: every branch, in the order of writing."""
 
     key: str
@@ -76,7 +76,7 @@ class Conversation:
     summary: str = ""
     """The text sent in place of the messages before `sent_from`."""
     settings: str = ""
-    """This conversation's own settings, as in `Adjust`."""
+    """This conversation's own settings, as in `SetOverrides`."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Store:
             return []
         return self._connection.execute(_FOUND, (f"{phrase}*", _HITS)).fetchall()[::-1]
 
-    def read(self, key: str) -> Conversation | None:
+    def read(self, key: str) -> StoredConversation | None:
         """Return the conversation `key`, deleted or not; None if there is none."""
         row = self._connection.execute(
             "SELECT id, title, shown, sent_from, summary, settings FROM conversations WHERE key = ?", (key,)
@@ -198,7 +198,7 @@ class Store:
             return None
         number, title, shown, *rest = row
         turns = self._connection.execute(_TURNS, (number,)).fetchall()
-        return Conversation(key, title, shown, tuple(self._turn(*turn) for turn in turns), *rest)
+        return StoredConversation(key, title, shown, tuple(self._turn(*turn) for turn in turns), *rest)
 
     def preview(self, key: str) -> Preview:
         """Return the first messages of the conversation `key`."""
@@ -223,7 +223,7 @@ class Store:
         text = turn.text or text_of(rounds)
         return replace(turn, text=text, rounds=rounds, statistics=_read(statistics, Statistics))
 
-    def _rounds(self, message: int) -> tuple[Round, ...]:
+    def _rounds(self, message: int) -> tuple[TextRound, ...]:
         rows = self._connection.execute(
             "SELECT rounds FROM rounds WHERE message = ? ORDER BY place", (message,)
         )
@@ -250,19 +250,19 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _json(value: Statistics | tuple[Attached, ...] | tuple[Round, ...]) -> str:
+def _json(value: Statistics | tuple[Attached, ...] | tuple[TextRound, ...]) -> str:
     """Half of a character stays one."""
     return json.dumps(value, default=to_builtins, separators=(",", ":"))
 
 
-def _begin(connection: sqlite3.Connection, change: Begin) -> None:
+def _begin(connection: sqlite3.Connection, change: StartConversation) -> None:
     connection.execute(
         "INSERT INTO conversations (key, title) VALUES (?, ?) ON CONFLICT DO NOTHING",
         (change.conversation, _text(change.title)),
     )
 
 
-def _say(connection: sqlite3.Connection, change: Say) -> None:
+def _say(connection: sqlite3.Connection, change: AddMessage) -> None:
     turn = change.turn
     statistics = _json(turn.statistics) if turn.statistics else ""
     values = (turn.key, change.conversation, turn.parent, turn.role, turn.text, turn.ending, turn.main)
@@ -277,14 +277,14 @@ def _say(connection: sqlite3.Connection, change: Say) -> None:
     )
 
 
-def _hear(connection: sqlite3.Connection, change: Hear) -> None:
+def _hear(connection: sqlite3.Connection, change: AppendRounds) -> None:
     connection.execute(
         "INSERT INTO rounds VALUES ((SELECT id FROM messages WHERE key = ?), ?, ?) ON CONFLICT DO NOTHING",
         (change.message, change.place, _json(change.rounds)),
     )
 
 
-def _close(connection: sqlite3.Connection, change: Close) -> None:
+def _close(connection: sqlite3.Connection, change: FinishAnswer) -> None:
     statistics = _json(change.statistics) if change.statistics else ""
     connection.execute(
         "UPDATE messages SET text = ?, ending = ?, statistics = ? WHERE key = ?",
@@ -292,61 +292,61 @@ def _close(connection: sqlite3.Connection, change: Close) -> None:
     )
 
 
-def _show(connection: sqlite3.Connection, change: Show) -> None:
+def _show(connection: sqlite3.Connection, change: SelectBranch) -> None:
     connection.execute(
         "UPDATE conversations SET shown = ? WHERE key = ?", (change.message, change.conversation)
     )
 
 
-def _leave(connection: sqlite3.Connection, change: Leave) -> None:
+def _leave(connection: sqlite3.Connection, change: TrimContext) -> None:
     connection.execute(
         "UPDATE conversations SET sent_from = ?, summary = ? WHERE key = ?",
         (change.message, _text(change.summary), change.conversation),
     )
 
 
-def _adjust(connection: sqlite3.Connection, change: Adjust) -> None:
+def _adjust(connection: sqlite3.Connection, change: SetOverrides) -> None:
     connection.execute(
         "UPDATE conversations SET settings = ? WHERE key = ?", (_text(change.settings), change.conversation)
     )
 
 
-def _remove(connection: sqlite3.Connection, change: Remove) -> None:
+def _remove(connection: sqlite3.Connection, change: RemoveMessages) -> None:
     connection.executemany(
         "UPDATE messages SET removed = ? WHERE key = ?", [(change.removed, key) for key in change.messages]
     )
 
 
-def _rename(connection: sqlite3.Connection, change: Rename) -> None:
+def _rename(connection: sqlite3.Connection, change: RenameConversation) -> None:
     connection.execute(
         "UPDATE conversations SET title = ? WHERE key = ?", (_text(change.title), change.conversation)
     )
 
 
-def _pin(connection: sqlite3.Connection, change: Pin) -> None:
+def _pin(connection: sqlite3.Connection, change: PinConversation) -> None:
     connection.execute(
         "UPDATE conversations SET pinned = ? WHERE key = ?", (change.pinned, change.conversation)
     )
 
 
-def _delete(connection: sqlite3.Connection, change: Delete) -> None:
+def _delete(connection: sqlite3.Connection, change: DeleteConversation) -> None:
     connection.execute(
         "UPDATE conversations SET deleted = ? WHERE key = ?", (change.deleted, change.conversation)
     )
 
 
 _APPLY: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
-    Begin: _begin,
-    Say: _say,
-    Hear: _hear,
-    Close: _close,
-    Show: _show,
-    Leave: _leave,
-    Adjust: _adjust,
-    Remove: _remove,
-    Rename: _rename,
-    Pin: _pin,
-    Delete: _delete,
+    StartConversation: _begin,
+    AddMessage: _say,
+    AppendRounds: _hear,
+    FinishAnswer: _close,
+    SelectBranch: _show,
+    TrimContext: _leave,
+    SetOverrides: _adjust,
+    RemoveMessages: _remove,
+    RenameConversation: _rename,
+    PinConversation: _pin,
+    DeleteConversation: _delete,
 }
 
 _ADD = """
@@ -396,9 +396,9 @@ def _like(words: str) -> str:
     return "%" + "%".join(escaped.split()) + "%"
 
 
-def _rounds_of(text: str) -> tuple[Round, ...]:
+def _rounds_of(text: str) -> tuple[TextRound, ...]:
     """Return the rounds of a record, without unreadable ones. Their text is stored with the answer."""
-    return _read(text, tuple[Round, ...]) or ()
+    return _read(text, tuple[TextRound, ...]) or ()
 
 
 def _files(text: str, length: int) -> tuple[Attached, ...]:

@@ -17,7 +17,7 @@ from textual.content import Content
 from textual.reactive import reactive
 
 from tui import protocol
-from tui.chat.meter import Reading
+from tui.chat.meter import MeterReading
 from tui.chat.view import Severity
 from tui.chat.wording import readable
 from tui.clean import clean_line
@@ -96,7 +96,7 @@ class Desk(Horizontal):
         self._status = StatusLine(id="status")
         self._files = Attached(id="files")
         self._sidebar = Sidebar(id="sidebar")
-        self._reading: tuple[Reading, Sequence[float]] = Reading(), ()
+        self._reading: tuple[MeterReading, Sequence[float]] = MeterReading(), ()
         self._drafting = ""
         self._exact = False
         self._form: protocol.PromptForm = "template"
@@ -179,7 +179,7 @@ class Desk(Horizontal):
         self._sidebar.show_drafting(words if limit is None else f"{words} (limit {limit})", lookup=lookup)
         self._show_mode()
 
-    def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
+    def show_reading(self, reading: MeterReading, history: Sequence[float]) -> None:
         """The numbers of one moment: in the sidebar or, without it, in the status line."""
         self._reading = reading, history
         if self._sidebar.display:
@@ -272,7 +272,7 @@ class Desk(Horizontal):
         self._status.aside = f"colors {self.transcript.highlight}{refused}"
 
 
-def _summary(reading: Reading, *, decided: bool) -> tuple[str, ...]:
+def _summary(reading: MeterReading, *, decided: bool) -> tuple[str, ...]:
     """`decided`: the engine decides the draft length."""
     if reading.speed is None:
         return ()

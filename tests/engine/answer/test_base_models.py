@@ -20,9 +20,9 @@ from tui.engine.backends.selection import open_backend
 from tui.engine.library.describe import describe
 from tui.engine.library.find import candidate
 from tui.engine.pair.pair import Pair, model_info
-from tui.engine.pair.reading import Reader
+from tui.engine.pair.reading import ContextReader
 from tui.engine.speculation.lookup import Lookup
-from tui.engine.speculation.pacing import Always
+from tui.engine.speculation.policy import FixedLength
 from tui.protocol import Event, Finished, Generate, Message, Origin, PromptForm, Rounds, Sampling
 from tui.quantities import prompt_form as words_of
 from tui.widgets.desk import ASK, CONTINUE
@@ -64,7 +64,9 @@ def answer(
 ) -> tuple[str, Finished]:
     """What `model` says, and how it ended."""
     events: list[Event] = []
-    pair = Pair(open_backend(model.path), model, None, "", None, Always(0), Reader(model), Lookup(()))
+    pair = Pair(
+        open_backend(model.path), model, None, "", None, FixedLength(0), ContextReader(model), Lookup(())
+    )
     command = Generate(1, tuple(messages), **{"seed": 3, "draft_length": 0, **settings})  # type: ignore[arg-type]
     Answer(pair, command, events.append, lambda: False).run(renderer)
     rounds = [each for event in events if isinstance(event, Rounds) for each in event.rounds]

@@ -24,11 +24,11 @@ from tui.protocol import (
     Inspected,
     Load,
     Message,
-    Place,
     Prefill,
     Rounding,
     Rounds,
     Sampling,
+    TokenInspection,
 )
 
 QUESTION = (Message("user", "What is a draft model?"),)
@@ -104,7 +104,7 @@ def test_every_place_is_told_as_the_models_see_it(
     request = asked(temperature)
     request = structs.replace(request, resume=tuple(answered(pair, templates, request)))
     rows = truth(pair, templates, request)
-    places: list[Place] = []
+    places: list[TokenInspection] = []
     for begin in range(0, len(request.resume), 20):
         count = min(20, len(request.resume) - begin)
         found, _ = look(pair, templates, request, begin, count)

@@ -31,7 +31,7 @@ from tui.engine.library.header import read_header
 from tui.engine.pair.cache_check import trial
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.loop import Proposer
-from tui.engine.speculation.proposers import DraftModel, InTurn
+from tui.engine.speculation.proposers import DraftModel, ProposersInTurn
 from tui.engine.speculation.sampling import Sampler
 from tui.protocol import CacheType
 
@@ -133,7 +133,7 @@ def proposers(loaded: Loaded) -> Iterator[Proposer]:
     yield DraftModel(loaded.draft, end)
     yield DraftModel(loaded.stranger, end)
     yield Lookup(end)
-    yield InTurn(Lookup(end), DraftModel(loaded.draft, end))
+    yield ProposersInTurn(Lookup(end), DraftModel(loaded.draft, end))
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 8])

@@ -23,9 +23,9 @@ from tui.engine.backends.selection import open_backend
 from tui.engine.pair.cache_check import trial, trial_of_checkpoints
 from tui.engine.pair.exactness import judge
 from tui.engine.pair.pair import Pair
-from tui.engine.pair.reading import Reader
+from tui.engine.pair.reading import ContextReader
 from tui.engine.speculation.lookup import Lookup
-from tui.engine.speculation.pacing import Always
+from tui.engine.speculation.policy import FixedLength
 from tui.protocol import Generate, Load, Message, Sampling
 
 # Which copies are kept
@@ -186,7 +186,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 def pair_of(main: LoadedModel, draft: LoadedModel | None = None) -> Pair:
     backend = open_backend(main.path)
-    return Pair(backend, main, draft, "", None, Always(3), Reader(main), Lookup(()))
+    return Pair(backend, main, draft, "", None, FixedLength(3), ContextReader(main), Lookup(()))
 
 
 def answered(pair: Pair, renderer: TemplateRenderer, chat: list[Message], **settings: Any) -> Heard:

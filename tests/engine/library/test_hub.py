@@ -70,7 +70,7 @@ def server() -> Iterator[Hub]:
 @pytest.fixture(autouse=True)
 def quiet_hub(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     server.repositories = {REPOSITORY: {NAME: CONTENT, "README.md": b"x", "run.py": b"import os"}}
-    server.faults, server.sent, server.asked, server.pace = [], 0, [], 0.0
+    server.faults, server.sent, server.asked, server.policy = [], 0, [], 0.0
     server.gated, server.lies = set(), {}
     server.private, server.refused, server.busy = {}, {}, []
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -773,7 +773,7 @@ def test_an_engine_that_a_login_started_hands_a_token_to_downloaders_alone(
 def test_a_download_that_was_killed_goes_on(server: Hub, tmp_path: Path) -> None:
     content = random.Random(2).randbytes(6_000_000)
     server.repositories[REPOSITORY][NAME] = content
-    server.pace = 0.01
+    server.policy = 0.01
     env = {name: value for name, value in environment(tmp_path, server).items() if name != "HF_HUB_OFFLINE"}
     for kills in range(4):
         with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as child:
@@ -786,7 +786,7 @@ def test_a_download_that_was_killed_goes_on(server: Hub, tmp_path: Path) -> None
                 time.sleep(0.15)
                 child.kill()
                 continue
-            server.pace = 0.0
+            server.policy = 0.0
             last = json.loads(child.stdout.readlines()[-1])
     assert last["type"] == "downloaded"
     assert Path(last["path"]).read_bytes() == content
@@ -794,7 +794,7 @@ def test_a_download_that_was_killed_goes_on(server: Hub, tmp_path: Path) -> None
 
 
 def test_a_downloader_ends_with_who_started_it(server: Hub, tmp_path: Path) -> None:
-    server.pace = 1.0
+    server.policy = 1.0
     with subprocess.Popen(
         COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(tmp_path, server)
     ) as child:
@@ -827,7 +827,7 @@ async def test_a_download_that_nobody_waits_for_stops_and_keeps_what_came(
     server: Hub, tmp_path: Path
 ) -> None:
     server.repositories[REPOSITORY][NAME] = random.Random(2).randbytes(3_000_000)
-    server.pace = 0.05
+    server.policy = 0.05
     async with engine(tmp_path, server) as client:
         replies = client.ask(Download(0, REPOSITORY, ""))
         first = await anext(replies)

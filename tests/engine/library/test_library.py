@@ -20,7 +20,7 @@ from tests.support.models import OTHER_CONTROL, Toy, write_model
 from tui.engine.eligibility import no_room, vocabularies
 from tui.engine.library import index as index_module
 from tui.engine.library.describe import describe, tokens_of
-from tui.engine.library.find import Candidate, Place, candidate, find, known_places
+from tui.engine.library.find import ModelFile, ModelFolder, candidate, find, known_places
 from tui.engine.library.index import list_models
 from tui.engine.library.local import Library, LibraryError
 from tui.engine.library.names import UnknownName, resolve
@@ -60,7 +60,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def listed(places: list[Place], memory: Path) -> tuple[list[FoundModel], list[Skipped]]:
+def listed(places: list[ModelFolder], memory: Path) -> tuple[list[FoundModel], list[Skipped]]:
     """The list as it is in the end: a model may come again, under another name."""
     found = {each.path: each for each in list_models(places, memory)}.values()
     models = [each for each in found if isinstance(each, FoundModel)]
@@ -73,7 +73,7 @@ def linked(target: Path, path: Path) -> Path:
     return path
 
 
-def home_of_all(home: Path, toys: Path) -> list[Place]:
+def home_of_all(home: Path, toys: Path) -> list[ModelFolder]:
     """A home folder in which every program has a model."""
     small = toys / "small.gguf"
     places = known_places({"LLAMA_CACHE": str(home / "llama")}, home, home / "own", mac=False)
@@ -120,8 +120,8 @@ def test_the_environment_moves_the_places() -> None:
     assert places["Ollama"] == Path("/o")
     assert places["llama.cpp"] == Path("/c/llama.cpp")
     moved = known_places({"HF_HUB_CACHE": "/hub"}, Path("/h"), Path("/d"), mac=True)
-    assert Place("Hugging Face", Path("/hub"), "hub") in moved
-    assert Place("llama.cpp", Path("/h/Library/Caches/llama.cpp")) in moved
+    assert ModelFolder("Hugging Face", Path("/hub"), "hub") in moved
+    assert ModelFolder("llama.cpp", Path("/h/Library/Caches/llama.cpp")) in moved
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_place_that_cannot_be_read_is_said_whatever_program_has_it(
     monkeypatch.setattr(Path, "iterdir", denied(Path.iterdir))
     monkeypatch.setattr(Path, "read_bytes", denied(Path.read_bytes))
     monkeypatch.setattr(os, "scandir", denied(os.scandir))
-    (skipped,) = find([Place("x", tmp_path, kind)])
+    (skipped,) = find([ModelFolder("x", tmp_path, kind)])
     assert isinstance(skipped, Skipped)
     assert "cannot be read: Permission denied" in skipped.reason
     assert Path(skipped.path) in (kept, kept.parent)
@@ -166,7 +166,7 @@ def test_a_place_that_is_not_there_is_no_news(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for kind in ("tree", "flat", "hub", "ollama"):
         for name in ("nothing", "file"):
-            assert list(find([Place("x", tmp_path / name, kind)])) == []  # type: ignore[arg-type]
+            assert list(find([ModelFolder("x", tmp_path / name, kind)])) == []  # type: ignore[arg-type]
 
 
 def test_folders_that_other_programs_were_told_of_are_looked_through(tmp_path: Path) -> None:
@@ -193,18 +193,18 @@ def test_folders_that_other_programs_were_told_of_are_looked_through(tmp_path: P
 def test_pieces_of_the_old_kind_are_said_to_be_some(tmp_path: Path) -> None:
     for name in ("m.gguf-split-a", "m.gguf-split-b", "n.gguf.part1of2", "n.gguf.part2of2", "o.gguf.py"):
         (tmp_path / name).write_bytes(b"x")
-    models, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    models, skipped = listed([ModelFolder("folder", tmp_path)], tmp_path / "index.json")
     assert models == []
     assert [Path(each.path).name for each in skipped] == ["m.gguf", "n.gguf"]
     assert "cat PIECES > m.gguf" in skipped[0].reason
     (tmp_path / "m.gguf").write_bytes(b"x")  # joined by now: no longer worth a word
-    _, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    _, skipped = listed([ModelFolder("folder", tmp_path)], tmp_path / "index.json")
     assert ["old way" in each.reason for each in skipped if each.path.endswith("m.gguf")] == [False]
 
 
 def test_a_folder_for_mlx_is_one_model(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "maker" / "model")
-    (model,), skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    (model,), skipped = listed([ModelFolder("folder", tmp_path)], tmp_path / "index.json")
     assert (model.path, model.backend, model.name) == (str(folder), "mlx", "model F32")
     assert model.parameters > 0
     assert model.fingerprint
@@ -213,10 +213,10 @@ def test_a_folder_for_mlx_is_one_model(tmp_path: Path) -> None:
 
 def test_a_folder_for_mlx_is_as_large_as_what_is_read_of_it(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "model")
-    (before,), _ = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    (before,), _ = listed([ModelFolder("folder", tmp_path)], tmp_path / "index.json")
     for name in ("consolidated.safetensors", "adapters.safetensors", "vocab.json"):
         (folder / name).write_bytes(bytes(1_000_000))
-    (model,), skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    (model,), skipped = listed([ModelFolder("folder", tmp_path)], tmp_path / "index.json")
     assert (model.size, skipped) == (before.size, [])
 
 
@@ -225,8 +225,8 @@ def test_a_model_in_parts_is_one_model(tmp_path: Path, toys: Path) -> None:
     for part in (1, 2):
         linked(toys / "small.gguf", tmp_path / f"whole-{part:05d}-of-00002.gguf")
     linked(toys / "small.gguf", tmp_path / "torn-00002-of-00002.gguf")
-    found = list(find([Place("folder", tmp_path)]))
-    whole = [each for each in found if isinstance(each, Candidate)]
+    found = list(find([ModelFolder("folder", tmp_path)]))
+    whole = [each for each in found if isinstance(each, ModelFile)]
     assert [len(each.files) for each in whole] == [2]
     assert [Path(each.path).name for each in found if isinstance(each, Skipped)] == [
         "torn-00002-of-00002.gguf"
@@ -238,7 +238,7 @@ def test_links_that_lead_in_a_circle_end(tmp_path: Path, toys: Path) -> None:
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "self").symlink_to(tmp_path / "a" / "self")
     (tmp_path / "again.gguf").symlink_to(tmp_path / "a" / "small.gguf")
-    models, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    models, skipped = listed([ModelFolder("folder", tmp_path)], tmp_path / "index.json")
     assert len(models) == 1
     assert not skipped
 
@@ -250,7 +250,7 @@ def test_what_is_no_model_is_left_out_with_its_reason(tmp_path: Path, toys: Path
     whole = (toys / "small.gguf").read_bytes()
     (tmp_path / "cut.gguf").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "mmproj.gguf").write_bytes(whole.replace(b"general.architecture", b"general.architectura"))
-    models, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    models, skipped = listed([ModelFolder("folder", tmp_path)], tmp_path / "index.json")
     assert not models
     reasons = {Path(each.path).stem: each.reason for each in skipped}
     assert "empty" in reasons["empty"]
@@ -267,7 +267,7 @@ def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, digest: object)
     manifest.parent.mkdir(parents=True)
     layer = {"mediaType": "application/vnd.ollama.image.model", "digest": digest}
     manifest.write_text(json.dumps({"layers": [layer]}))
-    assert [type(each) for each in find([Place("Ollama", tmp_path, "ollama")])] == [Skipped]
+    assert [type(each) for each in find([ModelFolder("Ollama", tmp_path, "ollama")])] == [Skipped]
 
 
 def test_a_broken_manifest_is_skipped(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_broken_manifest_is_skipped(tmp_path: Path) -> None:
         manifest = tmp_path / "manifests" / "registry" / "library" / "evil" / f"tag{number}"
         manifest.parent.mkdir(parents=True, exist_ok=True)
         manifest.write_text(text)
-    found = list(find([Place("Ollama", tmp_path, "ollama")]))
+    found = list(find([ModelFolder("Ollama", tmp_path, "ollama")]))
     assert [type(each) for each in found] == [Skipped] * 6
 
 
@@ -312,12 +312,12 @@ def test_a_description_is_read_once_until_the_file_changes(
     path = tmp_path / "models" / "model.gguf"
     path.parent.mkdir()
     path.write_bytes((toys / "small.gguf").read_bytes())
-    places, memory = [Place("folder", path.parent)], tmp_path / "index.json"
+    places, memory = [ModelFolder("folder", path.parent)], tmp_path / "index.json"
     before = listed(places, memory)
-    opened: list[Candidate] = []
+    opened: list[ModelFile] = []
     describe = index_module.describe
 
-    def counted(what: Candidate) -> FoundModel:
+    def counted(what: ModelFile) -> FoundModel:
         opened.append(what)
         return describe(what)
 
@@ -339,7 +339,7 @@ def test_a_broken_memory_is_no_memory(tmp_path: Path, toys: Path, text: str) -> 
     memory = tmp_path / "index.json"
     text = text.replace("VERSION", json.dumps(index_module._VERSION))
     memory.write_text(text.replace("P", str(tmp_path / "models" / "small.gguf")))
-    models, _ = listed([Place("folder", tmp_path / "models")], memory)
+    models, _ = listed([ModelFolder("folder", tmp_path / "models")], memory)
     assert [model.name for model in models] == ["Small F32"]
 
 
@@ -366,7 +366,7 @@ def test_hostile_headers_end_in_a_reason(tmp_path: Path, toys: Path) -> None:
     for number, data in enumerate(hostile_headers(whole, 300)):
         (tmp_path / f"{number:03d}.gguf").write_bytes(data)
     began = time.process_time()
-    models, skipped = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    models, skipped = listed([ModelFolder("folder", tmp_path)], tmp_path / "index.json")
     assert len(models) + len(skipped) == 300
     assert len(skipped) > 100
     assert all(each.reason and "\n" not in each.reason and len(each.reason) < 300 for each in skipped)
@@ -375,7 +375,7 @@ def test_hostile_headers_end_in_a_reason(tmp_path: Path, toys: Path) -> None:
 
 def test_a_very_long_text_is_cut(tmp_path: Path) -> None:
     write_model(tmp_path / "long.gguf", Toy(name="x" * 1_000_000))
-    (model,), _ = listed([Place("folder", tmp_path)], tmp_path / "index.json")
+    (model,), _ = listed([ModelFolder("folder", tmp_path)], tmp_path / "index.json")
     assert len(model.name) <= 200
 
 
@@ -642,7 +642,7 @@ def test_another_model_at_the_same_path_has_its_own_record(tmp_path: Path) -> No
 
 @pytest.fixture
 def library(tmp_path: Path, toys: Path) -> Library:
-    return Library((Place("LM Studio", toys),), tmp_path / "i.json", Records(tmp_path / "r"), 0.05)
+    return Library((ModelFolder("LM Studio", toys),), tmp_path / "i.json", Records(tmp_path / "r"), 0.05)
 
 
 def test_the_demo_stands_in_the_list(library: Library) -> None:

@@ -17,7 +17,7 @@ from tui.engine.library import describe as describe_module
 from tui.engine.library import index as index_module
 from tui.engine.library import supported
 from tui.engine.library.describe import describe
-from tui.engine.library.find import Place, candidate
+from tui.engine.library.find import ModelFolder, candidate
 from tui.engine.library.gguf import BadModelFile
 from tui.engine.library.index import list_models
 from tui.engine.library.supported import llama_cpp_knows, mlx_knows
@@ -113,7 +113,7 @@ def test_an_architecture_that_no_library_has_is_not_listed(whole: bytes, tmp_pat
     folder = write_folder(tmp_path / "models" / "folder")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "hal9000"}))
-    found = list(list_models([Place("folder", tmp_path / "models")], tmp_path / "index.json"))
+    found = list(list_models([ModelFolder("folder", tmp_path / "models")], tmp_path / "index.json"))
     assert {each.reason for each in found if isinstance(each, Skipped)} == {
         "llama.cpp has no architecture 'llxma'",
         "mlx-lm has no architecture 'hal9000'",
@@ -125,7 +125,7 @@ def test_another_version_of_a_library_is_asked_anew(
     whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (path := tmp_path / "m.gguf").write_bytes(whole)
-    places, memory = [Place("folder", tmp_path)], tmp_path / "index.json"
+    places, memory = [ModelFolder("folder", tmp_path)], tmp_path / "index.json"
     monkeypatch.setattr(describe_module, "llama_cpp_knows", lambda name: False)
     assert isinstance(next(list_models(places, memory)), Skipped)
     monkeypatch.undo()

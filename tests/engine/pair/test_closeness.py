@@ -11,7 +11,7 @@ from tools.bench.partings import chance, expected
 from tui.client.parting import can_part, words
 from tui.engine.pair.closeness import closeness
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Logits, Sampler
-from tui.protocol import Place, Round
+from tui.protocol import TextRound, TokenInspection
 
 WIDTH = 100
 
@@ -74,8 +74,8 @@ def test_without_another_token_nothing_is_close() -> None:
     assert (found.rival, found.lead, found.tipped) == (0, inf, False)
 
 
-def place(lead: float, rounding: float, tipped: bool, rival: str = "a") -> Place:
-    return Place(0.5, 0.5, True, (), rival=rival, lead=lead, rounding=rounding, tipped=tipped)
+def place(lead: float, rounding: float, tipped: bool, rival: str = "a") -> TokenInspection:
+    return TokenInspection(0.5, 0.5, True, (), rival=rival, lead=lead, rounding=rounding, tipped=tipped)
 
 
 def test_a_parting_is_explained_or_is_a_fault() -> None:
@@ -118,8 +118,8 @@ def test_the_chance_of_a_parting_is_how_often_a_rounding_of_that_size_tips_the_c
 
 
 def test_only_places_of_rounds_with_drafts_can_part() -> None:
-    def a_round(tokens: int, drafted: int) -> Round:
-        return Round((), tuple(range(tokens)), drafted, 0, 0, 0.1, 0.0, 0.1, 9)
+    def a_round(tokens: int, drafted: int) -> TextRound:
+        return TextRound((), tuple(range(tokens)), drafted, 0, 0, 0.1, 0.0, 0.1, 9)
 
     chances = [0.5, 0.5, 0.5, 0.25, 0.5]
     assert expected(chances, [a_round(1, 0), a_round(2, 4), a_round(1, 0)]) == pytest.approx(0.75)

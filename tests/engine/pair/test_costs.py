@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tui.engine.pair import costs
-from tui.engine.pair.costs import Memory, first_tokens, measure
+from tui.engine.pair.costs import RememberedCosts, first_tokens, measure
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Pick
-from tui.engine.speculation.pacing import Auto
+from tui.engine.speculation.policy import AdaptiveLength
 
 TABLE = {1: 0.010, 2: 0.011, 3: 0.012, 4: 0.013, 5: 0.014, 6: 0.015, 8: 0.017, 9: 0.030, 12: 0.033, 16: 0.037}
 
@@ -182,16 +182,16 @@ def test_a_token_that_seems_dearer_than_several_is_not_believed(tmp_path: Path) 
 
 def test_what_was_learned_is_found_again_for_the_same_files_and_hardware(tmp_path: Path) -> None:
     main, draft, _ = timed(tmp_path)
-    pace = Auto(Costs(TABLE, 0.002, 0.0001))
-    pace.skill.draft.learn([(0.95, True), (0.15, False)] * 30)
-    kept = Memory(tmp_path / "costs", [main, draft], ["llama.cpp", "CPU"])
-    kept.keep(pace)
-    found = Memory(tmp_path / "costs", [main, draft], ["llama.cpp", "CPU"]).recall(0.010)
+    policy = AdaptiveLength(Costs(TABLE, 0.002, 0.0001))
+    policy.skill.draft.learn([(0.95, True), (0.15, False)] * 30)
+    kept = RememberedCosts(tmp_path / "costs", [main, draft], ["llama.cpp", "CPU"])
+    kept.keep(policy)
+    found = RememberedCosts(tmp_path / "costs", [main, draft], ["llama.cpp", "CPU"]).recall(0.010)
     assert found is not None
-    assert found.as_dict() == pace.as_dict() != Auto(Costs(TABLE, 0.002, 0.0001)).as_dict()
-    assert Memory(tmp_path / "costs", [main, draft], ["llama.cpp", "GPU"]).recall(0.010) is None
+    assert found.as_dict() == policy.as_dict() != AdaptiveLength(Costs(TABLE, 0.002, 0.0001)).as_dict()
+    assert RememberedCosts(tmp_path / "costs", [main, draft], ["llama.cpp", "GPU"]).recall(0.010) is None
     (tmp_path / "draft.gguf").write_bytes(b"another model")
-    assert Memory(tmp_path / "costs", [main, draft], ["llama.cpp", "CPU"]).recall(0.010) is None
+    assert RememberedCosts(tmp_path / "costs", [main, draft], ["llama.cpp", "CPU"]).recall(0.010) is None
 
 
 @pytest.mark.parametrize("place", [0, 70_000, 199_999])
@@ -199,10 +199,10 @@ def test_another_model_of_the_same_size_is_told_by_its_ends(tmp_path: Path, plac
     main, draft, _ = timed(tmp_path)
     content = bytearray(200_000)
     Path(main.path).write_bytes(content)
-    Memory(tmp_path / "costs", [main, draft], []).keep(Auto(Costs(TABLE, 0.002, 0.0001)))
+    RememberedCosts(tmp_path / "costs", [main, draft], []).keep(AdaptiveLength(Costs(TABLE, 0.002, 0.0001)))
     content[place] = 1
     Path(main.path).write_bytes(content)
-    found = Memory(tmp_path / "costs", [main, draft], []).recall(0.010)
+    found = RememberedCosts(tmp_path / "costs", [main, draft], []).recall(0.010)
     assert (found is None) == (place != 70_000), "all of it would take too long to read"
 
 
@@ -213,16 +213,16 @@ def test_a_folder_is_known_by_the_files_in_it(tmp_path: Path) -> None:
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_text("weights")
     main.path = str(folder)
-    Memory(tmp_path / "costs", [main, draft], []).keep(Auto(Costs(TABLE, 0.002, 0.0001)))
-    assert Memory(tmp_path / "costs", [main, draft], []).recall(0.010) is not None
+    RememberedCosts(tmp_path / "costs", [main, draft], []).keep(AdaptiveLength(Costs(TABLE, 0.002, 0.0001)))
+    assert RememberedCosts(tmp_path / "costs", [main, draft], []).recall(0.010) is not None
     (folder / "model.safetensors").write_text("Weights")
-    assert Memory(tmp_path / "costs", [main, draft], []).recall(0.010) is None
+    assert RememberedCosts(tmp_path / "costs", [main, draft], []).recall(0.010) is None
 
 
 def test_a_speed_that_is_far_off_has_the_pair_measured_again(tmp_path: Path) -> None:
     main, draft, _ = timed(tmp_path)
-    memory = Memory(tmp_path / "costs", [main, draft], [])
-    memory.keep(Auto(Costs(TABLE, 0.002, 0.0001)))
+    memory = RememberedCosts(tmp_path / "costs", [main, draft], [])
+    memory.keep(AdaptiveLength(Costs(TABLE, 0.002, 0.0001)))
     found = memory.recall(0.012)
     assert found is not None
     assert 1 / found.plain_rate == pytest.approx(0.012), "that is as it is now"
@@ -248,8 +248,8 @@ def test_a_speed_that_is_far_off_has_the_pair_measured_again(tmp_path: Path) -> 
 )
 def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, damage: Any) -> None:
     main, draft, _ = timed(tmp_path)
-    memory = Memory(tmp_path / "costs", [main, draft], [])
-    memory.keep(Auto(Costs(TABLE, 0.002, 0.0001)))
+    memory = RememberedCosts(tmp_path / "costs", [main, draft], [])
+    memory.keep(AdaptiveLength(Costs(TABLE, 0.002, 0.0001)))
     [file] = (tmp_path / "costs").iterdir()
     file.write_text(damage(file.read_text()))
     assert memory.recall(0.010) is None
@@ -258,6 +258,6 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, damage: Any) -> None:
 def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     main, draft, _ = timed(tmp_path)
     (tmp_path / "costs").write_text("a file where the folder should be")
-    memory = Memory(tmp_path / "costs", [main, draft], [])
-    memory.keep(Auto(Costs(TABLE, 0.002, 0.0001)))
+    memory = RememberedCosts(tmp_path / "costs", [main, draft], [])
+    memory.keep(AdaptiveLength(Costs(TABLE, 0.002, 0.0001)))
     assert memory.recall(0.010) is None

@@ -114,7 +114,7 @@ def test_a_second_turn_is_the_same_after_a_reload_and_after_a_branch(talk: Talk)
 def test_no_round_verifies_more_rows_than_are_exact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: list[Session]
 ) -> None:
-    monkeypatch.setattr(exactness.Note, "read", lambda _: None)
+    monkeypatch.setattr(exactness.StoredFact, "read", lambda _: None)
     monkeypatch.setattr(exactness, "exactness", lambda *_: Exactness(3, None))
     talk = Talk(tmp_path)
     sessions.append(talk.session)
@@ -128,7 +128,7 @@ def test_no_round_verifies_more_rows_than_are_exact(
 def test_where_no_two_rows_are_exact_nothing_drafts_and_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: list[Session]
 ) -> None:
-    monkeypatch.setattr(exactness.Note, "read", lambda _: None)
+    monkeypatch.setattr(exactness.StoredFact, "read", lambda _: None)
     monkeypatch.setattr(exactness, "exactness", lambda *_: Exactness(1, None))
     talk = Talk(tmp_path)
     sessions.append(talk.session)

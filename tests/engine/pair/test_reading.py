@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tui.engine.backends import LoadedModel
-from tui.engine.pair.reading import Calls, Reader, cut, shared, sound
+from tui.engine.pair.reading import Calls, ContextReader, cut, shared, sound
 
 CHUNK, ROWS = 8, 3
 
@@ -52,7 +52,7 @@ class Shapes:
         self._checkpoints = {each for each in self._checkpoints if each <= length}
 
 
-def read(reader: Reader, context: list[int], answers: Sequence[range], first: int) -> int:
+def read(reader: ContextReader, context: list[int], answers: Sequence[range], first: int) -> int:
     kept = reader.begin(context, answers, first)
     assert reader.read(context, lambda: False, lambda *_: None)
     return kept
@@ -80,7 +80,7 @@ def test_what_was_read_in_other_calls_is_read_again() -> None:
 
 def test_fast_mode_keeps_all_that_is_the_same() -> None:
     model = Shapes()
-    reader = Reader(cast(LoadedModel, model))
+    reader = ContextReader(cast(LoadedModel, model))
     read(reader, [*range(30)], (), 30)
     assert read(reader, [*range(20), 99, 98], (), 22) == 20
 
@@ -91,7 +91,7 @@ def test_any_history_ends_in_the_bits_of_a_fresh_reading(seed: int, recurrent: b
     """Chats of several turns, answers broken off, prompts edited: the cache is always as if read anew."""
     chance = random.Random(seed)
     model = Shapes(recurrent=recurrent)
-    reader = Reader(cast(LoadedModel, model), ROWS)
+    reader = ContextReader(cast(LoadedModel, model), ROWS)
     context: list[int] = []
     answers: list[range] = []
     for _ in range(12):
@@ -112,7 +112,7 @@ def test_any_history_ends_in_the_bits_of_a_fresh_reading(seed: int, recurrent: b
         if len(context) > first:
             answers.append(range(first - 1, len(context) - 1))
         fresh = Shapes()
-        again = Reader(cast(LoadedModel, fresh), ROWS)
+        again = ContextReader(cast(LoadedModel, fresh), ROWS)
         again.begin(context, answers, len(context) + 1)
         again.read(context, lambda: False, lambda *_: None)
         assert model.tokens == fresh.tokens[: model.length]
@@ -135,7 +135,7 @@ def test_a_cache_that_cannot_be_cut_goes_back_to_a_checkpoint_or_to_its_beginnin
 def test_another_answer_reads_no_more_than_the_end_of_the_prompt(rows: int) -> None:
     """In exact mode not even that: there the checkpoint stands where the answer begins."""
     model = Shapes(recurrent=True)
-    reader = Reader(cast(LoadedModel, model), rows)
+    reader = ContextReader(cast(LoadedModel, model), rows)
     prompt = [*range(6 * CHUNK)]
     stays = 5 * CHUNK
     reader.begin(prompt, (), len(prompt), stays)
@@ -146,7 +146,7 @@ def test_another_answer_reads_no_more_than_the_end_of_the_prompt(rows: int) -> N
 
 def test_without_trust_no_checkpoint_is_made() -> None:
     model = Shapes(recurrent=True)
-    reader = Reader(cast(LoadedModel, model), checkpoints=False)
+    reader = ContextReader(cast(LoadedModel, model), checkpoints=False)
     read(reader, [*range(30)], (), 30)
     model.extend([5], picks=1)
     assert read(reader, [*range(29), 5], (), 30) == 0

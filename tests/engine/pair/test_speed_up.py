@@ -14,14 +14,14 @@ from msgspec import convert, structs
 from tests.support import models
 from tui.chat import wording
 from tui.chat.conversation import _joined
-from tui.chat.meter import Meter, Reading
-from tui.engine.answer.answer import Answer, Wished
+from tui.chat.meter import Meter, MeterReading
+from tui.engine.answer.answer import Answer, OverridableLength
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.pair.pair import Pair, load_pair
 from tui.engine.speculation import loop as speculation
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Pick, generate
-from tui.engine.speculation.pacing import Auto
+from tui.engine.speculation.policy import AdaptiveLength
 from tui.engine.speculation.proposers import DraftModel
 from tui.engine.speculation.ratios import Ratios
 from tui.engine.starter import NAME as STARTER
@@ -31,9 +31,9 @@ from tui.protocol import (
     Generate,
     Load,
     Message,
-    Round,
     Rounds,
     Statistics,
+    TextRound,
     decode_event,
     encode,
 )
@@ -82,16 +82,16 @@ def pair_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 def scripted() -> Pair:
     """Models without any cost, and a pace that measures."""
     shown = load_pair(Load("scripted:sample?tokens=400", "scripted:draft?acceptance=0.6"), lambda *_: True)
-    return replace(shown, pace=Auto(Costs({1: 2e-4, 4: 3e-4, 16: 6e-4}, draft=2e-5, read=1e-6)))
+    return replace(shown, policy=AdaptiveLength(Costs({1: 2e-4, 4: 3e-4, 16: 6e-4}, draft=2e-5, read=1e-6)))
 
 
 @dataclass
 class Told:
     """An answer as the app hears it: a reading after each round, and one when it has ended."""
 
-    rounds: list[Round]
-    readings: list[Reading]
-    last: Reading
+    rounds: list[TextRound]
+    readings: list[MeterReading]
+    last: MeterReading
     statistics: Statistics
 
 
@@ -154,7 +154,7 @@ class Seconds(Costs):
 
 
 def test_plain_decoding_would_have_stopped_within_a_round_too(renderer: TemplateRenderer) -> None:
-    pair = replace(scripted(), pace=Auto(Seconds({1: 1.0}, draft=1.0, read=1.0)))
+    pair = replace(scripted(), policy=AdaptiveLength(Seconds({1: 1.0}, draft=1.0, read=1.0)))
     whole = told(pair, renderer, PROMPTS[1], max_tokens=40, draft_length=16)
     long = next(each for each in whole.rounds if len(each.tokens) > 3)
     stop = long.pieces[0][0].strip()
@@ -233,14 +233,19 @@ def test_the_speed_up_is_true_on_a_machine_that_is_not_as_it_was_at_load(
     length: int | None, busy: Callable[[int], float], at_load: float
 ) -> None:
     costs = Costs({rows: TABLE[rows - 1] * at_load for rows in (1, 2, 3, 4, 5, 9, 16)}, 0.1 * at_load, 0.01)
-    pace = Auto(costs)
+    policy = AdaptiveLength(costs)
     for seed in range(3):
         machine = Machine(seed, busy, 0.1)
         context, plain, shown = [0], 0.0, 0.0
         rounds = generate(
-            machine.main, DraftModel(machine.draft, ()), context, pace=Wished(lambda: length, pace, 16),
-            end_tokens=(), max_tokens=200, clock=lambda machine=machine: machine.now,
-        )  # fmt: skip
+            machine.main,
+            DraftModel(machine.draft, ()),
+            context,
+            policy=OverridableLength(lambda: length, policy, 16),
+            end_tokens=(),
+            max_tokens=200,
+            clock=lambda machine=machine: machine.now,
+        )
         for happened in rounds:
             plain += len(happened.tokens) * machine.step(len(context))
             shown += costs.plain_seconds(happened)
@@ -256,10 +261,14 @@ def test_ratios_that_a_busy_load_measured_wrong_come_right() -> None:
     context = [0]
     plain = shown = 0.0
     rounds = generate(
-        machine.main, DraftModel(machine.draft, ()), context,
-        pace=Wished(lambda: next(lengths), Auto(costs), 16),
-        end_tokens=(), max_tokens=600, clock=lambda: machine.now,
-    )  # fmt: skip
+        machine.main,
+        DraftModel(machine.draft, ()),
+        context,
+        policy=OverridableLength(lambda: next(lengths), AdaptiveLength(costs), 16),
+        end_tokens=(),
+        max_tokens=600,
+        clock=lambda: machine.now,
+    )
     for happened in rounds:
         if len(context) > 200:
             plain += len(happened.tokens) * machine.step(len(context))
@@ -271,9 +280,14 @@ def test_a_fixed_length_keeps_what_the_pace_knows_true() -> None:
     costs = Costs({rows: TABLE[rows - 1] * 3 for rows in (1, 2, 3, 4, 5, 9, 16)}, 0.3, 0.01)
     machine = Machine(1, quiet, 0.05)
     for _ in generate(
-        machine.main, DraftModel(machine.draft, ()), [0], pace=Wished(lambda: 4, Auto(costs), 16),
-        end_tokens=(), max_tokens=800, clock=lambda: machine.now,
-    ):  # fmt: skip
+        machine.main,
+        DraftModel(machine.draft, ()),
+        [0],
+        policy=OverridableLength(lambda: 4, AdaptiveLength(costs), 16),
+        end_tokens=(),
+        max_tokens=800,
+        clock=lambda: machine.now,
+    ):
         pass
     assert costs.verify[0] == pytest.approx(TABLE[0], rel=0.15)
     assert costs.draft == pytest.approx(0.1, rel=0.1)
@@ -291,8 +305,8 @@ def test_an_answer_that_went_on_keeps_the_sum_of_both_parts() -> None:
 
 def test_a_round_of_an_older_record_has_no_plain_seconds() -> None:
     old = [[["a", 0]], [1], 0, 0, 0, 0.1, 0.0, 0.1, 9]
-    assert convert(old, Round).plain_seconds is None
-    assert convert([*old, 0.2, "of a newer one"], Round).plain_seconds == 0.2
+    assert convert(old, TextRound).plain_seconds is None
+    assert convert([*old, 0.2, "of a newer one"], TextRound).plain_seconds == 0.2
 
 
 @pytest.mark.parametrize(("practised", "ratio"), [(True, 1.5), (False, 1.4)])

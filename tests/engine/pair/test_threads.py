@@ -16,9 +16,9 @@ from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import Options
 from tui.engine.backends.selection import open_backend
 from tui.engine.pair.pair import Pair, load_pair
-from tui.engine.pair.reading import Reader
-from tui.engine.pair.threads import Crew, Room, Spent, Threads, Usage, idle_now, usage_now
-from tui.engine.speculation.pacing import Always
+from tui.engine.pair.reading import ContextReader
+from tui.engine.pair.threads import CallCost, Crew, Room, Threads, Usage, idle_now, usage_now
+from tui.engine.speculation.policy import FixedLength
 from tui.protocol import Busy, Event, Generate, Load, Message, Prefill, Rounds
 
 TOKEN = 0.07
@@ -50,7 +50,7 @@ class Machine:
         alone = TOKEN * (1 + 0.15 * (rows - 1)) * (0.1 + 1.8 / threads)
         return alone * (self.stall if shared else 1.0) * self.chance.lognormvariate(0, self.noise)
 
-    def compute(self, rows: int, threads: int) -> Spent:
+    def compute(self, rows: int, threads: int) -> CallCost:
         others = self.busy(self.now)
         seconds = self.seconds(rows, threads)
         shared = max(0, threads + others - self.cores)
@@ -59,7 +59,7 @@ class Machine:
         self.now += seconds
         self.rounds.append((self.now, threads))
         preempted = round(shared * self.preempted * seconds) + (self.chance.random() < seconds)
-        return Spent(
+        return CallCost(
             rows, seconds, seconds, (threads - lost) * seconds, preempted, idle if self.tells_idle else None
         )
 
@@ -142,7 +142,7 @@ def test_where_every_core_is_taken_one_thread_is_left() -> None:
 class Alarming(Machine):
     """Threads lose a part of their cores all the time, and fewer of them would be no faster."""
 
-    def compute(self, rows: int, threads: int) -> Spent:
+    def compute(self, rows: int, threads: int) -> CallCost:
         spent = super().compute(rows, threads)
         lost = 0.4 * spent.seconds
         return spent._replace(preempted=spent.preempted + round(100 * spent.seconds), cpu=spent.cpu - lost)
@@ -239,7 +239,7 @@ def test_a_trial_that_an_answer_ended_in_is_taken_back() -> None:
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
 def test_a_duration_that_is_none_counts_for_nothing(seconds: float) -> None:
     threads = Threads(2)
-    threads.observe(Spent(1, seconds, seconds, 0.0, 1000, 0.0))
+    threads.observe(CallCost(1, seconds, seconds, 0.0, 1000, 0.0))
     assert threads.count == 2
     machine = Machine(busy=always(1))
     machine.answer(threads, 5)
@@ -364,7 +364,7 @@ def events_of(crew: Crew | None) -> list[Event]:
     backend = open_backend("scripted:sample")
     main = backend.load("scripted:sample", Options("main", 4096), lambda _: True)
     draft = backend.load("scripted:draft?acceptance=0.6", Options("draft", 4096), lambda _: True)
-    pair = Pair(backend, main, draft, "", None, Always(4), Reader(main), None, crew=crew)
+    pair = Pair(backend, main, draft, "", None, FixedLength(4), ContextReader(main), None, crew=crew)
     events: list[Event] = []
     command = Generate(7, (Message("user", "word " * 1100),), seed=1, raw=True, max_tokens=40, lookup=False)
     renderer = TemplateRenderer()

@@ -10,7 +10,7 @@ import pytest
 
 from tui.engine.speculation.lookup import Lookup, Occurrences
 from tui.engine.speculation.loop import Pick, Proposer, Round, generate
-from tui.engine.speculation.proposers import Nobody
+from tui.engine.speculation.proposers import NullProposer
 
 BAR = 0
 """The control token of these tests."""
@@ -118,8 +118,10 @@ class Scripted:
 
 def rounds(prompt: list[int], text: list[int], proposer: Proposer, length: int = 10) -> list[Round]:
     main = Scripted(prompt, text)
-    pace = UpTo(length)
-    happened = list(generate(main, proposer, prompt.copy(), pace=pace, end_tokens=(), max_tokens=len(text)))
+    policy = UpTo(length)
+    happened = list(
+        generate(main, proposer, prompt.copy(), policy=policy, end_tokens=(), max_tokens=len(text))
+    )
     assert [token for r in happened for token in r.tokens] == text
     return happened
 
@@ -520,11 +522,11 @@ def test_every_proposal_of_a_lookup_in_use_is_a_match_or_resumes_a_copy_of_the_r
 def test_same_seed_same_text_at_any_length(seed: int, length: int) -> None:
     def answer(proposer: Proposer) -> tuple[list[int], list[Round]]:
         context = [1, 2, 3]
-        pace = UpTo(length)
-        happened = list(generate(Mood(seed), proposer, context, pace=pace, end_tokens=(), max_tokens=150))
+        policy = UpTo(length)
+        happened = list(generate(Mood(seed), proposer, context, policy=policy, end_tokens=(), max_tokens=150))
         return context, happened
 
-    plain, _ = answer(Nobody())
+    plain, _ = answer(NullProposer())
     drafted, happened = answer(Lookup({BAR}))
     assert drafted == plain
     assert len(plain) == 153

@@ -19,8 +19,8 @@ import pytest
 from tui.engine.speculation.chances import Acceptance, Calibration
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Pick, Round
-from tui.engine.speculation.pacing import Always, Auto, Probes
-from tui.engine.speculation.plans import Plan
+from tui.engine.speculation.policy import AdaptiveLength, FixedLength, ProbeSchedule
+from tui.engine.speculation.proposals import FixedProposal
 
 HOST = 0.01
 MEASURED = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 17)
@@ -89,9 +89,9 @@ class Machine:
     unread: int = 1
     host: float = HOST
 
-    def fresh(self, wrong: float = 1.0) -> Auto:
+    def fresh(self, wrong: float = 1.0) -> AdaptiveLength:
         table = {m: self.verify[m - 1] * wrong for m in MEASURED}
-        return Auto(Costs(table, self.draft * wrong, self.read, self.host))
+        return AdaptiveLength(Costs(table, self.draft * wrong, self.read, self.host))
 
     def times(self, factor: float) -> Machine:
         """One that takes so many times as long for everything."""
@@ -99,23 +99,23 @@ class Machine:
         kind = {"draft": self.draft * factor, "read": self.read * factor, "host": self.host * factor}
         return replace(self, verify=verify, **kind, reads=[], rounds=[])
 
-    def answer(self, pace: Auto, text: Text, prompt: int = 0) -> float:
+    def answer(self, policy: AdaptiveLength, text: Text, prompt: int = 0) -> float:
         """The true time of one answer to a prompt of so many tokens."""
         random = Random(self.seed)
         self.seed += 1
         self.unread += prompt
-        pace.start()
+        policy.start()
         at, total = 0, 0.0
         while at < len(text.right):
-            happened, seconds = self._round(pace, text, at, random)
-            pace.observe(happened)
+            happened, seconds = self._round(policy, text, at, random)
+            policy.observe(happened)
             self.rounds.append(happened)
             at += len(happened.tokens)
             total += seconds
         return total
 
-    def _round(self, pace: Auto, text: Text, at: int, random: Random) -> tuple[Round, float]:
-        proposal = pace.plan(min(64, len(text.right) - at - 1))
+    def _round(self, policy: AdaptiveLength, text: Text, at: int, random: Random) -> tuple[Round, float]:
+        proposal = policy.plan(min(64, len(text.right) - at - 1))
         for place in range(at, at + self.lookups.get(at, 0)):
             if not proposal.add(text.token(place), self.lookup_confidence, looked_up=True):
                 break
@@ -131,7 +131,7 @@ class Machine:
         happened = Round(drafted, found, accepted, correction, seen[0], seen[1], sum(seen) + self.host)
         return happened, drafting + verifying + self.host
 
-    def _draft(self, proposal: Plan, text: Text, at: int) -> float:
+    def _draft(self, proposal: FixedProposal, text: Text, at: int) -> float:
         """The seconds, and how often the draft ran behind all that it had to read."""
         allowed = proposal.may_read(self.unread)
         if allowed < self.unread:
@@ -204,17 +204,17 @@ def test_informative_confidences_beat_every_fixed_length_in_bursts(table: str, d
 @pytest.mark.parametrize("table", TABLES)
 def test_estimates_come_near_the_truth(table: str) -> None:
     machine = Machine(TABLES[table], 0.1, 0.1 / 30)
-    pace = machine.fresh(wrong=1.6)
-    pace.costs.verify[3] *= 0.8
+    policy = machine.fresh(wrong=1.6)
+    policy.costs.verify[3] *= 0.8
     for seed in range(10):
-        machine.answer(pace, Text.of([0.75] * 300, seed))
+        machine.answer(policy, Text.of([0.75] * 300, seed))
     lengths = [len(happened.drafted) for happened in machine.rounds]
     assert len(lengths) > 500
-    assert pace.costs.verify[0] == pytest.approx(machine.verify[0], rel=0.08)  # seen once an answer
+    assert policy.costs.verify[0] == pytest.approx(machine.verify[0], rel=0.08)  # seen once an answer
     for drafted in {length for length in lengths if lengths[-500:].count(length) > 50}:
-        assert pace.costs.verify[drafted] == pytest.approx(machine.verify[drafted], rel=0.12)
-    assert pace.costs.draft == pytest.approx(0.1, rel=0.1)
-    assert pace.costs.host == pytest.approx(HOST, rel=0.05)
+        assert policy.costs.verify[drafted] == pytest.approx(machine.verify[drafted], rel=0.12)
+    assert policy.costs.draft == pytest.approx(0.1, rel=0.1)
+    assert policy.costs.host == pytest.approx(HOST, rel=0.05)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -225,9 +225,9 @@ def test_only_ratios_of_times_matter(table: str, draft: float) -> None:
     usual = Machine(TABLES[table], draft, draft / 30, lookups={50: 9, 300: 4, 700: 6})
     machines = [usual, usual.times(64), usual.times(1 / 64)]
     for machine in machines:
-        pace = machine.fresh(wrong=2.0)
+        policy = machine.fresh(wrong=2.0)
         for text in texts:
-            machine.answer(pace, text, prompt=300)
+            machine.answer(policy, text, prompt=300)
     same, *others = [[each.drafted for each in machine.rounds] for machine in machines]
     assert others == [same, same]
     assert machines[1].reads == machines[2].reads == usual.reads
@@ -251,12 +251,14 @@ def test_a_hopeless_draft_is_never_slower_than_plain(
     tokens: int, table: str, rate: float, draft: float, read: float
 ) -> None:
     machine = Machine(TABLES[table], draft, read)
-    pace = machine.fresh()
+    policy = machine.fresh()
 
     def slowdown(first: int) -> float:
         answers = 2000 // tokens
         texts = [Text.of([rate] * tokens, first + i) for i in range(answers)]
-        return sum(machine.answer(pace, text, prompt=200) for text in texts) / (answers * tokens * (1 + HOST))
+        return sum(machine.answer(policy, text, prompt=200) for text in texts) / (
+            answers * tokens * (1 + HOST)
+        )
 
     assert slowdown(0) < 1.03
     assert slowdown(100) < 1.02
@@ -270,7 +272,7 @@ def test_failed_probes_become_rare() -> None:
     assert len([i for i in probed if i > 2000]) <= len([i for i in probed if i < 1000])
 
 
-def gaps(probes: Probes, price: float, count: int) -> list[int]:
+def gaps(probes: ProbeSchedule, price: float, count: int) -> list[int]:
     """The tokens of plain decoding before each of so many probes that all fail."""
     found = []
     for _ in range(count):
@@ -284,18 +286,18 @@ def gaps(probes: Probes, price: float, count: int) -> list[int]:
 
 
 def test_the_wait_doubles_while_the_savings_last_and_then_the_price_decides() -> None:
-    probes = Probes()
+    probes = ProbeSchedule()
     probes.passed(1, 1000.0)
     probes.judged(pays=True, right=True)
     assert gaps(probes, 6.0, 7) == [32, 32, 32, 64, 128, 256, 400]
 
 
 def test_a_probe_is_paid_from_what_there_is() -> None:
-    assert gaps(Probes(), 4.0, 2) == [32, 267]
+    assert gaps(ProbeSchedule(), 4.0, 2) == [32, 267]
 
 
 def test_a_probe_that_goes_well_takes_three_rounds() -> None:
-    probes = Probes()
+    probes = ProbeSchedule()
     gaps(probes, 0.5, 1)
     for _ in range(100):
         probes.passed(1, 0.0)
@@ -306,7 +308,7 @@ def test_a_probe_that_goes_well_takes_three_rounds() -> None:
 
 
 def test_a_probe_of_three_rounds_is_one_failure() -> None:
-    once, thrice = Probes(), Probes()
+    once, thrice = ProbeSchedule(), ProbeSchedule()
     for probes in (once, thrice):
         probes.passed(1, 1000.0)
         assert gaps(probes, 6.0, 1) == [31]
@@ -323,30 +325,30 @@ def test_a_gain_below_one_per_cent_does_not_pay(gain: float, reads: int) -> None
     chance = Acceptance().hazards[0]
     known = dict.fromkeys(range(1, 20), 0.0)
     table = {1: 1.0, 2: 1.0, 3: 9.0, 17: 99.0}
-    pace = Auto(Costs(table, (1 + chance) / gain - 1, 0.001, doubt=known))
-    pace.start()
-    assert pace.plan(9).may_read(1) == 0
-    pace.observe(Round((), 0, 0, Pick(OTHER, 1.0), 0.0, 1.0, 1.0))
-    assert pace.drafted_rate / pace.plain_rate == pytest.approx(gain, rel=1e-3)
-    assert pace.plan(9).may_read(1) == reads
-    assert pace.why_not == ("" if reads else "does not pay")
+    policy = AdaptiveLength(Costs(table, (1 + chance) / gain - 1, 0.001, doubt=known))
+    policy.start()
+    assert policy.plan(9).may_read(1) == 0
+    policy.observe(Round((), 0, 0, Pick(OTHER, 1.0), 0.0, 1.0, 1.0))
+    assert policy.drafted_rate / policy.plain_rate == pytest.approx(gain, rel=1e-3)
+    assert policy.plan(9).may_read(1) == reads
+    assert policy.why_not == ("" if reads else "does not pay")
 
 
 def test_a_draft_that_becomes_good_is_found_again() -> None:
     machine = Machine(TABLES["flat"], 0.1, 0.002)
-    pace = machine.fresh()
-    machine.answer(pace, Text.of([0.02] * 400, 1))
+    policy = machine.fresh()
+    machine.answer(policy, Text.of([0.02] * 400, 1))
     machine.rounds.clear()
-    machine.answer(pace, Text.of([0.9] * 400, 2))
+    machine.answer(policy, Text.of([0.9] * 400, 2))
     assert sum(len(happened.drafted) for happened in machine.rounds[-20:]) > 60
-    assert pace.drafts
-    assert pace.drafted_rate > 1.5 * pace.plain_rate
+    assert policy.drafts
+    assert policy.drafted_rate > 1.5 * policy.plain_rate
 
 
 def test_the_first_token_never_waits_and_the_prompt_is_read_in_slices() -> None:
     machine = Machine(TABLES["flat"], 0.1, 0.01)
-    pace = machine.fresh()
-    machine.answer(pace, Text.of([0.9] * 300, 1), prompt=700)
+    policy = machine.fresh()
+    machine.answer(policy, Text.of([0.9] * 300, 1), prompt=700)
     assert machine.reads[0] == 0
     assert machine.rounds[0].drafted == ()
     slices = [tokens for tokens in machine.reads[1:] if tokens > 5]
@@ -357,11 +359,11 @@ def test_the_first_token_never_waits_and_the_prompt_is_read_in_slices() -> None:
 @pytest.mark.parametrize(("draft", "rate"), [(0.2, 0.2), (0.3, 0.2), (0.4, 0.3)])
 def test_an_answer_of_another_kind_is_drafted_for_soon(draft: float, rate: float) -> None:
     machine = Machine(TABLES["flat"], draft, 0.01)
-    pace = machine.fresh()
-    machine.answer(pace, Text.of([rate] * 300, 1))
-    assert not pace.pays
+    policy = machine.fresh()
+    machine.answer(policy, Text.of([rate] * 300, 1))
+    assert not policy.pays
     machine.rounds.clear()
-    machine.answer(pace, Text.of([0.95] * 60, 2))
+    machine.answer(policy, Text.of([0.95] * 60, 2))
     drafted = [bool(each.drafted) for each in machine.rounds]
     assert any(drafted[:6])
 
@@ -377,47 +379,47 @@ def test_a_prompt_too_long_to_pay_back_is_not_read() -> None:
 def test_copies_are_verified_in_proposals_as_long_as_pays(table: str, rate: float) -> None:
     machine = Machine(TABLES[table], 0.1, 0.01, with_draft=False, lookups=dict.fromkeys(range(1000), 16))
     text = Text.of([rate] * 1000, 4)
-    pace = machine.fresh()
-    seconds = machine.answer(pace, text)
+    policy = machine.fresh()
+    seconds = machine.answer(policy, text)
     assert seconds < 1.05 * text.best_time(machine.verify, 0.0)
-    assert not pace.drafts
+    assert not policy.drafts
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_wrong_lookups_switch_themselves_off_and_right_ones_on_again(table: str) -> None:
     machine = Machine(TABLES[table], 0.1, 0.01, with_draft=False, lookups=dict.fromkeys(range(2000), 16))
-    pace = machine.fresh()
-    assert machine.answer(pace, Text.of([0.01] * 2000, 4)) < 1.02 * 2000 * (1 + HOST)
+    policy = machine.fresh()
+    assert machine.answer(policy, Text.of([0.01] * 2000, 4)) < 1.02 * 2000 * (1 + HOST)
     assert machine.rounds[-1].drafted == ()
     text = Text.of([0.97] * 2000, 5)
-    assert machine.answer(pace, text) < 1.08 * text.best_time(machine.verify, 0.0)
+    assert machine.answer(policy, text) < 1.08 * text.best_time(machine.verify, 0.0)
 
 
 def test_a_lookup_that_was_not_sent_is_judged_by_the_main_models_own_choice() -> None:
-    pace = Machine(TABLES["steep"], 0.1, 0.01).fresh()
-    before = pace.skill.lookup.chance(0.05)
+    policy = Machine(TABLES["steep"], 0.1, 0.01).fresh()
+    before = policy.skill.lookup.chance(0.05)
     for _ in range(30):
-        plan = pace.plan(8)
+        plan = policy.plan(8)
         plan.add(RIGHT, 0.0, looked_up=True)
         plan.close()
-        assert not plan.tokens or pace.skill.lookup.chance(0.05) > 0.3
-        pace.observe(Round((), 0, 0, Pick(RIGHT, 1.0), 0.0, 1.0, 1.01))
-    assert pace.skill.lookup.chance(0.05) > before + 0.4
+        assert not plan.tokens or policy.skill.lookup.chance(0.05) > 0.3
+        policy.observe(Round((), 0, 0, Pick(RIGHT, 1.0), 0.0, 1.0, 1.01))
+    assert policy.skill.lookup.chance(0.05) > before + 0.4
 
 
 @pytest.mark.parametrize("nonsense", [nan, inf, -inf, -5.0, 0.0, 1e300, 5e-324])
 def test_impossible_durations_leave_the_estimates_sane(nonsense: float) -> None:
     machine = Machine(TABLES["knee"], 0.1, 0.01)
-    pace = machine.fresh()
-    machine.answer(pace, Text.of([0.8] * 500, 1))
-    proposal = pace.plan(8)
+    policy = machine.fresh()
+    machine.answer(policy, Text.of([0.8] * 500, 1))
+    proposal = policy.plan(8)
     assert proposal.may_read(1) == 1
     while proposal.wants_more() and proposal.add(RIGHT, 0.5):
         pass
-    known = json.loads(json.dumps(pace.costs.as_dict()))
+    known = json.loads(json.dumps(policy.costs.as_dict()))
     row = str(len(proposal.tokens) + 1)
-    pace.observe(Round(tuple(proposal.tokens), 0, 0, Pick(OTHER, 1.0), nonsense, nonsense, nonsense))
-    after = pace.costs.as_dict()
+    policy.observe(Round(tuple(proposal.tokens), 0, 0, Pick(OTHER, 1.0), nonsense, nonsense, nonsense))
+    after = policy.costs.as_dict()
     assert after["verify"][row] == pytest.approx(known["verify"][row], rel=0.05)
     assert (after["draft"], after["read"]) == pytest.approx((known["draft"], known["read"]), rel=0.05)
     assert after["host"] == pytest.approx(known["host"], abs=0.02)
@@ -458,16 +460,16 @@ def test_confidence_is_calibrated_and_monotone() -> None:
 
 def test_knowledge_of_a_pair_survives_a_file() -> None:
     machine = Machine(TABLES["flat"], 0.1, 0.01)
-    pace = machine.fresh()
-    machine.answer(pace, Text.of([0.9] * 600, 1, informative=True))
-    again = Auto.from_dict(json.loads(json.dumps(pace.as_dict())))
-    kept, known = again.costs.as_dict(), pace.costs.as_dict()
+    policy = machine.fresh()
+    machine.answer(policy, Text.of([0.9] * 600, 1, informative=True))
+    again = AdaptiveLength.from_dict(json.loads(json.dumps(policy.as_dict())))
+    kept, known = again.costs.as_dict(), policy.costs.as_dict()
     for part in ("verify", "draft", "read", "host", "doubt"):
         assert kept[part] == pytest.approx(known[part], rel=0.05), part
-    assert again.skill.draft.as_list() == pace.skill.draft.as_list()
+    assert again.skill.draft.as_list() == policy.skill.draft.as_list()
     assert (
         again.skill.acceptance.hazards[0]
-        > (Acceptance().hazards[0] + pace.skill.acceptance.hazards[0]) / 2 - 0.01
+        > (Acceptance().hazards[0] + policy.skill.acceptance.hazards[0]) / 2 - 0.01
     )
 
 
@@ -520,23 +522,23 @@ def test_costs_that_make_no_sense_are_refused(change: dict[str, object]) -> None
     ],
 )
 def test_knowledge_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
-    good = Auto(Costs({1: 1.0}, 0.1, 0.01)).as_dict()
-    Auto.from_dict(good)
+    good = AdaptiveLength(Costs({1: 1.0}, 0.1, 0.01)).as_dict()
+    AdaptiveLength.from_dict(good)
     with pytest.raises(ValueError):
-        Auto.from_dict({**good, **change})
+        AdaptiveLength.from_dict({**good, **change})
 
 
 @pytest.mark.parametrize("stored", [None, [], {}, "costs", 3])
 def test_what_is_no_record_is_refused(stored: object) -> None:
-    for read in (Auto.from_dict, Costs.from_dict):
+    for read in (AdaptiveLength.from_dict, Costs.from_dict):
         with pytest.raises(ValueError):
             read(stored)
 
 
 def test_room_and_the_longest_proposal_are_never_exceeded() -> None:
-    pace = Auto(Costs({1: 1.0, 17: 1.01}, 0.001, 0.0001))
+    policy = AdaptiveLength(Costs({1: 1.0, 17: 1.01}, 0.001, 0.0001))
     for room in (0, 1, 3, 16, 40):
-        proposal = pace.plan(room)
+        proposal = policy.plan(room)
         while proposal.add(RIGHT, 1.0, looked_up=True):
             pass
         proposal.close()
@@ -544,23 +546,23 @@ def test_room_and_the_longest_proposal_are_never_exceeded() -> None:
 
 
 def test_always_drafts_the_same_length() -> None:
-    proposal = Always(3).plan(10)
+    proposal = FixedLength(3).plan(10)
     while proposal.wants_more():
         assert proposal.add(RIGHT, 0.0)
     assert len(proposal.tokens) == 3
     assert not proposal.add(RIGHT, 1.0)
-    assert Always(3).plan(2).may_read(9) == 9
-    assert Always(3).plan(0).may_read(9) == 0
+    assert FixedLength(3).plan(2).may_read(9) == 9
+    assert FixedLength(3).plan(0).may_read(9) == 0
 
 
 @pytest.mark.parametrize("factor", [30.0, 3.0, 1 / 3])
 def test_a_machine_that_has_become_another_is_known_within_a_few_rounds(factor: float) -> None:
     machine = Machine(TABLES["flat"], 0.1, 0.01)
-    pace = machine.fresh()
-    machine.answer(pace, Text.of([0.8] * 200, 1))
-    pace.costs.verify = [seconds * factor for seconds in pace.costs.verify]
-    machine.answer(pace, Text.of([0.8] * 100, 2))
-    assert 1 / pace.plain_rate == pytest.approx(machine.verify[0] + HOST, rel=0.15)
+    policy = machine.fresh()
+    machine.answer(policy, Text.of([0.8] * 200, 1))
+    policy.costs.verify = [seconds * factor for seconds in policy.costs.verify]
+    machine.answer(policy, Text.of([0.8] * 100, 2))
+    assert 1 / policy.plain_rate == pytest.approx(machine.verify[0] + HOST, rel=0.15)
 
 
 def test_a_number_of_rows_that_is_known_wrongly_does_not_move_the_others() -> None:

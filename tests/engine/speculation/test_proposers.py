@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from tui.engine.speculation.loop import NOTHING, Pick
-from tui.engine.speculation.plans import Plan
-from tui.engine.speculation.proposers import DraftModel, InTurn
+from tui.engine.speculation.loop import NO_PICK, Pick
+from tui.engine.speculation.proposals import FixedProposal
+from tui.engine.speculation.proposers import DraftModel, ProposersInTurn
 
 CONTEXT = list(range(100, 110))
 
@@ -38,7 +38,7 @@ class Counting:
         del self.tokens[length:]
 
 
-class Reads(Plan):
+class Reads(FixedProposal):
     """A proposal that lets a draft read `slices` in turn; it notes how much was unread each time."""
 
     def __init__(self, length: int, most: int | None = None, tokens: Sequence[int] = ()) -> None:
@@ -58,7 +58,7 @@ class Guess:
     def __init__(self, *tokens: int) -> None:
         self._tokens = tokens
 
-    def propose(self, context: Sequence[int], proposal: Plan) -> None:
+    def propose(self, context: Sequence[int], proposal: FixedProposal) -> None:
         for token in self._tokens:
             proposal.add(token, 1.0, looked_up=True)
 
@@ -125,7 +125,7 @@ class Found(Reads):
 
 def test_behind_what_was_looked_up_it_reads_that_too_and_forgets_it_if_it_falls() -> None:
     model = Counting()
-    both, context = InTurn(Guess(50, 51), DraftModel(model, ())), [*CONTEXT]
+    both, context = ProposersInTurn(Guess(50, 51), DraftModel(model, ())), [*CONTEXT]
     both.propose(context, proposal := Found(4))
     assert proposal.unread == [10]
     assert proposal.tokens == [50, 51, 52, 53]
@@ -150,7 +150,7 @@ def test_a_copy_that_the_draft_has_confirmed_goes_on_and_is_read_at_once() -> No
             return self._limit - len(self.tokens)
 
     model, proposal = Counting(), Sure(5)
-    InTurn(Guess(110, 111, 112, 113), DraftModel(model, ())).propose(CONTEXT, proposal)
+    ProposersInTurn(Guess(110, 111, 112, 113), DraftModel(model, ())).propose(CONTEXT, proposal)
     assert proposal.tokens == [110, 111, 112, 113, 114]
     assert proposal.looked_up == 3
     assert model.calls == [(CONTEXT, 1), ([110, 111, 112], 1), ([113], 1)]
@@ -194,7 +194,7 @@ def test_of_a_context_longer_than_its_cache_it_reads_what_there_is_room_for() ->
 def test_where_nothing_may_follow_it_drafts_nothing() -> None:
     class Stuck(Counting):
         def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
-            return [NOTHING for _ in super().extend(tokens, picks)]
+            return [NO_PICK for _ in super().extend(tokens, picks)]
 
     proposal = Reads(4)
     DraftModel(Stuck(), ()).propose(CONTEXT, proposal)

@@ -9,8 +9,8 @@ import pytest
 from tests.support.replay import Answer, Trace, answers, barriers, replay
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.lookup import Lookup
-from tui.engine.speculation.pacing import Always, Auto
-from tui.engine.speculation.plans import Plan
+from tui.engine.speculation.policy import AdaptiveLength, FixedLength
+from tui.engine.speculation.proposals import FixedProposal
 
 ROWS = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16)
 F16 = dict(zip(ROWS, (162, 189, 204, 211, 234, 233, 278, 299, 335, 408), strict=True))
@@ -35,22 +35,22 @@ CROWDED = ("crowded", "crowded, half")
 """These were recorded, of the 1.5B and of the 0.5B in Q4_K_M, on two cores that 20 others used."""
 
 
-def fresh(trace: Trace, wrong: tuple[int, float] | None = None) -> Auto:
+def fresh(trace: Trace, wrong: tuple[int, float] | None = None) -> AdaptiveLength:
     """Of a new pair that was measured right, but for one figure: of so many rows, or 0 for the draft."""
     verify, draft, read = trace.medians((1, 2, 4, 8, 16))
     if wrong:
         place, factor = wrong
         draft *= factor if place == 0 else 1
         verify |= {place: verify[place] * factor} if place else {}
-    return Auto(Costs(verify, draft, read))
+    return AdaptiveLength(Costs(verify, draft, read))
 
 
-def told(pace: Auto, trace: Trace, which: list[Answer], lookup: bool = False) -> float:
+def told(policy: AdaptiveLength, trace: Trace, which: list[Answer], lookup: bool = False) -> float:
     """The seconds of some answers, one behind the other."""
     now = 0.0
     found = Lookup(barriers()) if lookup else None
     for answer in which:
-        now += replay(answer, trace, pace, lookup=found, at=now).seconds
+        now += replay(answer, trace, policy, lookup=found, at=now).seconds
     return now
 
 
@@ -61,7 +61,7 @@ def best_fixed(name: str) -> float:
     for length in LENGTHS:
         now = 0.0
         for answer in answers():
-            now += replay(answer, trace, Always(length), at=now).seconds
+            now += replay(answer, trace, FixedLength(length), at=now).seconds
         least = min(least, now)
     return least
 
@@ -90,12 +90,12 @@ def test_within_thirty_tokens_a_pair_that_was_measured_wrongly_drafts_as_one_tha
     trace, answer = TRACES["F16"], answers()[0]
     seconds, costs = [], []
     for wrong in (None, (place, factor)):
-        pace, tokens, total = fresh(trace, wrong), 0, 0.0
-        for happened in replay(answer, trace, pace).rounds:
+        policy, tokens, total = fresh(trace, wrong), 0, 0.0
+        for happened in replay(answer, trace, policy).rounds:
             total += happened.seconds if tokens >= 30 else 0.0
             tokens += len(happened.tokens)
         seconds.append(total)
-        costs.append(pace.costs.draft / pace.costs.plain)
+        costs.append(policy.costs.draft / policy.costs.plain)
     assert seconds[1] < 1.2 * seconds[0]
     assert costs[1] == pytest.approx(costs[0], rel=0.25)
 
@@ -105,7 +105,7 @@ def test_the_first_answer_of_a_new_pair_loses_little_to_learning() -> None:
         trace, first, best = TRACES[name], 0.0, 0.0
         for answer in answers():
             first += told(fresh(trace), trace, [answer])
-            best += min(replay(answer, trace, Always(length)).seconds for length in LENGTHS)
+            best += min(replay(answer, trace, FixedLength(length)).seconds for length in LENGTHS)
         assert first < 1.05 * best, name
 
 
@@ -114,8 +114,8 @@ def test_a_machine_that_is_busy_for_minutes_drafts_as_a_quiet_one() -> None:
     for name in ("F16", "Q4_K_M"):
         quiet, busy = TRACES[name], TRACES[name].slowed([1, 1, 3, 3, 3, 1, 8, 8, 1, 2])
         drafted = [
-            sum(len(r.drafted) for a in answers() for r in replay(a, trace, pace).rounds)
-            for trace, pace in ((quiet, fresh(quiet)), (busy, fresh(quiet)))
+            sum(len(r.drafted) for a in answers() for r in replay(a, trace, policy).rounds)
+            for trace, policy in ((quiet, fresh(quiet)), (busy, fresh(quiet)))
         ]
         assert drafted[1] == pytest.approx(drafted[0], rel=0.25), name
 
@@ -133,8 +133,8 @@ def test_a_lookup_takes_no_rounds_from_a_good_draft_in_a_fixed_length_either(len
     """But for one that the draft knew better, in a file that is copied with changes. Copying is free."""
     trace = TRACES["F16"]
     for answer in answers():
-        alone = replay(answer, trace, Always(length))
-        both = replay(answer, trace, Always(length), lookup=Lookup(barriers()))
+        alone = replay(answer, trace, FixedLength(length))
+        both = replay(answer, trace, FixedLength(length), lookup=Lookup(barriers()))
         assert len(both.rounds) <= len(alone.rounds) + 1
         assert both.seconds < 1.04 * alone.seconds
 
@@ -143,10 +143,10 @@ def test_a_file_that_is_copied_is_looked_up_and_not_drafted() -> None:
     file = [*range(100, 300)]
     copied = Answer("copy", [7, *file, 8], file, {}, [0.99] * len(file))
     trace = TRACES["F16"]
-    for pace in (fresh(trace), Always(4)):
+    for policy in (fresh(trace), FixedLength(4)):
         lookup = Lookup(barriers())
-        replay(copied, trace, pace, lookup=lookup)
-        rounds = replay(copied, trace, pace, lookup=lookup).rounds
+        replay(copied, trace, policy, lookup=lookup)
+        rounds = replay(copied, trace, policy, lookup=lookup).rounds
         assert sum(r.looked_up for r in rounds) > 0.5 * sum(len(r.drafted) for r in rounds)
 
 
@@ -154,19 +154,19 @@ def test_a_file_that_is_copied_is_looked_up_and_not_drafted() -> None:
 def test_within_a_limit_of_rows_the_pace_takes_the_best_that_there_is(room: int) -> None:
     """As if no longer draft existed: not the decision for long ones, cut."""
 
-    class Limited(Auto):
-        def plan(self, room_: int, length: int | None = None) -> Plan:
+    class Limited(AdaptiveLength):
+        def plan(self, room_: int, length: int | None = None) -> FixedProposal:
             return super().plan(min(room_, room), length)
 
     trace = TRACES["F16"]
-    pace = Limited(fresh(trace).costs)
-    now = sum(replay(answer, trace, pace).seconds for answer in answers())
+    policy = Limited(fresh(trace).costs)
+    now = sum(replay(answer, trace, policy).seconds for answer in answers())
     best = min(
-        sum(replay(answer, trace, Always(length)).seconds for answer in answers())
+        sum(replay(answer, trace, FixedLength(length)).seconds for answer in answers())
         for length in range(room + 1)
     )
     assert now < 1.05 * best
-    rounds = [r for answer in answers() for r in replay(answer, trace, pace).rounds]
+    rounds = [r for answer in answers() for r in replay(answer, trace, policy).rounds]
     assert max(len(r.drafted) for r in rounds) == room
     if not room:
         assert all(r.draft_seconds == 0 for r in rounds), "the draft is not even shown the prompt"
@@ -175,25 +175,25 @@ def test_within_a_limit_of_rows_the_pace_takes_the_best_that_there_is(room: int)
 def test_a_fixed_length_teaches_the_pace_what_calls_cost() -> None:
     trace = TRACES["F16"]
 
-    class Wishes(Auto):
-        def plan(self, room: int, length: int | None = None) -> Plan:
+    class Wishes(AdaptiveLength):
+        def plan(self, room: int, length: int | None = None) -> FixedProposal:
             return super().plan(room, 3)
 
-    pace = Wishes(fresh(trace, (0, 3)).costs)
+    policy = Wishes(fresh(trace, (0, 3)).costs)
     for answer in answers()[:3]:
-        replay(answer, trace, pace)
+        replay(answer, trace, policy)
     right, _, _ = trace.medians(ROWS)
-    assert pace.costs.draft / pace.costs.verify[3] == pytest.approx(0.037 / right[4], rel=0.1)
-    assert pace.skill.acceptance.hazards[0] > 0.8
+    assert policy.costs.draft / policy.costs.verify[3] == pytest.approx(0.037 / right[4], rel=0.1)
+    assert policy.skill.acceptance.hazards[0] > 0.8
 
 
 def test_what_plain_decoding_would_have_taken_follows_from_each_round() -> None:
     trace = TRACES["F16"]
-    pace = fresh(trace)
-    told(pace, trace, answers())
+    policy = fresh(trace)
+    told(policy, trace, answers())
     for answer in answers():
-        for happened in replay(answer, trace, pace).rounds:
-            plain = pace.costs.plain_seconds(happened)
+        for happened in replay(answer, trace, policy).rounds:
+            plain = policy.costs.plain_seconds(happened)
             assert 0 < plain <= len(happened.tokens) * happened.seconds
             if happened.drafted:
                 assert plain / len(happened.tokens) == pytest.approx(0.162, rel=0.15)

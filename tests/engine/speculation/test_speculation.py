@@ -10,9 +10,9 @@ import pytest
 
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Model, Pick, Proposal, Proposer, Round, generate, prefill
-from tui.engine.speculation.pacing import Always, Auto
-from tui.engine.speculation.plans import Plan
-from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
+from tui.engine.speculation.policy import AdaptiveLength, FixedLength
+from tui.engine.speculation.proposals import FixedProposal
+from tui.engine.speculation.proposers import DraftModel, NullProposer, ProposersInTurn
 from tui.engine.speculation.sampling import Chain, Sampler
 
 VOCABULARY = 48
@@ -95,8 +95,8 @@ class InTheseLengths:
     def start(self) -> None:
         pass
 
-    def plan(self, room: int, length: int | None = None) -> Plan:
-        return Plan(min(next(self._lengths), room))
+    def plan(self, room: int, length: int | None = None) -> FixedProposal:
+        return FixedProposal(min(next(self._lengths), room))
 
     def observe(self, happened: Round) -> None:
         pass
@@ -116,7 +116,7 @@ def rounds(
 ) -> list[Round]:
     context = PROMPT.copy() if context is None else context
     return list(
-        generate(main, proposer, context, pace=Always(length), end_tokens=set(end), max_tokens=tokens)
+        generate(main, proposer, context, policy=FixedLength(length), end_tokens=set(end), max_tokens=tokens)
     )
 
 
@@ -125,7 +125,7 @@ def text(happened: list[Round]) -> list[int]:
 
 
 def plain(tokens: int = 60, end: Sequence[int] = (), **kind: float) -> list[int]:
-    return text(rounds(TableModel(sampler(**kind)), Nobody(), 0, tokens, end))
+    return text(rounds(TableModel(sampler(**kind)), NullProposer(), 0, tokens, end))
 
 
 @pytest.mark.parametrize("flaw", [0.0, 0.3, 1.0, 50.0])
@@ -162,7 +162,9 @@ def test_the_first_wrong_draft_is_replaced_by_the_main_models_choice_at_its_row(
 def test_both_caches_hold_what_stands_and_nothing_else_after_every_round() -> None:
     main, draft = TableModel(sampler()), TableModel(sampler(), flaw=0.5)
     context = PROMPT.copy()
-    for r in generate(main, DraftModel(draft, ()), context, pace=Always(4), end_tokens=(), max_tokens=200):
+    for r in generate(
+        main, DraftModel(draft, ()), context, policy=FixedLength(4), end_tokens=(), max_tokens=200
+    ):
         assert main.tokens == context[:-1]
         assert draft.tokens == context[: draft.length]
         lag = 2 if r.accepted == len(r.drafted) else 1
@@ -179,7 +181,7 @@ def test_the_draft_reads_each_token_that_stands_once() -> None:
 def test_a_draft_goes_on_where_the_proposer_before_it_left_off() -> None:
     found = Fixed(plain()[:2])
     [first, *_] = rounds(
-        TableModel(sampler()), InTurn(found, DraftModel(TableModel(sampler()), ())), length=4
+        TableModel(sampler()), ProposersInTurn(found, DraftModel(TableModel(sampler()), ())), length=4
     )
     assert (len(first.drafted), first.accepted) == (4, 4)
 
@@ -218,11 +220,16 @@ def test_a_chain_of_choices_is_cut_at_its_end_token_and_at_the_end_of_the_cache(
 
 def test_a_pace_that_weighs_each_token_asks_for_one_at_a_time() -> None:
     draft = ChainingModel(sampler())
-    pace = Auto(Costs({1: 1.0, 17: 1.1}, 0.01, 0.01))
+    policy = AdaptiveLength(Costs({1: 1.0, 17: 1.1}, 0.01, 0.01))
     happened = generate(
-        TableModel(sampler()), DraftModel(draft, ()), PROMPT.copy(), pace=pace, end_tokens=(), max_tokens=60,
+        TableModel(sampler()),
+        DraftModel(draft, ()),
+        PROMPT.copy(),
+        policy=policy,
+        end_tokens=(),
+        max_tokens=60,
         clock=lambda: 0.0,
-    )  # fmt: skip
+    )
     assert sum(len(r.drafted) for r in happened) > 30
     assert draft.asked == []
 
@@ -236,7 +243,7 @@ def test_the_draft_length_may_change_in_the_middle_of_an_answer() -> None:
             TableModel(sampler()),
             proposer,
             context,
-            pace=InTheseLengths(lengths),
+            policy=InTheseLengths(lengths),
             end_tokens=(),
             max_tokens=60,
         )
@@ -296,7 +303,7 @@ def test_stopping_between_two_rounds_leaves_a_state_to_go_on_from() -> None:
     main, proposer = TableModel(sampler()), DraftModel(TableModel(sampler(), flaw=0.3), ())
     context = PROMPT.copy()
     for _ in itertools.islice(
-        generate(main, proposer, context, pace=Always(4), end_tokens=(), max_tokens=60), 3
+        generate(main, proposer, context, policy=FixedLength(4), end_tokens=(), max_tokens=60), 3
     ):
         pass
     rounds(main, proposer, tokens=60 - (len(context) - len(PROMPT)), context=context)
@@ -308,9 +315,9 @@ def test_a_round_accounts_for_its_time() -> None:
     context = PROMPT.copy()
     [r] = generate(
         TableModel(sampler()),
-        Nobody(),
+        NullProposer(),
         context,
-        pace=Always(0),
+        policy=FixedLength(0),
         end_tokens=(),
         max_tokens=1,
         clock=lambda: float(next(ticks)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.alone import Themed
 from tui.screens.history import HistoryScreen
-from tui.store.changes import Begin, Change, Pin, Say, Turn
+from tui.store.changes import AddMessage, Change, PinConversation, StartConversation, Turn
 from tui.store.keeper import Keeper
 
 NOW = datetime(2026, 11, 28, 12, 0)
@@ -23,13 +23,16 @@ SAID = (
 def said(number: int, title: str, answer: str, day: str) -> tuple[Change, ...]:
     when = f"{day}T09:30:00"
     return (
-        Begin(f"c{number}", title),
-        Say(f"c{number}", Turn(f"{number}a", "", "user", title, written=when)),
-        Say(f"c{number}", Turn(f"{number}b", f"{number}a", "assistant", answer, written=when)),
+        StartConversation(f"c{number}", title),
+        AddMessage(f"c{number}", Turn(f"{number}a", "", "user", title, written=when)),
+        AddMessage(f"c{number}", Turn(f"{number}b", f"{number}a", "assistant", answer, written=when)),
     )
 
 
-CHATS = (*(change for number, each in enumerate(SAID) for change in said(number, *each)), Pin("c0", True))
+CHATS = (
+    *(change for number, each in enumerate(SAID) for change in said(number, *each)),
+    PinConversation("c0", True),
+)
 
 
 class Alone(Themed):

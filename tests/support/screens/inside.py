@@ -8,19 +8,28 @@ from msgspec.structs import replace
 
 from tests.support.alone import Themed
 from tui.client import EngineDied
-from tui.protocol import Candidate, Generate, Inspect, Inspected, Message, Origin, Place, Round
+from tui.protocol import (
+    Generate,
+    Inspect,
+    Inspected,
+    Message,
+    Origin,
+    TextRound,
+    TokenCandidate,
+    TokenInspection,
+)
 from tui.screens.inspection import InspectionScreen
 from tui.store.changes import Turn
 
 D, M, P, R, L = Origin.DRAFT, Origin.MAIN, Origin.PLAIN, Origin.REFUSED, Origin.LOOKUP
 
 
-def rounds() -> tuple[Round, ...]:
+def rounds() -> tuple[TextRound, ...]:
     """Five tokens: three of a round that was right in two of four, one plain, one drafted whole."""
     pieces = ((("a", L), ("b\n", D), (" no", R), (" nor", R), ("c", M)), (("d", P),), (("e", D),))
     shapes = (((1, 2, 3), 4, 1, 2), ((4,), 0, 0, 0), ((5,), 1, 0, 1))
     return tuple(
-        Round(tuple((t, int(o)) for t, o in pieces[number]), tokens, drafted, looked_up, accepted, 0.02,
+        TextRound(tuple((t, int(o)) for t, o in pieces[number]), tokens, drafted, looked_up, accepted, 0.02,
               0.005, 0.014, 9)
         for number, (tokens, drafted, looked_up, accepted) in enumerate(shapes)
     )  # fmt: skip
@@ -46,8 +55,8 @@ class Engine:
             raise EngineDied("The engine was killed", "The next prompt starts it again.")
         if not command.count:
             return Inspected(command.id, texts=TEXTS)
-        best = (Candidate(2, "b", 0.75), Candidate(9, "else", 0.125))
-        place = Place(0.75, 0.9, True, best, best[::-1], rival="else")
+        best = (TokenCandidate(2, "b", 0.75), TokenCandidate(9, "else", 0.125))
+        place = TokenInspection(0.75, 0.9, True, best, best[::-1], rival="else")
         if self.lead:
             place = replace(place, lead=self.lead, rounding=0.08)
         places = (place,) * (0 if self.mute else command.count)

@@ -10,7 +10,6 @@ from typing import Any
 from tests.support.alone import Themed
 from tui.client import EngineDied
 from tui.protocol import (
-    Candidate,
     Event,
     Finished,
     Generate,
@@ -18,9 +17,10 @@ from tui.protocol import (
     Inspected,
     Message,
     Origin,
-    Place,
-    Round,
     Statistics,
+    TextRound,
+    TokenCandidate,
+    TokenInspection,
 )  # fmt: skip
 from tui.screens.versus import VersusScreen
 
@@ -55,7 +55,7 @@ class Engine:
                 tokens[tokens.index(self.differ)] = 999
             if self.fault and begin:
                 raise EngineDied("The engine was killed", "The next prompt starts it again.")
-            yield Round(pieces, tuple(tokens), step - 1, 0, step - 1, seconds, 0.0, seconds, 9)
+            yield TextRound(pieces, tuple(tokens), step - 1, 0, step - 1, seconds, 0.0, seconds, 9)
         speed = 100.0 if drafted else 50.0
         yield Finished(
             request.id, "stop", Statistics(tokens=len(WORDS), tokens_per_second=speed, drafted=8, accepted=6)
@@ -63,8 +63,8 @@ class Engine:
 
     async def inspect(self, command: Inspect) -> Inspected:
         self.inspected.append(command)
-        best = (Candidate(command.begin, "when", 0.4),)
-        place = Place(0.4, 0.4, True, best, rival="which", lead=0.02, rounding=0.08, tipped=True)
+        best = (TokenCandidate(command.begin, "when", 0.4),)
+        place = TokenInspection(0.4, 0.4, True, best, rival="which", lead=0.02, rounding=0.08, tipped=True)
         return Inspected(command.id, places=(place,))
 
     async def cancel(self, number: int) -> None:

@@ -26,7 +26,7 @@ from ...protocol import Load
 from ..setup import UsageError, set_up, with_models
 from .chart import chart
 from .measure import Measurement
-from .plan import Plan
+from .plan import BenchPlan
 from .progress import Progress
 from .prompts import SHIPPED, quick, read_prompts
 from .record import as_json
@@ -71,10 +71,10 @@ def _measured(measurements: Sequence[Measurement]) -> int:
         return 128 + ended[0] if ended else _INTERRUPTED
 
 
-def plan_of(arguments: argparse.Namespace) -> Plan:
+def plan_of(arguments: argparse.Namespace) -> BenchPlan:
     """Return the plan of the command line. Raises `UsageError`."""
     prompts = read_prompts(arguments.prompts or SHIPPED)
-    return Plan(
+    return BenchPlan(
         prompts=quick(prompts) if arguments.quick else prompts,
         temperatures=tuple(dict.fromkeys(arguments.temperature or TEMPERATURES)),
         seed=arguments.seed or 0,
@@ -92,7 +92,7 @@ def loads_of(arguments: argparse.Namespace, settings: Settings) -> list[Load]:
     return [load_request(with_models(settings, main, draft, backend, exact)) for draft in drafts]
 
 
-def check(plan: Plan, loads: Sequence[Load], svg: Path | None) -> None:
+def check(plan: BenchPlan, loads: Sequence[Load], svg: Path | None) -> None:
     """Check in advance for faults that would show only after the measurement. Raises `UsageError`."""
     if plan.draft_length == 0:
         raise UsageError("draft length 0 is plain decoding: there is nothing to compare")
@@ -117,7 +117,7 @@ async def _all(measurements: Iterable[Measurement], ended: list[int]) -> None:
         await each.run()
 
 
-def bench_of(plan: Plan, measured: Sequence[Measurement]) -> Bench | None:
+def bench_of(plan: BenchPlan, measured: Sequence[Measurement]) -> Bench | None:
     """Return the benchmark with all results so far; None if there are none."""
     series = tuple(found for each in measured if (found := each.series))
     if not series:

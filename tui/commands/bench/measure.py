@@ -12,12 +12,12 @@ from dataclasses import replace
 from ...clean import clean_line
 from ...client import EngineClient, EngineError
 from ...client.parting import explained
-from ...protocol import Finished, Load, Loaded, Loading, NotDrafting, Notice, Obstacle, Round
-from .plan import Plan
+from ...protocol import Finished, Load, Loaded, Loading, NotDrafting, Notice, Obstacle, TextRound
+from .plan import BenchPlan
 from .progress import Progress
 from .prompts import Prompt
 from .report import as_line
-from .results import Run, Series, first_difference, result_of, series_of
+from .results import BenchRun, Series, first_difference, result_of, series_of
 
 GIVE_UP = 3
 """Failed prompts in a row after which the measurement ends."""
@@ -28,7 +28,7 @@ WARM_UP = 16
 class Measurement:
     """Carries out a plan with one pair of models in its own engine. Use it once."""
 
-    def __init__(self, client: EngineClient, load: Load, plan: Plan, progress: Progress) -> None:
+    def __init__(self, client: EngineClient, load: Load, plan: BenchPlan, progress: Progress) -> None:
         self.complete = False
         """Whether all answers of the plan were measured."""
         self._client = client
@@ -36,7 +36,7 @@ class Measurement:
         self._plan = plan
         self._progress = progress
         self._loaded: Loaded | None = None
-        self._runs: list[Run] = []
+        self._runs: list[BenchRun] = []
         self._partings: dict[tuple[Prompt, float], str] = {}
         self._number = 0
 
@@ -119,7 +119,7 @@ class Measurement:
         request = self._plan.question(self._number, prompt, temperature, drafted=False)
         self._partings[case] = await explained(self._client, self._number - 1, request, plain.tokens, at)
 
-    async def _answer(self, plan: Plan, prompt: Prompt, temperature: float, drafted: bool) -> Run:
+    async def _answer(self, plan: BenchPlan, prompt: Prompt, temperature: float, drafted: bool) -> BenchRun:
         """Return one complete answer. Raises `EngineError` if it fails or was drafted only in part."""
         self._number += 1
         tokens: list[int] = []
@@ -127,7 +127,7 @@ class Measurement:
         wrong: Notice | None = None
         why: Obstacle | None = None
         async for event in self._client.generate(plan.question(self._number, prompt, temperature, drafted)):
-            if isinstance(event, Round):
+            if isinstance(event, TextRound):
                 tokens += event.tokens
                 rounds.append((event.drafted, event.accepted))
             elif isinstance(event, Notice):
@@ -139,4 +139,6 @@ class Measurement:
         if wrong is not None:
             raise EngineError(wrong.message)
         reason = why.text if why else ""
-        return Run(prompt, temperature, drafted, tuple(tokens), finished.statistics, tuple(rounds), reason)
+        return BenchRun(
+            prompt, temperature, drafted, tuple(tokens), finished.statistics, tuple(rounds), reason
+        )

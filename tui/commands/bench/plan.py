@@ -10,7 +10,7 @@ from .prompts import Prompt
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """The measurement for each pair of models."""
 
     prompts: tuple[Prompt, ...]

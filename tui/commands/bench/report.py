@@ -15,7 +15,7 @@ from rich.cells import cell_len, set_cell_size
 from ...clean import clean_line
 from ...protocol import ModelInfo
 from ...quantities import rounding, size
-from .plan import Plan
+from .plan import BenchPlan
 from .results import ALL, Bench, Result, Series, Timing, mean_ratios
 
 WIDTH = 100
@@ -118,7 +118,7 @@ def described(model: ModelInfo) -> str:
     return ", ".join((clean_line(model.name, 60), *([size(model.size)] if model.size else [])))
 
 
-def drafting(plan: Plan) -> str:
+def drafting(plan: BenchPlan) -> str:
     length = plan.draft_length
     how = "as many tokens per round as pay" if length is None else f"{length} tokens per round"
     return f"{how}, lookup {'on' if plan.lookup else 'off'}"

@@ -14,7 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 from ...protocol import Loaded, Rounding, Statistics
-from .plan import Plan
+from .plan import BenchPlan
 from .prompts import Prompt
 
 ALL = "all"
@@ -22,7 +22,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Run:
+class BenchRun:
     """One answer to one prompt."""
 
     prompt: Prompt
@@ -100,13 +100,13 @@ class Series:
 
 
 def series_of(
-    loaded: Loaded, runs: Sequence[Run], partings: Mapping[tuple[Prompt, float], str] | None = None
+    loaded: Loaded, runs: Sequence[BenchRun], partings: Mapping[tuple[Prompt, float], str] | None = None
 ) -> Series:
     """Return the results in the order of measurement. A case without a run each way gives no result.
 
     `partings` has the reasons why the texts of a case differ.
     """
-    cases: dict[tuple[Prompt, float], list[Run]] = {}
+    cases: dict[tuple[Prompt, float], list[BenchRun]] = {}
     for run in runs:
         cases.setdefault((run.prompt, run.temperature), []).append(run)
     complete = (case for case in cases.values() if {run.drafted for run in case} == {False, True})
@@ -120,7 +120,7 @@ def series_of(
     return Series(loaded, tuple(results), max(peaks, default=None), known or loaded.rounding)
 
 
-def result_of(runs: Sequence[Run]) -> Result:
+def result_of(runs: Sequence[BenchRun]) -> Result:
     """Return the result of one prompt at one temperature. Each way must have a run."""
     plain = [run for run in runs if not run.drafted]
     drafted = [run for run in runs if run.drafted]
@@ -140,7 +140,7 @@ def result_of(runs: Sequence[Run]) -> Result:
     )
 
 
-def timing(runs: Sequence[Run]) -> Timing:
+def timing(runs: Sequence[BenchRun]) -> Timing:
     """Return the median speed of `runs`, its spread, and the median time to the first token."""
     speeds = [speed for run in runs if (speed := run.statistics.tokens_per_second)]
     waits = [wait for run in runs if (wait := run.statistics.time_to_first_token) is not None]
@@ -217,7 +217,7 @@ class Bench:
     date: str
     """Date, ISO 8601 in UTC."""
     version: str
-    plan: Plan
+    plan: BenchPlan
     series: tuple[Series, ...]
     """One series for each draft. There is at least one, and each has results."""
     complete: bool

@@ -34,8 +34,8 @@ from ..backends import LoadedModel, ModelError
 from ..eligibility import failed_draft, short_draft
 from ..pair.pair import Pair
 from ..pair.reading import cut, shared
-from ..speculation.loop import NothingFollows, Pace, Proposal, Proposer, Round, generate
-from ..speculation.proposers import DraftModel, InTurn, Nobody
+from ..speculation.loop import DraftLengthPolicy, NoValidToken, Proposal, Proposer, Round, generate
+from ..speculation.proposers import DraftModel, NullProposer, ProposersInTurn
 from ..speculation.sampling import InvalidLogits, Sampler
 from .prompt import answers_in, continues, opening_of, prompt_of, staying
 from .request import bias_of, chain_of, check, grammar_of
@@ -122,7 +122,7 @@ class Answer:
             reason: Reason = "stop" if self._text.stopped else "cancelled"
             if read and not self._text.stopped and not self._cancelled():
                 reason = self._generate(context)
-        except NothingFollows:
+        except NoValidToken:
             hint = "Change the grammar, the schema or the logit bias."
             raise ModelError("no token of this model may follow here", hint) from None
         return self._finish(reason, context)
@@ -184,19 +184,19 @@ class Answer:
             proposers.append(self._pair.lookup)
         draft = self._pair.draft
         if draft is None:
-            return InTurn(*proposers)
+            return ProposersInTurn(*proposers)
         if len(context) > draft.capacity:
             self._drop_draft(short_draft(draft.capacity))
-            return InTurn(*proposers)
+            return ProposersInTurn(*proposers)
         try:
             draft.checkpoint(self._stays)
             cut(draft, shared(draft, context))
             draft.start(self._sampler(draft))
         except (ModelError, InvalidLogits) as error:
             self._drop_draft(failed_draft(error))
-            return InTurn(*proposers)
+            return ProposersInTurn(*proposers)
         model = DraftModel(draft, self._end_tokens)
-        return InTurn(*proposers, FallibleDraft(model, self._main.vocabulary_size, self._drop_draft))
+        return ProposersInTurn(*proposers, FallibleDraft(model, self._main.vocabulary_size, self._drop_draft))
 
     def _drop_draft(self, obstacle: Obstacle) -> None:
         self._obstacle = obstacle
@@ -211,7 +211,7 @@ class Answer:
             self._main,
             self._proposer(context),
             context,
-            pace=Wished(self._draft_length, self._pair.pace, self._pair.longest_draft),
+            policy=OverridableLength(self._draft_length, self._pair.policy, self._pair.longest_draft),
             end_tokens=self._end_tokens,
             max_tokens=limit,
         )
@@ -305,7 +305,7 @@ class Answer:
         self, pieces: Sequence[Piece], context_used: int, tokens: tuple[int, ...], happened: Round,
         plain: float | None,
     ) -> None:  # fmt: skip
-        told = protocol.Round(
+        told = protocol.TextRound(
             tuple((text, int(origin)) for text, origin in pieces),
             tokens,
             len(happened.drafted),
@@ -337,10 +337,10 @@ class Answer:
         return finished
 
 
-class Wished:
+class OverridableLength:
     """The pair's own pace, which learns from every round, with a draft length that may be wished for."""
 
-    def __init__(self, draft_length: Callable[[], int | None], own: Pace, longest: int) -> None:
+    def __init__(self, draft_length: Callable[[], int | None], own: DraftLengthPolicy, longest: int) -> None:
         """`longest` is the most tokens that any round may draft."""
         self._draft_length = draft_length
         self._own = own
@@ -370,7 +370,7 @@ class FallibleDraft:
         try:
             self._draft.propose(context, proposal)
         except (ModelError, InvalidLogits) as error:
-            self._draft = Nobody()
+            self._draft = NullProposer()
             self._failed(failed_draft(error))
         for place, token in enumerate(proposal.tokens):
             if not 0 <= token < self._vocabulary:

@@ -13,7 +13,7 @@ from itertools import zip_longest
 import numpy as np
 
 from ...choices import LONGEST_DRAFT
-from ...protocol import Candidate, Inspect, Inspected, Place, Prefill
+from ...protocol import Inspect, Inspected, Prefill, TokenCandidate, TokenInspection
 from ..backends import LoadedModel, ModelError, Vocabulary
 from ..pair.closeness import Closeness, closeness
 from ..pair.pair import Pair
@@ -163,13 +163,13 @@ class _Onlooker(Sampler):
         return again
 
 
-def _place(main: _Sight, draft: _Sight | None, vocabulary: Vocabulary) -> Place:
-    def told(sight: _Sight | None) -> tuple[Candidate, ...]:
+def _place(main: _Sight, draft: _Sight | None, vocabulary: Vocabulary) -> TokenInspection:
+    def told(sight: _Sight | None) -> tuple[TokenCandidate, ...]:
         best = sight.best if sight else ()
-        return tuple(Candidate(token, text_of(vocabulary, token), chance) for token, chance in best)
+        return tuple(TokenCandidate(token, text_of(vocabulary, token), chance) for token, chance in best)
 
     rival, lead, rounding, tipped = main.close
-    return Place(
+    return TokenInspection(
         main.probability, main.sampled, main.chosen, told(main), told(draft),
         text_of(vocabulary, rival), min(lead, _FAR), rounding, tipped,
     )  # fmt: skip

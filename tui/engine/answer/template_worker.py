@@ -30,11 +30,11 @@ MEMORY = 512 << 20
 CPU_SECONDS = 2
 
 
-class Refused(Exception):
+class TemplateRejected(Exception):
     """The template itself rejects the input, by `raise_exception`."""
 
 
-class Generation(Extension):
+class GenerationTag(Extension):
     """`{% generation %}`: marks an assistant's text, for training. Here only its body matters."""
 
     tags = {"generation"}  # noqa: RUF012
@@ -47,7 +47,7 @@ class Generation(Extension):
 def environment() -> ImmutableSandboxedEnvironment:
     """Return the environment that Hugging Face's `apply_chat_template` offers a template, and no more."""
     made = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
     )
     for name in ("lipsum", "cycler", "joiner"):
         del made.globals[name]
@@ -58,7 +58,7 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 def _raise(message: object) -> None:
-    raise Refused(str(message))
+    raise TemplateRejected(str(message))
 
 
 def _to_json(
@@ -85,7 +85,7 @@ def render(compiled: Callable[[str], Any], request: dict[str, Any]) -> dict[str,
                 return {"spent": f"its text is longer than {limit} characters"}
             parts.append(part)
         return {"text": "".join(parts)}
-    except Refused as refusal:
+    except TemplateRejected as refusal:
         return {"refused": str(refusal)[:1000]}
     except MemoryError:
         return {"spent": f"it needs more than {MEMORY >> 20} MB of memory"}

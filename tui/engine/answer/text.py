@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ...protocol import Origin
 from ...protocol.marks import is_part_of_a_mark
 from ...protocol.pieces import said, take
-from ...protocol.spans import Reading
+from ...protocol.spans import SpanReader
 from ..backends import Vocabulary
 
 _NOTHING = "\ufdd0"
@@ -76,7 +76,7 @@ class TextStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held: list[tuple[str, int]] = []
         self._origin = Origin.PLAIN
-        self._reading = Reading()
+        self._reading = SpanReader()
         self._answer = ""
         """The held text whose kind is known. Text outside an answer stands as `_NOTHING`."""
         self._read(opening)

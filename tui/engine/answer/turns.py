@@ -44,7 +44,7 @@ def wishes_of(thinking: Thinking, effort: Effort) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Shape:
+class TemplateShape:
     """One way to give a template a conversation."""
 
     values: dict[str, Any]
@@ -76,7 +76,7 @@ def turns_of(messages: Sequence[Message], broken: Callable[[str], str]) -> list[
     return turns
 
 
-def shapes(turns: Sequence[Turn], wishes: Mapping[str, Any]) -> Iterator[Shape]:
+def shapes(turns: Sequence[Turn], wishes: Mapping[str, Any]) -> Iterator[TemplateShape]:
     """Yield every shape to try, the usual one first. Some templates reject a shape, or leave out a text."""
     moved = _without_system(turns)
     is_first = not any(turn["role"] == "assistant" for turn in turns)  # said only once in a chat
@@ -87,7 +87,7 @@ def shapes(turns: Sequence[Turn], wishes: Mapping[str, Any]) -> Iterator[Shape]:
                 for each in (turns, moved) if moved else (turns,):
                     values = {"messages": _in_parts(each, in_parts), "tools": tools, **wished}
                     told = (_MOVED if each is moved else "", unheard)
-                    yield Shape(values, tuple(filter(None, told)) if is_first else ())
+                    yield TemplateShape(values, tuple(filter(None, told)) if is_first else ())
 
 
 def _without_system(turns: Sequence[Turn]) -> list[Turn]:

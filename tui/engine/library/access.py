@@ -52,7 +52,7 @@ class TryLater(HubError):
 
 
 @dataclass(frozen=True)
-class Token:
+class HubToken:
     """The token that goes with a question to the hub."""
 
     text: str = ""
@@ -74,10 +74,10 @@ class Token:
         return "Log in again on this machine: hf auth login."
 
 
-ANYBODY = Token()
+ANYBODY = HubToken()
 
 
-def find_token() -> Token:
+def find_token() -> HubToken:
     """Return the token of this machine, if there is a usable one. It is never shown."""
     from huggingface_hub import constants, get_token
 
@@ -87,13 +87,13 @@ def find_token() -> Token:
     try:
         text = get_token() or ""
     except Exception as error:  # a file that cannot be read, or an exchange over the network
-        return Token(source=source, fault=_in_words(error))
+        return HubToken(source=source, fault=_in_words(error))
     if text and not _PLAIN.fullmatch(text):
-        return Token(source=source, fault="it holds characters that no token has")
-    return Token(text, source) if text else ANYBODY
+        return HubToken(source=source, fault="it holds characters that no token has")
+    return HubToken(text, source) if text else ANYBODY
 
 
-def asked(question: Callable[[Token], R], about: str = "") -> R:
+def asked(question: Callable[[HubToken], R], about: str = "") -> R:
     """Return the hub's answer to `question`; ask again without the token if the hub rejects it.
 
     `about` is the repository concerned, if there is one. Raises `HubError`.
@@ -124,7 +124,7 @@ def patient(question: Callable[[], R], wait: Callable[[TryLater], None], longest
             wait(later)
 
 
-def explained(error: Exception, about: str = "", token: Token = ANYBODY) -> HubError:
+def explained(error: Exception, about: str = "", token: HubToken = ANYBODY) -> HubError:
     """Turn an error of the hub into one line with a remedy."""
     if isinstance(error, HubError):
         return error
@@ -140,7 +140,7 @@ def explained(error: Exception, about: str = "", token: Token = ANYBODY) -> HubE
     return HubError(f"the hub's answer cannot be understood ({type(error).__name__})", "Try again later.")
 
 
-def _refusal(response: Any, about: str, token: Token) -> HubError:
+def _refusal(response: Any, about: str, token: HubToken) -> HubError:
     """Turn a response with an error status into a `HubError`."""
     status, words = int(response.status_code), _said(response)
     code = response.headers.get("x-error-code", "")
@@ -168,7 +168,7 @@ def _refusal(response: Any, about: str, token: Token) -> HubError:
     return HubError(f"the hub answers with an error ({status}){more}", "Try again later.")
 
 
-def _with(hint: str, token: Token) -> str:
+def _with(hint: str, token: HubToken) -> str:
     """Return the hint; add the reason why a token was not sent, if there is one."""
     return f"{hint} The token of {token.source} cannot be used: {token.fault}." if token.fault else hint
 

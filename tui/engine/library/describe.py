@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ...protocol import FoundModel
-from .find import Candidate, candidate
+from .find import ModelFile, candidate
 from .forms import form_of
 from .gguf import BadModelFile, UnusableModelFile
 from .header import Header, read_header, read_words
 from .mlx_folder import Folder, is_folder, read_folder
 from .short_name import short_name
 from .supported import llama_cpp_knows, mlx_knows
-from .tokens import Tokens, fingerprint
+from .token_texts import Tokens, fingerprint
 
 MAX_TEXT = 200
 """Most characters of a tag, an architecture or a license."""
@@ -25,7 +25,7 @@ _MOST_TOKENS = 1 << 22
 _RECURRENT = ("ssm_cfg", "state_size", "linear_num_value_heads", "mamba_d_state", "conv_L_cache")
 
 
-def describe(candidate: Candidate) -> FoundModel:
+def describe(candidate: ModelFile) -> FoundModel:
     """Describe a model from its header. Raises `BadModelFile` if it is not a model or cannot be loaded."""
     size = sum(each.stat().st_size for each in candidate.files)
     if is_folder(candidate.path):
@@ -74,7 +74,7 @@ def _entries(data: Any) -> Iterator[tuple[str, int]]:
                 yield text, number
 
 
-def _of_file(candidate: Candidate, header: Header, size: int) -> FoundModel:
+def _of_file(candidate: ModelFile, header: Header, size: int) -> FoundModel:
     return FoundModel(
         path=str(candidate.path),
         name=short_name(candidate.path, header.name, header.quantisation, candidate.tag),
@@ -95,7 +95,7 @@ def _of_file(candidate: Candidate, header: Header, size: int) -> FoundModel:
     )
 
 
-def _of_folder(candidate: Candidate, folder: Folder, size: int) -> FoundModel:
+def _of_folder(candidate: ModelFile, folder: Folder, size: int) -> FoundModel:
     tokens = folder_tokens(candidate.path)
     texts = [tokens.get(number, b"") for number in range(max(tokens, default=-1) + 1)]
     end = folder.config.get("eos_token_id")

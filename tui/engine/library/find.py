@@ -40,7 +40,7 @@ _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelFolder:
     """A folder that may hold models. It need not exist."""
 
     source: str
@@ -50,7 +50,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ModelFile:
     """A possible model: a GGUF file, or a folder for MLX."""
 
     path: Path
@@ -63,7 +63,7 @@ class Candidate:
 
 def known_places(
     environ: Mapping[str, str], home: Path, own: Path, *, mac: bool, services: Path = _SERVICES
-) -> list[Place]:
+) -> list[ModelFolder]:
     """Return the model folders of known programs, and `own`, our folder for downloads.
 
     `services` is the folder of the systemd units.
@@ -73,12 +73,16 @@ def known_places(
     llama = environ.get("LLAMA_CACHE") or (home / "Library" / "Caches" if mac else cache) / "llama.cpp"
     ollama = environ.get("OLLAMA_MODELS")
     return [
-        Place("Outrider", own),
-        *(Place("LM Studio", each) for each in _of_lm_studio(home)),
-        Place("Hugging Face", Path(hub), "hub"),
-        Place("Ollama", Path(ollama) if ollama else home / ".ollama" / "models", "ollama"),
-        *([] if ollama else [Place("Ollama", each, "ollama") for each in _of_ollamas_service(services)]),
-        Place("llama.cpp", Path(llama)),
+        ModelFolder("Outrider", own),
+        *(ModelFolder("LM Studio", each) for each in _of_lm_studio(home)),
+        ModelFolder("Hugging Face", Path(hub), "hub"),
+        ModelFolder("Ollama", Path(ollama) if ollama else home / ".ollama" / "models", "ollama"),
+        *(
+            []
+            if ollama
+            else [ModelFolder("Ollama", each, "ollama") for each in _of_ollamas_service(services)]
+        ),
+        ModelFolder("llama.cpp", Path(llama)),
     ]
 
 
@@ -126,7 +130,7 @@ def whole_of(name: str) -> str:
     return piece["stem"] if piece else ""
 
 
-def find(places: Sequence[Place]) -> Iterator[Candidate | Skipped]:
+def find(places: Sequence[ModelFolder]) -> Iterator[ModelFile | Skipped]:
     """Yield every possible model once; if two places hold it, the first place counts."""
     seen: set[str] = set()
     for place in places:
@@ -139,13 +143,15 @@ def find(places: Sequence[Place]) -> Iterator[Candidate | Skipped]:
             yield from walk.tree(place.path, _MAX_DEPTH if place.kind == "flat" else 0)
 
 
-def candidate(path: Path) -> Candidate:
+def candidate(path: Path) -> ModelFile:
     """Return the model at `path`, with all its files."""
     folder = path if path.is_dir() else path.parent
     blob = _BLOB.fullmatch(path.name) and folder.name == "blobs"
-    beside = find([Place("Ollama", folder.parent, "ollama") if blob else Place("folder", folder, "flat")])
-    alone = Candidate(path, "folder", (path,))
-    return next((each for each in beside if isinstance(each, Candidate) and each.path == path), alone)
+    beside = find(
+        [ModelFolder("Ollama", folder.parent, "ollama") if blob else ModelFolder("folder", folder, "flat")]
+    )
+    alone = ModelFile(path, "folder", (path,))
+    return next((each for each in beside if isinstance(each, ModelFile) and each.path == path), alone)
 
 
 class _Walk:
@@ -158,7 +164,7 @@ class _Walk:
         self._folders: set[tuple[int, int]] = set()
         self._left = _MAX_ENTRIES
 
-    def tree(self, folder: Path, depth: int = 0) -> Iterator[Candidate | Skipped]:
+    def tree(self, folder: Path, depth: int = 0) -> Iterator[ModelFile | Skipped]:
         """Yield the models in `folder` and below it."""
         files: list[str] = []
         folders: list[str] = []
@@ -181,7 +187,7 @@ class _Walk:
                 if not name.startswith("."):
                     yield from self.tree(folder / name, depth + 1)
 
-    def hub(self, folder: Path) -> Iterator[Candidate | Skipped]:
+    def hub(self, folder: Path) -> Iterator[ModelFile | Skipped]:
         """Yield the models of a huggingface_hub cache: models--OWNER--NAME/snapshots/REVISION."""
         try:
             repositories = sorted(each for each in folder.iterdir() if each.name.startswith("models--"))
@@ -197,7 +203,7 @@ class _Walk:
             if snapshot:
                 yield from self.tree(snapshot)
 
-    def ollama(self, folder: Path) -> Iterator[Candidate | Skipped]:
+    def ollama(self, folder: Path) -> Iterator[ModelFile | Skipped]:
         """Yield Ollama's models: each manifest REGISTRY/OWNER/MODEL/TAG names its blobs by their digests."""
         for manifest in self._manifests(folder / "manifests", 4):
             if isinstance(manifest, Skipped):
@@ -231,7 +237,7 @@ class _Walk:
             elif not os.path.isdir(entry):  # noqa: PTH112 - never raises, unlike Path's
                 yield entry
 
-    def _files(self, folder: Path, names: Sequence[str]) -> Iterator[Candidate | Skipped]:
+    def _files(self, folder: Path, names: Sequence[str]) -> Iterator[ModelFile | Skipped]:
         if "config.json" in names and any(name.endswith(".safetensors") for name in names):
             yield from self._found(tuple(folder / name for name in names if is_read(name)), folder)
         there = set(names)
@@ -253,11 +259,11 @@ class _Walk:
 
     def _found(
         self, files: tuple[Path, ...], folder: Path | None = None, tag: str = ""
-    ) -> Iterator[Candidate]:
+    ) -> Iterator[ModelFile]:
         path = folder or files[0]
         if (real := os.path.realpath(path)) not in self._seen:
             self._seen.add(real)
-            yield Candidate(path, self._source, files, tag)
+            yield ModelFile(path, self._source, files, tag)
 
     def _enter(self, folder: Path) -> bool:
         """Return whether `folder` is new to this search. Raises `OSError`."""

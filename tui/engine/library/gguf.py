@@ -107,7 +107,7 @@ class Contents:
     data: int
 
 
-class Reader:
+class GgufReader:
     """Reads a header once, from its first byte to its last."""
 
     def __init__(self, file: mmap, keep: Collection[str]) -> None:

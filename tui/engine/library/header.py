@@ -21,14 +21,14 @@ from .gguf import (
     Array,
     BadModelFile,
     Contents,
-    Reader,
+    GgufReader,
     Scalar,
     Tensor,
     UnreadableModelFile,
     UnusableModelFile,
 )
 from .tensor_types import FILE_TYPES
-from .tokens import fingerprint
+from .token_texts import fingerprint
 
 __all__ = ["BadModelFile", "Header", "read_header", "read_tokens", "read_words"]
 
@@ -146,13 +146,13 @@ def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Reader, Contents]]:
+def _opened(path: Path) -> Iterator[tuple[GgufReader, Contents]]:
     """Open a file and check its tensors. The reader works only inside the block."""
     try:
         if not path.stat().st_size:
             raise BadModelFile("the file is empty")
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-            reader = Reader(content, keep={_TOKENS})
+            reader = GgufReader(content, keep={_TOKENS})
             contents = reader.contents()
             _check_tensors(contents, len(content))
             yield reader, contents
@@ -186,7 +186,7 @@ def _check_tensors(contents: Contents, file_size: int) -> None:
 class _Metadata:
     """The keys of one header, read with their expected types."""
 
-    def __init__(self, reader: Reader, contents: Contents) -> None:
+    def __init__(self, reader: GgufReader, contents: Contents) -> None:
         self._reader = reader
         self._values = contents.values
         self._tensors = contents.tensors

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...protocol import HubFile, HubRepository
-from .access import HubError, Token, asked, endpoint
+from .access import HubError, HubToken, asked, endpoint
 from .find import whole_of
 from .mlx_folder import is_read, is_weights
 from .short_name import quantization_in
@@ -174,7 +174,7 @@ def search(words: str) -> tuple[HubRepository, ...]:
     return asked(lambda token: _found(words, token))
 
 
-def _found(words: str, token: Token) -> tuple[HubRepository, ...]:
+def _found(words: str, token: HubToken) -> tuple[HubRepository, ...]:
     # huggingface_hub's own search has no time limit, and without a network it tries for 20 seconds.
     from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
@@ -206,7 +206,7 @@ def listing(repository: str) -> Listing:
     return asked(lambda token: _listed(repository, token), repository)
 
 
-def _listed(repository: str, token: Token) -> Listing:
+def _listed(repository: str, token: HubToken) -> Listing:
     from huggingface_hub import HfApi, hf_hub_url
 
     hub = HfApi(endpoint(), token=token.sent)

@@ -19,7 +19,7 @@ from msgspec import convert, to_builtins
 from ... import files
 from ...protocol import FoundModel, Skipped
 from .describe import describe
-from .find import Candidate, Place, find
+from .find import ModelFile, ModelFolder, find
 from .gguf import BadModelFile
 from .short_name import told_apart
 from .supported import versions
@@ -31,7 +31,7 @@ _MAX_SIZE = 64 << 20
 
 
 def list_models(
-    places: list[Place], memory: Path, wanted: Callable[[], bool] = lambda: True
+    places: list[ModelFolder], memory: Path, wanted: Callable[[], bool] = lambda: True
 ) -> Iterator[FoundModel | Skipped]:
     """Yield every model of `places`, and each file that looks like a model but is none, while searching.
 
@@ -68,7 +68,7 @@ def name_in_list(path: str, name: str, memory: Path) -> str:
 
 
 def _look_at(
-    candidate: Candidate, known: dict[str, Any], used: dict[str, Any]
+    candidate: ModelFile, known: dict[str, Any], used: dict[str, Any]
 ) -> FoundModel | Skipped | None:
     """Return the model, the reason why it is none, or None if it is gone."""
     path = str(candidate.path)
@@ -99,7 +99,7 @@ def _keep_names(entries: dict[str, Any], names: dict[str, str]) -> None:
         entries[path] = rest | ({"name": names[path]} if path in names else {})
 
 
-def _recalled(entry: dict[str, Any], candidate: Candidate) -> FoundModel | Skipped | None:
+def _recalled(entry: dict[str, Any], candidate: ModelFile) -> FoundModel | Skipped | None:
     """Return the cached description; None if the entry is invalid."""
     if isinstance(reason := entry.get("reason"), str):
         return Skipped(str(candidate.path), reason)

@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from ...errors import OutriderError
 from ...files import typed
-from ...places import find_index, find_models, find_records
+from ...paths import find_index, find_models, find_records
 from ...protocol import DraftVerdict, FoundModel, Load, Obstacle, Skipped
 from ..eligibility import no_room
 from ..starter import MAIN, place
 from ..starter import NAME as STARTER
 from .describe import describe
-from .find import Place, candidate, known_places
+from .find import ModelFolder, candidate, known_places
 from .gguf import BadModelFile
 from .index import list_models, name_in_list
 from .names import UnknownName, resolve
@@ -47,7 +47,7 @@ class LibraryError(OutriderError):
 
 @dataclass(frozen=True)
 class Library:
-    places: tuple[Place, ...]
+    places: tuple[ModelFolder, ...]
     """The folders of other programs, and our own."""
     index: Path
     records: Records
@@ -70,13 +70,13 @@ class Library:
 
         If two models have the same name, both come again with longer names.
         """
-        own = (Place("folder", typed(each)) for each in folders)
+        own = (ModelFolder("folder", typed(each)) for each in folders)
         yield from self._listed((*own, *self.places), wanted)
 
     def _listed(
-        self, places: Sequence[Place], wanted: Callable[[], bool]
+        self, places: Sequence[ModelFolder], wanted: Callable[[], bool]
     ) -> Iterator[FoundModel | Skipped]:  # fmt: skip
-        for found in list_models([Place("built in", MAIN.parent, "flat"), *places], self.index, wanted):
+        for found in list_models([ModelFolder("built in", MAIN.parent, "flat"), *places], self.index, wanted):
             if isinstance(found, FoundModel) and found.source == "built in":
                 found = replace(found, demo=True)
             yield found
@@ -96,8 +96,8 @@ class Library:
         """Return verdicts on all models as drafts for the main model of `load`. Raises `LibraryError`."""
         main = self.described(load, wanted)
         path = Path(main.path)
-        beside = Place("folder", path.parent, "flat")
-        own = (Place("folder", typed(each)) for each in load.folders)
+        beside = ModelFolder("folder", path.parent, "flat")
+        own = (ModelFolder("folder", typed(each)) for each in load.folders)
         found = _last(self._listed((*own, *self.places, beside), wanted))
         models = [each for each in found if isinstance(each, FoundModel) and not _same(path, each.path)]
         useless = [

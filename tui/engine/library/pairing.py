@@ -17,7 +17,7 @@ from ..eligibility import NOT_SMALLER, bad_file, other_backend, vocabularies
 from .describe import tokens_of
 from .gguf import BadModelFile
 from .records import LOOKUP, Measured
-from .tokens import Tokens
+from .token_texts import Tokens
 
 WORTHWHILE = 1.05
 """Speed-up below which a draft is possible, but not recommended."""

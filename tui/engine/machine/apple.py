@@ -1,4 +1,4 @@
-"""Reports the hardware of MLX: `python -m tui.engine.chip` prints one JSON object.
+"""Reports the hardware of MLX: `python -m tui.engine.machine.apple` prints one JSON object.
 
 Like llama.cpp in `hardware`, MLX runs in a child process. Nothing here may fail, and no model is opened.
 """

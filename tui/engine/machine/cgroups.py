@@ -20,7 +20,7 @@ _USUAL = {"": "/sys/fs/cgroup", "cpu": "/sys/fs/cgroup/cpu", "memory": "/sys/fs/
 """Usual folder of a container's own groups, by controller of version 1. Version 2 has an empty name."""
 
 
-class Memory(NamedTuple):
+class MemoryLimit(NamedTuple):
     """Memory of one group, in bytes."""
 
     limit: int
@@ -36,10 +36,10 @@ def processors(read: Reader) -> float | None:
     return min(_quotas(read), default=None)
 
 
-def memory(read: Reader) -> Memory | None:
+def memory(read: Reader) -> MemoryLimit | None:
     """Return the lowest limit and the smallest free memory of all groups; None without a limit."""
     found = list(_memories(read))
-    return Memory(min(each.limit for each in found), min(each.free for each in found)) if found else None
+    return MemoryLimit(min(each.limit for each in found), min(each.free for each in found)) if found else None
 
 
 def _quotas(read: Reader) -> Iterator[float]:
@@ -55,7 +55,7 @@ def _quotas(read: Reader) -> Iterator[float]:
                 yield quota / period
 
 
-def _memories(read: Reader) -> Iterator[Memory]:
+def _memories(read: Reader) -> Iterator[MemoryLimit]:
     for group in _groups(read, ""):
         limits = [_number(read(f"{group}/{name}")) for name in ("memory.max", "memory.high")]
         used = _number(read(f"{group}/memory.current")) - _cached(read, group, "inactive_file")
@@ -65,9 +65,9 @@ def _memories(read: Reader) -> Iterator[Memory]:
         yield from _memory(_number(read(f"{group}/memory.limit_in_bytes")), used)
 
 
-def _memory(limit: int, used: int) -> Iterator[Memory]:
+def _memory(limit: int, used: int) -> Iterator[MemoryLimit]:
     if limit:
-        yield Memory(limit, min(limit, max(0, limit - used)))
+        yield MemoryLimit(limit, min(limit, max(0, limit - used)))
 
 
 def _number(text: str) -> int:

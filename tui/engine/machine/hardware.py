@@ -1,4 +1,4 @@
-"""Reports the hardware of the engine's machine: `python -m tui.engine.hardware` prints one JSON object.
+"""Reports the hardware of the engine's machine: `python -m tui.engine.machine.hardware` prints one JSON object.
 
 Nothing here may fail: missing facts are reported as missing. Native libraries run in a child process, because
 one that is built for another processor kills its process. This module opens no model.
@@ -49,7 +49,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Library:
+class LlamaLibrary:
     """The report of llama.cpp about itself."""
 
     version: str
@@ -81,7 +81,7 @@ class Hardware:
     python: str
     packages: dict[str, str]
     """Versions by package; empty for one that is not installed."""
-    llama_cpp: Library
+    llama_cpp: LlamaLibrary
     mlx: Mlx = _NONE
 
     @property
@@ -227,24 +227,24 @@ def _gpus(cpu: str, memory: int) -> tuple[Gpu, ...]:
     return tuple(found)
 
 
-def _ask_library(command: Sequence[str]) -> Library:
+def _ask_library(command: Sequence[str]) -> LlamaLibrary:
     """Ask llama.cpp in a child process: `command` prints the result of `_describe_library`."""
     if not (version := _version("llama-cpp-python")):
-        return Library("")
+        return LlamaLibrary("")
     try:
         asked = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIBRARY_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
-        return Library(version, "llama.cpp does not answer; its GPU driver may hang")
+        return LlamaLibrary(version, "llama.cpp does not answer; its GPU driver may hang")
     if asked.returncode == -signal.SIGILL:
-        return Library(version, "llama.cpp was built for another processor")
+        return LlamaLibrary(version, "llama.cpp was built for another processor")
     try:
         said = json.loads(asked.stdout.splitlines()[-1])
-        return Library(version, devices=tuple(said.pop("devices")), **said)
+        return LlamaLibrary(version, devices=tuple(said.pop("devices")), **said)
     except (LookupError, TypeError, ValueError):
         last = asked.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        return Library(version, f"llama.cpp cannot be loaded: {''.join(last) or asked.returncode}")
+        return LlamaLibrary(version, f"llama.cpp cannot be loaded: {''.join(last) or asked.returncode}")
 
 
 def _version(package: str) -> str:

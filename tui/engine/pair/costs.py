@@ -16,10 +16,10 @@ from time import perf_counter
 from typing import NamedTuple
 
 from ..backends import LoadedModel, ModelError
-from ..machine.measurements import Note
+from ..machine.stored_facts import StoredFact
 from ..speculation.chances import LONGEST
 from ..speculation.estimates import DRAFT, READ, Costs
-from ..speculation.pacing import Auto
+from ..speculation.policy import AdaptiveLength
 from ..speculation.sampling import Chain, InvalidLogits, Sampler
 
 SECONDS = 1.2
@@ -181,42 +181,42 @@ def first_tokens(model: LoadedModel) -> list[int]:
     return (model.vocabulary.encode_start() or model.vocabulary.encode("A") or [0])[:1]
 
 
-class Memory:
+class RememberedCosts:
     """The learned facts about one pair, in a small file."""
 
     def __init__(self, folder: Path, models: Sequence[LoadedModel], rest: Sequence[str]) -> None:
         """`rest` are the other texts that the figures depend on: backend, device, version."""
-        self._note = Note(folder, [model.path for model in models], rest)
+        self._note = StoredFact(folder, [model.path for model in models], rest)
 
-    def recall(self, plain: float | None) -> Auto | None:
+    def recall(self, plain: float | None) -> AdaptiveLength | None:
         """Return the stored policy, with its costs scaled to the present speed `plain` (seconds per token).
 
         None if the speed has changed so much that the ratios cannot be right either.
         """
         try:
-            pace = Auto.from_dict(self._note.read())
+            policy = AdaptiveLength.from_dict(self._note.read())
         except ValueError:
             return None
         if plain is None:
-            return pace
-        if not 1 / _DRIFT < plain / pace.costs.verify[0] < _DRIFT:
+            return policy
+        if not 1 / _DRIFT < plain / policy.costs.verify[0] < _DRIFT:
             return None
-        pace.costs.rescale(plain)
-        return Auto(pace.costs, pace.skill)
+        policy.costs.rescale(plain)
+        return AdaptiveLength(policy.costs, policy.skill)
 
-    def keep(self, pace: Auto) -> None:
+    def keep(self, policy: AdaptiveLength) -> None:
         """Store the policy. A full or read-only disk is not an error."""
-        self._note.write(pace.as_dict())
+        self._note.write(policy.as_dict())
 
 
-def fresh_pace(
+def fresh_policy(
     main: LoadedModel,
     draft: LoadedModel | None,
     plain: float | None,
     progress: Progress = lambda fraction: True,
-) -> Auto | None:
+) -> AdaptiveLength | None:
     """Return a policy for a pair without stored facts; None if the models give no sensible figures."""
     try:
-        return Auto(measure(main, draft, plain, progress=progress))
+        return AdaptiveLength(measure(main, draft, plain, progress=progress))
     except (ModelError, InvalidLogits, ValueError):
         return None

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, replace
 
 from msgspec import to_builtins
 
-from ...places import find_costs
+from ...paths import find_costs
 from ...protocol import Load, Obstacle, Rounding
 from ..backends import Backend, Doubling, LoadedModel, ModelError
 from ..eligibility import NO_TWO_ROWS, UNCUT, broken_trial, far_rounding
-from ..machine.measurements import Note
+from ..machine.stored_facts import StoredFact
 from ..speculation.sampling import InvalidLogits
 from .cache_check import trial, trial_of_checkpoints
 from .rounding import (  # fmt: skip
@@ -56,7 +56,7 @@ class Judged:
 def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress) -> Judged:
     """Ask both questions of a loaded model, and let it run as exact mode needs it. Empties its cache."""
     rest = [backend.name, backend.version, backend.device(), command.cache_type, str(command.gpu_layers)]
-    known = Note(find_costs(), [main.path], ["rounding", *rest])
+    known = StoredFact(find_costs(), [main.path], ["rounding", *rest])
     value = known.read()
     kept = value if isinstance(value, dict) else {}
     try:
@@ -84,7 +84,7 @@ def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress
         return Judged(broken_trial(error))
 
 
-def _fast(main: LoadedModel, known: Note, kept: dict[str, object], deviation: float) -> Judged:
+def _fast(main: LoadedModel, known: StoredFact, kept: dict[str, object], deviation: float) -> Judged:
     """The rounding of a short cache, and how to learn that of a longer one."""
     if isinstance(long := kept.get("long"), float):
         return Judged(None, Rounding(max(deviation, long)))
@@ -119,12 +119,12 @@ def _exact(main: LoadedModel, found: Exactness, deviation: float) -> Judged:
 
 def keep_last(path: str, rounding: Rounding) -> None:
     """Remember what was found of the model at `path`, for those who ask without loading it."""
-    Note(find_costs(), [path], [_LAST]).write(to_builtins(rounding))
+    StoredFact(find_costs(), [path], [_LAST]).write(to_builtins(rounding))
 
 
 def last_known(path: str) -> Rounding | None:
     """What was found of the model at `path` when it was loaded last; None if that is not known."""
-    match Note(find_costs(), [path], [_LAST]).read():
+    match StoredFact(find_costs(), [path], [_LAST]).read():
         case {"deviation": float(deviation), "exact": bool(exact), "rows": int(rows)}:
             return Rounding(deviation, exact, rows)
     return None

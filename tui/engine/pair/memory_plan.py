@@ -45,7 +45,7 @@ class Unplanned(OutriderError):
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemorySpace:
     """One memory of the machine."""
 
     name: str
@@ -55,9 +55,9 @@ class Memory:
 
 @dataclass(frozen=True)
 class Machine:
-    gpu: Memory | None
+    gpu: MemorySpace | None
     """All GPUs together, because the library spreads layers over them by free memory."""
-    host: Memory
+    host: MemorySpace
     labels: tuple[str, ...] = ()
     """ggml's names of the GPUs."""
 
@@ -94,7 +94,7 @@ class Need:
 Needs = dict[Role, Need]
 
 
-class Plan(NamedTuple):
+class MemoryPlan(NamedTuple):
     """A memory plan, as in `MemoryPlanned`."""
 
     load: Load
@@ -103,7 +103,7 @@ class Plan(NamedTuple):
     uses: tuple[MemoryUse, ...]
 
 
-def plan(load: Load, loaded: Load | None = None) -> Plan:
+def plan(load: Load, loaded: Load | None = None) -> MemoryPlan:
     """Return the plan for `load`. Names must be resolved to paths. Raises `Unplanned`."""
     models = models_of(load)
     shapes = list(_shapes(load, models["main"]))
@@ -115,10 +115,10 @@ def plan(load: Load, loaded: Load | None = None) -> Plan:
     for each, length, need in _ways(load, shapes, needs, machine):
         uses = _uses(each, need, machine)
         if all(use.needed <= use.free for use in uses):
-            return Plan(each, length, True, uses)
+            return MemoryPlan(each, length, True, uses)
     if needs[0] is None:
         raise Unplanned("the library refuses this context or this type of cache")
-    return Plan(load, shapes[0][0], False, _uses(load, needs[0], machine))
+    return MemoryPlan(load, shapes[0][0], False, _uses(load, needs[0], machine))
 
 
 def models_of(load: Load) -> dict[Role, Header | Folder]:
@@ -187,7 +187,7 @@ def _uses(load: Load, needs: Needs, machine: Machine) -> tuple[MemoryUse, ...]:
     return tuple(found)
 
 
-def _use(memory: Memory, taken: dict[str, int]) -> MemoryUse:
+def _use(memory: MemorySpace, taken: dict[str, int]) -> MemoryUse:
     return MemoryUse(memory.name, memory.free, memory.total, **taken)
 
 
@@ -239,14 +239,14 @@ def _ask(models: Iterable[Any], shapes: Iterable[Any]) -> Any:
 def _machine(gpus: Sequence[Any]) -> Machine:
     total, available = memory_bytes()
     free = min(total, (total if available is None else available) + _held())
-    host = Memory("memory", free, total)
+    host = MemorySpace("memory", free, total)
     if not gpus:
         return Machine(None, host)
     names = [gpu["name"] for gpu in gpus]
     name = names[0] if len(names) == 1 else f"{len(names)} GPUs"
     total = sum(gpu["total"] for gpu in gpus)
     free = max(0, sum(gpu["free"] for gpu in gpus) - round(RESERVE * total))
-    return Machine(Memory(name, free, total), host, tuple(gpu["label"] for gpu in gpus))
+    return Machine(MemorySpace(name, free, total), host, tuple(gpu["label"] for gpu in gpus))
 
 
 def _held() -> int:

@@ -13,23 +13,23 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from ...places import find_costs, find_starter
+from ...paths import find_costs, find_starter
 from ...protocol import Load, ModelInfo, Obstacle, Rounding
 from ..backends import Backend, LoadedModel, ModelError, Options, Role, prompt_form
 from ..backends.selection import open_backend
 from ..eligibility import NOTHING_COPIED, PACE, broken_draft
 from ..speculation.chances import LONGEST
 from ..speculation.lookup import Lookup
-from ..speculation.loop import Pace, Round
-from ..speculation.pacing import Always, Auto
+from ..speculation.loop import DraftLengthPolicy, Round
+from ..speculation.policy import AdaptiveLength, FixedLength
 from ..speculation.sampling import Chain, InvalidLogits, Sampler
 from ..starter import NAME as STARTER
 from ..starter import place
 from ..starter.mlx import starter_folder
-from .costs import Memory, first_tokens, fresh_pace
+from .costs import RememberedCosts, first_tokens, fresh_policy
 from .exactness import Judged, judge, keep_last
 from .practice import Practice
-from .reading import Reader
+from .reading import ContextReader
 from .rounding import GivenUp, Going
 from .threads import Crew, Room
 
@@ -58,14 +58,14 @@ class Pair:
     """Why the wanted draft is not used, or why nothing may draft for the main model; None if all is well."""
     first_speed: float | None
     """Tokens per second of the main model alone when it was loaded; None where it could not be measured."""
-    pace: Pace
+    policy: DraftLengthPolicy
     """What decides how far to draft where nobody says it."""
-    reader: Reader
+    reader: ContextReader
     """Brings contexts into the main model's cache."""
     lookup: Lookup | None
     """None where nothing may draft."""
-    memory: Memory | None = None
-    """Where what `pace` learns is kept; None for a pace that learns nothing."""
+    memory: RememberedCosts | None = None
+    """Where what `policy` learns is kept; None for a pace that learns nothing."""
     rounding: Rounding | None = None
     """None where it is not known."""
     later: Callable[[Going], Rounding] | None = None
@@ -88,18 +88,18 @@ class Pair:
     @property
     def plain_tokens_per_second(self) -> float | None:
         """The main model alone, by all that is known now: a pace that measures keeps it true."""
-        return self.pace.plain_rate if isinstance(self.pace, Auto) else self.first_speed
+        return self.policy.plain_rate if isinstance(self.policy, AdaptiveLength) else self.first_speed
 
     @property
     def why_idle(self) -> Obstacle | None:
         """Why nobody proposes at this moment; None for a policy that always drafts."""
         if self.draft is None:
             return NOTHING_COPIED
-        return PACE[self.pace.why_not] if isinstance(self.pace, Auto) else None
+        return PACE[self.policy.why_not] if isinstance(self.policy, AdaptiveLength) else None
 
     def plain_seconds(self, happened: Round) -> float | None:
         """What plain decoding would have taken for a round; None for a pace that measures nothing."""
-        return self.pace.costs.plain_seconds(happened) if isinstance(self.pace, Auto) else None
+        return self.policy.costs.plain_seconds(happened) if isinstance(self.policy, AdaptiveLength) else None
 
     def clear(self) -> None:
         """Forget both caches."""
@@ -121,8 +121,8 @@ class Pair:
 
     def remember(self) -> None:
         """Keep what was learned, for the next time that this pair is loaded."""
-        if self.memory and isinstance(self.pace, Auto):
-            self.memory.keep(self.pace)
+        if self.memory and isinstance(self.policy, AdaptiveLength):
+            self.memory.keep(self.policy)
 
     def close(self) -> None:
         self.main.close()
@@ -174,7 +174,7 @@ def _paired(
     judged = Judged() if scripted else judge(command, backend, main, progress)
     rows = judged.rounding.rows if judged.rounding and judged.rounding.exact else 0
     # A copy of a window lies in other cells: in exact mode each read would have to copy at the same places.
-    reader = Reader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
+    reader = ContextReader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
     if judged.rounding:
         keep_last(main.path, judged.rounding)
     progress(PLAIN, None)
@@ -185,23 +185,23 @@ def _paired(
             draft.close()
         asked = command.draft is not None
         return Pair(
-            backend, main, None, judged.obstacle if asked else None, speed, Always(0), reader, None,
+            backend, main, None, judged.obstacle if asked else None, speed, FixedLength(0), reader, None,
             rounding=judged.rounding,
         )  # fmt: skip
     lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
     shown = scripted or command.main == STARTER
     models = [main] if draft is None else [main, draft]
     rest = [backend.name, backend.device(), command.cache_type, *(["exact"] if command.exact else [])]
-    memory = None if shown else Memory(find_costs(), models, rest)
-    pace: Pace | None = memory.recall(plain) if memory else None
-    if pace is None and not shown:
-        pace = fresh_pace(main, draft, plain, partial(progress, PAYING))
+    memory = None if shown else RememberedCosts(find_costs(), models, rest)
+    policy: DraftLengthPolicy | None = memory.recall(plain) if memory else None
+    if policy is None and not shown:
+        policy = fresh_policy(main, draft, plain, partial(progress, PAYING))
         if not progress(PAYING, 1.0):
             raise GivenUp("the load was given up")
     return Pair(
-        backend, main, draft, obstacle, speed, pace or Always(_SHOWN), reader, lookup,
+        backend, main, draft, obstacle, speed, policy or FixedLength(_SHOWN), reader, lookup,
         memory=memory, rounding=judged.rounding, later=judged.later,
-        practice=Practice(main, draft, pace.costs) if isinstance(pace, Auto) else None,
+        practice=Practice(main, draft, policy.costs) if isinstance(policy, AdaptiveLength) else None,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from time import perf_counter
 from ..backends import LoadedModel
 from ..speculation.chances import LONGEST
 from ..speculation.estimates import DRAFT, Costs
-from ..speculation.loop import NOTHING, Round
+from ..speculation.loop import NO_PICK, Round
 from ..speculation.sampling import Chain, Sampler
 from .costs import first_tokens
 
@@ -115,7 +115,7 @@ class Practice:
         self._left -= self._clock() - began
         drafting = drafted - began
         whole = drafting + seconds + self._costs.host
-        self._costs.learn(Round((0,) * length, 0, 0, NOTHING, drafting, seconds, whole), calls, 0)
+        self._costs.learn(Round((0,) * length, 0, 0, NO_PICK, drafting, seconds, whole), calls, 0)
         return seconds
 
     @staticmethod

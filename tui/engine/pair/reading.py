@@ -57,7 +57,7 @@ def sound(common: int, before: Calls, now: Calls) -> int:
     return at
 
 
-class Reader:
+class ContextReader:
     """Reads contexts into the cache of a main model."""
 
     def __init__(self, model: LoadedModel, rows: int = 0, *, checkpoints: bool = True) -> None:

@@ -43,7 +43,7 @@ _GAIN = 0.1
 """Share by which a new time on a quiet machine changes the usual time."""
 
 
-class Spent(NamedTuple):
+class CallCost(NamedTuple):
     """The resources of one round, or of one chunk of a prompt."""
 
     rows: int
@@ -71,7 +71,7 @@ class _Stretch:
     preempted: int = 0
     idle: float | None = 0.0
 
-    def add(self, spent: Spent) -> None:
+    def add(self, spent: CallCost) -> None:
         self.seen.append((spent.rows, spent.seconds))
         self.elapsed += spent.elapsed
         self.cpu += spent.cpu
@@ -115,7 +115,7 @@ class Threads:
         self._stretch = _Stretch()
         self._since, self._pause = max(self._since, _LONGEST_MORE), 0.0
 
-    def observe(self, spent: Spent) -> None:
+    def observe(self, spent: CallCost) -> None:
         """Take in a finished round with `count` threads. An invalid duration is ignored."""
         if not (spent.seconds > 0 and spent.elapsed > 0):
             return
@@ -289,7 +289,7 @@ class Crew:
         last, self._last = self._last, self._usage()
         since = [now - then for now, then in zip(self._last, last, strict=True)]
         count = self.count
-        self._threads.observe(Spent(rows, seconds, since[0], since[1], int(since[2]), self._idled()))
+        self._threads.observe(CallCost(rows, seconds, since[0], since[1], int(since[2]), self._idled()))
         self._set()
         return self.count != count
 

@@ -29,11 +29,11 @@ class Pick(NamedTuple):
     probability: float
 
 
-NOTHING = Pick(-1, 0.0)
+NO_PICK = Pick(-1, 0.0)
 """The pick where no token may follow. It may be behind drafted tokens that will be rejected."""
 
 
-class NothingFollows(Exception):
+class NoValidToken(Exception):
     """No token may follow, although the answer is not complete."""
 
 
@@ -100,7 +100,7 @@ class Proposer(Protocol):
         ...
 
 
-class Pace(Protocol):
+class DraftLengthPolicy(Protocol):
     """The draft length policy: decides how many tokens a round drafts."""
 
     def start(self) -> None:
@@ -147,7 +147,7 @@ def generate(
     proposer: Proposer,
     context: list[int],
     *,
-    pace: Pace,
+    policy: DraftLengthPolicy,
     end_tokens: Collection[int],
     max_tokens: int,
     clock: Callable[[], float] = perf_counter,
@@ -155,20 +155,20 @@ def generate(
     """Continue `context` in place, one round at a time, until an end token, `max_tokens` or a full cache.
 
     `context` must not be empty, and `main` must hold a prefix of it; all but its last token should be in
-    the cache already (see `prefill`). To stop, do not ask for the next round. Raises `NothingFollows` after
+    the cache already (see `prefill`). To stop, do not ask for the next round. Raises `NoValidToken` after
     the last possible round.
     """
     limit = len(context) + max_tokens
-    pace.start()
+    policy.start()
     while len(context) < limit and len(context) <= main.capacity:
         room = min(limit - len(context) - 1, main.capacity - len(context))
-        happened = _one_round(main, proposer, pace.plan(room), context, end_tokens, clock)
-        pace.observe(happened)
+        happened = _one_round(main, proposer, policy.plan(room), context, end_tokens, clock)
+        policy.observe(happened)
         yield happened
         if happened.tokens and happened.tokens[-1] in end_tokens:
             return
         if happened.correction is None:
-            raise NothingFollows
+            raise NoValidToken
 
 
 def _one_round(
@@ -192,7 +192,7 @@ def _one_round(
     # Accept: the equal tokens, then the main model's own token, unless the answer ends before it.
     accepted = _agreement(drafted, picks)
     ended = accepted > 0 and drafted[accepted - 1] in end_tokens
-    correction = None if ended or picks[accepted] == NOTHING else picks[accepted]
+    correction = None if ended or picks[accepted] == NO_PICK else picks[accepted]
     context += drafted[:accepted]
     if correction is not None:
         context.append(correction.token)

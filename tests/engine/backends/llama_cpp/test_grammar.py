@@ -27,9 +27,9 @@ from tests.support.paths import ROOT
 from tests.support.starter import TIE, load, randomised, tokens_of
 from tui.engine.backends import LoadedModel
 from tui.engine.backends.llama_cpp.schema import to_gbnf
-from tui.engine.speculation.loop import NOTHING, NothingFollows, Proposal, Proposer, generate, prefill
-from tui.engine.speculation.pacing import Always
-from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
+from tui.engine.speculation.loop import NO_PICK, NoValidToken, Proposal, Proposer, generate, prefill
+from tui.engine.speculation.policy import FixedLength
+from tui.engine.speculation.proposers import DraftModel, NullProposer, ProposersInTurn
 from tui.engine.speculation.sampling import Chain, Constraint, Logits, Sampler, gumbel
 from tui.engine.starter import DRAFT, MAIN
 
@@ -129,7 +129,7 @@ def decode(
     main: LoadedModel, proposer: Proposer, context: list[int], length: int, most: int = TOKENS
 ) -> list[int]:
     start, ends = len(context), main.vocabulary.end_tokens
-    for _ in generate(main, proposer, context, pace=Always(length), end_tokens=ends, max_tokens=most):
+    for _ in generate(main, proposer, context, policy=FixedLength(length), end_tokens=ends, max_tokens=most):
         pass
     return context[start:]
 
@@ -148,7 +148,7 @@ def plain(main: LoadedModel, grammars: dict[str, str]) -> Answers:
                     chooser = GapSampler(heated, seed, len(context), constraint=constraint)
                     begin(main, chooser, context)
                     answers[form, name, temperature, prompt] = (
-                        decode(main, Nobody(), context, 0),
+                        decode(main, NullProposer(), context, 0),
                         chooser.gaps,
                     )
     return answers
@@ -180,7 +180,7 @@ def test_same_seed_same_text_by_any_grammar(
         begin(draft, sampler(draft, chain, seed, len(context), grammars[form], confident=True), context)
         proposer: Proposer = DraftModel(draft, main.vocabulary.end_tokens)
         if drafting == "hostile":
-            proposer = InTurn(Hostile(main, len(context), expected), proposer)
+            proposer = ProposersInTurn(Hostile(main, len(context), expected), proposer)
         found = decode(main, proposer, context, length)
         if found != expected:
             place = next(i for i, pair in enumerate(zip(found, expected, strict=False)) if len({*pair}) == 2)
@@ -202,7 +202,7 @@ def test_an_answer_by_a_grammar_goes_on_where_it_was_broken_off(
             chooser = sampler(main, chain, seed, len(context), grammars[form])
             context += expected[:count]
             begin(main, chooser, context)
-            found = decode(main, Nobody(), context, 0, TOKENS - count) if count < len(expected) else []
+            found = decode(main, NullProposer(), context, 0, TOKENS - count) if count < len(expected) else []
             if found != expected[count:]:
                 pairs = enumerate(zip(found, expected[count:], strict=False), count)
                 assert gaps[next(place for place, (a, b) in pairs if a != b)] < TIE
@@ -228,7 +228,7 @@ def test_what_ends_is_json_and_obeys_the_schema(
         context = tokens_of(main, "What is a draft model?")
         start = len(context)
         begin(main, sampler(main, chain, seed, start, grammars[form]), context)
-        decode(main, Nobody(), context, 0, most=300)
+        decode(main, NullProposer(), context, 0, most=300)
         if context[-1] in main.vocabulary.end_tokens:
             text = b"".join(map(main.vocabulary.piece, context[start:-1])).decode("utf-8")
             found = json.loads(text)
@@ -415,7 +415,7 @@ def test_a_sampler_asks_about_its_choice_alone_where_that_is_allowed() -> None:
         assert Sampler(chain, 1, 0, constraint=last).pick(row, [0] * 7, 7) == Sampler(chain, 1, 0).pick(
             expected, [0] * 7, 7
         )
-        assert Sampler(chain, 1, 0, constraint=Asked(*range(row.size))).pick(row, [0] * 7, 7) == NOTHING
+        assert Sampler(chain, 1, 0, constraint=Asked(*range(row.size))).pick(row, [0] * 7, 7) == NO_PICK
 
 
 # Where nothing may follow
@@ -436,11 +436,13 @@ def test_a_dead_end_comes_at_the_same_place_and_only_where_the_answer_gets_there
             start, draft = len(context), drafts["random"]
             begin(main, sampler(main, chain, seed, start, grammar), context)
             begin(draft, sampler(draft, chain, seed, start, grammar, confident=True), context)
-            proposer = InTurn(Fixed([first, second, 65]), DraftModel(draft, main.vocabulary.end_tokens))
+            proposer = ProposersInTurn(
+                Fixed([first, second, 65]), DraftModel(draft, main.vocabulary.end_tokens)
+            )
             try:
                 ended = ""
-                decode(main, proposer if drafted else Nobody(), context, drafted)
-            except NothingFollows:
+                decode(main, proposer if drafted else NullProposer(), context, drafted)
+            except NoValidToken:
                 ended = "nothing follows"
             found.append((ended, context[start:]))
         assert found[0] == found[1]

@@ -19,7 +19,7 @@ from tui.engine.answer.templates import TemplateRenderer, encode_conversation
 from tui.engine.backends import LoadedModel, ModelError, Options
 from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.model import LlamaModel
-from tui.engine.backends.llama_cpp.reserve import Shape
+from tui.engine.backends.llama_cpp.reserve import CacheShape
 from tui.engine.backends.selection import open_backend
 from tui.engine.speculation.sampling import InvalidLogits, Sampler
 from tui.protocol import CacheType, Message
@@ -157,10 +157,10 @@ def test_windows_drop_what_the_memory_has_no_room_for(
     toy = Toy("gemma3", context_length=LONG, layers=6, width=128, heads=4)
     path = str(models.write_model(tmp_path / "m.gguf", toy))
     options = Options("main", LONG, threads=1, cache_type=cache_type)
-    (full,) = backend.rehearse(path, options, [Shape(LONG, cache_type)])
+    (full,) = backend.rehearse(path, options, [CacheShape(LONG, cache_type)])
     assert full is not None
     monkeypatch.setattr(native, "memory_bytes", lambda: int(full.cache * 0.8))
-    (small,) = backend.rehearse(path, options, [Shape(LONG, cache_type)])
+    (small,) = backend.rehearse(path, options, [CacheShape(LONG, cache_type)])
     assert small is not None
     assert small.cache < 0.7 * full.cache
     model = backend.load(path, options, lambda _: True)
@@ -435,7 +435,7 @@ def test_a_context_that_does_not_fit_is_an_error(backend: LlamaBackend, tmp_path
         backend.load(path, Options("main", 2_000_000_000), lambda _: True)
     assert "and this machine has" in str(caught.value)
     assert "shorter than 2000000000" in caught.value.hint
-    shapes = [Shape(2_000_000_000, "f16"), Shape(512, "f16")]
+    shapes = [CacheShape(2_000_000_000, "f16"), CacheShape(512, "f16")]
     huge, small = backend.rehearse(path, Options("main", 0), shapes)
     assert huge is None and small is not None
 

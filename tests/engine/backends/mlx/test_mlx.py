@@ -45,7 +45,7 @@ from tui.engine.pair.memory_plan import _folder_need
 from tui.engine.pair.pair import load_pair
 from tui.engine.session import Session
 from tui.engine.speculation.loop import Pick, generate
-from tui.engine.speculation.pacing import Always
+from tui.engine.speculation.policy import FixedLength
 from tui.engine.speculation.proposers import DraftModel
 from tui.engine.speculation.sampling import Chain, InvalidLogits, Sampler
 from tui.engine.starter import DRAFT, MAIN
@@ -522,7 +522,9 @@ def test_a_round_of_a_fixed_length_waits_once_for_all_drafts_and_once_for_the_ma
     draft.start(Sampler(GREEDY, 0, 20, confident=confident))
     for each in (main, draft):
         each.extend(context[:-1], picks=0)
-    rounds = generate(main, DraftModel(draft, ()), context, pace=Always(4), end_tokens=(), max_tokens=40)
+    rounds = generate(
+        main, DraftModel(draft, ()), context, policy=FixedLength(4), end_tokens=(), max_tokens=40
+    )
     waits = sizes_of_waits(monkeypatch, draft)
     for happened in rounds:
         assert happened.accepted == len(happened.drafted) == 4

@@ -41,7 +41,7 @@ from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.pair.cache_check import trial
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.loop import Pick, Proposer
-from tui.engine.speculation.proposers import DraftModel, InTurn, Nobody
+from tui.engine.speculation.proposers import DraftModel, NullProposer, ProposersInTurn
 from tui.engine.speculation.sampling import Chain, Sampler
 from tui.protocol import CacheType
 
@@ -128,7 +128,7 @@ def proposers(loaded: Loaded) -> Iterator[Proposer]:
     end = loaded.main.vocabulary.control_tokens
     yield DraftModel(loaded.draft, end)
     if loaded.kind.prompts < 100:
-        yield InTurn(Lookup(end), DraftModel(loaded.draft, end))
+        yield ProposersInTurn(Lookup(end), DraftModel(loaded.draft, end))
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 8])
@@ -237,7 +237,7 @@ def test_other_architectures_give_the_same_text_too(tmp_path: Path, name: str) -
     accepted = refused = 0
     for temperature in (0.0, 0.8, 1.5):
         plain = GapSampler(Chain(temperature), 1, 20)
-        expected = answer(asked(pair), Nobody(), prompt(1), 0, plain).tokens
+        expected = answer(asked(pair), NullProposer(), prompt(1), 0, plain).tokens
         drafting = DraftModel(draft, pair.main.vocabulary.control_tokens)
         found = answer(asked(pair), drafting, prompt(1), 3, Sampler(Chain(temperature), 1, 20))
         accepted += found.accepted

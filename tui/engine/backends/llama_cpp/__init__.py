@@ -20,7 +20,7 @@ from ...speculation.chances import LONGEST
 from .. import LoadedModel, ModelError, Options
 from . import native, schema
 from .model import BATCH, CELLS, LlamaModel
-from .reserve import Reserved, Shape, reserved
+from .reserve import CacheShape, Reserved, reserved
 from .rollback import COPIES, affords_copies, is_recurrent
 
 _OUTPUTS = {"main": LONGEST + 1, "draft": 1}
@@ -48,7 +48,7 @@ class LlamaBackend:
 
     def __init__(self) -> None:
         self._library = native.bindings()
-        self.log = native.Log()
+        self.log = native.NativeLog()
         self.log.install(self._library)
         self._library.llama_backend_init()
         self._threads = native.physical_cores()
@@ -60,7 +60,7 @@ class LlamaBackend:
         gpus = self.gpus() if self._on_gpu else []
         return ", ".join(gpu.name for gpu in gpus) or f"CPU, {self._threads} thread{plural}"
 
-    def gpus(self) -> list[native.Gpu]:
+    def gpus(self) -> list[native.NativeGpu]:
         """Return the GPUs that it can use."""
         return native.gpus(self._library)
 
@@ -88,7 +88,9 @@ class LlamaBackend:
             undo.pop_all()
             return loaded
 
-    def rehearse(self, path: str, options: Options, shapes: Iterable[Shape]) -> Iterator[Reserved | None]:
+    def rehearse(
+        self, path: str, options: Options, shapes: Iterable[CacheShape]
+    ) -> Iterator[Reserved | None]:
         """Yield the bytes that a load would reserve for each shape of its cache; None for a rejected shape.
 
         It works like a load, but reads no weights and allocates nothing. Raises `ModelError`.

@@ -53,7 +53,7 @@ def bindings() -> Any:
         del sys.modules["llama_cpp"]
 
 
-class Log:
+class NativeLog:
     """The last lines of the native log, without lines for debugging."""
 
     def __init__(self, lines: int = 400) -> None:
@@ -95,7 +95,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Gpu:
+class NativeGpu:
     """A GPU that this build of the library can use."""
 
     label: str
@@ -107,7 +107,7 @@ class Gpu:
     total: int
 
 
-def gpus(library: Any) -> list[Gpu]:
+def gpus(library: Any) -> list[NativeGpu]:
     """Return all GPUs, with their present memory."""
     registry = _sibling(library, "ggml")
     devices = _sibling(library, "ggml-base")
@@ -121,7 +121,7 @@ def gpus(library: Any) -> list[Gpu]:
     ]
 
 
-def _gpu(devices: ctypes.CDLL, device: int) -> Gpu:
+def _gpu(devices: ctypes.CDLL, device: int) -> NativeGpu:
     for describe in (devices.ggml_backend_dev_name, devices.ggml_backend_dev_description):
         describe.argtypes = [ctypes.c_void_p]
         describe.restype = ctypes.c_char_p
@@ -131,7 +131,7 @@ def _gpu(devices: ctypes.CDLL, device: int) -> Gpu:
     devices.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
     name = devices.ggml_backend_dev_description(device).decode("utf-8", "replace")
     label = devices.ggml_backend_dev_name(device).decode("utf-8", "replace")
-    return Gpu(label, name, free.value, total.value)
+    return NativeGpu(label, name, free.value, total.value)
 
 
 def _sibling(library: Any, name: str) -> ctypes.CDLL:

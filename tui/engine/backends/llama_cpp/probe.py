@@ -13,7 +13,7 @@ from . import native
 def describe() -> dict[str, object]:
     """Load llama.cpp into this process and ask for its devices, threads and processor features."""
     library = native.bindings()
-    native.Log().install(library)
+    native.NativeLog().install(library)
     library.llama_backend_init()
     return {
         "gpu_offload": bool(library.llama_supports_gpu_offload()),

@@ -15,18 +15,18 @@ from typing import Any
 
 from .. import ModelError, Options
 from . import LlamaBackend
-from .reserve import Shape
+from .reserve import CacheShape
 
 
 def main() -> None:
     asked = json.load(sys.stdin)
-    shapes = [Shape(**shape) for shape in asked["shapes"]]
+    shapes = [CacheShape(**shape) for shape in asked["shapes"]]
     backend = LlamaBackend()
     models = [_model(backend, path, Options(**options), shapes) for path, options in asked["models"]]
     print(json.dumps({"gpus": [asdict(gpu) for gpu in backend.gpus()], "models": models}))
 
 
-def _model(backend: LlamaBackend, path: str, options: Options, shapes: list[Shape]) -> Any:
+def _model(backend: LlamaBackend, path: str, options: Options, shapes: list[CacheShape]) -> Any:
     """Return the bytes reserved for each shape, None if rejected; or why the model cannot be opened."""
     try:
         return [each and asdict(each) for each in backend.rehearse(path, options, shapes)]

@@ -19,7 +19,7 @@ _BUFFER = re.compile(r"(\S+)\s+(?:compute|output) buffer size =\s*([\d.]+) MiB")
 
 
 @dataclass(frozen=True)
-class Shape:
+class CacheShape:
     """Shape of a KV cache."""
 
     context_length: int

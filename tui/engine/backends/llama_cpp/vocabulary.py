@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any
 
 from ...library.special import end_tokens, is_structure
-from ...library.tokens import Tokens
+from ...library.token_texts import Tokens
 from .. import ModelError
 
 _UNKNOWN, _UNUSED, _CONTROL, _USER_DEFINED = 1, 2, 8, 16

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from ...library.mlx_folder import Folder
 from ...library.special import end_tokens, is_structure
-from ...library.tokens import Tokens
+from ...library.token_texts import Tokens
 from .. import ModelError
 
 _LONGEST = 2 << 20

@@ -18,7 +18,7 @@ _SOBER = 0.96
 """With a fixed length, the draft model proposes instead of a lookup that is less sure than this."""
 
 
-class Plan:
+class FixedProposal:
     """A proposal of a fixed number of tokens, at any cost."""
 
     def __init__(self, length: int, skill: Skill | None = None) -> None:

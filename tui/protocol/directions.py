@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .chat import (
+from .generation import (
     Busy,
     Cancel,
     Count,

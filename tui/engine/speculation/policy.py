@@ -1,8 +1,8 @@
 """The draft length policy: it measures the cost and the gain of drafting, and decides every round anew.
 
 A round that verifies m rows (m - 1 proposed tokens and the last token of the context) takes
-v(m) + c * drafted + h seconds and yields 1 + sum over i of P(the first i are accepted) tokens. `Auto` seeks
-the most tokens per second. A round may propose nothing: that is plain decoding.
+v(m) + c * drafted + h seconds and yields 1 + sum over i of P(the first i are accepted) tokens.
+`AdaptiveLength` seeks the most tokens per second. A round may propose nothing: that is plain decoding.
 
 - Between rounds, the policy takes the length with the best expected rate, from the acceptance by position.
   The cost of a call is uncertain until it was seen beside other calls, so each call counts with the least
@@ -24,52 +24,52 @@ from __future__ import annotations
 from .chances import LONGEST, Guess, Skill
 from .estimates import Costs
 from .loop import Round
-from .plans import Plan
+from .proposals import FixedProposal
 
 
-class Always:
+class FixedLength:
     """The same draft length in every round, unless a round asks for another."""
 
     def __init__(self, length: int) -> None:
         self.length = length
         self._skill = Skill()
-        self._plan = Plan(0)
+        self._plan = FixedProposal(0)
 
     def start(self) -> None:
         pass
 
-    def plan(self, room: int, length: int | None = None) -> Plan:
-        self._plan = Plan(min(self.length if length is None else length, room), self._skill)
+    def plan(self, room: int, length: int | None = None) -> FixedProposal:
+        self._plan = FixedProposal(min(self.length if length is None else length, room), self._skill)
         return self._plan
 
     def observe(self, happened: Round) -> None:
         self._skill.learn(happened.tokens, self._plan.found, self._plan.drafted, sure=False)
 
 
-class Weighed(Plan):
+class CostAwareProposal(FixedProposal):
     """A proposal that weighs each token against its cost."""
 
-    def __init__(self, pace: Auto, limit: int) -> None:
-        super().__init__(limit, pace.skill)
-        self._pace = pace
+    def __init__(self, policy: AdaptiveLength, limit: int) -> None:
+        super().__init__(limit, policy.skill)
+        self._policy = policy
         self._survival = self._expected = 1.0
-        self._verify, self._draft = pace.least
-        self._hazards = pace.skill.acceptance.hazards
+        self._verify, self._draft = policy.least
+        self._hazards = policy.skill.acceptance.hazards
         self._trial = 0
 
     def may_read(self, unread: int) -> int:
-        allowed = self._pace.may_read(unread) if self._limit else 0
-        if self._pace.probing:
-            self._trial = min(self._limit, self._pace.trial)
+        allowed = self._policy.may_read(unread) if self._limit else 0
+        if self._policy.probing:
+            self._trial = min(self._limit, self._policy.trial)
         return self._reads(unread, allowed)
 
     def wants_more(self) -> int:
-        if not self._pace.probing:
-            self._copy(self._skill.expected_of_draft - self._pace.forgone)
+        if not self._policy.probing:
+            self._copy(self._skill.expected_of_draft - self._policy.forgone)
         place = len(self.tokens) - self.looked_up
         if len(self.tokens) >= self._limit:
             return 0
-        if self._pace.probing and len(self.drafted) < max(1, self._trial):
+        if self._policy.probing and len(self.drafted) < max(1, self._trial):
             return 1
         return self._pays(self._survival * self._hazards[place], place + 1, self._draft, self._draft)
 
@@ -98,8 +98,8 @@ class Weighed(Plan):
         """
         if chance < _HOPELESS:
             return False
-        n, verify, survival = len(self.tokens), self._pace.costs.verify, self._survival * chance
-        worth = min(self._pace.worth, (verify[n] + self._pace.costs.host) / self._expected)
+        n, verify, survival = len(self.tokens), self._policy.costs.verify, self._survival * chance
+        worth = min(self._policy.worth, (verify[n] + self._policy.costs.host) / self._expected)
         value, term = 0.0, survival
         for row in range(n + 1, self._limit + 1):
             value += term * worth
@@ -115,7 +115,7 @@ class Weighed(Plan):
         Its first further token is accepted with the chance `survival` and costs `spent` seconds to draft. The
         others are the draft's tokens from `place` on, and cost `each` seconds.
         """
-        verify, worth, n = self._verify, self._pace.worth, len(self.tokens)
+        verify, worth, n = self._verify, self._policy.worth, len(self.tokens)
         spent -= verify[n]
         value = survival * worth
         if value > spent + verify[n + 1]:
@@ -130,7 +130,7 @@ class Weighed(Plan):
         return False
 
 
-class Probes:
+class ProbeSchedule:
     """The schedule of probes: when a draft model that does not pay may try again. The unit is a plain round.
 
     The wait doubles from one failure to the next, up to 1024 tokens. A probe pays for the tokens that the
@@ -190,7 +190,7 @@ _CREDIT, _PURSE, _SHARE, _UNSURE = 5.0, 40.0, 0.015, 3.0
 _SHORTEST_WAIT, _NEXT_WAIT, _FIRST_WAIT = 8, 16, 4
 
 
-class Auto:
+class AdaptiveLength:
     """The policy that measures. It lives as long as the pair, so one answer teaches the next."""
 
     def __init__(self, costs: Costs, skill: Skill | None = None) -> None:
@@ -198,8 +198,8 @@ class Auto:
         self.skill = skill or Skill()
         self.why_not = "no draft yet"
         """The reason why the draft model is idle, in a few words; empty if it drafts."""
-        self._probes = Probes()
-        self._plan = Plan(0)
+        self._probes = ProbeSchedule()
+        self._plan = FixedProposal(0)
         self._tokens, self._usual_tokens = 0, 256.0
         self._drafted_rounds = 0
         self._catching_up = False
@@ -218,14 +218,14 @@ class Auto:
         self._rates()
         self.why_not = "first token"
 
-    def plan(self, room: int, length: int | None = None) -> Plan:
+    def plan(self, room: int, length: int | None = None) -> FixedProposal:
         """Return a proposal. With `length` it has a fixed number of tokens, and the policy only learns."""
         limit = min(room, LONGEST)
         self._choose(limit)
         if length is not None:
-            self._plan = Plan(min(length, room), self.skill)
+            self._plan = FixedProposal(min(length, room), self.skill)
         else:
-            self._plan = Weighed(self, 0 if self._must_compare() else limit)
+            self._plan = CostAwareProposal(self, 0 if self._must_compare() else limit)
         return self._plan
 
     def _must_compare(self) -> bool:
@@ -240,7 +240,7 @@ class Auto:
     def observe(self, happened: Round) -> None:
         costs, plan, tokens = self.costs, self._plan, happened.tokens
         costs.learn(happened, plan.calls, plan.extra)
-        right = self.skill.learn(tokens, plan.found, plan.drafted, sure=isinstance(plan, Weighed))
+        right = self.skill.learn(tokens, plan.found, plan.drafted, sure=isinstance(plan, CostAwareProposal))
         seconds = costs.verify[len(happened.drafted)] + costs.host + costs.draft * plan.calls
         saved = len(tokens) - (seconds + costs.read * plan.extra) / costs.plain
         self._tokens += len(tokens)
@@ -331,7 +331,7 @@ class Auto:
         return {"costs": self.costs.as_dict(), **self.skill.as_dict()}
 
     @classmethod
-    def from_dict(cls, stored: object) -> Auto:
+    def from_dict(cls, stored: object) -> AdaptiveLength:
         """Build a policy from the output of `as_dict`. Raises `ValueError` if it is invalid."""
         match stored:
             case {"costs": costs, **skill}:

@@ -16,7 +16,7 @@ from platformdirs import (
 
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """The folders and files that the app reads and writes."""
 
     config: Path
@@ -30,19 +30,19 @@ class Places:
     chats: Path
     """The conversations. The file need not exist."""
 
-    def of_host(self, name: str) -> Places:
+    def of_host(self, name: str) -> Paths:
         """Return these paths with the last pair of the machine `name`; empty is this machine."""
         safe = re.sub(r"[^A-Za-z0-9.-]", "_", name)
         return replace(self, last=self.last.with_name(f"pair-{safe}.json" if name else "pair.json"))
 
 
-def find_places() -> Places:
+def find_places() -> Paths:
     """Return the paths of this user, by the platform's rules."""
     config = user_config_path("outrider", appauthor=False)
     log = user_log_path("outrider", appauthor=False)
     last = user_state_path("outrider", appauthor=False) / "pair.json"
     chats = user_data_path("outrider", appauthor=False) / "chats.db"
-    return Places(config / "config.toml", config / "themes", log / "engine.log", last, chats)
+    return Paths(config / "config.toml", config / "themes", log / "engine.log", last, chats)
 
 
 def find_records() -> Path:

@@ -18,7 +18,7 @@ from ... import files
 _END = 64 * 1024
 
 
-class Note:
+class StoredFact:
     """One JSON value in its own file."""
 
     def __init__(self, folder: Path, models: Iterable[str], rest: Sequence[str]) -> None:

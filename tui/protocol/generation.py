@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ..choices import BackendName, CacheType, Effort, Thinking
-from .terms import Finite, PromptForm, Reason, Role, Round, Signed, Stage, Tagged, Unsigned
+from .terms import Finite, PromptForm, Reason, Role, Signed, Stage, Tagged, TextRound, Unsigned
 
 
 class Message(Struct, frozen=True):
@@ -285,10 +285,10 @@ class Rounds(Tagged, frozen=True):
     """The rounds of an answer since the last event, in order."""
 
     id: Signed
-    rounds: tuple[Round, ...]
+    rounds: tuple[TextRound, ...]
 
 
-class Candidate(Struct, frozen=True):
+class TokenCandidate(Struct, frozen=True):
     """A token that is possible at a place. Its text is foreign."""
 
     token: Unsigned
@@ -297,7 +297,7 @@ class Candidate(Struct, frozen=True):
     """The probability that the model gives it, 0 to 1: at temperature 1, before the sampling chain."""
 
 
-class Place(Struct, frozen=True):
+class TokenInspection(Struct, frozen=True):
     """The models' probabilities at one token of an answer."""
 
     probability: Finite
@@ -306,9 +306,9 @@ class Place(Struct, frozen=True):
     """Its probability after the sampling chain if the main model chooses it again, else 0."""
     chosen: bool
     """Whether the main model chooses it again. If not, the prompt, the settings or the rounding differ."""
-    main: tuple[Candidate, ...]
+    main: tuple[TokenCandidate, ...]
     """The main model's candidates, the best first."""
-    draft: tuple[Candidate, ...] = ()
+    draft: tuple[TokenCandidate, ...] = ()
     """The draft model's candidates, the best first; empty without a draft model."""
     rival: str = ""
     """The second choice: the token that would be chosen without the chosen one."""
@@ -327,7 +327,7 @@ class Inspected(Tagged, frozen=True):
     id: Signed
     texts: tuple[str, ...] = ()
     """The texts of the tokens, if `count` was 0. A byte that is no character is written as <0xE2>."""
-    places: tuple[Place, ...] = ()
+    places: tuple[TokenInspection, ...] = ()
     """Empty if the model gives no probabilities."""
 
 
