@@ -1,4 +1,4 @@
-"""Reports the hardware of the engine's machine: `python -m tui.engine.machine.hardware` prints one JSON object.
+"""The hardware of the engine's machine: `python -m tui.engine.machine.hardware` prints one JSON object.
 
 Nothing here may fail: missing facts are reported as missing. Native libraries run in a child process, because
 one that is built for another processor kills its process. This module opens no model.
