@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import models
 from tests.support.chat import places_in
+from tests.support.models import Toy
 from tui.commands import doctor
 from tui.config import Appearance, Generation, Models, Settings
 from tui.engine.machine import apple, hardware
@@ -193,9 +195,25 @@ def test_settings_that_cost_speed_are_pointed_out() -> None:
         )
 
     assert "No draft model" in tips(Models("big.gguf", ""))
-    assert "No draft model" in tips(Models("big.gguf", "auto"))
+    assert tips(Models("big.gguf", "auto")) == "", "the best draft that is here"
     assert "Drafting is off" in tips(Models("big.gguf", "small.gguf"), draft_length=0)
     assert tips(Models("big.gguf", "small.gguf")) == ""
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_draft_that_auto_stands_for_is_named_or_wished_for(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    models.write_model(folder / "large.gguf", Toy(layers=9, width=128, name="Large"))
+    if there:
+        models.write_model(folder / "small.gguf", Toy(layers=1, width=32, name="Small"))
+    config = tmp_path / "outrider" / "config.toml"
+    config.parent.mkdir()
+    config.write_text(f'[models]\nmain = "{folder / "large.gguf"}"\ndraft = "auto"\n')
+    found = json.loads(run(tmp_path, "--json").stdout)
+    assert found["models"]["best draft"].startswith("Small") is there
+    assert any("No model here is a good draft" in tip for tip in found["advice"]) is not there
+    assert "No draft model is set" not in json.dumps(found)
 
 
 @pytest.mark.parametrize(

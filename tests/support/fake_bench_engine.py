@@ -23,6 +23,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--die", help="these prompts end the process")
     parser.add_argument("--notice", help="these prompts lose their draft")
     parser.add_argument("--differ", help="these prompts have another text with a draft")
+    parser.add_argument("--idle", help="nothing is drafted for these prompts, because it does not pay")
     parser.add_argument("--refuse", help="drafts that cannot be used")
     parser.add_argument("--after", type=int, default=0, help="first answers to each prompt that are right")
     return parser.parse_args()
@@ -66,7 +67,10 @@ class Engine:
         if self.goes("notice", command) and drafted:
             send(protocol.Notice(command.id, "It goes on without a draft."))
         tokens = OTHER if drafted and self.goes("differ", command) else TEXT
-        proposed, accepted = (4, 3) if drafted else (0, 0)
+        idle = drafted and self.goes("idle", command)
+        if idle:
+            send(protocol.NotDrafting(command.id, protocol.Obstacle("pace", "does not pay")))
+        proposed, accepted = (4, 3) if drafted and not idle else (0, 0)
         happened = protocol.TextRound((), tokens, proposed, 0, accepted, 0.1, 0.0, 0.1, 1)
         send(protocol.Rounds(command.id, (happened,)))
         speed = 20.0 if drafted else 10.0

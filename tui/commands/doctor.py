@@ -18,14 +18,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from ..chat.requests import load_request
+from ..chat.requests import LOOKUP, NONE, load_request
 from ..clean import clean, clean_line
 from ..client import EngineClient, EngineError, engine_environment
 from ..client.host import Host, said
 from ..config import Models, Settings
 from ..config.last import next_start
 from ..paths import Paths
-from ..protocol import DescribeModel, ModelDescribed
+from ..protocol import DescribeModel, DraftsJudged, DraftVerdict, JudgeDrafts, Load, ModelDescribed
 from ..quantities import prompt_form, rounding, size
 from .chat import TRUECOLOR, is_lean
 from .setup import Setup, set_up
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 HARDWARE = (sys.executable, "-m", "tui.engine.machine.hardware")
 PACKAGES = ("outrider", "textual", "rich", "markdown-it-py", "pygments", "platformdirs", "tomli-w", "tomlkit")
 OUTPUTS = {"lean": "only cells that changed", "stock": "as Textual does it"}
+NO_MODEL = (NONE, LOOKUP)
+_GOOD_DRAFT = "one of the main model's family, 10 to 50 times smaller, makes the answers come sooner"
 _SECONDS = 90
 _WIDTH = 100
 
@@ -56,25 +58,35 @@ def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> in
 
 
 def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
-    """Add the prompt form of the main model in the settings, or the reason why there is no such model."""
+    """Add the prompt form of the main model and its best draft, or the reason why there is no such model."""
     try:
-        answer = asyncio.run(_described(setup.client(), setup.settings))
+        answer, drafts = asyncio.run(_asked(setup.client(), load_request(setup.settings)))
         form = prompt_form(answer.model)
         found["models"] |= {"prompts": form} if form else {}
         found["models"] |= dict([rounding(answer.rounding)]) if answer.rounding else {}
+        if setup.settings.models.draft == "auto":
+            good = [each for each in drafts if each.judgement == "recommended" and each.draft not in NO_MODEL]
+            best = good[0].name if good else ""
+            found["models"]["best draft"] = best
+            found["advice"] += [] if best else [f"No model here is a good draft for it: {_GOOD_DRAFT}."]
     except EngineError as error:
         found["advice"].append(error.line)
 
 
-async def _described(client: EngineClient, settings: Settings) -> ModelDescribed:
+async def _asked(client: EngineClient, load: Load) -> tuple[ModelDescribed, tuple[DraftVerdict, ...]]:
+    """What the engine says of the main model, and of each possible draft for it, the best first."""
     try:
         await client.start()
-        async for reply in client.ask(DescribeModel(0, load_request(settings))):
-            if isinstance(reply, ModelDescribed):
-                return reply
+        replies = [reply async for reply in client.ask(DescribeModel(0, load))]
+        if load.draft == "auto":
+            replies += [reply async for reply in client.ask(JudgeDrafts(0, load))]
     finally:
         await client.close()
-    raise EngineError("The engine said nothing about the main model")
+    model = next((reply for reply in replies if isinstance(reply, ModelDescribed)), None)
+    if model is None:
+        raise EngineError("The engine said nothing about the main model")
+    judged = (reply.verdicts for reply in replies if isinstance(reply, DraftsJudged))
+    return model, next(judged, ())
 
 
 def _ask_there(host: Host, question: str) -> int:
@@ -180,11 +192,8 @@ def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     models = settings.models
     if models.main == "starter":
         yield "The models are the built-in demo: `outrider --main big.gguf --draft small.gguf` uses your own."
-    elif models.draft in ("", "auto"):
-        yield (
-            "No draft model is set: one of the main model's family, 10 to 50 times smaller, makes the "
-            "answers come sooner (--draft, or models.draft in config.toml)."
-        )
+    elif models.draft == NONE:
+        yield f"No draft model is set: {_GOOD_DRAFT} (--draft, or models.draft in config.toml)."
     elif settings.generation.draft_length == 0:
         yield "Drafting is off: generation.draft_length is 0."
     if is_lean(settings.appearance, environ) and not _lean_fits():

@@ -146,6 +146,6 @@ PACE: Final[Mapping[str, Obstacle]] = {
     "trying": Obstacle("pace", "measuring"),
     "": Obstacle("pace", "too unsure"),
 }
-"""By `Auto.why_not`. At "" the draft model is at work, but none of its tokens was worth verifying."""
+"""By `policy.WhyNot`. At "" the draft model is at work, but none of its tokens was worth verifying."""
 NOTHING_COPIED: Final = Obstacle("pace", "nothing copied")
 """Only the lookup proposes, and it found no text that was worth verifying."""

@@ -421,7 +421,7 @@ def test_a_thought_that_the_template_opens_is_part_of_the_text(
     path = models.write_model(tmp_path / "m.gguf", models.Toy(chat_template=template))
     backend = open_backend(str(path))
     model = Counting(backend.load(str(path), Options("main", 512, threads=1), lambda _: True))
-    pair = Pair(backend, model, None, "", None, FixedLength(0), ContextReader(model), None)  # type: ignore[arg-type]
+    pair = Pair(backend, model, None, None, None, FixedLength(0), ContextReader(model), None)  # type: ignore[arg-type]
     heard = ask(pair, renderer)
     assert heard.text.startswith("<think>\n")
     assert heard.text.count("<think>") == 1
@@ -434,7 +434,7 @@ def test_a_thought_that_the_template_opens_is_part_of_the_text(
 def scripted_pair(script: str = "echo") -> Pair:
     backend = open_backend("scripted:echo")
     main = backend.load(f"scripted:{script}", Options("main", 2048), lambda _: True)
-    return Pair(backend, main, None, "", None, FixedLength(0), ContextReader(main), Lookup(()))
+    return Pair(backend, main, None, None, None, FixedLength(0), ContextReader(main), Lookup(()))
 
 
 def test_a_stop_string_in_a_thought_ends_nothing_wherever_the_answer_goes_on_from(
@@ -456,7 +456,7 @@ def toy_pair(folder: Path, **toy: Any) -> Pair:
     path = str(models.write_model(folder / "m.gguf", models.Toy(**toy)))
     backend = open_backend(path)
     main = backend.load(path, Options("main", 512, threads=1), lambda _: True)
-    return Pair(backend, main, None, "", None, FixedLength(0), ContextReader(main), Lookup(()))
+    return Pair(backend, main, None, None, None, FixedLength(0), ContextReader(main), Lookup(()))
 
 
 def test_a_control_token_ends_an_answer_that_a_stop_string_says_so_of(
@@ -692,7 +692,7 @@ class Timed:
 
 def test_the_plain_speed_is_what_the_pace_knows_by_now() -> None:
     policy = AdaptiveLength(Costs({1: 0.5, 4: 0.6}, draft=0.1, read=0.01))
-    pair = Pair(None, None, None, "", 7.0, policy, None, None)  # type: ignore[arg-type]
+    pair = Pair(None, None, None, None, 7.0, policy, None, None)  # type: ignore[arg-type]
     assert pair.plain_tokens_per_second == pytest.approx(2.0)
     assert replace(pair, policy=FixedLength(4)).plain_tokens_per_second == 7.0
 

@@ -186,7 +186,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 def pair_of(main: LoadedModel, draft: LoadedModel | None = None) -> Pair:
     backend = open_backend(main.path)
-    return Pair(backend, main, draft, "", None, FixedLength(3), ContextReader(main), Lookup(()))
+    return Pair(backend, main, draft, None, None, FixedLength(3), ContextReader(main), Lookup(()))
 
 
 def answered(pair: Pair, renderer: TemplateRenderer, chat: list[Message], **settings: Any) -> Heard:

@@ -364,7 +364,7 @@ def events_of(crew: Crew | None) -> list[Event]:
     backend = open_backend("scripted:sample")
     main = backend.load("scripted:sample", Options("main", 4096), lambda _: True)
     draft = backend.load("scripted:draft?acceptance=0.6", Options("draft", 4096), lambda _: True)
-    pair = Pair(backend, main, draft, "", None, FixedLength(4), ContextReader(main), None, crew=crew)
+    pair = Pair(backend, main, draft, None, None, FixedLength(4), ContextReader(main), None, crew=crew)
     events: list[Event] = []
     command = Generate(7, (Message("user", "word " * 1100),), seed=1, raw=True, max_tokens=40, lookup=False)
     renderer = TemplateRenderer()

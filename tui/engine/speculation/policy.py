@@ -21,10 +21,15 @@ This module reads no clock, knows no model and no text: durations come from the 
 
 from __future__ import annotations
 
+from typing import Literal
+
 from .chances import LONGEST, Guess, Skill
 from .estimates import Costs
 from .loop import Round
 from .proposals import FixedProposal
+
+WhyNot = Literal["first token", "does not pay", "too far behind", "reading", "trying", ""]
+"""The reason why the draft model is idle, or has only begun; empty if it drafts."""
 
 
 class FixedLength:
@@ -196,8 +201,7 @@ class AdaptiveLength:
     def __init__(self, costs: Costs, skill: Skill | None = None) -> None:
         self.costs = costs
         self.skill = skill or Skill()
-        self.why_not = "no draft yet"
-        """The reason why the draft model is idle, in a few words; empty if it drafts."""
+        self.why_not: WhyNot = "first token"
         self._probes = ProbeSchedule()
         self._plan = FixedProposal(0)
         self._tokens, self._usual_tokens = 0, 256.0
@@ -304,7 +308,7 @@ class AdaptiveLength:
         self.why_not, allowed = self._reading(unread)
         return allowed
 
-    def _reading(self, unread: int) -> tuple[str, int]:
+    def _reading(self, unread: int) -> tuple[WhyNot, int]:
         costs = self.costs
         if not self._tokens:
             return "first token", 0
