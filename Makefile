@@ -30,8 +30,8 @@ check: $(VENV)/.developing
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.developing
-	@$(BIN)/python tests/bench/screen.py
-	@$(BIN)/python -m tests.bench.transcript
+	@$(BIN)/python -m tools.bench.screen
+	@$(BIN)/python -m tools.bench.transcript
 
 clean:
 	rm -rf $(VENV)

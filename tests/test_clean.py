@@ -11,6 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 
+from tests.support.hostile import KEPT, TAKEN
 from tui.clean import (
     REPLACEMENT,
     clean,
@@ -21,22 +22,6 @@ from tui.clean import (
     without_sequences,
 )
 from tui.terminal.output_filter import OutputFilter
-
-KEPT = [
-    "plain text, ünïcode, 中文, العربية, עברית, हिन्दी",
-    "a\nb\tc",
-    "👩\u200d💻 👨\u200d👩\u200d👧 ❤\ufe0f 🏳\ufe0f\u200d🌈",  # ZWJ and selectors inside emoji
-    "می\u200cخواهم",  # ZWNJ inside a Persian word
-    "a\u00a0b\u202fc\u2009d\u3000e",  # spaces that are not U+0020
-    "e\u0301 \ue0b0",  # combining, private use
-]
-TAKEN = [
-    *map(chr, (*range(0, 9), *range(11, 32), *range(127, 160))),
-    *"\xad\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u202a\u202e\u2060\u2066\u2069\ufeff\ufff9\ufffe\uffff\ufdd0",
-    *"\U000e0001\U000e0041\U000e007f\U000e0100\U0001fffe\U0010ffff\U0001d173",
-    "\ud800",
-    "\udfff",
-]
 
 
 @pytest.mark.parametrize("text", KEPT)

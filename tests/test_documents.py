@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from tui.commands.options import parser
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
 FOR_USERS = [ROOT / "README.md", ROOT / "docs" / "guide.md", ROOT / "docs" / "how-it-works.md"]
 

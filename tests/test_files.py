@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tui import files
+from tui.chat.requests import load_request
 from tui.config import change_config, read_config
 from tui.config.last import keep_last
 from tui.config.settings import Models, Settings
-from tui.engine.library.here import Library
+from tui.engine.library.local import Library
 from tui.engine.library.records import Records
-from tui.engine.memory import Note
-from tui.screens.requests import load_request
+from tui.engine.machine.stored_facts import StoredFact
 from tui.store.database import connect
 
 
@@ -35,7 +35,7 @@ def test_nobody_else_may_enter_or_write_whatever_the_umask_is(tmp_path: Path) ->
     home = tmp_path / "home"
     home.mkdir(mode=0o755)
     keep_last(Settings(), home / "state" / "outrider" / "pair.json")
-    Note(home / "cache" / "outrider" / "costs", (), ("x",)).write(1)
+    StoredFact(home / "cache" / "outrider" / "costs", (), ("x",)).write(1)
     change_config(home / "config" / "outrider" / "config.toml", ("generation", "seed"), 1)
     connect(home / "data" / "outrider" / "chats.db").close()
     made = list(home.rglob("*"))

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import keys_page
 import pytest
-from chat import chat, outrider, text, told, until
-from test_history import answered
 from textual.binding import Binding, BindingsMap
 
+from tests.support.chat import answered, chat, outrider, text, told, until
+from tools import keys_page
 from tui.app import Outrider
+from tui.chat.wording import readable
 from tui.config import Keys, Settings
 from tui.keys import SAME, VI, groups, keymap
 from tui.screens.help import HelpScreen
 from tui.screens.history import HistoryScreen
-from tui.screens.wording import readable
 
 FAST = "scripted:sample?rate=2000&tokens=20"
 
@@ -184,7 +183,7 @@ async def test_the_actions_of_every_other_screen_are_bound_as_the_config_says_an
 
 
 def test_docs_keys_is_what_the_bindings_say() -> None:
-    """`python tests/keys_page.py` writes it."""
+    """`python -m tools.keys_page` writes it."""
     assert keys_page.PATH.read_text(encoding="utf-8") == keys_page.page()
 
 

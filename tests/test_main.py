@@ -10,24 +10,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.imports import ENGINE_ONLY, loaded_after, modules
 from tui.__main__ import _arguments
 from tui.commands.options import parser
 
-TUI = Path(__file__).parent.parent / "tui"
-ENGINE_ONLY = {"numpy", "llama_cpp", "mlx", "mlx_lm", "jinja2", "tui.engine"}
 APP_ONLY = {
     "textual",
     "rich",
     "tui.app",
     "tui.screens",
     "tui.widgets",
+    "tui.chat",
     "tui.client",
     "tui.themes",
     "tui.config",
     "tui.store",
     "tui.clean",
 }
-HEAVY = {"textual", "rich", "asyncio", "sqlite3", "tui.app", "platformdirs", "tomllib", "logging"}
+HEAVY = {"textual", "rich", "asyncio", "sqlite3", "tui.app", "platformdirs", "tomllib", "logging", "msgspec"}
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -39,22 +39,6 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         timeout=30,
         env=os.environ | environ,
     )
-
-
-def loaded_after(code: str) -> set[str]:
-    """The modules that a fresh interpreter has loaded after `code`, with their packages."""
-    report = "import sys, atexit; atexit.register(lambda: print('\\n' + ' '.join(sys.modules)))"
-    ran = subprocess.run(
-        [sys.executable, "-c", f"{report}\n{code}"], capture_output=True, text=True, timeout=60, check=True
-    )
-    return set(ran.stdout.splitlines()[-1].split())
-
-
-def modules(*folders: str) -> list[str]:
-    """Every module in these folders of the package, without what is a program by itself."""
-    found = (path for folder in folders for path in sorted(TUI.glob(folder)))
-    names = (".".join(path.relative_to(TUI.parent).with_suffix("").parts) for path in found)
-    return [name.removesuffix(".__init__") for name in names]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["ask", "--help"], ["doctor", "--help"], ["--version"]])
@@ -70,10 +54,13 @@ def test_the_chat_reaches_its_first_frame_before_anything_heavy_is_imported() ->
 
 
 def test_the_chat_paints_before_it_imports_what_only_comes_later() -> None:
-    """Other screens, what is said to the engine, what is written, how an engine died."""
+    """Other screens, the writing of chats, the death of an engine."""
     later = {
-        *("tui.screens.models", "tui.screens.history", "tui.protocol.chat", "tui.protocol.library"),
-        *("tui.store.changes", "tui.store.store", "tui.client.death", "email"),
+        "tui.screens.models",
+        "tui.screens.history",
+        "tui.store.store",
+        "tui.client.exit_reason",
+        "email",
     }
     assert not loaded_after("import tui.app") & later
 
@@ -85,7 +72,7 @@ def test_a_command_line_that_says_nothing_is_read_as_the_parser_would() -> None:
 def test_the_app_side_never_imports_the_engine() -> None:
     names = modules(
         *("*.py", "commands/**/*.py", "config/*.py", "client/*.py", "screens/*.py", "widgets/**/*.py"),
-        *("store/*.py", "terminal/*.py"),
+        *("store/*.py", "terminal/*.py", "chat/*.py"),
     )
     assert {"tui.client.engine", "tui.commands.ask", "tui.commands.doctor", "tui.config.file"} <= set(names)
     assert not loaded_after("import " + ", ".join(names)) & (ENGINE_ONLY - {"jinja2"})
@@ -93,9 +80,9 @@ def test_the_app_side_never_imports_the_engine() -> None:
 
 def test_the_engine_side_never_imports_the_app() -> None:
     # The worker takes its first argument for a folder of modules when it is imported.
-    found = modules("engine/*.py", "engine/backends/**/*.py", "engine/speculation/*.py")
-    names = [name for name in found if name != "tui.engine.template_worker"]
-    assert {"tui.engine.server", "tui.engine.hardware", "tui.engine.backends.llama_cpp"} <= set(names)
+    found = modules("engine/**/*.py")
+    names = [name for name in found if name != "tui.engine.answer.template_worker"]
+    assert {"tui.engine.server", "tui.engine.machine.hardware", "tui.engine.backends.llama_cpp"} <= set(names)
     assert not loaded_after("import " + ", ".join(names)) & APP_ONLY
 
 

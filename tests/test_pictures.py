@@ -5,18 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import ITEMS
 
-PICTURES = Path(__file__).parent / "__snapshots__"
+from tests.conftest import ITEMS
+from tests.support.paths import TESTS
 
 
 def test_no_picture_is_left_over(pytestconfig: pytest.Config) -> None:
+    """`__snapshots__/test_NAME/` holds the pictures of the `test_NAME.py` beside `__snapshots__`."""
     if any("::" in each for each in pytestconfig.args):
         pytest.skip("some tests of a module were asked for")
-    names: dict[str, set[str]] = {}
+    names: dict[Path, set[str]] = {}
     for item in pytestconfig.stash[ITEMS]:
-        names.setdefault(item.path.stem, set()).add(item.name)
-    for folder in PICTURES.iterdir():
-        assert Path(__file__).with_name(f"{folder.name}.py").exists()
-        if folder.name in names:
-            assert {each.stem for each in folder.iterdir()} <= names[folder.name]
+        names.setdefault(item.path, set()).add(item.name)
+    folders = sorted(TESTS.rglob("__snapshots__/*"))
+    assert folders
+    for folder in (each for each in folders if each.is_dir()):
+        module = folder.parent.with_name(f"{folder.name}.py")
+        assert module.exists()
+        if module in names:
+            assert {each.stem for each in folder.iterdir()} <= names[module]

@@ -10,8 +10,9 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
-from real import fetch as real
-from real.fetch import Real, Unavailable, fetch
+
+from tests.real import fetch as real
+from tests.real.fetch import Real, Unavailable, fetch
 
 PARTS = (b"first" * 300_000, b"second" * 300_000)
 WHOLE = hashlib.sha256(b"".join(PARTS)).hexdigest()

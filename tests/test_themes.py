@@ -7,11 +7,11 @@ import math
 from pathlib import Path
 
 import pytest
-from chat import outrider
 from rich.color import ColorSystem
 from textual.color import Color
 
-from tui.places import shipped
+from tests.support.chat import outrider
+from tui.paths import shipped
 from tui.themes import VARIABLES, load_themes
 
 OURS, _ = load_themes([shipped("themes")])

@@ -1,6 +1,6 @@
-"""The command line's first step: which command, and its exit code. The options are in `commands.options`.
+"""Runs one command of the command line and returns its exit code. The options are in `commands.options`.
 
-Imports stand in the branches: `--help` answers at once, and the chat's first frame waits for nothing.
+Imports are in the branches, so that `--help` answers at once and the chat's first frame waits for nothing.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
-"""Exit codes; argparse adds 2 for a command line that it cannot read."""
+"""Exit codes. argparse adds 2 for an invalid command line."""
 
 UNSAID = ("command", "main", "draft", "backend", "exact", "draft_length", "seed", "theme", "go_on", "host")
 """The chat's options."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code. Usage errors raise `SystemExit(2)`, as argparse does."""
+    """Run one command and return its exit code. Usage errors raise `SystemExit(2)`, as in argparse."""
     _open_what_is_closed()
     try:
         status = _run(_arguments(sys.argv[1:] if argv is None else argv))
@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
-        # Python would complain again when it flushes stdout at exit.
+        # Else Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if isinstance(error, BrokenPipeError):  # who reads has what it wanted
+        if isinstance(error, BrokenPipeError):  # the reader has read enough
             return DONE
         print(f"outrider: {error.strerror}", file=sys.stderr)
         return FAILED
@@ -47,8 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_what_is_closed() -> None:
-    """Let a stream that whoever started us has closed, as daemons do, lead nowhere. Python has None for it,
-    and the next file that is opened would take its place."""
+    """Open standard streams that our parent has closed, as daemons do, on /dev/null.
+
+    For a closed stream Python has None, and the next opened file would take its number.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
@@ -62,7 +64,7 @@ def _open_what_is_closed() -> None:
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    """What the command line says. Where it says nothing, the first frame need not wait for argparse."""
+    """Parse the command line. Without words argparse is not imported, which saves time."""
     if not words:
         return SimpleNamespace(**dict.fromkeys(UNSAID))  # type: ignore[return-value]
     from .commands.options import parser

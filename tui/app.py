@@ -24,16 +24,17 @@ from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.widget import Widget
 
+from .chat.session import ChatSession
+from .chat.wording import readable
 from .clean import clean_line, exact
 from .client import Downloads, EngineClient, EngineDied, HubClient, Item
-from .client.child import Log
+from .client.child import EngineLog
 from .client.host import Host
 from .config import ConfigError, Keys, Settings, change_config
 from .config.last import NextStart, keep_last, next_start
 from .config.settings import understood
-from .places import Places, find_copied, shipped
+from .paths import Paths, find_copied, shipped
 from .screens.chat import ChatScreen
-from .screens.wording import readable
 from .store.keeper import Keeper
 from .terminal.compositor import FrugalCompositor
 from .terminal.keyboard import mend
@@ -79,7 +80,7 @@ class Outrider(LeanOutput):
     def __init__(
         self,
         settings: Settings,
-        places: Places,
+        places: Paths,
         engine: Sequence[str],
         notices: Sequence[str] = (),
         host: Host | None = None,
@@ -108,14 +109,14 @@ class Outrider(LeanOutput):
         self._hub: Screen[None] | None = None
         self._downloads.on_change = self._download_changed
         kept = places.chats if settings.history.keep else None
-        self._keeper = Keeper(kept, lambda: self._chat.show_keeping())
+        self._keeper = Keeper(kept, lambda: self._session.show_keeping())
         self._go_on = go_on
         self._recalled = recalled
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._unpainted: set[tuple[type, type]] = set()
         self._notices = [*notices, *self._install_themes(places)]
 
-    def _install_themes(self, places: Places) -> list[str]:
+    def _install_themes(self, places: Paths) -> list[str]:
         """Register our themes and the user's, take the one that is set; what went wrong with that."""
         themes, failures = load_themes((shipped("themes"), places.themes))
         for theme in themes:
@@ -132,13 +133,13 @@ class Outrider(LeanOutput):
         return default_variables(self.current_theme)
 
     def get_default_screen(self) -> Screen[None]:
-        self._chat = ChatScreen(
-            self._settings, self._client, self._keeper, self._notices, self._clock, self._draw_seed,
-            self._places.config, self._keep_pair, self._recalled,
-        )  # fmt: skip
+        self._session = ChatSession(
+            self._settings, self._client, self._keeper, self._clock, self._draw_seed, self._keep_pair
+        )
+        self._chat = ChatScreen(self._session, self._places.config, self._notices, recalled=self._recalled)
         self._chat._compositor = FrugalCompositor(self._not_painted)
         if self.lean:
-            self._chat.tick = SELDOM
+            self._session.turn.tick = SELDOM
             self._chat.desk.transcript.stride = STRIDE
         return self._chat
 
@@ -148,7 +149,7 @@ class Outrider(LeanOutput):
         if kind in self._unpainted:
             return
         self._unpainted.add(kind)
-        log = Log(self._places.log)
+        log = EngineLog(self._places.log)
         log.write("".join(format_exception(error)).encode())
         log.close()
         words = (
@@ -177,7 +178,7 @@ class Outrider(LeanOutput):
             self.call_after_refresh(self._take_keys)
         self.call_after_refresh(self._keeper.open)
         if self._go_on is not None:
-            self.call_after_refresh(self._chat.open_named, self._go_on)
+            self.call_after_refresh(self._chat.others.open_named, self._go_on)
         self.call_after_refresh(self._settle)
 
     def _settle(self) -> None:
@@ -203,7 +204,7 @@ class Outrider(LeanOutput):
 
     def _engine_died(self, error: EngineDied) -> None:
         """It died while nothing waited for it."""
-        self._chat.call_later(self._chat.engine_died, error)
+        self._chat.call_later(self._session.connection.died, error)
 
     def _download_changed(self, item: Item) -> None:
         if item.state == "done":
@@ -305,12 +306,12 @@ class Outrider(LeanOutput):
 
         if not isinstance(self.screen, SettingsScreen):
             self.push_screen(
-                SettingsScreen(self._chat.settings, self._places.config, self._apply, self._next_start)
+                SettingsScreen(self._session.settings, self._places.config, self._apply, self._next_start)
             )
 
     def _apply(self, settings: Settings) -> None:
         """Go on by these, as far as they hold at once."""
-        if settings.appearance.theme != self._chat.settings.appearance.theme:
+        if settings.appearance.theme != self._session.settings.appearance.theme:
             self._take_theme(settings.appearance.theme)
         self._chat.apply(understood(settings))
         self._move(settings)
@@ -330,7 +331,7 @@ class Outrider(LeanOutput):
 
     def _keep_theme(self, name: str) -> None:
         """From the next start on it is this theme too."""
-        settings = self._chat.settings
+        settings = self._session.settings
         self._chat.apply(replace(settings, appearance=replace(settings.appearance, theme=name)))
         try:
             change_config(self._places.config, ("appearance", "theme"), name)
@@ -346,7 +347,7 @@ class Outrider(LeanOutput):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action that has a key on this screen, and what it offers besides."""
         if isinstance(screen, ChatScreen):
-            yield from screen.commands()
+            yield from screen.slash.palette()
         for key, active in screen.active_bindings.items():
             binding = active.binding
             if active.enabled and binding.id and binding.description and binding.id not in KEYS_ONLY:

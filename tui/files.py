@@ -1,7 +1,6 @@
-"""Files of this user: paths as people type them, and files of ours that are replaced at once or not at all.
+"""Files of this user: typed paths, and our files, which are replaced as a whole or not at all.
 
-What we write nobody else may read or put a link in the place of, whatever the umask is. Where files are is
-not known here.
+Nobody else may read our files or put a link in their place, with any umask. This module knows no paths.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from pathlib import Path
 
 
 def typed(text: str) -> Path:
-    """A path as a person types it. The ~ of a user whom nobody knows stays as it is."""
+    """Return the path that a user typed. The ~ of an unknown user stays as it is."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -19,7 +18,7 @@ def typed(text: str) -> Path:
 
 
 def there(path: Path) -> bool:
-    """Whether something lies there. A name that no file can have is of none."""
+    """Return whether something exists at `path`; False for an impossible name."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -27,14 +26,14 @@ def there(path: Path) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """The folder and those above it that are missing; only their owner enters them. Raises `OSError`."""
+    """Create the folder and its missing parents, only for their owner. Raises `OSError`."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
 
 
 def replace(path: Path, text: str, *, mode: int = 0o600, durable: bool = False) -> None:
-    """Write a file so that it is there whole, or as it was; `durable`: also after a power cut.
+    """Write a file as a whole or leave it as it was; with `durable`, also through a power cut.
 
     Raises `OSError`.
     """
@@ -58,7 +57,7 @@ def replace(path: Path, text: str, *, mode: int = 0o600, durable: bool = False) 
 
 
 def _sync(folder: Path) -> None:
-    """Make the new name outlast a power cut."""
+    """Make the new name survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

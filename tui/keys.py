@@ -1,6 +1,6 @@
-"""Which keys do what: every action of every screen, and what the config makes of their keys.
+"""The keys of every action on every screen, with the changes from the config.
 
-Screens are imported when they are asked about: the first paint waits for none of them.
+Screens are imported only when a caller asks for them, so that the first paint waits for none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from textual.keys import Keys as Named
 from .config import Keys
 
 Group = tuple[str, Sequence[Binding]]
-"""A title, and the actions under it."""
+"""A title, and its actions."""
 
 VI: Final[Mapping[str, str]] = {
     "read.leave": "i,a,escape,tab",
@@ -27,7 +27,7 @@ VI: Final[Mapping[str, str]] = {
     "lists.pageup": "pageup,ctrl+b",
     "lists.pagedown": "pagedown,ctrl+f",
 }
-"""What the vi set has otherwise. Reading and looking inside go by h, j, k and l in every set."""
+"""Keys of the vi set that differ. Reading and inspecting use h, j, k and l in every set."""
 
 SAME: Final[Mapping[str, str]] = {
     "read.stop": "chat.stop",
@@ -35,7 +35,7 @@ SAME: Final[Mapping[str, str]] = {
     "read.history": "chat.history",
     "read.models": "chat.models",
 }
-"""Actions that are there twice, and follow the keys of the other."""
+"""Actions that exist twice, each with the action whose keys it uses."""
 
 _MODIFIERS = frozenset(("ctrl", "alt", "shift", "super", "meta", "hyper"))
 _NAMES = frozenset(
@@ -45,7 +45,7 @@ _NAMES = frozenset(
 
 
 def groups(app: Iterable[BindingType]) -> list[Group]:
-    """Every action, screen by screen; `app` are those of all screens."""
+    """Return every action, screen by screen. `app` has the actions of all screens."""
     from .screens.chat import ChatScreen
     from .screens.history import HistoryScreen
     from .screens.hosts import HostsScreen
@@ -76,7 +76,7 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
 
 
 def _together(app: Iterable[BindingType]) -> list[list[Binding]]:
-    """Actions whose keys are alive at the same time: of a screen, what lies in it, and the app."""
+    """Return groups of actions whose keys work at the same time: of a screen, its widgets and the app."""
     from .screens.lists import Line, ListsScreen
     from .widgets.transcript import Transcript
 
@@ -95,11 +95,10 @@ def _together(app: Iterable[BindingType]) -> list[list[Binding]]:
 
 
 def keymap(keys: Keys, app: Iterable[BindingType]) -> tuple[dict[str, str], list[str]]:
-    """Keys by the ids of the actions that do not have their own, and what is wrong with the config's.
+    """Return the changed keys by action id, and the faults in the config's keys.
 
-    `app` is as in `groups`.
-
-    An action whose key another one has already, in the same place, keeps its own.
+    `app` is as in `groups`. An action keeps its default key if another action in the same group has the new
+    key.
     """
     together = _together(list(app))
     own = {each.id: each.key for place in together for each in place if each.id}
@@ -110,7 +109,7 @@ def keymap(keys: Keys, app: Iterable[BindingType]) -> tuple[dict[str, str], list
             close = difflib.get_close_matches(name, own, 1)
             problems.append(f"keys.{name}: no action has this name{_meant(close)}")
         elif bad := next((key for key in _split(text) if not _is_key(key)), None):
-            problems.append(f"keys.{name}: {bad!r} is not a key; such are ctrl+y, f9, alt+enter")
+            problems.append(f"keys.{name}: {bad!r} is not a key; examples are ctrl+y, f9, alt+enter")
         elif rival := _rival(name, text, wanted, own, together):
             problems.append(f"keys.{name}: {rival} has that key already; give it another first")
         else:
@@ -124,7 +123,7 @@ def keymap(keys: Keys, app: Iterable[BindingType]) -> tuple[dict[str, str], list
 def _rival(
     name: str, text: str, wanted: Mapping[str, str], own: Mapping[str, str], together: Iterable[list[Binding]]
 ) -> str:
-    """The action that has one of the keys, where `name` is alive too; empty if none has."""
+    """Return the action that has one of the keys at the same time as `name`; empty if none has."""
     for place in together:
         ids = [each.id for each in place if each.id]
         if name not in ids:

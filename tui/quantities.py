@@ -1,4 +1,4 @@
-"""Sizes, counts, ratios and models as people read them. A number that is not known is a dash."""
+"""Formats sizes, counts, ratios and models for people. Unknown numbers are a dash."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 UNKNOWN = "–"
 _SIZE = re.compile(r"(?<![\w.])(?:\d+x)?[EA]?\d+(?:\.\d+)?[BM](?!\w)")
-"""As it stands in the name of a model: "1.5B", "135M", "8x7B"."""
+"""A size in the name of a model: "1.5B", "135M", "8x7B"."""
 
 
 def cells(share: float, width: int) -> int:
-    """How many cells of a bar a share fills, whatever the share is: it may come from another machine."""
+    """Return how many cells of a bar a share fills. It may come from another machine and have any value."""
     return round(width * min(1.0, max(0.0, share)))
 
 
 def named(model: FoundModel | ModelInfo) -> str:
-    """A model's name, and that it is a demo where it is one. Foreign text."""
+    """Return a model's name, with a remark if it is a demo. Not trusted text."""
     return f"{model.name} (demo)" if model.demo and "demo" not in model.name.lower() else model.name
 
 
 def shortened(name: str, room: int) -> str:
-    """A model's name in at most `room` cells: its middle gives way, its size and what follows last of all."""
+    """Return a model's name in at most `room` cells. The middle is cut first, the size and the end last."""
     if cell_len(name) <= room:
         return name
     found = _SIZE.search(name)
@@ -39,31 +39,31 @@ def shortened(name: str, room: int) -> str:
 
 
 def prompt_form(model: FoundModel | ModelInfo) -> str:
-    """How a model takes what is said to it, where that is not its own chat template; empty where it is."""
+    """Return how a model takes a conversation if not by its own chat template; else empty."""
     if model.prompt_form == "text":
         return "base model without a chat template: it continues your text"
     return "no chat template: ChatML is assumed" if model.prompt_form == "chatml" else ""
 
 
 def rounding(measured: Rounding) -> tuple[str, str]:
-    """What is known of the rounding of a main model: ("exact", "up to 3 rows"), ("rounding", "0.04")."""
+    """Return the known rounding of a main model: ("exact", "up to 3 rows"), ("rounding", "0.04")."""
     if measured.exact:
         return "exact", f"up to {measured.rows} rows" if measured.rows > 1 else "no drafts"
     return "rounding", f"{measured.deviation:.2g}" if measured.deviation else "none found"
 
 
 def number(value: float | None, unit: str, digits: int = 1) -> str:
-    """ "61.2 tok/s", or a dash for what is not known."""
+    """Return "61.2 tok/s", or a dash for an unknown value."""
     return UNKNOWN if value is None else f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def percent(share: float) -> str:
-    """A share of 1 in words: "75 %"."""
+    """Return a share of 1 as a percentage: "75 %"."""
     return f"{share * 100:.0f} %"
 
 
 def size(count: int) -> str:
-    """Bytes: "8.2 MB", "4.7 GB", in powers of ten as file managers and the hub count them."""
+    """Return bytes as "8.2 MB" or "4.7 GB", in powers of ten like file managers and the hub."""
     for power, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= power:
             return f"{count / power:.{0 if count >= 100 * power else 1}f} {unit}"
@@ -71,14 +71,14 @@ def size(count: int) -> str:
 
 
 def slowness(pair: HubPair) -> str:
-    """That a pair is slow on the engine's machine, and how slow; empty if it is not."""
+    """Return how slow a pair is on the engine's machine; empty if it is not slow."""
     return f"slow here: at most {number(pair.at_most, 'tok/s')}" if pair.slow else ""
 
 
 def parameters(model: FoundModel) -> str:
-    """As its name says them, "1.5B", or as its tensors hold them: "7.0M", "684M".
+    """Return the number of parameters: from the name, "1.5B", or from the tensors, "7.0M", "684M".
 
-    Both are true, and differ: a file may hold a table twice that its maker counts once, or not at all.
+    Both are true, but they differ: the maker may count a table once that the file holds twice, or not at all.
     """
     if found := _SIZE.search(model.name):
         return found[0]
@@ -90,16 +90,16 @@ def parameters(model: FoundModel) -> str:
 
 
 def context(tokens: int) -> str:
-    """Tokens: "2k", "128k"; "1,000,000" where it is no multiple of 1,024."""
+    """Return tokens as "2k" or "128k"; "1,000,000" if it is no multiple of 1,024."""
     if not tokens:
         return UNKNOWN
     return f"{tokens // 1024}k" if tokens % 1024 == 0 else f"{tokens:,}"
 
 
 def moment(written: str, now: datetime) -> str:
-    """When something was, seen from `now`: "14:02", "yesterday", "Monday", "12 Nov", "2025-11-12".
+    """Return a time as seen from `now`: "14:02", "yesterday", "Monday", "12 Nov", "2025-11-12".
 
-    `written` is ISO 8601 in UTC; `now` is local, and without a zone.
+    `written` is ISO 8601 in UTC. `now` is local time without a zone.
     """
     try:
         when = datetime.fromisoformat(written).astimezone().replace(tzinfo=None)
@@ -116,7 +116,7 @@ def moment(written: str, now: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As one says it: "8 s", "1 min 32 s", "2 h 5 min"."""
+    """Return a duration in spoken form: "8 s", "1 min 32 s", "2 h 5 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -126,7 +126,7 @@ def duration(seconds: float) -> str:
 
 
 def speed_up(verdict: DraftVerdict) -> str:
-    """Whether it was measured or is predicted is always said."""
+    """Return the speed-up, always marked as measured or predicted."""
     if verdict.speed_up is None or not verdict.draft:
         return UNKNOWN
     ratio = f"{verdict.speed_up:.1f}×"

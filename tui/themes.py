@@ -1,4 +1,6 @@
-"""themes/*.toml -> Textual themes. A file that cannot be used is reported and skipped: it blocks no start."""
+"""Turns themes/*.toml into Textual themes. An unusable file is reported and skipped; the app starts in any
+case.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ from pathlib import Path
 
 from textual.color import Color, ColorParseError
 from textual.theme import BUILTIN_THEMES, Theme
+
+from .errors import OutriderError
 
 MAX_SIZE = 100_000
 """Bytes. A longer file is not a theme."""
@@ -29,7 +33,7 @@ VARIABLES = {
     "quiet": "text-muted",
     "line": "panel-lighten-3",
 }
-"""The variables that our style sheets use, with the one of Textual that stands in where a theme has none."""
+"""The variables of our style sheets, each with Textual's variable that a theme without it uses."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,12 @@ class Failure:
         return f"theme {self.path.name} is not used: {self.reason}"
 
 
-class ThemeError(ValueError):
-    """What is wrong with a theme file, in one line."""
+class ThemeError(OutriderError):
+    """The fault of a theme file, in one line."""
 
 
 def load_themes(folders: Iterable[Path]) -> tuple[list[Theme], list[Failure]]:
-    """The themes in `folders`, named after their files. Of two with one name the later wins."""
+    """Return the themes in `folders`, named after their files. Of two with one name, the later counts."""
     loaded: dict[str, Theme] = {}
     failed: list[Failure] = []
     for folder in folders:
@@ -61,7 +65,7 @@ def load_themes(folders: Iterable[Path]) -> tuple[list[Theme], list[Failure]]:
 
 
 def read_theme(path: Path) -> Theme:
-    """Raises `ThemeError`."""
+    """Read one theme. Raises `ThemeError`."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SIZE + 1)
@@ -91,7 +95,10 @@ def _table(value: object) -> dict[str, str]:
 
 
 def _variable(name: str, value: object) -> str:
-    """A colour, or words such as "bold" for names that end in -style: all else breaks a style sheet."""
+    """Return a checked variable: a color, or words such as "bold" for names ending in -style.
+
+    Anything else would break a style sheet.
+    """
     if not name.endswith("-style"):
         return _colour(name, value)
     if not isinstance(value, str) or not value or set(value.split()) - STYLES:
@@ -114,8 +121,8 @@ def _flag(name: str, value: object) -> bool:
 
 
 def default_variables(theme: Theme) -> dict[str, str]:
-    """What the style sheets need of a theme that does not name it itself."""
+    """Return values for the variables that a theme does not name itself."""
     generated = theme.to_color_system().generate()
-    # Textual's own style sheets expect some variables of an ANSI theme that it does not generate.
+    # Textual's style sheets need some variables that Textual does not generate for an ANSI theme.
     ansi = BUILTIN_THEMES["ansi-dark" if theme.dark else "ansi-light"].variables if theme.ansi else {}
     return ansi | {ours: generated.get(theirs, theme.primary) for ours, theirs in VARIABLES.items()}

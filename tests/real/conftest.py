@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from real.fetch import GEMMA, SMOLLM2, Real, Unavailable, fetch
-from real.session import Asked
+
+from tests.real.fetch import GEMMA, SMOLLM2, Real, Unavailable, fetch
+from tests.real.session import Asked
 
 
 def opened(model: Real) -> Iterator[Asked]:

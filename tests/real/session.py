@@ -7,10 +7,10 @@ from itertools import count
 from typing import Any
 
 import pytest
-from real.fetch import Real
-from test_answer import Heard
 
-from tui.engine.pair import Pair
+from tests.real.fetch import Real
+from tests.support.answering import Heard
+from tui.engine.pair.pair import Pair
 from tui.engine.session import Session
 from tui.protocol import Event, Generate, Load, Loaded, Message, Sampling
 

@@ -9,10 +9,10 @@ from itertools import takewhile
 import llama_cpp
 import numpy as np
 import pytest
-from real.fetch import GEMMA, SMOLLM2
-from real.prompts import PROMPTS
-from real.session import Asked
 
+from tests.real.fetch import GEMMA, SMOLLM2
+from tests.real.prompts import PROMPTS
+from tests.real.session import Asked
 from tui.engine.backends import LoadedModel
 from tui.engine.speculation.loop import Pick, prefill
 from tui.engine.speculation.sampling import Chain, Logits, Sampler

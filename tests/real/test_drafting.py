@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from real.prompts import PROMPTS
-from real.session import Asked
+
+from tests.real.prompts import PROMPTS
+from tests.real.session import Asked
 
 
 def test_nothing_is_refused(asked: Asked) -> None:
-    assert asked.loaded.drafting_refused == ""
-    assert asked.loaded.draft_refused == ""
+    assert asked.loaded.obstacle is None
     assert asked.loaded.draft is not None
 
 

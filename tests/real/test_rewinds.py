@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real.broken import BREAKS, Break, broken, trusting
-from real.fetch import GEMMA, SMOLLM2, Real, fetch
-from test_cache_kinds import no_room_for_full_windows
 
-from tui.engine import trial as asked
-from tui.engine.backends import Options, llama_cpp, open_backend
+from tests.real.broken import BREAKS, Break, broken, trusting
+from tests.real.fetch import GEMMA, SMOLLM2, Real, fetch
+from tests.support.windows import no_room_for_full_windows
+from tui.engine.backends import Options, llama_cpp
 from tui.engine.backends.llama_cpp import model as models
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import Cells
-from tui.engine.rows import Watched, deviation, known_tokens
-from tui.engine.trial import NOT_RESTORED, trial, trial_of_checkpoints
+from tui.engine.backends.selection import open_backend
+from tui.engine.eligibility import NOT_RESTORED
+from tui.engine.pair import cache_check as asked
+from tui.engine.pair.cache_check import trial, trial_of_checkpoints
+from tui.engine.pair.deviation import Watched, deviation, known_tokens
 
 OTHERS = [Path(path) for path in os.environ.get("OUTRIDER_MODELS", "").split(os.pathsep) if path]
 CONTEXT = 2048
@@ -46,7 +48,7 @@ def main(request: pytest.FixtureRequest) -> Iterator[LlamaModel]:
 
 
 def test_a_sound_rewind_is_not_refused(main: LlamaModel) -> None:
-    assert trial(main) == ""
+    assert trial(main) is None
 
 
 @pytest.mark.parametrize("within", [False, True], ids=["each cut", "cuts within a call"])
@@ -70,7 +72,7 @@ def test_what_a_window_has_dropped_is_not_taken_as_kept(
         if not loaded.drops_from:
             pytest.skip("a model without a window")
         assert loaded.drops_from + BATCH < CONTEXT
-        assert trial(loaded) == ""
+        assert trial(loaded) is None
         assert_goes_back_to_a_checkpoint(loaded)
         monkeypatch.setattr(Cells, "cut", trusting)
         assert trial(loaded) == NOT_RESTORED

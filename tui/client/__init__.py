@@ -8,7 +8,7 @@ shown. Errors are clean.
 from .child import engine_environment
 from .downloads import Downloads, Item
 from .engine import AnswerEvent, EngineClient, State
-from .errors import EngineDied, EngineError
+from .engine_errors import EngineDied, EngineError
 from .hub import HubClient
 
 __all__ = [

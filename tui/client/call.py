@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from .. import protocol
 from ..clean import clean_line
-from .errors import EngineError
+from .engine_errors import EngineError
 
 if TYPE_CHECKING:
     from ..protocol import Command, Event, Question

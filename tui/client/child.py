@@ -74,7 +74,7 @@ def hub_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return kept | of_hub | {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 
 
-class Log:
+class EngineLog:
     """A child's stderr: cleaned, in a file that only its owner can read, and its tail in memory.
 
     A log that cannot be written is done without.
@@ -110,7 +110,7 @@ class Log:
 class Child(asyncio.SubprocessProtocol):
     """A running child. `received` gets its stdout as it comes, `ended` is called once, after all of it."""
 
-    def __init__(self, log: Log, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+    def __init__(self, log: EngineLog, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
         self.log = log
         self.exited = asyncio.Event()
         self.status: int | None = None

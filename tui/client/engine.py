@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from .. import protocol
 from ..clean import clean_line
 from .call import Call, Questions, end_of, error_of
-from .child import Child, Log, engine_environment
-from .errors import EngineDied, EngineError
+from .child import Child, EngineLog, engine_environment
+from .engine_errors import EngineDied, EngineError
 from .host import Host
-from .lines import Lines
+from .line_buffer import Lines
 
 if TYPE_CHECKING:
     from ..protocol import Command, Event, Question, Reply
 
 AnswerEvent: TypeAlias = (
-    "protocol.Prefill | protocol.Round | protocol.Notice | protocol.Busy | protocol.Finished"
+    "protocol.Prefill | protocol.TextRound | protocol.Notice | protocol.Busy | protocol.NotDrafting"
+    " | protocol.Finished"
 )
 """The events of an answer."""
 State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
@@ -128,7 +129,7 @@ class EngineClient:
         await self._gone()
         self._lines, self._missed = Lines(NOISE), 0
         self._call = call = Call(0, protocol.Hello)
-        self._child = child = Child(Log(self._log_path), self._received, self._ended)
+        self._child = child = Child(EngineLog(self._log_path), self._received, self._ended)
         try:
             async with asyncio.timeout(timeout):
                 await child.spawn(self._command, self._environment)
@@ -377,7 +378,7 @@ class EngineClient:
 
     def _ended(self) -> None:
         if self._child is not None and self._state not in ("stopped", "dead"):
-            from .death import death
+            from .exit_reason import death
 
             self._die(death(self._child.status, self._child.log.tail, self._state, self.host))
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import OutriderError
+
 _ADDRESS = re.compile(
     r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}@)?"
     r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[?[0-9A-Fa-f:]{2,45}(?:%[A-Za-z0-9]{1,15})?\]?)"
@@ -33,7 +35,7 @@ HERE = (sys.executable, "-m", "tui", "engine")
 """Runs an engine on this machine."""
 
 
-class HostError(ValueError):
+class HostError(OutriderError):
     """A host that cannot be asked for. The text says why, in one line."""
 
 

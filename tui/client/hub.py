@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from .. import protocol
 from .call import error_of
 from .child import hub_environment
-from .errors import EngineError
+from .engine_errors import EngineError
 
 if TYPE_CHECKING:
     from ..protocol import HubQuestion, Question, Reply

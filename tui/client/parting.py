@@ -7,10 +7,11 @@ has either that reason, or none that may be.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..clean import clean
-from ..protocol import Generate, Inspect, Place
+from ..protocol import Generate, Inspect, TokenInspection
 from .engine import EngineClient
 
 _REACH = 4.0
@@ -36,7 +37,7 @@ async def explained(
     return words(found.places[0], _text(found.places[0], plain[at]), at)
 
 
-def words(place: Place, chosen: str, at: int) -> str:
+def words(place: TokenInspection, chosen: str, at: int) -> str:
     """What is known of a choice of the token `chosen` at the index `at`, as one clean line."""
     token, both = f"token {at + 1:,}", _told_apart(chosen, place.rival)
     close = f"{both} were {place.lead:.2g} apart, rounding here is {place.rounding:.2g}"
@@ -45,7 +46,7 @@ def words(place: Place, chosen: str, at: int) -> str:
     return f"parted at {token}, which rounding does not explain: {close}. Please report this"
 
 
-def can_part(place: Place) -> bool:
+def can_part(place: TokenInspection) -> bool:
     """Whether rounding explains another choice at a place."""
     return place.tipped or abs(place.lead) <= _REACH * place.rounding > 0
 
@@ -72,5 +73,5 @@ def _quoted(text: str) -> str:
     return f'"{shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"}"'
 
 
-def _text(place: Place, token: int) -> str:
+def _text(place: TokenInspection, token: int) -> str:
     return next((each.text for each in place.main if each.token == token), str(token))

@@ -14,15 +14,15 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
     from importlib import import_module
 
-    from ..client import EngineError
+    from ..errors import OutriderError
     from .setup import UsageError
 
     command = import_module(f".{arguments.command}", __package__)
     try:
         return int(command.run(arguments))
     except UsageError as error:
-        status, line = USAGE, str(error)
-    except EngineError as error:
+        status, line = USAGE, error.message
+    except OutriderError as error:
         status, line = FAILED, error.line
     print(f"outrider: {line}", file=sys.stderr)
     return status

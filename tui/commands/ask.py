@@ -1,7 +1,7 @@
 """`outrider ask`: one question, one answer on stdout, no screen.
 
-In a pipe stdout carries the text as the model wrote it, or one JSON object, and nothing else; all remarks go
-to stderr. What reaches a terminal is cleaned. It keeps no conversation.
+In a pipe, stdout carries only the text as the model wrote it, or one JSON object. All remarks go to stderr.
+Text for a terminal is cleaned. No conversation is stored.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from msgspec import structs
+
+from ..chat.requests import generate_request, load_request
 from ..clean import clean, clean_line, clean_next
 from ..client import AnswerEvent, EngineClient
 from ..config import Settings
@@ -27,14 +30,15 @@ from ..protocol import (
     Loaded,
     Loading,
     Message,
+    NotDrafting,
     Notice,
+    Obstacle,
     Origin,
     Prefill,
-    Round,
     Statistics,
+    TextRound,
 )
 from ..quantities import percent, prompt_form
-from ..screens.requests import generate_request, load_request
 from .setup import UsageError, set_up, with_models
 
 if TYPE_CHECKING:
@@ -44,13 +48,13 @@ _OWN, _FAINT, _RESET, _CLEAR_LINE = "\x1b[33m", "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 _LONGEST_FORM = 1 << 20
 """Bytes of the longest grammar or JSON schema."""
 _LONGEST_PROMPT = 2 << 20
-"""Bytes of the longest prompt that is piped in."""
+"""Bytes of the longest prompt from a pipe."""
 _SHORT = 0.5
-"""Seconds that pass without a word about what is waited for."""
+"""Seconds of a wait that is not worth a status line."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Answer what `arguments` ask; the exit code. Raises `UsageError` or `EngineError`."""
+    """Answer the question in `arguments` and return the exit code. Raises `UsageError` or `EngineError`."""
     prompt = read_prompt(arguments.prompt, sys.stdin)
     if not prompt.strip():
         raise UsageError('nothing to ask; for example: outrider ask "What is a draft model?"')
@@ -61,9 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = with_options(setup.settings, arguments)
     seed = settings.generation.seed if settings.generation.seed >= 0 else secrets.randbits(32)
     question = generate_request(1, _messages(settings, prompt), seed, settings.generation)
-    question = replace(
+    question = structs.replace(
         question,
-        sampling=replace(question.sampling, logit_bias=_logit_bias(arguments)),
+        sampling=structs.replace(question.sampling, logit_bias=_logit_bias(arguments)),
         raw=arguments.raw,
         ignore_eos=arguments.ignore_eos,
         grammar=grammar,
@@ -75,9 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_prompt(words: Sequence[str], source: TextIO | None) -> str:
-    """The words of the command line, what is piped in, or both with an empty line between.
+    """Return the prompt: the words of the command line, the piped text, or both with an empty line between.
 
-    Raises `UsageError` for more than anybody can mean; nothing is read beyond that.
+    Reads at most one byte more than the longest prompt. Raises `UsageError` if it is too long.
     """
     piped = ""
     if source is not None and not source.isatty():
@@ -91,7 +95,7 @@ def read_prompt(words: Sequence[str], source: TextIO | None) -> str:
 
 
 def read_form(path: Path | None) -> str:
-    """The text of a grammar or a JSON schema, which has one. Raises `UsageError`."""
+    """Return the text of a grammar or a JSON schema from a file. Raises `UsageError`."""
     if path is None:
         return ""
     try:
@@ -110,7 +114,7 @@ def read_form(path: Path | None) -> str:
 
 
 def _argument(text: str) -> str:
-    """An argument as UTF-8, also where the locale is none, and Python could not read it."""
+    """Return an argument as UTF-8, also if the locale is not UTF-8 and Python could not decode it."""
     try:
         text.encode()
         return text
@@ -119,7 +123,7 @@ def _argument(text: str) -> str:
 
 
 def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
-    """`settings` with what the command line says."""
+    """Return `settings` with the options of the command line."""
     options = vars(arguments)
     names = (
         *(
@@ -155,12 +159,12 @@ def _messages(settings: Settings, prompt: str) -> tuple[Message, ...]:
 
 
 async def _answer(client: EngineClient, settings: Settings, question: Generate, output: Output) -> None:
-    """Start an engine, ask, and end it, whatever happens in between."""
+    """Start an engine, ask, and end the engine in any case."""
     try:
         await client.start()
         loaded = await client.load(load_request(settings), output.loading)
-        if refused := loaded.drafting_refused or loaded.draft_refused:
-            _remark(f"no draft: {clean_line(refused, 500)}")
+        if loaded.obstacle:
+            _remark(f"no draft: {clean_line(loaded.obstacle.text, 500)}")
         if not question.raw and (form := prompt_form(loaded.main)):
             _remark(form)
         async for event in client.generate(question):
@@ -186,12 +190,14 @@ def _output(arguments: argparse.Namespace, question: Generate, environ: Mapping[
 
 
 class Output:
-    """The text as it comes, as the model wrote it."""
+    """Prints the text as it arrives, exactly as the model wrote it."""
 
     def __init__(self, target: TextIO, status: _Status) -> None:
         self._target = target
         self._status = status
         self._finished: Finished | None = None
+        self._obstacle: Obstacle | None = None
+        """Why nothing was drafted; None if something was."""
         self._line_open = False
 
     def loading(self, event: Loading) -> None:
@@ -200,12 +206,14 @@ class Output:
     def show(self, event: AnswerEvent) -> None:
         if isinstance(event, Prefill):
             self._status.show("Reading the prompt", event.done / max(event.total, 1))
-        elif isinstance(event, Round):
+        elif isinstance(event, TextRound):
             self._status.clear()
             self._round(event)
         elif isinstance(event, Notice):
             self._status.clear()
             _remark(clean_line(event.message, 500))
+        elif isinstance(event, NotDrafting):
+            self._obstacle = event.obstacle
         elif isinstance(event, Finished):
             self._finished = event
 
@@ -216,13 +224,13 @@ class Output:
             _remark("the context is full; the answer is cut there")
 
     def end(self) -> None:
-        """No more comes, be it that the answer was broken off. May be called again."""
+        """No more text comes, complete or not. May be called again."""
         self._status.clear()
         if self._line_open:
             self._write("\n")
         self._target.flush()
 
-    def _round(self, event: Round) -> None:
+    def _round(self, event: TextRound) -> None:
         for text, origin in event.pieces:
             if origin != Origin.REFUSED:
                 self._piece(text, origin)
@@ -238,7 +246,7 @@ class Output:
 
 
 class _Terminal(Output):
-    """The text made harmless, the main model's own tokens coloured, the figures behind it."""
+    """Prints cleaned text, with the main model's own tokens in color and the figures at the end."""
 
     def __init__(self, target: TextIO, status: _Status, colour: bool, seed: int) -> None:
         super().__init__(target, status)
@@ -251,7 +259,7 @@ class _Terminal(Output):
     def finish(self, loaded: Loaded) -> None:
         super().finish(loaded)
         if self._finished is not None and self._status.visible:
-            figures = _figures(self._finished.statistics, self._seed)
+            figures = _figures(self._finished.statistics, self._seed, self._obstacle)
             _remark(f"{_FAINT}{figures}{_RESET}" if self._colour else figures, name="")
 
     def end(self) -> None:
@@ -273,7 +281,7 @@ class _Terminal(Output):
 
 
 class _Json(Output):
-    """Everything about the answer in one object, when it is complete. ASCII, so that no terminal minds it."""
+    """Prints one object with everything about the complete answer. ASCII, which every terminal can show."""
 
     def __init__(self, target: TextIO, status: _Status, seed: int) -> None:
         super().__init__(target, status)
@@ -303,11 +311,12 @@ class _Json(Output):
             "reason": self._finished.reason,
             "prompt_tokens": cost.prompt_tokens,
             "speed_up": cost.speed_up,
+            "not_drafting": self._obstacle.text if self._obstacle else None,
         }
         self._target.write(json.dumps(answer) + "\n")
         self._target.flush()
 
-    def _round(self, event: Round) -> None:
+    def _round(self, event: TextRound) -> None:
         super()._round(event)
         self._tokens += event.tokens
 
@@ -316,7 +325,7 @@ class _Json(Output):
 
 
 class _Status:
-    """One line on stderr that says what is waited for; only on a terminal, and not for short waits."""
+    """One status line on stderr during a wait. It appears only on a terminal, and not for short waits."""
 
     def __init__(self, target: TextIO) -> None:
         self.visible = target.isatty() and os.environ.get("TERM", "dumb") != "dumb"
@@ -338,12 +347,14 @@ class _Status:
             self._shown = False
 
 
-def _figures(cost: Statistics, seed: int) -> str:
+def _figures(cost: Statistics, seed: int, obstacle: Obstacle | None) -> str:
     parts = [f"{cost.tokens} tokens"]
     if cost.tokens_per_second is not None:
         parts.append(f"{cost.tokens_per_second:.1f} tokens/s")
     if cost.drafted:
         parts.append(f"{percent(cost.accepted / cost.drafted)} of drafts accepted")
+    elif obstacle:
+        parts.append(f"no drafts: {obstacle.brief}")
     if cost.speed_up is not None:
         parts.append(f"speed-up {cost.speed_up:.2f}×")
     return " · ".join([*parts, f"seed {seed}"])

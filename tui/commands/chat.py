@@ -1,7 +1,7 @@
 """Starts the chat: the first frame, the environment, then everything that takes time to import.
 
-The order is the point. Textual reads its environment when it is imported, and a frame before that import
-stands within 30 ms. This module decides nothing about the chat itself.
+The order matters. Textual reads its environment when it is imported, and a frame before that import appears
+within 30 ms. This module decides nothing about the chat itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 
 from ..terminal.handover import Terminal
 
-# Before the first frame nothing is imported that takes a millisecond: not typing, nor signal (it needs enum).
+# No import before the first frame may take a millisecond: not typing, and not signal, which imports enum.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -31,11 +31,11 @@ REMOTE_FRAMES = 20
 """Most paints of an answer in a second over ssh."""
 
 TRUECOLOR = ("xterm-kitty", "xterm-ghostty", "alacritty", "foot", "wezterm", "iterm2", "contour", "rio")
-"""Terminals with 24-bit colour that say so in COLORTERM, which ssh does not forward."""
+"""Terminals with 24-bit color that announce it in COLORTERM, which ssh does not forward."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chat until it ends; its exit status. `arguments` has None for what was not given."""
+    """Run the chat until it ends and return its exit status. `arguments` has None for missing options."""
     if reason := refusal(os.environ, os.isatty(0) and os.isatty(2)):
         print(f"outrider: {reason}", file=sys.stderr)
         return 2
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def refusal(environ: Mapping[str, str], interactive: bool) -> str:
-    """Why there can be no chat here, in one line; empty if there can."""
+    """Return in one line why no chat is possible here; empty if one is."""
     if not interactive:
         return "the chat needs a terminal; `outrider ask` answers without one"
     if environ.get("TERM", "dumb") in ("", "dumb", "unknown"):
@@ -62,15 +62,15 @@ def refusal(environ: Mapping[str, str], interactive: bool) -> str:
 
 
 def prepare_environment(environ: MutableMapping[str, str]) -> None:
-    """What Textual must find when it is imported. What the user has set stays."""
-    environ.setdefault("TEXTUAL_FPS", "120")  # how soon a key shows; the answer is painted at its own pace
+    """Set the variables that Textual reads at its import. Values set by the user stay."""
+    environ.setdefault("TEXTUAL_FPS", "120")  # how soon a key shows; the answer has its own frame rate
     if environ.get("SSH_CONNECTION"):
         environ.setdefault("TEXTUAL_ANIMATIONS", "none")
         environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
     if environ.get("TERM", "").startswith(TRUECOLOR) and not environ.get("COLORTERM"):
         environ.setdefault("TEXTUAL_COLOR_SYSTEM", "truecolor")
     if "NO_COLOR" in environ:
-        # The filter for NO_COLOR is chosen by the theme that stands while the app is made.
+        # Textual chooses the filter for NO_COLOR by the theme at the creation of the app.
         environ.setdefault("TEXTUAL_THEME", "ansi-dark")
 
 
@@ -108,12 +108,12 @@ def _run_app(terminal: Terminal, arguments: argparse.Namespace) -> int:
 
 
 def is_lean(look: Appearance, environ: Mapping[str, str]) -> bool:
-    """Whether bytes to the terminal are to be saved."""
+    """Return whether the app should save bytes to the terminal."""
     return look.output == "lean" or (look.output == "auto" and bool(environ.get("SSH_CONNECTION")))
 
 
 def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Settings:
-    """`settings` with what the command line says; there, None is not said."""
+    """Return `settings` with the options of the command line. None means not given."""
     from dataclasses import replace
 
     from .setup import with_models
@@ -129,7 +129,7 @@ def with_arguments(settings: Settings, arguments: argparse.Namespace) -> Setting
 
 
 def paced(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """`settings` with fewer frames where each one crosses a network."""
+    """Return `settings` with fewer frames if each one crosses a network."""
     from dataclasses import replace
 
     look = settings.appearance
@@ -139,7 +139,7 @@ def paced(settings: Settings, environ: Mapping[str, str]) -> Settings:
 
 
 def _ender(terminal: Terminal, end: Callable[[int], None]) -> Callable[[int, object], None]:
-    """A signal handler that ends the app in good order, and after `GRACE` seconds in any."""
+    """Return a signal handler that ends the app properly, and after `GRACE` seconds by force."""
 
     def abandon(status: int) -> None:
         terminal.leave()

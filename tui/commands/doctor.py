@@ -1,7 +1,7 @@
-"""`outrider doctor`: what this machine has, where things are, and what would make it faster.
+"""`outrider doctor`: reports on this machine, shows where files are, and advises how to make it faster.
 
-The engine's half is asked of a child process, as it may not be imported here. What cannot be found out is
-said to be unknown; nothing is changed.
+A child process reports the engine's half, because the app may not import the engine. Facts that cannot be
+found are reported as unknown. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -18,30 +18,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from ..chat.requests import LOOKUP, NONE, load_request
 from ..clean import clean, clean_line
 from ..client import EngineClient, EngineError, engine_environment
 from ..client.host import Host, said
 from ..config import Models, Settings
 from ..config.last import next_start
-from ..places import Places
-from ..protocol import DescribeModel, ModelDescribed
+from ..paths import Paths
+from ..protocol import DescribeModel, DraftsJudged, DraftVerdict, JudgeDrafts, Load, ModelDescribed
 from ..quantities import prompt_form, rounding, size
-from ..screens.requests import load_request
 from .chat import TRUECOLOR, is_lean
 from .setup import Setup, set_up
 
 if TYPE_CHECKING:
     import argparse
 
-HARDWARE = (sys.executable, "-m", "tui.engine.hardware")
+HARDWARE = (sys.executable, "-m", "tui.engine.machine.hardware")
 PACKAGES = ("outrider", "textual", "rich", "markdown-it-py", "pygments", "platformdirs", "tomli-w", "tomlkit")
 OUTPUTS = {"lean": "only cells that changed", "stock": "as Textual does it"}
+NO_MODEL = (NONE, LOOKUP)
+_GOOD_DRAFT = "one of the main model's family, 10 to 50 times smaller, makes the answers come sooner"
 _SECONDS = 90
 _WIDTH = 100
 
 
 def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> int:
-    """Print the findings; 0 if a model can run here, else 1. `hardware` is the command to ask."""
+    """Print the findings. Return 0 if a model can run here, else 1. `hardware` is the command to ask."""
     setup = set_up(arguments)
     if setup.host:
         return _ask_there(setup.host, "doctor --json" if arguments.json else "doctor")
@@ -56,29 +58,39 @@ def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> in
 
 
 def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
-    """How the main model of the settings takes prompts, or why there is no such model."""
+    """Add the prompt form of the main model and its best draft, or the reason why there is no such model."""
     try:
-        answer = asyncio.run(_described(setup.client(), setup.settings))
+        answer, drafts = asyncio.run(_asked(setup.client(), load_request(setup.settings)))
         form = prompt_form(answer.model)
         found["models"] |= {"prompts": form} if form else {}
         found["models"] |= dict([rounding(answer.rounding)]) if answer.rounding else {}
+        if setup.settings.models.draft == "auto":
+            good = [each for each in drafts if each.judgement == "recommended" and each.draft not in NO_MODEL]
+            best = good[0].name if good else ""
+            found["models"]["best draft"] = best
+            found["advice"] += [] if best else [f"No model here is a good draft for it: {_GOOD_DRAFT}."]
     except EngineError as error:
         found["advice"].append(error.line)
 
 
-async def _described(client: EngineClient, settings: Settings) -> ModelDescribed:
+async def _asked(client: EngineClient, load: Load) -> tuple[ModelDescribed, tuple[DraftVerdict, ...]]:
+    """What the engine says of the main model, and of each possible draft for it, the best first."""
     try:
         await client.start()
-        async for reply in client.ask(DescribeModel(0, load_request(settings))):
-            if isinstance(reply, ModelDescribed):
-                return reply
+        replies = [reply async for reply in client.ask(DescribeModel(0, load))]
+        if load.draft == "auto":
+            replies += [reply async for reply in client.ask(JudgeDrafts(0, load))]
     finally:
         await client.close()
-    raise EngineError("The engine said nothing about the main model")
+    model = next((reply for reply in replies if isinstance(reply, ModelDescribed)), None)
+    if model is None:
+        raise EngineError("The engine said nothing about the main model")
+    judged = (reply.verdicts for reply in replies if isinstance(reply, DraftsJudged))
+    return model, next(judged, ())
 
 
 def _ask_there(host: Host, question: str) -> int:
-    """Print what the machine `host` finds of itself; its exit code."""
+    """Print the report of the machine `host` about itself. Return its exit code."""
     environment = engine_environment(os.environ, remote=True)
     asked = subprocess.run(
         host.command(question), stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environment
@@ -89,8 +101,8 @@ def _ask_there(host: Host, question: str) -> int:
     return min(1, asked.returncode)
 
 
-def examine(environ: Mapping[str, str], places: Places, hardware: Sequence[str] = HARDWARE) -> dict[str, Any]:
-    """Everything that is found, as JSON values. Never fails."""
+def examine(environ: Mapping[str, str], places: Paths, hardware: Sequence[str] = HARDWARE) -> dict[str, Any]:
+    """Return all findings as JSON values. Never fails."""
     settings, problems, recalled = next_start(places.config, places.last)
     machine = ask_hardware(hardware, environ)
     return {
@@ -115,7 +127,7 @@ def examine(environ: Mapping[str, str], places: Places, hardware: Sequence[str] 
 
 
 def _origin(settings: Settings, recalled: bool) -> str:
-    """Who named the models, in words."""
+    """Return in words where the choice of models comes from."""
     models = settings.models
     if recalled:
         return "the pair you chose last with ctrl+l"
@@ -124,7 +136,7 @@ def _origin(settings: Settings, recalled: bool) -> str:
 
 
 def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the engine's machine has; `error` alone if it does not say. Foreign text."""
+    """Return the report on the engine's machine; only `error` if there is none. Not trusted text."""
     try:
         asked = subprocess.run(
             command,
@@ -136,7 +148,7 @@ def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str
             cwd="/",
         )
         found = json.loads(asked.stdout.splitlines()[-1])
-        return found if isinstance(found, dict) else {"error": "the engine's answer makes no sense"}
+        return found if isinstance(found, dict) else {"error": "the engine's answer cannot be understood"}
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"error": f"the engine's machine cannot be examined: {error}"}
     except (LookupError, ValueError):
@@ -145,7 +157,7 @@ def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str
 
 
 def terminal_facts(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the chat will find in its terminal, and how it will write to it."""
+    """Return how the chat will see its terminal, and how it will write to it."""
     from ..terminal import clipboard
 
     columns, rows = shutil.get_terminal_size((0, 0))
@@ -166,7 +178,7 @@ def terminal_facts(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
 
 
 def colors(environ: Mapping[str, str]) -> int:
-    """How many colors the chat can use here; 0 for none."""
+    """Return how many colors the chat can use here; 0 for none."""
     term = environ.get("TERM", "dumb")
     if environ.get("NO_COLOR") or term in ("", "dumb", "unknown"):
         return 0
@@ -176,15 +188,12 @@ def colors(environ: Mapping[str, str]) -> int:
 
 
 def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    """What the settings and the terminal leave to be wished for."""
+    """Yield advice on the settings and the terminal."""
     models = settings.models
     if models.main == "starter":
         yield "The models are the built-in demo: `outrider --main big.gguf --draft small.gguf` uses your own."
-    elif models.draft in ("", "auto"):
-        yield (
-            "No draft model is set: one of the main model's family, 10 to 50 times smaller, makes the "
-            "answers come sooner (--draft, or models.draft in config.toml)."
-        )
+    elif models.draft == NONE:
+        yield f"No draft model is set: {_GOOD_DRAFT} (--draft, or models.draft in config.toml)."
     elif settings.generation.draft_length == 0:
         yield "Drafting is off: generation.draft_length is 0."
     if is_lean(settings.appearance, environ) and not _lean_fits():
@@ -200,7 +209,7 @@ def _lean_fits() -> bool:
 
 
 def report(found: Mapping[str, Any]) -> Iterator[str]:
-    """The findings as lines, clean."""
+    """Yield the findings as clean lines."""
     for title, facts in _sections(found):
         yield title
         width = max(map(len, facts), default=0)
@@ -254,7 +263,7 @@ def _engine(machine: Mapping[str, Any]) -> dict[str, str]:
     state = library.get("error") or ", ".join(library.get("devices", ())) or "CPU only"
     versions = dict(machine.get("packages") or {})
     if not versions.get("mlx-lm") and not str(machine.get("system")).startswith("macOS"):
-        versions.pop("mlx-lm", None)  # nothing that could be installed here
+        versions.pop("mlx-lm", None)  # cannot be installed here
     mlx = _mlx(machine.get("mlx") or {})
     return {
         "backend": f"{machine.get('backend') or 'none'}: {machine.get('why', 'unknown')}",
@@ -267,13 +276,13 @@ def _engine(machine: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _mlx(library: Mapping[str, Any]) -> str:
-    """What MLX is and has here; empty where it is not installed."""
+    """Return a line about MLX; empty if it is not installed."""
     if not library.get("version"):
         return ""
     where = str(library.get("error") or library.get("device") or "unknown")
     unified, most = _memory(library.get("memory")), _memory(library.get("working_set"))
     if unified:
-        where += f"{unified} shared{most and f', of which{most[1:]} for models'}"
+        where += f"{unified} shared{most and f', at most{most[1:]} for models'}"
     elif not library.get("error"):
         where += ", experimental" if library.get("gpu") else ", no GPU: only to try it"
     return f"mlx-lm {library['version']}, {where}"

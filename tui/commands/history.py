@@ -1,4 +1,4 @@
-"""`outrider history`: earlier chats, listed or searched, without the screen. It changes nothing."""
+"""`outrider history`: lists or searches earlier chats without the screen. It changes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..clean import clean_line
-from ..places import find_places
+from ..paths import find_places
 from ..quantities import moment
 from ..store.store import Listed, Store
 from .models import table
@@ -24,7 +24,7 @@ _TITLE = 60
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the list; the exit code."""
+    """Print the list and return the exit code."""
     path = find_places().chats
     found: list[Listed] = []
     try:
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def listed_text(chats: Sequence[Listed], now: datetime) -> Iterator[str]:
-    """A line for each chat, the latest first, pinned ones before."""
+    """Yield a line for each chat: pinned ones first, then latest first."""
     if not chats:
         yield "no chat has these words, or there is none yet"
         return

@@ -1,6 +1,6 @@
-"""`outrider models`: what is on this machine, and which model may draft for which.
+"""`outrider models`: lists the models on this machine, and the possible drafts of a model.
 
-The engine looks; this module asks it and prints what it says. Nothing is loaded and nothing is changed.
+The engine searches; this module asks it and prints the answer. It loads nothing and changes nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+from msgspec.structs import replace
 from rich.cells import cell_len, set_cell_size
 
+from ..chat.requests import load_request
 from ..clean import clean_line
 from ..client import EngineClient, EngineError
 from ..config import Settings
@@ -30,7 +32,6 @@ from ..protocol import (
     Skipped,
 )
 from ..quantities import context, named, parameters, shortened, size, speed_up
-from ..screens.requests import load_request
 from .setup import Setup, UsageError, set_up, with_models
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _NARROW = 80
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the list; the exit code. Raises `UsageError` or `EngineError`."""
+    """Print the list and return the exit code. Raises `UsageError` or `EngineError`."""
     if arguments.drafts and arguments.main is None:
         raise UsageError('drafts for which model? For example: outrider models "llama 8b"')
     setup = set_up(arguments)
@@ -56,14 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
     except EngineError as error:
         if arguments.json or not _listed_alike(setup, arguments.main):
             raise
-        print(f"outrider: {error.message.rstrip('.')}. Say more of the name of one.", file=sys.stderr)
+        print(f"outrider: {error.message.rstrip('.')}. Give more of the name.", file=sys.stderr)
         return 1
-    _print(arguments.json, {"drafts": [asdict(each) for each in verdicts]}, judged_text(verdicts))
+    _print(arguments.json, {"drafts": to_builtins(verdicts)}, judged_text(verdicts))
     return 0
 
 
 def _listed_alike(setup: Setup, words: str) -> bool:
-    """Print the models that `words` could mean, if they are several; False if they are not."""
+    """Print the models that `words` could mean if there are several. Return whether there are."""
     models, _ = asyncio.run(_list(setup.client(), setup.settings))
     alike = [each for each in models if _has(each, words)]
     if len(alike) > 1:
@@ -72,13 +73,13 @@ def _listed_alike(setup: Setup, words: str) -> bool:
 
 
 def _has(model: FoundModel, words: str) -> bool:
-    """Whether all words stand in one of a model's names, however these are joined: "qwen 1.5b"."""
+    """Return whether one of a model's names has all words, with any separators: "qwen 1.5b"."""
     text = " ".join((model.name, model.tag, model.quantisation, Path(model.path).name)).casefold()
     return all(word in text for word in words.casefold().split())
 
 
 async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundModel], tuple[Skipped, ...]]:
-    """Every model with what was skipped, the largest of each source first."""
+    """Return every model, largest first within each source, and the skipped files."""
     models: dict[str, FoundModel] = {}
     skipped: tuple[Skipped, ...] = ()
     try:
@@ -107,12 +108,12 @@ async def _judge(client: EngineClient, settings: Settings) -> tuple[DraftVerdict
 
 
 def listed_json(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> dict[str, Any]:
-    """All that is known, as JSON values: sizes in bytes, contexts in tokens."""
-    return {"models": [asdict(each) for each in models], "skipped": [asdict(each) for each in skipped]}
+    """Return all facts as JSON values: sizes in bytes, contexts in tokens."""
+    return {"models": to_builtins(models), "skipped": to_builtins(skipped)}
 
 
 def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Iterator[str]:
-    """A line for each model, and one for what was skipped."""
+    """Yield a line for each model and each skipped file."""
     rows = [("model", "parameters", "size", "context", "from")]
     for model in models:
         shape = parameters(model), size(model.size), context(model.context_length)
@@ -120,16 +121,16 @@ def listed_text(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> Ite
     yield from table(rows, "<>>><", models=True)
     if skipped:
         yield ""
-        yield f"{len(skipped)} left out (--json says why each)"
+        yield f"{len(skipped)} left out (--json gives the reasons)"
     if all(model.demo for model in models):
         yield ""
-        yield "Only the built-in demo is here. `outrider pull` proposes pairs that fit this machine. What"
-        yield "LM Studio, Hugging Face, Ollama and llama.cpp fetch is found by itself; name other folders in"
-        yield "config.toml: [models] folders."
+        yield "Only the built-in demo is here. `outrider pull` proposes pairs that fit this machine."
+        yield "Models of LM Studio, Hugging Face, Ollama and llama.cpp are found automatically. Add other"
+        yield "folders in config.toml: [models] folders."
 
 
 def judged_text(verdicts: Sequence[DraftVerdict]) -> Iterator[str]:
-    """A line for each draft, the best first, with its reason."""
+    """Yield a line for each draft with its reason, best first."""
     rows = [("draft", "verdict", "speed-up", "why")]
     for each in verdicts:
         rows.append((clean_line(each.name), each.judgement, speed_up(each), clean_line(each.reason)))
@@ -137,9 +138,9 @@ def judged_text(verdicts: Sequence[DraftVerdict]) -> Iterator[str]:
 
 
 def table(rows: Sequence[Sequence[str]], alignment: str, *, models: bool = False) -> Iterator[str]:
-    """Columns under their heads, as wide as the terminal; the widest gives way.
+    """Yield columns with headers, as wide as the terminal. The widest column is cut if necessary.
 
-    `models`: the first column names models, which are cut in their middle.
+    `models`: the first column has names of models, which are cut in the middle.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""The options of the command line, and what `--help` says of them. It runs no command."""
+"""The options of the command line, and their `--help` texts. It runs no command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from ..protocol import Effort, Thinking
+from ..choices import LONGEST_DRAFT, MOST_BIAS, MOST_TOKENS, SAMPLING, SEED, Effort, Thinking
 from .words import Parser
 
 _CHAT = """\
@@ -36,13 +36,13 @@ examples:
   git diff | outrider ask "Write a commit message for this diff:"
   outrider ask --json --seed 7 "Name three rivers" | jq .tokens_per_second
 
-What is not given here comes from config.toml; `outrider doctor` says where that is.
+All other settings come from config.toml; `outrider doctor` shows its path.
 """
 
 _BENCH = """\
-Measures what drafting gains with these models on this machine: the same prompts with the same seed, answered
-plain and drafted in turn, each from empty caches. The median speeds, the speed-up and whether all texts were
-the same go to stdout, the progress to stderr. ctrl+c ends it and prints what was measured.
+Measures the speed-up from drafting with these models on this machine: the same prompts with the same seed,
+answered plain and drafted in turn, each from empty caches. The median speeds, the speed-up and a comparison
+of the texts go to stdout, the progress to stderr. Ctrl+C ends it and prints the results so far.
 """
 _BENCH_EXAMPLES = """\
 examples:
@@ -55,29 +55,30 @@ A file of prompts is TOML, each category with its list: chat = ["What is a reef?
 """
 
 _MODELS = """\
-Lists the models that LM Studio, Hugging Face, Ollama, llama.cpp and the folders of config.toml hold. With
-MAIN, says which of them may draft for it, why, and what that is expected to bring or has brought here.
+Lists the models of LM Studio, Hugging Face, Ollama and llama.cpp, and those in the folders of config.toml.
+With MAIN, shows which of them can draft for it, the reason, and the expected or measured speed-up.
 """
 _MODELS_EXAMPLES = """\
 examples:
-  outrider models                               what is on this machine
+  outrider models                               the models on this machine
   outrider models "llama 8b"                    drafts for the one model whose name holds these words
   outrider models --json | jq -r '.models[].path'
 """
 
 _PULL = """\
-Fetches models from the Hugging Face hub: a GGUF file with all its parts, or a folder for MLX. What was cut
-off goes on, and what is not what the hub has is thrown away. Without MODEL, proposes pairs for this machine.
+Downloads models from the Hugging Face hub: a GGUF file with all its parts, or a folder for MLX. An
+interrupted download continues; a file that differs from the hub's is deleted. Without MODEL, proposes pairs
+for this machine.
 """
 _PULL_EXAMPLES = """\
 examples:
   outrider pull                                              pairs that fit into this machine's memory
-  outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M    one quantisation of a repository
-  outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF --list    what there is of it
+  outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M    one quantization of a repository
+  outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF --list    its files
 """
 
 _HISTORY = """\
-Lists the chats that are kept on this machine, the latest first; with words, those that hold them all.
+Lists the chats on this machine, latest first; with words, only those that hold all of them.
 """
 _HISTORY_EXAMPLES = """\
 examples:
@@ -88,7 +89,7 @@ examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Reads the whole command line. What is not said is None."""
+    """Return the parser of the whole command line. Options that are not given are None."""
     outrider = _new_parser(Parser, "outrider", _CHAT, _CHAT_EXAMPLES)
     outrider.add_argument(
         "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
@@ -104,52 +105,48 @@ def parser() -> argparse.ArgumentParser:
         help="go on with the latest chat, or with one of `outrider history` or by words of it",
     )
     commands = outrider.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    ask = _new_parser(commands.add_parser, "ask", _ASK, _ASK_EXAMPLES, help="answer one question on stdout")
-    _add_models(ask, argparse.SUPPRESS)
-    _add_ask(ask)
-    bench = _new_parser(
-        commands.add_parser,
-        "bench",
-        _BENCH,
-        _BENCH_EXAMPLES,
-        help="measure the gain of drafting on this machine",
-    )
-    _add_models(bench, argparse.SUPPRESS, several_drafts=True)
-    _add_bench(bench)
-    models = _new_parser(
-        commands.add_parser,
-        "models",
-        _MODELS,
-        _MODELS_EXAMPLES,
-        help="list the models on this machine, and which may draft for which",
-    )
-    models.add_argument("main", nargs="?", metavar="MAIN", help="a main model, by path or name")
-    models.add_argument("--drafts", action="store_true", help="the worth of every model as a draft for MAIN")
-    models.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    pull = _new_parser(
-        commands.add_parser, "pull", _PULL, _PULL_EXAMPLES, help="fetch models from the Hugging Face hub"
-    )
-    pull.add_argument(
+    make = commands.add_parser
+    _add_ask(_new_parser(make, "ask", _ASK, _ASK_EXAMPLES, help="answer one question on stdout"))
+    text = "measure the gain of drafting on this machine"
+    _add_bench(_new_parser(make, "bench", _BENCH, _BENCH_EXAMPLES, help=text))
+    text = "list the models on this machine, and the drafts for each"
+    _add_list(_new_parser(make, "models", _MODELS, _MODELS_EXAMPLES, help=text))
+    text = "fetch models from the Hugging Face hub"
+    _add_pull(_new_parser(make, "pull", _PULL, _PULL_EXAMPLES, help=text))
+    text = "list or search earlier chats"
+    _add_history(_new_parser(make, "history", _HISTORY, _HISTORY_EXAMPLES, help=text))
+    text = "describe this machine, and changes that would make it faster"
+    _add_doctor(make("doctor", help=text, allow_abbrev=False))
+    make("engine", help="the process that runs the models; the chat starts it by itself")
+    return outrider
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("main", nargs="?", metavar="MAIN", help="a main model, by path or name")
+    parser.add_argument("--drafts", action="store_true", help="the worth of every model as a draft for MAIN")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    _add_host(parser, argparse.SUPPRESS)
+
+
+def _add_pull(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "models",
         nargs="*",
         metavar="MODEL",
-        help="OWNER/NAME, or OWNER/NAME:FILE with a file or a quantisation",
+        help="OWNER/NAME, or OWNER/NAME:FILE with a file or a quantization",
     )
-    for each in (models, pull):
-        _add_host(each, argparse.SUPPRESS)
-    pull.add_argument("--list", action="store_true", help="only list the files of the repositories")
-    history = _new_parser(
-        commands.add_parser, "history", _HISTORY, _HISTORY_EXAMPLES, help="list or search earlier chats"
-    )
-    history.add_argument("words", nargs="*", metavar="WORD", help="only chats with all of these")
-    history.add_argument("--json", action="store_true", help="one JSON array instead of the table")
-    doctor = commands.add_parser(
-        "doctor", help="describe this machine, and changes that would make it faster", allow_abbrev=False
-    )
-    _add_host(doctor, argparse.SUPPRESS)
-    doctor.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    commands.add_parser("engine", help="the process that runs the models; the chat starts it by itself")
-    return outrider
+    _add_host(parser, argparse.SUPPRESS)
+    parser.add_argument("--list", action="store_true", help="only list the files of the repositories")
+
+
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only chats with all of these")
+    parser.add_argument("--json", action="store_true", help="one JSON array instead of the table")
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    _add_host(parser, argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
 
 def _new_parser(
@@ -175,9 +172,9 @@ def _add_host(parser: argparse.ArgumentParser, default: str | None) -> None:
 def _add_models(
     parser: argparse.ArgumentParser, default: str | None, *, several_drafts: bool = False
 ) -> None:
-    """What the commands that answer have in common; not given, each is `default`.
+    """Add the options of all commands that answer. An option that is not given is `default`.
 
-    `several_drafts` gathers them as `drafts`, None if there are none.
+    `several_drafts` collects them as `drafts`, None if there are none.
     """
     draft: dict[str, Any] = {"dest": "drafts", "action": "append"} if several_drafts else {"default": default}
     _add_host(parser, default)
@@ -201,6 +198,10 @@ def _add_models(
         default=default,
         help="the library that runs the models; auto goes by the model",
     )
+    _add_drafting(group, default)
+
+
+def _add_drafting(group: argparse._ArgumentGroup, default: str | None) -> None:
     group.add_argument(
         "--exact",
         action="store_true",
@@ -210,32 +211,32 @@ def _add_models(
     group.add_argument(
         "--draft-length",
         metavar="N",
-        type=_number(int, 0, 16),
+        type=_number(int, 0, LONGEST_DRAFT),
         default=default,
-        help="most tokens drafted in a round, 0 to 16; 0 is plain decoding",
+        help=f"most tokens drafted in a round, 0 to {LONGEST_DRAFT}; 0 is plain decoding",
     )
     group.add_argument(
         "--seed",
         metavar="N",
-        type=_number(int, 0, 2**32 - 1),
+        type=_number(int, *SEED[:2]),
         default=default,
         help="the same seed gives the same text; a draft changes it only by rounding (see --exact)",
     )
 
 
 def _add_ask(parser: argparse.ArgumentParser) -> None:
+    _add_models(parser, argparse.SUPPRESS)
     parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the question; may be piped in instead")
     parser.add_argument("--system", metavar="TEXT", help="said to the model before the question")
     group = parser.add_argument_group("sampling")
-    numbers: list[tuple[str, Callable[[str], float], str]] = [
-        ("--temperature", _number(float, 0, 5), "0 always takes the most probable token"),
-        ("--top-k", _number(int, 0, 1_000_000), "keep the k best tokens; 0 keeps all"),
-        ("--top-p", _number(float, 0, 1), "keep the smallest set whose probability reaches p; 1 keeps all"),
-        ("--min-p", _number(float, 0, 1), "drop tokens below this share of the best one's probability"),
-        ("--max-tokens", _number(int, 0, 2**24), "0 answers until the model stops or the context is full"),
-    ]
-    for name, kind, text in numbers:
-        group.add_argument(name, metavar="N", type=kind, help=text)
+    for name in ("temperature", "top_k", "top_p", "min_p"):
+        _add_sampling(group, name)
+    group.add_argument(
+        "--max-tokens",
+        metavar="N",
+        type=_number(int, 0, MOST_TOKENS),
+        help="0 answers until the model stops or the context is full",
+    )
     group.add_argument(
         "--stop", metavar="TEXT", action="append", help="end the answer before this text; may be given again"
     )
@@ -243,7 +244,8 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
         "--thinking", choices=get_args(Thinking), help="think before the answer, where the model can be told"
     )
     group.add_argument("--effort", choices=get_args(Effort), help="how much to think, where it can be told")
-    _add_penalties(group)
+    for name in ("repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_last_n"):
+        _add_sampling(group, name)
     group.add_argument(
         "--logit-bias",
         metavar="TOKEN=BIAS",
@@ -251,6 +253,16 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="added to a token's score, -inf bans it; TOKEN is an id or the token's text; may be given again",
     )
+    _add_form(group)
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="one JSON object: text, seed, token ids, figures")
+    group.add_argument(
+        "--no-color", action="store_true", help="no colors on a terminal (NO_COLOR does it too)"
+    )
+
+
+def _add_form(group: argparse._ArgumentGroup) -> None:
+    """The form that an answer must have."""
     form = group.add_mutually_exclusive_group()
     form.add_argument("--grammar", metavar="FILE", type=Path, help="the answer follows this GBNF grammar")
     form.add_argument(
@@ -260,30 +272,16 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--raw", action="store_true", help="continue the prompt as it is, without chat template"
     )
-    group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="one JSON object: text, seed, token ids, figures")
-    group.add_argument(
-        "--no-color", action="store_true", help="no colors on a terminal (NO_COLOR does it too)"
-    )
 
 
-def _add_penalties(group: argparse._ArgumentGroup) -> None:
-    numbers: list[tuple[str, Callable[[str], float], str]] = [
-        ("repeat", _number(float, 0.01, 100), "divides the scores of tokens already seen; 1 is off"),
-        ("presence", _number(float, -100, 100), "taken off the scores of tokens already seen; 0 is off"),
-        ("frequency", _number(float, -100, 100), "the same, for each time that they were seen"),
-    ]
-    for name, kind, text in numbers:
-        group.add_argument(f"--{name}-penalty", metavar="N", type=kind, help=text)
-    group.add_argument(
-        "--penalty-last-n",
-        metavar="N",
-        type=_number(int, 0, 2**24),
-        help="how many of the latest tokens the penalties look at",
-    )
+def _add_sampling(group: argparse._ArgumentGroup, name: str) -> None:
+    low, high, about = SAMPLING[name]
+    kind = int if name in ("top_k", "penalty_last_n") else float
+    group.add_argument(f"--{name.replace('_', '-')}", metavar="N", type=_number(kind, low, high), help=about)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
+    _add_models(parser, argparse.SUPPRESS, several_drafts=True)
     group = parser.add_argument_group("measurement")
     group.add_argument(
         "--no-lookup", action="store_true", help="draft with the draft model alone, without the lookup"
@@ -293,14 +291,14 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--temperature",
         metavar="N",
-        type=_number(float, 0, 5),
+        type=_number(float, *SAMPLING["temperature"][:2]),
         action="append",
         help="may be given again; 0 and 0.8 if not given",
     )
     group.add_argument(
         "--max-tokens",
         metavar="N",
-        type=_number(int, 2, 2**24),
+        type=_number(int, 2, MOST_TOKENS),
         default=128,
         help="longest answer (default: %(default)s)",
     )
@@ -319,7 +317,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
-    """A parser of numbers from `low` to `high`."""
+    """Return a parser for numbers from `low` to `high`."""
 
     def number(text: str) -> float:
         value = kind(text)
@@ -332,11 +330,11 @@ def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[
 
 
 def _bias(text: str) -> tuple[int | str, float | None]:
-    """`TOKEN=BIAS` as the protocol has it: an id or a text, and a number or None for a ban."""
+    """Parse `TOKEN=BIAS` to the protocol's form: an id or a text, and a number or None for a ban."""
     token, _, bias = text.rpartition("=")
     if not token:
         raise argparse.ArgumentTypeError(f"{text} is not of the form TOKEN=BIAS")
-    value = None if bias in ("-inf", "false") else _number(float, -10_000, 10_000)(bias)
+    value = None if bias in ("-inf", "false") else _number(float, -MOST_BIAS, MOST_BIAS)(bias)
     return int(token) if token.isdecimal() and token.isascii() else token, value
 
 
@@ -344,7 +342,7 @@ _bias.__name__ = "bias"  # argparse shows it: invalid bias value
 
 
 class _Version(argparse.Action):
-    """Prints the version. `importlib.metadata` is imported for this and nothing else."""
+    """Prints the version. `importlib.metadata` is imported only for this."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib import metadata

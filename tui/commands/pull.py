@@ -1,6 +1,6 @@
-"""`outrider pull`: fetch models from the Hugging Face hub to the engine's machine.
+"""`outrider pull`: downloads models from the Hugging Face hub to the engine's machine.
 
-The engine fetches; this module asks it and shows how far it is. Without a name it proposes pairs for this
+The engine downloads; this module asks it and shows the progress. Without a name, it proposes pairs for this
 machine.
 """
 
@@ -35,7 +35,7 @@ _BAR = 24
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch, list or propose; the exit code. Raises `UsageError` or `EngineError`."""
+    """Download, list or propose; return the exit code. Raises `UsageError` or `EngineError`."""
     asyncio.run(_run(arguments, set_up(arguments).client()))
     return 0
 
@@ -67,11 +67,11 @@ async def _list(client: HubClient, repository: str) -> HubListed:
     async for reply in client.ask(ListHub(0, repository)):
         if isinstance(reply, HubListed):
             return reply
-    raise EngineError("The engine said nothing of that repository")
+    raise EngineError("The engine gave no list of that repository")
 
 
 async def _pull(client: HubClient, repository: str, file: str) -> None:
-    """Fetch one model: progress on standard error, its path on standard output."""
+    """Download one model. Progress goes to stderr, the path to stdout."""
     show = _bar if sys.stderr.isatty() else _silent
     clock, began, first = asyncio.get_running_loop().time, 0.0, 0
     async for reply in client.ask(Download(0, repository, file)):
@@ -86,7 +86,7 @@ async def _pull(client: HubClient, repository: str, file: str) -> None:
 
 
 def progress(reply: Downloading, speed: float) -> str:
-    """How far it is, or why nothing comes, in one line."""
+    """Return the progress, or the reason for a pause, in one line."""
     if reply.reason:
         return clean_line(f"waiting: {reply.reason}")
     share = reply.done / max(1, reply.total)
@@ -103,12 +103,12 @@ def _bar(line: str) -> None:
 
 
 def _silent(line: str) -> None:
-    """Nobody watches."""
+    """Show no progress, because nobody watches."""
 
 
 def listed_text(found: HubListed) -> Iterator[str]:
-    """A line for each file, with what to type for it."""
-    rows = [("pull", "quantisation", "size", "")]
+    """Yield a line for each file, with the words to type for it."""
+    rows = [("pull", "quantization", "size", "")]
     for each in found.files:
         name = f"{found.repository}:{each.name}" if each.name else found.repository
         fits = "" if each.size <= found.memory else "larger than this machine's memory"
@@ -121,14 +121,14 @@ def listed_text(found: HubListed) -> Iterator[str]:
 
 
 def proposed_text(pairs: Sequence[HubPair]) -> Iterator[str]:
-    """The pairs that fit here, each with the command that fetches it."""
-    yield "Pairs that go together and fit into this machine's memory, the best for it first:"
+    """Yield the pairs that fit here, each with the command that downloads it."""
+    yield "Pairs that work together and fit into this machine's memory, best first:"
     for pair in pairs:
         yield ""
         yield ", ".join(filter(None, (pair.name, size(pair.size), slowness(pair))))
         yield f"  outrider pull {pair.main} {pair.draft}"
     yield ""
-    yield "Any other: outrider pull OWNER/MODEL:FILE; --list says which files a repository has."
+    yield "Other models: outrider pull OWNER/MODEL:FILE; --list shows the files of a repository."
 
 
 def _print(lines: Iterable[str], write: Callable[[str], object] = print) -> None:

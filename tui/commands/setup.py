@@ -1,6 +1,6 @@
-"""What the settings file and the command line say together: which models, in which engine, on which machine.
+"""Combines the settings file and the command line: the models, the engine and its machine.
 
-Both are only read here. Later answers change the settings that the chat holds, never these.
+Both are only read. Later changes in the chat do not change them.
 """
 
 from __future__ import annotations
@@ -14,37 +14,38 @@ from ..client.host import Host, HostError, engine_on
 from ..config import Problem, Settings, read_config
 from ..config.last import with_last
 from ..config.settings import understood
-from ..places import Places, find_places
+from ..errors import OutriderError
+from ..paths import Paths, find_places
 from ..protocol import BackendName
 
 
-class UsageError(Exception):
-    """What was asked for cannot be done. The text says why, in one line."""
+class UsageError(OutriderError):
+    """The request cannot be carried out. The text gives the reason in one line."""
 
 
 class Setup(NamedTuple):
-    """What a command works with."""
+    """The settings, the engine and its machine for a command."""
 
-    places: Places
+    places: Paths
     settings: Settings
     problems: tuple[Problem, ...]
-    """What the settings file says wrong; there the defaults stand."""
+    """Faults in the settings file. The defaults apply there."""
     engine: tuple[str, ...]
     """The command that runs the engine."""
     host: Host | None
-    """Where the engine runs, if not here."""
+    """The host of the engine; None for this machine."""
     recalled: bool
-    """Whether the models are the pair that was chosen last on the load screen."""
+    """Whether the models are the last pair from the load screen."""
 
     def client(self) -> EngineClient:
-        """A client of that engine, which is not started yet."""
+        """Return a client of that engine, which is not started yet."""
         return EngineClient(self.engine, self.places.log, host=self.host)
 
 
 def set_up(arguments: argparse.Namespace) -> Setup:
-    """The settings file, the pair that was chosen last and the command line's host.
+    """Combine the settings file, the last pair and the command line's host.
 
-    Raises `UsageError` where no such host is known.
+    Raises `UsageError` if the host is unknown.
     """
     places = find_places()
     settings, problems = read_config(places.config)
@@ -65,9 +66,10 @@ def with_models(
     settings: Settings, main: str | None, draft: str | None, backend: BackendName | None,
     exact: bool | None = None,
 ) -> Settings:  # fmt: skip
-    """`settings` with the command line's models. A main model given there does without the file's draft.
+    """Return `settings` with the models of the command line. A main model given there does not use the file's
+    draft.
 
-    The draft "none" is plain decoding: no lookup either.
+    The draft "none" is plain decoding, without lookup.
     """
     models = settings.models
     if main is not None:

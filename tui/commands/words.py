@@ -1,8 +1,8 @@
-"""The words behind `outrider` before they are parsed: a question needs no `ask`, and who mistypes a command
-or an option is told which one is like it. It runs nothing.
+"""Reads the words after `outrider` before argparse does: a question needs no `ask`, and typos get a
+suggestion.
 
-What is no command is a question, but for three kinds of words: one that is like a command, one that other
-programs have as a command, and a file. Nobody wants these answered by a model.
+All words that are no command are a question, with three exceptions: a word similar to a command, a command of
+other programs, and a file. A model should not answer these. This module runs nothing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ ELSEWHERE: Final[Mapping[str, tuple[int, str]]] = {
     "run": (2, "outrider --main MODEL"),
     "download": (2, "outrider pull MODEL"),
 }
-"""Commands of other programs: with how many words they are one and no question, and what it is here."""
+"""Commands of other programs: the largest number of words with which each counts as a command and not as a
+question, and our command for it."""
 _LIKE = 0.75
 _COMMAND_AND_ONE = 2
-"""Words of a command line with a mistyped command, at most. With more it is a question without quotes."""
+"""Most words of a command line with a mistyped command. More words are a question without quotes."""
 
 
 class Parser(ArgumentParser):
-    """Says in one line what is wrong, and what may have been meant."""
+    """Reports a fault in one line, with a suggestion."""
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Namespace | None = None
@@ -47,7 +48,7 @@ class Parser(ArgumentParser):
         self.exit(2, f"{self.prog}: {message}{end} `{self.prog} --help` lists all options.\n")
 
     def _with_command(self, words: list[str]) -> list[str]:
-        """`words` with `ask` in front of a question."""
+        """Return `words` with `ask` before a question."""
         plain = list(self._plain(words))
         if not plain or words[plain[0]] in self._commands:
             return words
@@ -59,7 +60,7 @@ class Parser(ArgumentParser):
         return [*words[:begin], "ask", *words[begin:]]
 
     def _no_question(self, word: str, count: int) -> str:
-        """Why `word`, the first of `count`, is not asked; empty if it is a question."""
+        """Return why `word`, the first of `count`, is not a question; empty if it is one."""
         if not word and count == 1:
             return f'the question is empty. Write it behind the command: {self.prog} "Why is the sky blue?"'
         if any(letter.isspace() for letter in word):
@@ -79,7 +80,7 @@ class Parser(ArgumentParser):
         return ""
 
     def _plain(self, words: Sequence[str]) -> Iterator[int]:
-        """The places of words that are no options and no values of one."""
+        """Yield the indexes of the words that are neither options nor values of options."""
         skipped = 0
         for at, word in enumerate(words):
             if skipped:
@@ -97,7 +98,7 @@ class Parser(ArgumentParser):
                 yield at
 
     def _option(self, word: str) -> Action | None:
-        """What an option is, here or behind `ask`."""
+        """Return the option of this name, here or of `ask`."""
         name = word.partition("=")[0]
         return next(
             (

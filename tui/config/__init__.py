@@ -1,4 +1,4 @@
-"""What a person can set, and the file that says it."""
+"""The settings of a user, and the file that holds them."""
 
 from .file import (
     MAX_SIZE,

@@ -1,8 +1,8 @@
-"""config.toml -> one frozen `Settings`, and single settings back into it.
+"""Reads config.toml into one frozen `Settings`, and writes single settings back.
 
-A bad value costs that value only: it keeps its default and is reported with file, line and key. A file that
-cannot be read costs nothing either: the defaults are used, it is reported, and it is never overwritten.
-This module shows nothing and does not know where the file is.
+An invalid value keeps its default, and is reported with file, line and key; all other values count. A file
+that cannot be read is reported too: the defaults apply, and the file is never overwritten. This module shows
+nothing and does not know the file's path.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from ..errors import OutriderError
 from ..files import replace
 from .settings import Generation, HostEntry, Keys, Preset, Settings, understood
 
@@ -26,22 +27,22 @@ MAX_SIZE = 1_000_000
 """Bytes. A longer file is not a config file."""
 
 Wrong = tuple[tuple[str, ...], str]
-"""Where something stands, and what is wrong with it."""
+"""The place of a value, and its fault."""
 
 _YES_OR_NO = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 
 
-class ConfigError(Exception):
-    """The file cannot be read, or must not be written. The text says why, in one line."""
+class ConfigError(OutriderError):
+    """The file cannot be read, or must not be written. The text gives the reason in one line."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the file that is not used as it stands there."""
+    """A part of the file that is not used, and the reason."""
 
     path: Path
     line: int
-    """0 where no line can be named."""
+    """Line number, from 1; 0 if unknown."""
     message: str
 
     def __str__(self) -> str:
@@ -49,7 +50,7 @@ class Problem:
 
 
 def read_config(path: Path) -> tuple[Settings, tuple[Problem, ...]]:
-    """What `path` says, and what of it cannot be used. A missing file is no problem."""
+    """Return the settings in `path`, and the problems found in it. A missing file is no problem."""
     try:
         text, data = _load(path)
     except FileNotFoundError:
@@ -77,11 +78,12 @@ def read_config(path: Path) -> tuple[Settings, tuple[Problem, ...]]:
 
 
 def change_config(path: Path, place: Sequence[str], value: Any) -> None:
-    """Set what stands at `place`, such as ("generation", "seed"); None takes it out. All else stays as it is,
-    comments too. The file is replaced at once, or not at all.
+    """Set the value at `place`, such as ("generation", "seed"); None removes it.
 
-    Raises `ConfigError` if what stands there cannot be read: it may hold something worth saving.
-    Raises `OSError` if it cannot be written.
+    All else stays, also comments. The file is replaced as a whole, or not at all.
+
+    Raises `ConfigError` if the present file cannot be read, because it may hold something worth saving.
+    Raises `OSError` if the file cannot be written.
     """
     import tomlkit
 
@@ -94,7 +96,7 @@ def change_config(path: Path, place: Sequence[str], value: Any) -> None:
         _put(data, place, _plain(value), path)
     changed = tomlkit.dumps(document)
     if tomllib.loads(changed) != expected:
-        raise ConfigError(f"{path.name}: {'.'.join(place)} cannot be changed in it without harm")
+        raise ConfigError(f"{path.name}: {'.'.join(place)} cannot be changed safely")
     _replace(path, changed)
 
 
@@ -113,16 +115,16 @@ def _put(data: Any, place: Sequence[str], value: Any, path: Path) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Where the file is a link, what it leads to is replaced, and whoever may read it still may."""
+    """Replace a file. A link stays a link, and the file keeps its permissions."""
     path = Path(os.path.realpath(path))
-    for stray in path.parent.glob(f".{path.name}.*"):  # what a kill in the middle of a write left
+    for stray in path.parent.glob(f".{path.name}.*"):  # left by a kill in the middle of a write
         stray.unlink(missing_ok=True)
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
     replace(path, text, mode=mode, durable=True)
 
 
 def read_value(section: type, key: str, text: str) -> Any:
-    """What a person typed as the value of a setting. Raises `ConfigError` with what was expected."""
+    """Return the value of a setting that a user typed. Raises `ConfigError` with the expected form."""
     hint = get_type_hints(section)[key]
     entry = next(entry for entry in fields(section) if entry.name == key)
     value: Any = entry.metadata["words"].get(text.strip().lower(), text)
@@ -141,21 +143,21 @@ def read_value(section: type, key: str, text: str) -> Any:
 
 
 def show_value(value: Any) -> str:
-    """A value as a person types it."""
+    """Return a value as a user types it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(_plain(value), ensure_ascii=False) if isinstance(value, tuple) else str(value)
 
 
 def show_setting(section: type, key: str, value: Any) -> str:
-    """A value as a person reads it: a word where a number means something else than so many, or nothing."""
+    """Return a value as a user reads it: some numbers have a special meaning and become a word."""
     words = next(entry for entry in fields(section) if entry.name == key).metadata["words"]
     word = next((word for word, meant in words.items() if meant == value), "")
     return word or (show_value(value) if value not in ((), "") else "empty")
 
 
 def example() -> str:
-    """Every setting at its default with a comment: the text of config.example.toml."""
+    """Return the text of config.example.toml: every setting at its default, with a comment."""
     import tomli_w
 
     lines = ["# Every setting of Outrider at its default. Copy what you want to change to config.toml;"]
@@ -186,7 +188,7 @@ _MORE = (
 
 
 def _load(path: Path) -> tuple[str, dict[str, Any]]:
-    """The file as text and as TOML. Raises `FileNotFoundError`, or `ConfigError` for all else."""
+    """Return the file as text and as TOML. Raises `FileNotFoundError`, else `ConfigError`."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SIZE + 1)
@@ -212,7 +214,7 @@ def _load(path: Path) -> tuple[str, dict[str, Any]]:
 def _read_section(
     kind: Any, table: dict[str, Any], place: Sequence[str], wrong: list[Wrong]
 ) -> dict[str, Any]:
-    """The usable values of the section at `place`; what is wrong with the others goes to `wrong`."""
+    """Return the usable values of the section at `place`. Faults of the others are added to `wrong`."""
     hints = get_type_hints(kind)
     entries = {entry.name: entry for entry in fields(kind)}
     values: dict[str, Any] = {}
@@ -262,7 +264,7 @@ def _read_hosts(table: dict[str, Any], wrong: list[Wrong]) -> tuple[HostEntry, .
 
 
 def _read_keys(table: dict[str, Any], wrong: list[Wrong]) -> Keys:
-    """Which actions there are is not known here."""
+    """Read the keys of actions. Their names are not checked, because only the screens know them."""
     bound = {name: keys for name, keys in table.items() if name != "set"}
     for name, keys in bound.items():
         if not isinstance(keys, str):
@@ -272,7 +274,7 @@ def _read_keys(table: dict[str, Any], wrong: list[Wrong]) -> Keys:
 
 
 def _check(hint: Any, value: Any, low: float, high: float) -> Any:
-    """`value` as `hint`. Raises `ConfigError` with what was expected."""
+    """Return `value` as the type `hint`. Raises `ConfigError` with the expected form."""
     if get_origin(hint) is Literal:
         if isinstance(value, str) and value in get_args(hint):
             return value
@@ -294,7 +296,7 @@ def _check(hint: Any, value: Any, low: float, high: float) -> Any:
 
 
 def _line_of(text: str, place: Sequence[str]) -> int:
-    """The line of a section's head or of a key in it, counted from 1; 0 if the file spells it another way."""
+    """Return the line of a section's head or of a key in it, from 1; 0 if the file spells it another way."""
     inside: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         if head := re.match(r"\s*\[([^\[\]]+)\]", line):

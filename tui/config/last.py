@@ -1,4 +1,4 @@
-"""The pair that was chosen last on the load screen, kept between two starts; config.toml goes first."""
+"""Keeps the last pair from the load screen for the next start. A pair in config.toml has priority."""
 
 from __future__ import annotations
 
@@ -9,32 +9,37 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import convert
+
 from .. import files
-from ..protocol import CacheType, rebuild
+from ..choices import CacheType
+from ..protocol.terms import Signed, Unsigned
 from .file import Problem, read_config
 from .settings import Models, Settings
 
 
 @dataclass(frozen=True)
 class Last:
-    """What the file holds, by the names of the settings."""
+    """The contents of the file. The fields are named like the settings."""
 
     main: str
     draft: str
     lookup: bool
-    context_length: int = 0
+    context_length: Unsigned = 0
     cache_type: CacheType = "f16"
-    gpu_layers: int = -1
+    gpu_layers: Signed = -1
 
 
 def with_last(settings: Settings, path: Path, *, here: bool = True) -> Settings:
-    """`settings` with the pair that `path` holds, if they name no other and its main model is still there;
-    of models that are not `here`, nobody knows."""
+    """Return `settings` with the last pair, if they name no pair and its main model still exists.
+
+    If the models are not `here` but on another machine, their existence is not checked.
+    """
     models = settings.models
     if (models.main, models.draft) != (Models().main, Models().draft):
         return settings
     try:
-        kept = rebuild(Last, json.loads(path.read_bytes()[:20_000]))
+        kept = convert(json.loads(path.read_bytes()[:20_000]), Last)
     except (OSError, ValueError, RecursionError):
         return settings
     if "\0" in kept.main or (here and not os.path.lexists(kept.main)):
@@ -54,23 +59,23 @@ def with_last(settings: Settings, path: Path, *, here: bool = True) -> Settings:
 
 
 class NextStart(NamedTuple):
-    """What a start would go by."""
+    """The settings for a start."""
 
     settings: Settings
     problems: tuple[Problem, ...]
     recalled: bool
-    """Whether the pair is the one that was chosen last, and not what config.toml names."""
+    """Whether the pair is the last one from the load screen, and not from config.toml."""
 
 
 def next_start(config: Path, last: Path, *, here: bool = True) -> NextStart:
-    """What the files at `config` and `last` make the next start load, without a command line."""
+    """Return the settings of the next start without a command line, from the files at `config` and `last`."""
     named, problems = read_config(config)
     settings = with_last(named, last, here=here)
     return NextStart(settings, problems, settings is not named)
 
 
 def keep_last(settings: Settings, path: Path) -> None:
-    """Keep the pair of `settings`; a full or read-only disk is no failure."""
+    """Keep the pair of `settings` for the next start. A full or read-only disk is not an error."""
     models = settings.models
     kept = Last(
         models.main,

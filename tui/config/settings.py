@@ -1,4 +1,4 @@
-"""All that a person can set, as values. Reading and writing the file is `file.py`'s."""
+"""All settings of a user, as values. `file.py` reads and writes them."""
 
 # ruff: noqa: RUF009 (`_setting` is `dataclasses.field`)
 
@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+from tui.choices import LONGEST_DRAFT, MOST_TOKENS, SAMPLING, SEED
 from tui.protocol import BackendName, CacheType, Effort, Thinking
 
 Highlight = Literal["quiet", "full", "off"]
@@ -18,8 +19,14 @@ KeySet = Literal["default", "vi"]
 
 
 def _setting(default: Any, about: str, low: float = -math.inf, high: float = math.inf, **words: float) -> Any:
-    """`words` stand for numbers that mean something else than so many, such as `auto=-1`."""
+    """Define a setting. `words` are numbers with a special meaning, such as `auto=-1`."""
     return field(default=default, metadata={"about": about, "low": low, "high": high, "words": words})
+
+
+def _sampling(name: str, default: Any, **words: float) -> Any:
+    """A number of the sampling chain, with the bounds and the meaning that it has everywhere."""
+    low, high, about = SAMPLING[name]
+    return _setting(default, about, low, high, **words)
 
 
 @dataclass(frozen=True)
@@ -29,44 +36,36 @@ class Models:
         "auto", 'a path or a name; "auto" is the best one here; "lookup" is no model; "none" no lookup either'
     )
     folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")
-    context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, 1 << 24, auto=0)
+    context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, MOST_TOKENS, auto=0)
     cache_type: CacheType = _setting("f16", 'of the main model\'s KV cache; "q8_0" takes half the memory')
     exact: bool = _setting(False, "draft only as far as the text cannot change, not even by rounding")
 
 
 @dataclass(frozen=True)
 class Generation:
-    temperature: float = _setting(0.8, "0 always takes the most probable token", 0, 5)
-    top_k: int = _setting(40, "keep the k best tokens; 0 keeps all", 0, 1_000_000, all=0)
-    top_p: float = _setting(
-        0.95, "keep the smallest set whose probability reaches p; 1 keeps all", 0, 1, all=1
-    )
-    min_p: float = _setting(0.05, "drop tokens below this share of the best one's probability", 0, 1, off=0)
-    repeat_penalty: float = _setting(
-        1.0, "divides the scores of tokens already seen; 1 is off", 0.1, 10, off=1
-    )
-    presence_penalty: float = _setting(
-        0.0, "taken off the scores of tokens already seen; 0 is off", -10, 10, off=0
-    )
-    frequency_penalty: float = _setting(
-        0.0, "taken off for each time that a token was seen; 0 is off", -10, 10, off=0
-    )
-    penalty_last_n: int = _setting(64, "how many of the latest tokens the penalties look at", 0, 1 << 24)
+    temperature: float = _sampling("temperature", 0.8)
+    top_k: int = _sampling("top_k", 40, all=0)
+    top_p: float = _sampling("top_p", 0.95, all=1)
+    min_p: float = _sampling("min_p", 0.05, off=0)
+    repeat_penalty: float = _sampling("repeat_penalty", 1.0, off=1)
+    presence_penalty: float = _sampling("presence_penalty", 0.0, off=0)
+    frequency_penalty: float = _sampling("frequency_penalty", 0.0, off=0)
+    penalty_last_n: int = _sampling("penalty_last_n", 64)
     max_tokens: int = _setting(
         0,
         "longest answer; 0 is until the model stops or the context is full; a base model in the chat: 256",
         0,
-        1 << 24,
+        MOST_TOKENS,
         unlimited=0,
     )
     seed: int = _setting(
-        -1, "-1 draws a new one for each answer; the sidebar shows it", -1, (1 << 32) - 1, random=-1
+        -1, "-1 draws a new one for each answer; the sidebar shows it", -1, SEED.high, random=-1
     )
     draft_length: int = _setting(
         -1,
-        "tokens drafted in a round, 1 to 16; 0 never drafts; -1 measures and decides",
+        f"tokens drafted in a round, 1 to {LONGEST_DRAFT}; 0 never drafts; -1 measures and decides",
         -1,
-        16,
+        LONGEST_DRAFT,
         auto=-1,
         never=0,
     )
@@ -119,33 +118,33 @@ class History:
 class Keys:
     set: KeySet = _setting("default", '"vi" moves with h, j, k, l and more; "default"')
     bound: tuple[tuple[str, str], ...] = ()
-    """(id of an action, its keys with commas between them), as the file has them."""
+    """(id of an action, its keys separated by commas), as in the file."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Some settings of `Generation` under a name."""
+    """A named set of some `Generation` settings."""
 
     name: str
     values: tuple[tuple[str, Any], ...]
 
     def applied(self, generation: Generation) -> Generation:
-        """`generation` with what this says otherwise."""
+        """Return `generation` with the values of this preset."""
         return replace(generation, **dict(self.values))
 
 
 class HostEntry(NamedTuple):
-    """A machine with an engine, under a name. Whether ssh may be given it is checked where it is used."""
+    """A named machine with an engine. Its address is checked before ssh uses it."""
 
     name: str
     address: str
     program: str = ""
-    """Where Outrider lies there; empty looks in the usual places."""
+    """Path of Outrider on that machine; empty searches the usual places."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a person can set. The defaults are what runs without a file."""
+    """All settings of a user. The defaults apply without a file."""
 
     models: Models = field(default_factory=Models)
     generation: Generation = field(default_factory=Generation)
@@ -157,12 +156,12 @@ class Settings:
     hosts: tuple[HostEntry, ...] = ()
 
     def preset(self, name: str) -> Preset | None:
-        """The preset of this name."""
+        """Return the preset of this name; None if there is none."""
         return next((each for each in self.presets if each.name == name), None)
 
 
 def understood(settings: Settings) -> Settings:
-    """The draft "none" is plain decoding: no draft model, and no lookup either."""
+    """Return the settings with the draft "none" resolved: plain decoding, without a draft model or lookup."""
     if settings.models.draft != "none":
         return settings
     models = replace(settings.models, draft="lookup")

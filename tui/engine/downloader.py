@@ -1,8 +1,8 @@
-"""A process that asks the hub: `python -m tui.engine.downloader`, the only one of ours that meets a network.
+"""A process that asks the hub: `python -m tui.engine.downloader`, our only process with network access.
 
-Reads one question as a line of the protocol and answers it as an engine would. The app starts it; on another
-machine the engine does, and passes the answers on. It ends when its standard input does, so that it outlives
-nobody. A process of its own, because what it loads would weigh on an engine, and because killing it always
+It reads one question as a line of the protocol and answers like an engine. The app starts it here; on another
+machine the engine starts it and passes the answers on. It ends with its standard input, so it cannot outlive
+its parent. It is a separate process because its libraries would burden an engine, and because a kill always
 stops it.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from types import MappingProxyType
 
-from ..places import find_models
+from ..paths import find_models
 from ..protocol import (
     Download,
     Downloaded,
@@ -35,21 +35,21 @@ from ..protocol import (
     decode_event,
     encode,
 )
-from .hardware import all_memory
 from .library.access import LONGEST_WAIT, HubError, TryLater, patient
 from .library.fetch import Unwanted, fetch, wait
 from .library.hub import listing, places_for, search
-from .wording import sentence
+from .machine.hardware import all_memory
+from .sentences import failure
 
 COMMAND = (sys.executable, "-m", "tui.engine.downloader")
 _STEP = 0.25
 """Seconds between two reports of progress."""
 _POLL = 0.1
 _AT_ONCE = 10.0
-"""Seconds that a search or a list waits for a hub that asks it to: somebody looks at the screen meanwhile."""
+"""Seconds that a search or a list waits for the hub at most, because somebody is watching the screen."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
 _UNTOLD = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-"""What keeps huggingface_hub from asking and telling the hub which programs run here."""
+"""Variables that stop huggingface_hub from telling the hub which programs run here."""
 
 
 def relay(
@@ -58,10 +58,12 @@ def relay(
     command: tuple[str, ...] = COMMAND,
     settings: Mapping[str, str] = NOTHING,
 ) -> Iterator[Event]:
-    """What a downloader says to `question`, as long as it is wanted. The engine's side; `settings` are for
-    the downloader alone."""
+    """Yield a downloader's answers to `question` as long as they are wanted. Runs in the engine.
+
+    `settings` are variables for the downloader alone.
+    """
     environment = {**os.environ, **settings}
-    environment.pop("HF_HUB_OFFLINE", None)  # the engine's own
+    environment.pop("HF_HUB_OFFLINE", None)  # set for the engine itself
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     ) as child:
@@ -76,7 +78,11 @@ def relay(
                 if not isinstance(event, Downloading):
                     return
             if wanted():
-                yield Failed(question.id, "The download's process died.", "Try again: it goes on from here.")
+                yield Failed(
+                    question.id,
+                    "The download's process died.",
+                    "Try again: the download continues from here.",
+                )
         finally:
             child.send_signal(signal.SIGKILL)
 
@@ -95,7 +101,7 @@ def _lines(descriptor: int, wanted: Callable[[], bool]) -> Iterator[bytes]:
 
 def main() -> None:
     """Answer the question on standard input."""
-    os.environ.update(_UNTOLD)  # read when huggingface_hub is imported
+    os.environ.update(_UNTOLD)  # read at the import of huggingface_hub
     question = decode_command(sys.stdin.buffer.readline())
     assert isinstance(question, HubQuestion)
     threading.Thread(target=_end_with_input, daemon=True).start()
@@ -119,7 +125,7 @@ def answer(
     wanted: Callable[[], bool] = lambda: True,
     pause: Callable[[float], None] = sleep,
 ) -> None:
-    """Answer `question`; downloads go below `root`. Every failure becomes a `Failed`."""
+    """Answer `question`. Downloads go below `root`. Every failure becomes a `Failed`."""
 
     def soon(later: TryLater) -> None:
         wait(later, wanted, pause)
@@ -136,7 +142,7 @@ def answer(
             case Download():
                 _download(question, root, send, wanted, pause)
     except HubError as error:
-        send(Failed(question.id, sentence(str(error)), error.hint))
+        send(failure(question.id, error))
     except Unwanted:
         return
 

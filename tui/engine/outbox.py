@@ -1,7 +1,7 @@
-"""Events on their way to the app: whoever has one to send does not wait until it is read.
+"""Sends events to the app. The sender of an event does not wait until it is read.
 
-Where a model computes on every core, a thread that wakes stops it. So who puts rounds writes them, if the
-pipe has room for them at once; the writing thread is woken for what may take longer.
+If a model computes on every core, a thread that wakes up delays it. So the thread that puts rounds also
+writes them, if the pipe has room for them. The writing thread wakes only for writes that may take longer.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from typing import NoReturn
 from ..protocol import Event, Rounds, encode
 
 FRAME = 1 / 30
-"""Seconds of rounds that make one line, about: the app shows no more of them at once either."""
+"""Approximate seconds of rounds in one line. The app does not paint more often either."""
 LATEST = 3
-"""Frames after which a round is written, should the next one keep it waiting."""
+"""Frames after which a waiting round is written, even if no other follows."""
 MOST = 1_000
-"""Rounds in a line, where the app has not read for long."""
+"""Most rounds in a line, if the app has not read for a long time."""
 
 
 class Outbox:
-    """Lines for one reader, in the order in which they were put. `put` may be called from any thread."""
+    """Lines for one reader, in the order of `put`. Any thread may call `put`."""
 
     def __init__(self, sink: int) -> None:
-        """`sink` is a descriptor that blocks."""
+        """`sink` is a blocking descriptor."""
         self._sink = sink
         self._room = select.poll()
         self._room.register(sink, select.POLLOUT)
         self._waiting: list[Event] = []
         self._changed = threading.Condition()
         self._due = False
-        """What waits is to be written now."""
+        """Whether the waiting events should be written now."""
         self._asleep = False
-        """The writing thread waits for something to be put."""
+        """Whether the writing thread is waiting for an event."""
         self._writing = False
         self._last_put = self._last_write = 0.0
-        """When the last event was put, and when rounds were written last."""
+        """Times of the last `put`, and of the last write of rounds."""
 
     def put(self, event: Event) -> None:
-        """Let `event` be written: rounds with those of the same `FRAME`, anything else at once."""
+        """Queue `event`: rounds are joined with others of the same `FRAME`, all else is written at once."""
         with self._changed:
             self._waiting.append(event)
             due = self._is_due(event)
@@ -54,13 +54,13 @@ class Outbox:
                 self._changed.notify_all()
 
     def _is_due(self, event: Event) -> bool:
-        """Whether to write now: a round that takes as long as this one would be later than a frame."""
+        """Return whether to write now, because another round of this length would end after the frame."""
         now = monotonic()
         took, self._last_put = now - self._last_put, now
         return not isinstance(event, Rounds) or now + took / 2 >= self._last_write + FRAME
 
     def _written_at_once(self) -> bool:
-        """Write what waits, unless something else is being written or the pipe might make us wait."""
+        """Write the waiting events if that cannot block. Return whether they were written."""
         if self._writing or self._due or self._room.poll(0) != [(self._sink, select.POLLOUT)]:
             return False
         lines = b"".join(map(encode, _joined(self._waiting)))
@@ -71,7 +71,7 @@ class Outbox:
         return True
 
     def write(self) -> NoReturn:
-        """Write what is put, for ever. Raises `OSError` when nobody reads it any more."""
+        """Write events without end. Raises `OSError` when the reader is gone."""
         while True:
             with self._changed:
                 self._writing = False
@@ -89,7 +89,7 @@ class Outbox:
                     line = line[os.write(self._sink, line) :]
 
     def drain(self, seconds: float) -> None:
-        """Wait until all that was put is written, but no longer than that."""
+        """Wait until all events are written, but at most `seconds`."""
         with self._changed:
             self._due = bool(self._waiting)
             self._changed.notify_all()
@@ -97,7 +97,7 @@ class Outbox:
 
 
 def _joined(events: Sequence[Event]) -> Iterator[Event]:
-    """The same events, neighbouring rounds of an answer as one."""
+    """Yield the same events, with neighboring rounds of one answer joined."""
     for number, group in groupby(events, lambda each: each.id if isinstance(each, Rounds) else None):
         if number is None:
             yield from group

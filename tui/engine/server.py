@@ -1,9 +1,9 @@
-"""The engine's process edge: commands come in on standard input, events go out on standard output.
+"""The engine's process: reads commands from standard input and writes events to standard output.
 
-Native libraries print wherever they like and crash as they like, so before one is imported the protocol
-gets descriptors of its own. One thread reads commands: it answers pings while a model runs, and ends the
-process when the app is gone or silent. Another writes events, so that a slow line never holds up a model.
-What commands mean is the session's business.
+Native libraries print anywhere and crash at any time. So the protocol gets its own descriptors before one is
+imported. One thread reads commands: it answers pings while a model runs, and ends the process when the app is
+gone or silent. Another thread writes events, so that a slow line never delays a model. The session carries
+out the commands.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LOAD = 0
 _PR_SET_PDEATHSIG = 1
 _OF_HUB = ("HF_", "HUGGING_FACE_", "HUGGINGFACE_")
 _OF_ALL = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE")
-"""Of these, the ones that are no secret and that an engine has to know."""
+"""Those variables of the hub that are not secret and that an engine needs."""
 
 
 def main(heartbeat: float = HEARTBEAT) -> NoReturn:
@@ -61,7 +61,7 @@ def main(heartbeat: float = HEARTBEAT) -> NoReturn:
     channel.send(Hello(PROTOCOL, _version(), os.getpid()))
     threading.Thread(target=channel.speak, name="events", daemon=True).start()
     threading.Thread(target=channel.listen, name="commands", daemon=True).start()
-    from .session import Session  # numpy and all that comes with it: after Hello
+    from .session import Session  # imports numpy and much else: after Hello
 
     session = Session(channel.send, channel.cancelled, channel.draft_length, idle=channel.idle)
     if channel.quiet(_PRELOAD_AFTER):
@@ -74,36 +74,36 @@ class Channel:
     """The two ends of the pipe to the app. Safe to use from several threads."""
 
     def __init__(self, source: int, sink: int, heartbeat: float) -> None:
-        """Descriptors to read from and to write to, both blocking."""
+        """`source` and `sink` are descriptors to read from and to write to, both blocking."""
         self._source = source
         self._outbox = Outbox(sink)
         self.send = self._outbox.put
         self._heartbeat = self._patience = heartbeat
         self.for_hub: Mapping[str, str] = {}
-        """What is set for the hub; nobody but a downloader sees it."""
+        """The variables for the hub. Only a downloader gets them."""
         self._waiting: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._commanded = threading.Event()
         self._unwanted: set[int] = set()
         self._wished: dict[int, int | None] = {}
 
     def cancelled(self, answer: int) -> bool:
-        """Whether the app has cancelled this answer, or the load in progress for 0."""
+        """Return whether the app has canceled this answer; for 0, the load in progress."""
         return answer in self._unwanted
 
     def draft_length(self, command: Generate) -> int | None:
-        """The draft length that the app wishes for this answer now."""
+        """Return the present draft length that the app asks for."""
         return self._wished.get(command.id, command.draft_length)
 
     def idle(self) -> bool:
-        """Whether no command is waiting."""
+        """Return whether no command is waiting."""
         return self._waiting.empty()
 
     def quiet(self, seconds: float) -> bool:
-        """Whether no command has come yet, after waiting for one."""
+        """Wait for a command for `seconds`. Return whether none has come."""
         return not self._commanded.wait(seconds)
 
     def commands(self) -> Iterator[Command]:
-        """Load, Generate and Unload, in order, without end."""
+        """Yield Load, Generate and Unload in order, without end."""
         while True:
             yield self._waiting.get()
 
@@ -113,15 +113,15 @@ class Channel:
             self._outbox.write()
         except OSError:
             _leave(0)
-        except Exception:  # the process edge: the app would hear nothing any more
+        except Exception:  # the process edge: without this thread the app would hear nothing
             traceback.print_exc(file=sys.stderr)
         _leave(1)
 
     def listen(self) -> NoReturn:
-        """Read commands until the app is gone; then end the process, whatever else is running."""
+        """Read commands until the app is gone; then end the process, even if a model is running."""
         try:
             self._read()
-        except Exception:  # the process edge: nobody would hear the app any more
+        except Exception:  # the process edge: without this thread nobody would hear the app
             traceback.print_exc(file=sys.stderr)
         _leave(1)
 
@@ -164,7 +164,7 @@ class Channel:
             case _ if isinstance(command, Question):
                 threading.Thread(target=self._answer, args=(command,), name="library", daemon=True).start()
             case SetDraftLength():
-                self._wished = {command.id: command.draft_length}  # one answer comes at a time
+                self._wished = {command.id: command.draft_length}  # only one answer runs at a time
             case _:
                 self._unwanted.discard(
                     command.id if isinstance(command, Generate | Inspect | Count) else _LOAD
@@ -173,13 +173,13 @@ class Channel:
                 self._commanded.set()
 
     def _answer(self, question: Question) -> None:
-        from .librarian import answer  # after Hello, like all that takes time to import
+        from .library_service import answer  # after Hello, like all that takes time to import
 
         answer(question, self.send, lambda: question.id not in self._unwanted, self.for_hub)
 
 
 def _take_descriptors() -> tuple[int, int]:
-    """Standard input and output for the protocol alone; what else prints there goes to standard error."""
+    """Reserve standard input and output for the protocol. All other output there goes to standard error."""
     source, sink = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -189,8 +189,11 @@ def _take_descriptors() -> tuple[int, int]:
 
 
 def taken_for_hub() -> dict[str, str]:
-    """What is set for the hub, a token too, out of the environment: no library in here asks the hub, and of
-    what an engine starts only a downloader does. On another machine that is whatever the login there sets."""
+    """Remove the hub's variables, also a token, from the environment, and return them.
+
+    No library in this process asks the hub, and of its children only a downloader does. On another machine,
+    the variables are those of the login there.
+    """
     names = [name for name in os.environ if name.startswith(_OF_HUB) and name not in _OF_ALL]
     taken = {name: os.environ.pop(name) for name in names}
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -198,9 +201,9 @@ def taken_for_hub() -> dict[str, str]:
 
 
 def _settle_process() -> None:
-    """No core dump, no debugger at a crash, no end by Ctrl+C, and none that outlives the app."""
+    """Disable core dumps, debuggers at a crash and Ctrl+C; let no child outlive the app."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.environ["GGML_NO_BACKTRACE"] = "1"  # else ggml runs gdb, which prints wherever it likes
+    os.environ["GGML_NO_BACKTRACE"] = "1"  # else ggml runs gdb, which prints to any stream
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         import ctypes
@@ -217,5 +220,5 @@ def _version() -> str:
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process at once: a native call on another thread cannot be waited for."""
+    """End the process at once, because a native call on another thread cannot be waited for."""
     os._exit(status)

@@ -5,8 +5,6 @@ Every command ends in an event. No failure of a model or of a command ends the s
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +16,6 @@ from ..protocol import (
     Count,
     Counted,
     Event,
-    Failed,
     Generate,
     Inspect,
     Load,
@@ -28,21 +25,22 @@ from ..protocol import (
     Unload,
     Unloaded,
 )
-from .answer import Answer
-from .backends import LoadedModel, ModelError, open_backend
-from .exactness import keep_last
-from .hardware import all_memory
-from .inspection import inspect
-from .library.here import AUTO, Library, LibraryError
+from .answer.answer import Answer
+from .answer.inspection import inspect
+from .answer.templates import TemplateRenderer
+from .backends import LoadedModel, ModelError
+from .backends.selection import open_backend
+from .library.local import AUTO, Library
 from .library.records import LOOKUP
-from .pair import Pair, Progress, load_pair, model_info
-from .rounding import GivenUp
-from .speculation.pacing import Always
+from .machine.hardware import all_memory
+from .pair.exactness import keep_last
+from .pair.pair import Pair, Progress, load_pair, model_info
+from .pair.rounding import GivenUp
+from .sentences import failure
+from .speculation.policy import FixedLength
 from .speculation.sampling import InvalidLogits
 from .starter import NAME as STARTER
 from .starter import place
-from .templates import TemplateRenderer
-from .wording import MAKE_ROOM, lacks_memory, sentence
 
 LOAD = 0
 """The id of a load; every answer has its own id."""
@@ -73,7 +71,7 @@ class Session:
         self._templates = TemplateRenderer()
 
     def preload(self) -> None:
-        """Import the backend that most models need, so that the first load does not wait for it."""
+        """Import the backend that most models need, so that the first load need not wait for it."""
         with suppress(Exception):  # the load that needs it reports the fault
             open_backend(place(STARTER, "main"))
 
@@ -106,22 +104,11 @@ class Session:
                 case Unload():
                     self._unload()
                     self._send(Unloaded())
-        except ModelError as error:
-            self._fail(answer, str(error), error.hint)
-        except LibraryError as error:
-            self._fail(answer, str(error), error.hint)
         except InvalidLogits as error:
-            message = f"the model produced invalid numbers at token {error.index + 1}"
-            self._fail(
-                answer, message, "Its file may be damaged: choose another model, or download it again."
-            )
+            hint = "Its file may be damaged: choose another model, or download it again."
+            self._fail(answer, ModelError(f"the model produced {error}", hint))
         except Exception as error:  # the process edge
-            traceback.print_exc(file=sys.stderr)
-            said = str(error) or type(error).__name__
-            if lacks_memory(error):
-                self._fail(answer, f"the system gave no more memory or threads: {said}", MAKE_ROOM)
-            else:
-                self._fail(answer, f"{type(error).__name__}: {error}", "This is a bug: please report it.")
+            self._fail(answer, error)
 
     def _load(self, command: Load) -> None:
         started = monotonic()
@@ -136,14 +123,13 @@ class Session:
             Loaded(
                 self._info(pair.main, demo=command.main == STARTER),
                 self._info(pair.draft, demo=command.draft == STARTER) if pair.draft else None,
-                pair.draft_refused,
+                pair.obstacle,
                 pair.backend.name,
                 pair.backend.device(),
                 pair.main.capacity,
                 pair.plain_tokens_per_second,
                 monotonic() - started,
-                pair.drafting_refused,
-                pair.pace.length if isinstance(pair.pace, Always) else None,
+                pair.policy.length if isinstance(pair.policy, FixedLength) else None,
                 pair.rounding,
             )
         )
@@ -196,10 +182,10 @@ class Session:
             draft = pair.draft.path if pair.draft else LOOKUP
             self._library.records.keep(pair.main.path, draft, finished)
 
-    def _fail(self, answer: int, message: str, hint: str) -> None:
+    def _fail(self, answer: int, error: Exception) -> None:
         if answer != LOAD and self._pair:
             self._pair.clear()
-        self._send(Failed(answer, sentence(message), hint))
+        self._send(failure(answer, error))
 
     def _unload(self) -> None:
         if self._pair:

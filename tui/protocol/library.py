@@ -8,11 +8,12 @@ before you show them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-from .chat import Load, Rounding
-from .terms import PromptForm, Signed
+from msgspec import Struct
+
+from .generation import Load, Rounding
+from .terms import Finite, PromptForm, Signed, Tagged, Unsigned
 
 Judgement = Literal["recommended", "possible", "no"]
 """Whether a model can draft for another: it should, it can, it cannot."""
@@ -26,8 +27,7 @@ cores)."""
 # The models on the machine
 
 
-@dataclass(frozen=True)
-class FoundModel:
+class FoundModel(Struct, frozen=True):
     """A model as its file or folder describes it, before it is loaded."""
 
     path: str
@@ -38,13 +38,13 @@ class FoundModel:
     """The program or folder: "LM Studio", "Hugging Face", "Ollama", "llama.cpp", "folder", "built in"."""
     backend: Literal["llama.cpp", "mlx"]
     architecture: str
-    parameters: int
+    parameters: Unsigned
     quantisation: str
-    size: int
+    size: Unsigned
     """Bytes on disk."""
-    context_length: int
+    context_length: Unsigned
     """Length in tokens that the model was trained for; 0 if the file does not say."""
-    vocabulary: int
+    vocabulary: Unsigned
     """Number of tokens in the vocabulary."""
     tokenizer: str
     """The kind of vocabulary: "gpt2" (byte-level BPE), "llama" (SentencePiece), ..."""
@@ -59,49 +59,43 @@ class FoundModel:
     """Its name in Ollama: "smollm2:135m"."""
 
 
-@dataclass(frozen=True)
-class Skipped:
+class Skipped(Struct, frozen=True):
     """A file or folder that looked like a model and is not in the list."""
 
     path: str
     reason: str
 
 
-@dataclass(frozen=True)
-class ListModels:
+class ListModels(Tagged, frozen=True):
     """Find the models in the folders of other programs and in `folders`. Ends with `ModelsListed`."""
 
     id: Signed
     folders: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ModelsFound:
+class ModelsFound(Tagged, frozen=True):
     """More models of the list, in no order."""
 
     id: Signed
     models: tuple[FoundModel, ...]
 
 
-@dataclass(frozen=True)
-class ModelsListed:
+class ModelsListed(Tagged, frozen=True):
     """The list is complete."""
 
     id: Signed
     skipped: tuple[Skipped, ...]
-    seconds: float
+    seconds: Finite
 
 
-@dataclass(frozen=True)
-class DescribeModel:
+class DescribeModel(Tagged, frozen=True):
     """Describe the main model of `load`. Ends with `ModelDescribed`."""
 
     id: Signed
     load: Load
 
 
-@dataclass(frozen=True)
-class ModelDescribed:
+class ModelDescribed(Tagged, frozen=True):
     """The reply to `DescribeModel`."""
 
     id: Signed
@@ -113,8 +107,7 @@ class ModelDescribed:
 # Its possible drafts
 
 
-@dataclass(frozen=True)
-class JudgeDrafts:
+class JudgeDrafts(Tagged, frozen=True):
     """Judge every other model on the machine as a draft for `load.main`. Ends with `DraftsJudged`."""
 
     id: Signed
@@ -122,8 +115,7 @@ class JudgeDrafts:
     """The load as it would be sent; its draft is ignored."""
 
 
-@dataclass(frozen=True)
-class DraftVerdict:
+class DraftVerdict(Struct, frozen=True):
     """The judgement of one possible draft."""
 
     draft: str
@@ -132,14 +124,13 @@ class DraftVerdict:
     judgement: Judgement
     reason: str
     """The reason in words, for every judgement."""
-    speed_up: float | None = None
+    speed_up: Finite | None = None
     """Tokens per second, divided by those of the main model alone; None if it is unknown."""
-    answers: int = 0
+    answers: Unsigned = 0
     """Number of answers on this machine that `speed_up` was measured over; 0 means predicted."""
 
 
-@dataclass(frozen=True)
-class DraftsJudged:
+class DraftsJudged(Tagged, frozen=True):
     """The reply to `JudgeDrafts`, the best draft first. "lookup" and "" are always in it."""
 
     id: Signed
@@ -149,8 +140,7 @@ class DraftsJudged:
 # Whether it fits
 
 
-@dataclass(frozen=True)
-class PlanMemory:
+class PlanMemory(Tagged, frozen=True):
     """Plan how much of each memory a pair would take. Nothing is loaded. Ends with `MemoryPlanned`."""
 
     id: Signed
@@ -159,21 +149,20 @@ class PlanMemory:
     """The pair that is loaded now; it would be unloaded first."""
 
 
-@dataclass(frozen=True)
-class MemoryUse:
+class MemoryUse(Struct, frozen=True):
     """The share of a pair in one memory. All numbers are bytes."""
 
     name: str
     """The name of the GPU, or "memory" for the machine's own memory."""
-    free: int
+    free: Unsigned
     """Free bytes once the loaded pair is gone."""
-    total: int
-    main: int
+    total: Unsigned
+    main: Unsigned
     """Weights of the main model."""
-    draft: int
-    cache: int
+    draft: Unsigned
+    cache: Unsigned
     """The KV caches of both."""
-    buffers: int
+    buffers: Unsigned
     """Buffers for computing."""
 
     @property
@@ -181,15 +170,14 @@ class MemoryUse:
         return self.main + self.draft + self.cache + self.buffers
 
 
-@dataclass(frozen=True)
-class MemoryPlanned:
+class MemoryPlanned(Tagged, frozen=True):
     """The reply to `PlanMemory`."""
 
     id: Signed
     load: Load
     """A load that fits: the requested one, perhaps with a shorter context, a cache of 8 bits or fewer layers
     on the GPU. If nothing fits, the requested one."""
-    context_length: int
+    context_length: Unsigned
     """Context length of `load` in tokens; never 0."""
     fits: bool
     uses: tuple[MemoryUse, ...]
@@ -199,8 +187,7 @@ class MemoryPlanned:
 # The models on the hub
 
 
-@dataclass(frozen=True)
-class SearchHub:
+class SearchHub(Tagged, frozen=True):
     """Search the Hugging Face hub for models that run here. Ends with `HubFound`."""
 
     id: Signed
@@ -208,64 +195,58 @@ class SearchHub:
     """The words to search for; empty for the most downloaded models."""
 
 
-@dataclass(frozen=True)
-class HubRepository:
+class HubRepository(Struct, frozen=True):
     """A repository of models on the hub."""
 
     name: str
     """OWNER/MODEL."""
-    downloads: int
-    likes: int
+    downloads: Unsigned
+    likes: Unsigned
     gated: bool
     """Whether its owners ask for consent before a download."""
     format: str
     """"GGUF" or "MLX"."""
 
 
-@dataclass(frozen=True)
-class HubFound:
+class HubFound(Tagged, frozen=True):
     """The reply to `SearchHub`, the most downloaded first."""
 
     id: Signed
     repositories: tuple[HubRepository, ...]
 
 
-@dataclass(frozen=True)
-class ListHub:
+class ListHub(Tagged, frozen=True):
     """List the models of a repository that can be downloaded. Ends with `HubListed`."""
 
     id: Signed
     repository: str
 
 
-@dataclass(frozen=True)
-class HubFile:
+class HubFile(Struct, frozen=True):
     """A model to download: a GGUF file, one in several parts, or an MLX folder."""
 
     name: str
     """The name of the file, or of its first part; empty for a folder."""
-    size: int
-    parts: int
+    size: Unsigned
+    parts: Unsigned
     backend: Literal["llama.cpp", "mlx"]
     quantisation: str
 
 
-@dataclass(frozen=True)
-class HubListed:
+class HubListed(Tagged, frozen=True):
     """The reply to `ListHub`, the smallest first."""
 
     id: Signed
     repository: str
     files: tuple[HubFile, ...]
     licence: str
-    memory: int
+    memory: Unsigned
     """Most bytes that the weights of a model can take on this machine."""
     note: str = ""
     """A remark about files that nothing here opens; empty for none."""
 
 
-@dataclass(frozen=True)
-class Download:
+class Download(Tagged, frozen=True):
     """Download a model, or resume. `Cancel` pauses it and keeps the first part. Ends with `Downloaded`."""
 
     id: Signed
@@ -274,38 +255,34 @@ class Download:
     """`HubFile.name`, or a part of it that only one file has: "Q4_K_M"."""
 
 
-@dataclass(frozen=True)
-class Downloading:
+class Downloading(Tagged, frozen=True):
     """The progress of a download in bytes; also sent before the files of the repository are known."""
 
     id: Signed
     file: str
-    done: int
-    total: int
+    done: Unsigned
+    total: Unsigned
     reason: str = ""
     """The reason for a pause: "the hub asks to wait 40 s: too many requests". Empty while bytes arrive."""
 
 
-@dataclass(frozen=True)
-class Downloaded:
+class Downloaded(Tagged, frozen=True):
     """The download is complete."""
 
     id: Signed
     path: str
     """The same as `FoundModel.path`."""
-    size: int
+    size: Unsigned
 
 
-@dataclass(frozen=True)
-class ProposePairs:
+class ProposePairs(Tagged, frozen=True):
     """Propose known good pairs of the hub that fit this machine. Pairs that are fast enough come first, the
     largest of them first; then slow pairs, the fastest of them first. Ends with `PairsProposed`."""
 
     id: Signed
 
 
-@dataclass(frozen=True)
-class HubPair:
+class HubPair(Struct, frozen=True):
     """A known good pair on the hub."""
 
     name: str
@@ -314,9 +291,9 @@ class HubPair:
     """REPOSITORY:FILE, as in `outrider pull`."""
     draft: str
     """The draft, in the same form."""
-    size: int
+    size: Unsigned
     """Bytes of both together, approximately."""
-    at_most: float | None = None
+    at_most: Finite | None = None
     """Most tokens per second, without drafts, that the speed of the machine's memory allows; None if a GPU
     has room for the pair or the speed is unknown."""
 
@@ -325,8 +302,7 @@ class HubPair:
         return self.at_most is not None and self.at_most < FLUENT
 
 
-@dataclass(frozen=True)
-class PairsProposed:
+class PairsProposed(Tagged, frozen=True):
     """The reply to `ProposePairs`."""
 
     id: Signed

@@ -47,7 +47,7 @@ _CALL_MAY_BEGIN = re.compile(r"\s*|\n?[\w.:-]{0,80}[^\S\n]*")
 _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
 
 
-class Reading:
+class SpanReader:
     """Reads the text of one answer and gives each span as soon as it is certain."""
 
     def __init__(self) -> None:

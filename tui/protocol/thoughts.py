@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from .marks import ANALYSIS, MARKS, PHRASES
 from .pieces import Piece, said, take
-from .spans import Kind, Reading
+from .spans import Kind, SpanReader
 from .terms import Origin
 
 _LONGEST_CALL = 160
@@ -38,7 +38,7 @@ class Thoughts:
     """
 
     def __init__(self) -> None:
-        self._reading = Reading()
+        self._reading = SpanReader()
         self._held: list[Piece] = []
         self._call: _Call | None = None
         self._called = self._line_open = False
@@ -157,7 +157,7 @@ def without_thought(text: str) -> str:
 def apart(text: str) -> tuple[str, str]:
     """Return the thought and the answer, each as the model wrote it. Tool calls keep their marks."""
     thoughts, answer, at, thinking = "", "", 0, False
-    for kind, length in Reading().feed(text, last=True):
+    for kind, length in SpanReader().feed(text, last=True):
         piece, at = text[at : at + length], at + length
         if kind == "turned":
             thoughts, answer = thoughts + answer, ""

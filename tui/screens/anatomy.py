@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from tui.chat.trace import Token, acceptance, gained
 from tui.clean import clean_line
 from tui.client.parting import can_part
-from tui.protocol import Candidate, Origin, Place, Round
+from tui.protocol import Origin, TextRound, TokenCandidate, TokenInspection
 from tui.quantities import cells, number
-from tui.widgets.tokens import Token, visible
-
-from .trace import acceptance, gained
+from tui.widgets.tokens import visible
 
 WIDTH = 40
 """Columns that all of it fits into."""
@@ -46,7 +45,7 @@ def token(of: Token, total: int) -> Content:
     )
 
 
-def thoughts(of: Token, place: Place, stands: Token) -> Content:
+def thoughts(of: Token, place: TokenInspection, stands: Token) -> Content:
     """What the models think at its place, where `stands` stands: the token itself, or what came instead."""
     own = f"{_percent(place.probability)} by itself"
     if stands is not of:
@@ -65,12 +64,12 @@ def thoughts(of: Token, place: Place, stands: Token) -> Content:
     return Content("\n").join(lines)
 
 
-def _close(place: Place) -> str:
+def _close(place: TokenInspection) -> str:
     """How close the choice was, where another text may part from this one; `client.parting` says more."""
     return f"two best {abs(place.lead):.2g} apart, rounding {place.rounding:.2g}"
 
 
-def _candidate(each: Candidate | None, of: Token, stands: Token, width: int) -> Content:
+def _candidate(each: TokenCandidate | None, of: Token, stands: Token, width: int) -> Content:
     if each is None:
         return Content(" " * width)
     mark, style = " ", ""
@@ -82,7 +81,7 @@ def _candidate(each: Candidate | None, of: Token, stands: Token, width: int) -> 
     return Content.styled(f"{mark}{words}".ljust(width), style)
 
 
-def round_of(happened: Round, place: int, total: int, refused: Sequence[str]) -> Content:
+def round_of(happened: TextRound, place: int, total: int, refused: Sequence[str]) -> Content:
     """What happened in the round that a token came in."""
     if happened.drafted:
         words = f"{happened.drafted} drafted, {happened.accepted} accepted"
@@ -105,7 +104,7 @@ def round_of(happened: Round, place: int, total: int, refused: Sequence[str]) ->
     return Content("\n").join(lines)
 
 
-def figures(rounds: Sequence[Round]) -> Content:
+def figures(rounds: Sequence[TextRound]) -> Content:
     """How drafts did: by place in their rounds, and over the answer."""
     tries = acceptance(rounds)
     if not tries:

@@ -1,60 +1,37 @@
-"""The chat: every key and command of it, and the screens that it leads to. The turn itself is `turn.py`'s.
+"""The chat screen: its keys, and where each of them leads. The session does the work.
 
 Other screens are imported when they are first shown: the first paint waits for none of them.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import replace
-from functools import partial
-from inspect import isawaitable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from textual import on, work
-from textual.app import SystemCommand
+from textual import on
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.screen import Screen
 
-from tui import protocol, store
-from tui.clean import clean_line
-from tui.client import EngineClient, EngineError
-from tui.client.host import HostError, engine_on, known_to_ssh
-from tui.config import ConfigError, Preset, Settings, change_config
-from tui.places import find_ssh_config
-from tui.store.keeper import Keeper, Unreadable
+from tui.chat import attachments, slash
+from tui.chat.connection import Phase
+from tui.chat.requests import Wish
+from tui.chat.session import ChatSession
+from tui.config import Settings
 from tui.widgets.composer import Composer
-from tui.widgets.suggestions import Suggestion
-from tui.widgets.transcript import Want
+from tui.widgets.desk import Desk
+from tui.widgets.keyline import KeyLine
+from tui.widgets.transcript import Transcript
 
-from . import attachments, slash, tuning
-from .adjustments import Adjustments
-from .conversation import TITLE
-from .drafting import Drafting
-from .messages import OF_THE_LAST, MessagesScreen
-from .requests import HERE, Choice, Move, draft_length, load_request, with_choice
-from .slash import SlashCommand
-from .turn import BUSY
-
-if TYPE_CHECKING:
-    from .hosts import HostsScreen
-
-WITHOUT_SLASH = {
-    ("chat", name)
-    for name in (
-        *("send", "newline", "earlier", "later", "complete", "refuse", "undo_typing"),
-        *("stop", "up", "down", "end"),
-    )
-} | {("app", "interrupt")}
-"""Actions that make no sense as a command."""
-COUNT_AFTER = 0.3
-"""Seconds without a key after which tokens are counted."""
+from .chat_commands import ChatCommands
+from .message_actions import MessageActions
+from .other_screens import OtherScreens
+from .prompt_files import PromptFiles
+from .transcript_sync import TranscriptSync
 
 
-class ChatScreen(MessagesScreen):
+class ChatScreen(Screen[None]):
     """The conversation with its keys."""
 
     AUTO_FOCUS = "Composer"
@@ -86,112 +63,73 @@ class ChatScreen(MessagesScreen):
     ]  # fmt: skip
 
     def __init__(
-        self,
-        settings: Settings,
-        client: EngineClient,
-        keeper: Keeper,
-        notices: Iterable[str],
-        clock: Callable[[], float],
-        draw_seed: Callable[[], int],
-        config: Path,
-        keep: Callable[[Settings], bool] = lambda settings: True,
-        recalled: bool = False,
+        self, session: ChatSession, config: Path, notices: Iterable[str] = (), *, recalled: bool = False
     ) -> None:
-        """As `TurnScreen`; `config` is where config.toml is or will be; `keep` gets the settings when another
-        pair was chosen, and says whether the next start loads it."""
-        super().__init__(settings, client, keeper, notices, clock, draw_seed, recalled)
-        self._config = config
-        self._keep = keep
-        self._counted = ""
-        """What is said of the files that the prompt names."""
+        """`config` is the path of config.toml. `notices` stand in the banner at first.
 
-    def watch_phase(self) -> None:
-        self.refresh_bindings()
+        `recalled`: the pair is the one that was chosen last.
+        """
+        super().__init__()
+        self.session = session
+        look = session.settings.appearance
+        self.desk = Desk(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
+        self._sync = TranscriptSync(session.conversation, self.desk, session.keeper)
+        session.show_on(self.desk, self._sync, notices, recalled=recalled)
+        session.connection.on_phase = self.refresh_bindings
+        self.others = OtherScreens(self, session)
+        self.actions = MessageActions(self, session, self._sync, self.desk)
+        self.slash = ChatCommands(self, session, self.actions, self.others, self.desk, config)
+        self._files = PromptFiles(self, session, self.desk)
+
+    def compose(self) -> ComposeResult:
+        yield self.desk
+        yield KeyLine()
+
+    def on_mount(self) -> None:
+        self.session.start()
+        self.call_after_refresh(self.session.load)
+
+    def on_unmount(self) -> None:
+        self.session.close()
+
+    @property
+    def phase(self) -> Phase:
+        return self.session.connection.phase
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Esc has a meaning, and a place in the footer, only while there is something to stop; Tab takes a
         suggestion before anything else."""
         if action == "read":
             return not (self.desk.suggestions.is_open or self.desk.transcript.has_focus)
-        stoppable = self.phase in BUSY or (self.phase == "loading" and not self._branches.is_editing)
+        busy = self.session.connection.busy
+        stoppable = busy or (self.phase == Phase.LOADING and not self._sync.is_editing)
         if action == "cancel_edit":
-            return self._branches.is_editing and not stoppable
-        if action == "stop_answer":
-            return self.phase in BUSY
-        return stoppable if action == "stop" else True
+            return self._sync.is_editing and not stoppable
+        if action == "stop":
+            return busy if parameters else stoppable
+        return True
 
-    async def action_stop_answer(self) -> None:
-        await self.action_stop()
+    def apply(self, settings: Settings) -> None:
+        """Go on by other settings, as far as they hold at once."""
+        self.desk.apply(self.session.settings.appearance, settings.appearance)
+        self.session.apply(settings)
 
-    def action_cancel_edit(self) -> None:
-        """Leave the earlier prompt that is edited as it was."""
-        self._branches.give_up()
-        self.refresh_bindings()
+    # The composer
 
-    def commands(self) -> Iterable[SystemCommand]:
-        """What the palette offers for this screen beside its keys."""
-        if self.phase not in BUSY and (last := self._conversation.last):
-            for want, _, title, about in OF_THE_LAST:
-                yield SystemCommand(title, about, partial(self.want, want, last))
-        for drafting in self._drafting.all():
-            about = "How many tokens are drafted in a round"
-            yield SystemCommand(f"Drafting: {drafting.words}", about, partial(self.set_drafting, drafting))
-        yield from self.desk.commands()
-
-    # Commands that are typed
-
-    def submit(self, text: str, by_hand: str) -> None:
+    @on(Composer.Submitted)
+    def _submitted(self, event: Composer.Submitted) -> None:
         """Do what a command says, or ask."""
-        found = slash.parse(text) if by_hand.startswith("/") else None
-        if found is None:
-            super().submit(text, by_hand)
-            return
-        name, value = found
-        commands = self.slash_commands()
-        if command := slash.find(name, commands):
-            self.desk.composer.accept()
-            self.run_worker(self._run(command, value), exclusive=True, group="command")
-        else:
-            self._suggest_nearest(name, slash.nearest(name, commands))
+        event.stop()
+        if not self.slash.run(event.text, event.by_hand):
+            self._files.send(event.text, event.by_hand, self._ask)
 
-    def _suggest_nearest(self, name: str, near: SlashCommand | None) -> None:
-        """What was typed stays, and Tab takes the command that is like it."""
-        before, meant = self.desk.composer.before, ""
-        if near and before.startswith(f"/{name}"):
-            right = f"/{near.name}{before[len(name) + 1 :]}"
-            self.desk.suggestions.offer([Suggestion(right, near.about, len(before))], before)
-            meant = f"Did you mean /{near.name}? Tab takes it. "
-        words = f"There is no command /{name}. {meant}With a space before it, it is sent as text."
-        self.notify(clean_line(words), timeout=8, markup=False)
-
-    async def _run(self, command: SlashCommand, value: str) -> None:
-        outcome = command.run(value)
-        if isawaitable(outcome):
-            await outcome
-
-    def slash_commands(self) -> list[SlashCommand]:
-        """Those that can be given now: every action with a key, and what takes a value."""
-        found = [
-            SlashCommand(
-                (each.binding.id or "").partition(".")[2].replace("_", "-"),
-                each.binding.tooltip or each.binding.description,
-                lambda _, each=each: self.app.run_action(each.binding.action, each.node),  # type: ignore[misc]
-            )
-            for each in self.active_bindings.values()
-            if (each.binding.id or "").partition(".")[::2] not in WITHOUT_SLASH
-            and (each.binding.id or "").startswith(("chat.", "app."))
-        ]
-        own = tuning.commands(self)
-        for want, name, title, _ in OF_THE_LAST:
-            own.append(SlashCommand(name, title, partial(self._want_of_last, want)))
-        taken = {each.name for each in own}
-        return sorted([*own, *(each for each in found if each.name not in taken)], key=lambda each: each.name)
-
-    def _want_of_last(self, want: Want, _: str) -> None:
-        if last := self._conversation.last:
-            self.want(want, last)
-        else:
-            self.notify("Ask something first: this is about the last answer.", timeout=4, markup=False)
+    def _ask(self, text: str, files: Sequence[attachments.File]) -> None:
+        self.desk.composer.accept()
+        self.session.show_extras()
+        self._sync.make_room()
+        messages = self.session.conversation.ask(*attachments.with_files(text, files))
+        self._sync.show_prompt()
+        self.session.answer(Wish(messages))
 
     @on(Composer.Changed)
     def _typed(self, event: Composer.Changed) -> None:
@@ -200,252 +138,70 @@ class ChatScreen(MessagesScreen):
         composer = self.desk.composer
         before = composer.before
         if before.startswith("/") and composer.document.line_count == 1:
-            self.desk.suggestions.offer(slash.suggestions(before, self.slash_commands()), before)
+            self.desk.suggestions.offer(slash.suggestions(before, self.slash.table()), before)
         elif "@" in before:
-            self._suggest_files(before)
+            self._files.suggest(before)
         else:
             self.desk.suggestions.offer(())
-        by_hand = composer.by_hand
-        if "@" in by_hand or self._counted or self.desk.has_files:
-            self._show_files(by_hand)
-            self._count_files(by_hand)
+        self._files.typed(composer.by_hand)
 
-    def _show_files(self, by_hand: str) -> None:
-        """Name every file that would go with the prompt now. Enter is heard behind what it shows."""
-        found = attachments.found(by_hand, self._folder()) if "@" in by_hand else []
-        self.desk.show_files([(each.name, each.doubt) for each in found if each.path.is_file()])
+    # Keys
 
-    @work(exclusive=True, group="files")
-    async def _suggest_files(self, before: str) -> None:
-        found = await asyncio.to_thread(attachments.suggestions, before, self._folder())
-        if self.desk.composer.before == before:
-            self.desk.suggestions.offer(found, before)
+    async def action_stop(self, only: str = "") -> None:
+        """Stop the answer or the load; `only` the answer, where that is the meaning of the key."""
+        await self.session.turn.stop()
 
-    @work(exclusive=True, group="count")
-    async def _count_files(self, text: str) -> None:
-        """Say what the files that are named so far are, in tokens where there is a model to count them."""
-        await asyncio.sleep(COUNT_AFTER)
-        try:
-            files = await asyncio.to_thread(attachments.files_of, text, self._folder())
-        except attachments.NotAttached as error:
-            self._counted = str(error)
-            self._show_extras(self._counted)
-            return
-        words = [f"{len(files)} files"] if len(files) > 1 else []
-        if files and self._loader.loaded and self.phase not in BUSY:
-            block, _ = attachments.with_files("", files)
-            with suppress(EngineError):
-                tokens = await self._client.count(protocol.Count(self._draw_id(), block))
-                words.append(f"{tokens:,} tokens{self._too_many(tokens)}")
-        self._counted = " ".join(words)
-        self._show_extras(self._counted)
+    async def interrupt(self) -> bool:
+        """Stop the answer that is coming; False if there is none, or it is being stopped already."""
+        if coming := self.phase in (Phase.WAITING, Phase.READING, Phase.ANSWERING):
+            await self.session.turn.stop()
+        return coming
 
-    def _too_many(self, tokens: int) -> str:
-        """That the context has no room for so many; empty where it has."""
-        loaded, used = self._loader.loaded, self._meter.read().context_used or 0
-        if loaded is None or not loaded.context_length or used + tokens < loaded.context_length:
-            return ""
-        if tokens >= loaded.context_length:
-            return f": too many, the context holds {loaded.context_length:,}"
-        return f": too many, {loaded.context_length - used:,} of the context are left"
+    def action_cancel_edit(self) -> None:
+        """Leave the earlier prompt that is edited as it was."""
+        self._sync.give_up()
+        self.refresh_bindings()
 
-    # Other screens
+    def action_read(self) -> None:
+        """Move the cursor over the messages; Esc comes back."""
+        if self.session.conversation.last:
+            self.set_focus(self.desk.transcript)
+            self.desk.transcript.read_last()
 
-    def action_models(self, words: str = "") -> None:
-        """Choose another pair, on a screen of its own, among those with `words`."""
-        from .models import ModelsScreen
+    def action_write(self) -> None:
+        """Back from the messages to the composer."""
+        self.set_focus(self.desk.composer)
 
-        load = load_request(self._settings)
-        self.app.push_screen(ModelsScreen(self._client, load, self._hosts, words), self._chosen)
+    @on(Transcript.Wanted)
+    def _wanted(self, event: Transcript.Wanted) -> None:
+        event.stop()
+        if turn := self.session.conversation.turn(event.key):
+            self.actions.want(event.want, turn)
 
-    def _hosts(self) -> HostsScreen:
-        from .hosts import HostsScreen
-
-        host = self._client.host
-        return HostsScreen(self.settings.hosts, known_to_ssh(find_ssh_config()), host.name if host else HERE)
-
-    async def _moved(self, host: str | None) -> None:
-        if host is not None:
-            await self.move(host)
-
-    async def _chosen(self, choice: Choice | Move | None) -> None:
-        """Load what was chosen; an answer that is coming is stopped first."""
-        if choice is None:
-            return
-        if isinstance(choice, Move):
-            await self.move(choice.host)
-            self.action_models()
-            return
-        await self.action_stop()
-        self._settings = with_choice(self._settings, choice)
-        if not self._keep(self._settings):
-            self.notify(
-                "Until you quit: the next start loads what config.toml names.", timeout=8, markup=False
-            )
-        self._clear_notices()
-        await self._load_anew()
-
-    async def _load_anew(self) -> None:
-        self.desk.show_loaded(None)
-        self._meter.forget()  # its figures are those of the pair before
-        self._tick()
-        self.phase = "loading"
-        self._say("loading")
-        await self._loader.replace(load_request(self._settings))
+    def action_new(self) -> None:
+        self.others.new_chat()
 
     def action_history(self) -> None:
-        """Earlier chats, on a screen of their own."""
-        from .history import HistoryScreen
+        self.others.history()
 
-        self.app.push_screen(HistoryScreen(self._keeper, self._conversation.key), self._chosen_chat)
+    def action_models(self) -> None:
+        self.others.models()
 
-    def _chosen_chat(self, key: str | None) -> None:
-        """Go on with it; None leaves what is there, unless it was deleted meanwhile."""
-        if key is not None:
-            self.open_chat(key)
-        elif self._conversation.key in self._keeper.deleted:
-            self.action_new()
+    def action_race(self) -> None:
+        self.actions.race()
 
-    @work(exclusive=True, group="change")
-    async def open_chat(self, key: str) -> None:
-        """Go on with the chat `key`; an answer that is coming is stopped first."""
-        await self._end_turn()
-        self._forget()
-        try:
-            stored = await self._keeper.ask(lambda store: store.read(key))
-        except Unreadable as error:
-            self.notify(f"That chat cannot be read: {error}", severity="error", markup=False)
-            return
-        if stored is None:
-            return
-        unanswered = self._conversation.open(stored)
-        self._opening.opened(self._conversation.last)
-        self._show_notices()
-        self._go_by(Adjustments.read(stored.settings))  # what cannot be read of them stays as it is kept
-        await self._branches.show(stored)
-        gc.freeze()  # a long chat lives as long as it is open: the collector would look at all of it
-        if unanswered and not self.desk.composer.text:
-            self.desk.composer.write_again(attachments.typed(unanswered), attachments.names(unanswered))
+    def action_inspect(self) -> None:
+        self.actions.want_of_last("inspect", "this looks inside an answer")
 
-    async def open_named(self, words: str) -> None:
-        """Go on with the latest chat that has `words`."""
-        try:
-            key = await self._keeper.ask(lambda store: store.named(words))
-        except Unreadable:
-            return  # the banner says so
-        if key:
-            self.open_chat(key)
-        else:
-            self.notify("No chat to go on with" + (": none has these words" if words else ""), markup=False)
+    def action_editor(self) -> None:
+        self.run_worker(self.actions.edit_prompt(), exclusive=True, group="editor")
 
-    def show_keeping(self) -> None:
-        """Whether what is said is saved."""
-        self.desk.show_unsaved(self._keeper.fault)
-        if self._keeper.remark:
-            self.desk.show_notices([self._keeper.remark])
+    def action_leave_out(self) -> None:
+        self.actions.leave_out()
 
-    @work(exclusive=True, group="change")
-    async def action_new(self) -> None:
-        """Another conversation; an answer that is coming is stopped first."""
-        await self._end_turn()
-        self._forget()
-
-    def rename(self, title: str) -> None:
-        """Call this chat so."""
-        if title and self._conversation.last:
-            self._keeper.add(store.Rename(self._conversation.key, clean_line(title, TITLE)))
-            self.notify("Titled.", timeout=4, markup=False)
-        else:
-            self.notify("Ask something first, then: /title WORDS", timeout=4, markup=False)
-
-    async def export(self) -> None:
-        """Write the chat as Markdown into the folder that the app was started in."""
-        from .export import export
-
-        await self._keeper.settle()
-        key = self._conversation.key
-        try:
-            stored = await self._keeper.ask(lambda store: store.read(key))
-            path = export(stored, self._folder()) if stored else None
-        except (Unreadable, OSError) as error:
-            self.notify(clean_line(f"It is not written: {error}"), severity="error", markup=False)
-            return
-        words = f"Written: {path.name}" if path else "There is nothing to write yet."
-        self.notify(clean_line(words), markup=False)
-
-    async def move(self, words: str | None) -> None:
-        """Let the engine run on another host, or `HERE`; the chat stays, an answer that comes is stopped.
-
-        Without words they are asked for.
-        """
-        if not words:
-            self.app.push_screen(self._hosts(), self._moved)
-            return
-        try:
-            command, host = engine_on("" if words == HERE else words, self.settings.hosts)
-        except HostError as error:
-            self.notify(clean_line(str(error)), severity="error", markup=False)
-            return
-        await self._end_turn()
-        await self._client.move(command, host)
-        engine = replace(self.settings.engine, host=host.name if host else "")
-        self._settings = replace(self.settings, engine=engine)
-        self.desk.show_link("")
-        await self._load_anew()
-
-    async def set_exact(self, exact: bool) -> None:
-        """Load the pair again, in exact mode or not; an answer that comes is stopped."""
-        await self.action_stop()
-        models = replace(self._settings.models, exact=exact)
-        self._settings = replace(self._settings, models=models)
-        self._clear_notices()
-        await self._load_anew()
-
-    # Settings
-
-    def save_preset(self, name: str) -> None:
-        """Keep what this chat has for itself as a preset in config.toml, and use that."""
-        before = self.settings.preset(self.adjustments.preset_of(self.settings))
-        values = dict(before.values if before else ()) | dict(self.adjustments.values)
-        if not name or not values:
-            self.notify("Change something first, such as /temperature 0.2; then: /save-preset NAME",
-                        timeout=6, markup=False)  # fmt: skip
-            return
-        try:
-            for key, value in values.items():
-                change_config(self._config, ("presets", name, key), value)
-        except (ConfigError, OSError) as error:
-            self.notify(clean_line(f"It is not saved: {error}"), severity="error", markup=False)
-            return
-        others = tuple(each for each in self.settings.presets if each.name != name)
-        self._settings = replace(self._settings, presets=(*others, Preset(name, tuple(values.items()))))
-        self.adjust(Adjustments(name))
-        self.notify(clean_line(f"Saved: /preset {name} takes it in any chat."), timeout=5, markup=False)
-
-    def apply(self, settings: Settings) -> None:
-        """Go on by other settings, as far as they hold at once."""
-        before, self._settings = self._settings, settings
-        if settings.generation.draft_length != before.generation.draft_length:
-            self.set_drafting(Drafting(settings.generation.draft_length))
-        was, look = before.appearance, settings.appearance
-        if look.highlight != was.highlight:  # else it stays as its key has set it since
-            self.desk.set_highlight(look.highlight)
-        if look.show_refused != was.show_refused:
-            self.desk.transcript.show_refused = look.show_refused
-        if look.sidebar != was.sidebar:
-            self.desk.sidebar_mode = look.sidebar
-        self._adjust_conversation()
-        self._show_drafting()
-        self._show_extras()
-
-    # Drafting
+    def action_summarise(self) -> None:
+        self.actions.summarize()
 
     def action_drafting(self) -> None:
         """Draft as far as pays, always so far, or never: from the next round on."""
-        self.set_drafting(self._drafting.next())
-
-    def set_drafting(self, drafting: Drafting) -> None:
-        self._drafting = drafting
-        self._client.set_draft_length(self._answering, draft_length(drafting.length))
-        self._show_drafting()
-        self._tick()
+        self.session.draft(self.session.drafting.next())

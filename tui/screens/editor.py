@@ -12,11 +12,13 @@ from pathlib import Path
 
 from textual.app import App, SuspendNotSupported
 
+from tui.errors import OutriderError
+
 MOST = 1_000_000
 """Characters that are taken back."""
 
 
-class EditorFailed(Exception):
+class EditorFailed(OutriderError):
     """The text stays as it was. The text of this says why."""
 
 

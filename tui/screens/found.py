@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
+from tui.chat.draft_race import PROMPTS, Lap
 from tui.clean import clean_line
 from tui.protocol import DraftVerdict, FoundModel
-from tui.quantities import UNKNOWN, context, named, parameters, size, speed_up
+from tui.quantities import UNKNOWN, cells, context, named, parameters, percent, size, speed_up
 from tui.widgets.rows import Row
 
 _MARKS = {"recommended": "●", "possible": "○", "no": "×"}
 _TONES = {"recommended": "good", "possible": "plain", "no": "faint"}
 _JUDGEMENTS = {"recommended": "recommended", "possible": "possible", "no": "cannot draft"}
+_BAR = 16
+"""Cells of the bar of a race."""
 _COLOURS = {"recommended": "$success", "possible": "$foreground", "no": "$warning"}
 
 
@@ -109,3 +112,16 @@ def measuring(model: FoundModel | None, draft: FoundModel | None) -> str:
     sizes = [f"main {size(model.size)}"] if model else []
     sizes += [f"draft {size(draft.size)}"] if draft else []
     return "  ".join(["measuring …", *sizes])
+
+
+def progress(lap: Lap) -> Content:
+    """How far the race is, in two lines."""
+    full = cells(lap.done, _BAR)
+    return Content.assemble(
+        ("racing  ", "bold $primary"),
+        ("█" * full, "$primary"),
+        ("░" * (_BAR - full), "$line"),
+        (f"  {percent(lap.done)}  ", "bold"),
+        (clean_line(f"{lap.draft}: {lap.doing}"), "$foreground"),
+        (f"\n{len(PROMPTS)} prompts for each draft; Esc ends the race", "$quiet"),
+    )

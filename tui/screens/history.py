@@ -18,17 +18,17 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from tui.chat.export import export
 from tui.clean import clean_line
 from tui.protocol.thoughts import without_thought
 from tui.quantities import moment
-from tui.store.changes import Change, Delete, Pin, Rename
+from tui.store.changes import Change, DeleteConversation, PinConversation, RenameConversation
 from tui.store.keeper import Keeper, Unreadable
 from tui.store.store import Listed
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 from tui.widgets.transcript import Transcript
 
-from .export import export
 from .line import LineScreen
 from .lists import ListsScreen
 
@@ -184,23 +184,23 @@ class HistoryScreen(ListsScreen[str | None]):
 
         def rename(title: str | None) -> None:
             if title and title.strip():
-                self._change(Rename(chat.key, clean_line(title.strip(), TITLE)))
+                self._change(RenameConversation(chat.key, clean_line(title.strip(), TITLE)))
 
         self.app.push_screen(LineScreen("Title", clean_line(chat.title)), rename)
 
     def action_pin(self) -> None:
         if chat := self._chat():
-            self._change(Pin(chat.key, not chat.pinned))
+            self._change(PinConversation(chat.key, not chat.pinned))
 
     def action_delete(self) -> None:
         if chat := self._chat():
             self._gone.append(chat.key)
-            self._change(Delete(chat.key))
+            self._change(DeleteConversation(chat.key))
             self.notify(clean_line(f"Deleted: {chat.title}. Ctrl+Z takes it back."), markup=False)
 
     def action_undo(self) -> None:
         if self._gone:
-            self._change(Delete(self._gone.pop(), deleted=False))
+            self._change(DeleteConversation(self._gone.pop(), deleted=False))
 
     @work(exclusive=True, group="export")
     async def action_export(self) -> None:

@@ -10,13 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
+from tui.chat.requests import HERE
 from tui.clean import clean_line
 from tui.client.host import is_address
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 
 from .lists import ListsScreen
-from .requests import HERE
 
 
 class HostsScreen(ListsScreen[str | None]):

@@ -20,17 +20,17 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
+from tui.chat.export import new_file
+from tui.chat.trace import Token, as_json_lines, tokens_of
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
-from tui.protocol import Generate, Inspect, Origin, Place
+from tui.protocol import Generate, Inspect, Origin, TokenInspection
 from tui.quantities import number
 from tui.store.changes import Turn
 from tui.widgets.keyline import KeyLine
-from tui.widgets.tokens import Token, TokenView
+from tui.widgets.tokens import TokenView
 
 from . import anatomy
-from .export import new_file
-from .trace import as_json_lines, tokens_of
 
 WINDOW = 16
 """Places that are asked about at once."""
@@ -114,7 +114,7 @@ class InspectionScreen(Screen[EngineError | None]):
         self._rounds = turn.rounds
         self._total = sum(len(each.tokens) for each in turn.rounds)
         self._texts: tuple[str, ...] = ()
-        self._places: dict[int, Place] = {}
+        self._places: dict[int, TokenInspection] = {}
         self._tokens = TokenView(id="tokens")
         self._token = Static(id="token", classes="of-token", markup=False)
         self._thoughts = Static(id="thoughts", classes="of-token", markup=False)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import ClassVar
 
+from msgspec.structs import replace
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -20,6 +20,8 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
+from tui.chat.draft_race import Lap, entrants, race
+from tui.chat.requests import LOOKUP, NAMED, NONE, Choice, Move
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import (
@@ -41,11 +43,9 @@ from tui.widgets.fit import Fit
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 
-from .found import Found, facts, judged, measuring, verdict_row
+from .found import Found, facts, judged, measuring, progress, verdict_row
 from .hosts import HostsScreen
 from .lists import ListsScreen
-from .race import Lap, entrants, progress, race
-from .requests import LOOKUP, NAMED, NONE, Choice, Move
 
 PAUSE = 0.12
 """Seconds that the cursor rests before its model is judged, and its pair is planned."""

@@ -17,6 +17,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from tui.chat.wording import sentence
 from tui.clean import clean_line
 from tui.config import ConfigError, Generation, Settings, change_config, read_value, show_setting, show_value
 from tui.config.last import NextStart
@@ -25,7 +26,6 @@ from tui.widgets.rows import Row, Rows
 
 from .line import LineScreen
 from .lists import ListsScreen
-from .wording import sentence
 
 LATER = {
     "models": "A change holds from the next start on; ctrl+l changes the models now.",

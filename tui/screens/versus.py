@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from msgspec.structs import replace
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -21,15 +22,14 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
+from tui.chat.export import new_file
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.client.parting import explained
-from tui.protocol import Finished, Generate, Round, Statistics
+from tui.protocol import Finished, Generate, Statistics, TextRound
 from tui.quantities import number
 from tui.widgets.keyline import KeyLine
 from tui.widgets.transcript import Transcript
-
-from .export import new_file
 
 _FRAME = 1 / 30
 _BAR = 32
@@ -42,11 +42,11 @@ class Run:
     """One answer, as it came."""
 
     name: str
-    rounds: list[tuple[float, Round]] = field(default_factory=list)
+    rounds: list[tuple[float, TextRound]] = field(default_factory=list)
     """With the time of each, in seconds from the first token's round on."""
     statistics: Statistics | None = None
 
-    def hear(self, event: Round) -> None:
+    def hear(self, event: TextRound) -> None:
         self.rounds.append((self.seconds + event.seconds, event))
 
     @property
@@ -159,7 +159,7 @@ class VersusScreen(Screen[EngineError | None]):
         async with aclosing(self._client.generate(request)) as events:
             async for event in events:
                 match event:
-                    case Round():
+                    case TextRound():
                         run.hear(event)
                         transcript.append(event.pieces)
                     case Finished():

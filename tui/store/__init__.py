@@ -5,53 +5,19 @@ is written to it and read from it, `damage.py` what is done when it is broken, `
 does all of it for the app. Nothing here shows anything, and nothing leaves the machine.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .changes import (
-        Adjust,
-        Attached,
-        Begin,
-        Change,
-        Close,
-        Delete,
-        Ending,
-        Hear,
-        Leave,
-        Pin,
-        Remove,
-        Rename,
-        Say,
-        Show,
-        Turn,
-        text_of,
-    )
-
-__all__ = [
-    "Adjust",
-    "Attached",
-    "Begin",
-    "Change",
-    "Close",
-    "Delete",
-    "Ending",
-    "Hear",
-    "Leave",
-    "Pin",
-    "Remove",
-    "Rename",
-    "Say",
-    "Show",
-    "Turn",
-    "text_of",
-]
-
-
-def __getattr__(name: str) -> object:
-    """What can happen to a conversation, when something does: the app's first paint needs none of it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import changes
-
-    globals().update((each, getattr(changes, each)) for each in __all__)
-    return globals()[name]
+from .changes import AddMessage as AddMessage
+from .changes import AppendRounds as AppendRounds
+from .changes import Attached as Attached
+from .changes import Change as Change
+from .changes import DeleteConversation as DeleteConversation
+from .changes import Ending as Ending
+from .changes import FinishAnswer as FinishAnswer
+from .changes import PinConversation as PinConversation
+from .changes import RemoveMessages as RemoveMessages
+from .changes import RenameConversation as RenameConversation
+from .changes import SelectBranch as SelectBranch
+from .changes import SetOverrides as SetOverrides
+from .changes import StartConversation as StartConversation
+from .changes import TrimContext as TrimContext
+from .changes import Turn as Turn
+from .changes import text_of as text_of

@@ -1,88 +1,84 @@
-"""What can happen to a conversation. Each may be written twice and does the same as once.
+"""The changes of a conversation, as values. A change that is written twice has the same effect as once.
 
-Conversations and messages go by keys that the app draws, so that a chat goes on where nothing can be written,
-and is written in the same order when it can. They say nothing of a database.
+The app makes the keys of conversations and messages. So a chat can go on while nothing can be written, and
+its changes are written later in the same order. This module knows no database.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
 
-from tui.protocol import Round, Statistics
+from msgspec import Struct
+
+from tui.protocol import Statistics, TextRound
 from tui.protocol.pieces import said
+from tui.protocol.terms import Unsigned
 
 Speaker = Literal["user", "assistant"]
 Ending = Literal["", "stop", "length", "context", "cancelled", "cut"]
-"""Why an answer ended, as `Reason`; "cut": its engine was lost; empty: nothing is known of an end."""
+"""Reason for the end of an answer, as `Reason`. "cut": the engine was lost. Empty: unknown."""
 
 
-@dataclass(frozen=True)
-class Attached:
-    """A file that went with a prompt: which part of the prompt's text it is."""
+class Attached(Struct, frozen=True):
+    """A file that was attached to a prompt, and its part of the prompt's text."""
 
     name: str
-    """As it was typed."""
-    start: int
-    """In characters."""
-    end: int
+    """The name as the user typed it."""
+    start: Unsigned
+    """Index of its first character in the text."""
+    end: Unsigned
 
 
-@dataclass(frozen=True)
-class Turn:
-    """One message of a conversation: a node of its tree."""
+class Turn(Struct, frozen=True):
+    """One message of a conversation, a node of its tree."""
 
     key: str
     parent: str
-    """The key of the message that it follows; empty for a first one."""
+    """Key of the message before it; empty for a first message."""
     role: Speaker
     text: str = ""
-    """Of an answer that comes, nothing yet."""
+    """Its text; empty for an answer that has just begun."""
     ending: Ending = ""
     main: str = ""
-    """Names of the models that answered; foreign text."""
+    """Name of the main model that answered. Not trusted text."""
     draft: str = ""
     settings: str = ""
-    """How an answer was asked for, as a JSON object: seed, sampling chain, `thinking`, `effort`."""
+    """Settings of an answer as a JSON object: seed, sampling chain, `thinking`, `effort`."""
     statistics: Statistics | None = None
-    rounds: tuple[Round, ...] = ()
-    """How every token of an answer came."""
+    rounds: tuple[TextRound, ...] = ()
+    """The rounds of an answer, with the origin of every token."""
     written: str = ""
-    """When, in UTC, as ISO 8601. For people: it orders nothing."""
+    """Time in UTC, ISO 8601. It is only shown, and orders nothing."""
     files: tuple[Attached, ...] = ()
-    """Those that went with a prompt, in their order; they stand at the end of its text."""
+    """The attached files in order, at the end of the prompt's text."""
 
 
-@dataclass(frozen=True)
-class Begin:
-    """A conversation begins."""
+class StartConversation(Struct, frozen=True):
+    """Begin a conversation."""
 
     conversation: str
     title: str
 
 
-@dataclass(frozen=True)
-class Say:
-    """A message is added, and the conversation shows it. A first prompt gives a title."""
+class AddMessage(Struct, frozen=True):
+    """Add a message and show it. A first prompt gives the title."""
 
     conversation: str
     turn: Turn
 
 
-@dataclass(frozen=True)
-class Hear:
-    """More of the answer `message`."""
+class AppendRounds(Struct, frozen=True):
+    """Append rounds to the answer `message`."""
 
     message: str
     place: int
-    """How many such came before."""
-    rounds: tuple[Round, ...] = field(repr=False)
+    """Number of such changes before this one."""
+    rounds: tuple[TextRound, ...]
 
 
-@dataclass(frozen=True)
-class Close:
-    """The answer `message` is all there."""
+class FinishAnswer(Struct, frozen=True):
+    """Complete the answer `message`."""
 
     message: str
     text: str
@@ -90,63 +86,68 @@ class Close:
     statistics: Statistics | None
 
 
-@dataclass(frozen=True)
-class Show:
-    """The conversation goes on from `message`."""
+class SelectBranch(Struct, frozen=True):
+    """Show the branch that ends at `message`, and continue there."""
 
     conversation: str
     message: str
 
 
-@dataclass(frozen=True)
-class Leave:
-    """What stands before `message` is not sent to the model any more; empty for all of it is."""
+class TrimContext(Struct, frozen=True):
+    """Stop sending the messages before `message` to the model; empty sends all again."""
 
     conversation: str
     message: str
     summary: str = ""
-    """What is sent in its place."""
+    """The text that is sent in their place."""
 
 
-@dataclass(frozen=True)
-class Adjust:
-    """The conversation is answered otherwise than the settings say: a JSON object, or empty."""
+class SetOverrides(Struct, frozen=True):
+    """Set this conversation's own settings: a JSON object, or empty for none."""
 
     conversation: str
     settings: str
 
 
-@dataclass(frozen=True)
-class Remove:
-    """Messages out of sight, and out of the file when the app ends; or back again."""
+class RemoveMessages(Struct, frozen=True):
+    """Hide messages, or show them again. Hidden ones leave the file when the app ends."""
 
     messages: tuple[str, ...]
     removed: bool = True
 
 
-@dataclass(frozen=True)
-class Rename:
+class RenameConversation(Struct, frozen=True):
     conversation: str
     title: str
 
 
-@dataclass(frozen=True)
-class Pin:
+class PinConversation(Struct, frozen=True):
     conversation: str
     pinned: bool
 
 
-@dataclass(frozen=True)
-class Delete:
-    """Out of sight, and out of the file when the app ends; or back again."""
+class DeleteConversation(Struct, frozen=True):
+    """Hide a conversation, or show it again. A hidden one leaves the file when the app ends."""
 
     conversation: str
     deleted: bool = True
 
 
-Change = Begin | Say | Hear | Close | Show | Leave | Adjust | Remove | Rename | Pin | Delete
+Change = (
+    StartConversation
+    | AddMessage
+    | AppendRounds
+    | FinishAnswer
+    | SelectBranch
+    | TrimContext
+    | SetOverrides
+    | RemoveMessages
+    | RenameConversation
+    | PinConversation
+    | DeleteConversation
+)
 
 
-def text_of(rounds: Iterable[Round]) -> str:
-    """The text that `rounds` brought."""
+def text_of(rounds: Iterable[TextRound]) -> str:
+    """Return the text of `rounds`."""
     return said(piece for each in rounds for piece in each.pieces)

@@ -1,7 +1,7 @@
-"""The file: its place, who may read it, and its shape in numbered steps.
+"""The database file: its path, its permissions, and its schema in numbered steps.
 
-A rollback journal and `synchronous=FULL`: what is acknowledged is on the disk, also after a power cut and on
-network file systems. (WAL would be faster, but versions before 3.51.3 can corrupt it:
+It uses a rollback journal and `synchronous=FULL`. An acknowledged change is on the disk, also after a power
+cut and on network file systems. (WAL would be faster, but versions before 3.51.3 can corrupt the file:
 https://sqlite.org/wal.html#walresetbug.) The file of a newer Outrider is read and never written.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from ..files import make_folder
 
 BUSY = 10.0
-"""Seconds that a write waits for another window's."""
+"""Seconds that a write waits for another window's write."""
 STEPS = (
     """
     CREATE TABLE conversations (
@@ -72,7 +72,7 @@ STEPS = (
     ALTER TABLE messages ADD COLUMN files TEXT NOT NULL DEFAULT '';
     """,
 )
-"""What makes version n of the file of version n - 1."""
+"""Scripts. Script n makes version n of the file from version n - 1."""
 
 
 class Newer(Exception):
@@ -80,10 +80,10 @@ class Newer(Exception):
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """The file at `path`, made if need be, as nobody else can read it. Raises `sqlite3.Error`, `OSError`."""
+    """Open the file at `path`, or create it for its owner only. Raises `sqlite3.Error`, `OSError`."""
     if not read_only:
         make_folder(path.parent)
-        # Made before SQLite does: its journal takes the mode of the file.
+        # Created before SQLite does it, because SQLite's journal takes the mode of the file.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
     connection = sqlite3.connect(
@@ -102,7 +102,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def set_up(connection: sqlite3.Connection, *, read_only: bool = False) -> None:
-    """What every connection must have."""
+    """Set the options that every connection needs."""
     for setting in ("cell_size_check", "foreign_keys", "secure_delete", "fullfsync"):
         connection.execute(f"PRAGMA {setting} = ON")
     connection.execute("PRAGMA synchronous = FULL")
@@ -115,7 +115,7 @@ def version(connection: sqlite3.Connection) -> int:
 
 
 def migrate(connection: sqlite3.Connection, path: Path | None = None) -> None:
-    """Bring the file at `path` to our version, all of it or nothing, and keep what it was. Raises `Newer`."""
+    """Bring the file at `path` to our version, all or nothing. Keep a copy of the old one. Raises `Newer`."""
     before = version(connection)
     if before > len(STEPS):
         raise Newer(f"version {before}")
@@ -126,7 +126,7 @@ def migrate(connection: sqlite3.Connection, path: Path | None = None) -> None:
             connection.backup(copy)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Another window may have done it meanwhile. `executescript` would commit what is open.
+        # Another window may have done it meanwhile. `executescript` would commit the open transaction.
         for number in range(version(connection), len(STEPS)):
             for statement in _statements(STEPS[number]):
                 connection.execute(statement)
@@ -138,7 +138,7 @@ def migrate(connection: sqlite3.Connection, path: Path | None = None) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of `script`, triggers in one piece."""
+    """Yield the statements of `script`, each trigger in one piece."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

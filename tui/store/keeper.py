@@ -1,7 +1,7 @@
-"""The one thread that writes and reads conversations, so that a slow disk holds up neither a key nor a token.
+"""The only thread that writes and reads conversations, so that a slow disk delays no key and no token.
 
-Changes are written in the order in which they come. Where that fails they wait in memory, in the same order,
-and are tried again until it works; why is said meanwhile.
+Changes are written in their order. If a write fails, they wait in memory in the same order and are tried
+again until it works. Meanwhile `fault` gives the reason.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-if TYPE_CHECKING:  # nothing of the file is needed before the first paint: the thread imports what it uses
+from ..errors import OutriderError
+
+if TYPE_CHECKING:  # the first paint needs no part of the file: the thread imports it
     from .changes import Change
     from .store import Store
 
 T = TypeVar("T")
 
 RETRY = 5.0
-"""Seconds between two tries to write what waits."""
+"""Seconds between two tries to write the waiting changes."""
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_READONLY: "its folder is read-only",
@@ -39,17 +41,17 @@ _SYSTEM = {
 }
 
 
-class Unreadable(Exception):
-    """Conversations cannot be read. The text says why."""
+class Unreadable(OutriderError):
+    """The conversations cannot be read. The text gives the reason."""
 
 
 class Keeper:
-    """Conversations for the app. Everything but the thread's own part is called from the event loop."""
+    """Keeps conversations for the app. The event loop calls everything but the thread's own part."""
 
     def __init__(self, path: Path | None, on_change: Callable[[], None] = lambda: None) -> None:
-        """`path` is the file; None keeps them in memory alone, as long as the app runs.
+        """`path` is the file. None keeps the conversations in memory, until the app ends.
 
-        `on_change` hears when `fault` or `remark` is another than before.
+        `on_change` is called when `fault` or `remark` changes.
         """
         self._path = path
         self._on_change = on_change
@@ -57,52 +59,52 @@ class Keeper:
         self._waiting: deque[Change] = deque()
         self._deleted: set[str] = set()
         self._removed: set[str] = set()
-        """Keys of messages."""
+        """Keys of the removed messages."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._store: Store | None = None
         self.fault = ""
-        """Why what is said now is not saved; empty where it is."""
+        """Reason why the chat is not being saved; empty if it is."""
         self.remark = ""
-        """What a user should know about the file; empty for nothing."""
+        """A remark on the file for the user; empty for none."""
 
     @property
     def deleted(self) -> frozenset[str]:
-        """Keys of conversations that were deleted since the start."""
+        """Keys of the conversations deleted since the start."""
         return frozenset(self._deleted)
 
     @property
     def unsaved(self) -> int:
-        """Changes that wait to be written."""
+        """Number of changes that wait to be written."""
         return len(self._waiting)
 
     def open(self) -> None:
-        """Open the file before anybody waits for it."""
+        """Open the file in advance."""
         self._submit(self._opened)
 
     def add(self, *changes: Change) -> None:
-        """Write `changes` soon."""
-        from .changes import Delete, Remove
+        """Queue `changes` to be written."""
+        from .changes import DeleteConversation, RemoveMessages
 
         for change in changes:
-            if isinstance(change, Delete):
+            if isinstance(change, DeleteConversation):
                 (self._deleted.add if change.deleted else self._deleted.discard)(change.conversation)
-            elif isinstance(change, Remove):
+            elif isinstance(change, RemoveMessages):
                 keys = set(change.messages)
                 self._removed = self._removed | keys if change.removed else self._removed - keys
         self._waiting.extend(changes)
         self._submit(self._write)
 
     async def settle(self) -> None:
-        """Come back when all that was added is on the disk, or cannot be written now."""
+        """Wait until all queued changes are on the disk, or cannot be written now."""
         await asyncio.wrap_future(self._submit(self._write))
 
     async def ask(self, question: Callable[[Store], T]) -> T:
-        """What the store answers. Raises `Unreadable`."""
+        """Return the store's answer to `question`. Raises `Unreadable`."""
         return await asyncio.wrap_future(self._submit(lambda: self._answer(question)))
 
     async def close(self) -> None:
-        """Write what waits, forget for good what was deleted, and let go of the file."""
+        """Write the waiting changes, erase deleted conversations, and close the file."""
         await asyncio.wrap_future(self._submit(self._end))
         if self._retry:
             self._retry.cancel()
@@ -149,7 +151,7 @@ class Keeper:
         self._say("")
 
     def _write_each(self, store: Store, batch: list[Change]) -> str:
-        """Write what has something to stand on; why not all, if not all was."""
+        """Write each change that still has its conversation. Return the reason if some failed."""
         lost = ""
         for change in batch:
             try:
@@ -172,8 +174,8 @@ class Keeper:
             raise Unreadable(_reason(error)) from None
 
     def _let_go(self, error: Exception) -> None:
-        """A damaged file is found out, and mended, when it is opened again."""
-        from .damage import is_damage
+        """Close the file. If it is damaged, the next opening detects and repairs it."""
+        from .recovery import is_damage
 
         if isinstance(error, sqlite3.Error) and is_damage(error) and self._store:
             self._store.close()
@@ -187,7 +189,7 @@ class Keeper:
             if (self._deleted or self._removed) and not self._store.read_only:
                 self._store.purge(sorted(self._deleted), sorted(self._removed))
         except sqlite3.Error:
-            pass  # it stays out of sight
+            pass  # it stays hidden
         self._store.close()
 
     def _say(self, fault: str) -> None:

@@ -1,6 +1,7 @@
-"""Conversations in SQLite: changes in, values out. One connection; `keeper.py` gives it its thread.
+"""Conversations in SQLite: takes changes and returns values. One connection, used by the thread of
+`keeper.py`.
 
-Text is kept as the model wrote it: who shows it cleans it.
+Text is stored exactly as the model wrote it. The screens clean it.
 """
 
 from __future__ import annotations
@@ -8,97 +9,102 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..protocol import Round, Statistics, rebuild
+from msgspec import convert, to_builtins
+from msgspec.structs import replace
+
+from ..protocol import Statistics, TextRound
 from .changes import (
-    Adjust,
+    AddMessage,
+    AppendRounds,
     Attached,
-    Begin,
     Change,
-    Close,
-    Delete,
-    Hear,
-    Leave,
-    Pin,
-    Remove,
-    Rename,
-    Say,
-    Show,
+    DeleteConversation,
+    FinishAnswer,
+    PinConversation,
+    RemoveMessages,
+    RenameConversation,
+    SelectBranch,
+    SetOverrides,
+    StartConversation,
+    TrimContext,
     Turn,
     text_of,
 )
-from .damage import check, is_damage, salvage, set_aside
 from .database import Newer, connect, migrate, set_up
+from .recovery import check, is_damage, salvage, set_aside
+
+T = TypeVar("T")
 
 MOST = 500
-"""Conversations that a search brings."""
+"""Most conversations in a search result."""
 LOOK = 1_000
 _LOOKS = 8
 _HITS = 2_000
-"""Messages that a search looks at, the newest."""
+"""Newest matching messages that a search examines."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A conversation in the history. Foreign text."""
+    """A conversation in the history. Not trusted text."""
 
     key: str
     title: str
     pinned: bool
     messages: int
     written: str
-    """When its latest message was, in UTC, as ISO 8601."""
+    """Time of its latest message in UTC, ISO 8601."""
     hit: str = ""
-    """What was searched for, with a few words around it; empty for a hit in the title."""
+    """The words found, with a few words around them; empty if they are in the title."""
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """All of one conversation: every branch, in the order in which it was written."""
+class StoredConversation:
+    """A whole conversation: every branch, in the order of writing."""
 
     key: str
     title: str
     shown: str
-    """The key of the message that it goes on from."""
+    """Key of the last message of the shown branch."""
     turns: tuple[Turn, ...]
     sent_from: str = ""
-    """The key of the first message that is sent to the model; empty for all."""
+    """Key of the first message that is sent to the model; empty for all."""
     summary: str = ""
-    """Sent in place of what stands before that."""
+    """The text sent in place of the messages before `sent_from`."""
     settings: str = ""
-    """As `Adjust` has them."""
+    """This conversation's own settings, as in `SetOverrides`."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a conversation begins with, on the branch that is shown. Foreign text."""
+    """The first messages of the shown branch. Not trusted text."""
 
     said: tuple[tuple[str, str], ...]
-    """(role, text), each as far as `LOOK` characters."""
+    """(role, text), each text at most `LOOK` characters long."""
     messages: int
-    """Of that branch."""
+    """Number of messages on that branch."""
     main: str
-    """The main model of its last answer; empty where that is not known."""
+    """Main model of its last answer; empty if unknown."""
 
 
 class Store:
     """The conversations of one file."""
 
     def __init__(self, connection: sqlite3.Connection, *, read_only: str = "", remark: str = "") -> None:
-        """`read_only` says why nothing may be written, `remark` what a user should know; else empty."""
+        """`read_only` is the reason against writing, `remark` a remark for the user; else empty."""
         self._connection = connection
         self.read_only = read_only
         self.remark = remark
 
     @classmethod
     def open(cls, path: Path) -> Store:
-        """The store at `path`, made if need be. Raises `sqlite3.Error` and `OSError`.
+        """Open or create the store at `path`. Raises `sqlite3.Error` and `OSError`.
 
-        A damaged file is set aside, and what can be read of it copied into a new one.
+        A damaged file is set aside, and its readable part copied into a new one.
         """
         remark = ""
         try:
@@ -109,18 +115,16 @@ class Store:
             aside = set_aside(path)
             connection = _opened(path)
             saved = salvage(aside, connection)
-            remark = (
-                f"The file of the chats was damaged: {saved:,} messages were saved, and it lies at {aside}."
-            )
+            remark = f"The chat file was damaged: {saved:,} messages were saved. The old file is now {aside}."
         except Newer:
-            return cls(connect(path, read_only=True), read_only="the chats here are of a newer Outrider")
+            return cls(connect(path, read_only=True), read_only="a newer Outrider wrote the chats here")
         store = cls(connection, remark=remark)
         store._mend()
         return store
 
     @classmethod
     def in_memory(cls) -> Store:
-        """A store that ends with the program and touches no disk."""
+        """Return a store that ends with the program and touches no disk."""
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         set_up(connection)
         migrate(connection)
@@ -132,8 +136,10 @@ class Store:
     # Writing
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """All of `changes`, or none. Raises `sqlite3.Error`; `sqlite3.IntegrityError` where a change has
-        nothing to stand on, because its conversation is gone."""
+        """Write all of `changes`, or none. Raises `sqlite3.Error`.
+
+        Raises `sqlite3.IntegrityError` if a change concerns a conversation that is gone.
+        """
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             for change in changes:
@@ -145,7 +151,7 @@ class Store:
             raise
 
     def purge(self, conversations: Sequence[str], messages: Sequence[str] = ()) -> None:
-        """Out of the file goes what was deleted, if it still is; no byte of it stays."""
+        """Erase chats and messages that are still deleted; no byte of them stays in the file."""
         self._connection.execute("BEGIN IMMEDIATE")
         for key in messages:
             self._connection.execute("DELETE FROM messages WHERE key = ? AND removed", (key,))
@@ -155,7 +161,7 @@ class Store:
         self._connection.execute("COMMIT")
 
     def _mend(self) -> None:
-        """Give answers whose end was never written the text that came of them, so that it is found."""
+        """Complete answers whose end was never written, so that a search finds their text."""
         open_ones = self._connection.execute(
             "SELECT id FROM messages WHERE role = 'assistant' AND ending = '' AND text = ''"
         ).fetchall()
@@ -167,7 +173,7 @@ class Store:
     # Reading
 
     def listed(self, words: str = "", *, pinned_first: bool = True) -> list[Listed]:
-        """Conversations by their latest message, at most `MOST`; only those that have `words`."""
+        """Return conversations with `words`, latest first, at most `MOST`."""
         order = _PINNED if pinned_first else _LATEST
         if not words.split():
             return [_listed(row) for row in self._connection.execute(_COLUMNS + order)]
@@ -177,14 +183,14 @@ class Store:
         return [_listed(row, hits.get(row[0], "")) for row in found]
 
     def _hits(self, words: str) -> list[tuple[str, str]]:
-        """Keys of conversations with `words` in a message and a passage of it, the newest last."""
+        """Return keys of conversations with `words` in a message, and a passage of it; the newest last."""
         phrase = " ".join(f'"{word}"' for word in words.replace('"', " ").split())
         if not phrase:
             return []
         return self._connection.execute(_FOUND, (f"{phrase}*", _HITS)).fetchall()[::-1]
 
-    def read(self, key: str) -> Conversation | None:
-        """The conversation `key`, deleted or not; None if there is none."""
+    def read(self, key: str) -> StoredConversation | None:
+        """Return the conversation `key`, deleted or not; None if there is none."""
         row = self._connection.execute(
             "SELECT id, title, shown, sent_from, summary, settings FROM conversations WHERE key = ?", (key,)
         ).fetchone()
@@ -192,17 +198,17 @@ class Store:
             return None
         number, title, shown, *rest = row
         turns = self._connection.execute(_TURNS, (number,)).fetchall()
-        return Conversation(key, title, shown, tuple(self._turn(*turn) for turn in turns), *rest)
+        return StoredConversation(key, title, shown, tuple(self._turn(*turn) for turn in turns), *rest)
 
     def preview(self, key: str) -> Preview:
-        """What the conversation `key` begins with."""
+        """Return the first messages of the conversation `key`."""
         path = self._connection.execute(_PATH, (key,)).fetchall()
         first = [number for number, _ in path[:_LOOKS]]
         rows = (self._connection.execute(_LOOKED, (LOOK, number)).fetchone() for number in first)
         return Preview(tuple(rows), len(path), next((main for _, main in reversed(path) if main), ""))
 
     def named(self, words: str = "") -> str | None:
-        """The conversation with this key, or else the latest with these words: its key."""
+        """Return the key of a conversation: `words` is its key, or words in it; the latest one counts."""
         row = self._connection.execute(
             "SELECT key FROM conversations WHERE NOT deleted AND key = ?", (words.strip(),)
         ).fetchone()
@@ -215,9 +221,9 @@ class Store:
             return replace(turn, files=_files(files, len(turn.text)))
         rounds = self._rounds(number)
         text = turn.text or text_of(rounds)
-        return replace(turn, text=text, rounds=rounds, statistics=_statistics(statistics))
+        return replace(turn, text=text, rounds=rounds, statistics=_read(statistics, Statistics))
 
-    def _rounds(self, message: int) -> tuple[Round, ...]:
+    def _rounds(self, message: int) -> tuple[TextRound, ...]:
         rows = self._connection.execute(
             "SELECT rounds FROM rounds WHERE message = ? ORDER BY place", (message,)
         )
@@ -240,24 +246,29 @@ def _now() -> str:
 
 
 def _text(text: str) -> str:
-    """As SQLite takes it: half of a character is none."""
+    """Return the text for SQLite, without lone surrogates."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _begin(connection: sqlite3.Connection, change: Begin) -> None:
+def _json(value: Statistics | tuple[Attached, ...] | tuple[TextRound, ...]) -> str:
+    """Half of a character stays one."""
+    return json.dumps(value, default=to_builtins, separators=(",", ":"))
+
+
+def _begin(connection: sqlite3.Connection, change: StartConversation) -> None:
     connection.execute(
         "INSERT INTO conversations (key, title) VALUES (?, ?) ON CONFLICT DO NOTHING",
         (change.conversation, _text(change.title)),
     )
 
 
-def _say(connection: sqlite3.Connection, change: Say) -> None:
+def _say(connection: sqlite3.Connection, change: AddMessage) -> None:
     turn = change.turn
-    statistics = json.dumps(asdict(turn.statistics)) if turn.statistics else ""
+    statistics = _json(turn.statistics) if turn.statistics else ""
     values = (turn.key, change.conversation, turn.parent, turn.role, turn.text, turn.ending, turn.main)
-    files = json.dumps([asdict(each) for each in turn.files]) if turn.files else ""
+    files = _json(turn.files) if turn.files else ""
     more = (turn.draft, turn.settings, statistics, turn.written or _now(), files)
-    # A conversation that is gone makes NULL of its id, which is no message's.
+    # A conversation that is gone gives NULL as its id, which belongs to no message.
     connection.execute(_ADD, [_text(value) for value in (*values, *more)])
     connection.execute(
         "UPDATE conversations SET shown = ?, changed = max(changed, (SELECT id FROM messages WHERE key = ?)) "
@@ -266,76 +277,76 @@ def _say(connection: sqlite3.Connection, change: Say) -> None:
     )
 
 
-def _hear(connection: sqlite3.Connection, change: Hear) -> None:
+def _hear(connection: sqlite3.Connection, change: AppendRounds) -> None:
     connection.execute(
         "INSERT INTO rounds VALUES ((SELECT id FROM messages WHERE key = ?), ?, ?) ON CONFLICT DO NOTHING",
-        (change.message, change.place, json.dumps(change.rounds, separators=(",", ":"))),
+        (change.message, change.place, _json(change.rounds)),
     )
 
 
-def _close(connection: sqlite3.Connection, change: Close) -> None:
-    statistics = json.dumps(asdict(change.statistics)) if change.statistics else ""
+def _close(connection: sqlite3.Connection, change: FinishAnswer) -> None:
+    statistics = _json(change.statistics) if change.statistics else ""
     connection.execute(
         "UPDATE messages SET text = ?, ending = ?, statistics = ? WHERE key = ?",
         (_text(change.text), change.ending, statistics, change.message),
     )
 
 
-def _show(connection: sqlite3.Connection, change: Show) -> None:
+def _show(connection: sqlite3.Connection, change: SelectBranch) -> None:
     connection.execute(
         "UPDATE conversations SET shown = ? WHERE key = ?", (change.message, change.conversation)
     )
 
 
-def _leave(connection: sqlite3.Connection, change: Leave) -> None:
+def _leave(connection: sqlite3.Connection, change: TrimContext) -> None:
     connection.execute(
         "UPDATE conversations SET sent_from = ?, summary = ? WHERE key = ?",
         (change.message, _text(change.summary), change.conversation),
     )
 
 
-def _adjust(connection: sqlite3.Connection, change: Adjust) -> None:
+def _adjust(connection: sqlite3.Connection, change: SetOverrides) -> None:
     connection.execute(
         "UPDATE conversations SET settings = ? WHERE key = ?", (_text(change.settings), change.conversation)
     )
 
 
-def _remove(connection: sqlite3.Connection, change: Remove) -> None:
+def _remove(connection: sqlite3.Connection, change: RemoveMessages) -> None:
     connection.executemany(
         "UPDATE messages SET removed = ? WHERE key = ?", [(change.removed, key) for key in change.messages]
     )
 
 
-def _rename(connection: sqlite3.Connection, change: Rename) -> None:
+def _rename(connection: sqlite3.Connection, change: RenameConversation) -> None:
     connection.execute(
         "UPDATE conversations SET title = ? WHERE key = ?", (_text(change.title), change.conversation)
     )
 
 
-def _pin(connection: sqlite3.Connection, change: Pin) -> None:
+def _pin(connection: sqlite3.Connection, change: PinConversation) -> None:
     connection.execute(
         "UPDATE conversations SET pinned = ? WHERE key = ?", (change.pinned, change.conversation)
     )
 
 
-def _delete(connection: sqlite3.Connection, change: Delete) -> None:
+def _delete(connection: sqlite3.Connection, change: DeleteConversation) -> None:
     connection.execute(
         "UPDATE conversations SET deleted = ? WHERE key = ?", (change.deleted, change.conversation)
     )
 
 
 _APPLY: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
-    Begin: _begin,
-    Say: _say,
-    Hear: _hear,
-    Close: _close,
-    Show: _show,
-    Leave: _leave,
-    Adjust: _adjust,
-    Remove: _remove,
-    Rename: _rename,
-    Pin: _pin,
-    Delete: _delete,
+    StartConversation: _begin,
+    AddMessage: _say,
+    AppendRounds: _hear,
+    FinishAnswer: _close,
+    SelectBranch: _show,
+    TrimContext: _leave,
+    SetOverrides: _adjust,
+    RemoveMessages: _remove,
+    RenameConversation: _rename,
+    PinConversation: _pin,
+    DeleteConversation: _delete,
 }
 
 _ADD = """
@@ -385,26 +396,21 @@ def _like(words: str) -> str:
     return "%" + "%".join(escaped.split()) + "%"
 
 
-def _rounds_of(text: str) -> tuple[Round, ...]:
-    """What cannot be read of a record is left out: the text of its answer is kept beside it."""
-    try:
-        return tuple(rebuild(Round, values) for values in json.loads(text))
-    except (ValueError, TypeError, RecursionError):
-        return ()
+def _rounds_of(text: str) -> tuple[TextRound, ...]:
+    """Return the rounds of a record, without unreadable ones. Their text is stored with the answer."""
+    return _read(text, tuple[TextRound, ...]) or ()
 
 
 def _files(text: str, length: int) -> tuple[Attached, ...]:
-    """None of them where one cannot be read or does not lie in a text of that length."""
-    try:
-        found = tuple(rebuild(Attached, values) for values in json.loads(text)) if text else ()
-    except (ValueError, TypeError, RecursionError):
-        return ()
+    """Return the attached files; none if one is invalid or lies outside a text of that length."""
+    found = _read(text, tuple[Attached, ...]) or ()
     ends = [0, *(at for each in found for at in (each.start, each.end)), length]
     return found if ends == sorted(ends) else ()
 
 
-def _statistics(text: str) -> Statistics | None:
+def _read(text: str, kind: type[T]) -> T | None:
+    """None if it cannot be read."""
     try:
-        return rebuild(Statistics, json.loads(text)) if text else None
+        return convert(json.loads(text), kind) if text else None
     except (ValueError, RecursionError):
         return None

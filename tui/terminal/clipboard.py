@@ -1,4 +1,6 @@
-"""Where a copy goes: the desktop's own tool, tmux, the terminal by OSC 52, or a file; what works here."""
+"""Copies text to the clipboard: by a program of the desktop, by tmux, by the terminal (OSC 52), or into a
+file.
+"""
 
 from __future__ import annotations
 
@@ -18,36 +20,38 @@ _TOOLS: Sequence[tuple[str, tuple[str, ...]]] = (
     ("WSL_DISTRO_NAME", ("clip.exe",)),
     ("HOME", ("pbcopy",)),
 )
-"""Each with the variable without which it is of no use."""
+"""Programs, each with the environment variable that it needs."""
 _TMUX = (("tmux", "load-buffer", "-w", "-"), ("tmux", "load-buffer", "-"))
-"""With `-w` tmux hands it on to its terminal; before 3.2 it could not."""
+"""With `-w`, tmux passes the copy on to its terminal. Versions before 3.2 cannot."""
 _SECONDS = 2.0
 
 
 def ways(
     environ: Mapping[str, str], which: Callable[[str], str | None] = shutil.which
 ) -> Iterator[list[tuple[str, ...]]]:
-    """Programs that may take a copy on their standard input here: of each group one is enough."""
-    if not environ.get("SSH_CONNECTION"):  # else the desktop is another machine's
+    """Yield groups of programs that take a copy on standard input. One program of each group is enough."""
+    if not environ.get("SSH_CONNECTION"):  # over ssh, the desktop belongs to another machine
         yield [tool for variable, tool in _TOOLS if environ.get(variable) and which(tool[0])]
-    if environ.get("TMUX") and which("tmux"):  # whose window may be shown on another desktop by now
+    if environ.get("TMUX") and which("tmux"):  # the tmux window may by now be shown on another desktop
         yield list(_TMUX)
 
 
 def takes_osc52(environ: Mapping[str, str]) -> bool:
-    """Whether the terminal may take it by OSC 52. None says so; these are known not to."""
+    """Return whether the terminal may accept OSC 52. No terminal announces it; some are known to lack it."""
     deaf = environ.get("TERM") == "linux" or environ.get("TERM_PROGRAM") == "Apple_Terminal"
     return not (deaf or environ.get("STY") or environ.get("VTE_VERSION"))
 
 
 def give(text: str, groups: Iterable[Iterable[Sequence[str]]]) -> bool:
-    """Hand `text` to the first program of each group that takes it; whether any did. It may take seconds."""
+    """Give `text` to the first willing program of each group. Return whether any took it. May
+    take seconds."""
     taken = [any(_given(text, command) for command in group) for group in groups]
     return any(taken)
 
 
 def _given(text: str, command: Sequence[str]) -> bool:
-    # clip.exe takes anything without a mark for the code page of a Windows console, pbcopy for the locale's.
+    # clip.exe reads text without a byte-order mark in the console's code page, pbcopy in the locale's
+    # encoding.
     data = (
         text.encode("utf-16-le", "replace") if command[0] == "clip.exe" else text.encode("utf-8", "replace")
     )
@@ -64,7 +68,7 @@ def _given(text: str, command: Sequence[str]) -> bool:
 
 
 def write(text: str, file: Path) -> None:
-    """Leave `text` in a file for its owner alone. Raises `OSError`."""
+    """Write `text` to a file that only its owner may read. Raises `OSError`."""
     make_folder(file.parent)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as target:

@@ -1,10 +1,11 @@
-"""A compositor that asks widgets only for the lines that are painted. Which is on top is not its affair.
+"""A compositor that renders only the lines that are painted.
 
-Textual's own asks every widget on the screen for every line at each paint and drops all but the changed ones,
-which is most of what a frame of an answer costs.
+Textual's own compositor renders every line of every widget at each paint, and then drops all but the changed
+lines. That takes most of the time of a frame while an answer streams. The order of the widgets is still
+Textual's affair.
 
-A widget that raises while it is painted ends an app of Textual's. Here its place stays empty, and the app is
-told: what a model writes must not be able to end the chat.
+In Textual, a widget that raises during a paint ends the app. Here its place stays empty and the app hears of
+it, because no text of a model may end the chat.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 Failed = Callable[[Widget, Exception], None]
-"""Is told which widget could not be painted, and why."""
+"""Receives the widget that could not be painted, and the error."""
 Chops = dict[int, Strip | None]
-"""A line of the screen in pieces, by the column that each begins at; None where nothing is painted."""
+"""The pieces of a screen line, by the column of their start; None if a piece is not painted."""
 
 
 class FrugalCompositor(Compositor):
-    """Written for Textual 8.2.8; `tests/test_compositor.py` compares it with Textual's own, cell by cell."""
+    """Written for Textual 8.2.8; `tests/terminal/test_compositor.py` compares it with Textual's own."""
 
     def __init__(self, failed: Failed) -> None:
         super().__init__()
@@ -37,10 +38,10 @@ class FrugalCompositor(Compositor):
                 yield region, clip, self._lines(widget, part.translate(-region.offset))
 
     def _lines(self, widget: Widget, part: Region) -> list[Strip]:
-        """The lines of a part of a widget; empty ones where it cannot be painted."""
+        """Return the lines of a part of a widget; empty lines if it raises."""
         try:
             return widget.render_lines(part)
-        except Exception as error:  # the edge of the screen
+        except Exception as error:  # any error: no widget may end the app
             self._failed(widget, error)
             return [Strip.blank(part.width)] * part.height
 
@@ -57,14 +58,14 @@ class FrugalCompositor(Compositor):
         return ChopsUpdate(lines, spans, ends)
 
     def _paint(self, lines: list[Chops], spans: list[tuple[int, int, int]]) -> None:
-        """Fill in the pieces that the spans (row, begin, end) need, each from the widget on top."""
+        """Fill the pieces in the spans (row, begin, end), each from the topmost widget."""
         open_: dict[int, set[int]] = {}
-        """By row, where the pieces begin that are not painted yet."""
+        """For each row, the columns at which unpainted pieces start."""
         for row, begin, end in spans:
             cuts = self.cuts[row]
             found = {x for x, until in pairwise(cuts) if x < end and until > begin}
             open_.setdefault(row, set()).update(found)
-        for widget, (region, clip) in self.visible_widgets.items():  # the topmost first
+        for widget, (region, clip) in self.visible_widgets.items():  # topmost first
             part = region.intersection(clip)
             rows = [
                 row for row, missing in open_.items()
@@ -82,7 +83,7 @@ class FrugalCompositor(Compositor):
 
     @staticmethod
     def _fill(line: Chops, missing: set[int], strip: Strip, part: Region, cuts: list[int]) -> None:
-        """Cut a widget's line into the pieces that are missing of it."""
+        """Cut a widget's line into the missing pieces."""
         inside = [cut for cut in cuts if part.x <= cut <= part.right]
         for x, piece in zip(inside, strip.divide([cut - part.x for cut in inside[1:]]), strict=False):
             if x in missing:

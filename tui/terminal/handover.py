@@ -1,8 +1,8 @@
-"""The terminal before Textual has it and after Textual gave it back.
+"""Owns the terminal before Textual starts and after it ends.
 
-A first frame of raw bytes stands within milliseconds; keys typed meanwhile wait in the terminal's own buffer.
-Whatever ends the program, `leave` puts the terminal back. This module imports next to nothing: it runs
-before everything else.
+It draws a first frame of raw bytes within milliseconds. Keys typed meanwhile wait in the terminal's own
+buffer. However the program ends, `leave` restores the terminal. This module runs before all others, so it
+imports almost nothing.
 """
 
 from __future__ import annotations
@@ -10,43 +10,43 @@ from __future__ import annotations
 import os
 import termios
 
-# Every mode that Textual or we set, off: paste, mouse, focus, in-band resize, synchronised output, kitty
-# keys; then line wrap and cursor on, the main screen, plain text.
+# Turn off every mode that Textual or we set: paste, mouse, focus, in-band resize, synchronized output, kitty
+# keys. Then line wrap and cursor on, the main screen, plain text.
 RESET = (
     "\x1b[?2026l\x1b[?2004l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l\x1b[?1004l\x1b[?2048l"
     "\x1b[<u\x1b[?7h\x1b[?1049l\x1b[?25h\x1b[0m"
 )
 SIDEBAR_FROM = 90
-"""Columns from which there is room for the sidebar."""
+"""Fewest columns of a screen with a sidebar."""
 SIDEBAR_WIDTH = 34
 
 
 class Terminal:
-    """One terminal, entered once and left once; `leave` may be called at any time and again."""
+    """One terminal, entered once and left once. `leave` may be called at any time, also more than once."""
 
     def __init__(self, source: int, target: int) -> None:
-        """`source` and `target` are the file descriptors of keys and screen; both must be terminals."""
+        """`source` and `target` are the descriptors of keys and screen. Both must be terminals."""
         self._source = source
         self._target = target
         self.attributes = termios.tcgetattr(source)
-        """As they were before; a driver that stops puts these back."""
+        """The attributes before `enter`. A driver that stops restores them."""
         self.on_screen = False
-        """Whether the alternate screen is up: a driver that stopped sets it to False."""
+        """Whether the alternate screen is shown. A driver that stops sets it to False."""
 
     def enter(self) -> None:
-        """Raw keys, the alternate screen and the first frame. The cursor and the colours stay the user's."""
+        """Set raw keys and the alternate screen, and draw the first frame. Cursor shape and colors stay."""
         raw = termios.tcgetattr(self._source)
         raw[0] &= ~(termios.IXON | termios.IXOFF | termios.ICRNL | termios.INLCR | termios.IGNCR)
         raw[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN | termios.ISIG)
         raw[6][termios.VMIN] = 1
-        # TCSANOW and not TCSAFLUSH: what was typed already must not be lost.
+        # TCSANOW and not TCSAFLUSH, so that keys typed before are not lost.
         termios.tcsetattr(self._source, termios.TCSANOW, raw)
         self.on_screen = True
         columns, rows = os.get_terminal_size(self._target)
         self._write("\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J" + first_frame(columns, rows))
 
     def leave(self) -> None:
-        """As it was before. Never raises: the terminal may be gone."""
+        """Restore the terminal. Never raises, because the terminal may be gone."""
         if self.on_screen:
             self.on_screen = False
             self._write(RESET)
@@ -63,7 +63,7 @@ class Terminal:
 
 
 def first_frame(columns: int, rows: int) -> str:
-    """The bones of the chat where the chat will stand, in the terminal's own colours."""
+    """Return the outline of the chat, in its place and in the terminal's own colors."""
     if columns < 20 or rows < 8:
         return ""
     wide = columns >= SIDEBAR_FROM

@@ -1,12 +1,13 @@
-"""What the terminal sends, made into keys, pastes and reports: Textual's parser with its faults mended.
+"""Turns the bytes of the terminal into keys, pastes and reports: Textual's parser, with its faults fixed.
 
-Textual ends a paste at an escape sequence in it and takes the rest for keys, gives out as letters what it
-cannot read, raises at key reports that it does not expect, knows shortcuts on Latin layouts alone, and drops
-characters that Python does not call printable. Here a sequence is read to its end as ECMA-48 has it, and
-what cannot be read is no key. What a key does is not decided here, but that a late click does no harm.
+Textual ends a paste at an escape sequence inside it, and takes the rest for keys. It passes on unknown
+sequences as letters, raises at unexpected key reports, knows shortcuts only on Latin layouts, and drops
+characters that Python does not call printable. This parser reads a sequence to its end by the rules of
+ECMA-48, and ignores an unknown one. It does not decide the effect of a key. It only makes late clicks
+harmless.
 
-It rests on private parts of the Textual that `lean.WRITTEN_FOR` names; with another one, Textual's own parser
-is left as it is. Protocol of the key reports: https://sw.kovidgoyal.net/kitty/keyboard-protocol/
+It depends on private parts of the Textual version in `lean.WRITTEN_FOR`. With any other version, Textual's
+own parser stays in place. Protocol of the key reports: https://sw.kovidgoyal.net/kitty/keyboard-protocol/
 """
 
 from __future__ import annotations
@@ -33,30 +34,30 @@ from .lean import fits
 
 REPORTS: Final = "\x1b[>25u"
 ALTERNATE_REPORTS: Final = "\x1b[>29u"
-"""Asks for the reports that Textual asks for and, in them, for the key's letter on a Latin layout."""
+"""Asks the terminal for Textual's key reports, with the key's letter on a Latin layout added."""
 SETTLE: Final = 0.05
-"""Seconds of silence after which a paste has ended. Text that spells the end mark does not end it: the
-terminal sends a paste at once, and the last mark of it is the terminal's own."""
+"""Seconds of silence that end a paste. An end mark inside the pasted text does not: the terminal sends a
+paste without a pause, and the last mark is its own."""
 PATIENCE: Final = 1.0
-"""Seconds that the rest of a sequence may take: a slow line cuts it anywhere."""
+"""Seconds to wait for the rest of a sequence. A slow line cuts a sequence anywhere."""
 STALLED: Final = 1.0
-"""Seconds of silence in a paste after which one of `_GIVE_UP` alone ends it, if its end mark never came."""
+"""Seconds of silence in a paste after which one of `_GIVE_UP` ends it, if the end mark never came."""
 MOST_KEPT: Final = 16_000_000
-"""Characters of a paste that are gathered; more is counted by nobody."""
+"""Most characters of a paste. Longer ones are cut."""
 
 _ESC: Final = "\x1b"
 _PASTE, _END = "\x1b[200~", "\x1b[201~"
 _GIVE_UP: Final = frozenset(("\x1b", "\x03", "\x11", "\x1b[27u", "\x1b[99;5u", "\x1b[113;5u"))
 """Esc, Ctrl+C and Ctrl+Q."""
 _BURST: Final = 1_024
-"""Characters that come at once when more of a paste may follow; a hand on keys and mouse sends fewer."""
+"""Characters that arrive at once if more of a paste may follow. Keys and mouse send fewer."""
 
 _STRING: Final = r"(?:\]\d|P[\d>!$+]|_G)[^\x00-\x1f\x7f]*"
 _WHOLE: Final = re.compile(
     r"\x1b(?:"
     r"\[(?:\[[A-E]|M[^\x1b]{3}|(?![\[M])[0-?]*[ -/]*[@-~])"  # CSI; the Linux console's F1; an old mouse
     r"|O[\d;]*[^\d;\x1b]"  # SS3
-    rf"|{_STRING}(?:\x07|\x1b\\)"  # what a terminal answers in a string: OSC, DCS, APC
+    rf"|{_STRING}(?:\x07|\x1b\\)"  # a string that the terminal sends as an answer: OSC, DCS, APC
     r"|[^][OP_\x1b])",  # with Alt
     re.DOTALL,
 )
@@ -64,7 +65,7 @@ _BEGUN: Final = re.compile(
     rf"\x1b(?:\[(?:\[|M[^\x1b]{{0,2}}|(?![\[M])[0-?]*[ -/]*)|O[\d;]*|[]P_]|{_STRING}\x1b?)?", re.DOTALL
 )
 _LONGEST: Final = 512
-"""Characters of a sequence that are kept; a longer one is read to its end and says nothing."""
+"""Most characters of a sequence. A longer one is read to its end and ignored."""
 _TOO_LARGE: Final = re.compile(r"\d{8}")
 _MOUSE: Final = re.compile(r"\x1b\[<\d+;\d+;\d+[Mm]")
 _CELLS: Final = 10_000.0
@@ -72,7 +73,7 @@ _SIZE: Final = re.compile(
     r"\x1b\[48;(\d+)(?::[\d:]*)?;(\d+)(?::[\d:]*)?;(\d+)(?::[\d:]*)?;(\d+)(?::[\d:]*)?t"
 )
 _LARGEST: Final = 1_000
-"""Rows and columns of a terminal."""
+"""Most rows and columns of a terminal."""
 _MODE: Final = re.compile(r"\x1b\[\?(\d+);(\d)\$y")
 _CURSOR: Final = re.compile(r"\x1b\[(\d+);(\d+)R")
 _REPORT: Final = re.compile(r"\x1b\[([\d:;]*)([u~ABCDEFHPQRS])")
@@ -85,30 +86,30 @@ def _row(letters: str, keys: str) -> dict[str, str]:
 
 
 _LATIN: Final = (
-    # Serbian, Macedonian, Ukrainian and Belarusian letters, where they are not the Russian ones
+    # Serbian, Macedonian, Ukrainian and Belarusian letters that differ from the Russian ones
     _row("љњјџѓђќћ" + "іїєґў", "qwjx[]''" + "s]'\\o")
     | _row("йцукенгшщзхъфывапролджэячсмитьбюё", "qwertyuiop[]asdfghjkl;'zxcvbnm,.`")
     | _row("ςερτυθιοπασδφγηξκλζχψωβνμ", "wertyuiopasdfghjklzxcvbnm")
     | _row("קראטוןםפשדגכעיחלךףזסבהנמצתץ", "ertyuiopasdfghjkl;zxcvbnm,.")
-    # Arabic, and Persian where it puts letters on other keys
+    # Arabic, and Persian for letters that are on other keys
     | _row("ضصثقفغعهخحجدشسيبلاتنمكئءؤرىةو", "qwertyuiop[]asdfghjkl;zxcvnm,")
     | _row("ظطزذدپیکگچ", "zxcbnmd;']")
 )
-"""The letter on a Latin layout of the key with this one, for terminals that do not say it."""
+"""The letter on the same key of a Latin layout, for terminals that do not report it."""
 
 
 def brings_text(character: str | None) -> bool:
-    """Whether a key with this character is there to be written: any character but a control character."""
+    """Return whether a key with this character writes text: any character but a control character."""
     return character is not None and not any(
         char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" for char in character
     )
 
 
 def mend() -> None:
-    """Let every field take what `brings_text`, and let keys and clicks that come too late do nothing.
+    """Let every field accept all characters of `brings_text`, and make late keys and clicks harmless.
 
-    Of a double click the second would close the screen below, and a page key in a list that is being filled
-    raises.
+    Without this, the second click of a double click would close the screen below, and a page key would raise
+    in a list that is being filled.
     """
     if fits():
         events.Key.is_printable = property(lambda key: brings_text(key.character))  # type: ignore[assignment, method-assign]
@@ -130,19 +131,19 @@ def _paged(options: OptionList, direction: Literal[-1, 1]) -> None:
 
 
 def new_parser(debug: bool = False) -> XTermParser:
-    """A parser for what a terminal sends."""
+    """Return a parser for the bytes of a terminal."""
     return KeyboardParser(debug) if fits() else XTermParser(debug)
 
 
 class KeyboardParser(XTermParser):
-    """Feed it what comes, and let it `tick` when `_timeout_time` has passed."""
+    """A parser to `feed`. Call `tick` when `_timeout_time` has passed."""
 
     def __init__(self, debug: bool = False) -> None:
         self._paste: list[str] | None = None
-        """What came of a paste that is not over."""
+        """The pieces of an unfinished paste; None if there is none."""
         self._kept = 0
         self._last = ""
-        """The end of what came of it, in which an end mark may have begun."""
+        """The last characters of the paste, which may hold the start of an end mark."""
         self._ended = False
         self._heard = 0.0
         super().__init__(debug)
@@ -168,7 +169,7 @@ class KeyboardParser(XTermParser):
         self._ended, self._heard = False, get_time()
 
     def _gather(self, data: str) -> Iterable[Message]:
-        """Take in more of a paste, and what came behind its end mark so soon that it may belong to it."""
+        """Add data to the paste. Data just after an end mark may still belong to it."""
         assert self._paste is not None
         now = get_time()
         silence, self._heard = now - self._heard, now
@@ -207,7 +208,7 @@ class KeyboardParser(XTermParser):
             if sequence and not _goes_on(sequence + character):
                 if sequence == character == _ESC:
                     token_callback(events.Key("escape", _ESC))
-                # It was cut off: what comes now is something else, and began with the Esc that came last.
+                # The sequence was cut off: the new data is not its rest, and starts at the last Esc.
                 sequence = _ESC if len(sequence) > 1 and sequence[-1] == _ESC else ""
             if character == _ESC and not sequence:
                 sequence = _ESC
@@ -221,7 +222,7 @@ class KeyboardParser(XTermParser):
                 sequence = sequence[:-1]
 
     def _read(self, sequence: str) -> Iterable[Message]:
-        """What a whole sequence says; nothing for one that cannot be read."""
+        """Yield the messages of a whole sequence; none if it is unknown."""
         if sequence == _PASTE:
             self._begin_paste()
         elif _TOO_LARGE.search(sequence) or len(sequence) > _LONGEST:
@@ -255,7 +256,7 @@ class KeyboardParser(XTermParser):
         return found
 
     def _parse_extended_key(self, sequence: str) -> list[events.Key] | None:  # type: ignore[override]
-        """The keys of a report; none if it reports none, None if it is no report of this kind."""
+        """Return the keys of a report; empty if it has none, None for another kind of sequence."""
         report = _REPORT.fullmatch(sequence)
         plain = _plain_report(report[1].split(";"), report[2]) if report else None
         if not plain:
@@ -264,7 +265,7 @@ class KeyboardParser(XTermParser):
 
 
 def _goes_on(sequence: str) -> bool:
-    """Whether it is a sequence, or the beginning of one."""
+    """Return whether this is a sequence or the start of one."""
     return bool(_BEGUN.fullmatch(sequence) or _WHOLE.fullmatch(sequence))
 
 
@@ -281,10 +282,10 @@ def _mode(number: str, setting: int) -> Iterable[Message]:
 
 
 def _plain_report(fields: list[str], final: str) -> str | None:
-    """The report of a key as Textual's parser knows it: without events, on a Latin layout, with its text.
+    """Return a key report in the form of Textual's parser: without events, on a Latin layout, with its text.
 
-    `fields` are key:shifted:base, modifiers:event and text. Empty for a key that is released, None for what
-    is no such report.
+    `fields` are key:shifted:base, modifiers:event and text. Empty for a released key, None for another kind
+    of sequence.
     """
     keys, modifiers, text = ([int(part or 0) for part in field.split(":")] for field in _three(fields))
     number, held, event = keys[0], max(0, modifiers[0] - 1), modifiers[1] if len(modifiers) > 1 else 1
@@ -321,7 +322,7 @@ def _is_character(code: int) -> bool:
 
 
 def _shifted(number: int, shifted: int, held: int) -> int:
-    """The character that a key writes, if nothing but Shift and the locks is held."""
+    """Return the character that a key writes, if only Shift and the locks are held."""
     if not held & _SHIFT and not held & _CAPS:
         return number
     if held & _SHIFT and _is_character(shifted):
@@ -331,13 +332,13 @@ def _shifted(number: int, shifted: int, held: int) -> int:
 
 
 def _on_latin(number: int, base: int) -> int:
-    """The key on a Latin layout; `base` is what the terminal says that stands there, 0 for nothing."""
+    """Return the key on a Latin layout. `base` is the key there as the terminal reports it, 0 for none."""
     letter = chr(number).lower()
     if len(letter) > 1:
         return number
     known = chr(base).lower() if 32 < base < 127 else _LATIN.get(letter, letter)
     if letter.isascii():
-        keeps = letter.isalnum() or not known.isalpha()  # signs stand on keys of letters in Greek and Hebrew
+        keeps = letter.isalnum() or not known.isalpha()  # Greek and Hebrew have signs on keys of letters
     else:
         keeps = name(letter, "").startswith("LATIN")
     return ord(letter if keeps else known)

@@ -1,11 +1,11 @@
-"""What goes to the terminal: the cells that have changed, and as few bytes for them as will do.
+"""Writes only the changed cells to the terminal, in as few bytes as possible.
 
-Textual writes whole lines, and a whole pane whenever a line scrolls: over ssh a thousand bytes for a token.
-Here a picture of the screen's cells is kept. An update becomes runs of changed cells, with moves, colours and
-erasures that say only what is different, and a scroll of the terminal's own where most lines have just moved.
+Textual writes whole lines, and a whole pane whenever a line scrolls. Over ssh that is a thousand bytes for a
+token. This module keeps a copy of the screen's cells. An update becomes runs of changed cells, with cursor
+moves, color changes and erasures. If most lines only moved, the terminal scrolls them itself.
 
-It rests on `App._display`, which is private: it is `WRITTEN_FOR` one Textual. With another one, or when it is
-switched off, Textual's own way is left as it is.
+It depends on the private method `App._display` of one Textual version, `WRITTEN_FOR`. With any other version,
+or when it is switched off, Textual writes in its own way.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ from textual.strip import Strip
 from ..clean import clean_line, has_controls
 
 WRITTEN_FOR: Final = "8.2.8"
-"""The Textual whose insides are known here."""
+"""The only Textual version whose private parts this module and its neighbors use."""
 
 Cell = tuple[str, str]
-"""What one cell shows, and the parameters of its style; behind a wide character, "" in the same style."""
+"""Character of one cell and the parameters of its style. After a wide character: "" in the same style."""
 
 _UNKNOWN: Final[Cell] = ("", "?")
 _BLANK: Final[Cell] = (" ", "")
 _LETTERS_ONLY: Final = frozenset(("1", "2", "3"))
-"""Bold, dim and italic: nothing of them is seen where there is no letter."""
+"""Bold, dim and italic. They are invisible on a cell without a letter."""
 _NEAR: Final = 5
-"""Cells that are written again rather than jumped over."""
+"""Cells. A shorter gap of unchanged cells is written again, because a cursor move takes more bytes."""
 _TAIL: Final = 8
-"""Blank cells from which on erasing is shorter than writing."""
+"""Blank cells from which erasing takes fewer bytes than writing."""
 _MOVED: Final = 6
-"""Lines that must have changed before it is asked whether they moved."""
+"""Changed lines from which a check for moved lines is worth its time."""
 _MOVES: Final = (*range(1, 11), -1, -2, -3)
-"""Lines that they may have moved up by: an answer that grows moves up by several at once."""
+"""Distances in lines to check. A growing answer moves lines up, several at once."""
 _TORN: Final = 200
-"""Changed cells from which on a half-drawn frame would be seen."""
+"""Changed cells from which a half-drawn frame would be visible."""
 _SURE: Final = "[ -~\u2500-\u259f\u2013\u2026\u25cf\u00b7\u00d7]*"
-"""What every terminal finds one cell wide; of all else that is its own affair, and the cursor is put anew."""
+"""Characters that every terminal shows one cell wide. After any other, the cursor is placed anew."""
 SYNC_BEGIN, SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
 
 
 @cache
 def fits() -> bool:
-    """Whether this is the Textual that it was written for."""
+    """Return whether this is the Textual version that this module is made for."""
     import textual
 
     if Path(textual.__path__[0]).with_name(f"textual-{WRITTEN_FOR}.dist-info").is_dir():
         return True
-    return textual.__version__ == WRITTEN_FOR  # reads the package's metadata: milliseconds of a start
+    return textual.__version__ == WRITTEN_FOR  # reads the package's metadata, which takes milliseconds
 
 
 class Picture:
-    """The cells as the terminal shows them, its cursor and its pen; what is not known is `_UNKNOWN`."""
+    """The cells of the terminal, its cursor and its style. An unknown cell is `_UNKNOWN`."""
 
     def __init__(self, width: int, height: int, *, erases: bool) -> None:
-        """`erases` says whether the terminal erases in the background colour of its pen."""
+        """`erases` tells whether the terminal erases in the background color of the current style."""
         self.width, self.height = width, height
         self.rows: list[list[Cell]] = [[_UNKNOWN] * width for _ in range(height)]
         self._erases = erases
@@ -76,13 +76,13 @@ class Picture:
         self._written = 0
 
     def known(self, row: int) -> list[Cell]:
-        """A line to be changed; what is not known of it is to be blank."""
+        """Return a copy of a line. Its unknown cells become blank ones to be written."""
         return [_BLANK if cell is _UNKNOWN else cell for cell in self.rows[row]]
 
     def update(self, lines: dict[int, list[Cell]], cursor: tuple[int, int], *, sync: bool) -> str:
-        """The bytes that make the terminal show `lines`, by row, and leave its cursor at (row, column).
+        """Return the bytes that make the terminal show `lines`, by row, and put its cursor at (row, column).
 
-        With `sync` it is asked to show a large frame at once.
+        With `sync`, the terminal is asked to show a large frame at once.
         """
         self._out, self._written = [], 0
         if len(lines) >= _MOVED:
@@ -95,10 +95,10 @@ class Picture:
         text = "".join(self._out)
         return f"{SYNC_BEGIN}{text}{SYNC_END}" if sync and self._written > _TORN else text
 
-    # Lines that moved
+    # Moved lines
 
     def _scroll(self, lines: dict[int, list[Cell]]) -> None:
-        """Let the terminal move the lines that have only moved, if that leaves much less to be written."""
+        """Let the terminal scroll lines that only moved, if that saves much writing."""
         changed = [row for row in lines if lines[row] != self.rows[row]]
         if len(changed) < _MOVED:
             return
@@ -120,8 +120,8 @@ class Picture:
         if costs[by] + 2 * self.width > stay:
             return
         for row in range(top, bottom + 1):
-            lines.setdefault(row, self.known(row))  # what should have stayed is written again
-        # New lines get the pen's background on some terminals, the default on others: here these are one.
+            lines.setdefault(row, self.known(row))  # lines that should not move are written again
+        # Some terminals give new lines the current background, others the default. After this both are equal.
         self._ink("")
         if by > 0:
             self._out.append(f"\x1b[{top + 1};{bottom + 1}r\x1b[{bottom + 1}H" + "\n" * by + "\x1b[r")
@@ -137,7 +137,7 @@ class Picture:
     # Cells
 
     def _line(self, row: int, cells: list[Cell]) -> None:
-        """Write what of a line has changed."""
+        """Write the changed cells of a line."""
         old = self.rows[row]
         if old == cells:
             return
@@ -148,13 +148,13 @@ class Picture:
                 continue
             end = self._end_of_run(old, cells, column)
             while column > 0 and cells[column][0] == "":
-                column -= 1  # a wide character is written from its beginning
+                column -= 1  # a wide character is written from its first cell
             self._run(row, column, cells, end)
             column = end
         self.rows[row] = cells
 
     def _end_of_run(self, old: Sequence[Cell], new: Sequence[Cell], begin: int) -> int:
-        """Behind the last changed cell that is not far from the one before it."""
+        """Return the end of the run of changed cells at `begin`; small gaps belong to it."""
         end = begin + 1
         for column in range(begin + 1, self.width):
             if column - end >= _NEAR:
@@ -190,7 +190,7 @@ class Picture:
             column = last
 
     def _style_for(self, cell: Cell) -> str:
-        """The style to write a cell in: the pen's, if that makes no difference."""
+        """Return the style for a cell: the current one, if that makes no visible difference."""
         return self._pen if self._pen is not None and _looks(cell, self._pen) else cell[1]
 
     def _may_erase(self, style: str) -> bool:
@@ -223,13 +223,13 @@ def _differences(one: Sequence[Cell], other: Sequence[Cell]) -> int:
 
 
 def cells_of(strips: Iterable[Strip], colours: ColorSystem) -> list[Cell]:
-    """The cells of strips that stand side by side."""
+    """Return the cells of strips that stand side by side."""
     cells: list[Cell] = []
     for strip in strips:
         for text, style, control in strip:
             if control or not text:
                 continue
-            if has_controls(text):  # nothing gets here that the filter before this has seen
+            if has_controls(text):  # only text that did not pass the output filter before
                 text = clean_line(text, len(text))
             ink = Strip.render_ansi(style, colours) if style else ""
             if text.isascii():
@@ -241,7 +241,7 @@ def cells_of(strips: Iterable[Strip], colours: ColorSystem) -> list[Cell]:
 
 
 def _wide(text: str, ink: str, cells: list[Cell]) -> None:
-    """Add text whose characters are not one cell each."""
+    """Add text with characters that are not one cell wide each."""
     sizes = [get_character_cell_size(letter) for letter in text]
     if sum(sizes) != (width := cell_len(text)):
         cells += [(text, ink), *[("", ink)] * (width - 1)]  # they join: one cell shows them all
@@ -255,20 +255,20 @@ def _wide(text: str, ink: str, cells: list[Cell]) -> None:
 
 
 def _looks(cell: Cell, style: str) -> bool:
-    """Whether a cell looks as it should when it is written in that style."""
+    """Return whether a cell looks right when it is written in that style."""
     return cell[1] == style or (cell[0] == " " and cell[1] == _of_blank(style))
 
 
 @lru_cache(4096)
 def _of_blank(ink: str) -> str:
-    """As much of a style as is seen of a blank: its background, unless a line is drawn through it."""
+    """Return the visible part of a style on a blank: its background, and lines drawn through it."""
     attributes, _, back = _parsed(ink)
     return ink if attributes - _LETTERS_ONLY else back
 
 
 @lru_cache(4096)
 def _parsed(style: str) -> tuple[frozenset[str], str, str]:
-    """The attributes, the foreground and the background that SGR parameters set; empty for the default."""
+    """Return the attributes, the foreground and the background of SGR parameters; empty for the default."""
     attributes, fore, back = set(), "", ""
     codes = style.split(";") if style else []
     while codes:
@@ -290,7 +290,7 @@ def _parsed(style: str) -> tuple[frozenset[str], str, str]:
 
 @lru_cache(16384)
 def _change(before: str | None, after: str) -> str:
-    """The shortest sequence from one style to another; from None, whatever the style was."""
+    """Return the shortest sequence from one style to another; from None, the style before is unknown."""
     attributes, fore, back = _parsed(after)
     anew = (
         "\x1b[" + ";".join(filter(None, ("0", *sorted(attributes), fore, back))) + "m" if after else "\x1b[m"
@@ -308,19 +308,19 @@ def _change(before: str | None, after: str) -> str:
 
 
 class LeanOutput(App[None]):
-    """An app that writes what has changed, while `lean` is true and this Textual `fits`."""
+    """An app that writes only the changes, while `lean` is true and this Textual `fits`."""
 
     lean = False
     _picture: Picture | None = None
 
     def sleep(self) -> None:
-        """This process is about to be stopped, and the shell to have the terminal."""
+        """Prepare to be stopped, when the shell gets the terminal."""
 
     def cannot_sleep(self) -> None:
-        """It was not stopped: no shell could bring it back."""
+        """Undo `sleep`: the process was not stopped, because no shell could resume it."""
 
     def forget_picture(self) -> None:
-        """Something else has drawn on the terminal."""
+        """Forget the cells, because another program has drawn on the terminal."""
         self._picture = None
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
@@ -337,7 +337,7 @@ class LeanOutput(App[None]):
             if self._running and not self._closed and not self._batch_count:
                 self._driver.write(self._drawn(renderable))  # type: ignore[arg-type]
                 self._driver.flush()
-        except Exception as error:  # as Textual does it
+        except Exception as error:  # like Textual
             self._handle_exception(error)
         finally:
             self.post_display_hook()
@@ -360,7 +360,7 @@ class LeanOutput(App[None]):
 
 
 def _parts(update: ChopsUpdate | LayoutUpdate) -> Iterable[tuple[int, int, Iterable[Strip]]]:
-    """(row, column, strips) of all that an update draws."""
+    """Yield (row, column, strips) of everything that an update draws."""
     if isinstance(update, LayoutUpdate):
         for row, strips in enumerate(update.strips, update.region.y):
             yield row, update.region.x, strips
@@ -368,5 +368,5 @@ def _parts(update: ChopsUpdate | LayoutUpdate) -> Iterable[tuple[int, int, Itera
     for row, begin, end in update.spans:
         for until, (column, strip) in zip(update.chop_ends[row], update.chops[row].items(), strict=False):
             if strip is not None and column < end and until > begin:
-                # What lies beyond the span was not rendered for it.
+                # Cells outside the span were not rendered for it.
                 yield row, column, (strip if until <= end else strip.crop(0, end - column),)

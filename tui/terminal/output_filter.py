@@ -1,7 +1,7 @@
-"""The last gate before the terminal: no control character leaves in a line, whichever widget drew it.
+"""The last check before the terminal: no control character leaves in a line, from any widget.
 
-`clean` at the borders is the first gate and the one that shows what it took out. This one catches what
-went past it, keeps every width, and is cheap: most text is printable and is passed on as it is.
+`clean` at the borders is the first check, and it marks the characters that it replaced. This filter catches
+the rest and keeps every width. It is fast: most text is printable and passes unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tui.clean import REPLACEMENT, has_controls
 
 
 class OutputFilter(LineFilter):
-    """Append one to `App._filters`, which Textual applies to every line of every widget."""
+    """A filter for `App._filters`, which Textual applies to every line of every widget."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         if all(text.isprintable() for text, _, _ in segments):
@@ -27,7 +27,7 @@ class OutputFilter(LineFilter):
 
 
 def _safe(text: str) -> str:
-    """`text` with U+FFFD for each unsafe character, as often as Textual counted cells for it."""
+    """Return `text` with U+FFFD for each unsafe character, in as many cells as Textual counted for it."""
     return "".join(
         REPLACEMENT * get_character_cell_size(char) if has_controls(char) else char for char in text
     )

@@ -13,16 +13,21 @@ from textual import on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.reactive import reactive
 
 from tui import protocol
+from tui.chat.meter import MeterReading
+from tui.chat.view import Severity
+from tui.chat.wording import readable
+from tui.clean import clean_line
+from tui.config import Appearance
 from tui.quantities import number, percent
 
 from .attached import Attached
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
-from .meter import Reading
-from .sidebar import Sidebar
+from .sidebar import AUTO, Sidebar
 from .status import StatusLine
 from .suggestions import Suggestions
 from .transcript import Highlight, Transcript
@@ -35,6 +40,8 @@ FORMS: Final[dict[protocol.PromptForm, str]] = {
 }  # fmt: skip
 """Of the main model, in the status line: how it takes prompts."""
 SidebarMode = Literal["auto", "shown", "hidden"]
+STOPS = ("chat.stop", "read.stop")
+"""Names of the action that stops an answer, while one writes and while one reads."""
 HIGHLIGHTS: Final[tuple[Highlight, ...]] = ("quiet", "full", "off")
 
 
@@ -89,7 +96,7 @@ class Desk(Horizontal):
         self._status = StatusLine(id="status")
         self._files = Attached(id="files")
         self._sidebar = Sidebar(id="sidebar")
-        self._reading: tuple[Reading, Sequence[float]] = Reading(), ()
+        self._reading: tuple[MeterReading, Sequence[float]] = MeterReading(), ()
         self._drafting = ""
         self._exact = False
         self._form: protocol.PromptForm = "template"
@@ -109,10 +116,24 @@ class Desk(Horizontal):
     # What the screen has to say
 
     def say(self, words: str, tone: str, models: Sequence[str] = ()) -> None:
-        """The state in words, and the names of the models that it is about; `tone` is a theme variable."""
+        """The state in words, and the names of the models that it is about; `tone` names a theme variable."""
         self._status.state = words
         self._status.models = tuple(models)
-        self._status.tone = tone
+        self._status.tone = f"${tone}"
+
+    def tell(self, words: str, *, severity: Severity = "information", seconds: float | None = None) -> None:
+        """Show a message for some seconds. Foreign text."""
+        self.notify(clean_line(words), severity=severity, timeout=seconds, markup=False)
+
+    @property
+    def stop_key(self) -> str:
+        """The key that stops an answer, as people write it."""
+        keys = (key for key, each in self.screen.active_bindings.items() if each.binding.id in STOPS)
+        return readable(next(keys, "escape"))
+
+    def show_extras(self, words: str) -> None:
+        """At the edge of the composer, what goes with the next prompt. Foreign text."""
+        self.composer.border_subtitle = Content(clean_line(words))
 
     def show_notices(self, notices: Sequence[str], *, error: bool = False) -> None:
         self._banner.show(notices, error=error)
@@ -158,14 +179,14 @@ class Desk(Horizontal):
         self._sidebar.show_drafting(words if limit is None else f"{words} (limit {limit})", lookup=lookup)
         self._show_mode()
 
-    def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
+    def show_reading(self, reading: MeterReading, history: Sequence[float]) -> None:
         """The numbers of one moment: in the sidebar or, without it, in the status line."""
         self._reading = reading, history
         if self._sidebar.display:
             self._sidebar.show_reading(reading, history)
             self._status.figures = ()
         else:
-            self._status.figures = _summary(reading)
+            self._status.figures = _summary(reading, decided=self._drafting == AUTO)
 
     @on(Sidebar.Toggled)
     def _move_figures(self) -> None:
@@ -193,6 +214,15 @@ class Desk(Horizontal):
         )
 
     # How it is shown
+
+    def apply(self, before: Appearance, look: Appearance) -> None:
+        """Take over what has changed; the rest stays as its keys have set it."""
+        if look.highlight != before.highlight:
+            self.set_highlight(look.highlight)
+        if look.show_refused != before.show_refused:
+            self.transcript.show_refused = look.show_refused
+        if look.sidebar != before.sidebar:
+            self.sidebar_mode = look.sidebar
 
     def action_highlight(self) -> None:
         at = HIGHLIGHTS.index(self.transcript.highlight)
@@ -242,10 +272,12 @@ class Desk(Horizontal):
         self._status.aside = f"colors {self.transcript.highlight}{refused}"
 
 
-def _summary(reading: Reading) -> tuple[str, ...]:
+def _summary(reading: MeterReading, *, decided: bool) -> tuple[str, ...]:
+    """`decided`: the engine decides the draft length."""
     if reading.speed is None:
         return ()
     speed = number(reading.speed_now or reading.speed, "tok/s")
     if reading.acceptance is None:
-        return speed, "no drafts yet"
+        why = reading.not_drafting if decided else ""
+        return speed, f"no drafts: {why}" if why else "no drafts yet"
     return speed, f"{percent(reading.acceptance)} accepted"

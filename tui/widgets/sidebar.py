@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from msgspec.structs import replace
 from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -13,14 +13,16 @@ from textual.message import Message
 from textual.widgets import Static
 
 from tui import protocol
+from tui.chat.meter import MeterReading
 from tui.clean import clean_line
 from tui.quantities import UNKNOWN, cells, named, number, percent, rounding, shortened
 
 from .bars import Bars
-from .meter import Reading
 
 WIDTH = 29
 """Columns inside the padding."""
+AUTO = "auto"
+"""The words for a draft length that the engine decides; they begin so, where it has a limit."""
 Row = tuple[str, str]
 Part = tuple[float, str]
 
@@ -75,7 +77,7 @@ class Sidebar(VerticalScroll, can_focus=False):
 
     def on_mount(self) -> None:
         self.show_models(None)
-        self.show_reading(Reading(), ())
+        self.show_reading(MeterReading(), ())
 
     def show_models(self, loaded: protocol.Loaded | None) -> None:
         """The loaded pair, or that there is none."""
@@ -118,7 +120,7 @@ class Sidebar(VerticalScroll, can_focus=False):
             self._link = words
             self.show_models(self._loaded)
 
-    def show_reading(self, reading: Reading, history: Sequence[float]) -> None:
+    def show_reading(self, reading: MeterReading, history: Sequence[float]) -> None:
         """The numbers of one moment. Heights never change, so nothing is laid out again."""
         _put(self._speed_now, _heading("Speed now", number(reading.speed_now, "tok/s")))
         _put(self._speed, _table(_speed_rows(reading)))
@@ -134,7 +136,7 @@ def _put(place: Static, content: Content) -> None:
         place.update(content, layout=False)
 
 
-def _speed_rows(reading: Reading) -> list[Row]:
+def _speed_rows(reading: MeterReading) -> list[Row]:
     return [
         ("whole answer", number(reading.speed, "tok/s")),
         ("first token", number(reading.first_token, "s", 2)),
@@ -142,13 +144,13 @@ def _speed_rows(reading: Reading) -> list[Row]:
     ]
 
 
-def _speed_up(reading: Reading) -> str:
+def _speed_up(reading: MeterReading) -> str:
     """Of drafting, beside plain decoding; who measures it, where the engine cannot."""
     unknown = reading.drafted and reading.speed_up is None
     return "ctrl+r measures it" if unknown else number(reading.speed_up, "×", 2)
 
 
-def _drafts(reading: Reading, drafting: str) -> Content:
+def _drafts(reading: MeterReading, drafting: str) -> Content:
     known = reading.acceptance is not None
     counts = f"{reading.accepted:,} of {reading.drafted:,}" if known else UNKNOWN
     rate = UNKNOWN if reading.acceptance is None else percent(reading.acceptance)
@@ -161,14 +163,21 @@ def _drafts(reading: Reading, drafting: str) -> Content:
                     ("acceptance rate", rate),
                     ("tokens per round", number(reading.tokens_per_round, "")),
                     ("drafted per round", number(reading.drafted_per_round, "")),
-                    ("draft length", drafting or UNKNOWN),
+                    _draft_length(reading, drafting),
                 ]
             ),
         ]
     )
 
 
-def _time(reading: Reading) -> Content:
+def _draft_length(reading: MeterReading, drafting: str) -> Row:
+    """The draft length; where the engine decides it and drafts nothing, with its reason."""
+    if reading.not_drafting and drafting.startswith(AUTO):
+        return "drafting", clean_line(f"{AUTO}: {reading.not_drafting}", WIDTH - 9)
+    return "draft length", drafting or UNKNOWN
+
+
+def _time(reading: MeterReading) -> Content:
     draft, verify = reading.draft_share, reading.verify_share
     other = None if draft is None or verify is None else max(0.0, 1.0 - draft - verify)
     shares = [("draft", draft, "$token-draft"), ("verify", verify, "$token-main"), ("other", other, "$quiet")]
@@ -189,7 +198,7 @@ def _percents(draft: float | None, verify: float | None) -> tuple[str, str, str]
     return str(one), str(other), str(100 - one - other)
 
 
-def _context(reading: Reading, length: int | None) -> Content:
+def _context(reading: MeterReading, length: int | None) -> Content:
     used = reading.context_used
     share = used / length if used is not None and length else 0.0
     words = UNKNOWN if used is None or not length else f"{used:,} of {length:,}"

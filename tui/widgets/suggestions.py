@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from tui.chat.completion import Suggestion
 
 from .rows import Row, Rows
 
 MOST = 8
 """Rows that are seen at once."""
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """A word, in place of the last `replaces` characters before the cursor. Foreign text."""
-
-    text: str
-    about: str = ""
-    replaces: int = 0
-    sends: bool = False
-    """Whether nothing more has to be typed behind it."""
-    shown: str = ""
-    """What stands in the row; empty for the word itself."""
 
 
 class Suggestions(Rows):

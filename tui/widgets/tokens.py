@@ -6,7 +6,6 @@ It shows tokens, not Markdown: a line break is a token's too. It asks nobody any
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from typing import ClassVar
@@ -20,25 +19,12 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui.chat.trace import Token
 from tui.clean import clean
 from tui.protocol import Origin
 
 NO_TEXT = "∅"
 """Stands for a token without text, such as the one that ends an answer."""
-
-
-@dataclass(frozen=True)
-class Token:
-    """One token of an answer, or one that was refused. Foreign text."""
-
-    text: str
-    origin: Origin
-    round: int
-    """Which round brought it, from 0."""
-    place: int | None = None
-    """Which token of the answer it is, from 0; None for a refused one, and where that is not known."""
-    id: int | None = None
-    """In the vocabulary."""
 
 
 @cache

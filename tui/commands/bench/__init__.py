@@ -1,9 +1,9 @@
-"""`outrider bench`: how much sooner answers come with drafting, on this machine and with these models.
+"""`outrider bench`: measures the speed-up from drafting, on this machine and with these models.
 
-It asks an engine the same prompts with and without drafting, says of each prompt what it brought, and prints
-the medians. The models and the
-engine's settings come from the command line and config.toml, the sampling settings from the command line
-alone, so that two people's figures can be compared. It changes no setting and keeps no text.
+It asks an engine the same prompts with and without drafting, prints the result of each prompt, and then the
+medians. The models and the engine's settings come from the command line and config.toml. The sampling
+settings come only from the command line, so that the figures of two users can be compared. It changes no
+setting and stores no text.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from ...chat.requests import load_request
 from ...config import Settings
 from ...protocol import Load
-from ...screens.requests import load_request
 from ..setup import UsageError, set_up, with_models
 from .chart import chart
 from .measure import Measurement
-from .plan import Plan
+from .plan import BenchPlan
 from .progress import Progress
 from .prompts import SHIPPED, quick, read_prompts
 from .record import as_json
@@ -41,7 +41,7 @@ _DONE, _FAILED, _INTERRUPTED = 0, 1, 130
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and report; the exit code. Raises `UsageError`."""
+    """Measure, report and return the exit code. Raises `UsageError`."""
     setup = set_up(arguments)
     plan = plan_of(arguments)
     loads = loads_of(arguments, setup.settings)
@@ -62,8 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measured(measurements: Sequence[Measurement]) -> int:
-    """Measure until it is done or somebody ends it: by ctrl+c, by closing the terminal, by `timeout`; the
-    exit code."""
+    """Measure until all is done or a signal ends it (Ctrl+C, a closed terminal). Return the exit code."""
     ended: list[int] = []
     try:
         asyncio.run(_all(measurements, ended))
@@ -72,10 +71,10 @@ def _measured(measurements: Sequence[Measurement]) -> int:
         return 128 + ended[0] if ended else _INTERRUPTED
 
 
-def plan_of(arguments: argparse.Namespace) -> Plan:
-    """What the command line asks for. Raises `UsageError`."""
+def plan_of(arguments: argparse.Namespace) -> BenchPlan:
+    """Return the plan of the command line. Raises `UsageError`."""
     prompts = read_prompts(arguments.prompts or SHIPPED)
-    return Plan(
+    return BenchPlan(
         prompts=quick(prompts) if arguments.quick else prompts,
         temperatures=tuple(dict.fromkeys(arguments.temperature or TEMPERATURES)),
         seed=arguments.seed or 0,
@@ -87,14 +86,14 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
 
 
 def loads_of(arguments: argparse.Namespace, settings: Settings) -> list[Load]:
-    """What is loaded for each draft, one after the other."""
+    """Return the loads, one for each draft, in their order."""
     drafts = arguments.drafts or [arguments.draft]
     main, backend, exact = arguments.main, arguments.backend, arguments.exact
     return [load_request(with_models(settings, main, draft, backend, exact)) for draft in drafts]
 
 
-def check(plan: Plan, loads: Sequence[Load], svg: Path | None) -> None:
-    """Raises `UsageError` for what would be noticed only when the time is spent."""
+def check(plan: BenchPlan, loads: Sequence[Load], svg: Path | None) -> None:
+    """Check in advance for faults that would show only after the measurement. Raises `UsageError`."""
     if plan.draft_length == 0:
         raise UsageError("draft length 0 is plain decoding: there is nothing to compare")
     if not plan.lookup and not all(load.draft for load in loads):
@@ -104,7 +103,7 @@ def check(plan: Plan, loads: Sequence[Load], svg: Path | None) -> None:
 
 
 async def _all(measurements: Iterable[Measurement], ended: list[int]) -> None:
-    """Raises `CancelledError` at a signal to end, whose number is then in `ended`."""
+    """Run all measurements. A signal raises `CancelledError` and leaves its number in `ended`."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task
 
@@ -118,8 +117,8 @@ async def _all(measurements: Iterable[Measurement], ended: list[int]) -> None:
         await each.run()
 
 
-def bench_of(plan: Plan, measured: Sequence[Measurement]) -> Bench | None:
-    """The benchmark as far as it came; None if nothing was measured."""
+def bench_of(plan: BenchPlan, measured: Sequence[Measurement]) -> Bench | None:
+    """Return the benchmark with all results so far; None if there are none."""
     series = tuple(found for each in measured if (found := each.series))
     if not series:
         return None

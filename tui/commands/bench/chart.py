@@ -1,7 +1,7 @@
-"""A benchmark as one SVG: plain and drafted speed of each prompt, and how each place of a draft fares.
+"""Draws a benchmark as one SVG: plain and drafted speed of each prompt, and the acceptance at each position.
 
-It needs no library and no script runs in it. All text in it is clean and escaped; it does not measure text,
-so long names are cut by their number of characters.
+It needs no library, and the SVG contains no script. All text in it is cleaned and escaped. Long names are cut
+by their number of characters, because text is not measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LINES = ("#1f6feb", "#d9480f", "#2b8a3e", "#862e9c", "#b58900", "#0b7285")
 
 
 def chart(bench: Bench) -> str:
-    """The whole document."""
+    """Return the whole SVG document."""
     parts: list[str] = []
     y = _head(parts, bench)
     fastest = max((speed for series in bench.series for speed in _speeds(series.results)), default=1.0)
@@ -48,7 +48,7 @@ def _head(parts: list[str], bench: Bench) -> int:
 
 
 def _groups(bench: Bench) -> Iterator[tuple[str, list[Result]]]:
-    """What is drawn together: one draft at one temperature."""
+    """Yield the groups of the chart: one draft at one temperature."""
     for series in bench.series:
         for temperature in dict.fromkeys(result.temperature for result in series.results):
             results = [result for result in series.results if result.temperature == temperature]
@@ -67,7 +67,7 @@ def _speeds(results: Sequence[Result]) -> Iterator[float]:
 
 
 def _bars(parts: list[str], name: str, results: Sequence[Result], fastest: float, y: int) -> int:
-    """A pair of bars for each result, from `y` down; where the next may begin."""
+    """Draw a pair of bars for each result, from `y` down. Return the `y` below them."""
     mean = geometric_mean(result.ratio for result in results)
     parts.append(_text(20, y + 14, f"{name}: {number(mean, 2)}× in the geometric mean", size=14))
     y += 26
@@ -84,7 +84,7 @@ def _bars(parts: list[str], name: str, results: Sequence[Result], fastest: float
 
 
 def _acceptance(parts: list[str], lines: Sequence[tuple[str, Sequence[Position]]], y: int) -> int:
-    """A line for each group: the chance that a drafted token is accepted once all before it were."""
+    """Draw a line for each group: P(token accepted | all before it accepted), by position."""
     lines = [(name, positions) for name, positions in lines if positions]
     if not lines:
         return y

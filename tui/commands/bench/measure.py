@@ -1,8 +1,8 @@
-"""The measurement itself: the same prompts, the same seed, plain and drafted in turn.
+"""The measurement: the same prompts with the same seed, plain and drafted in turn.
 
-Both ways share the engine, the loaded models and the minute in which they run: what slows the machine down
-slows both. Each answer starts with empty caches. It keeps what every answer said of itself, so that a
-measurement that is broken off has lost nothing.
+Both ways share the engine, the loaded models and the minutes in which they run, so a slow machine slows both.
+Each answer starts with empty caches. All results are kept at once, so that a measurement that is broken off
+loses nothing.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ from dataclasses import replace
 from ...clean import clean_line
 from ...client import EngineClient, EngineError
 from ...client.parting import explained
-from ...protocol import Finished, Load, Loaded, Loading, Notice, Round
-from .plan import Plan
+from ...protocol import Finished, Load, Loaded, Loading, NotDrafting, Notice, Obstacle, TextRound
+from .plan import BenchPlan
 from .progress import Progress
 from .prompts import Prompt
 from .report import as_line
-from .results import Run, Series, first_difference, result_of, series_of
+from .results import BenchRun, Series, first_difference, result_of, series_of
 
 GIVE_UP = 3
-"""Prompts that may fail one after the other."""
+"""Failed prompts in a row after which the measurement ends."""
 WARM_UP = 16
-"""Tokens of the answers that come before the first measured one; a device is slow at first."""
+"""Tokens of the unmeasured answers at the beginning, because a device is slow at first."""
 
 
 class Measurement:
-    """Carries out a plan with one pair of models in an engine of its own. Use once."""
+    """Carries out a plan with one pair of models in its own engine. Use it once."""
 
-    def __init__(self, client: EngineClient, load: Load, plan: Plan, progress: Progress) -> None:
+    def __init__(self, client: EngineClient, load: Load, plan: BenchPlan, progress: Progress) -> None:
         self.complete = False
-        """Whether everything was measured."""
+        """Whether all answers of the plan were measured."""
         self._client = client
         self._load_command = load
         self._plan = plan
         self._progress = progress
         self._loaded: Loaded | None = None
-        self._runs: list[Run] = []
+        self._runs: list[BenchRun] = []
         self._partings: dict[tuple[Prompt, float], str] = {}
         self._number = 0
 
     @property
     def series(self) -> Series | None:
-        """What was measured so far; None if that is nothing."""
+        """The results so far; None if there are none."""
         found = series_of(self._loaded, self._runs, self._partings) if self._loaded else None
         return found if found and found.results else None
 
     async def run(self) -> None:
-        """Measure, remarking on each failure, and end the engine, whatever happens in between."""
+        """Measure, report each failure, and end the engine in any case."""
         try:
             await self._prepare()
             self.complete = await self._all()
@@ -57,14 +57,14 @@ class Measurement:
             await self._client.close()
 
     async def _prepare(self) -> None:
-        """Bring up an engine that is ready for the first measured answer."""
+        """Start an engine and make it ready for the first measured answer."""
         self._progress.wait("Starting the engine")
         await self._client.start()
         loaded = await self._client.load(self._load_command, self._loading)
-        if loaded.drafting_refused:
-            raise EngineError(f"nothing can draft for {self._load_command.main}: {loaded.drafting_refused}")
-        if loaded.draft_refused:
-            raise EngineError(f"{self._load_command.draft} cannot draft: {loaded.draft_refused}")
+        if why := loaded.obstacle:
+            load = self._load_command
+            who = f"nothing can draft for {load.main}" if why.everything else f"{load.draft} cannot draft"
+            raise EngineError(f"{who}: {why.text}")
         await self._warm_up()
         self._loaded = loaded
 
@@ -79,7 +79,7 @@ class Measurement:
             await self._answer(plan, prompt, temperature, drafted)
 
     async def _all(self) -> bool:
-        """Whether no prompt failed. Raises `EngineError` when one after the other does."""
+        """Return whether no prompt failed. Raises `EngineError` after `GIVE_UP` failures in a row."""
         failed = in_a_row = 0
         for prompt, temperature, order in self._plan.cases():
             before = len(self._runs)
@@ -108,7 +108,7 @@ class Measurement:
         self._progress.report(as_line(result_of(runs)))
 
     async def _explain(self, prompt: Prompt, temperature: float) -> None:
-        """Why the texts of a case part, if they do; asked once."""
+        """Ask once for the reason if the texts of a case differ."""
         case = (prompt, temperature)
         runs = [run for run in self._runs if (run.prompt, run.temperature) == case]
         at = first_difference([run.tokens for run in runs])
@@ -119,20 +119,26 @@ class Measurement:
         request = self._plan.question(self._number, prompt, temperature, drafted=False)
         self._partings[case] = await explained(self._client, self._number - 1, request, plain.tokens, at)
 
-    async def _answer(self, plan: Plan, prompt: Prompt, temperature: float, drafted: bool) -> Run:
-        """One answer to its end. Raises `EngineError` if it fails, or if it was drafted only in part."""
+    async def _answer(self, plan: BenchPlan, prompt: Prompt, temperature: float, drafted: bool) -> BenchRun:
+        """Return one complete answer. Raises `EngineError` if it fails or was drafted only in part."""
         self._number += 1
         tokens: list[int] = []
         rounds: list[tuple[int, int]] = []
         wrong: Notice | None = None
+        why: Obstacle | None = None
         async for event in self._client.generate(plan.question(self._number, prompt, temperature, drafted)):
-            if isinstance(event, Round):
+            if isinstance(event, TextRound):
                 tokens += event.tokens
                 rounds.append((event.drafted, event.accepted))
             elif isinstance(event, Notice):
                 wrong = event
+            elif isinstance(event, NotDrafting):
+                why = event.obstacle
             elif isinstance(event, Finished):
                 finished = event
         if wrong is not None:
             raise EngineError(wrong.message)
-        return Run(prompt, temperature, drafted, tuple(tokens), finished.statistics, tuple(rounds))
+        reason = why.text if why else ""
+        return BenchRun(
+            prompt, temperature, drafted, tuple(tokens), finished.statistics, tuple(rounds), reason
+        )

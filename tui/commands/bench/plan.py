@@ -1,4 +1,4 @@
-"""What a benchmark asks, how often and in which order. It asks nothing itself."""
+"""The plan of a benchmark: the questions, their number and their order. It asks nothing itself."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from .prompts import Prompt
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is measured with each pair of models."""
+class BenchPlan:
+    """The measurement for each pair of models."""
 
     prompts: tuple[Prompt, ...]
     temperatures: tuple[float, ...]
     seed: int
     max_tokens: int
     runs: int
-    """Answers of each prompt at each temperature, plain and as many drafted."""
+    """Plain answers to each prompt at each temperature, and the same number of drafted ones."""
     draft_length: int | None
-    """None lets the engine measure and decide."""
+    """Fixed number of drafted tokens in a round; None lets the engine measure and decide."""
     lookup: bool
 
     @property
     def answers(self) -> int:
-        """How many there are in all."""
+        """Number of answers in all."""
         return 2 * self.runs * len(self.prompts) * len(self.temperatures)
 
     def cases(self) -> Iterator[tuple[Prompt, float, tuple[bool, ...]]]:
-        """Each prompt at each temperature, and which of its answers are drafted, in order.
+        """Yield each prompt at each temperature, with the order of its answers (True is drafted).
 
-        Who goes first alternates, so that neither way always runs on the warmer machine.
+        The first one alternates, so that neither way always runs on the warmer machine.
         """
         number = 0
         for temperature in self.temperatures:
@@ -43,7 +43,7 @@ class Plan:
                 number += 1
 
     def question(self, number: int, prompt: Prompt, temperature: float, drafted: bool) -> Generate:
-        """The command with this number that asks `prompt`."""
+        """Return the command with this number that asks `prompt`."""
         return Generate(
             id=number,
             messages=(Message("user", prompt.text),),

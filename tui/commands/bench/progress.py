@@ -1,5 +1,7 @@
-"""What is measured, on stderr: a line for each prompt that is done. On a terminal another line says what
-comes now and how long the rest will take."""
+"""Progress of a benchmark on stderr: a line for each finished prompt.
+
+On a terminal, one more line shows the present step and the remaining time.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,10 @@ _CLEAR = "\r\x1b[K"
 
 
 class Progress:
-    """Counts answers. Remarks go through it, so that they do not land in the middle of its line."""
+    """Counts answers. Remarks go through it, so that they do not break its line."""
 
     def __init__(self, target: TextIO, total: int, clock: Callable[[], float] = monotonic) -> None:
-        """`total` answers will be measured."""
+        """`total` is the number of answers to measure."""
         self._target = target
         self._visible = target.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._total = total
@@ -34,14 +36,14 @@ class Progress:
         self._waited = ""
 
     def wait(self, what: str, fraction: float | None = None) -> None:
-        """Something other than an answer is waited for."""
+        """Show a wait for something other than an answer."""
         if not self._visible and what != self._waited:
             self.report(what)
         self._waited = what
         self._show(clean_line(what) + ("" if fraction is None else f" {percent(fraction)}"))
 
     def begin(self, what: str) -> None:
-        """An answer begins; `what` names it."""
+        """Show that the answer named `what` begins."""
         self._begun = self._clock()
         filled = _BAR * self._done // max(self._total, 1)
         left = self._left()
@@ -55,16 +57,16 @@ class Progress:
         self._done += 1
 
     def skip(self, answers: int) -> None:
-        """So many will not be measured."""
+        """Count this many answers as skipped."""
         self._done += answers
 
     def report(self, text: str) -> None:
-        """A line that stays: what a prompt brought, what is done now."""
+        """Print a line that stays: the result of a prompt, or the present step."""
         self.clear()
         print(f"[{self._done} of {self._total}] {clean_line(text, 500)}", file=self._target, flush=True)
 
     def remark(self, text: str) -> None:
-        """A line that stays."""
+        """Print a remark on a line that stays."""
         self.clear()
         print(f"outrider: {clean_line(text, 500)}", file=self._target, flush=True)
 

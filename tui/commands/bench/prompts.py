@@ -1,6 +1,6 @@
-"""The prompts that a benchmark asks: 27 of our own choice, or a person's file of the same form.
+"""The prompts of a benchmark: our own 27, or a user's file of the same form.
 
-The form is TOML: each key is a category, its value a list of prompts. Nothing else is understood.
+The form is TOML: each key is a category, its value a list of prompts. Anything else is an error.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ SHIPPED = Path(__file__).with_name("prompts.toml")
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked. Foreign text where the file is a person's own."""
+    """One prompt. Not trusted text if it comes from a user's file."""
 
     category: str
     text: str
 
 
 def read_prompts(path: Path = SHIPPED) -> tuple[Prompt, ...]:
-    """The prompts of a file in its order, without the empty lines around each. Raises `UsageError`."""
+    """Return the prompts of a file in order, without empty lines around each. Raises `UsageError`."""
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -44,7 +44,7 @@ def read_prompts(path: Path = SHIPPED) -> tuple[Prompt, ...]:
 
 
 def quick(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    """The first prompt of each category."""
+    """Return the first prompt of each category."""
     first: dict[str, Prompt] = {}
     for prompt in prompts:
         first.setdefault(prompt.category, prompt)

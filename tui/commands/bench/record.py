@@ -1,16 +1,17 @@
-"""A benchmark as JSON, for `--json`. It holds no path."""
+"""A benchmark as JSON, for `--json`. It contains no path."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
+
+from msgspec import to_builtins
 
 from .results import Bench, Result, Series, joined, mean_ratios
 
 
 def as_json(bench: Bench) -> dict[str, Any]:
-    """Everything as JSON values: seconds, bytes, shares from 0 to 1; what is not known is null."""
+    """Return everything as JSON values: seconds, bytes, shares from 0 to 1. Unknown values are null."""
     plan, first = bench.plan, bench.series[0].loaded
     results = [result for series in bench.series for result in series.results]
     return {
@@ -34,7 +35,7 @@ def as_json(bench: Bench) -> dict[str, Any]:
 
 
 def _means(series: Series) -> dict[str, Mapping[str, float | None]]:
-    """Temperature -> category or "all" -> geometric mean of the ratios."""
+    """Return, by temperature and by category (or "all"), the geometric mean of the speed-ups."""
     return {f"{temperature:g}": means for temperature, means in mean_ratios(series.results).items()}
 
 
@@ -45,7 +46,7 @@ def _draft(series: Series) -> dict[str, Any]:
         "draft_quantisation": draft.quantisation if draft else None,
         "draft_size": draft.size if draft else None,
         "peak_memory": series.peak_memory,
-        "rounding": asdict(series.rounding) if series.rounding else None,
+        "rounding": to_builtins(series.rounding) if series.rounding else None,
         "geometric_means": _means(series),
         "acceptance_by_position": [accepted / reached for reached, accepted in joined(series.results)],
     }
@@ -75,4 +76,5 @@ def _result(result: Result, series: Series) -> dict[str, Any]:
         "same_text": result.differs_at is None,
         "differs_at": result.differs_at,
         "parting": result.parting or None,
+        "not_drafting": result.not_drafting or None,
     }

@@ -1,6 +1,6 @@
-"""A benchmark as text for a terminal and as Markdown. All foreign text in it is made harmless.
+"""A benchmark as text for a terminal and as Markdown. All text that is not ours is cleaned.
 
-It measures and computes nothing; what is not known is a dash.
+It measures and computes nothing. Unknown values are a dash.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from rich.cells import cell_len, set_cell_size
 from ...clean import clean_line
 from ...protocol import ModelInfo
 from ...quantities import rounding, size
-from .plan import Plan
+from .plan import BenchPlan
 from .results import ALL, Bench, Result, Series, Timing, mean_ratios
 
 WIDTH = 100
 _PROMPT = 12
-"""Fewest cells for a prompt, however wide the figures are."""
+"""Fewest cells for a prompt, even beside wide figures."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|&~#])")
 
 
 class Column(NamedTuple):
-    """A figure of a result."""
+    """A column of figures in the table."""
 
     above: str
     below: str
-    """The two lines of its head on a terminal."""
+    """The second of the two header lines on a terminal; the first is `above`."""
     title: str
-    """Its head in Markdown."""
+    """The header in Markdown."""
     cell: Callable[[Result], str]
 
 
@@ -50,7 +50,7 @@ COLUMNS = (
 
 
 def as_text(bench: Bench) -> Iterator[str]:
-    """Lines of at most `WIDTH` cells."""
+    """Yield the lines for a terminal, at most `WIDTH` cells wide."""
     for series in bench.series:
         for name, value in facts(bench, series):
             yield from textwrap.wrap(value, WIDTH, initial_indent=f"{name:13}", subsequent_indent=" " * 13)
@@ -64,7 +64,7 @@ def as_text(bench: Bench) -> Iterator[str]:
 
 
 def as_markdown(bench: Bench) -> Iterator[str]:
-    """The same facts and figures as `as_text`."""
+    """Yield the same facts and figures as `as_text`, as Markdown."""
     for series in bench.series:
         yield from (f"- {name}: {escaped(value)}" for name, value in facts(bench, series))
         yield ""
@@ -83,16 +83,17 @@ def as_markdown(bench: Bench) -> Iterator[str]:
 
 
 def as_line(result: Result) -> str:
-    """One result as soon as it is there."""
+    """Return one result as a line, for use as soon as it is measured."""
     plain, drafted = (number(each.tokens_per_second) for each in (result.plain, result.drafted))
     same = "" if result.differs_at is None else ", another text"
+    idle = f", no drafts: {clean_line(result.not_drafting, 80)}" if result.not_drafting else ""
     prompt = shortened(result.prompt.text, 32)
     speeds = f"{plain} tok/s plain, {drafted} drafted: {number(result.ratio, 2)} ×"
-    return f"{prompt} at {result.temperature:g}: {speeds}{same}"
+    return f"{prompt} at {result.temperature:g}: {speeds}{same}{idle}"
 
 
 def facts(bench: Bench, series: Series) -> Iterator[tuple[str, str]]:
-    """What was measured, with what and where, as (name, value); clean."""
+    """Yield the facts of the measurement as (name, value): models, settings, machine. The text is clean."""
     loaded, plan = series.loaded, bench.plan
     yield "measured", f"{bench.date}, Outrider {clean_line(bench.version)}"
     yield "device", clean_line(f"{loaded.backend} on {loaded.device}", 80)
@@ -108,20 +109,23 @@ def facts(bench: Bench, series: Series) -> Iterator[tuple[str, str]]:
     if series.rounding:
         yield rounding(series.rounding)
     yield "same text", same_text(series.results)
+    if idle := [result for result in series.results if result.not_drafting]:
+        reasons = ", ".join(dict.fromkeys(clean_line(result.not_drafting, 80) for result in idle))
+        yield "no drafts", f"in {len(idle)} of {len(series.results)}: {reasons}"
 
 
 def described(model: ModelInfo) -> str:
     return ", ".join((clean_line(model.name, 60), *([size(model.size)] if model.size else [])))
 
 
-def drafting(plan: Plan) -> str:
+def drafting(plan: BenchPlan) -> str:
     length = plan.draft_length
     how = "as many tokens per round as pay" if length is None else f"{length} tokens per round"
     return f"{how}, lookup {'on' if plan.lookup else 'off'}"
 
 
 def same_text(results: Sequence[Result]) -> str:
-    """How many results have one text in all their runs, and the others by name."""
+    """Return how many results have the same text in all runs, and the names of the others."""
     wrong = [result for result in results if result.differs_at is not None]
     said = f"{len(results) - len(wrong)} of {len(results)}"
     names = (
@@ -133,7 +137,7 @@ def same_text(results: Sequence[Result]) -> str:
 
 
 def text_table(results: Sequence[Result]) -> Iterator[str]:
-    """The results, aligned, at most `WIDTH` cells wide as long as the figures allow it."""
+    """Yield the results as an aligned table, at most `WIDTH` cells wide if the figures fit."""
     rows = [
         ["", *(column.above for column in COLUMNS)],
         ["category", *(column.below for column in COLUMNS)],
@@ -181,18 +185,18 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Itera
 
 
 def shortened(text: str, cells: int) -> str:
-    """A prompt on one clean line of at most so many cells."""
+    """Return a prompt as one clean line of at most `cells` cells."""
     line = " ".join(clean_line(text, 4 * cells).split())
     return line if cell_len(line) <= cells else set_cell_size(line, cells - 1).rstrip() + "…"
 
 
 def escaped(text: str) -> str:
-    """Text in which Markdown sees nothing but text."""
+    """Return the text with all Markdown characters escaped."""
     return _MARKDOWN.sub(r"\\\1", text)
 
 
 def spread(result: Result) -> float | None:
-    """The wider of the two ways'."""
+    """Return the larger spread of the two ways."""
     return max(
         (each for each in (result.plain.spread, result.drafted.spread) if each is not None), default=None
     )
@@ -207,6 +211,6 @@ def percent(value: float | None) -> str:
 
 
 def seconds(timing: Timing) -> str:
-    """The time to the first token in milliseconds."""
+    """Return the time to the first token in milliseconds."""
     wait = timing.time_to_first_token
     return "-" if wait is None else f"{1000 * wait:.0f}" if wait >= 0.1 else f"{1000 * wait:.1f}"

@@ -1,8 +1,8 @@
-"""Measured answers -> speeds, ratios and acceptance. Pure arithmetic: it asks no engine and prints nothing.
+"""Computes speeds, speed-ups and acceptance from measured answers. It asks no engine and prints nothing.
 
-The speed of an answer is its tokens divided by the seconds from the start of its first round to its end, so
-prompt processing is not in it; the time to the first token is a figure of its own. A prompt is answered
-several times each way, plain and drafted; medians are compared, and ratios are averaged geometrically.
+The speed of an answer is its tokens divided by the seconds from the start of its first round to its end. So
+it does not include prefill; the time to first token is a separate figure. A prompt is answered several times
+each way, plain and drafted. Medians are compared, and speed-ups are averaged geometrically.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 from ...protocol import Loaded, Rounding, Statistics
-from .plan import Plan
+from .plan import BenchPlan
 from .prompts import Prompt
 
 ALL = "all"
@@ -22,7 +22,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Run:
+class BenchRun:
     """One answer to one prompt."""
 
     prompt: Prompt
@@ -32,52 +32,57 @@ class Run:
     tokens: tuple[int, ...]
     statistics: Statistics
     rounds: tuple[tuple[int, int], ...]
+    """(drafted, accepted) tokens of each round."""
     """(drafted, accepted) of each round."""
+    not_drafting: str = ""
+    """The reason why nothing was drafted; empty if something was, or nothing should be."""
 
 
 class Position(NamedTuple):
-    """A place in a draft, over many rounds."""
+    """One position in a draft, over many rounds."""
 
     reached: int
-    """Rounds in which all drafted tokens before it were accepted, so that it was decided on."""
+    """Rounds in which all drafted tokens before it were accepted, so that this one was decided."""
     accepted: int
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The runs of one prompt in one way, plain or drafted. None is not known."""
+    """The runs of one prompt in one way, plain or drafted. None means unknown."""
 
     runs: int
     tokens_per_second: float | None
-    """The median."""
+    """Median over the runs."""
     spread: float | None
-    """(largest - smallest) / median of the tokens per second; None of a single run."""
+    """(largest - smallest) / median of the tokens per second; None for a single run."""
     time_to_first_token: float | None
-    """The median, in seconds; the whole prompt is read anew each time."""
+    """Median in seconds. The whole prompt is read anew each time."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One prompt at one temperature: what drafting changed."""
+    """One prompt at one temperature: plain beside drafted."""
 
     prompt: Prompt
     temperature: float
     plain: Timing
     drafted: Timing
     acceptance_rate: float | None
-    """None if nothing was drafted."""
+    """Accepted divided by drafted tokens; None if nothing was drafted."""
     tokens_per_round: float | None
     draft_length: float | None
-    """Mean number of proposed tokens in a round; rounds without any count, too."""
+    """Mean number of drafted tokens in a round, including rounds without any."""
     positions: tuple[Position, ...]
     differs_at: int | None
-    """The first token in which two of its runs differ, from 0; None if all have the same text."""
+    """Index of the first token in which two runs differ; None if all runs have the same text."""
     parting: str = ""
-    """Why, as far as that was asked."""
+    """The reason for that difference, if it was asked for."""
+    not_drafting: str = ""
+    """The reason why nothing was drafted in any run; empty if something was."""
 
     @property
     def ratio(self) -> float | None:
-        """How many times as fast drafting is."""
+        """Speed of drafting divided by the speed of plain decoding."""
         plain, drafted = self.plain.tokens_per_second, self.drafted.tokens_per_second
         return drafted / plain if plain and drafted else None
 
@@ -89,19 +94,19 @@ class Series:
     loaded: Loaded
     results: tuple[Result, ...]
     peak_memory: int | None
-    """Bytes, of the engine's process."""
+    """Most bytes used by the engine's process."""
     rounding: Rounding | None = None
-    """As it was known at the end."""
+    """The last known rounding."""
 
 
 def series_of(
-    loaded: Loaded, runs: Sequence[Run], partings: Mapping[tuple[Prompt, float], str] | None = None
+    loaded: Loaded, runs: Sequence[BenchRun], partings: Mapping[tuple[Prompt, float], str] | None = None
 ) -> Series:
-    """The results in the order in which they were measured; without a run each way there is none.
+    """Return the results in the order of measurement. A case without a run each way gives no result.
 
-    `partings` says why the texts of a case differ.
+    `partings` has the reasons why the texts of a case differ.
     """
-    cases: dict[tuple[Prompt, float], list[Run]] = {}
+    cases: dict[tuple[Prompt, float], list[BenchRun]] = {}
     for run in runs:
         cases.setdefault((run.prompt, run.temperature), []).append(run)
     complete = (case for case in cases.values() if {run.drafted for run in case} == {False, True})
@@ -115,8 +120,8 @@ def series_of(
     return Series(loaded, tuple(results), max(peaks, default=None), known or loaded.rounding)
 
 
-def result_of(runs: Sequence[Run]) -> Result:
-    """What the runs of one prompt at one temperature say together; each way must have one."""
+def result_of(runs: Sequence[BenchRun]) -> Result:
+    """Return the result of one prompt at one temperature. Each way must have a run."""
     plain = [run for run in runs if not run.drafted]
     drafted = [run for run in runs if run.drafted]
     costs = [run.statistics for run in drafted]
@@ -131,11 +136,12 @@ def result_of(runs: Sequence[Run]) -> Result:
         draft_length=proposed / rounds if rounds else None,
         positions=positions(each for run in drafted for each in run.rounds),
         differs_at=first_difference([run.tokens for run in (*plain, *drafted)]),
+        not_drafting="" if proposed else next((run.not_drafting for run in drafted if run.not_drafting), ""),
     )
 
 
-def timing(runs: Sequence[Run]) -> Timing:
-    """The median speed of `runs`, its spread and the median time to the first token."""
+def timing(runs: Sequence[BenchRun]) -> Timing:
+    """Return the median speed of `runs`, its spread, and the median time to the first token."""
     speeds = [speed for run in runs if (speed := run.statistics.tokens_per_second)]
     waits = [wait for run in runs if (wait := run.statistics.time_to_first_token) is not None]
     middle = median(speeds) if speeds else None
@@ -148,10 +154,10 @@ def timing(runs: Sequence[Run]) -> Timing:
 
 
 def positions(rounds: Iterable[tuple[int, int]]) -> tuple[Position, ...]:
-    """How each place of a draft fared, from (drafted, accepted) of each round; the first place first.
+    """Return the acceptance at each position from (drafted, accepted) of each round, first position first.
 
-    A round says nothing of the places behind its first refusal: the estimate of P(accepted | reached) is
-    that of Kaplan and Meier for censored data.
+    A round tells nothing about the positions after its first rejection. So the estimate of P(accepted |
+    reached) is that of Kaplan and Meier for censored data.
     """
     reached: list[int] = []
     kept: list[int] = []
@@ -167,7 +173,7 @@ def positions(rounds: Iterable[tuple[int, int]]) -> tuple[Position, ...]:
 
 
 def joined(results: Iterable[Result]) -> tuple[Position, ...]:
-    """The positions of several results together."""
+    """Return the positions of several results together."""
     total: list[Position] = []
     for result in results:
         total += [Position(0, 0)] * (len(result.positions) - len(total))
@@ -177,7 +183,7 @@ def joined(results: Iterable[Result]) -> tuple[Position, ...]:
 
 
 def first_difference(texts: Sequence[Sequence[int]]) -> int | None:
-    """The first index at which two of `texts` differ, be it that one ends there; None if all are equal."""
+    """Return the first index at which two of `texts` differ or one ends; None if all are equal."""
     for place, tokens in enumerate(zip(*texts, strict=False)):
         if len(set(tokens)) > 1:
             return place
@@ -186,13 +192,13 @@ def first_difference(texts: Sequence[Sequence[int]]) -> int | None:
 
 
 def geometric_mean(values: Iterable[float | None]) -> float | None:
-    """Of those `values` that are known; None if there are none."""
+    """Return the geometric mean of the known `values`; None if there are none."""
     logs = [log(value) for value in values if value]
     return exp(sum(logs) / len(logs)) if logs else None
 
 
 def mean_ratios(results: Sequence[Result]) -> Mapping[float, Mapping[str, float | None]]:
-    """Temperature -> category -> geometric mean of the ratios; `ALL` is all of a temperature together."""
+    """Return the mean speed-up by temperature and category. `ALL` is all categories together."""
     means: dict[float, dict[str, float | None]] = {}
     for temperature in dict.fromkeys(result.temperature for result in results):
         here = [result for result in results if result.temperature == temperature]
@@ -206,12 +212,12 @@ def mean_ratios(results: Sequence[Result]) -> Mapping[float, Mapping[str, float 
 
 @dataclass(frozen=True)
 class Bench:
-    """A whole benchmark, or what was measured of it before it was broken off."""
+    """A whole benchmark, or the results until it was broken off."""
 
     date: str
-    """ISO 8601, UTC."""
+    """Date, ISO 8601 in UTC."""
     version: str
-    plan: Plan
+    plan: BenchPlan
     series: tuple[Series, ...]
-    """One for each draft; not empty, and none of them without results."""
+    """One series for each draft. There is at least one, and each has results."""
     complete: bool

@@ -6,28 +6,19 @@ into text. Arrays, native handles and library types stay inside the backend.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from errno import ENOENT, ENOTDIR
-from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from ...protocol import BackendName, CacheType, Load
-from ..library.gguf import BadModelFile
-from ..library.mlx_folder import is_folder, read_folder
+from ...errors import OutriderError
+from ...protocol import CacheType, Load, Obstacle, PromptForm
+from ..library.forms import form_of
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
-from ..wording import MAKE_ROOM, lacks_memory
 
 
-class ModelError(Exception):
-    """A model cannot be opened or run. `hint` is the next step for a person."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+class ModelError(OutriderError):
+    """A model cannot be opened or run."""
 
 
 LONGEST_DEFAULT_CONTEXT = 8192
@@ -193,67 +184,11 @@ class Backend(Protocol):
         """Open a model. `progress` gets 0 to 1 and returns False to give up. Raises `ModelError`."""
         ...
 
-    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
-        """Return the reason why `draft` cannot draft for `main`, in one line; empty if it can."""
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
+        """Return the reason why `draft` cannot draft for `main`; None if it can."""
         ...
 
 
-def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
-    """Return the backend for the file or folder at `path`. Only the library that is needed is imported.
-
-    Raises `ModelError` if no backend can open it, or not the `wanted` one.
-    """
-    if path.startswith("scripted:"):
-        from .scripted import ScriptedBackend
-
-        return ScriptedBackend()
-    place = Path(path)
-    try:
-        place.stat()
-    except (OSError, ValueError) as error:
-        number = getattr(error, "errno", ENOENT)
-        reason = "the file does not exist" if number in (ENOENT, ENOTDIR) else os.strerror(number)
-        raise ModelError(f"{reason} ({path})", "Check the path.") from None
-    if is_folder(place):
-        if wanted == "llama.cpp":
-            raise ModelError(f"this is an MLX folder, and llama.cpp opens GGUF files ({path})", "Choose one.")
-        return _open_mlx(place)
-    if place.is_dir():
-        hint = "Choose the .gguf file inside it, or an MLX folder: config.json and *.safetensors."
-        raise ModelError(f"this is a folder, not a model ({path})", hint)
-    if not place.is_file():
-        raise ModelError(f"this is not a file ({path})", "Check the path.")
-    if wanted == "mlx":
-        raise ModelError(
-            f"this is a file, and MLX opens folders ({path})", "Choose a folder, or another backend."
-        )
-    try:
-        from .llama_cpp import LlamaBackend
-
-        return LlamaBackend()
-    except (ImportError, OSError, RuntimeError) as error:
-        reason = f"the llama.cpp library cannot be loaded: {error}"
-        hint = MAKE_ROOM if lacks_memory(error) else "Install llama-cpp-python again."
-        raise ModelError(reason, hint) from None
-
-
-def _open_mlx(folder: Path) -> Backend:
-    """Return MLX for a folder that it can open. A faulty folder is reported before MLX is imported."""
-    try:
-        read_folder(folder)
-    except BadModelFile as error:
-        raise ModelError(f"{error} ({folder})", error.hint) from None
-    packages = "mlx-lm" if sys.platform == "darwin" else '"mlx[cpu]" mlx-lm'
-    try:
-        from .mlx import MlxBackend
-
-        return MlxBackend()
-    except ModuleNotFoundError as error:
-        name = str(error.name).partition(".")[0]
-        ours = name in ("mlx", "mlx_lm")
-        missing = "MLX is not installed" if ours else f"MLX needs {name}, which is missing"
-        raise ModelError(missing, f"Install it: pip install {packages}; or choose a GGUF file.") from None
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        reason = f"MLX cannot be loaded: {error}"
-        hint = MAKE_ROOM if lacks_memory(error) else f"Install it again: pip install {packages}"
-        raise ModelError(reason, hint) from None
+def prompt_form(vocabulary: Vocabulary) -> PromptForm:
+    """How a model with this vocabulary is given a conversation."""
+    return form_of(vocabulary.chat_template, lambda mark: len(vocabulary.encode(mark)) == 1)

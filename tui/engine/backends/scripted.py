@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 from zlib import crc32
 
+from ...protocol import Obstacle
+from ..eligibility import NOT_SCRIPTED
 from ..library.forms import CHATML
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
@@ -144,7 +146,7 @@ class ScriptedModel:
         check_call(self, tokens, picks, len(tokens))
         for token in tokens:
             self.vocabulary.piece(token)
-        self._pace(len(tokens), picks)
+        self._policy(len(tokens), picks)
         self._tokens += tokens
         if not picks:
             self._die_at("prefill")
@@ -198,7 +200,7 @@ class ScriptedModel:
     def _text(self, tokens: Sequence[int]) -> str:
         return b"".join(map(self.vocabulary.piece, tokens)).decode("utf-8", "replace")
 
-    def _pace(self, tokens: int, picks: int) -> None:
+    def _policy(self, tokens: int, picks: int) -> None:
         """Take the time that a real model would, without drifting away from the rate."""
         speed, work = (self.script.rate, 1) if picks else (self.script.prefill, tokens)
         if not speed:
@@ -257,8 +259,8 @@ class ScriptedBackend:
         self._text = SAMPLE if kind == "sample" else None
         return ScriptedModel(path, script, self._text, capacity)
 
-    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
-        return "" if isinstance(draft, ScriptedDraft) else "the draft model is not scripted"
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
+        return None if isinstance(draft, ScriptedDraft) else NOT_SCRIPTED
 
 
 def _options(given: str) -> Script:

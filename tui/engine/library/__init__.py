@@ -1,1 +1,1 @@
-"""What this machine's model files are, before a native library touches them."""
+"""Describes the model files of this machine before a native library touches them."""

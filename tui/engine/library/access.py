@@ -1,7 +1,7 @@
-"""How the hub is asked: with whose token, how long it is waited for, and what its refusals mean.
+"""Access to the Hugging Face hub: the token, the waiting times, and an explanation for each rejection.
 
-A token that the hub refuses must not hide what everybody may read, so whatever is refused for one is asked
-again without. This module knows no model and no file.
+A token that the hub rejects must not hide public files. So each question that fails with a token is asked
+again without it. This module knows no model and no file.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ from email.utils import parsedate_to_datetime
 from math import ceil, isfinite
 from typing import Any, TypeVar
 
+from ...errors import OutriderError
+
 LONGEST_WAIT = 3600.0
-"""Seconds that a download waits for a hub that asks it to, as long as nothing comes in between."""
+"""Longest time in seconds that a download waits because the hub asks it to, as long as no byte arrives."""
 REFUSED = (401, 403)
 LATER = frozenset((408, 429, 500, 502, 503, 504))
-"""What the hub answers when the same question may be answered later."""
+"""HTTP statuses after which the same question may succeed later."""
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _OF_REPOSITORIES = ("RepoNotFound", "GatedRepo")
-"""What the hub calls refusals that are about a repository."""
+"""The hub's error codes for a rejection that concerns a repository."""
 _PLAIN = re.compile(r"[!-~]+")
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 _MOST_WORDS = 1 << 16
-"""Bytes of a refusal that are read."""
+"""Most bytes that are read of an error response."""
 
 R = TypeVar("R")
 
 
-class HubError(Exception):
-    """The hub does not give what was asked for. `hint` says what a person can do about it."""
+class HubError(OutriderError):
+    """The hub does not give the requested data. `hint` tells a person the remedy."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -41,7 +43,7 @@ class HubError(Exception):
 
 
 class TryLater(HubError):
-    """The hub says when it may be asked again."""
+    """The hub asks to wait. `seconds` is the time until the next try."""
 
     def __init__(self, seconds: float, reason: str) -> None:
         super().__init__(f"the hub asks to wait {_span(seconds)}: {reason}", "Try again then.")
@@ -50,19 +52,19 @@ class TryLater(HubError):
 
 
 @dataclass(frozen=True)
-class Token:
-    """With what the hub is asked."""
+class HubToken:
+    """The token that goes with a question to the hub."""
 
     text: str = ""
-    """Empty to ask as anybody may."""
+    """The token; empty for anonymous access."""
     source: str = ""
-    """Where it comes from: a variable, or the login of this machine."""
+    """Where the token comes from: a variable, or the login of this machine."""
     fault: str = ""
-    """Why one that is there cannot be used."""
+    """The reason why a token that exists cannot be used; else empty."""
 
     @property
     def sent(self) -> Any:
-        """As huggingface_hub takes it: False would else be the token that it finds itself."""
+        """The value for huggingface_hub. False, for an empty token, stops its own search for one."""
         return self.text or False
 
     @property
@@ -72,11 +74,11 @@ class Token:
         return "Log in again on this machine: hf auth login."
 
 
-ANYBODY = Token()
+ANYBODY = HubToken()
 
 
-def find_token() -> Token:
-    """The token of this machine, if there is one that can be sent. It is never shown."""
+def find_token() -> HubToken:
+    """Return the token of this machine, if there is a usable one. It is never shown."""
     from huggingface_hub import constants, get_token
 
     source = next((name for name in _TOKENS if os.environ.get(name)), "the login of this machine")
@@ -85,21 +87,21 @@ def find_token() -> Token:
     try:
         text = get_token() or ""
     except Exception as error:  # a file that cannot be read, or an exchange over the network
-        return Token(source=source, fault=_in_words(error))
+        return HubToken(source=source, fault=_in_words(error))
     if text and not _PLAIN.fullmatch(text):
-        return Token(source=source, fault="it holds characters that no token has")
-    return Token(text, source) if text else ANYBODY
+        return HubToken(source=source, fault="it holds characters that no token has")
+    return HubToken(text, source) if text else ANYBODY
 
 
-def asked(question: Callable[[Token], R], about: str = "") -> R:
-    """What the hub answers to `question`, without the token where it refuses that. Raises `HubError`.
+def asked(question: Callable[[HubToken], R], about: str = "") -> R:
+    """Return the hub's answer to `question`; ask again without the token if the hub rejects it.
 
-    `about` is the repository that it is about, if it is about one.
+    `about` is the repository concerned, if there is one. Raises `HubError`.
     """
     token = find_token()
     try:
         return question(token)
-    except Exception as error:  # the network's and the library's own, of many kinds
+    except Exception as error:  # errors of the network and of the library, of many types
         refusal = explained(error, about, token)
         if not token.text or _status(error) not in REFUSED:
             raise refusal from None
@@ -110,7 +112,7 @@ def asked(question: Callable[[Token], R], about: str = "") -> R:
 
 
 def patient(question: Callable[[], R], wait: Callable[[TryLater], None], longest: float) -> R:
-    """What `question` gives, waiting as long as the hub asks for, up to `longest` seconds in all."""
+    """Return the result of `question`. Wait as long as the hub asks for, at most `longest` seconds in all."""
     waited = 0.0
     while True:
         try:
@@ -122,8 +124,8 @@ def patient(question: Callable[[], R], wait: Callable[[TryLater], None], longest
             wait(later)
 
 
-def explained(error: Exception, about: str = "", token: Token = ANYBODY) -> HubError:
-    """What went wrong with the hub, in one line and with what to do."""
+def explained(error: Exception, about: str = "", token: HubToken = ANYBODY) -> HubError:
+    """Turn an error of the hub into one line with a remedy."""
     if isinstance(error, HubError):
         return error
     from huggingface_hub import errors
@@ -135,11 +137,11 @@ def explained(error: Exception, about: str = "", token: Token = ANYBODY) -> HubE
         return _refusal(response, about, token)
     if isinstance(error, OSError) or type(error).__module__.startswith("http"):
         return HubError(f"the hub cannot be reached: {_in_words(error)}", "Check the network.")
-    return HubError(f"the hub answers what cannot be understood ({type(error).__name__})", "Try again later.")
+    return HubError(f"the hub's answer cannot be understood ({type(error).__name__})", "Try again later.")
 
 
-def _refusal(response: Any, about: str, token: Token) -> HubError:
-    """What a status means that is no success."""
+def _refusal(response: Any, about: str, token: HubToken) -> HubError:
+    """Turn a response with an error status into a `HubError`."""
     status, words = int(response.status_code), _said(response)
     code = response.headers.get("x-error-code", "")
     what = about or "the search"
@@ -166,15 +168,15 @@ def _refusal(response: Any, about: str, token: Token) -> HubError:
     return HubError(f"the hub answers with an error ({status}){more}", "Try again later.")
 
 
-def _with(hint: str, token: Token) -> str:
-    """The hint, and what is wrong with a token that was not sent."""
+def _with(hint: str, token: HubToken) -> str:
+    """Return the hint; add the reason why a token was not sent, if there is one."""
     return f"{hint} The token of {token.source} cannot be used: {token.fault}." if token.fault else hint
 
 
 def _said(response: Any) -> str:
-    """The hub's own words; empty where it has none."""
+    """Return the hub's own words; empty if it gives none."""
     words = response.headers.get("x-error-message", "")
-    with suppress(Exception):  # a body may break off, or be no JSON
+    with suppress(Exception):  # a body may break off, or not be JSON
         if not words and int(response.headers.get("content-length", _MOST_WORDS + 1)) <= _MOST_WORDS:
             response.read()
             found = response.json()["error"]
@@ -198,7 +200,7 @@ def why_later(status: int) -> str:
 
 
 def seconds_to_wait(response: Any) -> float:
-    """In how many seconds the hub wants to be asked again; 0 where it does not say."""
+    """Return the seconds that the hub asks to wait; 0 if it does not say."""
     headers: Mapping[str, str] = response.headers
     given = headers.get("retry-after", "").strip()
     seconds = 0.0
@@ -216,7 +218,7 @@ def seconds_to_wait(response: Any) -> float:
 
 
 def _its_time(headers: Mapping[str, str]) -> datetime:
-    """The hub's own clock: this machine's may be wrong."""
+    """Return the time on the hub's own clock, because this machine's clock may be wrong."""
     try:
         return parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError):
@@ -224,14 +226,14 @@ def _its_time(headers: Mapping[str, str]) -> datetime:
 
 
 def _in_words(error: Exception) -> str:
-    """Why the network or a file failed, without its numbers."""
+    """Return the reason why the network or a file failed, without error numbers."""
     if "Timeout" in type(error).__name__:
         return "no answer in time"
     return _ERRNO.sub("", str(error)) or type(error).__name__
 
 
 def endpoint() -> str:
-    """The hub's address: the one that the environment names, else the public one."""
+    """Return the hub's address: from the environment if set, else the public one."""
     from huggingface_hub import constants
 
     return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")

@@ -1,25 +1,26 @@
-"""Pairs that are known to go together, for someone who has no model yet. They are proposed, never fetched
-unasked; what the repositories hold by now, the hub says.
+"""Pairs that are known to work together, for users who have no model yet.
+
+They are proposals: nothing is downloaded unasked. The hub knows the present files of each repository.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-from ...protocol import HubPair
-from .short_name import short_name
+from msgspec.structs import replace
 
-USABLE = 0.75
-"""Of the memory: the rest is for caches, and for everything else that runs."""
+from ...protocol import HubPair
+from ..machine.hardware import USABLE
+from .short_name import short_name
 
 
 def pairs_for(memory: int, at_most: Callable[[int], float | None] = lambda size: None) -> tuple[HubPair, ...]:
-    """The pairs that fit into so many bytes, as `ProposePairs` has them; the smallest of all if none does.
+    """Return the pairs that fit into `memory` bytes, in the order of `ProposePairs`; the smallest pair if
+    none fits.
 
-    `at_most` gives the tokens a second that a pair of so many bytes cannot exceed, None for no bound.
+    `at_most` gives the largest possible tokens per second of a pair with so many bytes, None for no bound.
     """
     data = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text("utf-8"))
     pairs = [
@@ -32,5 +33,5 @@ def pairs_for(memory: int, at_most: Callable[[int], float | None] = lambda size:
 
 
 def _name(main: str) -> str:
-    """REPOSITORY:QUANTIZATION as a name: it reads as a tag of Ollama does."""
+    """Return the short name of REPOSITORY:QUANTIZATION, which has the form of an Ollama tag."""
     return short_name(Path(), "", "", main)

@@ -1,4 +1,6 @@
-"""A model file or folder -> what is shown of it. Only its header is read, and no native code sees it."""
+"""Describes a model file or folder for the list of models. It reads only the header, and runs no
+native code.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from ...protocol import FoundModel
-from .find import Candidate, candidate
+from .find import ModelFile, candidate
 from .forms import form_of
 from .gguf import BadModelFile, UnusableModelFile
 from .header import Header, read_header, read_words
 from .mlx_folder import Folder, is_folder, read_folder
 from .short_name import short_name
 from .supported import llama_cpp_knows, mlx_knows
-from .tokens import Tokens, fingerprint
+from .token_texts import Tokens, fingerprint
 
 MAX_TEXT = 200
-"""Characters of a tag, an architecture or a licence that are kept."""
+"""Most characters of a tag, an architecture or a license."""
 _MOST_TOKENS = 1 << 22
 _RECURRENT = ("ssm_cfg", "state_size", "linear_num_value_heads", "mamba_d_state", "conv_L_cache")
 
 
-def describe(candidate: Candidate) -> FoundModel:
-    """What the model says of itself. Raises `BadModelFile` for what is none, or none that can be loaded."""
+def describe(candidate: ModelFile) -> FoundModel:
+    """Describe a model from its header. Raises `BadModelFile` if it is not a model or cannot be loaded."""
     size = sum(each.stat().st_size for each in candidate.files)
     if is_folder(candidate.path):
         folder = read_folder(candidate.path)
@@ -38,19 +40,21 @@ def describe(candidate: Candidate) -> FoundModel:
 
 
 def name_of(path: Path, title: str, quantisation: str) -> str:
-    """The short name of the model at `path`, as `describe` gives it; `title` is what is said inside."""
+    """Return the short name of the model at `path`, as `describe` does. `title` is from its header."""
     tag = candidate(path).tag if path.parent.name == "blobs" else ""
     return short_name(path, title, quantisation, tag)
 
 
 def tokens_of(path: Path) -> Tokens:
-    """The tokens of a file or a folder that are text, by id. Raises `BadModelFile`."""
+    """Return the text tokens of a file or a folder, by id. Raises `BadModelFile`."""
     return folder_tokens(path, words=True) if is_folder(path) else read_words(path)
 
 
 def folder_tokens(path: Path, *, words: bool = False) -> Tokens:
-    """The tokens of tokenizer.json: the model's own and those that were added; `words` leaves out what is no
-    text. Raises `BadModelFile`."""
+    """Return the tokens of tokenizer.json by id: those of the model and the added ones.
+
+    With `words`, tokens that are not text are left out. Raises `BadModelFile`.
+    """
     try:
         data = json.loads((path / "tokenizer.json").read_bytes())
         found = {number: text.encode("utf-8", "surrogatepass") for text, number in _entries(data)}
@@ -70,7 +74,7 @@ def _entries(data: Any) -> Iterator[tuple[str, int]]:
                 yield text, number
 
 
-def _of_file(candidate: Candidate, header: Header, size: int) -> FoundModel:
+def _of_file(candidate: ModelFile, header: Header, size: int) -> FoundModel:
     return FoundModel(
         path=str(candidate.path),
         name=short_name(candidate.path, header.name, header.quantisation, candidate.tag),
@@ -91,7 +95,7 @@ def _of_file(candidate: Candidate, header: Header, size: int) -> FoundModel:
     )
 
 
-def _of_folder(candidate: Candidate, folder: Folder, size: int) -> FoundModel:
+def _of_folder(candidate: ModelFile, folder: Folder, size: int) -> FoundModel:
     tokens = folder_tokens(candidate.path)
     texts = [tokens.get(number, b"") for number in range(max(tokens, default=-1) + 1)]
     end = folder.config.get("eos_token_id")

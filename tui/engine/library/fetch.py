@@ -1,8 +1,8 @@
-"""Fetches one file, bit-exact or not at all.
+"""Downloads one file. The result is identical to the hub's file, or there is no result.
 
-huggingface_hub starts a download anew after a kill and does not compare hashes, so the bytes are fetched
-here: what has come lies beside the target under a name made of its hash, a later try goes on from there, and
-it only becomes the file when size and hash are what the hub said of it.
+huggingface_hub restarts a killed download from zero and does not compare hashes, so this module fetches the
+bytes itself. They collect in a part file beside the target, named after the hash, and a later try continues
+it. The part becomes the file only when its size and hash are those that the hub announced.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from .access import (
 from .hub import RemoteFile
 
 PATIENCE = 20.0
-"""Seconds without a byte after which a try is given up."""
+"""Seconds without a byte after which a try ends."""
 TRIES = 6
-"""Tries in a row that bring nothing new."""
+"""Most tries in a row that bring no new bytes."""
 ROOM = 1.05
-"""Free space that is asked for, beside what is to come."""
+"""Required free space on the disk, as a multiple of the bytes still to come."""
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 _PIECE = 1 << 20
 _SLOWEST = 512
-"""Bytes a second below which a connection is as good as none."""
+"""Bytes per second. A slower connection counts as broken."""
 
 Progress = Callable[[int], None]
-"""Gets the number of bytes of the file that are here."""
+"""Receives the number of bytes of the file that have arrived."""
 Report = Callable[[str], None]
-"""Gets the reason why nothing comes, once a second as long as that is so."""
+"""Receives the reason for a pause, once a second while it lasts."""
 
 
 class Unwanted(Exception):
-    """The download was given up. What has come stays."""
+    """The download was canceled. The bytes that have arrived stay."""
 
 
 class _Fault(Exception):
-    """This try failed; another may not."""
+    """This try failed; another may succeed."""
 
 
 class _TokenRefused(Exception):
-    """The hub gives the file to nobody with this token; without one it may."""
+    """The hub rejects this token; a try without it may succeed."""
 
     def __init__(self, error: HubError) -> None:
         super().__init__()
@@ -74,10 +74,10 @@ def fetch(
     pause: Callable[[float], None] = sleep,
     report: Report = lambda reason: None,
 ) -> None:
-    """Bring `file` to `target`, which lies below `root`. Does nothing if it is there, as the hub has it.
+    """Download `file` to `target`, which lies below `root`. Do nothing if the hub's version is already there.
 
-    Where the hub asks to wait, `report` is told so. Raises `HubError`, or `Unwanted` when it is not `wanted`
-    any more.
+    `report` hears of each pause that the hub asks for. Raises `HubError`, and `Unwanted` when `wanted` says
+    no.
     """
     make_folder(target.parent)
     if not target.parent.resolve().is_relative_to(root.resolve()):
@@ -92,7 +92,7 @@ def fetch(
             os.truncate(part, 0)
             part.unlink()
             raise HubError(
-                f"what came of {file.name} is not what the hub has: it was thrown away", "Try again."
+                f"the download differs from the hub's file and was deleted: {file.name}", "Try again."
             )
         os.fsync(content.fileno())
         part.replace(target)
@@ -100,7 +100,7 @@ def fetch(
 
 @contextmanager
 def _locked(part: Path) -> Iterator[BinaryIO]:
-    """The part, for this process alone; never through a link."""
+    """Open the part and lock it for this process; links are not followed."""
     try:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
@@ -114,7 +114,7 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
 
 
 class _Transfer:
-    """One file on its way into its part."""
+    """The download of one file into its part."""
 
     def __init__(
         self, file: RemoteFile, content: BinaryIO, progress: Progress, wanted: Callable[[], bool]
@@ -125,18 +125,18 @@ class _Transfer:
         self._wanted = wanted
         self._token = find_token()
         self._refusal: HubError | None = None
-        """Of the token, where it was refused."""
+        """The rejection of the token, if the hub rejected it."""
 
     def fill(self, pause: Callable[[float], None], report: Report) -> None:
-        """Fetch until the part is as long as the file. Raises `HubError` and `Unwanted`."""
+        """Fetch until the part has the file's full size. Raises `HubError` and `Unwanted`."""
         if self._here() > self._file.size:
             self._content.truncate(0)
         failed, waited, fault = 0, 0.0, ""
         while (before := self._here()) < self._file.size:
             _check_room(self._content, self._file.size - before)
             if failed >= TRIES:
-                reason = f"{self._file.name} does not come through: {fault}"
-                raise HubError(reason, "Try again: it goes on from here.")
+                reason = f"the download of {self._file.name} failed: {fault}"
+                raise HubError(reason, "Try again: the download continues from here.")
             if failed:
                 _wait(_PAUSES[failed - 1], self._wanted, pause)
             try:
@@ -155,11 +155,11 @@ class _Transfer:
             failed, waited = (0, 0.0) if self._here() > before else (failed + 1, waited)
 
     def _here(self) -> int:
-        """Bytes of the part."""
+        """Return the size of the part in bytes."""
         return self._content.seek(0, os.SEEK_END)
 
     def _try(self, begin: int) -> None:
-        """One request from `begin` on. Raises `_Fault` for what another request may mend."""
+        """Send one request for the bytes from `begin` on. Raises `_Fault` if another request may succeed."""
         from huggingface_hub import get_session
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
@@ -181,22 +181,22 @@ class _Transfer:
                     self._progress(begin)
         except (_Fault, _TokenRefused, HubError, Unwanted):
             raise
-        except Exception as error:  # the network's, in whichever words huggingface_hub's own library has
+        except Exception as error:  # errors of the network, with the types of huggingface_hub's HTTP library
             raise _Fault(type(error).__name__) from None
 
     def _check(self, response: Any) -> None:
-        """Raise for an answer that is no file: `_Fault` where another request may bring it."""
+        """Raise if the response is not a file: `_Fault` if another request may bring it."""
         status = int(response.status_code)
         if status in LATER:
             if seconds := seconds_to_wait(response):
                 raise TryLater(seconds, why_later(status))
             raise _Fault(f"the hub answers with an error ({status})")
-        if status == 416:  # what is here is no beginning of what is there
+        if status == 416:  # the part is not a beginning of the hub's file
             self._content.truncate(0)
-            raise _Fault("the hub has no more of it")
+            raise _Fault("the hub has no bytes after the present part")
         if status in (200, 206):
             return
-        if status == 403 and response.history:  # an address that the hub made, and that is good for a time
+        if status == 403 and response.history:  # a temporary address that the hub made has expired
             raise _Fault("the hub's store refuses it")
         error = explained(_Refused(response), self._file.repository, self._token)
         if status in REFUSED and self._token.text:
@@ -205,9 +205,9 @@ class _Transfer:
 
 
 def _begin(response: Any, content: BinaryIO, begin: int) -> int:
-    """From which byte on the hub sends, with the part cut back to it."""
+    """Return the first byte that the hub sends, and cut the part back to it."""
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise _Fault("something on the way packs the bytes")
+        raise _Fault("a program on the way compresses the bytes")
     if int(response.status_code) == 206 and begin:
         said = str(response.headers.get("content-range", ""))
         if not said.startswith(f"bytes {begin}-"):
@@ -228,9 +228,9 @@ class _Refused(Exception):
 
 
 def _pieces(response: Any, most: int) -> Iterator[bytes]:
-    """The body as it comes, in time. Raises `_Fault` for more than `most` bytes, and for a trickle."""
+    """Yield the body as it arrives. Raises `_Fault` for more than `most` bytes, or if it is too slow."""
     began, got = monotonic(), 0
-    for piece in response.iter_raw():  # pieces of a size would be lost where the body breaks off
+    for piece in response.iter_raw():  # pieces of a fixed size would be lost if the body breaks off
         got += len(piece)
         if got > most:
             raise _Fault("the hub sends more than it said")
@@ -243,8 +243,8 @@ def _check_room(content: BinaryIO, missing: int) -> None:
     free = shutil.disk_usage(content.fileno()).free
     if free < ROOM * missing:
         raise HubError(
-            f"the disk has no room: {missing / 1e9:.1f} GB are to come, {free / 1e9:.1f} GB are free",
-            "Make room: it goes on from here.",
+            f"the disk has no room: the rest takes {missing / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            "Free some space and try again: the download continues from here.",
         )
 
 
@@ -253,8 +253,8 @@ def _write(content: BinaryIO, piece: bytes) -> None:
         while piece:
             piece = piece[content.write(piece) :]
     except OSError as error:
-        reason = f"what comes cannot be written: {error.strerror}"
-        raise HubError(reason, "Make room: it goes on from here.") from None
+        reason = f"the download cannot be written: {error.strerror}"
+        raise HubError(reason, "Free some space and try again: the download continues from here.") from None
 
 
 def wait(
@@ -263,7 +263,7 @@ def wait(
     pause: Callable[[float], None] = sleep,
     report: Report = lambda reason: None,
 ) -> None:
-    """Wait for a hub that asks for it, and say so. Raises `Unwanted`."""
+    """Wait as long as the hub asks for, and report it. Raises `Unwanted`."""
     left = later.seconds
     while left > 0:
         report(str(TryLater(left, later.reason)))
@@ -285,7 +285,7 @@ def _expected(file: RemoteFile) -> str:
 
 
 def _hash_of(path: Path, file: RemoteFile) -> str:
-    """As the hub counts it: SHA-256 of the bytes, or git's SHA-1 of a small file."""
+    """Return the hub's kind of hash: SHA-256 of the bytes, or git's SHA-1 of a small file."""
     digest = hashlib.sha256()
     if not file.sha256:
         digest = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)

@@ -1,7 +1,7 @@
-"""Where models lie on this machine: the folders of the programs that fetch them, and those that we are given.
+"""Finds models on this machine: in the folders of other programs, and in folders from the user.
 
-It looks at names, links and Ollama's small manifests, and opens no model. Nothing that lies in a folder can
-lead out of it, but for links: they are followed, each folder once.
+It reads names, links and Ollama's small manifests, and opens no model. Only links can lead out of a folder.
+They are followed, and each folder is searched once.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from ...protocol import Skipped
 from .mlx_folder import is_read
 
 Kind = Literal["tree", "flat", "hub", "ollama"]
-"""How a folder is laid out: models at any depth, in it alone, in repositories, or as blobs of manifests."""
+"""Layout of a folder: models at any depth, in the folder alone, in repositories, or as blobs with manifests.
+"""
 
 _MAX_DEPTH = 8
 _MAX_ENTRIES = 200_000
-"""Files and folders looked at in one place; a folder of a person's own may be a whole disk."""
+"""Most files and folders searched in one place; a user's folder may be a whole disk."""
 _MAX_MANIFEST = 1 << 20
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _OLD_PART = re.compile(
     r"(?P<stem>.+\.gguf)[.-](?:split[-.]?\w{1,3}|part[-.]?\w{1,3}(?:of\w{1,3})?|\d{1,3}(?:of\d{1,3})?|a[a-z])",
     re.IGNORECASE,
 )
-"""What people cut files into when llama.cpp could not read a model in parts."""
+"""Pieces from the time when llama.cpp could not read a model in parts, and users cut files themselves."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _BLOB = re.compile(r"sha256-[0-9a-f]{64}")
 _REVISION = re.compile(r"[0-9a-f]{40}")
@@ -39,50 +40,54 @@ _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
 
 @dataclass(frozen=True)
-class Place:
-    """A folder that models may lie in; it need not exist."""
+class ModelFolder:
+    """A folder that may hold models. It need not exist."""
 
     source: str
-    """The program whose folder it is, as `FoundModel.source`."""
+    """The program that owns the folder, as in `FoundModel.source`."""
     path: Path
     kind: Kind = "tree"
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """What may be a model: a GGUF file or a folder for MLX."""
+class ModelFile:
+    """A possible model: a GGUF file, or a folder for MLX."""
 
     path: Path
     source: str
     files: tuple[Path, ...]
-    """All that belong to it, so that a change of any can be seen."""
+    """All files of the model, so that a change of any can be noticed."""
     tag: str = ""
-    """What Ollama calls it: the file's own name is a digest."""
+    """Ollama's name for the model. Its file name is only a digest."""
 
 
 def known_places(
     environ: Mapping[str, str], home: Path, own: Path, *, mac: bool, services: Path = _SERVICES
-) -> list[Place]:
-    """The folders of the programs that people fetch models with, and `own`, where we put what we fetch.
+) -> list[ModelFolder]:
+    """Return the model folders of known programs, and `own`, our folder for downloads.
 
-    `services` is where systemd's units lie.
+    `services` is the folder of the systemd units.
     """
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     hub = environ.get("HF_HUB_CACHE") or Path(environ.get("HF_HOME") or cache / "huggingface") / "hub"
     llama = environ.get("LLAMA_CACHE") or (home / "Library" / "Caches" if mac else cache) / "llama.cpp"
     ollama = environ.get("OLLAMA_MODELS")
     return [
-        Place("Outrider", own),
-        *(Place("LM Studio", each) for each in _of_lm_studio(home)),
-        Place("Hugging Face", Path(hub), "hub"),
-        Place("Ollama", Path(ollama) if ollama else home / ".ollama" / "models", "ollama"),
-        *([] if ollama else [Place("Ollama", each, "ollama") for each in _of_ollamas_service(services)]),
-        Place("llama.cpp", Path(llama)),
+        ModelFolder("Outrider", own),
+        *(ModelFolder("LM Studio", each) for each in _of_lm_studio(home)),
+        ModelFolder("Hugging Face", Path(hub), "hub"),
+        ModelFolder("Ollama", Path(ollama) if ollama else home / ".ollama" / "models", "ollama"),
+        *(
+            []
+            if ollama
+            else [ModelFolder("Ollama", each, "ollama") for each in _of_ollamas_service(services)]
+        ),
+        ModelFolder("llama.cpp", Path(llama)),
     ]
 
 
 def _of_lm_studio(home: Path) -> list[Path]:
-    """The folder that its settings name, and those that it uses where they name none."""
+    """Return the folder named in LM Studio's settings, and its default folders."""
     pointed = _read(home / ".lmstudio-home-pointer").strip()
     own = Path(pointed) if pointed.startswith("/") else home / ".lmstudio"
     folders = [own / "models", home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"]
@@ -96,7 +101,7 @@ def _of_lm_studio(home: Path) -> list[Path]:
 
 
 def _of_ollamas_service(units: Path) -> list[Path]:
-    """The folder that systemd gives to Ollama, which no shell knows of, and the one that it has without."""
+    """Return the folder that systemd passes to Ollama, which no shell sees, and its default folder."""
     try:
         more = sorted((units / "ollama.service.d").glob("*.conf"))
     except OSError:
@@ -108,7 +113,7 @@ def _of_ollamas_service(units: Path) -> list[Path]:
 
 
 def _read(path: Path) -> str:
-    """A small file's text; empty where there is none that can be read."""
+    """Return the text of a small file; empty if it cannot be read."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return file.read(_MAX_MANIFEST)
@@ -117,13 +122,16 @@ def _read(path: Path) -> str:
 
 
 def whole_of(name: str) -> str:
-    """The file that `name` is a piece of, cut in the old way that nothing opens; empty for any other name."""
+    """Return the name of the file that `name` is a piece of; empty if it is no piece.
+
+    Only the old way of cutting counts, which no program opens.
+    """
     piece = _OLD_PART.fullmatch(name)
     return piece["stem"] if piece else ""
 
 
-def find(places: Sequence[Place]) -> Iterator[Candidate | Skipped]:
-    """Everything that may be a model, each file once, the first place that has it first."""
+def find(places: Sequence[ModelFolder]) -> Iterator[ModelFile | Skipped]:
+    """Yield every possible model once; if two places hold it, the first place counts."""
     seen: set[str] = set()
     for place in places:
         walk = _Walk(place.source, seen)
@@ -135,27 +143,29 @@ def find(places: Sequence[Place]) -> Iterator[Candidate | Skipped]:
             yield from walk.tree(place.path, _MAX_DEPTH if place.kind == "flat" else 0)
 
 
-def candidate(path: Path) -> Candidate:
-    """What lies at `path`, with all its files."""
+def candidate(path: Path) -> ModelFile:
+    """Return the model at `path`, with all its files."""
     folder = path if path.is_dir() else path.parent
     blob = _BLOB.fullmatch(path.name) and folder.name == "blobs"
-    beside = find([Place("Ollama", folder.parent, "ollama") if blob else Place("folder", folder, "flat")])
-    alone = Candidate(path, "folder", (path,))
-    return next((each for each in beside if isinstance(each, Candidate) and each.path == path), alone)
+    beside = find(
+        [ModelFolder("Ollama", folder.parent, "ollama") if blob else ModelFolder("folder", folder, "flat")]
+    )
+    alone = ModelFile(path, "folder", (path,))
+    return next((each for each in beside if isinstance(each, ModelFile) and each.path == path), alone)
 
 
 class _Walk:
-    """One place, looked through once."""
+    """One search through one place."""
 
     def __init__(self, source: str, seen: set[str]) -> None:
-        """`seen` holds the real paths of what was found already."""
+        """`seen` holds the real paths of the models found before."""
         self._source = source
         self._seen = seen
         self._folders: set[tuple[int, int]] = set()
         self._left = _MAX_ENTRIES
 
-    def tree(self, folder: Path, depth: int = 0) -> Iterator[Candidate | Skipped]:
-        """Models in `folder` and below it."""
+    def tree(self, folder: Path, depth: int = 0) -> Iterator[ModelFile | Skipped]:
+        """Yield the models in `folder` and below it."""
         files: list[str] = []
         folders: list[str] = []
         try:
@@ -164,7 +174,7 @@ class _Walk:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if self._left <= 0:
-                        yield Skipped(str(folder), "too much lies here: name a folder that holds models")
+                        yield Skipped(str(folder), "there are too many files here: name a folder with models")
                         return
                     self._left -= 1
                     (folders if _is_folder(entry) else files).append(entry.name)
@@ -177,8 +187,8 @@ class _Walk:
                 if not name.startswith("."):
                     yield from self.tree(folder / name, depth + 1)
 
-    def hub(self, folder: Path) -> Iterator[Candidate | Skipped]:
-        """A cache of huggingface_hub: models--OWNER--NAME/snapshots/REVISION, of links to blobs."""
+    def hub(self, folder: Path) -> Iterator[ModelFile | Skipped]:
+        """Yield the models of a huggingface_hub cache: models--OWNER--NAME/snapshots/REVISION."""
         try:
             repositories = sorted(each for each in folder.iterdir() if each.name.startswith("models--"))
         except OSError as error:
@@ -193,8 +203,8 @@ class _Walk:
             if snapshot:
                 yield from self.tree(snapshot)
 
-    def ollama(self, folder: Path) -> Iterator[Candidate | Skipped]:
-        """manifests/REGISTRY/OWNER/MODEL/TAG, each naming blobs by their digests."""
+    def ollama(self, folder: Path) -> Iterator[ModelFile | Skipped]:
+        """Yield Ollama's models: each manifest REGISTRY/OWNER/MODEL/TAG names its blobs by their digests."""
         for manifest in self._manifests(folder / "manifests", 4):
             if isinstance(manifest, Skipped):
                 yield manifest
@@ -212,7 +222,7 @@ class _Walk:
             yield from self._found((folder / "blobs" / digest.replace(":", "-"),), tag=name)
 
     def _manifests(self, folder: Path, depth: int) -> Iterator[Path | Skipped]:
-        """The files that lie `depth` folders deep in `folder`, itself counted."""
+        """Yield the files at depth `depth` in `folder`; its direct entries have depth 1."""
         try:
             entries = sorted(folder.iterdir())
         except OSError as error:
@@ -227,7 +237,7 @@ class _Walk:
             elif not os.path.isdir(entry):  # noqa: PTH112 - never raises, unlike Path's
                 yield entry
 
-    def _files(self, folder: Path, names: Sequence[str]) -> Iterator[Candidate | Skipped]:
+    def _files(self, folder: Path, names: Sequence[str]) -> Iterator[ModelFile | Skipped]:
         if "config.json" in names and any(name.endswith(".safetensors") for name in names):
             yield from self._found(tuple(folder / name for name in names if is_read(name)), folder)
         there = set(names)
@@ -249,14 +259,14 @@ class _Walk:
 
     def _found(
         self, files: tuple[Path, ...], folder: Path | None = None, tag: str = ""
-    ) -> Iterator[Candidate]:
+    ) -> Iterator[ModelFile]:
         path = folder or files[0]
         if (real := os.path.realpath(path)) not in self._seen:
             self._seen.add(real)
-            yield Candidate(path, self._source, files, tag)
+            yield ModelFile(path, self._source, files, tag)
 
     def _enter(self, folder: Path) -> bool:
-        """Whether `folder` was not looked through yet. Raises `OSError`."""
+        """Return whether `folder` is new to this search. Raises `OSError`."""
         status = folder.stat()
         key = (status.st_dev, status.st_ino)
         if key in self._folders:
@@ -273,13 +283,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _unreadable(folder: Path, error: OSError) -> Iterator[Skipped]:
-    """That a folder is there and cannot be read; nothing where there is none."""
+    """Yield the reason why an existing folder cannot be read; nothing if there is no folder."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         yield Skipped(str(folder), f"the folder cannot be read: {error.strerror}")
 
 
 def _snapshot(repository: Path) -> Path | None:
-    """The revision that "main" stands for, else the newest. Raises `OSError`."""
+    """Return the revision named by "main", else the newest. Raises `OSError`."""
     snapshots = repository / "snapshots"
     there = {each.name: each for each in snapshots.iterdir() if each.is_dir()}
     try:
@@ -292,7 +302,7 @@ def _snapshot(repository: Path) -> Path | None:
 
 
 def _model_digest(manifest: Path) -> str:
-    """The digest of the layer that is the model; empty if there is none. Raises `OSError`."""
+    """Return the digest of the layer with the model; empty if there is none. Raises `OSError`."""
     try:
         if manifest.stat().st_size > _MAX_MANIFEST:
             return ""

@@ -1,6 +1,6 @@
-"""The form in which a model is given a conversation: its own chat template, ChatML, or plain text.
+"""The form of a model's prompts: its own chat template, ChatML, or plain text.
 
-Decides it by what a file holds. It renders nothing and knows no tokens.
+The contents of the file decide. This module renders nothing and knows no tokens.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-"""For models whose file holds no template, but ChatML's tokens."""
+"""Template for models whose file holds ChatML's tokens but no template."""
 
 CHATML_MARKS = ("<|im_start|>", "<|im_end|>")
-"""With these a turn begins and ends. A model whose vocabulary lacks them never learned ChatML: it would read
-them letter by letter, and write them for ever."""
+"""The tokens at the start and the end of a turn.
+
+A model whose vocabulary lacks them never learned ChatML. It would read them letter by letter, and never write
+the end.
+"""
 
 
 def form_of(template: str | None, is_token: Callable[[str], bool]) -> PromptForm:
-    """`template` is the model's own; `is_token` says whether a text is one token of its vocabulary."""
+    """Return the form. `template` is the model's own; `is_token` looks up a text in its vocabulary."""
     if template:
         return "template"
     return "chatml" if all(map(is_token, CHATML_MARKS)) else "text"

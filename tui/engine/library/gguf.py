@@ -1,7 +1,7 @@
 """Reads the bytes of a GGUF header: keys, values and the table of tensors.
 
-Everything is bounded: nothing is read past the end of the file, no count is believed before it is
-checked, and what is large is skipped. This module knows the format and no model.
+All reading is bounded: never past the end of the file, and only after each count is checked. Large values are
+skipped. This module knows the format and no model.
 Source: the GGUF specification, ggml/docs/gguf.md.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mmap import mmap
 from struct import Struct
 
+from ...errors import OutriderError
 from .tensor_types import TENSOR_TYPES, TensorType
 
 MAX_COUNT = 65_536
@@ -20,7 +21,7 @@ MAX_ARRAY = 16_000_000
 MAX_KEY = 256
 MAX_TEXT = 64 << 20
 MAX_TENSOR_NAME = 63
-"""ggml's names end with a zero at 64."""
+"""Most bytes of a name; ggml's names end with a zero at byte 64."""
 MAX_DIMENSIONS = 4
 
 _U32, _U64 = Struct("<I"), Struct("<Q")
@@ -42,34 +43,34 @@ _BOOL, _STRING, _ARRAY = 7, 8, 9
 Scalar = int | float | bool | bytes
 
 
-class BadModelFile(ValueError):
-    """The file is not a model that can be opened; the message says why, in one line."""
+class BadModelFile(OutriderError):
+    """The file is not a model that can be opened. The message gives the reason in one line."""
 
     hint = "Choose another model, or download this one again."
-    """What a person can do about it."""
+    """The remedy, for a person."""
 
 
 class UnusableModelFile(BadModelFile):
-    """The file is as its maker wrote it, and nothing here can open it: another download would be the same."""
+    """The file is intact, but no library here can open it. Another download would be the same."""
 
-    hint = "Choose another model, or another quantisation of this one."
+    hint = "Choose another model, or another quantization of this one."
 
 
 class UnreadableModelFile(BadModelFile):
-    """The system does not let this user read the file."""
+    """The operating system does not let this user read the file."""
 
     hint = "Look at its permissions, or choose another model."
 
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """`count` items of value type `kind`, from byte `begin` on."""
+    """An array in the header: `count` items of value type `kind`, starting at byte `begin`."""
 
     kind: int
     count: int
     begin: int
     texts: tuple[bytes, ...] = ()
-    """The items, where the reader was asked to keep them: nothing else needs as much time."""
+    """The items, if the reader was asked to keep them. Nothing else in a header takes as much time."""
 
     @property
     def of_text(self) -> bool:
@@ -78,7 +79,7 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One row of the table of tensors. `offset` counts from the start of the data."""
+    """One row of the table of tensors. `offset` is in bytes from the start of the data."""
 
     name: str
     shape: tuple[int, ...]
@@ -99,25 +100,25 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A whole header. `data` is where the tensors' data begins."""
+    """A whole header. `data` is the byte at which the tensors' data begins."""
 
     values: Mapping[str, Scalar | Array]
     tensors: tuple[Tensor, ...]
     data: int
 
 
-class Reader:
-    """Walks over a header once, from its first byte to its last."""
+class GgufReader:
+    """Reads a header once, from its first byte to its last."""
 
     def __init__(self, file: mmap, keep: Collection[str]) -> None:
-        """`keep` names the arrays whose texts are wanted."""
+        """`keep` names the arrays whose texts are kept."""
         self._file = file
         self._keep = keep
         self._end = len(file)
         self._at = 0
 
     def contents(self) -> Contents:
-        """The header. Raises `BadModelFile`."""
+        """Return the header. Raises `BadModelFile`."""
         if self._take(4) != b"GGUF":
             raise BadModelFile("not a model file: it does not begin with GGUF")
         version = self._u32()
@@ -133,7 +134,7 @@ class Reader:
         return Contents(values, tensors, self._data_start(values))
 
     def numbers(self, array: Array) -> tuple[int | float, ...]:
-        """The items of an array of numbers."""
+        """Return the items of an array of numbers."""
         item = _SCALARS[array.kind]
         return Struct(f"<{array.count}{item.format[1]}").unpack_from(self._file, array.begin)
 
@@ -173,7 +174,7 @@ class Reader:
             self._skip_texts(count, key)
         return Array(kind, count, begin)
 
-    # A header holds hundreds of thousands of texts: the next two loops are what a header costs.
+    # A header holds hundreds of thousands of texts: the next two loops take most of the time.
 
     def _skip_texts(self, count: int, key: str) -> None:
         file, at, end, length_at = self._file, self._at, self._end - 8, _U64.unpack_from

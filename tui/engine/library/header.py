@@ -1,7 +1,7 @@
-"""What a GGUF file says about its model, and whether it can be opened without harm.
+"""Reads the facts about a model from its GGUF file, and checks that the file can be opened safely.
 
-llama.cpp ends the whole process on some malformed files, so each number that it trusts is checked here
-first, without native code. A file that passes may still be refused by the library; that is only an error.
+llama.cpp ends the whole process on some malformed files. So each number that it trusts is checked here first,
+without native code. The library may still reject a file that passes, but only with an error.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from .gguf import (
     Array,
     BadModelFile,
     Contents,
-    Reader,
+    GgufReader,
     Scalar,
     Tensor,
     UnreadableModelFile,
     UnusableModelFile,
 )
 from .tensor_types import FILE_TYPES
-from .tokens import fingerprint
+from .token_texts import fingerprint
 
 __all__ = ["BadModelFile", "Header", "read_header", "read_tokens", "read_words"]
 
 _TOKENS = "tokenizer.ggml.tokens"
 _NO_TEXT = (2, 3, 5)
-"""Kinds of tokens, as GGUF counts them: unknown, control, unused."""
+"""GGUF's kinds of tokens that are not text: unknown, control, unused."""
 _MIN_TOKENS = 32
-"""llama.cpp falls back to special tokens with fixed numbers below this."""
+"""Fewest tokens of a vocabulary. Below it, llama.cpp uses special tokens with fixed ids."""
 _MAX_LAYERS = 512
-"""llama.cpp's own limit, where it ends the process."""
+"""llama.cpp's own limit. Beyond it, it ends the process."""
 _MAX_EXPERTS = 1024
 _MAX_HEADS = 65_536
 _MAX_EXTENT = 1 << 24
 _MAX_PARTS = 999
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 _SEEING = ("v.", "mm.", "a.")
-"""How the tensors of projectors begin. llama.cpp has these in files of their own, and refuses a model whose
-file holds more than it reads."""
+"""First letters of the tensors of projectors (vision and audio). llama.cpp keeps these in files of their own,
+and rejects a model whose file holds more than it reads."""
 _SIZES = (
     "embedding_length",
     "context_length",
@@ -61,42 +61,42 @@ _TRAITS = {
     "MTP heads": ("nextn_predict_layers",),
     "mixture of experts": ("expert_count",),
 }
-"""Each with the keys of which one is above zero where a model has it."""
+"""Traits with their keys. A model has a trait if one of its keys is above zero."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a model's file says about it. Foreign text."""
+    """The facts about a model from its file. The texts are not trusted."""
 
     architecture: str
     name: str
-    """As the file calls its model; the file's own name where it does not."""
+    """The model's name in the file; the file's own name if there is none."""
     parameters: int
     quantisation: str
-    """"Q4_K_M", say."""
+    """Such as "Q4_K_M"."""
     context_length: int
     """Tokens that the model was trained on; 0 if the file does not say."""
     block_count: int
     vocabulary: int
     weight_bytes: int
     table_bytes: int
-    """Of the weights, those of the token table: it stays in the host's memory."""
+    """Bytes of the token table, a part of `weight_bytes`. It stays in the host's memory."""
     output_bytes: int
-    """Those of the output layer; 0 where the token table is used for it."""
+    """Bytes of the output layer; 0 if the token table serves as output layer."""
     cache_bytes: int
-    """KV cache for one token of context at 16 bits, windows counted as full."""
+    """Bytes of KV cache for one token of context at 16 bits. Sliding windows count as full attention."""
     tokenizer: str = ""
     """Kind of vocabulary: "gpt2" is byte-level BPE, "llama" is SentencePiece."""
     fingerprint: str = ""
-    """Of the tokens' texts and the special ids: equal ones mean equal vocabularies."""
+    """Hash of the tokens' texts and the special ids. Equal hashes mean equal vocabularies."""
     prompt_form: PromptForm = "template"
     traits: tuple[str, ...] = ()
-    """What a draft meets in it: see `FoundModel.traits`."""
+    """Properties that matter for drafting: see `FoundModel.traits`."""
     licence: str = ""
 
 
 def read_header(path: str | Path) -> Header:
-    """Read and check a model's header; of a model in several files, those of all.
+    """Read and check a model's header. A model in several files is the sum of all.
 
     Takes a few hundredths of a second. Raises `BadModelFile`.
     """
@@ -117,7 +117,7 @@ def read_header(path: str | Path) -> Header:
 
 
 def read_tokens(path: str | Path) -> tuple[bytes, ...]:
-    """The texts of a file's tokens, by id, weights or not. Raises `BadModelFile`."""
+    """Return the texts of a file's tokens by id; the file need not hold weights. Raises `BadModelFile`."""
     with _opened(Path(path)) as (_, contents):
         tokens = contents.values.get(_TOKENS)
         if not isinstance(tokens, Array) or not tokens.of_text:
@@ -126,7 +126,7 @@ def read_tokens(path: str | Path) -> tuple[bytes, ...]:
 
 
 def read_words(path: str | Path) -> dict[int, bytes]:
-    """The texts of a file's tokens by id, without those that are no text. Raises `BadModelFile`."""
+    """Return the text tokens of a file by id. Raises `BadModelFile`."""
     with _opened(Path(path)) as (reader, contents):
         tokens, kinds = (contents.values.get(key) for key in (_TOKENS, "tokenizer.ggml.token_type"))
         if not isinstance(tokens, Array) or not tokens.of_text:
@@ -137,7 +137,7 @@ def read_words(path: str | Path) -> dict[int, bytes]:
 
 
 def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:
-    """One file's header, and in how many files its model comes. Only the first holds the metadata."""
+    """Return one file's header, and the number of files of its model. Only the first holds the metadata."""
     with _opened(path) as (reader, contents):
         model = _Metadata(reader, contents)
         if first:
@@ -146,13 +146,13 @@ def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Reader, Contents]]:
-    """A file's header, its tensors checked; the reader works inside of the block only."""
+def _opened(path: Path) -> Iterator[tuple[GgufReader, Contents]]:
+    """Open a file and check its tensors. The reader works only inside the block."""
     try:
         if not path.stat().st_size:
             raise BadModelFile("the file is empty")
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-            reader = Reader(content, keep={_TOKENS})
+            reader = GgufReader(content, keep={_TOKENS})
             contents = reader.contents()
             _check_tensors(contents, len(content))
             yield reader, contents
@@ -184,9 +184,9 @@ def _check_tensors(contents: Contents, file_size: int) -> None:
 
 
 class _Metadata:
-    """The keys of one header, read as the types that they should have."""
+    """The keys of one header, read with their expected types."""
 
-    def __init__(self, reader: Reader, contents: Contents) -> None:
+    def __init__(self, reader: GgufReader, contents: Contents) -> None:
         self._reader = reader
         self._values = contents.values
         self._tensors = contents.tensors
@@ -224,13 +224,13 @@ class _Metadata:
         return isinstance(value, Array) or (isinstance(value, int) and value > 0)
 
     def check(self) -> None:
-        """Raise `BadModelFile` for what llama.cpp would stumble over."""
+        """Raise `BadModelFile` for values that llama.cpp cannot handle."""
         if not self._architecture:
             raise BadModelFile("not a language model: the file names no architecture")
         if "mmproj" in self.text("general.type") or self._architecture == "clip":
-            raise UnusableModelFile("a vision projector: it sees for a model and writes nothing")
+            raise UnusableModelFile("a vision projector, which is no model by itself")
         if seeing := next((each.name for each in self._tensors if each.name.startswith(_SEEING)), ""):
-            reason = f"its file also holds the part that sees or hears ({seeing}), as only Ollama reads it"
+            reason = f"its file also holds a vision or audio part ({seeing}), which only Ollama reads"
             raise UnusableModelFile(reason)
         if self.text("general.type") not in ("", "model"):
             raise UnusableModelFile(f"not a whole model: the file holds a {self.text('general.type')!r}")
@@ -240,7 +240,7 @@ class _Metadata:
         self._check_tokens()
 
     def text(self, key: str) -> str:
-        """A text, or "" where there is none. Bytes that are not UTF-8 are replaced."""
+        """Return a text, or "" if it is missing. Bytes that are not UTF-8 are replaced."""
         value = self._values.get(key, b"")
         if not isinstance(value, bytes):
             raise BadModelFile(f"damaged header: {key} is not text")
@@ -279,7 +279,7 @@ class _Metadata:
                 raise BadModelFile(f"damaged header: {q} attention heads share {k} keys")
 
     def _per_layer(self, name: str) -> tuple[int, ...]:
-        """A number that may be given once for all layers or once for each; nothing if it is not given."""
+        """Return the numbers of a key, which holds one for all layers or one for each; empty if missing."""
         key = self._key(name)
         value = self._values.get(key)
         if not isinstance(value, Array):
@@ -314,7 +314,7 @@ class _Metadata:
         tokens = self._values.get(_TOKENS)
         if not isinstance(tokens, Array) or not tokens.of_text or tokens.count < _MIN_TOKENS:
             raise BadModelFile("the file holds no vocabulary")
-        empty = tokens.texts.count(b"")  # llama.cpp gives each of these a name of its own
+        empty = tokens.texts.count(b"")  # llama.cpp invents a different name for each of these
         if len(set(tokens.texts)) < tokens.count - max(0, empty - 1):
             reason = "two tokens have one text, and llama.cpp opens no such vocabulary"
             raise UnusableModelFile(reason)
@@ -324,7 +324,7 @@ class _Metadata:
                 raise BadModelFile(f"damaged vocabulary: tokenizer.ggml.{name} is too short")
 
     def _cached_numbers(self) -> int:
-        """Numbers that attention keeps for each token, over all layers."""
+        """Return how many numbers attention keeps for each token, over all layers."""
         queries = self._per_layer("attention.head_count")
         keys = self._per_layer("attention.head_count_kv") or queries
         width = self.number(self._key("embedding_length"), 0) // max((1, *queries))
@@ -335,7 +335,7 @@ class _Metadata:
         return next((tensor.bytes for tensor in self._tensors if tensor.name == name), 0)
 
     def _quantisation(self) -> str:
-        """What the file calls itself, or the type that most of its bytes have."""
+        """Return the quantization named by the file, else the type of most of its bytes."""
         if (named := FILE_TYPES.get(self.number("general.file_type", -1))) is not None:
             return named
         largest: dict[str, int] = {}

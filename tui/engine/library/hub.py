@@ -1,7 +1,7 @@
-"""The Hugging Face hub: which models it has, and which files of them we may fetch.
+"""Searches the Hugging Face hub, and lists the files of a repository that may be downloaded.
 
-Metadata comes from huggingface_hub. Nothing that the hub says becomes a path before `places_for` has checked
-it, and only weights and settings are ever offered: no code, no pickles. The bytes are `fetch`'s business.
+The metadata comes from huggingface_hub. No text from the hub becomes a path before `places_for` has checked
+it. Only weights and settings are offered: no code, no pickles. `fetch` downloads the bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...protocol import HubFile, HubRepository
-from .access import HubError, Token, asked, endpoint
+from .access import HubError, HubToken, asked, endpoint
 from .find import whole_of
 from .mlx_folder import is_read, is_weights
 from .short_name import quantization_in
@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 SECONDS = 10.0
-"""How long the hub may take to answer a question."""
+"""Seconds to wait for an answer of the hub."""
 MOST = 40
-"""Repositories of one search."""
+"""Most repositories in one search result."""
 _MOST_FILES = 5_000
 _SUFFIXES = (".gguf", ".safetensors", ".json", ".jinja")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -54,30 +54,30 @@ class RemoteFile:
     size: int
     url: str
     sha256: str
-    """Of its bytes; empty for a small file that git itself holds, which has a `sha1`."""
+    """SHA-256 of the bytes; empty for a small file that git itself holds, which has a `sha1`."""
     sha1: str
-    """Of git's blob: its bytes behind a header of git's."""
+    """SHA-1 of git's blob: git's header, then the bytes."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a repository has for us."""
+    """The files of a repository that can be used here."""
 
     repository: str
     files: dict[str, RemoteFile]
     licence: str
     gated: bool
     cut: tuple[str, ...] = ()
-    """Names of models in pieces that nothing opens, because they are cut in an old way."""
+    """Names of models in pieces that no program opens, because they are cut in an old way."""
 
     @property
     def note(self) -> str:
-        """What there is to know of files that are no choice; may be empty."""
+        """The reason why some files are not offered; may be empty."""
         names = ", ".join(each.rpartition("/")[2] for each in self.cut[:3])
         return f"split in an old way, which no program opens: {names}" if self.cut else ""
 
     def choices(self) -> tuple[HubFile, ...]:
-        """What one can fetch of it: GGUF files (parts as one) and the folder for MLX; the smallest first."""
+        """Return the choices, smallest first: GGUF files (parts as one) and the folder for MLX."""
         found = [self._choice(group) for group in _grouped(name for name in self.files if _is_gguf(name))]
         if self._is_folder():
             names = self.folder()
@@ -86,9 +86,10 @@ class Listing:
         return tuple(sorted(found, key=lambda each: each.size))
 
     def parts(self, choice: str) -> list[RemoteFile]:
-        """The files of a choice by its name, in the order in which they are to be fetched.
+        """Return the files of a choice, in the order of their download.
 
-        What makes a model of them comes last: a folder without it is not taken for one. Raises `HubError`.
+        The file that makes them a model comes last, so that an unfinished download does not look like a
+        model. Raises `HubError`.
         """
         if choice == "" and self._is_folder():
             names = sorted(self.folder(), key=lambda name: name == "config.json")
@@ -96,10 +97,10 @@ class Listing:
         for group in _grouped(name for name in self.files if _is_gguf(name)):
             if group[0] == choice:
                 return [self.files[name] for name in reversed(group)]
-        raise HubError(f"{self.repository} has no file {choice!r} for us", "Choose another file.")
+        raise HubError(f"{self.repository} has no usable file {choice!r}", "Choose another file.")
 
     def named(self, wanted: str) -> str:
-        """The choice that a person means by a file's name or a quantisation. Raises `HubError`."""
+        """Return the choice for a file name or a quantization from the user. Raises `HubError`."""
         choices = self.choices()
         if not choices:
             reason = f"{self.repository} holds no GGUF file and no MLX folder"
@@ -122,7 +123,7 @@ class Listing:
         raise HubError(reason, f"Choose one of: {names}.")
 
     def folder(self) -> list[str]:
-        """The files that MLX reads, all of which lie at the top."""
+        """Return the files that MLX reads. All lie at the top of the repository."""
         return [name for name in self.files if is_read(name)]
 
     def _is_folder(self) -> bool:
@@ -136,14 +137,14 @@ class Listing:
 
 
 def places_for(root: Path, repository: str, files: Iterable[RemoteFile]) -> list[Path]:
-    """Where files of a repository go below `root`. Raises `HubError` for names that are not harmless."""
+    """Return the paths below `root` for files of a repository. Raises `HubError` for unsafe names."""
     if not _REPOSITORY.fullmatch(repository) or ".." in repository:
         raise HubError("not a repository name", "Use owner/model.")
     return [root.joinpath(*repository.split("/"), *_parts(file.name)) for file in files]
 
 
 def is_harmless(name: str) -> bool:
-    """Whether a file of this name may be fetched and cannot lead anywhere."""
+    """Return whether a file name is safe: it may be downloaded and cannot lead out of its folder."""
     try:
         return bool(_parts(name))
     except HubError:
@@ -164,17 +165,17 @@ def _parts(name: str) -> list[str]:
 
 
 def quantisation_of(name: str) -> str:
-    """ "Q4_K_M", as the name of a GGUF file says it; empty if it does not."""
+    """Return the quantization in the name of a GGUF file, such as "Q4_K_M"; empty if there is none."""
     return quantization_in(name.rpartition("/")[2])
 
 
 def search(words: str) -> tuple[HubRepository, ...]:
-    """Repositories with models that run here, the most fetched first. Raises `HubError`."""
+    """Return repositories with models that run here, most downloaded first. Raises `HubError`."""
     return asked(lambda token: _found(words, token))
 
 
-def _found(words: str, token: Token) -> tuple[HubRepository, ...]:
-    # huggingface_hub's own search has no time limit, and tries for 20 seconds where there is no network.
+def _found(words: str, token: HubToken) -> tuple[HubRepository, ...]:
+    # huggingface_hub's own search has no time limit, and without a network it tries for 20 seconds.
     from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
@@ -200,12 +201,12 @@ def _found(words: str, token: Token) -> tuple[HubRepository, ...]:
 
 
 def listing(repository: str) -> Listing:
-    """The harmless files of a repository at its newest commit. Raises `HubError`."""
+    """Return the safe files of a repository at its newest commit. Raises `HubError`."""
     places_for(Path("/"), repository, ())
     return asked(lambda token: _listed(repository, token), repository)
 
 
-def _listed(repository: str, token: Token) -> Listing:
+def _listed(repository: str, token: HubToken) -> Listing:
     from huggingface_hub import HfApi, hf_hub_url
 
     hub = HfApi(endpoint(), token=token.sent)
@@ -231,7 +232,7 @@ def _listed(repository: str, token: Token) -> Listing:
 
 
 def _remote(repository: str, sibling: Any, url: str) -> RemoteFile | None:
-    """None for a file of which the hub does not say what it must be: it could not be checked."""
+    """Return the file, or None if the hub gives no size and hash to check it against."""
     lfs, size = sibling.lfs, sibling.size
     sha256 = str(lfs.sha256) if lfs else ""
     sha1 = "" if lfs else str(sibling.blob_id)
@@ -245,7 +246,7 @@ def _is_gguf(name: str) -> bool:
 
 
 def _grouped(names: Iterable[str]) -> Iterator[list[str]]:
-    """Parts of one model together, the first in front; a model with a missing part is left out."""
+    """Yield the files in groups: the parts of one model in order. A model with a missing part is left out."""
     parted: dict[tuple[str, str], list[str]] = {}
     for name in names:
         if part := _PART.fullmatch(name):

@@ -1,8 +1,8 @@
-"""The list of the models on this machine: found anew each time, described once.
+"""The list of the models on this machine. Each call searches anew, but describes each model only once.
 
-What a model says of itself is remembered by its path and by the sizes and times of its files, so that a
-thousand models are listed in the time of as many looks at a folder. So is the name that it has in the list: a
-model that is loaded goes by the same. The memory may be deleted at any time.
+A cache holds the descriptions by path, with the sizes and times of the files, so that listing a thousand
+models only takes a look at each file. It also holds each model's name in the list, which the loaded model has
+too. The cache may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -11,31 +11,32 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from msgspec import convert, to_builtins
+
 from ... import files
-from ...protocol import FoundModel, Skipped, rebuild
+from ...protocol import FoundModel, Skipped
 from .describe import describe
-from .find import Candidate, Place, find
+from .find import ModelFile, ModelFolder, find
 from .gguf import BadModelFile
 from .short_name import told_apart
 from .supported import versions
 
 _VERSION = f"3 {versions()}"
-"""Another one when a description says more than it did, and when other libraries can open other models."""
+"""Changes when descriptions hold more than before, and when other libraries can open other models."""
 _MAX_SIZE = 64 << 20
-"""Bytes of a memory that is believed."""
+"""Most bytes of a cache file; a larger one is ignored."""
 
 
 def list_models(
-    places: list[Place], memory: Path, wanted: Callable[[], bool] = lambda: True
+    places: list[ModelFolder], memory: Path, wanted: Callable[[], bool] = lambda: True
 ) -> Iterator[FoundModel | Skipped]:
-    """Every model of `places`, and what looks like one and is none, as they are found.
+    """Yield every model of `places`, and each file that looks like a model but is none, while searching.
 
-    A model whose name another one has too comes again at the end, with a name of its own. `wanted` is asked
-    before each. What was learned is kept in the file `memory` at the end, also if the caller goes away.
+    If two models have the same name, both come again at the end with longer names. `wanted` is asked before
+    each. The cache in the file `memory` is written at the end, also if the caller goes away.
     """
     known = _read(memory)
     used: dict[str, Any] = {}
@@ -58,7 +59,7 @@ def list_models(
 
 
 def name_in_list(path: str, name: str, memory: Path) -> str:
-    """What the latest list called the model at `path`; its short name, `name`, if that told enough."""
+    """Return the name of the model at `path` in the latest list; `name`, its short name, if unique."""
     with suppress(LookupError, TypeError):
         entry = _read(memory)[path]
         if entry["model"]["name"] == name and isinstance(entry["name"], str):
@@ -67,9 +68,9 @@ def name_in_list(path: str, name: str, memory: Path) -> str:
 
 
 def _look_at(
-    candidate: Candidate, known: dict[str, Any], used: dict[str, Any]
+    candidate: ModelFile, known: dict[str, Any], used: dict[str, Any]
 ) -> FoundModel | Skipped | None:
-    """The model, why it is none, or None if it is gone by now."""
+    """Return the model, the reason why it is none, or None if it is gone."""
     path = str(candidate.path)
     try:
         stamp = _stamp(candidate.files)
@@ -82,7 +83,7 @@ def _look_at(
         return model
     try:
         model = describe(candidate)
-        used[path] = {"stamp": stamp, "model": asdict(model)}
+        used[path] = {"stamp": stamp, "model": to_builtins(model)}
     except BadModelFile as error:
         model = Skipped(path, str(error))
         used[path] = {"stamp": stamp, "reason": model.reason}
@@ -92,24 +93,24 @@ def _look_at(
 
 
 def _keep_names(entries: dict[str, Any], names: dict[str, str]) -> None:
-    """Remember the names that tell models apart, and no others: they go by all that is there now."""
+    """Keep the names that tell models apart, and no others: they depend on all models of this list."""
     for path, entry in entries.items():
         rest = {key: value for key, value in entry.items() if key != "name"}
         entries[path] = rest | ({"name": names[path]} if path in names else {})
 
 
-def _recalled(entry: dict[str, Any], candidate: Candidate) -> FoundModel | Skipped | None:
-    """What is remembered; None if that is not what was written."""
+def _recalled(entry: dict[str, Any], candidate: ModelFile) -> FoundModel | Skipped | None:
+    """Return the cached description; None if the entry is invalid."""
     if isinstance(reason := entry.get("reason"), str):
         return Skipped(str(candidate.path), reason)
     with suppress(ValueError):
-        model = rebuild(FoundModel, {**entry.get("model", {}), "source": candidate.source})
+        model = convert({**entry.get("model", {}), "source": candidate.source}, FoundModel)
         return model if model.tag == candidate.tag else None
     return None
 
 
 def _stamp(files: Iterable[Path]) -> str:
-    """Changes when one of the files does. Raises `OSError`."""
+    """Return a text that changes when one of the files changes. Raises `OSError`."""
     states = [file.stat() for file in files]
     return " ".join(f"{state.st_size}:{state.st_mtime_ns}" for state in states)
 
@@ -126,7 +127,7 @@ def _read(memory: Path) -> dict[str, Any]:
 
 
 def _write(memory: Path, entries: dict[str, Any]) -> None:
-    """Keep the entries of what is still there; a full or read-only disk is no failure."""
+    """Write the entries of files that still exist. A full or read-only disk is not an error."""
     there = {path: entry for path, entry in entries.items() if os.path.lexists(path)}
     with suppress(OSError):
         files.replace(memory, json.dumps({"version": _VERSION, "models": there}))

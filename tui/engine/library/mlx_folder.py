@@ -1,9 +1,9 @@
-"""What a folder with an MLX model says of itself, and whether it can be opened without harm.
+"""Reads the facts about a model from an MLX folder, and checks that the folder can be opened safely.
 
-Such folders may name Python code that is to be run; here nothing of a folder is ever run. Code that a library
-could be made to run, and whatever points out of the folder, is refused before any library sees it; names of
-code for transformers are passed over. The weights are only opened after `safetensors` has found nothing wrong
-with them. Nothing is imported, and nothing but small files is read.
+Such a folder may name Python code; code from a folder is never run. Any code that a library could be made to
+run, and any path out of the folder, is rejected before a library sees it. Names of code for transformers are
+ignored. The weights are opened only after `safetensors` has checked them. This module imports nothing from a
+folder, and reads only small files.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .gguf import BadModelFile, UnreadableModelFile, UnusableModelFile
 from .safetensors import StoredTensor, read_tensors
 
 MAX_JSON = 8 << 20
-"""Bytes of a file of settings; a large model with different bits in each layer needs one."""
+"""Bytes of a settings file. A large model with different bits for each layer needs that much."""
 MAX_TOKENIZER = 64 << 20
 WINDOWS_SHARE = 4
-"""MLX's windows keep every entry where that takes one byte for so many bytes of weights: such a cache can be
-cut back anywhere."""
+"""MLX's windowed caches keep every entry if that takes at most one byte for this many bytes of weights. Such
+a cache can be rewound to any position."""
 _MAX_DEPTH = 32
 _MAX_VALUES = 300_000
 _MAX_ENTRIES = 10_000
@@ -34,18 +34,18 @@ _SETTINGS = (
     *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
     *("hf_quant_config.json", "chat_template.json"),
 )
-"""All the settings that are read, here or by mlx-lm."""
+"""All settings files that this module or mlx-lm reads."""
 _TOKENIZER, _TEMPLATE = "tokenizer.json", "chat_template.jinja"
 _INDEX = "model.safetensors.index.json"
 _PART = re.compile(r"(model.*)-\d{5}-of-(\d{5})\.safetensors", re.DOTALL)
 _CODE_KEYS = ("model_file",)
 """Keys whose values name code that mlx-lm could be made to run."""
 _NEVER_READ = ("auto_map", "custom_pipelines")
-"""Keys that name code for transformers, which opens nothing here: a folder works without what they name."""
+"""Keys that name code for transformers, which opens nothing here. A folder works without that code."""
 _CODE = re.compile(r"\S*\.(py[cdiowz]?|pyzw|so|dylib|dll)", re.IGNORECASE)
 _OUTSIDE = re.compile(r"(/|~/|\\|[A-Za-z]:[\\/]|file:)\S*|(\S*[\\/])?\.\.([\\/]\S*)?", re.IGNORECASE)
 _PROVENANCE = ("name_or_path", "tokenizer_file", "special_tokens_map_file", "vocab_file", "merges_file")
-"""Keys (or how they end) that say where a file came from. Nothing opens what they name."""
+"""Keys, or ends of keys, that tell the origin of a file. Nothing opens the files that they name."""
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
@@ -54,20 +54,20 @@ _NAMES = {"F32": "F32", "F16": "F16", "BF16": "BF16", "F64": "F64"}
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder says of its model. Foreign text."""
+    """The facts about a model from its folder. The texts are not trusted."""
 
     path: Path
     config: Mapping[str, Any]
     generation: Mapping[str, Any]
     tokenizer: Mapping[str, Any]
-    """tokenizer_config.json, and where that says nothing, special_tokens_map.json."""
+    """tokenizer_config.json, completed from special_tokens_map.json."""
     chat_template: str | None
     shards: tuple[Path, ...]
     tensors: tuple[StoredTensor, ...] = field(repr=False)
 
     @property
     def name(self) -> str:
-        """As its maker called it: in a download of huggingface_hub, the folder's name is only a number."""
+        """The model's published name. In a huggingface_hub cache, the folder's own name is only a hash."""
         if self.path.parent.name == "snapshots" and self.path.parent.parent.name.startswith("models--"):
             return self.path.parent.parent.name.rpartition("--")[2]
         return self.path.name
@@ -96,7 +96,7 @@ class Folder:
 
     @property
     def cached_numbers(self) -> int:
-        """Numbers that attention keeps for each token, over all layers, windows counted as full."""
+        """Numbers that attention keeps for each token, over all layers; sliding windows count as full."""
         heads = self._number("num_attention_heads", "n_heads", "n_head")
         width = self._number("hidden_size", "n_embd", "d_model")
         each = self._number("head_dim") or width // max(1, heads)
@@ -104,7 +104,7 @@ class Folder:
 
     @property
     def windowed(self) -> tuple[int, int]:
-        """How many layers look back through a window, and its length in tokens; (0, 0) if none do."""
+        """Number of layers with a sliding window, and its length in tokens; (0, 0) without any."""
         window, pattern = self._number("sliding_window"), self._number("sliding_window_pattern")
         inner = _mapping(self.config.get("text_config"))
         kinds = self.config.get("layer_types") or inner.get("layer_types")
@@ -116,11 +116,11 @@ class Folder:
 
     @property
     def widest(self) -> int:
-        """Numbers that a token is, at its widest, inside of a layer."""
+        """Numbers for one token inside a layer, at the widest point."""
         return 2 * self._number("hidden_size", "n_embd", "d_model") + 3 * self._number("intermediate_size")
 
     def _number(self, *keys: str) -> int:
-        """The first of `keys` that the configuration has as a whole number above zero; else 0."""
+        """Return the first of `keys` with a whole number above zero in the configuration; else 0."""
         for config in (self.config, _mapping(self.config.get("text_config"))):
             for key in keys:
                 if type(number := config.get(key)) is int and number > 0:
@@ -129,12 +129,12 @@ class Folder:
 
     @property
     def parameters(self) -> int:
-        """Numbers that the model has learned; of quantised ones, as many as they stand for."""
+        """Number of parameters. Quantized ones count with their original number."""
         return sum(self._stands_for(tensor) for tensor in self.tensors)
 
     @property
     def quantisation(self) -> str:
-        """ "4 bits", "mxfp4", "BF16", say."""
+        """Such as "4 bits", "mxfp4" or "BF16"."""
         given = self._quantisation
         if given.get("mode", "affine") != "affine":
             return str(given["mode"])[:20]
@@ -198,23 +198,25 @@ def read_folder(path: str | Path) -> Folder:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a model in the form that MLX reads, or was meant to be."""
+    """Return whether the folder holds a model for MLX, or is meant to."""
     return os.path.lexists(path / "config.json")
 
 
 def is_read(name: str) -> bool:
-    """Whether a file of a model's folder is opened here or by mlx-lm. Repositories hold more than these: the
-    weights a second time, adapters, other tokenizers."""
+    """Return whether this module or mlx-lm opens a file of this name.
+
+    Repositories hold other files too: the weights in a second format, adapters, other tokenizers.
+    """
     return is_weights(name) or name in (*_SETTINGS, _TOKENIZER, _TEMPLATE, _INDEX)
 
 
 def is_weights(name: str) -> bool:
-    """Whether mlx-lm takes a file for weights of the model."""
+    """Return whether mlx-lm takes a file for weights of the model."""
     return name.startswith("model") and name.endswith(".safetensors")
 
 
 def plain_name(name: object) -> bool:
-    """Whether `name` names a file in a folder, and can name nothing else."""
+    """Return whether `name` can only name a file in its folder."""
     return (
         isinstance(name, str)
         and 0 < len(name) <= 255
@@ -225,7 +227,7 @@ def plain_name(name: object) -> bool:
 
 
 def _check_links(path: Path) -> None:
-    """Refuse links out of the folder, and to code. Downloads of huggingface_hub link to `blobs`."""
+    """Reject links that leave the folder, and links to code. Downloads of huggingface_hub link to `blobs`."""
     inside = [path.resolve()]
     if path.parent.name == "snapshots":
         inside.append(path.parent.parent.resolve() / "blobs")
@@ -255,15 +257,15 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Which of two values counts is for each reader to choose: another could see the other.
+    # With a repeated key, each reader chooses one of the values: another reader could see the other.
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key occurs twice")
     return found
 
 
 def _check_settings(name: str, values: Mapping[str, Any]) -> None:
-    """Refuse what names code, and files elsewhere."""
+    """Reject names of code, and of files outside the folder."""
     for count, (key, value, place) in enumerate(_walk(values, ())):
         if count >= _MAX_VALUES:
             raise UnusableModelFile(f"{name} holds more than {_MAX_VALUES} values")
@@ -284,7 +286,7 @@ def _at(name: str, place: tuple[str, ...]) -> str:
 
 
 def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Every value that is read, with its key and the keys that lead to it; items of a list go by its key."""
+    """Yield every value that is read, with its key and the keys on the way; list items have the list's."""
     if len(place) > _MAX_DEPTH:
         raise UnusableModelFile(f"settings are nested too deep at {'.'.join(place[:3])}")
     items = value.items() if isinstance(value, dict) else enumerate(value)
@@ -309,7 +311,7 @@ def _check_config(config: Mapping[str, Any]) -> None:
 
 
 def _shards(path: Path) -> tuple[Path, ...]:
-    """The files with weights, as mlx-lm finds them: by their names alone, whatever an index says."""
+    """Return the files with weights. Like mlx-lm, go by their names alone and ignore the index."""
     found = sorted(each for each in path.iterdir() if is_weights(each.name))
     if len(found) > _MAX_SHARDS:
         raise UnusableModelFile(f"the folder has more than {_MAX_SHARDS} files of weights")
@@ -324,10 +326,10 @@ def _shards(path: Path) -> tuple[Path, ...]:
 
 
 def _check_index(path: Path, shards: tuple[Path, ...], tensors: Iterable[StoredTensor]) -> None:
-    """Refuse files that are not all that the index names.
+    """Reject a folder in which files of the index are missing.
 
-    Quantisation often leaves the index of the model that it began with. Such an index names none of the files
-    that are here, but tensors that are in them.
+    Quantization often leaves the index of the original model. Such an index names none of the present files,
+    but tensors that are in them.
     """
     index = _indexed(path / _INDEX) if (path / _INDEX).is_file() else {}
     files = set(index.values())
@@ -343,7 +345,7 @@ def _check_index(path: Path, shards: tuple[Path, ...], tensors: Iterable[StoredT
 
 
 def _indexed(path: Path) -> dict[str, str]:
-    """Tensor -> file, as an index says it."""
+    """Return the file of each tensor, as the index names it."""
     index = _json(path).get("weight_map")
     if not isinstance(index, dict):
         raise BadModelFile(f"{path.name}: weight_map is missing")
@@ -369,7 +371,7 @@ def _tensors(shards: tuple[Path, ...]) -> tuple[StoredTensor, ...]:
 
 
 def _chat_template(path: Path, settings: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The model's own template, from wherever it stands; transformers looks in this order."""
+    """Return the model's own template. The places are searched in the order of transformers."""
     file = path / _TEMPLATE
     if file.is_file():
         if file.stat().st_size > MAX_JSON:

@@ -1,4 +1,4 @@
-"""Names as people type them: `llama 8b q4` is the one model whose name holds all of these words."""
+"""Names as users type them: `llama 8b q4` means the one model whose name holds all of these words."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...errors import OutriderError
 from ...protocol import FoundModel
 
 _SHOWN = 4
 _WORDS = re.compile(r"[a-z]+|[0-9.]+")
 
 
-class UnknownName(ValueError):
-    """No model answers to a name, or several do. The text says which ones, in one line."""
+class UnknownName(OutriderError):
+    """A name fits no model, or several. The text lists the close ones in one line."""
 
 
 def resolve(name: str, models: Sequence[FoundModel]) -> FoundModel:
-    """The model that `name` means. Raises `UnknownName`."""
+    """Return the model that `name` means. Raises `UnknownName`."""
     wanted = name.casefold().strip()
     exact = [model for model in models if wanted in (each.casefold() for each in _names(model))]
     found = exact or [model for model in models if _holds(model, wanted)]
@@ -28,7 +29,7 @@ def resolve(name: str, models: Sequence[FoundModel]) -> FoundModel:
         raise UnknownName(f"{len(found)} models are called {name!r}: {_listed(found)}")
     near = difflib.get_close_matches(wanted, [model.name.casefold() for model in models], _SHOWN, 0.5)
     close = [model for model in models if model.name.casefold() in near]
-    raise UnknownName(f"no model here is called {name!r}" + (f"; near it: {_listed(close)}" if close else ""))
+    raise UnknownName(f"no model here is called {name!r}" + (f"; similar: {_listed(close)}" if close else ""))
 
 
 def _names(model: FoundModel) -> tuple[str, ...]:
@@ -37,14 +38,14 @@ def _names(model: FoundModel) -> tuple[str, ...]:
 
 
 def _holds(model: FoundModel, wanted: str) -> bool:
-    """Whether every word is in one of its names, or says its quantisation; "8b" is two words and one."""
+    """Return whether each word is in one of the model's names or its quantization, without punctuation."""
     text = " ".join((*_names(model)[1:], model.quantisation)).casefold()
     words = wanted.split()
     return bool(words) and all(word in text or (_spelled(word) or " ") in _spelled(text) for word in words)
 
 
 def _spelled(text: str) -> str:
-    """Letters and numbers alone: "Qwen2.5-7B" and "qwen 2.5 7b" are one."""
+    """Return the letters and numbers alone, so that "Qwen2.5-7B" and "qwen 2.5 7b" are equal."""
     return "".join(_WORDS.findall(text))
 
 

@@ -1,9 +1,10 @@
-"""Which model may draft for which, and what it would bring: a verdict with its reason for every model here.
+"""Judges which models can draft for a main model, and predicts the speed-up: a verdict with its reason for
+each.
 
-A speed-up that was measured on this machine counts for more than any prediction, and each is said to be
-what it is. A prediction takes decoding to be bound by the bytes of the weights, and acceptance to go by the
-family; it ranks drafts and promises nothing, and of a main model so small that the bytes are not what counts
-there is none. Nothing is loaded: only headers are compared.
+A speed-up measured on this machine counts more than a prediction, and a verdict tells which of them it is.
+The prediction assumes that decoding is bound by the bytes of the weights, and that the acceptance rate
+depends on the model family. It ranks drafts and promises nothing. A very small main model gets no prediction,
+because its speed does not depend on the bytes. Only headers are compared: no model is loaded.
 """
 
 from __future__ import annotations
@@ -11,50 +12,55 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ...protocol import DraftVerdict, FoundModel, Skipped
+from ...protocol import DraftVerdict, FoundModel, Obstacle, Skipped
+from ..eligibility import NOT_SMALLER, bad_file, other_backend, vocabularies
 from .describe import tokens_of
 from .gguf import BadModelFile
 from .records import LOOKUP, Measured
-from .tokens import Tokens, difference
+from .token_texts import Tokens
 
 WORTHWHILE = 1.05
-"""A draft that brings less is possible, but not recommended."""
+"""Speed-up below which a draft is possible, but not recommended."""
 LARGEST = 1 / 3
-"""Of the main model's size; beyond it a draft seldom pays."""
+"""Largest size of a draft as a share of the main model. A larger one seldom pays."""
 SMALLEST = 100 << 20
-"""Of a main model, in bytes. In a step of a smaller one the calls cost more than reading the weights."""
+"""Bytes of a main model. In a step of a smaller one, the calls take longer than reading the weights."""
 _LONGEST = 8
+"""Drafted tokens: the longest draft length of a prediction."""
 _SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
-"""Chance that a drafted token is accepted, as the prediction has it: published pairs have 0.6 to 0.9."""
+"""Predicted chance that a drafted token is accepted. Published pairs have 0.6 to 0.9."""
 _ORDER = {"recommended": 0, "possible": 1, "no": 2}
 
 Past = Callable[[str, str], Measured | None]
-"""What a draft (its path, or `LOOKUP`) brought for a main model so far."""
-Room = Callable[[FoundModel], str]
-"""Why a draft does not fit beside the main model; empty if it does."""
+"""Returns the measured speed-up of a draft (its path, or `LOOKUP`) for a main model."""
+Room = Callable[[FoundModel], Obstacle | None]
+"""Returns the reason why a draft does not fit into memory beside the main model; None if it fits."""
 
 
 class Judge:
-    """Judges drafts for one main model. It keeps vocabularies that it has read."""
+    """Judges drafts for one main model. It keeps the vocabularies that it has read."""
 
-    def __init__(self, main: FoundModel, past: Past, row_cost: float, room: Room = lambda draft: "") -> None:
-        """`row_cost` is what a further row of a batch costs beside the first: 0.05 on a GPU, say."""
+    def __init__(
+        self, main: FoundModel, past: Past, row_cost: float, room: Room = lambda draft: None
+    ) -> None:
+        """`row_cost` is one more row in a batch, as a share of the first row; about 0.05 on a GPU."""
         self._main = main
         self._past = past
         self._row_cost = row_cost
         self._room = room
         self._tokens: Tokens | None = None
-        self._known: dict[str, str] = {main.fingerprint: ""}
+        self._known: dict[str, Obstacle | None] = {main.fingerprint: None}
 
     def all(self, models: Iterable[FoundModel], skipped: Sequence[Skipped] = ()) -> tuple[DraftVerdict, ...]:
-        """A verdict on every other model, on lookup alone and on none; the best first, then the smaller."""
+        """Return a verdict on every model, on lookup alone and on no draft; the best first, then
+        the smaller."""
         drafts = [self.verdict(model) for model in sorted(models, key=lambda model: model.size)]
         drafts += [DraftVerdict(each.path, Path(each.path).name, "no", each.reason) for each in skipped]
         helped = any(each.judgement == "recommended" for each in drafts)
         return tuple(sorted([*drafts, self._lookup(helped), self._none()], key=_rank))
 
     def verdict(self, draft: FoundModel) -> DraftVerdict:
-        """On one model. Reads its vocabulary if it has to."""
+        """Return the verdict on one model. Reads its vocabulary if necessary."""
         past = self._past(self._main.path, draft.path)
         speed_up = past.speed_up if past else self._predicted(draft)
         measured = past.answers if past else 0
@@ -64,41 +70,44 @@ class Judge:
             known = (None, 0) if judgement == "no" else (speed_up, measured)
             return DraftVerdict(draft.path, draft.name, judgement, reason, *known)  # type: ignore[arg-type]
 
-        if reason := self._impossible(draft):
-            return judged("no", reason)
+        if obstacle := self._obstacle(draft):
+            return judged("no", obstacle.text)
         share = f"{_share(draft.size / self._main.size)} of the main model's size"
         if measured:
             return judged("recommended" if worthwhile else "possible", f"same tokenizer, {share}")
         if draft.size > LARGEST * self._main.size:
             return judged("possible", f"same tokenizer, but {share}: more than a third seldom pays")
         if "recurrent" in draft.traits:
-            return judged("possible", f"same tokenizer, {share}; recurrent: each refusal is read again")
+            return judged(
+                "possible", f"same tokenizer, {share}; recurrent: it reads again after each rejection"
+            )
         if not worthwhile:
-            return judged("possible", f"same tokenizer, {share}; checking several tokens is dear here")
+            return judged("possible", f"same tokenizer, {share}; verifying several tokens is slow here")
         return judged("recommended", f"same tokenizer, {share}")
 
-    def _impossible(self, draft: FoundModel) -> str:
+    def _obstacle(self, draft: FoundModel) -> Obstacle | None:
         if draft.backend != self._main.backend:
-            return f"it runs with {draft.backend}, the main model with {self._main.backend}"
-        if reason := self._difference(draft):
-            return reason
+            return other_backend(draft.backend, self._main.backend)
+        if obstacle := self._difference(draft):
+            return obstacle
         if draft.size >= self._main.size:
-            return "it is no smaller than the main model"
+            return NOT_SMALLER
         return self._room(draft)
 
-    def _difference(self, draft: FoundModel) -> str:
-        """How its vocabulary differs. Most models share one of a few vocabularies: each is read once."""
+    def _difference(self, draft: FoundModel) -> Obstacle | None:
+        """Return the difference of the vocabularies. Most models share one of a few, so each is read once."""
         if draft.fingerprint not in self._known:
             try:
                 if self._tokens is None:
                     self._tokens = tokens_of(Path(self._main.path))
-                self._known[draft.fingerprint] = difference(self._tokens, tokens_of(Path(draft.path)))
+                theirs = tokens_of(Path(draft.path))
+                self._known[draft.fingerprint] = vocabularies(self._tokens, theirs, "headers")
             except BadModelFile as error:
-                return str(error)
+                return bad_file(error)
         return self._known[draft.fingerprint]
 
     def _predicted(self, draft: FoundModel) -> float | None:
-        """Tokens per second beside the main model alone, at the best fixed draft length, if one can say."""
+        """Return the predicted speed-up at the best fixed draft length; None if there is no prediction."""
         if self._main.size < SMALLEST:
             return None
         same = _family(draft) == _family(self._main)
@@ -121,7 +130,7 @@ class Judge:
 
 
 def best_draft(verdicts: Iterable[DraftVerdict]) -> str | None:
-    """The path of the best recommended draft model; None if there is none."""
+    """Return the path of the best recommended draft model; None if there is none."""
     for each in verdicts:
         if each.judgement == "recommended" and each.draft not in ("", LOOKUP):
             return each.draft
@@ -129,12 +138,12 @@ def best_draft(verdicts: Iterable[DraftVerdict]) -> str | None:
 
 
 def _rank(verdict: DraftVerdict) -> tuple[int, bool, float]:
-    """Draft models before lookup, and lookup before none, within a judgement."""
+    """Within a judgement, put draft models before lookup, and lookup before no draft."""
     return _ORDER[verdict.judgement], not verdict.draft, -(verdict.speed_up or 0.0)
 
 
 def _family(model: FoundModel) -> str:
-    """The maker's name for it, as it begins: "qwen", "llama". Versions share much of their training."""
+    """Return the first word of the name, such as "qwen": the versions of a family share much training."""
     name = "".join(c if c.isalpha() else " " for c in model.name).split()
     return name[0].lower() if name else model.architecture
 

@@ -1,7 +1,7 @@
-"""What drafting brought on this machine, pair by pair: the speed-ups of whole answers.
+"""The measured speed-ups of whole answers on this machine, for each pair.
 
-A file for each pair holds the last of them. Two engines may write: one answer may then be lost, and nothing
-else. It decides nothing.
+One file per pair holds the latest. If two engines write at once, one answer may be lost, and nothing else.
+This module decides nothing.
 """
 
 from __future__ import annotations
@@ -17,32 +17,33 @@ from ... import files
 from ...protocol import Finished
 
 KEPT = 64
-"""Answers that a mean is taken over, the latest."""
+"""Number of latest answers in a mean."""
 SHORTEST = 32
-"""Tokens of an answer whose speed-up says something."""
+"""Tokens of the shortest answer with a meaningful speed-up."""
 COMPLETE = ("stop", "length")
-"""How an answer ended that was neither stopped nor cut."""
+"""Reasons for the end of an answer that was neither stopped nor cut."""
 LOOKUP = "lookup"
-"""Stands for a draft where n-gram lookup alone proposed."""
+"""Stands for a draft where lookup alone proposed."""
 _LOW, _HIGH = 0.05, 50.0
+"""Smallest and largest speed-up that counts as valid."""
 
 
 @dataclass(frozen=True)
 class Measured:
     speed_up: float
-    """Geometric mean of what `Statistics.speed_up` was."""
+    """Geometric mean of `Statistics.speed_up`."""
     answers: int
 
 
 class Records:
-    """The memory of one machine."""
+    """The speed-ups measured on one machine."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` need not exist."""
         self._folder = folder
 
     def keep(self, main: str, draft: str, finished: Finished) -> None:
-        """Remember an answer that is complete, long enough and had drafts; a full disk is no failure.
+        """Keep a complete, long enough answer's speed-up. A full disk is not an error.
 
         `main` is a path, `draft` a path or `LOOKUP`.
         """
@@ -57,7 +58,7 @@ class Records:
             files.replace(path, json.dumps(ratios))
 
     def measured(self, main: str, draft: str) -> Measured | None:
-        """What `draft` brought for `main` so far; None if nothing is known."""
+        """Return the mean speed-up of `draft` for `main`; None if there is no answer yet."""
         ratios = _read(self._path(main, draft))
         return Measured(exp(sum(map(log, ratios)) / len(ratios)), len(ratios)) if ratios else None
 
@@ -67,7 +68,7 @@ class Records:
 
 
 def _read(path: Path) -> list[float]:
-    """The ratios of a file; none if it is not what was written."""
+    """Return the speed-ups in a file; none if the file is invalid."""
     try:
         data = json.loads(path.read_bytes()[:10_000])
     except (OSError, ValueError, RecursionError):
@@ -77,7 +78,7 @@ def _read(path: Path) -> list[float]:
 
 
 def _size(name: str) -> int:
-    """Of a file: another model may come to lie at the same path."""
+    """Return the size of a file, which tells apart models that lay at the same path at different times."""
     with suppress(OSError, ValueError):
         return Path(name).stat().st_size
     return 0

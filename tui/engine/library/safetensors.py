@@ -1,7 +1,7 @@
-"""What a safetensors file says of its tensors, checked before anything maps it.
+"""Reads the table of tensors of a safetensors file, and checks it before anything maps the file.
 
-Nothing is believed: neither the length of the header, nor a shape, nor an offset. The tensors must lie one
-behind the other and fill the file, as the format demands. No tensor is read.
+Nothing is trusted: not the length of the header, not a shape, not an offset. The tensors must follow each
+other without a gap and fill the file, as the format demands. No tensor is read.
 Source: the safetensors format, github.com/huggingface/safetensors.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from .gguf import BadModelFile
 
 MAX_HEADER = 16 << 20
-"""Bytes; room for more tensors than `MAX_TENSORS`."""
+"""Bytes; enough for more tensors than `MAX_TENSORS`."""
 MAX_TENSORS = 200_000
 MAX_DIMENSIONS = 8
 _MAX_NAME = 512
@@ -30,7 +30,7 @@ _BITS = {
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """One tensor of a file. Bytes count from the start of the data."""
+    """One tensor of a file. `begin` and `end` are in bytes from the start of the data."""
 
     name: str
     dtype: str
@@ -47,7 +47,7 @@ class StoredTensor:
 
 
 def read_tensors(path: Path) -> tuple[StoredTensor, ...]:
-    """The tensors of a file, in the order of their data. Raises `BadModelFile`, which names the file."""
+    """Return a file's tensors, in the order of their data. Raises `BadModelFile`, which names the file."""
     try:
         if not path.is_file():
             raise _bad(path, "is no file")
@@ -64,7 +64,7 @@ def read_tensors(path: Path) -> tuple[StoredTensor, ...]:
 
 
 def _checked(path: Path, header: bytes, room: int) -> tuple[StoredTensor, ...]:
-    # Counted before they are parsed: a Python list takes 20 times the room that it has in the file.
+    # Counted before parsing: a Python list takes 20 times the space of its text in the file.
     if header.count(b"{") > 2 * MAX_TENSORS or header.count(b"[") > 4 * MAX_TENSORS:
         raise _bad(path, f"has more than {MAX_TENSORS} tensors")
     try:
@@ -110,14 +110,14 @@ def _tensor(path: Path, name: str, entry: Any) -> StoredTensor:
 
 
 def _counts(value: Any) -> bool:
-    """Whether it is a list of numbers of things."""
+    """Return whether the value is a list of counts, whole numbers from zero."""
     return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 48 for item in value)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name occurs twice")
     return found
 
 

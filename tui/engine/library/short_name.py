@@ -1,8 +1,8 @@
-"""One short name for a model: family, size as people say it, quantization. "Qwen2.5-Coder 1.5B Q4_K_M".
+"""Makes one short name for a model: family, size, quantization. "Qwen2.5-Coder 1.5B Q4_K_M".
 
 It comes from the names that people chose: Ollama's tag, else the file, else its folder or repository. The
-title inside a file (`general.name`) is often a leftover of another file, so it counts only where these say
-nothing. This module reads no file and knows no screen; what it returns is foreign text.
+title inside a file (`general.name`) is often left over from another file, so it is the last choice. This
+module reads no file and knows no screen. Its results are not trusted text.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import structs
+
 from ...protocol import FoundModel
 
 LONGEST = 200
-"""Characters of a name that are kept."""
+"""Most characters of a name."""
 
 _QUANTIZATION = re.compile(
     r"(?<![a-z0-9])(?:(?:UD-)?I?Q\d+(?:_[a-z0-9]{1,3})*|(?:UD-)?TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|FP?(?:8|16|32)"
@@ -27,20 +29,20 @@ _BARE = re.compile(r"I?Q\d+", re.IGNORECASE)
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
 _SIZE = re.compile(r"(?:(?:\d+x)?\d+(?:\.\d+)?[bm]|[ea]\d+(?:\.\d+)?b)", re.IGNORECASE)
 _MORE_SIZE = re.compile(r"a\d+(?:\.\d+)?b|\d+e", re.IGNORECASE)
-"""What stands behind a size: active parameters ("A3B") or experts ("16E")."""
+"""A word after the size: active parameters ("A3B") or experts ("16E")."""
 _REPOSITORY_IN_FRONT = re.compile(r"^.+[-_]gguf_(?=.)", re.IGNORECASE)
 """llama.cpp's own cache writes OWNER_REPOSITORY_FILE."""
 _OWNER_IN_FRONT = re.compile(r"^[A-Za-z][A-Za-z-]*_(?=[A-Za-z][^_]*-[^_]*$)")
-"""As in "google_gemma-3-4b-it": an owner, and then a name that has hyphens only."""
+"""As in "google_gemma-3-4b-it": an owner, then a name with hyphens only."""
 _HUB_FOLDER = re.compile(r"models--.+?--(?P<repository>.+)")
 _DIGEST = re.compile(r"(?:sha256-)?[0-9a-f]{32,}")
 
 _NOISE = {"gguf", "ggml", "mlx", "hf", "latest", "meta"}
-"""Words that tell nothing."""
+"""Words without information."""
 _USUAL = {"instruct", "it", "chat", "awq", "gptq", "dwq", "i1", "imat", "imatrix"}
-"""Words that are left out unless two models would read alike without them."""
+"""Words that are left out unless two models would have the same name without them."""
 _GENERIC = {"model", "main", "draft", "target", "weights", "pytorch", "consolidated", "output", "unnamed"}
-"""Names of files that name no model."""
+"""File names that do not name a model."""
 _SPELLED = {
     "awq": "AWQ", "aya": "Aya", "base": "Base", "codegemma": "CodeGemma", "codellama": "CodeLlama",
     "coder": "Coder", "codestral": "Codestral", "deepseek": "DeepSeek", "devstral": "Devstral",
@@ -52,20 +54,20 @@ _SPELLED = {
     "smollm": "SmolLM", "starcoder": "StarCoder", "thinking": "Thinking", "tinyllama": "TinyLlama",
     "vl": "VL", "yi": "Yi-", "zephyr": "Zephyr",
 }  # fmt: skip
-"""How makers write what stands in lower case; a hyphen at the end goes before a number."""
+"""The makers' spelling of lower-case words. A hyphen at the end is used before a number."""
 _LETTERS = re.compile(r"([a-z]+)(\d[\w.]*)?")
 
 
 @dataclass(frozen=True)
 class _Words:
-    """A name taken apart."""
+    """The parts of a name."""
 
     family: tuple[str, ...]
     size: str
     rest: tuple[str, ...]
-    """What stands behind the size: a version, a date."""
+    """Words after the size: a version, a date."""
     usual: tuple[str, ...]
-    """What is left out."""
+    """Words that are left out."""
     quantizations: tuple[str, ...]
 
     @property
@@ -80,10 +82,10 @@ class _Words:
 
 
 def short_name(path: Path, title: str, quantization: str, tag: str = "") -> str:
-    """The name of the model at `path`.
+    """Return the name of the model at `path`.
 
-    `title` is what is said inside (`general.name`), `quantization` is the header's ("Q4_K_M", "4 bits"), and
-    `tag` is what Ollama calls the model.
+    `title` is the title inside (`general.name`), `quantization` the header's ("Q4_K_M", "4 bits"), and `tag`
+    the name that Ollama gives the model.
     """
     if "(demo)" in title:
         return title[:LONGEST]
@@ -98,10 +100,10 @@ def short_name(path: Path, title: str, quantization: str, tag: str = "") -> str:
 
 
 def told_apart(models: Sequence[FoundModel]) -> tuple[FoundModel, ...]:
-    """Those of `models` that read like another one, each with a name of its own.
+    """Return the models that share a name with another, each with a longer name of its own.
 
-    What is added depends on the models alone, not on their order: the words that a short name leaves out,
-    else where a model was found, its folders, its file and at last its path.
+    The additions depend on the models alone, not on their order: first the words that a short name leaves
+    out, then the program, the folders, the file, and at last the path.
     """
     names = {model.path: (model.name, "") for model in models}
     files = [model for model in models if not model.tag]  # tags leave "instruct" out
@@ -111,23 +113,23 @@ def told_apart(models: Sequence[FoundModel]) -> tuple[FoundModel, ...]:
             told = {model.path: tell(model, *names[model.path]) for model in alike}
             if len(set(map(_read, told.values()))) > 1:
                 names |= told
-    renamed = (replace(model, name=_shown(names[model.path])) for model in models)
+    renamed = (structs.replace(model, name=_shown(names[model.path])) for model in models)
     return tuple(new for new, model in zip(renamed, models, strict=True) if new.name != model.name)
 
 
 def quantization_in(name: str) -> str:
-    """The last quantization that a file's name holds, in capitals; empty if there is none."""
+    """Return the last quantization in a file's name, in capitals; empty if there is none."""
     found = _QUANTIZATION.findall(name)
     return str(found[-1]).upper() if found else ""
 
 
 _Name = tuple[str, str]
-"""A short name and what tells it from another one."""
+"""A short name, and the addition that tells it from another one."""
 _Tell = Callable[[FoundModel, str, str], _Name]
 
 
 def _groups(models: Sequence[FoundModel], names: Mapping[str, _Name]) -> list[list[FoundModel]]:
-    """The models that read alike."""
+    """Return the groups of models with the same name."""
     groups: dict[str, dict[str, FoundModel]] = {}
     for model in models:
         groups.setdefault(_read(names[model.path]), {})[model.path] = model
@@ -139,7 +141,7 @@ def _shown(name: _Name) -> str:
 
 
 def _read(name: _Name) -> str:
-    """As the eye takes it: capitals tell no two apart."""
+    """Return the name as a reader sees it: a difference in capitals is no difference."""
     return _shown(name).casefold()
 
 
@@ -156,7 +158,7 @@ def _with_source(model: FoundModel, name: str, more: str) -> _Name:
 
 
 def _with_place(level: int) -> _Tell:
-    """The folder, the folder around it, the file or Ollama's tag, the whole path."""
+    """Add the folder, the folder around it, the file or Ollama's tag, or the whole path, by `level`."""
 
     def tell(model: FoundModel, name: str, more: str) -> _Name:
         path = Path(model.path)
@@ -172,7 +174,7 @@ def _with_place(level: int) -> _Tell:
 
 
 def _chosen(path: Path, tag: str) -> _Words | None:
-    """The first of the names that people gave the model which tells anything; None if none does."""
+    """Return the words of the first given name that names a model; None if none does."""
     hub = _HUB_FOLDER.fullmatch(_hub_folder(path))
     texts = (_stem(path), hub["repository"] if hub else path.parent.name)
     if tag and (words := _words(tag)).family:
@@ -185,7 +187,7 @@ def _stem(path: Path) -> str:
 
 
 def _hub_folder(path: Path) -> str:
-    """The folder of the repository in a cache of huggingface_hub; empty elsewhere."""
+    """Return the folder of the repository in a cache of huggingface_hub; empty elsewhere."""
     return next((part for part in path.parts[:-1] if part.startswith("models--")), "")
 
 
@@ -193,27 +195,27 @@ def _words(text: str) -> _Words:
     text = _PART.sub("", text[:LONGEST]).rpartition("/")[2].replace(":", "-")
     quantizations = tuple(_QUANTIZATION.findall(text))
     text = _OWNER_IN_FRONT.sub("", _REPOSITORY_IN_FRONT.sub("", _QUANTIZATION.sub("-", text)))
-    if "-" in text.strip("-"):  # "qwen1_5-0_5b-chat": elsewhere an underscore parts words
+    if "-" in text.strip("-"):  # "qwen1_5-0_5b-chat": elsewhere an underscore separates words
         text = re.sub(r"(?<=\d)_(?=\d)", ".", text)
     words = re.split(r"[-_\s,()\[\]]+|\.(?![0-9])", text)
     words = [word for word in words if word and word.casefold() not in _NOISE and not _DIGEST.fullmatch(word)]
     begin, end = _size(words)
     size = "-".join(words[begin:end]).upper().replace("X", "x")
     family, rest = (tuple(map(_spelled, part)) for part in (words[:begin], words[end:]))
-    if size:  # "neural-chat-7b" is called so
+    if size:  # "neural-chat-7b" has "chat" as part of its name
         return _Words(family, size, *_parted(rest), quantizations)
     family, usual = _parted(family)
     return _Words(family, size, rest, usual, quantizations)
 
 
 def _parted(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What is kept of them, and what is left out."""
+    """Return the words to keep, and the words to leave out."""
     usual = tuple(word for word in words if word.casefold() in _USUAL)
     return tuple(word for word in words if word not in usual), usual
 
 
 def _size(words: Sequence[str]) -> tuple[int, int]:
-    """Where the size stands; behind the last word if there is none."""
+    """Return the position of the size, start and end; both after the last word if there is none."""
     begin = next((i for i, word in enumerate(words) if _SIZE.fullmatch(word)), len(words))
     end = begin + 1
     while end < len(words) and _MORE_SIZE.fullmatch(words[end]):
@@ -231,15 +233,15 @@ def _spelled(word: str) -> str:
 
 
 def _maker(words: _Words) -> str:
-    """The letters that a name begins with."""
+    """Return the letters at the start of a name."""
     found = re.match(r"[a-z]+", "".join(words.family[:1]).casefold())
     return found[0] if found else ""
 
 
 def _trusted(header: str, written: Sequence[str]) -> str:
-    """The header's quantization, or the one in a name, which may say more: "UD-Q4_K_XL" for Q4_K_M.
+    """Return the header's quantization, or a more precise one from a name: "UD-Q4_K_XL" for Q4_K_M.
 
-    A file may be called anything, so both must have the same bits.
+    A file may have any name, so both must have the same bits.
     """
     if header.endswith(" bits"):
         return header.replace(" bits", "bit")

@@ -1,6 +1,6 @@
-"""Tokens that are no text: which of them end an answer, and which nobody may spell in a message.
+"""Tokens that are not text: those that end an answer, and those that nobody may spell in a message.
 
-Goes by what tokens are called, so that a model behaves the same whatever library runs it. It reads no file.
+The texts of the tokens decide, so that a model behaves the same with any library. This module reads no file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _END_TEXTS = """
 <end_of_turn> <turn|> <|tool_response> <|endoftext|> <|end_of_text|> </s> <eos> <EOT> _<EOT> [EOT]
 [EOS] <end_of_utterance> <｜end▁of▁sentence｜> [e~[
 """
-"""Tokens that end an answer of any model that has them: settings often name but one of several. The list is
+"""Tokens that end an answer of any model that has them. Settings often name only one of several. The list is
 llama.cpp's (`llama-vocab.cpp`), and Llama 4's `<|eot|>`."""
 _ENDS = tuple(_END_TEXTS.split())
 
@@ -25,7 +25,7 @@ em figcaption figure footer form h1 h2 h3 h4 h5 h6 head header hr html i iframe 
 label li link main mark meta nav ol option p pre q s script section select small span strong style
 sub summary sup svg table tbody td textarea tfoot th thead title tr u ul
 """
-"""Tags that some vocabularies have as tokens: text like any other."""
+"""Tags that some vocabularies have as tokens. They are text like any other."""
 _TAGS = frozenset(_HTML.split())
 _TAG = re.compile(r"</?([a-z]+[1-6]?)>")
 
@@ -33,23 +33,23 @@ _TAG = re.compile(r"</?([a-z]+[1-6]?)>")
 def end_tokens(
     named: Iterable[int], own: tuple[str, str], token: Callable[[str], int | None]
 ) -> frozenset[int]:
-    """Every token that ends an answer; `named` are those that a model's files and its library say.
+    """Return every token that ends an answer. `named` are those named by the model's files and library.
 
     `own` are the texts of its BOS and EOS. `token` gives the token with a text, if it is one.
     """
     found = {text: number for text in _ENDS if (number := token(text)) is not None}
     ends = frozenset(named).union(found.values())
     if {"<|return|>", "<|call|>"} <= found.keys() or {"<|flush|>", "<|calls|>"} <= found.keys():
-        ends -= {found.get("<|end|>")}  # harmony and its like: it ends a message, and another one follows
+        ends -= {found.get("<|end|>")}  # harmony and the like: it ends a message, and another follows
     if not {"<s>", "</s>"}.intersection(own):
         ends -= {found.get("</s>")}  # HTML: Gemma and Qwen have it as a word
     return ends
 
 
 def is_structure(text: str, template: str | None) -> bool:
-    """Whether an added token gives a conversation its form: such as a role's mark, whatever its kind is.
+    """Return whether an added token is part of the form of a conversation, such as the mark of a role.
 
-    `template` is the model's chat template.
+    The token's declared kind does not matter. `template` is the model's chat template.
     """
     bare = text.strip()
     if len(bare) < 2 or bare in SWITCHES:

@@ -1,7 +1,7 @@
-"""Which architectures the libraries that are installed here can build.
+"""Tells which architectures the installed libraries support.
 
-It looks at their files and runs nothing of them: a list of models should not wait for llama.cpp or MLX. Where
-a library is not found, or lies elsewhere, every architecture counts as known, and a load says what is wrong.
+It reads the libraries' files and runs nothing of them, so that a list of models does not wait for llama.cpp
+or MLX. If a library is not found, every architecture counts as supported, and loading reports the fault.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _LIBRARIES = ("libllama.so", "libllama.dylib")
 
 
 def versions() -> str:
-    """Changes when another version of a library may know other architectures."""
+    """Return a text that changes with the libraries' versions, because these may support other models."""
     return " ".join(map(_version, ("llama-cpp-python", "mlx-lm")))
 
 
 def llama_cpp_knows(architecture: str) -> bool:
-    """Whether llama.cpp has an architecture of that name: its library holds each, with a zero behind it."""
+    """Return whether llama.cpp has this architecture: its library holds each name with a zero byte."""
     folder = os.environ.get("LLAMA_CPP_LIB_PATH") or _folder("llama_cpp") / "lib"
     return _holds(Path(folder), architecture)
 
 
 def mlx_knows(model_type: str) -> bool:
-    """Whether mlx-lm has a module of that name, or a table that says which one to take."""
+    """Return whether mlx-lm has a module of that name, or an entry for it in its table."""
     folder = _folder("mlx_lm")
     if not (folder / "models").is_dir():
         return True
@@ -54,7 +54,7 @@ def _text(path: Path) -> str:
 
 @lru_cache(2)
 def _folder(package: str) -> Path:
-    """Where a package lies, without importing it; nowhere if it is not installed."""
+    """Return the folder of a package without importing it; "/nowhere" if it is not installed."""
     spec = find_spec(package)
     return Path(*(spec.submodule_search_locations or ["/nowhere"])[:1]) if spec else Path("/nowhere")
 

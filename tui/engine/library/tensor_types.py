@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class TensorType(NamedTuple):
-    """`block` numbers are stored in `bytes` bytes."""
+    """One number format: `block` numbers take `bytes` bytes."""
 
     name: str
     block: int
@@ -90,4 +90,4 @@ FILE_TYPES = {
     40: "Q1_0",
     41: "Q2_0",
 }
-"""What a whole file is called: `general.file_type`."""
+"""Names of the quantization of a whole file, by `general.file_type`."""

@@ -29,11 +29,11 @@ class Pick(NamedTuple):
     probability: float
 
 
-NOTHING = Pick(-1, 0.0)
+NO_PICK = Pick(-1, 0.0)
 """The pick where no token may follow. It may be behind drafted tokens that will be rejected."""
 
 
-class NothingFollows(Exception):
+class NoValidToken(Exception):
     """No token may follow, although the answer is not complete."""
 
 
@@ -100,7 +100,7 @@ class Proposer(Protocol):
         ...
 
 
-class Pace(Protocol):
+class DraftLengthPolicy(Protocol):
     """The draft length policy: decides how many tokens a round drafts."""
 
     def start(self) -> None:
@@ -147,7 +147,7 @@ def generate(
     proposer: Proposer,
     context: list[int],
     *,
-    pace: Pace,
+    policy: DraftLengthPolicy,
     end_tokens: Collection[int],
     max_tokens: int,
     clock: Callable[[], float] = perf_counter,
@@ -155,48 +155,53 @@ def generate(
     """Continue `context` in place, one round at a time, until an end token, `max_tokens` or a full cache.
 
     `context` must not be empty, and `main` must hold a prefix of it; all but its last token should be in
-    the cache already (see `prefill`). To stop, do not ask for the next round. Raises `NothingFollows` after
+    the cache already (see `prefill`). To stop, do not ask for the next round. Raises `NoValidToken` after
     the last possible round.
     """
     limit = len(context) + max_tokens
-    pace.start()
+    policy.start()
     while len(context) < limit and len(context) <= main.capacity:
-        # Draft: the proposers fill the proposal, and the policy stops them.
-        started = clock()
         room = min(limit - len(context) - 1, main.capacity - len(context))
-        proposal = pace.plan(room)
-        proposer.propose(context, proposal)
-        proposal.close()
-        drafted = _through_end(proposal.tokens, end_tokens)
-        # Verify: one call chooses the main model's token at every place, and one behind them all.
-        proposed = clock()
-        picks = main.extend(context[main.length :] + drafted, picks=len(drafted) + 1)
-        verified = clock()
-        # Accept: the equal tokens, then the main model's own token, unless the answer ends before it.
-        accepted = _agreement(drafted, picks)
-        ended = accepted > 0 and drafted[accepted - 1] in end_tokens
-        correction = None if ended or picks[accepted] == NOTHING else picks[accepted]
-        context += drafted[:accepted]
-        if correction is not None:
-            context.append(correction.token)
-        # Settle: cut rejected tokens out of the caches. The last token is read in the next round.
-        main.rewind(len(context) - 1)
-        proposer.settle(context)
-        happened = Round(
-            tuple(drafted),
-            min(proposal.looked_up, len(drafted)),
-            accepted,
-            correction,
-            proposed - started,
-            verified - proposed,
-            clock() - started,
-        )
-        pace.observe(happened)
+        happened = _one_round(main, proposer, policy.plan(room), context, end_tokens, clock)
+        policy.observe(happened)
         yield happened
-        if correction is None and not ended:
-            raise NothingFollows
-        if context[-1] in end_tokens:
+        if happened.tokens and happened.tokens[-1] in end_tokens:
             return
+        if happened.correction is None:
+            raise NoValidToken
+
+
+def _one_round(
+    main: Model,
+    proposer: Proposer,
+    proposal: Proposal,
+    context: list[int],
+    end_tokens: Collection[int],
+    clock: Callable[[], float],
+) -> Round:
+    """Append the tokens of one round to `context`, and leave the caches one token behind it."""
+    # Draft: the proposers fill the proposal until the policy stops them.
+    started = clock()
+    proposer.propose(context, proposal)
+    proposal.close()
+    drafted = _through_end(proposal.tokens, end_tokens)
+    # Verify: one call chooses the main model's token at every place, and one behind them all.
+    proposed = clock()
+    picks = main.extend(context[main.length :] + drafted, picks=len(drafted) + 1)
+    verified = clock()
+    # Accept: the equal tokens, then the main model's own token, unless the answer ends before it.
+    accepted = _agreement(drafted, picks)
+    ended = accepted > 0 and drafted[accepted - 1] in end_tokens
+    correction = None if ended or picks[accepted] == NO_PICK else picks[accepted]
+    context += drafted[:accepted]
+    if correction is not None:
+        context.append(correction.token)
+    # Settle: cut rejected tokens out of the caches. The last token is read in the next round.
+    main.rewind(len(context) - 1)
+    proposer.settle(context)
+    looked_up = min(proposal.looked_up, len(drafted))
+    timing = proposed - started, verified - proposed, clock() - started
+    return Round(tuple(drafted), looked_up, accepted, correction, *timing)
 
 
 def _through_end(drafted: list[int], end_tokens: Collection[int]) -> list[int]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
-from .loop import NOTHING, Model, Pick, Proposal, Proposer
+from .loop import NO_PICK, Model, Pick, Proposal, Proposer
 
 
 @runtime_checkable
-class Chaining(Protocol):
+class DraftsOnDevice(Protocol):
     """A model that can feed its own choices back on the device, so that the host waits once for several."""
 
     def draft(self, tokens: Sequence[int], count: int) -> list[Pick]:
@@ -23,7 +23,7 @@ class Chaining(Protocol):
         ...
 
 
-class Nobody:
+class NullProposer:
     """Proposes nothing: plain decoding."""
 
     def propose(self, context: Sequence[int], proposal: Proposal) -> None:
@@ -58,7 +58,7 @@ class DraftModel:
             if held + len(unread) > self.model.capacity:
                 return
             for pick in self._picks(unread, count):
-                if pick == NOTHING or not proposal.add(pick.token, pick.probability):
+                if pick == NO_PICK or not proposal.add(pick.token, pick.probability):
                     return
                 if pick.token in self._end_tokens:
                     return
@@ -68,7 +68,7 @@ class DraftModel:
         return not tokens or tokens[-1] not in self._end_tokens
 
     def _picks(self, tokens: Sequence[int], count: int) -> list[Pick]:
-        if count > 1 and isinstance(self.model, Chaining):
+        if count > 1 and isinstance(self.model, DraftsOnDevice):
             return self.model.draft(tokens, count)
         return self.model.extend(tokens, picks=1)
 
@@ -76,7 +76,7 @@ class DraftModel:
         self.model.rewind(min(self.model.length, len(context) - 1))
 
 
-class InTurn:
+class ProposersInTurn:
     """Several proposers in a row: each continues the proposal of the one before."""
 
     def __init__(self, *proposers: Proposer) -> None:

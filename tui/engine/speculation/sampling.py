@@ -27,7 +27,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .loop import NOTHING, Pick
+from .loop import NO_PICK, Pick
 
 Logits = NDArray[np.float32]
 """One row: a score for each token of the vocabulary. -inf forbids a token."""
@@ -122,7 +122,7 @@ class Sampler:
         return self._chain.temperature == 0 and not changed and type(self).pick is Sampler.pick
 
     def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
-        """Choose the token that follows `tokens[:length]`, or `NOTHING`. `logits` is read, never written.
+        """Choose the token that follows `tokens[:length]`, or `NO_PICK`. `logits` is read, never written.
 
         Raises `InvalidLogits` if the row holds NaN, or no finite score.
         """
@@ -135,7 +135,7 @@ class Sampler:
         if self._constraint.allowed(answer, np.array([pick.token]))[0]:
             return pick
         scores = self._allowed(scores, answer, self._constraint)
-        return self._choice(scores, index) if isfinite(scores.max()) else NOTHING
+        return self._choice(scores, index) if isfinite(scores.max()) else NO_PICK
 
     def _allowed(self, scores: Logits, answer: Sequence[int], constraint: Constraint) -> Logits:
         """Return the row with -inf for forbidden tokens, and for tokens with too low a score to be chosen.

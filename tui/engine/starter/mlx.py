@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...files import make_folder
-from ..library.gguf import Array, BadModelFile, Contents, Reader, Tensor
+from ..library.gguf import Array, BadModelFile, Contents, GgufReader, Tensor
 from ..library.header import read_header
 
 _VERSION = 1
@@ -60,7 +60,7 @@ def starter_folder(file: Path, cache: Path) -> Path:
 def write_folder(file: Path, folder: Path) -> None:
     """Write the model of a GGUF file as an MLX folder. Raises `BadModelFile` for what has no such form."""
     with file.open("rb") as source, mmap(source.fileno(), 0, access=ACCESS_READ) as content:
-        reader = Reader(content, keep=_TEXTS)
+        reader = GgufReader(content, keep=_TEXTS)
         contents = reader.contents()
         settings = _Settings(reader, contents)
         weights = dict(_weights(content, contents))
@@ -74,7 +74,7 @@ def write_folder(file: Path, folder: Path) -> None:
 class _Settings:
     """What the metadata of a GGUF says, as the settings of a folder say it."""
 
-    def __init__(self, reader: Reader, contents: Contents) -> None:
+    def __init__(self, reader: GgufReader, contents: Contents) -> None:
         self._reader = reader
         self._values = contents.values
         if self._value("general.architecture") != b"llama" or self._value("tokenizer.ggml.model") != b"gpt2":

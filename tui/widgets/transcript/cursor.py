@@ -39,7 +39,7 @@ class CursorView(ConversationView):
 
     FOCUS_ON_CLICK = False  # a click selects text: letters typed after it are meant for the composer
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "screen.stop_answer", "Stop", priority=True, id="read.stop",
+        Binding("escape", "screen.stop('answer')", "Stop", priority=True, id="read.stop",
                 tooltip="Stop the answer; its text stays"),
         Binding("escape,tab", "screen.write", "Back", priority=True, id="read.leave",
                 tooltip="Back to writing"),

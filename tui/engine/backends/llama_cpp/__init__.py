@@ -1,7 +1,7 @@
-"""llama.cpp as a backend, through llama-cpp-python's ctypes layer.
+"""The llama.cpp backend, through llama-cpp-python's ctypes layer.
 
-A file is opened only after `library.header` has found nothing wrong with it: llama.cpp ends the whole
-process on some malformed files. This package downloads nothing and chooses no model.
+A file is opened only after `library.header` has checked it, because llama.cpp ends the whole process on some
+malformed files. This package downloads nothing and chooses no model.
 """
 
 from __future__ import annotations
@@ -13,56 +13,59 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
+from ....protocol import Obstacle
+from ...eligibility import OTHER_LIBRARY, vocabularies
 from ...library.header import BadModelFile, Header, read_header
+from ...speculation.chances import LONGEST
 from .. import LoadedModel, ModelError, Options
 from . import native
 from .model import BATCH, CELLS, LlamaModel
-from .reserve import Reserved, Shape, reserved
+from .reserve import CacheShape, Reserved, reserved
 from .rollback import COPIES, affords_copies, is_recurrent
 
-_OUTPUTS = {"main": 17, "draft": 1}
-"""Most rows of logits in one native call: for the main model, 16 drafted tokens and the one before them.
+_OUTPUTS = {"main": LONGEST + 1, "draft": 1}
+"""Most rows of logits in one native call: for the main model, the drafted tokens and the one before them.
 
-A call for more would end the process, so it is what `LlamaModel` checks against; 0 would reserve room for the
-logits of a whole batch.
+A call for more would end the process, so `LlamaModel` checks against it. 0 would reserve room for the logits
+of a whole batch.
 """
 _Q8_0 = 8
 """ggml_type: blocks of 32 numbers in 34 bytes."""
 _CELL = 64
-"""Bytes that the library keeps of a cell besides its keys and values: its position and its sequences."""
+"""Bytes that the library keeps for a cell besides keys and values: its position and its sequences."""
 _SMALL = 32 << 20
 """Bytes of weights below which threads wait for each other longer than they compute, above all on a busy
-machine: with two threads on two cores, the median token of a model of 14 MB took 20 times as long."""
+machine. With two threads on two cores, the median token of a model of 14 MB took 20 times as long."""
 _WARM_UP = {"main": (1, 5), "draft": (2, 1)}
-"""Sizes of the calls that answers are made of."""
+"""Sizes of the calls in an answer."""
 
 
 class LlamaBackend:
-    """Implements `backends.Backend`. One for each process: llama.cpp has one log."""
+    """Implements `backends.Backend`. One for each process, because llama.cpp has one log."""
 
     name = "llama.cpp"
     version = metadata.version("llama-cpp-python")
 
     def __init__(self) -> None:
         self._library = native.bindings()
-        self.log = native.Log()
+        self.log = native.NativeLog()
         self.log.install(self._library)
         self._library.llama_backend_init()
         self._threads = native.physical_cores()
         self._on_gpu = True
 
     def device(self) -> str:
-        """Where the main model runs: the GPUs, or the CPU with its threads."""
+        """Return the device of the main model: the GPUs, or the CPU with its threads."""
         plural = "" if self._threads == 1 else "s"
         gpus = self.gpus() if self._on_gpu else []
         return ", ".join(gpu.name for gpu in gpus) or f"CPU, {self._threads} thread{plural}"
 
-    def gpus(self) -> list[native.Gpu]:
-        """What it can compute on, besides the processor."""
+    def gpus(self) -> list[native.NativeGpu]:
+        """Return the GPUs that it can use."""
         return native.gpus(self._library)
 
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LlamaModel:
-        """Open a GGUF. Raises `ModelError` with the reason that the file or the library gives."""
+        """Open a GGUF. Raises `ModelError` with the reason from the file or the library."""
         header = _header(path)
         threads = options.threads or self._default_threads(header)
         if options.role == "main":
@@ -85,10 +88,12 @@ class LlamaBackend:
             undo.pop_all()
             return loaded
 
-    def rehearse(self, path: str, options: Options, shapes: Iterable[Shape]) -> Iterator[Reserved | None]:
-        """What a load would reserve for each shape of its cache; None for a shape that the library refuses.
+    def rehearse(
+        self, path: str, options: Options, shapes: Iterable[CacheShape]
+    ) -> Iterator[Reserved | None]:
+        """Yield the bytes that a load would reserve for each shape of its cache; None for a rejected shape.
 
-        It goes the same way as a load, but reads no weights and allocates nothing. Raises `ModelError`.
+        It works like a load, but reads no weights and allocates nothing. Raises `ModelError`.
         """
         header = _header(path)
         with ExitStack() as undo:
@@ -99,18 +104,18 @@ class LlamaBackend:
                 planned = replace(options, context_length=shape.context_length, cache_type=shape.cache_type)
                 yield self._within(room, model, header, planned)[1]
 
-    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
-        """Why `draft` cannot draft for `main`, in one line; empty if it can."""
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
+        """Return why `draft` cannot draft for `main`; None if it can."""
         if not isinstance(main, LlamaModel) or not isinstance(draft, LlamaModel):
-            return "the two models run in different libraries"
-        return main.vocabulary.difference(draft.vocabulary)
+            return OTHER_LIBRARY
+        return vocabularies(main.vocabulary.words(), draft.vocabulary.words(), "load")
 
     def _open(
         self, path: str, options: Options, progress: Callable[[float], bool], *, dry: bool = False
     ) -> int:
-        """The native model. An exception of `progress` ends the load and comes out here.
+        """Return the native model. An exception of `progress` ends the load and is raised here.
 
-        A dry one has no weights; contexts that are made of it reserve nothing.
+        A dry model has no weights, and its contexts reserve nothing.
         """
         failure: list[BaseException] = []
         refused: list[bool] = []
@@ -131,7 +136,7 @@ class LlamaBackend:
             params.no_alloc, params.load_mode = True, self._library.LLAMA_LOAD_MODE_NONE
         params.progress_callback = callback = self._library.llama_progress_callback(report)
         model = self._library.llama_model_load_from_file(os.fsencode(path), params)
-        del callback  # it had to live until here
+        del callback  # it must live until here
         if failure:
             raise failure[0]
         if model:
@@ -141,7 +146,7 @@ class LlamaBackend:
         raise ModelError(self._reason("the model cannot be loaded"), "Choose another model file.")
 
     def _check_kind(self, model: int) -> None:
-        """Refuse models that do not continue a text token by token."""
+        """Reject models that do not continue a text token by token."""
         library = self._library
         if library.llama_model_has_encoder(model) or not library.llama_model_has_decoder(model):
             raise ModelError("not a chat model: it has an encoder", "Choose a decoder-only model.")
@@ -149,10 +154,10 @@ class LlamaBackend:
             raise ModelError("not a chat model: it is a diffusion model", "Choose a decoder-only model.")
 
     def _affordable(self, path: str, header: Header, options: Options) -> list[dict[str, int]]:
-        """The way to lay out the cache that this machine has memory for, where that is in question.
+        """Return the first layout of the cache that fits into memory; an empty list if memory is no concern.
 
-        Linux hands out memory that it does not have, and kills the process when that is used. Raises
-        `ModelError` where there is no such way.
+        Linux hands out memory that it does not have, and kills the process when the memory is used. Raises
+        `ModelError` if no layout fits.
         """
         params, memory = self._params(header, options, threads=1), native.memory_bytes()
         needed = params.n_ctx * header.cache_bytes * (17 if params.type_k == _Q8_0 else 32) // 32
@@ -170,13 +175,14 @@ class LlamaBackend:
     def _within(
         self, room: int, model: int, header: Header, options: Options
     ) -> tuple[dict[str, int] | None, Reserved | None]:
-        """The first way to lay out the cache that takes `room` at most, and what it takes. `model` is dry.
+        """Return the first layout of the cache that takes at most `room` bytes, and its bytes. `model` is
+        dry.
 
-        Where there is none, what the last way takes that the library agrees to.
+        If none fits, return the bytes of the last layout that the library accepts.
         """
         taken = None
         cells = self._params(header, options, threads=1).n_ctx
-        if cells * _CELL > native.memory_bytes() // 16:  # a dry context has its cells all the same
+        if cells * _CELL > native.memory_bytes() // 16:  # even a dry context allocates its cells
             return None, None
         for plan in self._plans(model, header, options):
             self.log.clear()
@@ -190,7 +196,7 @@ class LlamaBackend:
         return None, taken
 
     def _new_context(self, model: int, params: Any, plans: Iterable[dict[str, int]]) -> int:
-        """The best context that fits; `params` are then those that it was made with."""
+        """Return the best context that fits. `params` are then its parameters."""
         hint = _shorter(params)
         if context := self._first_that_fits(model, params, plans):
             return context
@@ -200,8 +206,8 @@ class LlamaBackend:
 
     def _params(self, header: Header, options: Options, threads: int) -> Any:
         params = self._library.llama_context_default_params()
-        # Asked for another length the library makes a longer cache, and calls that may only have as many rows
-        # as it was asked for: less than a round needs, where that is a short context.
+        # For another length, the library makes a longer cache, but calls get only as many rows as were asked
+        # for. In a short context, that is less than a round needs.
         params.n_ctx = -(-options.tokens(header.context_length) // CELLS) * CELLS
         params.n_batch = params.n_ubatch = BATCH
         params.n_threads = params.n_threads_batch = threads
@@ -212,28 +218,28 @@ class LlamaBackend:
         return params
 
     def _plans(self, model: int, header: Header, options: Options) -> Iterator[dict[str, int]]:
-        """Ways to lay out the cache, the best first."""
+        """Yield layouts of the cache, the best first."""
         outputs = _OUTPUTS[options.role]
         if not is_recurrent(self._library, model):
-            # A window that keeps everything can be cut back anywhere; without it, a prompt of which the
-            # middle has changed is read again from its start.
+            # A window with all cells can be rewound anywhere. Without them, a prompt that changed in the
+            # middle is read again from its start.
             yield {"n_outputs_max": outputs, "swa_full": True}
             if self._library.llama_model_n_swa(model):
                 yield {"n_outputs_max": outputs, "swa_full": False}
             return
         if options.role == "main" and affords_copies(self._library, model, header):
             yield {"n_outputs_max": outputs, "n_rs_seq": COPIES}
-        # The library reserves an output for each sequence, whether it has tokens or not.
+        # The library reserves an output for each sequence, even without tokens.
         yield {"n_outputs_max": max(2, outputs), "n_rs_seq": 0, "n_seq_max": 2, "kv_unified": True}
 
     def _first_that_fits(self, model: int, params: Any, plans: Iterable[dict[str, int]]) -> int:
-        """The first context that can be made as planned; 0 if none can."""
+        """Return the first context that can be made by a plan; 0 if none can."""
         library = self._library
         for plan in plans:
             for name, value in plan.items():
                 setattr(params, name, value)
             context = library.llama_init_from_model(model, params)
-            # The copies that an architecture knows nothing of are left out without a word.
+            # Copies that an architecture does not support are left out without an error.
             if (
                 context
                 and library.llama_get_memory(context)

@@ -1,7 +1,7 @@
-"""A loaded GGUF with its KV cache: run tokens, choose at the last of them, cut back.
+"""A loaded GGUF model with its KV cache: runs tokens, chooses at the last of them, rewinds.
 
-llama.cpp ends the process when it is asked for too much, so every number is checked here before it goes
-down. This module chooses no token itself (the sampler does) and knows no text.
+llama.cpp ends the process if a call asks for too much, so this module checks every number first. It chooses
+no token itself (the sampler does) and knows no text.
 """
 
 from __future__ import annotations
@@ -29,54 +29,54 @@ if TYPE_CHECKING:
 
 
 BATCH = 512
-"""Most tokens in one native call, where the library allows that many."""
+"""Most tokens in one native call, if the library allows that many."""
 _REPLAY = 8
-"""Lost tokens that may ride along in the next call, and the one after it; more get a call of their own."""
+"""Most lost tokens that run with the next call and the one after it. More get a separate call."""
 _NO_SLOT = 1
 CELLS = 256
-"""Of these the library makes caches; a window gets room for itself and one call."""
+"""Cells. The library makes caches in multiples of this; a window gets room for itself and one call."""
 
 
 class LlamaModel:
     """Implements `backends.LoadedModel` for one sequence. Owns the native model and context.
 
-    A rewind may cost the cache more than it was asked to cut. The tokens that are missing then count as
-    there all the same, and the next call runs them again, in front of its own.
+    A rewind may remove more from the cache than asked for. The missing tokens still count as present, and the
+    next call runs them again before its own.
     """
 
     def __init__(
         self, library: Any, model: int, context: int, header: Header, path: str, outputs: int,
         *, full_windows: bool = True,
     ) -> None:  # fmt: skip
-        """`outputs` is the most tokens at which is chosen in one call. Full windows keep all their cells."""
+        """`outputs` is the most tokens with a choice in one call. Full windows keep all their cells."""
         self._library = library
         self._model = model
         self._context = context
         self._memory = library.llama_get_memory(context)
         self._batch = _Batch(library)
         self._rows: dict[int, NDArray[np.float32]] = {}
-        """Logits, by where the library has written them."""
+        """Logits, by the address that the library writes them to."""
         self._outputs = outputs
         self._sampler: Sampler | None = None
         self._tokens: list[int] = []
         self._held = 0
-        """How many of them, from the left, the native cache holds; the others are to be run again."""
+        """Number of `tokens`, from the left, in the native cache. The others must run again."""
         self._began = 0
-        """How many it held before its last call."""
+        """Number of tokens in the cache before its last call."""
         self._settled = True
         """Whether nothing was chosen since the last rewind."""
         self._rollback = rollback_of(library, model, context, full_windows=full_windows)
         self._checkpoints = Checkpoints(self._rollback, header.weight_bytes)
         self._doubled_from: int | None = None
         self.vocabulary = LlamaVocabulary(library, model)
-        # What the library made of what it was asked for: it may lower either without a word.
+        # The actual values of the library, which may lower either without notice.
         self.capacity: int = library.llama_n_ctx_seq(context)
         self.chunk: int = min(BATCH, library.llama_n_batch(context))
         self.rewinds = self._rollback.rewinds
         cells = library.llama_model_n_swa(model) + self.chunk
         self.drops_from = 0 if full_windows else -(-cells // CELLS) * CELLS
         self.threads = 0
-        """With how many it computes where nobody sets another number; 0 where a GPU computes."""
+        """Threads by default; 0 if a GPU computes."""
         self.name = name_of(Path(path), header.name, header.quantisation)
         self.path = path
         self.architecture = header.architecture
@@ -106,8 +106,8 @@ class LlamaModel:
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         """Run `tokens` and choose the next token at each of the last `picks`.
 
-        Raises `ModelError` for a token that the model does not know, when the cache is full and when the
-        library fails. What was run before an error stays in the cache and in `tokens`.
+        Raises `ModelError` for an unknown token, for a full cache, and if the library fails. Tokens that ran
+        before an error stay in the cache and in `tokens`.
         """
         check_call(self, tokens, picks, self._outputs)
         if picks and self._sampler is None:
@@ -126,13 +126,13 @@ class LlamaModel:
         self._checkpoints.want(length)
 
     def reach(self, length: int) -> int:
-        """How many tokens the cache still holds after `rewind(length)`."""
+        """Return how many tokens the cache still holds after `rewind(length)`."""
         if length >= self._held:
             return self._held
         return max(self._rollback.reaches(length, self._began), self._checkpoints.nearest(length))
 
     def rewind(self, length: int) -> None:
-        """Cut the cache back to its first `length` tokens.
+        """Rewind the cache to its first `length` tokens.
 
         The next call runs those again that the cache could not keep: see `reach`.
         """
@@ -143,30 +143,30 @@ class LlamaModel:
         self._trim()
 
     def clear(self) -> None:
-        """Forget all tokens."""
+        """Remove all tokens."""
         self.rewind(0)
 
     def double_single_rows(self, length: int) -> None:
         """From `length` tokens in the cache on, run each single row beside a copy of it that is discarded.
 
-        A copy needs a cell of its own: the capacity shrinks by one.
+        A copy needs its own cell, so the capacity shrinks by one.
         """
         if self._doubled_from is None:
             self.capacity -= 1
         self._doubled_from = length
 
     def warm_up(self, row_counts: Sequence[int]) -> None:
-        """Have the library prepare for calls of these sizes, so that the first token is not late."""
+        """Let the library prepare for calls of these sizes, so that the first token is not late."""
         for rows in row_counts:
             self._decode([0] * rows, max(0, rows - self._outputs))
             self._trim()
 
     def set_threads(self, count: int) -> None:
-        """Compute with so many threads from the next call on."""
+        """Compute with `count` threads from the next call on."""
         self._library.llama_set_n_threads(self._context, count, count)
 
     def close(self) -> None:
-        """Free the native model. Closing twice is allowed; nothing else is, after this."""
+        """Free the native model. Only a second `close` is allowed after this."""
         if self._context:
             self._batch.close()
             self._library.llama_free(self._context)
@@ -180,9 +180,9 @@ class LlamaModel:
         return Constraints(self.vocabulary, self.vocabulary_size)
 
     def _begin(self, known: int, picks: int) -> None:
-        """Before tokens behind the `known` ones are run and may be refused: leave a state to return to.
+        """Make a state to return to, before tokens run that may be rejected. `known` tokens are certain.
 
-        A main model reads all that was drafted in one call; a draft model begins with its first choice.
+        A main model reads all drafted tokens in one call; a draft model begins with its first choice.
         """
         end = len(self._tokens)
         if (stop := self._checkpoints.stop(self._held, end - picks + 1)) <= end - picks:
@@ -230,7 +230,7 @@ class LlamaModel:
         pointer = self._library.llama_get_logits_ith(self._context, row)
         if not pointer:
             raise ModelError("the model gave no logits", "Load the model again.")
-        # The library writes its rows to the same places again and again: a view is made once for each.
+        # The library writes its rows to the same addresses again and again, so each gets a view only once.
         address = addressof(pointer.contents)
         if (logits := self._rows.get(address)) is None:
             logits = self._rows[address] = np.ctypeslib.as_array(pointer, (self.vocabulary_size,))
@@ -251,9 +251,9 @@ class LlamaModel:
             self._library.llama_memory_clear(self._memory, False)
 
     def _resynchronise(self) -> None:
-        """After a failed call: hold what `tokens` says, or less."""
+        """Bring the cache in line with `tokens` after a failed call. It may end up with fewer."""
         if self._library.llama_memory_seq_pos_max(self._memory, ANSWER) != self._held - 1:
-            self._held += 1  # whatever the call left behind counts as one token too many
+            self._held += 1  # the rest of a failed call counts as one token too many
             self._trim()
 
 
@@ -273,7 +273,7 @@ class _Batch:
         self._counting = np.arange(BATCH, dtype=np.int32)
 
     def fill(self, tokens: Sequence[int], start: int, first_row: int) -> Any:
-        """The batch of `tokens` at positions from `start`, with logits from row `first_row` on."""
+        """Return the batch of `tokens` at positions from `start` on, with logits from row `first_row` on."""
         count = len(tokens)
         self._token[:count] = tokens
         np.add(self._counting[:count], start, out=self._position[:count])

@@ -1,6 +1,6 @@
-"""The native library: loaded once, its log kept in memory, its devices named.
+"""Loads the native library once, keeps its log in memory, and names its devices.
 
-Nothing that llama.cpp has to say reaches stdout or stderr. This module opens no model.
+No output of llama.cpp reaches stdout or stderr. This module opens no model.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ... import hardware
+from ...machine import hardware
 
 _DEBUG, _ERROR, _CONTINUED = 1, 4, 5
-"""ggml_log_level: some lines for every layer, an error, and more of the line before."""
+"""ggml_log_level: lines for debugging, an error, and the rest of the line before."""
 _GPU_DEVICES = (1, 2)
 """ggml_backend_dev_type: a GPU with its own memory, and one that shares the host's."""
 _SPINS = "1000"
-"""How often a thread looks before it sleeps, where GNU OpenMP runs them. Its own default is 300,000: beside
-another busy program a thread then holds the core that the one it waits for needs. At 1,000 tokens come as
-fast as ever on a quiet machine (8.9 and 8.7 ms, 59 and 60 ms a token) and several times as fast on a busy
-one; at 0, a third to two thirds are lost on a quiet one."""
+"""Number of checks before a waiting thread sleeps, if GNU OpenMP runs the threads. Its default is 300,000.
+Beside another busy program, a thread then keeps the core that the awaited thread needs. With 1,000, tokens
+come as fast as ever on a quiet machine (8.9 and 8.7 ms, 59 and 60 ms a token), and several times as fast on a
+busy one. With 0, a quiet machine loses a third to two thirds of its speed."""
 
 
 def bindings() -> Any:
-    """llama-cpp-python's ctypes layer, without the package around it.
+    """Return llama-cpp-python's ctypes layer, without the package around it.
 
-    The package's own `__init__` imports a web of modules that an engine has no use for, which doubles the
-    time to start, and sends the native log to stderr. So its ctypes module is imported alone.
+    The package's own `__init__` imports many modules that an engine does not need, which doubles the time to
+    start, and sends the native log to stderr. So only its ctypes module is imported.
     """
     if (loaded := sys.modules.get("llama_cpp.llama_cpp")) is not None:
         return loaded
-    # A debugger that ggml's crash handler attaches would write its report to stdout.
+    # A debugger attached by ggml's crash handler would write its report to stdout.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
@@ -53,8 +53,8 @@ def bindings() -> Any:
         del sys.modules["llama_cpp"]
 
 
-class Log:
-    """The last lines of the native log, but for those that are there to debug it."""
+class NativeLog:
+    """The last lines of the native log, without lines for debugging."""
 
     def __init__(self, lines: int = 400) -> None:
         self._lines: deque[tuple[int, str]] = deque(maxlen=lines)
@@ -62,9 +62,9 @@ class Log:
         self._open = ""
 
     def install(self, library: Any) -> None:
-        """Take over the process's native log, for as long as the process lives."""
+        """Take over the native log for the lifetime of the process."""
         callback = library.llama_log_callback(self._write)
-        # The library may log after this object is gone; calling a freed callback would be a crash.
+        # The library may log after this object is gone. Calling a freed callback would be a crash.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(callback))
         library.llama_log_set(callback, None)
 
@@ -77,16 +77,16 @@ class Log:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Oldest first. Foreign text: it quotes model files."""
+        """The lines, oldest first. Not trusted text: they quote model files."""
         return tuple(line for _, line in self._lines)
 
     def clear(self) -> None:
-        """Forget all lines: what follows belongs to something new."""
+        """Remove all lines before a new task."""
         self._lines.clear()
         self._open = ""
 
     def reason(self) -> str:
-        """The last error, without the name of the function that reports it; empty if there is none."""
+        """Return the last error without the name of the reporting function; empty if there is none."""
         for level, line in reversed(self._lines):
             if level == _ERROR and not line.endswith("failed to load model"):
                 text = line.partition(": ")[2].strip() or line.strip()
@@ -95,20 +95,20 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Gpu:
+class NativeGpu:
     """A GPU that this build of the library can use."""
 
     label: str
-    """ggml's name of it: "CUDA0"."""
+    """ggml's name, such as "CUDA0"."""
     name: str
-    """What its driver calls it."""
+    """The driver's name."""
     free: int
     """Bytes that this process may still take."""
     total: int
 
 
-def gpus(library: Any) -> list[Gpu]:
-    """All of them, with their memory as it is now."""
+def gpus(library: Any) -> list[NativeGpu]:
+    """Return all GPUs, with their present memory."""
     registry = _sibling(library, "ggml")
     devices = _sibling(library, "ggml-base")
     registry.ggml_backend_dev_count.restype = ctypes.c_size_t
@@ -121,7 +121,7 @@ def gpus(library: Any) -> list[Gpu]:
     ]
 
 
-def _gpu(devices: ctypes.CDLL, device: int) -> Gpu:
+def _gpu(devices: ctypes.CDLL, device: int) -> NativeGpu:
     for describe in (devices.ggml_backend_dev_name, devices.ggml_backend_dev_description):
         describe.argtypes = [ctypes.c_void_p]
         describe.restype = ctypes.c_char_p
@@ -131,11 +131,11 @@ def _gpu(devices: ctypes.CDLL, device: int) -> Gpu:
     devices.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
     name = devices.ggml_backend_dev_description(device).decode("utf-8", "replace")
     label = devices.ggml_backend_dev_name(device).decode("utf-8", "replace")
-    return Gpu(label, name, free.value, total.value)
+    return NativeGpu(label, name, free.value, total.value)
 
 
 def _sibling(library: Any, name: str) -> ctypes.CDLL:
-    """Another library of the same build; loading it again only counts a reference."""
+    """Return another library of the same build. Loading it again only counts a reference."""
     folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(library.__file__).parent / "lib")
     suffixes = {"darwin": ("lib{}.dylib", "lib{}.so"), "win32": ("{}.dll", "lib{}.dll")}
     for pattern in suffixes.get(sys.platform, ("lib{}.so",)):
@@ -145,12 +145,12 @@ def _sibling(library: Any, name: str) -> ctypes.CDLL:
 
 
 def memory_bytes() -> int:
-    """The machine's memory, or what this process may have of it; without bound where it cannot be known."""
+    """Return the memory of the machine or of this process's limit; without bound if unknown."""
     return hardware.memory_bytes()[0] or sys.maxsize
 
 
 def physical_cores() -> int:
-    """Cores that this process may use, hyper-threads counted once: more threads only wait for memory."""
+    """Return this process's cores, hyper-threads counted once: more threads would only wait for memory."""
     return hardware.within_quota(_allowed_cores())
 
 
@@ -168,7 +168,7 @@ def _allowed_cores() -> int:
 
 
 def _mac_performance_cores() -> int:
-    """Efficiency cores are left out: the others would wait for them at every layer."""
+    """Return the performance cores. Efficiency cores would make the others wait at every layer."""
     count, size = ctypes.c_int32(0), ctypes.c_size_t(4)
     system = ctypes.CDLL(None)
     for key in (b"hw.perflevel0.physicalcpu", b"hw.physicalcpu"):

@@ -1,7 +1,7 @@
-"""What llama.cpp would reserve for a model, as it says in its log when it is made to rehearse the load.
+"""Reads from llama.cpp's log how many bytes a model would reserve, when the library rehearses a load.
 
-The library works out its buffers exactly, for every architecture, without allocating them; only the weights
-are not in what it says. This module reads that log. It loads nothing and adds nothing up over devices.
+The library computes its buffers exactly, for every architecture, without allocating them. The weights are not
+included. This module loads nothing and adds nothing up over devices.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ _BUFFER = re.compile(r"(\S+)\s+(?:compute|output) buffer size =\s*([\d.]+) MiB")
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Of a KV cache."""
+class CacheShape:
+    """Shape of a KV cache."""
 
     context_length: int
-    """Tokens."""
+    """Length in tokens."""
     cache_type: CacheType
 
 
 @dataclass(frozen=True)
 class Reserved:
-    """Bytes, weights aside."""
+    """Reserved bytes, without the weights."""
 
     cache: int
     """KV cache and recurrent states, on all devices together."""
     buffers: dict[str, int]
-    """What computing needs, by ggml's names of buffer types: "CPU", "CUDA0", "CUDA_Host"."""
+    """Buffers for computing, by ggml's names of buffer types: "CPU", "CUDA0", "CUDA_Host"."""
     state: int = 0
-    """Of the cache, one recurrent state."""
+    """The part of `cache` for one recurrent state."""
 
 
 def reserved(log: Iterable[str]) -> Reserved:
-    """What the making of one context says of itself."""
+    """Return the reserved bytes from the log lines of one new context."""
     cache = state = 0.0
     buffers: dict[str, float] = {}
     for line in log:

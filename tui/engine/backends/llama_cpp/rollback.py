@@ -1,12 +1,11 @@
-"""How each kind of cache is cut back: attention by cells, recurrent states by copies of them.
+"""Rewinds each kind of cache: attention by cells, recurrent states by copies of them.
 
-A recurrent state holds all tokens at once, so none can be taken out of it. It must have been kept as it was
-before them: llama.cpp keeps a copy for each of the last tokens (`Snapshots`), or a second sequence stays
-behind with the state that the first one left (`Fork`). A hybrid model has cells and states, cut alike.
-To go further back, a copy of the state is put back (`save`, `restore`; see `checkpoints`).
+A recurrent state holds all tokens at once, so no token can be removed from it. The state before the tokens
+must have been kept. Either llama.cpp keeps a copy for each of the last tokens (`Snapshots`), or a second
+sequence keeps the earlier state of the first (`Fork`). A hybrid model has cells and states, rewound together.
+To go further back, a copy of the state is restored (`save`, `restore`; see `checkpoints`).
 
-These classes change the cache and say what is left of it. They run no token: what is missing the caller
-runs again.
+These classes change the cache and report the rest. They run no token: the caller runs the missing ones again.
 """
 
 from __future__ import annotations
@@ -15,14 +14,15 @@ import ctypes
 from typing import Any, Protocol
 
 from ...library.header import Header
+from ...speculation.chances import LONGEST
 from .. import ModelError, Rewinds
 
 ANSWER, KEPT = 0, 1
-"""The sequence that is continued, and the one that a `Fork` stays behind with."""
-COPIES = 16
-"""Most tokens that a round takes back: those that were proposed."""
+"""The sequence that is continued, and the sequence in which a `Fork` keeps the earlier state."""
+COPIES = LONGEST
+"""Most tokens that a round takes back: the drafted ones."""
 _SHARE = 8
-"""Copies of a state may take one byte for so many bytes of weights."""
+"""Divisor: copies of a state may take one byte for this many bytes of weights."""
 
 
 class Rollback(Protocol):
@@ -31,17 +31,17 @@ class Rollback(Protocol):
     rewinds: Rewinds
 
     def keep(self, length: int) -> None:
-        """The cache holds `length` tokens, and `cut` may soon be asked for these and some behind them."""
+        """Prepare for a `cut` to `length`, the present number of tokens, or to slightly more."""
         ...
 
     def reaches(self, length: int, began: int) -> int:
-        """How many tokens `cut` would leave. Changes nothing."""
+        """Return how many tokens `cut` would leave. Changes nothing."""
         ...
 
     def cut(self, length: int, began: int) -> int:
-        """Cut the cache to its first `length` tokens, or fewer. How many it holds now; 0 means: clear it.
+        """Rewind the cache to its first `length` tokens, or fewer. Return the tokens left; 0 means: clear it.
 
-        `length` is below what it holds; its last call ran the tokens from `began` on.
+        `length` is less than the cache holds. Its last call ran the tokens from `began` on.
         """
         ...
 
@@ -53,10 +53,10 @@ class Rollback(Protocol):
 
 
 class _Memory:
-    """The memory of a context. It can be copied, and a copy can be put back."""
+    """The memory of a context. It can be copied, and a copy can be restored."""
 
     loses = True
-    """Whether a cut may lose the place to go on from."""
+    """Whether a rewind may lose the end of the cache."""
 
     def __init__(self, library: Any, context: int) -> None:
         self._library = library
@@ -68,20 +68,20 @@ class _Memory:
         pass
 
     def state_bytes(self) -> int:
-        """The size of a copy: of the recurrent state, or of the cells in the windows."""
+        """Return the bytes of a copy: of the recurrent state, or of the cells in the windows."""
         if not self.loses:
             return 0
         return int(self._library.llama_state_seq_get_size_ext(self._context, ANSWER, self._flags))
 
     def save(self) -> bytes | None:
-        """A copy in the library's own form. All other cells stay where they are."""
+        """Return a copy in the library's own form. All other cells stay in place."""
         size = self.state_bytes()
         buffer = (ctypes.c_uint8 * size)()
         written = self._library.llama_state_seq_get_data_ext(self._context, buffer, size, ANSWER, self._flags)
         return bytes(buffer) if written == size else None
 
     def restore(self, state: bytes, length: int) -> bool:
-        """Put back a copy that was made at `length` tokens, and cut all other cells to these."""
+        """Restore a copy made at `length` tokens, and cut all other cells to that length."""
         library = self._library
         buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
         return (
@@ -92,21 +92,21 @@ class _Memory:
 
 
 class Cells(_Memory):
-    """Attention: every token has a cell of its own. A sliding window may have dropped what it needs again."""
+    """Attention: every token has its own cell. A sliding window may have dropped needed cells."""
 
     rewinds: Rewinds = "anywhere"
 
     def __init__(self, library: Any, context: int, window: int, *, drops: bool) -> None:
-        """A token sees `window` tokens before it; 0 for all. `drops` says that older cells are lost."""
+        """A token sees `window` tokens before it; 0 for all. `drops` tells that older cells are lost."""
         super().__init__(library, context)
         self._window = window
         self.loses = drops
 
     def save(self) -> bytes | None:
-        """A copy, which is put back at once.
+        """Return a copy, which is also restored at once.
 
-        What is put back lies in other cells, in another order, and attention over them rounds otherwise. Now
-        whatever follows has the same bits, now and each time that the copy is put back.
+        A restored copy lies in other cells, in another order, and attention over them rounds differently.
+        Restoring it now gives the following tokens the same bits, now and after each later restore.
         """
         state = super().save()
         held = self._library.llama_memory_seq_pos_max(self._memory, ANSWER) + 1
@@ -115,7 +115,7 @@ class Cells(_Memory):
         return state
 
     def reaches(self, length: int, began: int) -> int:
-        # A sliding-window cache agrees to be cut even where it has dropped what lies in the window.
+        # A sliding-window cache accepts a rewind even if it has dropped cells in the window.
         first = self._library.llama_memory_seq_pos_min(self._memory, ANSWER)
         needed = max(0, length - self._window) if self._window else 0
         return length if first <= needed else 0
@@ -128,12 +128,12 @@ class Cells(_Memory):
 
 
 class Snapshots(_Memory):
-    """A recurrent state with a copy behind each of the last tokens of the last call, made as it runs."""
+    """A recurrent state, with a copy after each of the last tokens of the last call, made as it runs."""
 
     rewinds: Rewinds = "round"
 
     def reaches(self, length: int, began: int) -> int:
-        # The library also agrees to go back before its last call, where the copies are of an older one.
+        # The library also accepts a rewind to before its last call, where the copies are of an older call.
         held = self._library.llama_memory_seq_pos_max(self._memory, ANSWER) + 1
         return length if length > began and held - length <= COPIES else 0
 
@@ -145,10 +145,10 @@ class Snapshots(_Memory):
 
 
 class Fork(_Memory):
-    """A recurrent state that a second sequence holds on to while the first goes on.
+    """A recurrent state that a second sequence keeps while the first continues.
 
-    The two share state and cells until the first is continued, in a state of its own: keeping copies
-    nothing. It needs a context of two sequences in one unified cache.
+    The two share state and cells until the first continues in its own state, so keeping copies nothing. It
+    needs a context of two sequences in one unified cache.
     """
 
     rewinds: Rewinds = "round"
@@ -171,7 +171,7 @@ class Fork(_Memory):
         return self._kept
 
     def restore(self, state: bytes, length: int) -> bool:
-        self._library.llama_memory_seq_rm(self._memory, KEPT, -1, -1)  # it would hold on to cells
+        self._library.llama_memory_seq_rm(self._memory, KEPT, -1, -1)  # it would keep cells in use
         self._kept = 0
         return super().restore(state, length)
 
@@ -181,7 +181,7 @@ class Fork(_Memory):
 
 
 def rollback_of(library: Any, model: int, context: int, *, full_windows: bool) -> Rollback:
-    """What the cache of `context` can do. Full windows keep all their cells."""
+    """Return the rewind method for the cache of `context`. Full windows keep all their cells."""
     if not is_recurrent(library, model):
         window = library.llama_model_n_swa(model)
         return Cells(library, context, window, drops=bool(window) and not full_windows)
@@ -189,12 +189,12 @@ def rollback_of(library: Any, model: int, context: int, *, full_windows: bool) -
 
 
 def is_recurrent(library: Any, model: int) -> bool:
-    """Whether a model has a recurrent state, alone or beside attention."""
+    """Return whether a model has a recurrent state, alone or beside attention."""
     return bool(library.llama_model_is_recurrent(model) or library.llama_model_is_hybrid(model))
 
 
 def affords_copies(library: Any, model: int, header: Header) -> bool:
-    """Whether `COPIES` of the model's state are small beside its weights, by what its file says of them."""
+    """Return whether `COPIES` copies of the state are small beside the weights, by the file's numbers."""
     inner, state = (
         _number(library, model, f"{header.architecture}.ssm.{key}") for key in ("inner_size", "state_size")
     )
@@ -203,7 +203,7 @@ def affords_copies(library: Any, model: int, header: Header) -> bool:
 
 
 def _number(library: Any, model: int, key: str) -> int:
-    """A whole number of the file's metadata; 0 if there is none."""
+    """Return a whole number of the file's metadata; 0 if there is none."""
     buffer = ctypes.create_string_buffer(32)
     length = library.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
     return int(buffer.value) if length > 0 and buffer.value.isdigit() else 0

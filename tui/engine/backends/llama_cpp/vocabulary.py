@@ -1,6 +1,6 @@
-"""The vocabulary of a loaded GGUF: tokens to bytes, text to tokens, and whether two of them agree.
+"""The vocabulary of a loaded GGUF: tokens to bytes, text to tokens, and a comparison of two vocabularies.
 
-Text that a model writes is cut into UTF-8 by the caller: a token may hold half a character.
+The caller joins the bytes to UTF-8 text, because a token may hold half a character.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any
 
 from ...library.special import end_tokens, is_structure
-from ...library.tokens import difference
+from ...library.token_texts import Tokens
 from .. import ModelError
 
 _UNKNOWN, _UNUSED, _CONTROL, _USER_DEFINED = 1, 2, 8, 16
@@ -21,11 +21,11 @@ _NO_TEXT = _UNKNOWN | _UNUSED | _CONTROL
 _SHALLOW = 2_000
 _DEEP_STACK = 1 << 30
 _LONGEST = 2 << 20
-"""Bytes of text that the deep stack is known to hold."""
+"""Most bytes of text, which the deep stack is known to hold."""
 
 
 class LlamaVocabulary:
-    """Implements `backends.Vocabulary`. Valid while the model that it came from is loaded."""
+    """Implements `backends.Vocabulary`. Valid while its model is loaded."""
 
     def __init__(self, library: Any, model: int) -> None:
         self._library = library
@@ -40,13 +40,14 @@ class LlamaVocabulary:
         self.end_tokens = end_tokens(named, (self.bos_text, self.eos_text), self._token)
         kinds = list(self._of_all(library.llama_vocab_get_attr))
         controls = {token for token, kind in enumerate(kinds) if kind & (_CONTROL | _UNKNOWN)}
-        # The library makes a control token of this one also where it is HTML.
+        # The library makes this a control token even if it is HTML.
         self.control_tokens = frozenset(controls - ({self._token("</s>")} - self.end_tokens))
         self.control_texts = tuple(self._of_no_text(kinds))
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of `text`, control tokens recognised, no BOS added. Raises `ModelError` past 2 MiB."""
+        """Return the tokens of `text`, including control tokens, without BOS. Raises `ModelError`
+        past 2 MiB."""
         data = text.encode("utf-8", "replace")
         if len(data) > _LONGEST:
             raise ModelError("the text is too long", f"Shorten it to {_LONGEST >> 20} MiB or less.")
@@ -55,28 +56,31 @@ class LlamaVocabulary:
         return _on_deep_stack(lambda: self._tokens(data))
 
     def encode_start(self) -> list[int]:
-        """[BOS] where the model wants one, or nothing."""
+        """Return [BOS] if the model needs it, else nothing."""
         wanted = self._library.llama_vocab_get_add_bos(self.handle) and 0 <= self._bos < self.size
         return [self._bos] if wanted else []
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; of a control token, its name. Raises IndexError outside the vocabulary."""
+        """Return a token's bytes; for a control token its name. Raises IndexError for an unknown token."""
         try:
             return self._pieces[token]
         except KeyError:
             self._pieces[token] = piece = self._read_piece(token)
             return piece
 
-    def difference(self, other: LlamaVocabulary) -> str:
-        """Why the two are not one vocabulary, in one line; empty if they are.
+    def words(self) -> Tokens:
+        """Return the tokens by which two vocabularies are compared.
 
-        Control tokens and unused ones do not count, nor kinds and end tokens: models of one family differ in
-        them, and an answer goes by those of its main model.
+        Control tokens, unused tokens, kinds and end tokens do not count: models of one family differ in them,
+        and an answer uses those of its main model.
         """
-        return difference(self._words(), other._words())
+        kinds = self._of_all(self._library.llama_vocab_get_attr)
+        texts = self._of_all(self._library.llama_vocab_get_text)
+        both = enumerate(zip(kinds, texts, strict=True))
+        return {token: text for token, (kind, text) in both if not kind & _NO_TEXT}
 
     def _of_no_text(self, kinds: Iterable[int]) -> Iterable[str]:
-        """The texts of tokens that give a conversation its form. Files call some of them user-defined."""
+        """Yield the texts of tokens that form a conversation. Files declare some of them as user-defined."""
         for token, kind in enumerate(kinds):
             if kind & (_CONTROL | _UNKNOWN | _USER_DEFINED):
                 text = self._text(token).decode("utf-8", "replace")
@@ -88,17 +92,11 @@ class LlamaVocabulary:
         return tokens[0] if len(tokens) == 1 else None
 
     def _of_all(self, function: Any) -> Any:
-        """`function(vocabulary, token)` for every token, without a Python frame for each."""
+        """Return `function(vocabulary, token)` for every token, without a Python frame for each."""
         return map(function, repeat(self.handle), range(self.size))
 
-    def _words(self) -> dict[int, bytes]:
-        kinds = self._of_all(self._library.llama_vocab_get_attr)
-        texts = self._of_all(self._library.llama_vocab_get_text)
-        both = enumerate(zip(kinds, texts, strict=True))
-        return {token: text for token, (kind, text) in both if not kind & _NO_TEXT}
-
     def _text(self, token: int) -> bytes:
-        """A token as its file spells it; empty for an id that is not one, such as a missing BOS."""
+        """Return a token as its file spells it; empty for an invalid id, such as a missing BOS."""
         text = self._library.llama_vocab_get_text(self.handle, token) if 0 <= token < self.size else b""
         return bytes(text or b"")
 
@@ -124,7 +122,7 @@ class LlamaVocabulary:
 
 
 def _metadata(library: Any, model: int, key: bytes) -> str | None:
-    """A text of the file's metadata, whole."""
+    """Return a whole text of the file's metadata."""
     room = 4096
     while True:
         buffer = ctypes.create_string_buffer(room)
@@ -137,7 +135,7 @@ def _metadata(library: Any, model: int, key: bytes) -> str | None:
 
 
 def _on_deep_stack(call: Callable[[], list[int]]) -> list[int]:
-    """llama.cpp splits text with std::regex, which recurses once or more for every character."""
+    """Run `call` on a deep stack: llama.cpp's std::regex recurses at least once for every character."""
     result: list[int] = []
     previous = threading.stack_size(_DEEP_STACK)
     try:

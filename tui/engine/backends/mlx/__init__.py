@@ -1,8 +1,8 @@
-"""MLX as a backend, through mlx-lm's architectures: Apple silicon, and elsewhere where it is asked for.
+"""The MLX backend, with mlx-lm's architectures: for Apple silicon, and elsewhere on request.
 
-A folder is opened only after `library.mlx_folder` has found nothing wrong with it, and no code of a folder is
-ever run. mlx-lm builds the network and reads the weights; caches, choices and text are our own. This package
-downloads nothing and chooses no model.
+A folder is opened only after `library.mlx_folder` has checked it, and code of a folder is never run. mlx-lm
+builds the network and reads the weights. Caches, choices and text are our own. This package downloads nothing
+and chooses no model.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from mlx.utils import tree_flatten
 from mlx_lm import utils as mlx_lm
 from mlx_lm.models.cache import make_prompt_cache
 
-from ...hardware import memory_bytes
+from ....protocol import Obstacle
+from ...eligibility import OTHER_LIBRARY, uncut_draft, vocabularies
 from ...library.gguf import BadModelFile
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
+from ...machine.hardware import memory_bytes
 from .. import LoadedModel, ModelError, Options
 from .caches import Caches
 from .model import ROUND, MlxModel, failing
@@ -29,14 +31,14 @@ from .vocabulary import MlxVocabulary
 
 _PICKS = {"main": ROUND, "draft": 1}
 _WARM_UP = {"main": (1, 5), "draft": (2, 1)}
-"""Sizes of the calls that answers are made of."""
+"""Sizes of the calls in an answer."""
 _PIECE = 256 << 20
-"""Bytes of weights that are read between two reports of progress."""
+"""Bytes of weights between two reports of progress."""
 _OTHER = "Choose another model, or download this one again."
 
 
 class MlxBackend:
-    """Implements `backends.Backend`. All of it, and of its models, is used on one thread."""
+    """Implements `backends.Backend`. The backend and its models are used on one thread."""
 
     name = "MLX"
     version = metadata.version("mlx")
@@ -45,12 +47,12 @@ class MlxBackend:
         self._wire_memory()
 
     def device(self) -> str:
-        """Where it computes: the chip, or the processor."""
+        """Return the chip or processor that computes."""
         name = str(mx.device_info().get("device_name") or "unknown")
         return name if mx.default_device() == mx.gpu else f"CPU ({name})"
 
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> MlxModel:
-        """Open a folder. Raises `ModelError` with the reason that its files or the library give."""
+        """Open a folder. Raises `ModelError` with the reason from its files or the library."""
         try:
             folder = read_folder(path)
         except BadModelFile as error:
@@ -63,21 +65,21 @@ class MlxBackend:
         self._read_weights(network, progress)
         return self._ready(network, folder, options)
 
-    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> str:
-        """Why `draft` cannot draft for `main`, in one line; empty if it can."""
+    def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
+        """Return why `draft` cannot draft for `main`; None if it can."""
         if not isinstance(main, MlxModel) or not isinstance(draft, MlxModel):
-            return "the two models run in different libraries"
+            return OTHER_LIBRARY
         if kind := draft.cache_unknown:
-            return f"the draft model's cache cannot be cut back ({kind})"
-        return main.vocabulary.difference(draft.vocabulary)
+            return uncut_draft(kind)
+        return vocabularies(main.vocabulary.words(), draft.vocabulary.words(), "load")
 
     def _wire_memory(self) -> None:
-        """Keep what the GPU reads from being paged out, as long as this process lives."""
+        """Keep the GPU's memory from being paged out, as long as this process lives."""
         if mx.metal.is_available() and (most := mx.device_info().get("max_recommended_working_set_size")):
             mx.set_wired_limit(int(most))
 
     def _check_kind(self, folder: Folder) -> None:
-        """Refuse what mlx-lm has no architecture for, before it imports anything by that name."""
+        """Reject an unknown architecture before mlx-lm imports anything by its name."""
         kind = mlx_lm.MODEL_REMAPPING.get(folder.model_type, folder.model_type)
         module = f"mlx_lm.models.{kind}"
         if importlib.util.find_spec(module) is None or not hasattr(importlib.import_module(module), "Model"):
@@ -86,7 +88,7 @@ class MlxBackend:
             )
 
     def _read_weights(self, network: Any, progress: Callable[[float], bool]) -> None:
-        """Bring the weights into memory, a piece at a time."""
+        """Read the weights into memory piece by piece."""
         arrays = [array for _, array in tree_flatten(network.parameters())]
         total = sum(array.nbytes for array in arrays) or 1
         self._check_memory(total)

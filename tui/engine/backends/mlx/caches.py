@@ -1,15 +1,15 @@
-"""How each kind of mlx-lm's caches is cut back: attention by entries, recurrent states by copies of them.
+"""Rewinds each kind of mlx-lm's caches: attention by entries, recurrent states by copies of them.
 
-mlx-lm cuts a sliding window without a word where its entries are gone, and does not cut a recurrent state.
-So windows get a cache of our own, which keeps some entries behind the window and knows when they are too few;
-and a state is kept as it was before the tokens that may be refused. A kind that is not known is never cut.
-To go further back, a copy of states and windows is put back (`save`, `restore`; see `checkpoints`).
+mlx-lm rewinds a sliding window without an error even if its entries are gone, and does not rewind a recurrent
+state. So windows get our own cache, which keeps some entries before the window and knows when they are too
+few. A state is copied before tokens that may be rejected. An unknown kind is never rewound. To go further
+back, a copy of states and windows is restored (`save`, `restore`; see `checkpoints`).
 
-A call only notes what is to be computed, layer by layer, which takes a few per cent of the time that a small
-model takes to compute it. Some caches of attention therefore have MLX begin as soon as they are reached.
+A call only notes the computation, layer by layer. For a small model, that takes a few per cent of the time of
+the computation itself. So some attention caches let MLX begin as soon as the call reaches them.
 
-These classes change the caches and say what is left in them. They run no token: what is missing the caller
-runs again.
+These classes change the caches and report the rest. They run no token: the caller runs the missing ones
+again.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from mlx_lm.models.cache import (
 from .. import ModelError, Rewinds
 
 SPARE = 32
-"""Entries behind a window that are kept: those of the 17 tokens of a round, and of what it may run again."""
+"""Entries kept before a window: for the 17 tokens of a round, and for those that it may run again."""
 _STEP = 256
 _APART = 4
-"""Layers from one beginning to the next: each costs some hundredths of a millisecond."""
+"""Layers between two early beginnings. Each beginning takes some hundredths of a millisecond."""
 _FEW = 17
-"""Most tokens of a call that is begun early: the noting of a longer one takes no time to speak of."""
+"""Most tokens of a call with an early beginning. Noting a longer call takes no significant time."""
 _GROUPS = (64, 32)
-"""Numbers that share a scale in a cache of 8 bits; the first that fits."""
+"""Possible numbers that share a scale in a cache of 8 bits; the first that fits is used."""
 
 
 class PlainCache(KVCache):  # type: ignore[misc]
     """A cache of all entries."""
 
     begins = False
-    """Whether MLX begins when a call gets here."""
+    """Whether MLX begins to compute when a call reaches this cache."""
 
     def update_and_fetch(self, keys: Any, values: Any) -> Any:
         _begin(self, keys)
@@ -53,23 +53,23 @@ class PlainCache(KVCache):  # type: ignore[misc]
 
 
 class WindowCache:
-    """Stands in for `RotatingKVCache`: the last entries in their order, cut back exactly or not at all."""
+    """Replaces `RotatingKVCache`: keeps the last entries in order, and rewinds exactly or not at all."""
 
     begins = False
 
     def __init__(self, window: int, spare: int = SPARE) -> None:
-        """A token sees `window` entries, its own included. `spare` more are kept."""
+        """A token sees `window` entries, including its own. `spare` more are kept."""
         self.window = window
         self.spare = spare
         self.offset = 0
         self.keys: Any = None
         self.values: Any = None
         self._first = 0
-        """The position of the first entry that is held."""
+        """Position of the first entry kept."""
         self._shown = slice(0, 0)
 
     def update_and_fetch(self, keys: Any, values: Any) -> tuple[Any, Any]:
-        """Append entries; they, and those before them that the first of them sees."""
+        """Append entries. Return them with the earlier ones that the first of them sees."""
         _begin(self, keys)
         end: int = self.offset - self._first + keys.shape[2]
         if self.keys is None or end > self.keys.shape[2]:
@@ -82,11 +82,11 @@ class WindowCache:
         return self.keys_and_values()
 
     def keys_and_values(self) -> tuple[Any, Any]:
-        """What the last `update_and_fetch` gave, for layers that share a cache."""
+        """Return the last result of `update_and_fetch`, for layers that share a cache."""
         return self.keys[..., self._shown, :], self.values[..., self._shown, :]
 
     def make_mask(self, N: int, window_size: int | None = None, return_array: bool = False) -> Any:  # noqa: N803
-        """Which entries of the next `update_and_fetch` each of `N` tokens sees; None for all."""
+        """Return a mask of the entries that each of the next `N` tokens sees; None for all."""
         window = min(window_size or self.window, self.window)
         before = min(self.offset, self.window - 1)
         if N == 1:
@@ -96,20 +96,20 @@ class WindowCache:
         return "causal"
 
     def reaches(self, length: int) -> bool:
-        """Whether it can be cut to `length` and hold all that the next token sees."""
+        """Return whether it can be rewound to `length` and still hold all that the next token sees."""
         return self._first <= max(0, length - self.window + 1)
 
     def cut(self, length: int) -> None:
         self.offset = length
 
     def save(self) -> tuple[int, Any, Any]:
-        """A copy of the entries that the next token sees, behind the position of the first of them."""
+        """Return copies of the entries that the next token sees, after the position of the first one."""
         first = max(self._first, self.offset - self.window + 1)
         begin, end = first - self._first, self.offset - self._first
         return first, *(_moved(part, part, begin, end, end - begin) for part in (self.keys, self.values))
 
     def restore(self, saved: tuple[int, Any, Any], length: int) -> None:
-        """Hold the entries of a copy again, the last of them at `length`."""
+        """Restore copied entries; the last of them is at `length`."""
         self._first, keys, values = saved
         self.keys, self.values, self.offset = _same(keys), _same(values), length
 
@@ -128,7 +128,7 @@ class WindowCache:
         return 0 if self.keys is None else int(self.keys.nbytes + self.values.nbytes)
 
     def _make_room(self, keys: Any, values: Any) -> int:
-        """Drop what lies too far behind and make space for `keys`. How many entries there will be."""
+        """Drop unneeded entries and make room for `keys`. Return the coming number of entries."""
         held: int = self.offset - self._first
         kept = min(held, self.window - 1 + self.spare)
         end: int = kept + keys.shape[2]
@@ -139,17 +139,17 @@ class WindowCache:
 
 
 def _moved(old: Any, like: Any, begin: int, end: int, wanted: int) -> Any:
-    """Entries `begin` to `end` of `old`, with space behind them for `wanted` in all."""
+    """Return entries `begin` to `end` of `old`, with room after them for `wanted` in all."""
     length = -(-(wanted + 1) // _STEP) * _STEP
     new = mx.zeros((*like.shape[:2], length - (end - begin), like.shape[3]), like.dtype)
     return new if end == begin else mx.concatenate([old[..., begin:end, :], new], axis=2)
 
 
 class Caches:
-    """All caches of one model, cut back together."""
+    """All caches of one model, rewound together."""
 
     def __init__(self, make: Callable[[], Sequence[Any]], *, spare: int = SPARE, bits: int = 0) -> None:
-        """`make` gives the caches as mlx-lm makes them. With `bits`, attention is kept in so many."""
+        """`make` makes mlx-lm's caches. `bits` is the precision of the attention caches; 0 for full."""
         self._make = make
         self.spare = spare
         self._bits = bits
@@ -159,42 +159,42 @@ class Caches:
 
     @property
     def rewinds(self) -> Rewinds:
-        """How far back they can be cut without tokens that are run again."""
+        """The positions that a rewind reaches without running tokens again."""
         return "round" if self.unknown or any(map(_is_lost, self._leaves)) else "anywhere"
 
     @property
     def drops_from(self) -> int:
-        """With so many tokens, a window may have dropped its first ones; 0 for never."""
+        """Number of tokens from which a window may have dropped the first ones; 0 for never."""
         lost = [leaf for leaf in self._leaves if _is_lost(leaf)]
         windows = [leaf.window + leaf.spare for leaf in lost if isinstance(leaf, WindowCache)]
         chunks = [leaf.chunk_size for leaf in lost if isinstance(leaf, ChunkedKVCache)]
         return max(windows + chunks, default=0)
 
     def state_bytes(self) -> int:
-        """The size of a copy: of states and windows; 0 if a cut loses nothing."""
+        """Return the bytes of a copy of states and windows; 0 if a rewind loses nothing."""
         return 0 if self.unknown else sum(map(_state_bytes, self._leaves))
 
     def save(self) -> list[Any]:
-        """A copy of states and windows. All other entries stay where they are."""
+        """Return a copy of states and windows. All other entries stay in place."""
         saved = [_saved(leaf) for leaf in self._leaves]
-        mx.eval(saved)  # what is only noted holds on to larger arrays
+        mx.eval(saved)  # an array that is only noted keeps larger arrays alive
         return saved
 
     def restore(self, saved: list[Any], length: int) -> bool:
-        """Put back a copy that was made at `length` tokens, and cut all other entries to these."""
+        """Restore a copy made at `length` tokens, and rewind all other entries to that length."""
         for leaf, each in zip(self._leaves, saved, strict=True):
             _put_back(leaf, each, length)
         self._kept, self._states = 0, []
         return True
 
     def reaches(self, length: int) -> int:
-        """How many tokens `cut` to `length` would leave. Changes nothing."""
+        """Return how many tokens `cut(length)` would leave. Changes nothing."""
         left = length if not self._recurrent else self._kept if self._kept <= length else 0
         return 0 if self.unknown or not all(_reaches(leaf, left) for leaf in self._leaves) else left
 
     @property
     def unknown(self) -> str:
-        """The first kind among them that cannot be cut; empty if there is none."""
+        """Name of the first kind of cache that cannot be rewound; empty if there is none."""
         return next((type(leaf).__name__ for leaf in self._leaves if type(leaf) not in _KNOWN), "")
 
     @property
@@ -203,7 +203,7 @@ class Caches:
         return [leaf.state for leaf in self._leaves]
 
     def clear(self) -> None:
-        """Begin with empty caches."""
+        """Start with empty caches."""
         self._kept, self._states = 0, []
         self.all = [self._own(each) for each in self._make()]
         self._leaves = list(_leaves(self.all))
@@ -211,7 +211,7 @@ class Caches:
         self._recurrent = [leaf for leaf in self._leaves if isinstance(leaf, ArraysCache)]
 
     def spare_all(self, capacity: int, most: int) -> None:
-        """Let windows keep everything, where that takes at most `most` bytes. The caches hold a token."""
+        """Let windows keep all entries if that takes at most `most` bytes. The caches must hold a token."""
         windows = [leaf for leaf in self._leaves if isinstance(leaf, WindowCache)]
         token = sum(leaf.nbytes // leaf.keys.shape[2] for leaf in windows if leaf.keys is not None)
         if windows and token * capacity <= most:
@@ -219,15 +219,15 @@ class Caches:
         self.clear()
 
     def keep(self, length: int) -> None:
-        """They hold `length` tokens, and `cut` may soon be asked for these and some behind them."""
+        """Prepare for a `cut` to `length`, the present number of tokens, or to slightly more."""
         if self._recurrent:
             self._kept = length
             self._states = [[_same(array) for array in leaf.cache] for leaf in self._recurrent]
 
     def cut(self, length: int) -> int:
-        """Cut to the first `length` tokens, or fewer. How many are left; all are gone if that is 0.
+        """Rewind to the first `length` tokens, or fewer. Return the tokens left; 0 means that all are gone.
 
-        Raises `ModelError` for a kind that is not known.
+        Raises `ModelError` for an unknown kind of cache.
         """
         if self.unknown:
             raise ModelError(f"this model's cache cannot be cut back ({self.unknown})")
@@ -242,7 +242,7 @@ class Caches:
         return left
 
     def _spread_beginnings(self) -> None:
-        """Choose where MLX begins: not at the first layer, where next to nothing is noted yet."""
+        """Choose the layers at which MLX begins; not the first ones, where almost nothing is noted yet."""
         due = 1
         for place, leaf in enumerate(self._leaves):
             if place >= due and isinstance(leaf, PlainCache | WindowCache | EightBits):
@@ -250,7 +250,7 @@ class Caches:
                 due = place + _APART
 
     def _own(self, cache: Any) -> Any:
-        """What takes the place of one of mlx-lm's caches."""
+        """Return our replacement for one of mlx-lm's caches."""
         if type(cache) is CacheList:
             return CacheList(*(self._own(each) for each in cache.caches))
         if type(cache) is RotatingKVCache and not cache.keep:
@@ -261,7 +261,7 @@ class Caches:
 
 
 class EightBits(QuantizedKVCache):  # type: ignore[misc]
-    """A quantised cache whose groups fit the heads of the model."""
+    """A quantized cache whose groups fit the heads of the model."""
 
     begins = False
     group_size: int
@@ -287,7 +287,7 @@ _KNOWN = (PlainCache, QuantizedKVCache, EightBits, WindowCache, ChunkedKVCache, 
 
 
 def _begin(cache: PlainCache | WindowCache | EightBits, keys: Any) -> None:
-    """Have MLX compute what leads to `keys`, while what follows is still being noted."""
+    """Let MLX compute up to `keys` while the rest is still being noted."""
     if cache.begins and keys.shape[2] <= _FEW:
         mx.async_eval(keys)
 
@@ -301,12 +301,12 @@ def _leaves(caches: Sequence[Any]) -> Iterator[Any]:
 
 
 def _same(array: Any) -> Any:
-    """A second name for an array: writing into the first, in place, leaves it as it is."""
+    """Return a second name for an array. Writing into the first in place does not change it."""
     return None if array is None else array[...]
 
 
 def _reaches(leaf: Any, length: int) -> bool:
-    """Whether a cache still holds all that the token behind the first `length` sees."""
+    """Return whether a cache still holds all that the token after the first `length` sees."""
     if isinstance(leaf, WindowCache):
         return leaf.reaches(length)
     if isinstance(leaf, ChunkedKVCache):
@@ -315,7 +315,7 @@ def _reaches(leaf: Any, length: int) -> bool:
 
 
 def _is_lost(leaf: Any) -> bool:
-    """Whether a cut may lose the place to go on from."""
+    """Return whether a rewind may lose the end of the cache."""
     bounded = isinstance(leaf, WindowCache) and leaf.spare <= SPARE
     return bounded or isinstance(leaf, ArraysCache | ChunkedKVCache)
 
@@ -332,7 +332,7 @@ def _state_bytes(leaf: Any) -> int:
 
 
 def _saved(leaf: Any) -> Any:
-    """What a cut of `leaf` would lose."""
+    """Return a copy of the part of `leaf` that a rewind would lose."""
     if not _is_lost(leaf):
         return ()
     if isinstance(leaf, WindowCache):

@@ -1,8 +1,8 @@
-"""A loaded MLX model with its caches: run tokens, choose at the last of them, cut back.
+"""A loaded MLX model with its caches: runs tokens, chooses at the last of them, rewinds.
 
-Arrays are lazy: a call only notes what is to be computed, and one `mx.eval` computes it all. Whatever MLX
-makes belongs to the thread that made it, so a model is used on one thread. This module knows no file and no
-text; how a token is chosen stands in `picking`.
+Arrays are lazy: a call only notes the computation, and one `mx.eval` computes it all. Each array of MLX
+belongs to the thread that made it, so a model is used on one thread. This module knows no file and no text.
+`picking` chooses the tokens.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import mlx.core as mx
 
 from ...library.describe import name_of
 from ...library.mlx_folder import Folder
+from ...speculation.chances import LONGEST
 from ...speculation.loop import Pick
 from ...speculation.sampling import Constraint, InvalidLogits, Sampler
 from .. import ModelError, Rewinds, check_call
@@ -29,29 +30,29 @@ if TYPE_CHECKING:
 
 
 CHUNK = 2048
-"""Most tokens in one call. Scores for a whole chunk of them would take gigabytes; none are computed."""
+"""Most tokens in one call. Scores for all of them would take gigabytes, so none are computed."""
 _SLOW_CHUNK = 256
-"""Where there is no GPU, one call should not take minutes."""
-ROUND = 17
-"""Most tokens at which is chosen in one call: 16 drafted ones and the one before them."""
+"""Most tokens in one call without a GPU, where a longer call would take minutes."""
+ROUND = LONGEST + 1
+"""Most tokens with a choice in one call: 16 drafted ones and the one before them."""
 _REPLAY = 8
-"""Lost tokens that may ride along in the next call; more get a call of their own."""
+"""Most lost tokens that run with the next call. More get a separate call."""
 _SMALL = 64
-"""Tokens that may get scores which nobody asked for, rather than a call of their own."""
+"""Most tokens that get unneeded scores rather than a separate call."""
 
 
 class MlxModel:
     """Implements `backends.LoadedModel` for one sequence.
 
-    A rewind may cost the caches more than it was asked to cut. The tokens that are missing then count as
-    there all the same, and the next call runs them again, in front of its own.
+    A rewind may remove more from the caches than asked for. The missing tokens still count as present, and
+    the next call runs them again before its own.
     """
 
     def __init__(
         self, network: Any, caches: Caches, vocabulary: MlxVocabulary, folder: Folder, capacity: int,
         picks: int = ROUND,
     ) -> None:  # fmt: skip
-        """`picks` is the most tokens at which is chosen in one call; 1 makes a draft model."""
+        """`picks` is the most tokens with a choice in one call; 1 makes a draft model."""
         self._network = network
         self._caches = caches
         self._checkpoints = Checkpoints(caches, folder.weight_bytes)
@@ -59,7 +60,7 @@ class MlxModel:
         self._sampler: Sampler | None = None
         self._tokens: list[int] = []
         self._held = 0
-        """How many of them, from the left, the caches hold; the others are to be run again."""
+        """Number of `tokens`, from the left, in the caches. The others must run again."""
         self._settled = True
         """Whether nothing was chosen since the last rewind."""
         self.rewinds: Rewinds = caches.rewinds
@@ -87,7 +88,7 @@ class MlxModel:
 
     @property
     def cache_unknown(self) -> str:
-        """The kind of its cache that cannot be cut back; empty if all can."""
+        """The kind of its cache that cannot be rewound; empty if all can."""
         return self._caches.unknown
 
     def start(self, sampler: Sampler) -> None:
@@ -101,8 +102,8 @@ class MlxModel:
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         """Run `tokens` and choose the next token at each of the last `picks`.
 
-        Raises `ModelError` for a token that the model does not know and when the cache is full; and where
-        MLX fails, or `InvalidLogits`, which both empty the cache.
+        Raises `ModelError` for an unknown token, for a full cache, and if MLX fails; or `InvalidLogits`. The
+        last two empty the cache.
         """
         check_call(self, tokens, picks, self._picks)
         if picks and self._sampler is None:
@@ -116,10 +117,10 @@ class MlxModel:
         return self._choose(len(self._tokens), picks)
 
     def draft(self, tokens: Sequence[int], count: int) -> list[Pick]:
-        """Run `tokens`, choose the next token, run that, and so on: up to `count` choices, waited for once.
+        """Run `tokens`, choose the next token, run it, and so on: up to `count` choices with one wait.
 
-        Where a choice is more than the best score of its row, the host makes it, and gives this one alone.
-        Raises what `extend` does.
+        If a choice needs more than the best score of a row, the host makes it, and returns only this one.
+        Raises the errors of `extend`.
         """
         check_call(self, tokens, 1, self._picks)
         count = min(count, self.capacity - self.length - len(tokens) + 1)
@@ -141,16 +142,16 @@ class MlxModel:
         self._checkpoints.want(length)
 
     def reach(self, length: int) -> int:
-        """How many tokens the cache still holds after `rewind(length)`."""
+        """Return how many tokens the cache still holds after `rewind(length)`."""
         if length >= self._held:
             return self._held
         return max(self._caches.reaches(length), self._checkpoints.nearest(length))
 
     def rewind(self, length: int) -> None:
-        """Cut the cache back to its first `length` tokens.
+        """Rewind the cache to its first `length` tokens.
 
         The next call runs those again that the cache could not keep: see `reach`. Raises `ModelError` for a
-        cache that cannot be cut at all, unless `length` is 0.
+        cache that cannot be rewound, unless `length` is 0.
         """
         if not 0 <= length <= len(self._tokens):
             raise ValueError(f"cannot rewind {len(self._tokens)} tokens to {length}")
@@ -166,14 +167,14 @@ class MlxModel:
         self._settled = True
 
     def warm_up(self, row_counts: Sequence[int]) -> None:
-        """Have MLX prepare for calls of these sizes, so that the first token is not late."""
+        """Let MLX prepare for calls of these sizes, so that the first token is not late."""
         for rows in row_counts:
             with self._failing():
                 mx.eval(self._network(mx.array([[0] * rows]), cache=self._caches.all), self._caches.state)
             self._forget()
 
     def close(self) -> None:
-        """Free the model. Closing twice is allowed; nothing else is, after this."""
+        """Free the model. Only a second `close` is allowed after this."""
         self._tokens.clear()
         self._network = self._caches = None  # type: ignore[assignment]
         mx.clear_cache()
@@ -185,9 +186,9 @@ class MlxModel:
         return Constraints(self.vocabulary, self.vocabulary_size)
 
     def _begin(self, known: int, picks: int) -> None:
-        """Before tokens behind the `known` ones are run and may be refused: leave a state to return to.
+        """Make a state to return to, before tokens run that may be rejected. `known` tokens are certain.
 
-        A main model reads all that was drafted in one call; a draft model begins with its first choice.
+        A main model reads all drafted tokens in one call; a draft model begins with its first choice.
         """
         end = len(self._tokens)
         if (stop := self._checkpoints.stop(self._held, end - picks + 1)) <= end - picks:
@@ -200,7 +201,7 @@ class MlxModel:
         self._settled = False
 
     def _run(self, end: int) -> None:
-        """Run `tokens` up to `end`, in chunks, and compute no scores."""
+        """Run `tokens` up to `end` in chunks, without scores."""
         while self._held < end:
             stop = self._checkpoints.stop(self._held, min(end, self._held + CHUNK))
             chunk = self._tokens[self._held : stop]
@@ -218,19 +219,19 @@ class MlxModel:
         with self._failing():
             scores = self._network(mx.array([self._tokens[self._held : end]]), cache=self._caches.all)
             self._held = end
-            # A state that lies behind no score is computed with them: left as a note, it would grow.
+            # A state that no score needs is computed together with them. As a mere note, it would grow.
             return pick_rows(scores[0, -picks:], self._caches.state, self._sampler, self._tokens)
 
     def _row(self, tokens: Any) -> tuple[Any, Any]:
-        """Run tokens of shape (1, any), which may be lazy: the scores behind the last, the caches' arrays."""
+        """Run tokens of shape (1, any), perhaps lazy. Return the last scores and the caches' arrays."""
         scores = self._network(tokens, cache=self._caches.all)
         return scores[0, -1:], self._caches.state
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """What fails in MLX becomes a `ModelError`. The caches may then hold anything: they are emptied.
+        """Turn a failure of MLX into a `ModelError`, and empty the caches, which may then hold anything.
 
-        So they are where scores are no numbers: tokens that were chosen by them may be in there already.
+        Scores that are not numbers empty them too: tokens chosen by such scores may already be in the caches.
         """
         try:
             with failing("the model could not be run", "Load the model again."):
@@ -248,7 +249,7 @@ class MlxModel:
 
 @contextmanager
 def failing(what: str, hint: str) -> Iterator[None]:
-    """Whatever a foreign library makes of a foreign model's numbers becomes a `ModelError`, in one line."""
+    """Turn any error that a foreign library raises about a model's numbers into a one-line `ModelError`."""
     try:
         yield
     except (ModelError, InvalidLogits):

@@ -1,12 +1,12 @@
-"""Rows of scores to tokens, with the sampling chain that every backend shares.
+"""Chooses tokens from rows of scores, with the sampling chain of all backends.
 
-The rows come over as numpy arrays, which takes a tenth of a millisecond for a hundred thousand scores, and
-`Sampler` chooses. Where the best score is all that is wanted, a GPU looks for it itself, and a processor in
-narrow rows: in wide ones MLX is slower at it there than numpy, and at the best k ten times slower than the
-whole chain.
+The rows become numpy arrays, which takes a tenth of a millisecond for a hundred thousand scores, and
+`Sampler` chooses. If only the best score is needed, a GPU finds it itself, and so does a processor in narrow
+rows. In wide rows, MLX on a processor is slower at this than numpy; at the best k scores, it is ten times
+slower than the whole chain.
 
-A draft model that is to choose the best several times runs its choices without the host in between. What it
-chooses by more than that, a temperature above 0 or penalties, goes through the host each time.
+A draft model that chooses the best several times runs its choices without the host in between. With a
+temperature above 0 or with penalties, each choice goes through the host.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _NARROW = 4096
 
 
 def pick_rows(rows: Any, state: Any, sampler: Sampler, tokens: Sequence[int]) -> list[Pick]:
-    """Choose behind each of the last tokens of `tokens`: a row is that of the scores behind one.
+    """Choose after each of the last tokens of `tokens`; each row has the scores after one token.
 
-    `rows` may be lazy and of any width in bits; `state` is computed with them. MLX is waited for once.
+    `rows` may be lazy and of any number format. `state` is computed with them. There is one wait for MLX.
     """
     first = len(tokens) - rows.shape[0] + 1
     if sampler.takes_best and (rows.shape[-1] <= _NARROW or mx.default_device() == mx.gpu):
@@ -38,18 +38,18 @@ def pick_rows(rows: Any, state: Any, sampler: Sampler, tokens: Sequence[int]) ->
 
 
 def best_of(rows: Any, state: Any, index: int) -> list[Pick]:
-    """The best token of each row, of equals the lowest. The first row is that of the answer's `index`."""
+    """Return each row's best token, the lowest id among equals. The first row is the answer's `index`."""
     best, scores = _best(rows)
     mx.eval(best, scores, state)
     return _picks(best.tolist(), scores.tolist(), index)
 
 
 def chain_of_best(run: Callable[[Any], tuple[Any, Any]], tokens: Any, count: int, index: int) -> list[Pick]:
-    """The best token behind `tokens`, the best behind that, and so on: `count` of them.
+    """Return the best token after `tokens`, the best after that, and so on: `count` of them.
 
-    `run` gives, for tokens of shape (1, any), the row of scores behind the last, of shape (1, vocabulary),
-    and the state that is to be computed with it. The first row is that of the answer's `index`. MLX begins
-    with a step while the next is being noted, and is waited for once.
+    For tokens of shape (1, any), `run` returns the row of scores after the last, of shape (1, vocabulary),
+    and the state to compute with it. The first row is for the answer's `index`. MLX begins a step while the
+    next one is being noted, and there is one wait for it.
     """
     steps = []
     for _ in range(count):
@@ -60,16 +60,16 @@ def chain_of_best(run: Callable[[Any], tuple[Any, Any]], tokens: Any, count: int
 
 
 def _begun(row: Any, state: Any) -> tuple[Any, Any]:
-    """The best of a row that MLX begins to compute. Whoever kept `state` would have the next step copy it."""
+    """Return the best of a row while MLX computes it. Keeping `state` would make the next step copy it."""
     best, score = _best(row)
     mx.async_eval(best, score, state)
     return best, score
 
 
 def _best(rows: Any) -> tuple[Any, Any]:
-    """The place of the best score of each row, and the score.
+    """Return the index of the best score of each row, and the score.
 
-    The greatest is NaN where one score is; the place of the greatest would not show that.
+    The maximum is NaN if one score is NaN. The index of the maximum would not show that.
     """
     return mx.argmax(rows, axis=-1), mx.max(rows, axis=-1)
 

@@ -1,7 +1,7 @@
-"""The vocabulary of an MLX folder: tokens to bytes, text to tokens, and whether two of them agree.
+"""The vocabulary of an MLX folder: tokens to bytes, text to tokens, and a comparison of two vocabularies.
 
-tokenizer.json is read by the `tokenizers` library, which runs no code of a folder; transformers is not asked,
-because it may. Text that a model writes is cut into UTF-8 by the caller: a token may hold half a character.
+The `tokenizers` library reads tokenizer.json and runs no code of a folder. transformers is not used, because
+it may. The caller joins the bytes to UTF-8 text, because a token may hold half a character.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tokenizers import Tokenizer
 
 from ...library.mlx_folder import Folder
 from ...library.special import end_tokens, is_structure
-from ...library.tokens import difference
+from ...library.token_texts import Tokens
 from .. import ModelError
 
 _LONGEST = 2 << 20
-"""Bytes of text, as with llama.cpp."""
+"""Most bytes of a text, as with llama.cpp."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "▁"
 _LOADS = "Choose another model, or download this one again."
@@ -29,7 +29,7 @@ class MlxVocabulary:
     """Implements `backends.Vocabulary`."""
 
     def __init__(self, folder: Folder, size: int) -> None:
-        """`size` is how many tokens the model scores: there may be fewer. Raises `ModelError`."""
+        """`size` is the number of scores of the model; the tokens may be fewer. Raises `ModelError`."""
         self.size = size
         self._tokenizer = _open(folder)
         self._texts: dict[int, str] = {number: text for text, number in self._tokenizer.get_vocab().items()}
@@ -42,7 +42,7 @@ class MlxVocabulary:
             for number, text in self._added.items()
             if text and (number in self.control_tokens or is_structure(text, self.chat_template))
         }
-        """Tokens that give a conversation its form. Files call some of them ordinary."""
+        """Tokens that form a conversation. Files declare some of them as ordinary."""
         self.control_texts = tuple(self._structure.values())
         self._spelled = _any_of(self.control_texts)
         self.bos_text = self._named(folder.tokenizer, "bos_token")
@@ -55,7 +55,8 @@ class MlxVocabulary:
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of `text`, control tokens recognised, no BOS added. Raises `ModelError` past 2 MiB."""
+        """Return the tokens of `text`, including control tokens, without BOS. Raises `ModelError`
+        past 2 MiB."""
         text = text.encode("utf-8", "replace").decode()
         if len(text.encode()) > _LONGEST:
             raise ModelError("the text is too long", f"Shorten it to {_LONGEST >> 20} MiB or less.")
@@ -66,13 +67,13 @@ class MlxVocabulary:
         return tokens
 
     def encode_start(self) -> list[int]:
-        """[BOS] where the model wants one, or nothing."""
+        """Return [BOS] if the model needs it, else nothing."""
         return list(self._start)
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token; of a control token, its name; none of what is no token.
+        """Return the bytes of a token; for a control token its name, for an unused id nothing.
 
-        Raises IndexError outside of what the model scores.
+        Raises IndexError beyond the scores of the model.
         """
         try:
             return self._pieces[token]
@@ -82,11 +83,8 @@ class MlxVocabulary:
             self._pieces[token] = piece = self._read_piece(token)
             return piece
 
-    def difference(self, other: MlxVocabulary) -> str:
-        """Why the two are not one vocabulary, in one line; empty if they are. Control tokens do not count."""
-        return difference(self._words(), other._words())
-
-    def _words(self) -> dict[int, bytes]:
+    def words(self) -> Tokens:
+        """Return the tokens by which two vocabularies are compared. Control tokens do not count."""
         return {
             number: text.encode("utf-8", "surrogatepass")
             for number, text in self._texts.items()
@@ -97,7 +95,7 @@ class MlxVocabulary:
         return list(_guarded(lambda: self._tokenizer.encode(text, add_special_tokens=False).ids))
 
     def _one_kind(self, part: str) -> list[int]:
-        """Tokens of a control token's text, or of a text in which no control token may be found."""
+        """Return the tokens of a control token's text, or of a text without control tokens."""
         if self._spelled.fullmatch(part):
             return [number for number, text in self._added.items() if text == part][:1]
         self._tokenizer.encode_special_tokens = True
@@ -107,13 +105,13 @@ class MlxVocabulary:
             self._tokenizer.encode_special_tokens = False
 
     def _named(self, settings: Mapping[str, Any], key: str) -> str:
-        """The text of a token that the settings name, either by its text or with its properties."""
+        """Return the text of a token in the settings, which give either its text or its properties."""
         value = settings.get(key)
         text = value.get("content") if isinstance(value, dict) else value
         return text if isinstance(text, str) else ""
 
     def _ends(self, folder: Folder) -> Iterable[int]:
-        """Every token that any of the settings names as an end."""
+        """Yield every token that the settings name as an end."""
         inner = folder.config.get("text_config")
         for settings in (folder.generation, folder.config, inner if isinstance(inner, dict) else {}):
             given = settings.get("eos_token_id")
@@ -125,7 +123,7 @@ class MlxVocabulary:
             yield number
 
     def _first_tokens(self, settings: Mapping[str, Any]) -> list[int]:
-        """What the tokenizer puts before every text, unless the settings say otherwise."""
+        """Return the tokens that the tokenizer puts before every text, unless the settings forbid it."""
         bare = self._encoded("a")
         whole = _guarded(lambda: list(self._tokenizer.encode("a").ids))
         length = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
@@ -149,7 +147,7 @@ class MlxVocabulary:
         return self._shown_behind(token).encode()
 
     def _shown_behind(self, token: int) -> str:
-        """What the tokenizer's own decoder adds for `token` behind another: alone, some drop their space."""
+        """Return the decoder's text for `token` after another token. Alone, some tokens lose their space."""
         anchor = next((each for each in self._texts if each not in self._added), token)
         before = _guarded(lambda: self._tokenizer.decode([anchor], skip_special_tokens=False))
         both = _guarded(lambda: self._tokenizer.decode([anchor, token], skip_special_tokens=False))
@@ -161,14 +159,14 @@ class MlxVocabulary:
 def _open(folder: Folder) -> Any:
     data = (folder.path / "tokenizer.json").read_bytes()
     tokenizer = _guarded(lambda: Tokenizer.from_buffer(data))
-    # A file may say to cut a text short, or to fill it up.
+    # A file may tell the tokenizer to cut or to pad a text.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
 def _guarded(call: Any) -> Any:
-    """`call`, whose every failure becomes a `ModelError`: the library's panics are no `Exception`."""
+    """Return the result of `call`. Every failure becomes a `ModelError`, also a panic of the library."""
     try:
         return call()
     except BaseException as error:
@@ -179,13 +177,13 @@ def _guarded(call: Any) -> Any:
 
 
 def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """Matches each of `texts`, the longest that fits; nothing if there are none."""
+    """Return a pattern for each of `texts`, the longest first. Without texts it matches nothing."""
     longest_first = sorted(texts, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) if longest_first else r"(?!)")
 
 
 def _split(pattern: re.Pattern[str], text: str) -> Iterable[str]:
-    """The parts of `text` that match, and those between them."""
+    """Yield the parts of `text` that match, and the parts between them."""
     at = 0
     for match in pattern.finditer(text):
         yield from filter(None, (text[at : match.start()], match[0]))
@@ -195,7 +193,7 @@ def _split(pattern: re.Pattern[str], text: str) -> Iterable[str]:
 
 
 def _spelling(tokenizer: Any) -> str:
-    """How tokens stand for bytes: "bytes" with a letter for each, "pieces" of SentencePiece, or neither."""
+    """Return how tokens stand for bytes: "bytes" by a letter each, "pieces" of SentencePiece, or neither."""
     if tokenizer.decoder is None:
         return ""
     decoder = json.loads(tokenizer.decoder.__getstate__())
@@ -208,7 +206,7 @@ def _spelling(tokenizer: Any) -> str:
 
 
 def _byte_letters() -> dict[str, int]:
-    """GPT-2's letter for each byte: printable ones stand for themselves, the others for 256 and up."""
+    """Return GPT-2's letter for each byte: printable ones stand for themselves, the others for 256 and up."""
     shown = {*range(33, 127), *range(161, 173), *range(174, 256)}
     letters = {chr(byte): byte for byte in shown}
     hidden = [byte for byte in range(256) if byte not in shown]

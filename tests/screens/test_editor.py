@@ -1,0 +1,102 @@
+"""The person's own editor has the terminal to itself, the engine goes on, and the text comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyte
+import pytest
+
+from tests.support.chat import chat, outrider, until
+from tests.support.paths import ROOT
+from tests.support.terminal import Terminal, python
+from tui.screens.editor import EditorFailed, command
+
+APP = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.support.chat import outrider
+outrider(Path(sys.argv[2]), main="scripted:sample?rate=60&tokens=5000", draft="").run()
+"""
+EDITOR = """#!/bin/sh
+echo EDITOR-IS-OPEN
+sleep 2
+printf ' and more' >> "$1"
+echo EDITOR-IS-DONE
+exit {status}
+"""
+
+
+def app_with(folder: Path, status: int) -> Terminal:
+    editor = folder / "editor"
+    editor.write_text(EDITOR.format(status=status))
+    editor.chmod(0o700)
+    return python(APP, str(ROOT), str(folder), rows=30, columns=100, env={"VISUAL": str(editor)})
+
+
+def shown(terminal: Terminal) -> str:
+    screen = pyte.Screen(100, 30)
+    pyte.ByteStream(screen).feed(bytes(terminal.output))
+    return "\n".join(screen.display)
+
+
+def test_the_editor_is_alone_on_the_terminal_while_an_answer_comes(tmp_path: Path) -> None:
+    with app_with(tmp_path, 0) as terminal:
+        terminal.wait(b"ready", 20)
+        terminal.send(b"go on\r")
+        terminal.wait(b"answering", 20)
+        terminal.send(b"half a thought")
+        terminal.wait(lambda: "half a thought" in shown(terminal))
+        terminal.send(b"\x1b[19~")
+        terminal.wait(b"EDITOR-IS-OPEN", 10)
+        terminal.pump(0.3)
+        begin = len(terminal.output)
+        terminal.wait(b"EDITOR-IS-DONE", 10)
+        meanwhile = bytes(terminal.output[begin:]).partition(b"EDITOR-IS-DONE")[0]
+        assert meanwhile == b"", "nothing of the app's reached the terminal"
+        terminal.wait(lambda: "half a thought and more" in shown(terminal), 10)
+        terminal.wait(lambda: "answering" in shown(terminal), 10)
+        terminal.send(b"\x11")
+        assert terminal.exit(10) == 0
+
+
+def test_an_editor_that_fails_leaves_the_text_as_it_was(tmp_path: Path) -> None:
+    with app_with(tmp_path, 3) as terminal:
+        terminal.wait(b"ready", 20)
+        terminal.send(b"precious\x1b[19~")
+        terminal.wait(b"EDITOR-IS-DONE", 10)
+        terminal.wait(lambda: "ended with status 3" in shown(terminal), 10)
+        assert "precious" in shown(terminal)
+        assert "and more" not in shown(terminal)
+
+
+def test_which_editor_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command({"VISUAL": "code --wait", "EDITOR": "vi"}) == ["code", "--wait"]
+    assert command({"EDITOR": "emacs -nw"}) == ["emacs", "-nw"]
+    with pytest.raises(EditorFailed, match="cannot be read"):
+        command({"EDITOR": "vi '"})
+    monkeypatch.setattr(
+        "tui.screens.editor.shutil.which", lambda name: "/usr/bin/vi" if name == "vi" else None
+    )
+    assert command({}) == ["vi"]
+    monkeypatch.setattr("tui.screens.editor.shutil.which", lambda name: None)
+    with pytest.raises(EditorFailed, match="no editor"):
+        command({})
+
+
+async def test_where_the_terminal_cannot_be_handed_over_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISUAL", "true")
+    app = outrider(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        chat(app).desk.composer.insert("kept")
+        await pilot.press("f8")
+
+        def said() -> Any:
+            return any("handed over" in str(each.message) for each in app._notifications)
+
+        await until(pilot, said)
+        assert chat(app).desk.composer.text == "kept"

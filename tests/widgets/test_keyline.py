@@ -1,0 +1,87 @@
+"""The keys at the bottom of the screen: those that mean something now, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.support.chat import answered, ask, chat, outrider, text, until
+from tui.widgets.keyline import KeyLine
+
+FAST = "scripted:sample?rate=2000&tokens=20"
+CREEPING = "scripted:sample?rate=4&tokens=500"
+"""It writes as long as a test needs."""
+
+
+def footer(app: Any) -> str:
+    return text(app).splitlines()[-1]
+
+
+async def test_the_keys_follow_while_another_window_has_the_focus(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=CREEPING)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready" and "esc Stop" not in footer(app))
+        await ask(pilot, "one")
+        await until(pilot, lambda: screen.phase == "answering" and "esc Stop" in footer(app))
+        app.app_focus = False
+        await screen.action_stop()
+        await until(pilot, lambda: screen.phase == "ready" and "esc Stop" not in footer(app))
+
+
+async def test_keys_that_stay_are_not_made_anew(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready" and "esc Stop" not in footer(app))
+        shown = list(screen.query("FooterKey"))
+        assert shown
+        screen.refresh_bindings()
+        await pilot.pause()
+        assert list(screen.query("FooterKey")) == shown
+
+
+async def test_the_key_that_ends_an_edit_says_so(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=FAST)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = chat(app)
+        await answered(pilot, "one")
+        await pilot.press("tab", "e")
+        await until(pilot, lambda: "esc Cancel edit" in footer(app))
+        assert "Stop" not in footer(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: "Cancel edit" not in footer(app))
+        assert screen.desk.composer.text == "" and not screen.desk.composer.border_title
+
+
+async def test_who_reads_stops_an_answer_with_one_key_and_goes_back_with_the_next(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main=CREEPING)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        await ask(pilot, "one")
+        await until(pilot, lambda: screen.phase == "answering")
+        await pilot.press("tab")
+        await until(pilot, lambda: "esc Stop" in footer(app) and "Back" in footer(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.phase == "ready" and "esc Back" in footer(app))
+        assert screen.desk.transcript.has_focus
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.desk.composer.has_focus)
+
+
+async def test_it_holds_on_to_no_key_that_it_showed_before(tmp_path: Path) -> None:
+    app = outrider(tmp_path)
+    async with app.run_test(size=(120, 30)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        line = screen.query_one(KeyLine)
+        await ask(pilot, "one")
+        await until(pilot, lambda: screen.phase == "ready")
+        for _ in range(10):
+            await pilot.press("tab")
+            await until(pilot, lambda: "Branch" in footer(app) or "Copy" in footer(app))
+            await pilot.press("escape")
+            await until(pilot, lambda: "Copy" not in footer(app))
+        held = getattr(line, "__watchers")["compact"]
+        assert len(held) <= 2 * len(line.children)

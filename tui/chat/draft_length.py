@@ -1,0 +1,35 @@
+"""How far to draft, as a person chooses it. It sends nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+AUTO, NEVER, USUAL = -1, 0, 4
+
+
+@dataclass(frozen=True)
+class DraftLength:
+    """One of three: as far as pays, always so many tokens, never."""
+
+    length: int
+    """As the setting `draft_length`: below 0 the engine decides."""
+    fixed: int = USUAL
+    """The length that "always" stands for."""
+
+    def __post_init__(self) -> None:
+        if self.length > NEVER:
+            object.__setattr__(self, "fixed", self.length)
+
+    @property
+    def words(self) -> str:
+        if self.length > NEVER:
+            return f"always {self.length}"
+        return "never" if self.length == NEVER else "auto"
+
+    def all(self) -> tuple[DraftLength, DraftLength, DraftLength]:
+        return DraftLength(AUTO, self.fixed), DraftLength(self.fixed), DraftLength(NEVER, self.fixed)
+
+    def next(self) -> DraftLength:
+        """The choice behind this one, round and round."""
+        choices = self.all()
+        return choices[(choices.index(self) + 1) % len(choices)]

@@ -1,0 +1,171 @@
+"""Counts an answer while it comes: rounds in, one `MeterReading` of plain numbers out.
+
+It knows protocol values and a clock, and nothing of widgets. What is not known is None, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tui import protocol
+
+WINDOW = 3.0
+"""Seconds that the speed of the moment spans at least: a round may take one of them."""
+SHORTEST = 0.1
+"""Seconds of an answer below which it has no speed yet."""
+HISTORY = 29
+"""Samples that the bars go back."""
+
+
+@dataclass(frozen=True)
+class MeterReading:
+    """What is known about the answer at one moment. Speeds in tokens per second, times in seconds."""
+
+    speed_now: float | None = None
+    """Over the last rounds, `WINDOW` of them or the answer so far; None when no answer is coming."""
+    speed: float | None = None
+    """Of the whole answer, from its first round on."""
+    first_token: float | None = None
+    """From the prompt to the first token, as the person waits; the engine's figure where nobody did."""
+    speed_up: float | None = None
+    """`Statistics.speed_up`, of the rounds so far."""
+    tokens: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    acceptance: float | None = None
+    """Accepted of drafted, 0 to 1."""
+    tokens_per_round: float | None = None
+    drafted_per_round: float | None = None
+    """Tokens, on average."""
+    draft_share: float | None = None
+    """The draft's part of the time, 0 to 1; the main model's is `verify_share`, and the rest is neither's."""
+    verify_share: float | None = None
+    context_used: int | None = None
+    seed: int | None = None
+    not_drafting: str = ""
+    """The reason why nothing was drafted, in a few words; empty if something was, or nothing should be."""
+
+
+class Meter:
+    """One answer's counts. `begin` starts the next one."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds that never go back."""
+        self._clock = clock
+        self.history: deque[float] = deque(maxlen=HISTORY)
+        """Speeds of the moment, oldest first: one for each call of `sample`."""
+        self._context: int | None = None
+        self.begin(None)
+
+    def begin(self, seed: int | None) -> None:
+        """A prompt was sent."""
+        self._seed = seed
+        self._sent = self._clock()
+        self._first: float | None = None
+        self._started = 0.0
+        self._latest: deque[tuple[float, float, int]] = deque()
+        """The rounds that the speed of the moment is taken from: since when, when it came, its tokens."""
+        self._tokens = self._rounds = self._drafted = self._accepted = 0
+        self._seconds = self._draft_seconds = self._verify_seconds = 0.0
+        self._plain_seconds: float | None = None
+        self._final: protocol.Statistics | None = None
+        self._obstacle: protocol.Obstacle | None = None
+        self._running = seed is not None
+
+    def forget(self) -> None:
+        """A new conversation: nothing is known of its context, and no speed was seen in it."""
+        self._context = None
+        self.history.clear()
+        self.begin(None)
+
+    def add(self, event: protocol.TextRound) -> None:
+        now = self._clock()
+        if self._first is None:
+            self._first = now - self._sent
+            self._started = now - event.seconds
+        self._latest.append((self._latest[-1][1] if self._latest else self._started, now, len(event.tokens)))
+        while len(self._latest) > 1 and now - self._latest[1][0] >= WINDOW:
+            self._latest.popleft()
+        self._tokens += len(event.tokens)
+        self._rounds += 1
+        self._drafted += event.drafted
+        self._accepted += event.accepted
+        self._seconds += event.seconds
+        self._draft_seconds += event.draft_seconds
+        self._verify_seconds += event.verify_seconds
+        if event.plain_seconds is not None:
+            self._plain_seconds = (self._plain_seconds or 0.0) + event.plain_seconds
+        self._context = event.context_used
+
+    def hear(self, event: protocol.NotDrafting) -> None:
+        """The engine has another reason why it drafts nothing, or none any more."""
+        self._obstacle = event.obstacle
+
+    def finish(self, statistics: protocol.Statistics | None = None) -> None:
+        """The answer ended; the engine's own account replaces ours where there is one."""
+        self._running = False
+        self._final = statistics
+        if statistics is not None:
+            self._context = statistics.context_used or self._context
+
+    def sample(self) -> MeterReading:
+        """A reading, whose speed of the moment goes into `history` while an answer comes."""
+        reading = self.read()
+        if self._running and reading.speed_now is not None:
+            self.history.append(reading.speed_now)
+        return reading
+
+    def read(self) -> MeterReading:
+        now = self._clock()
+        speed = self._speed(now)
+        drafting = self._share(self._draft_seconds)
+        return MeterReading(
+            speed_now=self._speed_now(now),
+            speed=speed,
+            first_token=self._first or (self._final.time_to_first_token if self._final else None),
+            speed_up=self._speed_up(),
+            tokens=self._tokens,
+            drafted=self._drafted,
+            accepted=self._accepted,
+            acceptance=self._accepted / self._drafted if self._drafted else None,
+            tokens_per_round=self._tokens / self._rounds if self._rounds else None,
+            drafted_per_round=self._drafted / self._rounds if self._rounds else None,
+            draft_share=drafting,
+            verify_share=self._share(self._verify_seconds),
+            context_used=self._context,
+            seed=self._seed,
+            not_drafting=self._obstacle.brief if self._obstacle else "",
+        )
+
+    def _speed_now(self, now: float) -> float | None:
+        """Tokens of the latest rounds over their time. It falls while a round takes longer than they did."""
+        if not self._running or not self._latest:
+            return None
+        last = self._latest[-1][1]
+        span = last - self._latest[0][0]
+        late = max(0.0, now - last - span / len(self._latest))
+        return sum(count for _, _, count in self._latest) / (span + late) if span >= SHORTEST else None
+
+    def _speed(self, now: float) -> float | None:
+        if self._final is not None:
+            return self._final.tokens_per_second
+        elapsed = now - self._started if self._running else self._seconds
+        return self._tokens / elapsed if self._first is not None and elapsed >= SHORTEST else None
+
+    def _speed_up(self) -> float | None:
+        """By the same sums while it comes and when it has ended."""
+        if not self._drafted:
+            return None
+        so_far = self._final or protocol.Statistics(
+            tokens=self._tokens,
+            rounds=self._rounds,
+            drafted=self._drafted,
+            seconds=self._seconds,
+            plain_seconds=self._plain_seconds,
+        )
+        return so_far.speed_up
+
+    def _share(self, part: float) -> float | None:
+        return min(1.0, part / self._seconds) if self._seconds > 0 else None

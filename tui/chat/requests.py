@@ -1,0 +1,174 @@
+"""Settings -> the commands that an engine is sent. It sends nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec import structs
+
+from tui import protocol
+from tui.config import Generation, Settings
+from tui.files import there, typed
+
+NAMED = ("starter", "auto")
+"""What stands for a model, whatever files may be called so."""
+CONTINUED = 256
+"""Tokens by which a base model continues the text of a chat, unless max_tokens says otherwise."""
+LOOKUP, NONE = "lookup", ""
+"""Drafts that are no models, as `DraftVerdict.draft` has them."""
+_OLD_LOOKUP = "ngram"
+"""What settings called it before."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A pair to be loaded."""
+
+    main: str
+    draft: str
+    """A path, `LOOKUP` or `NONE`."""
+    context_length: int = 0
+    cache_type: protocol.CacheType = "f16"
+    gpu_layers: int = -1
+
+    @classmethod
+    def of(cls, load: protocol.Load) -> Choice:
+        """The pair of `load`."""
+        return cls(load.main, load.draft or LOOKUP, load.context_length, load.cache_type, load.gpu_layers)
+
+
+HERE = "here"
+"""This machine, among the names of others."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """The engine is to run elsewhere."""
+
+    host: str
+    """By name or address, or `HERE`."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an answer was asked for with, and is gone on with. None is not known, or as the settings say."""
+
+    seed: int | None = None
+    sampling: protocol.Sampling | None = None
+    thinking: protocol.Thinking | None = None
+    effort: protocol.Effort | None = None
+
+    @classmethod
+    def of(cls, request: protocol.Generate) -> Asked:
+        return cls(request.seed, request.sampling, request.thinking, request.effort)
+
+    @classmethod
+    def read(cls, text: str) -> Asked:
+        """What `written` wrote; of what cannot be read nothing is known. Older answers know less."""
+        try:
+            data = msgspec.json.decode(text)
+            known = {name: data.pop(name) for name in ("thinking", "effort") if name in data}
+            seed = int(data.pop("seed"))
+            return msgspec.convert({"seed": seed, "sampling": data, **known}, cls)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return cls()
+
+    def written(self) -> str:
+        """As a JSON object, the parts of the sampling chain beside the others."""
+        sampling = structs.asdict(self.sampling) if self.sampling else {}
+        return json.dumps({"seed": self.seed, **sampling, "thinking": self.thinking, "effort": self.effort})
+
+    def applied(self, request: protocol.Generate) -> protocol.Generate:
+        """`request` with what is known."""
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        return structs.replace(request, **known)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be answered, and how, where that is not as the settings say."""
+
+    messages: tuple[protocol.Message, ...]
+    asked: Asked = Asked()
+    resume: tuple[int, ...] = ()
+    """Tokens of the last answer, which goes on behind them; empty for a new answer."""
+
+
+def load_request(settings: Settings) -> protocol.Load:
+    models, engine = settings.models, settings.engine
+    located = _located if not engine.host else str  # where another machine's models lie is not known here
+    return protocol.Load(
+        main=located(models.main),
+        draft=None if models.draft in ("", LOOKUP, _OLD_LOOKUP) else located(models.draft),
+        context_length=models.context_length,
+        gpu_layers=engine.gpu_layers,
+        threads=engine.threads,
+        cache_type=models.cache_type,
+        backend=engine.backend,
+        folders=tuple(map(located, models.folders)),
+        exact=models.exact,
+    )
+
+
+def generate_request(
+    number: int, messages: tuple[protocol.Message, ...], seed: int, generation: Generation
+) -> protocol.Generate:
+    return protocol.Generate(
+        id=number,
+        messages=messages,
+        seed=seed,
+        sampling=protocol.Sampling(
+            temperature=generation.temperature,
+            top_k=generation.top_k,
+            top_p=generation.top_p,
+            min_p=generation.min_p,
+            repeat_penalty=generation.repeat_penalty,
+            presence_penalty=generation.presence_penalty,
+            frequency_penalty=generation.frequency_penalty,
+            penalty_last_n=generation.penalty_last_n,
+        ),
+        draft_length=draft_length(generation.draft_length),
+        lookup=generation.lookup,
+        max_tokens=generation.max_tokens,
+        stop=generation.stop,
+        thinking=generation.thinking,
+        effort=generation.effort,
+    )
+
+
+def limited(request: protocol.Generate, loaded: protocol.Loaded | None) -> protocol.Generate:
+    """`request` with an end: a base model seldom finds one, and its first answer would fill the context."""
+    endless = loaded is not None and loaded.main.prompt_form == "text" and not request.max_tokens
+    return structs.replace(request, max_tokens=CONTINUED) if endless else request
+
+
+def with_choice(settings: Settings, choice: Choice) -> Settings:
+    """`settings` with what was chosen. No draft at all is plain decoding: no lookup either."""
+    draft = choice.draft or LOOKUP
+    return replace(
+        settings,
+        models=replace(
+            settings.models,
+            main=choice.main,
+            draft=draft,
+            context_length=choice.context_length,
+            cache_type=choice.cache_type,
+        ),
+        engine=replace(settings.engine, gpu_layers=choice.gpu_layers),
+        generation=replace(settings.generation, lookup=choice.draft != NONE),
+    )
+
+
+def draft_length(setting: int) -> int | None:
+    """A draft length as commands have it; as a setting, a negative one lets the engine decide."""
+    return setting if setting >= 0 else None
+
+
+def _located(model: str) -> str:
+    """A path in full: the engine does not run in the folder that this was typed in. A name stays one."""
+    path = typed(model)
+    named = model in NAMED or model.startswith("scripted:") or (os.sep not in model and not there(path))
+    return model if named and not model.endswith(".gguf") else str(path.absolute())

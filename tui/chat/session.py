@@ -1,0 +1,280 @@
+"""A chat without a screen: its settings, its conversation, its connection to a pair, and its turns.
+
+A screen is given a session, and the session tells the screen's views. It draws nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+from tui import protocol
+from tui.clean import clean_line
+from tui.client import EngineClient, EngineError
+from tui.client.host import HostError, engine_on
+from tui.config import Generation, Settings
+from tui.store.keeper import Keeper, Unreadable
+
+from . import wording
+from .connection import Connection, Phase, Step
+from .conversation import Conversation
+from .draft_length import DraftLength
+from .meter import Meter
+from .opening import Opening
+from .overrides import ChatOverrides
+from .requests import HERE, Choice, Wish, draft_length, load_request, with_choice
+from .turn import Turn
+from .view import ChatView, TranscriptView
+
+
+class ChatSession:
+    """One chat after another, over one connection. `show_on` comes before everything else."""
+
+    view: ChatView
+    turn: Turn
+    opening: Opening
+    _transcript: TranscriptView
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: EngineClient,
+        keeper: Keeper,
+        clock: Callable[[], float],
+        draw_seed: Callable[[], int],
+        keep: Callable[[Settings], bool] = lambda settings: True,
+    ) -> None:
+        """`keeper` keeps what is said. `draw_seed` makes a seed where none is set.
+
+        `keep` gets the settings when another pair was chosen, and says whether the next start loads it.
+        """
+        self.settings = settings
+        self.client = client
+        self.keeper = keeper
+        self.clock = clock
+        self.draw_seed = draw_seed
+        self._keep = keep
+        self.folder = Path.cwd
+        """Gives the folder of files that are attached or exported."""
+        self.drafting = DraftLength(settings.generation.draft_length)
+        self.overrides = ChatOverrides()
+        self.conversation = Conversation(record=keeper.add)
+        self.meter = Meter(clock)
+        self.connection = Connection(
+            client,
+            lambda: load_request(self.settings),
+            lambda progress: self._say(wording.loading(progress)),
+            self._load_ended,
+        )
+        self._take_system_prompt()
+
+    def show_on(
+        self,
+        view: ChatView,
+        transcript: TranscriptView,
+        notices: Iterable[str] = (),
+        *,
+        recalled: bool = False,
+    ) -> None:
+        """Tell these views. `notices` stand in the banner at first.
+
+        `recalled`: the pair is the one that was chosen last.
+        """
+        self.view, self._transcript = view, transcript
+        self.opening = Opening(self.client, view, notices, recalled=recalled)
+        self.turn = Turn(
+            self.connection, self.conversation, self.keeper, self.meter, lambda: self.generation,
+            self.draw_seed, view, transcript,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Show the start; `load` comes next."""
+        self.opening.show(None)
+        self._show_drafting()
+        host = self.client.host
+        self._say(f"connecting to {clean_line(host.name)}" if host else "starting the engine")
+        self.client.on_beat = self._show_link
+
+    def load(self) -> None:
+        """Begin to load the pair of the settings."""
+        # Textual awaits the result of a callback, and hears no key meanwhile: so this returns no task.
+        self.connection.load()
+
+    def close(self) -> None:
+        """The app ends."""
+        self.turn.close()
+        self.connection.close()
+
+    @property
+    def generation(self) -> Generation:
+        """The settings by which this chat is answered."""
+        return replace(self.overrides.applied(self.settings), draft_length=self.drafting.length)
+
+    def answer(self, wish: Wish) -> None:
+        """Begin a turn."""
+        self.opening.over()
+        self.turn.begin(wish)
+
+    def refuses(self, *, sent: bool = False) -> bool:
+        """Whether nothing can be asked now, because an answer is coming; it tells the view.
+
+        `sent`: the person has sent a text, which stays where it was written.
+        """
+        if self.connection.busy:
+            words = f"An answer is coming: {self.view.stop_key} stops it."
+            if sent:
+                words = f"Your text stays. {self.view.stop_key} stops this answer, then Enter sends."
+            self.view.tell(words, seconds=4)
+        return self.connection.busy
+
+    # The pair
+
+    def _load_ended(self, loaded: protocol.Loaded | EngineError) -> None:
+        if isinstance(loaded, EngineError):
+            self._show_failure(loaded)
+            return
+        self.view.show_loaded(loaded)
+        self._show_drafting()
+        folders = load_request(self.settings).folders
+        self.opening.loaded(loaded, is_new=self.connection.is_new, folders=folders)
+        self.view.say(wording.ready(loaded.main), self.connection.tone, wording.pair(loaded))
+
+    def _show_failure(self, error: EngineError) -> None:
+        """There is no engine, or none with a model: show why, and what to do."""
+        self.view.show_loaded(None)
+        self._show_link()
+        retry = self.connection.retry_after
+        self._say(error.message if retry is None else f"{error.message}; another try in {retry:g} s")
+        if self._transcript.is_empty or self.client.host:
+            hint = f"No model is loaded now. {error.hint or 'The next prompt tries again.'}"
+            self.opening.show_failure((error.message, hint))
+
+    async def load_pair(self, choice: Choice) -> None:
+        """Load what was chosen; an answer that is coming is stopped first."""
+        await self.turn.stop()
+        self.settings = with_choice(self.settings, choice)
+        if not self._keep(self.settings):
+            self.view.tell("Until you quit: the next start loads what config.toml names.", seconds=8)
+        self.opening.over()
+        await self._load_anew()
+
+    async def set_exact(self, exact: bool) -> None:
+        """Load the pair again, in exact mode or not; an answer that comes is stopped."""
+        await self.turn.stop()
+        self.settings = replace(self.settings, models=replace(self.settings.models, exact=exact))
+        self.opening.over()
+        await self._load_anew()
+
+    async def move(self, name: str) -> None:
+        """Let the engine run on another host, or `HERE`; the chat stays, an answer that comes is stopped."""
+        try:
+            command, host = engine_on("" if name == HERE else name, self.settings.hosts)
+        except HostError as error:
+            self.view.tell(str(error), severity="error")
+            return
+        await self.turn.end()
+        await self.client.move(command, host)
+        engine = replace(self.settings.engine, host=host.name if host else "")
+        self.settings = replace(self.settings, engine=engine)
+        self.view.show_link("")
+        await self._load_anew()
+
+    async def _load_anew(self) -> None:
+        self.view.show_loaded(None)
+        self.meter.forget()  # its figures are those of the pair before
+        self.turn.show_figures()
+        self.connection.take(Step.LOAD)
+        self._say("loading")
+        await self.connection.load_anew()
+
+    # The conversation
+
+    async def open(self, key: str) -> None:
+        """Go on with the chat `key`; an answer that is coming is stopped first."""
+        await self.new()
+        try:
+            stored = await self.keeper.ask(lambda store: store.read(key))
+        except Unreadable as error:
+            self.view.tell(f"That chat cannot be read: {error}", severity="error")
+            return
+        if stored is None:
+            return
+        unanswered = self.conversation.open(stored)
+        self.opening.opened(self.conversation.last)
+        self.opening.show(self.connection.loaded)
+        self._go_by(ChatOverrides.read(stored.settings))  # unreadable ones stay as they are kept
+        await self._transcript.show(stored)
+        gc.freeze()  # a long chat lives as long as it is open: the collector would look at all of it
+        if unanswered:
+            self._transcript.give_back(unanswered)
+
+    async def new(self) -> None:
+        """Begin another conversation; an answer that is coming is stopped first."""
+        await self.turn.end()
+        self._transcript.forget()
+        self.conversation.forget()
+        self.meter.forget()
+        self.override(ChatOverrides())
+        if self.connection.phase == Phase.READY:
+            self._say("ready")
+        self.turn.show_figures()
+
+    def show_keeping(self) -> None:
+        """Show whether what is said is saved."""
+        self.view.show_unsaved(self.keeper.fault)
+        if self.keeper.remark:
+            self.view.show_notices([self.keeper.remark])
+
+    # Its settings
+
+    def override(self, overrides: ChatOverrides) -> None:
+        """Answer this chat by `overrides` from the next answer on."""
+        self.conversation.adjust(overrides.written())
+        self._go_by(overrides)
+
+    def _go_by(self, overrides: ChatOverrides) -> None:
+        self.overrides = overrides
+        self._take_system_prompt()
+        self._show_drafting()
+        self.show_extras()
+
+    def _take_system_prompt(self) -> None:
+        self.conversation.context.system_prompt = self.generation.system_prompt
+
+    def apply(self, settings: Settings) -> None:
+        """Go on by other settings, as far as they hold at once."""
+        before, self.settings = self.settings, settings
+        if settings.generation.draft_length != before.generation.draft_length:
+            self.draft(DraftLength(settings.generation.draft_length))
+        self._go_by(self.overrides)
+
+    def draft(self, length: DraftLength) -> None:
+        """Draft so far, from the next round on."""
+        self.drafting = length
+        self.client.set_draft_length(self.turn.id, draft_length(length.length))
+        self._show_drafting()
+        self.turn.show_figures()
+
+    # Showing
+
+    def _say(self, words: str) -> None:
+        self.view.say(words, self.connection.tone)
+
+    def _show_link(self) -> None:
+        if self.client.host:
+            self.view.show_link(wording.link(self.client, monotonic()))
+
+    def _show_drafting(self) -> None:
+        wished, loaded = self.drafting, self.connection.loaded
+        self.view.show_drafting(
+            wording.drafting(wished, loaded),
+            wording.draft_limit(wished, loaded),
+            lookup=wording.looks_up(wished, loaded, self.generation),
+        )
+
+    def show_extras(self, files: str = "") -> None:
+        """Show what goes with the next prompt: `files`, and the overrides of this chat."""
+        self.view.show_extras(" · ".join(filter(None, (files, self.overrides.words(self.settings)))))

@@ -1,0 +1,51 @@
+"""The values that a person may choose from, and the bounds of each number, with its meaning.
+
+The settings file, the settings screen, the command line and the engine all read them here, so that a number
+that one of them takes is taken by all. This module is small: the command line needs it before anything else.
+"""
+
+from typing import Literal, NamedTuple
+
+CacheType = Literal["f16", "q8_0"]
+"""The number format of a KV cache: 16 bits, or 8 bits and a scale for every 32 numbers."""
+
+BackendName = Literal["auto", "llama.cpp", "mlx"]
+"""The library that runs a model; "auto" chooses it by the file or folder."""
+
+Thinking = Literal["auto", "on", "off"]
+"""Whether a model should think before it answers; "auto" leaves this to its chat template."""
+
+Effort = Literal["auto", "minimal", "low", "medium", "high", "max"]
+"""How much a model should think, if its chat template knows that."""
+
+
+class Limit(NamedTuple):
+    """The bounds of one number, both allowed, and its meaning in a few words."""
+
+    low: float
+    high: float
+    about: str
+
+
+LONGEST_DRAFT = 16
+"""Most tokens drafted in a round: `LONGEST` of `speculation.chances`, which imports nothing of ours."""
+
+MOST_TOKENS = 1 << 24
+"""More tokens than any context holds."""
+
+MOST_BIAS = 10_000
+"""A `logit_bias` may move a score by so much, up or down."""
+
+SAMPLING = {
+    "temperature": Limit(0, 5, "0 always takes the most probable token"),
+    "top_k": Limit(0, 1_000_000, "keep the k best tokens; 0 keeps all"),
+    "top_p": Limit(0, 1, "keep the smallest set whose probability reaches p; 1 keeps all"),
+    "min_p": Limit(0, 1, "drop tokens below this share of the best one's probability"),
+    "repeat_penalty": Limit(0.01, 100, "divides the scores of tokens already seen; 1 is off"),
+    "presence_penalty": Limit(-100, 100, "subtracted from the scores of tokens already seen; 0 is off"),
+    "frequency_penalty": Limit(-100, 100, "subtracted for each time that a token was seen; 0 is off"),
+    "penalty_last_n": Limit(0, MOST_TOKENS, "how many of the latest tokens the penalties look at"),
+}
+"""The numbers of `Sampling`, by their names."""
+
+SEED = Limit(0, (1 << 32) - 1, "the same seed gives the same text")

@@ -1,0 +1,394 @@
+"""One answer: a conversation in, rounds of text out.
+
+Reuses whatever of the prompt is in the caches already, keeps the draft's failures away from the answer,
+and counts what it all cost. It loads nothing and reads no command.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import perf_counter
+
+from msgspec import structs
+
+from ... import protocol
+from ...protocol import (
+    Busy,
+    Event,
+    Finished,
+    Generate,
+    NotDrafting,
+    Notice,
+    Obstacle,
+    Origin,
+    Prefill,
+    Reason,
+    Rounds,
+    Statistics,
+)
+from ...protocol.pieces import origin_at
+from ..backends import LoadedModel, ModelError
+from ..eligibility import failed_draft, short_draft
+from ..pair.pair import Pair
+from ..pair.reading import cut, shared
+from ..speculation.loop import DraftLengthPolicy, NoValidToken, Proposal, Proposer, Round, generate
+from ..speculation.proposers import DraftModel, NullProposer, ProposersInTurn
+from ..speculation.sampling import InvalidLogits, Sampler
+from .prompt import answers_in, continues, opening_of, prompt_of, staying
+from .request import bias_of, chain_of, check, grammar_of
+from .templates import TemplateRenderer, puts_space, turn_marks
+from .text import Piece, TextStream, readable
+
+Send = Callable[[Event], None]
+Cancelled = Callable[[], bool]
+
+_DIGITS = 5
+"""Of seconds, as they are sent: more would be noise."""
+_DEAD_END = "no token of this model may follow here"
+_TOO_COMPLEX = "the grammar is too complex to be followed here"
+
+
+class Answer:
+    """Answers one `Generate` with the models of a pair. Use once."""
+
+    def __init__(
+        self, pair: Pair, command: Generate, send: Send, cancelled: Cancelled,
+        draft_length: Callable[[], int | None] | None = None, clock: Callable[[], float] = perf_counter,
+    ) -> None:  # fmt: skip
+        """`cancelled` is asked between two rounds, and between two chunks of the prompt.
+
+        `draft_length` is asked for each round, where the command's need not hold for the whole answer.
+        """
+        self._pair = pair
+        self._main = pair.main
+        self._command = command
+        self._send = send
+        self._cancelled = cancelled
+        self._draft_length = draft_length or (lambda: command.draft_length)
+        self._clock = clock
+        self._started = self._shown = clock()
+        """When it began, and when its last round ended."""
+        vocabulary = pair.main.vocabulary
+        marks = () if command.raw or command.ignore_eos else turn_marks(vocabulary)
+        ends = vocabulary.end_tokens.union(*map(vocabulary.encode, marks))
+        self._end_tokens = frozenset() if command.ignore_eos else ends
+        self._bias: dict[int, float] = {}
+        self._grammar = ""
+        self._opening = ""
+        self._first = 0
+        """The index of the answer's first token in the context."""
+        self._stays = 0
+        """How many tokens of the prompt the next prompt will share; 0 if no model needs to know."""
+        self._marks = marks
+        self._obstacle = pair.obstacle
+        """Why this answer has no draft model; None if it has one, or if nobody asked for one."""
+        self._told: Obstacle | None = None
+        """The reason that the app knows."""
+        self._text = TextStream(vocabulary.piece)
+        self._cost = structs.asdict(Statistics())
+        """The values of `Statistics` so far."""
+        self._read, self._read_at = 0, self._started
+        """Tokens of the prompt that were read, and when."""
+
+    def run(self, templates: TemplateRenderer) -> Finished:
+        """Send the events of the whole answer; the last of them.
+
+        Raises `ModelError` or `InvalidLogits` of the main model. The caches must be cleared then.
+        """
+        check(self._command, self._main)
+        self._bias = bias_of(self._command, self._main)
+        self._grammar = grammar_of(self._command)
+        if self._command.fresh:
+            self._pair.clear()
+        context = prompt_of(self._command, self._main, templates, self._tell)
+        self._first = len(context)
+        self._open(context)
+        self._resume(context)
+        sampler = self._sampler(self._main)
+        reader = self._pair.reader
+        self._stays = staying(context[: self._first], self._command, self._pair.models, templates)
+        answers = (
+            answers_in(context[: self._first], self._command, self._main, templates) if reader.rows else ()
+        )
+        reused = reader.begin(context, answers, self._first, self._stays)
+        self._cost.update(prompt_tokens=len(context), prompt_reused=reused)
+        if unread := len(context) - 1 - reused:
+            self._progress(0, unread)
+        self._main.start(sampler)
+        self._start_crew()
+        read = reader.read(context, self._cancelled, self._progress)
+        try:
+            reason: Reason = "stop" if self._text.stopped else "cancelled"
+            if read and not self._text.stopped and not self._cancelled():
+                reason = self._generate(context)
+        except NoValidToken:
+            fault = _TOO_COMPLEX if sampler.met_limit else _DEAD_END
+            raise ModelError(fault, "Change the grammar, the schema or the logit bias.") from None
+        return self._finish(reason, context)
+
+    def _tell(self, notice: str) -> None:
+        self._send(Notice(self._command.id, notice))
+
+    def _open(self, context: Sequence[int]) -> None:
+        """Get ready for the text, which the template may have begun."""
+        command, vocabulary = self._command, self._main.vocabulary
+        opening = opening_of(structs.replace(command, resume=()), self._main, context)
+        self._opening = "" if command.resume else opening
+        ends = [text for text in command.stop if text in vocabulary.control_texts]
+        self._text = TextStream(
+            readable(vocabulary, command.stop),
+            [text for text in command.stop if text not in ends],
+            (*ends, *self._marks),
+            opening,
+            spaced=not continues(command, vocabulary) and puts_space(vocabulary),
+        )
+
+    def _resume(self, context: list[int]) -> None:
+        """Put the tokens that the answer has already behind the prompt. Their text is the app's already."""
+        context += self._command.resume
+        if len(context) > self._main.capacity:
+            raise ModelError("there is no room for more of this answer", "Load with a longer context.")
+        for token in self._command.resume:
+            self._text.feed(token, Origin.PLAIN)
+
+    def _sampler(self, model: LoadedModel) -> Sampler:
+        chain = chain_of(self._command, self._bias, model)
+        constraint = self._main.constraint(self._grammar) if self._grammar else None
+        confident = model is not self._main
+        return Sampler(chain, self._command.seed, self._first, confident=confident, constraint=constraint)
+
+    def _progress(self, done: int, total: int) -> None:
+        self._send(Prefill(self._command.id, done, total))
+        now = self._clock()
+        if done > self._read:
+            self._pace_threads(done - self._read, now - self._read_at)
+        self._read, self._read_at = done, now
+
+    def _start_crew(self) -> None:
+        if crew := self._pair.crew:
+            crew.start()
+            if crew.count < crew.most:
+                self._send(Busy(self._command.id, crew.count, crew.most))
+
+    def _pace_threads(self, rows: int, seconds: float) -> None:
+        """The main model has computed so many rows: choose its threads for the next ones."""
+        crew = self._pair.crew
+        if crew and crew.passed(rows, seconds):
+            self._send(Busy(self._command.id, crew.count, crew.most))
+
+    def _proposer(self, context: list[int]) -> Proposer:
+        """Who rides ahead. A draft model reads the prompt later, as the pace allows: nothing waits for it."""
+        proposers: list[Proposer] = []
+        if self._command.lookup and self._pair.lookup:
+            proposers.append(self._pair.lookup)
+        draft = self._pair.draft
+        if draft is None:
+            return ProposersInTurn(*proposers)
+        if len(context) > draft.capacity:
+            self._drop_draft(short_draft(draft.capacity))
+            return ProposersInTurn(*proposers)
+        try:
+            draft.checkpoint(self._stays)
+            cut(draft, shared(draft, context))
+            draft.start(self._sampler(draft))
+        except (ModelError, InvalidLogits) as error:
+            self._drop_draft(failed_draft(error))
+            return ProposersInTurn(*proposers)
+        model = DraftModel(draft, self._end_tokens)
+        return ProposersInTurn(*proposers, FallibleDraft(model, self._main.vocabulary_size, self._drop_draft))
+
+    def _drop_draft(self, obstacle: Obstacle) -> None:
+        self._obstacle = obstacle
+        self._send(Notice(self._command.id, f"This answer goes on without the draft model: {obstacle.text}."))
+        if self._pair.draft:
+            self._pair.draft.rewind(0)
+
+    def _generate(self, context: list[int]) -> Reason:
+        unlimited = self._main.capacity + 1
+        limit = self._command.max_tokens or unlimited
+        rounds = generate(
+            self._main,
+            self._proposer(context),
+            context,
+            policy=OverridableLength(self._draft_length, self._pair.policy, self._pair.longest_draft),
+            end_tokens=self._end_tokens,
+            max_tokens=limit,
+        )
+        started = self._shown = self._clock()
+        limit += len(context)
+        for happened in rounds:
+            reason = self._reason_to_end(context, limit)
+            reason = self._show(happened, context, reason, started)
+            self._tell_why_plain()
+            if reason:
+                return reason
+            if self._cancelled():
+                return "cancelled"
+            self._pace_threads(len(happened.drafted) + 1, happened.verify_seconds)
+        return "context"
+
+    def _tell_why_plain(self) -> None:
+        """Send the reason why nothing was drafted so far, if it is another than before."""
+        if (obstacle := self._why_plain()) != self._told:
+            self._told = obstacle
+            self._send(NotDrafting(self._command.id, obstacle))
+
+    def _why_plain(self) -> Obstacle | None:
+        """Return that reason; None if something was drafted, or if the person wants no drafts."""
+        if self._cost["drafted"] or self._draft_length() is not None:
+            return None
+        looks_up = self._command.lookup and self._pair.lookup is not None
+        waits = self._pair.why_idle if self._pair.draft or looks_up else None
+        return self._obstacle or waits
+
+    def _reason_to_end(self, context: list[int], limit: int) -> Reason | None:
+        if context[-1] in self._end_tokens:
+            return "stop"
+        if len(context) >= limit:
+            return "length"
+        return "context" if len(context) > self._main.capacity else None
+
+    def _show(
+        self, happened: Round, context: list[int], reason: Reason | None, started: float
+    ) -> Reason | None:
+        """Send one round. The reason to end, which may be a stop string in its text."""
+        pieces, tokens = self._pieces(happened)
+        if self._opening:
+            pieces.insert(0, Piece(self._opening, Origin.PLAIN))
+            self._opening = ""
+        if self._text.stopped:
+            reason = "stop"
+        elif reason:
+            pieces += self._text.flush()
+        now, cost = self._clock(), self._cost
+        seconds, self._shown = now - self._shown, now
+        plain = self._plain_seconds(happened, seconds, len(tokens))
+        if plain is not None:
+            cost["plain_seconds"] = (cost["plain_seconds"] or 0.0) + plain
+        if cost["time_to_first_token"] is None:
+            cost["time_to_first_token"] = now - self._started
+        cost["tokens"] += len(tokens)
+        cost["rounds"] += 1
+        cost["drafted"] += len(happened.drafted)
+        cost["accepted"] += happened.accepted
+        cost["looked_up"] += happened.looked_up
+        cost["lookup_accepted"] += min(happened.looked_up, happened.accepted)
+        cost["seconds"] = now - started
+        cost["draft_seconds"] += happened.draft_seconds
+        cost["verify_seconds"] += happened.verify_seconds
+        self._send_round(pieces, len(context), tokens, replace(happened, seconds=seconds), plain)
+        return reason
+
+    def _plain_seconds(self, happened: Round, seconds: float, tokens: int) -> float | None:
+        """What plain decoding would have taken for the first `tokens` tokens of a round that took `seconds`.
+
+        What passes between two rounds would have passed as well.
+        """
+        plain = self._pair.plain_seconds(happened)
+        if plain is None:
+            return None
+        return plain * tokens / max(1, len(happened.tokens)) + max(0.0, seconds - happened.seconds)
+
+    def _pieces(self, happened: Round) -> tuple[list[Piece], tuple[int, ...]]:
+        """The text of a round, and its tokens up to the one that completes a stop string."""
+        pieces: list[Piece] = []
+        for index, token in enumerate(happened.tokens):
+            if index == happened.accepted and happened.drafted:
+                pieces += self._text.refused(happened.drafted[index:])
+            pieces += self._text.feed(token, _origin(happened, index))
+            if self._text.stopped:
+                return pieces, happened.tokens[: index + 1]
+        return pieces, happened.tokens
+
+    def _send_round(
+        self, pieces: Sequence[Piece], context_used: int, tokens: tuple[int, ...], happened: Round,
+        plain: float | None,
+    ) -> None:  # fmt: skip
+        told = protocol.TextRound(
+            tuple((text, int(origin)) for text, origin in pieces),
+            tokens,
+            len(happened.drafted),
+            happened.looked_up,
+            happened.accepted,
+            round(happened.seconds, _DIGITS),
+            round(happened.draft_seconds, _DIGITS),
+            round(happened.verify_seconds, _DIGITS),
+            context_used,
+            None if plain is None else round(plain, _DIGITS),
+        )
+        self._send(Rounds(self._command.id, (told,)))
+
+    def _finish(self, reason: Reason, context: list[int]) -> Finished:
+        done = Statistics(**self._cost)
+        speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
+        done = structs.replace(
+            done,
+            tokens_per_second=speed,
+            context_used=len(context),
+            peak_memory=peak_memory(),
+            rounding=self._pair.rounding,
+        )
+        finished = Finished(self._command.id, reason, done)
+        self._send(finished)
+        self._pair.remember()
+        if self._pair.crew:
+            self._pair.crew.rest()
+        return finished
+
+
+class OverridableLength:
+    """The pair's own pace, which learns from every round, with a draft length that may be wished for."""
+
+    def __init__(self, draft_length: Callable[[], int | None], own: DraftLengthPolicy, longest: int) -> None:
+        """`longest` is the most tokens that any round may draft."""
+        self._draft_length = draft_length
+        self._own = own
+        self._longest = longest
+
+    def start(self) -> None:
+        self._own.start()
+
+    def plan(self, room: int, length: int | None = None) -> Proposal:
+        wished = self._draft_length() if length is None else length
+        return self._own.plan(min(room, self._longest), wished)
+
+    def observe(self, happened: Round) -> None:
+        self._own.observe(happened)
+
+
+class FallibleDraft:
+    """A proposer that may fail at any time: from then on it proposes nothing."""
+
+    def __init__(self, draft: DraftModel, vocabulary: int, failed: Callable[[Obstacle], None]) -> None:
+        """`failed` is told why, once. Tokens from `vocabulary` on are none of the main model's."""
+        self._draft: Proposer = draft
+        self._vocabulary = vocabulary
+        self._failed = failed
+
+    def propose(self, context: Sequence[int], proposal: Proposal) -> None:
+        try:
+            self._draft.propose(context, proposal)
+        except (ModelError, InvalidLogits) as error:
+            self._draft = NullProposer()
+            self._failed(failed_draft(error))
+        for place, token in enumerate(proposal.tokens):
+            if not 0 <= token < self._vocabulary:
+                del proposal.tokens[place:]
+                return
+
+    def settle(self, context: Sequence[int]) -> None:
+        self._draft.settle(context)
+
+
+def _origin(happened: Round, index: int) -> Origin:
+    counts = {"looked_up": happened.looked_up, "accepted": happened.accepted}
+    return origin_at(index, drafted=len(happened.drafted), **counts)
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has held."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, Linux kilobytes

@@ -1,0 +1,291 @@
+"""Plans the memory of a pair: whether it fits into this machine, and which smaller settings would.
+
+All needs are known before anything is loaded. The size of the weights is in the header. All else comes from a
+rehearsal by the library itself; for MLX, from the shape of the layers. The needs are compared with the memory
+free now. The draft goes to the GPU as a whole, because a draft in the host's memory brings no speed-up.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec import structs
+
+from ...errors import OutriderError
+from ...protocol import CacheType, Load, MemoryUse
+from ..backends import Options, Role
+from ..backends.checkpoints import most_bytes
+from ..library.gguf import BadModelFile
+from ..library.header import Header, read_header
+from ..library.mlx_folder import WINDOWS_SHARE, Folder, is_folder, read_folder
+from ..machine.hardware import memory_bytes
+from ..starter import place
+
+SHORTEST = 2048
+"""Tokens of the shortest context that is proposed."""
+RESERVE = 0.05
+"""Share of a GPU's memory that is left for its driver."""
+_SECONDS = 60
+"""Seconds that a rehearsal may take. A CUDA driver that wakes up takes long."""
+_MLX_SPARE = 512
+"""Entries that MLX keeps beyond a window: some to go back to, and the rest up to a round number."""
+_MLX_ROWS = 2048
+"""Tokens of a prompt that MLX reads in one call."""
+
+
+class Unplanned(OutriderError):
+    """The needs of the pair cannot be found out. The text gives the reason in one line."""
+
+
+@dataclass(frozen=True)
+class MemorySpace:
+    """One memory of the machine."""
+
+    name: str
+    free: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    gpu: MemorySpace | None
+    """All GPUs together, because the library spreads layers over them by free memory."""
+    host: MemorySpace
+    labels: tuple[str, ...] = ()
+    """ggml's names of the GPUs."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the GPU uses the host's memory."""
+        return sys.platform == "darwin" and self.gpu is not None
+
+
+@dataclass(frozen=True)
+class Need:
+    """The needs of one model with one shape of cache, in bytes."""
+
+    weights: int
+    table: int
+    """The part of the weights that stays in the host's memory."""
+    output: int
+    """Output layer, the first to go to the GPU; 0 if a copy of the table serves as output layer."""
+    layers: int
+    cache: int
+    buffers_gpu: int
+    buffers_host: int
+    checkpoints: int = 0
+    """Most bytes of copies of the cache, which lie in the host's memory."""
+
+    def on_gpu(self, layers: int) -> tuple[int, int]:
+        """Return weights and cache with `layers` layers on the GPU, counted from the output; -1 for all."""
+        wanted = self.layers + 1 if layers < 0 else min(layers, self.layers + 1)
+        share = max(0, wanted - 1) / max(1, self.layers)
+        body = self.weights - self.table - self.output
+        return round(body * share) + (self.output or self.table if wanted else 0), round(self.cache * share)
+
+
+Needs = dict[Role, Need]
+
+
+class MemoryPlan(NamedTuple):
+    """A memory plan, as in `MemoryPlanned`."""
+
+    load: Load
+    context_length: int
+    fits: bool
+    uses: tuple[MemoryUse, ...]
+
+
+def plan(load: Load, loaded: Load | None = None) -> MemoryPlan:
+    """Return the plan for `load`. Names must be resolved to paths. Raises `Unplanned`."""
+    models = models_of(load)
+    shapes = list(_shapes(load, models["main"]))
+    before = models_of(loaded) if loaded else {}
+    machine, needs = rehearse(load, models, shapes)
+    if machine.gpu and not machine.shared and loaded:
+        _, held = rehearse(loaded, before, [next(_shapes(loaded, before["main"]))])
+        machine = _without(machine, loaded, held[0])
+    for each, length, need in _ways(load, shapes, needs, machine):
+        uses = _uses(each, need, machine)
+        if all(use.needed <= use.free for use in uses):
+            return MemoryPlan(each, length, True, uses)
+    if needs[0] is None:
+        raise Unplanned("the library refuses this context or this type of cache")
+    return MemoryPlan(load, shapes[0][0], False, _uses(load, needs[0], machine))
+
+
+def models_of(load: Load) -> dict[Role, Header | Folder]:
+    """Return the headers of the main model and of the draft, if there is one."""
+    names: dict[Role, str | None] = {"main": load.main, "draft": load.draft}
+    found: dict[Role, Header | Folder] = {}
+    for role, name in names.items():
+        if not name:
+            continue
+        path = Path(place(name, role))
+        try:
+            found[role] = read_folder(path) if is_folder(path) else read_header(path)
+        except (BadModelFile, OSError) as error:
+            raise Unplanned(f"{path.name}: {error}") from None
+    return found
+
+
+def _shapes(load: Load, main: Header | Folder) -> Iterator[tuple[int, CacheType]]:
+    """Yield context lengths and cache types: first those asked for, then smaller ones."""
+    asked = Options("main", load.context_length).tokens(main.context_length)
+    types: list[CacheType] = [load.cache_type]
+    if load.cache_type == "f16":
+        types.append("q8_0")
+    lengths = [asked]
+    while lengths[-1] // 2 >= SHORTEST:
+        lengths.append(lengths[-1] // 2)
+    yield from product(lengths, types)
+
+
+def _ways(
+    asked: Load, shapes: Sequence[tuple[int, CacheType]], needs: Sequence[Needs | None], machine: Machine
+) -> Iterator[tuple[Load, int, Needs]]:
+    """Yield `asked` and then the alternatives, the best first, each with its context length."""
+    possible = []
+    for (length, cache_type), need in zip(shapes, needs, strict=True):
+        said = asked.context_length if length == shapes[0][0] else length
+        if need:
+            load = structs.replace(asked, context_length=said, cache_type=cache_type)
+            possible.append((load, length, need))
+    yield from possible
+    if machine.gpu and not machine.shared and asked.gpu_layers < 0:
+        for load, length, need in possible:
+            for layers in range(need["main"].layers, -1, -1):
+                yield structs.replace(load, gpu_layers=layers), length, need
+
+
+def _uses(load: Load, needs: Needs, machine: Machine) -> tuple[MemoryUse, ...]:
+    gpu = dict.fromkeys(("main", "draft", "cache", "buffers"), 0)
+    host = dict(gpu)
+    for role, need in needs.items():
+        layers = Options.of(load, role).gpu_layers if machine.gpu else 0
+        weights, cache = need.on_gpu(layers)
+        if machine.shared:  # only one copy exists
+            weights, cache = (need.weights, need.cache) if layers else (0, 0)
+        gpu[role] += weights
+        gpu["cache"] += cache
+        gpu["buffers"] += need.buffers_gpu + (need.buffers_host if machine.shared else 0)
+        copied = need.table if weights and not need.output and not machine.shared else 0
+        host[role] += need.weights - weights + copied
+        host["cache"] += need.cache - cache
+        (gpu if machine.shared else host)["cache"] += need.checkpoints
+        host["buffers"] += 0 if machine.shared else need.buffers_host
+    found = [_use(machine.gpu, gpu)] if machine.gpu else []
+    if not machine.shared or any(host.values()):
+        found.append(_use(machine.host, host))
+    return tuple(found)
+
+
+def _use(memory: MemorySpace, taken: dict[str, int]) -> MemoryUse:
+    return MemoryUse(memory.name, memory.free, memory.total, **taken)
+
+
+def _without(machine: Machine, loaded: Load, held: Needs | None) -> Machine:
+    """Return the machine as it will be after the loaded pair is gone."""
+    if held is None or machine.gpu is None:
+        return machine
+    freed = _uses(loaded, held, machine)[0].needed
+    gpu = machine.gpu
+    return replace(machine, gpu=replace(gpu, free=min(gpu.total, gpu.free + freed)))
+
+
+def rehearse(
+    load: Load, models: dict[Role, Header | Folder], shapes: Sequence[tuple[int, CacheType]]
+) -> tuple[Machine, list[Needs | None]]:
+    """Return the machine, and for each shape the needs of both models."""
+    files = {role: each for role, each in models.items() if isinstance(each, Header)}
+    said = _ask(
+        [[place(getattr(load, role), role), asdict(Options.of(load, role))] for role in files],
+        [{"context_length": length, "cache_type": cache_type} for length, cache_type in shapes],
+    )
+    machine = _machine(said["gpus"])
+    by_role: dict[Role, list[Need | None]] = {}
+    for role, answer in zip(files, said["models"], strict=True):
+        if isinstance(answer, str):
+            raise Unplanned(answer)
+        by_role[role] = [each and _need(files[role], each, machine.labels) for each in answer]
+    for role, model in models.items():
+        if isinstance(model, Folder):
+            by_role[role] = [_folder_need(model, role, *shape) for shape in shapes]
+    rows = zip(*by_role.values(), strict=True)
+    return machine, [dict(zip(by_role, row, strict=True)) if all(row) else None for row in rows]
+
+
+def _ask(models: Iterable[Any], shapes: Iterable[Any]) -> Any:
+    """Let llama.cpp rehearse in a separate process. Raises `Unplanned`."""
+    command = [sys.executable, "-m", "tui.engine.backends.llama_cpp.rehearsal"]
+    asked = json.dumps({"models": list(models), "shapes": list(shapes)}).encode()
+    try:
+        ran = subprocess.run(command, input=asked, capture_output=True, timeout=_SECONDS, check=False)
+        return json.loads(ran.stdout.splitlines()[-1])
+    except (OSError, subprocess.TimeoutExpired):
+        raise Unplanned("llama.cpp does not report the memory it needs") from None
+    except (LookupError, ValueError):
+        last = ran.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise Unplanned(f"llama.cpp cannot open it: {''.join(last) or ran.returncode}") from None
+
+
+def _machine(gpus: Sequence[Any]) -> Machine:
+    total, available = memory_bytes()
+    free = min(total, (total if available is None else available) + _held())
+    host = MemorySpace("memory", free, total)
+    if not gpus:
+        return Machine(None, host)
+    names = [gpu["name"] for gpu in gpus]
+    name = names[0] if len(names) == 1 else f"{len(names)} GPUs"
+    total = sum(gpu["total"] for gpu in gpus)
+    free = max(0, sum(gpu["free"] for gpu in gpus) - round(RESERVE * total))
+    return Machine(MemorySpace(name, free, total), host, tuple(gpu["label"] for gpu in gpus))
+
+
+def _held() -> int:
+    """Return the bytes that only this process holds. Most of it is the loaded pair."""
+    try:
+        for line in Path("/proc/self/status").read_text("ascii").splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def _need(header: Header, reserved: Any, labels: Sequence[str]) -> Need:
+    on_gpu = [
+        size
+        for name, size in reserved["buffers"].items()
+        if any(name == label or name.startswith(f"{label}_") for label in labels)
+    ]
+    return Need(
+        weights=header.weight_bytes,
+        table=header.table_bytes,
+        output=header.output_bytes,
+        layers=header.block_count,
+        cache=reserved["cache"],
+        buffers_gpu=sum(on_gpu),
+        buffers_host=sum(reserved["buffers"].values()) - sum(on_gpu),
+        checkpoints=most_bytes(reserved["state"], header.weight_bytes),
+    )
+
+
+def _folder_need(folder: Folder, role: Role, length: int, cache_type: CacheType) -> Need:
+    """Return the needs with a full context. MLX itself takes its memory only as it goes."""
+    bits = 8.5 if cache_type == "q8_0" and role == "main" else 16
+    token = round(folder.cached_numbers * bits / 8)
+    windows, window = folder.windowed
+    windows = min(windows, folder.layers)
+    of_windows = token * windows // max(1, folder.layers)
+    held = length if of_windows * length <= folder.weight_bytes // WINDOWS_SHARE else window + _MLX_SPARE
+    cache = (token - of_windows) * length + of_windows * min(length, held)
+    buffers = 2 * _MLX_ROWS * folder.widest
+    return Need(folder.weight_bytes, 0, 0, folder.layers, cache, buffers, 0)

@@ -1,0 +1,286 @@
+"""A main model and perhaps a draft, loaded, warmed up and timed.
+
+A draft that cannot be used is no failure: the pair then says why it has none. Nor is a main model that
+nothing may draft for: it answers plainly. Answers are made elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from ...paths import find_costs, find_starter
+from ...protocol import Load, ModelInfo, Obstacle, Rounding
+from ..backends import Backend, LoadedModel, ModelError, Options, Role, prompt_form
+from ..backends.selection import open_backend
+from ..eligibility import NOTHING_COPIED, PACE, broken_draft
+from ..speculation.chances import LONGEST
+from ..speculation.lookup import Lookup
+from ..speculation.loop import DraftLengthPolicy, Round
+from ..speculation.policy import AdaptiveLength, FixedLength
+from ..speculation.sampling import Chain, InvalidLogits, Sampler
+from ..starter import NAME as STARTER
+from ..starter import place
+from ..starter.mlx import starter_folder
+from .costs import RememberedCosts, first_tokens, fresh_policy
+from .exactness import Judged, judge, keep_last
+from .practice import Practice
+from .reading import ContextReader
+from .rounding import GivenUp, Going
+from .threads import Crew, Room
+
+_SAMPLES = 12
+_SECONDS = 0.5
+
+_SHOWN = 4
+"""The draft length of models that are there to show drafting: the demo pair, and scripted ones."""
+
+Progress = Callable[[str, float | None], bool]
+"""Gets a stage and 0 to 1, or None where no share is known; answers False to give up."""
+
+PLAIN = "Measuring plain decoding"
+PAYING = "Measuring how far drafting pays"
+"""Stages of a load, once the weights are there."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is loaded."""
+
+    backend: Backend
+    main: LoadedModel
+    draft: LoadedModel | None
+    obstacle: Obstacle | None
+    """Why the wanted draft is not used, or why nothing may draft for the main model; None if all is well."""
+    first_speed: float | None
+    """Tokens per second of the main model alone when it was loaded; None where it could not be measured."""
+    policy: DraftLengthPolicy
+    """What decides how far to draft where nobody says it."""
+    reader: ContextReader
+    """Brings contexts into the main model's cache."""
+    lookup: Lookup | None
+    """None where nothing may draft."""
+    memory: RememberedCosts | None = None
+    """Where what `policy` learns is kept; None for a pace that learns nothing."""
+    rounding: Rounding | None = None
+    """None where it is not known."""
+    later: Callable[[Going], Rounding] | None = None
+    """Measures more of the rounding while nothing else is to be done; see `exactness`."""
+    practice: Practice | None = None
+    """Learns what is still doubtful of the costs; None for a pace that learns nothing."""
+    crew: Crew | None = None
+    """What adapts the number of threads to a busy machine; None where it stays as it is."""
+
+    @property
+    def models(self) -> tuple[LoadedModel, ...]:
+        """The main model, and the draft if there is one."""
+        return (self.main, self.draft) if self.draft else (self.main,)
+
+    @property
+    def longest_draft(self) -> int:
+        """Most tokens that may be drafted in a round."""
+        return self.rounding.rows - 1 if self.rounding and self.rounding.exact else LONGEST
+
+    @property
+    def plain_tokens_per_second(self) -> float | None:
+        """The main model alone, by all that is known now: a pace that measures keeps it true."""
+        return self.policy.plain_rate if isinstance(self.policy, AdaptiveLength) else self.first_speed
+
+    @property
+    def why_idle(self) -> Obstacle | None:
+        """Why nobody proposes at this moment; None for a policy that always drafts."""
+        if self.draft is None:
+            return NOTHING_COPIED
+        return PACE[self.policy.why_not] if isinstance(self.policy, AdaptiveLength) else None
+
+    def plain_seconds(self, happened: Round) -> float | None:
+        """What plain decoding would have taken for a round; None for a pace that measures nothing."""
+        return self.policy.costs.plain_seconds(happened) if isinstance(self.policy, AdaptiveLength) else None
+
+    def clear(self) -> None:
+        """Forget both caches."""
+        self.main.rewind(0)
+        if self.draft:
+            self.draft.rewind(0)
+
+    def practise(self, idle: Callable[[], bool]) -> None:
+        """Learn more of what rounds cost here, as long as the engine is idle."""
+        crew = self.crew
+        if crew:
+            crew.start()
+        try:
+            if self.practice and self.practice.run(idle, crew.passed if crew else None):
+                self.remember()
+        finally:
+            if crew:
+                crew.rest()
+
+    def remember(self) -> None:
+        """Keep what was learned, for the next time that this pair is loaded."""
+        if self.memory and isinstance(self.policy, AdaptiveLength):
+            self.memory.keep(self.policy)
+
+    def close(self) -> None:
+        self.main.close()
+        if self.draft:
+            self.draft.close()
+
+
+def load_pair(command: Load, progress: Progress) -> Pair:
+    """Load what `command` names, by paths. Raises `ModelError` if the main model cannot be used."""
+    path, room = _path(command, command.main, "main"), Room()
+    backend = open_backend(path, command.backend)
+    main = backend.load(path, Options.of(command, "main"), _reading("main model", progress))
+    try:
+        draft, obstacle = _load_draft(command, backend, main, progress) if command.draft else (None, None)
+        if command.exact:  # another number of threads rounds otherwise
+            return _paired(command, backend, main, draft, obstacle, progress)
+        if crew := Crew.of(room, main, draft):
+            crew.start()  # with a thread too many, measuring would take minutes on a busy machine
+        pair = _paired(command, backend, main, draft, obstacle, progress)
+        return replace(pair, crew=Crew.of(Room(), main, pair.draft))
+    except BaseException:
+        main.close()
+        raise
+
+
+def _reading(model: str, progress: Progress) -> Callable[[float], bool]:
+    """Tells how much of a model's file is read. What comes after the last byte takes seconds as well."""
+
+    def read(share: float) -> bool:
+        whole = share >= 1
+        return progress(
+            f"Preparing the {model}" if whole else f"Loading the {model}", None if whole else share
+        )
+
+    return read
+
+
+def _paired(
+    command: Load,
+    backend: Backend,
+    main: LoadedModel,
+    draft: LoadedModel | None,
+    obstacle: Obstacle | None,
+    progress: Progress,
+) -> Pair:
+    """The pair with the pace that suits it. What is known of it from an earlier load is not measured
+    again."""
+    scripted = command.main.startswith("scripted:")
+    judged = Judged() if scripted else judge(command, backend, main, progress)
+    rows = judged.rounding.rows if judged.rounding and judged.rounding.exact else 0
+    # A copy of a window lies in other cells: in exact mode each read would have to copy at the same places.
+    reader = ContextReader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
+    if judged.rounding:
+        keep_last(main.path, judged.rounding)
+    progress(PLAIN, None)
+    speed = plain_speed(main)
+    plain = 1 / speed if speed else None
+    if judged.obstacle:
+        if draft:
+            draft.close()
+        asked = command.draft is not None
+        return Pair(
+            backend, main, None, judged.obstacle if asked else None, speed, FixedLength(0), reader, None,
+            rounding=judged.rounding,
+        )  # fmt: skip
+    lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
+    shown = scripted or command.main == STARTER
+    models = [main] if draft is None else [main, draft]
+    rest = [backend.name, backend.device(), command.cache_type, *(["exact"] if command.exact else [])]
+    memory = None if shown else RememberedCosts(find_costs(), models, rest)
+    policy: DraftLengthPolicy | None = memory.recall(plain) if memory else None
+    if policy is None and not shown:
+        policy = fresh_policy(main, draft, plain, partial(progress, PAYING))
+        if not progress(PAYING, 1.0):
+            raise GivenUp("the load was given up")
+    return Pair(
+        backend, main, draft, obstacle, speed, policy or FixedLength(_SHOWN), reader, lookup,
+        memory=memory, rounding=judged.rounding, later=judged.later,
+        practice=Practice(main, draft, policy.costs) if isinstance(policy, AdaptiveLength) else None,
+    )  # fmt: skip
+
+
+def _path(command: Load, name: str, role: Role) -> str:
+    """Where the model is, in the form that the wanted backend reads."""
+    if name != STARTER or command.backend != "mlx":
+        return place(name, role)
+    try:
+        return str(starter_folder(Path(place(name, role)), find_starter()))
+    except OSError as error:
+        reason = f"the starter pair cannot be written for MLX: {error}"
+        raise ModelError(reason, "Make room for it.") from None
+
+
+def _load_draft(
+    command: Load, backend: Backend, main: LoadedModel, progress: Progress
+) -> tuple[LoadedModel | None, Obstacle | None]:
+    """The draft, or None and why not."""
+    path = _path(command, command.draft or "", "draft")
+    options = replace(Options.of(command, "draft"), context_length=main.capacity)
+    try:
+        draft = backend.load(path, options, _reading("draft model", progress))
+    except ModelError as error:
+        return None, broken_draft(error)
+    if obstacle := backend.mismatch(main, draft) or _fault(draft):
+        draft.close()
+        return None, obstacle
+    return draft, None
+
+
+def _fault(draft: LoadedModel) -> Obstacle | None:
+    """Why `draft` cannot choose even one token; None if it can."""
+    try:
+        _first(draft)
+        return None
+    except (ModelError, InvalidLogits) as error:
+        return broken_draft(error)
+    finally:
+        draft.rewind(0)
+
+
+def plain_speed(model: LoadedModel, clock: Callable[[], float] = perf_counter) -> float | None:
+    """Tokens per second, one token at a time, after one that warms up; leaves the cache empty.
+
+    Takes at most half a second, unless two tokens take longer. None if the model gives no valid numbers:
+    that is an answer's to report.
+    """
+    taken: list[float] = []
+    try:
+        token = _first(model)
+        until = clock() + _SECONDS
+        while len(taken) < min(_SAMPLES, model.capacity - 1) and (len(taken) < 2 or clock() < until):
+            began = clock()
+            token = model.extend([token], picks=1)[0].token
+            taken.append(clock() - began)
+    except InvalidLogits:
+        return None
+    finally:
+        model.rewind(0)
+    return 1 / median(taken) if taken and min(taken) > 0 else None
+
+
+def _first(model: LoadedModel) -> int:
+    """The token that follows one other."""
+    model.start(Sampler(Chain(), seed=0, start=1))
+    return model.extend(first_tokens(model), picks=1)[0].token
+
+
+def model_info(model: LoadedModel, name: str, demo: bool) -> ModelInfo:
+    """`model` as the app shows it, as `name`."""
+    return ModelInfo(
+        name=name,
+        path=model.path,
+        architecture=model.architecture,
+        parameters=model.parameters,
+        quantisation=model.quantisation,
+        size=model.size,
+        context_length=model.trained_context_length,
+        vocabulary=model.vocabulary_size,
+        demo=demo,
+        prompt_form=prompt_form(model.vocabulary),
+    )

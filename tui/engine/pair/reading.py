@@ -1,0 +1,120 @@
+"""Divides a context into calls that read it into a cache, and tells which part a cache holds already.
+
+In fast mode only speed matters: the calls are chunks. In exact mode every bit matters, because kernels that
+read a prompt in chunks round differently from kernels that write an answer. There the calls follow from the
+context alone. Text outside answers is read in chunks, counted from its start. A model's own text is read as
+it was written, a few rows at a time. So an answer that is continued, branched or reopened tomorrow has the
+same bits as one without a pause.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..backends import LoadedModel
+from ..speculation.loop import prefill
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The rule that cuts a context into calls."""
+
+    chunk: int
+    """Most tokens in a call that reads."""
+    rows: int = 0
+    """Most tokens in a call over an answer; 0 is fast mode, which ignores answers."""
+    answers: tuple[range, ...] = ()
+    """Ranges of the answers, in order: the tokens that rounds have run, or would have. A round begins with
+    the last token of the prompt."""
+
+    def end(self, start: int) -> int:
+        """Return the end of the call that begins at the token `start`."""
+        for answer in self.answers:
+            if start < answer.start:
+                return min(start + self.chunk, answer.start)
+            if start < answer.stop:
+                return min(start + self.rows, answer.stop)
+        return start + self.chunk
+
+    def written_until(self, token: int) -> int:
+        """Return the end of the answer that contains `token`; 0 if none does."""
+        return next((each.stop for each in self.answers if token in each), 0)
+
+
+def sound(common: int, before: Calls, now: Calls) -> int:
+    """Return how many of the first `common` tokens, read by the rule `before`, suit the rule `now`."""
+    at = 0
+    while at < common:
+        written = min(before.written_until(at), now.written_until(at))
+        if written:
+            at = min(written, common)
+        elif (end := now.end(at)) > common or before.end(at) != end or now.written_until(at):
+            return at
+        else:
+            at = end
+    return at
+
+
+class ContextReader:
+    """Reads contexts into the cache of a main model."""
+
+    def __init__(self, model: LoadedModel, rows: int = 0, *, checkpoints: bool = True) -> None:
+        """`rows` is the largest call over an answer in exact mode, in tokens; 0 is fast mode.
+
+        Without `checkpoints`, none is made in the cache.
+        """
+        self._model = model
+        self.rows = rows
+        self._checkpoints = checkpoints
+        self._calls = Calls(model.chunk)
+
+    def begin(self, context: Sequence[int], answers: Sequence[range], first: int, stays: int = 0) -> int:
+        """Rewind the cache to the part that `context`, without its last token, can use. Return its tokens.
+
+        `answers` are the earlier answers; the present one begins at the token `first`. The next prompt will
+        share the first `stays` tokens, so a checkpoint is made after these; 0 if unknown.
+        """
+        if self._checkpoints:
+            end = first - 1  # in exact mode, the rule ends a call only here
+            self._model.checkpoint(end if self.rows else min(stays or end, end))
+        common = shared(self._model, context)
+        if not self.rows:
+            return cut(self._model, common)
+        before = self._calls
+        self._calls = Calls(self._model.chunk, self.rows, (*answers, range(first - 1, sys.maxsize)))
+        common = sound(common, before, self._calls)
+        while (reached := self._model.reach(common)) < common:
+            common = sound(reached, before, self._calls)
+        return cut(self._model, common)
+
+    def read(
+        self, context: Sequence[int], cancelled: Callable[[], bool], progress: Callable[[int, int], None]
+    ) -> bool:
+        """Bring all but the last token of `context` into the cache; see `prefill`."""
+        return prefill(self._model, context, end=self._calls.end, cancelled=cancelled, progress=progress)
+
+
+def shared(model: LoadedModel, context: Sequence[int]) -> int:
+    """Return how many tokens `context`, without its last one, shares with the start of the cache."""
+    pairs = enumerate(zip(model.tokens, context[:-1], strict=False))
+    return next(
+        (at for at, (cached, wanted) in pairs if cached != wanted), min(model.length, len(context) - 1)
+    )
+
+
+def cut(model: LoadedModel, length: int) -> int:
+    """Rewind the cache to `length` tokens, or fewer if it cannot keep so many. Return the tokens left.
+
+    The caller then reads the missing tokens, with progress. The model itself would read them in one call,
+    which could not be canceled.
+    """
+    length = model.reach(length)
+    model.rewind(length)
+    return length
+
+
+def loses(model: LoadedModel) -> bool:
+    """Return whether a rewind may lose the end of the cache, so that checkpoints are useful."""
+    return model.rewinds != "anywhere" or model.drops_from > 0

@@ -1,0 +1,99 @@
+"""The ways from the chat to other screens, and what comes back: a pair, a host, another chat.
+
+Each screen is imported when it is first shown: the first paint waits for none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.screen import Screen
+
+from tui.chat.requests import HERE, Choice, Move, load_request
+from tui.chat.session import ChatSession
+from tui.client.host import known_to_ssh
+from tui.paths import find_ssh_config
+from tui.store.keeper import Unreadable
+
+if TYPE_CHECKING:
+    from .hosts import HostsScreen
+
+
+class OtherScreens:
+    """The screens over one chat screen."""
+
+    def __init__(self, screen: Screen[None], session: ChatSession) -> None:
+        self._screen = screen
+        self._session = session
+
+    def models(self, words: str = "") -> None:
+        """Choose another pair among the models whose names have `words`."""
+        from .models import ModelsScreen
+
+        load = load_request(self._session.settings)
+        self._screen.app.push_screen(
+            ModelsScreen(self._session.client, load, self._hosts, words), self.chosen
+        )
+
+    def _hosts(self) -> HostsScreen:
+        from .hosts import HostsScreen
+
+        host = self._session.client.host
+        known = known_to_ssh(find_ssh_config())
+        return HostsScreen(self._session.settings.hosts, known, host.name if host else HERE)
+
+    async def chosen(self, choice: Choice | Move | None) -> None:
+        """Load the pair that was chosen, or ask on another host."""
+        if isinstance(choice, Move):
+            await self.move(choice.host)
+            self.models()
+        elif choice is not None:
+            await self._session.load_pair(choice)
+
+    async def move(self, name: str | None) -> None:
+        """Let the engine run on the host `name`; without a name, ask for one."""
+        if name:
+            await self._session.move(name)
+        else:
+            self._screen.app.push_screen(self._hosts(), self._moved)
+
+    async def _moved(self, host: str | None) -> None:
+        if host is not None:
+            await self.move(host)
+
+    # Chats
+
+    def history(self) -> None:
+        """Choose an earlier chat."""
+        from .history import HistoryScreen
+
+        session = self._session
+        self._screen.app.push_screen(
+            HistoryScreen(session.keeper, session.conversation.key), self._chosen_chat
+        )
+
+    def _chosen_chat(self, key: str | None) -> None:
+        """Go on with it; None leaves the chat that is there, unless it was deleted meanwhile."""
+        if key is not None:
+            self.open_chat(key)
+        elif self._session.conversation.key in self._session.keeper.deleted:
+            self.new_chat()
+
+    def open_chat(self, key: str) -> None:
+        """Go on with the chat `key`."""
+        self._screen.run_worker(self._session.open(key), exclusive=True, group="change")
+
+    def new_chat(self) -> None:
+        """Begin another chat."""
+        self._screen.run_worker(self._session.new(), exclusive=True, group="change")
+
+    async def open_named(self, words: str) -> None:
+        """Go on with the latest chat that has `words`."""
+        try:
+            key = await self._session.keeper.ask(lambda store: store.named(words))
+        except Unreadable:
+            return  # the banner shows why
+        if key:
+            self.open_chat(key)
+        else:
+            self._session.view.tell("No chat to go on with" + (": none has these words" if words else ""))

@@ -1,0 +1,318 @@
+"""Keeps the transcript on the path of a conversation: prompts, answers as they come, other branches.
+
+Messages that leave the screen are laid aside, so that a branch comes back at once. It asks no engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from tui import store
+from tui.chat import attachments, wording
+from tui.chat.conversation import Conversation
+from tui.protocol import Origin, TextRound
+from tui.protocol.thoughts import TURNED, Part, Thoughts
+from tui.store.keeper import Keeper
+from tui.widgets.desk import Desk
+from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from tui.store.store import StoredConversation as Stored
+    from tui.widgets.transcript import Message
+
+
+SLICE = 0.03
+"""Seconds of work after which a key is heard."""
+EDITING = "editing an earlier prompt: Enter sends it as a branch, Esc cancels"
+LEFT = "up to here nothing is sent any more"
+SUMMED_UP = "up to here the summary is sent"
+SUMMARY = "summary of the turns above"
+
+
+class TranscriptSync:
+    """Keeps the desk's transcript on the path of a conversation."""
+
+    def __init__(self, conversation: Conversation, desk: Desk, keeper: Keeper) -> None:
+        """What is not laid aside any more, or never was shown, comes from `keeper`."""
+        self._conversation = conversation
+        self._desk = desk
+        self._keeper = keeper
+        self._answer: ShownAnswer | None = None
+        """The answer that is coming."""
+        self._aside: dict[str, list[Message]] = {}
+        self._edited: store.Turn | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no message is shown."""
+        return not self._desk.transcript.messages
+
+    def forget(self) -> None:
+        """Another conversation begins."""
+        self._desk.clear()
+        self._aside.clear()
+        self._edited = None
+        self._desk.composer.border_title = ""
+
+    # A turn
+
+    def edit(self, turn: store.Turn) -> None:
+        """Put the prompt of `turn` into the composer; sent, it is a branch beside the one that it was."""
+        prompt = turn if turn.role == "user" else self._conversation.turn(turn.parent)
+        if prompt:
+            self._edited = prompt
+            self._desk.composer.take_up(attachments.typed(prompt), attachments.names(prompt))
+            self._desk.composer.border_title = EDITING
+
+    @property
+    def is_editing(self) -> bool:
+        return self._edited is not None
+
+    def give_up(self) -> None:
+        """Leave the prompt that is edited as it was."""
+        self._edited = None
+        self._desk.composer.border_title = ""
+        self._desk.composer.clear()
+
+    def make_room(self) -> None:
+        """A prompt comes: if it is an edited one, what it was leaves the screen."""
+        if self._edited:
+            self.leave(self._edited)
+        self._edited = None
+        self._desk.composer.border_title = ""
+        # A prompt that got no answer is no part of the conversation, and would stand there twice.
+        path = {each.key for each in self._conversation.path}
+        for place, message in enumerate(self._desk.transcript.messages):
+            if message.role == "user" and message.key not in path:
+                self._desk.transcript.cut(place)
+                return
+
+    def leave(self, turn: store.Turn) -> None:
+        """Go back to before `turn`: it and what follows stay as a branch."""
+        places = self._places(turn.key)
+        if places:
+            self._lay_aside(places[0])
+        self._conversation.show(turn.parent)
+
+    def end_at(self, turn: store.Turn) -> None:
+        """Go back to `turn`: what follows stays as a branch."""
+        places = self._places(turn.key)
+        if places and places[-1] + 1 < len(self._desk.transcript.messages):
+            self._lay_aside(places[-1] + 1)
+        self._conversation.show(turn.key)
+
+    def show_prompt(self) -> None:
+        """The prompt that was asked last."""
+        if turn := self._conversation.last:
+            self._desk.begin(attachments.folded(turn), turn.key, self._mark(turn))
+
+    def show_answer(self) -> None:
+        """The answer that begins to come, or goes on."""
+        transcript, turn = self._desk.transcript, self._conversation.last
+        if turn:
+            goes_on = bool(transcript.messages) and transcript.messages[-1].key == turn.key
+            self._answer = ShownAnswer(transcript, turn.key, turn.text if goes_on else "")
+
+    def hear(self, event: TextRound) -> None:
+        """More of the answer."""
+        if self._answer:
+            self._answer.hear(event)
+
+    def end_answer(self, note: str | None = None) -> None:
+        """The answer is all there, or there is none. Under it stands `note` in place of what it cost."""
+        turn = self._conversation.last
+        if self._answer:
+            self._answer.end(note if note is not None else self._note(turn) if turn else "")
+        self._answer = None
+
+    def end_prompt(self, note: str) -> None:
+        """The last prompt gets no answer; `note` stands under it."""
+        self._desk.transcript.finish(note)
+
+    def fail(self, message: str, hint: str) -> None:
+        """Show why there is no more of the answer."""
+        self._desk.transcript.fail(message, hint)
+
+    def give_back(self, prompt: store.Turn | None = None) -> None:
+        """Put `prompt`, or the last one that was sent, into the text box if it is empty."""
+        composer = self._desk.composer
+        if composer.text:
+            return
+        if prompt:
+            composer.write_again(attachments.typed(prompt), attachments.names(prompt))
+        else:
+            composer.action_earlier()
+
+    def leave_out(self, share: float, summary: str = "") -> int:
+        """As the conversation does, and mark it; how many turns are left out by it."""
+        marked = self._conversation.context.left
+        count = self._conversation.context.leave_out(share, summary)
+        for turn in (marked, self._conversation.context.left) if count else ():
+            if turn and (places := self._places(turn.key)):
+                messages = self._desk.transcript.cut(places[0])
+                own = [each for each in messages if each.key == turn.key and not _is_summary(each)]
+                self._show_again(turn, own)
+                for message in messages[len(places) :]:
+                    self._desk.transcript.put(message)
+        return count
+
+    def _show_again(self, turn: store.Turn, messages: Sequence[Message]) -> None:
+        """Show what shows `turn`, with the line under it, and the summary where it stands behind that."""
+        transcript = self._desk.transcript
+        for message in messages:
+            transcript.put(message, "" if message is not messages[-1] else self._note(turn))
+        self._show_summary(turn)
+
+    def _show_summary(self, turn: store.Turn) -> None:
+        left, transcript = self._conversation.context.left, self._desk.transcript
+        if self._conversation.context.summary and left and left.key == turn.key:
+            transcript.begin("assistant", key=turn.key)
+            transcript.think(SUMMARY)
+            transcript.append([(self._conversation.context.summary, Origin.PLAIN)])
+            transcript.finish(SUMMED_UP)
+
+    # A path
+
+    async def switch(self, turn: store.Turn, by: int) -> bool:
+        """Show the branch `by` places beside `turn`; False if there is none. Raises `Unreadable`."""
+        sibling = self._conversation.sibling(turn, by)
+        if sibling:
+            self._conversation.show(self._conversation.leaf(sibling))
+            await self.show()
+        return bool(sibling)
+
+    async def show(self, stored: Stored | None = None) -> None:
+        """Bring the screen to the path of the conversation. Raises `Unreadable`."""
+        path = list(self._conversation.path)
+        keys = list(dict.fromkeys(each.key for each in self._desk.transcript.messages))
+        same = 0
+        while same < min(len(path), len(keys)) and keys[same] == path[same].key:
+            same += 1
+        if same < len(keys):
+            self._lay_aside(self._places(keys[same])[0])
+        if not stored and any(turn.key not in self._aside for turn in path[same:]):
+            key = self._conversation.key
+            stored = await self._keeper.ask(lambda store: store.read(key))
+        read = {turn.key: turn for turn in stored.turns} if stored else {}
+        due = 0.0
+        for turn in path[same:]:
+            self._put(turn, read.get(turn.key, turn))
+            if monotonic() > due:
+                await asyncio.sleep(0)
+                due = monotonic() + SLICE
+
+    def _put(self, turn: store.Turn, read: store.Turn) -> None:
+        """Show a whole turn; `read` is the same with its rounds."""
+        transcript = self._desk.transcript
+        if messages := self._aside.pop(turn.key, None):
+            self._show_again(turn, [each for each in messages if not _is_summary(each)])
+        elif turn.role == "user":
+            self._desk.begin(attachments.folded(turn), turn.key, self._mark(turn))
+        else:
+            answer = ShownAnswer(transcript, turn.key)
+            for each in rounds_of(read):
+                answer.hear(each)
+            answer.end(self._note(turn))
+            self._show_summary(turn)
+
+    def _places(self, key: str) -> Sequence[int]:
+        """The numbers of the messages that show the turn `key`."""
+        return [number for number, each in enumerate(self._desk.transcript.messages) if each.key == key]
+
+    def _lay_aside(self, place: int) -> None:
+        for message in self._desk.transcript.cut(place):
+            if message.key:
+                self._aside.setdefault(message.key, []).append(message)
+
+    def _note(self, turn: store.Turn) -> str:
+        """The faint line under a turn."""
+        if turn.role == "user":
+            return self._mark(turn)
+        left = self._conversation.context.left
+        parts = (
+            self._mark(turn),
+            wording.finished(turn.ending, turn.statistics),
+            LEFT if left and left.key == turn.key and not self._conversation.context.summary else "",
+        )
+        return " · ".join(filter(None, parts))
+
+    def _mark(self, turn: store.Turn) -> str:
+        """Which of the branches at its place it is; empty where there is but one."""
+        place, count = self._conversation.branch(turn)
+        return f"‹ {place} of {count} ›" if count > 1 else ""
+
+
+def _is_summary(message: Message) -> bool:
+    return message.headline == SUMMARY
+
+
+def rounds_of(turn: store.Turn) -> Sequence[TextRound]:
+    """The rounds of an answer; where they are not known, one with its text."""
+    if store.text_of(turn.rounds) == turn.text:
+        return turn.rounds
+    return (TextRound(((turn.text, int(Origin.PLAIN)),), (), 0, 0, 0, 0.0, 0.0, 0.0, 0),)
+
+
+class ShownAnswer:
+    """One answer on the screen: one message, or two of the same key, a thought and the text behind it."""
+
+    def __init__(self, transcript: Transcript, key: str, so_far: str = "") -> None:
+        """`so_far` is the text of an answer that goes on: it is on the screen already."""
+        self._transcript = transcript
+        self._key = key
+        self._thoughts = Thoughts()
+        self._spent = wording.ThoughtCost()
+        """By the rounds with which the thought came."""
+        self._all = wording.ThoughtCost()
+        self._answering = False
+        if so_far:
+            self._answering = any(not part.thought for part in self._thoughts.feed([(so_far, Origin.PLAIN)]))
+            transcript.go_on()
+        else:
+            transcript.begin("assistant", key=key)
+
+    def hear(self, event: TextRound) -> None:
+        """More of it."""
+        before = self._thoughts.thinking
+        self._all = self._all.and_(event)
+        parts = self._thoughts.feed(event.pieces)
+        if before or self._thoughts.thinking or any(part.thought for part in parts):
+            self._spent = self._spent.and_(event)
+            self._transcript.think(wording.thought(self._spent, over=not self._thoughts.thinking))
+        self._write(parts)
+
+    def end(self, note: str) -> None:
+        """It is all there; `note` stands under it."""
+        self._write(self._thoughts.end())
+        if self._spent.rounds and not self._answering:
+            self._transcript.think(wording.thought(self._spent, over=True))
+            self._answer()
+        self._transcript.finish(note)
+
+    def _write(self, parts: list[Part]) -> None:
+        if TURNED in parts:
+            at = parts.index(TURNED)
+            self._write(parts[:at])
+            self._turn()
+            parts = parts[at + 1 :]
+        self._transcript.append([(part.text, part.origin) for part in parts if part.thought])
+        answer = [(part.text, part.origin) for part in parts if not part.thought]
+        if answer and not self._answering:
+            self._answer()
+        self._transcript.append(answer)
+
+    def _answer(self) -> None:
+        """The thought is over, if there was one."""
+        self._answering = True
+        if self._spent.rounds:
+            self._transcript.finish()
+            self._transcript.begin("assistant", key=self._key)
+
+    def _turn(self) -> None:
+        """What was shown as an answer was a thought."""
+        self._spent = self._all
+        self._answering = False
+        self._transcript.think(wording.thought(self._spent, over=True))
