@@ -190,4 +190,4 @@ async def test_an_engine_killed_in_any_state_leaves_the_app_and_the_next_prompt_
 def said(screen: ChatScreen) -> str:
     """The last answer in the transcript."""
     transcript = screen.desk.transcript
-    return transcript.text_of(len(transcript.messages) - 1).strip()
+    return transcript.writer.text_of(len(transcript.messages) - 1).strip()

@@ -212,22 +212,22 @@ def policy(draft: float, read: float) -> AdaptiveLength:
     ],
 )
 def test_the_policy_names_its_reason(draft: float, read: float, unread: int, why: WhyNot) -> None:
-    policy = policy(draft, read)
-    policy.plan(9).may_read(unread)
-    assert policy.why_not == why
+    it = policy(draft, read)
+    it.plan(9).may_read(unread)
+    assert it.why_not == why
 
 
 def test_the_policy_says_when_it_has_not_started_and_when_it_tries() -> None:
-    policy = policy(0.9, 0.001)
-    policy.start()
-    assert policy.why_not == "first token"
+    it = policy(0.9, 0.001)
+    it.start()
+    assert it.why_not == "first token"
     seen = set()
     for _ in range(40):
-        plan = policy.plan(9)
+        plan = it.plan(9)
         plan.may_read(1)
-        seen.add(policy.why_not)
+        seen.add(it.why_not)
         plan.close()
-        policy.observe(round_of())
+        it.observe(round_of())
     assert "trying" in seen
 
 
