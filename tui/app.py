@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from traceback import format_exception
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import on
 from textual._node_list import DuplicateIds
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
@@ -22,31 +20,42 @@ from textual.constants import TEXTUAL_ANIMATIONS
 from textual.driver import Driver
 from textual.events import DescendantFocus
 from textual.screen import Screen
-from textual.widget import Widget
+from textual.types import AnimationLevel
 
 from .chat.session import ChatSession
 from .chat.wording import readable
 from .clean import clean_line, exact
 from .client import Downloads, EngineClient, EngineDied, HubClient, Item
-from .client.child import EngineLog
 from .client.host import Host
-from .config import ConfigError, Keys, Settings, change_config
-from .config.last import NextStart, keep_last, next_start
+from .config import Keys, Settings
+from .config.last import LastPair
 from .config.settings import understood
-from .paths import Paths, find_copied, shipped
+from .paths import Paths, shipped
 from .screens.chat import ChatScreen
+from .screens.workers import work_alone
 from .store.keeper import Keeper
-from .terminal.compositor import FrugalCompositor
+from .terminal.compositor import FrugalCompositor, PaintFaults
 from .terminal.keyboard import mend
 from .terminal.lean import LeanOutput
 from .terminal.output_filter import OutputFilter
-from .themes import default_variables, load_themes
+from .themes import ThemeChoice, default_variables
+from .widgets.keyline import key_of
 
-DEFAULT_THEME = "outrider-dark"
+QUIT = ("app.quit",)
 STRIDE, SELDOM = 10, 1.0
 """Where bytes are dear: lines by which an answer moves at once, seconds between two looks at the numbers."""
-COLOURLESS_THEME = "terminal"
-"""Where NO_COLOR is set: Textual's filter for it works on the terminal's own colours."""
+
+
+def settle() -> None:
+    """After the first paint: what lives now lives on, so the collector need not look at it again."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    gc.enable()
+
+
+def motion(settings: Settings) -> AnimationLevel:
+    """As much motion as is wanted."""
+    return "none" if settings.appearance.reduced_motion else TEXTUAL_ANIMATIONS
 
 
 def draw_seed() -> int:
@@ -113,79 +122,37 @@ class Outrider(LeanOutput):
         self._go_on = go_on
         self._recalled = recalled
         self._event_loop: asyncio.AbstractEventLoop | None = None
-        self._unpainted: set[tuple[type, type]] = set()
-        self._notices = [*notices, *self._install_themes(places)]
-
-    def _install_themes(self, places: Paths) -> list[str]:
-        """Register our themes and the user's, take the one that is set; what went wrong with that."""
-        themes, failures = load_themes((shipped("themes"), places.themes))
-        for theme in themes:
-            self.register_theme(theme)
-        wanted = COLOURLESS_THEME if self.no_color else self._settings.appearance.theme
-        problems = [str(failure) for failure in failures]
-        if self.get_theme(wanted) is None:
-            problems.append(f"There is no theme {wanted!r}; {DEFAULT_THEME} is used")
-            wanted = DEFAULT_THEME
-        self.theme = wanted
-        return problems
+        self._last_pair = LastPair(places, lambda: self._client.host.name if self._client.host else "")
+        self._paint_faults = PaintFaults(
+            places.log, partial(self.notify, severity="error", timeout=20, markup=False)
+        )
+        self._themes = ThemeChoice(self, places.config)
+        folders = shipped("themes"), places.themes
+        self._notices = [*notices, *self._themes.install(folders, settings.appearance.theme)]
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return default_variables(self.current_theme)
 
     def get_default_screen(self) -> Screen[None]:
         self._session = ChatSession(
-            self._settings, self._client, self._keeper, self._clock, self._draw_seed, self._keep_pair
+            self._settings, self._client, self._keeper, self._clock, self._draw_seed, self._last_pair.keep
         )
         self._chat = ChatScreen(self._session, self._places.config, self._notices, recalled=self._recalled)
-        self._chat._compositor = FrugalCompositor(self._not_painted)
+        self._chat._compositor = FrugalCompositor(self._paint_faults.report)
         if self.lean:
             self._session.turn.tick = SELDOM
             self._chat.desk.transcript.stride = STRIDE
         return self._chat
 
-    def _not_painted(self, widget: Widget, error: Exception) -> None:
-        """A part of the chat cannot be shown. That is said once for each kind, and kept for a report."""
-        kind = (type(widget), type(error))
-        if kind in self._unpainted:
-            return
-        self._unpainted.add(kind)
-        log = EngineLog(self._places.log)
-        log.write("".join(format_exception(error)).encode())
-        log.close()
-        words = (
-            f"A part of the screen cannot be shown. The chat goes on. Please report it: {self._places.log}"
-        )
-        self.notify(clean_line(words), severity="error", timeout=20, markup=False)
-
-    def _keep_pair(self, settings: Settings) -> bool:
-        """Keep the pair for the next start; False if that will load another one all the same."""
-        keep_last(settings, self._last)
-        return self._next_start().recalled
-
-    def _next_start(self) -> NextStart:
-        return next_start(self._places.config, self._last, here=self._client.host is None)
-
-    @property
-    def _last(self) -> Path:
-        """Where the pair that was chosen last is kept, for the machine that the engine is on now."""
-        host = self._client.host
-        return self._places.of_host(host.name if host else "").last
-
     def on_mount(self) -> None:
         self._event_loop = asyncio.get_running_loop()
-        self._move(self._settings)
+        self.animation_level = motion(self._settings)
         if self._settings.keys != Keys():
             self.call_after_refresh(self._take_keys)
         self.call_after_refresh(self._keeper.open)
         if self._go_on is not None:
             self.call_after_refresh(self._chat.others.open_named, self._go_on)
-        self.call_after_refresh(self._settle)
-
-    def _settle(self) -> None:
-        """After the first paint: what lives now lives on, so the collector need not look at it again."""
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
-        gc.enable()
+        self.call_after_refresh(settle)
 
     async def on_unmount(self) -> None:
         await self._keeper.close()
@@ -216,20 +183,16 @@ class Outrider(LeanOutput):
         """Copy by whatever works here, and say so."""
         text = exact(text)
         self._clipboard = text
+        osc52 = partial(self.call_from_thread, super().copy_to_clipboard)
+
+        async def copied() -> None:
+            from .terminal import clipboard
+
+            words = await asyncio.to_thread(clipboard.copy, text, os.environ, osc52)
+            self.notify(clean_line(words), timeout=4, markup=False)
+
         if not self.is_headless:
-            self._copy(text)
-
-    @work(exclusive=True, group="copy")
-    async def _copy(self, text: str) -> None:
-        from .terminal import clipboard
-
-        words = f"Copied: {len(text):,} characters."
-        if not await asyncio.to_thread(clipboard.give, text, clipboard.ways(os.environ)):
-            if clipboard.takes_osc52(os.environ):
-                super().copy_to_clipboard(text)
-            else:
-                words = await asyncio.to_thread(_left_in_file, text)
-        self.notify(clean_line(words), timeout=4, markup=False)
+            work_alone(self, "copy", copied)
 
     async def action_interrupt(self) -> None:
         """Copy what is selected; without a selection stop the answer; without an answer say how to quit."""
@@ -238,23 +201,15 @@ class Outrider(LeanOutput):
             self.copy_to_clipboard(text)
             if not marked:
                 self.screen.clear_selection()  # the same key again stops the answer
-        elif not await self._stop():
-            words = f"{self._quit_key} quits. Ctrl+C copies the selection and stops an answer."
-            self.notify(words, timeout=5, markup=False)
-
-    @property
-    def _quit_key(self) -> str:
-        """As people write it."""
-        keys = (key for key, each in self.active_bindings.items() if each.binding.id == "app.quit")
-        return readable(next(keys, "/quit"))
-
-    async def _stop(self) -> bool:
-        """Stop what the engine does for the screen that is seen, or else the answer of the chat."""
+            return
+        # Stop what the engine does for the screen that is seen, or else the answer of the chat.
         stop = getattr(self.screen, "interrupt", None)
-        stopped = bool(stop and await stop()) or await self._chat.interrupt()
-        if stopped and self.screen is not self._chat:
+        if not (stop and await stop()) and not await self._chat.interrupt():
+            key = key_of(self.screen, QUIT, "/quit")
+            words = f"{key} quits. Ctrl+C copies the selection and stops an answer."
+            self.notify(words, timeout=5, markup=False)
+        elif self.screen is not self._chat:
             self.notify("Stopped.", timeout=4, markup=False)
-        return stopped
 
     def sleep(self) -> None:
         """An answer goes on meanwhile."""
@@ -266,7 +221,8 @@ class Outrider(LeanOutput):
         self.refresh(layout=True)
 
     def cannot_sleep(self) -> None:
-        words = f"Nothing to go back to: this window has no shell. {self._quit_key} quits."
+        key = key_of(self.screen, QUIT, "/quit")
+        words = f"Nothing to go back to: this window has no shell. {key} quits."
         self.notify(words, timeout=5, markup=False)
 
     def action_command_palette(self) -> None:
@@ -292,10 +248,6 @@ class Outrider(LeanOutput):
         for problem in problems:
             self.notify(clean_line(problem), severity="warning", timeout=12, markup=False)
 
-    def _move(self, settings: Settings) -> None:
-        """As much motion as is wanted."""
-        self.animation_level = "none" if settings.appearance.reduced_motion else TEXTUAL_ANIMATIONS
-
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """No cursor blinks: while nobody does anything, nothing wakes this process."""
         if getattr(event.widget, "cursor_blink", False):
@@ -305,38 +257,26 @@ class Outrider(LeanOutput):
         from .screens.settings import SettingsScreen
 
         if not isinstance(self.screen, SettingsScreen):
-            self.push_screen(
-                SettingsScreen(self._session.settings, self._places.config, self._apply, self._next_start)
-            )
+            settings, config = self._session.settings, self._places.config
+            self.push_screen(SettingsScreen(settings, config, self._apply, self._last_pair.next_start))
 
     def _apply(self, settings: Settings) -> None:
         """Go on by these, as far as they hold at once."""
         if settings.appearance.theme != self._session.settings.appearance.theme:
-            self._take_theme(settings.appearance.theme)
+            self._themes.take(settings.appearance.theme)
         self._chat.apply(understood(settings))
-        self._move(settings)
-
-    def _take_theme(self, name: str) -> None:
-        if self.get_theme(name):
-            self.theme = name
-        else:
-            there = ", ".join(sorted(self.available_themes))
-            self.notify(clean_line(f"There is no theme {name}: {there}"), severity="error", markup=False)
+        self.animation_level = motion(settings)
 
     def action_themes(self) -> None:
         from .screens.looks import ThemesScreen
 
-        if not isinstance(self.screen, ThemesScreen):
-            self.push_screen(ThemesScreen(self._keep_theme))
+        def keep(name: str) -> None:
+            settings = self._session.settings
+            self._chat.apply(replace(settings, appearance=replace(settings.appearance, theme=name)))
+            self._themes.save(name)
 
-    def _keep_theme(self, name: str) -> None:
-        """From the next start on it is this theme too."""
-        settings = self._session.settings
-        self._chat.apply(replace(settings, appearance=replace(settings.appearance, theme=name)))
-        try:
-            change_config(self._places.config, ("appearance", "theme"), name)
-        except (ConfigError, OSError) as error:
-            self.notify(clean_line(f"It is not saved: {error}"), severity="error", markup=False)
+        if not isinstance(self.screen, ThemesScreen):
+            self.push_screen(ThemesScreen(keep))
 
     def action_help(self) -> None:
         from .keys import groups, keymap
@@ -355,17 +295,6 @@ class Outrider(LeanOutput):
                 run = partial(self.run_action, binding.action, active.node)
                 yield SystemCommand(binding.description, about, run)
         yield SystemCommand("Get models", "Download from the Hugging Face hub", self.action_hub)
-
-
-def _left_in_file(text: str) -> str:
-    """Where a copy is that no clipboard takes, in words."""
-    from .terminal.clipboard import write
-
-    try:
-        write(text, find_copied())
-    except OSError as error:
-        return f"It is not copied: {error}"
-    return f"There is no clipboard here: it is in {find_copied()}"
 
 
 KEYS_ONLY = frozenset(

@@ -8,12 +8,19 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from textual.app import App
 from textual.color import Color, ColorParseError
 from textual.theme import BUILTIN_THEMES, Theme
 
+from .clean import clean_line
+from .config import ConfigError, change_config
 from .errors import OutriderError
 
+DEFAULT_THEME = "outrider-dark"
+COLOURLESS_THEME = "terminal"
+"""Where NO_COLOR is set: Textual's filter for it works on the terminal's own colours."""
 MAX_SIZE = 100_000
 """Bytes. A longer file is not a theme."""
 
@@ -126,3 +133,42 @@ def default_variables(theme: Theme) -> dict[str, str]:
     # Textual's style sheets need some variables that Textual does not generate for an ANSI theme.
     ansi = BUILTIN_THEMES["ansi-dark" if theme.dark else "ansi-light"].variables if theme.ansi else {}
     return ansi | {ours: generated.get(theirs, theme.primary) for ours, theirs in VARIABLES.items()}
+
+
+class ThemeChoice:
+    """The theme of an app: set at the start, changed, and saved."""
+
+    def __init__(self, app: App[Any], config: Path) -> None:
+        """`config` is the path of config.toml."""
+        self._app = app
+        self._config = config
+
+    def install(self, folders: Iterable[Path], wanted: str) -> list[str]:
+        """Register the themes in `folders` and take the `wanted` one. Return the problems, in sentences."""
+        themes, failures = load_themes(folders)
+        for theme in themes:
+            self._app.register_theme(theme)
+        if self._app.no_color:
+            wanted = COLOURLESS_THEME
+        problems = [str(failure) for failure in failures]
+        if self._app.get_theme(wanted) is None:
+            problems.append(f"There is no theme {wanted!r}; {DEFAULT_THEME} is used")
+            wanted = DEFAULT_THEME
+        self._app.theme = wanted
+        return problems
+
+    def take(self, name: str) -> None:
+        """Change to the theme `name`, or show which themes there are."""
+        if self._app.get_theme(name):
+            self._app.theme = name
+        else:
+            there = ", ".join(sorted(self._app.available_themes))
+            words = clean_line(f"There is no theme {name}: {there}")
+            self._app.notify(words, severity="error", markup=False)
+
+    def save(self, name: str) -> None:
+        """Begin with the theme `name` from the next start on."""
+        try:
+            change_config(self._config, ("appearance", "theme"), name)
+        except (ConfigError, OSError) as error:
+            self._app.notify(clean_line(f"It is not saved: {error}"), severity="error", markup=False)

@@ -21,7 +21,7 @@ from tui.screens.models import ModelsScreen
 from tui.widgets.composer import Composer
 from tui.widgets.desk import Desk
 from tui.widgets.status import StatusLine
-from tui.widgets.transcript.cursor import CursorView
+from tui.widgets.transcript import Transcript
 
 WIDE, NARROW = (120, 40), (80, 24)
 SLOW = "scripted:sample?rate=10&tokens=4000"
@@ -42,7 +42,7 @@ async def test_a_prompt_is_answered_and_measured(tmp_path: Path) -> None:
         await pilot.pause(0.3)
         assert any(isinstance(message, Composer.Submitted) for message in said)
         assert [message.role for message in screen.desk.transcript.messages] == ["user", "assistant"]
-        assert "Speculative" in screen.desk.transcript.text_of(1)
+        assert "Speculative" in screen.desk.transcript.writer.text_of(1)
         assert screen.desk.composer.text == ""
         shown = text(app)
         for part in (
@@ -67,7 +67,7 @@ async def test_a_prompt_sent_while_models_load_is_answered_when_they_are(tmp_pat
         await ask(pilot, "too early?")
         screen = await ready(pilot, app)
         await until(pilot, lambda: len(screen.desk.transcript.messages) == 2 and screen.phase == "ready")
-        assert screen.desk.transcript.text_of(1).strip() == "too early?"
+        assert screen.desk.transcript.writer.text_of(1).strip() == "too early?"
 
 
 async def test_keys_are_seen_while_models_load(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ async def test_esc_stops_the_answer_keeps_what_came_and_eats_no_typed_text(tmp_p
         await pilot.press("n", "e", "x", "t", "escape")
         await until(pilot, lambda: screen.phase == "ready")
         assert screen.desk.composer.text == "next"
-        assert screen.desk.transcript.text_of(1)
+        assert screen.desk.transcript.writer.text_of(1)
         assert "stopped" in text(app)
         await pilot.press("escape")
         assert screen.desk.composer.text == "next"
@@ -142,9 +142,9 @@ async def test_an_engine_that_dies_leaves_the_text_and_the_next_prompt_a_new_eng
         await until(pilot, lambda: screen.phase == "ended")
         roles = [message.role for message in screen.desk.transcript.messages]
         assert roles == ["user", "assistant", "error"]
-        assert "engine" in screen.desk.transcript.text_of(2).lower()
+        assert "engine" in screen.desk.transcript.writer.text_of(2).lower()
         transcript, tried = screen.desk.transcript, screen.desk.transcript.messages[0]
-        answered = transcript.text_of(1) != ""
+        answered = transcript.writer.text_of(1) != ""
         assert screen.desk.composer.text == ("" if answered else "first"), "what got no answer comes back"
         screen.desk.composer.clear()
         await ask(pilot, "second")
@@ -163,7 +163,7 @@ async def test_an_engine_that_dies_between_prompts_costs_the_next_one_nothing(tm
         await until(pilot, lambda: screen.phase == "ended")
         await ask(pilot, "still there?")
         await until(pilot, lambda: len(screen.desk.transcript.messages) == 2 and screen.phase == "ready")
-        assert screen.desk.transcript.text_of(1).strip() == "still there?"
+        assert screen.desk.transcript.writer.text_of(1).strip() == "still there?"
         assert (await screen.session.client.start()).pid != first.pid
 
 
@@ -175,7 +175,7 @@ async def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_comes_back(t
         await ask(pilot, "anybody there?")
         await until(pilot, lambda: chat(app).phase == "ended" and chat(app).desk.composer.text)
         assert chat(app).desk.composer.text == "anybody there?"
-        assert "does not exist" in chat(app).desk.transcript.text_of(1)
+        assert "does not exist" in chat(app).desk.transcript.writer.text_of(1)
 
 
 async def test_a_refused_draft_is_said(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ async def test_help_shows_every_key(tmp_path: Path) -> None:
 
 
 def declared() -> list[Binding]:
-    groups = (Outrider, ChatScreen, Desk, Composer, CursorView, HistoryScreen, ModelsScreen, HubScreen)
+    groups = (Outrider, ChatScreen, Desk, Composer, Transcript, HistoryScreen, ModelsScreen, HubScreen)
     found = [binding for group in groups for binding in vars(group)["BINDINGS"]]
     return [binding for binding in found if binding.description]
 

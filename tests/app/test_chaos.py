@@ -38,7 +38,7 @@ async def test_whatever_an_engine_does_the_app_says_it_and_goes_on(
     whole = 0
     for _ in range(ENGINES // AT_ONCE):
         app = outrider(tmp_path, engine=(sys.executable, "-I", "-S", str(CHAOS), str(counter)))
-        app._client._heartbeat = HEARTBEAT
+        app._client.heartbeat.interval = HEARTBEAT
         async with app.run_test(size=(100, 30)) as pilot:
             await until(pilot, lambda: over(app), 5)  # noqa: B023
             for _ in range(AT_ONCE):
@@ -65,7 +65,9 @@ async def one_turn(app: Outrider, pilot: Pilot[Any]) -> tuple[str, bool]:
     chat(app).desk.composer.clear()
     new = [place for place, each in enumerate(transcript.messages) if each not in before]
     roles = [transcript.messages[place].role for place in new]
-    said = [transcript.text_of(place) for place in new if transcript.messages[place].role == "assistant"]
+    said = [
+        transcript.writer.text_of(place) for place in new if transcript.messages[place].role == "assistant"
+    ]
     return "".join(said).strip(), "error" in roles
 
 

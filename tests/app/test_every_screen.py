@@ -49,10 +49,10 @@ def with_thought(folder: Path, theme: str) -> Outrider:
         def asked(*arguments: Any) -> None:
             begin(*arguments)
             transcript = made.desk.transcript
-            transcript.begin("assistant", key="t")
-            transcript.think("thought · 214 tokens · 61.2 tok/s · 71 % of drafts accepted")
-            transcript.append([(THOUGHT[:30], Origin.DRAFT), (THOUGHT[30:], Origin.MAIN)])
-            transcript.finish()
+            transcript.writer.begin("assistant", key="t")
+            transcript.writer.think("thought · 214 tokens · 61.2 tok/s · 71 % of drafts accepted")
+            transcript.writer.append([(THOUGHT[:30], Origin.DRAFT), (THOUGHT[30:], Origin.MAIN)])
+            transcript.writer.finish()
 
         made.desk.begin = asked
         return made

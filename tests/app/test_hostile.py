@@ -45,7 +45,7 @@ for line in sys.stdin.buffer:
             send(p.Failed(number, bad(), bad()))
         case p.Generate(id=number, messages=messages):
             send(p.Notice(number, bad()))
-            send(p.NotDrafting(number, p.Obstacle("pace", bad())))
+            send(p.NotDrafting(number, p.Obstacle("policy", bad())))
             for _ in range(strings // 20):
                 pieces = [(text, origin) for origin in range(4) for text in (*bad(), chr(10))]
                 pieces += [(bad() + chr(10) * 2, draw.randrange(4)) for _ in range(16)]
@@ -190,4 +190,4 @@ async def test_an_engine_killed_in_any_state_leaves_the_app_and_the_next_prompt_
 def said(screen: ChatScreen) -> str:
     """The last answer in the transcript."""
     transcript = screen.desk.transcript
-    return transcript.text_of(len(transcript.messages) - 1).strip()
+    return transcript.writer.text_of(len(transcript.messages) - 1).strip()

@@ -25,7 +25,7 @@ def wakes(app: Outrider) -> list[str]:
     return [
         f"{handle!r}"
         for handle in waiting
-        if not handle.cancelled() and handle._callback != app._client._ping
+        if not handle.cancelled() and handle._callback != app._client.heartbeat.beat
     ]
 
 

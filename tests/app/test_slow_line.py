@@ -51,8 +51,8 @@ async def test_tokens_keep_up_with_the_engine_on_its_host(
         client = EngineClient(host.command("engine"), tmp_path / "log", os.environ, host=host)
         await client.start()
         await client.load(Load("scripted:sample?rate=50&tokens=300"), lambda _: None)
-        assert client.round_trip is not None
-        assert client.round_trip > 0.07
+        assert client.heartbeat.round_trip is not None
+        assert client.heartbeat.round_trip > 0.07
         carried, came = line.carried[1], []
         question = Generate(1, (Message("user", "go"),), 1, draft_length=0, max_tokens=200)
         async with aclosing(client.generate(question)) as events:

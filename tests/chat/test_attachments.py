@@ -152,7 +152,7 @@ async def test_in_the_chat_a_file_is_completed_counted_sent_and_folded(
         await pilot.press("enter")
         await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
         assert "▤ notes.txt  2 lines" in text(app)
-        assert "one\ntwo" in screen.desk.transcript.text_of(1), "the model was given the text"
+        assert "one\ntwo" in screen.desk.transcript.writer.text_of(1), "the model was given the text"
         await pilot.press("tab", "up", "e")
         await until(pilot, lambda: composer.text == "see @notes.txt ")
         await pilot.press("escape")

@@ -167,7 +167,7 @@ async def test_an_answer_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path
                 await ask(pilot, "tell me")
             else:
                 await read(pilot, "c")
-            await until(pilot, lambda n=stops: len(chat(app).desk.transcript.text_of(1)) > 150 * n)  # type: ignore[misc]
+            await until(pilot, lambda n=stops: len(chat(app).desk.transcript.writer.text_of(1)) > 150 * n)  # type: ignore[misc]
             await chat(app).action_stop()  # a key waits until the app is idle, which may be at the end
             await ready(pilot, 2)
             assert whole.startswith(said(app)[1])
@@ -203,7 +203,7 @@ async def test_another_model_does_not_go_on_with_an_answer(tmp_path: Path) -> No
         await until(
             pilot, lambda: len(chat(app).desk.transcript.messages) == 2 and chat(app).phase == "answering"
         )
-        await until(pilot, lambda: len(chat(app).desk.transcript.text_of(1)) > 50)
+        await until(pilot, lambda: len(chat(app).desk.transcript.writer.text_of(1)) > 50)
         await pilot.press("escape")
         await ready(pilot, 2)
     other = outrider(tmp_path, main="scripted:echo")

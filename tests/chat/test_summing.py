@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from tests.support.chat import answered, chat, outrider, text, told, until
+from tests.support.chat import answered, ask, chat, outrider, text, told, until
 from tests.support.exchanges import round_of
 from tui.chat.summary import LONGEST, Summary
 from tui.protocol import Reason
@@ -85,3 +85,17 @@ async def test_a_chat_is_summed_up_whole_or_not_at_all(
         assert said in text(app) and said in told(app)
         assert screen.session.conversation.context.messages() == before
         await answered(pilot, "four")
+
+
+async def test_a_summary_that_is_refused_leaves_the_answer_that_is_coming_alone(tmp_path: Path) -> None:
+    app = outrider(tmp_path, main="scripted:sample?rate=60&tokens=60", draft="")
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        await ask(pilot, "go")
+        await until(pilot, lambda: screen.phase == "answering")
+        await pilot.press("shift+f5")
+        await until(pilot, lambda: "An answer is coming" in told(app))
+        await until(pilot, lambda: screen.phase == "ready")
+        last = screen.session.conversation.last
+        assert last and last.statistics and last.statistics.tokens == 60

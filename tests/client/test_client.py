@@ -112,7 +112,6 @@ async def test_an_answer_comes_in_order_and_ends_with_finished(client: Client) -
         *(round_of(word) for word in WORDS),
         protocol.Finished(1, "stop", protocol.Statistics()),
     ]
-    await engine.unload()
     assert engine.state == "idle"
     await engine.close()
     assert engine.state == "stopped"
@@ -652,7 +651,7 @@ async def test_a_suspended_app_tells_its_engine_to_wait(
 async def test_who_shows_the_link_hears_when_the_engine_is_asked_and_when_it_answers(client: Client) -> None:
     engine = client(heartbeat=0.1)
     known: list[bool] = []
-    engine.on_beat = lambda: known.append(engine.round_trip is not None)
+    engine.heartbeat.on_beat = lambda: known.append(engine.heartbeat.round_trip is not None)
     await engine.start()
     await until(lambda: len(known) > 3)
     assert known[:2] == [False, True]
@@ -661,13 +660,13 @@ async def test_who_shows_the_link_hears_when_the_engine_is_asked_and_when_it_ans
 async def test_what_is_known_of_one_machine_is_not_said_of_the_next(client: Client) -> None:
     engine = client(heartbeat=0.1)
     await engine.start()
-    await until(lambda: engine.round_trip is not None)
-    assert engine.heard is not None
+    await until(lambda: engine.heartbeat.round_trip is not None)
+    assert engine.heartbeat.heard is not None
     await engine.move(("/no/such/engine",), Host("gpu", "gpu"))
-    assert (engine.round_trip, engine.heard) == (None, None)
+    assert (engine.heartbeat.round_trip, engine.heartbeat.heard) == (None, None)
     with pytest.raises(EngineDied):
         await engine.start()
-    assert (engine.round_trip, engine.heard) == (None, None)
+    assert (engine.heartbeat.round_trip, engine.heartbeat.heard) == (None, None)
 
 
 async def test_an_answer_without_end_is_broken_off(

@@ -29,7 +29,7 @@ from tui.engine.answer.answer import Answer
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import ModelError, Options
 from tui.engine.backends.selection import open_backend
-from tui.engine.eligibility import NOT_SCRIPTED, NOT_SMALLER, NOTHING_COPIED, PACE, UNCUT
+from tui.engine.eligibility import NOT_SCRIPTED, NOT_SMALLER, NOTHING_COPIED, POLICY, UNCUT
 from tui.engine.library.describe import describe
 from tui.engine.library.find import candidate
 from tui.engine.library.pairing import Judge
@@ -89,9 +89,9 @@ def test_every_reason_is_used() -> None:
 
 
 def test_each_reason_of_the_policy_has_a_text_that_fits_into_the_sidebar() -> None:
-    assert set(PACE) == set(get_args(WhyNot))
+    assert set(POLICY) == set(get_args(WhyNot))
     stages = [Obstacle(stage, "long " * 20) for stage in ("load", "answer")]  # type: ignore[arg-type]
-    for obstacle in (*PACE.values(), NOTHING_COPIED, *stages):
+    for obstacle in (*POLICY.values(), NOTHING_COPIED, *stages):
         assert 0 < len(obstacle.brief) <= WIDTH - len("drafting auto: ")
 
 
@@ -183,14 +183,14 @@ def test_the_chat_says_what_a_reason_concerns(obstacle: Obstacle | None, words: 
     assert wording.refused(loaded) == words
 
 
-# Pace
+# Policy
 
 
 def round_of(seconds: float = 1.0) -> Round:
     return Round((), 0, 0, Pick(1, 1.0), 0.0, seconds, seconds)
 
 
-def policy(draft: float, read: float) -> AdaptiveLength:
+def policy_behind_the_first_token(draft: float, read: float) -> AdaptiveLength:
     """A policy behind the first token of an answer, on a machine where rows cost nearly nothing."""
     rows = range(1, 18)
     policy = AdaptiveLength(
@@ -212,13 +212,13 @@ def policy(draft: float, read: float) -> AdaptiveLength:
     ],
 )
 def test_the_policy_names_its_reason(draft: float, read: float, unread: int, why: WhyNot) -> None:
-    policy = policy(draft, read)
+    policy = policy_behind_the_first_token(draft, read)
     policy.plan(9).may_read(unread)
     assert policy.why_not == why
 
 
 def test_the_policy_says_when_it_has_not_started_and_when_it_tries() -> None:
-    policy = policy(0.9, 0.001)
+    policy = policy_behind_the_first_token(0.9, 0.001)
     policy.start()
     assert policy.why_not == "first token"
     seen = set()
@@ -286,7 +286,7 @@ def told(events: list[Event]) -> list[Obstacle | None]:
 
 def test_the_reason_of_the_policy_is_sent_when_it_changes_and_not_with_every_token(ask: Ask) -> None:
     events = ask(Stubborn("first token", *["does not pay"] * 3, *["too far behind"] * 9))
-    assert told(events) == [PACE["first token"], PACE["does not pay"], PACE["too far behind"]]
+    assert told(events) == [POLICY["first token"], POLICY["does not pay"], POLICY["too far behind"]]
     assert sum(isinstance(event, Rounds) for event in events) == 8
     assert events[-1].statistics.drafted == 0  # type: ignore[union-attr]
 
@@ -294,7 +294,7 @@ def test_the_reason_of_the_policy_is_sent_when_it_changes_and_not_with_every_tok
 def test_the_reason_is_withdrawn_when_something_is_drafted(ask: Ask) -> None:
     events = ask(Stubborn("first token", "does not pay"))
     assert events[-1].statistics.drafted > 0  # type: ignore[union-attr]
-    assert told(events) == [PACE["first token"], PACE["does not pay"], None]
+    assert told(events) == [POLICY["first token"], POLICY["does not pay"], None]
 
 
 @pytest.mark.parametrize("length", [0, 4])
@@ -305,7 +305,7 @@ def test_no_reason_is_given_where_a_person_has_set_the_draft_length(ask: Ask, le
 def test_a_reason_is_withdrawn_when_a_person_sets_the_draft_length_in_the_middle(ask: Ask) -> None:
     lengths = iter([None] * 4)
     events = ask(Stubborn(*["does not pay"] * 9), length=lambda: next(lengths, 0))
-    assert told(events) == [PACE["does not pay"], None]
+    assert told(events) == [POLICY["does not pay"], None]
 
 
 @pytest.mark.parametrize("lookup", [True, False])
@@ -362,7 +362,7 @@ async def test_the_screen_shows_the_reason_of_the_policy_while_and_after_an_answ
     app = outrider(tmp_path, main=SILENT, draft="", generation=NOBODY)
     async with app.run_test(size=size) as pilot:
         screen = await answering(pilot, app)
-        screen.session.turn.take(NotDrafting(1, PACE["does not pay"]))
+        screen.session.turn.take(NotDrafting(1, POLICY["does not pay"]))
         await until(pilot, lambda: shown in text(app))
         await pilot.press("escape")
         await until(pilot, lambda: screen.phase == "ready")
@@ -378,11 +378,11 @@ async def test_a_reason_is_gone_once_something_was_drafted_and_in_the_next_answe
     app = outrider(tmp_path, main=SILENT, draft="", generation=NOBODY)
     async with app.run_test(size=WIDE) as pilot:
         screen = await answering(pilot, app)
-        screen.session.turn.take(NotDrafting(1, PACE["too far behind"]))
+        screen.session.turn.take(NotDrafting(1, POLICY["too far behind"]))
         await until(pilot, lambda: "drafting auto: too far behind" in text(app))
         screen.session.turn.take(NotDrafting(1, None))
         await until(pilot, lambda: "too far behind" not in text(app))
-        screen.session.turn.take(NotDrafting(1, PACE["trying"]))
+        screen.session.turn.take(NotDrafting(1, POLICY["trying"]))
         await until(pilot, lambda: "auto: measuring" in text(app))
         await pilot.press("escape")
         await until(pilot, lambda: screen.phase == "ready")
@@ -400,7 +400,7 @@ def test_ask_shows_the_reason_beside_the_figures(drafted: bool) -> None:
     written = StringIO()
     output = ask_command._Json(written, ask_command._Status(StringIO()), 3)
     info = ModelInfo("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
-    output.show(NotDrafting(1, PACE["does not pay"]))
+    output.show(NotDrafting(1, POLICY["does not pay"]))
     if drafted:
         output.show(NotDrafting(1, None))
     output.show(Finished(1, "stop", Statistics(tokens=4, drafted=2 * drafted)))

@@ -73,7 +73,7 @@ MESSAGES: list[Any] = [
     protocol.Failed(0, "no", "do this"),
     protocol.Notice(3, "on"),
     protocol.Busy(3, 1, 2),
-    protocol.NotDrafting(3, protocol.Obstacle("pace", "does not pay")),
+    protocol.NotDrafting(3, protocol.Obstacle("policy", "does not pay")),
     protocol.NotDrafting(3, None),
     protocol.Pong(),
     protocol.ListModels(-1, ("/models", "~/more")),

@@ -117,8 +117,8 @@ async def test_an_answer_that_is_broken_off_by_the_end_is_kept_as_far_as_it_came
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         await ask(pilot, "go on for ever")
-        await until(pilot, lambda: len(chat(app).desk.transcript.text_of(1)) > 40)
-        shown = chat(app).desk.transcript.text_of(1)
+        await until(pilot, lambda: len(chat(app).desk.transcript.writer.text_of(1)) > 40)
+        shown = chat(app).desk.transcript.writer.text_of(1)
     (kept,) = stored(tmp_path)
     assert kept.turns[1].text.startswith(shown.rstrip())
     assert kept.turns[1].ending == "cut"

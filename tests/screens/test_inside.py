@@ -215,7 +215,7 @@ async def test_from_the_chat_with_real_models_any_answer_can_be_seen_into(tmp_pa
         assert not isinstance(app.screen, InspectionScreen), "there is no answer yet"
         await answered(pilot, "What is a draft model?")
         await answered(pilot, "What is a seed?")
-        said = [chat(app).desk.transcript.text_of(number) for number in (1, 3)]
+        said = [chat(app).desk.transcript.writer.text_of(number) for number in (1, 3)]
         for keys, answer in ((("ctrl+g",), said[1]), (("tab", "up", "up", "i"), said[0])):
             await pilot.press(*keys)
             await until(pilot, lambda: isinstance(app.screen, InspectionScreen))

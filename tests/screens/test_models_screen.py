@@ -258,7 +258,7 @@ async def test_a_pair_chosen_by_keys_alone_answers(tmp_path: Path, toys: Path) -
         assert screen.session.connection.loaded.draft.name == "Toy draft F32"
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
-        assert screen.desk.transcript.text_of(1)
+        assert screen.desk.transcript.writer.text_of(1)
 
 
 async def test_the_figures_of_the_pair_before_go_when_another_is_chosen(tmp_path: Path, toys: Path) -> None:
@@ -472,7 +472,7 @@ async def test_a_model_that_is_gone_leaves_the_list_when_it_is_made_again(tmp_pa
     async with app.run_test(size=(120, 40)) as pilot:
         await judged(pilot)
         app.library.models = MANY[:7]
-        app.screen._list()  # type: ignore[attr-defined]
+        app.screen._mains.look(app.screen)  # type: ignore[attr-defined]
         await until(pilot, lambda: len(app.mains._rows) == 7)
         assert app.mains.current is not None
         assert app.mains.current.key == MANY[5].path

@@ -154,7 +154,7 @@ async def test_keys_complete_and_send_a_command_and_an_unknown_one_is_not_lost(t
         composer.clear()
         await command(pilot, " /ne")
         await until(pilot, lambda: len(screen.desk.transcript.messages) == 2)
-        assert screen.desk.transcript.text_of(0).strip() == "/ne"
+        assert screen.desk.transcript.writer.text_of(0).strip() == "/ne"
         await until(pilot, lambda: screen.phase == "ready")
         await command(pilot, "/title About nothing")
         await command(pilot, "/history")

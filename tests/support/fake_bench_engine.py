@@ -69,7 +69,7 @@ class Engine:
         tokens = OTHER if drafted and self.goes("differ", command) else TEXT
         idle = drafted and self.goes("idle", command)
         if idle:
-            send(protocol.NotDrafting(command.id, protocol.Obstacle("pace", "does not pay")))
+            send(protocol.NotDrafting(command.id, protocol.Obstacle("policy", "does not pay")))
         proposed, accepted = (4, 3) if drafted and not idle else (0, 0)
         happened = protocol.TextRound((), tokens, proposed, 0, accepted, 0.1, 0.0, 0.1, 1)
         send(protocol.Rounds(command.id, (happened,)))

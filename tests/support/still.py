@@ -7,7 +7,9 @@ from typing import Any
 
 from tests.support.chat import outrider
 from tui.app import Outrider
+from tui.chat.connection import Step
 from tui.chat.meter import HISTORY, MeterReading
+from tui.chat.session import ChatSession
 from tui.protocol import Loaded, ModelInfo, Origin, Rounding
 from tui.screens.chat import ChatScreen
 
@@ -64,19 +66,17 @@ class Still(ChatScreen):
     def on_mount(self) -> None:
         self.desk.composer.cursor_blink = False
         self.desk.show_loaded(LOADED)
-        self.phase = "ready"
+        self.session.load = lambda: None  # type: ignore[method-assign]
+        self.session.connection.take(Step.LOADED)
         if self.talking:
             self.desk.begin("What is a round?")
-            self.desk.transcript.begin("assistant")
-            self.desk.transcript.append(pieces())
-            self.desk.transcript.finish("241 tokens · 54.6 tok/s")
-        self.call_after_refresh(self._say, "ready")
-        self.call_after_refresh(self._tick)
+            self.desk.transcript.writer.begin("assistant")
+            self.desk.transcript.writer.append(pieces())
+            self.desk.transcript.writer.finish("241 tokens · 54.6 tok/s")
+        self.call_after_refresh(self._show)
 
-    def _load_first(self) -> None:
-        pass
-
-    def _tick(self) -> None:
+    def _show(self) -> None:
+        self.desk.say("ready", "success")
         reading = READING if self.talking else MeterReading()
         self.desk.show_reading(reading, WAVE if self.talking else ())
 
@@ -100,9 +100,8 @@ def still(folder: Path, talking: bool, **appearance: Any) -> Outrider:
     Quiet.talking = talking
 
     def screen() -> Still:
-        app._chat = Quiet(
-            app._settings, app._client, app._keeper, (), lambda: 0.0, lambda: 7, folder / "config.toml"
-        )
+        app._session = ChatSession(app._settings, app._client, app._keeper, lambda: 0.0, lambda: 7)
+        app._chat = Quiet(app._session, folder / "config.toml")
         return app._chat
 
     app.get_default_screen = screen  # type: ignore[method-assign, assignment]

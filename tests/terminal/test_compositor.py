@@ -13,7 +13,7 @@ from textual.widget import Widget
 from tests.support.chat import ask, chat, outrider, until
 from tui.terminal.compositor import FrugalCompositor
 from tui.terminal.lean import fits
-from tui.widgets.transcript.view import ConversationView
+from tui.widgets.transcript import Transcript
 
 pytestmark = pytest.mark.skipif(not fits(), reason="this Textual's insides are not known")
 
@@ -95,11 +95,11 @@ async def test_what_cannot_be_painted_stays_empty_and_the_chat_goes_on(
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
 
-        def broken(widget: ConversationView, crop: Region) -> list[Strip]:
+        def broken(widget: Transcript, crop: Region) -> list[Strip]:
             raise KeyError("a word that no style knows")
 
         with monkeypatch.context() as patch:
-            patch.setattr(ConversationView, "render_lines", broken)
+            patch.setattr(Transcript, "render_lines", broken)
             await ask(pilot, "one")
             await until(pilot, lambda: screen.phase == "ready")
             app.refresh(layout=True)

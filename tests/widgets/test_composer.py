@@ -115,4 +115,4 @@ async def test_keys_that_come_at_once_are_obeyed_in_their_order(tmp_path: Path) 
             app.post_message(events.Key(key, character))
         await until(pilot, lambda: screen.desk.composer.text == "more")
         await until(pilot, lambda: len(screen.desk.transcript.messages) == 2)
-        assert screen.desk.transcript.text_of(0) == "new"
+        assert screen.desk.transcript.writer.text_of(0) == "new"

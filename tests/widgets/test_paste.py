@@ -77,7 +77,7 @@ async def test_pastes_are_sent_as_they_are_and_do_nothing(
             await send(pilot, found.sent)
             assert len(sent) == 1 and app.screen is screen, found
             assert sent.pop().messages[-1].content == found.meant
-            assert not screen.desk.has_files
+            assert not screen.desk.has_class("-files")
             if number % 20 == 19:
                 await pilot.press("ctrl+n")
                 await until(pilot, lambda: not screen.session.conversation.path)
@@ -161,7 +161,7 @@ async def test_an_at_typed_within_a_paste_names_a_file(tmp_path: Path, folder: P
         assert content.startswith("see @README.md and @property\n\nFile `README.md`:")
         assert content.count("SECRET") == 1
         assert "▤ README.md  1 line" in text(app)
-        assert not screen.desk.has_files
+        assert not screen.desk.has_class("-files")
     (kept,) = stored(tmp_path)
     assert [each.name for each in kept.turns[0].files] == ["README.md"]
     assert kept.turns[0].text == content
@@ -252,7 +252,7 @@ async def test_all_files_stand_by_name_before_enter(tmp_path: Path, folder: Path
         assert "outside this folder" in shown
         assert "▤ tests" not in shown and "▤ gone" not in shown
         screen.desk.composer.clear()
-        await until(pilot, lambda: not screen.desk.has_files)
+        await until(pilot, lambda: not screen.desk.has_class("-files"))
 
 
 # A folded paste is one unit

@@ -91,18 +91,18 @@ class Bench(App[None]):
         self.exit()
 
     async def frames(self, transcript: Transcript, count: int) -> None:
-        transcript.clear()
-        transcript.begin("assistant")
+        transcript.writer.clear()
+        transcript.writer.begin("assistant")
         stream = tokens(count + 400)
         begin = time.process_time()
-        transcript.append(stream[:count])
-        transcript.text_of(0)
+        transcript.writer.append(stream[:count])
+        transcript.writer.text_of(0)
         self.results[f"bulk of {count} tokens, ms"] = (time.process_time() - begin) * 1e3
         await self.settle()
         costs = []
         for at in range(count, count + 400, 4):
             begin = time.process_time()
-            transcript.append(stream[at : at + 4])
+            transcript.writer.append(stream[at : at + 4])
             await asyncio.sleep(1 / 28)
             costs.append((time.process_time() - begin) * 1e3)
         costs.sort()
@@ -124,35 +124,35 @@ class Bench(App[None]):
 
     async def stalls(self, transcript: Transcript, name: str, block: str) -> None:
         """The longest time that the event loop stood still, streaming a block in 300 pieces and at once."""
-        transcript.clear()
+        transcript.writer.clear()
         worst = 0.0
         step = len(block) // 300 + 1
         for pieces, pause in (
             ([block[at : at + step] for at in range(0, len(block), step)], 0.004),
             ([block], 0.1),
         ):
-            transcript.begin("assistant")
+            transcript.writer.begin("assistant")
             for piece in pieces:
-                transcript.append([(piece, Origin.DRAFT)])
+                transcript.writer.append([(piece, Origin.DRAFT)])
                 begin = time.perf_counter()
                 await asyncio.sleep(pause)
                 worst = max(worst, time.perf_counter() - begin - pause)
             begin = time.perf_counter()
-            transcript.finish()
+            transcript.writer.finish()
             await asyncio.sleep(0)
             worst = max(worst, time.perf_counter() - begin)
             await self.settle()
         self.results[f"longest stall: {name}, ms"] = worst * 1e3
 
     async def conversation(self, transcript: Transcript) -> None:
-        transcript.clear()
+        transcript.writer.clear()
         gc.collect()
         before = _resident()
         begin = time.process_time()
         for number in range(200):
-            transcript.begin("assistant")
-            transcript.append(tokens(1_000, number))
-            transcript.finish()
+            transcript.writer.begin("assistant")
+            transcript.writer.append(tokens(1_000, number))
+            transcript.writer.finish()
         self.results["200 messages of 1000 tokens, s CPU to build"] = time.process_time() - begin
         await self.settle()
         gc.collect()

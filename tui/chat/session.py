@@ -96,7 +96,7 @@ class ChatSession:
         self._show_drafting()
         host = self.client.host
         self._say(f"connecting to {clean_line(host.name)}" if host else "starting the engine")
-        self.client.on_beat = self._show_link
+        self.client.heartbeat.on_beat = self._show_link
 
     def load(self) -> None:
         """Begin to load the pair of the settings."""

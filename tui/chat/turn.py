@@ -27,8 +27,8 @@ from .view import ChatView, TranscriptView
 
 TICK = 1.0
 """Seconds between two looks at the meter while an answer comes."""
-FLUSH = 0.25
-"""Seconds of an answer that may be lost with the machine."""
+FLUSH = 0.2
+"""Seconds between two writes of an answer: with the write itself no more than a quarter second is lost."""
 NEARLY_FULL = 0.85
 """Share of the context from which on the banner warns."""
 NOTHING = "no answer: the prompt is not part of the conversation"
@@ -94,22 +94,21 @@ class Turn:
 
     async def _answer(self, wish: Wish) -> None:
         """Carry the events of one turn to the methods below, which own what they change."""
-        await self._keeper.settle()
-        # Shielded: stopping the turn must not stop the load.
-        if failure := await asyncio.shield(self._connection.load()):
-            self._transcript.fail(failure.message, failure.hint)
-            self._conversation.close()
-            self._transcript.give_back()
-            return
         try:
+            await self._keeper.settle()
+            # Shielded: stopping the turn must not stop the load.
+            if failure := await asyncio.shield(self._connection.load()):
+                self._transcript.fail(failure.message, failure.hint)
+                self._conversation.close()
+                self._transcript.give_back()
+                return
             async with aclosing(self._connection.client.generate(self._begin_answer(wish))) as events:
                 async for event in events:
                     self.take(event)
         except EngineError as error:
             self._break_off(error)
         except Exception as error:  # the edge of the turn: no event of an engine ends the chat
-            name = type(error).__name__
-            self._break_off(EngineError(f"This answer cannot be shown ({name})", "Ask again, or report it."))
+            self._break_off(unexpected(error))
 
     def _begin_answer(self, wish: Wish) -> protocol.Generate:
         generation = self._generation()
@@ -214,11 +213,12 @@ class Turn:
                             await self._hear_summary(summary, event)
                         case protocol.Finished():
                             failure = summary.failure(event.reason)
-        except EngineError as error:
-            self._transcript.fail(error.message, error.hint)
+        except Exception as error:  # the edge of the turn, as above
+            fault = error if isinstance(error, EngineError) else unexpected(error)
+            self._transcript.fail(fault.message, fault.hint)
             self._over("ready")
-            if isinstance(error, EngineDied):
-                self._connection.fail(error)
+            if isinstance(fault, EngineDied):
+                self._connection.fail(fault)
             return
         count = 0 if failure else self._transcript.leave_out(share, summary.text)
         if count:
@@ -303,3 +303,8 @@ class Turn:
         )
         unusual = repeats or self._busy
         self._view.say(unusual or "answering", "warning" if unusual else "primary")
+
+
+def unexpected(error: Exception) -> EngineError:
+    """The error of a turn that broke off for a reason of ours."""
+    return EngineError(f"This answer cannot be shown ({type(error).__name__})", "Ask again, or report it.")

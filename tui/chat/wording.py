@@ -43,9 +43,9 @@ def link(client: EngineClient, now: float) -> str:
     if client.host is None:
         return ""
     parts = [client.host.name]
-    if client.round_trip is not None:
-        parts.append(f"{client.round_trip * 1000:,.0f} ms")
-    if client.heard is not None and (silent := now - client.heard) > SILENT:
+    if client.heartbeat.round_trip is not None:
+        parts.append(f"{client.heartbeat.round_trip * 1000:,.0f} ms")
+    if client.heartbeat.heard is not None and (silent := now - client.heartbeat.heard) > SILENT:
         parts.append(f"silent for {silent:.0f} s")
     return "  ".join(parts)
 

@@ -12,14 +12,14 @@ import re
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from .. import protocol
 from ..clean import clean_line
 from .call import Call, Questions, end_of, error_of
 from .child import Child, EngineLog, engine_environment
-from .engine_errors import EngineDied, EngineError
+from .engine_errors import EngineDied
+from .heartbeat import Heartbeat
 from .host import Host
 from .line_buffer import Lines
 
@@ -37,8 +37,6 @@ NOISE = 64 * 1024
 """Most bytes that a shell may print before the engine's first line."""
 START = 20.0
 """Seconds that an engine has to greet."""
-MISSED = 4
-"""Number of pings that may stay unanswered."""
 PATIENCE = 2.0
 """Seconds that an engine has to end by itself, and then again after SIGTERM."""
 SUSPENDED = 3600.0
@@ -69,14 +67,14 @@ class EngineClient:
     ) -> None:
         """`command` runs an engine, here or on `host`. It gets only the variables that it needs.
 
-        `heartbeat` is in seconds; an engine that stays silent for `MISSED` of them is given up.
+        `heartbeat` is in seconds; an engine that stays silent for `heartbeat.MISSED` of them is given up.
         """
         self._log_path = log_path
         self._given = dict(os.environ if environment is None else environment)
         self._lead(command, host)
-        self._heartbeat = heartbeat
+        self.heartbeat = Heartbeat(heartbeat, lambda: self._send(protocol.Ping()), self._fell_silent)
         self._on_death = on_death
-        self._state: State = "stopped"
+        self.state: State = "stopped"
         self._child: Child | None = None
         self._lines = Lines(NOISE)
         self._call: Call | None = None
@@ -84,15 +82,6 @@ class EngineClient:
         self._hello: protocol.Hello | None = None
         self._death = EngineDied("There is no engine running", "Try again: a new engine starts.")
         """The reason why there is no engine, while there is none."""
-        self._missed = 0
-        self._pinged = 0.0
-        self.round_trip: float | None = None
-        """Seconds from the last ping to its answer."""
-        self.heard: float | None = None
-        """Time of the engine's last output, on a monotonic clock."""
-        self.on_beat: Callable[[], None] | None = None
-        """Called when a ping is sent and when its reply comes."""
-        self._beat: asyncio.TimerHandle | None = None
         self._started = asyncio.Event()
         """Set while no engine is about to greet."""
 
@@ -105,12 +94,8 @@ class EngineClient:
     async def move(self, command: Sequence[str], host: Host | None) -> None:
         """End the running engine. The next one is started by `command`, on `host`."""
         await self.close()
-        self.heard = None
+        self.heartbeat.forget()
         self._lead(command, host)
-
-    @property
-    def state(self) -> State:
-        return self._state
 
     async def start(self, timeout: float | None = None) -> protocol.Hello:
         """Return the greeting of the running engine, or start a new one.
@@ -118,16 +103,17 @@ class EngineClient:
         Raises `EngineDied` if no engine greets within `timeout` seconds. None means `START`, and twice that
         on another machine.
         """
-        if self._hello is not None and self._state not in ("stopped", "dead"):
+        if self._hello is not None and self.state not in ("stopped", "dead"):
             return self._hello
-        if self._state == "starting":
+        if self.state == "starting":
             raise RuntimeError("the engine is starting already")
         if timeout is None:
             timeout = START * (2 if self.host else 1)
-        self._state, self._hello = "starting", None
+        self.state, self._hello = "starting", None
         self._started.clear()
-        await self._gone()
-        self._lines, self._missed = Lines(NOISE), 0
+        if self._child is not None:  # only when the last engine is gone, its memory is free
+            await self._child.wait(PATIENCE)
+        self._lines = Lines(NOISE)
         self._call = call = Call(0, protocol.Hello)
         self._child = child = Child(EngineLog(self._log_path), self._received, self._ended)
         try:
@@ -152,7 +138,7 @@ class EngineClient:
             self._started.set()
         assert isinstance(hello, protocol.Hello)
         self._hello = hello
-        self._ping()
+        self.heartbeat.start()
         return hello
 
     async def load(
@@ -219,7 +205,7 @@ class EngineClient:
 
     def set_draft_length(self, id: int, draft_length: int | None) -> None:  # noqa: A002
         """Change the draft length of the answer `id` from its next round on. Does nothing if it is over."""
-        if self._call is not None and self._call.id == id and self._state == "answering":
+        if self._call is not None and self._call.id == id and self.state == "answering":
             self._send(protocol.SetDraftLength(id, draft_length))
 
     async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
@@ -228,9 +214,9 @@ class EngineClient:
         If the engine is starting, wait for it. The question's id is replaced. Raises `EngineError` if there
         is no reply or no engine. Closing the iterator early cancels the question.
         """
-        if self._state == "starting":
+        if self.state == "starting":
             await self._started.wait()
-        if self._hello is None or self._state in ("stopped", "dead"):
+        if self._hello is None or self.state in ("stopped", "dead"):
             raise EngineDied(self._death.message, self._death.hint)
         numbered, call = self._questions.open(question)
         self._send(numbered)
@@ -244,44 +230,41 @@ class EngineClient:
 
     def sleep(self) -> None:
         """This process is about to be suspended: the engine goes on, and waits for it as long as that is."""
-        if self._state not in ("stopped", "dead"):
+        if self.state not in ("stopped", "dead"):
             self._send(protocol.Ping(SUSPENDED))
-
-    async def unload(self) -> None:
-        """Free the models and their memory."""
-        await (await self._begin(protocol.Unload(), "loading", 0)).next()
 
     async def close(self) -> None:
         """End the engine: by a command, then by SIGTERM, then by SIGKILL. May be called in any state."""
-        if self._child is not None and self._state not in ("stopped", "dead"):
+        if self._child is not None and self.state not in ("stopped", "dead"):
             call, self._call = self._call, None
             if call is not None:
                 call.give(EngineDied("The engine was stopped"))
-            self._state = "stopped"
+            self.state = "stopped"
             self._send(protocol.Quit())
             if not await self._child.wait(PATIENCE):
                 self._child.signal(signal.SIGTERM)
                 await self._child.wait(PATIENCE)
         self._stop("stopped")
-        await self._gone()
+        if self._child is not None:
+            await self._child.wait(PATIENCE)
 
     async def _begin(self, command: Command, doing: State, id: int) -> Call:  # noqa: A002
         """Send a command once the one before it is over."""
         while self._call is not None:
             await self._call.over.wait()
-        if self._state != "idle":
+        if self.state != "idle":
             raise EngineDied(self._death.message, self._death.hint)
         self._call = Call(id, end_of(command))
-        self._state = doing
+        self.state = doing
         self._send(command)
         return self._call
 
     def _cancel(self, call: Call) -> None:
-        if self._call is not call or self._state not in ("loading", "answering"):
+        if self._call is not call or self.state not in ("loading", "answering"):
             return
         self._send(protocol.Cancel(call.id))
         if call.deadline is None:
-            seconds = STUBBORN * self._heartbeat
+            seconds = STUBBORN * self.heartbeat.interval
             call.deadline = asyncio.get_running_loop().call_later(seconds, self._give_up, call)
 
     def _abandon(self, call: Call) -> None:
@@ -294,16 +277,15 @@ class EngineClient:
             self._child.write(protocol.encode(command))
 
     def _received(self, data: bytes) -> None:
-        self._missed = 0
-        self.heard = monotonic()
+        self.heartbeat.hear()
         try:
             for line in self._lines.feed(data):
-                if self._state == "starting":
+                if self.state == "starting":
                     self._greet(line)
-                elif self._state not in ("stopped", "dead"):
+                elif self.state not in ("stopped", "dead"):
                     self._dispatch(protocol.decode_event(line))
         except protocol.ProtocolError as error:
-            what = "printed too much before it started" if self._state == "starting" else "sent garbage"
+            what = "printed too much before it started" if self.state == "starting" else "sent garbage"
             self._die(EngineDied(clean_line(f"The engine {what}: {error}"), "Another try may work."))
 
     def _greet(self, line: bytes) -> None:
@@ -333,16 +315,14 @@ class EngineClient:
             question.give(error_of(event) if isinstance(event, protocol.Failed) else event)
             return
         if isinstance(event, protocol.Pong):
-            self.round_trip = monotonic() - self._pinged
-            self._tell_beat()
+            self.heartbeat.answered()
             return
         call = self._call
         if call is None or (number is not None and number != call.id and not _of_none(event)):
             return
-        if isinstance(event, protocol.Failed):
-            self._finish(call, error_of(event))
-        elif isinstance(event, call.last):
-            self._finish(call, event)
+        if isinstance(event, (protocol.Failed, call.last)):
+            self._call, self.state = None, "idle"
+            call.give(error_of(event) if isinstance(event, protocol.Failed) else event)
         elif not isinstance(event, protocol.Hello | protocol.Loaded | protocol.Unloaded):
             if isinstance(event, protocol.Rounds):
                 call.length += _length(event)
@@ -350,26 +330,9 @@ class EngineClient:
                     raise protocol.ProtocolError(f"an answer of more than {LONGEST_ANSWER:,} characters")
             call.give(event)
 
-    def _finish(self, call: Call, result: Event | EngineError) -> None:
-        self._call = None
-        self._state = "idle"
-        call.give(result)
-
-    def _ping(self) -> None:
-        if self._missed >= MISSED:
-            silence = self._heartbeat * self._missed
-            dead = f"The engine has not answered for {silence:g} seconds"
-            self._die(EngineDied(dead, "Try again.", link=self.host is not None))
-            return
-        self._missed += 1
-        self._pinged = monotonic()
-        self._send(protocol.Ping())
-        self._beat = asyncio.get_running_loop().call_later(self._heartbeat, self._ping)
-        self._tell_beat()
-
-    def _tell_beat(self) -> None:
-        if self.on_beat is not None:
-            self.on_beat()
+    def _fell_silent(self, seconds: float) -> None:
+        silent = f"The engine has not answered for {seconds:g} seconds"
+        self._die(EngineDied(silent, "Try again.", link=self.host is not None))
 
     def _give_up(self, call: Call) -> None:
         """Native code can hang while the thread that answers pings goes on."""
@@ -377,10 +340,10 @@ class EngineClient:
             self._die(EngineDied("The engine does not stop answering", "Try again: a new engine starts."))
 
     def _ended(self) -> None:
-        if self._child is not None and self._state not in ("stopped", "dead"):
+        if self._child is not None and self.state not in ("stopped", "dead"):
             from .exit_reason import death
 
-            self._die(death(self._child.status, self._child.log.tail, self._state, self.host))
+            self._die(death(self._child.status, self._child.log.tail, self.state, self.host))
 
     def _die(self, error: EngineDied) -> EngineDied:
         call = self._call
@@ -394,20 +357,14 @@ class EngineClient:
 
     def _stop(self, state: State) -> None:
         """Leave nothing of the engine running."""
-        self._state, self.round_trip = state, None
-        if self._beat is not None:
-            self._beat.cancel()
+        self.state = state
+        self.heartbeat.stop()
         if self._child is not None:
             self._child.end()
         if self._call is not None:
             self._call.over.set()
             self._call = None
         self._questions.fail(EngineDied(self._death.message, self._death.hint))
-
-    async def _gone(self) -> None:
-        """Wait until the last engine is gone: only then is its memory free."""
-        if self._child is not None:
-            await self._child.wait(PATIENCE)
 
 
 def _length(rounds: protocol.Rounds) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from msgspec import convert
 
 from .. import files
 from ..choices import CacheType
+from ..paths import Paths
 from ..protocol.terms import Signed, Unsigned
 from .file import Problem, read_config
 from .settings import Models, Settings
@@ -87,3 +89,25 @@ def keep_last(settings: Settings, path: Path) -> None:
     )
     with suppress(OSError):
         files.replace(path, json.dumps(vars(kept)))
+
+
+class LastPair:
+    """The pair that was chosen last, for the machine that the engine is on now."""
+
+    def __init__(self, places: Paths, host: Callable[[], str]) -> None:
+        """`host` gives the name of that machine; empty for this one."""
+        self._places = places
+        self._host = host
+
+    def keep(self, settings: Settings) -> bool:
+        """Keep the pair of `settings`; False if the next start will load another one all the same."""
+        keep_last(settings, self._path)
+        return self.next_start().recalled
+
+    def next_start(self) -> NextStart:
+        """What the next start would go by."""
+        return next_start(self._places.config, self._path, here=not self._host())
+
+    @property
+    def _path(self) -> Path:
+        return self._places.of_host(self._host()).last

@@ -4,7 +4,7 @@
 - load: a loaded draft or a loaded main model is not fit for drafting. `pair.py`, `exactness.py`,
   `cache_check.py` and the backends find this.
 - answer: the draft model fails in an answer, which goes on without it. `answer.py` finds this.
-- pace: drafting is possible, and the draft length policy waits. `speculation/policy.py` decides this.
+- policy: drafting is possible, and the draft length policy waits. `speculation/policy.py` decides this.
 
 This module compares vocabularies and gives the texts. It opens no file and runs no model.
 """
@@ -136,16 +136,16 @@ def failed_draft(error: Exception) -> Obstacle:
     return Obstacle("answer", str(error))
 
 
-# Pace
+# Policy
 
-PACE: Final[Mapping[str, Obstacle]] = {
-    "first token": Obstacle("pace", "not started"),
-    "does not pay": Obstacle("pace", "does not pay"),
-    "too far behind": Obstacle("pace", "too far behind"),
-    "reading": Obstacle("pace", "still reading"),
-    "trying": Obstacle("pace", "measuring"),
-    "": Obstacle("pace", "too unsure"),
+POLICY: Final[Mapping[str, Obstacle]] = {
+    "first token": Obstacle("policy", "not started"),
+    "does not pay": Obstacle("policy", "does not pay"),
+    "too far behind": Obstacle("policy", "too far behind"),
+    "reading": Obstacle("policy", "still reading"),
+    "trying": Obstacle("policy", "measuring"),
+    "": Obstacle("policy", "too unsure"),
 }
 """By `policy.WhyNot`. At "" the draft model is at work, but none of its tokens was worth verifying."""
-NOTHING_COPIED: Final = Obstacle("pace", "nothing copied")
+NOTHING_COPIED: Final = Obstacle("policy", "nothing copied")
 """Only the lookup proposes, and it found no text that was worth verifying."""

@@ -67,7 +67,7 @@ class Obstacle(Struct, frozen=True):
     @property
     def brief(self) -> str:
         """The reason in at most 14 characters; the reasons of a policy are as short as that."""
-        if self.stage == "pace":
+        if self.stage == "policy":
             return self.text
         return "draft failed" if self.stage == "answer" else "draft rejected"
 

@@ -43,7 +43,7 @@ model is a base model."""
 Reason = Literal["stop", "length", "context", "cancelled"]
 """The reason why an answer ended: an end token or a stop string, `max_tokens`, a full context, the user."""
 
-Stage = Literal["headers", "load", "answer", "pace"]
+Stage = Literal["headers", "load", "answer", "policy"]
 """The stage that finds a reason not to draft: the comparison of two files, the load of a pair, an answer, or
 the draft length policy."""
 

@@ -29,6 +29,7 @@ from .message_actions import MessageActions
 from .other_screens import OtherScreens
 from .prompt_files import PromptFiles
 from .transcript_sync import TranscriptSync
+from .workers import work_alone
 
 
 class ChatScreen(Screen[None]):
@@ -194,7 +195,7 @@ class ChatScreen(Screen[None]):
         self.actions.want_of_last("inspect", "this looks inside an answer")
 
     def action_editor(self) -> None:
-        self.run_worker(self.actions.edit_prompt(), exclusive=True, group="editor")
+        work_alone(self, "editor", self.actions.edit_prompt)
 
     def action_leave_out(self) -> None:
         self.actions.leave_out()

@@ -36,6 +36,7 @@ from tui.widgets.desk import Desk
 
 from .message_actions import OF_THE_LAST, MessageActions
 from .other_screens import OtherScreens
+from .workers import work_alone
 
 NONE = "none"
 WITHOUT_SLASH = {
@@ -88,7 +89,7 @@ class ChatCommands:
         commands = self.table()
         if command := slash.find(name, commands):
             self._desk.composer.accept()
-            self._screen.run_worker(_run(command, value), exclusive=True, group="command")
+            work_alone(self._screen, "command", _run, command, value)
         else:
             self._suggest_nearest(name, slash.nearest(name, commands))
         return True

@@ -127,20 +127,20 @@ class HistoryScreen(ListsScreen[str | None]):
         if (chat := self._chat()) is None:
             self._preview.border_title = self._preview.border_subtitle = ""
             self._say("")
-            self._said.clear()
+            self._said.writer.clear()
             return
         await asyncio.sleep(PAUSE)
         try:
             found = await self._keeper.ask(lambda store: store.preview(chat.key))
         except Unreadable as error:
-            self._said.clear()
+            self._said.writer.clear()
             self._say(str(error))
             return
         self._say(chat.hit)
-        self._said.clear()
+        self._said.writer.clear()
         for role, text in found.said:
-            self._said.begin("user" if role == "user" else "assistant", without_thought(text).strip())
-            self._said.finish()
+            self._said.writer.begin("user" if role == "user" else "assistant", without_thought(text).strip())
+            self._said.writer.finish()
         self._said.following = False
         self._said.scroll_home(animate=False)
         beside = chat.messages - found.messages

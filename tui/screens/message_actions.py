@@ -6,7 +6,6 @@ The actions work on a `ChatSession` and the transcript. `chat.py` has their keys
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine
 from dataclasses import replace
 
 from msgspec import structs
@@ -27,6 +26,7 @@ from tui.widgets.transcript import Want, code_blocks
 
 from .editor import EditorFailed, edited
 from .transcript_sync import TranscriptSync
+from .workers import work_alone
 
 RACED = 400
 """Tokens of a race, at most."""
@@ -71,21 +71,21 @@ class MessageActions:
             case "code":
                 self._copy_code(turn)
             case "open":
-                self._screen.run_worker(self._open(turn), exclusive=True, group="editor")
+                work_alone(self._screen, "editor", self._open, turn)
             case "before" | "after":
                 if not session.refuses():
-                    self._change(self._switch(turn, -1 if want == "before" else 1))
+                    work_alone(self._screen, "change", self._switch, turn, -1 if want == "before" else 1)
             case "edit":
                 self._sync.edit(turn)
                 self._screen.refresh_bindings()
                 self._screen.set_focus(self._desk.composer)
             case "delete" if not session.refuses():
-                self._change(self._delete(turn))
+                work_alone(self._screen, "change", self._delete, turn)
             case "undo":
                 self.undo()
             case "inspect" if not session.refuses():
                 if answer := answer_at(session.conversation, turn):
-                    self._change(self._inspect(answer))
+                    work_alone(self._screen, "change", self._inspect, answer)
             case "again" | "same" | "continue" if not session.refuses():
                 self._answer_again(want, turn)
 
@@ -95,10 +95,6 @@ class MessageActions:
             self.want(want, last)
         else:
             self._desk.tell(f"Ask something first: {missing}.", seconds=4)
-
-    def _change(self, work: Coroutine[object, object, None]) -> None:
-        """Change the conversation on the screen, in place of the last change that is still under way."""
-        self._screen.run_worker(work, exclusive=True, group="change")
 
     # Text
 
@@ -149,7 +145,7 @@ class MessageActions:
     def undo(self) -> None:
         """Bring back the messages that were deleted last."""
         if not self._session.refuses():
-            self._change(self._delete(None))
+            work_alone(self._screen, "change", self._delete, None)
 
     async def _delete(self, turn: store.Turn | None) -> None:
         """Take `turn` out with what follows it, or bring back what was taken out last."""

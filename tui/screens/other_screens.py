@@ -15,6 +15,8 @@ from tui.client.host import known_to_ssh
 from tui.paths import find_ssh_config
 from tui.store.keeper import Unreadable
 
+from .workers import work_alone
+
 if TYPE_CHECKING:
     from .hosts import HostsScreen
 
@@ -81,11 +83,11 @@ class OtherScreens:
 
     def open_chat(self, key: str) -> None:
         """Go on with the chat `key`."""
-        self._screen.run_worker(self._session.open(key), exclusive=True, group="change")
+        work_alone(self._screen, "change", self._session.open, key)
 
     def new_chat(self) -> None:
         """Begin another chat."""
-        self._screen.run_worker(self._session.new(), exclusive=True, group="change")
+        work_alone(self._screen, "change", self._session.new)
 
     async def open_named(self, words: str) -> None:
         """Go on with the latest chat that has `words`."""

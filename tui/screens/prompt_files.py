@@ -15,6 +15,8 @@ from tui.clean import clean_line
 from tui.client import EngineError
 from tui.widgets.desk import Desk
 
+from .workers import work_alone
+
 COUNT_AFTER = 0.3
 """Seconds without a key after which tokens are counted."""
 
@@ -29,18 +31,20 @@ class PromptFiles:
         self._screen = screen
         self._session = session
         self._desk = desk
+        self._named: list[tuple[str, str]] = []
+        """The files over the composer, each with the doubt about it."""
         self._counted = ""
         """The words about the files that the prompt names."""
 
     def suggest(self, before: str) -> None:
         """Suggest files for the text `before` the cursor."""
-        self._screen.run_worker(self._suggest(before), exclusive=True, group="files")
+        work_alone(self._screen, "files", self._suggest, before)
 
     def typed(self, by_hand: str) -> None:
         """The text was changed; `by_hand` is the part of it that was typed."""
-        if "@" in by_hand or self._counted or self._desk.has_files:
+        if "@" in by_hand or self._counted or self._named:
             self._show(by_hand)
-            self._screen.run_worker(self._count(by_hand), exclusive=True, group="count")
+            work_alone(self._screen, "count", self._count, by_hand)
 
     async def _suggest(self, before: str) -> None:
         found = await asyncio.to_thread(attachments.suggestions, before, self._session.folder())
@@ -50,7 +54,8 @@ class PromptFiles:
     def _show(self, by_hand: str) -> None:
         """Name every file that would go with the prompt now. Enter is heard behind this."""
         found = attachments.found(by_hand, self._session.folder()) if "@" in by_hand else []
-        self._desk.show_files([(each.name, each.doubt) for each in found if each.path.is_file()])
+        self._named = [(each.name, each.doubt) for each in found if each.path.is_file()]
+        self._desk.show_files(self._named)
 
     async def _count(self, text: str) -> None:
         """Show the number of files that are named so far, and of tokens where a model can count them."""

@@ -98,40 +98,21 @@ class SettingsScreen(ListsScreen[None]):
 
     # The settings
 
-    def _all(self) -> Iterator[tuple[str, str]]:
-        """(section, key) of each."""
-        for section in fields(self._settings):
-            value = getattr(self._settings, section.name)
-            if is_dataclass(value):
-                yield from ((section.name, entry.name) for entry in fields(value) if entry.metadata)
-
-    def _value(self, section: str, key: str, settings: Settings | None = None) -> Any:
-        return getattr(getattr(settings or self._settings, section), key)
-
-    def _shown(self, section: str, key: str, settings: Settings | None = None) -> str:
-        """Its value as a person reads it."""
-        part = getattr(settings or self._settings, section)
-        return show_setting(type(part), key, getattr(part, key))
-
     def _is_default(self, section: str, key: str) -> bool:
-        return bool(self._value(section, key) == self._value(section, key, Settings()))
-
-    def _about(self, section: str, key: str) -> str:
-        entries = fields(getattr(self._settings, section))
-        return str(next(entry for entry in entries if entry.name == key).metadata["about"])
+        return bool(value_of(self._settings, section, key) == value_of(Settings(), section, key))
 
     def _list(self) -> None:
         words = self.typed.lower().split()
         found = [
             (section, key)
-            for section, key in self._all()
-            if all(word in f"{section} {key} {self._about(section, key)}".lower() for word in words)
+            for section, key in every_setting(self._settings)
+            if all(word in f"{section} {key} {about(section, key)}".lower() for word in words)
         ]
         named = [(PRESETS, each.name) for each in self._settings.presets]
         found += [each for each in named if all(word in " ".join(each).lower() for word in words)]
         self._rows.empty = "no setting has these words"
         self._rows.show([self._row(section, key) for section, key in found])
-        changed = sum(not self._is_default(*each) for each in self._all())
+        changed = sum(not self._is_default(*each) for each in every_setting(self._settings))
         self._rows.border_title = f"Settings  {changed} changed" if changed else "Settings"
         self._tell()
 
@@ -143,7 +124,7 @@ class SettingsScreen(ListsScreen[None]):
         changed = not self._is_default(section, key)
         return Row(
             name,
-            (name + MARK * changed, clean_line(self._shown(section, key), 30)),
+            (name + MARK * changed, clean_line(shown_of(self._settings, section, key), 30)),
             "good" if changed else "plain",
         )
 
@@ -169,15 +150,15 @@ class SettingsScreen(ListsScreen[None]):
             self._help.update(self._preset(current[1]))
             return
         section, key = current
-        default = self._shown(section, key, Settings())
+        default = shown_of(Settings(), section, key)
         lines = [
             Content.styled(f"[{section}] {key}", "bold $primary"),
-            Content(sentence(self._about(section, key))),
+            Content(sentence(about(section, key))),
             Content(""),
-            Content.assemble(("now      ", "$quiet"), clean_line(self._shown(*current))),
+            Content.assemble(("now      ", "$quiet"), clean_line(shown_of(self._settings, *current))),
             Content.assemble(("default  ", "$quiet"), default),
         ]
-        if choices := self._choices(section, key):
+        if choices := choices_of(section, key):
             lines.append(Content.assemble(("one of   ", "$quiet"), ", ".join(choices)))
         if later := LATER.get(section) or LATER.get(f"{section}.{key}"):
             lines += [Content(""), *self._next(section, key), Content.styled(later, "$warning")]
@@ -186,9 +167,9 @@ class SettingsScreen(ListsScreen[None]):
     def _next(self, section: str, key: str) -> Iterator[Content]:
         """What the next start will have, where that does not hold already; whence a pair comes."""
         coming = self._coming()
-        value = self._value(section, key, coming.settings)
-        if value != self._value(section, key):
-            shown = self._shown(section, key, coming.settings)
+        value = value_of(coming.settings, section, key)
+        if value != value_of(self._settings, section, key):
+            shown = shown_of(coming.settings, section, key)
             yield Content.assemble(("next start  ", "$quiet"), clean_line(shown))
         if section == "models" and coming.recalled and key != "folders":
             yield Content("The next start loads the pair you chose last with ctrl+l.")
@@ -205,13 +186,6 @@ class SettingsScreen(ListsScreen[None]):
         )
         return Content("\n").join([*lines, Content(""), Content(words)])
 
-    def _choices(self, section: str, key: str) -> Sequence[str]:
-        """Its values, where there are a few."""
-        hint = get_type_hints(type(getattr(self._settings, section)))[key]
-        if hint is bool:
-            return ("true", "false")
-        return get_args(hint) if get_origin(hint) is Literal else ()
-
     # Keys
 
     def action_edit(self) -> None:
@@ -221,8 +195,8 @@ class SettingsScreen(ListsScreen[None]):
             chosen = self._settings.generation.preset == current[1]
             self._set("generation", "preset", "" if chosen else current[1])
             return
-        now = show_value(self._value(*current))
-        if choices := self._choices(*current):
+        now = show_value(value_of(self._settings, *current))
+        if choices := choices_of(*current):
             self._set(*current, choices[(choices.index(now) + 1) % len(choices)])
             return
 
@@ -243,7 +217,7 @@ class SettingsScreen(ListsScreen[None]):
 
     def action_default(self) -> None:
         if (current := self._current()) and current[0] != PRESETS:
-            self._keep(*current, None, self._value(*current, Settings()))
+            self._keep(*current, None, value_of(Settings(), *current))
 
     def _keep(self, section: str, key: str, written: Any, value: Any) -> None:
         try:
@@ -259,3 +233,35 @@ class SettingsScreen(ListsScreen[None]):
     def action_back(self) -> None:
         if not self.empty_line():
             self.dismiss(None)
+
+
+def every_setting(settings: Settings) -> Iterator[tuple[str, str]]:
+    """(section, key) of each."""
+    for section in fields(settings):
+        value = getattr(settings, section.name)
+        if is_dataclass(value):
+            yield from ((section.name, entry.name) for entry in fields(value) if entry.metadata)
+
+
+def value_of(settings: Settings, section: str, key: str) -> Any:
+    return getattr(getattr(settings, section), key)
+
+
+def shown_of(settings: Settings, section: str, key: str) -> str:
+    """The value of a setting as a person reads it."""
+    part = getattr(settings, section)
+    return show_setting(type(part), key, getattr(part, key))
+
+
+def about(section: str, key: str) -> str:
+    """The help of a setting."""
+    entries = fields(getattr(Settings(), section))
+    return str(next(entry for entry in entries if entry.name == key).metadata["about"])
+
+
+def choices_of(section: str, key: str) -> Sequence[str]:
+    """The values of a setting, where there are a few."""
+    hint = get_type_hints(type(getattr(Settings(), section)))[key]
+    if hint is bool:
+        return ("true", "false")
+    return get_args(hint) if get_origin(hint) is Literal else ()

@@ -87,7 +87,7 @@ class TranscriptSync:
         path = {each.key for each in self._conversation.path}
         for place, message in enumerate(self._desk.transcript.messages):
             if message.role == "user" and message.key not in path:
-                self._desk.transcript.cut(place)
+                self._desk.transcript.writer.cut(place)
                 return
 
     def leave(self, turn: store.Turn) -> None:
@@ -130,11 +130,11 @@ class TranscriptSync:
 
     def end_prompt(self, note: str) -> None:
         """The last prompt gets no answer; `note` stands under it."""
-        self._desk.transcript.finish(note)
+        self._desk.transcript.writer.finish(note)
 
     def fail(self, message: str, hint: str) -> None:
         """Show why there is no more of the answer."""
-        self._desk.transcript.fail(message, hint)
+        self._desk.transcript.writer.fail(message, hint)
 
     def give_back(self, prompt: store.Turn | None = None) -> None:
         """Put `prompt`, or the last one that was sent, into the text box if it is empty."""
@@ -152,27 +152,27 @@ class TranscriptSync:
         count = self._conversation.context.leave_out(share, summary)
         for turn in (marked, self._conversation.context.left) if count else ():
             if turn and (places := self._places(turn.key)):
-                messages = self._desk.transcript.cut(places[0])
+                messages = self._desk.transcript.writer.cut(places[0])
                 own = [each for each in messages if each.key == turn.key and not _is_summary(each)]
                 self._show_again(turn, own)
                 for message in messages[len(places) :]:
-                    self._desk.transcript.put(message)
+                    self._desk.transcript.writer.put(message)
         return count
 
     def _show_again(self, turn: store.Turn, messages: Sequence[Message]) -> None:
         """Show what shows `turn`, with the line under it, and the summary where it stands behind that."""
         transcript = self._desk.transcript
         for message in messages:
-            transcript.put(message, "" if message is not messages[-1] else self._note(turn))
+            transcript.writer.put(message, "" if message is not messages[-1] else self._note(turn))
         self._show_summary(turn)
 
     def _show_summary(self, turn: store.Turn) -> None:
         left, transcript = self._conversation.context.left, self._desk.transcript
         if self._conversation.context.summary and left and left.key == turn.key:
-            transcript.begin("assistant", key=turn.key)
-            transcript.think(SUMMARY)
-            transcript.append([(self._conversation.context.summary, Origin.PLAIN)])
-            transcript.finish(SUMMED_UP)
+            transcript.writer.begin("assistant", key=turn.key)
+            transcript.writer.think(SUMMARY)
+            transcript.writer.append([(self._conversation.context.summary, Origin.PLAIN)])
+            transcript.writer.finish(SUMMED_UP)
 
     # A path
 
@@ -223,7 +223,7 @@ class TranscriptSync:
         return [number for number, each in enumerate(self._desk.transcript.messages) if each.key == key]
 
     def _lay_aside(self, place: int) -> None:
-        for message in self._desk.transcript.cut(place):
+        for message in self._desk.transcript.writer.cut(place):
             if message.key:
                 self._aside.setdefault(message.key, []).append(message)
 
@@ -270,9 +270,9 @@ class ShownAnswer:
         self._answering = False
         if so_far:
             self._answering = any(not part.thought for part in self._thoughts.feed([(so_far, Origin.PLAIN)]))
-            transcript.go_on()
+            transcript.writer.go_on()
         else:
-            transcript.begin("assistant", key=key)
+            transcript.writer.begin("assistant", key=key)
 
     def hear(self, event: TextRound) -> None:
         """More of it."""
@@ -281,16 +281,16 @@ class ShownAnswer:
         parts = self._thoughts.feed(event.pieces)
         if before or self._thoughts.thinking or any(part.thought for part in parts):
             self._spent = self._spent.and_(event)
-            self._transcript.think(wording.thought(self._spent, over=not self._thoughts.thinking))
+            self._transcript.writer.think(wording.thought(self._spent, over=not self._thoughts.thinking))
         self._write(parts)
 
     def end(self, note: str) -> None:
         """It is all there; `note` stands under it."""
         self._write(self._thoughts.end())
         if self._spent.rounds and not self._answering:
-            self._transcript.think(wording.thought(self._spent, over=True))
+            self._transcript.writer.think(wording.thought(self._spent, over=True))
             self._answer()
-        self._transcript.finish(note)
+        self._transcript.writer.finish(note)
 
     def _write(self, parts: list[Part]) -> None:
         if TURNED in parts:
@@ -298,21 +298,21 @@ class ShownAnswer:
             self._write(parts[:at])
             self._turn()
             parts = parts[at + 1 :]
-        self._transcript.append([(part.text, part.origin) for part in parts if part.thought])
+        self._transcript.writer.append([(part.text, part.origin) for part in parts if part.thought])
         answer = [(part.text, part.origin) for part in parts if not part.thought]
         if answer and not self._answering:
             self._answer()
-        self._transcript.append(answer)
+        self._transcript.writer.append(answer)
 
     def _answer(self) -> None:
         """The thought is over, if there was one."""
         self._answering = True
         if self._spent.rounds:
-            self._transcript.finish()
-            self._transcript.begin("assistant", key=self._key)
+            self._transcript.writer.finish()
+            self._transcript.writer.begin("assistant", key=self._key)
 
     def _turn(self) -> None:
         """What was shown as an answer was a thought."""
         self._spent = self._all
         self._answering = False
-        self._transcript.think(wording.thought(self._spent, over=True))
+        self._transcript.writer.think(wording.thought(self._spent, over=True))

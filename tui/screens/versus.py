@@ -155,16 +155,16 @@ class VersusScreen(Screen[EngineError | None]):
         self._result.update(
             Content.styled(f"{run.name}: the answer comes at the speed of this machine …", "$quiet")
         )
-        transcript.begin("assistant")
+        transcript.writer.begin("assistant")
         async with aclosing(self._client.generate(request)) as events:
             async for event in events:
                 match event:
                     case TextRound():
                         run.hear(event)
-                        transcript.append(event.pieces)
+                        transcript.writer.append(event.pieces)
                     case Finished():
                         run.statistics = event.statistics
-        transcript.finish()
+        transcript.writer.finish()
         self._lanes[place].border_subtitle = number(run.speed, "tok/s")
 
     async def _explain(self, plain: Generate) -> None:
@@ -241,8 +241,8 @@ class VersusScreen(Screen[EngineError | None]):
         if self._coming or self._replay or not all(run.statistics for run in self._runs):
             return
         for transcript in self._transcripts:
-            transcript.clear()
-            transcript.begin("assistant")
+            transcript.writer.clear()
+            transcript.writer.begin("assistant")
         self._shown = [0, 0]
         self._began = self._clock()
         self._replay = self.set_interval(_FRAME, self._tick)
@@ -252,14 +252,14 @@ class VersusScreen(Screen[EngineError | None]):
         left = 0
         for place, (run, transcript) in enumerate(zip(self._runs, self._transcripts, strict=True)):
             while self._shown[place] < len(run.rounds) and run.rounds[self._shown[place]][0] <= passed:
-                transcript.append(run.rounds[self._shown[place]][1].pieces)
+                transcript.writer.append(run.rounds[self._shown[place]][1].pieces)
                 self._shown[place] += 1
             left += len(run.rounds) - self._shown[place]
         if not left and self._replay:
             self._replay.stop()
             self._replay = None
             for transcript in self._transcripts:
-                transcript.finish()
+                transcript.writer.finish()
 
     def action_export(self) -> None:
         if not all(run.statistics for run in self._runs):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..files import make_folder
+from ..paths import find_copied
 
 _TOOLS: Sequence[tuple[str, tuple[str, ...]]] = (
     ("WAYLAND_DISPLAY", ("wl-copy",)),
@@ -73,3 +74,21 @@ def write(text: str, file: Path) -> None:
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as target:
         target.write(text)
+
+
+def copy(text: str, environ: Mapping[str, str], osc52: Callable[[str], None]) -> str:
+    """Copy `text` by whatever works here, `osc52` among them; where it is, in words. It may take seconds."""
+    if not give(text, ways(environ)):
+        if not takes_osc52(environ):
+            return _left_in_file(text)
+        osc52(text)
+    return f"Copied: {len(text):,} characters."
+
+
+def _left_in_file(text: str) -> str:
+    """The place of a copy that no clipboard takes, in words."""
+    try:
+        write(text, find_copied())
+    except OSError as error:
+        return f"It is not copied: {error}"
+    return f"There is no clipboard here: it is in {find_copied()}"

@@ -12,11 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from pathlib import Path
+from traceback import format_exception
 
 from textual._compositor import ChopsUpdate, Compositor
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
+
+from ..clean import clean_line
+from ..client.child import EngineLog
 
 Failed = Callable[[Widget, Exception], None]
 """Receives the widget that could not be painted, and the error."""
@@ -89,3 +94,25 @@ class FrugalCompositor(Compositor):
             if x in missing:
                 line[x] = piece
                 missing.remove(x)
+
+
+class PaintFaults:
+    """Reports the widgets that could not be painted: once for each kind, with a traceback in a log."""
+
+    def __init__(self, log: Path, tell: Callable[[str], object]) -> None:
+        """`tell` gets a sentence for the person."""
+        self._log = log
+        self._tell = tell
+        self._known: set[tuple[type, type]] = set()
+
+    def report(self, widget: Widget, error: Exception) -> None:
+        """Report this one, if it is the first of its kind."""
+        kind = (type(widget), type(error))
+        if kind in self._known:
+            return
+        self._known.add(kind)
+        log = EngineLog(self._log)
+        log.write("".join(format_exception(error)).encode())
+        log.close()
+        words = f"A part of the screen cannot be shown. The chat goes on. Please report it: {self._log}"
+        self._tell(clean_line(words))

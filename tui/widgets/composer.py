@@ -12,7 +12,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.document._document import EditResult, Location, Selection
+from textual.document._document import DocumentBase, EditResult, Location, Selection
 from textual.document._edit import Edit
 from textual.message import Message
 from textual.widgets import TextArea
@@ -20,6 +20,7 @@ from textual.widgets import TextArea
 from tui.clean import without_sequences
 
 from . import written
+from .sent_prompts import SentPrompts
 from .suggestions import Suggestions
 
 MAX_PASTE = 1_000_000
@@ -96,11 +97,9 @@ class Composer(TextArea):
         """`suggestions` stand beside it, and its keys move in them while they are open."""
         super().__init__(id=id, placeholder=placeholder, highlight_cursor_line=False, compact=False)
         self._bindings.key_to_bindings.pop("ctrl+z", None)  # Textual's undo: here that key suspends the app
-        self._sent: list[str] = []
-        """Documents, as `written.py` has them."""
+        self._sent = SentPrompts()
         self._submitted = ""
         """The document as it was sent, until it is taken."""
-        self._recalled: int | None = None
         self._pasted: dict[str, str] = {}
         """What is folded, by its label. None is ever used again: earlier prompts hold theirs."""
         self._suggestions = suggestions or Suggestions("suggestions")
@@ -144,9 +143,7 @@ class Composer(TextArea):
         """What was sent was taken: remember it as a prompt and make room. What was typed behind it stays."""
         now = self.document.text
         taken, self._submitted = self._submitted or now, ""
-        if not self._sent or self._sent[-1] != taken:
-            self._sent.append(taken)
-        self._recalled = None
+        self._sent.add(taken)
         self._load(now.removeprefix(taken) if now.startswith(taken) else "")
 
     def take_up(self, text: str, names: Iterable[str] = ()) -> None:
@@ -159,7 +156,7 @@ class Composer(TextArea):
     def write_again(self, text: str, names: Iterable[str] = (), *, command: bool = False) -> None:
         """Put a prompt here to be changed that was written before. Of its words only these name files, and
         only a `command` is one."""
-        self._recalled = None
+        self._sent.leave()
         self._load(written.recalled(text, names, command=command))
 
     def _load(self, document: str) -> None:
@@ -168,16 +165,11 @@ class Composer(TextArea):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Tab and Esc are the screen's while nothing is suggested."""
-        return self._suggests if action in ("complete", "refuse") else True
-
-    @property
-    def _suggests(self) -> bool:
-        """Whether something is suggested for what stands before the cursor now."""
-        return self._suggestions.is_open and self._suggestions.before == self.before
+        return self._suggestions.is_open_for(self.before) if action in ("complete", "refuse") else True
 
     def action_complete(self) -> None:
         """Take the suggestion."""
-        if self._suggests and (chosen := self._suggestions.suggestion):
+        if self._suggestions.is_open_for(self.before) and (chosen := self._suggestions.suggestion):
             row, column = self.cursor_location
             self.replace(chosen.text, (row, column - chosen.replaces), (row, column))
             self._suggestions.offer(())
@@ -186,7 +178,7 @@ class Composer(TextArea):
         self._suggestions.offer(())
 
     def action_submit(self) -> None:
-        chosen = self._suggestions.suggestion if self._suggests else None
+        chosen = self._suggestions.suggestion if self._suggestions.is_open_for(self.before) else None
         if chosen and not self.before.endswith(chosen.text.rstrip()):
             self.action_complete()
             if not chosen.sends:
@@ -202,36 +194,27 @@ class Composer(TextArea):
 
     def action_earlier(self) -> None:
         """Recall a prompt if nothing would be lost by it, move the cursor if not."""
-        if self._suggests:
+        if self._suggestions.is_open_for(self.before):
             self._suggestions.move(-1)
             return
-        position = len(self._sent) if not self.text else self._position()
+        position = self._sent.place(self.document.text) if self.text else len(self._sent)
         if position is None or not self.cursor_at_first_line:
             self.action_cursor_up()
         elif position > 0:
-            self._recall(position - 1)
+            self._load(self._sent.recall(position - 1))
 
     def action_later(self) -> None:
-        if self._suggests:
+        if self._suggestions.is_open_for(self.before):
             self._suggestions.move(1)
             return
-        position = self._position()
+        position = self._sent.place(self.document.text)
         if position is None or not self.cursor_at_last_line:
             self.action_cursor_down()
         elif position + 1 < len(self._sent):
-            self._recall(position + 1)
+            self._load(self._sent.recall(position + 1))
         else:
-            self._recalled = None
+            self._sent.leave()
             self.clear()
-
-    def _position(self) -> int | None:
-        """Which recalled prompt stands here unchanged."""
-        recalled = self._recalled
-        return recalled if recalled is not None and self._sent[recalled] == self.document.text else None
-
-    def _recall(self, position: int) -> None:
-        self._recalled = position
-        self._load(self._sent[position])
 
     async def _on_key(self, event: events.Key) -> None:
         """A key with a meaning has it here and now. Left to itself, Textual looks for it once the key has
@@ -280,8 +263,8 @@ class Composer(TextArea):
     def edit(self, edit: Edit) -> EditResult:
         """Textual's, with folded pastes left whole or taken out whole."""
         top, bottom = edit.top, edit.bottom
-        edit.from_location = self._outside(top, forward=top == bottom)
-        edit.to_location = self._outside(bottom, forward=True)
+        edit.from_location = outside(self.document, top, forward=top == bottom)
+        edit.to_location = outside(self.document, bottom, forward=True)
         row, column = edit.from_location
         edit.text = written.standing(edit.text, self.document.get_line(row)[:column][-1:])
         return super().edit(edit)
@@ -290,19 +273,20 @@ class Composer(TextArea):
         """The cursor steps over a folded paste, and a selection holds all of one or nothing."""
         start, end = selection
         forward = end >= self.selection.end
-        moved = self._outside(end, forward=forward)
+        moved = outside(self.document, end, forward=forward)
         if start == end:
             return Selection(moved, moved)
-        return Selection(self._outside(start, forward=start > end), moved)
-
-    def _outside(self, location: Location, *, forward: bool) -> Location:
-        """`location`, or the edge of the folded paste that it lies in."""
-        row, column = location
-        if row < self.document.line_count:
-            for mark in written.MARK.finditer(self.document.get_line(row)):
-                if mark.start() < column < mark.end():
-                    return row, mark.end() if forward else mark.start()
-        return location
+        return Selection(outside(self.document, start, forward=start > end), moved)
 
     def get_line(self, line_index: int) -> Text:
         return Text(written.seen(self.document.get_line(line_index)), end="", no_wrap=True)
+
+
+def outside(document: DocumentBase, location: Location, *, forward: bool) -> Location:
+    """`location`, or the edge of the folded paste that it lies in."""
+    row, column = location
+    if row < document.line_count:
+        for mark in written.MARK.finditer(document.get_line(row)):
+            if mark.start() < column < mark.end():
+                return row, mark.end() if forward else mark.start()
+    return location

@@ -19,7 +19,6 @@ from textual.reactive import reactive
 from tui import protocol
 from tui.chat.meter import MeterReading
 from tui.chat.view import Severity
-from tui.chat.wording import readable
 from tui.clean import clean_line
 from tui.config import Appearance
 from tui.quantities import number, percent
@@ -27,6 +26,7 @@ from tui.quantities import number, percent
 from .attached import Attached
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
+from .keyline import key_of
 from .sidebar import AUTO, Sidebar
 from .status import StatusLine
 from .suggestions import Suggestions
@@ -39,7 +39,15 @@ FORMS: Final[dict[protocol.PromptForm, str]] = {
     "template": "", "chatml": "ChatML assumed", "text": "base model"
 }  # fmt: skip
 """Of the main model, in the status line: how it takes prompts."""
+Part = Literal["colors", "rejected", "thoughts", "sidebar"]
+"""A part of the screen that a key shows otherwise."""
 SidebarMode = Literal["auto", "shown", "hidden"]
+TOGGLES: Final[tuple[tuple[str, str, Part], ...]] = (
+    ("Rejected tokens", "Show or hide rejected tokens", "rejected"),
+    ("Thoughts", "Open or fold the thoughts of models before their answers", "thoughts"),
+    ("Sidebar", "Show or hide the numbers", "sidebar"),
+)
+"""What the palette offers: title, explanation, part of the screen."""
 STOPS = ("chat.stop", "read.stop")
 """Names of the action that stops an answer, while one writes and while one reads."""
 HIGHLIGHTS: Final[tuple[Highlight, ...]] = ("quiet", "full", "off")
@@ -51,20 +59,20 @@ class Desk(Horizontal):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "ctrl+t",
-            "highlight",
+            "switch('colors')",
             "Colors",
             id="chat.highlight",
             tooltip="Where tokens come from: quiet, full, off",
         ),
-        Binding("ctrl+s", "refused", "Rejected", show=False, id="chat.refused",
+        Binding("ctrl+s", "switch('rejected')", "Rejected", show=False, id="chat.refused",
                 tooltip="Show or hide rejected tokens"),
-        Binding("f4", "thoughts", "Thoughts", show=False, id="chat.thoughts",
+        Binding("f4", "switch('thoughts')", "Thoughts", show=False, id="chat.thoughts",
                 tooltip="Open or fold the thoughts of models"),
-        Binding("ctrl+b", "sidebar", "Sidebar", show=False, id="chat.sidebar",
+        Binding("ctrl+b", "switch('sidebar')", "Sidebar", show=False, id="chat.sidebar",
                 tooltip="Show or hide the sidebar"),
-        Binding("pageup", "scroll_pages(-1)", "Scroll up", show=False, priority=True, id="chat.up"),
-        Binding("pagedown", "scroll_pages(1)", "Scroll down", show=False, priority=True, id="chat.down"),
-        Binding("ctrl+end", "follow", "Go to the end", show=False, priority=True, id="chat.end"),
+        Binding("pageup", "scroll(-1)", "Scroll up", show=False, priority=True, id="chat.up"),
+        Binding("pagedown", "scroll(1)", "Scroll down", show=False, priority=True, id="chat.down"),
+        Binding("ctrl+end", "scroll(0)", "Go to the end", show=False, priority=True, id="chat.end"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     Desk {
@@ -105,13 +113,11 @@ class Desk(Horizontal):
         self.set_reactive(Desk.sidebar_mode, sidebar)
 
     def compose(self) -> ComposeResult:
+        self._show_mode()
         with Vertical(id="column"):
             yield from (self._banner, self._welcome, self.transcript, self._status)
             yield from (self.suggestions, self._files, self.composer)
         yield self._sidebar
-
-    def on_mount(self) -> None:
-        self._show_mode()
 
     # What the screen has to say
 
@@ -128,8 +134,7 @@ class Desk(Horizontal):
     @property
     def stop_key(self) -> str:
         """The key that stops an answer, as people write it."""
-        keys = (key for key, each in self.screen.active_bindings.items() if each.binding.id in STOPS)
-        return readable(next(keys, "escape"))
+        return key_of(self.screen, STOPS, "escape")
 
     def show_extras(self, words: str) -> None:
         """At the edge of the composer, what goes with the next prompt. Foreign text."""
@@ -146,11 +151,6 @@ class Desk(Horizontal):
         """Over the composer, the names of the files that go with the prompt, each with the doubt about it."""
         self.set_class(bool(files), "-files")
         self._files.show(files)
-
-    @property
-    def has_files(self) -> bool:
-        """Whether files stand over the composer."""
-        return self.has_class("-files")
 
     def show_loaded(self, loaded: protocol.Loaded | None) -> None:
         self._sidebar.show_models(loaded)
@@ -196,12 +196,12 @@ class Desk(Horizontal):
     def begin(self, prompt: str, key: str = "", note: str = "") -> None:
         """The conversation takes the place of the welcome."""
         self.add_class("-talking")
-        self.transcript.begin("user", prompt, key)
+        self.transcript.writer.begin("user", prompt, key)
         if note:
-            self.transcript.finish(note)
+            self.transcript.writer.finish(note)
 
     def clear(self) -> None:
-        self.transcript.clear()
+        self.transcript.writer.clear()
         self.remove_class("-talking")
 
     @on(Composer.PasteShortened)
@@ -224,45 +224,44 @@ class Desk(Horizontal):
         if look.sidebar != before.sidebar:
             self.sidebar_mode = look.sidebar
 
-    def action_highlight(self) -> None:
-        at = HIGHLIGHTS.index(self.transcript.highlight)
-        self.set_highlight(HIGHLIGHTS[(at + 1) % len(HIGHLIGHTS)])
+    def action_switch(self, part: Part) -> None:
+        """Show it otherwise: the next of the colors; the others shown or hidden."""
+        transcript = self.transcript
+        match part:
+            case "colors":
+                at = HIGHLIGHTS.index(transcript.highlight)
+                self.set_highlight(HIGHLIGHTS[(at + 1) % len(HIGHLIGHTS)])
+            case "rejected":
+                transcript.show_refused = not transcript.show_refused
+                self._show_mode()
+            case "thoughts":
+                transcript.show_thoughts = not transcript.show_thoughts
+            case "sidebar":
+                self.sidebar_mode = "hidden" if self._sidebar.display else "shown"
 
     def set_highlight(self, mode: Highlight) -> None:
         self.transcript.highlight = mode
         self._show_mode()
 
-    def action_refused(self) -> None:
-        self.transcript.show_refused = not self.transcript.show_refused
-        self._show_mode()
-
-    def action_thoughts(self) -> None:
-        self.transcript.show_thoughts = not self.transcript.show_thoughts
-
-    def action_sidebar(self) -> None:
-        self.sidebar_mode = "hidden" if self._sidebar.display else "shown"
-
     def watch_sidebar_mode(self, mode: SidebarMode) -> None:
         for name in get_args(SidebarMode):
             self.set_class(name == mode, f"-{name}")
 
-    def action_scroll_pages(self, pages: int) -> None:
-        scroll = self.transcript.scroll_page_up if pages < 0 else self.transcript.scroll_page_down
-        scroll(animate=False)
-
-    def action_follow(self) -> None:
-        self.transcript.following = True
+    def action_scroll(self, pages: int) -> None:
+        """Scroll by a page up or down; 0 goes to the end and stays there."""
+        if pages:
+            scroll = self.transcript.scroll_page_up if pages < 0 else self.transcript.scroll_page_down
+            scroll(animate=False)
+        else:
+            self.transcript.following = True
 
     def commands(self) -> Iterable[SystemCommand]:
         """What the palette offers of this."""
         for mode in HIGHLIGHTS:
             about = "How it shows where tokens come from"
             yield SystemCommand(f"Colors: {mode}", about, partial(self.set_highlight, mode))
-        yield SystemCommand("Rejected tokens", "Show or hide rejected tokens", self.action_refused)
-        yield SystemCommand(
-            "Thoughts", "Open or fold the thoughts of models before their answers", self.action_thoughts
-        )
-        yield SystemCommand("Sidebar", "Show or hide the numbers", self.action_sidebar)
+        for title, about, part in TOGGLES:
+            yield SystemCommand(title, about, partial(self.action_switch, part))
 
     def _show_mode(self) -> None:
         drafting = f"drafting {self._drafting}" if self._drafting else ""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from textual.screen import Screen
 from textual.widgets import Footer
+
+from tui.chat.wording import readable
 
 
 class KeyLine(Footer):
@@ -34,3 +37,9 @@ class KeyLine(Footer):
         await super().recompose()
         # Textual holds on to each key that was removed until this changes, or is said to have.
         self.mutate_reactive(Footer.compact)
+
+
+def key_of(screen: Screen[Any], names: Container[str], otherwise: str) -> str:
+    """The key of the first action among `names` that is alive, as people write it; `otherwise` if none is."""
+    keys = (key for key, each in screen.active_bindings.items() if each.binding.id in names)
+    return readable(next(keys, otherwise))

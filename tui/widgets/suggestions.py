@@ -31,6 +31,10 @@ class Suggestions(Rows):
     def is_open(self) -> bool:
         return bool(self._offered)
 
+    def is_open_for(self, before: str) -> bool:
+        """Whether something is suggested for what stands `before` the cursor now."""
+        return self.is_open and self.before == before
+
     @property
     def suggestion(self) -> Suggestion | None:
         """The one with the cursor."""

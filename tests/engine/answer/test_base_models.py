@@ -245,7 +245,7 @@ async def test_a_base_model_is_introduced_once_and_every_prompt_goes_on_with_its
         await ask(pilot, " and the sun")
         await until(pilot, lambda: len(heard) == 2 and screen.phase == "ready")
         assert "".join(joined(heard[1].messages)) == "The moonThe moon and the sun"
-        assert screen.desk.transcript.text_of(3).strip() == "The moonThe moon and the sun"
+        assert screen.desk.transcript.writer.text_of(3).strip() == "The moonThe moon and the sun"
 
         screen.session.connection.loaded = None
         await screen.session.connection.load()

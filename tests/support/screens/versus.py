@@ -87,4 +87,4 @@ class Alone(Themed):
     @property
     def lanes(self) -> list[str]:
         assert isinstance(self.screen, VersusScreen)
-        return [each.text_of(0) if each.messages else "" for each in self.screen._transcripts]
+        return [each.writer.text_of(0) if each.messages else "" for each in self.screen._transcripts]

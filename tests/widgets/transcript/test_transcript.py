@@ -26,6 +26,7 @@ from tui.clean import has_controls
 from tui.protocol import Origin
 from tui.themes import read_theme
 from tui.widgets.transcript import Transcript, looks
+from tui.widgets.transcript.conversation import Conversation
 from tui.widgets.transcript.pace import Pace
 from tui.widgets.transcript.palette import Highlight, Palette, Theme
 from tui.widgets.transcript.scrollbar import SteadyScrollBar
@@ -45,10 +46,11 @@ async def host(
 
 def text_lines(transcript: Transcript) -> list[str]:
     """All lines, in view or not."""
-    return [
-        transcript._strip(line, transcript.size.width).text.rstrip()
-        for line in range(transcript.virtual_size.height)
-    ]
+    return [strip_of(transcript, line).text.rstrip() for line in range(transcript.virtual_size.height)]
+
+
+def strip_of(transcript: Transcript, line: int) -> Strip:
+    return transcript.painter.strip(transcript.conversation, line, transcript.size.width)
 
 
 def view(transcript: Transcript) -> list[str]:
@@ -56,24 +58,24 @@ def view(transcript: Transcript) -> list[str]:
 
 
 async def flushed(transcript: Transcript, pilot: Pilot[None]) -> None:
-    transcript._flush()
+    transcript.writer.flush()
     await pilot.pause()
 
 
 def answer(transcript: Transcript, text: str, origin: int = DRAFT) -> None:
-    transcript.begin("assistant")
-    transcript.append([(text, origin)])
-    transcript.finish()
+    transcript.writer.begin("assistant")
+    transcript.writer.append([(text, origin)])
+    transcript.writer.finish()
 
 
 async def test_turns_are_told_apart_and_a_prompt_is_shown_as_it_was_typed() -> None:
     async with host() as (transcript, pilot):
-        transcript.begin("user", "a *star* and\n# no heading")
+        transcript.writer.begin("user", "a *star* and\n# no heading")
         answer(transcript, "a **bold** answer")
-        transcript.begin("assistant")
-        transcript.append([("cut", MAIN)])
-        transcript.finish("stopped")
-        transcript.fail("the engine died", "outrider doctor")
+        transcript.writer.begin("assistant")
+        transcript.writer.append([("cut", MAIN)])
+        transcript.writer.finish("stopped")
+        transcript.writer.fail("the engine died", "outrider doctor")
         await pilot.pause()
         assert text_lines(transcript) == [
             *("▌ a *star* and", "▌ # no heading", "", "  a bold answer", "", "  cut", "  stopped", ""),
@@ -85,55 +87,55 @@ async def test_turns_are_told_apart_and_a_prompt_is_shown_as_it_was_typed() -> N
             "assistant",
             "error",
         ]
-        assert transcript.text_of(1) == "a **bold** answer"
+        assert transcript.writer.text_of(1) == "a **bold** answer"
 
 
 async def test_text_of_a_turn_is_what_was_written_without_what_was_refused() -> None:
     async with host() as (transcript, _):
-        transcript.begin("assistant")
-        transcript.append([("One\n", DRAFT), (" nope", REFUSED), ("\n\ttwo", MAIN), ("\x1b[2J", 7)])
-        assert transcript.text_of(0) == "One\n\n\ttwo\ufffd[2J"
+        transcript.writer.begin("assistant")
+        transcript.writer.append([("One\n", DRAFT), (" nope", REFUSED), ("\n\ttwo", MAIN), ("\x1b[2J", 7)])
+        assert transcript.writer.text_of(0) == "One\n\n\ttwo\ufffd[2J"
 
 
 async def test_text_may_come_before_the_screen_and_not_after_the_end() -> None:
     app = Host()
-    app.transcript.begin("assistant")
-    app.transcript.append([("early", DRAFT)])
+    app.transcript.writer.begin("assistant")
+    app.transcript.writer.append([("early", DRAFT)])
     async with app.run_test(size=(60, 12)) as pilot:
         await pilot.pause(0.1)
         assert text_lines(app.transcript) == ["  early"]
-        app.transcript.finish()
-        app.transcript.append([(" late", DRAFT)])
+        app.transcript.writer.finish()
+        app.transcript.writer.append([(" late", DRAFT)])
         await pilot.pause(0.1)
         assert text_lines(app.transcript) == ["  early"]
-        app.transcript.clear()
-        app.transcript.append([(" late", DRAFT)])
-        app.transcript.finish("nothing to finish")
+        app.transcript.writer.clear()
+        app.transcript.writer.append([(" late", DRAFT)])
+        app.transcript.writer.finish("nothing to finish")
         await pilot.pause(0.1)
         assert text_lines(app.transcript) == []
 
 
 async def test_pieces_show_by_themselves() -> None:
     async with host(interval=0.01) as (transcript, pilot):
-        transcript.begin("assistant")
+        transcript.writer.begin("assistant")
         for piece in ("on", "e ", "two"):
-            transcript.append([(piece, DRAFT)])
+            transcript.writer.append([(piece, DRAFT)])
             await pilot.pause(0.05)
         assert view(transcript)[0] == "  one two"
 
 
 async def painted_lines_of_a_frame(transcript: Transcript, pilot: Pilot[None]) -> int:
     painted: list[int] = []
-    real = transcript._paint
+    real = transcript.painter._paint
 
-    def paint(line: int, width: int) -> Strip:
+    def paint(conversation: Conversation, line: int, width: int) -> Strip:
         painted.append(line)
-        return real(line, width)
+        return real(conversation, line, width)
 
-    transcript._paint = paint  # type: ignore[method-assign]
-    transcript.append([("word ", DRAFT)])
+    transcript.painter._paint = paint  # type: ignore[method-assign]
+    transcript.writer.append([("word ", DRAFT)])
     await flushed(transcript, pilot)
-    transcript._paint = real  # type: ignore[method-assign]
+    transcript.painter._paint = real  # type: ignore[method-assign]
     return len(painted)
 
 
@@ -141,9 +143,9 @@ async def test_a_frame_costs_the_same_however_long_the_answer_is() -> None:
     async with host() as (transcript, pilot):
         painted = []
         for paragraphs in (1, 20, 1_000):
-            transcript.clear()
-            transcript.begin("assistant")
-            transcript.append([(PARAGRAPH, DRAFT)] * paragraphs + [("The end. ", MAIN)])
+            transcript.writer.clear()
+            transcript.writer.begin("assistant")
+            transcript.writer.append([(PARAGRAPH, DRAFT)] * paragraphs + [("The end. ", MAIN)])
             await flushed(transcript, pilot)
             painted.append(await painted_lines_of_a_frame(transcript, pilot))
         assert max(painted) <= transcript.size.height
@@ -152,13 +154,13 @@ async def test_a_frame_costs_the_same_however_long_the_answer_is() -> None:
 
 async def test_only_lines_that_changed_are_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with host() as (transcript, pilot):
-        transcript.begin("assistant")
-        transcript.append([("# head\n\nsome words\n\n", DRAFT), ("the end", MAIN)])
+        transcript.writer.begin("assistant")
+        transcript.writer.append([("# head\n\nsome words\n\n", DRAFT), ("the end", MAIN)])
         await flushed(transcript, pilot)
         regions: list[Any] = []
         monkeypatch.setattr(transcript, "refresh", lambda *region, **_: regions.extend(region))
-        transcript.append([(" grows", MAIN)])
-        transcript._flush()
+        transcript.writer.append([(" grows", MAIN)])
+        transcript.writer.flush()
         assert [(region.y, region.height) for region in regions] == [(4, 1)]
 
 
@@ -183,12 +185,12 @@ async def test_the_scrollbar_is_painted_when_it_looks_different_and_only_then(
         return shown == column()
 
     async with host() as (transcript, pilot):
-        transcript.begin("assistant")
-        transcript.append([("a line\n\n", DRAFT)] * 8)
+        transcript.writer.begin("assistant")
+        transcript.writer.append([("a line\n\n", DRAFT)] * 8)
         await flushed(transcript, pilot)
         painted.clear()
         for _ in range(60):
-            transcript.append([("a line\n\n", DRAFT)])
+            transcript.writer.append([("a line\n\n", DRAFT)])
             await flushed(transcript, pilot)
             assert await is_fresh()
         assert 1 <= len(painted) <= 40
@@ -199,7 +201,7 @@ async def test_the_scrollbar_is_painted_when_it_looks_different_and_only_then(
             lambda: setattr(pilot.app, "theme", "textual-light"),
             lambda: setattr(transcript.styles, "scrollbar_color", "red"),
             lambda: setattr(bar, "mouse_over", True),
-            transcript.clear,
+            transcript.writer.clear,
         ]
         for change in changes:
             change()
@@ -210,27 +212,21 @@ async def test_the_scrollbar_is_painted_when_it_looks_different_and_only_then(
 
 async def test_highlighting_moves_no_character_and_paints_only_the_view() -> None:
     async with host() as (transcript, pilot):
-        transcript.begin("assistant")
+        transcript.writer.begin("assistant")
         draw = random.Random(1)
         for word in (
             PARAGRAPH + "- item `code`\n\n```py\nx = 1\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
         ).split(" ") * 40:
-            transcript.append([(word + " ", draw.choice((DRAFT, MAIN, PLAIN)))])
-        transcript.finish()
+            transcript.writer.append([(word + " ", draw.choice((DRAFT, MAIN, PLAIN)))])
+        transcript.writer.finish()
         await pilot.pause()
         seen, styles = [], set()
         modes: tuple[Highlight, ...] = ("quiet", "full", "off")
         for mode in modes:
             transcript.highlight = mode
             await pilot.pause()
-            assert len(transcript._strips) <= transcript.size.height + 1
-            styles.add(
-                tuple(
-                    style
-                    for line in range(5)
-                    for _, style, _ in transcript._strip(line, transcript.size.width)
-                )
-            )
+            assert len(transcript.painter.strips) <= transcript.size.height + 1
+            styles.add(tuple(style for line in range(5) for _, style, _ in strip_of(transcript, line)))
             seen.append(text_lines(transcript))
         assert seen[0] == seen[1] == seen[2]
         assert len(styles) == 3
@@ -238,17 +234,15 @@ async def test_highlighting_moves_no_character_and_paints_only_the_view() -> Non
 
 async def test_refused_text_is_shown_on_demand_and_goes_again() -> None:
     async with host() as (transcript, pilot):
-        transcript.begin("assistant")
-        transcript.append([("The sky is", DRAFT), (" green", REFUSED), (" blue", MAIN)])
-        transcript.finish()
+        transcript.writer.begin("assistant")
+        transcript.writer.append([("The sky is", DRAFT), (" green", REFUSED), (" blue", MAIN)])
+        transcript.writer.finish()
         await pilot.pause()
         assert view(transcript)[0] == "  The sky is blue"
         transcript.show_refused = True
         await pilot.pause()
         assert view(transcript)[0] == "  The sky is green blue"
-        (refused,) = [
-            style for text, style, _ in transcript._strip(0, transcript.size.width) if text == " green"
-        ]
+        (refused,) = [style for text, style, _ in strip_of(transcript, 0) if text == " green"]
         assert refused is not None and refused.strike
         transcript.show_refused = False
         await pilot.pause()
@@ -258,10 +252,10 @@ async def test_refused_text_is_shown_on_demand_and_goes_again() -> None:
 async def test_refused_text_that_comes_alone_shows_too() -> None:
     async with host(interval=0.01) as (transcript, pilot):
         transcript.show_refused = True
-        transcript.begin("assistant")
-        transcript.append([("one", DRAFT)])
+        transcript.writer.begin("assistant")
+        transcript.writer.append([("one", DRAFT)])
         await pilot.pause(0.05)
-        transcript.append([(" two", REFUSED)])
+        transcript.writer.append([(" two", REFUSED)])
         await pilot.pause(0.05)
         assert view(transcript)[0] == "  one two"
 
@@ -272,10 +266,10 @@ async def test_refused_text_that_comes_alone_shows_too() -> None:
 async def test_where_lines_are_dear_the_end_is_followed_by_several_at_once() -> None:
     async with host() as (transcript, pilot):
         transcript.stride = 5
-        transcript.begin("assistant")
+        transcript.writer.begin("assistant")
         seen = set()
         for number in range(40):
-            transcript.append([(f"line {number}\n\n", DRAFT)])
+            transcript.writer.append([(f"line {number}\n\n", DRAFT)])
             await flushed(transcript, pilot)
             seen.add(transcript.scroll_y)
             if transcript.max_scroll_y:
@@ -287,10 +281,10 @@ async def test_where_lines_are_dear_the_end_is_followed_by_several_at_once() -> 
 async def test_the_end_is_followed_until_the_user_scrolls_up_and_again_from_the_bottom() -> None:
     async with host() as (transcript, pilot):
         transcript.focus()
-        transcript.begin("assistant")
+        transcript.writer.begin("assistant")
 
         async def grow() -> None:
-            transcript.append([(PARAGRAPH * 3, DRAFT)])
+            transcript.writer.append([(PARAGRAPH * 3, DRAFT)])
             await flushed(transcript, pilot)
 
         await grow()
@@ -318,11 +312,11 @@ async def test_the_end_is_followed_until_the_user_scrolls_up_and_again_from_the_
 async def test_one_wheel_tick_up_ends_following_while_text_arrives() -> None:
     async with host(interval=0.01) as (transcript, pilot):
         answer(transcript, PARAGRAPH * 20)
-        transcript.begin("assistant")
+        transcript.writer.begin("assistant")
         await pilot.pause()
         transcript._on_mouse_scroll_up(_wheel(transcript))
         for _ in range(30):
-            transcript.append([("word ", DRAFT)])
+            transcript.writer.append([("word ", DRAFT)])
             await pilot.pause(0.01)
         assert not transcript.following
         assert transcript.scroll_y < transcript.max_scroll_y
@@ -341,7 +335,7 @@ async def test_a_prompt_brings_the_end_back_into_view() -> None:
         transcript.scroll_home(animate=False)
         await pilot.pause()
         assert not transcript.following
-        transcript.begin("user", "next")
+        transcript.writer.begin("user", "next")
         await pilot.pause()
         assert transcript.following and view(transcript)[-1] == "▌ next"
 
@@ -352,9 +346,9 @@ async def test_text_at_the_end_lays_out_no_screen(monkeypatch: pytest.MonkeyPatc
         await pilot.pause()
         laid: list[str] = []
         monkeypatch.setattr(transcript.screen, "_refresh_layout", lambda *_, **__: laid.append("x"))
-        transcript.begin("assistant")
+        transcript.writer.begin("assistant")
         for number in range(30):
-            transcript.append([(f"{number}\n\n", Origin.PLAIN)])
+            transcript.writer.append([(f"{number}\n\n", Origin.PLAIN)])
             await pilot.pause(0.04)
         assert view(transcript)[-1].strip() == "29"
         assert laid == []
@@ -408,7 +402,7 @@ async def drag(pilot: Pilot[None], begin: tuple[int, int], end: tuple[int, int])
 
 async def test_selected_text_has_no_newlines_that_only_the_screen_made() -> None:
     async with host((30, 12)) as (transcript, pilot):
-        transcript.begin("user", "my prompt")
+        transcript.writer.begin("user", "my prompt")
         answer(
             transcript,
             "A paragraph that is wrapped on this screen.\n\n- an item\n- 中文 item\n\n```\nx = 1\n\ny\n```\n",
@@ -424,11 +418,11 @@ async def test_selected_text_has_no_newlines_that_only_the_screen_made() -> None
 async def test_a_selection_has_the_characters_that_the_screen_replaces() -> None:
     words = "**שלום\u200f!** ක්\u200dෂ a\u200bb"
     async with host() as (transcript, pilot):
-        transcript.begin("user", f"{words}\x1b[m")
-        transcript.begin("assistant")
+        transcript.writer.begin("user", f"{words}\x1b[m")
+        transcript.writer.begin("assistant")
         for char in words:
-            transcript.append([(char, DRAFT)])
-        transcript.finish()
+            transcript.writer.append([(char, DRAFT)])
+        transcript.writer.finish()
         await pilot.pause()
         assert "\u200f" not in "".join(view(transcript))
         selected = await drag(pilot, (0, 0), (50, 4))
@@ -438,25 +432,25 @@ async def test_a_selection_has_the_characters_that_the_screen_replaces() -> None
 async def test_a_selection_has_the_breaks_and_formulas_that_are_shown() -> None:
     text = "roses\nviolets<br>sugar $x_1$\n\n\\(\\{a\\\\b\\}\\)"
     async with host() as (transcript, pilot):
-        transcript.begin("assistant")
+        transcript.writer.begin("assistant")
         for char in text:
-            transcript.append([(char, MAIN if char == "1" else DRAFT)])
-        transcript.finish()
+            transcript.writer.append([(char, MAIN if char == "1" else DRAFT)])
+        transcript.writer.finish()
         await pilot.pause()
         assert await drag(pilot, (0, 0), (50, 6)) == "roses\nviolets\nsugar x₁\n\n\\(\\{a\\\\b\\}\\)"
         body = transcript.messages[0].blocks[0].body
         assert [char for char, origin in zip(body.text, body.origins, strict=True) if origin == MAIN] == ["₁"]
-        assert transcript.text_of(0) == text
+        assert transcript.writer.text_of(0) == text
 
 
 async def test_a_selection_is_by_letters_and_survives_streaming() -> None:
     async with host() as (transcript, pilot):
-        transcript.begin("assistant")
-        transcript.append([("中文测试 letters\n\nmore ", DRAFT)])
+        transcript.writer.begin("assistant")
+        transcript.writer.append([("中文测试 letters\n\nmore ", DRAFT)])
         await flushed(transcript, pilot)
         selected = await drag(pilot, (4, 0), (6, 0))
         assert selected is not None and selected == "文测"
-        transcript.append([("and more", DRAFT)])
+        transcript.writer.append([("and more", DRAFT)])
         await flushed(transcript, pilot)
         assert pilot.app.screen.get_selected_text() == selected
         transcript._painting = True
@@ -558,17 +552,13 @@ def test_code_keeps_its_colours_under_the_highlight(mode: Highlight) -> None:
 
 async def test_words_are_underlined_and_not_the_spaces_before_them() -> None:
     async with host() as (transcript, pilot):
-        transcript.begin("assistant")
-        transcript.append(
+        transcript.writer.begin("assistant")
+        transcript.writer.append(
             [("ahead", DRAFT), (" of", MAIN), (" 中文", MAIN), (" it", DRAFT), (" e\u0301n", MAIN)]
         )
-        transcript.finish()
+        transcript.writer.finish()
         await pilot.pause()
-        underlined = [
-            text
-            for text, style, _ in transcript._strip(0, transcript.size.width)
-            if style and style.underline
-        ]
+        underlined = [text for text, style, _ in strip_of(transcript, 0) if style and style.underline]
         assert underlined == ["of", "中文", "e\u0301n"]
 
 
@@ -583,7 +573,7 @@ async def test_a_theme_changes_the_looks_at_once() -> None:
         for name in ("one", "two", "ansi-dark"):
             pilot.app.theme = name
             await pilot.pause()
-            style = transcript._strip(0, transcript.size.width)._segments[1].style
+            style = strip_of(transcript, 0)._segments[1].style
             assert style is not None and style.color is not None
             found.append(style.color.name)
         assert found[:2] == ["#ff0001", "#0001ff"]
@@ -616,9 +606,9 @@ async def test_a_long_open_block_is_read_less_often_but_grows_every_frame() -> N
 
     now = 0.0
     async with host(clock=lambda: now, work=work, interval=60) as (transcript, pilot):
-        transcript.begin("assistant")
-        transcript.append([("```py\n", DRAFT)])
-        transcript._flush()
+        transcript.writer.begin("assistant")
+        transcript.writer.append([("```py\n", DRAFT)])
+        transcript.writer.flush()
         reads = 0
         message = transcript.messages[0]
         real = message._reader.read
@@ -631,12 +621,12 @@ async def test_a_long_open_block_is_read_less_often_but_grows_every_frame() -> N
         message._reader.read = read  # type: ignore[method-assign]
         for number in range(90):
             now += 1 / 30
-            transcript.append([(f"line {number}\n", DRAFT)])
-            transcript._tick()
+            transcript.writer.append([(f"line {number}\n", DRAFT)])
+            transcript.writer.tick()
             if number:
                 assert f"line {number}" in "".join(text_lines(transcript)[-2:])
         assert reads <= 31
-        transcript.finish()
+        transcript.writer.finish()
         await pilot.pause()
         assert text_lines(transcript) == [f"  line {number}" for number in range(90)]
 
@@ -650,30 +640,27 @@ async def test_no_hostile_string_leaves_a_control_character_in_a_line() -> None:
         transcript.show_refused = True
         roles: list[Callable[[str], None]] = [
             lambda text: answer(transcript, text),
-            lambda text: transcript.begin("user", text),
-            lambda text: transcript.fail(text, text),
+            lambda text: transcript.writer.begin("user", text),
+            lambda text: transcript.writer.fail(text, text),
             lambda text: _streamed(transcript, text),
         ]
         for number in range(2_000):
             roles[number % 4](hostile(draw))
             if number % 100 == 99:
                 for line in range(transcript.virtual_size.height):
-                    assert (
-                        sum(cell_len(text) for text, _, _ in transcript._strip(line, transcript.size.width))
-                        == 50
-                    )
-                    for text, style, _ in transcript._strip(line, transcript.size.width):
+                    assert sum(cell_len(text) for text, _, _ in strip_of(transcript, line)) == 50
+                    for text, style, _ in strip_of(transcript, line):
                         assert not has_controls(text), repr(text)
                         assert style is None or style.link is None
-                transcript.clear()
+                transcript.writer.clear()
         await pilot.pause()
 
 
 def _streamed(transcript: Transcript, text: str) -> None:
-    transcript.begin("assistant")
+    transcript.writer.begin("assistant")
     for char in text:
-        transcript.append([(char, DRAFT), (char, REFUSED)])
-    transcript.finish(text)
+        transcript.writer.append([(char, DRAFT), (char, REFUSED)])
+    transcript.writer.finish(text)
 
 
 SNIPPET = """
@@ -687,11 +674,11 @@ class Shown(Host):
         draw = random.Random(11)
         for number in range(60):
             text = hostile(draw)
-            self.transcript.begin("user", text)
-            self.transcript.begin("assistant")
-            self.transcript.append([(char, number % 4) for char in text])
-            self.transcript.finish(text)
-            self.transcript.fail(text, text)
+            self.transcript.writer.begin("user", text)
+            self.transcript.writer.begin("assistant")
+            self.transcript.writer.append([(char, number % 4) for char in text])
+            self.transcript.writer.finish(text)
+            self.transcript.writer.fail(text, text)
         self.transcript.show_refused = True
         self.set_interval(0.02, self.page)
     def page(self):

@@ -17,7 +17,7 @@ from ...paths import find_costs, find_starter
 from ...protocol import Load, ModelInfo, Obstacle, Rounding
 from ..backends import Backend, LoadedModel, ModelError, Options, Role, prompt_form
 from ..backends.selection import open_backend
-from ..eligibility import NOTHING_COPIED, PACE, broken_draft
+from ..eligibility import NOTHING_COPIED, POLICY, broken_draft
 from ..speculation.chances import LONGEST
 from ..speculation.lookup import Lookup
 from ..speculation.loop import DraftLengthPolicy, Round
@@ -95,7 +95,7 @@ class Pair:
         """Why nobody proposes at this moment; None for a policy that always drafts."""
         if self.draft is None:
             return NOTHING_COPIED
-        return PACE[self.policy.why_not] if isinstance(self.policy, AdaptiveLength) else None
+        return POLICY[self.policy.why_not] if isinstance(self.policy, AdaptiveLength) else None
 
     def plain_seconds(self, happened: Round) -> float | None:
         """What plain decoding would have taken for a round; None for a pace that measures nothing."""

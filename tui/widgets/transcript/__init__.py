@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from tui.widgets.transcript.cursor import Want
 from tui.widgets.transcript.palette import Highlight
-from tui.widgets.transcript.widget import Transcript, code_blocks
+from tui.widgets.transcript.widget import Transcript, Want
+from tui.widgets.transcript.writer import code_blocks
 
 if TYPE_CHECKING:  # reading Markdown takes 30 ms to import
     from tui.widgets.transcript.message import Message

@@ -1,34 +1,123 @@
-"""The conversation: turns, and the text that streams into the last of them.
+"""The conversation on the screen: its lines in view, scrolled, followed, selected, with a cursor on messages.
 
-Text comes in by `append`, waits in a deque and is flushed by one timer. It cleans what it is given; it starts
-no request, opens no link and keeps no history on disk.
+It is one widget that paints lines and has no children. Its `writer` takes the text, its `painter` makes the
+cells. The actions on a message are not done here: the wish is posted, with the key of the message.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
-from textual.timer import Timer
+from textual import events, on
+from textual import message as messages
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
 
-from tui.clean import clean_line
-from tui.protocol import Origin
-from tui.widgets.transcript import looks
 from tui.widgets.transcript.conversation import Conversation
-from tui.widgets.transcript.cursor import CursorView
-from tui.widgets.transcript.highlight import highlight
 from tui.widgets.transcript.pace import Pace
+from tui.widgets.transcript.paint import select
+from tui.widgets.transcript.painter import GUTTER, Painter
+from tui.widgets.transcript.palette import Highlight, Palette, Theme
+from tui.widgets.transcript.scrollbar import SteadyScrollBar
+from tui.widgets.transcript.writer import Writer
 
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
+    from tui.widgets.transcript.message import Message
 
-    from tui.widgets.transcript.message import Message, Role
+_NARROWEST: Final = 8
+Want = Literal[
+    "edit",
+    "again",
+    "same",
+    "continue",
+    "before",
+    "after",
+    "copy",
+    "code",
+    "open",
+    "inspect",
+    "delete",
+    "undo",
+]
 
 
-class Transcript(CursorView):
-    """Every turn of the conversation, with where each token came from."""
+class Transcript(ScrollView, can_focus=True):
+    """Every turn of a conversation, with the origin of each token."""
+
+    FOCUS_ON_CLICK = False  # a click selects text: letters typed after it are meant for the composer
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "screen.stop('answer')", "Stop", priority=True, id="read.stop",
+                tooltip="Stop the answer; its text stays"),
+        Binding("escape,tab", "screen.write", "Back", priority=True, id="read.leave",
+                tooltip="Back to writing"),
+        Binding("up,k", "move(-1)", "Up", show=False, id="read.up", tooltip="The message before"),
+        Binding("down,j", "move(1)", "Down", show=False, id="read.down", tooltip="The message after"),
+        Binding("enter,space", "fold", "Thought", show=False, id="read.fold",
+                tooltip="Open a thought, or fold it"),
+        Binding("e", "want('edit')", "Edit", id="read.edit", tooltip="Edit the prompt: sent, it is a branch"),
+        Binding("r", "want('again')", "Again", id="read.again", tooltip="Regenerate (new seed)"),
+        Binding("s", "want('same')", "Same seed", show=False, id="read.same",
+                tooltip="Regenerate (same seed)"),
+        Binding("c", "want('continue')", "Go on", id="read.continue",
+                tooltip="Go on with an answer that was stopped"),
+        Binding("left,h", "want('before')", "Branch", id="read.before", key_display="←→",
+                tooltip="The branch before"),
+        Binding("right,l", "want('after')", "Branch after", show=False, id="read.after",
+                tooltip="The branch after"),
+        Binding("y", "want('copy')", "Copy", id="read.copy", tooltip="Copy the message as Markdown"),
+        Binding("b", "want('code')", "Code", show=False, id="read.code",
+                tooltip="Copy its next block of code"),
+        Binding("i", "want('inspect')", "Inside", show=False, id="read.inspect",
+                tooltip="See inside the answer: every token"),
+        Binding("d,delete", "want('delete')", "Delete", show=False, id="read.delete",
+                tooltip="Delete it and all that follows"),
+        Binding("u", "want('undo')", "Undo", show=False, id="read.undo",
+                tooltip="Bring back the deleted messages"),
+        Binding("g", "move('first')", "First", show=False, id="read.first", tooltip="The first message"),
+        Binding("G", "move('last')", "Last", show=False, id="read.last", tooltip="The last message"),
+        Binding("o", "want('open')", "Open", show=False, id="read.open",
+                tooltip="Look at it in your $EDITOR"),
+        # The screen's own keys, without their place in the footer: 80 columns hold no more.
+        Binding("ctrl+n", "screen.new", show=False, id="read.new"),
+        Binding("ctrl+o", "screen.history", show=False, id="read.history"),
+        Binding("ctrl+l", "screen.models", show=False, id="read.models"),
+    ]  # fmt: skip
+
+    cursor: reactive[int | None] = reactive[int | None](None, repaint=False)
+    """The number of the message that it is on; None while it is not shown."""
+
+    @dataclass
+    class Wanted(messages.Message):
+        """What a person wants of the message `key`."""
+
+        want: Want
+        key: str
+
+    DEFAULT_CSS = """
+    Transcript {
+        height: 1fr;
+        overflow-x: hidden;
+        overflow-y: auto;
+        scrollbar-gutter: stable;
+        scrollbar-size-vertical: 1;
+    }
+    """
+
+    highlight: reactive[Highlight] = reactive[Highlight]("quiet", repaint=False)
+    """How origins look; a change moves no character."""
+    show_refused: reactive[bool] = reactive(False, repaint=False)
+    """Whether refused text stands, struck through, where it was refused. Lines may wrap elsewhere."""
+    show_thoughts: reactive[bool] = reactive(False, repaint=False)
+    """Whether thoughts are unfolded."""
+    following: reactive[bool] = reactive(True, repaint=False)
+    """Whether the view moves along with the end of the text. Scrolling up ends it, the bottom resumes it."""
 
     def __init__(
         self,
@@ -36,177 +125,225 @@ class Transcript(CursorView):
         interval: float = 1 / 30,
         clock: Callable[[], float] = time.monotonic,
         work: Callable[[], float] = time.thread_time,
-        name: str | None = None,
         id: str | None = None,  # noqa: A002
         classes: str | None = None,
     ) -> None:
         """`interval` is the time between two flushes; `clock` and `work` are as in `Pace`. All in seconds."""
-        super().__init__(name=name, id=id, classes=classes)
-        self._parser: MarkdownIt | None = None
-        self._pending: deque[tuple[str, int]] = deque()
+        super().__init__(id=id, classes=classes)
+        self.conversation = Conversation()
+        self.painter = Painter(lambda: palette_of(self), lambda: self.marked)
+        self.writer = Writer(self, Pace(clock, work))
         self._interval = interval
-        self._timer: Timer | None = None
-        self._is_open = False
-        self._pace = Pace(clock, work)
+        self._painting = False
+        self.stride = 1
+        """Lines that it moves by at once when text comes at its end: more where a moving line costs much."""
 
-    # The conversation
+    def on_mount(self) -> None:
+        super().on_mount()  # type: ignore[no-untyped-call]
+        timer = self.set_interval(self._interval, self.writer.tick, pause=not self.writer.is_pending)
+        self.writer.start(timer)
+        self.call_after_refresh(self.writer.warm_up)
 
     @property
     def messages(self) -> Sequence[Message]:
         """The turns, oldest first; errors are turns of the role "error"."""
         return self.conversation.messages
 
-    def text_of(self, index: int) -> str:
-        """The text of a turn as it was written, cleaned, without what was refused."""
-        self._flush()
-        return self.messages[index].source
+    @property
+    def marked(self) -> Message | None:
+        """The message that the cursor is on."""
+        found = self.messages
+        return found[self.cursor] if self.cursor is not None and self.cursor < len(found) else None
 
-    def begin(self, role: Role, text: str = "", key: str = "") -> None:
-        """Start a turn; `append` adds to it. `key` is what its owner calls it."""
-        self._flush()
-        message = self._new_message(role, key)
-        message.folded = not self.show_thoughts
-        message.write([(text, Origin.PLAIN)])
-        message.read()
-        self.conversation.add(message)
-        self._is_open = True
-        if role == "user":
-            self.following = True
-        self.lay_out(len(self.messages) - 1)
-
-    def _new_message(self, role: Role, key: str = "") -> Message:
-        # Reading Markdown takes 30 ms to import, and nothing is read before the first paint.
-        from tui.widgets.transcript.markdown import new_parser
-        from tui.widgets.transcript.message import Message
-
-        self._parser = self._parser or new_parser(unicode=True)
-        return Message(role, self._parser, key)
-
-    def _warm_up(self) -> None:
-        """Import what the first answer needs, while nobody waits for it."""
-        self._new_message("assistant")
-        highlight("pass", "python")
-
-    def append(self, pieces: Sequence[tuple[str, int]]) -> None:
-        """Add (text, origin) pieces of a round to the last turn; they show at the next flush.
-
-        Does nothing after `finish`, `fail` and `clear`.
-        """
-        if not self._is_open:
-            return
-        self._pending.extend(pieces)
-        if self._timer is not None:
-            self._timer.resume()
-
-    def finish(self, note: str = "") -> None:
-        """End the turn, with a faint note such as "stopped" under it. Does nothing if none is open."""
-        if not self._is_open:
-            return
-        self._flush()
-        self._is_open = False
-        message = self.messages[-1]
-        message.end()
-        message.read()
-        if note:
-            message.note(clean_line(note), looks.NOTE)
-        self.lay_out(len(self.messages) - 1)
-
-    def think(self, headline: str) -> None:
-        """What comes in the open turn is a thought, which stands under this headline."""
-        if self._is_open:
-            self.messages[-1].role = "thought"
-            self.messages[-1].headline = headline
-
-    def go_on(self) -> None:
-        """Open the last turn again, without its note; `append` adds to it."""
-        self._flush()
-        self.messages[-1].clear_notes()
-        self._is_open = True
+    def show(self, conversation: Conversation) -> None:
+        """Show another conversation, from its end."""
+        self.conversation = conversation
+        self.painter.forget()
         self.following = True
-        self.lay_out(len(self.messages) - 1)
-
-    def cut(self, number: int) -> list[Message]:
-        """Take the turns from `number` on off the screen; `put` brings them back."""
-        self._flush()
-        self._is_open = False
-        gone = self.conversation.cut(number)
-        self._strips.clear()
-        if self.messages:
-            self.lay_out(len(self.messages) - 1)
+        self.lay_out(0)
         self.refresh()
-        return gone
 
-    def put(self, message: Message, note: str | None = None) -> None:
-        """Show a turn that was shown before, with this note under it; with None, as it was."""
-        self.conversation.add(message)
-        if note is None:
-            self.lay_out(len(self.messages) - 1)
-        else:
-            self.note(len(self.messages) - 1, note)
+    # Layout
 
-    def note(self, number: int, note: str) -> None:
-        """Let `note` stand under the turn `number` in place of what stands there; empty for nothing."""
-        message = self.messages[number]
-        message.clear_notes()
-        if note:
-            message.note(clean_line(note), looks.NOTE)
-        self.lay_out(number)
+    def lay_out(self, first: int) -> None:
+        """Lay out the messages from number `first` on and paint what that changes."""
+        if self.is_attached and self.size:
+            begin = self.conversation.lay(first, width_of(self) - GUTTER, self.show_refused)
+            self._extend()
+            top, (width, height) = self.scroll_offset.y, self.size
+            if changed := self.painter.changed(self.conversation, begin, range(top, top + height), width):
+                self.refresh(Region(0, changed[0] - top, width, changed[-1] - changed[0] + 1))
 
-    def fail(self, message: str, hint: str = "") -> None:
-        """Say in the conversation what went wrong and, fainter, what to do about it."""
-        self.begin("error", clean_line(message, 1_000))
-        self._is_open = False
-        if hint:
-            self.messages[-1].note(clean_line(hint, 1_000), looks.NOTE)
-        self.lay_out(len(self.messages) - 1)
+    def _extend(self) -> None:
+        """Take the conversation's number of lines, and go along with its end."""
+        height, view = self.conversation.height, self.scrollable_content_region.height
+        if height > view:
+            height = view + -(-(height - view) // self.stride) * self.stride
+        size = Size(width_of(self), height)
+        if self.virtual_size != size:
+            # Set as it would be, but for the layout of the whole screen: no widget's size follows from this.
+            self.set_reactive(Transcript.virtual_size, size)
+            following = self.following
+            if following:
+                self.vertical_scrollbar.move(virtual_size=height, position=max(0, height - view))
+            self._scroll_update(size)
+            self.following = following  # a shorter text moves the view, not its reader
+        if self.following and self.scroll_offset.y != self.max_scroll_y:
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
-    def clear(self) -> None:
-        """Forget every turn."""
-        self._pending.clear()
-        self._is_open = False
-        self.show(Conversation())
+    @on(events.Resize)
+    def lay_out_again(self) -> None:
+        """Lay out everything and keep the text at the top of the view where it is."""
+        if not self.is_attached or not self.conversation.messages:
+            return
+        self.painter.forget()
+        if self.text_selection is not None:
+            self.screen.clear_selection()  # it names lines, and they are others now
+        anchor = self.conversation.anchor(self.scroll_offset.y)
+        self.lay_out(0)
+        if not self.following:
+            self.scroll_to(y=self.conversation.line_of(anchor), animate=False, force=True)
+        self.refresh()
 
-    # Streaming
+    @property
+    def vertical_scrollbar(self) -> SteadyScrollBar:
+        if not isinstance(self._vertical_scrollbar, SteadyScrollBar):  # made as Textual makes its own
+            self._vertical_scrollbar = SteadyScrollBar(name="vertical", thickness=1)
+            self._vertical_scrollbar.display = False
+            self.app._start_widget(self, self._vertical_scrollbar)
+        return self._vertical_scrollbar
 
-    def on_mount(self) -> None:
-        super().on_mount()  # type: ignore[no-untyped-call]
-        self._timer = self.set_interval(self._interval, self._tick, pause=not self._pending)
-        self.call_after_refresh(self._warm_up)
+    # Following
 
-    def _tick(self) -> None:
-        """Show what is pending, as Markdown if that is not too dear now."""
-        if not self._write():
-            self._pause()
-        elif self._pace.is_due():
-            self._flush()
-        elif self.messages[-1].preview():
-            self.lay_out(len(self.messages) - 1)
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if round(new_value) >= self.max_scroll_y:
+            self.following = True
+        elif new_value < old_value:
+            self.following = False
 
-    def _flush(self) -> None:
-        """Show what is pending, as Markdown."""
-        if self._write():
-            with self._pace.measured():
-                self.messages[-1].read()
-                self.lay_out(len(self.messages) - 1)
-        self._pause()
+    def watch_following(self, following: bool) -> None:
+        if following and self.is_attached and self.conversation.messages:
+            self._extend()
 
-    def _write(self) -> bool:
-        """Give what is pending to the last turn; whether it has anything to read."""
-        if not self.messages:
-            return False
-        pieces = list(self._pending)
-        self._pending.clear()
-        self.messages[-1].write(pieces)
-        return self.messages[-1].is_unread
+    # Looks
 
-    def _pause(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
+    def watch_highlight(self) -> None:
+        """Paint again, in the same places."""
+        self.painter.restyle()
+        if self.is_attached:
+            self.refresh()
+
+    def watch_show_refused(self) -> None:
+        self.lay_out_again()
+
+    def watch_show_thoughts(self) -> None:
+        self.fold(self.conversation.messages, not self.show_thoughts)
+
+    def fold(self, messages: Sequence[Message], folded: bool) -> None:
+        """Fold the thoughts among `messages`, or unfold them."""
+        for message in messages:
+            if message.role == "thought" and message.folded != folded:
+                message.folded = folded
+                message.read()
+        self.lay_out_again()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self.watch_highlight()
+
+    # Painting
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """As Textual's own, without its cache: it has no border, and the lines are kept here."""
+        self._painting = True
+        try:
+            strips = [self.render_line(y) for y in crop.line_range]
+        finally:
+            self._painting = False
+        for each in self.get_line_filters():
+            strips = [strip.apply_filter(each, self.painter.palette.background) for strip in strips]
+        whole = crop.column_span == (0, self.size.width)
+        return strips if whole else [strip.crop(*crop.column_span) for strip in strips]
+
+    def render_line(self, y: int) -> Strip:
+        line = y + self.scroll_offset.y
+        strip = self.painter.strip(self.conversation, line, self.size.width)
+        if not self._painting:
+            # The compositor asks what letter is under the mouse. Painting leaves this out: it would make a
+            # style of its own of every segment.
+            return strip.apply_offsets(0, line)
+        if (selection := self.text_selection) is not None and (span := selection.get_span(line)) is not None:
+            strip = select(strip, *span, self.screen.get_component_rich_style("screen--selection"))
+        return strip
+
+    # Selection
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The selected text, with newlines where the text has them and not where the screen wrapped it."""
+        first = selection.start.y if selection.start else 0
+        last = min(
+            selection.end.y if selection.end else self.virtual_size.height, self.conversation.height - 1
+        )
+        spans = ((line, selection.get_span(line)) for line in range(first, last + 1))
+        parts = [self.conversation.text(line, *span, GUTTER) for line, span in spans if span is not None]
+        return "".join(parts).removesuffix("\n"), "\n"
+
+    # The cursor
+
+    def on_focus(self, event: events.Focus) -> None:
+        if self.cursor is None:
+            self.read_last()
+
+    def read_last(self) -> None:
+        """Put the cursor on the last message, at once: a key that follows may be handled before the focus."""
+        self.cursor = len(self.messages) - 1 if self.messages else None
+
+    def on_blur(self, event: events.Blur) -> None:
+        self.cursor = None
+
+    def watch_cursor(self) -> None:
+        """Mark its message, and bring that into view."""
+        self.painter.forget()
+        if not self.is_attached:
+            return
+        self.refresh()
+        if self.cursor is None or self.marked is None:
+            return
+        begin, end = self.conversation.lines_of(self.cursor)
+        top, height = self.scroll_offset.y, max(1, self.size.height)
+        if begin < top or end - begin > height:
+            self.scroll_to(y=begin, animate=False, force=True)
+        elif end > top + height:
+            self.scroll_to(y=end - height, animate=False, force=True)
+
+    def action_move(self, by: int | Literal["first", "last"]) -> None:
+        """Move the cursor `by` so many messages, or to one end."""
+        if self.cursor is not None:
+            last = len(self.messages) - 1
+            place = {"first": 0, "last": last}[by] if isinstance(by, str) else self.cursor + by
+            self.cursor = max(0, min(last, place))
+
+    def action_want(self, want: Want) -> None:
+        if self.marked:
+            self.post_message(self.Wanted(want, self.marked.key))
+
+    def action_fold(self) -> None:
+        """Open or fold the thought of the message."""
+        if self.marked:
+            key = self.marked.key
+            found = [each for each in self.messages if each.role == "thought" and each.key == key]
+            self.fold(found, folded=not all(each.folded for each in found))
 
 
-def code_blocks(text: str) -> list[str]:
-    """The code of each fenced or indented block of a Markdown text."""
-    from tui.widgets.transcript.markdown import new_parser
+def width_of(view: Transcript) -> int:
+    """Cells in a line, the gutter of a message included."""
+    return max(GUTTER + _NARROWEST, view.scrollable_content_region.width)
 
-    tokens = new_parser().parse(text)
-    return [token.content for token in tokens if token.type in ("fence", "code_block")]
+
+def palette_of(view: Transcript) -> Palette:
+    """The styles for the theme and the highlight of now."""
+    app = view.app
+    ansi = bool(app.native_ansi_color) or app.console.color_system == "standard"
+    theme = Theme(app.theme_variables, view.rich_style, ansi, app.no_color)
+    return Palette(theme, view.highlight, view.background_colors[1])

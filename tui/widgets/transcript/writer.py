@@ -1,0 +1,222 @@
+"""Writes the turns of a conversation, and the text that streams into the last of them.
+
+Text comes in by `append`, waits in a deque and is flushed by one timer. It is cleaned here. The writer starts
+no request, opens no link and keeps no history on disk.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from textual.timer import Timer
+
+from tui.clean import clean_line
+from tui.protocol import Origin
+from tui.widgets.transcript import looks
+from tui.widgets.transcript.conversation import Conversation
+from tui.widgets.transcript.highlight import highlight
+from tui.widgets.transcript.pace import Pace
+from tui.widgets.transcript.painter import Painter
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+    from tui.widgets.transcript.message import Message, Role
+
+
+class Page(Protocol):
+    """The widget that shows the turns."""
+
+    conversation: Conversation
+    painter: Painter
+    following: bool
+    show_thoughts: bool
+
+    def show(self, conversation: Conversation) -> None:
+        """Show another conversation."""
+
+    def lay_out(self, first: int) -> None:
+        """Lay out the messages from number `first` on, and paint the difference."""
+
+    def refresh(self) -> object:
+        """Paint everything again."""
+
+
+class Writer:
+    """The turns of one `Page`."""
+
+    def __init__(self, page: Page, pace: Pace) -> None:
+        self._page = page
+        self._pace = pace
+        self._parser: MarkdownIt | None = None
+        self._pending: deque[tuple[str, int]] = deque()
+        self._timer: Timer | None = None
+        self._is_open = False
+
+    def start(self, timer: Timer) -> None:
+        """Show pending text by `timer` from now on, which calls `tick`."""
+        self._timer = timer
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether text waits to be shown."""
+        return bool(self._pending)
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The turns, oldest first."""
+        return self._page.conversation.messages
+
+    # The conversation
+
+    def text_of(self, index: int) -> str:
+        """The text of a turn as it was written, cleaned, without what was refused."""
+        self.flush()
+        return self.messages[index].source
+
+    def begin(self, role: Role, text: str = "", key: str = "") -> None:
+        """Start a turn; `append` adds to it. `key` is what its owner calls it."""
+        self.flush()
+        message = self._new_message(role, key)
+        message.folded = not self._page.show_thoughts
+        message.write([(text, Origin.PLAIN)])
+        message.read()
+        self._page.conversation.add(message)
+        self._is_open = True
+        if role == "user":
+            self._page.following = True
+        self._page.lay_out(len(self.messages) - 1)
+
+    def _new_message(self, role: Role, key: str = "") -> Message:
+        # Reading Markdown takes 30 ms to import, and nothing is read before the first paint.
+        from tui.widgets.transcript.markdown import new_parser
+        from tui.widgets.transcript.message import Message
+
+        self._parser = self._parser or new_parser(unicode=True)
+        return Message(role, self._parser, key)
+
+    def warm_up(self) -> None:
+        """Import what the first answer needs, while nobody waits for it."""
+        self._new_message("assistant")
+        highlight("pass", "python")
+
+    def append(self, pieces: Sequence[tuple[str, int]]) -> None:
+        """Add (text, origin) pieces of a round to the last turn; they show at the next flush.
+
+        Does nothing after `finish`, `fail` and `clear`.
+        """
+        if not self._is_open:
+            return
+        self._pending.extend(pieces)
+        if self._timer is not None:
+            self._timer.resume()
+
+    def finish(self, note: str = "") -> None:
+        """End the turn, with a faint note such as "stopped" under it. Does nothing if none is open."""
+        if not self._is_open:
+            return
+        self.flush()
+        self._is_open = False
+        message = self.messages[-1]
+        message.end()
+        message.read()
+        if note:
+            message.note(clean_line(note), looks.NOTE)
+        self._page.lay_out(len(self.messages) - 1)
+
+    def think(self, headline: str) -> None:
+        """What comes in the open turn is a thought, which stands under this headline."""
+        if self._is_open:
+            self.messages[-1].role = "thought"
+            self.messages[-1].headline = headline
+
+    def go_on(self) -> None:
+        """Open the last turn again, without its note; `append` adds to it."""
+        self.flush()
+        self.messages[-1].clear_notes()
+        self._is_open = True
+        self._page.following = True
+        self._page.lay_out(len(self.messages) - 1)
+
+    def cut(self, number: int) -> list[Message]:
+        """Take the turns from `number` on off the screen; `put` brings them back."""
+        self.flush()
+        self._is_open = False
+        gone = self._page.conversation.cut(number)
+        self._page.painter.forget()
+        if self.messages:
+            self._page.lay_out(len(self.messages) - 1)
+        self._page.refresh()
+        return gone
+
+    def put(self, message: Message, note: str | None = None) -> None:
+        """Show a turn that was shown before, with this note under it; with None, as it was."""
+        self._page.conversation.add(message)
+        if note is None:
+            self._page.lay_out(len(self.messages) - 1)
+        else:
+            self.note(len(self.messages) - 1, note)
+
+    def note(self, number: int, note: str) -> None:
+        """Let `note` stand under the turn `number` in place of what stands there; empty for nothing."""
+        message = self.messages[number]
+        message.clear_notes()
+        if note:
+            message.note(clean_line(note), looks.NOTE)
+        self._page.lay_out(number)
+
+    def fail(self, message: str, hint: str = "") -> None:
+        """Say in the conversation what went wrong and, fainter, what to do about it."""
+        self.begin("error", clean_line(message, 1_000))
+        self._is_open = False
+        if hint:
+            self.messages[-1].note(clean_line(hint, 1_000), looks.NOTE)
+        self._page.lay_out(len(self.messages) - 1)
+
+    def clear(self) -> None:
+        """Forget every turn."""
+        self._pending.clear()
+        self._is_open = False
+        self._page.show(Conversation())
+
+    # Streaming
+
+    def tick(self) -> None:
+        """Show what is pending, as Markdown if that is not too dear now."""
+        if not self._write():
+            self._pause()
+        elif self._pace.is_due():
+            self.flush()
+        elif self.messages[-1].preview():
+            self._page.lay_out(len(self.messages) - 1)
+
+    def flush(self) -> None:
+        """Show what is pending, as Markdown."""
+        if self._write():
+            with self._pace.measured():
+                self.messages[-1].read()
+                self._page.lay_out(len(self.messages) - 1)
+        self._pause()
+
+    def _write(self) -> bool:
+        """Give what is pending to the last turn; whether it has anything to read."""
+        if not self.messages:
+            return False
+        pieces = list(self._pending)
+        self._pending.clear()
+        self.messages[-1].write(pieces)
+        return self.messages[-1].is_unread
+
+    def _pause(self) -> None:
+        if self._timer is not None:
+            self._timer.pause()
+
+
+def code_blocks(text: str) -> list[str]:
+    """The code of each fenced or indented block of a Markdown text."""
+    from tui.widgets.transcript.markdown import new_parser
+
+    tokens = new_parser().parse(text)
+    return [token.content for token in tokens if token.type in ("fence", "code_block")]
