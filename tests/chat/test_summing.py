@@ -98,4 +98,4 @@ async def test_a_summary_that_is_refused_leaves_the_answer_that_is_coming_alone(
         await until(pilot, lambda: "An answer is coming" in told(app))
         await until(pilot, lambda: screen.phase == "ready")
         last = screen.session.conversation.last
-        assert last and last.statistics and last.statistics.tokens == 60
+        assert last and last.ending == "stop" and last.statistics and last.statistics.tokens >= 60
