@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingsMap
 from tests.support.chat import answered, chat, outrider, text, told, until
 from tools import keys_page
 from tui.app import Outrider
-from tui.chat.wording import readable
+from tui.chat.formatting import readable
 from tui.config import Keys, Settings
 from tui.keys import SAME, VI, groups, keymap
 from tui.screens.help import HelpScreen
@@ -99,14 +99,14 @@ async def test_the_keys_of_the_config_hold_in_the_app_and_stand_in_the_help(tmp_
         await pilot.press("escape")
         await pilot.press("tab", "g")
         await pilot.pause()
-        assert chat(app).desk.transcript.cursor == 0
+        assert chat(app).panel.transcript.cursor == 0
         await pilot.press("G")
-        assert chat(app).desk.transcript.cursor == 1
+        assert chat(app).panel.transcript.cursor == 1
         await pilot.press("f10")
         await until(pilot, lambda: isinstance(app.screen, HistoryScreen))
         await pilot.press("escape", "i")
         await pilot.pause()
-        assert chat(app).desk.composer.has_focus
+        assert chat(app).panel.composer.has_focus
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
         await pilot.pause()
@@ -117,7 +117,7 @@ async def test_the_keys_of_the_config_hold_in_the_app_and_stand_in_the_help(tmp_
         await pilot.pause()
         assert "chat.history" in text(app)
         await pilot.press("escape", "ctrl+o")
-        await until(pilot, lambda: not chat(app).desk.transcript.messages)
+        await until(pilot, lambda: not chat(app).panel.transcript.messages)
 
 
 async def test_every_action_of_the_chat_is_bound_as_the_config_says_listed_and_in_the_help(

@@ -18,7 +18,7 @@ from tui.chat.connection import BUSY, Connection, Phase, Step
 from tui.chat.draft_length import DraftLength
 from tui.chat.meter import MeterReading
 from tui.chat.overrides import ChatOverrides
-from tui.chat.requests import Wish
+from tui.chat.requests import TurnRequest
 from tui.chat.session import ChatSession
 from tui.chat.view import Severity
 from tui.client import EngineClient, EngineDied, EngineError
@@ -113,7 +113,7 @@ class Chat:
         return self.session.connection.phase
 
     def ask(self, prompt: str) -> None:
-        self.session.answer(Wish(self.session.conversation.ask(prompt)))
+        self.session.answer(TurnRequest(self.session.conversation.ask(prompt)))
 
     async def until(self, true: Callable[[], object]) -> None:
         end = monotonic() + 30

@@ -8,7 +8,7 @@ from pathlib import Path
 from textual.binding import Binding
 
 from tui.app import Outrider
-from tui.chat.wording import readable
+from tui.chat.formatting import readable
 from tui.keys import groups
 
 PATH = Path(__file__).parent.parent / "docs" / "keys.md"

@@ -60,7 +60,7 @@ async def the_chat(main: str, draft: str) -> None:
         await answer(pilot, "What is a draft model?")
         await ask(pilot, PROMPT)
         await until(pilot, lambda: NEARLY_DONE in text(pilot.app), 120)
-        chat(pilot.app).desk.composer.cursor_blink = False
+        chat(pilot.app).panel.composer.cursor_blink = False
         await picture(pilot, "outrider")
 
 

@@ -22,8 +22,8 @@ from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.types import AnimationLevel
 
+from .chat.formatting import readable
 from .chat.session import ChatSession
-from .chat.wording import readable
 from .clean import clean_line, exact
 from .client import Downloads, EngineClient, EngineDied, HubClient, Item
 from .client.host import Host
@@ -141,7 +141,7 @@ class Outrider(LeanOutput):
         self._chat._compositor = FrugalCompositor(self._paint_faults.report)
         if self.lean:
             self._session.turn.tick = SELDOM
-            self._chat.desk.transcript.stride = STRIDE
+            self._chat.panel.transcript.stride = STRIDE
         return self._chat
 
     def on_mount(self) -> None:
@@ -268,7 +268,7 @@ class Outrider(LeanOutput):
         self.animation_level = motion(settings)
 
     def action_themes(self) -> None:
-        from .screens.looks import ThemesScreen
+        from .screens.theme_list import ThemesScreen
 
         def keep(name: str) -> None:
             settings = self._session.settings

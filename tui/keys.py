@@ -51,20 +51,20 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
     from .screens.hosts import HostsScreen
     from .screens.hub import HubScreen
     from .screens.inspection import InspectionScreen
-    from .screens.looks import ThemesScreen
     from .screens.models import ModelsScreen
+    from .screens.race import RaceScreen
     from .screens.settings import SettingsScreen
-    from .screens.versus import VersusScreen
+    from .screens.theme_list import ThemesScreen
+    from .widgets.chat_panel import ChatPanel
     from .widgets.composer import Composer
-    from .widgets.desk import Desk
     from .widgets.transcript import Transcript
 
     return [
         ("Writing", _bindings(Composer.BINDINGS)),
-        ("Chat", _bindings([*ChatScreen.BINDINGS, *Desk.BINDINGS])),
+        ("Chat", _bindings([*ChatScreen.BINDINGS, *ChatPanel.BINDINGS])),
         ("Messages", [each for each in _bindings(Transcript.BINDINGS) if each.description]),
         ("Inside an answer", _bindings(InspectionScreen.BINDINGS)),
-        ("Race", _bindings(VersusScreen.BINDINGS)),
+        ("Race", _bindings(RaceScreen.BINDINGS)),
         ("Chats", _bindings(HistoryScreen.BINDINGS)),
         ("Models", _bindings(ModelsScreen.BINDINGS)),
         ("Hosts", _bindings(HostsScreen.BINDINGS)),
@@ -77,7 +77,7 @@ def groups(app: Iterable[BindingType]) -> list[Group]:
 
 def _together(app: Iterable[BindingType]) -> list[list[Binding]]:
     """Return groups of actions whose keys work at the same time: of a screen, its widgets and the app."""
-    from .screens.lists import Line, ListsScreen
+    from .screens.list_screen import Line, ListsScreen
     from .widgets.transcript import Transcript
 
     found = dict(groups(app))

@@ -18,8 +18,8 @@ from tui.screens.chat import ChatScreen
 from tui.screens.history import HistoryScreen
 from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
+from tui.widgets.chat_panel import ChatPanel
 from tui.widgets.composer import Composer
-from tui.widgets.desk import Desk
 from tui.widgets.status import StatusLine
 from tui.widgets.transcript import Transcript
 
@@ -38,12 +38,12 @@ async def test_a_prompt_is_answered_and_measured(tmp_path: Path) -> None:
     async with app.run_test(size=WIDE, message_hook=said.append) as pilot:
         screen = await ready(pilot, app)
         await ask(pilot, "hello")
-        await until(pilot, lambda: len(screen.desk.transcript.messages) == 2 and screen.phase == "ready")
+        await until(pilot, lambda: len(screen.panel.transcript.messages) == 2 and screen.phase == "ready")
         await pilot.pause(0.3)
         assert any(isinstance(message, Composer.Submitted) for message in said)
-        assert [message.role for message in screen.desk.transcript.messages] == ["user", "assistant"]
-        assert "Speculative" in screen.desk.transcript.writer.text_of(1)
-        assert screen.desk.composer.text == ""
+        assert [message.role for message in screen.panel.transcript.messages] == ["user", "assistant"]
+        assert "Speculative" in screen.panel.transcript.writer.text_of(1)
+        assert screen.panel.composer.text == ""
         shown = text(app)
         for part in (
             "hello",
@@ -66,8 +66,8 @@ async def test_a_prompt_sent_while_models_load_is_answered_when_they_are(tmp_pat
         assert chat(app).phase == "loading"
         await ask(pilot, "too early?")
         screen = await ready(pilot, app)
-        await until(pilot, lambda: len(screen.desk.transcript.messages) == 2 and screen.phase == "ready")
-        assert screen.desk.transcript.writer.text_of(1).strip() == "too early?"
+        await until(pilot, lambda: len(screen.panel.transcript.messages) == 2 and screen.phase == "ready")
+        assert screen.panel.transcript.writer.text_of(1).strip() == "too early?"
 
 
 async def test_keys_are_seen_while_models_load(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ async def test_keys_are_seen_while_models_load(tmp_path: Path) -> None:
     async with app.run_test(size=WIDE) as pilot:
         await until(pilot, lambda: chat(app).session.client.state == "loading")
         await pilot.press("a", "b", "c")
-        assert chat(app).desk.composer.text == "abc"
+        assert chat(app).panel.composer.text == "abc"
         assert chat(app).phase == "loading"
 
 
@@ -85,8 +85,8 @@ async def test_esc_takes_back_a_prompt_that_waits_for_the_load(tmp_path: Path) -
         await ask(pilot, "never mind")
         await until(pilot, lambda: chat(app).phase == "waiting")
         await pilot.press("escape")
-        assert chat(app).desk.composer.text == "never mind"
-        assert (await ready(pilot, app)).desk.transcript.messages[-1].role == "user"
+        assert chat(app).panel.composer.text == "never mind"
+        assert (await ready(pilot, app)).panel.transcript.messages[-1].role == "user"
 
 
 async def test_esc_stops_the_answer_keeps_what_came_and_eats_no_typed_text(tmp_path: Path) -> None:
@@ -97,11 +97,11 @@ async def test_esc_stops_the_answer_keeps_what_came_and_eats_no_typed_text(tmp_p
         await until(pilot, lambda: screen.phase == "answering")
         await pilot.press("n", "e", "x", "t", "escape")
         await until(pilot, lambda: screen.phase == "ready")
-        assert screen.desk.composer.text == "next"
-        assert screen.desk.transcript.writer.text_of(1)
+        assert screen.panel.composer.text == "next"
+        assert screen.panel.transcript.writer.text_of(1)
         assert "stopped" in text(app)
         await pilot.press("escape")
-        assert screen.desk.composer.text == "next"
+        assert screen.panel.composer.text == "next"
 
 
 async def test_a_prompt_sent_while_an_answer_comes_is_kept_and_not_sent(tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ async def test_a_prompt_sent_while_an_answer_comes_is_kept_and_not_sent(tmp_path
         await until(pilot, lambda: screen.phase == "answering")
         await ask(pilot, "second")
         await pilot.pause()
-        assert screen.desk.composer.text == "second"
-        assert len(screen.desk.transcript.messages) == 2
+        assert screen.panel.composer.text == "second"
+        assert len(screen.panel.transcript.messages) == 2
 
 
 async def test_a_new_chat_stops_the_answer_first(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ async def test_a_new_chat_stops_the_answer_first(tmp_path: Path) -> None:
         await ask(pilot, "first")
         await until(pilot, lambda: screen.phase == "answering")
         await pilot.press("ctrl+n")
-        await until(pilot, lambda: not screen.desk.transcript.messages)
+        await until(pilot, lambda: not screen.panel.transcript.messages)
         assert screen.phase == "ready"
         await until(pilot, lambda: "stopped" not in text(app))
         assert not any(screen.session.meter.history)
@@ -140,13 +140,13 @@ async def test_an_engine_that_dies_leaves_the_text_and_the_next_prompt_a_new_eng
         screen = await ready(pilot, app)
         await ask(pilot, "first")
         await until(pilot, lambda: screen.phase == "ended")
-        roles = [message.role for message in screen.desk.transcript.messages]
+        roles = [message.role for message in screen.panel.transcript.messages]
         assert roles == ["user", "assistant", "error"]
-        assert "engine" in screen.desk.transcript.writer.text_of(2).lower()
-        transcript, tried = screen.desk.transcript, screen.desk.transcript.messages[0]
+        assert "engine" in screen.panel.transcript.writer.text_of(2).lower()
+        transcript, tried = screen.panel.transcript, screen.panel.transcript.messages[0]
         answered = transcript.writer.text_of(1) != ""
-        assert screen.desk.composer.text == ("" if answered else "first"), "what got no answer comes back"
-        screen.desk.composer.clear()
+        assert screen.panel.composer.text == ("" if answered else "first"), "what got no answer comes back"
+        screen.panel.composer.clear()
         await ask(pilot, "second")
         await until(pilot, lambda: transcript.messages[2:] and transcript.messages[-3] is not tried)
         await until(pilot, lambda: screen.phase == "ended")
@@ -162,8 +162,8 @@ async def test_an_engine_that_dies_between_prompts_costs_the_next_one_nothing(tm
         os.kill(first.pid, signal.SIGKILL)
         await until(pilot, lambda: screen.phase == "ended")
         await ask(pilot, "still there?")
-        await until(pilot, lambda: len(screen.desk.transcript.messages) == 2 and screen.phase == "ready")
-        assert screen.desk.transcript.writer.text_of(1).strip() == "still there?"
+        await until(pilot, lambda: len(screen.panel.transcript.messages) == 2 and screen.phase == "ready")
+        assert screen.panel.transcript.writer.text_of(1).strip() == "still there?"
         assert (await screen.session.client.start()).pid != first.pid
 
 
@@ -173,9 +173,9 @@ async def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_comes_back(t
         await until(pilot, lambda: chat(app).phase == "ended")
         assert "does not exist" in text(app)
         await ask(pilot, "anybody there?")
-        await until(pilot, lambda: chat(app).phase == "ended" and chat(app).desk.composer.text)
-        assert chat(app).desk.composer.text == "anybody there?"
-        assert "does not exist" in chat(app).desk.transcript.writer.text_of(1)
+        await until(pilot, lambda: chat(app).phase == "ended" and chat(app).panel.composer.text)
+        assert chat(app).panel.composer.text == "anybody there?"
+        assert "does not exist" in chat(app).panel.transcript.writer.text_of(1)
 
 
 async def test_a_refused_draft_is_said(tmp_path: Path) -> None:
@@ -240,11 +240,11 @@ async def test_keys_change_how_tokens_are_shown(tmp_path: Path) -> None:
         seen = []
         for _ in range(3):
             await pilot.press("ctrl+t")
-            seen.append(screen.desk.transcript.highlight)
+            seen.append(screen.panel.transcript.highlight)
             assert f"colors {seen[-1]}" in text(app)
         assert seen == ["full", "off", "quiet"]
         await pilot.press("ctrl+s")
-        assert screen.desk.transcript.show_refused
+        assert screen.panel.transcript.show_refused
         assert "rejected shown" in text(app)
 
 
@@ -266,7 +266,7 @@ async def test_the_figures_of_an_answer_go_along_when_the_sidebar_comes_or_goes(
     app = outrider(tmp_path)
     async with app.run_test(size=NARROW) as pilot:
         screen = await ready(pilot, app)
-        status = screen.desk.query_one(StatusLine)
+        status = screen.panel.query_one(StatusLine)
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "ready" and len(status.figures) == 2)
         speed = status.figures[0]
@@ -274,7 +274,7 @@ async def test_the_figures_of_an_answer_go_along_when_the_sidebar_comes_or_goes(
         await until(pilot, lambda: f" {speed}" in whole_answer(text(app)) and status.figures == ())
         await pilot.press("ctrl+b")
         await until(pilot, lambda: not whole_answer(text(app)) and status.figures[:1] == (speed,))
-        screen.desk.sidebar_mode = "auto"
+        screen.panel.sidebar_mode = "auto"
         await pilot.resize_terminal(*WIDE)
         await until(pilot, lambda: f" {speed}" in whole_answer(text(app)) and status.figures == ())
         await pilot.resize_terminal(*NARROW)
@@ -324,7 +324,7 @@ async def test_help_shows_every_key(tmp_path: Path) -> None:
 
 
 def declared() -> list[Binding]:
-    groups = (Outrider, ChatScreen, Desk, Composer, Transcript, HistoryScreen, ModelsScreen, HubScreen)
+    groups = (Outrider, ChatScreen, ChatPanel, Composer, Transcript, HistoryScreen, ModelsScreen, HubScreen)
     found = [binding for group in groups for binding in vars(group)["BINDINGS"]]
     return [binding for binding in found if binding.description]
 

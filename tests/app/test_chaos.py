@@ -58,11 +58,11 @@ def over(app: Outrider) -> bool:
 
 async def one_turn(app: Outrider, pilot: Pilot[Any]) -> tuple[str, bool]:
     """What was answered, and whether an error was said."""
-    transcript = chat(app).desk.transcript
+    transcript = chat(app).panel.transcript
     before = list(transcript.messages)  # of which a prompt without an answer goes when the next one comes
     await ask(pilot, "go")
     await until(pilot, lambda: transcript.messages[-1:] not in ([], before[-1:]) and over(app), 10)
-    chat(app).desk.composer.clear()
+    chat(app).panel.composer.clear()
     new = [place for place, each in enumerate(transcript.messages) if each not in before]
     roles = [transcript.messages[place].role for place in new]
     said = [

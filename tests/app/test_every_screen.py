@@ -44,17 +44,17 @@ def with_thought(folder: Path, theme: str) -> Outrider:
 
     def thinking() -> Any:
         made = screen()
-        begin = made.desk.begin
+        begin = made.panel.begin
 
         def asked(*arguments: Any) -> None:
             begin(*arguments)
-            transcript = made.desk.transcript
+            transcript = made.panel.transcript
             transcript.writer.begin("assistant", key="t")
             transcript.writer.think("thought · 214 tokens · 61.2 tok/s · 71 % of drafts accepted")
             transcript.writer.append([(THOUGHT[:30], Origin.DRAFT), (THOUGHT[30:], Origin.MAIN)])
             transcript.writer.finish()
 
-        made.desk.begin = asked
+        made.panel.begin = asked
         return made
 
     app.get_default_screen = thinking  # type: ignore[method-assign]
@@ -92,7 +92,7 @@ def keys(*names: str) -> Callable[[Any], Awaitable[object]]:
 
 
 async def read(pilot: Any) -> None:
-    pilot.app.screen.desk.transcript.focus()
+    pilot.app.screen.panel.transcript.focus()
 
 
 async def raced(pilot: Any) -> None:

@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 from tests.support.terminal import python, violations
 from tui.config import Generation
 from tui.screens.chat import ChatScreen
-from tui.widgets.transcript.message import Message
+from tui.widgets.transcript.message import MessageBlock
 
 MUTANTS = int(os.environ.get("OUTRIDER_MUTANTS", "50"))
 """How many files the app is given: the first of those that `test_header.py` gives to the header check."""
@@ -130,8 +130,8 @@ async def load_until_one_answers(folder: Path, mutants: list[bytes], endings: Co
         while screen.phase == "ended" and mutants:
             endings[screen.phase] += 1
             put(folder, mutants.pop())
-            last = screen.desk.transcript.messages[-1:]
-            screen.desk.composer.clear()
+            last = screen.panel.transcript.messages[-1:]
+            screen.panel.composer.clear()
             await ask(pilot, "hi")
             await until(pilot, partial(settled, screen, last), 10)
         endings[screen.phase] += 1
@@ -140,9 +140,9 @@ async def load_until_one_answers(folder: Path, mutants: list[bytes], endings: Co
 SETTLED = ("ready", "ended")
 
 
-def settled(screen: ChatScreen, last: Sequence[Message]) -> bool:
+def settled(screen: ChatScreen, last: Sequence[MessageBlock]) -> bool:
     """Whether a turn is over that was begun when `last` was the last message."""
-    now = screen.desk.transcript.messages[-1:]
+    now = screen.panel.transcript.messages[-1:]
     return bool(now) and now != last and screen.phase in SETTLED
 
 
@@ -182,12 +182,12 @@ async def test_an_engine_killed_in_any_state_leaves_the_app_and_the_next_prompt_
             await until(pilot, lambda: screen.phase == "ended", 5)
         else:
             await asyncio.sleep(0.3)
-        screen.desk.composer.clear()
+        screen.panel.composer.clear()
         await ask(pilot, "still there?")
         await until(pilot, lambda: screen.phase == "ready" and said(screen) == "still there?", 20)
 
 
 def said(screen: ChatScreen) -> str:
     """The last answer in the transcript."""
-    transcript = screen.desk.transcript
+    transcript = screen.panel.transcript
     return transcript.writer.text_of(len(transcript.messages) - 1).strip()

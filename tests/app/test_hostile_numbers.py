@@ -17,7 +17,7 @@ from tui.protocol import Load, MemoryPlanned, MemoryUse, Statistics
 from tui.protocol.terms import LIMIT
 from tui.quantities import cells
 from tui.screens.hub import _download_row
-from tui.widgets.fit import Fit, _uses
+from tui.widgets.memory_bars import MemoryBars, _uses
 from tui.widgets.sidebar import Sidebar
 
 COUNTS = (0, 1, LIMIT - 1)
@@ -67,7 +67,7 @@ def test_the_bars_of_memory_take_every_number(free: int, taken: int) -> None:
 
 
 def test_a_plan_without_a_memory_is_shown_too() -> None:
-    class Wide(Fit):
+    class Wide(MemoryBars):
         size = property(lambda self: type("Size", (), {"width": 100}))  # type: ignore[assignment]
 
     fit = Wide("fit")
@@ -96,6 +96,6 @@ async def test_an_event_that_cannot_be_shown_ends_the_answer_and_not_the_chat(
             patch.setattr(Meter, "add", broken)
             await ask(pilot, "one")
             await until(pilot, lambda: "cannot be shown" in text(app) and screen.phase == "ready")
-        screen.desk.composer.clear()
+        screen.panel.composer.clear()
         await ask(pilot, "two")
-        await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) >= 4)
+        await until(pilot, lambda: screen.phase == "ready" and len(screen.panel.transcript.messages) >= 4)

@@ -18,7 +18,7 @@ from tui.chat.draft_race import Lap
 from tui.config import Keys, Settings
 from tui.screens.history import HistoryScreen
 from tui.screens.models import ModelsScreen
-from tui.screens.versus import VersusScreen
+from tui.screens.race import RaceScreen
 
 FAST = "scripted:sample?rate=2000&tokens=20"
 CREEPING = "scripted:sample?rate=4&tokens=500"
@@ -71,7 +71,7 @@ async def test_ctrl_c_stops_the_answer_and_then_says_how_to_quit(tmp_path: Path)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
         await answering(pilot)
-        screen.desk.composer.insert("typed meanwhile")
+        screen.panel.composer.insert("typed meanwhile")
         await pilot.press("ctrl+c")
         await until(pilot, lambda: screen.phase == "ready")
         last = screen.session.conversation.last
@@ -79,7 +79,7 @@ async def test_ctrl_c_stops_the_answer_and_then_says_how_to_quit(tmp_path: Path)
         assert "quits" not in told(app)
         await pilot.press("ctrl+c")
         await until(pilot, lambda: "Ctrl+Q quits." in told(app))
-        assert screen.desk.composer.text == "typed meanwhile"
+        assert screen.panel.composer.text == "typed meanwhile"
 
 
 async def test_ctrl_c_names_the_key_that_quits_here(tmp_path: Path) -> None:
@@ -96,12 +96,12 @@ async def test_ctrl_c_copies_before_it_stops(tmp_path: Path) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
         await answering(pilot)
-        screen.desk.composer.insert("these words")
+        screen.panel.composer.insert("these words")
         await pilot.press("shift+home", "ctrl+c")
         await until(pilot, lambda: app.clipboard == "these words")
         assert screen.phase == "answering"
         await pilot.press("end")
-        screen.selections = {screen.desk.transcript: Selection(Offset(0, 0), Offset(99, 0))}
+        screen.selections = {screen.panel.transcript: Selection(Offset(0, 0), Offset(99, 0))}
         await pilot.press("ctrl+c")
         await until(pilot, lambda: app.clipboard == "one")
         assert screen.phase == "answering"
@@ -120,7 +120,7 @@ async def test_ctrl_c_on_another_screen_stops_what_the_engine_does(tmp_path: Pat
         await until(pilot, lambda: screen.phase == "ready")
         assert isinstance(app.screen, HistoryScreen) and "Stopped." in told(app)
         await pilot.press("escape", "ctrl+r")
-        await until(pilot, lambda: isinstance(app.screen, VersusScreen) and app.screen._coming)
+        await until(pilot, lambda: isinstance(app.screen, RaceScreen) and app.screen._coming)
         await pilot.press("ctrl+c")
         await until(pilot, lambda: app.screen is screen)
         await pilot.press("ctrl+l")
@@ -190,7 +190,7 @@ async def test_ctrl_z_takes_a_deletion_back_where_the_footer_says_so(tmp_path: P
 async def test_what_was_typed_is_undone_by_a_key_of_its_own(tmp_path: Path) -> None:
     app: Outrider = outrider(tmp_path, main=FAST)
     async with app.run_test(size=(120, 40)) as pilot:
-        composer = chat(app).desk.composer
+        composer = chat(app).panel.composer
         await until(pilot, lambda: composer.has_focus)
         await pilot.press(*"word")
         await pilot.press("ctrl+z")

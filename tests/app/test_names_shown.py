@@ -11,15 +11,15 @@ from textual.widgets import Static
 
 from tests.support.alone import Themed
 from tests.support.names import FILES
-from tui.chat import wording
+from tui.chat import formatting
 from tui.chat.draft_length import AUTO, NEVER, DraftLength
 from tui.chat.meter import MeterReading
 from tui.config import Generation
 from tui.engine.eligibility import NOT_RESTORED
 from tui.protocol import FoundModel, Loaded, ModelInfo, Rounding
 from tui.quantities import context, parameters, shortened
-from tui.screens.found import Found, facts
-from tui.widgets.desk import Desk, SidebarMode
+from tui.screens.model_rows import Found, facts
+from tui.widgets.chat_panel import ChatPanel, SidebarMode
 from tui.widgets.rows import Rows
 from tui.widgets.sidebar import WIDTH, Sidebar
 from tui.widgets.status import StatusLine
@@ -120,7 +120,7 @@ async def test_the_lookup_stands_where_a_draft_model_would() -> None:
 def test_the_lookup_proposes_unless_nothing_may(
     wished: DraftLength, loaded: Loaded, generation: Generation, looks_up: bool
 ) -> None:
-    assert wording.looks_up(wished, loaded, generation) is looks_up
+    assert formatting.looks_up(wished, loaded, generation) is looks_up
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_a_label_and_its_number_never_run_together(accepted: int, drafted:
 async def test_the_status_line_shortens_names_before_it_loses_one() -> None:
     status = StatusLine()
     async with Alone(status).run_test(size=(80, 24)) as pilot:
-        status.state, status.models = "ready:", tuple(wording.pair(PAIR))
+        status.state, status.models = "ready:", tuple(formatting.pair(PAIR))
         await pilot.pause()
         assert str(status.render()).rstrip() == f"● ready: {CODER} + {SMALL}"
         status.display_mode = "drafting auto  colors quiet"
@@ -191,12 +191,12 @@ async def test_exact_mode_is_named_without_the_sidebar_too() -> None:
     exact = replace(PAIR, rounding=Rounding(0.04, exact=True, rows=3))
     sizes: list[tuple[tuple[int, int], SidebarMode]] = [((80, 24), "hidden"), ((120, 40), "shown")]
     for size, sidebar in sizes:
-        desk = Desk(0.03, "quiet", False, sidebar)
-        async with Alone(desk).run_test(size=size):
-            desk.show_drafting("auto", None, lookup=False)
+        panel = ChatPanel(0.03, "quiet", False, sidebar)
+        async with Alone(panel).run_test(size=size):
+            panel.show_drafting("auto", None, lookup=False)
             for loaded in (PAIR, replace(exact, rounding=Rounding(0.04)), exact, None):
-                desk.show_loaded(loaded)
-                assert ("exact" in str(desk.query_one(StatusLine).render())) is (loaded is exact)
+                panel.show_loaded(loaded)
+                assert ("exact" in str(panel.query_one(StatusLine).render())) is (loaded is exact)
 
 
 def found(name: str, number: int) -> FoundModel:

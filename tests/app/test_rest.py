@@ -56,7 +56,7 @@ async def test_a_round_is_painted_once_and_the_numbers_not_with_each(tmp_path: P
     async with app.run_test(size=SIZE) as pilot:
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
-        display, show = app._display, screen.desk.show_reading
+        display, show = app._display, screen.panel.show_reading
 
         def displaying(screen: object, update: object) -> None:
             painted.append(update)
@@ -67,7 +67,7 @@ async def test_a_round_is_painted_once_and_the_numbers_not_with_each(tmp_path: P
             show(*reading)  # type: ignore[arg-type]
 
         app._display = displaying  # type: ignore[method-assign, assignment]
-        screen.desk.show_reading = showing  # type: ignore[method-assign, assignment]
+        screen.panel.show_reading = showing  # type: ignore[method-assign, assignment]
         began = monotonic()
         await ask(pilot, "go")
         await until(pilot, lambda: screen.session.meter._final, 60)

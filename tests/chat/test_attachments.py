@@ -143,16 +143,16 @@ async def test_in_the_chat_a_file_is_completed_counted_sent_and_folded(
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
-        composer = screen.desk.composer
+        composer = screen.panel.composer
         await pilot.press(*"see @no")
-        await until(pilot, lambda: screen.desk.suggestions.is_open)
+        await until(pilot, lambda: screen.panel.suggestions.is_open)
         await pilot.press("tab")
         assert composer.text == "see @notes.txt "
         await until(pilot, lambda: "notes.txt" in text(app) and "tokens ─" in text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
+        await until(pilot, lambda: screen.phase == "ready" and len(screen.panel.transcript.messages) == 2)
         assert "▤ notes.txt  2 lines" in text(app)
-        assert "one\ntwo" in screen.desk.transcript.writer.text_of(1), "the model was given the text"
+        assert "one\ntwo" in screen.panel.transcript.writer.text_of(1), "the model was given the text"
         await pilot.press("tab", "up", "e")
         await until(pilot, lambda: composer.text == "see @notes.txt ")
         await pilot.press("escape")
@@ -180,7 +180,7 @@ async def test_a_file_that_the_context_cannot_hold_is_known_before_it_is_sent(
         assert loaded is not None
         await pilot.press(*"@long.txt ")
         await until(pilot, lambda: f"too many, the context holds {loaded.context_length:,}" in text(app))
-        screen.desk.composer.clear()
+        screen.panel.composer.clear()
         await pilot.press(*"@notes.txt ")
         await until(pilot, lambda: "tokens ─" in text(app) and "too many" not in text(app))
         screen.session.meter._context = loaded.context_length - 2

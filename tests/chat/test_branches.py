@@ -50,7 +50,7 @@ CREEPING = "scripted:sample?rate=4&tokens=500"
 
 
 def said(app: Outrider) -> list[str]:
-    return [each.source for each in chat(app).desk.transcript.messages]
+    return [each.source for each in chat(app).panel.transcript.messages]
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -122,7 +122,7 @@ async def test_an_edited_prompt_is_a_branch_beside_what_it_was(tmp_path: Path) -
             await answered(pilot, prompt)
         before = said(app)
         await read(pilot, "up", "up", "e")
-        composer = chat(app).desk.composer
+        composer = chat(app).panel.composer
         assert (composer.text, composer.has_focus) == ("two", True)
         assert "Esc cancels" in text(app)
         await pilot.press("escape")
@@ -152,7 +152,7 @@ async def test_what_stood_in_the_composer_when_a_prompt_is_edited_is_not_lost(tm
         await pilot.press(*"half a thought")
         await read(pilot, "e")
         await pilot.press("escape", "up")
-        assert chat(app).desk.composer.text == "half a thought"
+        assert chat(app).panel.composer.text == "half a thought"
 
 
 async def test_an_answer_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ async def test_an_answer_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path
                 await ask(pilot, "tell me")
             else:
                 await read(pilot, "c")
-            await until(pilot, lambda n=stops: len(chat(app).desk.transcript.writer.text_of(1)) > 150 * n)  # type: ignore[misc]
+            await until(pilot, lambda n=stops: len(chat(app).panel.transcript.writer.text_of(1)) > 150 * n)  # type: ignore[misc]
             await chat(app).action_stop()  # a key waits until the app is idle, which may be at the end
             await ready(pilot, 2)
             assert whole.startswith(said(app)[1])
@@ -201,9 +201,9 @@ async def test_another_model_does_not_go_on_with_an_answer(tmp_path: Path) -> No
         await until(pilot, lambda: chat(app).phase == "ready")
         await ask(pilot, "tell me")
         await until(
-            pilot, lambda: len(chat(app).desk.transcript.messages) == 2 and chat(app).phase == "answering"
+            pilot, lambda: len(chat(app).panel.transcript.messages) == 2 and chat(app).phase == "answering"
         )
-        await until(pilot, lambda: len(chat(app).desk.transcript.writer.text_of(1)) > 50)
+        await until(pilot, lambda: len(chat(app).panel.transcript.writer.text_of(1)) > 50)
         await pilot.press("escape")
         await ready(pilot, 2)
     other = outrider(tmp_path, main="scripted:echo")
@@ -261,7 +261,7 @@ async def test_the_cursor_is_shown_where_it_is_and_leaves_with_esc(tmp_path: Pat
     app = outrider(tmp_path, main=FAST)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("tab")
-        assert chat(app).desk.composer.has_focus, "there is nothing to read yet"
+        assert chat(app).panel.composer.has_focus, "there is nothing to read yet"
         await answered(pilot, "one")
         await answered(pilot, "two")
         assert "▶" not in text(app)
@@ -269,11 +269,11 @@ async def test_the_cursor_is_shown_where_it_is_and_leaves_with_esc(tmp_path: Pat
         assert [line.strip()[:5] for line in text(app).splitlines() if "▶" in line] == ["▶ one"]
         await pilot.press(*["down"] * 9)
         await pilot.pause()
-        assert chat(app).desk.transcript.cursor == 3
+        assert chat(app).panel.transcript.cursor == 3
         await pilot.press("escape")
         await pilot.pause()
         assert "▶" not in text(app)
-        assert chat(app).desk.composer.has_focus
+        assert chat(app).panel.composer.has_focus
 
 
 async def test_letters_after_a_click_on_the_text_go_to_the_composer(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ async def test_letters_after_a_click_on_the_text_go_to_the_composer(tmp_path: Pa
         await answered(pilot, "one")
         await pilot.click("#transcript")
         await pilot.press(*"rest")
-        assert chat(app).desk.composer.text == "rest"
+        assert chat(app).panel.composer.text == "rest"
         assert len(said(app)) == 2
 
 
@@ -427,11 +427,11 @@ async def test_messages_are_deleted_with_what_follows_and_can_be_brought_back(tm
         assert said(app) == whole
         await pilot.press("G", "d")
         await ready(pilot, 2)
-        assert chat(app).desk.composer.text == "two", "a prompt without its answer can be asked again"
-        chat(app).desk.composer.clear()
+        assert chat(app).panel.composer.text == "two", "a prompt without its answer can be asked again"
+        chat(app).panel.composer.clear()
         await pilot.press("g", "d")
-        await until(pilot, lambda: not chat(app).desk.transcript.messages)
-        chat(app).desk.composer.clear()
+        await until(pilot, lambda: not chat(app).panel.transcript.messages)
+        chat(app).panel.composer.clear()
         await ask(pilot, "/undo")
         await ready(pilot, 2)
         await ask(pilot, "/undo")
@@ -541,13 +541,13 @@ async def test_who_asks_again_while_reading_goes_on_reading(tmp_path: Path) -> N
         await read(pilot, "r")
         await ready(pilot, 2)
         await until(pilot, lambda: "‹ 2 of 2 ›" in text(app))
-        assert chat(app).desk.transcript.has_focus
+        assert chat(app).panel.transcript.has_focus
         await pilot.press("left")
         await until(pilot, lambda: "‹ 1 of 2 ›" in text(app))
         await pilot.press("escape")
         await ask(pilot, "/again")
         await until(pilot, lambda: "‹ 3 of 3 ›" in text(app))
-        assert chat(app).desk.composer.has_focus
+        assert chat(app).panel.composer.has_focus
 
 
 async def test_a_prompt_that_got_no_answer_stands_there_once_when_it_is_sent_again(tmp_path: Path) -> None:
@@ -557,16 +557,16 @@ async def test_a_prompt_that_got_no_answer_stands_there_once_when_it_is_sent_aga
         screen = chat(app)
         await answered(pilot, "short")
         for _ in range(2):
-            screen.desk.composer.text = "too long " * 600
+            screen.panel.composer.text = "too long " * 600
             await pilot.press("enter")
-            await until(pilot, lambda: any(each.role == "error" for each in screen.desk.transcript.messages))
+            await until(pilot, lambda: any(each.role == "error" for each in screen.panel.transcript.messages))
             await until(pilot, lambda: screen.phase == "ready")
-            roles = [each.role for each in screen.desk.transcript.messages]
+            roles = [each.role for each in screen.panel.transcript.messages]
             assert roles.count("user") == 2 and roles.count("error") == 1
-        screen.desk.composer.text = "short again"
+        screen.panel.composer.text = "short again"
         await pilot.press("enter")
         await until(pilot, lambda: len(said(app)) == 4 and screen.phase == "ready")
-        assert [each.role for each in screen.desk.transcript.messages] == ["user", "assistant"] * 2
+        assert [each.role for each in screen.panel.transcript.messages] == ["user", "assistant"] * 2
 
 
 async def test_an_answer_goes_on_with_the_thinking_that_it_was_asked_for_with(tmp_path: Path) -> None:
@@ -611,10 +611,10 @@ async def test_a_key_right_behind_tab_is_for_the_last_message(tmp_path: Path) ->
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
         await ask(pilot, "one")
-        await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
+        await until(pilot, lambda: screen.phase == "ready" and len(screen.panel.transcript.messages) == 2)
         screen.action_read()
-        screen.desk.transcript.action_move(-1)
-        assert screen.desk.transcript.cursor == 0, "before any other event was handled"
-        await until(pilot, lambda: screen.desk.transcript.has_focus)
+        screen.panel.transcript.action_move(-1)
+        assert screen.panel.transcript.cursor == 0, "before any other event was handled"
+        await until(pilot, lambda: screen.panel.transcript.has_focus)
         await pilot.pause()
-        assert screen.desk.transcript.cursor == 0
+        assert screen.panel.transcript.cursor == 0

@@ -258,19 +258,19 @@ async def test_the_chat_goes_on_when_the_link_breaks_and_the_answer_from_its_las
         await until(pilot, lambda: screen.phase == "ready", 30)
         assert "gpu" in text(app) and " ms" in text(app)
         await ask(pilot, "go")
-        await until(pilot, lambda: len(screen.desk.transcript.writer.text_of(1)) > 80)
+        await until(pilot, lambda: len(screen.panel.transcript.writer.text_of(1)) > 80)
         server.cut()
         await until(pilot, lambda: "The link to gpu is broken" in text(app))
-        part = screen.desk.transcript.writer.text_of(1)
+        part = screen.panel.transcript.writer.text_of(1)
         await until(pilot, lambda: screen.phase == "ready", 30)
         await ask(pilot, "/continue")
-        longer = lambda: len(screen.desk.transcript.writer.text_of(1)) > len(part)  # noqa: E731
+        longer = lambda: len(screen.panel.transcript.writer.text_of(1)) > len(part)  # noqa: E731
         await until(pilot, lambda: screen.phase == "ready" and longer(), 30)
-        whole = screen.desk.transcript.writer.text_of(1)
+        whole = screen.panel.transcript.writer.text_of(1)
         assert whole.startswith(part) and len(whole) > len(part)
         await ask(pilot, "/host here")
         await until(pilot, lambda: screen.phase == "ready" and "a script" in text(app), 30)
-        assert screen.desk.transcript.writer.text_of(1) == whole, "the chat stays"
+        assert screen.panel.transcript.writer.text_of(1) == whole, "the chat stays"
         assert server.ends(5)
     (kept,) = stored(tmp_path)
     assert kept.turns[-1].text.startswith(part)

@@ -20,7 +20,7 @@ from tests.support.chat import ask as ask_app
 from tests.support.chat import chat, outrider, text, until
 from tests.support.models import Toy
 from tui import commands
-from tui.chat import wording
+from tui.chat import formatting
 from tui.commands import ask as ask_command
 from tui.commands.options import parser
 from tui.config import Generation
@@ -180,7 +180,7 @@ def test_exact_mode_needs_a_cache_that_can_be_cut_anywhere(toys: Path) -> None:
 def test_the_chat_says_what_a_reason_concerns(obstacle: Obstacle | None, words: str) -> None:
     info = ModelInfo("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
     loaded = Loaded(info, None, obstacle, "llama.cpp", "CPU", 4096, 10.0, 0.1)
-    assert wording.refused(loaded) == words
+    assert formatting.refused(loaded) == words
 
 
 # Policy

@@ -92,11 +92,11 @@ async def test_where_the_terminal_cannot_be_handed_over_it_is_said(
     monkeypatch.setenv("VISUAL", "true")
     app = outrider(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
-        chat(app).desk.composer.insert("kept")
+        chat(app).panel.composer.insert("kept")
         await pilot.press("f8")
 
         def said() -> Any:
             return any("handed over" in str(each.message) for each in app._notifications)
 
         await until(pilot, said)
-        assert chat(app).desk.composer.text == "kept"
+        assert chat(app).panel.composer.text == "kept"

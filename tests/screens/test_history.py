@@ -27,7 +27,7 @@ from tui.config import History
 from tui.protocol import Origin, Rounds, decode_event
 from tui.quantities import moment
 from tui.screens.history import HistoryScreen
-from tui.screens.line import LineScreen
+from tui.screens.line_input import LineScreen
 from tui.store.changes import AddMessage, Change, DeleteConversation, SelectBranch, StartConversation, Turn
 from tui.store.store import Store, StoredConversation
 
@@ -59,7 +59,7 @@ async def test_a_chat_is_there_again_with_where_each_token_came_from(tmp_path: P
     again = outrider(tmp_path, main=FAST)
     again._go_on = ""
     async with again.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: len(chat(again).desk.transcript.messages) == 4)
+        await until(pilot, lambda: len(chat(again).panel.transcript.messages) == 4)
         assert origins(again) == before
         line = next(line for line in note.splitlines() if "tok/s" in line and "tokens" in line)
         assert line.split("│")[0].strip() in text(again)
@@ -88,9 +88,9 @@ async def test_the_engine_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(app._keeper, "settle", written.wait)
         await ask(pilot, "hello")
         await pilot.pause(0.5)
-        assert len(chat(app).desk.transcript.messages) == 1
+        assert len(chat(app).panel.transcript.messages) == 1
         written.set()
-        await until(pilot, lambda: len(chat(app).desk.transcript.messages) == 2)
+        await until(pilot, lambda: len(chat(app).panel.transcript.messages) == 2)
 
 
 async def test_a_prompt_without_an_answer_goes_back_to_the_composer(tmp_path: Path) -> None:
@@ -100,11 +100,11 @@ async def test_a_prompt_without_an_answer_goes_back_to_the_composer(tmp_path: Pa
     app = outrider(tmp_path, main=FAST)
     app._go_on = ""
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: chat(app).desk.composer.text == "the lost prompt")
-        assert len(chat(app).desk.transcript.messages) == 2
+        await until(pilot, lambda: chat(app).panel.composer.text == "the lost prompt")
+        assert len(chat(app).panel.transcript.messages) == 2
         await until(pilot, lambda: chat(app).phase == "ready")
         await pilot.press("enter")
-        await until(pilot, lambda: len(chat(app).desk.transcript.messages) == 4)
+        await until(pilot, lambda: len(chat(app).panel.transcript.messages) == 4)
         assert [each.content for each in chat(app).session.conversation.ask("x")][:3] == [
             "a",
             "b",
@@ -117,8 +117,8 @@ async def test_an_answer_that_is_broken_off_by_the_end_is_kept_as_far_as_it_came
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         await ask(pilot, "go on for ever")
-        await until(pilot, lambda: len(chat(app).desk.transcript.writer.text_of(1)) > 40)
-        shown = chat(app).desk.transcript.writer.text_of(1)
+        await until(pilot, lambda: len(chat(app).panel.transcript.writer.text_of(1)) > 40)
+        shown = chat(app).panel.transcript.writer.text_of(1)
     (kept,) = stored(tmp_path)
     assert kept.turns[1].text.startswith(shown.rstrip())
     assert kept.turns[1].ending == "cut"
@@ -415,7 +415,7 @@ async def test_deleting_the_chat_that_is_open_begins_a_new_one(tmp_path: Path) -
         await pilot.press("ctrl+x")
         await until(pilot, lambda: "no chat yet" in text(app))
         await pilot.press("escape")
-        await until(pilot, lambda: not chat(app).desk.transcript.messages)
+        await until(pilot, lambda: not chat(app).panel.transcript.messages)
         await answered(pilot, "the next one")
     assert [each.title for each in stored(tmp_path)] == ["the next one"]
 

@@ -189,4 +189,4 @@ async def test_a_pair_is_searched_fetched_chosen_and_answers_by_keys_alone(
         assert screen.session.connection.loaded is not None
         assert screen.session.connection.loaded.main.name == "Fetched main F32"
         await ask(pilot, "hello")
-        await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
+        await until(pilot, lambda: screen.phase == "ready" and len(screen.panel.transcript.messages) == 2)

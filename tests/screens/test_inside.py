@@ -15,7 +15,7 @@ from tui.chat.trace import Tries, acceptance, gained, tokens_of
 from tui.client import EngineDied
 from tui.config import Generation, History
 from tui.protocol import TextRound, TokenInspection
-from tui.screens.anatomy import WIDTH, figures, thoughts
+from tui.screens.answer_figures import WIDTH, figures, thoughts
 from tui.screens.inspection import InspectionScreen
 from tui.widgets.tokens import TokenView
 
@@ -215,7 +215,7 @@ async def test_from_the_chat_with_real_models_any_answer_can_be_seen_into(tmp_pa
         assert not isinstance(app.screen, InspectionScreen), "there is no answer yet"
         await answered(pilot, "What is a draft model?")
         await answered(pilot, "What is a seed?")
-        said = [chat(app).desk.transcript.writer.text_of(number) for number in (1, 3)]
+        said = [chat(app).panel.transcript.writer.text_of(number) for number in (1, 3)]
         for keys, answer in ((("ctrl+g",), said[1]), (("tab", "up", "up", "i"), said[0])):
             await pilot.press(*keys)
             await until(pilot, lambda: isinstance(app.screen, InspectionScreen))
@@ -227,6 +227,6 @@ async def test_from_the_chat_with_real_models_any_answer_can_be_seen_into(tmp_pa
             await pilot.press("escape")
             await until(pilot, lambda: not isinstance(app.screen, InspectionScreen))
             await pilot.press("escape")
-        again = [each.source for each in chat(app).desk.transcript.messages]
+        again = [each.source for each in chat(app).panel.transcript.messages]
         await answered(pilot, "What is a seed?")
-        assert [each.source for each in chat(app).desk.transcript.messages][:4] == again
+        assert [each.source for each in chat(app).panel.transcript.messages][:4] == again

@@ -36,7 +36,7 @@ from tui.protocol import (
     TextRound,
 )
 from tui.quantities import UNKNOWN, size
-from tui.screens import found as found_module
+from tui.screens import model_rows as found_module
 from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
 from tui.widgets.rows import Row, Rows
@@ -257,8 +257,8 @@ async def test_a_pair_chosen_by_keys_alone_answers(tmp_path: Path, toys: Path) -
         assert screen.session.connection.loaded.draft is not None
         assert screen.session.connection.loaded.draft.name == "Toy draft F32"
         await ask(pilot, "hello")
-        await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == 2)
-        assert screen.desk.transcript.writer.text_of(1)
+        await until(pilot, lambda: screen.phase == "ready" and len(screen.panel.transcript.messages) == 2)
+        assert screen.panel.transcript.writer.text_of(1)
 
 
 async def test_the_figures_of_the_pair_before_go_when_another_is_chosen(tmp_path: Path, toys: Path) -> None:
@@ -267,12 +267,12 @@ async def test_the_figures_of_the_pair_before_go_when_another_is_chosen(tmp_path
         screen = chat(app)
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "ready" and screen.session.meter.read().tokens > 0)
-        context = screen.desk.query_one("#context", Static)
+        context = screen.panel.query_one("#context", Static)
         await until(pilot, lambda: UNKNOWN not in str(context.content).splitlines()[0])
         await screen.others.chosen(Choice(str(toys / "main.gguf"), NONE))
         await until(pilot, lambda: screen.phase == "ready" and screen.session.connection.loaded)
         assert str(context.content).splitlines()[0].split() == ["Context", "used", UNKNOWN]
-        assert "tok/s" not in str(screen.desk.query_one("#speed", Static).content)
+        assert "tok/s" not in str(screen.panel.query_one("#speed", Static).content)
 
 
 async def test_choosing_stops_an_answer_that_is_coming(tmp_path: Path, toys: Path) -> None:

@@ -67,7 +67,7 @@ async def test_without_models_it_says_how_to_get_some(
     monkeypatch.setenv("HOME", str(tmp_path))
     app = demo(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: chat(app).desk._welcome.found == 0)
+        await until(pilot, lambda: chat(app).panel._welcome.found == 0)
         assert "Ctrl+L, then Ctrl+G fetches models that fit this machine" in text(app)
         assert "found here" not in text(app)
 
@@ -76,8 +76,8 @@ async def test_without_models_it_says_how_to_get_some(
 async def test_no_line_of_the_welcome_begins_left_of_its_column(tmp_path: Path, columns: int) -> None:
     app = outrider(tmp_path)
     async with app.run_test(size=(columns, 40)) as pilot:
-        desk = chat(app).desk
-        desk._welcome.demo = True
+        panel = chat(app).panel
+        panel._welcome.demo = True
         await until(pilot, lambda: "What do the colors mean?" in text(app))
         lines = text(app).splitlines()
         first = next(number for number, line in enumerate(lines) if "Outrider" in line)
@@ -135,7 +135,7 @@ async def test_a_chat_that_goes_on_with_another_model_says_so(tmp_path: Path) ->
         await until(pilot, lambda: chat(app).phase == "ready")
         await ask(pilot, "hello")
         await until(
-            pilot, lambda: chat(app).phase == "ready" and len(chat(app).desk.transcript.messages) == 2
+            pilot, lambda: chat(app).phase == "ready" and len(chat(app).panel.transcript.messages) == 2
         )
     same = again(tmp_path, "scripted:echo")
     async with same.run_test(size=SIZE) as pilot:

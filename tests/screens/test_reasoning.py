@@ -37,7 +37,7 @@ async def test_a_thought_is_folded_into_one_line_with_what_it_cost(tmp_path: Pat
         assert "tok/s" in shown.split("▸ thought")[1].splitlines()[0]
         assert "First I count" not in shown
         assert "It is four." in shown
-        assert [each.role for each in chat(app).desk.transcript.messages] == ["user", "thought", "assistant"]
+        assert [each.role for each in chat(app).panel.transcript.messages] == ["user", "thought", "assistant"]
         before = origins(app)
         await pilot.press("f4")
         await pilot.pause()
@@ -72,7 +72,7 @@ async def test_a_thought_that_comes_is_counted_and_can_be_watched(tmp_path: Path
         assert "▾ thought · " in text(app)
         assert "stopped" in text(app)
         await read(pilot, "c")
-        await until(pilot, lambda: chat(app).desk.transcript.messages[-1].source == "done")
+        await until(pilot, lambda: chat(app).panel.transcript.messages[-1].source == "done")
         await until(pilot, lambda: chat(app).phase == "ready")
     (found,) = stored(tmp_path)
     assert found.turns[1].text == found.turns[0].text
@@ -104,7 +104,7 @@ async def test_branches_of_answers_with_thoughts_come_and_go_whole(tmp_path: Pat
         assert origins(app) == before
         await pilot.press("escape")
         await answered(pilot, "no thought")
-        assert len(chat(app).desk.transcript.messages) == 5
+        assert len(chat(app).panel.transcript.messages) == 5
 
 
 async def test_a_thought_whose_mark_comes_at_its_end_is_folded_then(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ async def test_a_thought_whose_mark_comes_at_its_end_is_folded_then(tmp_path: Pa
         await until(pilot, lambda: chat(app).phase == "ready")
         await ask(pilot, "* First I count.\n* Then I add.\n</think>\n\nIt is **four**.")
         await ready(pilot, 3)
-        thought, answer = chat(app).desk.transcript.messages[1:]
+        thought, answer = chat(app).panel.transcript.messages[1:]
         assert (thought.role, answer.role) == ("thought", "assistant")
         assert thought.source == "* First I count.\n* Then I add.\n"
         assert answer.source == "It is **four**."
@@ -178,7 +178,7 @@ async def test_a_prompt_that_got_no_answer_comes_back_and_says_so(tmp_path: Path
         await until(pilot, lambda: "reading the prompt  " in text(app))
         await pilot.press("escape")
         await until(pilot, lambda: chat(app).phase == "ready")
-        assert chat(app).desk.composer.text == prompt
+        assert chat(app).panel.composer.text == prompt
         assert "no answer: the prompt is not part of the conversation" in text(app)
         assert not chat(app).session.conversation.context.messages()
 
@@ -205,10 +205,10 @@ async def test_thinking_and_its_effort_are_settings_of_a_chat(tmp_path: Path) ->
             await ask(pilot, command)
             await pilot.pause()
         assert 'effort must be "auto" or "minimal" or "low"' in told(app)
-        chat(app).desk.composer.clear()
+        chat(app).panel.composer.clear()
         await ask(pilot, "two")
         await until(pilot, lambda: len(heard) == 2 and chat(app).phase == "ready")
         assert [(each.thinking, each.effort) for each in heard] == [("on", "auto"), ("off", "high")]
         await pilot.press(*"/thinking ")
-        await until(pilot, lambda: chat(app).desk.suggestions.is_open)
-        assert [each.text for each in chat(app).desk.suggestions._offered] == ["auto", "on", "off"]
+        await until(pilot, lambda: chat(app).panel.suggestions.is_open)
+        assert [each.text for each in chat(app).panel.suggestions._offered] == ["auto", "on", "off"]

@@ -9,8 +9,8 @@ from textual.widgets import Input
 
 from tests.support.chat import chat, outrider, places_in, text, told, until
 from tui.config import Generation, Preset, Settings, read_config
-from tui.screens.looks import ThemesScreen
 from tui.screens.settings import SettingsScreen
+from tui.screens.theme_list import ThemesScreen
 
 COMMENTED = "# my settings\n[generation]\nseed = 4  # a lucky one\n"
 
@@ -59,8 +59,8 @@ async def test_a_setting_is_changed_in_the_file_and_at_once_and_back(tmp_path: P
         assert app.animation_level == "none"
         await pilot.press("escape", "escape")
         await until(pilot, lambda: not isinstance(app.screen, SettingsScreen))
-        assert chat(app).desk.transcript.highlight == "full"
-        assert not chat(app).desk.composer.cursor_blink
+        assert chat(app).panel.transcript.highlight == "full"
+        assert not chat(app).panel.composer.cursor_blink
     assert read_config(config)[1] == ()
 
 
@@ -115,12 +115,12 @@ async def test_a_theme_is_seen_before_it_is_taken(tmp_path: Path) -> None:
 async def test_a_theme_that_is_taken_changes_nothing_else(tmp_path: Path) -> None:
     app = outrider(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
-        desk = chat(app).desk
+        panel = chat(app).panel
         await pilot.press("ctrl+t", "ctrl+s", "ctrl+b")
         await pilot.press("f9")
         await until(pilot, lambda: isinstance(app.screen, ThemesScreen))
         await pilot.press("down", "enter")
         await until(pilot, lambda: not isinstance(app.screen, ThemesScreen))
         assert app.theme != "outrider-dark"
-        assert (desk.transcript.highlight, desk.transcript.show_refused) == ("full", True)
-        assert desk.sidebar_mode == "hidden"
+        assert (panel.transcript.highlight, panel.transcript.show_refused) == ("full", True)
+        assert panel.sidebar_mode == "hidden"

@@ -12,7 +12,7 @@ from tui.chat import slash
 from tui.chat.overrides import ChatOverrides
 from tui.chat.slash import SlashCommand
 from tui.config import Generation, Preset, Settings, read_config
-from tui.screens.lists import Line
+from tui.screens.list_screen import Line
 from tui.screens.models import ModelsScreen
 from tui.store.changes import SetOverrides
 
@@ -95,7 +95,7 @@ async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_wit
         await command(pilot, "/save-preset brief")
         assert "preset brief" in text(app)
         await pilot.press("ctrl+n")
-        await until(pilot, lambda: not screen.desk.transcript.messages)
+        await until(pilot, lambda: not screen.panel.transcript.messages)
         assert screen.session.generation.temperature == 0.8
         await answered(pilot, "two")
         assert asked[-1].messages[0].content == "two"
@@ -132,7 +132,7 @@ async def test_keys_complete_and_send_a_command_and_an_unknown_one_is_not_lost(t
     app = outrider(tmp_path, main=FAST)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
-        composer, suggestions = screen.desk.composer, screen.desk.suggestions
+        composer, suggestions = screen.panel.composer, screen.panel.suggestions
         await until(pilot, lambda: screen.phase == "ready")
         await pilot.press(*"/drafting")
         await until(pilot, lambda: suggestions.is_open)
@@ -153,8 +153,8 @@ async def test_keys_complete_and_send_a_command_and_an_unknown_one_is_not_lost(t
         assert composer.text == "/new"
         composer.clear()
         await command(pilot, " /ne")
-        await until(pilot, lambda: len(screen.desk.transcript.messages) == 2)
-        assert screen.desk.transcript.writer.text_of(0).strip() == "/ne"
+        await until(pilot, lambda: len(screen.panel.transcript.messages) == 2)
+        assert screen.panel.transcript.writer.text_of(0).strip() == "/ne"
         await until(pilot, lambda: screen.phase == "ready")
         await command(pilot, "/title About nothing")
         await command(pilot, "/history")
@@ -237,7 +237,7 @@ async def test_commands_that_people_bring_along_do_what_they_did_there(tmp_path:
         await pilot.press("escape", "escape")
         await until(pilot, lambda: app.screen is screen)
         await command(pilot, "/clear")
-        await until(pilot, lambda: not screen.desk.transcript.messages)
+        await until(pilot, lambda: not screen.panel.transcript.messages)
         await command(pilot, "/exit")
         await until(pilot, lambda: app._exit)
 
@@ -249,7 +249,7 @@ async def test_a_typing_error_in_front_of_a_value_keeps_the_value(tmp_path: Path
         await until(pilot, lambda: screen.phase == "ready")
         await command(pilot, "/temprature 0.3")
         await until(pilot, lambda: "Did you mean /temperature?" in told(app))
-        assert screen.desk.composer.text == "/temprature 0.3"
+        assert screen.panel.composer.text == "/temprature 0.3"
         await pilot.press("tab", "enter")
         await until(pilot, lambda: screen.session.generation.temperature == 0.3)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.chat import answered, chat, outrider, text, until
 from tests.support.screens.versus import WORDS, Alone, Engine
 from tui.client import EngineDied
-from tui.screens.versus import VersusScreen
+from tui.screens.race import RaceScreen
 
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
@@ -110,22 +110,22 @@ async def test_the_chat_races_its_last_prompt_and_goes_on(tmp_path: Path) -> Non
         await until(pilot, lambda: chat(app).phase == "ready")
         await pilot.press("ctrl+r")
         await pilot.pause()
-        assert not isinstance(app.screen, VersusScreen), "there is no prompt yet"
+        assert not isinstance(app.screen, RaceScreen), "there is no prompt yet"
         await answered(pilot, "hello")
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: isinstance(app.screen, VersusScreen))
+        await until(pilot, lambda: isinstance(app.screen, RaceScreen))
         await until(pilot, lambda: "as fast, the same" in text(app))
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is chat(app))
         await answered(pilot, "and on")
-        assert len(chat(app).desk.transcript.messages) == 4
+        assert len(chat(app).panel.transcript.messages) == 4
 
 
 async def test_times_speeds_bars_and_ratio_are_of_one_span_which_is_named(tmp_path: Path) -> None:
     app = Alone(Engine(), tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "as fast" in app.shown)
-        assert isinstance(app.screen, VersusScreen)
+        assert isinstance(app.screen, RaceScreen)
         *bars, words, span = app.screen.lines()
     seconds, speeds = (
         [float(value) for value in column] for column in zip(*map(_figures, bars), strict=True)

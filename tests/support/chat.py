@@ -76,7 +76,7 @@ async def until(pilot: Pilot[Any], true: Callable[[], object], seconds: float = 
 async def ask(pilot: Pilot[Any], prompt: str) -> None:
     """Type a prompt and send it."""
     screen = chat(pilot.app)  # type: ignore[arg-type]
-    screen.desk.composer.insert(prompt)
+    screen.panel.composer.insert(prompt)
     await pilot.press("enter")
 
 
@@ -107,10 +107,12 @@ def asked_of(app: Outrider) -> list[Generate]:
 async def answered(pilot: Any, prompt: str) -> None:
     """Ask, and wait for the whole answer."""
     screen = chat(pilot.app)
-    before = len(screen.desk.transcript.messages)
+    before = len(screen.panel.transcript.messages)
     await until(pilot, lambda: screen.phase == "ready")
     await ask(pilot, prompt)
-    await until(pilot, lambda: len(screen.desk.transcript.messages) == before + 2 and screen.phase == "ready")
+    await until(
+        pilot, lambda: len(screen.panel.transcript.messages) == before + 2 and screen.phase == "ready"
+    )
 
 
 def stored(folder: Path) -> list[StoredConversation]:
@@ -120,16 +122,16 @@ def stored(folder: Path) -> list[StoredConversation]:
 
 
 def origins(app: Outrider) -> list[tuple[str, bytes]]:
-    return [(each.source, bytes(each.origins)) for each in chat(app).desk.transcript.messages]
+    return [(each.source, bytes(each.origins)) for each in chat(app).panel.transcript.messages]
 
 
 async def read(pilot: Any, *keys: str) -> None:
     """Press keys over the messages, from the last one."""
-    there = chat(pilot.app).desk.transcript.has_focus
+    there = chat(pilot.app).panel.transcript.has_focus
     await pilot.press("G" if there else "tab", *keys)
     await pilot.pause()
 
 
 async def ready(pilot: Any, messages: int) -> None:
     screen = chat(pilot.app)
-    await until(pilot, lambda: screen.phase == "ready" and len(screen.desk.transcript.messages) == messages)
+    await until(pilot, lambda: screen.phase == "ready" and len(screen.panel.transcript.messages) == messages)

@@ -64,21 +64,21 @@ class Still(ChatScreen):
     talking = True
 
     def on_mount(self) -> None:
-        self.desk.composer.cursor_blink = False
-        self.desk.show_loaded(LOADED)
+        self.panel.composer.cursor_blink = False
+        self.panel.show_loaded(LOADED)
         self.session.load = lambda: None  # type: ignore[method-assign]
         self.session.connection.take(Step.LOADED)
         if self.talking:
-            self.desk.begin("What is a round?")
-            self.desk.transcript.writer.begin("assistant")
-            self.desk.transcript.writer.append(pieces())
-            self.desk.transcript.writer.finish("241 tokens · 54.6 tok/s")
+            self.panel.begin("What is a round?")
+            self.panel.transcript.writer.begin("assistant")
+            self.panel.transcript.writer.append(pieces())
+            self.panel.transcript.writer.finish("241 tokens · 54.6 tok/s")
         self.call_after_refresh(self._show)
 
     def _show(self) -> None:
-        self.desk.say("ready", "success")
+        self.panel.say("ready", "success")
         reading = READING if self.talking else MeterReading()
-        self.desk.show_reading(reading, WAVE if self.talking else ())
+        self.panel.show_reading(reading, WAVE if self.talking else ())
 
 
 def pieces() -> list[tuple[str, int]]:

@@ -62,7 +62,7 @@ async def test_every_update_has_the_cells_that_textual_would_paint(tmp_path: Pat
         await pilot.press("/", "t")  # the suggestions open over the conversation
         await until(pilot, lambda: compared.updates > 30, 30)
         await pilot.press("escape", "ctrl+t", "pageup", "ctrl+end")
-        screen.desk.composer.insert("three\nlines\nof text")
+        screen.panel.composer.insert("three\nlines\nof text")
         await pilot.pause()
         assert compared.differences == []
 
@@ -82,7 +82,7 @@ async def test_a_changed_line_is_all_that_is_rendered(
             return render(widget, crop)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Widget, "render_lines", noting)
-        screen.desk.say("one line is another", "$primary")
+        screen.panel.say("one line is another", "$primary")
         # Textual's own ends with the screen behind all, and asks for every line.
         await until(pilot, lambda: rendered[-1:] == [("StatusLine", 1)])
 
@@ -109,7 +109,7 @@ async def test_what_cannot_be_painted_stays_empty_and_the_chat_goes_on(
             assert len(said) == 1, "once for each kind"
             assert "cannot be shown" in said[0] and str(app._places.log) in said[0]
         assert "a word that no style knows" in app._places.log.read_text()
-        screen.desk.transcript.refresh()
+        screen.panel.transcript.refresh()
         await ask(pilot, "two")
         await until(pilot, lambda: screen.phase == "ready")
         assert app.is_running

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from tests.support.panel import Desk, paste
 from textual import events
 
 from tests.support.chat import chat, outrider, until
-from tests.support.desk import Desk, paste
 from tui.widgets.composer import FOLDED_FROM, MAX_PASTE
 
 
@@ -113,6 +113,6 @@ async def test_keys_that_come_at_once_are_obeyed_in_their_order(tmp_path: Path) 
         for key in ("o", "l", "d", "ctrl+u", "n", "e", "w", "enter", "m", "o", "r", "e"):
             character = key if len(key) == 1 else "\r" if key == "enter" else None
             app.post_message(events.Key(key, character))
-        await until(pilot, lambda: screen.desk.composer.text == "more")
-        await until(pilot, lambda: len(screen.desk.transcript.messages) == 2)
-        assert screen.desk.transcript.writer.text_of(0) == "new"
+        await until(pilot, lambda: screen.panel.composer.text == "more")
+        await until(pilot, lambda: len(screen.panel.transcript.messages) == 2)
+        assert screen.panel.transcript.writer.text_of(0) == "new"

@@ -51,7 +51,7 @@ async def test_the_key_that_ends_an_edit_says_so(tmp_path: Path) -> None:
         assert "Stop" not in footer(app)
         await pilot.press("escape")
         await until(pilot, lambda: "Cancel edit" not in footer(app))
-        assert screen.desk.composer.text == "" and not screen.desk.composer.border_title
+        assert screen.panel.composer.text == "" and not screen.panel.composer.border_title
 
 
 async def test_who_reads_stops_an_answer_with_one_key_and_goes_back_with_the_next(tmp_path: Path) -> None:
@@ -65,9 +65,9 @@ async def test_who_reads_stops_an_answer_with_one_key_and_goes_back_with_the_nex
         await until(pilot, lambda: "esc Stop" in footer(app) and "Back" in footer(app))
         await pilot.press("escape")
         await until(pilot, lambda: screen.phase == "ready" and "esc Back" in footer(app))
-        assert screen.desk.transcript.has_focus
+        assert screen.panel.transcript.has_focus
         await pilot.press("escape")
-        await until(pilot, lambda: screen.desk.composer.has_focus)
+        await until(pilot, lambda: screen.panel.composer.has_focus)
 
 
 async def test_it_holds_on_to_no_key_that_it_showed_before(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tui.chat import wording
+from tui.chat import formatting
 from tui.chat.meter import HISTORY, Meter, MeterReading
 from tui.protocol import Loaded, ModelInfo, Statistics, TextRound
 from tui.quantities import named, number
@@ -168,13 +168,13 @@ def test_the_speed_up_is_one_number_while_an_answer_comes_and_when_it_ended(
 )
 def test_an_answer_without_drafts_or_measurements_has_no_speed_up(done: Statistics) -> None:
     assert done.speed_up is None
-    assert "speed-up" not in wording.finished("stop", done)
+    assert "speed-up" not in formatting.finished("stop", done)
 
 
 def test_a_speed_up_is_at_most_the_tokens_per_round() -> None:
     done = Statistics(tokens=12, rounds=10, drafted=40, seconds=1.0, plain_seconds=1.33)
     assert done.speed_up == pytest.approx(1.2)
-    assert wording.finished("stop", done) == "12 tokens · 0 % of drafts accepted · speed-up 1.20 ×"
+    assert formatting.finished("stop", done) == "12 tokens · 0 % of drafts accepted · speed-up 1.20 ×"
 
 
 def test_the_engines_account_replaces_ours_when_the_answer_ended(meter: Meter, clock: Clock) -> None:
@@ -243,5 +243,5 @@ def test_a_demo_is_called_a_demo_once() -> None:
 def test_the_status_line_names_the_pair() -> None:
     main, draft = (ModelInfo(name, "/m", "llama", 1, "Q8_0", 1, 4096, 300) for name in ("Main", "Draft"))
     loaded = Loaded(main, draft, None, "llama.cpp", "CPU", 4096, 10.0, 0.1)
-    assert wording.pair(loaded) == ["Main", "Draft"]
-    assert wording.pair(replace(loaded, draft=None)) == ["Main"]
+    assert formatting.pair(loaded) == ["Main", "Draft"]
+    assert formatting.pair(replace(loaded, draft=None)) == ["Main"]

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.panel import Desk, paste
 from textual import events
 
 from tests.support.chat import asked_of, chat, outrider, places_in, stored, text, told, until
-from tests.support.desk import Desk, paste
 from tests.support.pastes import pastes
 from tui.app import Outrider
 from tui.chat.export import as_markdown
@@ -50,8 +50,8 @@ async def send(pilot: Any, words: str) -> None:
     """Paste `words` into the empty composer and press Enter; waits for the answer."""
     screen = chat(pilot.app)
     before = len(screen.session.conversation.path)
-    screen.desk.composer.post_message(events.Paste(words))
-    await until(pilot, lambda: screen.desk.composer.text)
+    screen.panel.composer.post_message(events.Paste(words))
+    await until(pilot, lambda: screen.panel.composer.text)
     await pilot.press("enter")
     await until(
         pilot, lambda: len(screen.session.conversation.path) == before + 2 and screen.phase == "ready", 60
@@ -77,7 +77,7 @@ async def test_pastes_are_sent_as_they_are_and_do_nothing(
             await send(pilot, found.sent)
             assert len(sent) == 1 and app.screen is screen, found
             assert sent.pop().messages[-1].content == found.meant
-            assert not screen.desk.has_class("-files")
+            assert not screen.panel.has_class("-files")
             if number % 20 == 19:
                 await pilot.press("ctrl+n")
                 await until(pilot, lambda: not screen.session.conversation.path)
@@ -98,7 +98,7 @@ async def test_a_pasted_slash_begins_no_command_whatever_is_done_to_it(tmp_path:
         await paste_into(pilot, "x")
         await paste_into(pilot, words)
         await pilot.press("home", "delete")  # the slash stands first now
-        assert not screen.desk.suggestions.is_open
+        assert not screen.panel.suggestions.is_open
         await pilot.press("enter")
         await until(pilot, lambda: sent and screen.phase == "ready")
         assert sent.pop().messages[-1].content == words
@@ -109,7 +109,7 @@ async def test_a_pasted_slash_begins_no_command_whatever_is_done_to_it(tmp_path:
 
 
 async def paste_into(pilot: Any, words: str) -> None:
-    composer = chat(pilot.app).desk.composer
+    composer = chat(pilot.app).panel.composer
     before = composer.prompt
     composer.post_message(events.Paste(words))
     await until(pilot, lambda: composer.prompt != before)
@@ -122,7 +122,7 @@ async def test_a_typed_path_and_a_typed_comment_are_sent(tmp_path: Path) -> None
         await until(pilot, lambda: screen.phase == "ready")
         sent = asked_of(app)
         for words in ("/etc/hosts: what is it?", "/* x */ what is this?", "//x"):
-            screen.desk.composer.insert(words)
+            screen.panel.composer.insert(words)
             await pilot.press("enter")
             await until(pilot, lambda: sent and screen.phase == "ready")
             assert sent.pop().messages[-1].content == words
@@ -161,7 +161,7 @@ async def test_an_at_typed_within_a_paste_names_a_file(tmp_path: Path, folder: P
         assert content.startswith("see @README.md and @property\n\nFile `README.md`:")
         assert content.count("SECRET") == 1
         assert "▤ README.md  1 line" in text(app)
-        assert not screen.desk.has_class("-files")
+        assert not screen.panel.has_class("-files")
     (kept,) = stored(tmp_path)
     assert [each.name for each in kept.turns[0].files] == ["README.md"]
     assert kept.turns[0].text == content
@@ -176,7 +176,7 @@ async def test_a_forged_file_stays_as_it_was_written(tmp_path: Path, folder: Pat
         await send(pilot, forged)
         assert "▤" not in text(app) and "root:x" in text(app)
         await pilot.press("tab", "up", "e")
-        await until(pilot, lambda: screen.desk.composer.prompt == forged)
+        await until(pilot, lambda: screen.panel.composer.prompt == forged)
 
 
 async def test_what_was_written_again_names_its_files_and_no_others(tmp_path: Path, folder: Path) -> None:
@@ -190,7 +190,7 @@ async def test_what_was_written_again_names_its_files_and_no_others(tmp_path: Pa
         await pilot.press("enter")
         await until(pilot, lambda: sent and screen.phase == "ready")
         await pilot.press("tab", "up", "e")
-        await until(pilot, lambda: screen.desk.composer.prompt == "see @property and @README.md")
+        await until(pilot, lambda: screen.panel.composer.prompt == "see @property and @README.md")
         assert "▤ property" in text(app) and "▤ README.md" not in text(app)
         await pilot.press("!", "enter")
         await until(pilot, lambda: len(sent) == 2 and screen.phase == "ready")
@@ -205,7 +205,7 @@ async def test_a_file_that_may_not_be_meant_is_asked_about(tmp_path: Path, folde
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
         sent = asked_of(app)
-        screen.desk.composer.insert(f"see @{name} now")
+        screen.panel.composer.insert(f"see @{name} now")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ConsentScreen))
         assert f"▤ {name}" in text(app)
@@ -213,7 +213,7 @@ async def test_a_file_that_may_not_be_meant_is_asked_about(tmp_path: Path, folde
         assert isinstance(app.screen, ConsentScreen)
         await pilot.press("n")
         await until(pilot, lambda: app.screen is screen)
-        assert screen.desk.composer.text == f"see @{name} now" and not sent
+        assert screen.panel.composer.text == f"see @{name} now" and not sent
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ConsentScreen))
         await pilot.press("y")
@@ -232,7 +232,7 @@ async def test_every_file_for_a_host_is_asked_about(tmp_path: Path, folder: Path
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
         sent = asked_of(app)
-        screen.desk.composer.insert("see @README.md")
+        screen.panel.composer.insert("see @README.md")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ConsentScreen))
         assert "for gpu" in text(app)
@@ -245,14 +245,14 @@ async def test_all_files_stand_by_name_before_enter(tmp_path: Path, folder: Path
     async with app.run_test(size=(80, 24)) as pilot:
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
-        screen.desk.composer.insert("@README.md @property @link @tests @gone.txt")
+        screen.panel.composer.insert("@README.md @property @link @tests @gone.txt")
         await pilot.pause()
         shown = text(app)
         assert all(f"▤ {name}" in shown for name in ("README.md", "property", "link"))
         assert "outside this folder" in shown
         assert "▤ tests" not in shown and "▤ gone" not in shown
-        screen.desk.composer.clear()
-        await until(pilot, lambda: not screen.desk.has_class("-files"))
+        screen.panel.composer.clear()
+        await until(pilot, lambda: not screen.panel.has_class("-files"))
 
 
 # A folded paste is one unit

@@ -36,7 +36,7 @@ async def measure(theme: str, highlight: str, colours: ColorSystem, lean: bool) 
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
         await ask(pilot, "go")
-        await until(pilot, lambda: screen.desk.transcript.max_scroll_y > 0, 60)
+        await until(pilot, lambda: screen.panel.transcript.max_scroll_y > 0, 60)
         before, tokens = both.bytes[lean], screen.session.meter.read().tokens
         await asyncio.sleep(SECONDS)
         count = screen.session.meter.read().tokens - tokens

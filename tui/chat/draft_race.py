@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tui.client import EngineClient, EngineError
 from tui.protocol import DraftVerdict, Generate, Load, Message, Sampling, TextRound
 
-from . import wording
+from . import formatting
 from .requests import LOOKUP
 
 PROMPTS = (
@@ -88,7 +88,7 @@ async def _run(
     step = 1 / (len(PROMPTS) + 1)
     tell(0, "loading")
     draft = None if verdict.draft == LOOKUP else verdict.draft
-    loaded = await client.load(replace(load, draft=draft), lambda event: tell(0, wording.loading(event)))
+    loaded = await client.load(replace(load, draft=draft), lambda event: tell(0, formatting.loading(event)))
     if loaded.obstacle:
         return loaded.obstacle.text
     for number, prompt in enumerate(PROMPTS, 1):

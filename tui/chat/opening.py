@@ -11,7 +11,7 @@ from tui import protocol, store
 from tui.client import EngineClient, EngineError
 from tui.quantities import named
 
-from . import wording
+from . import formatting
 from .view import ChatView
 
 
@@ -39,7 +39,7 @@ class Opening:
 
     def loaded(self, loaded: protocol.Loaded, *, is_new: bool, folders: tuple[str, ...]) -> None:
         """A pair is loaded; its main model `is_new`. Models in `folders` could be loaded in its place."""
-        said = (wording.refused(loaded), wording.form(loaded.main) if is_new else "")
+        said = (formatting.refused(loaded), formatting.form(loaded.main) if is_new else "")
         self._notices += [words for words in said if words and words not in self._notices]
         self.show(loaded)
         if loaded.main.demo and (self._counting is None or self._counting.done()):
@@ -47,7 +47,7 @@ class Opening:
 
     def show(self, loaded: protocol.Loaded | None) -> None:
         """Show the notices about the pair that is `loaded`, or is loading if it is None."""
-        found = [wording.recalled(loaded)] if self._recalled else []
+        found = [formatting.recalled(loaded)] if self._recalled else []
         if loaded and self._answered_by not in ("", loaded.main.name):
             found.append(
                 f"{self._answered_by} gave the last answer of this chat; {named(loaded.main)} goes on."

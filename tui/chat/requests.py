@@ -88,7 +88,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Wish:
+class TurnRequest:
     """What is to be answered, and how, where that is not as the settings say."""
 
     messages: tuple[protocol.Message, ...]

@@ -18,15 +18,15 @@ from tui.client.host import HostError, engine_on
 from tui.config import Generation, Settings
 from tui.store.keeper import Keeper, Unreadable
 
-from . import wording
+from . import formatting
 from .connection import Connection, Phase, Step
 from .conversation import Conversation
 from .draft_length import DraftLength
 from .meter import Meter
 from .opening import Opening
 from .overrides import ChatOverrides
-from .requests import HERE, Choice, Wish, draft_length, load_request, with_choice
-from .turn import Turn
+from .requests import HERE, Choice, TurnRequest, draft_length, load_request, with_choice
+from .turn import TurnRunner
 from .view import ChatView, TranscriptView
 
 
@@ -34,7 +34,7 @@ class ChatSession:
     """One chat after another, over one connection. `show_on` comes before everything else."""
 
     view: ChatView
-    turn: Turn
+    turn: TurnRunner
     opening: Opening
     _transcript: TranscriptView
 
@@ -66,7 +66,7 @@ class ChatSession:
         self.connection = Connection(
             client,
             lambda: load_request(self.settings),
-            lambda progress: self._say(wording.loading(progress)),
+            lambda progress: self._say(formatting.loading(progress)),
             self._load_ended,
         )
         self._take_system_prompt()
@@ -85,7 +85,7 @@ class ChatSession:
         """
         self.view, self._transcript = view, transcript
         self.opening = Opening(self.client, view, notices, recalled=recalled)
-        self.turn = Turn(
+        self.turn = TurnRunner(
             self.connection, self.conversation, self.keeper, self.meter, lambda: self.generation,
             self.draw_seed, view, transcript,
         )  # fmt: skip
@@ -113,7 +113,7 @@ class ChatSession:
         """The settings by which this chat is answered."""
         return replace(self.overrides.applied(self.settings), draft_length=self.drafting.length)
 
-    def answer(self, wish: Wish) -> None:
+    def answer(self, wish: TurnRequest) -> None:
         """Begin a turn."""
         self.opening.over()
         self.turn.begin(wish)
@@ -140,7 +140,7 @@ class ChatSession:
         self._show_drafting()
         folders = load_request(self.settings).folders
         self.opening.loaded(loaded, is_new=self.connection.is_new, folders=folders)
-        self.view.say(wording.ready(loaded.main), self.connection.tone, wording.pair(loaded))
+        self.view.say(formatting.ready(loaded.main), self.connection.tone, formatting.pair(loaded))
 
     def _show_failure(self, error: EngineError) -> None:
         """There is no engine, or none with a model: show why, and what to do."""
@@ -265,14 +265,14 @@ class ChatSession:
 
     def _show_link(self) -> None:
         if self.client.host:
-            self.view.show_link(wording.link(self.client, monotonic()))
+            self.view.show_link(formatting.link(self.client, monotonic()))
 
     def _show_drafting(self) -> None:
         wished, loaded = self.drafting, self.connection.loaded
         self.view.show_drafting(
-            wording.drafting(wished, loaded),
-            wording.draft_limit(wished, loaded),
-            lookup=wording.looks_up(wished, loaded, self.generation),
+            formatting.drafting(wished, loaded),
+            formatting.draft_limit(wished, loaded),
+            lookup=formatting.looks_up(wished, loaded, self.generation),
         )
 
     def show_extras(self, files: str = "") -> None:

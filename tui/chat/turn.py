@@ -16,12 +16,12 @@ from tui.client import AnswerEvent, EngineDied, EngineError
 from tui.config import Generation
 from tui.store.keeper import Keeper
 
-from . import wording
+from . import formatting
 from .connection import Connection, Phase, Step
 from .conversation import Conversation
 from .meter import Meter
 from .repetition import Repetition
-from .requests import Wish, generate_request, limited
+from .requests import TurnRequest, generate_request, limited
 from .summary import Summary
 from .view import ChatView, TranscriptView
 
@@ -34,7 +34,7 @@ NEARLY_FULL = 0.85
 NOTHING = "no answer: the prompt is not part of the conversation"
 
 
-class Turn:
+class TurnRunner:
     """The turns of one conversation, one after the other."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Turn:
 
     # One answer
 
-    def begin(self, wish: Wish) -> None:
+    def begin(self, wish: TurnRequest) -> None:
         """Answer `wish`, once there is a pair that can."""
         self._connection.take(Step.ASK)
         self._run(self._answer(wish))
@@ -92,7 +92,7 @@ class Turn:
             self._task.cancel()
         self._task = asyncio.create_task(work)
 
-    async def _answer(self, wish: Wish) -> None:
+    async def _answer(self, wish: TurnRequest) -> None:
         """Carry the events of one turn to the methods below, which own what they change."""
         try:
             await self._keeper.settle()
@@ -110,7 +110,7 @@ class Turn:
         except Exception as error:  # the edge of the turn: no event of an engine ends the chat
             self._break_off(unexpected(error))
 
-    def _begin_answer(self, wish: Wish) -> protocol.Generate:
+    def _begin_answer(self, wish: TurnRequest) -> protocol.Generate:
         generation = self._generation()
         seed = generation.seed if wish.asked.seed is None else wish.asked.seed
         if seed < 0:
@@ -134,11 +134,11 @@ class Turn:
         """Take one event of the answer."""
         match event:
             case protocol.Prefill() if self._connection.phase == Phase.READING:
-                self._say(wording.reading(event))
+                self._say(formatting.reading(event))
             case protocol.TextRound():
                 self._hear(event)
             case protocol.Busy():
-                self._busy = wording.busy(event, self._connection.client.host)
+                self._busy = formatting.busy(event, self._connection.client.host)
                 self._say_answering()
             case protocol.NotDrafting():
                 self._meter.hear(event)
@@ -170,7 +170,7 @@ class Turn:
             self._transcript.give_back()
         self._over("stopped" if event.reason == "cancelled" else "ready")
         if self.fullness >= NEARLY_FULL:
-            self._view.show_notices([wording.nearly_full(self.fullness)])
+            self._view.show_notices([formatting.nearly_full(self.fullness)])
 
     def _break_off(self, error: EngineError) -> None:
         """The answer will not go on. Its text so far stays."""

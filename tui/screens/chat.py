@@ -16,11 +16,11 @@ from textual.screen import Screen
 
 from tui.chat import attachments, slash
 from tui.chat.connection import Phase
-from tui.chat.requests import Wish
+from tui.chat.requests import TurnRequest
 from tui.chat.session import ChatSession
 from tui.config import Settings
+from tui.widgets.chat_panel import ChatPanel
 from tui.widgets.composer import Composer
-from tui.widgets.desk import Desk
 from tui.widgets.keyline import KeyLine
 from tui.widgets.transcript import Transcript
 
@@ -73,17 +73,17 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self.session = session
         look = session.settings.appearance
-        self.desk = Desk(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
-        self._sync = TranscriptSync(session.conversation, self.desk, session.keeper)
-        session.show_on(self.desk, self._sync, notices, recalled=recalled)
+        self.panel = ChatPanel(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
+        self._sync = TranscriptSync(session.conversation, self.panel, session.keeper)
+        session.show_on(self.panel, self._sync, notices, recalled=recalled)
         session.connection.on_phase = self.refresh_bindings
         self.others = OtherScreens(self, session)
-        self.actions = MessageActions(self, session, self._sync, self.desk)
-        self.slash = ChatCommands(self, session, self.actions, self.others, self.desk, config)
-        self._files = PromptFiles(self, session, self.desk)
+        self.actions = MessageActions(self, session, self._sync, self.panel)
+        self.slash = ChatCommands(self, session, self.actions, self.others, self.panel, config)
+        self._files = PromptFiles(self, session, self.panel)
 
     def compose(self) -> ComposeResult:
-        yield self.desk
+        yield self.panel
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -101,7 +101,7 @@ class ChatScreen(Screen[None]):
         """Esc has a meaning, and a place in the footer, only while there is something to stop; Tab takes a
         suggestion before anything else."""
         if action == "read":
-            return not (self.desk.suggestions.is_open or self.desk.transcript.has_focus)
+            return not (self.panel.suggestions.is_open or self.panel.transcript.has_focus)
         busy = self.session.connection.busy
         stoppable = busy or (self.phase == Phase.LOADING and not self._sync.is_editing)
         if action == "cancel_edit":
@@ -112,7 +112,7 @@ class ChatScreen(Screen[None]):
 
     def apply(self, settings: Settings) -> None:
         """Go on by other settings, as far as they hold at once."""
-        self.desk.apply(self.session.settings.appearance, settings.appearance)
+        self.panel.apply(self.session.settings.appearance, settings.appearance)
         self.session.apply(settings)
 
     # The composer
@@ -125,25 +125,25 @@ class ChatScreen(Screen[None]):
             self._files.send(event.text, event.by_hand, self._ask)
 
     def _ask(self, text: str, files: Sequence[attachments.File]) -> None:
-        self.desk.composer.accept()
+        self.panel.composer.accept()
         self.session.show_extras()
         self._sync.make_room()
         messages = self.session.conversation.ask(*attachments.with_files(text, files))
         self._sync.show_prompt()
-        self.session.answer(Wish(messages))
+        self.session.answer(TurnRequest(messages))
 
     @on(Composer.Changed)
     def _typed(self, event: Composer.Changed) -> None:
         """Suggest what the word that is typed could become."""
         event.stop()
-        composer = self.desk.composer
+        composer = self.panel.composer
         before = composer.before
         if before.startswith("/") and composer.document.line_count == 1:
-            self.desk.suggestions.offer(slash.suggestions(before, self.slash.table()), before)
+            self.panel.suggestions.offer(slash.suggestions(before, self.slash.table()), before)
         elif "@" in before:
             self._files.suggest(before)
         else:
-            self.desk.suggestions.offer(())
+            self.panel.suggestions.offer(())
         self._files.typed(composer.by_hand)
 
     # Keys
@@ -166,12 +166,12 @@ class ChatScreen(Screen[None]):
     def action_read(self) -> None:
         """Move the cursor over the messages; Esc comes back."""
         if self.session.conversation.last:
-            self.set_focus(self.desk.transcript)
-            self.desk.transcript.read_last()
+            self.set_focus(self.panel.transcript)
+            self.panel.transcript.read_last()
 
     def action_write(self) -> None:
         """Back from the messages to the composer."""
-        self.set_focus(self.desk.composer)
+        self.set_focus(self.panel.composer)
 
     @on(Transcript.Wanted)
     def _wanted(self, event: Transcript.Wanted) -> None:

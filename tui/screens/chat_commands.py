@@ -22,17 +22,17 @@ from tui.chat import slash
 from tui.chat.completion import Suggestion
 from tui.chat.conversation import TITLE
 from tui.chat.draft_length import AUTO, NEVER, DraftLength
+from tui.chat.formatting import sentence
 from tui.chat.overrides import KEYS, ChatOverrides
 from tui.chat.requests import HERE
 from tui.chat.session import ChatSession
 from tui.chat.slash import Choice, SlashCommand
-from tui.chat.wording import sentence
 from tui.clean import clean_line
 from tui.client.host import known_to_ssh
 from tui.config import ConfigError, Generation, Preset, change_config, read_value, show_setting, show_value
 from tui.paths import find_ssh_config
 from tui.store.keeper import Unreadable
-from tui.widgets.desk import Desk
+from tui.widgets.chat_panel import ChatPanel
 
 from .message_actions import OF_THE_LAST, MessageActions
 from .other_screens import OtherScreens
@@ -58,7 +58,7 @@ class ChatCommands:
         session: ChatSession,
         actions: MessageActions,
         others: OtherScreens,
-        desk: Desk,
+        panel: ChatPanel,
         config: Path,
     ) -> None:
         """`screen` has the keys; every action with a key is a command too. `config` is config.toml's path."""
@@ -66,7 +66,7 @@ class ChatCommands:
         self._session = session
         self._actions = actions
         self._others = others
-        self._desk = desk
+        self._panel = panel
         self._config = config
 
     def palette(self) -> Iterable[SystemCommand]:
@@ -78,7 +78,7 @@ class ChatCommands:
         for length in session.drafting.all():
             about = "How many tokens are drafted in a round"
             yield SystemCommand(f"Drafting: {length.words}", about, partial(session.draft, length))
-        yield from self._desk.commands()
+        yield from self._panel.commands()
 
     def run(self, text: str, by_hand: str) -> bool:
         """Do what the command in `text` says; False if it is none."""
@@ -88,7 +88,7 @@ class ChatCommands:
         name, value = parsed
         commands = self.table()
         if command := slash.find(name, commands):
-            self._desk.composer.accept()
+            self._panel.composer.accept()
             work_alone(self._screen, "command", _run, command, value)
         else:
             self._suggest_nearest(name, slash.nearest(name, commands))
@@ -96,13 +96,13 @@ class ChatCommands:
 
     def _suggest_nearest(self, name: str, near: SlashCommand | None) -> None:
         """The text that was typed stays, and Tab takes the command that is like it."""
-        before, meant = self._desk.composer.before, ""
+        before, meant = self._panel.composer.before, ""
         if near and before.startswith(f"/{name}"):
             right = f"/{near.name}{before[len(name) + 1 :]}"
-            self._desk.suggestions.offer([Suggestion(right, near.about, len(before))], before)
+            self._panel.suggestions.offer([Suggestion(right, near.about, len(before))], before)
             meant = f"Did you mean /{near.name}? Tab takes it. "
         words = f"There is no command /{name}. {meant}With a space before it, it is sent as text."
-        self._desk.tell(words, seconds=8)
+        self._panel.tell(words, seconds=8)
 
     def table(self) -> list[SlashCommand]:
         """The commands that can be given now: every action with a key, and those that take a value."""

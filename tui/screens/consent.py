@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.clean import clean_line
-from tui.widgets.attached import Attached
+from tui.widgets.attached import AttachedFiles
 from tui.widgets.keyline import KeyLine
 
 
@@ -50,7 +50,7 @@ class ConsentScreen(ModalScreen[bool]):
         """`files` are names with what is doubtful of each; `host` is where they would go, empty for nowhere
         else."""
         super().__init__()
-        self._named = Attached()
+        self._named = AttachedFiles()
         self._named.show(files)
         self._host = host
 

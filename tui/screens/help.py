@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.chat.wording import readable
+from tui.chat.formatting import readable
 
 KEYS_WIDTH = 31
 

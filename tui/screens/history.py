@@ -29,8 +29,8 @@ from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 from tui.widgets.transcript import Transcript
 
-from .line import LineScreen
-from .lists import ListsScreen
+from .line_input import LineScreen
+from .list_screen import ListsScreen
 
 PAUSE = 0.08
 """Seconds without a key before it is searched, and that the cursor rests before a chat is looked into."""

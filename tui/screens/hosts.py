@@ -16,7 +16,7 @@ from tui.client.host import is_address
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 
-from .lists import ListsScreen
+from .list_screen import ListsScreen
 
 
 class HostsScreen(ListsScreen[str | None]):

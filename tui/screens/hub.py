@@ -33,7 +33,7 @@ from tui.quantities import cells, duration, number, percent, size, slowness
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows, Tone
 
-from .lists import ListsScreen
+from .list_screen import ListsScreen
 
 PAUSE = 0.35
 """Seconds without a key before the hub is asked."""

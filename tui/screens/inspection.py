@@ -30,7 +30,7 @@ from tui.store.changes import Turn
 from tui.widgets.keyline import KeyLine
 from tui.widgets.tokens import TokenView
 
-from . import anatomy
+from . import answer_figures
 
 WINDOW = 16
 """Places that are asked about at once."""
@@ -138,7 +138,7 @@ class InspectionScreen(Screen[EngineError | None]):
     def on_mount(self) -> None:
         by = clean_line(self._turn.main) or "the answer"
         self._tokens.border_title = f"{by}: {self._total:,} tokens in {len(self._rounds):,} rounds"
-        self._figures.update(anatomy.figures(self._rounds))
+        self._figures.update(answer_figures.figures(self._rounds))
         self._tokens.show(tokens_of(self._rounds))
         if self._request:
             self._read_texts(self._request)
@@ -203,11 +203,11 @@ class InspectionScreen(Screen[EngineError | None]):
         if current is None:
             self._token.update(Content.styled("It is not known how this answer came.", "$quiet"))
             return
-        self._token.update(anatomy.token(current, self._total))
+        self._token.update(answer_figures.token(current, self._total))
         stands = self._stands()
         place = self._places.get(stands.place) if stands and stands.place is not None else None
         self._thoughts.update(
-            anatomy.thoughts(current, place, stands)
+            answer_figures.thoughts(current, place, stands)
             if place and stands
             else Content.styled(self._why or "asking the models …", "$quiet")
         )
@@ -217,7 +217,7 @@ class InspectionScreen(Screen[EngineError | None]):
             if each.round == current.round and each.origin == Origin.REFUSED
         ]
         happened = self._rounds[current.round]
-        self._round.update(anatomy.round_of(happened, current.round, len(self._rounds), refused))
+        self._round.update(answer_figures.round_of(happened, current.round, len(self._rounds), refused))
         self._show_state(current.round)
 
     def _show_state(self, round_number: int) -> None:

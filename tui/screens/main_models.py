@@ -17,7 +17,7 @@ from tui.client import EngineClient, EngineError
 from tui.protocol import FoundModel, ListModels, Load, ModelsFound, ModelsListed, Skipped
 from tui.widgets.rows import Row, Rows
 
-from .found import Found
+from .model_rows import Found
 from .workers import work_alone
 
 PATIENCE = 0.25

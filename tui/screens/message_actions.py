@@ -15,13 +15,13 @@ from tui import protocol, store
 from tui.chat import attachments
 from tui.chat.conversation import Conversation
 from tui.chat.draft_length import AUTO
-from tui.chat.requests import Asked, Wish, generate_request
+from tui.chat.requests import Asked, TurnRequest, generate_request
 from tui.chat.session import ChatSession
 from tui.clean import exact, without_sequences
 from tui.client import EngineDied, EngineError
 from tui.protocol.thoughts import without_thought
 from tui.store.keeper import Unreadable
-from tui.widgets.desk import Desk
+from tui.widgets.chat_panel import ChatPanel
 from tui.widgets.transcript import Want, code_blocks
 
 from .editor import EditorFailed, edited
@@ -53,12 +53,14 @@ OF_THE_LAST: tuple[tuple[Want, str, str, str], ...] = (
 class MessageActions:
     """The actions of one chat screen."""
 
-    def __init__(self, screen: Screen[None], session: ChatSession, sync: TranscriptSync, desk: Desk) -> None:
+    def __init__(
+        self, screen: Screen[None], session: ChatSession, sync: TranscriptSync, panel: ChatPanel
+    ) -> None:
         """`screen` runs the workers, and other screens are shown over it."""
         self._screen = screen
         self._session = session
         self._sync = sync
-        self._desk = desk
+        self._panel = panel
         self._copied = ("", 0)
         """The message from which code was copied last, and the number of its blocks that were copied."""
 
@@ -78,7 +80,7 @@ class MessageActions:
             case "edit":
                 self._sync.edit(turn)
                 self._screen.refresh_bindings()
-                self._screen.set_focus(self._desk.composer)
+                self._screen.set_focus(self._panel.composer)
             case "delete" if not session.refuses():
                 work_alone(self._screen, "change", self._delete, turn)
             case "undo":
@@ -94,7 +96,7 @@ class MessageActions:
         if last := self._session.conversation.last:
             self.want(want, last)
         else:
-            self._desk.tell(f"Ask something first: {missing}.", seconds=4)
+            self._panel.tell(f"Ask something first: {missing}.", seconds=4)
 
     # Text
 
@@ -103,16 +105,16 @@ class MessageActions:
         key, done = self._copied
         place = done % len(blocks) if blocks and key == turn.key else 0
         if not blocks:
-            self._desk.tell("There is no code in this message.", seconds=3)
+            self._panel.tell("There is no code in this message.", seconds=3)
             return
         self._screen.app.copy_to_clipboard(blocks[place])
         self._copied = (turn.key, place + 1)
         if len(blocks) > 1:
-            self._desk.tell(f"Code {place + 1} of {len(blocks)}", seconds=3)
+            self._panel.tell(f"Code {place + 1} of {len(blocks)}", seconds=3)
 
     async def edit_prompt(self) -> None:
         """Open the prompt in an editor, and put the result back into the composer."""
-        composer = self._desk.composer
+        composer = self._panel.composer
         text = await self._edited(composer.prompt)
         if text is None:
             return
@@ -129,7 +131,7 @@ class MessageActions:
         try:
             return await edited(self._screen.app, text, os.environ)
         except (EditorFailed, OSError) as error:
-            self._desk.tell(f"The editor: {error}", severity="error")
+            self._panel.tell(f"The editor: {error}", severity="error")
             return None
 
     # Branches
@@ -138,9 +140,9 @@ class MessageActions:
         """Show the branch beside `turn`."""
         try:
             if not await self._sync.switch(turn, by):
-                self._desk.tell("There is no other branch there.", seconds=3)
+                self._panel.tell("There is no other branch there.", seconds=3)
         except Unreadable as error:
-            self._desk.tell(f"That branch cannot be read: {error}", severity="error")
+            self._panel.tell(f"That branch cannot be read: {error}", severity="error")
 
     def undo(self) -> None:
         """Bring back the messages that were deleted last."""
@@ -154,22 +156,22 @@ class MessageActions:
             count = sum(1 for each in conversation.path if turn.key in conversation.above(each))
             prompt = conversation.remove(turn)
             gone, them = ("1 message", "it") if count == 1 else (f"{count:,} messages", "them")
-            self._desk.tell(f"{gone} deleted. u or /undo brings {them} back.", seconds=6)
+            self._panel.tell(f"{gone} deleted. u or /undo brings {them} back.", seconds=6)
         elif not conversation.restore():
-            self._desk.tell("Nothing was deleted.", seconds=3)
+            self._panel.tell("Nothing was deleted.", seconds=3)
             return
         try:
             await self._sync.show()
         except Unreadable as error:
-            self._desk.tell(f"The chat cannot be read: {error}", severity="error")
+            self._panel.tell(f"The chat cannot be read: {error}", severity="error")
         if prompt:
             self._sync.give_back(prompt)
-        transcript = self._desk.transcript
+        transcript = self._panel.transcript
         if transcript.messages:
             transcript.cursor = len(transcript.messages) - 1 if transcript.has_focus else None
         else:
-            self._desk.clear()
-            self._screen.set_focus(self._desk.composer)
+            self._panel.clear()
+            self._screen.set_focus(self._panel.composer)
 
     # Answers
 
@@ -185,26 +187,26 @@ class MessageActions:
         if want != "continue":
             self._sync.leave(answer)
             seed = asked.seed if want == "same" else session.draw_seed()
-            wish = Wish(session.conversation.context.messages(), Asked(seed))
+            wish = TurnRequest(session.conversation.context.messages(), Asked(seed))
         elif not tokens or (loaded and loaded.main.name != answer.main):
             why = "this answer is complete" if not tokens else "another model gave this answer"
-            self._desk.tell(f"It cannot go on: {why}.", seconds=4)
+            self._panel.tell(f"It cannot go on: {why}.", seconds=4)
             return
         else:
             self._sync.end_at(answer)
-            wish = Wish(session.conversation.context.messages_to(answer), asked, tokens)
+            wish = TurnRequest(session.conversation.context.messages_to(answer), asked, tokens)
         session.answer(wish)
-        if not self._desk.transcript.has_focus:  # a reader goes on: to the other branch, to the next message
-            self._screen.set_focus(self._desk.composer)
+        if not self._panel.transcript.has_focus:  # a reader goes on: to the other branch, to the next message
+            self._screen.set_focus(self._panel.composer)
 
     def race(self) -> None:
         """Run the last prompt once more, plain and drafted, side by side."""
-        from .versus import VersusScreen
+        from .race import RaceScreen
 
         session = self._session
         last = session.conversation.last
         if last is None or not session.connection.loaded:
-            self._desk.tell("Ask something first: the race runs the last prompt.", seconds=4)
+            self._panel.tell("Ask something first: the race runs the last prompt.", seconds=4)
             return
         if session.refuses():
             return
@@ -218,7 +220,7 @@ class MessageActions:
         request = generate_request(session.turn.draw_id(), messages, 0, generation)
         request = Asked.read(last.settings).applied(request)
         session.turn.draw_id(), session.turn.draw_id()  # the race takes the next two as well
-        self._screen.app.push_screen(VersusScreen(session.client, request, session.clock), self._came_back)
+        self._screen.app.push_screen(RaceScreen(session.client, request, session.clock), self._came_back)
 
     def _came_back(self, error: EngineError | None) -> None:
         """From a screen that used the engine."""
@@ -235,11 +237,11 @@ class MessageActions:
         try:
             stored = await session.keeper.ask(lambda store: store.read(key))
         except Unreadable as error:
-            self._desk.tell(f"That answer cannot be read: {error}", severity="error")
+            self._panel.tell(f"That answer cannot be read: {error}", severity="error")
             return
         turn = next((each for each in stored.turns if each.key == answer.key), None) if stored else None
         if turn is None or not turn.rounds:
-            self._desk.tell("It is not known how this answer came.", seconds=4)
+            self._panel.tell("It is not known how this answer came.", seconds=4)
             return
         request = self._request_of(turn)
         screen = InspectionScreen(session.client, session.turn.draw_id, turn, request, session.clock)
@@ -269,9 +271,9 @@ class MessageActions:
         if self._session.refuses():
             return
         count = self._sync.leave_out(self._share)
-        self._desk.show_notices(())
+        self._panel.show_notices(())
         words = f"The first {count:,} messages are not sent any more."
-        self._desk.tell(words if count else "There is nothing to leave out.", seconds=5)
+        self._panel.tell(words if count else "There is nothing to leave out.", seconds=5)
 
     def summarize(self) -> None:
         """Let the main model sum up the turns that `leave_out` leaves out, and send that in their place."""
@@ -280,11 +282,11 @@ class MessageActions:
         loaded = session.connection.loaded
         if loaded and loaded.main.prompt_form == "text":
             words = "A base model continues text and sums up nothing. F5 leaves out the oldest turns."
-            self._desk.tell(words, seconds=6)
+            self._panel.tell(words, seconds=6)
         elif session.refuses():
             pass
         elif not messages or not loaded:
-            self._desk.tell("There is nothing to sum up.", seconds=5)
+            self._panel.tell("There is nothing to sum up.", seconds=5)
         else:
             session.turn.summarize(messages, share)
 

@@ -27,10 +27,10 @@ from tui.quantities import prompt_form, size
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Rows
 
-from .found import facts, judged, progress
 from .hosts import HostsScreen
-from .lists import ListsScreen
+from .list_screen import ListsScreen
 from .main_models import MainModels
+from .model_rows import facts, judged, progress
 from .pair_choice import PairChoice
 from .workers import work_alone
 

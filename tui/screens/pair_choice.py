@@ -21,11 +21,11 @@ from tui.protocol import (
     MemoryPlanned,
     PlanMemory,
 )
-from tui.widgets.fit import Fit
+from tui.widgets.memory_bars import MemoryBars
 from tui.widgets.rows import Rows
 
-from .found import measuring, verdict_row
 from .main_models import MainModels
+from .model_rows import measuring, verdict_row
 from .workers import work_alone
 
 PAUSE = 0.12
@@ -47,7 +47,7 @@ class PairChoice:
     ) -> None:
         """`screen` runs the workers. `load` is the loaded pair. `describe` shows a new verdict."""
         self.rows = Rows("drafts", models=True)
-        self.fit = Fit("fit")
+        self.fit = MemoryBars("fit")
         self.asked = load
         """The load with the settings that were changed here."""
         self.planned: MemoryPlanned | None = None

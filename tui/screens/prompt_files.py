@@ -13,7 +13,7 @@ from tui.chat import attachments
 from tui.chat.session import ChatSession
 from tui.clean import clean_line
 from tui.client import EngineError
-from tui.widgets.desk import Desk
+from tui.widgets.chat_panel import ChatPanel
 
 from .workers import work_alone
 
@@ -27,10 +27,10 @@ Ask = Callable[[str, Sequence[attachments.File]], None]
 class PromptFiles:
     """The files of the prompt in the composer."""
 
-    def __init__(self, screen: Screen[None], session: ChatSession, desk: Desk) -> None:
+    def __init__(self, screen: Screen[None], session: ChatSession, panel: ChatPanel) -> None:
         self._screen = screen
         self._session = session
-        self._desk = desk
+        self._panel = panel
         self._named: list[tuple[str, str]] = []
         """The files over the composer, each with the doubt about it."""
         self._counted = ""
@@ -48,14 +48,14 @@ class PromptFiles:
 
     async def _suggest(self, before: str) -> None:
         found = await asyncio.to_thread(attachments.suggestions, before, self._session.folder())
-        if self._desk.composer.before == before:
-            self._desk.suggestions.offer(found, before)
+        if self._panel.composer.before == before:
+            self._panel.suggestions.offer(found, before)
 
     def _show(self, by_hand: str) -> None:
         """Name every file that would go with the prompt now. Enter is heard behind this."""
         found = attachments.found(by_hand, self._session.folder()) if "@" in by_hand else []
         self._named = [(each.name, each.doubt) for each in found if each.path.is_file()]
-        self._desk.show_files(self._named)
+        self._panel.show_files(self._named)
 
     async def _count(self, text: str) -> None:
         """Show the number of files that are named so far, and of tokens where a model can count them."""
@@ -93,11 +93,11 @@ class PromptFiles:
         try:
             files = attachments.files_of(by_hand, session.folder())
         except attachments.NotAttached as error:
-            self._desk.tell(str(error), severity="error")
+            self._panel.tell(str(error), severity="error")
             return
         if missing := attachments.missing(by_hand, session.folder()):
             words = clean_line(", ".join(missing))
-            self._desk.tell(f"There is no file {words} here: it is sent as text.", seconds=6)
+            self._panel.tell(f"There is no file {words} here: it is sent as text.", seconds=6)
         host = session.client.host
         doubtful = [(each.name, each.doubt) for each in files if host or each.doubt]
         if not doubtful:

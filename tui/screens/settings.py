@@ -17,15 +17,15 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from tui.chat.wording import sentence
+from tui.chat.formatting import sentence
 from tui.clean import clean_line
 from tui.config import ConfigError, Generation, Settings, change_config, read_value, show_setting, show_value
 from tui.config.last import NextStart
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 
-from .line import LineScreen
-from .lists import ListsScreen
+from .line_input import LineScreen
+from .list_screen import ListsScreen
 
 LATER = {
     "models": "A change holds from the next start on; ctrl+l changes the models now.",

@@ -11,17 +11,17 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from tui import store
-from tui.chat import attachments, wording
+from tui.chat import attachments, formatting
 from tui.chat.conversation import Conversation
 from tui.protocol import Origin, TextRound
 from tui.protocol.thoughts import TURNED, Part, Thoughts
 from tui.store.keeper import Keeper
-from tui.widgets.desk import Desk
+from tui.widgets.chat_panel import ChatPanel
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from tui.store.store import StoredConversation as Stored
-    from tui.widgets.transcript import Message
+    from tui.widgets.transcript import MessageBlock
 
 
 SLICE = 0.03
@@ -33,29 +33,29 @@ SUMMARY = "summary of the turns above"
 
 
 class TranscriptSync:
-    """Keeps the desk's transcript on the path of a conversation."""
+    """Keeps the transcript on the path of a conversation."""
 
-    def __init__(self, conversation: Conversation, desk: Desk, keeper: Keeper) -> None:
+    def __init__(self, conversation: Conversation, panel: ChatPanel, keeper: Keeper) -> None:
         """What is not laid aside any more, or never was shown, comes from `keeper`."""
         self._conversation = conversation
-        self._desk = desk
+        self._panel = panel
         self._keeper = keeper
         self._answer: ShownAnswer | None = None
         """The answer that is coming."""
-        self._aside: dict[str, list[Message]] = {}
+        self._aside: dict[str, list[MessageBlock]] = {}
         self._edited: store.Turn | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether no message is shown."""
-        return not self._desk.transcript.messages
+        return not self._panel.transcript.messages
 
     def forget(self) -> None:
         """Another conversation begins."""
-        self._desk.clear()
+        self._panel.clear()
         self._aside.clear()
         self._edited = None
-        self._desk.composer.border_title = ""
+        self._panel.composer.border_title = ""
 
     # A turn
 
@@ -64,8 +64,8 @@ class TranscriptSync:
         prompt = turn if turn.role == "user" else self._conversation.turn(turn.parent)
         if prompt:
             self._edited = prompt
-            self._desk.composer.take_up(attachments.typed(prompt), attachments.names(prompt))
-            self._desk.composer.border_title = EDITING
+            self._panel.composer.take_up(attachments.typed(prompt), attachments.names(prompt))
+            self._panel.composer.border_title = EDITING
 
     @property
     def is_editing(self) -> bool:
@@ -74,20 +74,20 @@ class TranscriptSync:
     def give_up(self) -> None:
         """Leave the prompt that is edited as it was."""
         self._edited = None
-        self._desk.composer.border_title = ""
-        self._desk.composer.clear()
+        self._panel.composer.border_title = ""
+        self._panel.composer.clear()
 
     def make_room(self) -> None:
         """A prompt comes: if it is an edited one, what it was leaves the screen."""
         if self._edited:
             self.leave(self._edited)
         self._edited = None
-        self._desk.composer.border_title = ""
+        self._panel.composer.border_title = ""
         # A prompt that got no answer is no part of the conversation, and would stand there twice.
         path = {each.key for each in self._conversation.path}
-        for place, message in enumerate(self._desk.transcript.messages):
+        for place, message in enumerate(self._panel.transcript.messages):
             if message.role == "user" and message.key not in path:
-                self._desk.transcript.writer.cut(place)
+                self._panel.transcript.writer.cut(place)
                 return
 
     def leave(self, turn: store.Turn) -> None:
@@ -100,18 +100,18 @@ class TranscriptSync:
     def end_at(self, turn: store.Turn) -> None:
         """Go back to `turn`: what follows stays as a branch."""
         places = self._places(turn.key)
-        if places and places[-1] + 1 < len(self._desk.transcript.messages):
+        if places and places[-1] + 1 < len(self._panel.transcript.messages):
             self._lay_aside(places[-1] + 1)
         self._conversation.show(turn.key)
 
     def show_prompt(self) -> None:
         """The prompt that was asked last."""
         if turn := self._conversation.last:
-            self._desk.begin(attachments.folded(turn), turn.key, self._mark(turn))
+            self._panel.begin(attachments.folded(turn), turn.key, self._mark(turn))
 
     def show_answer(self) -> None:
         """The answer that begins to come, or goes on."""
-        transcript, turn = self._desk.transcript, self._conversation.last
+        transcript, turn = self._panel.transcript, self._conversation.last
         if turn:
             goes_on = bool(transcript.messages) and transcript.messages[-1].key == turn.key
             self._answer = ShownAnswer(transcript, turn.key, turn.text if goes_on else "")
@@ -130,15 +130,15 @@ class TranscriptSync:
 
     def end_prompt(self, note: str) -> None:
         """The last prompt gets no answer; `note` stands under it."""
-        self._desk.transcript.writer.finish(note)
+        self._panel.transcript.writer.finish(note)
 
     def fail(self, message: str, hint: str) -> None:
         """Show why there is no more of the answer."""
-        self._desk.transcript.writer.fail(message, hint)
+        self._panel.transcript.writer.fail(message, hint)
 
     def give_back(self, prompt: store.Turn | None = None) -> None:
         """Put `prompt`, or the last one that was sent, into the text box if it is empty."""
-        composer = self._desk.composer
+        composer = self._panel.composer
         if composer.text:
             return
         if prompt:
@@ -152,22 +152,22 @@ class TranscriptSync:
         count = self._conversation.context.leave_out(share, summary)
         for turn in (marked, self._conversation.context.left) if count else ():
             if turn and (places := self._places(turn.key)):
-                messages = self._desk.transcript.writer.cut(places[0])
+                messages = self._panel.transcript.writer.cut(places[0])
                 own = [each for each in messages if each.key == turn.key and not _is_summary(each)]
                 self._show_again(turn, own)
                 for message in messages[len(places) :]:
-                    self._desk.transcript.writer.put(message)
+                    self._panel.transcript.writer.put(message)
         return count
 
-    def _show_again(self, turn: store.Turn, messages: Sequence[Message]) -> None:
+    def _show_again(self, turn: store.Turn, messages: Sequence[MessageBlock]) -> None:
         """Show what shows `turn`, with the line under it, and the summary where it stands behind that."""
-        transcript = self._desk.transcript
+        transcript = self._panel.transcript
         for message in messages:
             transcript.writer.put(message, "" if message is not messages[-1] else self._note(turn))
         self._show_summary(turn)
 
     def _show_summary(self, turn: store.Turn) -> None:
-        left, transcript = self._conversation.context.left, self._desk.transcript
+        left, transcript = self._conversation.context.left, self._panel.transcript
         if self._conversation.context.summary and left and left.key == turn.key:
             transcript.writer.begin("assistant", key=turn.key)
             transcript.writer.think(SUMMARY)
@@ -187,7 +187,7 @@ class TranscriptSync:
     async def show(self, stored: Stored | None = None) -> None:
         """Bring the screen to the path of the conversation. Raises `Unreadable`."""
         path = list(self._conversation.path)
-        keys = list(dict.fromkeys(each.key for each in self._desk.transcript.messages))
+        keys = list(dict.fromkeys(each.key for each in self._panel.transcript.messages))
         same = 0
         while same < min(len(path), len(keys)) and keys[same] == path[same].key:
             same += 1
@@ -206,11 +206,11 @@ class TranscriptSync:
 
     def _put(self, turn: store.Turn, read: store.Turn) -> None:
         """Show a whole turn; `read` is the same with its rounds."""
-        transcript = self._desk.transcript
+        transcript = self._panel.transcript
         if messages := self._aside.pop(turn.key, None):
             self._show_again(turn, [each for each in messages if not _is_summary(each)])
         elif turn.role == "user":
-            self._desk.begin(attachments.folded(turn), turn.key, self._mark(turn))
+            self._panel.begin(attachments.folded(turn), turn.key, self._mark(turn))
         else:
             answer = ShownAnswer(transcript, turn.key)
             for each in rounds_of(read):
@@ -220,10 +220,10 @@ class TranscriptSync:
 
     def _places(self, key: str) -> Sequence[int]:
         """The numbers of the messages that show the turn `key`."""
-        return [number for number, each in enumerate(self._desk.transcript.messages) if each.key == key]
+        return [number for number, each in enumerate(self._panel.transcript.messages) if each.key == key]
 
     def _lay_aside(self, place: int) -> None:
-        for message in self._desk.transcript.writer.cut(place):
+        for message in self._panel.transcript.writer.cut(place):
             if message.key:
                 self._aside.setdefault(message.key, []).append(message)
 
@@ -234,7 +234,7 @@ class TranscriptSync:
         left = self._conversation.context.left
         parts = (
             self._mark(turn),
-            wording.finished(turn.ending, turn.statistics),
+            formatting.finished(turn.ending, turn.statistics),
             LEFT if left and left.key == turn.key and not self._conversation.context.summary else "",
         )
         return " · ".join(filter(None, parts))
@@ -245,7 +245,7 @@ class TranscriptSync:
         return f"‹ {place} of {count} ›" if count > 1 else ""
 
 
-def _is_summary(message: Message) -> bool:
+def _is_summary(message: MessageBlock) -> bool:
     return message.headline == SUMMARY
 
 
@@ -264,9 +264,9 @@ class ShownAnswer:
         self._transcript = transcript
         self._key = key
         self._thoughts = Thoughts()
-        self._spent = wording.ThoughtCost()
+        self._spent = formatting.ThoughtCost()
         """By the rounds with which the thought came."""
-        self._all = wording.ThoughtCost()
+        self._all = formatting.ThoughtCost()
         self._answering = False
         if so_far:
             self._answering = any(not part.thought for part in self._thoughts.feed([(so_far, Origin.PLAIN)]))
@@ -281,14 +281,14 @@ class ShownAnswer:
         parts = self._thoughts.feed(event.pieces)
         if before or self._thoughts.thinking or any(part.thought for part in parts):
             self._spent = self._spent.and_(event)
-            self._transcript.writer.think(wording.thought(self._spent, over=not self._thoughts.thinking))
+            self._transcript.writer.think(formatting.thought(self._spent, over=not self._thoughts.thinking))
         self._write(parts)
 
     def end(self, note: str) -> None:
         """It is all there; `note` stands under it."""
         self._write(self._thoughts.end())
         if self._spent.rounds and not self._answering:
-            self._transcript.writer.think(wording.thought(self._spent, over=True))
+            self._transcript.writer.think(formatting.thought(self._spent, over=True))
             self._answer()
         self._transcript.writer.finish(note)
 
@@ -315,4 +315,4 @@ class ShownAnswer:
         """What was shown as an answer was a thought."""
         self._spent = self._all
         self._answering = False
-        self._transcript.writer.think(wording.thought(self._spent, over=True))
+        self._transcript.writer.think(formatting.thought(self._spent, over=True))

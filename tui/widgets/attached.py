@@ -10,10 +10,10 @@ from textual.widgets import Static
 from tui.clean import clean_line
 
 
-class Attached(Static):
+class AttachedFiles(Static):
     """Foreign names, made clean. It reads no file."""
 
-    DEFAULT_CSS = "Attached { height: auto; }"
+    DEFAULT_CSS = "AttachedFiles { height: auto; }"
 
     def show(self, files: Sequence[tuple[str, str]]) -> None:
         """Name `files`, each with the doubt about it, in place of the last."""

@@ -1,6 +1,6 @@
 """Where a person writes. It sends nothing and forgets nothing: text goes only when its owner took it.
 
-A paste is data: it names no file and gives no command. `written.py` tells it from what was typed.
+A paste is data: it names no file and gives no command. `typed_text.py` tells it from what was typed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from textual.widgets import TextArea
 
 from tui.clean import without_sequences
 
-from . import written
+from . import typed_text
 from .sent_prompts import SentPrompts
 from .suggestions import Suggestions
 
@@ -109,12 +109,12 @@ class Composer(TextArea):
         """The line with the cursor, up to it, as `by_hand`."""
         row, column = self.cursor_location
         line = self.document.get_line(row)[:column]
-        return written.by_hand(line) if row == 0 else written.by_hand(" " + line)[1:]
+        return typed_text.by_hand(line) if row == 0 else typed_text.by_hand(" " + line)[1:]
 
     @property
     def text(self) -> str:
         """The text as it stands on the screen."""
-        return written.shown(self.document.text)
+        return typed_text.shown(self.document.text)
 
     @text.setter
     def text(self, text: str) -> None:
@@ -123,21 +123,21 @@ class Composer(TextArea):
     @property
     def prompt(self) -> str:
         """The text as it is sent: every character as it was typed or pasted, and folded pastes in full."""
-        return written.said(self.document.text, self._pasted)
+        return typed_text.said(self.document.text, self._pasted)
 
     @property
     def by_hand(self) -> str:
         """The text as far as it was typed: U+FFFC stands where a paste has an @ or begins with a slash."""
-        return written.by_hand(self.document.text)
+        return typed_text.by_hand(self.document.text)
 
     @property
     def selected_text(self) -> str:
         """What is selected, as it is sent."""
-        return written.said(super().selected_text, self._pasted)
+        return typed_text.said(super().selected_text, self._pasted)
 
     def load_text(self, text: str) -> None:
         """Let `text` stand here as if it was typed."""
-        super().load_text(written.standing(text))
+        super().load_text(typed_text.standing(text))
 
     def accept(self) -> None:
         """What was sent was taken: remember it as a prompt and make room. What was typed behind it stays."""
@@ -157,7 +157,7 @@ class Composer(TextArea):
         """Put a prompt here to be changed that was written before. Of its words only these name files, and
         only a `command` is one."""
         self._sent.leave()
-        self._load(written.recalled(text, names, command=command))
+        self._load(typed_text.recalled(text, names, command=command))
 
     def _load(self, document: str) -> None:
         self.load_text(document)
@@ -253,9 +253,9 @@ class Composer(TextArea):
             size = f"{lines:,} lines" if lines > 1 else f"{len(text):,} characters"
             label = f"paste {len(self._pasted) + 1}: {size}"
             self._pasted[label] = text
-            document = written.folded(label)
+            document = typed_text.folded(label)
         else:
-            document = written.quoted(text)
+            document = typed_text.quoted(text)
         self.move_cursor(self.replace(document, *self.selection).end_location)
 
     # A folded paste is one unit
@@ -266,7 +266,7 @@ class Composer(TextArea):
         edit.from_location = outside(self.document, top, forward=top == bottom)
         edit.to_location = outside(self.document, bottom, forward=True)
         row, column = edit.from_location
-        edit.text = written.standing(edit.text, self.document.get_line(row)[:column][-1:])
+        edit.text = typed_text.standing(edit.text, self.document.get_line(row)[:column][-1:])
         return super().edit(edit)
 
     def validate_selection(self, selection: Selection) -> Selection:
@@ -279,14 +279,14 @@ class Composer(TextArea):
         return Selection(outside(self.document, start, forward=start > end), moved)
 
     def get_line(self, line_index: int) -> Text:
-        return Text(written.seen(self.document.get_line(line_index)), end="", no_wrap=True)
+        return Text(typed_text.seen(self.document.get_line(line_index)), end="", no_wrap=True)
 
 
 def outside(document: DocumentBase, location: Location, *, forward: bool) -> Location:
     """`location`, or the edge of the folded paste that it lies in."""
     row, column = location
     if row < document.line_count:
-        for mark in written.MARK.finditer(document.get_line(row)):
+        for mark in typed_text.MARK.finditer(document.get_line(row)):
             if mark.start() < column < mark.end():
                 return row, mark.end() if forward else mark.start()
     return location

@@ -8,7 +8,7 @@ from typing import Any
 from textual.screen import Screen
 from textual.widgets import Footer
 
-from tui.chat.wording import readable
+from tui.chat.formatting import readable
 
 
 class KeyLine(Footer):

@@ -25,7 +25,7 @@ from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.policy import FixedLength
 from tui.protocol import Event, Finished, Generate, Message, Origin, PromptForm, Rounds, Sampling
 from tui.quantities import prompt_form as words_of
-from tui.widgets.desk import ASK, CONTINUE
+from tui.widgets.chat_panel import ASK, CONTINUE
 
 BASE = "base model without a chat template: it continues your text"
 ECHO = "scripted:echo?form=text"
@@ -234,7 +234,7 @@ async def test_a_base_model_is_introduced_once_and_every_prompt_goes_on_with_its
     async with app.run_test(size=(160, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         screen, heard = chat(app), asked_of(app)
-        assert screen.desk.composer.placeholder == CONTINUE
+        assert screen.panel.composer.placeholder == CONTINUE
         shown = " ".join(text(app).split())
         assert f"{BASE[0].upper()}{BASE[1:]}. A prompt begins a paragraph" in shown
 
@@ -245,7 +245,7 @@ async def test_a_base_model_is_introduced_once_and_every_prompt_goes_on_with_its
         await ask(pilot, " and the sun")
         await until(pilot, lambda: len(heard) == 2 and screen.phase == "ready")
         assert "".join(joined(heard[1].messages)) == "The moonThe moon and the sun"
-        assert screen.desk.transcript.writer.text_of(3).strip() == "The moonThe moon and the sun"
+        assert screen.panel.transcript.writer.text_of(3).strip() == "The moonThe moon and the sun"
 
         screen.session.connection.loaded = None
         await screen.session.connection.load()
@@ -277,14 +277,14 @@ async def test_chatml_that_is_assumed_is_said(tmp_path: Path) -> None:
         await until(pilot, lambda: chat(app).phase == "ready")
         assert "No chat template: ChatML is assumed." in text(app)
         assert "ChatML assumed  drafting" in text(app)
-        assert chat(app).desk.composer.placeholder == ASK
+        assert chat(app).panel.composer.placeholder == ASK
 
 
 async def test_a_model_with_a_template_is_not_introduced(tmp_path: Path) -> None:
     app = outrider(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
-        assert chat(app).desk.composer.placeholder == ASK
+        assert chat(app).panel.composer.placeholder == ASK
         assert "base model" not in text(app)
         assert "template" not in text(app)
 

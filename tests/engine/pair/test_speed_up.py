@@ -12,7 +12,7 @@ import pytest
 from msgspec import convert, structs
 
 from tests.support import models
-from tui.chat import wording
+from tui.chat import formatting
 from tui.chat.conversation import _joined
 from tui.chat.meter import Meter, MeterReading
 from tui.engine.answer.answer import Answer, OverridableLength
@@ -137,7 +137,7 @@ def test_no_answer_shows_a_speed_up_that_cannot_be(
             if heard.last.speed_up is not None:
                 assert heard.readings[-1].speed_up == pytest.approx(heard.last.speed_up, rel=0.05)
             assert heard.statistics.speed_up == heard.last.speed_up
-            assert ("speed-up" in wording.finished("stop", heard.statistics)) == bool(heard.last.speed_up)
+            assert ("speed-up" in formatting.finished("stop", heard.statistics)) == bool(heard.last.speed_up)
 
 
 def test_rounds_add_up_to_their_answer(pair_of: Callable[[str], Pair], renderer: TemplateRenderer) -> None:

@@ -22,7 +22,7 @@ from tui.protocol import (
     TokenCandidate,
     TokenInspection,
 )  # fmt: skip
-from tui.screens.versus import VersusScreen
+from tui.screens.race import RaceScreen
 
 TEXT = "Every token is one that the main model chose: a draft changes when it comes and never which."
 
@@ -81,10 +81,10 @@ class Alone(Themed):
         self.ended: list[Any] = []
 
     def on_mount(self) -> None:
-        screen = VersusScreen(self.engine, PROMPT, lambda: self.now, lambda: self.folder)  # type: ignore[arg-type]
+        screen = RaceScreen(self.engine, PROMPT, lambda: self.now, lambda: self.folder)  # type: ignore[arg-type]
         self.push_screen(screen, self.ended.append)
 
     @property
     def lanes(self) -> list[str]:
-        assert isinstance(self.screen, VersusScreen)
+        assert isinstance(self.screen, RaceScreen)
         return [each.writer.text_of(0) if each.messages else "" for each in self.screen._transcripts]

@@ -10,12 +10,12 @@ from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
 from tui.protocol import Origin
-from tui.widgets.transcript import code_blocks, looks
+from tui.widgets.transcript import code_blocks, style_codes
 from tui.widgets.transcript.blocks import Code
+from tui.widgets.transcript.incremental import STRETCH, WINDOW
 from tui.widgets.transcript.layout import wrap
 from tui.widgets.transcript.markdown import new_parser
-from tui.widgets.transcript.message import Message
-from tui.widgets.transcript.reader import STRETCH, WINDOW
+from tui.widgets.transcript.message import MessageBlock
 from tui.widgets.transcript.table import Table, fit
 
 PARSER = new_parser()
@@ -31,9 +31,9 @@ def read(
     origins: list[int] | None = None,
     show_refused: bool = False,
     parser: MarkdownIt = PARSER,
-) -> Message:
+) -> MessageBlock:
     """An answer that came in one piece, or in letters of those origins."""
-    message = Message("assistant", parser)
+    message = MessageBlock("assistant", parser)
     message.write([(text, Origin.DRAFT)] if origins is None else zip(text, origins, strict=True))
     message.end()
     message.read()
@@ -41,7 +41,7 @@ def read(
     return message
 
 
-def rows(message: Message) -> list[Row]:
+def rows(message: MessageBlock) -> list[Row]:
     """Prefix, text, looks and origins of every line."""
     found = []
     for line in range(message.height):
@@ -148,7 +148,7 @@ def emphasised(text: str) -> list[str]:
     (row,) = rows(read(text, 80))
     found = [""]
     for char, look in zip(row[1], row[2], strict=True):
-        if look & (looks.BOLD | looks.ITALIC | looks.STRIKE):
+        if look & (style_codes.BOLD | style_codes.ITALIC | style_codes.STRIKE):
             found[-1] += char
         elif found[-1]:
             found.append("")
@@ -215,7 +215,7 @@ FENCED = {
 def test_fences_nest_in_a_fence_of_markdown(text: str) -> None:
     assert code_blocks(text) == FENCED[text]
     for whole in (True, False):
-        message = Message("assistant", PARSER)
+        message = MessageBlock("assistant", PARSER)
         for piece in [text] if whole else text:
             message.write([(piece, 1)])
             message.read()
@@ -228,7 +228,7 @@ def test_fences_nest_in_a_fence_of_markdown(text: str) -> None:
 def test_a_long_fence_of_markdown_remembers_what_is_open_in_it() -> None:
     text = "```markdown\n```py\n" + "x = 1\n" * 2_000 + "```\nend\n```\nafter"
     draw = random.Random(1)
-    message = Message("assistant", PARSER)
+    message = MessageBlock("assistant", PARSER)
     at = 0
     while at < len(text):
         step = draw.randint(1, 500)
@@ -516,9 +516,9 @@ def document(draw: random.Random, most: int = 40) -> str:
     return "".join(draw.choice(FRAGMENTS) for _ in range(draw.randint(1, most)))
 
 
-def streamed(text: str, origins: list[int], draw: random.Random, parser: MarkdownIt = PARSER) -> Message:
+def streamed(text: str, origins: list[int], draw: random.Random, parser: MarkdownIt = PARSER) -> MessageBlock:
     """The same answer, read after each of many small pieces."""
-    message = Message("assistant", parser)
+    message = MessageBlock("assistant", parser)
     at = 0
     while at < len(text):
         step = draw.choice((1, 1, 2, 3, 7))
@@ -638,17 +638,17 @@ def test_code_is_highlighted_also_while_it_grows() -> None:
     text = "```python\ndef f():\n    return 'x'  # why\n"
     message = read(text)
     (_, first, marks, _), (_, second, more, _) = rows(message)
-    assert first == "def f():" and marks[:3] == bytes((looks.KEYWORD,)) * 3
-    assert more[second.index("'x'")] == looks.STRING
-    assert more[second.index("#")] == looks.COMMENT
+    assert first == "def f():" and marks[:3] == bytes((style_codes.KEYWORD,)) * 3
+    assert more[second.index("'x'")] == style_codes.STRING
+    assert more[second.index("#")] == style_codes.COMMENT
 
 
 def test_an_unknown_language_is_plain_code() -> None:
-    assert set(rows(read("```nosuch\ndef f\n```"))[0][2]) == {looks.FENCE}
+    assert set(rows(read("```nosuch\ndef f\n```"))[0][2]) == {style_codes.FENCE}
 
 
 def test_refused_text_stands_where_it_was_refused_and_is_no_source() -> None:
-    message = Message("assistant", PARSER)
+    message = MessageBlock("assistant", PARSER)
     message.write([("One **two", 1), (" nope", 3), ("\n", 3), ("** three", 2), ("\n\n- item", 1), (" no", 3)])
     message.end()
     message.read()
@@ -664,7 +664,7 @@ def test_refused_text_stands_where_it_was_refused_and_is_no_source() -> None:
 
 
 def test_refused_text_inside_a_word_stands_between_its_letters() -> None:
-    message = Message("assistant", PARSER)
+    message = MessageBlock("assistant", PARSER)
     message.write([("in", 1), ("put", 3), ("side", 2)])
     message.end()
     message.read()
@@ -674,7 +674,7 @@ def test_refused_text_inside_a_word_stands_between_its_letters() -> None:
 
 
 def test_refused_text_after_a_settled_block_shows_at_once_and_moves_on() -> None:
-    message = Message("assistant", PARSER)
+    message = MessageBlock("assistant", PARSER)
     seen = []
     for pieces in ([("```\nx\n```\n", 1)], [(" a", 3)], [("\n", 1), (" b", 3)], [("text", 1)]):
         message.write(pieces)
@@ -694,7 +694,7 @@ def test_so_many_brackets_are_shown_as_they_are_written() -> None:
 def test_every_refused_letter_is_shown_once(seed: int) -> None:
     draw = random.Random(seed)
     text = document(draw)
-    message = Message("assistant", PARSER)
+    message = MessageBlock("assistant", PARSER)
     refused = ""
     for char in text:
         message.write([(char, 1)])
@@ -743,7 +743,7 @@ LONG = {
 def test_a_long_block_comes_out_the_same_in_pieces(name: str) -> None:
     text = LONG[name]
     whole = read(text)
-    message = Message("assistant", PARSER)
+    message = MessageBlock("assistant", PARSER)
     for at in range(0, len(text), 1_777):
         message.write([(text[at : at + 1_777], Origin.DRAFT)])
         message.read()
@@ -758,16 +758,18 @@ def test_a_long_fence_is_still_code_and_ends() -> None:
     message = read(LONG["a fence"])
     shown = rows(message)
     assert [shown for _, shown, _, _ in shown] == ["x = 1"] * 5_000 + ["", "after"]
-    assert shown[4_999][2][0] >= looks.FENCE
+    assert shown[4_999][2][0] >= style_codes.FENCE
 
 
 def test_reading_on_does_not_look_at_what_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    from tui.widgets.transcript import reader
+    from tui.widgets.transcript import incremental
 
-    real = reader.parse
-    monkeypatch.setattr(reader, "parse", lambda parser, text: (seen.append(len(text)), real(parser, text))[1])
-    message = Message("assistant", PARSER)
+    real = incremental.parse
+    monkeypatch.setattr(
+        incremental, "parse", lambda parser, text: (seen.append(len(text)), real(parser, text))[1]
+    )
+    message = MessageBlock("assistant", PARSER)
     for _ in range(500):
         message.write([("A paragraph of some words.\n\n", 1)])
         message.read()

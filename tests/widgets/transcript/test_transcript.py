@@ -25,11 +25,11 @@ from tests.support.transcript import Host
 from tui.clean import has_controls
 from tui.protocol import Origin
 from tui.themes import read_theme
-from tui.widgets.transcript import Transcript, looks
-from tui.widgets.transcript.conversation import Conversation
-from tui.widgets.transcript.pace import Pace
+from tui.widgets.transcript import Transcript, style_codes
+from tui.widgets.transcript.message_list import MessageList
 from tui.widgets.transcript.palette import Highlight, Palette, Theme
 from tui.widgets.transcript.scrollbar import SteadyScrollBar
+from tui.widgets.transcript.throttle import Throttle
 
 PLAIN, DRAFT, MAIN, REFUSED, LOOKUP = map(int, Origin)
 PARAGRAPH = "Some words of a paragraph that is a little longer than one line of the screen is wide.\n\n"
@@ -128,7 +128,7 @@ async def painted_lines_of_a_frame(transcript: Transcript, pilot: Pilot[None]) -
     painted: list[int] = []
     real = transcript.painter._paint
 
-    def paint(conversation: Conversation, line: int, width: int) -> Strip:
+    def paint(conversation: MessageList, line: int, width: int) -> Strip:
         painted.append(line)
         return real(conversation, line, width)
 
@@ -501,7 +501,8 @@ def attributes(style: Style) -> tuple[bool, ...]:
 
 
 @pytest.mark.parametrize(
-    ("name", "look"), product(["truecolor", "256", "16", "ansi"], [0, looks.BOLD, looks.FENCE, looks.STRING])
+    ("name", "look"),
+    product(["truecolor", "256", "16", "ansi"], [0, style_codes.BOLD, style_codes.FENCE, style_codes.STRING]),
 )
 def test_the_origins_differ_on_every_kind_of_terminal(name: str, look: int) -> None:
     theme, system = THEMES[name]
@@ -518,7 +519,8 @@ def test_the_origins_differ_in_our_themes(path: Path) -> None:
     named = read_theme(path)
     variables = {**named.to_color_system().generate(), **named.variables}
     for (ansi, system), look in product(
-        ((named.ansi, ColorSystem.TRUECOLOR), (True, ColorSystem.STANDARD)), (0, looks.BOLD, looks.FENCE)
+        ((named.ansi, ColorSystem.TRUECOLOR), (True, ColorSystem.STANDARD)),
+        (0, style_codes.BOLD, style_codes.FENCE),
     ):
         palette = Palette(Theme(variables, Style(), ansi, False), "full")
         assert len({Strip.render_ansi(palette.style(look, origin), system) for origin in Origin}) == len(
@@ -526,7 +528,9 @@ def test_the_origins_differ_in_our_themes(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("look", [0, looks.BOLD, looks.FENCE, looks.LINK, looks.heading(1)])
+@pytest.mark.parametrize(
+    "look", [0, style_codes.BOLD, style_codes.FENCE, style_codes.LINK, style_codes.heading(1)]
+)
 def test_the_origins_differ_without_any_colour(look: int) -> None:
     theme = Theme(VARIABLES, Style(), False, True)
     full = {attributes(Palette(theme, "full").style(look, origin)) for origin in Origin}
@@ -546,8 +550,14 @@ def test_code_keeps_its_colours_under_the_highlight(mode: Highlight) -> None:
     theme, _ = THEMES["truecolor"]
     palette = Palette(theme, mode)
     for origin in (Origin.DRAFT, Origin.MAIN):
-        assert palette.style(looks.KEYWORD, origin).color == palette.style(looks.KEYWORD, Origin.PLAIN).color
-        assert palette.style(looks.STRING, origin).color == palette.style(looks.STRING, Origin.PLAIN).color
+        assert (
+            palette.style(style_codes.KEYWORD, origin).color
+            == palette.style(style_codes.KEYWORD, Origin.PLAIN).color
+        )
+        assert (
+            palette.style(style_codes.STRING, origin).color
+            == palette.style(style_codes.STRING, Origin.PLAIN).color
+        )
 
 
 async def test_words_are_underlined_and_not_the_spaces_before_them() -> None:
@@ -582,7 +592,7 @@ async def test_a_theme_changes_the_looks_at_once() -> None:
 
 def test_a_dear_reading_puts_off_the_next() -> None:
     now, worked = 0.0, 0.0
-    pace = Pace(lambda: now, lambda: worked)
+    pace = Throttle(lambda: now, lambda: worked)
     reads = 0
     for _ in range(300):  # ten seconds at thirty frames a second, 20 ms for each reading
         if pace.is_due():

@@ -7,6 +7,6 @@ from tui.widgets.transcript.widget import Transcript, Want
 from tui.widgets.transcript.writer import code_blocks
 
 if TYPE_CHECKING:  # reading Markdown takes 30 ms to import
-    from tui.widgets.transcript.message import Message
+    from tui.widgets.transcript.message import MessageBlock
 
-__all__ = ["Highlight", "Message", "Transcript", "Want", "code_blocks"]
+__all__ = ["Highlight", "MessageBlock", "Transcript", "Want", "code_blocks"]

@@ -9,11 +9,11 @@ import re
 from array import array
 from collections.abc import Sequence
 
-from tui.widgets.transcript import looks
+from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.highlight import highlight
 from tui.widgets.transcript.layout import wrap
-from tui.widgets.transcript.marked import EMPTY, Marked, joined, literal, plain
-from tui.widgets.transcript.refused import Refused
+from tui.widgets.transcript.rejected import RejectedText
+from tui.widgets.transcript.styled_text import EMPTY, StyledText, joined, literal, plain
 
 BAR = "▎ "
 """What a quote's lines begin with."""
@@ -28,7 +28,7 @@ class Block:
     fills = False
     """Whether its background reaches the right edge."""
 
-    def __init__(self, body: Marked, first: str = "", rest: str = "", continues: bool = False) -> None:
+    def __init__(self, body: StyledText, first: str = "", rest: str = "", continues: bool = False) -> None:
         self.body = body
         self.first = first
         self.rest = rest
@@ -38,7 +38,7 @@ class Block:
         self.starts: array[int] = array("I", (0,))
         self._key: tuple[int, int, int] | None = None
 
-    def lay(self, width: int, refused: Refused | None = None, span: tuple[int, int] = (0, 0)) -> int:
+    def lay(self, width: int, refused: RejectedText | None = None, span: tuple[int, int] = (0, 0)) -> int:
         """Wrap to `width` cells and return the number of lines.
 
         `refused` is what to show inline, `span` the source offsets of which it is shown in this block.
@@ -50,7 +50,7 @@ class Block:
             self.starts = self._wrap(max(2, width - len(self.first)))
         return len(self.starts)
 
-    def _compose(self, width: int, refused: Refused | None, span: tuple[int, int]) -> Marked:
+    def _compose(self, width: int, refused: RejectedText | None, span: tuple[int, int]) -> StyledText:
         return self.body if refused is None else refused.woven(self.ink(), *span)
 
     def _wrap(self, width: int) -> array[int]:
@@ -61,11 +61,11 @@ class Block:
         """The first source offset that it shows, or None if it shows none of the source."""
         return self.body.places[0] if self.body.places else None
 
-    def ink(self) -> Marked:
+    def ink(self) -> StyledText:
         """The body with its looks worked out, where that was put off."""
         return self.body
 
-    def paintable(self) -> Marked:
+    def paintable(self) -> StyledText:
         """What `starts` cuts, with its looks worked out."""
         return self.shown
 
@@ -97,11 +97,13 @@ class Code(Block):
     words = False
     fills = True
 
-    def __init__(self, body: Marked, first: str, rest: str, language: str, continues: bool = False) -> None:
+    def __init__(
+        self, body: StyledText, first: str, rest: str, language: str, continues: bool = False
+    ) -> None:
         super().__init__(body, first, rest, continues)
         self._language = language
 
-    def ink(self) -> Marked:
+    def ink(self) -> StyledText:
         if self._language:
             body = self.body.with_looks(highlight(self.body.text, self._language))
             self._language = ""
@@ -110,7 +112,7 @@ class Code(Block):
             self.body = body
         return self.body
 
-    def paintable(self) -> Marked:
+    def paintable(self) -> StyledText:
         self.ink()
         return self.shown
 
@@ -118,7 +120,7 @@ class Code(Block):
         if self.first or "`" in source[shown:] or "~" in source[shown:]:
             return None
         begin = self.body.places[-1] + 1 if self.body.places else shown
-        more = literal(source, origins, begin, len(source) - source.endswith("\n"), looks.FENCE)
+        more = literal(source, origins, begin, len(source) - source.endswith("\n"), style_codes.FENCE)
         return Code(joined((self.ink(), more)), self.first, self.rest, "")
 
 
@@ -129,4 +131,4 @@ def gap(bars: str) -> Block:
 
 def rule(first: str, rest: str, width: int = 40) -> Block:
     """A thematic break."""
-    return Block(plain("─" * width, looks.RULE), first, rest)
+    return Block(plain("─" * width, style_codes.RULE), first, rest)

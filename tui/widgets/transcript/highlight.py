@@ -6,38 +6,38 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from tui.widgets.transcript import looks
+from tui.widgets.transcript import style_codes
 
 _LOOKS: Final = {
-    "Keyword": looks.KEYWORD,
-    "Keyword.Constant": looks.BUILTIN,
-    "Keyword.Type": looks.TYPE,
-    "Name.Function": looks.FUNCTION,
-    "Name.Decorator": looks.FUNCTION,
-    "Name.Class": looks.TYPE,
-    "Name.Tag": looks.KEYWORD,
-    "Name.Attribute": looks.FUNCTION,
-    "Name.Builtin": looks.BUILTIN,
-    "Literal.String": looks.STRING,
-    "Literal.Number": looks.NUMBER,
-    "Comment": looks.COMMENT,
-    "Operator": looks.OPERATOR,
-    "Generic.Inserted": looks.INSERTED,
-    "Generic.Deleted": looks.DELETED,
-    "Generic.Heading": looks.KEYWORD,
-    "Generic.Subheading": looks.KEYWORD,
+    "Keyword": style_codes.KEYWORD,
+    "Keyword.Constant": style_codes.BUILTIN,
+    "Keyword.Type": style_codes.TYPE,
+    "Name.Function": style_codes.FUNCTION,
+    "Name.Decorator": style_codes.FUNCTION,
+    "Name.Class": style_codes.TYPE,
+    "Name.Tag": style_codes.KEYWORD,
+    "Name.Attribute": style_codes.FUNCTION,
+    "Name.Builtin": style_codes.BUILTIN,
+    "Literal.String": style_codes.STRING,
+    "Literal.Number": style_codes.NUMBER,
+    "Comment": style_codes.COMMENT,
+    "Operator": style_codes.OPERATOR,
+    "Generic.Inserted": style_codes.INSERTED,
+    "Generic.Deleted": style_codes.DELETED,
+    "Generic.Heading": style_codes.KEYWORD,
+    "Generic.Subheading": style_codes.KEYWORD,
 }
 
 
 def highlight(code: str, language: str) -> bytes:
     """A look for every character of `code`; all `FENCE` if pygments knows no such language."""
-    marks = bytearray((looks.FENCE,)) * len(code)
+    marks = bytearray((style_codes.FENCE,)) * len(code)
     lexer = _lexer(language.lower())
     if lexer is not None:
         tokens: Iterable[tuple[int, Any, str]] = lexer.get_tokens_unprocessed(code)
         for at, kind, text in tokens:
             look = _look(kind)
-            if look != looks.FENCE:
+            if look != style_codes.FENCE:
                 marks[at : at + len(text)] = bytes((look,)) * len(text)
     return bytes(marks)
 
@@ -60,4 +60,4 @@ def _look(kind: Any) -> int:
         if name in _LOOKS:
             return _LOOKS[name]
         name = name.rpartition(".")[0]
-    return looks.FENCE
+    return style_codes.FENCE

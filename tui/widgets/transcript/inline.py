@@ -1,4 +1,4 @@
-"""Inline Markdown to `Marked`: emphasis, code, links, images, breaks, entities.
+"""Inline Markdown to `StyledText`: emphasis, code, links, images, breaks, entities.
 
 It follows markdown-it's tokens through the very text that they were parsed from, so every letter that is
 shown knows its place in the source. It shows HTML as text and opens no link.
@@ -16,10 +16,10 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from tui.clean import clean, clean_line
-from tui.widgets.transcript import looks
-from tui.widgets.transcript.marked import Marked, Pen
+from tui.widgets.transcript import style_codes
+from tui.widgets.transcript.styled_text import Pen, StyledText
 
-_SPANS: Final = {"strong": looks.BOLD, "em": looks.ITALIC, "s": looks.STRIKE}
+_SPANS: Final = {"strong": style_codes.BOLD, "em": style_codes.ITALIC, "s": style_codes.STRIKE}
 _TARGET_LIMIT: Final = 400
 _BREAK: Final = re.compile(r"</?br\b[^>]*>", re.IGNORECASE)
 
@@ -48,7 +48,7 @@ def render(
     places: array[int],
     origins: Sequence[int],
     base: int = 0,
-) -> Marked:
+) -> StyledText:
     """The rendered text of one inline token.
 
     `children` are its tokens, `text` what they were parsed from, `places` the source offset of every
@@ -151,17 +151,17 @@ class _Walk:
             self.at += 1  # one space on each side belongs to the markup
         end = self.at + len(token.content)
         content = token.content.replace("\t", " ").replace("\n", " ")
-        self.pen.write(content, self.look | looks.CODE, self.places[self.at : end])
+        self.pen.write(content, self.look | style_codes.CODE, self.places[self.at : end])
         self.at = self.text.find(token.markup, end) + len(token.markup)
 
     def open_link(self, token: Token) -> None:
         self.at += 1
-        self.look |= looks.LINK
+        self.look |= style_codes.LINK
         self.labels.append((self.at, str(token.attrs.get("href", ""))))
 
     def close_link(self, token: Token) -> None:
         start, target = self.labels.pop()
-        self.look &= ~looks.LINK
+        self.look &= ~style_codes.LINK
         label = self.text[start : self.at]
         if token.markup != "autolink":
             self.target(target, label, token.meta["end"])
@@ -170,12 +170,12 @@ class _Walk:
     def image(self, token: Token) -> None:
         self.at += 2
         start = self.at
-        self.look |= looks.LINK
+        self.look |= style_codes.LINK
         if token.children:
             self.follow(token.children)
         else:
             self.pen.stamp("image", self.look, self.place(start))
-        self.look &= ~looks.LINK
+        self.look &= ~style_codes.LINK
         self.target(str(token.attrs.get("src", "")), "", token.meta["end"])
         self.at = token.meta["end"]
 
@@ -184,7 +184,7 @@ class _Walk:
         shown = clean_line(target, _TARGET_LIMIT)
         if not shown or label in (target, target.removeprefix("mailto:")):
             return
-        look = self.look | looks.FAINT
+        look = self.look | style_codes.FAINT
         at = self.text.find(shown, self.at, end)
         self.pen.stamp(" (", look, self.place(self.at))
         if at < 0:

@@ -13,11 +13,11 @@ from typing import Final
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tui.widgets.transcript import looks
+from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.blocks import BAR, Block, Code, gap, rule
 from tui.widgets.transcript.dialect import learn
 from tui.widgets.transcript.inline import remember_ends, render
-from tui.widgets.transcript.marked import EMPTY, Marked, Pen, write_literal
+from tui.widgets.transcript.styled_text import EMPTY, Pen, StyledText, write_literal
 from tui.widgets.transcript.table import Align, Table, cell_places, cells_of
 
 MAX_NESTING: Final = 40
@@ -180,21 +180,21 @@ class _Builder:
         self._spaced = False
         return first, rest
 
-    def _add(self, body: Marked) -> None:
+    def _add(self, body: StyledText) -> None:
         self.blocks.append(Block(body, *self._prefixes()))
 
     def _paragraph(self, token: Token, before: Token | None) -> None:
         look = 0
         if before is not None and before.type == "heading_open":
-            look = looks.heading(int(before.tag[1]))
+            look = style_codes.heading(int(before.tag[1]))
         assert token.map is not None
         places = self._places(token, before)
         body = self._inline(token.content, places, look)
         if self._marker and token.content[:4] in _TASKS:
-            body = body.with_looks(bytes((looks.MARKER,)) * 3 + body.looks[3:])
+            body = body.with_looks(bytes((style_codes.MARKER,)) * 3 + body.looks[3:])
         self._add(body)
 
-    def _inline(self, content: str, places: array[int], look: int) -> Marked:
+    def _inline(self, content: str, places: array[int], look: int) -> StyledText:
         origins = self._stretch.origins
         self._brackets += content.count("[")
         if len(content) > INLINE_LIMIT or self._brackets > BRACKET_LIMIT:
@@ -226,11 +226,11 @@ class _Builder:
         assert token.map is not None
         language = token.info.split()[0] if token.info.strip() else ""
         number = token.map[0] + (token.type == "fence")
-        self._lines(token.content, number, looks.FENCE, language)
+        self._lines(token.content, number, style_codes.FENCE, language)
 
     def _html(self, token: Token) -> None:
         assert token.map is not None
-        self._lines(token.content, token.map[0], looks.CODE, None)
+        self._lines(token.content, token.map[0], style_codes.CODE, None)
 
     def _lines(self, content: str, number: int, look: int, language: str | None) -> None:
         """Lines that are shown as they are written, but for the prefixes of their containers."""
@@ -248,7 +248,7 @@ class _Builder:
         self._space()
 
     def _table(self, tokens: Sequence[Token]) -> None:
-        rows: list[list[Marked]] = []
+        rows: list[list[StyledText]] = []
         columns: list[Align] = []
         spans: list[tuple[int, int]] = []
         base = 0
@@ -266,7 +266,7 @@ class _Builder:
                 begin, end = spans[column] if column < len(spans) else (0, 0)
                 content = tokens[number + 1].content
                 places = cell_places(self._stretch.source, base + begin, base + end, content)
-                rows[-1].append(self._inline(content, places, looks.BOLD if len(rows) == 1 else 0))
+                rows[-1].append(self._inline(content, places, style_codes.BOLD if len(rows) == 1 else 0))
         self.blocks.append(Table(rows, columns, *self._prefixes()))
         self._space()
 

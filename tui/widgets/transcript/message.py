@@ -14,20 +14,20 @@ from markdown_it import MarkdownIt
 
 from tui.clean import REPLACEMENT, clean, clean_next, exact
 from tui.protocol import Origin
-from tui.widgets.transcript import looks
+from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.blocks import Block
-from tui.widgets.transcript.marked import literal, plain
-from tui.widgets.transcript.reader import Reader
-from tui.widgets.transcript.refused import Refused
+from tui.widgets.transcript.incremental import IncrementalMarkdown
+from tui.widgets.transcript.rejected import RejectedText
+from tui.widgets.transcript.styled_text import literal, plain
 
 Role = Literal["user", "assistant", "thought", "error"]
 
-_LOOKS: Final = {"user": looks.USER, "thought": looks.FAINT, "error": looks.ERROR}
+_LOOKS: Final = {"user": style_codes.USER, "thought": style_codes.FAINT, "error": style_codes.ERROR}
 _END: Final = 2**31
 _ORIGINS: Final = frozenset(Origin)
 
 
-class Message:
+class MessageBlock:
     """A turn. An answer is read as Markdown, everything else is shown as it is written."""
 
     __slots__ = (
@@ -56,10 +56,10 @@ class Message:
         """What U+FFFD stands for in the source, by its place there: a copy has that."""
         self.origins = bytearray()
         """The origin of each character of the source."""
-        self.refused = Refused()
+        self.refused = RejectedText()
         self._held = ""
         self.blocks: list[Block] = []
-        self._reader = Reader(parser, self.blocks)
+        self._reader = IncrementalMarkdown(parser, self.blocks)
         self._tops: array[int] = array("I", (0,))
         self._laid = 0
         self._seen = (0, 0)
@@ -130,7 +130,7 @@ class Message:
         text = Block(literal(self.source, self.origins, 0, end, _LOOKS[self.role]))
         if self.role != "thought":
             return [text]
-        head = Block(plain(f"{'▸' if self.folded else '▾'} {self.headline}", looks.NOTE))
+        head = Block(plain(f"{'▸' if self.folded else '▾'} {self.headline}", style_codes.NOTE))
         return [head] if self.folded else [head, text]
 
     @property

@@ -12,7 +12,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tui.protocol import Origin
-from tui.widgets.transcript import looks
+from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.blocks import BAR, Block
 from tui.widgets.transcript.palette import Palette
 
@@ -41,7 +41,7 @@ def _painted(
         segments.append(Segment(text[at:stop], style))
         at = stop
     return Strip(segments).adjust_cell_length(
-        width, palette.style(looks.FENCE, Origin.PLAIN) if fills else palette.base
+        width, palette.style(style_codes.FENCE, Origin.PLAIN) if fills else palette.base
     )
 
 
@@ -62,9 +62,9 @@ def _prefix(gutter: tuple[str, int], prefix: str, palette: Palette) -> list[Segm
     segments = [Segment(gutter[0], palette.style(gutter[1], Origin.PLAIN))]
     bars = len(prefix) - len(prefix.lstrip(BAR))
     if bars:
-        segments.append(Segment(prefix[:bars], palette.style(looks.BAR, Origin.PLAIN)))
+        segments.append(Segment(prefix[:bars], palette.style(style_codes.BAR, Origin.PLAIN)))
     if prefix[bars:]:
-        segments.append(Segment(prefix[bars:], palette.style(looks.MARKER, Origin.PLAIN)))
+        segments.append(Segment(prefix[bars:], palette.style(style_codes.MARKER, Origin.PLAIN)))
     return segments
 
 

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Final
 
 from textual.strip import Strip
 
-from tui.widgets.transcript import looks
-from tui.widgets.transcript.conversation import Conversation
+from tui.widgets.transcript import style_codes
+from tui.widgets.transcript.message_list import MessageList
 from tui.widgets.transcript.paint import paint
 from tui.widgets.transcript.palette import Palette
 
 if TYPE_CHECKING:
-    from tui.widgets.transcript.message import Message
+    from tui.widgets.transcript.message import MessageBlock
 
 _GUTTERS: Final = {
-    "user": ("▌ ", "▌ ", looks.USER_BAR),
-    "assistant": ("  ", "  ", looks.USER_BAR),
-    "thought": ("  ", "  ", looks.NOTE),
-    "error": ("✗ ", "  ", looks.ERROR),
+    "user": ("▌ ", "▌ ", style_codes.USER_BAR),
+    "assistant": ("  ", "  ", style_codes.USER_BAR),
+    "thought": ("  ", "  ", style_codes.NOTE),
+    "error": ("✗ ", "  ", style_codes.ERROR),
 }
 """What stands before a turn's first line and before its others, and its look."""
-_MARKED: Final = ("▶ ", "┃ ", looks.USER_BAR)
+_MARKED: Final = ("▶ ", "┃ ", style_codes.USER_BAR)
 """The same of the message that a cursor is on."""
 GUTTER: Final = 2
 _CACHED_LINES: Final = 2_000
@@ -31,7 +31,9 @@ _CACHED_LINES: Final = 2_000
 class Painter:
     """Keeps the strips until `forget`, and the styles until `restyle`."""
 
-    def __init__(self, make_palette: Callable[[], Palette], marked: Callable[[], Message | None]) -> None:
+    def __init__(
+        self, make_palette: Callable[[], Palette], marked: Callable[[], MessageBlock | None]
+    ) -> None:
         """`make_palette` gives the styles of now, and `marked` the message that a cursor is on."""
         self._make_palette = make_palette
         self._palette: Palette | None = None
@@ -56,7 +58,7 @@ class Painter:
         self._palette = None
         self.strips.clear()
 
-    def strip(self, conversation: Conversation, line: int, width: int) -> Strip:
+    def strip(self, conversation: MessageList, line: int, width: int) -> Strip:
         strip = self.strips.get(line)
         if strip is None:
             if len(self.strips) > _CACHED_LINES:
@@ -64,7 +66,7 @@ class Painter:
             strip = self.strips[line] = self._paint(conversation, line, width)
         return strip
 
-    def changed(self, conversation: Conversation, first: int, view: range, width: int) -> list[int]:
+    def changed(self, conversation: MessageList, first: int, view: range, width: int) -> list[int]:
         """Paint the lines in `view` from line `first` of the text on; return those that are others now."""
         end = max(conversation.height, self._written)  # below both it is blank, as it was
         self._written = conversation.height
@@ -72,7 +74,7 @@ class Painter:
         in_view = range(max(first, view.start), min(end, view.stop))
         return [y for y in in_view if self.strip(conversation, y, width) != stale[y]]
 
-    def _paint(self, conversation: Conversation, line: int, width: int) -> Strip:
+    def _paint(self, conversation: MessageList, line: int, width: int) -> Strip:
         found = conversation.locate(line)
         if found is None:
             return Strip.blank(width, self.palette.base)

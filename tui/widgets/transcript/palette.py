@@ -14,7 +14,7 @@ from rich.style import Style
 from textual.color import TRANSPARENT, Color, ColorParseError
 
 from tui.protocol import Origin
-from tui.widgets.transcript import looks
+from tui.widgets.transcript import style_codes
 
 Highlight = Literal["off", "quiet", "full"]
 
@@ -22,21 +22,21 @@ _TINT: Final = 0.22
 """How much of an origin's colour goes into the background of code."""
 
 _COLOURS: Final[dict[int, tuple[str, ...]]] = {
-    looks.MARKER: ("text-primary", "primary"),
-    looks.BAR: ("text-primary", "primary"),
-    looks.USER_BAR: ("text-primary", "primary"),
-    looks.ERROR: ("text-error", "error"),
-    looks.KEYWORD: ("text-primary", "primary"),
-    looks.FUNCTION: ("text-success", "success"),
-    looks.BUILTIN: ("text-secondary", "secondary"),
-    looks.STRING: ("text-warning", "warning"),
-    looks.NUMBER: ("text-secondary", "secondary"),
-    looks.TYPE: ("text-secondary", "secondary"),
-    looks.INSERTED: ("text-success", "success"),
-    looks.DELETED: ("text-error", "error"),
+    style_codes.MARKER: ("text-primary", "primary"),
+    style_codes.BAR: ("text-primary", "primary"),
+    style_codes.USER_BAR: ("text-primary", "primary"),
+    style_codes.ERROR: ("text-error", "error"),
+    style_codes.KEYWORD: ("text-primary", "primary"),
+    style_codes.FUNCTION: ("text-success", "success"),
+    style_codes.BUILTIN: ("text-secondary", "secondary"),
+    style_codes.STRING: ("text-warning", "warning"),
+    style_codes.NUMBER: ("text-secondary", "secondary"),
+    style_codes.TYPE: ("text-secondary", "secondary"),
+    style_codes.INSERTED: ("text-success", "success"),
+    style_codes.DELETED: ("text-error", "error"),
 }
-_FAINT: Final = frozenset((looks.RULE, looks.NOTE, looks.COMMENT))
-_BOLD: Final = frozenset((looks.KEYWORD, looks.USER, looks.USER_BAR, looks.ERROR))
+_FAINT: Final = frozenset((style_codes.RULE, style_codes.NOTE, style_codes.COMMENT))
+_BOLD: Final = frozenset((style_codes.KEYWORD, style_codes.USER, style_codes.USER_BAR, style_codes.ERROR))
 
 _ORIGINS: Final[dict[int, tuple[str, str]]] = {
     Origin.DRAFT: ("token-draft", "success"),
@@ -110,32 +110,32 @@ class Palette:
         key = look << 3 | origin
         style = self._styles.get(key)
         if style is None:
-            style = self.base + self._look(look) + self._origin(origin, look >= looks.FENCE)
+            style = self.base + self._look(look) + self._origin(origin, look >= style_codes.FENCE)
             style = self._styles[key] = self._same.setdefault(style, style)
         return style
 
     def _look(self, look: int) -> Style:
         theme = self._theme
-        if look >= looks.ALONE:
+        if look >= style_codes.ALONE:
             style = theme.faint() if look in _FAINT else theme.style(*_COLOURS.get(look, ()))
             style += Style(
-                bold=True if look in _BOLD else None, italic=True if look == looks.COMMENT else None
+                bold=True if look in _BOLD else None, italic=True if look == style_codes.COMMENT else None
             )
-            return theme.tint(None) + style if look >= looks.FENCE else style
+            return theme.tint(None) + style if look >= style_codes.FENCE else style
         style = Style(
-            bold=bool(look & looks.BOLD) or None,
-            italic=bool(look & looks.ITALIC) or None,
-            strike=bool(look & looks.STRIKE) or None,
+            bold=bool(look & style_codes.BOLD) or None,
+            italic=bool(look & style_codes.ITALIC) or None,
+            strike=bool(look & style_codes.STRIKE) or None,
         )
-        if look & looks.HEADING:
+        if look & style_codes.HEADING:
             style += theme.style("text-primary", "primary")
-        elif look & looks.SUBHEADING:
+        elif look & style_codes.SUBHEADING:
             style += theme.style("text-secondary", "secondary")
-        if look & looks.CODE:
+        if look & style_codes.CODE:
             style += theme.style("text-secondary", "secondary") if theme.ansi else theme.tint(None)
-        if look & looks.LINK:
+        if look & style_codes.LINK:
             style += theme.style("text-primary", "primary")
-        return style + theme.faint() if look & looks.FAINT else style
+        return style + theme.faint() if look & style_codes.FAINT else style
 
     def _origin(self, origin: int, code: bool) -> Style:
         theme = self._theme

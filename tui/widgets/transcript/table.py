@@ -9,14 +9,14 @@ from typing import Literal
 
 from rich.cells import cell_len
 
-from tui.widgets.transcript import looks
+from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.blocks import Block
 from tui.widgets.transcript.layout import wrap
-from tui.widgets.transcript.marked import Marked
-from tui.widgets.transcript.refused import Refused
+from tui.widgets.transcript.rejected import RejectedText
+from tui.widgets.transcript.styled_text import StyledText
 
 Align = Literal["left", "center", "right"]
-Row = Sequence[Marked]
+Row = Sequence[StyledText]
 
 _PADDING = 3
 _NARROWEST = 4
@@ -35,7 +35,7 @@ class Table(Block):
     def grown(self, source: str, origins: Sequence[int], shown: int) -> Block | None:
         return None
 
-    def _compose(self, width: int, refused: Refused | None, span: tuple[int, int]) -> Marked:
+    def _compose(self, width: int, refused: RejectedText | None, span: tuple[int, int]) -> StyledText:
         rows = self._rows if refused is None else self._woven(refused, span)
         widths = fit([max(_natural(row[i]) for row in rows) for i in range(len(self._columns))], width)
         drawing = _Drawing()
@@ -54,7 +54,7 @@ class Table(Block):
             starts.append(newline + 1)
         return starts
 
-    def _woven(self, refused: Refused, span: tuple[int, int]) -> list[list[Marked]]:
+    def _woven(self, refused: RejectedText, span: tuple[int, int]) -> list[list[StyledText]]:
         """The rows with what was refused in the cells that it was refused in, or after."""
         cells = [cell for row in self._rows for cell in row]
         begins = [(number, cell.places[0]) for number, cell in enumerate(cells) if cell.places]
@@ -82,7 +82,7 @@ def fit(natural: Sequence[int], width: int) -> list[int]:
     return widths
 
 
-def _natural(cell: Marked) -> int:
+def _natural(cell: StyledText) -> int:
     return max(cell_len(line) for line in cell.text.split("\n"))
 
 
@@ -109,7 +109,7 @@ class _Drawing:
                 self._box(" ")
             self._box("│\n")
 
-    def _cell(self, cell: Marked, begin: int, end: int, width: int, align: Align) -> None:
+    def _cell(self, cell: StyledText, begin: int, end: int, width: int, align: Align) -> None:
         text = cell.text[begin:end].rstrip(" \n")
         end = begin + len(text)
         spare = max(0, width - cell_len(text))
@@ -123,12 +123,12 @@ class _Drawing:
 
     def _box(self, text: str) -> None:
         self._parts.append(text)
-        self._looks += bytes((looks.RULE,)) * len(text)
+        self._looks += bytes((style_codes.RULE,)) * len(text)
         self._origins += bytes(len(text))
         self._places.extend(self._places[-1:] * len(text) or array("I", bytes(4 * len(text))))
 
-    def done(self) -> Marked:
-        return Marked("".join(self._parts), bytes(self._looks), bytes(self._origins), self._places)
+    def done(self) -> StyledText:
+        return StyledText("".join(self._parts), bytes(self._looks), bytes(self._origins), self._places)
 
 
 def cells_of(line: str) -> list[tuple[int, int]]:

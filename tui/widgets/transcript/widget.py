@@ -20,16 +20,16 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from tui.widgets.transcript.conversation import Conversation
-from tui.widgets.transcript.pace import Pace
+from tui.widgets.transcript.message_list import MessageList
 from tui.widgets.transcript.paint import select
 from tui.widgets.transcript.painter import GUTTER, Painter
 from tui.widgets.transcript.palette import Highlight, Palette, Theme
 from tui.widgets.transcript.scrollbar import SteadyScrollBar
+from tui.widgets.transcript.throttle import Throttle
 from tui.widgets.transcript.writer import Writer
 
 if TYPE_CHECKING:
-    from tui.widgets.transcript.message import Message
+    from tui.widgets.transcript.message import MessageBlock
 
 _NARROWEST: Final = 8
 Want = Literal[
@@ -128,11 +128,11 @@ class Transcript(ScrollView, can_focus=True):
         id: str | None = None,  # noqa: A002
         classes: str | None = None,
     ) -> None:
-        """`interval` is the time between two flushes; `clock` and `work` are as in `Pace`. All in seconds."""
+        """`interval` is the seconds between two flushes; `clock` and `work` are as in `Throttle`."""
         super().__init__(id=id, classes=classes)
-        self.conversation = Conversation()
+        self.conversation = MessageList()
         self.painter = Painter(lambda: palette_of(self), lambda: self.marked)
-        self.writer = Writer(self, Pace(clock, work))
+        self.writer = Writer(self, Throttle(clock, work))
         self._interval = interval
         self._painting = False
         self.stride = 1
@@ -145,17 +145,17 @@ class Transcript(ScrollView, can_focus=True):
         self.call_after_refresh(self.writer.warm_up)
 
     @property
-    def messages(self) -> Sequence[Message]:
+    def messages(self) -> Sequence[MessageBlock]:
         """The turns, oldest first; errors are turns of the role "error"."""
         return self.conversation.messages
 
     @property
-    def marked(self) -> Message | None:
+    def marked(self) -> MessageBlock | None:
         """The message that the cursor is on."""
         found = self.messages
         return found[self.cursor] if self.cursor is not None and self.cursor < len(found) else None
 
-    def show(self, conversation: Conversation) -> None:
+    def show(self, conversation: MessageList) -> None:
         """Show another conversation, from its end."""
         self.conversation = conversation
         self.painter.forget()
@@ -240,7 +240,7 @@ class Transcript(ScrollView, can_focus=True):
     def watch_show_thoughts(self) -> None:
         self.fold(self.conversation.messages, not self.show_thoughts)
 
-    def fold(self, messages: Sequence[Message], folded: bool) -> None:
+    def fold(self, messages: Sequence[MessageBlock], folded: bool) -> None:
         """Fold the thoughts among `messages`, or unfold them."""
         for message in messages:
             if message.role == "thought" and message.folded != folded:

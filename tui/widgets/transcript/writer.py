@@ -14,27 +14,27 @@ from textual.timer import Timer
 
 from tui.clean import clean_line
 from tui.protocol import Origin
-from tui.widgets.transcript import looks
-from tui.widgets.transcript.conversation import Conversation
+from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.highlight import highlight
-from tui.widgets.transcript.pace import Pace
+from tui.widgets.transcript.message_list import MessageList
 from tui.widgets.transcript.painter import Painter
+from tui.widgets.transcript.throttle import Throttle
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-    from tui.widgets.transcript.message import Message, Role
+    from tui.widgets.transcript.message import MessageBlock, Role
 
 
 class Page(Protocol):
     """The widget that shows the turns."""
 
-    conversation: Conversation
+    conversation: MessageList
     painter: Painter
     following: bool
     show_thoughts: bool
 
-    def show(self, conversation: Conversation) -> None:
+    def show(self, conversation: MessageList) -> None:
         """Show another conversation."""
 
     def lay_out(self, first: int) -> None:
@@ -47,7 +47,7 @@ class Page(Protocol):
 class Writer:
     """The turns of one `Page`."""
 
-    def __init__(self, page: Page, pace: Pace) -> None:
+    def __init__(self, page: Page, pace: Throttle) -> None:
         self._page = page
         self._pace = pace
         self._parser: MarkdownIt | None = None
@@ -65,7 +65,7 @@ class Writer:
         return bool(self._pending)
 
     @property
-    def messages(self) -> Sequence[Message]:
+    def messages(self) -> Sequence[MessageBlock]:
         """The turns, oldest first."""
         return self._page.conversation.messages
 
@@ -89,13 +89,13 @@ class Writer:
             self._page.following = True
         self._page.lay_out(len(self.messages) - 1)
 
-    def _new_message(self, role: Role, key: str = "") -> Message:
+    def _new_message(self, role: Role, key: str = "") -> MessageBlock:
         # Reading Markdown takes 30 ms to import, and nothing is read before the first paint.
         from tui.widgets.transcript.markdown import new_parser
-        from tui.widgets.transcript.message import Message
+        from tui.widgets.transcript.message import MessageBlock
 
         self._parser = self._parser or new_parser(unicode=True)
-        return Message(role, self._parser, key)
+        return MessageBlock(role, self._parser, key)
 
     def warm_up(self) -> None:
         """Import what the first answer needs, while nobody waits for it."""
@@ -123,7 +123,7 @@ class Writer:
         message.end()
         message.read()
         if note:
-            message.note(clean_line(note), looks.NOTE)
+            message.note(clean_line(note), style_codes.NOTE)
         self._page.lay_out(len(self.messages) - 1)
 
     def think(self, headline: str) -> None:
@@ -140,7 +140,7 @@ class Writer:
         self._page.following = True
         self._page.lay_out(len(self.messages) - 1)
 
-    def cut(self, number: int) -> list[Message]:
+    def cut(self, number: int) -> list[MessageBlock]:
         """Take the turns from `number` on off the screen; `put` brings them back."""
         self.flush()
         self._is_open = False
@@ -151,7 +151,7 @@ class Writer:
         self._page.refresh()
         return gone
 
-    def put(self, message: Message, note: str | None = None) -> None:
+    def put(self, message: MessageBlock, note: str | None = None) -> None:
         """Show a turn that was shown before, with this note under it; with None, as it was."""
         self._page.conversation.add(message)
         if note is None:
@@ -164,7 +164,7 @@ class Writer:
         message = self.messages[number]
         message.clear_notes()
         if note:
-            message.note(clean_line(note), looks.NOTE)
+            message.note(clean_line(note), style_codes.NOTE)
         self._page.lay_out(number)
 
     def fail(self, message: str, hint: str = "") -> None:
@@ -172,14 +172,14 @@ class Writer:
         self.begin("error", clean_line(message, 1_000))
         self._is_open = False
         if hint:
-            self.messages[-1].note(clean_line(hint, 1_000), looks.NOTE)
+            self.messages[-1].note(clean_line(hint, 1_000), style_codes.NOTE)
         self._page.lay_out(len(self.messages) - 1)
 
     def clear(self) -> None:
         """Forget every turn."""
         self._pending.clear()
         self._is_open = False
-        self._page.show(Conversation())
+        self._page.show(MessageList())
 
     # Streaming
 

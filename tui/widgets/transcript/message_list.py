@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tui.widgets.transcript.blocks import Block
 
 if TYPE_CHECKING:
-    from tui.widgets.transcript.message import Message
+    from tui.widgets.transcript.message import MessageBlock
 
 
 class Anchor(NamedTuple):
@@ -20,11 +20,11 @@ class Anchor(NamedTuple):
     letter: int
 
 
-class Conversation:
+class MessageList:
     """Messages with a blank line between them, unless they are empty. `lay` before asking for lines."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[MessageBlock] = []
         self._tops: array[int] = array("I", (0,))
         """The first line of each message, and at the end that of the next one."""
 
@@ -33,11 +33,11 @@ class Conversation:
         """Lines in all, as last laid out."""
         return max(0, self._tops[-1] - 1)
 
-    def add(self, message: Message) -> None:
+    def add(self, message: MessageBlock) -> None:
         self.messages.append(message)
         self._tops.append(self._tops[-1])
 
-    def cut(self, number: int) -> list[Message]:
+    def cut(self, number: int) -> list[MessageBlock]:
         """Take out the messages from `number` on."""
         gone = self.messages[number:]
         del self.messages[number:], self._tops[number + 1 :]
@@ -60,7 +60,7 @@ class Conversation:
             self._tops[number + 1] = self._tops[number] + message.height + bool(message.height)
         return changed
 
-    def locate(self, line: int) -> tuple[Message, Block, int] | None:
+    def locate(self, line: int) -> tuple[MessageBlock, Block, int] | None:
         """The message and block at a line, and which of the block's lines it is; None for a blank line."""
         number = bisect_right(self._tops, line) - 1
         if number >= len(self.messages):

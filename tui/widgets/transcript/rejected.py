@@ -6,12 +6,12 @@ from array import array
 from bisect import bisect_left
 
 from tui.protocol import Origin
-from tui.widgets.transcript.marked import Marked, joined
+from tui.widgets.transcript.styled_text import StyledText, joined
 
 _VISIBLE = str.maketrans({"\n": "↵", "\t": " "})
 
 
-class Refused:
+class RejectedText:
     """Refused text by the source offset at which it was refused; arrays, no object for a token."""
 
     __slots__ = ("_at", "_ends", "text")
@@ -33,12 +33,12 @@ class Refused:
             self._at.append(at)
             self._ends.append(len(self.text))
 
-    def woven(self, body: Marked, begin: int, until: int) -> Marked:
+    def woven(self, body: StyledText, begin: int, until: int) -> StyledText:
         """`body` with what was refused at begin <= offset < until in its places."""
         first, last = bisect_left(self._at, begin), bisect_left(self._at, until)
         if first == last:
             return body
-        parts: list[Marked] = []
+        parts: list[StyledText] = []
         done = 0
         for number in range(first, last):
             at = self._at[number]
@@ -48,13 +48,13 @@ class Refused:
         parts.append(_slice(body, done, len(body.text)))
         return joined(parts)
 
-    def _marked(self, number: int, at: int, look: bytes) -> Marked:
+    def _marked(self, number: int, at: int, look: bytes) -> StyledText:
         text = self.text[self._ends[number - 1] if number else 0 : self._ends[number]]
         marks = bytes((Origin.REFUSED,)) * len(text)
-        return Marked(text, look * len(text), marks, array("I", (at,)) * len(text))
+        return StyledText(text, look * len(text), marks, array("I", (at,)) * len(text))
 
 
-def _slice(body: Marked, begin: int, end: int) -> Marked:
-    return Marked(
+def _slice(body: StyledText, begin: int, end: int) -> StyledText:
+    return StyledText(
         body.text[begin:end], body.looks[begin:end], body.origins[begin:end], body.places[begin:end]
     )

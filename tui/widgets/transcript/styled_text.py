@@ -12,7 +12,7 @@ from itertools import repeat
 from tui.protocol import Origin
 
 
-class Marked:
+class StyledText:
     """`text` with `looks` (bytes of looks.py), `origins` (bytes of Origin) and `places` (source offsets)."""
 
     __slots__ = ("looks", "origins", "places", "text")
@@ -23,19 +23,19 @@ class Marked:
         self.origins = origins
         self.places = places
 
-    def with_looks(self, looks: bytes) -> Marked:
-        return Marked(self.text, looks, self.origins, self.places)
+    def with_looks(self, looks: bytes) -> StyledText:
+        return StyledText(self.text, looks, self.origins, self.places)
 
-    def until(self, end: int) -> Marked:
+    def until(self, end: int) -> StyledText:
         """The first `end` characters."""
-        return Marked(self.text[:end], self.looks[:end], self.origins[:end], self.places[:end])
+        return StyledText(self.text[:end], self.looks[:end], self.origins[:end], self.places[:end])
 
 
-EMPTY = Marked("", b"", b"", array("I"))
+EMPTY = StyledText("", b"", b"", array("I"))
 
 
 class Pen:
-    """Writes a `Marked` from left to right."""
+    """Writes a `StyledText` from left to right."""
 
     __slots__ = ("_looks", "_parts", "_places")
 
@@ -54,18 +54,18 @@ class Pen:
         """Text that one place of the source stands for as a whole: an entity, an expanded tab."""
         self.write(text, look, repeat(place, len(text)))
 
-    def done(self, origins: Sequence[int]) -> Marked:
+    def done(self, origins: Sequence[int]) -> StyledText:
         """What was written; `origins` holds the origin of every source character."""
         marks = bytes(map(origins.__getitem__, self._places))
-        return Marked("".join(self._parts), bytes(self._looks), marks, self._places)
+        return StyledText("".join(self._parts), bytes(self._looks), marks, self._places)
 
 
-def literal(source: str, origins: Sequence[int], begin: int, end: int, look: int) -> Marked:
+def literal(source: str, origins: Sequence[int], begin: int, end: int, look: int) -> StyledText:
     """source[begin:end] as it stands, with its tabs expanded to every fourth column."""
     text = source[begin:end]
     if "\t" not in text:
         places = array("I", range(begin, end))
-        return Marked(text, bytes((look,)) * len(text), bytes(origins[begin:end]), places)
+        return StyledText(text, bytes((look,)) * len(text), bytes(origins[begin:end]), places)
     pen = Pen()
     write_literal(pen, text, look, range(begin, end))
     return pen.done(origins)
@@ -87,17 +87,17 @@ def write_literal(pen: Pen, text: str, look: int, places: Sequence[int]) -> None
         at, column = at + len(run), len(run) - newline - 1 if newline >= 0 else column + len(run)
 
 
-def plain(text: str, look: int) -> Marked:
+def plain(text: str, look: int) -> StyledText:
     """Text of our own: it has no places in the source."""
-    return Marked(text, bytes((look,)) * len(text), bytes((Origin.PLAIN,)) * len(text), array("I"))
+    return StyledText(text, bytes((look,)) * len(text), bytes((Origin.PLAIN,)) * len(text), array("I"))
 
 
-def joined(parts: Sequence[Marked]) -> Marked:
+def joined(parts: Sequence[StyledText]) -> StyledText:
     """The parts one after the other."""
     places: array[int] = array("I")
     for part in parts:
         places.extend(part.places)
-    return Marked(
+    return StyledText(
         "".join(part.text for part in parts),
         b"".join(part.looks for part in parts),
         b"".join(part.origins for part in parts),

@@ -15,11 +15,11 @@ from typing import Final
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tui.widgets.transcript import looks
+from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.blocks import Block, Code, gap
 from tui.widgets.transcript.dialect import Fences, holds_markdown
 from tui.widgets.transcript.markdown import Stretch, build, parse, too_deep, top_level
-from tui.widgets.transcript.marked import literal
+from tui.widgets.transcript.styled_text import literal
 
 WINDOW: Final = 16_384
 """Characters that are parsed at a time, and so the longest block that is read as Markdown."""
@@ -32,7 +32,7 @@ _BLANK_LINE = re.compile(r"^[ \t]*\n", re.MULTILINE)
 _OPENING = re.compile(r"(`{3,}|~{3,})[ \t]*([^\s`]*)")
 
 
-class Reader:
+class IncrementalMarkdown:
     """Reads one source that only grows into `blocks`, of which the first `settled` will never change."""
 
     def __init__(self, parser: MarkdownIt, blocks: list[Block]) -> None:
@@ -162,7 +162,7 @@ class _Verbatim:
 
     def block(self, source: str, origins: Sequence[int], begin: int, end: int) -> Block:
         whole = source.endswith("\n", begin, end)
-        look = 0 if self.language is None else looks.FENCE
+        look = 0 if self.language is None else style_codes.FENCE
         body = literal(source, origins, begin, end - whole, look)
         goes_on = not whole and end < len(source) and source[end] != "\n"
         if self.language is None:

@@ -38,7 +38,7 @@ SPAN = "From the first token to the last; reading the prompt is not in it."
 
 
 @dataclass
-class Run:
+class RaceRun:
     """One answer, as it came."""
 
     name: str
@@ -65,7 +65,7 @@ class Run:
         return len(self.tokens) / self.seconds if known else None
 
 
-class VersusScreen(Screen[EngineError | None]):
+class RaceScreen(Screen[EngineError | None]):
     """Ends with what went wrong with the engine, or with None."""
 
     AUTO_FOCUS = ""
@@ -77,7 +77,7 @@ class VersusScreen(Screen[EngineError | None]):
         Binding("escape", "back", "Back", id="versus.back", tooltip="Back to the chat"),
     ]  # fmt: skip
     DEFAULT_CSS = """
-    VersusScreen {
+    RaceScreen {
         #lanes { height: 1fr; margin: 1 2 0 2; }
         .lane {
             width: 1fr;
@@ -105,7 +105,7 @@ class VersusScreen(Screen[EngineError | None]):
         self._request = request
         self._clock = clock
         self._folder = folder
-        self._runs = (Run("plain decoding"), Run("with drafting"))
+        self._runs = (RaceRun("plain decoding"), RaceRun("with drafting"))
         self._transcripts = tuple(Transcript(classes="transcript") for _ in self._runs)
         self._lanes = tuple(Vertical(each, classes="lane") for each in self._transcripts)
         self._result = Static(id="result", markup=False)

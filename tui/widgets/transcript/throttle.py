@@ -13,7 +13,7 @@ WAIT: Final = 0.1
 SHARE: Final = 8
 
 
-class Pace:
+class Throttle:
     """`clock` tells the time and `work` what this thread has worked so far, both in seconds."""
 
     def __init__(self, clock: Callable[[], float], work: Callable[[], float]) -> None:

@@ -23,7 +23,7 @@ from tui.clean import clean_line
 from tui.config import Appearance
 from tui.quantities import number, percent
 
-from .attached import Attached
+from .attached import AttachedFiles
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
 from .keyline import key_of
@@ -53,7 +53,7 @@ STOPS = ("chat.stop", "read.stop")
 HIGHLIGHTS: Final[tuple[Highlight, ...]] = ("quiet", "full", "off")
 
 
-class Desk(Horizontal):
+class ChatPanel(Horizontal):
     """Everything of the chat but its footer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -75,7 +75,7 @@ class Desk(Horizontal):
         Binding("ctrl+end", "scroll(0)", "Go to the end", show=False, priority=True, id="chat.end"),
     ]  # fmt: skip
     DEFAULT_CSS = """
-    Desk {
+    ChatPanel {
         height: 1fr;
         #column { width: 1fr; }
         Transcript { margin: 1 1 0 3; display: none; }
@@ -95,14 +95,14 @@ class Desk(Horizontal):
         self, interval: float, highlight: Highlight, show_refused: bool, sidebar: SidebarMode
     ) -> None:
         """`interval` is the time between two paints of an answer that comes, in seconds."""
-        super().__init__(id="desk", classes=f"-{sidebar}")
+        super().__init__(id="panel", classes=f"-{sidebar}")
         self.transcript = Transcript(interval=interval, id="transcript")
         self.suggestions = Suggestions("suggestions")
         self.composer = Composer(ASK, self.suggestions, id="composer")
         self._banner = Banner(id="banner")
         self._welcome = Welcome(id="welcome")
         self._status = StatusLine(id="status")
-        self._files = Attached(id="files")
+        self._files = AttachedFiles(id="files")
         self._sidebar = Sidebar(id="sidebar")
         self._reading: tuple[MeterReading, Sequence[float]] = MeterReading(), ()
         self._drafting = ""
@@ -110,7 +110,7 @@ class Desk(Horizontal):
         self._form: protocol.PromptForm = "template"
         self.transcript.set_reactive(Transcript.highlight, highlight)
         self.transcript.set_reactive(Transcript.show_refused, show_refused)
-        self.set_reactive(Desk.sidebar_mode, sidebar)
+        self.set_reactive(ChatPanel.sidebar_mode, sidebar)
 
     def compose(self) -> ComposeResult:
         self._show_mode()

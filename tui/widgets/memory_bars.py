@@ -31,11 +31,11 @@ _PARTS = (
 _CACHES = {"f16": "16 bits", "q8_0": "8 bits"}
 
 
-class Fit(Widget):
+class MemoryBars(Widget):
     """Two lines, or three where a GPU has a memory of its own."""
 
     DEFAULT_CSS = """
-    Fit { height: 3; margin: 0 4; text-wrap: nowrap; }
+    MemoryBars { height: 3; margin: 0 4; text-wrap: nowrap; }
     """
 
     def __init__(self, id: str) -> None:  # noqa: A002
