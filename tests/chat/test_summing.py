@@ -10,6 +10,7 @@ from msgspec import structs
 from tests.support.chat import answered, ask, chat, outrider, text, told, until
 from tests.support.exchanges import round_of
 from tui.chat.summary import LONGEST, Summary
+from tui.config import Generation
 from tui.protocol import Reason
 from tui.screens.transcript_sync import SUMMED_UP
 
@@ -87,12 +88,16 @@ async def test_a_chat_is_summed_up_whole_or_not_at_all(
         await answered(pilot, "four")
 
 
-async def test_a_summary_that_is_refused_leaves_the_answer_that_is_coming_alone(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:sample?rate=60&tokens=60", draft="")
+async def test_a_summary_that_is_refused_leaves_the_answer_that_is_coming_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.screens.message_actions.LEAVE", 0.0)
+    plain = Generation(seed=7, lookup=False)  # a lookup would make the second answer short
+    app = outrider(tmp_path, main="scripted:sample?rate=60&tokens=60", draft="", generation=plain)
     async with app.run_test(size=(140, 40)) as pilot:
         screen = chat(app)
-        await until(pilot, lambda: screen.phase == "ready")
-        await ask(pilot, "go")
+        await answered(pilot, "one")
+        await ask(pilot, "two")
         await until(pilot, lambda: screen.phase == "answering")
         await pilot.press("shift+f5")
         await until(pilot, lambda: "An answer is coming" in told(app))
