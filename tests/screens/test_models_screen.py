@@ -196,7 +196,7 @@ async def test_letters_filter_and_escape_empties_the_filter_first() -> None:
 
 async def test_hostile_names_are_cleaned() -> None:
     hostile = "\x1b]52;c;eA==\x07[bold red]evil[/]\n\u202e"
-    evil = model(0, hostile, 10**9, path="/m/\x1b[2J.gguf", licence=hostile, architecture=hostile)
+    evil = model(0, hostile, 10**9, path="/m/\x1b[2J.gguf", license=hostile, architecture=hostile)
     app = Alone(Library(evil, skipped=(Skipped(hostile, hostile),)))
     async with app.run_test(size=(120, 40)) as pilot:
         await judged(pilot)

@@ -44,7 +44,7 @@ class ModelInfo(Struct, frozen=True):
     path: str
     architecture: str
     parameters: Unsigned
-    quantisation: str
+    quantization: str
     size: Unsigned
     """Bytes of weights."""
     context_length: Unsigned

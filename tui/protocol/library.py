@@ -39,7 +39,7 @@ class FoundModel(Struct, frozen=True):
     backend: Literal["llama.cpp", "mlx"]
     architecture: str
     parameters: Unsigned
-    quantisation: str
+    quantization: str
     size: Unsigned
     """Bytes on disk."""
     context_length: Unsigned
@@ -53,7 +53,7 @@ class FoundModel(Struct, frozen=True):
     prompt_form: PromptForm
     traits: tuple[str, ...] = ()
     """Traits that matter for drafting: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
-    licence: str = ""
+    license: str = ""
     demo: bool = False
     tag: str = ""
     """Its name in Ollama: "smollm2:135m"."""
@@ -230,7 +230,7 @@ class HubFile(Struct, frozen=True):
     size: Unsigned
     parts: Unsigned
     backend: Literal["llama.cpp", "mlx"]
-    quantisation: str
+    quantization: str
 
 
 class HubListed(Tagged, frozen=True):
@@ -239,7 +239,7 @@ class HubListed(Tagged, frozen=True):
     id: Signed
     repository: str
     files: tuple[HubFile, ...]
-    licence: str
+    license: str
     memory: Unsigned
     """Most bytes that the weights of a model can take on this machine."""
     note: str = ""

@@ -81,7 +81,7 @@ def test_mutants_that_pass_the_check_do_not_kill_the_engine(model: Path, tmp_pat
 
 def test_says_what_the_model_is(model: Path) -> None:
     header = read_header(model)
-    assert (header.architecture, header.name, header.quantisation) == ("llama", "toy", "F32")
+    assert (header.architecture, header.name, header.quantization) == ("llama", "toy", "F32")
     assert (header.context_length, header.block_count, header.vocabulary) == (512, 2, 512)
     assert header.parameters == sum(int(t.n_elements) for t in gguf.GGUFReader(model).tensors)
     assert header.weight_bytes == 4 * header.parameters

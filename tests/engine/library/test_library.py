@@ -514,7 +514,7 @@ def named(*names: tuple[str, str]) -> list[FoundModel]:
             base,
             path=f"/m/{i}/{name}-{kind}.gguf".replace(" ", "-"),
             name=f"{name.removeprefix('Meta ').removesuffix(' Instruct')} {kind}",
-            quantisation=kind,
+            quantization=kind,
         )
         for i, (name, kind) in enumerate(names)
     ]

@@ -92,7 +92,7 @@ class LoadedModel(Protocol):
     path: str
     architecture: str
     parameters: int
-    quantisation: str
+    quantization: str
     size: int
     trained_context_length: int
     vocabulary_size: int

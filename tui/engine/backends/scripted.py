@@ -107,7 +107,7 @@ class ScriptedModel:
 
     architecture = "script"
     parameters = 0
-    quantisation = "none"
+    quantization = "none"
     size = 0
     rewinds: Rewinds = "anywhere"
     drops_from = 0

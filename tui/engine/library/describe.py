@@ -39,10 +39,10 @@ def describe(candidate: ModelFile) -> FoundModel:
     return _of_file(candidate, header, size)
 
 
-def name_of(path: Path, title: str, quantisation: str) -> str:
+def name_of(path: Path, title: str, quantization: str) -> str:
     """Return the short name of the model at `path`, as `describe` does. `title` is from its header."""
     tag = candidate(path).tag if path.parent.name == "blobs" else ""
-    return short_name(path, title, quantisation, tag)
+    return short_name(path, title, quantization, tag)
 
 
 def tokens_of(path: Path) -> Tokens:
@@ -77,12 +77,12 @@ def _entries(data: Any) -> Iterator[tuple[str, int]]:
 def _of_file(candidate: ModelFile, header: Header, size: int) -> FoundModel:
     return FoundModel(
         path=str(candidate.path),
-        name=short_name(candidate.path, header.name, header.quantisation, candidate.tag),
+        name=short_name(candidate.path, header.name, header.quantization, candidate.tag),
         source=candidate.source,
         backend="llama.cpp",
         architecture=header.architecture[:MAX_TEXT],
         parameters=header.parameters,
-        quantisation=header.quantisation,
+        quantization=header.quantization,
         size=size,
         context_length=header.context_length,
         vocabulary=header.vocabulary,
@@ -90,7 +90,7 @@ def _of_file(candidate: ModelFile, header: Header, size: int) -> FoundModel:
         fingerprint=header.fingerprint,
         prompt_form=header.prompt_form,
         traits=header.traits,
-        licence=header.licence[:MAX_TEXT],
+        license=header.license[:MAX_TEXT],
         tag=candidate.tag[:MAX_TEXT],
     )
 
@@ -101,12 +101,12 @@ def _of_folder(candidate: ModelFile, folder: Folder, size: int) -> FoundModel:
     end = folder.config.get("eos_token_id")
     return FoundModel(
         path=str(candidate.path),
-        name=short_name(candidate.path, folder.name, folder.quantisation),
+        name=short_name(candidate.path, folder.name, folder.quantization),
         source=candidate.source,
         backend="mlx",
         architecture=folder.model_type,
         parameters=folder.parameters,
-        quantisation=folder.quantisation,
+        quantization=folder.quantization,
         size=size,
         context_length=folder.context_length,
         vocabulary=len(tokens),

@@ -72,7 +72,7 @@ class Header:
     name: str
     """The model's name in the file; the file's own name if there is none."""
     parameters: int
-    quantisation: str
+    quantization: str
     """Such as "Q4_K_M"."""
     context_length: int
     """Tokens that the model was trained on; 0 if the file does not say."""
@@ -92,7 +92,7 @@ class Header:
     prompt_form: PromptForm = "template"
     traits: tuple[str, ...] = ()
     """Properties that matter for drafting: see `FoundModel.traits`."""
-    licence: str = ""
+    license: str = ""
 
 
 def read_header(path: str | Path) -> Header:
@@ -198,7 +198,7 @@ class _Metadata:
             architecture=self._architecture,
             name=self.text("general.name") or file_name,
             parameters=sum(tensor.elements for tensor in self._tensors),
-            quantisation=self._quantisation(),
+            quantization=self._quantization(),
             context_length=self.number(self._key("context_length"), 0),
             block_count=self.number(self._key("block_count"), 0),
             vocabulary=tokens.count if isinstance(tokens, Array) else 0,
@@ -210,7 +210,7 @@ class _Metadata:
             fingerprint=self._fingerprint(tokens.texts) if isinstance(tokens, Array) else "",
             prompt_form=self._prompt_form(tokens.texts if isinstance(tokens, Array) else ()),
             traits=tuple(trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys))),
-            licence=self.text("general.license"),
+            license=self.text("general.license"),
         )
 
     def _fingerprint(self, texts: Sequence[bytes]) -> str:
@@ -334,7 +334,7 @@ class _Metadata:
     def _bytes_of(self, name: str) -> int:
         return next((tensor.bytes for tensor in self._tensors if tensor.name == name), 0)
 
-    def _quantisation(self) -> str:
+    def _quantization(self) -> str:
         """Return the quantization named by the file, else the type of most of its bytes."""
         if (named := FILE_TYPES.get(self.number("general.file_type", -1))) is not None:
             return named

@@ -133,9 +133,9 @@ class Folder:
         return sum(self._stands_for(tensor) for tensor in self.tensors)
 
     @property
-    def quantisation(self) -> str:
+    def quantization(self) -> str:
         """Such as "4 bits", "mxfp4" or "BF16"."""
-        given = self._quantisation
+        given = self._quantization
         if given.get("mode", "affine") != "affine":
             return str(given["mode"])[:20]
         if type(bits := given.get("bits")) is int:
@@ -144,7 +144,7 @@ class Folder:
         return str(method)[:20] if method else self._commonest_type
 
     @property
-    def _quantisation(self) -> Mapping[str, Any]:
+    def _quantization(self) -> Mapping[str, Any]:
         return _mapping(self.config.get("quantization") or self.config.get("quantization_config"))
 
     @property
@@ -155,7 +155,7 @@ class Folder:
         return max(sizes, key=lambda dtype: sizes[dtype])
 
     def _stands_for(self, tensor: StoredTensor) -> int:
-        bits = self._quantisation.get("bits")
+        bits = self._quantization.get("bits")
         if tensor.dtype == "U32" and type(bits) is int and bits > 0:
             return tensor.elements * 32 // bits
         return 0 if tensor.name.endswith((".scales", ".biases")) else tensor.elements

@@ -277,7 +277,7 @@ def model_info(model: LoadedModel, name: str, demo: bool) -> ModelInfo:
         path=model.path,
         architecture=model.architecture,
         parameters=model.parameters,
-        quantisation=model.quantisation,
+        quantization=model.quantization,
         size=model.size,
         context_length=model.trained_context_length,
         vocabulary=model.vocabulary_size,

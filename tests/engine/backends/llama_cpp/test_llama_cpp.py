@@ -391,7 +391,7 @@ def test_a_model_may_draft_for_itself(backend: LlamaBackend, tmp_path: Path) -> 
 
 def test_what_a_model_says_about_itself(load: Load) -> None:
     model = load(Toy(context_length=384), context_length=0)
-    assert (model.name, model.architecture, model.quantisation) == ("toy F32", "llama", "F32")
+    assert (model.name, model.architecture, model.quantization) == ("toy F32", "llama", "F32")
     assert (model.trained_context_length, model.capacity, model.vocabulary_size) == (384, 512, 512)
     assert model.size == 4 * model.parameters > 100_000
 

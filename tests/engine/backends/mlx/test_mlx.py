@@ -608,7 +608,7 @@ def test_mlx_begins_with_a_short_call_before_all_of_it_is_noted(
 def test_a_folder_says_what_it_holds(toy: Path) -> None:
     model = opened(toy)
     assert (model.name, model.path, model.architecture) == ("toy F32", str(toy), "llama")
-    assert (model.quantisation, model.trained_context_length, model.vocabulary_size) == ("F32", 512, 512)
+    assert (model.quantization, model.trained_context_length, model.vocabulary_size) == ("F32", 512, 512)
     assert model.size == 4 * model.parameters
     assert MlxBackend().device()
     snapshot = toy.parent / "models--mlx-community--Some-Model-4bit" / "snapshots" / "0123abcd"
@@ -633,7 +633,7 @@ def test_quantised_weights_with_tied_embeddings(tmp_path: Path, bits: int, mode:
         folder / "config.json", config | {"quantization": {"group_size": 32, "bits": bits, "mode": mode}}
     )
     model = opened(folder)
-    assert model.quantisation == (f"{bits} bits" if mode == "affine" else mode)
+    assert model.quantization == (f"{bits} bits" if mode == "affine" else mode)
     assert model.parameters == whole.parameters
     assert model.size < whole.size / 2
     assert trial(model) is None
@@ -683,7 +683,7 @@ def sharded(place: Path, files: Sequence[str], indexed: Sequence[str], drop: Col
         (("model.safetensors",), ("pytorch-1.safetensors", "pytorch-2.safetensors")),
     ],
 )
-def test_an_index_of_the_model_before_quantisation_does_no_harm(
+def test_an_index_of_the_model_before_quantization_does_no_harm(
     tmp_path: Path, files: Sequence[str], indexed: Sequence[str]
 ) -> None:
     assert opened(sharded(tmp_path, files, indexed)).vocabulary_size

@@ -77,11 +77,11 @@ class LlamaModel:
         self.drops_from = 0 if full_windows else -(-cells // CELLS) * CELLS
         self.threads = 0
         """Threads by default; 0 if a GPU computes."""
-        self.name = name_of(Path(path), header.name, header.quantisation)
+        self.name = name_of(Path(path), header.name, header.quantization)
         self.path = path
         self.architecture = header.architecture
         self.parameters = header.parameters
-        self.quantisation = header.quantisation
+        self.quantization = header.quantization
         self.size = header.weight_bytes
         self.trained_context_length = header.context_length
         self.vocabulary_size = self.vocabulary.size

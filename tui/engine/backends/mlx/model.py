@@ -69,11 +69,11 @@ class MlxModel:
         self.vocabulary = vocabulary
         self.capacity = capacity
         self.vocabulary_size = vocabulary.size
-        self.name = name_of(folder.path, folder.name, folder.quantisation)
+        self.name = name_of(folder.path, folder.name, folder.quantization)
         self.path = str(folder.path)
         self.architecture = folder.model_type
         self.parameters = folder.parameters
-        self.quantisation = folder.quantisation
+        self.quantization = folder.quantization
         self.size = folder.weight_bytes
         self.trained_context_length = folder.context_length
 
