@@ -26,7 +26,7 @@ from tui.protocol import (
     Load,
     Loaded,
     MemoryPlanned,
-    ModelInfo,
+    ModelFacts,
     Obstacle,
     PlanMemory,
     Question,
@@ -41,7 +41,7 @@ from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
 from tui.widgets.rows import Row, Rows
 
-INFO = ModelInfo("m", "/m", "llama", 1, "Q8_0", 1, 4096, 300)
+INFO = ModelFacts("m", "/m", "llama", 1, "Q8_0", 1, 4096, 300)
 
 DEMO = model(0, "Starter (demo)", 7_000_000, "built in", demo=True)
 

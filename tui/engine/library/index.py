@@ -104,7 +104,8 @@ def _recalled(entry: dict[str, Any], candidate: ModelFile) -> FoundModel | Skipp
     if isinstance(reason := entry.get("reason"), str):
         return Skipped(str(candidate.path), reason)
     with suppress(ValueError):
-        model = convert({**entry.get("model", {}), "source": candidate.source}, FoundModel)
+        place = {"source": candidate.source, "demo": candidate.demo}
+        model = convert({**entry.get("model", {}), **place}, FoundModel)
         return model if model.tag == candidate.tag else None
     return None
 
