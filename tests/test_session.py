@@ -126,7 +126,7 @@ class Chat:
 async def chat_with(folder: Path, main: str) -> AsyncIterator[Chat]:
     client = EngineClient(ENGINE, folder / "engine.log")
     keeper = Keeper(None)
-    settings = Settings(models=Models(main, ""), generation=Generation(seed=7))
+    settings = Settings(models=Models(main, "lookup"), generation=Generation(seed=7))
     chat = Chat(ChatSession(settings, client, keeper, monotonic, lambda: 1))
     chat.session.start()
     try:
@@ -201,7 +201,7 @@ async def test_a_pair_that_cannot_be_loaded_ends_the_turn_and_the_next_prompt_tr
         chat.ask("go")
         await chat.until(lambda: chat.views.given_back)
         assert chat.phases == [Phase.WAITING, Phase.ENDED] and not chat.session.conversation.path
-        chat.session.settings = Settings(models=Models(QUICK, ""), generation=Generation(seed=7))
+        chat.session.settings = Settings(models=Models(QUICK, "lookup"), generation=Generation(seed=7))
         chat.ask("again")
         await chat.until(lambda: chat.phase == Phase.READY)
         assert chat.session.conversation.path[0].text == "again"

@@ -435,7 +435,8 @@ def test_a_draft_that_is_refused_is_left_out(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("--draft", "none", "--no-lookup"),
+        ("--draft", "none"),
+        ("--draft", "lookup", "--no-lookup"),
         ("--draft-length", "0"),
         ("--prompts", "/nowhere"),
         ("--svg", "/nowhere/bench.svg"),
@@ -458,10 +459,10 @@ def test_wrong_options_are_refused(wrong: tuple[str, ...]) -> None:
 
 
 def test_drafts_may_be_given_again_or_before_the_command() -> None:
-    assert parser().parse_args(["bench", "--draft", "a", "--draft", "ngram"]).drafts == ["a", "ngram"]
+    assert parser().parse_args(["bench", "--draft", "a", "--draft", "ngram"]).drafts == ["a", "lookup"]
     before = parser().parse_args(["--main", "m", "--draft", "d", "bench"])
     (load,) = loads_of(before, Settings())
-    assert (Path(load.main).name, Path(load.draft or "").name) == ("m", "d")
+    assert (Path(load.main).name, Path(load.draft).name) == ("m", "d")
     assert parser().parse_args(["ask", "--draft", "a", "--draft", "b", "?"]).draft == "b", "ask is unchanged"
 
 

@@ -359,7 +359,7 @@ async def answering(pilot: Pilot[None], app: Any) -> Any:
 async def test_the_screen_shows_the_reason_of_the_policy_while_and_after_an_answer(
     tmp_path: Path, size: tuple[int, int], shown: str
 ) -> None:
-    app = outrider(tmp_path, main=SILENT, draft="", generation=NOBODY)
+    app = outrider(tmp_path, main=SILENT, draft="lookup", generation=NOBODY)
     async with app.run_test(size=size) as pilot:
         screen = await answering(pilot, app)
         screen.session.turn.take(NotDrafting(1, POLICY["does not pay"]))
@@ -375,7 +375,7 @@ async def test_the_screen_shows_the_reason_of_the_policy_while_and_after_an_answ
 
 
 async def test_a_reason_is_gone_once_something_was_drafted_and_in_the_next_answer(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=SILENT, draft="", generation=NOBODY)
+    app = outrider(tmp_path, main=SILENT, draft="lookup", generation=NOBODY)
     async with app.run_test(size=WIDE) as pilot:
         screen = await answering(pilot, app)
         screen.session.turn.take(NotDrafting(1, POLICY["too far behind"]))

@@ -88,8 +88,10 @@ def refused(loaded: protocol.Loaded) -> str:
 
 
 def _is_off(loaded: protocol.Loaded | None) -> bool:
-    """Whether nothing may draft for what is loaded."""
-    return bool(loaded and loaded.obstacle and loaded.obstacle.everything)
+    """Whether nothing drafts for what is loaded."""
+    if loaded is None:
+        return False
+    return loaded.draft_length == NEVER or (loaded.obstacle is not None and loaded.obstacle.everything)
 
 
 def drafting(wished: DraftLength, loaded: protocol.Loaded | None) -> str:

@@ -16,6 +16,7 @@ from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.client.host import HostError, engine_on
 from tui.config import Generation, Settings
+from tui.config.last import PairSettings
 from tui.store.keeper import Keeper, Unreadable
 
 from . import formatting
@@ -25,7 +26,7 @@ from .draft_length import DraftLength
 from .meter import Meter
 from .opening import Opening
 from .overrides import ChatOverrides
-from .requests import HERE, Choice, TurnRequest, draft_length, load_request, with_choice
+from .requests import HERE, TurnRequest, draft_length, load_request
 from .turn import TurnRunner
 from .view import ChatView, TranscriptView
 
@@ -152,10 +153,10 @@ class ChatSession:
             hint = f"No model is loaded now. {error.hint or 'The next prompt tries again.'}"
             self.opening.show_failure((error.message, hint))
 
-    async def load_pair(self, choice: Choice) -> None:
+    async def load_pair(self, pair: PairSettings) -> None:
         """Load what was chosen; an answer that is coming is stopped first."""
         await self.turn.stop()
-        self.settings = with_choice(self.settings, choice)
+        self.settings = pair.applied(self.settings)
         if not self._keep(self.settings):
             self.view.tell("Until you quit: the next start loads what config.toml names.", seconds=8)
         self.opening.over()

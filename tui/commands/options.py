@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from ..choices import LONGEST_DRAFT, MOST_BIAS, MOST_TOKENS, SAMPLING, SEED, Effort, Thinking
+from ..choices import LONGEST_DRAFT, MOST_BIAS, MOST_TOKENS, SAMPLING, SEED, Effort, Thinking, read_draft
 from .words import Parser
 
 _CHAT = """\
@@ -48,7 +48,7 @@ _BENCH_EXAMPLES = """\
 examples:
   outrider bench --quick                               the models of config.toml, or the built-in demo
   outrider bench --main big.gguf --draft small.gguf --svg bench.svg
-  outrider bench --main big.gguf --draft small.gguf --draft tiny.gguf --draft ngram
+  outrider bench --main big.gguf --draft small.gguf --draft tiny.gguf --draft lookup
   outrider bench --prompts mine.toml --temperature 0 --json | jq '.results[].ratio'
 
 A file of prompts is TOML, each category with its list: chat = ["What is a reef?", "Plan a trip."]
@@ -188,6 +188,7 @@ def _add_models(
     group.add_argument(
         "--draft",
         metavar="MODEL",
+        type=read_draft,
         help='a smaller model of the same family and form, "auto", "lookup" (no draft model) or "none"'
         + ("; may be given again, to compare" if several_drafts else ""),
         **draft,

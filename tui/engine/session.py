@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 
+from ..choices import AUTO, LOOKUP
 from ..protocol import (
     Command,
     Count,
@@ -30,8 +31,7 @@ from .answer.inspection import inspect
 from .answer.templates import TemplateRenderer
 from .backends import LoadedModel, ModelError
 from .backends.selection import open_backend
-from .library.local import AUTO, Library
-from .library.records import LOOKUP
+from .library.local import Library
 from .machine.hardware import all_memory
 from .pair.exactness import keep_last
 from .pair.pair import Pair, Progress, load_pair, model_info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ..choices import BackendName, CacheType, Effort, Thinking
+from ..choices import LOOKUP, BackendName, CacheType, DraftChoice, Effort, Thinking
 from .terms import Finite, PromptForm, Reason, Role, Signed, Stage, Tagged, TextRound, Unsigned
 
 
@@ -131,11 +131,11 @@ class Load(Tagged, frozen=True):
     """Load a main model and perhaps a draft, in place of the loaded pair.
 
     A model is named by its path, or by words that fit one model of the library; "starter" is the built-in
-    pair. The draft "auto" is the best draft that the library has for the main model, or none.
+    pair.
     """
 
     main: str
-    draft: str | None = None
+    draft: DraftChoice = LOOKUP
     context_length: Unsigned = 0
     """0 takes the model's own, at most 8192."""
     gpu_layers: Signed = -1

@@ -12,6 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from ..choices import DraftChoice
 from .generation import Load, Rounding
 from .terms import Finite, PromptForm, Signed, Tagged, Unsigned
 
@@ -118,8 +119,8 @@ class JudgeDrafts(Tagged, frozen=True):
 class DraftVerdict(Struct, frozen=True):
     """The judgement of one possible draft."""
 
-    draft: str
-    """A path; "lookup" is the lookup alone, "" is no drafting at all."""
+    draft: DraftChoice
+    """A path, `LOOKUP` or `NONE`."""
     name: str
     judgement: Judgement
     reason: str
@@ -131,7 +132,7 @@ class DraftVerdict(Struct, frozen=True):
 
 
 class DraftsJudged(Tagged, frozen=True):
-    """The reply to `JudgeDrafts`, the best draft first. "lookup" and "" are always in it."""
+    """The reply to `JudgeDrafts`, the best draft first. `LOOKUP` and `NONE` are always in it."""
 
     id: Signed
     verdicts: tuple[DraftVerdict, ...]

@@ -15,6 +15,7 @@ from tests.support import models
 from tui.chat import formatting
 from tui.chat.conversation import _joined
 from tui.chat.meter import Meter, MeterReading
+from tui.choices import LOOKUP
 from tui.engine.answer.answer import Answer, OverridableLength
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.pair.pair import Pair, load_pair
@@ -63,7 +64,7 @@ def pair_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     draft = str(models.write_model(folder / "draft.gguf", replace(toy, layers=1)))
     loads = {
         "made": Load(main, draft, 512, threads=1),
-        "made, lookup alone": Load(main, None, 512, threads=1),
+        "made, lookup alone": Load(main, LOOKUP, 512, threads=1),
         "starter": Load(STARTER, STARTER, 512, threads=1),
         "scripted, shown": Load("scripted:sample?tokens=400", "scripted:draft?acceptance=0.6"),
     }
