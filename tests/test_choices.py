@@ -1,4 +1,4 @@
-"""A draft has one spelling, from the settings file and the command line to the loaded pair."""
+"""A draft, and a draft length, have one spelling from the settings file to the loaded pair and the answer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ from pathlib import Path
 import pytest
 
 from tests.support import models
-from tui.chat.requests import load_request
-from tui.choices import AUTO, LOOKUP, NONE, names_model
+from tui.chat.requests import generate_request, load_request
+from tui.choices import AUTO, LONGEST_DRAFT, LOOKUP, NONE, DraftLength, names_model
+from tui.commands.ask import with_options
 from tui.commands.options import parser
 from tui.commands.setup import with_models
-from tui.config import Generation, Models, Settings, change_config, read_config, read_value
+from tui.config import (
+    ConfigError,
+    Generation,
+    Models,
+    Preset,
+    Settings,
+    change_config,
+    read_config,
+    read_value,
+)
 from tui.config.last import PairSettings, keep_last, with_last
 from tui.engine.pair.pair import load_pair
-from tui.protocol import Load
+from tui.protocol import Load, SetDraftLength
 from tui.protocol.lines import decode_command, encode
 
 DRAFTS = (AUTO, LOOKUP, NONE, "/models/small.gguf")
@@ -83,6 +93,44 @@ def test_a_lookup_that_is_switched_off_stays_off_beside_another_draft(draft: str
 def test_who_chooses_the_lookup_as_the_draft_switches_it_on() -> None:
     off = Settings(generation=Generation(lookup=False))
     assert PairSettings("/main.gguf", LOOKUP).applied(off).generation.lookup
+
+
+@pytest.mark.parametrize("length", [AUTO, 0, 1, LONGEST_DRAFT])
+def test_a_draft_length_is_spelled_alike_in_the_file_on_the_command_line_and_in_a_command(
+    length: DraftLength, config: Path
+) -> None:
+    wanted = Settings(generation=Generation(draft_length=length))
+    change_config(config, ("generation", "draft_length"), length)
+    assert read_config(config) == (wanted, ())
+    assert read_value(Generation, "draft_length", str(length)) == length
+    arguments = parser().parse_args(["ask", "--draft-length", str(length), "question"])
+    assert with_options(Settings(), arguments) == wanted
+    command = generate_request(1, (), 7, wanted.generation)
+    assert command.draft_length == length and decode_command(encode(command)) == command
+    change = SetDraftLength(1, length)
+    assert decode_command(encode(change)) == change
+
+
+def test_a_draft_length_as_it_was_spelled_is_still_read(config: Path) -> None:
+    config.write_text("[generation]\ndraft_length = -1\n[presets.code]\ndraft_length = -1\n")
+    settings, problems = read_config(config)
+    assert not problems and settings.generation == Generation(draft_length=AUTO)
+    assert settings.presets == (Preset("code", (("draft_length", AUTO),)),)
+    assert read_value(Generation, "draft_length", "-1") == AUTO
+
+
+@pytest.mark.parametrize("length", ["-2", str(LONGEST_DRAFT + 1), "some", "1.5", "true"])
+def test_other_draft_lengths_are_rejected_with_the_allowed_ones(length: str, config: Path) -> None:
+    with pytest.raises(ConfigError, match='^a whole number from 0 to 16 or "auto"$'):
+        read_value(Generation, "draft_length", length)
+    with pytest.raises(SystemExit):
+        parser().parse_args(["ask", "--draft-length", length, "question"])
+
+
+def test_the_command_line_can_undo_a_fixed_draft_length_of_the_file() -> None:
+    fixed = Settings(generation=Generation(draft_length=4))
+    arguments = parser().parse_args(["ask", "--draft-length", "auto", "question"])
+    assert with_options(fixed, arguments).generation.draft_length == AUTO
 
 
 @pytest.fixture(scope="module")

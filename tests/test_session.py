@@ -15,7 +15,7 @@ import pytest
 from tui import protocol, store
 from tui.chat import connection as connection_module
 from tui.chat.connection import BUSY, Connection, Phase, Step
-from tui.chat.draft_length import DraftLength
+from tui.chat.draft_length import Drafting
 from tui.chat.meter import MeterReading
 from tui.chat.overrides import ChatOverrides
 from tui.chat.requests import TurnRequest
@@ -153,7 +153,7 @@ async def test_what_is_asked_with_the_chosen_draft_length_and_overrides_is_in_th
     tmp_path: Path,
 ) -> None:
     async with chat_with(tmp_path, QUICK) as chat:
-        chat.session.draft(DraftLength(3))
+        chat.session.draft(Drafting(3))
         chat.session.override(ChatOverrides().with_value("temperature", 0.1))
         assert (chat.session.generation.draft_length, chat.session.generation.temperature) == (3, 0.1)
         assert chat.views.extras == "temperature 0.1"

@@ -19,7 +19,8 @@ Effort = Literal["auto", "minimal", "low", "medium", "high", "max"]
 """How much a model should think, if its chat template knows that."""
 
 AUTO: Final = "auto"
-"""As a draft: the best draft model that the library has for the main model, or else the lookup."""
+"""As a draft: the best draft model that the library has for the main model, or else the lookup. As a draft
+length: the engine measures and decides."""
 LOOKUP: Final = "lookup"
 """As a draft: no draft model; the lookup alone proposes tokens."""
 NONE: Final = "none"
@@ -55,6 +56,12 @@ class Limit(NamedTuple):
 
 LONGEST_DRAFT = 16
 """Most tokens drafted in a round: `LONGEST` of `speculation.chances`, which imports nothing of ours."""
+
+DraftLength = int | Literal["auto"]
+"""Tokens drafted in a round: 0 to `LONGEST_DRAFT`, or `AUTO`; 0 is plain decoding.
+
+config.toml, the command line, the chat and the protocol spell it alike.
+"""
 
 MOST_TOKENS = 1 << 24
 """More tokens than any context holds."""

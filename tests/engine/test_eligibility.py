@@ -21,6 +21,7 @@ from tests.support.chat import chat, outrider, text, until
 from tests.support.models import Toy
 from tui import commands
 from tui.chat import formatting
+from tui.choices import AUTO, DraftLength
 from tui.commands import ask as ask_command
 from tui.commands.options import parser
 from tui.config import Generation
@@ -256,7 +257,7 @@ def ask(toys: Path) -> Iterator[Ask]:
 
     def ask(
         policy: AdaptiveLength | FixedLength, *, draft: str = "main", obstacle: Obstacle | None = None,
-        length: Callable[[], int | None] = lambda: None, spoil: Callable[[Pair], None] = lambda pair: None,
+        length: Callable[[], DraftLength] = lambda: AUTO, spoil: Callable[[Pair], None] = lambda pair: None,
         **settings: Any,
     ) -> list[Event]:  # fmt: skip
         backend = open_backend(str(toys / "main.gguf"))
@@ -303,7 +304,7 @@ def test_no_reason_is_given_where_a_person_has_set_the_draft_length(ask: Ask, le
 
 
 def test_a_reason_is_withdrawn_when_a_person_sets_the_draft_length_in_the_middle(ask: Ask) -> None:
-    lengths = iter([None] * 4)
+    lengths = iter([AUTO] * 4)
     events = ask(Stubborn(*["does not pay"] * 9), length=lambda: next(lengths, 0))
     assert told(events) == [POLICY["does not pay"], None]
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from itertools import product
 from time import perf_counter, sleep
 
-from tui.choices import LOOKUP
+from tui.choices import AUTO, LOOKUP
 from tui.engine.answer.answer import Answer
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.pair.pair import Pair, load_pair
@@ -108,7 +108,7 @@ class Stage:
             pair = replace(pair, crew=None)
         command = Generate(
             1, (Message("user", PROMPT),), 1, raw=True, ignore_eos=True, fresh=True, lookup=False,
-            draft_length=None if drafted else 0,
+            draft_length=AUTO if drafted else 0,
         )  # fmt: skip
 
         def since() -> float:

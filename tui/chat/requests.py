@@ -109,7 +109,7 @@ def generate_request(
             frequency_penalty=generation.frequency_penalty,
             penalty_last_n=generation.penalty_last_n,
         ),
-        draft_length=draft_length(generation.draft_length),
+        draft_length=generation.draft_length,
         lookup=generation.lookup,
         max_tokens=generation.max_tokens,
         stop=generation.stop,
@@ -122,11 +122,6 @@ def limited(request: protocol.Generate, loaded: protocol.Loaded | None) -> proto
     """`request` with an end: a base model seldom finds one, and its first answer would fill the context."""
     endless = loaded is not None and loaded.main.prompt_form == "text" and not request.max_tokens
     return structs.replace(request, max_tokens=CONTINUED) if endless else request
-
-
-def draft_length(setting: int) -> int | None:
-    """A draft length as commands have it; as a setting, a negative one lets the engine decide."""
-    return setting if setting >= 0 else None
 
 
 def _located(model: str) -> str:

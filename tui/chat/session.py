@@ -22,11 +22,11 @@ from tui.store.keeper import Keeper, Unreadable
 from . import formatting
 from .connection import Connection, Phase, Step
 from .conversation import Conversation
-from .draft_length import DraftLength
+from .draft_length import Drafting
 from .meter import Meter
 from .opening import Opening
 from .overrides import ChatOverrides
-from .requests import HERE, TurnRequest, draft_length, load_request
+from .requests import HERE, TurnRequest, load_request
 from .turn import TurnRunner
 from .view import ChatView, TranscriptView
 
@@ -60,7 +60,7 @@ class ChatSession:
         self._keep = keep
         self.folder = Path.cwd
         """Gives the folder of files that are attached or exported."""
-        self.drafting = DraftLength(settings.generation.draft_length)
+        self.drafting = Drafting(settings.generation.draft_length)
         self.overrides = ChatOverrides()
         self.conversation = Conversation(record=keeper.add)
         self.meter = Meter(clock)
@@ -249,13 +249,13 @@ class ChatSession:
         """Go on by other settings, as far as they hold at once."""
         before, self.settings = self.settings, settings
         if settings.generation.draft_length != before.generation.draft_length:
-            self.draft(DraftLength(settings.generation.draft_length))
+            self.draft(Drafting(settings.generation.draft_length))
         self._go_by(self.overrides)
 
-    def draft(self, length: DraftLength) -> None:
+    def draft(self, length: Drafting) -> None:
         """Draft so far, from the next round on."""
         self.drafting = length
-        self.client.set_draft_length(self.turn.id, draft_length(length.length))
+        self.client.set_draft_length(self.turn.id, length.length)
         self._show_drafting()
         self.turn.show_figures()
 

@@ -7,7 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from ..choices import LONGEST_DRAFT, MOST_BIAS, MOST_TOKENS, SAMPLING, SEED, Effort, Thinking, read_draft
+from ..choices import (
+    AUTO,
+    LONGEST_DRAFT,
+    MOST_BIAS,
+    MOST_TOKENS,
+    SAMPLING,
+    SEED,
+    DraftLength,
+    Effort,
+    Thinking,
+    read_draft,
+)
 from .words import Parser
 
 _CHAT = """\
@@ -212,9 +223,9 @@ def _add_drafting(group: argparse._ArgumentGroup, default: str | None) -> None:
     group.add_argument(
         "--draft-length",
         metavar="N",
-        type=_number(int, 0, LONGEST_DRAFT),
+        type=_draft_length,
         default=default,
-        help=f"most tokens drafted in a round, 0 to {LONGEST_DRAFT}; 0 is plain decoding",
+        help=f"tokens drafted in a round, 0 to {LONGEST_DRAFT}, or auto; 0 is plain decoding",
     )
     group.add_argument(
         "--seed",
@@ -328,6 +339,13 @@ def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[
 
     number.__name__ = "number"  # argparse shows it: invalid number value
     return number
+
+
+def _draft_length(text: str) -> DraftLength:
+    return AUTO if text == AUTO else int(_number(int, 0, LONGEST_DRAFT)(text))
+
+
+_draft_length.__name__ = "draft length"  # argparse shows it: invalid draft length value
 
 
 def _bias(text: str) -> tuple[int | str, float | None]:

@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..errors import OutriderError
 from ..files import replace
@@ -129,7 +129,7 @@ def read_value(section: type, key: str, text: str) -> Any:
     entry = next(entry for entry in fields(section) if entry.name == key)
     value: Any = entry.metadata["words"].get(text.strip().lower(), text)
     if value is not text:
-        return hint(value)
+        return _check(hint, value, entry.metadata)
     if hint is bool:
         value = _YES_OR_NO.get(text.strip().lower(), text)
     elif hint is not str and get_origin(hint) is not Literal:
@@ -150,7 +150,7 @@ def show_value(value: Any) -> str:
 
 
 def show_setting(section: type, key: str, value: Any) -> str:
-    """Return a value as a user reads it: some numbers have a special meaning and become a word."""
+    """Return a value as a user reads it: some have a special meaning and become a word."""
     words = next(entry for entry in fields(section) if entry.name == key).metadata["words"]
     word = next((word for word, meant in words.items() if meant == value), "")
     return word or (show_value(value) if value not in ((), "") else "empty")
@@ -282,6 +282,8 @@ def _present(entry: Field[Any], value: Any) -> Any:
 def _check(hint: Any, value: Any, bounds: Mapping[str, Any]) -> Any:
     """Return `value` as the type `hint`, within `bounds`. Raises `ConfigError` with the expected form."""
     low, high = bounds["low"], bounds["high"]
+    if get_origin(hint) is Union:
+        return _check_one_of(get_args(hint), value, bounds)
     if get_origin(hint) is Literal:
         if isinstance(value, str) and value in get_args(hint):
             return value
@@ -300,6 +302,17 @@ def _check(hint: Any, value: Any, bounds: Mapping[str, Any]) -> Any:
     kind = {bool: "true or false", str: "a text", int: "a whole number", float: "a number"}
     limits = f" from {low:,.10g} to {high:,.10g}" if math.isfinite(high) and hint in (int, float) else ""
     raise ConfigError(kind.get(hint, "a list of texts") + limits)
+
+
+def _check_one_of(hints: Sequence[Any], value: Any, bounds: Mapping[str, Any]) -> Any:
+    """Return `value` as the first of `hints` that fits. Raises `ConfigError` with all their forms."""
+    expected = []
+    for hint in hints:
+        try:
+            return _check(hint, value, bounds)
+        except ConfigError as error:
+            expected.append(str(error))
+    raise ConfigError(" or ".join(expected))
 
 
 def _line_of(text: str, place: Sequence[str]) -> int:

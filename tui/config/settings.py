@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from tui.choices import AUTO, LONGEST_DRAFT, MOST_TOKENS, OLD_DRAFTS, SAMPLING, SEED, DraftChoice
+from tui.choices import AUTO, LONGEST_DRAFT, MOST_TOKENS, OLD_DRAFTS, SAMPLING, SEED, DraftChoice, DraftLength
 from tui.protocol import BackendName, CacheType, Effort, Thinking
 
 Highlight = Literal["quiet", "full", "off"]
@@ -22,9 +22,9 @@ KeySet = Literal["default", "vi"]
 
 def _setting(
     default: Any, about: str, low: float = -math.inf, high: float = math.inf,
-    old: Mapping[Any, Any] = MappingProxyType({}), **words: float,
+    old: Mapping[Any, Any] = MappingProxyType({}), **words: float | str,
 ) -> Any:  # fmt: skip
-    """Define a setting. `words` are numbers with a special meaning, such as `all=-1`.
+    """Define a setting. `words` are words for values with a special meaning, such as `all=-1`.
 
     `old` has the values that earlier versions spelled differently, with the present spelling.
     """
@@ -72,12 +72,13 @@ class Generation:
     seed: int = _setting(
         -1, "-1 draws a new one for each answer; the sidebar shows it", -1, SEED.high, random=-1
     )
-    draft_length: int = _setting(
-        -1,
-        f"tokens drafted in a round, 1 to {LONGEST_DRAFT}; 0 never drafts; -1 measures and decides",
-        -1,
+    draft_length: DraftLength = _setting(
+        AUTO,
+        f'tokens drafted in a round, 1 to {LONGEST_DRAFT}; 0 never drafts; "auto" measures and decides',
+        0,
         LONGEST_DRAFT,
-        auto=-1,
+        {-1: AUTO},
+        auto=AUTO,
         never=0,
     )
     lookup: bool = _setting(True, "also propose the text that followed the same words earlier in the chat")

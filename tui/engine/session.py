@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 
-from ..choices import AUTO, LOOKUP
+from ..choices import AUTO, LOOKUP, DraftLength
 from ..protocol import (
     Command,
     Count,
@@ -53,7 +53,7 @@ class Session:
 
     def __init__(
         self, send: Callable[[Event], None], cancelled: Callable[[int], bool],
-        draft_length: Callable[[Generate], int | None] = lambda command: command.draft_length,
+        draft_length: Callable[[Generate], DraftLength] = lambda command: command.draft_length,
         library: Library | None = None,
         idle: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
@@ -129,7 +129,7 @@ class Session:
                 pair.main.capacity,
                 pair.plain_tokens_per_second,
                 monotonic() - started,
-                pair.policy.length if isinstance(pair.policy, FixedLength) else None,
+                pair.policy.length if isinstance(pair.policy, FixedLength) else AUTO,
                 pair.rounding,
             )
         )
@@ -178,7 +178,7 @@ class Session:
         pair = self._loaded
         cancelled, length = partial(self._cancelled, command.id), partial(self._draft_length, command)
         finished = Answer(pair, command, self._send, cancelled, length).run(self._templates)
-        if command.draft_length is None and length() is None:
+        if command.draft_length == AUTO and length() == AUTO:
             draft = pair.draft.path if pair.draft else LOOKUP
             self._library.records.keep(pair.main.path, draft, finished)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ...chat.requests import load_request
-from ...choices import LOOKUP, NONE
+from ...choices import AUTO, LOOKUP, NONE
 from ...config import Settings
 from ...protocol import Load
 from ..setup import UsageError, set_up, with_models
@@ -81,7 +81,7 @@ def plan_of(arguments: argparse.Namespace) -> BenchPlan:
         seed=arguments.seed or 0,
         max_tokens=arguments.max_tokens,
         runs=arguments.runs,
-        draft_length=arguments.draft_length,
+        draft_length=AUTO if arguments.draft_length is None else arguments.draft_length,
         lookup=not arguments.no_lookup,
     )
 
