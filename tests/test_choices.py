@@ -121,7 +121,7 @@ def test_a_draft_length_as_it_was_spelled_is_still_read(config: Path) -> None:
 
 @pytest.mark.parametrize("length", ["-2", str(LONGEST_DRAFT + 1), "some", "1.5", "true"])
 def test_other_draft_lengths_are_rejected_with_the_allowed_ones(length: str, config: Path) -> None:
-    with pytest.raises(ConfigError, match='^a whole number from 0 to 16 or "auto"$'):
+    with pytest.raises(ConfigError, match=r'^a whole number from 0 to 16 or "auto"$'):
         read_value(Generation, "draft_length", length)
     with pytest.raises(SystemExit):
         parser().parse_args(["ask", "--draft-length", length, "question"])
