@@ -107,8 +107,6 @@ class EngineClient:
             return self._hello
         if self.state == "starting":
             raise RuntimeError("the engine is starting already")
-        if timeout is None:
-            timeout = START * (2 if self.host else 1)
         self.state, self._hello = "starting", None
         self._started.clear()
         if self._child is not None:  # only when the last engine is gone, its memory is free
@@ -116,15 +114,14 @@ class EngineClient:
         self._lines = Lines(NOISE)
         self._call = call = Call(0, protocol.Hello)
         self._child = child = Child(EngineLog(self._log_path), self._received, self._ended)
+        seconds = timeout or START * (2 if self.host else 1)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await child.spawn(self._command, self._environment)
-                hello = await call.next()
+                hello = cast(protocol.Hello, await call.next())
         except TimeoutError:
-            late = EngineDied(
-                f"The engine did not start within {timeout:g} seconds", link=self.host is not None
-            )
-            raise self._die(late) from None
+            late = f"The engine did not start within {seconds:g} seconds"
+            raise self._die(EngineDied(late, link=self.host is not None)) from None
         except OSError as error:
             why = clean_line(f"{self._command[0]}: {error.strerror}")
             raise self._die(EngineDied(f"The engine cannot be started: {why}")) from None
@@ -136,7 +133,6 @@ class EngineClient:
             raise
         finally:
             self._started.set()
-        assert isinstance(hello, protocol.Hello)
         self._hello = hello
         self.heartbeat.start()
         return hello
@@ -298,12 +294,9 @@ class EngineClient:
         assert isinstance(hello, protocol.Hello)
         if hello.protocol != protocol.PROTOCOL:
             where = self.host.name if self.host else "both sides"
-            self._die(
-                EngineDied(
-                    f"The engine speaks protocol {hello.protocol} and this program {protocol.PROTOCOL}",
-                    f"Install the same version of Outrider on {where}.",
-                )
-            )
+            versions = f"protocol {hello.protocol} and this program {protocol.PROTOCOL}"
+            hint = f"Install the same version of Outrider on {where}."
+            self._die(EngineDied(f"The engine speaks {versions}", hint))
             return
         self._lines.limit = protocol.MAX_LINE
         self._dispatch(hello)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from msgspec import structs
 
 from ..chat.requests import generate_request, load_request
+from ..choices import SAMPLING
 from ..clean import clean, clean_line, clean_next
 from ..client import AnswerEvent, EngineClient
 from ..config import Settings
@@ -125,20 +126,7 @@ def _argument(text: str) -> str:
 def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
     """Return `settings` with the options of the command line."""
     options = vars(arguments)
-    names = (
-        *(
-            "seed",
-            "draft_length",
-            "temperature",
-            "top_k",
-            "top_p",
-            "min_p",
-            "max_tokens",
-            "thinking",
-            "effort",
-        ),
-        *("repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_last_n"),
-    )
+    names = ("seed", "draft_length", "max_tokens", "thinking", "effort", *SAMPLING)
     given: dict[str, Any] = {name: options[name] for name in names if options[name] is not None}
     if arguments.system is not None:
         given["system_prompt"] = _argument(arguments.system)
