@@ -12,18 +12,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from .. import protocol
 from ..clean import clean_line
 from ..client import EngineClient, EngineError, HubClient
-from ..protocol import (
-    Download,
-    Downloaded,
-    Downloading,
-    HubListed,
-    HubPair,
-    ListHub,
-    PairsProposed,
-    ProposePairs,
-)
 from ..quantities import cells, duration, percent, size, slowness
 from .models import table
 from .setup import set_up
@@ -56,16 +47,16 @@ async def _run(arguments: argparse.Namespace, engine: EngineClient) -> None:
         await engine.close()
 
 
-async def _propose(client: HubClient) -> tuple[HubPair, ...]:
-    async for reply in client.ask(ProposePairs(0)):
-        if isinstance(reply, PairsProposed):
+async def _propose(client: HubClient) -> tuple[protocol.HubPair, ...]:
+    async for reply in client.ask(protocol.ProposePairs(0)):
+        if isinstance(reply, protocol.PairsProposed):
             return reply.pairs
     return ()
 
 
-async def _list(client: HubClient, repository: str) -> HubListed:
-    async for reply in client.ask(ListHub(0, repository)):
-        if isinstance(reply, HubListed):
+async def _list(client: HubClient, repository: str) -> protocol.HubListed:
+    async for reply in client.ask(protocol.ListHub(0, repository)):
+        if isinstance(reply, protocol.HubListed):
             return reply
     raise EngineError("The engine gave no list of that repository")
 
@@ -74,18 +65,18 @@ async def _pull(client: HubClient, repository: str, file: str) -> None:
     """Download one model. Progress goes to stderr, the path to stdout."""
     show = _bar if sys.stderr.isatty() else _silent
     clock, began, first = asyncio.get_running_loop().time, 0.0, 0
-    async for reply in client.ask(Download(0, repository, file)):
+    async for reply in client.ask(protocol.Download(0, repository, file)):
         match reply:
-            case Downloading():
+            case protocol.Downloading():
                 began, first = (began, first) if began else (clock(), reply.done)
                 passed = clock() - began
                 show(progress(reply, (reply.done - first) / passed if passed > 1 else 0.0))
-            case Downloaded():
+            case protocol.Downloaded():
                 show("")
                 print(clean_line(reply.path), flush=True)
 
 
-def progress(reply: Downloading, speed: float) -> str:
+def progress(reply: protocol.Downloading, speed: float) -> str:
     """Return the progress, or the reason for a pause, in one line."""
     if reply.reason:
         return clean_line(f"waiting: {reply.reason}")
@@ -106,7 +97,7 @@ def _silent(line: str) -> None:
     """Show no progress, because nobody watches."""
 
 
-def listed_text(found: HubListed) -> Iterator[str]:
+def listed_text(found: protocol.HubListed) -> Iterator[str]:
     """Yield a line for each file, with the words to type for it."""
     rows = [("pull", "quantization", "size", "")]
     for each in found.files:
@@ -120,7 +111,7 @@ def listed_text(found: HubListed) -> Iterator[str]:
         yield clean_line(found.note)
 
 
-def proposed_text(pairs: Sequence[HubPair]) -> Iterator[str]:
+def proposed_text(pairs: Sequence[protocol.HubPair]) -> Iterator[str]:
     """Yield the pairs that fit here, each with the command that downloads it."""
     yield "Pairs that work together and fit into this machine's memory, best first:"
     for pair in pairs:
