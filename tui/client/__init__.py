@@ -5,6 +5,7 @@ the engine. Events are passed on as they came: their texts are foreign and must 
 shown. Errors are clean.
 """
 
+from .call import last_reply as last_reply
 from .child import engine_environment as engine_environment
 from .downloads import Downloads as Downloads
 from .downloads import Item as Item

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
@@ -12,7 +14,9 @@ from ..clean import clean_line
 from .engine_errors import EngineError
 
 if TYPE_CHECKING:
-    from ..protocol import Command, Event, Question
+    from ..protocol import Command, Event, Question, Reply
+
+T = TypeVar("T")
 
 _LAST = {
     "Load": "Loaded",
@@ -89,6 +93,15 @@ class Questions:
         """Let every call end with `error`."""
         for call in self._open.values():
             call.give(error)
+
+
+async def last_reply(replies: AsyncGenerator[Reply, None], kind: type[T]) -> T:
+    """Return the reply of this kind, which ends the question. Raises `EngineError`."""
+    async with aclosing(replies):
+        async for reply in replies:
+            if isinstance(reply, kind):
+                return reply
+    raise EngineError("The engine gave no answer", "Try again.")
 
 
 def end_of(command: Command) -> type:

@@ -21,7 +21,6 @@ from .child import Child, EngineLog, engine_environment
 from .engine_errors import EngineDied
 from .heartbeat import Heartbeat
 from .host import Host
-from .line_buffer import Lines
 
 if TYPE_CHECKING:
     from ..protocol import Command, Event, Question, Reply
@@ -76,7 +75,7 @@ class EngineClient:
         self._on_death = on_death
         self.state: State = "stopped"
         self._child: Child | None = None
-        self._lines = Lines(NOISE)
+        self._lines = protocol.Lines(NOISE)
         self._call: Call | None = None
         self._questions = Questions()
         self._hello: protocol.Hello | None = None
@@ -97,6 +96,18 @@ class EngineClient:
         self.heartbeat.forget()
         self._lead(command, host)
 
+    async def __aenter__(self) -> EngineClient:
+        """Start an engine, which ends with the block."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def start(self, timeout: float | None = None) -> protocol.Hello:
         """Return the greeting of the running engine, or start a new one.
 
@@ -111,7 +122,7 @@ class EngineClient:
         self._started.clear()
         if self._child is not None:  # only when the last engine is gone, its memory is free
             await self._child.wait(PATIENCE)
-        self._lines = Lines(NOISE)
+        self._lines = protocol.Lines(NOISE)
         self._call = call = Call(0, protocol.Hello)
         self._child = child = Child(EngineLog(self._log_path), self._received, self._ended)
         seconds = timeout or START * (2 if self.host else 1)

@@ -137,21 +137,18 @@ async def _answer(
     client: EngineClient, settings: Settings, question: protocol.Generate, output: Output
 ) -> None:
     """Start an engine, ask, and end the engine in any case."""
-    try:
-        await client.start()
-        loaded = await client.load(load_request(settings), output.loading)
-        if loaded.obstacle:
-            _remark(f"no draft: {clean_line(loaded.obstacle.text, 500)}")
-        if not question.raw and (form := prompt_form(loaded.main)):
-            _remark(form)
-        async for event in client.generate(question):
-            output.show(event)
-        output.finish(loaded)
-    finally:
+    async with client:
         try:
-            output.end()
+            loaded = await client.load(load_request(settings), output.loading)
+            if loaded.obstacle:
+                _remark(f"no draft: {clean_line(loaded.obstacle.text, 500)}")
+            if not question.raw and (form := prompt_form(loaded.main)):
+                _remark(form)
+            async for event in client.generate(question):
+                output.show(event)
+            output.finish(loaded)
         finally:
-            await client.close()
+            output.end()
 
 
 def _output(arguments: argparse.Namespace, question: protocol.Generate, environ: Mapping[str, str]) -> Output:

@@ -71,15 +71,14 @@ def relay(
 
 
 def _lines(descriptor: int, wanted: Callable[[], bool]) -> Iterator[bytes]:
-    pending = b""
+    lines = protocol.Lines()
     while wanted():
         if not select.select([descriptor], [], [], _POLL)[0]:
             continue
         data = os.read(descriptor, 1 << 16)
         if not data:
             return
-        *lines, pending = (pending + data).split(b"\n")
-        yield from lines
+        yield from lines.feed(data)
 
 
 def main() -> None:

@@ -109,19 +109,15 @@ class Channel:
         _leave(1)
 
     def _read(self) -> None:
-        pending = bytearray()
+        lines = protocol.Lines()
         while select.select([self._source], [], [], self._patience)[0]:
             data = os.read(self._source, 1 << 16)
             if not data:
                 _leave(0)
-            first = len(pending)
-            pending += data
-            if b"\n" in data:
-                end = pending.rindex(b"\n", first) + 1
-                for line in bytes(pending[:end]).splitlines():
+            try:
+                for line in lines.feed(data):
                     self._receive(line)
-                del pending[:end]
-            elif len(pending) > protocol.MAX_LINE:
+            except protocol.ProtocolError:
                 self.send(protocol.Failed(_LOAD, f"A command is longer than {protocol.MAX_LINE} bytes."))
                 self._outbox.drain(_LAST_WORDS)
                 _leave(1)
