@@ -18,23 +18,8 @@ from msgspec import convert, to_builtins
 from msgspec.structs import asdict, replace
 
 from ..protocol import Statistics, TextRound
-from .changes import (
-    AddMessage,
-    AppendRounds,
-    Attached,
-    Change,
-    DeleteConversation,
-    FinishAnswer,
-    PinConversation,
-    RemoveMessages,
-    RenameConversation,
-    SelectBranch,
-    SetOverrides,
-    StartConversation,
-    TrimContext,
-    Turn,
-    text_of,
-)
+from . import changes
+from .changes import AddMessage, Attached, Change, Turn, text_of
 from .database import Newer, connect, migrate, set_up
 from .recovery import check, is_damage, salvage, set_aside
 
@@ -135,14 +120,14 @@ class Store:
 
     # Writing
 
-    def apply(self, changes: Iterable[Change]) -> None:
-        """Write all of `changes`, or none. Raises `sqlite3.Error`.
+    def apply(self, batch: Iterable[Change]) -> None:
+        """Write all changes of `batch`, or none. Raises `sqlite3.Error`.
 
         Raises `sqlite3.IntegrityError` if a change concerns a conversation that is gone.
         """
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            for change in changes:
+            for change in batch:
                 if isinstance(change, AddMessage):
                     self._add(change)
                 else:
@@ -267,27 +252,27 @@ def _stored(value: Any) -> str | int:
 
 
 _WRITE: dict[type, str] = {
-    StartConversation: """
+    changes.StartConversation: """
         INSERT INTO conversations (key, title) VALUES (:conversation, :title) ON CONFLICT DO NOTHING
     """,
-    AppendRounds: """
+    changes.AppendRounds: """
         INSERT INTO rounds VALUES ((SELECT id FROM messages WHERE key = :message), :place, :rounds)
         ON CONFLICT DO NOTHING
     """,
-    FinishAnswer: """
+    changes.FinishAnswer: """
         UPDATE messages SET text = :text, ending = :ending, statistics = :statistics WHERE key = :message
     """,
-    SelectBranch: "UPDATE conversations SET shown = :message WHERE key = :conversation",
-    TrimContext: """
+    changes.SelectBranch: "UPDATE conversations SET shown = :message WHERE key = :conversation",
+    changes.TrimContext: """
         UPDATE conversations SET sent_from = :message, summary = :summary WHERE key = :conversation
     """,
-    SetOverrides: "UPDATE conversations SET settings = :settings WHERE key = :conversation",
-    RemoveMessages: """
+    changes.SetOverrides: "UPDATE conversations SET settings = :settings WHERE key = :conversation",
+    changes.RemoveMessages: """
         UPDATE messages SET removed = :removed WHERE key IN (SELECT value FROM json_each(:messages))
     """,
-    RenameConversation: "UPDATE conversations SET title = :title WHERE key = :conversation",
-    PinConversation: "UPDATE conversations SET pinned = :pinned WHERE key = :conversation",
-    DeleteConversation: "UPDATE conversations SET deleted = :deleted WHERE key = :conversation",
+    changes.RenameConversation: "UPDATE conversations SET title = :title WHERE key = :conversation",
+    changes.PinConversation: "UPDATE conversations SET pinned = :pinned WHERE key = :conversation",
+    changes.DeleteConversation: "UPDATE conversations SET deleted = :deleted WHERE key = :conversation",
 }
 """How a change is written. Its fields have the names of the values."""
 
