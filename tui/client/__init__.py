@@ -5,6 +5,8 @@ the engine. Events are passed on as they came: their texts are foreign and must 
 shown. Errors are clean.
 """
 
+from .call import EngineDied as EngineDied
+from .call import EngineError as EngineError
 from .call import last_reply as last_reply
 from .child import engine_environment as engine_environment
 from .downloads import Downloads as Downloads
@@ -12,6 +14,4 @@ from .downloads import Item as Item
 from .engine import AnswerEvent as AnswerEvent
 from .engine import EngineClient as EngineClient
 from .engine import State as State
-from .engine_errors import EngineDied as EngineDied
-from .engine_errors import EngineError as EngineError
 from .hub import HubClient as HubClient

@@ -1,4 +1,4 @@
-"""A command on its way: whose events these are, who waits for them, and when it is over."""
+"""A command on its way: whose events these are, who waits for them, and when it is over or fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from .. import protocol
 from ..clean import clean_line
-from .engine_errors import EngineError
+from ..errors import OutriderError
 
 if TYPE_CHECKING:
     from ..protocol import Command, Event, Question, Reply
@@ -34,6 +34,21 @@ _LAST = {
     "Download": "Downloaded",
 }
 """What ends a command."""
+
+
+class EngineError(OutriderError):
+    """A command that failed; the engine goes on."""
+
+
+class EngineDied(EngineError):
+    """There is no engine any more. `EngineClient.start` makes a new one.
+
+    `link` says that it was on another machine, and that the way there may be open again soon.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, link: bool = False) -> None:
+        super().__init__(message, hint)
+        self.link = link
 
 
 class Call:

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from .. import protocol
 from ..clean import clean_line
-from .call import Call, Questions, end_of, error_of
+from .call import Call, EngineDied, Questions, end_of, error_of
 from .child import Child, EngineLog, engine_environment
-from .engine_errors import EngineDied
 from .heartbeat import Heartbeat
 from .host import Host
 
