@@ -92,7 +92,7 @@ def test_no_hostile_text_from_an_engine_reaches_the_terminal_as_a_command(tmp_pa
         terminal.send(b"\x14")
         terminal.pump(0.3)
         terminal.send(b"\x11")
-        assert terminal.exit(20) == 0
+        assert terminal.exit() == 0
         output = bytes(terminal.output)
     assert violations(output) == []
     assert output.count("\N{REPLACEMENT CHARACTER}".encode()) > 100
@@ -104,7 +104,7 @@ def test_a_hostile_file_name_reaches_the_terminal_as_text(tmp_path: Path) -> Non
         terminal.send(b"hello\r")
         terminal.pump(2)
         terminal.send(b"\x11")
-        assert terminal.exit(20) == 0
+        assert terminal.exit() == 0
         assert violations(bytes(terminal.output)) == []
 
 
@@ -126,14 +126,14 @@ async def load_until_one_answers(folder: Path, mutants: list[bytes], endings: Co
     )
     async with app.run_test(size=(80, 24)) as pilot:
         screen = chat(app)
-        await until(pilot, lambda: screen.phase in SETTLED, 10)
+        await until(pilot, lambda: screen.phase in SETTLED)
         while screen.phase == "ended" and mutants:
             endings[screen.phase] += 1
             put(folder, mutants.pop())
             last = screen.panel.transcript.messages[-1:]
             screen.panel.composer.clear()
             await ask(pilot, "hi")
-            await until(pilot, partial(settled, screen, last), 10)
+            await until(pilot, partial(settled, screen, last))
         endings[screen.phase] += 1
 
 
@@ -179,12 +179,12 @@ async def test_an_engine_killed_in_any_state_leaves_the_app_and_the_next_prompt_
             await until(pilot, lambda: screen.phase == state)
         os.kill(app._client._hello.pid, kill)
         if state != "ready":
-            await until(pilot, lambda: screen.phase == "ended", 5)
+            await until(pilot, lambda: screen.phase == "ended")
         else:
             await asyncio.sleep(0.3)
         screen.panel.composer.clear()
         await ask(pilot, "still there?")
-        await until(pilot, lambda: screen.phase == "ready" and said(screen) == "still there?", 20)
+        await until(pilot, lambda: screen.phase == "ready" and said(screen) == "still there?")
 
 
 def said(screen: ChatScreen) -> str:

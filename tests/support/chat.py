@@ -63,7 +63,7 @@ def chat(app: Outrider) -> ChatScreen:
     return app.screen
 
 
-async def until(pilot: Pilot[Any], true: Callable[[], object], seconds: float = 40) -> None:
+async def until(pilot: Pilot[Any], true: Callable[[], object], seconds: float = 60) -> None:
     """Let the app run until `true()` is. Raises TimeoutError."""
     end = time.monotonic() + seconds
     while not true():

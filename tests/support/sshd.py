@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
+
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
 SSH = shutil.which("ssh")
 with_ssh = pytest.mark.skipif(
@@ -50,7 +52,8 @@ class Server:
         self.program.write_text(
             f"#!/bin/sh\nexport {self.mark} HOME={self.home} XDG_CACHE_HOME={self.home}/cache "
             f"XDG_STATE_HOME={self.home}/state XDG_DATA_HOME={self.home}/data "
-            f'XDG_CONFIG_HOME={self.home}/config COLORTERM=truecolor\nexec {OUTRIDER} "$@"\n'
+            f"XDG_CONFIG_HOME={self.home}/config PYTHONPATH={ROOT} COLORTERM=truecolor\n"
+            f'exec {OUTRIDER} "$@"\n'
         )
         self.program.chmod(0o755)
         bin_ = folder / "bin"
@@ -75,7 +78,7 @@ class Server:
         command = [str(SSHD), "-D", "-e", "-f", str(self.folder / "sshd.conf")]
         with (self.folder / "sshd.log").open("wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -121,7 +124,7 @@ class Server:
     def close(self) -> None:
         _kill(self.sessions() + self.processes())
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 def _kill(numbers: list[int]) -> None:

@@ -41,7 +41,7 @@ async def test_every_screen_is_shown_as_textual_would_show_it(tmp_path: Path, th
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
         await ask(pilot, "go")
-        await until(pilot, lambda: screen.phase == "ready", 30)
+        await until(pilot, lambda: screen.phase == "ready")
         assert both.updates > 10
         streamed = list(both.bytes)
         assert streamed[1] * 4 < streamed[0], streamed

@@ -701,7 +701,7 @@ Shown().run()
 
 def test_hostile_text_reaches_the_terminal_as_text_only() -> None:
     with python(SNIPPET, str(ROOT), rows=40, columns=100) as terminal:
-        assert terminal.exit(60) == 0
+        assert terminal.exit() == 0
         output = bytes(terminal.output)
     assert violations(output) == []
     assert len(re.findall(rb"\xef\xbf\xbd", output)) > 100
@@ -752,11 +752,11 @@ Shown().run()
 
 def test_the_output_filter_covers_every_surface() -> None:
     with python(SURFACES, str(ROOT), rows=60, columns=200) as terminal:
-        assert terminal.exit(60) == 0
+        assert terminal.exit() == 0
         output = bytes(terminal.output)
     assert violations(output) == []
     with python(
         SURFACES.replace("self._filters.append", "str"), str(ROOT), rows=60, columns=200
     ) as open_terminal:
-        open_terminal.exit(60)
+        open_terminal.exit()
     assert violations(bytes(open_terminal.output)), "the test itself sees nothing"
