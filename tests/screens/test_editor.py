@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.chat import chat, outrider, places_in, until
+from tests.support.chat import chat, outrider, parts_written, places_in, until
 from tests.support.paths import ROOT
 from tests.support.terminal import Terminal, python
 from tui.screens.editor import EditorFailed, command
@@ -37,13 +35,6 @@ def app_with(folder: Path, status: int) -> Terminal:
     return python(APP, str(ROOT), str(folder), rows=30, columns=100, env={"VISUAL": str(editor)})
 
 
-def writes_of_answer(folder: Path) -> int:
-    """How often a part of the answer was written. No `Store` opens the file: it would complete the answer."""
-    with closing(sqlite3.connect(places_in(folder).chats)) as connection:
-        (count,) = connection.execute("SELECT COUNT(*) FROM rounds").fetchone()
-    return int(count)
-
-
 def test_the_editor_is_alone_on_the_terminal_while_an_answer_comes(tmp_path: Path) -> None:
     with app_with(tmp_path, 0) as terminal:
         terminal.wait(b"ready")
@@ -53,8 +44,8 @@ def test_the_editor_is_alone_on_the_terminal_while_an_answer_comes(tmp_path: Pat
         terminal.wait(lambda: "half a thought" in terminal.screen())
         terminal.send(b"\x1b[19~")
         terminal.wait(b"EDITOR-IS-OPEN\r\n")
-        before = writes_of_answer(tmp_path)
-        terminal.wait(lambda: writes_of_answer(tmp_path) > before + 2)  # the answer goes on
+        before = parts_written(places_in(tmp_path).chats)
+        terminal.wait(lambda: parts_written(places_in(tmp_path).chats) > before + 2)  # the answer goes on
         (tmp_path / "editor.closes").touch()
         terminal.wait(b"EDITOR-IS-DONE")
         meanwhile = terminal.output.partition(b"EDITOR-IS-OPEN\r\n")[2].partition(b"EDITOR-IS-DONE")[0]

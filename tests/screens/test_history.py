@@ -17,9 +17,21 @@ from typing import Any
 
 import pytest
 
-from tests.support.chat import answered, ask, chat, origins, outrider, places_in, stored, text, until
+from tests.support.chat import (
+    answered,
+    ask,
+    chat,
+    finished_answers,
+    origins,
+    outrider,
+    places_in,
+    stored,
+    text,
+    until,
+)
 from tests.support.exchanges import exchange, writer
 from tests.support.paths import ROOT
+from tests.support.rest import at_rest
 from tests.support.screens.history import CHATS, NOW, SAID, Alone
 from tests.support.terminal import python
 from tui.chat.export import as_markdown, export
@@ -84,10 +96,15 @@ async def test_the_engine_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest
     app = outrider(tmp_path, main=FAST)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
-        written = asyncio.Event()
-        monkeypatch.setattr(app._keeper, "settle", written.wait)
+        waits, written = asyncio.Event(), asyncio.Event()
+
+        async def settle() -> None:
+            waits.set()
+            await written.wait()
+
+        monkeypatch.setattr(app._keeper, "settle", settle)
         await ask(pilot, "hello")
-        await pilot.pause(0.5)
+        await until(pilot, waits.is_set)
         assert len(chat(app).panel.transcript.messages) == 1
         written.set()
         await until(pilot, lambda: len(chat(app).panel.transcript.messages) == 2)
@@ -225,17 +242,6 @@ SECONDS = float(os.environ.get("OUTRIDER_SECONDS", "5"))
 """How long windows and writers go on."""
 
 
-def finished_answers(path: Path, title: str) -> int:
-    """The number of answers of the chat with this title that have ended."""
-    with closing(sqlite3.connect(path)) as connection:
-        (count,) = connection.execute(
-            "SELECT COUNT(*) FROM messages JOIN conversations ON conversations.id = messages.conversation "
-            "WHERE title = ? AND messages.ending != '' AND role = 'assistant'",
-            (title,),
-        ).fetchone()
-    return int(count)
-
-
 def test_two_windows_and_four_writers_at_once_lose_and_repeat_nothing(tmp_path: Path) -> None:
     path = places_in(tmp_path).chats
     arguments = (str(ROOT), str(tmp_path))
@@ -311,11 +317,11 @@ def test_the_history_looks_as_it_should(
 
     async def settle(pilot: Any) -> None:
         pilot.app.screen.line.cursor_blink = False
-        await pilot.pause(0.4)
+        await at_rest(pilot)
         await pilot.press(*keys)
         if isinstance(pilot.app.screen, LineScreen):
             pilot.app.screen._line.cursor_blink = False
-        await pilot.pause(0.6)
+        await at_rest(pilot)
 
     assert snap_compare(Alone(tmp_path, changes), terminal_size=size, run_before=settle)
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic, process_time
+from typing import Any
+
+from textual.app import App
+from textual.pilot import Pilot
 
 _STEP = 0.02
 _BUSY = _STEP / 20
@@ -36,3 +40,23 @@ async def _nothing_to_do() -> None:
     while turns < _TURNS:
         await asyncio.sleep(0)
         turns = 0 if ready else turns + 1
+
+
+async def at_rest(pilot: Pilot[Any], endless: str = "") -> None:
+    """Let the app go on until its screen waits for nothing but keys, and all is painted.
+
+    `endless` is the group of a worker that never ends.
+    """
+    async with asyncio.timeout(60):
+        await pilot.pause()
+        while _at_work(pilot.app, endless):
+            await asyncio.sleep(_STEP)
+            await pilot.pause()
+
+
+def _at_work(app: App[Any], endless: str) -> bool:
+    """Whether a worker runs, or a timer of the screen that comes once, such as a pause after a key."""
+    timers = (each for each in app.screen._timers if each._repeat is not None)
+    return any(each.group != endless and not each.is_finished for each in app.workers) or any(
+        each._task is not None and not each._task.done() for each in timers
+    )

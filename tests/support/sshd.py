@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,10 @@ with_ssh = pytest.mark.skipif(
     not (SSHD and SSH and os.geteuid() == 0), reason="needs openssh-server, openssh-client and root"
 )
 OUTRIDER = Path(sys.executable).with_name("outrider")
+
+
+SOON = 15.0
+"""Seconds in which an engine ends with its link, on a busy machine too. It ends of silence after 20."""
 
 
 class Server:
@@ -110,12 +115,17 @@ class Server:
                 found.append(int(place.name))
         return found
 
-    def ends(self, seconds: float) -> bool:
-        """Whether nothing of a login is left after at most so many seconds."""
+    def ends(self, seconds: float = SOON, among: Iterable[int] | None = None) -> bool:
+        """Whether nothing of a login, or none of the processes `among`, is left after so many seconds."""
         end = time.monotonic() + seconds
-        while self.processes() and time.monotonic() < end:
+
+        def left() -> set[int]:
+            found = set(self.processes())
+            return found if among is None else found & set(among)
+
+        while left() and time.monotonic() < end:
             time.sleep(0.05)
-        return not self.processes()
+        return not left()
 
     def cut(self) -> None:
         """Kills the sshd process of every login: the link breaks."""
