@@ -1,4 +1,4 @@
-"""How far to draft, as a person chooses it. It sends nothing."""
+"""The draft length as a person chooses it: auto, fixed or off. It sends nothing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ AUTO, NEVER, USUAL = -1, 0, 4
 
 @dataclass(frozen=True)
 class DraftLength:
-    """One of three: as far as pays, always so many tokens, never."""
+    """A choice of three: as long as drafting pays, always the same number of tokens, or never."""
 
     length: int
-    """As the setting `draft_length`: below 0 the engine decides."""
+    """The value of the setting `draft_length`; below 0 the engine decides."""
     fixed: int = USUAL
-    """The length that "always" stands for."""
+    """The number of tokens for "always"."""
 
     def __post_init__(self) -> None:
         if self.length > NEVER:
@@ -30,6 +30,6 @@ class DraftLength:
         return DraftLength(AUTO, self.fixed), DraftLength(self.fixed), DraftLength(NEVER, self.fixed)
 
     def next(self) -> DraftLength:
-        """The choice behind this one, round and round."""
+        """The next of the three choices, in a circle."""
         choices = self.all()
         return choices[(choices.index(self) + 1) % len(choices)]
