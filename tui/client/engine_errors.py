@@ -1,4 +1,5 @@
-"""What can go wrong with an engine, each as one line with what to do next. `death.py` reads how one died."""
+"""The errors of an engine, each as one line with the next step. `exit_reason.py` finds the reason of a
+death."""
 
 from __future__ import annotations
 
@@ -6,13 +7,13 @@ from ..errors import OutriderError
 
 
 class EngineError(OutriderError):
-    """A command that failed; the engine goes on."""
+    """A command that failed; the engine keeps working."""
 
 
 class EngineDied(EngineError):
     """There is no engine any more. `EngineClient.start` makes a new one.
 
-    `link` says that it was on another machine, and that the way there may be open again soon.
+    `link`: the engine was on another machine, which may be reachable again soon.
     """
 
     def __init__(self, message: str, hint: str = "", *, link: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Bytes in pieces of any size -> whole lines of a bounded length. It knows nothing of what they say."""
+"""Bytes in pieces of any size to whole lines of a bounded length. It does not know their meaning."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from .. import protocol
 
 
 class Lines:
-    """What has come so far of a line."""
+    """The beginning of a line that is not complete yet."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        """Most bytes in a line; the reader may change it between lines."""
+        """Bytes in a line, at most. The reader may change it between lines."""
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The lines that `data` completes. Raises `ProtocolError` for one that is too long."""
+        """Return the lines that `data` completes. Raises `ProtocolError` for one that is too long."""
         *ends, rest = data.split(b"\n")
         for end in ends:
             line = bytes(self._rest + end)
