@@ -60,7 +60,7 @@ class Conversation:
         """Begin an empty conversation."""
         self.key = draw_key()
         self.settings = ""
-        """The settings of this conversation that differ from the config, as text of `Adjust`."""
+        """The settings of this conversation that differ from the config, as text of `SetOverrides`."""
         self._begun = False
         self._turns: dict[str, store.Turn] = {}
         self._next: defaultdict[str, list[str]] = defaultdict(list)

@@ -197,7 +197,7 @@ class EngineClient:
             self._abandon(call)
 
     async def cancel(self, id: int) -> None:  # noqa: A002 - the protocol's name for it
-        """Cancel the answer `id`, or the load for 0. Its Finished then says "cancelled".
+        """Cancel the answer `id`, or the load for 0. Its `Finished` says "cancelled" then.
 
         Does nothing if it is over.
         """
