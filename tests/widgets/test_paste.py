@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.panel import Desk, paste
 from textual import events
 
 from tests.support.chat import asked_of, chat, outrider, places_in, stored, text, told, until
+from tests.support.panel import Desk, paste
 from tests.support.pastes import pastes
 from tui.app import Outrider
 from tui.chat.export import as_markdown
