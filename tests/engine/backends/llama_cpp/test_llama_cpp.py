@@ -468,10 +468,10 @@ def test_backends_are_chosen_by_path(tmp_path: Path) -> None:
 def test_the_library_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
     path = models.write_model(tmp_path / "m.gguf")
     (bad := tmp_path / "bad.gguf").write_bytes(path.read_bytes().replace(b"ffn_down", b"ffn_sown"))
+    program = """
+import sys
 from tui.engine.backends import ModelError, Options
 from tui.engine.backends.selection import open_backend
-import sys
-from tui.engine.backends import ModelError, Options, open_backend
 from tui.engine.speculation.sampling import Chain, Sampler
 good, bad = sys.argv[1:]
 backend = open_backend(good)
