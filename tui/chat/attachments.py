@@ -125,7 +125,7 @@ def _read(named: Named) -> File:
 
 
 def with_files(prompt: str, files: Sequence[File]) -> tuple[str, tuple[store.Attached, ...]]:
-    """Return `prompt` with the text of the files behind it, and the place of each file."""
+    """Return `prompt` with the text of the files after it, and the place of each file."""
     attached = []
     for file in files:
         start = len(prompt)

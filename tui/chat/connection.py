@@ -169,8 +169,8 @@ class Connection:
         return None
 
     def fail(self, error: EngineError) -> None:
-        """End the phase: there is no engine, or none with a model. A broken link is tried again after a
-        growing wait."""
+        """Enter `ENDED`: there is no engine, or none with a model. A broken link is tried again after a growing
+        wait."""
         self.loaded, self.retry_after = None, None
         if isinstance(error, EngineDied) and error.link:
             self.retry_after = min(LONGEST_WAIT, 2**self._tries)

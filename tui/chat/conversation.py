@@ -64,7 +64,7 @@ class Conversation:
         self._begun = False
         self._turns: dict[str, store.Turn] = {}
         self._next: defaultdict[str, list[str]] = defaultdict(list)
-        """The keys of the turns behind each turn, oldest first; removed turns too."""
+        """The keys of the turns after each turn, oldest first; removed turns too."""
         self._path: dict[str, None] = {}
         self._path_end: str | None = None
         self._tokens: dict[str, tuple[int, ...]] = {}
@@ -126,7 +126,7 @@ class Conversation:
         self._record(store.SelectBranch(self.key, key))
 
     def remove(self, turn: store.Turn) -> store.Turn | None:
-        """Remove `turn` and all turns behind it. Returns the prompt that has no answer now, if there is one.
+        """Remove `turn` and all turns after it. Returns the prompt that has no answer now, if there is one.
 
         Another branch is shown in its place where there is one.
         """
@@ -269,7 +269,7 @@ class Conversation:
         return bool(text)
 
     def _step_back(self) -> store.Turn | None:
-        """Go back to the last answer. Returns the prompt behind it that had no answer, if there was one."""
+        """Go back to the last answer. Returns the prompt after it that had no answer, if there was one."""
         prompt = None
         while (last := self._turns.get(self._shown)) and (last.role == "user" or not last.text):
             prompt = last

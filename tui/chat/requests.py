@@ -94,7 +94,7 @@ class TurnRequest:
     messages: tuple[protocol.Message, ...]
     asked: Asked = Asked()
     resume: tuple[int, ...] = ()
-    """Tokens of the last answer, which continues behind them; empty for a new answer."""
+    """Tokens of the last answer, which continues after them; empty for a new answer."""
 
 
 def load_request(settings: Settings) -> protocol.Load:

@@ -25,7 +25,7 @@ class Summary:
         self._thoughts = Thoughts()
         self._repetition = Repetition()
         self._all = self._tokens = 0
-        """The number of tokens in all, and the number behind the thought."""
+        """The number of tokens in all, and the number after the thought."""
 
     def hear(self, happened: TextRound) -> None:
         self._text.append(said(happened.pieces))

@@ -42,7 +42,7 @@ class ChatScreen(Screen[None]):
         Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; its text stays"),
         Binding("escape", "cancel_edit", "Cancel edit", id="chat.cancel_edit",
                 tooltip="Leave the earlier prompt as it was"),
-        # First of all: of keys that come at once, the ones behind Tab are meant for the messages.
+        # First, because keys that come at once with Tab, after it, are meant for the messages.
         Binding("tab", "read", "Read", show=False, priority=True, id="chat.read",
                 tooltip="To the messages: edit, again, copy, …"),
         Binding("ctrl+n", "new", "New", id="chat.new", tooltip="New chat"),

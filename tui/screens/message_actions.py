@@ -151,7 +151,7 @@ class MessageActions:
             work_alone(self._screen, "change", self._delete, None)
 
     async def _delete(self, turn: store.Turn | None) -> None:
-        """Remove `turn` and the turns behind it; None restores the last removal."""
+        """Remove `turn` and the turns after it; None restores the last removal."""
         conversation, prompt = self._session.conversation, None
         if turn:
             count = sum(1 for each in conversation.path if turn.key in conversation.above(each))

@@ -92,14 +92,14 @@ class TranscriptSync:
                 return
 
     def leave(self, turn: store.Turn) -> None:
-        """Go back to the turn before `turn`; `turn` and the turns behind it stay as a branch."""
+        """Go back to the turn before `turn`; `turn` and the turns after it stay as a branch."""
         places = self._places(turn.key)
         if places:
             self._lay_aside(places[0])
         self._conversation.show(turn.parent)
 
     def end_at(self, turn: store.Turn) -> None:
-        """Go back to `turn`; the turns behind it stay as a branch."""
+        """Go back to `turn`; the turns after it stay as a branch."""
         places = self._places(turn.key)
         if places and places[-1] + 1 < len(self._panel.transcript.messages):
             self._lay_aside(places[-1] + 1)
@@ -161,7 +161,7 @@ class TranscriptSync:
         return count
 
     def _show_again(self, turn: store.Turn, messages: Sequence[MessageBlock]) -> None:
-        """Show the messages of `turn` with the line under them, and the summary if it stands behind them."""
+        """Show the messages of `turn` with the line under them, and the summary if it stands after them."""
         transcript = self._panel.transcript
         for message in messages:
             transcript.writer.put(message, "" if message is not messages[-1] else self._note(turn))
@@ -258,7 +258,7 @@ def rounds_of(turn: store.Turn) -> Sequence[TextRound]:
 
 
 class ShownAnswer:
-    """One answer on the screen: one message, or two with the same key, a thought and the text behind it."""
+    """One answer on the screen: one message, or two with the same key, a thought and the text after it."""
 
     def __init__(self, transcript: Transcript, key: str, so_far: str = "") -> None:
         """`so_far` is the text of an answer that continues; the screen shows it already."""

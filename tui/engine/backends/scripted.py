@@ -41,7 +41,7 @@ _DEATH_TOKEN = 20
 
 @dataclass(frozen=True)
 class Script:
-    """The options behind the `?`, with their defaults."""
+    """The options after the `?`, with their defaults."""
 
     rate: float = 0.0
     """Calls with picks per second; 0 is as fast as possible. For a main model this is its plain decoding

@@ -44,7 +44,7 @@ def highlight(code: str, language: str) -> bytes:
 
 @lru_cache(64)
 def _lexer(language: str) -> Any:
-    # Behind the first paint: pygments takes its time to import.
+    # After the first paint, because pygments is slow to import.
     from pygments.lexers import get_all_lexers, get_lexer_by_name
 
     # For an unknown name pygments would search all installed packages, for a tenth of a second.

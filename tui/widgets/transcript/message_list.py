@@ -44,7 +44,7 @@ class MessageList:
         return gone
 
     def lines_of(self, number: int) -> tuple[int, int]:
-        """Return the first line of a message, and the line behind its last."""
+        """Return the first line of a message, and the line after its last."""
         return self._tops[number], self._tops[number] + self.messages[number].height
 
     def lay(self, first: int, width: int, show_refused: bool) -> int:
