@@ -169,7 +169,7 @@ class Connection:
         return None
 
     def fail(self, error: EngineError) -> None:
-        """Enter `ENDED`: there is no engine, or none with a model. A broken link is tried again after a growing
+        """Enter `ENDED`: there is no engine, or no loaded model. A broken link is tried again after a growing
         wait."""
         self.loaded, self.retry_after = None, None
         if isinstance(error, EngineDied) and error.link:
