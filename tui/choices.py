@@ -42,8 +42,8 @@ SAMPLING = {
     "top_p": Limit(0, 1, "keep the smallest set whose probability reaches p; 1 keeps all"),
     "min_p": Limit(0, 1, "drop tokens below this share of the best one's probability"),
     "repeat_penalty": Limit(0.01, 100, "divides the scores of tokens already seen; 1 is off"),
-    "presence_penalty": Limit(-100, 100, "subtracted from the scores of tokens already seen; 0 is off"),
-    "frequency_penalty": Limit(-100, 100, "subtracted for each time that a token was seen; 0 is off"),
+    "presence_penalty": Limit(-100, 100, "lowers the scores of tokens already seen; 0 is off"),
+    "frequency_penalty": Limit(-100, 100, "lowers a score each time its token was seen; 0 is off"),
     "penalty_last_n": Limit(0, MOST_TOKENS, "how many of the latest tokens the penalties look at"),
 }
 """The numbers of `Sampling`, by their names."""

@@ -34,7 +34,7 @@ from tui import protocol as p
 draw, strings = random.Random(3), int(sys.argv[2])
 def bad(): return hostile(draw)
 def send(event): sys.stdout.buffer.write(p.encode(event)); sys.stdout.buffer.flush()
-def model(): return p.ModelInfo(bad(), bad(), bad(), 1, bad(), 1, 1, 1)
+def model(): return p.ModelFacts(bad(), bad(), bad(), 1, bad(), 1, 1, 1)
 send(p.Hello(p.PROTOCOL, bad(), 1))
 for line in sys.stdin.buffer:
     match p.decode_command(line):

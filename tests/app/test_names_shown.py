@@ -16,7 +16,7 @@ from tui.chat.draft_length import AUTO, NEVER, DraftLength
 from tui.chat.meter import MeterReading
 from tui.config import Generation
 from tui.engine.eligibility import NOT_RESTORED
-from tui.protocol import FoundModel, Loaded, ModelInfo, Rounding
+from tui.protocol import FoundModel, Loaded, ModelFacts, Rounding
 from tui.quantities import context, parameters, shortened
 from tui.screens.model_rows import Found, facts
 from tui.widgets.chat_panel import ChatPanel, SidebarMode
@@ -27,8 +27,8 @@ from tui.widgets.status import StatusLine
 CODER, SMALL = "Qwen2.5-Coder 1.5B Q4_K_M", "Qwen2.5-Coder 0.5B Q4_K_M"
 
 
-def info(name: str, *, demo: bool = False) -> ModelInfo:
-    return ModelInfo(name, "/m", "llama", 1, "Q4_K_M", 1, 4096, 300, demo)
+def info(name: str, *, demo: bool = False) -> ModelFacts:
+    return ModelFacts(name, "/m", "llama", 1, "Q4_K_M", 1, 4096, 300, demo)
 
 
 PAIR = Loaded(info(CODER), info(SMALL), None, "llama.cpp", "CPU", 8192, 10.0, 0.1)
@@ -200,20 +200,10 @@ async def test_exact_mode_is_named_without_the_sidebar_too() -> None:
 
 
 def found(name: str, number: int) -> FoundModel:
-    facts_of = (
-        "LM Studio",
-        "llama.cpp",
-        "llama",
-        1_777_088_000,
-        "Q4_K_M",
-        10**9,
-        32_768,
-        300,
-        "gpt2",
-        "f",
-        True,
+    facts = (name, f"/m/{number}.gguf", "llama", 1_777_088_000, "Q4_K_M", 10**9, 32_768, 300)
+    return FoundModel(
+        *facts, source="LM Studio", backend="llama.cpp", tokenizer="gpt2", fingerprint="f", traits=()
     )
-    return FoundModel(f"/m/{number}.gguf", name, *facts_of)  # type: ignore[arg-type]
 
 
 async def test_no_two_rows_of_a_narrow_list_read_alike() -> None:

@@ -46,7 +46,7 @@ from tui.commands.bench.results import (
 from tui.commands.options import parser
 from tui.commands.setup import UsageError
 from tui.config import Settings
-from tui.protocol import Loaded, ModelInfo, Statistics
+from tui.protocol import Loaded, ModelFacts, Statistics
 
 HOSTILE = "a\x1b]52;c;QUFB\x07<b>&\"|`'\n\x00\u202e\ufffe\ud800 世界"
 PROMPT = Prompt("code", "Write quicksort.")
@@ -71,8 +71,8 @@ def answer(
 
 
 def loaded(name: str = "main", draft: str | None = "draft") -> Loaded:
-    def model(name: str) -> ModelInfo:
-        return ModelInfo(name, f"/models/{name}.gguf", "llama", 1, "Q4_K_M", 2**30, 4096, 100)
+    def model(name: str) -> ModelFacts:
+        return ModelFacts(name, f"/models/{name}.gguf", "llama", 1, "Q4_K_M", 2**30, 4096, 100)
 
     return Loaded(model(name), model(draft) if draft else None, None, "llama.cpp", "a GPU", 4096, None, 1.0)
 

@@ -49,7 +49,7 @@ from tui.protocol import (
     Load,
     Loaded,
     Message,
-    ModelInfo,
+    ModelFacts,
     NotDrafting,
     Notice,
     Obstacle,
@@ -178,7 +178,7 @@ def test_exact_mode_needs_a_cache_that_can_be_cut_anywhere(toys: Path) -> None:
     ],
 )
 def test_the_chat_says_what_a_reason_concerns(obstacle: Obstacle | None, words: str) -> None:
-    info = ModelInfo("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
+    info = ModelFacts("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
     loaded = Loaded(info, None, obstacle, "llama.cpp", "CPU", 4096, 10.0, 0.1)
     assert formatting.refused(loaded) == words
 
@@ -399,7 +399,7 @@ async def test_a_reason_is_gone_once_something_was_drafted_and_in_the_next_answe
 def test_ask_shows_the_reason_beside_the_figures(drafted: bool) -> None:
     written = StringIO()
     output = ask_command._Json(written, ask_command._Status(StringIO()), 3)
-    info = ModelInfo("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
+    info = ModelFacts("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
     output.show(NotDrafting(1, POLICY["does not pay"]))
     if drafted:
         output.show(NotDrafting(1, None))

@@ -26,7 +26,7 @@ from tui.protocol import (
     Load,
     Loaded,
     MemoryPlanned,
-    ModelInfo,
+    ModelFacts,
     Obstacle,
     PlanMemory,
     Question,
@@ -41,7 +41,7 @@ from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
 from tui.widgets.rows import Row, Rows
 
-INFO = ModelInfo("m", "/m", "llama", 1, "Q8_0", 1, 4096, 300)
+INFO = ModelFacts("m", "/m", "llama", 1, "Q8_0", 1, 4096, 300)
 
 DEMO = model(0, "Starter (demo)", 7_000_000, "built in", demo=True)
 
@@ -196,7 +196,7 @@ async def test_letters_filter_and_escape_empties_the_filter_first() -> None:
 
 async def test_hostile_names_are_cleaned() -> None:
     hostile = "\x1b]52;c;eA==\x07[bold red]evil[/]\n\u202e"
-    evil = model(0, hostile, 10**9, path="/m/\x1b[2J.gguf", licence=hostile, architecture=hostile)
+    evil = model(0, hostile, 10**9, path="/m/\x1b[2J.gguf", license=hostile, architecture=hostile)
     app = Alone(Library(evil, skipped=(Skipped(hostile, hostile),)))
     async with app.run_test(size=(120, 40)) as pilot:
         await judged(pilot)

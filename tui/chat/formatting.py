@@ -60,12 +60,12 @@ def pair(loaded: protocol.Loaded) -> list[str]:
     return [named(model) for model in (loaded.main, loaded.draft) if model]
 
 
-def ready(main: protocol.ModelInfo) -> str:
+def ready(main: protocol.ModelFacts) -> str:
     """Return the words before the names of a loaded pair."""
     return "ready, base model:" if main.prompt_form == "text" else "ready:"
 
 
-def form(main: protocol.ModelInfo) -> str:
+def form(main: protocol.ModelFacts) -> str:
     """Return the way in which `main` takes prompts, where it is unusual; else empty."""
     words = prompt_form(main)
     if main.prompt_form == "text":

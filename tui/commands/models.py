@@ -74,7 +74,7 @@ def _listed_alike(setup: Setup, words: str) -> bool:
 
 def _has(model: FoundModel, words: str) -> bool:
     """Return whether one of a model's names has all words, with any separators: "qwen 1.5b"."""
-    text = " ".join((model.name, model.tag, model.quantisation, Path(model.path).name)).casefold()
+    text = " ".join((model.name, model.tag, model.quantization, Path(model.path).name)).casefold()
     return all(word in text for word in words.casefold().split())
 
 

@@ -138,7 +138,7 @@ def answer(
             case ListHub():
                 found = patient(lambda: listing(question.repository), soon, _AT_ONCE)
                 files, memory = found.choices(), all_memory()
-                send(HubListed(question.id, found.repository, files, found.licence, memory, found.note))
+                send(HubListed(question.id, found.repository, files, found.license, memory, found.note))
             case Download():
                 _download(question, root, send, wanted, pause)
     except HubError as error:

@@ -11,6 +11,8 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 
+from msgspec import structs
+
 from ..protocol import (
     Command,
     Count,
@@ -21,7 +23,7 @@ from ..protocol import (
     Load,
     Loaded,
     Loading,
-    ModelInfo,
+    ModelFacts,
     Unload,
     Unloaded,
 )
@@ -34,7 +36,7 @@ from .library.local import AUTO, Library
 from .library.records import LOOKUP
 from .machine.hardware import all_memory
 from .pair.exactness import keep_last
-from .pair.pair import Pair, Progress, load_pair, model_info
+from .pair.pair import Pair, Progress, load_pair
 from .pair.rounding import GivenUp
 from .sentences import failure
 from .speculation.policy import FixedLength
@@ -141,7 +143,7 @@ class Session:
         if pair.later and self._idle():
             with suppress(GivenUp, ModelError, InvalidLogits):
                 rounding = pair.later(lambda _: self._idle())
-                keep_last(pair.main.path, rounding)
+                keep_last(pair.main.facts.path, rounding)
                 self._pair = replace(pair, rounding=rounding, later=None)
         self._practise()
 
@@ -150,9 +152,10 @@ class Session:
         with suppress(ModelError, InvalidLogits):
             self._loaded.practise(self._idle)
 
-    def _info(self, model: LoadedModel, *, demo: bool) -> ModelInfo:
+    def _info(self, model: LoadedModel, *, demo: bool) -> ModelFacts:
         """Return `model` as the app shows it, under its name in the library."""
-        return model_info(model, self._library.name(model.path, model.name), demo)
+        facts = model.facts
+        return structs.replace(facts, name=self._library.name(facts.path, facts.name), demo=demo)
 
     def _progress(self) -> Progress:
         """Return a function that sends progress, but not every step of it."""
@@ -179,8 +182,8 @@ class Session:
         cancelled, length = partial(self._cancelled, command.id), partial(self._draft_length, command)
         finished = Answer(pair, command, self._send, cancelled, length).run(self._templates)
         if command.draft_length is None and length() is None:
-            draft = pair.draft.path if pair.draft else LOOKUP
-            self._library.records.keep(pair.main.path, draft, finished)
+            draft = pair.draft.facts.path if pair.draft else LOOKUP
+            self._library.records.keep(pair.main.facts.path, draft, finished)
 
     def _fail(self, answer: int, error: Exception) -> None:
         if answer != LOAD and self._pair:

@@ -37,19 +37,23 @@ class Sampling(Struct, frozen=True):
     by its id or by a text that is one token."""
 
 
-class ModelInfo(Struct, frozen=True):
-    """A loaded model as its file describes it. The texts are foreign: clean them before you show them."""
+class ModelFacts(Struct, frozen=True):
+    """A model as its file or folder describes it. The texts are foreign: clean them before you show them."""
 
     name: str
+    """A short name that no other model has: "Qwen2.5-Coder 1.5B Q4_K_M"."""
     path: str
+    """The path for `Load`: a GGUF file (the first, if there are several) or an MLX folder."""
     architecture: str
     parameters: Unsigned
-    quantisation: str
+    quantization: str
+    """Such as "Q4_K_M", "4 bits" or "BF16"."""
     size: Unsigned
-    """Bytes of weights."""
+    """Bytes: the weights of a loaded model; in the list of models, all files of it."""
     context_length: Unsigned
-    """Length in tokens that the model was trained for."""
+    """Length in tokens that the model was trained for; 0 if the file does not say."""
     vocabulary: Unsigned
+    """Number of tokens in the vocabulary."""
     demo: bool = False
     """True for the built-in starter pair."""
     prompt_form: PromptForm = "template"
@@ -254,8 +258,8 @@ class Loading(Tagged, frozen=True):
 class Loaded(Tagged, frozen=True):
     """A pair is loaded."""
 
-    main: ModelInfo
-    draft: ModelInfo | None
+    main: ModelFacts
+    draft: ModelFacts | None
     obstacle: Obstacle | None
     """Why the wanted draft is not used, or why nothing may draft for the main model; None if all is well."""
     backend: str

@@ -12,8 +12,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from .generation import Load, Rounding
-from .terms import Finite, PromptForm, Signed, Tagged, Unsigned
+from .generation import Load, ModelFacts, Rounding
+from .terms import Finite, Signed, Tagged, Unsigned
 
 Judgement = Literal["recommended", "possible", "no"]
 """Whether a model can draft for another: it should, it can, it cannot."""
@@ -27,34 +27,19 @@ cores)."""
 # The models on the machine
 
 
-class FoundModel(Struct, frozen=True):
-    """A model as its file or folder describes it, before it is loaded."""
+class FoundModel(ModelFacts, frozen=True, kw_only=True):
+    """A model in the list, before it is loaded."""
 
-    path: str
-    """The path for `Load`: a GGUF file (the first, if there are several) or an MLX folder."""
-    name: str
-    """A short name that no other model has: "Qwen2.5-Coder 1.5B Q4_K_M"."""
     source: str
     """The program or folder: "LM Studio", "Hugging Face", "Ollama", "llama.cpp", "folder", "built in"."""
     backend: Literal["llama.cpp", "mlx"]
-    architecture: str
-    parameters: Unsigned
-    quantisation: str
-    size: Unsigned
-    """Bytes on disk."""
-    context_length: Unsigned
-    """Length in tokens that the model was trained for; 0 if the file does not say."""
-    vocabulary: Unsigned
-    """Number of tokens in the vocabulary."""
     tokenizer: str
     """The kind of vocabulary: "gpt2" (byte-level BPE), "llama" (SentencePiece), ..."""
     fingerprint: str
     """Equal for two models whose tokens have the same texts and the same special ids."""
-    prompt_form: PromptForm
     traits: tuple[str, ...] = ()
     """Traits that matter for drafting: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
-    licence: str = ""
-    demo: bool = False
+    license: str = ""
     tag: str = ""
     """Its name in Ollama: "smollm2:135m"."""
 
@@ -230,7 +215,7 @@ class HubFile(Struct, frozen=True):
     size: Unsigned
     parts: Unsigned
     backend: Literal["llama.cpp", "mlx"]
-    quantisation: str
+    quantization: str
 
 
 class HubListed(Tagged, frozen=True):
@@ -239,7 +224,7 @@ class HubListed(Tagged, frozen=True):
     id: Signed
     repository: str
     files: tuple[HubFile, ...]
-    licence: str
+    license: str
     memory: Unsigned
     """Most bytes that the weights of a model can take on this machine."""
     note: str = ""

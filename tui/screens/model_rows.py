@@ -74,7 +74,7 @@ def _row(model: FoundModel) -> Row:
 
 
 def _text(model: FoundModel) -> str:
-    parts = (model.name, model.path, model.tag, model.quantisation, model.architecture, model.source)
+    parts = (model.name, model.path, model.tag, model.quantization, model.architecture, model.source)
     return " ".join(parts).casefold()
 
 
@@ -87,7 +87,7 @@ def facts(model: FoundModel) -> str:
         *model.traits,
         f"context {context(model.context_length)}",
         f"vocabulary {model.vocabulary:,}",
-        model.licence,
+        model.license,
         "runs with MLX" if model.backend == "mlx" else "",
     ]
     return " · ".join(filter(None, parts))

@@ -244,5 +244,5 @@ def _bar(parts: Sequence[Part]) -> Content:
     return Content.assemble(*pieces, ("─" * (WIDTH - reached), "$line"))
 
 
-def _model(model: protocol.ModelInfo | None, none: str = "") -> str:
+def _model(model: protocol.ModelFacts | None, none: str = "") -> str:
     return none if model is None else shortened(clean_line(named(model)), WIDTH - 6)

@@ -337,7 +337,7 @@ def test_a_drafted_token_that_the_main_model_does_not_have_is_never_run(
     extend = draft.model.extend
 
     def foreign(tokens: Sequence[int], picks: int) -> list[Pick]:
-        return [Pick(main.vocabulary_size, 1.0) for _ in extend(tokens, picks)]
+        return [Pick(main.vocabulary.size, 1.0) for _ in extend(tokens, picks)]
 
     draft.model.extend = foreign  # type: ignore[method-assign]
     draft.fail = None
@@ -499,7 +499,7 @@ def test_tokens_of_another_model_are_not_gone_on_from(
 ) -> None:
     pair, main, _ = opened()
     with pytest.raises(ModelError, match="another model"):
-        ask(pair, renderer, resume=(main.vocabulary_size,))
+        ask(pair, renderer, resume=(main.vocabulary.size,))
     with pytest.raises(ModelError, match="no room"):
         ask(pair, renderer, resume=(1,) * 600)
 

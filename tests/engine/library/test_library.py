@@ -514,14 +514,15 @@ def named(*names: tuple[str, str]) -> list[FoundModel]:
             base,
             path=f"/m/{i}/{name}-{kind}.gguf".replace(" ", "-"),
             name=f"{name.removeprefix('Meta ').removesuffix(' Instruct')} {kind}",
-            quantisation=kind,
+            quantization=kind,
         )
         for i, (name, kind) in enumerate(names)
     ]
 
 
 def described_starter() -> FoundModel:
-    return FoundModel("/m", "n", "folder", "llama.cpp", "llama", 1, "Q8_0", 1, 1, 1, "gpt2", "f", "template")
+    facts = ("n", "/m", "llama", 1, "Q8_0", 1, 1, 1)
+    return FoundModel(*facts, source="folder", backend="llama.cpp", tokenizer="gpt2", fingerprint="f")
 
 
 MODELS = named(

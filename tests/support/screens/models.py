@@ -46,14 +46,14 @@ def model(number: int, name: str, parameters: int, source: str = "LM Studio", **
         "backend": "llama.cpp",
         "architecture": "llama",
         "parameters": parameters,
-        "quantisation": "Q4_K_M",
+        "quantization": "Q4_K_M",
         "size": parameters * 5 // 8,
         "context_length": 131_072,
         "vocabulary": 128_256,
         "tokenizer": "gpt2",
         "fingerprint": "f",
         "prompt_form": "template",
-        "licence": "apache-2.0",
+        "license": "apache-2.0",
     }
     return FoundModel(**(values | more))
 

@@ -19,7 +19,7 @@ def as_json(bench: Bench) -> dict[str, Any]:
         "version": bench.version,
         "complete": bench.complete,
         "main": first.main.name,
-        "main_quantisation": first.main.quantisation,
+        "main_quantization": first.main.quantization,
         "main_size": first.main.size,
         "backend": first.backend,
         "device": first.device,
@@ -43,7 +43,7 @@ def _draft(series: Series) -> dict[str, Any]:
     draft = series.loaded.draft
     return {
         "draft": draft.name if draft else None,
-        "draft_quantisation": draft.quantisation if draft else None,
+        "draft_quantization": draft.quantization if draft else None,
         "draft_size": draft.size if draft else None,
         "peak_memory": series.peak_memory,
         "rounding": to_builtins(series.rounding) if series.rounding else None,

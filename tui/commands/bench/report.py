@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rich.cells import cell_len, set_cell_size
 
 from ...clean import clean_line
-from ...protocol import ModelInfo
+from ...protocol import ModelFacts
 from ...quantities import rounding, size
 from .plan import BenchPlan
 from .results import ALL, Bench, Result, Series, Timing, mean_ratios
@@ -114,7 +114,7 @@ def facts(bench: Bench, series: Series) -> Iterator[tuple[str, str]]:
         yield "no drafts", f"in {len(idle)} of {len(series.results)}: {reasons}"
 
 
-def described(model: ModelInfo) -> str:
+def described(model: ModelFacts) -> str:
     return ", ".join((clean_line(model.name, 60), *([size(model.size)] if model.size else [])))
 
 

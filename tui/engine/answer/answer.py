@@ -199,7 +199,7 @@ class Answer:
             self._drop_draft(failed_draft(error))
             return ProposersInTurn(*proposers)
         model = DraftModel(draft, self._end_tokens)
-        return ProposersInTurn(*proposers, FallibleDraft(model, self._main.vocabulary_size, self._drop_draft))
+        return ProposersInTurn(*proposers, FallibleDraft(model, self._main.vocabulary.size, self._drop_draft))
 
     def _drop_draft(self, obstacle: Obstacle) -> None:
         self._obstacle = obstacle

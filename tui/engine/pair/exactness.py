@@ -59,7 +59,7 @@ def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress
     """Ask both questions of a loaded model, and set it up for exact mode if that is wanted. Empties its
     cache."""
     rest = [backend.name, backend.version, backend.device(), command.cache_type, str(command.gpu_layers)]
-    known = StoredFact(find_costs(), [main.path], ["rounding", *rest])
+    known = StoredFact(find_costs(), [main.facts.path], ["rounding", *rest])
     value = known.read()
     kept = value if isinstance(value, dict) else {}
     try:

@@ -138,7 +138,8 @@ def models_of(load: Load) -> dict[Role, Header | Folder]:
 
 def _shapes(load: Load, main: Header | Folder) -> Iterator[tuple[int, CacheType]]:
     """Yield context lengths and cache types: first those asked for, then smaller ones."""
-    asked = Options("main", load.context_length).tokens(main.context_length)
+    trained = (main.facts if isinstance(main, Header) else main).context_length
+    asked = Options("main", load.context_length).tokens(trained)
     types: list[CacheType] = [load.cache_type]
     if load.cache_type == "f16":
         types.append("q8_0")
@@ -267,14 +268,14 @@ def _need(header: Header, reserved: Any, labels: Sequence[str]) -> Need:
         if any(name == label or name.startswith(f"{label}_") for label in labels)
     ]
     return Need(
-        weights=header.weight_bytes,
+        weights=header.facts.size,
         table=header.table_bytes,
         output=header.output_bytes,
         layers=header.block_count,
         cache=reserved["cache"],
         buffers_gpu=sum(on_gpu),
         buffers_host=sum(reserved["buffers"].values()) - sum(on_gpu),
-        checkpoints=most_bytes(reserved["state"], header.weight_bytes),
+        checkpoints=most_bytes(reserved["state"], header.facts.size),
     )
 
 

@@ -14,8 +14,8 @@ from statistics import median
 from time import perf_counter
 
 from ...paths import find_costs, find_starter
-from ...protocol import Load, ModelInfo, Obstacle, Rounding
-from ..backends import Backend, LoadedModel, ModelError, Options, Role, prompt_form
+from ...protocol import Load, Obstacle, Rounding
+from ..backends import Backend, LoadedModel, ModelError, Options, Role
 from ..backends.selection import open_backend
 from ..eligibility import NOTHING_COPIED, POLICY, broken_draft
 from ..speculation.chances import LONGEST
@@ -177,7 +177,7 @@ def _paired(
     # A copy of a window uses other cells: in exact mode each read would have to copy at the same positions.
     reader = ContextReader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
     if judged.rounding:
-        keep_last(main.path, judged.rounding)
+        keep_last(main.facts.path, judged.rounding)
     progress(PLAIN, None)
     speed = plain_speed(main)
     plain = 1 / speed if speed else None
@@ -269,19 +269,3 @@ def _first(model: LoadedModel) -> int:
     """Return the token that follows one other token."""
     model.start(Sampler(Chain(), seed=0, start=1))
     return model.extend(first_tokens(model), picks=1)[0].token
-
-
-def model_info(model: LoadedModel, name: str, demo: bool) -> ModelInfo:
-    """Return `model` as the app shows it, under `name`."""
-    return ModelInfo(
-        name=name,
-        path=model.path,
-        architecture=model.architecture,
-        parameters=model.parameters,
-        quantisation=model.quantisation,
-        size=model.size,
-        context_length=model.trained_context_length,
-        vocabulary=model.vocabulary_size,
-        demo=demo,
-        prompt_form=prompt_form(model.vocabulary),
-    )
