@@ -12,8 +12,9 @@ from textual.widgets import Static
 from tests.support.alone import Themed
 from tests.support.names import FILES
 from tui.chat import formatting
-from tui.chat.draft_length import AUTO, NEVER, DraftLength
+from tui.chat.draft_length import NEVER, Drafting
 from tui.chat.meter import MeterReading
+from tui.choices import AUTO
 from tui.config import Generation
 from tui.engine.eligibility import NOT_RESTORED
 from tui.protocol import FoundModel, Loaded, ModelFacts, Rounding
@@ -110,15 +111,15 @@ async def test_the_lookup_stands_where_a_draft_model_would() -> None:
 @pytest.mark.parametrize(
     ("wished", "loaded", "generation", "looks_up"),
     [
-        (DraftLength(AUTO), ALONE, Generation(), True),
-        (DraftLength(4), ALONE, Generation(), True),
-        (DraftLength(NEVER), ALONE, Generation(), False),
-        (DraftLength(AUTO), ALONE, Generation(lookup=False), False),
-        (DraftLength(AUTO), replace(ALONE, obstacle=NOT_RESTORED), Generation(), False),
+        (Drafting(AUTO), ALONE, Generation(), True),
+        (Drafting(4), ALONE, Generation(), True),
+        (Drafting(NEVER), ALONE, Generation(), False),
+        (Drafting(AUTO), ALONE, Generation(lookup=False), False),
+        (Drafting(AUTO), replace(ALONE, obstacle=NOT_RESTORED), Generation(), False),
     ],
 )
 def test_the_lookup_proposes_unless_nothing_may(
-    wished: DraftLength, loaded: Loaded, generation: Generation, looks_up: bool
+    wished: Drafting, loaded: Loaded, generation: Generation, looks_up: bool
 ) -> None:
     assert formatting.looks_up(wished, loaded, generation) is looks_up
 

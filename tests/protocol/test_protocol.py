@@ -46,7 +46,7 @@ MESSAGES: list[Any] = [
     ),
     protocol.Cancel(4),
     protocol.SetDraftLength(4, 3),
-    protocol.SetDraftLength(4, None),
+    protocol.SetDraftLength(4, "auto"),
     protocol.Unload(),
     protocol.Ping(),
     protocol.Ping(60),
@@ -112,8 +112,8 @@ def test_a_message_survives_the_way_there(message: Any) -> None:
 
 def test_a_line_is_written_as_other_versions_of_this_protocol_write_it() -> None:
     assert (
-        encode(protocol.SetDraftLength(-4, None))
-        == b'{"type":"setdraftlength","id":-4,"draft_length":null}\n'
+        encode(protocol.SetDraftLength(-4, "auto"))
+        == b'{"type":"setdraftlength","id":-4,"draft_length":"auto"}\n'
     )
     rounds = (protocol.TextRound((("é\ud800\n", Origin.MAIN),), (5,), 4, 2, 1, 0.1, 0.0, 0.5, 9),)
     row = rb'[[["\u00e9\ud800\n",2]],[5],4,2,1,0.1,0.0,0.5,9,null]'

@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import structs
 
 from tui import protocol
+from tui.choices import names_model
 from tui.config import Generation, Settings
 from tui.files import there, typed
 
-NAMED = ("starter", "auto")
-"""Words that stand for a model, even if a file has such a name."""
+STARTER = "starter"
+"""The name of the demo pair, whatever files may be called so."""
 CONTINUED = 256
 """Tokens by which a base model continues the text of a chat, unless max_tokens gives another number."""
-LOOKUP, NONE = "lookup", ""
-"""Drafts that are no models, as in `DraftVerdict.draft`."""
-_OLD_LOOKUP = "ngram"
-"""The name of `LOOKUP` in older settings."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A pair to load."""
-
-    main: str
-    draft: str
-    """A path, `LOOKUP` or `NONE`."""
-    context_length: int = 0
-    cache_type: protocol.CacheType = "f16"
-    gpu_layers: int = -1
-
-    @classmethod
-    def of(cls, load: protocol.Load) -> Choice:
-        """Return the pair of `load`."""
-        return cls(load.main, load.draft or LOOKUP, load.context_length, load.cache_type, load.gpu_layers)
-
 
 HERE = "here"
 """The name of this machine among the hosts."""
@@ -102,7 +81,7 @@ def load_request(settings: Settings) -> protocol.Load:
     located = _located if not engine.host else str  # the folders of another host are not known here
     return protocol.Load(
         main=located(models.main),
-        draft=None if models.draft in ("", LOOKUP, _OLD_LOOKUP) else located(models.draft),
+        draft=located(models.draft) if names_model(models.draft) else models.draft,
         context_length=models.context_length,
         gpu_layers=engine.gpu_layers,
         threads=engine.threads,
@@ -130,7 +109,7 @@ def generate_request(
             frequency_penalty=generation.frequency_penalty,
             penalty_last_n=generation.penalty_last_n,
         ),
-        draft_length=draft_length(generation.draft_length),
+        draft_length=generation.draft_length,
         lookup=generation.lookup,
         max_tokens=generation.max_tokens,
         stop=generation.stop,
@@ -145,30 +124,8 @@ def limited(request: protocol.Generate, loaded: protocol.Loaded | None) -> proto
     return structs.replace(request, max_tokens=CONTINUED) if endless else request
 
 
-def with_choice(settings: Settings, choice: Choice) -> Settings:
-    """Return `settings` with the chosen pair. No draft means plain decoding, without the lookup too."""
-    draft = choice.draft or LOOKUP
-    return replace(
-        settings,
-        models=replace(
-            settings.models,
-            main=choice.main,
-            draft=draft,
-            context_length=choice.context_length,
-            cache_type=choice.cache_type,
-        ),
-        engine=replace(settings.engine, gpu_layers=choice.gpu_layers),
-        generation=replace(settings.generation, lookup=choice.draft != NONE),
-    )
-
-
-def draft_length(setting: int) -> int | None:
-    """Return the setting of a draft length as commands have it; a negative setting lets the engine decide."""
-    return setting if setting >= 0 else None
-
-
 def _located(model: str) -> str:
     """Return a path in full, because the engine runs in another folder. A name stays as it is."""
     path = typed(model)
-    named = model in NAMED or model.startswith("scripted:") or (os.sep not in model and not there(path))
+    named = model == STARTER or model.startswith("scripted:") or (os.sep not in model and not there(path))
     return model if named and not model.endswith(".gguf") else str(path.absolute())

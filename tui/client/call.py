@@ -39,7 +39,7 @@ class Call:
         self.id = id
         """The id of its events; 0 where they have none."""
         self.last = last
-        """The kind of event that ends it."""
+        """Return the kind of event that ends the command."""
         self.abandoned = False
         """Nobody waits for it any more; it continues to its end."""
         self.deadline: asyncio.TimerHandle | None = None

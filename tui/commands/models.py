@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
-from msgspec.structs import replace
 from rich.cells import cell_len, set_cell_size
 
 from ..chat.requests import load_request
@@ -99,7 +98,7 @@ async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundMod
 async def _judge(client: EngineClient, settings: Settings) -> tuple[DraftVerdict, ...]:
     try:
         await client.start()
-        async for reply in client.ask(JudgeDrafts(0, replace(load_request(settings), draft=None))):
+        async for reply in client.ask(JudgeDrafts(0, load_request(settings))):
             if isinstance(reply, DraftsJudged):
                 return reply.verdicts
     finally:

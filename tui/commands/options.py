@@ -7,7 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from ..choices import LONGEST_DRAFT, MOST_BIAS, MOST_TOKENS, SAMPLING, SEED, Effort, Thinking
+from ..choices import (
+    AUTO,
+    LONGEST_DRAFT,
+    MOST_BIAS,
+    MOST_TOKENS,
+    SAMPLING,
+    SEED,
+    DraftLength,
+    Effort,
+    Thinking,
+    read_draft,
+)
 from .words import Parser
 
 _CHAT = """\
@@ -48,7 +59,7 @@ _BENCH_EXAMPLES = """\
 examples:
   outrider bench --quick                               the models of config.toml, or the built-in demo
   outrider bench --main big.gguf --draft small.gguf --svg bench.svg
-  outrider bench --main big.gguf --draft small.gguf --draft tiny.gguf --draft ngram
+  outrider bench --main big.gguf --draft small.gguf --draft tiny.gguf --draft lookup
   outrider bench --prompts mine.toml --temperature 0 --json | jq '.results[].ratio'
 
 A file of prompts is TOML, each category with its list: chat = ["What is a reef?", "Plan a trip."]
@@ -188,6 +199,7 @@ def _add_models(
     group.add_argument(
         "--draft",
         metavar="MODEL",
+        type=read_draft,
         help='a smaller model of the same family and form, "auto", "lookup" (no draft model) or "none"'
         + ("; may be given again, to compare" if several_drafts else ""),
         **draft,
@@ -211,9 +223,9 @@ def _add_drafting(group: argparse._ArgumentGroup, default: str | None) -> None:
     group.add_argument(
         "--draft-length",
         metavar="N",
-        type=_number(int, 0, LONGEST_DRAFT),
+        type=_draft_length,
         default=default,
-        help=f"most tokens drafted in a round, 0 to {LONGEST_DRAFT}; 0 is plain decoding",
+        help=f"tokens drafted in a round, 0 to {LONGEST_DRAFT}, or auto; 0 is plain decoding",
     )
     group.add_argument(
         "--seed",
@@ -327,6 +339,13 @@ def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[
 
     number.__name__ = "number"  # argparse shows it: invalid number value
     return number
+
+
+def _draft_length(text: str) -> DraftLength:
+    return AUTO if text == AUTO else int(_number(int, 0, LONGEST_DRAFT)(text))
+
+
+_draft_length.__name__ = "draft length"  # argparse shows it: invalid draft length value
 
 
 def _bias(text: str) -> tuple[int | str, float | None]:

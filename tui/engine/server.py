@@ -21,6 +21,7 @@ from contextlib import suppress
 from importlib import metadata
 from typing import NoReturn
 
+from ..choices import DraftLength
 from ..protocol import (
     MAX_LINE,
     PROTOCOL,
@@ -84,13 +85,13 @@ class Channel:
         self._waiting: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._commanded = threading.Event()
         self._unwanted: set[int] = set()
-        self._wished: dict[int, int | None] = {}
+        self._wished: dict[int, DraftLength] = {}
 
     def cancelled(self, answer: int) -> bool:
         """Return whether the app has canceled this answer; for 0, the load in progress."""
         return answer in self._unwanted
 
-    def draft_length(self, command: Generate) -> int | None:
+    def draft_length(self, command: Generate) -> DraftLength:
         """Return the present draft length that the app asks for."""
         return self._wished.get(command.id, command.draft_length)
 

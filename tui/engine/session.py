@@ -13,6 +13,7 @@ from time import monotonic
 
 from msgspec import structs
 
+from ..choices import AUTO, LOOKUP, DraftLength
 from ..protocol import (
     Command,
     Count,
@@ -32,8 +33,7 @@ from .answer.inspection import inspect
 from .answer.templates import TemplateRenderer
 from .backends import LoadedModel, ModelError
 from .backends.selection import open_backend
-from .library.local import AUTO, Library
-from .library.records import LOOKUP
+from .library.local import Library
 from .machine.hardware import all_memory
 from .pair.exactness import keep_last
 from .pair.pair import Pair, Progress, load_pair
@@ -55,7 +55,7 @@ class Session:
 
     def __init__(
         self, send: Callable[[Event], None], cancelled: Callable[[int], bool],
-        draft_length: Callable[[Generate], int | None] = lambda command: command.draft_length,
+        draft_length: Callable[[Generate], DraftLength] = lambda command: command.draft_length,
         library: Library | None = None,
         idle: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
@@ -131,7 +131,7 @@ class Session:
                 pair.main.capacity,
                 pair.plain_tokens_per_second,
                 monotonic() - started,
-                pair.policy.length if isinstance(pair.policy, FixedLength) else None,
+                pair.policy.length if isinstance(pair.policy, FixedLength) else AUTO,
                 pair.rounding,
             )
         )
@@ -181,7 +181,7 @@ class Session:
         pair = self._loaded
         cancelled, length = partial(self._cancelled, command.id), partial(self._draft_length, command)
         finished = Answer(pair, command, self._send, cancelled, length).run(self._templates)
-        if command.draft_length is None and length() is None:
+        if command.draft_length == AUTO and length() == AUTO:
             draft = pair.draft.facts.path if pair.draft else LOOKUP
             self._library.records.keep(pair.main.facts.path, draft, finished)
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from ..choices import DraftChoice
 from .generation import Load, ModelFacts, Rounding
 from .terms import Finite, Signed, Tagged, Unsigned
 
@@ -103,8 +104,8 @@ class JudgeDrafts(Tagged, frozen=True):
 class DraftVerdict(Struct, frozen=True):
     """The judgement of one possible draft."""
 
-    draft: str
-    """A path; "lookup" is the lookup alone, "" is no drafting at all."""
+    draft: DraftChoice
+    """A path, `LOOKUP` or `NONE`."""
     name: str
     judgement: Judgement
     reason: str
@@ -116,7 +117,7 @@ class DraftVerdict(Struct, frozen=True):
 
 
 class DraftsJudged(Tagged, frozen=True):
-    """The reply to `JudgeDrafts`, the best draft first. "lookup" and "" are always in it."""
+    """The reply to `JudgeDrafts`, the best draft first. `LOOKUP` and `NONE` are always in it."""
 
     id: Signed
     verdicts: tuple[DraftVerdict, ...]

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from tui import protocol
 from tui.chat.meter import MeterReading
+from tui.choices import AUTO
 from tui.clean import clean_line
 from tui.quantities import UNKNOWN, cells, named, number, percent, rounding, shortened
 
@@ -21,8 +22,6 @@ from .bars import Bars
 
 WIDTH = 29
 """Columns inside the padding."""
-AUTO = "auto"
-"""The words for a draft length that the engine decides. With a limit, the words begin with these."""
 Row = tuple[str, str]
 Part = tuple[float, str]
 

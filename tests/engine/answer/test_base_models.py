@@ -229,7 +229,7 @@ def test_a_turn_that_a_model_begins_itself_ends_its_answer(
 
 
 async def test_a_base_model_is_introduced_once_and_every_prompt_goes_on_with_its_text(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=ECHO, draft="", sidebar="hidden")
+    app = outrider(tmp_path, main=ECHO, draft="lookup", sidebar="hidden")
     async with app.run_test(size=(160, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         screen, heard = chat(app), asked_of(app)
@@ -253,7 +253,7 @@ async def test_a_base_model_is_introduced_once_and_every_prompt_goes_on_with_its
 
 
 async def test_a_base_model_in_the_chat_stops_after_some_tokens_and_can_go_on(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:sample?form=text&tokens=2000", draft="", sidebar="hidden")
+    app = outrider(tmp_path, main="scripted:sample?form=text&tokens=2000", draft="lookup", sidebar="hidden")
     async with app.run_test(size=(160, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         heard = asked_of(app)
@@ -271,7 +271,7 @@ async def test_a_base_model_in_the_chat_stops_after_some_tokens_and_can_go_on(tm
 
 
 async def test_chatml_that_is_assumed_is_said(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:echo?form=chatml", draft="", sidebar="hidden")
+    app = outrider(tmp_path, main="scripted:echo?form=chatml", draft="lookup", sidebar="hidden")
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         assert "No chat template: ChatML is assumed." in text(app)
@@ -289,7 +289,7 @@ async def test_a_model_with_a_template_is_not_introduced(tmp_path: Path) -> None
 
 
 async def test_a_base_model_is_not_asked_for_a_summary(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=ECHO, draft="")
+    app = outrider(tmp_path, main=ECHO, draft="lookup")
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         heard = asked_of(app)

@@ -9,8 +9,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from tests.support.alone import Themed
-from tui.chat.requests import LOOKUP, NONE, Choice
+from tui.choices import LOOKUP, NONE
 from tui.client import EngineError
+from tui.config.last import PairSettings
 from tui.protocol import (
     DraftsJudged,
     DraftVerdict,
@@ -122,7 +123,7 @@ class Alone(Themed):
     def __init__(self, library: Library) -> None:
         super().__init__()
         self.library = library
-        self.chosen: list[Choice | None] = []
+        self.chosen: list[PairSettings | None] = []
 
     def on_mount(self) -> None:
         screen = ModelsScreen(self.library, Load(MANY[5].path))  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ...choices import DraftLength
 from ...protocol import Generate, Message, Sampling
 from .prompts import Prompt
 
@@ -19,8 +20,7 @@ class BenchPlan:
     max_tokens: int
     runs: int
     """Plain answers to each prompt at each temperature, and the same number of drafted ones."""
-    draft_length: int | None
-    """Fixed number of drafted tokens in a round; None lets the engine measure and decide."""
+    draft_length: DraftLength
     lookup: bool
 
     @property

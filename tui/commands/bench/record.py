@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import to_builtins
 
+from ...choices import AUTO
 from .results import Bench, Result, Series, joined, mean_ratios
 
 
@@ -26,7 +27,7 @@ def as_json(bench: Bench) -> dict[str, Any]:
         "seed": plan.seed,
         "max_tokens": plan.max_tokens,
         "runs": plan.runs,
-        "draft_length": plan.draft_length,
+        "draft_length": None if plan.draft_length == AUTO else plan.draft_length,
         "lookup": plan.lookup,
         "same_text": sum(result.differs_at is None for result in results),
         "drafts": [_draft(series) for series in bench.series],

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
+from ...choices import AUTO
 from ...clean import clean_line
 from ...protocol import ModelFacts
 from ...quantities import rounding, size
@@ -120,7 +121,7 @@ def described(model: ModelFacts) -> str:
 
 def drafting(plan: BenchPlan) -> str:
     length = plan.draft_length
-    how = "as many tokens per round as pay" if length is None else f"{length} tokens per round"
+    how = "as many tokens per round as pay" if length == AUTO else f"{length} tokens per round"
     return f"{how}, lookup {'on' if plan.lookup else 'off'}"
 
 

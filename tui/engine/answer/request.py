@@ -18,8 +18,9 @@ def check(command: Generate, main: LoadedModel) -> None:
     """Reject senseless values."""
     if not command.messages:
         raise ModelError("there is no message to answer")
-    if command.draft_length is not None and not 0 <= command.draft_length <= LONGEST_DRAFT:
-        raise ModelError(f"the draft length must be 0 to {LONGEST_DRAFT}, not {command.draft_length}")
+    length = command.draft_length
+    if isinstance(length, int) and not 0 <= length <= LONGEST_DRAFT:
+        raise ModelError(f"the draft length must be 0 to {LONGEST_DRAFT}, not {length}")
     if command.max_tokens < 0:
         raise ModelError(f"max_tokens must be 0 or more, not {command.max_tokens}")
     if any(not 0 <= token < main.vocabulary.size for token in command.resume):

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
+from ...choices import names_model
 from ...errors import OutriderError
 from ...protocol import CacheType, Load, MemoryUse
 from ..backends import Options, Role
@@ -123,11 +124,11 @@ def plan(load: Load, loaded: Load | None = None) -> MemoryPlan:
 
 def models_of(load: Load) -> dict[Role, Header | Folder]:
     """Return the headers of the main model and of the draft, if there is one."""
-    names: dict[Role, str | None] = {"main": load.main, "draft": load.draft}
+    names: dict[Role, str] = {"main": load.main}
+    if names_model(load.draft):
+        names["draft"] = load.draft
     found: dict[Role, Header | Folder] = {}
     for role, name in names.items():
-        if not name:
-            continue
         path = Path(place(name, role))
         try:
             found[role] = read_folder(path) if is_folder(path) else read_header(path)

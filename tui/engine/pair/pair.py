@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from ...choices import NONE, names_model
 from ...paths import find_costs, find_starter
 from ...protocol import Load, Obstacle, Rounding
 from ..backends import Backend, LoadedModel, ModelError, Options, Role
@@ -137,7 +138,9 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     backend = open_backend(path, command.backend)
     main = backend.load(path, Options.of(command, "main"), _reading("main model", progress))
     try:
-        draft, obstacle = _load_draft(command, backend, main, progress) if command.draft else (None, None)
+        draft, obstacle = (
+            _load_draft(command, backend, main, progress) if names_model(command.draft) else (None, None)
+        )
         if command.exact:  # another number of threads rounds in another way
             return _paired(command, backend, main, draft, obstacle, progress)
         if crew := Crew.of(room, main, draft):
@@ -181,13 +184,13 @@ def _paired(
     progress(PLAIN, None)
     speed = plain_speed(main)
     plain = 1 / speed if speed else None
-    if judged.obstacle:
+    if judged.obstacle or command.draft == NONE:
         if draft:
             draft.close()
-        asked = command.draft is not None
+        told = judged.obstacle if names_model(command.draft) else None
         return Pair(
-            backend, main, None, judged.obstacle if asked else None, speed, FixedLength(0), reader, None,
-            rounding=judged.rounding,
+            backend, main, None, told, speed, FixedLength(0), reader, None,
+            rounding=judged.rounding, later=judged.later,
         )  # fmt: skip
     lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
     shown = scripted or command.main == STARTER
@@ -221,7 +224,7 @@ def _load_draft(
     command: Load, backend: Backend, main: LoadedModel, progress: Progress
 ) -> tuple[LoadedModel | None, Obstacle | None]:
     """Return the draft, or None and the reason."""
-    path = _path(command, command.draft or "", "draft")
+    path = _path(command, command.draft, "draft")
     options = replace(Options.of(command, "draft"), context_length=main.capacity)
     try:
         draft = backend.load(path, options, _reading("draft model", progress))
