@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import builtins
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,12 +117,92 @@ def _options_and_commands() -> tuple[set[str], set[str]]:
     return options, set(subcommands.choices)
 
 
-@pytest.mark.parametrize("page", FOR_USERS, ids=lambda page: page.name)
+def clauses(text: str) -> list[str]:
+    """The words that begin a clause such as "what it costs", which stands for "its cost"."""
+    return re.findall(r"\b(?:what|whatever|whoever|whichever|of which|how far)\b", text, flags=re.I)
+
+
+MOST_CLAUSES = 0.003
+"""Such clauses for each word: they tire people who read English as a second language."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_documents_name_their_nouns(page: Path) -> None:
-    """Clauses such as "what it costs", for "its cost", tire people who read English as a second language."""
     text = prose(page)
-    clauses = re.findall(r"\b(?:what|whatever|whoever|whichever|of which|how far)\b", text, flags=re.I)
-    assert len(clauses) <= 0.003 * len(text.split()), clauses
+    assert len(clauses(text)) <= MOST_CLAUSES * len(text.split()), clauses(text)
+
+
+def docstrings(source: str) -> Iterator[str]:
+    """The docstrings of modules, classes and functions, and those below attributes."""
+    for node in ast.walk(ast.parse(source)):
+        for child in ast.iter_child_nodes(node):
+            match child:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    yield text
+
+
+DOCSTRINGS = {
+    path.relative_to(ROOT).as_posix(): list(docstrings(path.read_text(encoding="utf-8")))
+    for path in sorted((ROOT / "tui").rglob("*.py"))
+}
+
+
+def test_the_docstrings_name_their_nouns() -> None:
+    words = sum(len(text.split()) for texts in DOCSTRINGS.values() for text in texts)
+    found = [(path, text) for path, texts in DOCSTRINGS.items() for text in texts for _ in clauses(text)]
+    assert words > 40_000
+    assert len(found) < MOST_CLAUSES * words, found
+
+
+def test_a_clause_of_a_docstring_is_found() -> None:
+    source = (
+        '"""A b."""\nx = 1\n"""What x is."""\ndef f() -> None:\n    """How far to go, of which some."""\n'
+    )
+    assert [clauses(text) for text in docstrings(source)] == [[], ["What"], ["How far", "of which"]]
+
+
+FOREIGN = {"apply_chat_template", "except", "type_traits"}
+"""Names of Python and of other projects that our texts mention in backquotes."""
+
+
+def names_of(source: str) -> Iterator[str]:
+    """Every name that a program uses or defines, and the words of its short texts."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case (
+                ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.keyword(arg=str(name))
+            ):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.alias(name=name, asname=other):
+                yield from (*name.split("."), other or "")
+            case ast.ImportFrom(module=str(module)):
+                yield from module.split(".")
+            case ast.Constant(value=str(text)) if re.fullmatch(r"[\w.]+", text):
+                yield from text.split(".")
+
+
+def unknown(text: str, known: set[str]) -> list[str]:
+    """The names in backquotes in `text`, with or without dots, that are not `known`."""
+    quoted = re.findall(r"`([A-Za-z_][\w.]*)`", text)
+    return [name for name in quoted if not (name in known or known.issuperset(name.rstrip(".").split(".")))]
+
+
+def test_every_name_that_a_text_mentions_is_a_name_of_the_code() -> None:
+    """In docstrings and in CONTRIBUTING.md, a renamed class or module is renamed too."""
+    known = {*dir(builtins), *FOREIGN, *(path.name for path in ROOT.iterdir())}
+    for path in (path for folder in ("tui", "tests", "tools") for path in (ROOT / folder).rglob("*.py")):
+        known |= {path.name, path.stem, path.parent.name, *names_of(path.read_text(encoding="utf-8"))}
+    texts = {**DOCSTRINGS, "CONTRIBUTING.md": [prose(ROOT / "CONTRIBUTING.md")]}
+    found = [(path, name) for path, each in texts.items() for text in each for name in unknown(text, known)]
+    assert found == []
+
+
+def test_an_unknown_name_in_a_text_is_found() -> None:
+    known = set(names_of("from a.b import c\nclass D:\n    e: int = f(g=h.i)\n"))
+    text = "`a.b` `D.e` `i` `J` `D.k` `l()` `a b`"
+    assert unknown(text, known) == ["J", "D.k"]
 
 
 def test_the_readme_calls_make_as_it_is() -> None:

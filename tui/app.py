@@ -1,4 +1,4 @@
-"""The app: settings, themes, engine and screens put together. Composition only; the chat is its screen's."""
+"""The app: settings, themes, engine and screens put together. Composition only: the chat is in its screen."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ from .widgets.keyline import key_of
 
 QUIT = ("app.quit",)
 STRIDE, SELDOM = 10, 1.0
-"""Where bytes are dear: lines by which an answer moves at once, seconds between two looks at the numbers."""
+"""For slow lines: lines by which an answer moves at once, and seconds between two updates of the figures."""
 
 
 def settle() -> None:
-    """After the first paint: what lives now lives on, so the collector need not look at it again."""
+    """Tell the garbage collector to ignore all objects of the first paint, because they stay."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     gc.enable()
 
 
 def motion(settings: Settings) -> AnimationLevel:
-    """As much motion as is wanted."""
+    """Return the wanted amount of motion."""
     return "none" if settings.appearance.reduced_motion else TEXTUAL_ANIMATIONS
 
 
 def draw_seed() -> int:
-    """A seed short enough to be typed again."""
+    """Return a seed that is short enough to type again."""
     return int.from_bytes(os.urandom(8), "big") % 1_000_000_000
 
 
@@ -98,8 +98,8 @@ class Outrider(LeanOutput):
         """`engine` is the command that runs it, on `host` if not here; `notices` are shown at first; the
         `options` are Textual's.
 
-        `go_on` is the chat to go on with, by key or words; empty for the latest, None for a new one.
-        `recalled` says that the pair of `settings` is the one that was chosen last.
+        `go_on` is the chat to continue, by key or words; empty for the latest, None for a new one.
+        `recalled`: the pair of `settings` is the one that was chosen last.
         """
         super().__init__(**options)
         mend()
@@ -153,7 +153,7 @@ class Outrider(LeanOutput):
 
     @property
     def unsaved(self) -> str:
-        """Why something that was said is not on the disk; empty if all is."""
+        """The reason why a part of the chat is not on the disk; empty if all is saved."""
         return self._keeper.fault if self._keeper.unsaved else ""
 
     def end(self, status: int) -> None:
@@ -163,7 +163,7 @@ class Outrider(LeanOutput):
         self._event_loop.call_soon_threadsafe(self.exit, None, status)
 
     def _engine_died(self, error: EngineDied) -> None:
-        """It died while nothing waited for it."""
+        """Note a death while nothing waited for the engine."""
         self._chat.call_later(self._session.connection.died, error)
 
     def _download_changed(self, item: Item) -> None:
@@ -173,7 +173,7 @@ class Outrider(LeanOutput):
             self.notify(clean_line(item.fault.line), severity="error", timeout=12, markup=False)
 
     def copy_to_clipboard(self, text: str) -> None:
-        """Copy by whatever works here, and say so."""
+        """Copy in a way that works here, and show it."""
         text = exact(text)
         self._clipboard = text
         osc52 = partial(self.call_from_thread, super().copy_to_clipboard)
@@ -188,14 +188,14 @@ class Outrider(LeanOutput):
             work_alone(self, "copy", copied)
 
     async def action_interrupt(self) -> None:
-        """Copy what is selected; without a selection stop the answer; without an answer say how to quit."""
+        """Copy the selection. Without one, stop the answer; without an answer, show how to quit."""
         marked = getattr(self.focused, "selected_text", "")
         if text := marked or self.screen.get_selected_text():
             self.copy_to_clipboard(text)
             if not marked:
                 self.screen.clear_selection()  # the same key again stops the answer
             return
-        # Stop what the engine does for the screen that is seen, or else the answer of the chat.
+        # Stop the engine's work for the visible screen, or else the answer of the chat.
         stop = getattr(self.screen, "interrupt", None)
         if not (stop and await stop()) and not await self._chat.interrupt():
             key = key_of(self.screen, QUIT, "/quit")
@@ -205,12 +205,12 @@ class Outrider(LeanOutput):
             self.notify("Stopped.", timeout=4, markup=False)
 
     def sleep(self) -> None:
-        """An answer goes on meanwhile."""
+        """Suspend the app. The answer continues."""
         self._client.sleep()
 
     @on(Driver.SignalResume)
     def _came_back(self) -> None:
-        """The shell has drawn on the terminal."""
+        """Draw everything again: the shell has written on the terminal."""
         self.refresh(layout=True)
 
     def cannot_sleep(self) -> None:
@@ -219,11 +219,11 @@ class Outrider(LeanOutput):
         self.notify(words, timeout=5, markup=False)
 
     def action_command_palette(self) -> None:
-        with suppress(DuplicateIds):  # the last one is still being closed
+        with suppress(DuplicateIds):  # the last screen is still closing
             super().action_command_palette()
 
     def action_hub(self) -> None:
-        """Models on the hub, and the downloads."""
+        """Show the models on the hub, and the downloads."""
         from .screens.hub import HubScreen
 
         if self._hub is None or self.screen is not self._hub:
@@ -233,7 +233,7 @@ class Outrider(LeanOutput):
     # Keys, looks and settings
 
     def _take_keys(self) -> None:
-        """The keys that the config asks for; what cannot be had of them is said."""
+        """Take the keys of the config, and show those that cannot be used."""
         from .keys import keymap
 
         found, problems = keymap(self._settings.keys, self.BINDINGS)
@@ -242,7 +242,7 @@ class Outrider(LeanOutput):
             self.notify(clean_line(problem), severity="warning", timeout=12, markup=False)
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
-        """No cursor blinks: while nobody does anything, nothing wakes this process."""
+        """Stop the cursor from blinking, so that nothing wakes this process while nobody works."""
         if getattr(event.widget, "cursor_blink", False):
             event.widget.cursor_blink = False  # type: ignore[attr-defined]
 
@@ -254,7 +254,7 @@ class Outrider(LeanOutput):
             self.push_screen(SettingsScreen(settings, config, self._apply, self._last_pair.next_start))
 
     def _apply(self, settings: Settings) -> None:
-        """Go on by these, as far as they hold at once."""
+        """Use other settings, as far as they can change at once."""
         if settings.appearance.theme != self._session.settings.appearance.theme:
             self._themes.take(settings.appearance.theme)
         self._chat.apply(settings)
@@ -278,7 +278,7 @@ class Outrider(LeanOutput):
         self.push_screen(HelpScreen(groups(self.BINDINGS), keymap(self._settings.keys, self.BINDINGS)[0]))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Every action that has a key on this screen, and what it offers besides."""
+        """Yield every action that has a key on this screen, and the further entries of the screen."""
         if isinstance(screen, ChatScreen):
             yield from screen.slash.palette()
         for key, active in screen.active_bindings.items():
@@ -296,4 +296,4 @@ KEYS_ONLY = frozenset(
         *("chat.undo_typing", "app.interrupt"),
     )
 )
-"""Actions that mean something as a key alone."""
+"""Actions that make sense only as a key."""

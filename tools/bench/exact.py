@@ -2,7 +2,7 @@
 
     python -m tools.bench.exact MAIN DRAFT RESULTS.jsonl [--threads 2] [--prompts 40] [--tokens 256]
 
-Each prompt is answered plainly in one go, then at the pace's own draft lengths with lookup, as in the chat.
+Each prompt is answered plainly in one go, then with the policy's draft lengths with lookup, as in the chat.
 The drafted answer is stopped after a third; another question is answered in its place, which branches the
 chat; it goes on and is stopped again; every fourth time both models are loaded anew; it goes on to its end.
 Every fourth prompt ends a chat of several turns: one of some 500 tokens, or of some 1,500.

@@ -2,8 +2,9 @@
 
     python -m tools.bench.minutes MODELS [--main F16] [--drafts 90,80] [--minutes 15]
 
-MODELS is a folder that `tools.bench.grow` filled. Each answer at Outrider's own pace is timed between two
-plain ones; it counts if these agree within 8 %. The ratios stand in groups by how long a plain token took.
+MODELS is a folder that `tools.bench.grow` filled. Each answer with Outrider's own draft lengths is timed
+between two plain ones; it counts if these agree within 8 %. The ratios stand in groups by how long a plain
+token took.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Every prompt is answered in each of the ways, one after the other, with the mode
 programs stay loaded meanwhile. The ways:
 
     plain    Outrider without drafts               server-plain   the server without a draft
-    auto     Outrider at its own pace              server         the server with its default draft length
+    auto     Outrider by its own policy            server         the server with its default draft length
     app      the same, with lookup, as in the app  server-4       the server with this draft length
     fixed-4  Outrider with this draft length
 

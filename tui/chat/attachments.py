@@ -1,7 +1,9 @@
-"""Text files that a prompt names by @path: found, read, put behind it, and folded where it is shown.
+"""Text files that a prompt names by @path: find them, read them, add them to the prompt, fold them on the
+screen.
 
-Only text goes in, and not much of it: what cannot be attached is said and never sent silently. Which part of
-a prompt is a file is known from when it was attached; it is never guessed from the text.
+Only text of moderate size goes in. A file that cannot be attached raises an error with the reason; it is
+never left out silently. A file's part of a prompt is recorded when the file is attached, never guessed from
+the text.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from tui.errors import OutriderError
 from .completion import Suggestion
 
 MOST = 1_000_000
-"""Bytes of a file."""
+"""Bytes of a file, at most."""
 OUTSIDE, HIDDEN = "outside this folder", "hidden"
 _LISTED = 2_000
-"""Names of a folder that are looked at."""
+"""Names of one folder that are examined, at most."""
 _SHOWN = 200
 _MARKS = ".,;:!?)"
 
@@ -32,19 +34,19 @@ _TYPED = re.compile(r'(?<!\S)@("?)([^"\n]*|[^\s"]*)\Z')
 
 
 class NotAttached(OutriderError):
-    """A file that cannot go with a prompt. The text says why, in one line."""
+    """A file that cannot go with a prompt. The text gives the reason in one line."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """Something that lies where a prompt says."""
+    """A file or folder that a prompt names."""
 
     name: str
-    """As it was typed."""
+    """The path as the person typed it."""
     path: Path
-    """Where it lies, all links followed."""
+    """The real path, with all links followed."""
     doubt: str = ""
-    """Why a person should be asked before it is sent; empty where there is no reason."""
+    """The reason to ask a person before it is sent; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -54,33 +56,34 @@ class File:
     name: str
     text: str
     doubt: str = ""
-    """As of `Named`."""
+    """As in `Named`."""
 
 
 def named(prompt: str) -> list[str]:
-    """The paths that stand behind an @, as they were typed, each once."""
+    """Return the paths behind an @ as they were typed, each once."""
     return list(dict.fromkeys(quoted or plain for quoted, plain in _NAMED.findall(prompt)))
 
 
 def found(prompt: str, folder: Path) -> list[Named]:
-    """What lies where `prompt` says, seen from `folder`. An @word that is no file is just a word."""
+    """Return the files and folders that `prompt` names, seen from `folder`. An @word that is no file is only
+    a word."""
     there = (_found(name, folder) for name in named(prompt))
     return [each for each in there if each]
 
 
 def files_of(prompt: str, folder: Path) -> list[File]:
-    """The files that `prompt` names. Raises `NotAttached` for one that is there and no text."""
+    """Read the files that `prompt` names. Raises `NotAttached` for a file that is not text."""
     return [_read(each) for each in found(prompt, folder)]
 
 
 def missing(prompt: str, folder: Path) -> list[str]:
-    """What looks like the path of a file, and is none."""
+    """Return the words of `prompt` that look like the path of a file but lead to none."""
     looked = [(name.rstrip(_MARKS), _found(name, folder)) for name in named(prompt)]
     return [name for name, there in looked if not there and ("/" in name or re.search(r"\.\w{1,5}$", name))]
 
 
 def _found(name: str, folder: Path) -> Named | None:
-    """What lies at a path that was typed, perhaps at the end of a sentence."""
+    """Return the file or folder at a typed path, which may stand at the end of a sentence."""
     # too long for a name, nobody's home, a NUL in it, or links in a circle
     with suppress(OSError, RuntimeError, ValueError):
         for typed in (name, name.rstrip(_MARKS)):
@@ -122,7 +125,7 @@ def _read(named: Named) -> File:
 
 
 def with_files(prompt: str, files: Sequence[File]) -> tuple[str, tuple[store.Attached, ...]]:
-    """`prompt` with the text of the files behind it, and where each of them stands."""
+    """Return `prompt` with the text of the files after it, and the place of each file."""
     attached = []
     for file in files:
         start = len(prompt)
@@ -139,17 +142,17 @@ def _block(file: File) -> str:
 
 
 def typed(prompt: store.Turn) -> str:
-    """A prompt as it was written, without its files."""
+    """Return a prompt as it was written, without its files."""
     return prompt.text[: prompt.files[0].start] if prompt.files else prompt.text
 
 
 def names(prompt: store.Turn) -> list[str]:
-    """The files that went with a prompt."""
+    """Return the names of the files that went with a prompt."""
     return [file.name for file in prompt.files]
 
 
 def folded(prompt: store.Turn) -> str:
-    """A prompt with each of its files in one line."""
+    """Return a prompt in which each file takes one line."""
     return typed(prompt) + "".join(_line(file, prompt.text[file.start : file.end]) for file in prompt.files)
 
 
@@ -160,7 +163,7 @@ def _line(file: store.Attached, block: str) -> str:
 
 
 def suggestions(before: str, folder: Path) -> list[Suggestion]:
-    """What the path behind an @, just before the cursor, could become."""
+    """Return the paths that could complete the path behind an @ just before the cursor."""
     typed = _TYPED.search(before)
     if not typed or (not typed[1] and " " in typed[2]):
         return []
@@ -181,7 +184,7 @@ def suggestions(before: str, folder: Path) -> list[Suggestion]:
 
 
 def _listed(folder: Path) -> list[tuple[str, bool]]:
-    """(name, is a folder) of what lies in `folder`, folders first; nothing if it cannot be read."""
+    """Return (name, is a folder) for each entry of `folder`, folders first; nothing if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             found = [(entry.name, entry.is_dir()) for entry, _ in zip(entries, range(_LISTED), strict=False)]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A word, in place of the last `replaces` characters before the cursor. Foreign text."""
+    """A word to put in place of the last `replaces` characters before the cursor. Foreign text."""
 
     text: str
     about: str = ""
     replaces: int = 0
     sends: bool = False
-    """Whether nothing more has to be typed behind it."""
+    """Whether the text is complete with it, so that it can be sent at once."""
     shown: str = ""
-    """What stands in the row; empty for the word itself."""
+    """The text of the row; empty for the word itself."""

@@ -25,15 +25,15 @@ from tui import protocol
 from tui.client import EngineClient, EngineDied, EngineError
 
 LOAD = 0
-"""The id of a load, where an answer has its own."""
+"""The id of a load. An answer has an id of its own."""
 LONGEST_WAIT = 30.0
 """Seconds between two tries to reach the engine's machine."""
 SETTLED = 0.05
-"""Seconds after which an answer whose engine is dead has been shown."""
+"""Seconds that the last events of an answer need to reach the screen after the engine died."""
 
 
 class Phase(StrEnum):
-    """What the chat is doing."""
+    """The state of the chat."""
 
     LOADING = "loading"
     READY = "ready"
@@ -48,7 +48,7 @@ class Phase(StrEnum):
 
 
 class Step(StrEnum):
-    """What happens to the chat."""
+    """An event that may change the phase."""
 
     LOAD = "load"
     LOADED = "loaded"
@@ -61,7 +61,7 @@ class Step(StrEnum):
 
 
 BUSY: Final = frozenset((Phase.WAITING, Phase.READING, Phase.ANSWERING, Phase.STOPPING))
-"""The phases in which nothing else can be asked."""
+"""The phases in which the chat accepts no other prompt."""
 _NEXT: Final = {
     (Phase.LOADING, Step.LOADED): Phase.READY,
     (Phase.LOADING, Step.ASK): Phase.WAITING,
@@ -83,7 +83,7 @@ _TONES: Final = {Phase.READY: "success", Phase.ENDED: "error", Phase.STOPPING: "
 
 
 class Connection:
-    """One load at a time, begun again when need be, and the phase of the chat."""
+    """One load at a time, repeated where that is necessary, and the phase of the chat."""
 
     def __init__(
         self,
@@ -92,9 +92,10 @@ class Connection:
         on_progress: Callable[[protocol.Loading], None],
         on_end: Callable[[protocol.Loaded | EngineError], None],
     ) -> None:
-        """`request` gives the load that the settings ask for now.
+        """`request` returns the load for the settings of now.
 
-        `on_end` hears of each load that ends, before the one who waits for it goes on, and of each failure.
+        `on_end` is called at the end of each load, before the caller that waits for it continues, and at each
+        failure.
         """
         self.client = client
         self._request = request
@@ -105,14 +106,14 @@ class Connection:
         self._phase = Phase.LOADING
         self._task: asyncio.Task[EngineError | None] | None = None
         self._later: asyncio.TimerHandle | None = None
-        """The next try to reach the engine's machine, or the next look at a dead engine."""
+        """The timer of the next try to reach the engine's machine, or of the next look at a dead engine."""
         self._tries = 0
         """Number of tries since the link broke."""
         self.loaded: protocol.Loaded | None = None
         self.retry_after: float | None = None
-        """Seconds from the last failure to the next try; None if nothing is tried."""
+        """Seconds from the last failure to the next try; None if no try is planned."""
         self.is_new = False
-        """Whether the last load brought another main model than the one before."""
+        """Whether the last load brought a different main model."""
         self._main = ""
 
     @property
@@ -121,7 +122,7 @@ class Connection:
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is coming, and nothing else can be asked."""
+        """Whether an answer is coming, so that the chat accepts no other prompt."""
         return self._phase in BUSY
 
     @property
@@ -130,20 +131,20 @@ class Connection:
         return _TONES.get(self._phase, "primary")
 
     def take(self, step: Step) -> None:
-        """Go to the phase that `step` leads to."""
+        """Change to the phase that `step` leads to."""
         after = _NEXT.get((self._phase, step), self._phase)
         if after != self._phase:
             self._phase = after
             self.on_phase()
 
     def load(self) -> asyncio.Task[EngineError | None]:
-        """Return the load that is under way or done, or begin one. Its result is the failure, if any."""
+        """Return the load that is under way or done, or begin one. Its result is the failure, or None."""
         if self._task is None or (self._task.done() and self.loaded is None):
             self._task = asyncio.create_task(self._load(self._request()))
         return self._task
 
     async def load_anew(self) -> None:
-        """Begin to load what the settings ask for now. A load that is under way is given up."""
+        """Begin a load for the settings of now. A load that is under way is canceled."""
         if self._task and not self._task.done():
             await self.give_up()
             await asyncio.wait([self._task])
@@ -168,7 +169,8 @@ class Connection:
         return None
 
     def fail(self, error: EngineError) -> None:
-        """There is no engine, or none with a model. A broken link is tried again, after longer each time."""
+        """Enter `ENDED`: there is no engine, or no loaded model. A broken link is tried again after a growing
+        wait."""
         self.loaded, self.retry_after = None, None
         if isinstance(error, EngineDied) and error.link:
             self.retry_after = min(LONGEST_WAIT, 2**self._tries)
@@ -189,10 +191,10 @@ class Connection:
         return self.client.host.name if self.client.host else "the engine"
 
     def died(self, error: EngineDied) -> None:
-        """The engine died while nothing waited for it; the next prompt starts a new one."""
+        """Take the death of an engine that nothing waited for. The next prompt starts a new engine."""
         if self.client.state != "dead":
             return
-        if self.busy:  # the last of an answer is still on its way to the screen
+        if self.busy:  # the last events of an answer are still on their way to the screen
             self._call_later(SETTLED, lambda: self.died(error))
         elif self._phase == Phase.READY:
             self.fail(error)
@@ -202,6 +204,6 @@ class Connection:
         self._later = asyncio.get_running_loop().call_later(seconds, act)
 
     def close(self) -> None:
-        """Try nothing any more."""
+        """Stop all tries."""
         if self._later:
             self._later.cancel()

@@ -1,4 +1,4 @@
-"""The part of a conversation that a model is given: system prompt, summary and latest turns.
+"""The part of a conversation that the model receives: system prompt, summary and latest turns.
 
 It asks no model.
 """
@@ -22,34 +22,34 @@ class SentContext:
         turn_of: Callable[[str], store.Turn | None],
         record: Callable[[str, str], None],
     ) -> None:
-        """`path` gives the turns that are shown, and `turn_of` one of these by its key.
+        """`path` returns the turns that are shown; `turn_of` returns one of these turns by its key.
 
-        `record` gets the key of the first turn that is sent, and the summary of the others.
+        `record` receives the key of the first turn that is sent, and the summary of the turns before it.
         """
         self._path = path
         self._turn_of = turn_of
         self._record = record
         self.system_prompt = ""
-        """Said to the model first; empty for nothing."""
+        """The first text that the model receives; empty for none."""
         self.begin()
 
     def begin(self, sent_from: str = "", summary: str = "") -> None:
-        """Send the turns from `sent_from` on, and `summary` for the others; empty for all and none."""
+        """Send the turns from `sent_from` on (empty: all), and `summary` for the turns before it."""
         self._sent_from = sent_from
         self.summary = summary
-        """The summary of the turns that are not sent; empty where nothing is sent in their place."""
+        """The summary of the turns that are not sent; empty for none."""
 
     def messages(self) -> tuple[protocol.Message, ...]:
-        """The path as a model is given it."""
+        """Return the messages of the path as the model receives them."""
         return self._as_sent(self._path())
 
     def messages_to(self, answer: store.Turn) -> tuple[protocol.Message, ...]:
-        """The messages that `answer`, which is on the path, is the answer to."""
+        """Return the messages that led to `answer`, a turn on the path."""
         path = self._path()
         return self._as_sent(path[: next(at for at, turn in enumerate(path) if turn.key == answer.key)])
 
     def messages_to_sum_up(self, share: float, instruction: str) -> tuple[protocol.Message, ...]:
-        """The turns that `leave_out` would leave out, and `instruction`; empty if there are none."""
+        """Return the turns that `leave_out` would leave out, and `instruction`; nothing if there are none."""
         path = self._path()
         sent = self._sent(path)
         first = _first_to_stay(sent, share)
@@ -58,13 +58,16 @@ class SentContext:
 
     @property
     def left(self) -> store.Turn | None:
-        """The last turn that is not sent any more."""
+        """The last turn that is no longer sent."""
         first = self._turn_of(self._sent_from)
         return self._turn_of(first.parent) if first else None
 
     def leave_out(self, share: float, summary: str = "") -> int:
-        """Send no more than the latest turns with `share` of all that is sent, and at least the last prompt
-        with its answer; how many turns are left out by it. `summary` stands for them."""
+        """Send only the latest turns that hold `share` of the sent text, and at least the last prompt with
+        its answer.
+
+        `summary` replaces the other turns. Returns the number of turns that this call left out.
+        """
         sent = self._sent(self._path())
         if first := _first_to_stay(sent, share):
             self.begin(sent[first].key, summary)
@@ -72,15 +75,15 @@ class SentContext:
         return first
 
     def _sent(self, path: Sequence[store.Turn]) -> Sequence[store.Turn]:
-        """`path` without the turns that are left out."""
+        """Return `path` without the turns that are left out."""
         begin = next((place for place, turn in enumerate(path) if turn.key == self._sent_from), 0)
         return path[begin:]
 
     def _as_sent(self, path: Sequence[store.Turn]) -> tuple[protocol.Message, ...]:
-        """`path` as a model is given it: a summary stands at the head of the first prompt, for not every
-        template takes more than one message that a user has not written."""
+        """Return `path` as messages. The summary stands at the head of the first prompt, because many
+        templates allow only one message that the user did not write."""
         sent = self._sent(path)
-        # An answer that was broken off in its thought says nothing, and a model would go on with the thought.
+        # An answer that was broken off inside its thought says nothing, and a model would continue it.
         said = (turn for turn in sent if turn.role == "user" or apart(turn.text)[1].strip())
         messages = [protocol.Message(turn.role, turn.text) for turn in said]
         if self.summary and messages and len(sent) < len(path):
@@ -91,7 +94,7 @@ class SentContext:
 
 
 def _first_to_stay(sent: Sequence[store.Turn], share: float) -> int:
-    """How many of the turns that are `sent` `leave_out` leaves out."""
+    """Return the number of turns of `sent` that `leave_out` leaves out."""
     room = share * sum(len(turn.text) for turn in sent)
     first = len(sent)
     while first > 0 and (first > len(sent) - 2 or len(sent[first - 1].text) <= room):

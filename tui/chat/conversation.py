@@ -1,7 +1,8 @@
-"""What was said, as a tree of turns: what the next prompt is answered from. It shows and sends nothing.
+"""A conversation as a tree of turns, and the source of the messages for the next prompt. It shows and sends
+nothing.
 
-An edited prompt or another answer is a branch; one path through the tree is shown. Whatever happens is
-recorded as a change at once, so that it can be kept.
+An edited prompt or another answer is a branch; the screen shows one path through the tree. Every event is
+recorded at once as a change that the store can keep.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ if TYPE_CHECKING:
     from tui.store.store import StoredConversation as Stored
 
 TITLE = 80
-"""Characters of the first prompt that make a title."""
+"""Characters of the first prompt that become the title."""
 _UNENDED = ("cancelled", "length", "context", "cut", "")
-"""Endings of answers that can go on."""
+"""The endings of answers that can continue."""
 _SUMS = (
     *("tokens", "rounds", "drafted", "accepted", "looked_up", "lookup_accepted"),
     *("seconds", "draft_seconds", "verify_seconds"),
 )
-"""Statistics that add up."""
+"""Statistics that are added up."""
 
 
 def draw_key() -> str:
-    """16 letters that no other conversation or message has."""
+    """Return 16 random letters, the key of a new conversation or message."""
     return os.urandom(8).hex()
 
 
 class Conversation:
-    """One conversation. An answer is kept as far as it came; a prompt without one is not answered from."""
+    """One conversation. It keeps an unfinished answer; a prompt without an answer is not sent again."""
 
     def __init__(
         self, system_prompt: str = "", record: Callable[[store.Change], None] = lambda change: None
@@ -51,25 +52,25 @@ class Conversation:
             lambda key: self._turns[key] if key in self._path_keys() else None,
             lambda key, summary: record(store.TrimContext(self.key, key, summary)),
         )
-        """The part of it that a model is given."""
+        """The part of it that the model receives."""
         self.context.system_prompt = system_prompt
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Begin an empty conversation."""
         self.key = draw_key()
         self.settings = ""
-        """What is done otherwise than the settings say, as `Adjust` has it."""
+        """The settings of this conversation that differ from the config, as text of `SetOverrides`."""
         self._begun = False
         self._turns: dict[str, store.Turn] = {}
         self._next: defaultdict[str, list[str]] = defaultdict(list)
-        """The keys of what follows a turn, in the order in which it was said; also of what was taken out."""
+        """The keys of the turns after each turn, oldest first; removed turns too."""
         self._path: dict[str, None] = {}
         self._path_end: str | None = None
         self._tokens: dict[str, tuple[int, ...]] = {}
-        """Of answers that can go on."""
+        """The tokens of the answers that can continue."""
         self._removed: list[dict[str, store.Turn]] = []
-        """What was taken out, the last one last."""
+        """The removed turns, the latest removal last."""
         self._shown = ""
         self.context.begin()
         self._open: str | None = None
@@ -78,13 +79,13 @@ class Conversation:
         self._rounds = 0
 
     def open(self, stored: Stored) -> store.Turn | None:
-        """Go on with `stored`; the prompt that stands there without an answer, if there is one."""
+        """Continue with `stored`. Returns the prompt at its end that has no answer, if there is one."""
         self.forget()
         self.key = stored.key
         self.settings = stored.settings
         self._begun = True
         for turn in stored.turns:
-            # A parent comes before what follows it: so there is no circle, whatever the file holds.
+            # A parent comes before its children, so no file can produce a circle.
             parent = turn.parent if turn.parent in self._turns else ""
             self._turns[turn.key] = replace(turn, parent=parent, rounds=())
             self._next[parent].append(turn.key)
@@ -101,11 +102,11 @@ class Conversation:
 
     @property
     def path(self) -> Sequence[store.Turn]:
-        """The turns that are shown, the first one first."""
+        """The turns that are shown, oldest first."""
         return [self._turns[key] for key in self._path_keys()]
 
     def _path_keys(self) -> dict[str, None]:
-        """The keys of the path in order; looked for once, as long as it ends where it did."""
+        """Return the keys of the path in order. The result is kept until the path ends elsewhere."""
         if self._path_end != self._shown:
             keys, key = [], self._shown
             while turn := self._turns.get(key):
@@ -116,16 +117,16 @@ class Conversation:
 
     @property
     def last(self) -> store.Turn | None:
-        """The end of the path."""
+        """The last turn of the path."""
         return self._turns.get(self._shown)
 
     def show(self, key: str) -> None:
-        """Let the path end at the turn `key`; empty for the beginning."""
+        """End the path at the turn `key`; empty for the beginning."""
         self._shown = key
         self._record(store.SelectBranch(self.key, key))
 
     def remove(self, turn: store.Turn) -> store.Turn | None:
-        """Take `turn` out with all that follows it; the prompt that has no answer any more, if there is one.
+        """Remove `turn` and all turns after it. Returns the prompt that has no answer now, if there is one.
 
         Another branch is shown in its place where there is one.
         """
@@ -141,7 +142,7 @@ class Conversation:
         return unanswered
 
     def restore(self) -> bool:
-        """Bring back what was taken out last; False if nothing was."""
+        """Restore the turns of the last removal. Returns False if there is none."""
         if not self._removed:
             return False
         gone = self._removed.pop()
@@ -151,25 +152,25 @@ class Conversation:
         return True
 
     def branch(self, turn: store.Turn) -> tuple[int, int]:
-        """The place of `turn` among the branches there, from 1, and how many there are."""
+        """Return the place of `turn` among the branches beside it, from 1, and the number of branches."""
         keys = [each.key for each in self._beside(turn)]
         return (keys.index(turn.key) + 1 if turn.key in keys else len(keys) + 1), max(1, len(keys))
 
     def sibling(self, turn: store.Turn, by: int) -> store.Turn | None:
-        """The branch `by` places after `turn`."""
+        """Return the branch `by` places after `turn`."""
         beside = self._beside(turn)
         place = next((number for number, each in enumerate(beside) if each.key == turn.key), None)
         return None if place is None or not 0 <= place + by < len(beside) else beside[place + by]
 
     def leaf(self, turn: store.Turn) -> str:
-        """The end of the latest path through `turn`."""
+        """Return the last turn of the latest path through `turn`."""
         for each in reversed(self._turns.values()):
             if each.role == "assistant" and each.text and turn.key in self.above(each):
                 return each.key
         return turn.key
 
     def above(self, turn: store.Turn) -> set[str]:
-        """The keys from `turn` up to the beginning, its own too."""
+        """Return the keys from `turn` up to the beginning, the key of `turn` first."""
         keys = set()
         above: store.Turn | None = turn
         while above:
@@ -178,7 +179,7 @@ class Conversation:
         return keys
 
     def _beside(self, turn: store.Turn) -> list[store.Turn]:
-        """`turn` and the others that could stand in its place. A prompt without an answer could not."""
+        """Return `turn` and the turns that could stand in its place. A prompt without an answer could not."""
         beside = [self._turns[key] for key in self._next[turn.parent] if key in self._turns]
         return [each for each in beside if each.role == turn.role and self._could_stand(each)]
 
@@ -191,13 +192,13 @@ class Conversation:
     # Answers that are there
 
     def tokens_of(self, answer: store.Turn) -> tuple[int, ...]:
-        """The tokens behind which `answer` can go on; none if it cannot."""
+        """Return the tokens after which `answer` can continue; none if it cannot."""
         return self._tokens.get(answer.key, ())
 
     # A turn
 
     def ask(self, question: str, files: tuple[store.Attached, ...] = ()) -> tuple[protocol.Message, ...]:
-        """Add a prompt, of which `files` are a part; the messages to answer."""
+        """Add a prompt that contains `files`. Returns the messages to answer."""
         if not self._begun:
             self._begun = True
             title = clean_line(question.strip().partition("\n")[0], TITLE) or "Untitled"
@@ -208,13 +209,13 @@ class Conversation:
         return self.context.messages()
 
     def adjust(self, settings: str) -> None:
-        """From now on it is answered otherwise than the settings say."""
+        """Record settings that differ from the config, for all answers from now on."""
         self.settings = settings
         if self._begun:
             self._record(store.SetOverrides(self.key, settings))
 
     def answer(self, request: protocol.Generate, loaded: protocol.Loaded | None) -> None:
-        """An answer to the last prompt comes now."""
+        """Begin an answer to the last prompt."""
         turn = store.Turn(
             draw_key(),
             self._shown,
@@ -229,7 +230,7 @@ class Conversation:
         self._add(turn)
 
     def go_on(self) -> None:
-        """The last answer goes on."""
+        """Continue the last answer."""
         if last := self.last:
             self._open = last.key
             self._heard, self._unwritten = [last.text], []
@@ -237,12 +238,12 @@ class Conversation:
             self._rounds = len(self._tokens.get(last.key, ())) + 1
 
     def hear(self, event: protocol.TextRound) -> None:
-        """More of the answer."""
+        """Add a round to the answer."""
         self._heard.append(said(event.pieces))
         self._unwritten.append(event)
 
     def flush(self) -> None:
-        """Record what has come since."""
+        """Record the text that came since the last call."""
         if self._open and self._unwritten:
             self._record(store.AppendRounds(self._open, self._rounds, tuple(self._unwritten)))
             self._rounds += len(self._unwritten)
@@ -251,7 +252,7 @@ class Conversation:
             self._unwritten = []
 
     def close(self, ending: store.Ending = "cut", statistics: protocol.Statistics | None = None) -> bool:
-        """End the turn; False if it left nothing behind, and is not part of the conversation."""
+        """End the turn. Returns False if it left nothing, so that it is not part of the conversation."""
         self.flush()
         text = "".join(self._heard)
         if self._open:
@@ -268,7 +269,7 @@ class Conversation:
         return bool(text)
 
     def _step_back(self) -> store.Turn | None:
-        """Go back to the last answer; the prompt that stood there without one, if there was one."""
+        """Go back to the last answer. Returns the prompt after it that had no answer, if there was one."""
         prompt = None
         while (last := self._turns.get(self._shown)) and (last.role == "user" or not last.text):
             prompt = last
@@ -283,14 +284,14 @@ class Conversation:
 
 
 def _can_go_on(ending: store.Ending, text: str) -> bool:
-    """Whether an answer that ended so was broken off, and not in the middle of a character that was shown."""
+    """Whether an answer with this ending was broken off, but not inside a character that was shown."""
     return ending in _UNENDED and not (ending in ("length", "context") and text.endswith("\ufffd"))
 
 
 def _joined(
     before: protocol.Statistics | None, now: protocol.Statistics | None
 ) -> protocol.Statistics | None:
-    """What an answer cost in all that went on once or more."""
+    """Return the statistics of an answer that continued, over all its parts."""
     if before is None or now is None:
         return now or before
     sums = {name: getattr(before, name) + getattr(now, name) for name in _SUMS}

@@ -1,4 +1,4 @@
-"""How far to draft, as a person chooses it. It sends nothing."""
+"""The draft length as a person chooses it: auto, fixed or off. It sends nothing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ NEVER, USUAL = 0, 4
 
 @dataclass(frozen=True)
 class Drafting:
-    """One of three: as far as pays, always so many tokens, never."""
+    """A choice of three: as long as drafting pays, always the same number of tokens, or never."""
 
     length: DraftLength
     fixed: int = USUAL
-    """The length that "always" stands for."""
+    """The number of tokens for "always"."""
 
     def __post_init__(self) -> None:
         if isinstance(self.length, int) and self.length > NEVER:
@@ -31,6 +31,6 @@ class Drafting:
         return Drafting(AUTO, self.fixed), Drafting(self.fixed), Drafting(NEVER, self.fixed)
 
     def next(self) -> Drafting:
-        """The choice behind this one, round and round."""
+        """The next of the three choices, in a circle."""
         choices = self.all()
         return choices[(choices.index(self) + 1) % len(choices)]

@@ -1,7 +1,7 @@
-"""A short race of drafts for one main model: each is loaded in turn and answers the same prompts.
+"""A short race of drafts for one main model. Each draft is loaded in turn and answers the same prompts.
 
-The engine keeps what every answer brought beside plain decoding; nothing is computed here. How far the race
-is, is said in words.
+The engine keeps the speed-up of every answer; this module computes no result. `Lap` tells the progress in
+words.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ PROMPTS = (
 )
 TOKENS = 64
 _FIRST = 1 << 32
-"""Far from the ids of a chat's answers."""
+"""A number far from the ids of a chat's answers."""
 MOST = 4
-"""Draft models that race, the best by what is known; lookup alone comes with them."""
+"""Draft models in a race, at most: those with the best known results. The lookup comes in addition."""
 
 
 @dataclass(frozen=True)
 class Lap:
-    """How far the race has come."""
+    """The progress of a race."""
 
     draft: str
-    """Name of who runs now."""
+    """The name of the draft that runs now."""
     done: float
-    """Share of all that is to be done, 0 to 1."""
+    """The finished share of the race, 0 to 1."""
     doing: str
-    """What it does now, in words."""
+    """The present step in words."""
     fault: str = ""
-    """Why this one is out of the race."""
+    """The reason why this draft is out of the race."""
 
 
 def entrants(verdicts: Sequence[DraftVerdict]) -> list[DraftVerdict]:
-    """Who races: what can draft, the best first."""
+    """Return the drafts that take part, the best first."""
     able = [each for each in verdicts if each.judgement != "no" and each.draft != NONE]
     models = [each for each in able if each.draft != LOOKUP][:MOST]
     return models + [each for each in able if each.draft == LOOKUP]
@@ -55,7 +55,7 @@ def entrants(verdicts: Sequence[DraftVerdict]) -> list[DraftVerdict]:
 async def race(
     client: EngineClient, load: Load, drafts: Sequence[DraftVerdict], tell: Callable[[Lap], None]
 ) -> None:
-    """Run it, and `tell` how far it is. What is loaded afterwards is the last of `drafts`."""
+    """Run the race and `tell` its progress. Afterwards the last of `drafts` is loaded."""
     for number, verdict in enumerate(drafts):
         told = partial(_tell, tell, verdict.name, number, len(drafts))
         try:
@@ -77,14 +77,15 @@ def _tell(
     doing: str,
     fault: str = "",
 ) -> None:
-    """`share` is how much of this draft's part is done, the one at `place` of so many `drafts`."""
+    """Tell the progress. `share` is the finished part of draft number `place` out of `drafts`."""
     tell(Lap(draft, (place + share) / drafts, doing, fault))
 
 
 async def _run(
     client: EngineClient, load: Load, verdict: DraftVerdict, tell: Callable[[float, str], None]
 ) -> str:
-    """Load one draft and let it answer; why it cannot, if so. `tell` gets its share that is done."""
+    """Load one draft and let it answer. `tell` receives its finished share. Returns the reason for a failure,
+    or ""."""
     step = 1 / (len(PROMPTS) + 1)
     tell(0, "loading")
     loaded = await client.load(
@@ -101,7 +102,7 @@ async def _run(
 
 
 async def _answer(client: EngineClient, prompt: str, seed: int) -> AsyncGenerator[int, None]:
-    """How many tokens of the answer have come, round by round."""
+    """Yield the number of tokens of the answer after each round."""
     question = Generate(
         id=_FIRST + seed,
         messages=(Message("user", prompt),),

@@ -1,4 +1,4 @@
-"""Files that a person asks for. Their owner alone can read them, and no other is replaced."""
+"""Writes files that a person asks for. Only their owner can read them, and they replace no other file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from tui.store.store import StoredConversation
 
 _NAME = 60
-"""Characters of a title that a file's name takes."""
+"""Characters of a title in a file's name, at most."""
 
 
 def as_markdown(chat: StoredConversation) -> str:
-    """The branch that is shown."""
+    """Return the branch that is shown, as Markdown."""
     turns = {turn.key: turn for turn in chat.turns}
     path: list[Turn] = []
     key = chat.shown
@@ -34,13 +34,13 @@ def as_markdown(chat: StoredConversation) -> str:
 
 
 def export(chat: StoredConversation, folder: Path) -> Path:
-    """Write it into `folder` under a name made of its title; the file. Raises `OSError`."""
+    """Write the chat into `folder`; its title gives the file's name. Returns the path. Raises `OSError`."""
     stem = re.sub(r"[^\w-]+", "-", clean_line(chat.title)[:_NAME].lower()).strip("-") or "chat"
     return new_file(folder, stem, ".md", as_markdown(chat))
 
 
 def new_file(folder: Path, stem: str, ending: str, text: str) -> Path:
-    """A file of that name with `text`, or of the first like it that is free. Raises `OSError`."""
+    """Write `text` to a new file of that name, with a number in the name if it is taken. Raises `OSError`."""
     number = 1
     while True:
         path = folder / (f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}")

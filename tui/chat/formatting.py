@@ -1,4 +1,4 @@
-"""Engine events in words. Pure functions; what they return may hold foreign text."""
+"""Engine events in words. Pure functions; their results may hold foreign text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui.quantities import named, number, percent, prompt_form
 from .draft_length import NEVER, Drafting
 
 SILENT = 7.0
-"""Seconds after which it is said that nothing is heard: there is a ping every 5."""
+"""Seconds without a sign of the engine before the screen says so: a ping comes every 5."""
 
 _KEYS = {
     "escape": "Esc",
@@ -40,7 +40,7 @@ ENDINGS: dict[store.Ending, str] = {
 
 
 def link(client: EngineClient, now: float) -> str:
-    """Where the engine is, how far that is, and when it was heard last if that was long ago."""
+    """Return the engine's machine, the delay of the link, and its last sign of life if that was long ago."""
     if client.host is None:
         return ""
     parts = [client.host.name]
@@ -57,17 +57,17 @@ def loading(progress: protocol.Loading) -> str:
 
 
 def pair(loaded: protocol.Loaded) -> list[str]:
-    """The names of what is loaded. Foreign text."""
+    """Return the names of the loaded models. Foreign text."""
     return [named(model) for model in (loaded.main, loaded.draft) if model]
 
 
 def ready(main: protocol.ModelFacts) -> str:
-    """What stands in front of the names of a loaded pair."""
+    """Return the words before the names of a loaded pair."""
     return "ready, base model:" if main.prompt_form == "text" else "ready:"
 
 
 def form(main: protocol.ModelFacts) -> str:
-    """How `main` takes prompts, where that is not as one expects; empty where it is."""
+    """Return the way in which `main` takes prompts, where it is unusual; else empty."""
     words = prompt_form(main)
     if main.prompt_form == "text":
         words += ". A prompt begins a paragraph; with a space first, it goes on where the text ends"
@@ -75,13 +75,13 @@ def form(main: protocol.ModelFacts) -> str:
 
 
 def recalled(loaded: protocol.Loaded | None) -> str:
-    """That a pair came back from the last time; which one, once it is loaded."""
+    """Return a notice that the pair of the last time came back, with its name once it is loaded."""
     names = f"Loaded the pair you chose last: {' + '.join(pair(loaded))}" if loaded else ""
     return f"{names or 'Loading the pair you chose last'}. Ctrl+L changes it."
 
 
 def refused(loaded: protocol.Loaded) -> str:
-    """Why the draft model, or everything, does not draft although it was asked for; empty if all does."""
+    """Return the reason why the draft, or every proposer, is off against the person's wish; else empty."""
     if loaded.obstacle is None:
         return ""
     how = "Drafting is off" if loaded.obstacle.everything else "Drafting without the draft model"
@@ -96,12 +96,12 @@ def _is_off(loaded: protocol.Loaded | None) -> bool:
 
 
 def drafting(wished: Drafting, loaded: protocol.Loaded | None) -> str:
-    """How far it drafts, in a word or two."""
+    """Return the draft length in a word or two."""
     return "off" if _is_off(loaded) else wished.words
 
 
 def draft_limit(wished: Drafting, loaded: protocol.Loaded | None) -> int | None:
-    """Most tokens of a draft with models that are there to show drafting, where "auto" decides nothing."""
+    """Return the draft limit of models that only demonstrate drafting, where "auto" decides nothing."""
     if loaded is None or _is_off(loaded) or wished.length != AUTO:
         return None
     return None if loaded.draft_length == AUTO else loaded.draft_length
@@ -117,7 +117,7 @@ def reading(progress: protocol.Prefill) -> str:
 
 
 def busy(event: protocol.Busy, host: Host | None) -> str:
-    """That other programs take cores, and how many threads are left; empty where they no longer do."""
+    """Return that other programs use cores, and the number of threads left; empty when they use none."""
     if event.threads >= event.most:
         return ""
     return f"{host.name if host else 'this machine'} is busy: {event.threads} of {event.most} threads"
@@ -140,7 +140,7 @@ class ThoughtCost(NamedTuple):
     accepted: int = 0
 
     def and_(self, happened: protocol.TextRound) -> ThoughtCost:
-        """With one more round."""
+        """Return the cost with one more round."""
         return ThoughtCost(
             self.rounds + 1,
             self.tokens + len(happened.tokens),
@@ -151,7 +151,7 @@ class ThoughtCost(NamedTuple):
 
 
 def thought(spent: ThoughtCost, *, over: bool) -> str:
-    """What a model has thought, or still thinks, and what that cost."""
+    """Return the headline of a thought: its length and its cost so far."""
     parts = ["thought" if over else "thinking", f"{spent.tokens:,} tokens"]
     if over and spent.seconds > 0:
         parts.append(number(spent.tokens / spent.seconds, "tok/s"))
@@ -161,7 +161,7 @@ def thought(spent: ThoughtCost, *, over: bool) -> str:
 
 
 def finished(ending: store.Ending, statistics: protocol.Statistics | None) -> str:
-    """One line under an answer: how it ended if not by itself, and what it cost."""
+    """Return the line under an answer: its ending, unless it was normal, and its cost."""
     parts = [ENDINGS[ending]]
     if statistics:
         parts.append(f"{statistics.tokens:,} tokens")
@@ -175,12 +175,12 @@ def finished(ending: store.Ending, statistics: protocol.Statistics | None) -> st
 
 
 def sentence(about: str) -> str:
-    """The help of a setting, which is a comment in config.toml, as one reads it elsewhere."""
+    """Return the help of a setting, which is a comment in config.toml, as a sentence for the screen."""
     return about[:1].upper() + about[1:]
 
 
 def readable(key: str) -> str:
-    """ "ctrl+j" as people write it: "Ctrl+J". A letter alone stays as it is: "g" is not "G"."""
+    """Return "ctrl+j" as people write it: "Ctrl+J". A letter alone stays as it is: "g" is not "G"."""
     if len(key) == 1:
         return key
     return "+".join(_KEYS.get(part) or part.capitalize().replace("_", " ") for part in key.split("+"))

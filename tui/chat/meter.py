@@ -1,6 +1,6 @@
 """Counts an answer while it comes: rounds in, one `MeterReading` of plain numbers out.
 
-It knows protocol values and a clock, and nothing of widgets. What is not known is None, never a guess.
+It knows protocol values and a clock, and no widgets. An unknown value is None, never a guess.
 """
 
 from __future__ import annotations
@@ -12,40 +12,41 @@ from dataclasses import dataclass
 from tui import protocol
 
 WINDOW = 3.0
-"""Seconds that the speed of the moment spans at least: a round may take one of them."""
+"""Seconds that the speed of the moment spans, at least: one round may take one second."""
 SHORTEST = 0.1
-"""Seconds of an answer below which it has no speed yet."""
+"""Seconds of an answer before it has a speed."""
 HISTORY = 29
-"""Samples that the bars go back."""
+"""Samples in the bars, at most."""
 
 
 @dataclass(frozen=True)
 class MeterReading:
-    """What is known about the answer at one moment. Speeds in tokens per second, times in seconds."""
+    """The known figures of the answer at one moment. Speeds in tokens per second, times in seconds."""
 
     speed_now: float | None = None
-    """Over the last rounds, `WINDOW` of them or the answer so far; None when no answer is coming."""
+    """Speed over the last `WINDOW` seconds of rounds, or over the answer so far; None while no answer
+    comes."""
     speed: float | None = None
-    """Of the whole answer, from its first round on."""
+    """Speed of the whole answer, from its first round on."""
     first_token: float | None = None
-    """From the prompt to the first token, as the person waits; the engine's figure where nobody did."""
+    """Time from the prompt to the first token, as the person waits; the engine's figure where nobody did."""
     speed_up: float | None = None
-    """`Statistics.speed_up`, of the rounds so far."""
+    """`Statistics.speed_up` over the rounds so far."""
     tokens: int = 0
     drafted: int = 0
     accepted: int = 0
     acceptance: float | None = None
-    """Accepted of drafted, 0 to 1."""
+    """Accepted divided by drafted tokens, 0 to 1."""
     tokens_per_round: float | None = None
     drafted_per_round: float | None = None
-    """Tokens, on average."""
+    """Tokens drafted in a round, on average."""
     draft_share: float | None = None
-    """The draft's part of the time, 0 to 1; the main model's is `verify_share`, and the rest is neither's."""
+    """The draft's share of the time, 0 to 1. `verify_share` is the main model's; the rest is neither's."""
     verify_share: float | None = None
     context_used: int | None = None
     seed: int | None = None
     not_drafting: str = ""
-    """The reason why nothing was drafted, in a few words; empty if something was, or nothing should be."""
+    """The reason why nothing was drafted, in a few words; empty if something was, or if drafting is off."""
 
 
 class Meter:
@@ -55,18 +56,19 @@ class Meter:
         """`clock` gives seconds that never go back."""
         self._clock = clock
         self.history: deque[float] = deque(maxlen=HISTORY)
-        """Speeds of the moment, oldest first: one for each call of `sample`."""
+        """Speeds of the moment, oldest first, one for each call of `sample`."""
         self._context: int | None = None
         self.begin(None)
 
     def begin(self, seed: int | None) -> None:
-        """A prompt was sent."""
+        """Begin the counts of an answer: a prompt was sent."""
         self._seed = seed
         self._sent = self._clock()
         self._first: float | None = None
         self._started = 0.0
         self._latest: deque[tuple[float, float, int]] = deque()
-        """The rounds that the speed of the moment is taken from: since when, when it came, its tokens."""
+        """The rounds behind the speed of the moment: time before the round, time of its arrival, number of
+        its tokens."""
         self._tokens = self._rounds = self._drafted = self._accepted = 0
         self._seconds = self._draft_seconds = self._verify_seconds = 0.0
         self._plain_seconds: float | None = None
@@ -75,7 +77,7 @@ class Meter:
         self._running = seed is not None
 
     def forget(self) -> None:
-        """A new conversation: nothing is known of its context, and no speed was seen in it."""
+        """Begin a new conversation: its context is unknown, and it has no speeds yet."""
         self._context = None
         self.history.clear()
         self.begin(None)
@@ -100,18 +102,18 @@ class Meter:
         self._context = event.context_used
 
     def hear(self, event: protocol.NotDrafting) -> None:
-        """The engine has another reason why it drafts nothing, or none any more."""
+        """Take the engine's reason not to draft; an empty one means that it drafts."""
         self._obstacle = event.obstacle
 
     def finish(self, statistics: protocol.Statistics | None = None) -> None:
-        """The answer ended; the engine's own account replaces ours where there is one."""
+        """End the answer. The engine's own statistics replace the counts here where there are any."""
         self._running = False
         self._final = statistics
         if statistics is not None:
             self._context = statistics.context_used or self._context
 
     def sample(self) -> MeterReading:
-        """A reading, whose speed of the moment goes into `history` while an answer comes."""
+        """Return a reading. While an answer comes, its speed of the moment goes into `history`."""
         reading = self.read()
         if self._running and reading.speed_now is not None:
             self.history.append(reading.speed_now)
@@ -140,7 +142,8 @@ class Meter:
         )
 
     def _speed_now(self, now: float) -> float | None:
-        """Tokens of the latest rounds over their time. It falls while a round takes longer than they did."""
+        """Tokens of the latest rounds divided by their time. It falls while a round takes longer than they
+        did."""
         if not self._running or not self._latest:
             return None
         last = self._latest[-1][1]
@@ -155,7 +158,7 @@ class Meter:
         return self._tokens / elapsed if self._first is not None and elapsed >= SHORTEST else None
 
     def _speed_up(self) -> float | None:
-        """By the same sums while it comes and when it has ended."""
+        """Computed by the same sums during the answer and after it."""
         if not self._drafted:
             return None
         so_far = self._final or protocol.Statistics(

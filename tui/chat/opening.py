@@ -1,5 +1,5 @@
-"""The notices of a start and of an opened chat: the pair that came back, another model than before, how many
-models there are besides the demo. It loads and chooses nothing."""
+"""The notices of a start and of an opened chat: the pair that came back, another model than before, the
+number of models besides the demo. It loads and chooses nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .view import ChatView
 
 
 class Opening:
-    """The banner until the first prompt, or until another pair is chosen."""
+    """The banner until the first prompt, or until the person chooses another pair."""
 
     def __init__(
         self, client: EngineClient, view: ChatView, notices: Iterable[str], *, recalled: bool
@@ -31,14 +31,15 @@ class Opening:
         self._recalled = recalled
         self._counting: asyncio.Task[None] | None = None
         self._answered_by = ""
-        """The main model of the last answer of a chat that was opened; empty where that is not known."""
+        """The main model of the last answer of an opened chat; empty where it is unknown."""
 
     def opened(self, last: store.Turn | None) -> None:
-        """A chat was opened that ends with `last`."""
+        """Note that a chat was opened; `last` is its last turn."""
         self._answered_by = last.main if last else ""
 
     def loaded(self, loaded: protocol.Loaded, *, is_new: bool, folders: tuple[str, ...]) -> None:
-        """A pair is loaded; its main model `is_new`. Models in `folders` could be loaded in its place."""
+        """Note that a pair is loaded; its main model may be new. Models in `folders` could be loaded in its
+        place."""
         said = (formatting.refused(loaded), formatting.form(loaded.main) if is_new else "")
         self._notices += [words for words in said if words and words not in self._notices]
         self.show(loaded)
@@ -59,13 +60,13 @@ class Opening:
         self._view.show_notices([*self._notices, *lines], error=True)
 
     def over(self) -> None:
-        """Show nothing any more."""
+        """Hide the notices for good."""
         self._notices.clear()
         self._recalled, self._answered_by = False, ""
         self._view.show_notices(())
 
     async def _count(self, folders: tuple[str, ...]) -> None:
-        """Show how many models could be loaded in place of the demo."""
+        """Show the number of models that could be loaded in place of the demo."""
         count = 0
         with suppress(EngineError):
             async with aclosing(self._client.ask(protocol.ListModels(0, folders))) as replies:

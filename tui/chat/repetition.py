@@ -1,7 +1,8 @@
-"""Does an answer repeat itself? By its tokens alone: the same few, or the same paragraph, again and again.
+"""Does an answer repeat itself? Its tokens alone decide: the same few, or the same paragraph, again and
+again.
 
-A model that has broken loose draws a word otherwise now and then, so most tokens have to agree, not all. It
-is only noticed here: nothing is stopped, because a long table may look the same.
+A model in a loop sometimes changes a word, so most tokens must agree, not all. This module only notices. It
+stops nothing, because a long table may look the same.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ from collections.abc import Iterable
 from operator import eq
 
 _TIMES = 4
-"""So often the same stands there, at least ..."""
+"""Repetitions, at least ..."""
 _TOKENS = 240
-"""... and takes so many tokens together, at least."""
+"""... with this number of tokens together, at least."""
 _LONGEST = 300
-"""Tokens of what is repeated, at most."""
+"""Tokens of the repeated part, at most."""
 _ALIKE = 0.92
-"""Share of the tokens that agree with those one repetition before."""
+"""Share of the tokens that must equal those one repetition before."""
 _GLANCE = 64
-"""The last tokens, of which half as large a share has to agree before all are compared."""
+"""Number of last tokens that are compared first; half of `_ALIKE` must agree before all are compared."""
 _STEP = 64
 """Tokens between two looks: a look takes about a millisecond."""
 
 
 class Repetition:
-    """Add the tokens of one answer as they come."""
+    """Notices the repetition in one answer, from its tokens as they come."""
 
     def __init__(self) -> None:
         self.found = False
@@ -46,7 +47,7 @@ class Repetition:
 
 
 def _repeated(latest: list[int], length: int) -> bool:
-    """Whether the last tokens are the same `length` tokens over and over."""
+    """Whether the last tokens repeat a part of `length` tokens."""
     span = max(_TOKENS, _TIMES * length)
     if (
         len(latest) < span

@@ -1,4 +1,4 @@
-"""Settings -> the commands that an engine is sent. It sends nothing."""
+"""Turns settings into engine commands. It sends nothing."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from tui.files import there, typed
 STARTER = "starter"
 """The name of the demo pair, whatever files may be called so."""
 CONTINUED = 256
-"""Tokens by which a base model continues the text of a chat, unless max_tokens says otherwise."""
+"""Tokens by which a base model continues the text of a chat, unless max_tokens gives another number."""
 
 HERE = "here"
-"""This machine, among the names of others."""
+"""The name of this machine among the hosts."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """The engine is to run elsewhere."""
+    """Another machine for the engine."""
 
     host: str
-    """By name or address, or `HERE`."""
+    """A name, an address, or `HERE`."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What an answer was asked for with, and is gone on with. None is not known, or as the settings say."""
+    """The settings of an answer, for its continuation. None means unknown, or as the settings say."""
 
     seed: int | None = None
     sampling: protocol.Sampling | None = None
@@ -46,7 +46,7 @@ class Asked:
 
     @classmethod
     def read(cls, text: str) -> Asked:
-        """What `written` wrote; of what cannot be read nothing is known. Older answers know less."""
+        """Read the text that `written` wrote. Unreadable parts are unknown; older answers have fewer."""
         try:
             data = msgspec.json.decode(text)
             known = {name: data.pop(name) for name in ("thinking", "effort") if name in data}
@@ -56,29 +56,29 @@ class Asked:
             return cls()
 
     def written(self) -> str:
-        """As a JSON object, the parts of the sampling chain beside the others."""
+        """Return a JSON object, with the parts of the sampling chain beside the others."""
         sampling = structs.asdict(self.sampling) if self.sampling else {}
         return json.dumps({"seed": self.seed, **sampling, "thinking": self.thinking, "effort": self.effort})
 
     def applied(self, request: protocol.Generate) -> protocol.Generate:
-        """`request` with what is known."""
+        """Return `request` with the known settings."""
         known = {name: value for name, value in vars(self).items() if value is not None}
         return structs.replace(request, **known)
 
 
 @dataclass(frozen=True)
 class TurnRequest:
-    """What is to be answered, and how, where that is not as the settings say."""
+    """A prompt to answer, with the settings that differ from the config."""
 
     messages: tuple[protocol.Message, ...]
     asked: Asked = Asked()
     resume: tuple[int, ...] = ()
-    """Tokens of the last answer, which goes on behind them; empty for a new answer."""
+    """Tokens of the last answer, which continues after them; empty for a new answer."""
 
 
 def load_request(settings: Settings) -> protocol.Load:
     models, engine = settings.models, settings.engine
-    located = _located if not engine.host else str  # where another machine's models lie is not known here
+    located = _located if not engine.host else str  # the folders of another host are not known here
     return protocol.Load(
         main=located(models.main),
         draft=located(models.draft) if names_model(models.draft) else models.draft,
@@ -119,13 +119,13 @@ def generate_request(
 
 
 def limited(request: protocol.Generate, loaded: protocol.Loaded | None) -> protocol.Generate:
-    """`request` with an end: a base model seldom finds one, and its first answer would fill the context."""
+    """Return `request` with a token limit for a base model: it seldom ends, and would fill the context."""
     endless = loaded is not None and loaded.main.prompt_form == "text" and not request.max_tokens
     return structs.replace(request, max_tokens=CONTINUED) if endless else request
 
 
 def _located(model: str) -> str:
-    """A path in full: the engine does not run in the folder that this was typed in. A name stays one."""
+    """Return a path in full, because the engine runs in another folder. A name stays as it is."""
     path = typed(model)
     named = model == STARTER or model.startswith("scripted:") or (os.sep not in model and not there(path))
     return model if named and not model.endswith(".gguf") else str(path.absolute())

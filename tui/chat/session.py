@@ -1,6 +1,6 @@
 """A chat without a screen: its settings, its conversation, its connection to a pair, and its turns.
 
-A screen is given a session, and the session tells the screen's views. It draws nothing.
+A screen receives a session, and the session tells the screen's views. It draws nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .view import ChatView, TranscriptView
 
 
 class ChatSession:
-    """One chat after another, over one connection. `show_on` comes before everything else."""
+    """One chat after another, over one connection. Call `show_on` first."""
 
     view: ChatView
     turn: TurnRunner
@@ -48,9 +48,9 @@ class ChatSession:
         draw_seed: Callable[[], int],
         keep: Callable[[Settings], bool] = lambda settings: True,
     ) -> None:
-        """`keeper` keeps what is said. `draw_seed` makes a seed where none is set.
+        """`keeper` stores the conversation. `draw_seed` makes a seed where none is set.
 
-        `keep` gets the settings when another pair was chosen, and says whether the next start loads it.
+        `keep` receives the settings when the pair changes, and returns whether the next start loads it.
         """
         self.settings = settings
         self.client = client
@@ -59,7 +59,7 @@ class ChatSession:
         self.draw_seed = draw_seed
         self._keep = keep
         self.folder = Path.cwd
-        """Gives the folder of files that are attached or exported."""
+        """Returns the folder of files that are attached or exported."""
         self.drafting = Drafting(settings.generation.draft_length)
         self.overrides = ChatOverrides()
         self.conversation = Conversation(record=keeper.add)
@@ -80,7 +80,7 @@ class ChatSession:
         *,
         recalled: bool = False,
     ) -> None:
-        """Tell these views. `notices` stand in the banner at first.
+        """Connect these views. `notices` stand in the banner at first.
 
         `recalled`: the pair is the one that was chosen last.
         """
@@ -92,7 +92,7 @@ class ChatSession:
         )  # fmt: skip
 
     def start(self) -> None:
-        """Show the start; `load` comes next."""
+        """Show the start. Call `load` next."""
         self.opening.show(None)
         self._show_drafting()
         host = self.client.host
@@ -105,13 +105,13 @@ class ChatSession:
         self.connection.load()
 
     def close(self) -> None:
-        """The app ends."""
+        """Stop the work: the app ends."""
         self.turn.close()
         self.connection.close()
 
     @property
     def generation(self) -> Generation:
-        """The settings by which this chat is answered."""
+        """The settings for the next answer of this chat."""
         return replace(self.overrides.applied(self.settings), draft_length=self.drafting.length)
 
     def answer(self, wish: TurnRequest) -> None:
@@ -120,9 +120,9 @@ class ChatSession:
         self.turn.begin(wish)
 
     def refuses(self, *, sent: bool = False) -> bool:
-        """Whether nothing can be asked now, because an answer is coming; it tells the view.
+        """Whether the chat takes no prompt because an answer is coming. If so, the view says it.
 
-        `sent`: the person has sent a text, which stays where it was written.
+        `sent`: the person has sent a text, which stays in the text box.
         """
         if self.connection.busy:
             words = f"An answer is coming: {self.view.stop_key} stops it."
@@ -144,7 +144,7 @@ class ChatSession:
         self.view.say(formatting.ready(loaded.main), self.connection.tone, formatting.pair(loaded))
 
     def _show_failure(self, error: EngineError) -> None:
-        """There is no engine, or none with a model: show why, and what to do."""
+        """Show why there is no engine, or none with a model, and the remedy."""
         self.view.show_loaded(None)
         self._show_link()
         retry = self.connection.retry_after
@@ -154,7 +154,7 @@ class ChatSession:
             self.opening.show_failure((error.message, hint))
 
     async def load_pair(self, pair: PairSettings) -> None:
-        """Load what was chosen; an answer that is coming is stopped first."""
+        """Load the chosen pair, after stopping an answer that is coming."""
         await self.turn.stop()
         self.settings = pair.applied(self.settings)
         if not self._keep(self.settings):
@@ -163,14 +163,14 @@ class ChatSession:
         await self._load_anew()
 
     async def set_exact(self, exact: bool) -> None:
-        """Load the pair again, in exact mode or not; an answer that comes is stopped."""
+        """Load the pair again with exact mode on or off. An answer that is coming stops."""
         await self.turn.stop()
         self.settings = replace(self.settings, models=replace(self.settings.models, exact=exact))
         self.opening.over()
         await self._load_anew()
 
     async def move(self, name: str) -> None:
-        """Let the engine run on another host, or `HERE`; the chat stays, an answer that comes is stopped."""
+        """Move the engine to another host, or to `HERE`. The chat stays; an answer that is coming stops."""
         try:
             command, host = engine_on("" if name == HERE else name, self.settings.hosts)
         except HostError as error:
@@ -185,7 +185,7 @@ class ChatSession:
 
     async def _load_anew(self) -> None:
         self.view.show_loaded(None)
-        self.meter.forget()  # its figures are those of the pair before
+        self.meter.forget()  # the figures belong to the pair before
         self.turn.show_figures()
         self.connection.take(Step.LOAD)
         self._say("loading")
@@ -194,7 +194,7 @@ class ChatSession:
     # The conversation
 
     async def open(self, key: str) -> None:
-        """Go on with the chat `key`; an answer that is coming is stopped first."""
+        """Continue the chat `key`, after stopping an answer that is coming."""
         await self.new()
         try:
             stored = await self.keeper.ask(lambda store: store.read(key))
@@ -206,14 +206,14 @@ class ChatSession:
         unanswered = self.conversation.open(stored)
         self.opening.opened(self.conversation.last)
         self.opening.show(self.connection.loaded)
-        self._go_by(ChatOverrides.read(stored.settings))  # unreadable ones stay as they are kept
+        self._go_by(ChatOverrides.read(stored.settings))  # an unreadable text stays in the store unchanged
         await self._transcript.show(stored)
-        gc.freeze()  # a long chat lives as long as it is open: the collector would look at all of it
+        gc.freeze()  # The garbage collector would look at all objects of a long chat as long as it is open.
         if unanswered:
             self._transcript.give_back(unanswered)
 
     async def new(self) -> None:
-        """Begin another conversation; an answer that is coming is stopped first."""
+        """Begin another conversation, after stopping an answer that is coming."""
         await self.turn.end()
         self._transcript.forget()
         self.conversation.forget()
@@ -224,7 +224,7 @@ class ChatSession:
         self.turn.show_figures()
 
     def show_keeping(self) -> None:
-        """Show whether what is said is saved."""
+        """Show whether the conversation is saved."""
         self.view.show_unsaved(self.keeper.fault)
         if self.keeper.remark:
             self.view.show_notices([self.keeper.remark])
@@ -232,7 +232,7 @@ class ChatSession:
     # Its settings
 
     def override(self, overrides: ChatOverrides) -> None:
-        """Answer this chat by `overrides` from the next answer on."""
+        """Use `overrides` for this chat from the next answer on."""
         self.conversation.adjust(overrides.written())
         self._go_by(overrides)
 
@@ -246,14 +246,14 @@ class ChatSession:
         self.conversation.context.system_prompt = self.generation.system_prompt
 
     def apply(self, settings: Settings) -> None:
-        """Go on by other settings, as far as they hold at once."""
+        """Use other settings, as far as they can change at once."""
         before, self.settings = self.settings, settings
         if settings.generation.draft_length != before.generation.draft_length:
             self.draft(Drafting(settings.generation.draft_length))
         self._go_by(self.overrides)
 
     def draft(self, length: Drafting) -> None:
-        """Draft so far, from the next round on."""
+        """Use this draft length from the next round on."""
         self.drafting = length
         self.client.set_draft_length(self.turn.id, length.length)
         self._show_drafting()
@@ -277,5 +277,5 @@ class ChatSession:
         )
 
     def show_extras(self, files: str = "") -> None:
-        """Show what goes with the next prompt: `files`, and the overrides of this chat."""
+        """Show the additions to the next prompt: `files`, and the overrides of this chat."""
         self.view.show_extras(" · ".join(filter(None, (files, self.overrides.words(self.settings)))))

@@ -1,4 +1,4 @@
-"""Commands that are typed: a slash, a name, and perhaps what follows it. It knows none and runs none."""
+"""Typed commands: a slash, a name, and perhaps a value. This module knows no command and runs none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "keys": "help",
     "save": "export",
 }  # fmt: skip
-"""What other programs call a command, and what it is called here."""
+"""Names of commands in other programs, and their names here."""
 
 Choice = tuple[str, str]
 """A value, and a few words about it."""
@@ -32,36 +32,36 @@ Choice = tuple[str, str]
 
 @dataclass(frozen=True)
 class SlashCommand:
-    """Something that is done by `/name value`."""
+    """A command that a person types as `/name value`."""
 
     name: str
     about: str
     run: Callable[[str], object]
-    """Given the value, stripped; it may return something to wait for."""
+    """Takes the value, stripped; it may return an awaitable."""
     takes: str = ""
-    """What follows the name, in a word; empty for nothing."""
+    """The value in a word; empty for none."""
     choices: Callable[[], Sequence[Choice]] = tuple
 
 
 def parse(text: str) -> tuple[str, str] | None:
-    """(name, value) of a prompt that is a command; None for any other, a path and a comment of C too."""
+    """Return (name, value) if a prompt is a command, else None. A path and a comment of C are no commands."""
     if not text.startswith("/") or text.startswith("//"):
         return None
     name, _, value = text[1:].partition(" ")
-    if f"/{name}" in SWITCHES:  # a model is told so, whether it thinks
+    if f"/{name}" in SWITCHES:  # models read this to decide whether they think
         return None
     return (name, value.strip()) if name and not set(name) & set("\n/*") else None
 
 
 def find(name: str, commands: Iterable[SlashCommand]) -> SlashCommand | None:
-    """The command that `name` means, here or in other programs, however it is spelled."""
+    """Return the command that `name` means, here or in other programs, in any spelling."""
     named = {_folded(each.name): each for each in commands}
     wanted = _folded(name)
     return named.get(wanted) or named.get(_folded(ALIASES.get(wanted, "")))
 
 
 def nearest(name: str, commands: Iterable[SlashCommand]) -> SlashCommand | None:
-    """The command that was meant by `name`, a typing error; None if none is like it."""
+    """Return the command that is most like the typing error `name`; None if none is."""
     named = {_folded(each.name): each for each in commands}
     named |= {alias: named[known] for alias, each in ALIASES.items() if (known := _folded(each)) in named}
     close = difflib.get_close_matches(_folded(name), named, 1) if name else []
@@ -74,7 +74,7 @@ def _folded(name: str) -> str:
 
 
 def suggestions(before: str, commands: Sequence[SlashCommand]) -> list[Suggestion]:
-    """What a command, typed as far as `before`, could become."""
+    """Return the possible completions of the command that is typed as far as `before`."""
     if not before.startswith("/") or "\n" in before or before in SWITCHES:
         return []
     name, space, value = before[1:].partition(" ")

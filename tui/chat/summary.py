@@ -1,4 +1,4 @@
-"""A summary as it comes: whether it grows too long, and may stand for what it sums up. It asks nobody."""
+"""A summary while it comes: is it too long, and may it replace the turns that it sums up?"""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from tui.protocol.thoughts import Thoughts, without_thought
 from .repetition import Repetition
 
 LONGEST = 2000
-"""Tokens of a summary, at most. It is asked for in 200 words, which some scripts take so many tokens for."""
+"""Tokens of a summary, at most. The request asks for 200 words, and some scripts need this many tokens for
+them."""
 SHARE = 4
-"""A summary takes at most this part of the context: it is there to make room."""
+"""A summary takes at most one part in this many of the context, because it must make room."""
 
 
 class Summary:
-    """Hear every round of it. A thought counts for nothing, however long it is."""
+    """Takes every round of a summary. A thought does not count, at any length."""
 
     def __init__(self, context_length: int) -> None:
         self._most = min(LONGEST, context_length // SHARE or LONGEST)
@@ -24,7 +25,7 @@ class Summary:
         self._thoughts = Thoughts()
         self._repetition = Repetition()
         self._all = self._tokens = 0
-        """How many came, and how many of them behind the thought."""
+        """The number of tokens in all, and the number after the thought."""
 
     def hear(self, happened: TextRound) -> None:
         self._text.append(said(happened.pieces))
@@ -46,7 +47,7 @@ class Summary:
 
     @property
     def in_vain(self) -> bool:
-        """Whether nothing can become of it any more."""
+        """Whether the summary can no longer succeed."""
         return self._tokens > self._most
 
     @property
@@ -54,7 +55,7 @@ class Summary:
         return exact(without_thought("".join(self._text))).strip()
 
     def failure(self, reason: Reason) -> str:
-        """Why it is not to be kept, in words; empty if it is."""
+        """Return the reason not to keep it, in words; empty if it is good."""
         if self._tokens > self._most or reason == "length":
             return f"the summary grew longer than {self._most:,} tokens"
         if reason == "cancelled":

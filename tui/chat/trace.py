@@ -1,4 +1,4 @@
-"""How an answer came, by the record of its rounds: its tokens, how often drafts were right, JSON lines."""
+"""The history of an answer from the record of its rounds: tokens, acceptance, JSON lines."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from tui.store.changes import Turn
 
 @dataclass(frozen=True)
 class Token:
-    """One token of an answer, or one that was refused. Foreign text."""
+    """One token of an answer, or one rejected token. Foreign text."""
 
     text: str
     origin: Origin
     round: int
-    """Which round brought it, from 0."""
+    """The number of its round, from 0."""
     place: int | None = None
-    """Which token of the answer it is, from 0; None for a refused one, and where that is not known."""
+    """Its number in the answer, from 0; None for a rejected token, and where it is unknown."""
     id: int | None = None
-    """In the vocabulary."""
+    """Its id in the vocabulary."""
 
 
 @dataclass(frozen=True)
 class Tries:
-    """Drafts at one place of their rounds."""
+    """Drafts at one position of their rounds."""
 
     reached: int
-    """How many stood there with all before them accepted: of the others nothing is known."""
+    """Drafts here with all drafts before them accepted. The outcome of the others is unknown."""
     accepted: int
 
     @property
@@ -42,10 +42,10 @@ class Tries:
 
 
 def tokens_of(rounds: Sequence[TextRound], texts: Sequence[str] = ()) -> list[Token]:
-    """The tokens of an answer with what was refused between them.
+    """Return the tokens of an answer with the rejected tokens between them.
 
-    `texts` are those of its tokens; where they are not known, the pieces in which its text came stand for
-    them, and nothing is said of single tokens.
+    `texts` are the texts of the answer's tokens. Where they are unknown, each stored piece of text stands for
+    one token, and single tokens have no figures.
     """
     known = len(texts) == sum(len(each.tokens) for each in rounds)
     found: list[Token] = []
@@ -67,7 +67,7 @@ def tokens_of(rounds: Sequence[TextRound], texts: Sequence[str] = ()) -> list[To
 
 
 def acceptance(rounds: Sequence[TextRound]) -> list[Tries]:
-    """How drafts did at the first, second, ... place of their rounds."""
+    """Return the acceptance of drafts at the first, second, ... position of their rounds."""
     longest = max((each.drafted for each in rounds), default=0)
     return [
         Tries(
@@ -79,7 +79,7 @@ def acceptance(rounds: Sequence[TextRound]) -> list[Tries]:
 
 
 def gained(rounds: Sequence[TextRound], columns: int) -> list[float]:
-    """Tokens per round over the answer, in at most so many stretches of about as many rounds."""
+    """Return tokens per round in at most `columns` stretches of nearly equal numbers of rounds."""
     columns = min(columns, len(rounds))
     bounds = [len(rounds) * number // columns for number in range(columns + 1)] if columns else []
     return [
@@ -90,7 +90,7 @@ def gained(rounds: Sequence[TextRound], columns: int) -> list[float]:
 def as_json_lines(
     turn: Turn, rounds: Sequence[TextRound], texts: Sequence[str], places: Mapping[int, TokenInspection]
 ) -> str:
-    """All that is known: one line for the answer, then one for each round with its tokens."""
+    """Return every known figure: one line for the answer, then one for each round with its tokens."""
     head: dict[str, object] = {"type": "answer", "main": turn.main, "draft": turn.draft}
     head["ending"] = turn.ending
     head["settings"] = json.loads(turn.settings) if turn.settings else None

@@ -1,6 +1,6 @@
-"""A turn: one prompt to one answer. It asks the engine, keeps what comes, and tells a view. It draws nothing.
+"""A turn: one prompt to one answer. It asks the engine, records the text, and tells a view. It draws nothing.
 
-A prompt that could not be answered goes back to where it was written. The text of a broken answer stays.
+A prompt without an answer goes back to the text box. The text of a broken answer stays.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from .view import ChatView, TranscriptView
 TICK = 1.0
 """Seconds between two looks at the meter while an answer comes."""
 FLUSH = 0.2
-"""Seconds between two writes of an answer: with the write itself no more than a quarter second is lost."""
+"""Seconds between two writes of an answer. With the write itself, a crash loses a quarter second at most."""
 NEARLY_FULL = 0.85
-"""Share of the context from which on the banner warns."""
+"""Share of the context at which the banner begins to warn."""
 NOTHING = "no answer: the prompt is not part of the conversation"
 
 
@@ -48,7 +48,7 @@ class TurnRunner:
         view: ChatView,
         transcript: TranscriptView,
     ) -> None:
-        """`generation` gives the settings of the next answer, and `draw_seed` a seed where they have none."""
+        """`generation` returns the settings of the next answer; `draw_seed` a seed where they have none."""
         self.tick = TICK
         self._connection = connection
         self._conversation = conversation
@@ -59,18 +59,18 @@ class TurnRunner:
         self._view = view
         self._transcript = transcript
         self._ids = 0
-        """Number of ids that were drawn."""
+        """Number of ids that were given out."""
         self.id = 0
         """The id of the last answer."""
         self._busy = ""
-        """A sentence while the engine's machine does other work too, else empty."""
+        """A sentence while the engine's machine does other work too; else empty."""
         self._repetition = Repetition()
         self._task: asyncio.Task[None] | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._saving: asyncio.TimerHandle | None = None
 
     def draw_id(self) -> int:
-        """Return an id for a command, which no other had."""
+        """Return a new id for a command."""
         self._ids += 1
         return self._ids
 
@@ -83,7 +83,7 @@ class TurnRunner:
     # One answer
 
     def begin(self, wish: TurnRequest) -> None:
-        """Answer `wish`, once there is a pair that can."""
+        """Answer `wish` as soon as a suitable pair is loaded."""
         self._connection.take(Step.ASK)
         self._run(self._answer(wish))
 
@@ -93,7 +93,7 @@ class TurnRunner:
         self._task = asyncio.create_task(work)
 
     async def _answer(self, wish: TurnRequest) -> None:
-        """Carry the events of one turn to the methods below, which own what they change."""
+        """Carry the events of one turn to the methods below, which own the state."""
         try:
             await self._keeper.settle()
             # Shielded: stopping the turn must not stop the load.
@@ -173,7 +173,7 @@ class TurnRunner:
             self._view.show_notices([formatting.nearly_full(self.fullness)])
 
     def _break_off(self, error: EngineError) -> None:
-        """The answer will not go on. Its text so far stays."""
+        """End an answer that broke off. Its text so far stays."""
         self._meter.finish()
         self._transcript.end_answer("")
         self._transcript.fail(error.message, error.hint)
@@ -187,14 +187,14 @@ class TurnRunner:
 
     def _over(self, words: str) -> None:
         self._connection.take(Step.OVER)
-        if self._connection.phase == Phase.READY:  # else another pair is being loaded
+        if self._connection.phase == Phase.READY:  # else another pair is loading
             self._say(words)
         self.show_figures()
 
     # A summary
 
     def summarize(self, messages: tuple[protocol.Message, ...], share: float) -> None:
-        """Send a summary, which `messages` ask for, in place of the turns that `leave_out` leaves out."""
+        """Ask for a summary by `messages`, and send it in place of the turns that `leave_out` leaves out."""
         request = generate_request(self.draw_id(), messages, 0, self._generation())
         request = replace(request, max_tokens=0, stop=(), thinking="off")
         self.id = request.id
@@ -229,7 +229,7 @@ class TurnRunner:
         self._over("ready" if count else f"{failure or 'stopped'}: nothing is left out")
 
     async def _hear_summary(self, summary: Summary, happened: protocol.TextRound) -> None:
-        """One round of it. What grows too long is stopped: cut off, it would leave things out unseen."""
+        """Take one round of a summary. Stop one that grows too long: a cut summary would hide its gaps."""
         summary.hear(happened)
         if self._connection.phase != Phase.READING:
             return
@@ -242,7 +242,7 @@ class TurnRunner:
     # Its end
 
     async def stop(self) -> None:
-        """Stop the answer that is coming, or the load."""
+        """Stop the answer or the load."""
         match self._connection.phase:
             case Phase.WAITING:
                 if self._task:
@@ -259,14 +259,14 @@ class TurnRunner:
                 await self._connection.client.cancel(self.id)
 
     async def end(self) -> None:
-        """Stop the answer that is coming, and wait until it has stopped."""
+        """Stop the answer and wait for its end."""
         if self._connection.busy:
             await self.stop()
             if self._task and not self._task.done():
                 await asyncio.wait([self._task])
 
     def close(self) -> None:
-        """The app ends. An answer that is coming is kept as far as it came."""
+        """Record the answer so far: the app ends."""
         if self._connection.busy:
             self._conversation.close()
         if self._task:
@@ -306,5 +306,5 @@ class TurnRunner:
 
 
 def unexpected(error: Exception) -> EngineError:
-    """The error of a turn that broke off for a reason of ours."""
+    """Return the error of a turn that a fault of Outrider broke off."""
     return EngineError(f"This answer cannot be shown ({type(error).__name__})", "Ask again, or report it.")

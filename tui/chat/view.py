@@ -1,4 +1,4 @@
-"""The parts of a screen that a chat tells values, and that draw them. Tests can stand in for them."""
+"""The parts of a screen that a chat tells values and that draw them. Tests can replace them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ChatView(Protocol):
 
     @property
     def stop_key(self) -> str:
-        """The key that stops an answer now, as people write it."""
+        """Return the key that stops an answer now, as people write it."""
 
     def say(self, words: str, tone: str, models: Sequence[str] = ()) -> None:
         """Show the state, and the names of its models. `tone` is the name of a theme variable."""
@@ -32,7 +32,7 @@ class ChatView(Protocol):
         """Show these in the banner in place of the last ones."""
 
     def show_unsaved(self, why: str) -> None:
-        """Show why nothing is saved; empty if all is."""
+        """Show the reason why nothing is saved; empty if all is saved."""
 
     def show_loaded(self, loaded: protocol.Loaded | None) -> None:
         """Show the pair."""
@@ -53,7 +53,7 @@ class ChatView(Protocol):
         """Show the figures of this moment."""
 
     def show_extras(self, words: str) -> None:
-        """Show what goes with the next prompt."""
+        """Show the additions to the next prompt."""
 
 
 class TranscriptView(Protocol):
@@ -64,22 +64,22 @@ class TranscriptView(Protocol):
         """Whether no message is shown."""
 
     def show_answer(self) -> None:
-        """The last answer of the conversation begins, or goes on."""
+        """Begin, or continue, the last answer of the conversation."""
 
     def hear(self, event: protocol.TextRound) -> None:
         """Show more of the answer."""
 
     def end_answer(self, note: str | None = None) -> None:
-        """The answer is over. `note` stands under it in place of its figures."""
+        """End the answer. `note` stands under it in place of its figures."""
 
     def end_prompt(self, note: str) -> None:
-        """The last prompt gets no answer; `note` stands under it."""
+        """Mark the last prompt as unanswered; `note` stands under it."""
 
     def fail(self, message: str, hint: str) -> None:
-        """Show why there is no more of the answer."""
+        """Show why the answer broke off."""
 
     def give_back(self, prompt: store.Turn | None = None) -> None:
-        """Put `prompt`, or the last one that was sent, into an empty text box."""
+        """Put `prompt`, or the last prompt that was sent, into an empty text box."""
 
     def leave_out(self, share: float, summary: str = "") -> int:
         """Leave out the oldest turns of the conversation, and mark the place."""

@@ -1,8 +1,8 @@
 """The app's end of the pipe: it starts the engine, talks to it, and outlives it.
 
-`EngineClient` knows commands, events and death. It shows nothing, keeps no conversation and never imports
-the engine. Events are passed on as they came: their texts are foreign and must be cleaned before they are
-shown. Errors are clean.
+`EngineClient` knows commands, events and the death of an engine. It shows nothing, keeps no conversation and
+never imports the engine. It passes events on unchanged: their texts are foreign and must be cleaned before
+they are shown. The texts of errors are clean.
 """
 
 from .call import EngineDied as EngineDied

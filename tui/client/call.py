@@ -1,4 +1,4 @@
-"""A command on its way: whose events these are, who waits for them, and when it is over or fails."""
+"""A command on its way: the events that belong to it, the caller that waits for them, and its end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LAST = {
     "ListHub": "HubListed",
     "Download": "Downloaded",
 }
-"""What ends a command."""
+"""The last event of each command."""
 
 
 class EngineError(OutriderError):
@@ -52,19 +52,19 @@ class EngineDied(EngineError):
 
 
 class Call:
-    """A command whose events are awaited. Events queue up: a reader that lags loses none."""
+    """A command whose events a caller awaits. Events queue up: a slow reader loses none."""
 
     def __init__(self, id: int, last: type) -> None:  # noqa: A002
         self.id = id
-        """Of its events; 0 where they have none."""
+        """The id of its events; 0 where they have none."""
         self.last = last
-        """The kind of event that ends it."""
+        """Return the kind of event that ends the command."""
         self.abandoned = False
-        """Nobody waits for it any more; it goes on until it ends."""
+        """Nobody waits for it any more; it continues to its end."""
         self.deadline: asyncio.TimerHandle | None = None
-        """By when it must be over, once it is cancelled."""
+        """Runs out if a canceled command does not end in time."""
         self.length = 0
-        """Of the answer so far, in characters and tokens."""
+        """Length of the answer so far, in characters and tokens."""
         self.over = asyncio.Event()
         self._events: asyncio.Queue[Event | EngineError] = asyncio.Queue()
 
@@ -77,7 +77,7 @@ class Call:
             self._events.put_nowait(event)
 
     async def next(self) -> Event:
-        """The next event; raises what ended the call."""
+        """Return the next event; raise the error that ended the call."""
         event = await self._events.get()
         if isinstance(event, EngineError):
             raise event
@@ -85,14 +85,14 @@ class Call:
 
 
 class Questions:
-    """The calls about the library: any number of them at once, beside the command that the engine is at."""
+    """The calls about the library. Any number of them run at once, beside the command of the engine."""
 
     def __init__(self) -> None:
         self._open: dict[int, Call] = {}
         self._latest = 0
 
     def open(self, question: Question) -> tuple[Question, Call]:
-        """`question` with an id that no other has, and its call."""
+        """Return `question` with a new id, and its call."""
         self._latest -= 1
         self._open[self._latest] = call = Call(self._latest, end_of(question))
         return replace(question, id=self._latest), call
@@ -101,11 +101,11 @@ class Questions:
         return self._open.get(id)
 
     def close(self, call: Call) -> bool:
-        """Nobody waits for it any more; whether the engine is still at it."""
+        """Stop waiting for `call`. Returns whether the engine still works on it."""
         return self._open.pop(call.id, None) is not None and not call.over.is_set()
 
     def fail(self, error: EngineError) -> None:
-        """Let every call end with `error`."""
+        """End every call with `error`."""
         for call in self._open.values():
             call.give(error)
 
@@ -120,7 +120,7 @@ async def last_reply(replies: AsyncGenerator[Reply, None], kind: type[T]) -> T:
 
 
 def end_of(command: Command) -> type:
-    """The kind of event that ends it."""
+    """Return the kind of event that ends the command."""
     last: type = getattr(protocol, _LAST[type(command).__name__])
     return last
 

@@ -1,7 +1,7 @@
 """One child process with its three pipes: bytes in, bytes out, its stderr in a log, and its end.
 
-It leads a process group of its own, so that what it starts ends with it. This module knows no protocol:
-what the bytes mean is the client's business.
+It leads a process group of its own, so that its own children end with it. This module knows no protocol: the
+client gives the bytes a meaning.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ MAX_LOG = 1 << 20
 TAIL = 1 << 16
 """Characters of stderr kept in memory, to explain a death."""
 GRACE = 0.5
-"""Seconds between the first sign of the end and the last: something else may hold the pipes open."""
+"""Seconds between the first sign of the end and the last: another process may hold the pipes open."""
 PIPE = 1 << 16
-"""Bytes that a pipe holds. asyncio would make room for four times as many at each read, which is so much
-that the allocator asks the system for it and gives it back: a fifth of what a line costs."""
+"""Bytes that a pipe holds. asyncio would ask for four times as many at each read. For so many the allocator
+asks the system and gives them back: a fifth of the time of a line."""
 
 _KEPT = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TZDIR", "TMPDIR", "VIRTUAL_ENV"}
@@ -44,8 +44,8 @@ _OF_HUB = ("HF_", "HUGGING_FACE_", "HUGGINGFACE_")
 
 
 def engine_environment(environ: Mapping[str, str], *, remote: bool = False) -> dict[str, str]:
-    """What of `environ` an engine may see: how to find libraries and devices, but no secrets. The ssh that
-    leads to a `remote` one may ask the agent for keys."""
+    """Return the part of `environ` that an engine may see: paths of libraries and devices, but no secrets.
+    The ssh process of a `remote` engine may ask the agent for keys."""
     kept = {key: value for key, value in environ.items() if key in _KEPT or key.startswith(_KEPT_PREFIXES)}
     if remote and (agent := environ.get("SSH_AUTH_SOCK")):
         kept["SSH_AUTH_SOCK"] = agent
@@ -55,7 +55,8 @@ def engine_environment(environ: Mapping[str, str], *, remote: bool = False) -> d
 
 
 def hub_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of `environ` a downloader may see: all that the user has set for the hub, a token too."""
+    """Return the part of `environ` that a downloader may see: the user's variables for the hub, a token
+    included."""
     of_hub = {key: value for key, value in environ.items() if key.startswith(_OF_HUB)}
     kept = engine_environment(environ)
     del kept["HF_HUB_OFFLINE"]
@@ -65,7 +66,7 @@ def hub_environment(environ: Mapping[str, str]) -> dict[str, str]:
 class EngineLog:
     """A child's stderr: cleaned, in a file that only its owner can read, and its tail in memory.
 
-    A log that cannot be written is done without.
+    Without a writable file, only the tail is kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,13 +97,13 @@ class EngineLog:
 
 
 class Child(asyncio.SubprocessProtocol):
-    """A running child. `received` gets its stdout as it comes, `ended` is called once, after all of it."""
+    """A running child. `received` gets its stdout in pieces; `ended` is called once, after all of them."""
 
     def __init__(self, log: EngineLog, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
         self.log = log
         self.exited = asyncio.Event()
         self.status: int | None = None
-        """Negative for a signal; None while it runs."""
+        """Exit status, negative for a signal; None while it runs."""
         self._received = received
         self._ended = ended
         self._open = {1, 2}
@@ -111,20 +112,20 @@ class Child(asyncio.SubprocessProtocol):
         self._transport: asyncio.SubprocessTransport | None = None
 
     async def spawn(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Raises `OSError` if the command cannot be run."""
-        # The folder that the app was started in is none of the engine's business.
+        """Start the command. Raises `OSError` if that is impossible."""
+        # The engine must not depend on the folder in which the app was started.
         await asyncio.get_running_loop().subprocess_exec(
             lambda: self, *command, env=environment, cwd="/", start_new_session=True
         )
 
     def write(self, data: bytes) -> None:
-        """Queue bytes for its stdin; nothing happens if it no longer reads."""
+        """Queue bytes for its stdin. Does nothing if the child no longer reads."""
         pipe = self._transport and self._transport.get_pipe_transport(0)
         if isinstance(pipe, asyncio.WriteTransport) and not pipe.is_closing():
             pipe.write(data)
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for its exit, and say whether it came; a child that was never spawned has none."""
+        """Wait for its exit, and return whether it came; a child that was never started has none."""
         if self._transport is None:
             return True
         with contextlib.suppress(TimeoutError):
@@ -138,7 +139,7 @@ class Child(asyncio.SubprocessProtocol):
                 os.killpg(self._transport.get_pid(), number)
 
     def end(self) -> None:
-        """Kill it and all that it started, and hear no more of it. May be called again."""
+        """Kill it with all its children, and ignore its output from now on. May be called again."""
         self._over = True
         if self._deadline is not None:
             self._deadline.cancel()

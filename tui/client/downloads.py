@@ -1,7 +1,7 @@
-"""Downloads on the engine's machine, one at a time, in the order in which they were asked for.
+"""Downloads on the engine's machine, one at a time, in the order of the requests.
 
-A download that is paused, fails or loses its engine keeps what has come, and goes on from there when it is
-asked for again. Who shows them is told of every change; nothing is shown here.
+A download that is paused, fails or loses its engine keeps its bytes, and continues there when it is asked for
+again. `on_change` reports every change; this module shows nothing.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from .hub import HubClient
 State = Literal["waiting", "running", "paused", "done", "failed"]
 
 WINDOW = 5.0
-"""Seconds over which a speed is taken."""
+"""Seconds over which a speed is measured."""
 
 
 @dataclass(eq=False)
 class Item:
-    """One model on its way."""
+    """One model to download."""
 
     repository: str
     file: str
-    """As `Download.file`, and once it is known as `HubFile.name`."""
+    """As in `Download.file`; as `HubFile.name` once that is known."""
     state: State = "waiting"
     done: int = 0
     total: int = 0
-    """Bytes; 0 is not known yet."""
+    """Bytes; 0 if not known yet."""
     fault: EngineError | None = None
     reason: str = ""
-    """Why nothing comes at the moment, although it is running."""
+    """The reason why a running download receives nothing at the moment."""
     path: str = ""
-    """Of what can be loaded, once it is here."""
+    """The path to load, once the download is complete."""
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     @property
     def name(self) -> str:
-        """What it is called on the way: its file's name once that is known."""
+        """The name to show: the file's name once that is known."""
         if self.file.endswith(".gguf"):
             return self.file.rpartition("/")[2]
         return f"{self.repository.rpartition('/')[2]} {self.file}".strip()
 
     @property
     def speed(self) -> float | None:
-        """Bytes a second, lately; None where it cannot be told."""
+        """Recent bytes per second; None if unknown."""
         if self.state != "running" or self.reason or len(self._seen) < 2:
             return None
         (began, first), (now, last) = self._seen[0], self._seen[-1]
@@ -69,7 +69,7 @@ class Item:
             self._seen.popleft()
 
     def wait(self, reason: str) -> None:
-        """Nothing comes for `reason`; empty if bytes do."""
+        """Note that nothing comes for `reason`; empty if bytes come."""
         if reason or self.reason:
             self.forget_pace()
         self.reason = reason
@@ -80,7 +80,7 @@ class Item:
 
 
 class Downloads:
-    """The queue."""
+    """The queue of downloads."""
 
     def __init__(self, client: HubClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -89,10 +89,10 @@ class Downloads:
         self._turn: asyncio.Task[None] | None = None
         self.items: list[Item] = []
         self.on_change: Callable[[Item], None] = lambda item: None
-        """Told of every change, also of progress."""
+        """Called at every change, progress included."""
 
     def add(self, repository: str, file: str) -> Item:
-        """Ask for a model; one that is in the queue already goes on."""
+        """Add a model to the queue, or continue one that is in it."""
         for item in self.items:
             if (item.repository, item.file) == (repository, file):
                 self.resume(item)
@@ -102,7 +102,7 @@ class Downloads:
         return item
 
     def pause(self, item: Item) -> None:
-        """Keep what has come."""
+        """Stop a download and keep its bytes."""
         if item.state == "running" and self._turn:
             self._turn.cancel()
         elif item.state == "waiting":
@@ -113,7 +113,7 @@ class Downloads:
             self._changed(item, "waiting")
 
     def remove(self, item: Item) -> None:
-        """Take it out of the queue. What has come stays on the disk, for another time."""
+        """Remove a download from the queue. Its bytes stay on the disk, for another time."""
         self.pause(item)
         self.items.remove(item)
         self.on_change(item)
@@ -126,7 +126,7 @@ class Downloads:
             self._task = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
-        """Fetch what waits, until nothing does."""
+        """Download the waiting models, one after the other."""
         while item := next((each for each in self.items if each.state == "waiting"), None):
             self._turn = asyncio.create_task(self._fetch(item))
             await asyncio.wait([self._turn])

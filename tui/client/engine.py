@@ -1,7 +1,7 @@
 """The engine's client: sends one command at a time, passes on the events, reports the death of the engine.
 
-All input is handled in callbacks when it arrives: there is no thread, no polling and no reader task that
-could lag.
+Callbacks handle all input when it arrives: there is no thread, no polling and no reader task that could
+lag.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ AnswerEvent: TypeAlias = (
 State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
 
 NOISE = 64 * 1024
-"""Most bytes that a shell may print before the engine's first line."""
+"""Bytes that a shell may print before the engine's first line, at most."""
 START = 20.0
-"""Seconds that an engine has to greet."""
+"""Seconds in which an engine must greet."""
 PATIENCE = 2.0
-"""Seconds that an engine has to end by itself, and then again after SIGTERM."""
+"""Seconds in which an engine must end by itself, and then again after SIGTERM."""
 SUSPENDED = 3600.0
-"""Seconds that an engine waits for an app that is suspended. Then it ends itself, and its memory is free."""
+"""Seconds that an engine waits for a suspended app. Then it ends itself, and its memory is free."""
 LONGEST_ANSWER = 8 << 20
-"""Most characters and tokens of an answer: a context of a million tokens takes fewer."""
+"""Characters and tokens of an answer, at most: a context of a million tokens needs fewer."""
 STUBBORN = 8
-"""Heartbeats that a cancelled answer has to end."""
+"""Heartbeats in which a canceled answer must end."""
 
 _HELLO = re.compile(rb'\{"type": ?"hello"')
 
@@ -67,7 +67,8 @@ class EngineClient:
     ) -> None:
         """`command` runs an engine, here or on `host`. It gets only the variables that it needs.
 
-        `heartbeat` is in seconds; an engine that stays silent for `heartbeat.MISSED` of them is given up.
+        `heartbeat` is in seconds. After `heartbeat.MISSED` of them without a reply the engine counts as
+        dead.
         """
         self._log_path = log_path
         self._given = dict(os.environ if environment is None else environment)
@@ -83,7 +84,7 @@ class EngineClient:
         self._death = EngineDied("There is no engine running", "Try again: a new engine starts.")
         """The reason why there is no engine, while there is none."""
         self._started = asyncio.Event()
-        """Set while no engine is about to greet."""
+        """Set except while an engine is about to greet."""
 
     def _lead(self, command: Sequence[str], host: Host | None) -> None:
         self._command = tuple(command)
@@ -204,7 +205,7 @@ class EngineClient:
             self._abandon(call)
 
     async def cancel(self, id: int) -> None:  # noqa: A002 - the protocol's name for it
-        """Cancel the answer `id`, or the load for 0. Its Finished then says "cancelled".
+        """Cancel the answer `id`, or the load for 0. Its `Finished` says "cancelled" then.
 
         Does nothing if it is over.
         """
@@ -237,7 +238,7 @@ class EngineClient:
                 self._send(protocol.Cancel(call.id))
 
     def sleep(self) -> None:
-        """This process is about to be suspended: the engine goes on, and waits for it as long as that is."""
+        """Prepare for the suspension of this process: the engine keeps working, and waits for the app."""
         if self.state not in ("stopped", "dead"):
             self._send(protocol.Ping(SUSPENDED))
 
@@ -340,7 +341,7 @@ class EngineClient:
         self._die(EngineDied(silent, "Try again.", link=self.host is not None))
 
     def _give_up(self, call: Call) -> None:
-        """Native code can hang while the thread that answers pings goes on."""
+        """End an engine whose native code hangs while its thread still answers pings."""
         if self._call is call:
             self._die(EngineDied("The engine does not stop answering", "Try again: a new engine starts."))
 
@@ -361,7 +362,7 @@ class EngineClient:
         return error
 
     def _stop(self, state: State) -> None:
-        """Leave nothing of the engine running."""
+        """End every part of the engine."""
         self.state = state
         self.heartbeat.stop()
         if self._child is not None:
@@ -377,5 +378,5 @@ def _length(rounds: protocol.Rounds) -> int:
 
 
 def _of_none(event: Event) -> bool:
-    """Whether a command was not understood: the call that waits now waits for that command."""
+    """Whether a command was not understood. The call that waits now waits for that command."""
     return isinstance(event, protocol.Failed) and event.id == 0

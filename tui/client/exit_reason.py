@@ -1,4 +1,4 @@
-"""Turns what a death leaves, an exit status and the last words on stderr, into a sentence.
+"""Turns the exit status and the last words of a dead engine into a sentence.
 
 It looks at no process and no file. It is imported when an engine has died.
 """
@@ -40,9 +40,10 @@ _AGAIN = "Try again: a new engine starts."
 
 
 def death(status: int | None, said: str, doing: str, host: Host | None = None) -> EngineDied:
-    """What ended an engine: its exit status (negative for a signal, None if unknown) and its last words.
+    """Return the reason of a death: from its exit status (negative for a signal, None if unknown) and its
+    last words.
 
-    `doing` is the client's state when it happened, `host` where it ran if not here.
+    `doing` is the client's state at that time, `host` the engine's machine if it was another one.
     """
     if host and (lost := link_said(host, status, said)):
         return EngineDied(lost[0], lost[1], link=lost[2])
@@ -57,14 +58,14 @@ def death(status: int | None, said: str, doing: str, host: Host | None = None) -
         what = f"The engine crashed{during} ({_signal_name(-status)})"
     else:
         what = f"The engine ended{during} (exit status {status})"
-        words = words if status else ""  # it meant to end: what stands on stderr is not the reason
+        words = words if status else ""  # it meant to end, so the text on stderr is not the reason
     return EngineDied(f"{what}: {words}" if words else what, hint)
 
 
 def last_words(said: str, *, crashed: bool) -> str:
-    """The line of `said` that best explains a death; empty if none does.
+    """Return the line of `said` that best explains a death; empty if none does.
 
-    Of a process that crashed, an ordinary last line explains nothing; of one that exited, it often does.
+    After a crash an ordinary last line explains nothing; after an exit it often does.
     """
     lines = [line for line in said.splitlines() if line.strip() and not _DUMP.match(line)]
     for pattern in _LAST_WORDS:

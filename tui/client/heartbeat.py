@@ -1,4 +1,4 @@
-"""The heartbeat of an engine: pings in a rhythm, and an alarm when too many are unanswered."""
+"""The heartbeat of an engine: regular pings, and an alarm when too many are unanswered."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Heartbeat:
         self._next: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """A new engine has greeted."""
+        """Begin: a new engine has greeted."""
         self._missed = 0
         self.beat()
 
@@ -47,23 +47,23 @@ class Heartbeat:
         self._tell()
 
     def hear(self) -> None:
-        """The engine has written something."""
+        """Note that the engine has written something."""
         self._missed = 0
         self.heard = monotonic()
 
     def answered(self) -> None:
-        """The reply to the last ping has come."""
+        """Note the reply to the last ping."""
         self.round_trip = monotonic() - self._pinged
         self._tell()
 
     def stop(self) -> None:
-        """The engine is gone."""
+        """End: the engine is gone."""
         self.round_trip = None
         if self._next is not None:
             self._next.cancel()
 
     def forget(self) -> None:
-        """The next engine runs on another machine."""
+        """Forget the figures: the next engine runs on another machine."""
         self.heard = None
 
     def _tell(self) -> None:

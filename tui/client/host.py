@@ -1,7 +1,8 @@
-"""An engine on another machine: the words that reach it through ssh, and what ssh's own words mean.
+"""An engine on another machine: the command that reaches it through ssh, and the meaning of ssh's messages.
 
-No shell string is made of what a person typed. An address is checked letter by letter and stands behind `--`,
-so that it can never be an option; the program's path is checked too; the rest of the command never changes.
+No shell string contains text that a person typed. An address is checked letter by letter and stands behind
+`--`, so that it can never be an option. The program's path is checked too. The rest of the command never
+changes.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ _OPTIONS = (
     *("-o", "ClearAllForwardings=yes", "-o", "ForwardAgent=no"),
     *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
 )
-"""No terminal, no question, nothing forwarded; JSON packs well; and a link that is dead is known to be within
-15 seconds."""
+"""No terminal, no question, no forwarding; compression, because JSON packs well; and a dead link is known
+within 15 seconds."""
 _ENTRY = re.compile(r"\s*host(?:\s*=\s*|\s+)(.*)", re.IGNORECASE)
 _MOST = 1 << 20
-"""Characters that are read of ssh's config."""
+"""Characters of ssh's config that are read, at most."""
 _SEARCH = "PATH=$PATH:$HOME/.local/bin:$HOME/outrider/.venv/bin:$HOME/Outrider/.venv/bin; exec outrider"
 
 HERE = (sys.executable, "-m", "tui", "engine")
-"""Runs an engine on this machine."""
+"""The command that runs an engine on this machine."""
 
 
 class HostError(OutriderError):
-    """A host that cannot be asked for. The text says why, in one line."""
+    """A host that cannot be used. The text gives the reason in one line."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class Host:
     """A machine with an engine."""
 
     name: str
-    """As a person calls it."""
+    """The name that a person gave it."""
     address: str
-    """As ssh takes it: a name of ~/.ssh/config, a machine, or user@machine."""
+    """The address for ssh: a name of ~/.ssh/config, a machine, or user@machine."""
     program: str = ""
-    """Where Outrider lies there; empty looks in the usual places."""
+    """The path of Outrider there; empty searches the usual places."""
 
     def __post_init__(self) -> None:
         if not is_address(self.address):
@@ -59,21 +60,21 @@ class Host:
             raise HostError(f"{self.program[:60]!r} is not a program's path: letters, digits and ~/._+- only")
 
     def command(self, word: str, ssh: Sequence[str] = ("ssh",)) -> tuple[str, ...]:
-        """What runs `outrider WORD` there, with its pipes here."""
+        """Return the command that runs `outrider WORD` there, with its pipes here."""
         if not re.fullmatch("[a-z]+(?: --[a-z]+)?", word):
             raise HostError(f"{word!r} is not a command for another machine")
-        # Whatever shell people have there understands `sh -c` and single quotes.
+        # Every login shell understands `sh -c` and single quotes.
         search = f"exec {self.program}" if self.program else _SEARCH
         return (*ssh, *_OPTIONS, "--", self.address, f"sh -c '{search} {word}'")
 
 
 def is_address(words: str) -> bool:
-    """Whether ssh could take these for a machine, and for nothing else."""
+    """Whether ssh would read these words as a machine, and as nothing else."""
     return _ADDRESS.fullmatch(words) is not None
 
 
 def find_host(words: str, known: Sequence[tuple[str, str, str]]) -> Host:
-    """The host that `words` name: one of the config, as (name, address, program), or else an address.
+    """Return the host that `words` name: one of the config, as (name, address, program), or else an address.
 
     Raises `HostError`.
     """
@@ -84,7 +85,8 @@ def find_host(words: str, known: Sequence[tuple[str, str, str]]) -> Host:
 
 
 def engine_on(words: str, known: Sequence[tuple[str, str, str]]) -> tuple[tuple[str, ...], Host | None]:
-    """The command that runs an engine on the host that `words` name, and that host; empty is here.
+    """Return the command that runs an engine on the host that `words` name, and that host; empty is this
+    machine.
 
     Raises `HostError`.
     """
@@ -95,7 +97,7 @@ def engine_on(words: str, known: Sequence[tuple[str, str, str]]) -> tuple[tuple[
 
 
 def known_to_ssh(config: Path) -> tuple[str, ...]:
-    """The names that ssh's own config has; patterns, and what cannot be read, are left out."""
+    """Return the names in ssh's own config, without patterns and unreadable parts."""
     try:
         with config.open(encoding="utf-8", errors="replace") as file:
             entries = map(_ENTRY.fullmatch, file.read(_MOST).splitlines())
@@ -123,9 +125,9 @@ _NOT_FOUND, _SSH_FAILED = 127, 255
 
 
 def said(host: Host, status: int | None, words: str) -> tuple[str, str, bool] | None:
-    """What ended a link: one line, what to do about it, and whether it may come back by itself.
+    """Return the reason why a link ended: one line, the remedy, and whether the link may come back by itself.
 
-    `status` is ssh's, `words` what stood on its stderr. None if ssh is not the reason.
+    `status` is ssh's exit status, `words` its stderr. None if ssh is not the reason.
     """
     if status in (_NOT_FOUND, 126):
         hint = "Install it there, or name its program under [hosts] in config.toml."

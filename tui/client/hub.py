@@ -1,7 +1,8 @@
-"""Questions about the hub, from the app's side: a downloader asks them here, the engine there elsewhere.
+"""Questions about the hub from the app. For this machine a downloader answers them, for another machine the
+engine there.
 
-Only the downloader gets what the user has set for the hub, such as a token: no engine sees it, and it never
-goes to another machine. A downloader lives as long as its question and ends with the app.
+Only the downloader gets the user's variables for the hub, such as a token: no engine sees them, and they
+never go to another machine. A downloader lives as long as its question and ends with the app.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ class HubClient:
     """Answers questions as `EngineClient.ask` does."""
 
     def __init__(self, engine: EngineClient, environ: Mapping[str, str]) -> None:
-        """`environ` is the user's: what of it is for the hub goes to the downloader alone."""
+        """`environ` is the user's environment. Its variables for the hub go to the downloader alone."""
         self._engine = engine
         self._environ = environ
 
     async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
-        """The replies to `question`. Raises `EngineError`. Closing the iterator early stops a download."""
+        """Yield the replies to `question`. Raises `EngineError`. Closing the iterator early stops a
+        download."""
         here = self._engine.host is None and isinstance(question, protocol.HubQuestion)
         asked = self._downloader(cast("HubQuestion", question)) if here else self._engine.ask(question)
         async with aclosing(asked) as replies:

@@ -1,7 +1,8 @@
-"""Why two texts of one prompt part: at which token, how close the choice was there, and what rounding does.
+"""Why two texts of one prompt differ: at which token, how close the choice was there, and the part of
+rounding.
 
-Plain and drafted decoding choose from the same scores, but for the rounding of the hardware. So a difference
-has either that reason, or none that may be.
+Plain and drafted decoding choose from the same scores, except for the rounding of the hardware. So either
+rounding explains a difference, or it is an error.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from ..protocol import Generate, Inspect, TokenInspection
 from .engine import EngineClient
 
 _REACH = 4.0
-"""How many times the usual rounding still explains a difference: 1 choice in 16,000 moves further."""
+"""Multiples of the usual rounding that still explain a difference: 1 choice in 16,000 moves further."""
 
 _SHOWN = 24
-"""Characters of a token."""
+"""Characters of a token, at most."""
 
 
 async def explained(
     client: EngineClient, number: int, request: Generate, plain: Sequence[int], at: int
 ) -> str:
-    """Why another text of `request` parted from the tokens `plain` at the index `at`; in one clean line.
+    """Return why another text of `request` differs from the tokens `plain` at the index `at`, as one clean
+    line.
 
     `number` is the id for the question. Raises `EngineError`.
     """
@@ -38,7 +40,7 @@ async def explained(
 
 
 def words(place: TokenInspection, chosen: str, at: int) -> str:
-    """What is known of a choice of the token `chosen` at the index `at`, as one clean line."""
+    """Return the facts about a choice of the token `chosen` at the index `at`, as one clean line."""
     token, both = f"token {at + 1:,}", _told_apart(chosen, place.rival)
     close = f"{both} were {place.lead:.2g} apart, rounding here is {place.rounding:.2g}"
     if can_part(place):
@@ -47,28 +49,29 @@ def words(place: TokenInspection, chosen: str, at: int) -> str:
 
 
 def can_part(place: TokenInspection) -> bool:
-    """Whether rounding explains another choice at a place."""
+    """Whether rounding explains another choice at this position."""
     return place.tipped or abs(place.lead) <= _REACH * place.rounding > 0
 
 
 def _told_apart(chosen: str, rival: str) -> str:
-    """The texts of two tokens in quotation marks, so that they never look the same."""
+    """Return the texts of two tokens in quotation marks, so that they never look the same."""
     if chosen == rival:
         return f"two tokens that read {_quoted(chosen)}"
-    if _quoted(chosen) == _quoted(rival):  # only characters differ that no screen shows, or late ones
+    if _quoted(chosen) == _quoted(rival):  # they differ only in invisible characters, or late
         chosen, rival = _first_difference(chosen, rival)
     return f"{_quoted(chosen)} and {_quoted(rival)}"
 
 
 def _first_difference(text: str, other: str) -> tuple[str, str]:
-    """Both texts from the place on where they differ, with their special characters by number."""
+    """Return both texts from their first difference on, with their special characters by number."""
     pairs = enumerate(zip(text, other, strict=False))
     at = next((at for at, (a, b) in pairs if a != b), min(len(text), len(other)))
     return ascii(text[at:])[1:-1], ascii(other[at:])[1:-1]
 
 
 def _quoted(text: str) -> str:
-    """Spaces stay where they are: many tokens differ by nothing but the one before them."""
+    """Return the text in quotation marks. Spaces stay, because many tokens differ only in the space before
+    them."""
     shown = clean(text[: 4 * _SHOWN]).replace("\n", "↵").replace("\t", "→")
     return f'"{shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"}"'
 

@@ -1,4 +1,4 @@
-"""What can be typed behind `outrider`: a module for each command, with a `run` that returns its exit code."""
+"""The commands behind `outrider`: a module for each, with a `run` that returns its exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FAILED, USAGE = 1, 2
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command that `arguments` name; its exit code. What it cannot do it says in one line."""
+    """Run the command in `arguments` and return its exit code. A failure becomes one line on stderr."""
     import sys
     from importlib import import_module
 

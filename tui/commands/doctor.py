@@ -74,7 +74,7 @@ def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
 
 
 async def _asked(client: EngineClient, load: Load) -> tuple[ModelDescribed, tuple[DraftVerdict, ...]]:
-    """What the engine says of the main model, and of each possible draft for it, the best first."""
+    """Return the engine's figures for the main model, and for each possible draft for it, the best first."""
     async with client:
         model = await last_reply(client.ask(DescribeModel(0, load)), ModelDescribed)
         if load.draft != AUTO:

@@ -122,7 +122,7 @@ class LastPair:
         return self.next_start().recalled
 
     def next_start(self) -> NextStart:
-        """What the next start would go by."""
+        """Return the settings of the next start."""
         return next_start(self._places.config, self._path, here=not self._host())
 
     @property

@@ -44,12 +44,12 @@ def bad_file(error: Exception) -> Obstacle:
 
 
 def vocabularies(mine: Tokens, theirs: Tokens, stage: Stage) -> Obstacle | None:
-    """Return why two vocabularies are not one, with the first token that they spell differently.
+    """Return why two vocabularies differ, with the first token that they spell differently.
 
     A token is compared by its text. Ids that only one of two models has do not count, because sizes are
-    padded; callers leave out control tokens and unused ones, which models of one family often call otherwise.
-    A draft may be wrong, so a few different words do no harm: the main model rejects them like any other
-    wrong guess.
+    padded. Callers leave out control tokens and unused ones, whose names often differ between models of one
+    family. A draft may be wrong, so a few different words do no harm: the main model rejects them like any
+    other wrong guess.
     """
     if mine == theirs:
         return None

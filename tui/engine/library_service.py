@@ -1,6 +1,6 @@
 """Answers the app's questions about the library, each on a thread of its own, beside loads and answers.
 
-Whatever goes wrong ends in a `Failed` with the question's id. Nothing is loaded here.
+Every error becomes a `Failed` with the question's id. It loads nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .sentences import failure
 
 _BATCH = 64
 _PATIENCE = 0.1
-"""Seconds after which models that were found are sent, few as they may be."""
+"""Seconds after which found models are sent, even if they are few."""
 
 Wanted = Callable[[], bool]
 Send = Callable[[protocol.Event], None]
@@ -29,7 +29,7 @@ Send = Callable[[protocol.Event], None]
 def answer(
     question: protocol.Question, send: Send, wanted: Wanted, for_hub: Mapping[str, str] = NOTHING
 ) -> None:
-    """Send all that `question` asks for, as long as it is wanted. `for_hub` is what downloaders alone see."""
+    """Send the replies to `question` as long as it is wanted. Only downloaders see `for_hub`."""
     try:
         for reply in _replies(question, Library.here(all_memory), wanted, for_hub):
             if not wanted():

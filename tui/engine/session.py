@@ -48,8 +48,8 @@ class Session:
     ) -> None:  # fmt: skip
         """`cancelled` returns whether the answer (or load) with an id is no longer wanted.
 
-        `draft_length` returns the draft length for the next rounds of a command. Without a `library` this
-        machine's is used. `idle` returns whether no command is waiting.
+        `draft_length` returns the draft length for the next rounds of a command. Without a `library`, it uses
+        the library of this machine. `idle` returns whether no command is waiting.
         """
         self._idle = idle
         self._library = library or Library.here(all_memory)

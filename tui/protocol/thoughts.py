@@ -63,7 +63,7 @@ class Thoughts:
     def _parts(self, text: str, last: bool) -> Iterator[Part]:
         for kind, length in self._reading.feed(text, last=last):
             yield from self._read(kind, [piece for piece in take(self._held, length) if piece[0]])
-        if not self._reading.waits:  # nothing can be left but what was refused
+        if not self._reading.waits:  # only rejected text can be left
             left: Kind = "thought" if self.thinking else "call" if self._call else "answer"
             yield from self._read(left, take(self._held, 0))
 

@@ -1,4 +1,4 @@
-"""One token and one round in words and bars, and how drafts did over an answer. Pure functions."""
+"""One token, one round and the acceptance of an answer, in words and bars. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui.quantities import cells, number
 from tui.widgets.tokens import visible
 
 WIDTH = 40
-"""Columns that all of it fits into."""
+"""Columns, at most."""
 _NAME = 12
 _BAR = 18
 _PLACES = 8
@@ -30,7 +30,7 @@ ORIGINS: dict[Origin, tuple[str, str]] = {
 
 
 def token(of: Token, total: int) -> Content:
-    """Which token it is and where it came from."""
+    """Return the number of a token and its origin."""
     which = "rejected" if of.place is None else f"token {of.place + 1:,} of {total:,}"
     if of.place is None and of.origin != Origin.REFUSED:
         which = "part of the answer"
@@ -46,7 +46,8 @@ def token(of: Token, total: int) -> Content:
 
 
 def thoughts(of: Token, place: TokenInspection, stands: Token) -> Content:
-    """What the models think at its place, where `stands` stands: the token itself, or what came instead."""
+    """Return the models' candidates at its place. `stands` is the token that stands there: itself, or the one
+    that replaced it."""
     own = f"{_percent(place.probability)} by itself"
     if stands is not of:
         own = f"the main model chose {_named(stands.text, 9)} ({_percent(place.probability)})"
@@ -65,7 +66,8 @@ def thoughts(of: Token, place: TokenInspection, stands: Token) -> Content:
 
 
 def _close(place: TokenInspection) -> str:
-    """How close the choice was, where another text may part from this one; `client.parting` says more."""
+    """Return how close the choice was where another text may part from this one. `client.parting` explains
+    more."""
     return f"two best {abs(place.lead):.2g} apart, rounding {place.rounding:.2g}"
 
 
@@ -82,7 +84,7 @@ def _candidate(each: TokenCandidate | None, of: Token, stands: Token, width: int
 
 
 def round_of(happened: TextRound, place: int, total: int, refused: Sequence[str]) -> Content:
-    """What happened in the round that a token came in."""
+    """Return the events of the round that a token came in."""
     if happened.drafted:
         words = f"{happened.drafted} drafted, {happened.accepted} accepted"
         if happened.looked_up:
@@ -105,7 +107,7 @@ def round_of(happened: TextRound, place: int, total: int, refused: Sequence[str]
 
 
 def figures(rounds: Sequence[TextRound]) -> Content:
-    """How drafts did: by place in their rounds, and over the answer."""
+    """Return the acceptance by position in a round, and over the answer."""
     tries = acceptance(rounds)
     if not tries:
         return Content.styled("Nothing was drafted in this answer.", "$quiet")
@@ -139,7 +141,7 @@ def _level(value: float, highest: float) -> str:
 
 
 def _named(text: str, width: int) -> str:
-    """A token's text in quotation marks, cut to `width`."""
+    """Return a token's text in quotation marks, cut to `width`."""
     shown = visible(text)
     return f"“{shown if len(shown) <= width - 2 else shown[: width - 3] + '…'}”"
 

@@ -1,6 +1,6 @@
-"""The chat screen: its keys, and where each of them leads. The session does the work.
+"""The chat screen: its keys, and the actions behind them. The session does the work.
 
-Other screens are imported when they are first shown: the first paint waits for none of them.
+Other screens are imported when they are first shown, so that the first paint does not wait for them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ChatScreen(Screen[None]):
         Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer; its text stays"),
         Binding("escape", "cancel_edit", "Cancel edit", id="chat.cancel_edit",
                 tooltip="Leave the earlier prompt as it was"),
-        # First of all: of keys that come at once, the ones behind Tab are meant for the messages.
+        # First, because keys that come at once with Tab, after it, are meant for the messages.
         Binding("tab", "read", "Read", show=False, priority=True, id="chat.read",
                 tooltip="To the messages: edit, again, copy, …"),
         Binding("ctrl+n", "new", "New", id="chat.new", tooltip="New chat"),
@@ -98,8 +98,7 @@ class ChatScreen(Screen[None]):
         return self.session.connection.phase
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Esc has a meaning, and a place in the footer, only while there is something to stop; Tab takes a
-        suggestion before anything else."""
+        """Hide Esc from the footer while there is nothing to stop; leave Tab to an open suggestion."""
         if action == "read":
             return not (self.panel.suggestions.is_open or self.panel.transcript.has_focus)
         busy = self.session.connection.busy
@@ -111,7 +110,7 @@ class ChatScreen(Screen[None]):
         return True
 
     def apply(self, settings: Settings) -> None:
-        """Go on by other settings, as far as they hold at once."""
+        """Use other settings, as far as they can change at once."""
         self.panel.apply(self.session.settings.appearance, settings.appearance)
         self.session.apply(settings)
 
@@ -119,7 +118,7 @@ class ChatScreen(Screen[None]):
 
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
-        """Do what a command says, or ask."""
+        """Run the text as a command, or send it as a prompt."""
         event.stop()
         if not self.slash.run(event.text, event.by_hand):
             self._files.send(event.text, event.by_hand, self._ask)
@@ -134,7 +133,7 @@ class ChatScreen(Screen[None]):
 
     @on(Composer.Changed)
     def _typed(self, event: Composer.Changed) -> None:
-        """Suggest what the word that is typed could become."""
+        """Suggest completions of the word that is being typed."""
         event.stop()
         composer = self.panel.composer
         before = composer.before
@@ -149,28 +148,28 @@ class ChatScreen(Screen[None]):
     # Keys
 
     async def action_stop(self, only: str = "") -> None:
-        """Stop the answer or the load; `only` the answer, where that is the meaning of the key."""
+        """Stop the answer or the load; with `only`, only the answer."""
         await self.session.turn.stop()
 
     async def interrupt(self) -> bool:
-        """Stop the answer that is coming; False if there is none, or it is being stopped already."""
+        """Stop the answer. Returns False if there is none, or if it stops already."""
         if coming := self.phase in (Phase.WAITING, Phase.READING, Phase.ANSWERING):
             await self.session.turn.stop()
         return coming
 
     def action_cancel_edit(self) -> None:
-        """Leave the earlier prompt that is edited as it was."""
+        """Leave the edited prompt unchanged."""
         self._sync.give_up()
         self.refresh_bindings()
 
     def action_read(self) -> None:
-        """Move the cursor over the messages; Esc comes back."""
+        """Move the cursor to the messages; Esc comes back."""
         if self.session.conversation.last:
             self.set_focus(self.panel.transcript)
             self.panel.transcript.read_last()
 
     def action_write(self) -> None:
-        """Back from the messages to the composer."""
+        """Go back from the messages to the composer."""
         self.set_focus(self.panel.composer)
 
     @on(Transcript.Wanted)
@@ -204,5 +203,5 @@ class ChatScreen(Screen[None]):
         self.actions.summarize()
 
     def action_drafting(self) -> None:
-        """Draft as far as pays, always so far, or never: from the next round on."""
+        """Choose the next draft length: auto, fixed or off, from the next round on."""
         self.session.draft(self.session.drafting.next())

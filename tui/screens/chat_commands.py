@@ -1,6 +1,6 @@
-"""The commands of a chat: a table of what is typed as `/name value`, and what the palette offers.
+"""The commands of a chat: the table of `/name value`, and the entries of the palette.
 
-The table takes a `ChatSession`. `chat/slash.py` reads the text that is typed.
+The table takes a `ChatSession`. `chat/slash.py` reads the typed text.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class ChatCommands:
         panel: ChatPanel,
         config: Path,
     ) -> None:
-        """`screen` has the keys; every action with a key is a command too. `config` is config.toml's path."""
+        """`screen` has the keys; each action with a key is also a command. `config` is the path of
+        config.toml."""
         self._screen = screen
         self._session = session
         self._actions = actions
@@ -71,7 +72,7 @@ class ChatCommands:
         self._config = config
 
     def palette(self) -> Iterable[SystemCommand]:
-        """The offers of the palette for this screen beside its keys."""
+        """Yield the entries of the palette for this screen, beside its keys."""
         session = self._session
         if not session.connection.busy and (last := session.conversation.last):
             for want, _, title, about in OF_THE_LAST:
@@ -82,7 +83,7 @@ class ChatCommands:
         yield from self._panel.commands()
 
     def run(self, text: str, by_hand: str) -> bool:
-        """Do what the command in `text` says; False if it is none."""
+        """Run the command in `text`. Returns False if it is none."""
         parsed = slash.parse(text) if by_hand.startswith("/") else None
         if parsed is None:
             return False
@@ -96,7 +97,7 @@ class ChatCommands:
         return True
 
     def _suggest_nearest(self, name: str, near: SlashCommand | None) -> None:
-        """The text that was typed stays, and Tab takes the command that is like it."""
+        """Keep the typed text, and let Tab take the command that is most like it."""
         before, meant = self._panel.composer.before, ""
         if near and before.startswith(f"/{name}"):
             right = f"/{near.name}{before[len(name) + 1 :]}"
@@ -106,7 +107,8 @@ class ChatCommands:
         self._panel.tell(words, seconds=8)
 
     def table(self) -> list[SlashCommand]:
-        """The commands that can be given now: every action with a key, and those that take a value."""
+        """Return the commands that are possible now: the actions with a key, and the commands with a
+        value."""
         own = [*settings_of(self._session, self._config), *self._ways()]
         for want, name, title, _ in OF_THE_LAST:
             own.append(SlashCommand(name, title, lambda _, want=want: self._actions.want_of_last(want)))  # type: ignore[misc]
@@ -119,13 +121,13 @@ class ChatCommands:
         return sorted([*own, *(each for each in keyed if each.name not in taken)], key=lambda each: each.name)
 
     def _of_key(self, binding: Binding, node: DOMNode) -> SlashCommand:
-        """The command for an action that has a key."""
+        """Return the command for an action that has a key."""
         name = (binding.id or "").partition(".")[2].replace("_", "-")
         run = partial(self._screen.app.run_action, binding.action, node)
         return SlashCommand(name, binding.tooltip or binding.description, lambda _: run())
 
     def _ways(self) -> list[SlashCommand]:
-        """The commands that lead to another screen, and those about the conversation."""
+        """Return the commands that lead to another screen, and those about the conversation."""
         session, run_action = self._session, self._screen.app.run_action
         return [
             SlashCommand("models", "Choose a main model and its draft", self._others.models),
@@ -155,7 +157,7 @@ def _can_be_typed(binding: Binding) -> bool:
 
 
 def settings_of(session: ChatSession, config: Path) -> list[SlashCommand]:
-    """The commands that change how the chat of `session` is answered."""
+    """Return the commands that change the settings of the chat of `session`."""
     abouts = {entry.name: sentence(entry.metadata["about"]) for entry in fields(Generation)}
 
     def command(
@@ -201,7 +203,7 @@ def _set(session: ChatSession, key: str, text: str) -> None:
 
 
 def _values(session: ChatSession, key: str) -> Sequence[Choice]:
-    """Values that are worth a row: the value now, and the one of the settings."""
+    """Return useful values of a setting: the present one, and the one of the config."""
     if isinstance(getattr(Generation(), key), bool):
         return (("true", ""), ("false", ""))
     if choices := [each for each in get_args(get_type_hints(Generation)[key]) if isinstance(each, str)]:
@@ -299,7 +301,7 @@ def _rename(session: ChatSession, title: str) -> None:
 
 
 async def _export(session: ChatSession, _: str) -> None:
-    """Write the chat as Markdown into the folder that the app was started in."""
+    """Write the chat as Markdown into the folder in which the app was started."""
     from tui.chat.export import export
 
     await session.keeper.settle()

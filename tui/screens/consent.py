@@ -1,6 +1,6 @@
-"""Whether files may go with a prompt that a person may not have meant: asked before they are sent.
+"""The question whether doubtful files may go with a prompt, before they are sent.
 
-Enter answers nothing here: it was just pressed to send.
+Enter answers nothing here, because the person has just pressed it to send.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tui.widgets.keyline import KeyLine
 
 
 class ConsentScreen(ModalScreen[bool]):
-    """Ends with True if they may."""
+    """Ends with True if the files may go."""
 
     AUTO_FOCUS = "VerticalScroll"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,8 +47,7 @@ class ConsentScreen(ModalScreen[bool]):
     """
 
     def __init__(self, files: Sequence[tuple[str, str]], host: str = "") -> None:
-        """`files` are names with what is doubtful of each; `host` is where they would go, empty for nowhere
-        else."""
+        """`files` are (name, doubt); `host` is the machine that would receive them, empty for this one."""
         super().__init__()
         self._named = AttachedFiles()
         self._named.show(files)

@@ -1,4 +1,4 @@
-"""A text in the person's own editor, which has the terminal to itself meanwhile. The engine goes on."""
+"""A text in the person's own editor, which has the terminal to itself meanwhile. The engine keeps working."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from textual.app import App, SuspendNotSupported
 from tui.errors import OutriderError
 
 MOST = 1_000_000
-"""Characters that are taken back."""
+"""Characters of the edited text, at most."""
 
 
 class EditorFailed(OutriderError):
-    """The text stays as it was. The text of this says why."""
+    """The editor failed and the text is unchanged. The message gives the reason."""
 
 
 def command(environ: Mapping[str, str]) -> list[str]:
-    """What VISUAL or EDITOR say, or else an editor that is there. Raises `EditorFailed`."""
+    """Return the command in VISUAL or EDITOR, or else an installed editor. Raises `EditorFailed`."""
     said = environ.get("VISUAL") or environ.get("EDITOR") or ""
     try:
         words = shlex.split(said)
@@ -36,13 +36,13 @@ def command(environ: Mapping[str, str]) -> list[str]:
 
 
 async def edited(app: App[object], text: str, environ: Mapping[str, str]) -> str:
-    """`text` as it comes back from the editor. Raises `EditorFailed`."""
+    """Return `text` as the editor leaves it. Raises `EditorFailed`."""
     words = command(environ)
     with tempfile.TemporaryDirectory(prefix="outrider-") as folder:
         path = Path(folder) / "text.md"
         path.write_text(text, "utf-8")
         try:
-            # In a thread: an engine that hears nothing for long ends itself. Nothing is drawn meanwhile.
+            # In a thread: an engine without pings for long ends itself. Nothing is drawn meanwhile.
             with app.batch_update(), app.suspend():
                 status = await asyncio.to_thread(subprocess.call, [*words, str(path)])
         except SuspendNotSupported:

@@ -1,4 +1,4 @@
-"""Every key with what it does, from the bindings themselves. It knows no screen and runs nothing."""
+"""Every key with its action, from the bindings themselves. It knows no screen and runs nothing."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class HelpScreen(ModalScreen[None]):
     """
 
     def __init__(self, groups: Sequence[Group], keymap: Mapping[str, str]) -> None:
-        """`keymap` has the keys of the actions that do not have their own, by id."""
+        """`keymap` has the keys of the actions whose keys were changed, by id."""
         super().__init__()
         self._groups = groups
         self._keymap = keymap
         self._names = False
-        """Whether the names of actions stand beside their keys, for config.toml."""
+        """Whether the names of actions for config.toml stand beside their keys."""
         self._text = Static()
 
     def compose(self) -> ComposeResult:

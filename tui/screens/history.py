@@ -1,6 +1,6 @@
-"""Earlier chats: search as you type, look inside, open, rename, pin, delete and take back, export.
+"""Earlier chats: search while typing, read the beginning, open, rename, pin, delete, restore, export.
 
-Letters go to the search, arrows to the list. It ends with the key of the chat to go on with.
+Letters go to the search, arrows to the list. The screen ends with the key of the chosen chat.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ from .line_input import LineScreen
 from .list_screen import ListsScreen
 
 PAUSE = 0.08
-"""Seconds without a key before it is searched, and that the cursor rests before a chat is looked into."""
+"""Seconds without a key before the search runs, and before the beginning of the chat under the cursor is
+read."""
 TITLE = 200
 """Characters of a title, at most."""
 
 
 class HistoryScreen(ListsScreen[str | None]):
-    """Ends with a key, or with None by Esc."""
+    """Ends with the key of a chat, or with None by Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", priority=True, id="history.open", tooltip="Go on with this chat"),
@@ -74,7 +75,7 @@ class HistoryScreen(ListsScreen[str | None]):
         self, keeper: Keeper, current: str = "", folder: Callable[[], Path] = Path.cwd,
         now: Callable[[], datetime] = datetime.now,
     ) -> None:  # fmt: skip
-        """`current` is the chat that is open; exports go to `folder`."""
+        """`current` is the open chat; exports go to `folder`."""
         self._chats = Rows("chats", "looking for chats …")
         super().__init__("search titles and texts", (self._chats,))
         self._keeper = keeper
@@ -83,7 +84,7 @@ class HistoryScreen(ListsScreen[str | None]):
         self._now = now
         self._found: dict[str, Listed] = {}
         self._gone: list[str] = []
-        """Keys that were deleted here, the last one last."""
+        """Keys of the chats that were deleted here, the latest last."""
         self._preview = Vertical(id="preview")
         self._hit = Static(id="hit", markup=False)
         self._said = Transcript(id="said")
@@ -123,7 +124,7 @@ class HistoryScreen(ListsScreen[str | None]):
 
     @work(exclusive=True, group="look")
     async def _look(self) -> None:
-        """Show what the chat under the cursor begins with."""
+        """Show the beginning of the chat under the cursor."""
         if (chat := self._chat()) is None:
             self._preview.border_title = self._preview.border_subtitle = ""
             self._say("")
@@ -149,7 +150,7 @@ class HistoryScreen(ListsScreen[str | None]):
         self._preview.border_subtitle = clean_line(found.main)
 
     def _say(self, words: str) -> None:
-        """Over what the chat begins with. Foreign text; nothing takes no room."""
+        """Show `words` above the beginning of the chat; empty takes no room. Foreign text."""
         self._hit.update(Content(clean_line(words)))
         self._hit.display = bool(words)
 
@@ -216,6 +217,6 @@ class HistoryScreen(ListsScreen[str | None]):
             self.notify(clean_line(f"Written: {path}"), markup=False)
 
     def action_back(self) -> None:
-        """Esc empties the search first."""
+        """Empty the search, or leave the screen if it is empty."""
         if not self.empty_line():
             self.dismiss(None)

@@ -1,4 +1,4 @@
-"""Where the engine is to run: here, on a host of the config or of ssh's own, or on one that is typed."""
+"""The choice of the engine's machine: this one, a host of the config or of ssh, or a typed address."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class HostsScreen(ListsScreen[str | None]):
     """
 
     def __init__(self, known: Sequence[tuple[str, str, str]], ssh: Sequence[str], now: str) -> None:
-        """`known` are the config's, as (name, address, program), `ssh` the names that ssh knows; `now` is
-        where the engine runs."""
+        """`known` are the hosts of the config, as (name, address, program); `ssh` the names that ssh knows;
+        `now` the present machine of the engine."""
         self._rows = Rows("hosts", "that is no host: it must be like gpu, or me@gpu.example.org")
         super().__init__("type to filter, or another host: me@gpu", (self._rows,))
         self._all = [Row(HERE, (HERE, "this machine", ""))]

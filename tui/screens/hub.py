@@ -1,6 +1,6 @@
-"""Models on the Hugging Face hub: search, see what fits, fetch; and how far the downloads are.
+"""Models on the Hugging Face hub: search, see the ones that fit, download, watch the downloads.
 
-What is fetched goes to the engine's machine. Downloads belong to the app: leaving this screen stops none.
+Downloads go to the engine's machine. They belong to the app: they continue when this screen closes.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ class HubScreen(ListsScreen[None]):
         self._pairs: dict[str, HubPair] = {}
         self._hits: dict[str, HubRepository] = {}
         self._listed: HubListed | None = None
-        """Of the repository under the cursor."""
+        """The files of the repository under the cursor."""
         self._about = Static(id="about", markup=False)
         self._said = ""
-        """What stands there."""
+        """The text of the description now."""
 
     def compose(self) -> ComposeResult:
         yield self.line
@@ -103,7 +103,7 @@ class HubScreen(ListsScreen[None]):
 
     @work(exclusive=True, group="search")
     async def _search(self, words: str) -> None:
-        """Repositories for `words`; without any, pairs for this machine."""
+        """Show the repositories for `words`; without words, pairs for this machine."""
         if words:
             await asyncio.sleep(PAUSE)
             self._repositories.border_title = "Hugging Face"
@@ -178,7 +178,7 @@ class HubScreen(ListsScreen[None]):
         self._describe()
 
     def _describe(self) -> None:
-        """Where the cursor of the active list is, in words."""
+        """Describe the row under the cursor of the active list."""
         words = ""
         row = self._repositories.current
         if self.active is self._queue:
@@ -199,7 +199,7 @@ class HubScreen(ListsScreen[None]):
     # Downloads
 
     def _show_downloads(self) -> None:
-        """Show the queue; again and again as long as something in it moves."""
+        """Show the queue, repeatedly while anything in it moves."""
         self._queue.show([_download_row(str(id(each)), each) for each in self._downloads.items])
         if self.active is self._queue:
             self._describe()
@@ -254,7 +254,7 @@ class HubScreen(ListsScreen[None]):
             self._show_downloads()
 
     def action_back(self) -> None:
-        """Esc empties the line first."""
+        """Empty the line, or leave the screen if it is empty."""
         if not self.empty_line():
             self.dismiss(None)
 
@@ -283,7 +283,7 @@ def _file_row(file: HubFile, memory: int) -> Row:
 
 
 def _about(item: Item) -> str:
-    """What there is to say of a download beside its numbers."""
+    """Return the words about a download, beside its numbers."""
     if item.reason:
         return f"Waiting: {item.reason}. It goes on by itself; Enter pauses it."
     return item.fault.line if item.fault else item.path or item.repository
@@ -296,7 +296,7 @@ def _download_row(key: str, item: Item) -> Row:
     came = f"{size(item.done)} of {size(item.total)}" if item.total else ""
     pace = f"{size(round(item.speed))}/s" if item.speed else ""
     left = f"{duration(item.seconds_left)} left" if item.seconds_left else item.state
-    if item.reason:  # all of it stands below the lists
+    if item.reason:  # the full reason stands below the lists
         came, left = "", item.reason.partition(":")[0]
     return Row(
         key,

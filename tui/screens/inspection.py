@@ -1,7 +1,7 @@
-"""Seeing inside an answer: a cursor over its tokens, what each was up against, and its rounds once more.
+"""Inside an answer: a cursor over its tokens, the alternatives to each, and a replay of its rounds.
 
-The record of the rounds says how it came; what else the models thought is asked of them again, where the
-main model that answered is loaded.
+The record of the rounds holds its history. The probabilities come from the models, which run over the answer
+again if the main model of the answer is loaded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tui.widgets.tokens import TokenView
 from . import answer_figures
 
 WINDOW = 16
-"""Places that are asked about at once."""
+"""Positions in one question to the models."""
 _PATIENCE = 0.06
 """Seconds that the cursor must rest before the models are asked."""
 _FRAME = 1 / 30
@@ -41,7 +41,7 @@ SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 10.0)
 
 
 class InspectionScreen(Screen[EngineError | None]):
-    """Ends with what went wrong with the engine, or with None."""
+    """Ends with an error of the engine, or with None."""
 
     AUTO_FOCUS = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 (as Textual declares it)
@@ -99,10 +99,10 @@ class InspectionScreen(Screen[EngineError | None]):
         self, client: EngineClient, draw_id: Callable[[], int], turn: Turn, request: Generate | None,
         clock: Callable[[], float], folder: Callable[[], Path] = Path.cwd,
     ) -> None:  # fmt: skip
-        """`turn` is an answer with its rounds; `request` is what it was the answer to, with its tokens.
+        """`turn` is an answer with its rounds; `request` is the command that it answered, with its tokens.
 
-        Without a `request` no model is asked: the one that answered is not loaded. `draw_id` gives ids that
-        no other command has.
+        Without a `request` no model is asked, because another model is loaded. `draw_id` returns new ids for
+        commands.
         """
         super().__init__()
         self._client = client
@@ -147,7 +147,7 @@ class InspectionScreen(Screen[EngineError | None]):
 
     @work(group="texts")
     async def _read_texts(self, request: Generate) -> None:
-        """Once the texts of single tokens are known, the cursor moves over them."""
+        """Read the texts of single tokens. Afterwards the cursor moves over single tokens."""
         if not (found := await self._ask(Inspect(self._draw_id(), request))):
             return
         before = self._tokens.current
@@ -158,7 +158,7 @@ class InspectionScreen(Screen[EngineError | None]):
         self._tell()
 
     async def _ask(self, command: Inspect) -> tuple[str, ...]:
-        """The texts that it asks for, if it does; its places are kept."""
+        """Send `command` and keep its results. Returns the texts that it asks for, if it does."""
         try:
             found = await self._client.inspect(command)
         except EngineError as error:
@@ -173,7 +173,7 @@ class InspectionScreen(Screen[EngineError | None]):
 
     @work(exclusive=True, group="places")
     async def _look(self, request: Generate, place: int) -> None:
-        """Ask what the models think around `place`, once the cursor rests there."""
+        """Ask for the probabilities around `place` once the cursor rests there."""
         await asyncio.sleep(_PATIENCE)
         begin = place - place % WINDOW
         count = min(WINDOW, self._total - begin)
@@ -192,13 +192,13 @@ class InspectionScreen(Screen[EngineError | None]):
             self._look(self._request, stands.place)
 
     def _stands(self) -> Token | None:
-        """The cursor's token; in place of a refused one, the token that stands there instead."""
+        """Return the cursor's token; for a rejected one, the token that replaced it."""
         tokens = self._tokens.tokens
         ahead = range(self._tokens.cursor, len(tokens)) if self._texts else ()
         return next((tokens[number] for number in ahead if tokens[number].place is not None), None)
 
     def _tell(self) -> None:
-        """Say all that is known of the token with the cursor."""
+        """Show everything known about the token under the cursor."""
         current = self._tokens.current
         if current is None:
             self._token.update(Content.styled("It is not known how this answer came.", "$quiet"))
@@ -261,7 +261,7 @@ class InspectionScreen(Screen[EngineError | None]):
             self._show_state(current.round)
 
     def action_play(self) -> None:
-        """Round by round from the cursor on, at the pace in which they came; from the start at the end."""
+        """Replay the rounds from the cursor on, in their original time; at the end, from the start."""
         if self._replay:
             self._stop()
             return
@@ -299,7 +299,7 @@ class InspectionScreen(Screen[EngineError | None]):
             self._moved()
 
     def action_export(self) -> None:
-        """Write all that is known of the answer, with what the models thought where they were asked."""
+        """Write everything known about the answer, with the probabilities that were asked for."""
         text = as_json_lines(self._turn, self._rounds, self._texts, self._places)
         try:
             path = new_file(self._folder(), "outrider-trace", ".jsonl", text)

@@ -1,4 +1,4 @@
-"""One line to be typed, over whatever screen asks for it."""
+"""A line of text to type, above the screen that asks for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 
 class LineScreen(ModalScreen[str | None]):
-    """Ends with what was typed, or with None by Esc."""
+    """Ends with the typed text, or with None by Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back", id="line.back")]
     DEFAULT_CSS = """

@@ -1,6 +1,6 @@
-"""What screens of lists have in common: a line to type into, the lists, and the keys between them.
+"""The common parts of screens with lists: a line to type into, the lists, and the keys between them.
 
-Letters go to the line, arrows to the list that is active; Tab changes between the lists. It fills none.
+Letters go to the line, arrows to the active list; Tab changes the list. The module fills no list.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tui.widgets.rows import Rows
 
 
 class Line(Input, inherit_bindings=False):
-    """It edits with the arrows and erases; every other key is its screen's."""
+    """An input that edits with the arrows and erases. The screen gets every other key."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "cursor_left", show=False, id="line.left"),
@@ -56,14 +56,14 @@ class ListsScreen(Screen[ScreenResultType]):
     """
 
     def __init__(self, hint: str, lists: Sequence[Rows]) -> None:
-        """`hint` stands in the empty line; `lists` in the order of Tab, the first is active."""
+        """`hint` stands in the empty line. `lists` are in the order of Tab; the first is active."""
         super().__init__()
         self.line = Line(placeholder=hint, id="line")
         self._lists = list(lists)
 
     @property
     def active(self) -> Rows:
-        """The list that arrows move in."""
+        """The list that the arrows move in."""
         return next((each for each in self._lists if each.has_class("-active")), self._lists[0])
 
     @property
@@ -71,7 +71,7 @@ class ListsScreen(Screen[ScreenResultType]):
         return self.line.value
 
     def empty_line(self) -> bool:
-        """Empty the line; False if it is empty: then Esc means something else."""
+        """Empty the line. Returns False if it was empty, because Esc then has another meaning."""
         was = bool(self.typed)
         self.line.value = ""
         return was

@@ -1,4 +1,5 @@
-"""The list of main models on the load screen: it grows while the engine looks, and names left-out files."""
+"""The list of main models on the load screen. It grows during the search and names the files that were left
+out."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from .model_rows import Found
 from .workers import work_alone
 
 PATIENCE = 0.25
-"""Seconds between two showings of a list that grows."""
+"""Seconds between two updates of a list that grows."""
 NOT_FOUND = "no {} has these words: shorten the filter"
 
 
@@ -29,13 +30,13 @@ class MainModels:
     """The models, the filter on them, and the one under the cursor."""
 
     def __init__(self, client: EngineClient, load: Load, about: Static) -> None:
-        """`load` is the pair that is loaded now. `about` shows what to do about an error."""
+        """`load` is the loaded pair. `about` shows the remedy for an error."""
         self.rows = Rows("mains", "looking for models …", models=True)
         self.found = Found()
         self.words = ""
-        """Only models with these are shown."""
+        """The filter: only models with these words are shown."""
         self.at_home = False
-        """Whether the cursor has found the loaded model, or was moved elsewhere."""
+        """Whether the cursor has reached the loaded model, or a person moved it."""
         self._client = client
         self._where = clean_line(f" · {client.host.name}") if client.host else ""
         self._load = load
@@ -43,7 +44,7 @@ class MainModels:
         self._skipped: tuple[Skipped, ...] = ()
         self._showing_skipped = False
         self._complete = False
-        """Whether the engine has looked everywhere."""
+        """Whether the engine has searched all folders."""
         self._growing: Timer | None = None
 
     @property
@@ -71,7 +72,7 @@ class MainModels:
             self._about.update(Content(clean_line(error.hint)))
 
     def _add(self, screen: Screen[Any], models: Sequence[FoundModel]) -> None:
-        """Show the first at once, and the others a few times a second: keys go before."""
+        """Show the first model at once, and others a few times a second, because keys come first."""
         self.found.add(models)
         if self._growing is None:
             self._grow()
@@ -84,7 +85,7 @@ class MainModels:
             self._go_home()
 
     def _listed(self, reply: ModelsListed, found: Sequence[FoundModel]) -> None:
-        """All are there, and none that is not there any more."""
+        """Show the complete list, without the models that are gone."""
         self.found.clear()
         self.found.add(found)
         self._skipped = reply.skipped
@@ -92,7 +93,7 @@ class MainModels:
         self._grow()
 
     def _go_home(self) -> None:
-        """Put the cursor on the model that is loaded."""
+        """Put the cursor on the loaded model."""
         starter = self._load.main == STARTER
         for model in self.found.models():
             if model.path == self._load.main or (starter and model.demo and "draft" not in model.name):
@@ -100,7 +101,7 @@ class MainModels:
                 self.at_home = True
 
     def show(self) -> None:
-        """Show the models, or the files that were left out, with the words of the filter."""
+        """Show the models, or the files that were left out, by the words of the filter."""
         if self._showing_skipped:
             self._show_skipped()
             return

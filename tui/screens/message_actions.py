@@ -1,6 +1,7 @@
 """The actions on messages of a chat: edit, answer again, continue, branch, copy, delete, look inside.
 
-The actions work on a `ChatSession` and the transcript. `chat.py` has their keys, `chat/turn.py` the answers.
+They work on a `ChatSession` and the transcript. `chat.py` has their keys, and `chat/turn.py` makes the
+answers.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SUM_UP = (
     "decisions, what is still open. Write the summary and nothing else."
 )
 LEAVE = 0.5
-"""Share of the context that is taken, at most, once the oldest turns are left out."""
+"""Share of the context in use, at most, after the oldest turns are left out."""
 
 OF_THE_LAST: tuple[tuple[Want, str, str, str], ...] = (
     ("edit", "edit", "Edit the last prompt", "Sent, it is a branch beside the one that it was"),
@@ -56,16 +57,16 @@ class MessageActions:
     def __init__(
         self, screen: Screen[None], session: ChatSession, sync: TranscriptSync, panel: ChatPanel
     ) -> None:
-        """`screen` runs the workers, and other screens are shown over it."""
+        """`screen` runs the workers and shows other screens."""
         self._screen = screen
         self._session = session
         self._sync = sync
         self._panel = panel
         self._copied = ("", 0)
-        """The message from which code was copied last, and the number of its blocks that were copied."""
+        """The message whose code was copied last, and the number of copied blocks."""
 
     def want(self, want: Want, turn: store.Turn) -> None:
-        """Do with `turn` what a person wants."""
+        """Do the wanted action on `turn`."""
         session = self._session
         match want:
             case "copy":
@@ -92,7 +93,7 @@ class MessageActions:
                 self._answer_again(want, turn)
 
     def want_of_last(self, want: Want, missing: str = "this is about the last answer") -> None:
-        """Do it with the last answer; without one, say what is `missing`."""
+        """Do the action on the last answer. Without one, show `missing`."""
         if last := self._session.conversation.last:
             self.want(want, last)
         else:
@@ -118,16 +119,16 @@ class MessageActions:
         text = await self._edited(composer.prompt)
         if text is None:
             return
-        by_hand = composer.by_hand  # the new text may have been typed or pasted: that is not known
+        by_hand = composer.by_hand  # the new text may be typed or pasted, which is unknown
         names, command = attachments.named(by_hand), by_hand.startswith("/")
         composer.write_again(without_sequences(text), names, command=command)
 
     async def _open(self, turn: store.Turn) -> None:
-        """Show a message in an editor; a change there changes nothing here."""
+        """Show a message in an editor. Changes there have no effect here."""
         await self._edited(exact(turn.text))
 
     async def _edited(self, text: str) -> str | None:
-        """`text` after an editor has had it; None if there is no editor, which is shown."""
+        """Return `text` after an editor. Without an editor, show that and return None."""
         try:
             return await edited(self._screen.app, text, os.environ)
         except (EditorFailed, OSError) as error:
@@ -145,12 +146,12 @@ class MessageActions:
             self._panel.tell(f"That branch cannot be read: {error}", severity="error")
 
     def undo(self) -> None:
-        """Bring back the messages that were deleted last."""
+        """Restore the messages that were deleted last."""
         if not self._session.refuses():
             work_alone(self._screen, "change", self._delete, None)
 
     async def _delete(self, turn: store.Turn | None) -> None:
-        """Take `turn` out with what follows it, or bring back what was taken out last."""
+        """Remove `turn` and the turns after it; None restores the last removal."""
         conversation, prompt = self._session.conversation, None
         if turn:
             count = sum(1 for each in conversation.path if turn.key in conversation.above(each))
@@ -183,7 +184,7 @@ class MessageActions:
         asked = Asked.read(answer.settings)
         tokens, loaded = session.conversation.tokens_of(answer), session.connection.loaded
         if answer.ending in ("length", "context") and session.generation.stop:
-            tokens = ()  # text that might have become a stop string was shown, and would come again
+            tokens = ()  # text that could begin a stop string was shown, and would come again
         if want != "continue":
             self._sync.leave(answer)
             seed = asked.seed if want == "same" else session.draw_seed()
@@ -196,7 +197,7 @@ class MessageActions:
             self._sync.end_at(answer)
             wish = TurnRequest(session.conversation.context.messages_to(answer), asked, tokens)
         session.answer(wish)
-        if not self._panel.transcript.has_focus:  # a reader goes on: to the other branch, to the next message
+        if not self._panel.transcript.has_focus:  # a reader moves on: to the other branch or message
             self._screen.set_focus(self._panel.composer)
 
     def race(self) -> None:
@@ -223,7 +224,7 @@ class MessageActions:
         self._screen.app.push_screen(RaceScreen(session.client, request, session.clock), self._came_back)
 
     def _came_back(self, error: EngineError | None) -> None:
-        """From a screen that used the engine."""
+        """Take the result of a screen that used the engine."""
         if isinstance(error, EngineDied):
             self._session.connection.fail(error)
 
@@ -267,7 +268,7 @@ class MessageActions:
         return LEAVE / (self._session.turn.fullness or 1)
 
     def leave_out(self) -> None:
-        """Send only so many of the latest turns that half of the context is free again."""
+        """Leave out the oldest turns, so that half of the context is free again."""
         if self._session.refuses():
             return
         count = self._sync.leave_out(self._share)
@@ -276,7 +277,7 @@ class MessageActions:
         self._panel.tell(words if count else "There is nothing to leave out.", seconds=5)
 
     def summarize(self) -> None:
-        """Let the main model sum up the turns that `leave_out` leaves out, and send that in their place."""
+        """Let the main model sum up the oldest turns, and send the summary in their place."""
         session, share = self._session, self._share
         messages = session.conversation.context.messages_to_sum_up(share, SUM_UP)
         loaded = session.connection.loaded
@@ -292,7 +293,7 @@ class MessageActions:
 
 
 def answer_at(conversation: Conversation, turn: store.Turn) -> store.Turn | None:
-    """`turn` if it is an answer, else the answer to it that is shown."""
+    """Return `turn` if it is an answer, else the shown answer to it."""
     if turn.role == "assistant":
         return turn
     return next((each for each in conversation.path if each.parent == turn.key), None)

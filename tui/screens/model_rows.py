@@ -1,4 +1,4 @@
-"""The models that were found, in order, and the drafts for one, each with its row. It shows nothing."""
+"""The models on the load screen in order, and the drafts for one of them, each as a row. It shows nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _COLOURS = {"recommended": "$success", "possible": "$foreground", "no": "$warnin
 
 @dataclass(frozen=True)
 class _Entry:
-    """A model, made into what is shown and searched once: a scan brings hundreds while keys are pressed."""
+    """A model with its row and its search text, made once: a scan brings hundreds of models between two
+    keys."""
 
     model: FoundModel
     row: Row
@@ -33,7 +34,7 @@ class _Entry:
 
 
 class Found:
-    """Grows while the engine looks."""
+    """The found models; it grows while the engine searches."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
@@ -60,7 +61,7 @@ class Found:
         return entry.model if entry else None
 
     def rows(self, words: str) -> list[Row]:
-        """The rows of the models that all `words` stand in, in order: by name, the demo last."""
+        """Return the rows of the models that contain all `words`: by name, the demo last."""
         wanted = words.casefold().split()
         entries = (self._entries[path] for *_, path in self._order)
         return [each.row for each in entries if all(word in each.text for word in wanted)]
@@ -79,7 +80,7 @@ def _text(model: FoundModel) -> str:
 
 
 def facts(model: FoundModel) -> str:
-    """What its file says of it. Foreign text."""
+    """Return the facts in the model's file. Foreign text."""
     parts = [
         model.tag,
         model.architecture,
@@ -94,14 +95,14 @@ def facts(model: FoundModel) -> str:
 
 
 def verdict_row(verdict: DraftVerdict) -> Row:
-    """A draft, and what it brought or is expected to bring."""
+    """Return the row of a draft, with its measured or expected speed-up."""
     brought = _gain(verdict).replace("predicted ", "~").partition(" over ")[0]
     name = f"{_MARKS[verdict.judgement]} {verdict.name}"
     return Row(verdict.draft, (name, brought), _TONES[verdict.judgement])  # type: ignore[arg-type]
 
 
 def judged(verdict: DraftVerdict) -> Content:
-    """The judgement, what the draft brought or is expected to bring, and the reason."""
+    """Return the judgment, the measured or expected speed-up, and the reason."""
     mark, judgement = _MARKS[verdict.judgement], _JUDGEMENTS[verdict.judgement]
     gain = ", ".join(filter(None, (judgement, _gain(verdict))))
     head = (f"{mark} {gain}: ", f"bold {_COLOURS[verdict.judgement]}")
@@ -114,14 +115,14 @@ def _gain(verdict: DraftVerdict) -> str:
 
 
 def measuring(model: FoundModel | None, draft: FoundModel | None) -> str:
-    """What is known of a pair's memory before it is planned: how large the files are."""
+    """Return the words about a pair's memory before the plan is ready: the size of its files."""
     sizes = [f"main {size(model.size)}"] if model else []
     sizes += [f"draft {size(draft.size)}"] if draft else []
     return "  ".join(["measuring …", *sizes])
 
 
 def progress(lap: Lap) -> Content:
-    """How far the race is, in two lines."""
+    """Return the progress of the race in two lines."""
     full = cells(lap.done, _BAR)
     return Content.assemble(
         ("racing  ", "bold $primary"),

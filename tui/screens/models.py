@@ -1,8 +1,8 @@
-"""The load screen: the models of the engine's machine, for the one under the cursor its drafts, and for both
-whether they fit.
+"""The load screen: the models of the engine's machine, the drafts for the model under the cursor, and the
+memory that the pair needs.
 
 Letters go to the filter, arrows to the list; Tab changes between the two lists. It loads nothing: it ends
-with what was chosen.
+with the chosen pair.
 """
 
 from __future__ import annotations
@@ -79,9 +79,10 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         hosts: Callable[[], HostsScreen] | None = None,
         words: str = "",
     ) -> None:
-        """`load` is the pair that is loaded now, or was to be. `hosts` makes a screen to choose a host on.
+        """`load` is the pair that is loaded or was asked for. `hosts` makes a screen for the choice of a
+        host.
 
-        Only models with `words` are shown at first.
+        At first, only models with `words` are shown.
         """
         self._about = Static(id="about", markup=False)
         self._mains = MainModels(client, load, self._about)
@@ -92,11 +93,11 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         self._hosts = hosts
         self._load = load
         self._insisted: Load | None = None
-        """The load that does not fit and was chosen all the same."""
+        """The load that was chosen although it does not fit."""
         self._lap: Lap | None = None
-        """The progress of the race that is run."""
+        """The progress of the race; None while there is no race."""
         self._raced = False
-        """Whether something else is loaded by now than when this screen came."""
+        """Whether a race has loaded another pair since the screen opened."""
         self._verdict_line = Static(id="verdict", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -114,11 +115,11 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         self.activate(self._mains.rows)
 
     def on_screen_resume(self) -> None:
-        """At first, and when a download may have come meanwhile."""
+        """Ask for the models: at first, and after a screen that may have downloaded one."""
         self._mains.look(self)
 
     def _describe(self) -> None:
-        """Show the draft and the model under the cursors in words; while a race is run, its progress."""
+        """Describe the draft and the model under the cursors; during a race, show its progress."""
         model, verdict = self._mains.current, self._pair.verdict
         words = judged(verdict) if verdict else Content("")
         self._verdict_line.update(progress(self._lap) if self._lap else words, layout=False)
@@ -144,7 +145,7 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
             self._pair.judge(main)
 
     def _show_race(self, lap: Lap | None) -> None:
-        """The progress of the race, where a verdict stands otherwise."""
+        """Show the progress of the race in place of the verdict."""
         self._lap = lap
         if lap and lap.fault:
             self.notify(clean_line(f"{lap.draft}: {lap.fault}"), markup=False)
@@ -189,7 +190,7 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         self._pair.change(name)
 
     def action_load(self) -> None:
-        """End with the pair under the cursors. Where no draft is judged yet, the engine chooses."""
+        """End with the pair under the cursors. Without a judged draft, the engine chooses one."""
         self.workers.cancel_group(self, "race")
         model, verdict, planned = self._mains.current, self._pair.verdict, self._pair.planned
         if model is None:
@@ -208,13 +209,13 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         self.dismiss(PairSettings(model.path, draft, load.context_length, load.cache_type, load.gpu_layers))
 
     async def interrupt(self) -> bool:
-        """End the race that is run; False if none is."""
+        """End the race. Returns False if there is none."""
         if running := self._lap is not None:
             self.action_back()
         return running
 
     def action_back(self) -> None:
-        """Esc ends a race, empties the filter, goes back: one of these each time."""
+        """End the race, empty the filter, or leave the screen: the first of these that is possible."""
         if self._lap:
             self.workers.cancel_group(self, "race")
             self._show_race(None)

@@ -1,6 +1,6 @@
-"""The ways from the chat to other screens, and what comes back: a pair, a host, another chat.
+"""The ways from the chat to other screens, and their results: a pair, a host, another chat.
 
-Each screen is imported when it is first shown: the first paint waits for none of them.
+Each screen is imported when it is first shown, so that the first paint does not wait for it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class OtherScreens:
         return HostsScreen(self._session.settings.hosts, known, host.name if host else HERE)
 
     async def chosen(self, choice: PairSettings | Move | None) -> None:
-        """Load the pair that was chosen, or ask on another host."""
+        """Load the chosen pair, or show the models of another host."""
         if isinstance(choice, Move):
             await self.move(choice.host)
             self.models()
@@ -54,7 +54,7 @@ class OtherScreens:
             await self._session.load_pair(choice)
 
     async def move(self, name: str | None) -> None:
-        """Let the engine run on the host `name`; without a name, ask for one."""
+        """Move the engine to the host `name`; without a name, ask for one."""
         if name:
             await self._session.move(name)
         else:
@@ -76,14 +76,14 @@ class OtherScreens:
         )
 
     def _chosen_chat(self, key: str | None) -> None:
-        """Go on with it; None leaves the chat that is there, unless it was deleted meanwhile."""
+        """Continue the chosen chat. None keeps the present chat, unless it was deleted meanwhile."""
         if key is not None:
             self.open_chat(key)
         elif self._session.conversation.key in self._session.keeper.deleted:
             self.new_chat()
 
     def open_chat(self, key: str) -> None:
-        """Go on with the chat `key`."""
+        """Continue the chat `key`."""
         work_alone(self._screen, "change", self._session.open, key)
 
     def new_chat(self) -> None:
@@ -91,7 +91,7 @@ class OtherScreens:
         work_alone(self._screen, "change", self._session.new)
 
     async def open_named(self, words: str) -> None:
-        """Go on with the latest chat that has `words`."""
+        """Continue the latest chat that contains `words`."""
         try:
             key = await self._session.keeper.ask(lambda store: store.named(words))
         except Unreadable:

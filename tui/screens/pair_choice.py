@@ -1,4 +1,4 @@
-"""The pair on the load screen: the drafts for one main model, and whether the pair fits into memory."""
+"""The pair on the load screen: the drafts for one main model, and the memory plan of the pair."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from .model_rows import measuring, verdict_row
 from .workers import work_alone
 
 PAUSE = 0.12
-"""Seconds that the cursor rests before its model is judged, and its pair is planned."""
+"""Seconds that the cursor must rest before its model is judged and its pair is planned."""
 CONTEXTS = (0, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
-"""Tokens that F5 goes through; 0 is the model's own."""
+"""Context lengths that F5 offers, in tokens; 0 is the model's own."""
 
 
 class PairChoice:
@@ -48,7 +48,7 @@ class PairChoice:
         self.rows = Rows("drafts", models=True)
         self.fit = MemoryBars("fit")
         self.asked = load
-        """The load with the settings that were changed here."""
+        """The load with the settings that a person changed here."""
         self.planned: MemoryPlanned | None = None
         """The memory of the pair under the cursors."""
         self.verdicts: dict[str, DraftVerdict] = {}
@@ -66,14 +66,15 @@ class PairChoice:
         return self.verdicts.get(row.key) if row else None
 
     def forget(self) -> None:
-        """Another main model is under the cursor."""
+        """Forget the verdicts: another main model is under the cursor."""
         self._screen.workers.cancel_group(self._screen, "judge")  # it would judge for another model
         self.verdicts = {}
         self.rows.empty = "looking for drafts …" if self._mains.current else ""
         self.rows.show(())
 
     def rest(self) -> None:
-        """Ask about the pair under the cursors, once they stay there; until then only its files are known."""
+        """Ask about the pair under the cursors when they have rested. Until then only its file sizes are
+        known."""
         self.planned = None
         self._screen.workers.cancel_group(self._screen, "plan")
         model, verdict = self._mains.current, self.verdict
@@ -91,7 +92,7 @@ class PairChoice:
             self.judge(model)
 
     def _wish(self) -> Load | None:
-        """The pair under the cursors with the settings that are asked for, if it can be one."""
+        """Return the pair under the cursors with the chosen settings, if it can be one."""
         model, verdict = self._mains.current, self.verdict
         if model is None or verdict is None or verdict.judgement == "no":
             return None
@@ -129,7 +130,7 @@ class PairChoice:
             self.fit.show(load, None, error.line)
 
     def change(self, setting: str) -> None:
-        """Ask for the next context length, the other type of the cache, or all layers on the GPU or none."""
+        """Choose the next context length, the other type of the cache, or all layers on the GPU or none."""
         asked = self.asked
         match setting:
             case "context":

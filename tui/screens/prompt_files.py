@@ -1,4 +1,4 @@
-"""The files that a prompt names by @path: suggested, listed, counted, asked about, and sent with it."""
+"""The files that a prompt names by @path: suggest, list, count, ask about, and send them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui.widgets.chat_panel import ChatPanel
 from .workers import work_alone
 
 COUNT_AFTER = 0.3
-"""Seconds without a key after which tokens are counted."""
+"""Seconds without a key before the tokens are counted."""
 
 Ask = Callable[[str, Sequence[attachments.File]], None]
 """Sends a text with its files."""
@@ -32,16 +32,16 @@ class PromptFiles:
         self._session = session
         self._panel = panel
         self._named: list[tuple[str, str]] = []
-        """The files over the composer, each with the doubt about it."""
+        """The files above the composer, each with the doubt about it."""
         self._counted = ""
-        """The words about the files that the prompt names."""
+        """The words about the files of the prompt."""
 
     def suggest(self, before: str) -> None:
         """Suggest files for the text `before` the cursor."""
         work_alone(self._screen, "files", self._suggest, before)
 
     def typed(self, by_hand: str) -> None:
-        """The text was changed; `by_hand` is the part of it that was typed."""
+        """Note a changed text; `by_hand` is its typed part."""
         if "@" in by_hand or self._counted or self._named:
             self._show(by_hand)
             work_alone(self._screen, "count", self._count, by_hand)
@@ -52,13 +52,13 @@ class PromptFiles:
             self._panel.suggestions.offer(found, before)
 
     def _show(self, by_hand: str) -> None:
-        """Name every file that would go with the prompt now. Enter is heard behind this."""
+        """Name every file that would go with the prompt now. Enter is handled after this."""
         found = attachments.found(by_hand, self._session.folder()) if "@" in by_hand else []
         self._named = [(each.name, each.doubt) for each in found if each.path.is_file()]
         self._panel.show_files(self._named)
 
     async def _count(self, text: str) -> None:
-        """Show the number of files that are named so far, and of tokens where a model can count them."""
+        """Show the number of named files, and of their tokens if a model can count them."""
         await asyncio.sleep(COUNT_AFTER)
         session = self._session
         try:
@@ -77,7 +77,7 @@ class PromptFiles:
         session.show_extras(self._counted)
 
     def _too_many(self, tokens: int) -> str:
-        """A warning if the context has no room for so many; else empty."""
+        """Return a warning if the context has no room for `tokens`; else empty."""
         loaded, used = self._session.connection.loaded, self._session.meter.read().context_used or 0
         if loaded is None or not loaded.context_length or used + tokens < loaded.context_length:
             return ""
@@ -86,7 +86,7 @@ class PromptFiles:
         return f": too many, {loaded.context_length - used:,} of the context are left"
 
     def send(self, text: str, by_hand: str, ask: Ask) -> None:
-        """`ask` with the files that `by_hand` names, after a question about the doubtful ones."""
+        """Call `ask` with the files that `by_hand` names, after a question about the doubtful ones."""
         session = self._session
         if session.refuses(sent=True):
             return

@@ -1,7 +1,8 @@
-"""The last prompt twice, plain and drafted, from empty caches with the same seed: what drafting gains, and
-whether the text is the same.
+"""The last prompt twice, plain and drafted, from empty caches with the same seed. It shows the speed-up, and
+that the text is the same.
 
-One after the other, as the machine has it; then both once more side by side at the pace that was measured.
+The two run one after the other, because they share one machine. A replay then shows both side by side with
+the measured times.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ SPAN = "From the first token to the last; reading the prompt is not in it."
 
 @dataclass
 class RaceRun:
-    """One answer, as it came."""
+    """One answer with its times."""
 
     name: str
     rounds: list[tuple[float, TextRound]] = field(default_factory=list)
-    """With the time of each, in seconds from the first token's round on."""
+    """The rounds, each with its time in seconds since the round of the first token."""
     statistics: Statistics | None = None
 
     def hear(self, event: TextRound) -> None:
@@ -55,18 +56,19 @@ class RaceRun:
 
     @property
     def seconds(self) -> float:
-        """From the first token's round to the end of the last one: the span of every figure here."""
+        """Seconds from the round of the first token to the end of the last round. All figures use this
+        span."""
         return self.rounds[-1][0] if self.rounds else 0.0
 
     @property
     def speed(self) -> float | None:
-        """Tokens per second; None before the end, and of a single token."""
+        """Tokens per second; None before the end, and for a single token."""
         known = self.statistics and len(self.tokens) > 1 and self.seconds > 0
         return len(self.tokens) / self.seconds if known else None
 
 
 class RaceScreen(Screen[EngineError | None]):
-    """Ends with what went wrong with the engine, or with None."""
+    """Ends with an error of the engine, or with None."""
 
     AUTO_FOCUS = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
@@ -99,7 +101,7 @@ class RaceScreen(Screen[EngineError | None]):
         clock: Callable[[], float],
         folder: Callable[[], Path] = Path.cwd,
     ) -> None:
-        """`request` is the prompt as it is to be answered; its id and the next two are used."""
+        """`request` is the prompt to answer; its id and the next two ids are used."""
         super().__init__()
         self._client = client
         self._request = request
@@ -112,11 +114,11 @@ class RaceScreen(Screen[EngineError | None]):
         self._replay: Timer | None = None
         self._began = 0.0
         self._shown = [0, 0]
-        """How many rounds of each run the replay has shown."""
+        """Number of rounds of each run that the replay has shown."""
         self._coming = 0
-        """The id of the answer that is coming; 0 for none."""
+        """The id of the answer that comes now; 0 for none."""
         self._why = ""
-        """Why the texts part, as far as that is known."""
+        """The reason why the texts part, as far as it is known."""
         self._error: EngineError | None = None
 
     def compose(self) -> ComposeResult:
@@ -149,7 +151,7 @@ class RaceScreen(Screen[EngineError | None]):
         await self._explain(plain)
 
     async def _answer(self, place: int, request: Generate) -> None:
-        """Let one run come, live."""
+        """Run one of the two answers and show it live."""
         run, transcript = self._runs[place], self._transcripts[place]
         self._coming = request.id
         self._result.update(
@@ -168,7 +170,7 @@ class RaceScreen(Screen[EngineError | None]):
         self._lanes[place].border_subtitle = number(run.speed, "tok/s")
 
     async def _explain(self, plain: Generate) -> None:
-        """Say why the texts part, if they do."""
+        """Find the reason if the texts part."""
         if (at := self.parted_at) is None:
             return
         try:
@@ -190,12 +192,13 @@ class RaceScreen(Screen[EngineError | None]):
 
     @property
     def ratio(self) -> float | None:
-        """Of the speeds, which is that of the times where both runs have as many tokens."""
+        """Ratio of the speeds, which is the ratio of the times if both runs have the same number of
+        tokens."""
         plain, drafted = self._runs
         return drafted.speed / plain.speed if plain.speed and drafted.speed else None
 
     def proof(self) -> str:
-        """Whether the texts are the same, and why not."""
+        """Return whether the texts are the same, and the reason if not."""
         if (at := self.parted_at) is None:
             return f"the same {len(self._runs[0].tokens):,} tokens"
         return self._why or f"the texts differ from token {at + 1:,} on"
@@ -219,7 +222,7 @@ class RaceScreen(Screen[EngineError | None]):
 
     @property
     def most(self) -> float:
-        """What the ratio cannot be above on a machine that is the same in both runs: the tokens per round."""
+        """Upper bound of the ratio on a machine that is the same in both runs: the tokens per round."""
         drafted = self._runs[1]
         return len(drafted.tokens) / max(1, len(drafted.rounds))
 
@@ -237,7 +240,7 @@ class RaceScreen(Screen[EngineError | None]):
     # Keys
 
     def action_replay(self) -> None:
-        """Both from the start, at the pace that was measured."""
+        """Replay both from the start, with the measured times."""
         if self._coming or self._replay or not all(run.statistics for run in self._runs):
             return
         for transcript in self._transcripts:
@@ -274,7 +277,7 @@ class RaceScreen(Screen[EngineError | None]):
         self.notify(clean_line(f"Written: {svg.name} and {text.name}"), markup=False)
 
     async def interrupt(self) -> bool:
-        """End the race that is run; False if it is over."""
+        """End the race. Returns False if it is over."""
         if running := bool(self._coming):
             await self.action_back()
         return running

@@ -1,6 +1,6 @@
-"""Every setting with its help, which of them are changed, and their values to be changed.
+"""Every setting with its help; changed settings are marked, and each can be edited.
 
-What is changed goes into config.toml at once, and is told to whoever opened this.
+A change goes into config.toml at once, and `changed` is called.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ LATER = {
         "It holds from the next start on.",
     ),
 }
-"""Sections, and single settings, that do not hold at once."""
+"""Sections and single settings that take effect later."""
 PRESETS, MARK = "presets", " ●"
 
 
 class SettingsScreen(ListsScreen[None]):
-    """A line to filter by, the settings, and what the one with the cursor means."""
+    """A line to filter by, the settings, and the meaning of the one under the cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "edit", "Change", priority=True, id="settings.change",
@@ -74,8 +74,8 @@ class SettingsScreen(ListsScreen[None]):
         changed: Callable[[Settings], None],
         coming: Callable[[], NextStart],
     ) -> None:
-        """`settings` are those that hold; `path` is where config.toml is or will be; `coming` reads what the
-        next start goes by."""
+        """`settings` are the present ones; `path` is the path of config.toml, which may not exist; `coming`
+        reads the settings of the next start."""
         self._rows = Rows("settings")
         super().__init__("filter", (self._rows,))
         self._settings = settings
@@ -142,7 +142,7 @@ class SettingsScreen(ListsScreen[None]):
         self._tell()
 
     def _tell(self) -> None:
-        """What the setting with the cursor means."""
+        """Show the meaning of the setting under the cursor."""
         if (current := self._current()) is None:
             self._help.update("")
             return
@@ -165,7 +165,7 @@ class SettingsScreen(ListsScreen[None]):
         self._help.update(Content("\n").join(lines))
 
     def _next(self, section: str, key: str) -> Iterator[Content]:
-        """What the next start will have, where that does not hold already; whence a pair comes."""
+        """Return the value at the next start if it differs from now, and the source of a pair."""
         coming = self._coming()
         value = value_of(coming.settings, section, key)
         if value != value_of(self._settings, section, key):
@@ -207,7 +207,7 @@ class SettingsScreen(ListsScreen[None]):
         self.app.push_screen(LineScreen(".".join(current), now), typed)
 
     def _set(self, section: str, key: str, text: str) -> None:
-        """Change a setting to what was typed, in the file and here."""
+        """Write a typed value into the file and use it here."""
         try:
             value = read_value(type(getattr(self._settings, section)), key, text)
         except ConfigError as error:
@@ -236,7 +236,7 @@ class SettingsScreen(ListsScreen[None]):
 
 
 def every_setting(settings: Settings) -> Iterator[tuple[str, str]]:
-    """(section, key) of each."""
+    """Yield (section, key) of each setting."""
     for section in fields(settings):
         value = getattr(settings, section.name)
         if is_dataclass(value):
@@ -248,19 +248,19 @@ def value_of(settings: Settings, section: str, key: str) -> Any:
 
 
 def shown_of(settings: Settings, section: str, key: str) -> str:
-    """The value of a setting as a person reads it."""
+    """Return the value of a setting as a person reads it."""
     part = getattr(settings, section)
     return show_setting(type(part), key, getattr(part, key))
 
 
 def about(section: str, key: str) -> str:
-    """The help of a setting."""
+    """Return the help of a setting."""
     entries = fields(getattr(Settings(), section))
     return str(next(entry for entry in entries if entry.name == key).metadata["about"])
 
 
 def choices_of(section: str, key: str) -> Sequence[str]:
-    """The values of a setting, where there are a few."""
+    """Return the values of a setting that has only a few."""
     hint = get_type_hints(type(getattr(Settings(), section)))[key]
     if hint is bool:
         return ("true", "false")

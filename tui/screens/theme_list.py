@@ -1,4 +1,4 @@
-"""The themes, each shown at once when the cursor is on it; Esc brings back the one that was."""
+"""The themes. Each is shown as soon as the cursor is on it; Esc restores the one before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui.widgets.rows import Row, Rows
 
 
 class ThemesScreen(ModalScreen[None]):
-    """A list beside the chat, which wears what the cursor is on."""
+    """A list beside the chat, in the theme under the cursor."""
 
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -32,7 +32,7 @@ class ThemesScreen(ModalScreen[None]):
     """
 
     def __init__(self, keep: Callable[[str], None]) -> None:
-        """`keep` is given the name of the theme that was taken."""
+        """`keep` receives the name of the chosen theme."""
         super().__init__()
         self._keep = keep
         self._rows = Rows("themes")

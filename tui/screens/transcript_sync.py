@@ -1,6 +1,6 @@
 """Keeps the transcript on the path of a conversation: prompts, answers as they come, other branches.
 
-Messages that leave the screen are laid aside, so that a branch comes back at once. It asks no engine.
+Messages that leave the screen are kept in memory, so that a branch comes back at once. It asks no engine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 SLICE = 0.03
-"""Seconds of work after which a key is heard."""
+"""Seconds of work between two looks for a key."""
 EDITING = "editing an earlier prompt: Enter sends it as a branch, Esc cancels"
 LEFT = "up to here nothing is sent any more"
 SUMMED_UP = "up to here the summary is sent"
@@ -36,12 +36,12 @@ class TranscriptSync:
     """Keeps the transcript on the path of a conversation."""
 
     def __init__(self, conversation: Conversation, panel: ChatPanel, keeper: Keeper) -> None:
-        """What is not laid aside any more, or never was shown, comes from `keeper`."""
+        """Messages that are not in memory come from `keeper`."""
         self._conversation = conversation
         self._panel = panel
         self._keeper = keeper
         self._answer: ShownAnswer | None = None
-        """The answer that is coming."""
+        """The answer that comes now."""
         self._aside: dict[str, list[MessageBlock]] = {}
         self._edited: store.Turn | None = None
 
@@ -51,7 +51,7 @@ class TranscriptSync:
         return not self._panel.transcript.messages
 
     def forget(self) -> None:
-        """Another conversation begins."""
+        """Begin another conversation."""
         self._panel.clear()
         self._aside.clear()
         self._edited = None
@@ -60,7 +60,8 @@ class TranscriptSync:
     # A turn
 
     def edit(self, turn: store.Turn) -> None:
-        """Put the prompt of `turn` into the composer; sent, it is a branch beside the one that it was."""
+        """Put the prompt of `turn` into the composer. When it is sent, it becomes a branch beside the old
+        one."""
         prompt = turn if turn.role == "user" else self._conversation.turn(turn.parent)
         if prompt:
             self._edited = prompt
@@ -72,18 +73,18 @@ class TranscriptSync:
         return self._edited is not None
 
     def give_up(self) -> None:
-        """Leave the prompt that is edited as it was."""
+        """Leave the edited prompt unchanged."""
         self._edited = None
         self._panel.composer.border_title = ""
         self._panel.composer.clear()
 
     def make_room(self) -> None:
-        """A prompt comes: if it is an edited one, what it was leaves the screen."""
+        """Make room for a prompt. If it is an edited one, its old form leaves the screen."""
         if self._edited:
             self.leave(self._edited)
         self._edited = None
         self._panel.composer.border_title = ""
-        # A prompt that got no answer is no part of the conversation, and would stand there twice.
+        # A prompt without an answer is no part of the conversation, and would stand there twice.
         path = {each.key for each in self._conversation.path}
         for place, message in enumerate(self._panel.transcript.messages):
             if message.role == "user" and message.key not in path:
@@ -91,53 +92,53 @@ class TranscriptSync:
                 return
 
     def leave(self, turn: store.Turn) -> None:
-        """Go back to before `turn`: it and what follows stay as a branch."""
+        """Go back to the turn before `turn`; `turn` and the turns after it stay as a branch."""
         places = self._places(turn.key)
         if places:
             self._lay_aside(places[0])
         self._conversation.show(turn.parent)
 
     def end_at(self, turn: store.Turn) -> None:
-        """Go back to `turn`: what follows stays as a branch."""
+        """Go back to `turn`; the turns after it stay as a branch."""
         places = self._places(turn.key)
         if places and places[-1] + 1 < len(self._panel.transcript.messages):
             self._lay_aside(places[-1] + 1)
         self._conversation.show(turn.key)
 
     def show_prompt(self) -> None:
-        """The prompt that was asked last."""
+        """Show the last prompt."""
         if turn := self._conversation.last:
             self._panel.begin(attachments.folded(turn), turn.key, self._mark(turn))
 
     def show_answer(self) -> None:
-        """The answer that begins to come, or goes on."""
+        """Begin, or continue, the last answer of the conversation."""
         transcript, turn = self._panel.transcript, self._conversation.last
         if turn:
             goes_on = bool(transcript.messages) and transcript.messages[-1].key == turn.key
             self._answer = ShownAnswer(transcript, turn.key, turn.text if goes_on else "")
 
     def hear(self, event: TextRound) -> None:
-        """More of the answer."""
+        """Show more of the answer."""
         if self._answer:
             self._answer.hear(event)
 
     def end_answer(self, note: str | None = None) -> None:
-        """The answer is all there, or there is none. Under it stands `note` in place of what it cost."""
+        """End the answer. `note` stands under it in place of its figures."""
         turn = self._conversation.last
         if self._answer:
             self._answer.end(note if note is not None else self._note(turn) if turn else "")
         self._answer = None
 
     def end_prompt(self, note: str) -> None:
-        """The last prompt gets no answer; `note` stands under it."""
+        """Mark the last prompt as unanswered; `note` stands under it."""
         self._panel.transcript.writer.finish(note)
 
     def fail(self, message: str, hint: str) -> None:
-        """Show why there is no more of the answer."""
+        """Show why the answer broke off."""
         self._panel.transcript.writer.fail(message, hint)
 
     def give_back(self, prompt: store.Turn | None = None) -> None:
-        """Put `prompt`, or the last one that was sent, into the text box if it is empty."""
+        """Put `prompt`, or the last prompt that was sent, into an empty text box."""
         composer = self._panel.composer
         if composer.text:
             return
@@ -147,7 +148,7 @@ class TranscriptSync:
             composer.action_earlier()
 
     def leave_out(self, share: float, summary: str = "") -> int:
-        """As the conversation does, and mark it; how many turns are left out by it."""
+        """Leave out the oldest turns and mark the place. Returns the number of turns left out."""
         marked = self._conversation.context.left
         count = self._conversation.context.leave_out(share, summary)
         for turn in (marked, self._conversation.context.left) if count else ():
@@ -160,7 +161,7 @@ class TranscriptSync:
         return count
 
     def _show_again(self, turn: store.Turn, messages: Sequence[MessageBlock]) -> None:
-        """Show what shows `turn`, with the line under it, and the summary where it stands behind that."""
+        """Show the messages of `turn` with the line under them, and the summary if it stands after them."""
         transcript = self._panel.transcript
         for message in messages:
             transcript.writer.put(message, "" if message is not messages[-1] else self._note(turn))
@@ -205,7 +206,7 @@ class TranscriptSync:
                 due = monotonic() + SLICE
 
     def _put(self, turn: store.Turn, read: store.Turn) -> None:
-        """Show a whole turn; `read` is the same with its rounds."""
+        """Show a whole turn; `read` is the same turn with its rounds."""
         transcript = self._panel.transcript
         if messages := self._aside.pop(turn.key, None):
             self._show_again(turn, [each for each in messages if not _is_summary(each)])
@@ -219,7 +220,7 @@ class TranscriptSync:
             self._show_summary(turn)
 
     def _places(self, key: str) -> Sequence[int]:
-        """The numbers of the messages that show the turn `key`."""
+        """Return the numbers of the messages that show the turn `key`."""
         return [number for number, each in enumerate(self._panel.transcript.messages) if each.key == key]
 
     def _lay_aside(self, place: int) -> None:
@@ -228,7 +229,7 @@ class TranscriptSync:
                 self._aside.setdefault(message.key, []).append(message)
 
     def _note(self, turn: store.Turn) -> str:
-        """The faint line under a turn."""
+        """Return the faint line under a turn."""
         if turn.role == "user":
             return self._mark(turn)
         left = self._conversation.context.left
@@ -240,7 +241,7 @@ class TranscriptSync:
         return " · ".join(filter(None, parts))
 
     def _mark(self, turn: store.Turn) -> str:
-        """Which of the branches at its place it is; empty where there is but one."""
+        """Return the number of a branch at its place; empty for a single one."""
         place, count = self._conversation.branch(turn)
         return f"‹ {place} of {count} ›" if count > 1 else ""
 
@@ -250,22 +251,22 @@ def _is_summary(message: MessageBlock) -> bool:
 
 
 def rounds_of(turn: store.Turn) -> Sequence[TextRound]:
-    """The rounds of an answer; where they are not known, one with its text."""
+    """Return the rounds of an answer; if they are unknown, one round with its text."""
     if store.text_of(turn.rounds) == turn.text:
         return turn.rounds
     return (TextRound(((turn.text, int(Origin.PLAIN)),), (), 0, 0, 0, 0.0, 0.0, 0.0, 0),)
 
 
 class ShownAnswer:
-    """One answer on the screen: one message, or two of the same key, a thought and the text behind it."""
+    """One answer on the screen: one message, or two with the same key, a thought and the text after it."""
 
     def __init__(self, transcript: Transcript, key: str, so_far: str = "") -> None:
-        """`so_far` is the text of an answer that goes on: it is on the screen already."""
+        """`so_far` is the text of an answer that continues; the screen shows it already."""
         self._transcript = transcript
         self._key = key
         self._thoughts = Thoughts()
         self._spent = formatting.ThoughtCost()
-        """By the rounds with which the thought came."""
+        """The cost of the rounds in which the thought came."""
         self._all = formatting.ThoughtCost()
         self._answering = False
         if so_far:
@@ -275,7 +276,7 @@ class ShownAnswer:
             transcript.writer.begin("assistant", key=key)
 
     def hear(self, event: TextRound) -> None:
-        """More of it."""
+        """Show one more round."""
         before = self._thoughts.thinking
         self._all = self._all.and_(event)
         parts = self._thoughts.feed(event.pieces)
@@ -285,7 +286,7 @@ class ShownAnswer:
         self._write(parts)
 
     def end(self, note: str) -> None:
-        """It is all there; `note` stands under it."""
+        """End the answer; `note` stands under it."""
         self._write(self._thoughts.end())
         if self._spent.rounds and not self._answering:
             self._transcript.writer.think(formatting.thought(self._spent, over=True))
@@ -305,14 +306,14 @@ class ShownAnswer:
         self._transcript.writer.append(answer)
 
     def _answer(self) -> None:
-        """The thought is over, if there was one."""
+        """End the thought, if there was one, and begin the answer."""
         self._answering = True
         if self._spent.rounds:
             self._transcript.writer.finish()
             self._transcript.writer.begin("assistant", key=self._key)
 
     def _turn(self) -> None:
-        """What was shown as an answer was a thought."""
+        """Turn the shown text into a thought."""
         self._spent = self._all
         self._answering = False
         self._transcript.writer.think(formatting.thought(self._spent, over=True))

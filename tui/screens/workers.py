@@ -12,7 +12,7 @@ from textual.dom import DOMNode
 def work_alone(
     node: DOMNode, group: str, work: Callable[..., Coroutine[Any, Any, None]], *arguments: object
 ) -> None:
-    """Run `work` of `arguments` in a worker of `node`, in place of the one of this group that still runs."""
-    # A function, never a coroutine: one that is replaced before it began would never be awaited.
+    """Run `work` of `arguments` in a worker of `node`, in place of a running worker of this group."""
+    # A function, never a coroutine: a coroutine that is replaced before its start would never be awaited.
     begin: Callable[[], Any] = partial(work, *arguments)
     node.run_worker(begin, exclusive=True, group=group)

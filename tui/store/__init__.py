@@ -1,8 +1,8 @@
-"""Conversations on this machine: what was said, by which branch, and how every token came.
+"""Conversations on this machine: their text, their branches, and the history of every token.
 
-`changes.py` has all that can happen to a conversation, `database.py` the file and its shape, `store.py` what
-is written to it and read from it, `damage.py` what is done when it is broken, `keeper.py` the one thread that
-does all of it for the app. Nothing here shows anything, and nothing leaves the machine.
+`changes.py` lists the events of a conversation, `database.py` has the file and its shape, `store.py` writes
+and reads it, `recovery.py` handles a broken file, and `keeper.py` is the one thread that does all of this for
+the app. Nothing here shows anything, and nothing leaves the machine.
 """
 
 from .changes import AddMessage as AddMessage

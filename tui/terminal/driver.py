@@ -100,7 +100,7 @@ class FirstFrameDriver(LinuxDriver):
         self._read_keys()
 
     def _read_keys(self) -> None:
-        """As Textual's own, which looks ten times a second whether there is a key."""
+        """Read keys as Textual does, but without its ten looks per second for a key."""
         assert self._wake is not None
         parser, decode = new_parser(self._debug), getincrementaldecoder("utf-8")("replace").decode
         while not self.exit_event.is_set():

@@ -1,4 +1,4 @@
-"""The names of files that go with a prompt, each in a line with what is doubtful of it."""
+"""The names of files that go with a prompt, each on a line with the doubt about it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tui.clean import clean_line
 
 
 class AttachedFiles(Static):
-    """Foreign names, made clean. It reads no file."""
+    """File names, which are foreign text and are cleaned. It reads no file."""
 
     DEFAULT_CSS = "AttachedFiles { height: auto; }"
 
     def show(self, files: Sequence[tuple[str, str]]) -> None:
-        """Name `files`, each with the doubt about it, in place of the last."""
+        """Show the names of `files`, each with the doubt about it, in place of the last ones."""
         lines = [
             Content.assemble("▤ ", clean_line(name), (f"  {doubt}" if doubt else "", "$warning"))
             for name, doubt in files

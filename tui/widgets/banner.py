@@ -1,4 +1,4 @@
-"""One or two lines above the conversation for what a person should know before going on."""
+"""One or two lines above the conversation with news that a person should know before the next prompt."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from textual.widgets import Static
 from tui.clean import clean_line
 
 MOST = 3
-"""Notices that are shown; the others are counted."""
+"""Notices that are shown at once; the others are counted."""
 
 
 class Banner(Static):
-    """Hidden while there is nothing to say. Its words may be foreign text: they are cleaned."""
+    """Hidden while there is no notice. The words may be foreign text: they are cleaned."""
 
     DEFAULT_CSS = """
     Banner {
@@ -40,7 +40,7 @@ class Banner(Static):
         self._show()
 
     def last(self, words: str) -> None:
-        """Say `words` above all notices until other words, or none, are given."""
+        """Show `words` above all notices until other words, or none, replace them."""
         self._lasting = words
         self._show()
 

@@ -1,4 +1,4 @@
-"""A row of bars, from nothing to the highest value. A small change stays small: the scale begins at 0."""
+"""A row of bars from zero to the highest value. The scale begins at 0, so a small change looks small."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
 class Bars(Widget):
-    """The latest values, a column each, the last one at the right edge."""
+    """The latest values, one column each, the last one at the right edge."""
 
     values: reactive[tuple[float, ...]] = reactive[tuple[float, ...]](())
 
@@ -22,7 +22,7 @@ class Bars(Widget):
 
 
 def bars(values: Sequence[float], width: int, height: int) -> list[str]:
-    """`values` as lines of text, the top one first; none is negative."""
+    """Return bars of `values` as lines of text, the top line first. No value is negative."""
     top = max(values, default=0.0) or 1.0
     levels = [round(value / top * 8 * height) for value in values]
     return [

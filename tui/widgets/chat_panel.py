@@ -1,6 +1,6 @@
 """The chat's widgets in their places: conversation, status, composer, and the numbers beside them.
 
-It shows what it is told and owns how tokens are shown; what is said and when is its screen's part.
+It shows the values that the session gives it, and owns the display of tokens.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from .transcript import Highlight, Transcript
 from .welcome import Welcome
 
 ASK, CONTINUE = "Ask something", "Write the beginning of a text: the model continues it"
-"""What stands in an empty composer, for a model that answers and for one that continues text."""
+"""The text of an empty composer, for a model that answers and for one that continues text."""
 FORMS: Final[dict[protocol.PromptForm, str]] = {
     "template": "", "chatml": "ChatML assumed", "text": "base model"
 }  # fmt: skip
-"""Of the main model, in the status line: how it takes prompts."""
+"""The way in which the main model takes prompts, for the status line."""
 Part = Literal["colors", "rejected", "thoughts", "sidebar"]
-"""A part of the screen that a key shows otherwise."""
+"""A part of the screen whose display a key changes."""
 SidebarMode = Literal["auto", "shown", "hidden"]
 TOGGLES: Final[tuple[tuple[str, str, Part], ...]] = (
     ("Rejected tokens", "Show or hide rejected tokens", "rejected"),
     ("Thoughts", "Open or fold the thoughts of models before their answers", "thoughts"),
     ("Sidebar", "Show or hide the numbers", "sidebar"),
 )
-"""What the palette offers: title, explanation, part of the screen."""
+"""Entries of the palette: title, explanation, part of the screen."""
 STOPS = ("chat.stop", "read.stop")
-"""Names of the action that stops an answer, while one writes and while one reads."""
+"""Names of the action that stops an answer, while a person writes and while they read."""
 HIGHLIGHTS: Final[tuple[Highlight, ...]] = ("quiet", "full", "off")
 
 
 class ChatPanel(Horizontal):
-    """Everything of the chat but its footer."""
+    """All of the chat screen but its footer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -90,12 +90,12 @@ class ChatPanel(Horizontal):
     """
 
     sidebar_mode: reactive[SidebarMode] = reactive[SidebarMode]("auto")
-    """The sidebar: where there is room, always, never."""
+    """When the sidebar shows: if there is room, always, never."""
 
     def __init__(
         self, interval: float, highlight: Highlight, show_refused: bool, sidebar: SidebarMode
     ) -> None:
-        """`interval` is the time between two paints of an answer that comes, in seconds."""
+        """`interval` is the number of seconds between two paints of an answer."""
         super().__init__(id="panel", classes=f"-{sidebar}")
         self.transcript = Transcript(interval=interval, id="transcript")
         self.suggestions = Suggestions("suggestions")
@@ -123,7 +123,7 @@ class ChatPanel(Horizontal):
     # What the screen has to say
 
     def say(self, words: str, tone: str, models: Sequence[str] = ()) -> None:
-        """The state in words, and the names of the models that it is about; `tone` names a theme variable."""
+        """Show the state in words, and the names of its models; `tone` names a theme variable."""
         self._status.state = words
         self._status.models = tuple(models)
         self._status.tone = f"${tone}"
@@ -138,18 +138,19 @@ class ChatPanel(Horizontal):
         return key_of(self.screen, STOPS, "escape")
 
     def show_extras(self, words: str) -> None:
-        """At the edge of the composer, what goes with the next prompt. Foreign text."""
+        """Show the additions to the next prompt at the edge of the composer. Foreign text."""
         self.composer.border_subtitle = Content(clean_line(words))
 
     def show_notices(self, notices: Sequence[str], *, error: bool = False) -> None:
         self._banner.show(notices, error=error)
 
     def show_unsaved(self, why: str) -> None:
-        """That nothing is saved, as long as there is a reason for it."""
+        """Show the reason why nothing is saved; empty if all is saved."""
         self._banner.last(f"NOT SAVED: {why}. The chat goes on; saving is tried again." if why else "")
 
     def show_files(self, files: Sequence[tuple[str, str]]) -> None:
-        """Over the composer, the names of the files that go with the prompt, each with the doubt about it."""
+        """Show the names of the files for the next prompt above the composer, each with the doubt about
+        it."""
         self.set_class(bool(files), "-files")
         self._files.show(files)
 
@@ -162,26 +163,26 @@ class ChatPanel(Horizontal):
         self._show_mode()
 
     def show_rounding(self, measured: protocol.Rounding | None) -> None:
-        """What is known of the rounding by now."""
+        """Show the measured rounding."""
         self._sidebar.show_rounding(measured)
 
     def show_found(self, models: int) -> None:
-        """How many models lie on the engine's machine besides the demo."""
+        """Show the number of models on the engine's machine besides the demo."""
         self._welcome.found = models
 
     def show_link(self, words: str) -> None:
-        """Where the engine is and how the way there is, while it is another machine. Foreign text."""
+        """Show the engine's machine and the state of the link, if it is another machine. Foreign text."""
         self._sidebar.show_link(words)
 
     def show_drafting(self, words: str, limit: int | None, *, lookup: bool) -> None:
-        """How far it drafts, in a word or two; the longest draft where the words do not say it; and whether
-        the lookup proposes too."""
+        """Show the draft length in a word or two, its limit where the words do not give it, and whether the
+        lookup proposes too."""
         self._drafting = words
         self._sidebar.show_drafting(words if limit is None else f"{words} (limit {limit})", lookup=lookup)
         self._show_mode()
 
     def show_reading(self, reading: MeterReading, history: Sequence[float]) -> None:
-        """The numbers of one moment: in the sidebar or, without it, in the status line."""
+        """Show the numbers of this moment in the sidebar or, without it, in the status line."""
         self._reading = reading, history
         if self._sidebar.display:
             self._sidebar.show_reading(reading, history)
@@ -191,11 +192,11 @@ class ChatPanel(Horizontal):
 
     @on(Sidebar.Toggled)
     def _move_figures(self) -> None:
-        """The figures go along when the sidebar comes or goes, by a key or by a resize."""
+        """Move the figures when the sidebar comes or goes, by a key or by a resize."""
         self.show_reading(*self._reading)
 
     def begin(self, prompt: str, key: str = "", note: str = "") -> None:
-        """The conversation takes the place of the welcome."""
+        """Begin a prompt: the conversation replaces the welcome."""
         self.add_class("-talking")
         self.transcript.writer.begin("user", prompt, key)
         if note:
@@ -217,7 +218,7 @@ class ChatPanel(Horizontal):
     # How it is shown
 
     def apply(self, before: Appearance, look: Appearance) -> None:
-        """Take over what has changed; the rest stays as its keys have set it."""
+        """Take over the changed settings. The other parts stay as their keys have set them."""
         if look.highlight != before.highlight:
             self.set_highlight(look.highlight)
         if look.show_refused != before.show_refused:
@@ -226,7 +227,7 @@ class ChatPanel(Horizontal):
             self.sidebar_mode = look.sidebar
 
     def action_switch(self, part: Part) -> None:
-        """Show it otherwise: the next of the colors; the others shown or hidden."""
+        """Change the display of a part: the next colors, or shown and hidden."""
         transcript = self.transcript
         match part:
             case "colors":
@@ -257,7 +258,7 @@ class ChatPanel(Horizontal):
             self.transcript.following = True
 
     def commands(self) -> Iterable[SystemCommand]:
-        """What the palette offers of this."""
+        """Return the entries of the palette for this panel."""
         for mode in HIGHLIGHTS:
             about = "How it shows where tokens come from"
             yield SystemCommand(f"Colors: {mode}", about, partial(self.set_highlight, mode))

@@ -1,6 +1,7 @@
-"""Where a person writes. It sends nothing and forgets nothing: text goes only when its owner took it.
+"""The text box for prompts. It sends nothing and loses nothing: a text leaves only when its owner has taken
+it.
 
-A paste is data: it names no file and gives no command. `typed_text.py` tells it from what was typed.
+A paste is data: it names no file and gives no command. `typed_text.py` tells pasted from typed text.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from .sent_prompts import SentPrompts
 from .suggestions import Suggestions
 
 MAX_PASTE = 1_000_000
-"""Characters of one paste that are taken."""
+"""Characters of one paste, at most."""
 FOLDED_FROM = 10_000
-"""A paste from this many characters on stands as one line: wrapping megabytes at each key would be felt."""
+"""Characters of a paste that is folded into one line: wrapping megabytes at each key would be slow."""
 FOLDED_LINES = 30
-"""So does one of this many lines: nobody edits it here, and it would push all else out of sight."""
+"""Lines of a paste that is folded too: nobody edits it here, and it would fill the screen."""
 
 
 class Composer(TextArea):
-    """A few lines of text with the prompts that were sent before behind the Up key."""
+    """A few lines of text, with the earlier prompts behind the Up key."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Send", id="chat.send"),
@@ -53,7 +54,7 @@ class Composer(TextArea):
         Binding("ctrl+underscore,ctrl+slash,super+z", "undo", "Undo typing", show=False,
                 id="chat.undo_typing", tooltip="Undo the last change of the text"),
     ]  # fmt: skip
-    # The least width is one in which TextArea can wrap its placeholder: with none it raises.
+    # The least width in which TextArea can wrap its placeholder: with less it raises.
     DEFAULT_CSS = """
     Composer {
         height: auto;
@@ -72,12 +73,12 @@ class Composer(TextArea):
 
     @dataclass
     class Submitted(Message):
-        """A person wants this sent. The text stays until `accept`."""
+        """A person wants to send the text. It stays until `accept`."""
 
         composer: Composer
         text: str
         by_hand: str
-        """The same as far as it was typed, as `Composer.by_hand` has it."""
+        """The typed part of it, as in `Composer.by_hand`."""
 
         @property
         def control(self) -> Composer:
@@ -85,7 +86,7 @@ class Composer(TextArea):
 
     @dataclass
     class PasteShortened(Message):
-        """More was pasted than is taken."""
+        """A paste was longer than `MAX_PASTE` and was cut."""
 
         composer: Composer
         characters: int
@@ -94,26 +95,26 @@ class Composer(TextArea):
         self, placeholder: str, suggestions: Suggestions | None = None, *,
         id: str | None = None,  # noqa: A002 (Textual's own name)
     ) -> None:  # fmt: skip
-        """`suggestions` stand beside it, and its keys move in them while they are open."""
+        """`suggestions` stand beside the text box, whose keys move in them while they are open."""
         super().__init__(id=id, placeholder=placeholder, highlight_cursor_line=False, compact=False)
         self._bindings.key_to_bindings.pop("ctrl+z", None)  # Textual's undo: here that key suspends the app
         self._sent = SentPrompts()
         self._submitted = ""
-        """The document as it was sent, until it is taken."""
+        """The document as it was sent, until the owner takes it."""
         self._pasted: dict[str, str] = {}
-        """What is folded, by its label. None is ever used again: earlier prompts hold theirs."""
+        """The folded pastes by label. A label is never used again, because earlier prompts hold theirs."""
         self._suggestions = suggestions or Suggestions("suggestions")
 
     @property
     def before(self) -> str:
-        """The line with the cursor, up to it, as `by_hand`."""
+        """The line up to the cursor, in the form of `by_hand`."""
         row, column = self.cursor_location
         line = self.document.get_line(row)[:column]
         return typed_text.by_hand(line) if row == 0 else typed_text.by_hand(" " + line)[1:]
 
     @property
     def text(self) -> str:
-        """The text as it stands on the screen."""
+        """The text as the screen shows it."""
         return typed_text.shown(self.document.text)
 
     @text.setter
@@ -122,40 +123,40 @@ class Composer(TextArea):
 
     @property
     def prompt(self) -> str:
-        """The text as it is sent: every character as it was typed or pasted, and folded pastes in full."""
+        """The text as it is sent: every character as typed or pasted, with folded pastes in full."""
         return typed_text.said(self.document.text, self._pasted)
 
     @property
     def by_hand(self) -> str:
-        """The text as far as it was typed: U+FFFC stands where a paste has an @ or begins with a slash."""
+        """The typed text: U+FFFC stands where a paste has an @ or begins with a slash."""
         return typed_text.by_hand(self.document.text)
 
     @property
     def selected_text(self) -> str:
-        """What is selected, as it is sent."""
+        """The selected text as it would be sent."""
         return typed_text.said(super().selected_text, self._pasted)
 
     def load_text(self, text: str) -> None:
-        """Let `text` stand here as if it was typed."""
+        """Replace the text by `text`, as if it was typed."""
         super().load_text(typed_text.standing(text))
 
     def accept(self) -> None:
-        """What was sent was taken: remember it as a prompt and make room. What was typed behind it stays."""
+        """Remember the text that was sent as a prompt, and remove it. Text typed behind it stays."""
         now = self.document.text
         taken, self._submitted = self._submitted or now, ""
         self._sent.add(taken)
         self._load(now.removeprefix(taken) if now.startswith(taken) else "")
 
     def take_up(self, text: str, names: Iterable[str] = ()) -> None:
-        """As `write_again`; what stood here is behind the Up key."""
+        """Do `write_again`, and keep the present text behind the Up key."""
         self._submitted = ""
         if self.text.strip():
             self.accept()
         self.write_again(text, names)
 
     def write_again(self, text: str, names: Iterable[str] = (), *, command: bool = False) -> None:
-        """Put a prompt here to be changed that was written before. Of its words only these name files, and
-        only a `command` is one."""
+        """Put an earlier prompt here for a change. Of its words, only `names` name files, and only a
+        `command` is one."""
         self._sent.leave()
         self._load(typed_text.recalled(text, names, command=command))
 
@@ -164,7 +165,7 @@ class Composer(TextArea):
         self.move_cursor(self.document.end)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Tab and Esc are the screen's while nothing is suggested."""
+        """Leave Tab and Esc to the screen while there is no suggestion."""
         return self._suggestions.is_open_for(self.before) if action in ("complete", "refuse") else True
 
     def action_complete(self) -> None:
@@ -193,7 +194,7 @@ class Composer(TextArea):
         self.scroll_cursor_visible()
 
     def action_earlier(self) -> None:
-        """Recall a prompt if nothing would be lost by it, move the cursor if not."""
+        """Recall a prompt if no text would be lost; else move the cursor."""
         if self._suggestions.is_open_for(self.before):
             self._suggestions.move(-1)
             return
@@ -217,7 +218,7 @@ class Composer(TextArea):
             self.clear()
 
     async def _on_key(self, event: events.Key) -> None:
-        """A key with a meaning has it here and now. Left to itself, Textual looks for it once the key has
+        """Handle a key with a meaning at once. Textual would look for its meaning only after the key has
         bubbled up, behind letters that were typed after it."""
         active = None if event.is_printable else self.screen.active_bindings.get(event.key)
         if active and active.enabled:
@@ -232,7 +233,7 @@ class Composer(TextArea):
         self.focus()
 
     def action_cut(self) -> None:
-        """Textual's would copy the document, and not what it says."""
+        """Cut the selection. Textual's own action would copy the document with its stand-ins."""
         if self.selection.is_empty:
             row, _ = self.cursor_location
             self.selection = Selection((row, 0), (row, len(self.document.get_line(row))))
@@ -244,7 +245,7 @@ class Composer(TextArea):
         self._paste(self.app.clipboard)
 
     def _paste(self, text: str) -> None:
-        """Take in `text` as data, and fold it if it is long."""
+        """Insert `text` as data, and fold it if it is long."""
         if len(text) > MAX_PASTE:
             self.post_message(self.PasteShortened(self, len(text)))
         text = without_sequences(text[:MAX_PASTE])
@@ -261,7 +262,7 @@ class Composer(TextArea):
     # A folded paste is one unit
 
     def edit(self, edit: Edit) -> EditResult:
-        """Textual's, with folded pastes left whole or taken out whole."""
+        """Edit as Textual does, but keep folded pastes whole or remove them whole."""
         top, bottom = edit.top, edit.bottom
         edit.from_location = outside(self.document, top, forward=top == bottom)
         edit.to_location = outside(self.document, bottom, forward=True)
@@ -270,7 +271,7 @@ class Composer(TextArea):
         return super().edit(edit)
 
     def validate_selection(self, selection: Selection) -> Selection:
-        """The cursor steps over a folded paste, and a selection holds all of one or nothing."""
+        """Move the cursor over a folded paste in one step; a selection holds all of a paste or nothing."""
         start, end = selection
         forward = end >= self.selection.end
         moved = outside(self.document, end, forward=forward)
@@ -283,7 +284,7 @@ class Composer(TextArea):
 
 
 def outside(document: DocumentBase, location: Location, *, forward: bool) -> Location:
-    """`location`, or the edge of the folded paste that it lies in."""
+    """Return `location`, or the edge of the folded paste around it."""
     row, column = location
     if row < document.line_count:
         for mark in typed_text.MARK.finditer(document.get_line(row)):

@@ -1,4 +1,5 @@
-"""The line of keys at the bottom of a screen. It shows what applies now, in the same frame as all else."""
+"""The line of keys at the bottom of a screen. It shows the keys of this moment, in the same frame as the
+rest."""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ from tui.chat.formatting import readable
 
 
 class KeyLine(Footer):
-    """Textual's footer. That one is made anew some frames after a key has lost its meaning, and not at all
-    while the terminal's window has not the focus."""
+    """Replaces Textual's footer. That one changes some frames after a key has lost its meaning, and not at
+    all while the terminal's window has no focus."""
 
     def __init__(self) -> None:
         super().__init__(compact=True, show_command_palette=False)
         self._shown: list[tuple[str, str, str, bool]] = []
 
     def bindings_changed(self, screen: Screen[Any]) -> None:
-        """Show the keys of `screen`, if they are others than before."""
+        """Show the keys of `screen`, if they have changed."""
         self._bindings_ready = True
         if not self.is_attached or screen is not self.screen:
             return
@@ -40,6 +41,6 @@ class KeyLine(Footer):
 
 
 def key_of(screen: Screen[Any], names: Container[str], otherwise: str) -> str:
-    """The key of the first action among `names` that is alive, as people write it; `otherwise` if none is."""
+    """Return the key of the first active action among `names`, as people write it; `otherwise` if none is."""
     keys = (key for key, each in screen.active_bindings.items() if each.binding.id in names)
     return readable(next(keys, otherwise))

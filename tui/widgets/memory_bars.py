@@ -1,6 +1,6 @@
-"""Whether a pair fits: a bar for each memory, what takes it, and the settings that go with it.
+"""The memory plan of a pair: a bar for each memory with the parts of its use, and the settings of the load.
 
-It knows what was planned and nothing of how.
+It shows a plan and computes none.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tui.protocol import Load, MemoryPlanned, MemoryUse
 from tui.quantities import cells, context, size
 
 HOST = "memory"
-"""What the machine's own memory is called, as `MemoryUse.name`."""
+"""The name of the machine's own memory, as `MemoryUse.name`."""
 _BAR = 16
 _NAME = 14
 """Cells, at most."""
 _MAKERS = ("NVIDIA ", "GeForce ", "AMD ", "Radeon ", "Intel(R) ")
-"""Of a GPU's name, what says least."""
+"""The parts of a GPU's name that say least."""
 _PARTS = (
     ("main", "$token-main", "main"),
     ("draft", "$token-draft", "draft"),
@@ -32,7 +32,7 @@ _CACHES = {"f16": "16 bits", "q8_0": "8 bits"}
 
 
 class MemoryBars(Widget):
-    """Two lines, or three where a GPU has a memory of its own."""
+    """Two lines, or three if a GPU has a memory of its own."""
 
     DEFAULT_CSS = """
     MemoryBars { height: 3; margin: 0 4; text-wrap: nowrap; }
@@ -45,7 +45,7 @@ class MemoryBars(Widget):
         self._words = ""
 
     def show(self, asked: Load | None, planned: MemoryPlanned | None = None, words: str = "") -> None:
-        """What was planned for `asked`, nothing for None; `words` stand where nothing is known."""
+        """Show the plan for `asked`; None shows nothing. `words` stand in place of an unknown plan."""
         self._asked, self._planned, self._words = asked, planned, words
         self.refresh()
 
@@ -62,7 +62,7 @@ class MemoryBars(Widget):
 
 
 def _settings(asked: Load, load: Load, tokens: int, gpu: bool, width: int) -> Content:
-    """What will be loaded with; what differs from what was asked for stands out, with what it was."""
+    """Return the settings of the load. A setting that differs from the wish stands out, beside the wish."""
     wanted = "shorter" if asked.context_length == 0 else f"not {context(asked.context_length)}"
     parts = [
         (
@@ -101,14 +101,14 @@ def _uses(uses: Sequence[MemoryUse], width: int) -> list[Content]:
 
 
 def _short(name: str) -> str:
-    """ "NVIDIA GeForce RTX 4090" as one calls it: "RTX 4090"."""
+    """Return "NVIDIA GeForce RTX 4090" as people call it: "RTX 4090"."""
     for maker in _MAKERS:
         name = name.removeprefix(maker)
     return name
 
 
 def _use(use: MemoryUse, name: str, width: int) -> Content:
-    """The memory's bar with its numbers, and its parts where there is room for them."""
+    """Return the bar of one memory with its numbers, and its parts if there is room for them."""
     fits = use.needed <= use.free
     whole = max(use.free, use.needed, 1)
     bar = [("█" * cells(getattr(use, part) / whole, _BAR), tone) for part, tone, _ in _PARTS]

@@ -1,7 +1,6 @@
-"""A list of rows that stays quick with thousands of them: one line each, drawn when it is seen.
+"""A list of rows that stays quick with thousands of them: one line each, drawn when it comes into view.
 
-It knows where its cursor is and keeps it on the same row when rows come and go. It takes no focus: who owns
-it moves the cursor.
+It keeps its cursor on the same row when rows come and go. It takes no focus: its owner moves the cursor.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ Tone = Literal["plain", "good", "faint"]
 
 _GAP = 2
 _NARROW = 52
-"""Cells of width below which only the first columns are shown."""
+"""Cells; below this width the list shows only the first columns."""
 
 
 @dataclass(frozen=True)
 class Row:
     key: str
-    """What it stands for; no two rows of a list have the same."""
+    """The name of the row; all rows of a list have different ones."""
     cells: tuple[str, ...]
-    """The first takes the room that the others leave. Foreign text: it is cleaned."""
+    """The first cell takes the room that the others leave. Foreign text: it is cleaned."""
     tone: Tone = "plain"
     widths: tuple[int, ...] = field(init=False, compare=False)
-    """Of the cells, in columns of the terminal."""
+    """Widths of the cells, in columns of the terminal."""
 
     def __post_init__(self) -> None:
         cells = tuple(map(clean_line, self.cells))
@@ -44,7 +43,7 @@ class Row:
 
 
 class Rows(ScrollView, can_focus=False):
-    """The rows, one of which has the cursor."""
+    """Rows with a cursor on one of them."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"rows--plain", "rows--good", "rows--faint", "rows--cursor"}
     DEFAULT_CSS = """
@@ -66,7 +65,7 @@ class Rows(ScrollView, can_focus=False):
     """
 
     class Moved(Message):
-        """Another row has the cursor, or none."""
+        """The cursor is on another row, or on none."""
 
         def __init__(self, rows: Rows) -> None:
             super().__init__()
@@ -77,7 +76,7 @@ class Rows(ScrollView, can_focus=False):
             return self.rows
 
     def __init__(self, id: str, empty: str = "", *, models: bool = False) -> None:  # noqa: A002
-        """`empty` is said where there are no rows; `models`: the first column names models."""
+        """`empty` is the text of an empty list; `models`: the first column names models."""
         super().__init__(id=id)
         self.empty = empty
         self._models = models
@@ -85,7 +84,7 @@ class Rows(ScrollView, can_focus=False):
         self._cursor = 0
         self._widths: list[int] = []
         self._said = empty
-        """`empty` as it was when rows were last shown."""
+        """The value of `empty` when the rows were last shown."""
 
     @property
     def current(self) -> Row | None:
@@ -94,16 +93,16 @@ class Rows(ScrollView, can_focus=False):
 
     @property
     def cursor(self) -> int:
-        """Which row has it, counted from 0."""
+        """The number of the row with the cursor, from 0."""
         return self._cursor
 
     def say(self, words: str) -> None:
-        """Stand in for rows: why there are none."""
+        """Show `words` in place of rows, such as the reason why there are none."""
         self.empty = clean_line(words)
         self.refresh()
 
     def show(self, rows: Sequence[Row], *, keep: bool = True) -> None:
-        """Show these rows; the cursor stays with its row if `keep`, else it goes to the first."""
+        """Show these rows. The cursor stays with its row if `keep`; else it goes to the first."""
         if not rows and not self._rows and self.empty == self._said:
             return
         before, self._said = self.current, self.empty
@@ -112,7 +111,7 @@ class Rows(ScrollView, can_focus=False):
         self._cursor = self._place(before.key) or 0 if keep and before else 0
         size = Size(0, max(1, len(self._rows)))
         if size != self.virtual_size:
-            # Set as it would be, but for the layout of the whole screen: no size follows from the rows.
+            # Set without the layout of the whole screen, because no size follows from the rows.
             self.set_reactive(Rows.virtual_size, size)
             self._scroll_update(size)
         self._follow()
@@ -121,7 +120,7 @@ class Rows(ScrollView, can_focus=False):
             self.post_message(self.Moved(self))
 
     def go_to(self, key: str) -> None:
-        """Put the cursor on the row of this key, if there is one."""
+        """Put the cursor on the row with this key, if there is one."""
         if (place := self._place(key)) is not None:
             self._put(place)
 

@@ -1,4 +1,4 @@
-"""The numbers beside the conversation. It shows readings and models; it counts nothing itself."""
+"""The numbers beside the conversation. It shows readings and models, and counts nothing itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Part = tuple[float, str]
 
 
 class Sidebar(VerticalScroll, can_focus=False):
-    """Speed, drafts, time and context of the answer, and the models that it comes from."""
+    """Speed, drafts, time and context of the answer, and its models."""
 
     DEFAULT_CSS = """
     Sidebar {
@@ -57,7 +57,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         self._rows = 0
         self._lookup = False
         self.drafting = ""
-        """How far it drafts, in a few words."""
+        """The draft length in a few words."""
 
     def compose(self) -> ComposeResult:
         yield self._models
@@ -79,7 +79,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         self.show_reading(MeterReading(), ())
 
     def show_models(self, loaded: protocol.Loaded | None) -> None:
-        """The loaded pair, or that there is none."""
+        """Show the loaded pair, or that there is none."""
         self._loaded = loaded
         self._context_length = loaded.context_length if loaded else None
         rows: list[Row] = [(name, UNKNOWN) for name in ("main", "draft", "backend", "device")]
@@ -102,25 +102,25 @@ class Sidebar(VerticalScroll, can_focus=False):
             _put(self._models, content)
 
     def show_rounding(self, measured: protocol.Rounding | None) -> None:
-        """What is known of the rounding of the main model by now."""
+        """Show the measured rounding of the main model."""
         if self._loaded and measured and measured != self._loaded.rounding:
             self.show_models(replace(self._loaded, rounding=measured))
 
     def show_drafting(self, words: str, *, lookup: bool) -> None:
-        """How far it drafts, and whether the lookup proposes where there is no draft model."""
+        """Show the draft length, and whether the lookup proposes where there is no draft model."""
         self.drafting = words
         if lookup != self._lookup:
             self._lookup = lookup
             self.show_models(self._loaded)
 
     def show_link(self, words: str) -> None:
-        """A row more, for where the engine is and how the way there is. Foreign text."""
+        """Add a row for the engine's machine and the state of the link. Foreign text."""
         if words != self._link:
             self._link = words
             self.show_models(self._loaded)
 
     def show_reading(self, reading: MeterReading, history: Sequence[float]) -> None:
-        """The numbers of one moment. Heights never change, so nothing is laid out again."""
+        """Show the numbers of this moment. Heights never change, so no layout is needed."""
         _put(self._speed_now, _heading("Speed now", number(reading.speed_now, "tok/s")))
         _put(self._speed, _table(_speed_rows(reading)))
         _put(self._drafts, _drafts(reading, self.drafting))
@@ -130,7 +130,7 @@ class Sidebar(VerticalScroll, can_focus=False):
 
 
 def _put(place: Static, content: Content) -> None:
-    """Show `content`; painting again what stands there already would be felt over ssh."""
+    """Show `content` if it has changed: painting the same again would be felt over ssh."""
     if not (isinstance(place.content, Content) and place.content.is_same(content)):
         place.update(content, layout=False)
 
@@ -144,7 +144,7 @@ def _speed_rows(reading: MeterReading) -> list[Row]:
 
 
 def _speed_up(reading: MeterReading) -> str:
-    """Of drafting, beside plain decoding; who measures it, where the engine cannot."""
+    """Return the speed-up; where the engine cannot measure it, the key that can."""
     unknown = reading.drafted and reading.speed_up is None
     return "ctrl+r measures it" if unknown else number(reading.speed_up, "×", 2)
 
@@ -170,7 +170,7 @@ def _drafts(reading: MeterReading, drafting: str) -> Content:
 
 
 def _draft_length(reading: MeterReading, drafting: str) -> Row:
-    """The draft length; where the engine decides it and drafts nothing, with its reason."""
+    """Return the draft length. Where the engine decides it and drafts nothing, add its reason."""
     if reading.not_drafting and drafting.startswith(AUTO):
         return "drafting", clean_line(f"{AUTO}: {reading.not_drafting}", WIDTH - 9)
     return "draft length", drafting or UNKNOWN
@@ -189,7 +189,7 @@ def _time(reading: MeterReading) -> Content:
 
 
 def _percents(draft: float | None, verify: float | None) -> tuple[str, str, str]:
-    """The shares of draft, verify and the rest in whole per cents whose sum is 100."""
+    """Return the shares of draft, verify and the rest in whole percents that add up to 100."""
     if draft is None or verify is None:
         return UNKNOWN, UNKNOWN, UNKNOWN
     one = round(draft * 100)
@@ -212,26 +212,26 @@ def _context(reading: MeterReading, length: int | None) -> Content:
 
 
 def _heading(title: str, value: str = "", short: str = "") -> Content:
-    """A section's first line, with its main value against the right edge; `short` is for a long value."""
+    """Return a section's first line, with its main value at the right edge; `short` replaces a long value."""
     if short and len(title) + len(value) >= WIDTH:
         title = short
     return _line(title, "bold $primary", value)
 
 
 def _table(rows: Sequence[Row]) -> Content:
-    """Names on the left, values against the right edge."""
+    """Return rows with names on the left and values at the right edge."""
     return Content("\n").join(_line(name, "$quiet", value) for name, value in rows)
 
 
 def _line(name: str, style: str, value: str) -> Content:
-    """A name and its value with a space between them at least; the name gives way."""
+    """Return a name and its value with at least one space between them; a long name is cut."""
     room = WIDTH - cell_len(value) - 1 if value else WIDTH
     name = shortened(name, room)
     return Content.assemble((name, style), Content(" " * (WIDTH - cell_len(name) - cell_len(value)) + value))
 
 
 def _bar(parts: Sequence[Part]) -> Content:
-    """Shares of the whole, 0 to 1, side by side; what is left is a thin line."""
+    """Return shares of the whole, 0 to 1, side by side; a thin line fills the rest."""
     pieces = []
     start = reached = 0
     total = 0.0

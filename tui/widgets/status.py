@@ -1,4 +1,4 @@
-"""One line under the conversation: what is going on, how far it drafts, how the tokens are shown."""
+"""One line under the conversation: the state, the draft length, the display of tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLUS = " + "
 
 
 class StatusLine(Widget):
-    """The state on the left, the display on the right. Its words may be foreign text: they are cleaned."""
+    """The state on the left, the display on the right. The words may be foreign text: they are cleaned."""
 
     DEFAULT_CSS = """
     StatusLine {
@@ -26,17 +26,17 @@ class StatusLine(Widget):
     """
 
     state = reactive("")
-    """What is going on."""
+    """The state in words."""
     models: reactive[tuple[str, ...]] = reactive(())
-    """Names behind the state: their middles give way where there is no room."""
+    """Names behind the state. Their middles are cut where there is no room."""
     tone = reactive("$quiet")
-    """The colour of the mark before it: a theme variable."""
+    """The color of the mark before the state: a theme variable."""
     figures: reactive[tuple[str, ...]] = reactive(())
-    """Numbers for a terminal without room for the sidebar. The last one gives way first, each as a whole."""
+    """Figures for a terminal without room for the sidebar. Without room, the last figure goes first."""
     display_mode = reactive("")
-    """How far it drafts."""
+    """The draft length in words."""
     aside = reactive("")
-    """How the tokens are shown: it gives way where the left side has no room beside it."""
+    """The display of tokens. It is hidden where the left side has no room beside it."""
 
     def render(self) -> Content:
         width = self.content_size.width
@@ -53,7 +53,7 @@ class StatusLine(Widget):
         return Content.assemble(left, " " * (room + 2 - left.cell_length), right)
 
     def _left(self, room: int, figures: tuple[str, ...]) -> Content:
-        """The state and these figures in about `room` cells."""
+        """Return the state and these figures in about `room` cells."""
         detail = f"  ·  {'  '.join(figures)}" if figures else ""
         return Content.assemble(("● ", self.tone), self._state(room - 2 - len(detail)), detail)
 

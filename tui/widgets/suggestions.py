@@ -1,4 +1,4 @@
-"""What a word that is being typed could become: a few rows over the composer, taken with Tab or Enter."""
+"""The completions of the word that is being typed: a few rows above the composer, taken with Tab or Enter."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tui.chat.completion import Suggestion
 from .rows import Row, Rows
 
 MOST = 8
-"""Rows that are seen at once."""
+"""Rows that are visible at once."""
 
 
 class Suggestions(Rows):
-    """Hidden while there are none; else it stands over what is above it, and moves nothing."""
+    """Hidden without suggestions; else it covers the lines above it and moves nothing."""
 
     DEFAULT_CSS = """
     Suggestions { display: none; overlay: screen; margin: 0 1; background: $surface; border: round $line; }
@@ -24,7 +24,7 @@ class Suggestions(Rows):
         super().__init__(id)
         self._offered: list[Suggestion] = []
         self.before = ""
-        """What they are for."""
+        """The text that the suggestions complete."""
         self.add_class("-active")
 
     @property
@@ -32,16 +32,17 @@ class Suggestions(Rows):
         return bool(self._offered)
 
     def is_open_for(self, before: str) -> bool:
-        """Whether something is suggested for what stands `before` the cursor now."""
+        """Whether there are suggestions for the text `before` the cursor now."""
         return self.is_open and self.before == before
 
     @property
     def suggestion(self) -> Suggestion | None:
-        """The one with the cursor."""
+        """The suggestion with the cursor."""
         return self._offered[self.cursor] if self._offered else None
 
     def offer(self, suggestions: Sequence[Suggestion], before: str = "") -> None:
-        """Show these for what stands `before` the cursor, in place of the last; none closes it."""
+        """Show suggestions for the text `before` the cursor, in place of the last ones. An empty list closes
+        them."""
         self.before = before
         if not suggestions and not self._offered:
             return

@@ -1,6 +1,6 @@
-"""The tokens of an answer one by one, with a cursor, and what was refused between them.
+"""The tokens of an answer one by one, with a cursor, and the rejected tokens between them.
 
-It shows tokens, not Markdown: a line break is a token's too. It asks nobody anything.
+It shows tokens, not Markdown, because a line break belongs to a token too. It asks nobody.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from tui.clean import clean
 from tui.protocol import Origin
 
 NO_TEXT = "∅"
-"""Stands for a token without text, such as the one that ends an answer."""
+"""The sign for a token without text, such as the one that ends an answer."""
 
 
 @cache
 def visible(text: str) -> str:
-    """`text` as cells of one line: a line break is an arrow."""
+    """Return `text` as cells of one line, with an arrow for each line break."""
     return clean(text).replace("\n", "↵").replace("\t", "→") or NO_TEXT
 
 
 def _segments(token: Token) -> list[tuple[str, bool]]:
-    """The text of a token in pieces of one line, and whether the line ends behind each. What was refused
-    breaks none."""
+    """Yield the text of a token in pieces of one line, each with whether the line ends behind it. A rejected
+    token ends no line."""
     if token.origin == Origin.REFUSED:
         return [(visible(token.text), False)]
     *lines, rest = token.text.split("\n")
@@ -72,10 +72,10 @@ class TokenView(ScrollView, can_focus=False):
     """
 
     cursor: reactive[int] = reactive(0, repaint=False)
-    """The number of the token that it is on."""
+    """The number of the token under the cursor."""
     show_refused: reactive[bool] = reactive(True, repaint=False)
     later_is_faint: reactive[bool] = reactive(False)
-    """Whether what comes after the cursor's round is not there yet."""
+    """Whether tokens after the cursor's round are faint, because they have not come yet."""
 
     class Moved(Message):
         """The cursor is on another token."""
@@ -84,9 +84,9 @@ class TokenView(ScrollView, can_focus=False):
         super().__init__(id=id)
         self._tokens: list[Token] = []
         self._shown: list[int] = []
-        """Numbers of the tokens that are shown."""
+        """Numbers of the visible tokens."""
         self._lines: list[list[tuple[int, str]]] = []
-        """Of each line its pieces: which token, and what of its text."""
+        """The pieces of each line: number of the token, and its text there."""
         self._line_of: dict[int, int] = {}
         self._width = 0
 
@@ -100,7 +100,7 @@ class TokenView(ScrollView, can_focus=False):
 
     @property
     def current(self) -> Token | None:
-        """The token with the cursor; None if there are no tokens."""
+        """The token under the cursor; None if there are no tokens."""
         return self._tokens[self.cursor] if self._tokens else None
 
     @property
@@ -110,7 +110,7 @@ class TokenView(ScrollView, can_focus=False):
     # Moving
 
     def move(self, by: int) -> None:
-        """Move the cursor by so many of the tokens that are shown."""
+        """Move the cursor by so many visible tokens."""
         if self._shown:
             here = self._nearest(self.cursor)
             self.cursor = self._shown[max(0, min(len(self._shown) - 1, here + by))]
@@ -132,12 +132,12 @@ class TokenView(ScrollView, can_focus=False):
             self.go_to_round(current.round + by)
 
     def go_to_round(self, number: int) -> None:
-        """Put the cursor on the first token of the round, as far as there is one."""
+        """Put the cursor on the first token of the round, as far as there is such a round."""
         number = max(0, min(number, self._tokens[-1].round)) if self._tokens else 0
         self.cursor = next((at for at in self._shown if self._tokens[at].round >= number), self.cursor)
 
     def move_refused(self, by: int) -> None:
-        """Move the cursor to the next refused token, or the one before."""
+        """Move the cursor to the next rejected token, or to the one before."""
         found = [number for number, each in enumerate(self._tokens) if each.origin == Origin.REFUSED]
         ahead = [number for number in found if (number > self.cursor if by > 0 else number < self.cursor)]
         if ahead:
@@ -145,7 +145,7 @@ class TokenView(ScrollView, can_focus=False):
             self.cursor = ahead[0] if by > 0 else ahead[-1]
 
     def _nearest(self, number: int) -> int:
-        """The place, among those that are shown, of the token `number` or the next one."""
+        """Return the place, among the visible tokens, of the token `number` or the next one."""
         return next((at for at, each in enumerate(self._shown) if each >= number), len(self._shown) - 1)
 
     def _column(self, line: int) -> int:
@@ -185,7 +185,7 @@ class TokenView(ScrollView, can_focus=False):
             self._follow()
 
     def _wrap(self) -> None:
-        """Lay the tokens out in lines as wide as there is room."""
+        """Divide the tokens into lines of the available width."""
         self._width = width = max(1, self.scrollable_content_region.width)
         self._shown = [
             number

@@ -1,4 +1,4 @@
-"""What stands where the conversation will be: what to press, what to ask."""
+"""The empty chat: the keys to press, and some questions to ask."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ QUESTIONS = (
     "What do the colors mean?",
     "How do I load my own model?",
 )
-"""What the demo model can answer."""
+"""Questions that the demo model can answer."""
 DEMO = "a tiny model that knows Outrider and a little Python. Ask it"
 MORE = "Ctrl+L, then Ctrl+G fetches models that fit this machine"
 _KEY = 9
-"""Columns before what a key does."""
+"""Columns before the meaning of a key."""
 
 KEYS = (
     ("Enter", "sends"),
@@ -43,10 +43,10 @@ class Welcome(Widget):
     """
 
     demo = reactive(False)
-    """Whether the built-in pair is loaded: then it says what that pair is for."""
+    """Whether the demo pair is loaded, so that the page explains it."""
 
     found: reactive[int | None] = reactive[int | None](None)
-    """How many other models lie on the machine; None where nobody has looked."""
+    """The number of other models on the machine; None if nobody has looked."""
 
     def render(self) -> Content:
         lines = [
@@ -67,13 +67,13 @@ class Welcome(Widget):
         return Content("\n").join(lines)
 
     def _models(self) -> Iterator[Content]:
-        """That something better than the demo is here already."""
+        """Return the line that a better model than the demo is here already."""
         if self.found:
             models = "1 model" if self.found == 1 else f"{self.found:,} models"
             yield from self._entry("Models", f"{models} found here: Ctrl+L chooses", "bold $token-main", "")
 
     def _entry(self, key: str, what: str, style: str, tone: str = "$quiet") -> Iterator[Content]:
-        """A key and what it does; a line that is too long goes on below its own beginning."""
+        """Return a key and its meaning. A long line continues below its own beginning."""
         for line in wrap(what, max(20, self.content_size.width - _KEY)):
             yield Content.assemble((key.ljust(_KEY), style), (line, tone))
             key = ""

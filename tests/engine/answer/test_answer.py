@@ -227,7 +227,7 @@ def test_the_draft_length_can_be_changed_in_the_middle_of_an_answer(
     drafted = [each.drafted for each in Heard(events).rounds]
     assert max(drafted[:3]) == 0
     assert 3 in drafted
-    assert 4 in drafted, "the pair's own pace"
+    assert 4 in drafted, "the pair's own policy"
     assert max(drafted[-5:]) == 0
     assert Heard(events).tokens == ask(pair, renderer, draft_length=0, max_tokens=60).tokens
 

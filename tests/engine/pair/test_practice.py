@@ -20,7 +20,7 @@ from tui.engine.speculation.loop import Pick, Round
 from tui.protocol import Event, Finished, Generate, Load, Loaded, Message, Sampling
 
 TABLE = {1: 1.0, 2: 1.35, 3: 1.6, 4: 1.5, 5: 1.8, 6: 2.1, 8: 2.5, 12: 3.0, 17: 3.7}
-"""Rows of a quantised model of 1.5 billion parameters on two cores, by one row. Three cost more than four."""
+"""Rows of a quantized model of 1.5 billion parameters on two cores, by one row. Three cost more than four."""
 DRAFT_COST = 0.45
 OFF = {1: 1.0, 2: 1.7, 4: 1.15}
 """The same measured once, on a bad day."""

@@ -81,7 +81,7 @@ def pair_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
 
 def scripted() -> Pair:
-    """Models without any cost, and a pace that measures."""
+    """Models without any cost, and a policy that measures."""
     shown = load_pair(Load("scripted:sample?tokens=400", "scripted:draft?acceptance=0.6"), lambda *_: True)
     return replace(shown, policy=AdaptiveLength(Costs({1: 2e-4, 4: 3e-4, 16: 6e-4}, draft=2e-5, read=1e-6)))
 

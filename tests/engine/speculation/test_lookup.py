@@ -71,7 +71,7 @@ class Mood:
 
 
 class UpTo:
-    """A pace that takes `length` tokens in every round, however unlikely."""
+    """A policy that takes `length` tokens in every round, however unlikely."""
 
     def __init__(self, length: int) -> None:
         self._length = length

@@ -1,4 +1,4 @@
-"""The pace over real answers and real times: what noise, a wrong start or a lookup may cost, and no more."""
+"""The policy over real answers and real times: the cost of noise, a wrong start or a lookup is limited."""
 
 from __future__ import annotations
 

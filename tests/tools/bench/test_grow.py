@@ -23,7 +23,7 @@ from tools.bench.grow import (
     load,
     read,
 )
-from tools.bench.quantise import quantise
+from tools.bench.quantize import quantize_file
 from tui.engine.starter import MAIN
 
 QUESTIONS = ("How do I quit?", "Write quicksort in Python")
@@ -80,8 +80,8 @@ def test_what_was_added_is_not_zero(reread: Checkpoint, small: Shape) -> None:
 def test_growing_keeps_the_function(grown: Path, answers: list[Answer], kind: str, tmp_path: Path) -> None:
     path = grown
     if kind != "F16":
-        path = tmp_path / "quantised.gguf"
-        quantise(grown, path, kind)
+        path = tmp_path / "quantized.gguf"
+        quantize_file(grown, path, kind)
     assert ask(path, QUESTIONS, 40) == answers
     assert agreement(path, answers) == 1.0
 
@@ -126,7 +126,7 @@ def test_a_shape_has_about_the_parameters_asked_for(small: Shape, parameters: fl
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no format Q4_Z"):
-        quantise(MAIN, tmp_path / "never.gguf", "Q4_Z")
+        quantize_file(MAIN, tmp_path / "never.gguf", "Q4_Z")
 
 
 def test_a_copy_without_noise_agrees_everywhere(

@@ -1,1 +1,2 @@
-"""One answer: a conversation to tokens, tokens to rounds, rounds to text; and an answer looked at again."""
+"""One answer: a conversation to tokens, tokens to rounds, rounds to text; and the inspection of an old
+answer."""

@@ -1,7 +1,7 @@
 """One answer: a conversation in, rounds of text out.
 
-Reuses whatever of the prompt is in the caches already, keeps the draft's failures away from the answer,
-and counts what it all cost. It loads nothing and reads no command.
+It uses the part of the prompt that the caches hold already, keeps the draft's failures away from the answer,
+and counts the costs. It loads nothing and reads no command.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Send = Callable[[protocol.Event], None]
 Cancelled = Callable[[], bool]
 
 _DIGITS = 5
-"""Of seconds, as they are sent: more would be noise."""
+"""Digits of seconds in an event: more would be noise."""
 _DEAD_END = "no token of this model may follow here"
 _TOO_COMPLEX = "the grammar is too complex to be followed here"
 
@@ -45,9 +45,9 @@ class Answer:
         self, pair: Pair, command: protocol.Generate, send: Send, cancelled: Cancelled,
         draft_length: Callable[[], DraftLength] | None = None, clock: Callable[[], float] = perf_counter,
     ) -> None:  # fmt: skip
-        """`cancelled` is asked between two rounds, and between two chunks of the prompt.
+        """`cancelled` is called between two rounds, and between two chunks of the prompt.
 
-        `draft_length` is asked for each round, where the command's need not hold for the whole answer.
+        `draft_length` is called for each round, because the draft length can change during the answer.
         """
         self._pair = pair
         self._main = pair.main
@@ -57,7 +57,7 @@ class Answer:
         self._draft_length = draft_length or (lambda: command.draft_length)
         self._clock = clock
         self._started = self._shown = clock()
-        """When it began, and when its last round ended."""
+        """Times of its beginning, and of the end of its last round."""
         vocabulary = pair.main.vocabulary
         marks = () if command.raw or command.ignore_eos else turn_marks(vocabulary)
         ends = vocabulary.end_tokens.union(*map(vocabulary.encode, marks))
@@ -68,7 +68,7 @@ class Answer:
         self._first = 0
         """The index of the answer's first token in the context."""
         self._stays = 0
-        """How many tokens of the prompt the next prompt will share; 0 if no model needs to know."""
+        """Tokens of the prompt that the next prompt will share; 0 if no model needs the number."""
         self._marks = marks
         self._obstacle = pair.obstacle
         """Why this answer has no draft model; None if it has one, or if nobody asked for one."""
@@ -78,10 +78,10 @@ class Answer:
         self._cost = structs.asdict(protocol.Statistics())
         """The values of `Statistics` so far."""
         self._read, self._read_at = 0, self._started
-        """Tokens of the prompt that were read, and when."""
+        """Tokens of the prompt that were read, and the time of that."""
 
     def run(self, templates: TemplateRenderer) -> protocol.Finished:
-        """Send the events of the whole answer; the last of them.
+        """Send the events of the whole answer. Returns the last event.
 
         Raises `ModelError` or `InvalidLogits` of the main model. The caches must be cleared then.
         """
@@ -120,7 +120,7 @@ class Answer:
         self._send(protocol.Notice(self._command.id, notice))
 
     def _open(self, context: Sequence[int]) -> None:
-        """Get ready for the text, which the template may have begun."""
+        """Prepare for the text, whose beginning the template may have written."""
         command, vocabulary = self._command, self._main.vocabulary
         opening = opening_of(structs.replace(command, resume=()), self._main, context)
         self._opening = "" if command.resume else opening
@@ -134,7 +134,7 @@ class Answer:
         )
 
     def _resume(self, context: list[int]) -> None:
-        """Put the tokens that the answer has already behind the prompt. Their text is the app's already."""
+        """Put the existing tokens of the answer after the prompt. The app has their text already."""
         context += self._command.resume
         if len(context) > self._main.capacity:
             raise ModelError("there is no room for more of this answer", "Load with a longer context.")
@@ -161,13 +161,14 @@ class Answer:
                 self._send(protocol.Busy(self._command.id, crew.count, crew.most))
 
     def _pace_threads(self, rows: int, seconds: float) -> None:
-        """The main model has computed so many rows: choose its threads for the next ones."""
+        """Note that the main model has computed so many rows, and choose its threads for the next ones."""
         crew = self._pair.crew
         if crew and crew.passed(rows, seconds):
             self._send(protocol.Busy(self._command.id, crew.count, crew.most))
 
     def _proposer(self, context: list[int]) -> Proposer:
-        """Who rides ahead. A draft model reads the prompt later, as the pace allows: nothing waits for it."""
+        """Return the proposers. A draft model reads the prompt later, when the policy wants it: nothing waits
+        for it."""
         proposers: list[Proposer] = []
         if self._command.lookup and self._pair.lookup:
             proposers.append(self._pair.lookup)
@@ -218,7 +219,7 @@ class Answer:
         return "context"
 
     def _tell_why_plain(self) -> None:
-        """Send the reason why nothing was drafted so far, if it is another than before."""
+        """Send the reason why nothing was drafted so far, if it has changed."""
         if (obstacle := self._why_plain()) != self._told:
             self._told = obstacle
             self._send(protocol.NotDrafting(self._command.id, obstacle))
@@ -241,7 +242,7 @@ class Answer:
     def _show(
         self, happened: Round, context: list[int], reason: protocol.Reason | None, started: float
     ) -> protocol.Reason | None:
-        """Send one round. The reason to end, which may be a stop string in its text."""
+        """Send one round. Returns the reason to end, which may be a stop string in its text."""
         pieces, tokens = self._pieces(happened)
         if self._opening:
             pieces.insert(0, Piece(self._opening, protocol.Origin.PLAIN))
@@ -270,9 +271,9 @@ class Answer:
         return reason
 
     def _plain_seconds(self, happened: Round, seconds: float, tokens: int) -> float | None:
-        """What plain decoding would have taken for the first `tokens` tokens of a round that took `seconds`.
+        """Return the plain decoding time of the first `tokens` tokens of a round that took `seconds`.
 
-        What passes between two rounds would have passed as well.
+        It includes the time between two rounds, which plain decoding would have needed too.
         """
         plain = self._pair.plain_seconds(happened)
         if plain is None:
@@ -280,7 +281,7 @@ class Answer:
         return plain * tokens / max(1, len(happened.tokens)) + max(0.0, seconds - happened.seconds)
 
     def _pieces(self, happened: Round) -> tuple[list[Piece], tuple[int, ...]]:
-        """The text of a round, and its tokens up to the one that completes a stop string."""
+        """Return the text of a round, and its tokens up to the one that completes a stop string."""
         pieces: list[Piece] = []
         for index, token in enumerate(happened.tokens):
             if index == happened.accepted and happened.drafted:
@@ -327,7 +328,7 @@ class Answer:
 
 
 class OverridableLength:
-    """The pair's own pace, which learns from every round, with a draft length that may be wished for."""
+    """The pair's own policy, which learns from every round, with a draft length that a person may set."""
 
     def __init__(self, draft_length: Callable[[], DraftLength], own: DraftLengthPolicy, longest: int) -> None:
         """`longest` is the most tokens that any round may draft."""
@@ -348,12 +349,12 @@ class OverridableLength:
 
 
 class FallibleDraft:
-    """A proposer that may fail at any time: from then on it proposes nothing."""
+    """A proposer that may fail at any time. After that it proposes nothing."""
 
     def __init__(
         self, draft: DraftModel, vocabulary: int, failed: Callable[[protocol.Obstacle], None]
     ) -> None:
-        """`failed` is told why, once. Tokens from `vocabulary` on are none of the main model's."""
+        """`failed` receives the reason, once. The main model has no tokens from `vocabulary` on."""
         self._draft: Proposer = draft
         self._vocabulary = vocabulary
         self._failed = failed
@@ -379,6 +380,6 @@ def _origin(happened: Round, index: int) -> protocol.Origin:
 
 
 def peak_memory() -> int:
-    """Most bytes that this process has held."""
+    """Return the most bytes that this process has held."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, Linux kilobytes

@@ -126,7 +126,7 @@ class LoadedModel(Protocol):
         ...
 
     def reach(self, length: int) -> int:
-        """How many tokens the cache still holds after `rewind(length)`; the rest would be run again."""
+        """Return how many tokens the cache still holds after `rewind(length)`; the rest would run again."""
         ...
 
     def checkpoint(self, length: int) -> None:
@@ -185,5 +185,5 @@ class Backend(Protocol):
 
 
 def prompt_form(vocabulary: Vocabulary) -> PromptForm:
-    """How a model with this vocabulary is given a conversation."""
+    """Return the form in which a model with this vocabulary takes a conversation."""
     return form_of(vocabulary.chat_template, lambda mark: len(vocabulary.encode(mark)) == 1)

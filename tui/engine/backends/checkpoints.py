@@ -28,17 +28,17 @@ class Cache(Protocol[State]):
     """A cache that can be copied."""
 
     def state_bytes(self) -> int:
-        """The size of a copy made now; 0 if a cut loses nothing."""
+        """Return the size of a copy made now; 0 if a cut loses nothing."""
         ...
 
     def save(self) -> State | None:
-        """A copy of the cache as it is now; None if the library fails."""
+        """Return a copy of the present cache; None if the library fails."""
         ...
 
     def restore(self, state: State, length: int) -> bool:
         """Cut the cache to its first `length` tokens, with the help of the copy that was made there.
 
-        False if the library fails. The cache may then hold anything.
+        Returns False if the library fails. The cache may then hold anything.
         """
         ...
 
@@ -51,7 +51,7 @@ class _Copy(NamedTuple, Generic[State]):
 
 
 def most_bytes(state: int, weights: int) -> int:
-    """Most memory that the copies of one cache take, for a state and weights of so many bytes."""
+    """Return the most memory for the copies of one cache, for a state and weights of so many bytes."""
     return min(MOST * state, weights // _SHARE)
 
 
@@ -70,27 +70,27 @@ class Checkpoints(Generic[State]):
         self._wanted = length
 
     def stop(self, held: int, end: int) -> int:
-        """Where the next call must end, so that a copy can be made: at `end` or before it.
+        """Return the end of the next call, so that a copy can be made there: `end`, or before it.
 
         The cache holds `held` tokens, and the call would run those up to `end`.
         """
         return self._wanted if held < self._wanted < end else end
 
     def computed(self, held: int) -> None:
-        """A call has ended, and the cache holds `held` tokens: make the copy, if one is wanted here."""
+        """Make the wanted copy, if there is one: a call has ended, and the cache holds `held` tokens."""
         if held == self._wanted and self.nearest(held) < held and self._make_room():
             state = self._cache.save()
             if state is not None:
                 self._copies.append(_Copy(held, self._cache.state_bytes(), state))
 
     def nearest(self, length: int) -> int:
-        """The length of the longest copy with at most `length` tokens; 0 if there is none."""
+        """Return the length of the longest copy with at most `length` tokens; 0 if there is none."""
         return max((copy.length for copy in self._copies if copy.length <= length), default=0)
 
     def restore(self, length: int) -> int:
-        """Put back the longest copy with at most `length` tokens; there must be one. Returns its length.
+        """Restore the longest copy with at most `length` tokens; there must be one. Returns its length.
 
-        0 if the library fails: clear the cache then. No copy is made any more after that.
+        Returns 0 if the library fails: clear the cache then. After that, no copies are made.
         """
         copy = max((copy for copy in self._copies if copy.length <= length), key=lambda each: each.length)
         if self._cache.restore(copy.state, copy.length):
@@ -105,7 +105,7 @@ class Checkpoints(Generic[State]):
             self._copies.pop()
 
     def _make_room(self) -> bool:
-        """Whether there is room for one more copy, once the least useful ones are dropped.
+        """Drop the least useful copies, and return whether there is room for one more.
 
         Without a copy, the tokens between it and the copy before it are read again. The copy with the fewest
         such tokens is the least useful.

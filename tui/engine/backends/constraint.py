@@ -1,7 +1,7 @@
-"""A grammar as a constraint: which tokens may follow an answer, by llguidance.
+"""A grammar as a constraint: the tokens that may follow an answer, by llguidance.
 
-The matcher is given only tokens that the grammar allows. So it stays usable, and it takes tokens back when a
-draft was rejected. llguidance limits the work for each token; where a limit is met, nothing may follow. This
+The matcher gets only tokens that the grammar allows. So it stays usable, and it takes tokens back when a
+draft was rejected. llguidance limits the work for each token; beyond a limit, no token may follow. This
 module reads no grammar and chooses no token.
 """
 

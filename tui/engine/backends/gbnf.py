@@ -106,7 +106,7 @@ class _Translator:
         self._take(_IN_GROUP)
 
     def _alternatives(self, depth: int) -> str:
-        """Return the text behind a `::=` or within brackets, which are `depth`."""
+        """Return the text after a `::=` or within brackets, which are `depth`."""
         found = [self._sequence(depth)]
         while self._take(_OR):
             self._take(_IN_GROUP)

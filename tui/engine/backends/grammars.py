@@ -28,7 +28,7 @@ _OPTIONS = {
 }
 """`oneOf` is read as `anyOf`, unknown keywords are ignored, and no model can write white space for ever."""
 _PLACE = re.compile(r"^(?:at )?\d+\(\d+\): ")
-"""A line and column of a text that nobody but us has seen."""
+"""A line and column of a text that only this module has seen."""
 _DATA = ("const", "enum", "default", "examples")
 _MAPS = ("properties", "patternProperties", "$defs", "definitions")
 _COMBINED = {"anyOf", "oneOf", "$ref"}

@@ -1,9 +1,9 @@
-"""Models that recite a script: for tests of what must be exact, for demonstrations and for recordings.
+"""Models that recite a script: for tests that need exact results, for demonstrations and for recordings.
 
 `scripted:sample` writes a Markdown sample, `scripted:echo` the text of the last user message, and
 `scripted:draft` drafts for either. Options follow a `?`, as in `scripted:sample?rate=400&tokens=5000`.
-Everything but the choice of a token is real: the cache, its capacity, rewinding, prefix reuse. There are
-no logits, so sampling settings change nothing.
+Everything but the choice of a token is real: the cache, its capacity, rewinding, prefix reuse. There are no
+logits, so sampling settings change nothing.
 """
 
 from __future__ import annotations
@@ -32,37 +32,38 @@ from .scripted_sample import SAMPLE
 END, IM_START, IM_END = 0, 2, 3
 _CONTROLS = {"<|endoftext|>": END, "<|im_start|>": IM_START, "<|im_end|>": IM_END}
 _LONGEST = 6
-"""Most bytes in a token."""
+"""Bytes in a token, at most."""
 _GUESSES = (" the", " and", " it", " of", " a", " is", ",", " to")
-"""What a scripted draft says where it is wrong."""
+"""The wrong guesses of a scripted draft."""
 _DEATH_TOKEN = 20
-"""`die=...&at=round` happens at the first round behind this many tokens of an answer."""
+"""`die=...&at=round` happens in the first round after this number of tokens of an answer."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """The options behind the `?`, with their defaults."""
+    """The options after the `?`, with their defaults."""
 
     rate: float = 0.0
-    """Calls with picks, a second; 0 is as fast as possible. Of a main model: its plain decoding speed."""
+    """Calls with picks per second; 0 is as fast as possible. For a main model this is its plain decoding
+    speed."""
     prefill: float = 0.0
-    """Prompt tokens a second; 0 is as fast as possible."""
+    """Prompt tokens per second; 0 is as fast as possible."""
     load: float = 0.0
-    """Seconds that loading takes."""
+    """Seconds of a load."""
     acceptance: float = 0.8
-    """How often the draft agrees, 0 to 1."""
+    """Share of tokens in which the draft agrees, 0 to 1."""
     tokens: int = 0
-    """Length of the answer, its text repeated or cut; 0 is the text's own."""
+    """Tokens of the answer, whose text is repeated or cut; 0 is the length of the text."""
     die: str = ""
-    """segv, abrt, kill, exit0, exit1 or hang."""
+    """The way to die: segv, abrt, kill, exit0, exit1 or hang."""
     at: str = "round"
-    """When to die: load, prefill, round or idle."""
+    """The time of death: load, prefill, round or idle."""
     form: str = "template"
-    """How it is given a conversation, as a `PromptForm`: "text" is a base model."""
+    """The form of its conversations, as a `PromptForm`: "text" is a base model."""
 
 
 class ScriptedVocabulary:
-    """Implements `backends.Vocabulary`. A token's id is its bytes behind a 1, read as a number."""
+    """Implements `backends.Vocabulary`. A token's id is its bytes after a 1, read as a number."""
 
     size = 2 << (8 * _LONGEST)
     end_tokens: frozenset[int] = frozenset({END, IM_END})
@@ -94,7 +95,7 @@ class ScriptedVocabulary:
 
 
 def plain(text: str) -> list[int]:
-    """Tokens of about four characters, none of them a control token."""
+    """Return tokens of about four characters, none of them a control token."""
     tokens = []
     for word in re.findall(r" ?\w{1,5}|\s|[^\w\s]{1,3}", text):
         data = word.encode("utf-8", "replace")
@@ -104,14 +105,14 @@ def plain(text: str) -> list[int]:
 
 
 class ScriptedModel:
-    """Implements `backends.LoadedModel`: the answer depends on the prompt and the place in it alone."""
+    """Implements `backends.LoadedModel`. The answer depends only on the prompt and the position in it."""
 
     rewinds: Rewinds = "anywhere"
     drops_from = 0
     chunk = 512
 
     def __init__(self, path: str, script: Script, text: str | None, capacity: int) -> None:
-        """`text` is what it writes; None echoes the last user message."""
+        """`text` is its answer; None echoes the last user message."""
         self.capacity = capacity
         self.vocabulary: Vocabulary = ScriptedVocabulary(script.form)
         self.facts = ModelFacts(
@@ -165,7 +166,7 @@ class ScriptedModel:
         self._tokens = []
 
     def right(self, length: int) -> Pick:
-        """The token that follows `self.tokens[:length]` by the script."""
+        """Return the token that follows `self.tokens[:length]` in the script."""
         if self._sampler is None:
             raise ValueError("no sampler to pick with")
         index = length - self._sampler.start
@@ -187,7 +188,7 @@ class ScriptedModel:
         return plain(self.text if self.text is not None else self._last_message(prompt))
 
     def _last_message(self, prompt: Sequence[int]) -> str:
-        """The text of the last user message of a ChatML prompt; of another prompt, all of it."""
+        """Return the text of the last user message of a ChatML prompt; of another prompt, all of it."""
         text, user = "", plain("user\n")
         for begin, token in enumerate(prompt):
             if token == IM_START and list(prompt[begin + 1 : begin + 1 + len(user)]) == user:
@@ -199,7 +200,7 @@ class ScriptedModel:
         return b"".join(map(self.vocabulary.piece, tokens)).decode("utf-8", "replace")
 
     def _policy(self, tokens: int, picks: int) -> None:
-        """Take the time that a real model would, without drifting away from the rate."""
+        """Sleep as long as a real model would compute, without drifting away from the rate."""
         speed, work = (self.script.rate, 1) if picks else (self.script.prefill, tokens)
         if not speed:
             return
@@ -212,7 +213,7 @@ class ScriptedModel:
 
 
 class ScriptedDraft(ScriptedModel):
-    """Says what the main model's script says, or something else, decided by the place alone."""
+    """Writes the token of the main model's script, or another; only the position decides."""
 
     def _pick(self, length: int) -> Pick:
         right = self.right(length)

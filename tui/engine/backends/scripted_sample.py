@@ -1,4 +1,4 @@
-"""What `scripted:sample` writes: one answer that uses every kind of Markdown a model is likely to use."""
+"""The text of `scripted:sample`: one answer with every kind of Markdown that models are likely to use."""
 
 SAMPLE = '''\
 # Speculative decoding

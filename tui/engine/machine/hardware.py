@@ -228,7 +228,7 @@ def _gpus(cpu: str, memory: int) -> tuple[Gpu, ...]:
 
 
 def _ask_library(command: Sequence[str]) -> LlamaLibrary:
-    """Ask llama.cpp in a child process: `command` prints the result of `_describe_library`."""
+    """Ask llama.cpp in a child process: `command` runs `probe.py` of the backend, which prints its result."""
     if not (version := _version("llama-cpp-python")):
         return LlamaLibrary("")
     try:

@@ -29,7 +29,7 @@ class Closeness(NamedTuple):
     lead: float
     rounding: float
     tipped: bool
-    """Whether rounding can have changed the choice, as in `protocol.Place`."""
+    """Whether rounding can have changed the choice, as in `protocol.TokenInspection`."""
 
 
 def closeness(

@@ -1,8 +1,9 @@
-"""May anything draft for a main model, and how exact is what it drafts? Asked once at load, remembered on
-disk.
+"""Decides at load whether anything may draft for a main model, and how exact its drafts are. The result is
+kept on disk.
 
-Two questions, kept apart: whether its cache is restored after rejected tokens (`trial`), which decides, and
-how far several rows lie from single ones (`rounding`), which is recorded, and is what exact mode is made of.
+There are two separate questions. Does a rewind restore the cache after rejected tokens (`cache_check`)? This
+decides. How much do several rows differ from single ones (`rounding`)? This is recorded, and exact mode rests
+on it.
 """
 
 from __future__ import annotations
@@ -42,19 +43,21 @@ Progress = Callable[[str, float | None], bool]
 
 @dataclass(frozen=True)
 class Judged:
-    """What was found out."""
+    """The result of both questions."""
 
     obstacle: Obstacle | None = None
-    """Why nothing may draft; None if all is well."""
+    """The reason why nothing may draft; None if all is well."""
     rounding: Rounding | None = None
     later: Callable[[Going], Rounding] | None = None
-    """Measures what a load need not wait for, in an empty cache that it leaves empty. Raises `GivenUp`."""
+    """Measures the facts that a load need not wait for, in an empty cache that it leaves empty. Raises
+    `GivenUp`."""
     checkpoints: bool = False
     """Whether checkpoints of its cache can be trusted."""
 
 
 def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress) -> Judged:
-    """Ask both questions of a loaded model, and let it run as exact mode needs it. Empties its cache."""
+    """Ask both questions of a loaded model, and set it up for exact mode if that is wanted. Empties its
+    cache."""
     rest = [backend.name, backend.version, backend.device(), command.cache_type, str(command.gpu_layers)]
     known = StoredFact(find_costs(), [main.facts.path], ["rounding", *rest])
     value = known.read()
@@ -85,7 +88,7 @@ def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress
 
 
 def _fast(main: LoadedModel, known: StoredFact, kept: dict[str, object], deviation: float) -> Judged:
-    """The rounding of a short cache, and how to learn that of a longer one."""
+    """Return the rounding of a short cache, and a function that measures that of a longer one."""
     if isinstance(long := kept.get("long"), float):
         return Judged(None, Rounding(max(deviation, long)))
 
@@ -105,7 +108,7 @@ def _recalled(value: object) -> Exactness | None:
 
 
 def _exact(main: LoadedModel, found: Exactness, deviation: float) -> Judged:
-    """Have `main` run its single rows as `found` says; how far it may draft then."""
+    """Have `main` run its single rows as `found` says. Returns the limits of its drafts then."""
     if main.rewinds != "anywhere":
         return Judged(UNCUT, Rounding(deviation, True))
     if found.doubled_from is not None:
@@ -118,12 +121,12 @@ def _exact(main: LoadedModel, found: Exactness, deviation: float) -> Judged:
 
 
 def keep_last(path: str, rounding: Rounding) -> None:
-    """Remember what was found of the model at `path`, for those who ask without loading it."""
+    """Remember the rounding of the model at `path`, for callers that do not load it."""
     StoredFact(find_costs(), [path], [_LAST]).write(to_builtins(rounding))
 
 
 def last_known(path: str) -> Rounding | None:
-    """What was found of the model at `path` when it was loaded last; None if that is not known."""
+    """Return the rounding of the model at `path` when it was loaded last; None if it is unknown."""
     match StoredFact(find_costs(), [path], [_LAST]).read():
         case {"deviation": float(deviation), "exact": bool(exact), "rows": int(rows)}:
             return Rounding(deviation, exact, rows)

@@ -1,7 +1,7 @@
 """A main model and perhaps a draft, loaded, warmed up and timed.
 
-A draft that cannot be used is no failure: the pair then says why it has none. Nor is a main model that
-nothing may draft for: it answers plainly. Answers are made elsewhere.
+An unusable draft is no failure: the pair then gives the reason why it has none. If nothing may draft for a
+main model, it answers plainly. Answers are made elsewhere.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _SAMPLES = 12
 _SECONDS = 0.5
 
 _SHOWN = 4
-"""The draft length of models that are there to show drafting: the demo pair, and scripted ones."""
+"""The draft length of models that only demonstrate drafting: the demo pair, and scripted ones."""
 
 Progress = Callable[[str, float | None], bool]
-"""Gets a stage and 0 to 1, or None where no share is known; answers False to give up."""
+"""Receives a stage and its progress from 0 to 1, or None where that is unknown; returns False to cancel."""
 
 PLAIN = "Measuring plain decoding"
 PAYING = "Measuring how far drafting pays"
-"""Stages of a load, once the weights are there."""
+"""Stages of a load after the weights."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What is loaded."""
+    """A loaded pair."""
 
     backend: Backend
     main: LoadedModel
@@ -58,23 +58,23 @@ class Pair:
     obstacle: Obstacle | None
     """Why the wanted draft is not used, or why nothing may draft for the main model; None if all is well."""
     first_speed: float | None
-    """Tokens per second of the main model alone when it was loaded; None where it could not be measured."""
+    """Tokens per second of the main model alone at load; None if it could not be measured."""
     policy: DraftLengthPolicy
-    """What decides how far to draft where nobody says it."""
+    """Chooses the draft length if the person leaves it to the engine."""
     reader: ContextReader
-    """Brings contexts into the main model's cache."""
+    """Reads contexts into the main model's cache."""
     lookup: Lookup | None
-    """None where nothing may draft."""
+    """None if nothing may draft."""
     memory: RememberedCosts | None = None
-    """Where what `policy` learns is kept; None for a pace that learns nothing."""
+    """Keeps the learned facts of `policy` on disk; None for a policy that learns nothing."""
     rounding: Rounding | None = None
-    """None where it is not known."""
+    """None if it is unknown."""
     later: Callable[[Going], Rounding] | None = None
-    """Measures more of the rounding while nothing else is to be done; see `exactness`."""
+    """Measures more of the rounding while the engine is idle; see `exactness`."""
     practice: Practice | None = None
-    """Learns what is still doubtful of the costs; None for a pace that learns nothing."""
+    """Improves the uncertain costs; None for a policy that learns nothing."""
     crew: Crew | None = None
-    """What adapts the number of threads to a busy machine; None where it stays as it is."""
+    """Adapts the number of threads to a busy machine; None if the number is fixed."""
 
     @property
     def models(self) -> tuple[LoadedModel, ...]:
@@ -88,28 +88,29 @@ class Pair:
 
     @property
     def plain_tokens_per_second(self) -> float | None:
-        """The main model alone, by all that is known now: a pace that measures keeps it true."""
+        """Speed of the main model alone, by the latest figures: an adaptive policy keeps it up to date."""
         return self.policy.plain_rate if isinstance(self.policy, AdaptiveLength) else self.first_speed
 
     @property
     def why_idle(self) -> Obstacle | None:
-        """Why nobody proposes at this moment; None for a policy that always drafts."""
+        """The reason why nobody proposes at this moment; None for a policy that always drafts."""
         if self.draft is None:
             return NOTHING_COPIED
         return POLICY[self.policy.why_not] if isinstance(self.policy, AdaptiveLength) else None
 
     def plain_seconds(self, happened: Round) -> float | None:
-        """What plain decoding would have taken for a round; None for a pace that measures nothing."""
+        """Return the seconds that plain decoding would have taken for a round; None for a policy that
+        measures nothing."""
         return self.policy.costs.plain_seconds(happened) if isinstance(self.policy, AdaptiveLength) else None
 
     def clear(self) -> None:
-        """Forget both caches."""
+        """Empty both caches."""
         self.main.rewind(0)
         if self.draft:
             self.draft.rewind(0)
 
     def practise(self, idle: Callable[[], bool]) -> None:
-        """Learn more of what rounds cost here, as long as the engine is idle."""
+        """Measure the costs of rounds further, as long as the engine is idle."""
         crew = self.crew
         if crew:
             crew.start()
@@ -121,7 +122,7 @@ class Pair:
                 crew.rest()
 
     def remember(self) -> None:
-        """Keep what was learned, for the next time that this pair is loaded."""
+        """Keep the learned facts for the next load of this pair."""
         if self.memory and isinstance(self.policy, AdaptiveLength):
             self.memory.keep(self.policy)
 
@@ -132,7 +133,7 @@ class Pair:
 
 
 def load_pair(command: Load, progress: Progress) -> Pair:
-    """Load what `command` names, by paths. Raises `ModelError` if the main model cannot be used."""
+    """Load the models of `command`, which are paths. Raises `ModelError` if the main model cannot be used."""
     path, room = _path(command, command.main, "main"), Room()
     backend = open_backend(path, command.backend)
     main = backend.load(path, Options.of(command, "main"), _reading("main model", progress))
@@ -140,10 +141,10 @@ def load_pair(command: Load, progress: Progress) -> Pair:
         draft, obstacle = (
             _load_draft(command, backend, main, progress) if names_model(command.draft) else (None, None)
         )
-        if command.exact:  # another number of threads rounds otherwise
+        if command.exact:  # another number of threads rounds in another way
             return _paired(command, backend, main, draft, obstacle, progress)
         if crew := Crew.of(room, main, draft):
-            crew.start()  # with a thread too many, measuring would take minutes on a busy machine
+            crew.start()  # with one thread too many, measuring would take minutes on a busy machine
         pair = _paired(command, backend, main, draft, obstacle, progress)
         return replace(pair, crew=Crew.of(Room(), main, pair.draft))
     except BaseException:
@@ -152,7 +153,8 @@ def load_pair(command: Load, progress: Progress) -> Pair:
 
 
 def _reading(model: str, progress: Progress) -> Callable[[float], bool]:
-    """Tells how much of a model's file is read. What comes after the last byte takes seconds as well."""
+    """Return a function that tells the read share of a model's file. The work after the last byte takes
+    seconds too."""
 
     def read(share: float) -> bool:
         whole = share >= 1
@@ -171,12 +173,11 @@ def _paired(
     obstacle: Obstacle | None,
     progress: Progress,
 ) -> Pair:
-    """The pair with the pace that suits it. What is known of it from an earlier load is not measured
-    again."""
+    """Return the pair with the policy that suits it. Facts from an earlier load are not measured again."""
     scripted = command.main.startswith("scripted:")
     judged = Judged() if scripted else judge(command, backend, main, progress)
     rows = judged.rounding.rows if judged.rounding and judged.rounding.exact else 0
-    # A copy of a window lies in other cells: in exact mode each read would have to copy at the same places.
+    # A copy of a window uses other cells: in exact mode each read would have to copy at the same positions.
     reader = ContextReader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
     if judged.rounding:
         keep_last(main.facts.path, judged.rounding)
@@ -209,7 +210,7 @@ def _paired(
 
 
 def _path(command: Load, name: str, role: Role) -> str:
-    """Where the model is, in the form that the wanted backend reads."""
+    """Return the path of the model, in the form that the wanted backend reads."""
     if name != STARTER or command.backend != "mlx":
         return place(name, role)
     try:
@@ -222,7 +223,7 @@ def _path(command: Load, name: str, role: Role) -> str:
 def _load_draft(
     command: Load, backend: Backend, main: LoadedModel, progress: Progress
 ) -> tuple[LoadedModel | None, Obstacle | None]:
-    """The draft, or None and why not."""
+    """Return the draft, or None and the reason."""
     path = _path(command, command.draft, "draft")
     options = replace(Options.of(command, "draft"), context_length=main.capacity)
     try:
@@ -236,7 +237,7 @@ def _load_draft(
 
 
 def _fault(draft: LoadedModel) -> Obstacle | None:
-    """Why `draft` cannot choose even one token; None if it can."""
+    """Return why `draft` cannot choose even one token; None if it can."""
     try:
         _first(draft)
         return None
@@ -247,10 +248,10 @@ def _fault(draft: LoadedModel) -> Obstacle | None:
 
 
 def plain_speed(model: LoadedModel, clock: Callable[[], float] = perf_counter) -> float | None:
-    """Tokens per second, one token at a time, after one that warms up; leaves the cache empty.
+    """Return the tokens per second, one token at a time, after one that warms up. Leaves the cache empty.
 
-    Takes at most half a second, unless two tokens take longer. None if the model gives no valid numbers:
-    that is an answer's to report.
+    Takes at most half a second, unless two tokens take longer. None if the model gives no valid numbers: an
+    answer reports that.
     """
     taken: list[float] = []
     try:
@@ -268,6 +269,6 @@ def plain_speed(model: LoadedModel, clock: Callable[[], float] = perf_counter) -
 
 
 def _first(model: LoadedModel) -> int:
-    """The token that follows one other."""
+    """Return the token that follows one other token."""
     model.start(Sampler(Chain(), seed=0, start=1))
     return model.extend(first_tokens(model), picks=1)[0].token

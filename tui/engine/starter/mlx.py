@@ -1,8 +1,8 @@
-"""The starter pair in the form that MLX reads, made from its GGUF files when it is first asked for.
+"""The demo pair in the form that MLX reads, made from its GGUF files when it is first needed.
 
-Any GGUF of a Llama with a byte-level BPE vocabulary can be written so, if its weights are in F32, F16 or
-Q8_0. The numbers stay what they are: a block of Q8_0 is a group of 32 numbers of 8 bits, with the scale that
-it had. This module runs no model and imports no MLX.
+It can convert any GGUF of a Llama with a byte-level BPE vocabulary whose weights are in F32, F16 or Q8_0. The
+numbers stay the same: a block of Q8_0 becomes a group of 32 numbers of 8 bits, with the same scale. This
+module runs no model and imports no MLX.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ..library.gguf import Array, BadModelFile, Contents, GgufReader, Tensor
 from ..library.header import read_header
 
 _VERSION = 1
-"""Raised whenever the same GGUF is written otherwise."""
+"""Version of the conversion; a change of its output raises it."""
 _GROUP = 32
 _CONTROL = 3
-"""GGUF's kind of token that is none of a text."""
+"""GGUF's kind of token that is not part of a text."""
 _TEXTS = frozenset({"tokenizer.ggml.tokens", "tokenizer.ggml.merges"})
 _NAMES = {
     "token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head",
@@ -37,13 +37,13 @@ _NAMES = {
     "attn_output": "self_attn.o_proj",
     "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
 }  # fmt: skip
-"""GGUF's names of weights and mlx-lm's."""
+"""The names of weights in GGUF and in mlx-lm."""
 
 Weights = dict[str, NDArray[Any]]
 
 
 def starter_folder(file: Path, cache: Path) -> Path:
-    """The folder in `cache` that holds the model of `file`; made if it is not there. Raises `OSError`."""
+    """Return the folder in `cache` with the model of `file`; make it if it is missing. Raises `OSError`."""
     digest = hashlib.sha256(bytes([_VERSION]) + file.read_bytes()).hexdigest()[:16]
     # The folder's own name is the model's.
     folder = cache / digest / read_header(file).facts.name.replace("/", "-")
@@ -58,7 +58,8 @@ def starter_folder(file: Path, cache: Path) -> Path:
 
 
 def write_folder(file: Path, folder: Path) -> None:
-    """Write the model of a GGUF file as an MLX folder. Raises `BadModelFile` for what has no such form."""
+    """Write the model of a GGUF file as an MLX folder. Raises `BadModelFile` if the model has no such
+    form."""
     with file.open("rb") as source, mmap(source.fileno(), 0, access=ACCESS_READ) as content:
         reader = GgufReader(content, keep=_TEXTS)
         contents = reader.contents()
@@ -72,7 +73,7 @@ def write_folder(file: Path, folder: Path) -> None:
 
 
 class _Settings:
-    """What the metadata of a GGUF says, as the settings of a folder say it."""
+    """The metadata of a GGUF as the settings of an MLX folder."""
 
     def __init__(self, reader: GgufReader, contents: Contents) -> None:
         self._reader = reader
@@ -93,7 +94,7 @@ class _Settings:
             "num_key_value_heads": self._values.get("llama.attention.head_count_kv", heads),
             "rms_norm_eps": self._value("llama.attention.layer_norm_rms_epsilon"),
             "rope_theta": self._values.get("llama.rope.freq_base", 10000.0),
-            "rope_traditional": True,  # llama.cpp turns neighbouring pairs for this architecture
+            "rope_traditional": True,  # llama.cpp rotates neighboring pairs for this architecture
             "max_position_embeddings": self._value("llama.context_length"),
             "vocab_size": len(self._texts("tokens")),
             "tie_word_embeddings": "lm_head.weight" not in weights,
@@ -154,7 +155,7 @@ def _added(number: int, text: str) -> dict[str, Any]:
 
 
 def _weights(content: mmap, contents: Contents) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Every array of the folder with its name there."""
+    """Yield every array of the folder with its name there."""
     for tensor in contents.tensors:
         name = _name(tensor.name)
         begin = contents.data + tensor.offset
@@ -171,7 +172,8 @@ def _weights(content: mmap, contents: Contents) -> Iterator[tuple[str, NDArray[A
 
 
 def _groups(tensor: Tensor, data: NDArray[np.uint8]) -> Weights:
-    """Blocks of Q8_0 as groups of MLX: the numbers from 0 up, what one of them counts, and the lowest.
+    """Return blocks of Q8_0 as groups of MLX: the numbers from 0 up, the value of one step, and the lowest
+    value.
 
     The scales are F32, as the norms are: MLX computes in the type of the scales.
     """
@@ -182,7 +184,7 @@ def _groups(tensor: Tensor, data: NDArray[np.uint8]) -> Weights:
 
 
 def _name(name: str) -> str:
-    """mlx-lm's name for a weight of GGUF."""
+    """Return mlx-lm's name for a weight of GGUF."""
     parts = name.split(".")
     layer = f"model.layers.{parts[1]}." if parts[0] == "blk" else ""
     if parts[-1] != "weight" or parts[-2] not in _NAMES:

@@ -1,4 +1,4 @@
-"""The conversation, drawn by one widget. Only what is named here is for use outside this package."""
+"""The conversation, drawn by one widget. Other packages use only the names that this module exports."""
 
 from typing import TYPE_CHECKING
 

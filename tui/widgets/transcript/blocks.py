@@ -1,6 +1,6 @@
-"""The pieces that a message is laid out in: a paragraph, a stretch of code, a blank line.
+"""The blocks of a message: a paragraph, a stretch of code, a blank line.
 
-A block knows its text and how it wraps; it knows neither colours nor the screen.
+A block has a text and can wrap it. It knows no colors and no screen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tui.widgets.transcript.rejected import RejectedText
 from tui.widgets.transcript.styled_text import EMPTY, StyledText, joined, literal, plain
 
 BAR = "▎ "
-"""What a quote's lines begin with."""
+"""The beginning of each line of a quote."""
 _HARMLESS = re.compile(r"[\w ,.;:!?'\"()/%]*")
 
 
@@ -33,7 +33,7 @@ class Block:
         self.first = first
         self.rest = rest
         self.continues = continues
-        """Whether the source goes on in the next block without a newline."""
+        """Whether the source continues in the next block without a newline."""
         self.shown = body
         self.starts: array[int] = array("I", (0,))
         self._key: tuple[int, int, int] | None = None
@@ -41,7 +41,7 @@ class Block:
     def lay(self, width: int, refused: RejectedText | None = None, span: tuple[int, int] = (0, 0)) -> int:
         """Wrap to `width` cells and return the number of lines.
 
-        `refused` is what to show inline, `span` the source offsets of which it is shown in this block.
+        `refused` is the rejected text to show inside, at the source offsets of `span`.
         """
         key = (width, *span) if refused is not None else (width, -1, -1)
         if key != self._key:
@@ -58,19 +58,19 @@ class Block:
 
     @property
     def begin(self) -> int | None:
-        """The first source offset that it shows, or None if it shows none of the source."""
+        """Return the first source offset in it, or None if it shows none of the source."""
         return self.body.places[0] if self.body.places else None
 
     def ink(self) -> StyledText:
-        """The body with its looks worked out, where that was put off."""
+        """Return the body with its looks, which are computed now if they were put off."""
         return self.body
 
     def paintable(self) -> StyledText:
-        """What `starts` cuts, with its looks worked out."""
+        """Return the text that `starts` cuts, with its looks."""
         return self.shown
 
     def grown(self, source: str, origins: Sequence[int], shown: int) -> Block | None:
-        """This block with source[shown:] at its end, if that is most likely how it goes on."""
+        """Return this block with source[shown:] at its end, if the block most likely continues so."""
         if not self.body.text or source[shown - 1] == "\n" or not _HARMLESS.fullmatch(source, shown):
             return None
         begin = shown - (source[shown - 1] == " ")
@@ -78,13 +78,13 @@ class Block:
         return Block(joined((self.body, more)), self.first, self.rest)
 
     def line(self, number: int) -> tuple[int, int]:
-        """Begin and end in the shown text, without the newline that ends the line."""
+        """Return begin and end of a line in the shown text, without the newline that ends it."""
         begin = self.starts[number]
         end = self.starts[number + 1] if number + 1 < len(self.starts) else len(self.shown.text)
         return begin, end - 1 if end > begin and self.shown.text[end - 1] == "\n" else end
 
     def breaks_after(self, number: int) -> bool:
-        """Whether a newline follows this line in the text, and not only on the screen."""
+        """Whether a newline of the text, and not only of the screen, follows this line."""
         if number + 1 == len(self.starts):
             return not self.continues
         return self.shown.text[self.starts[number + 1] - 1] == "\n"
@@ -125,10 +125,10 @@ class Code(Block):
 
 
 def gap(bars: str) -> Block:
-    """A blank line, with the bars of the quotes that it stands in."""
+    """Return a blank line, with the bars of the quotes around it."""
     return Block(EMPTY, bars, bars)
 
 
 def rule(first: str, rest: str, width: int = 40) -> Block:
-    """A thematic break."""
+    """Return a thematic break."""
     return Block(plain("─" * width, style_codes.RULE), first, rest)

@@ -26,12 +26,13 @@ DEEPEST: Final = 16
 _FENCE_LINE: Final = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[^\n]*(?:\n|\Z)", re.MULTILINE)
 
 _DISPLAY: Final = re.compile(r"^(\\\[|\$\$(?!\$)|\\begin\{\w+\*?\})|(\\\[)[ \t]*$", re.MULTILINE)
-"""Where a line begins a formula that may go on over lines."""
+"""The beginning of a formula that may continue over several lines."""
 _OPENING: Final = re.compile(r"\\\(|\\\[|(?<!\$)\$\$(?!\$)|\\begin\{\w+\*?\}")
 _DOLLARS: Final = re.compile(r"(?<!\$)\$(?![\s$])(?:\\.|[^\\$`])+(?<!\s)\$(?![0-9A-Za-z_{$])", re.DOTALL)
-"""As Pandoc reads them, but never around a backtick or before a letter: `$a=$b` is a shell's."""
+"""Formulas in dollars as Pandoc reads them, but never around a backtick or before a letter: `$a=$b` is a
+shell's."""
 _PRICE: Final = re.compile(r"\$\d[\d.,]*[KMBkmb]?(?:\*\*|/[^\W\d_]{2}|\s+(?:\*|[^\W\d_]{2}))")
-"""Not a formula: "$5 each, 10$ for both"."""
+"""Prices, which are no formulas: "$5 each, 10$ for both"."""
 
 
 def learn(parser: MarkdownIt, unicode: bool) -> MarkdownIt:
@@ -65,7 +66,7 @@ def _spaceless(char: str) -> bool:
 
 
 def _without_spaces(rule: Any, marks: str) -> Any:
-    """The rule for these marks, of which all but `_` then open and close between punctuation and a letter."""
+    """Return a rule in which all marks but `_` also open and close between punctuation and a letter."""
 
     def tokenize(state: StateInline, silent: bool) -> bool:
         mark = state.src[state.pos]
@@ -104,7 +105,7 @@ def _closing(opening: str) -> str:
 
 
 def _formula_or(rule: Any, unicode: bool) -> Any:
-    """A formula with its marks as one token that says what is written; else what the rule makes of it."""
+    """Return a rule that reads a formula as one token with its text as written; else it does as `rule`."""
 
     def formula(state: StateInline, silent: bool) -> bool:
         if state.src[state.pos] not in "\\$":
@@ -123,7 +124,7 @@ def _formula_or(rule: Any, unicode: bool) -> Any:
 
 
 def _formula_end(text: str, at: int, limit: int) -> int:
-    """Where the formula that begins at `at` ends, or -1. An open one reaches as far as it may."""
+    """Return the end of the formula that begins at `at`, or -1. An open formula reaches as far as it may."""
     opening = _OPENING.match(text, at, limit)
     if opening is None:
         dollars = _DOLLARS.match(text, at, limit)
@@ -142,7 +143,8 @@ def _formula_end(text: str, at: int, limit: int) -> int:
 
 
 def _still_open(line: str, closing: str) -> str:
-    """What is to close the formula that is open after a line, where `closing` was before it; "" for none."""
+    """Return the text that will close the formula that is open after a line; "" for none. `closing` is the
+    same for the line before."""
     if not closing:
         opening = _DISPLAY.search(line)
         if opening is None:
@@ -152,7 +154,7 @@ def _still_open(line: str, closing: str) -> str:
 
 
 def _whole_formulas(rule: Any) -> Any:
-    """The rule for paragraphs. Inside a formula no line begins anything else, whatever it looks like."""
+    """Return the rule for paragraphs with formulas kept whole: inside one, no line begins a new block."""
 
     def paragraph(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         text = state.src
@@ -184,7 +186,7 @@ def _paragraph(state: StateBlock, start: int) -> bool:
 
 
 def _line(state: StateBlock, number: int) -> str:
-    """A line without its indentation and the marks of its containers."""
+    """Return a line without its indentation and the marks of its containers."""
     return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
 
 
@@ -192,7 +194,7 @@ def _line(state: StateBlock, number: int) -> str:
 
 
 def _but_breaks(rule: Any) -> Any:
-    """The rule for HTML blocks, which leaves a line that begins with <br> to the paragraph."""
+    """Return the rule for HTML blocks, which leaves a line that begins with <br> to the paragraph."""
 
     def html(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         begin = state.bMarks[start] + state.tShift[start]
@@ -206,7 +208,7 @@ def _but_breaks(rule: Any) -> Any:
 
 
 def holds_markdown(info: str) -> bool:
-    """Whether a fence with that info string holds Markdown, and so fences of its own."""
+    """Whether a fence with that info string holds Markdown, and so may hold fences itself."""
     return info.strip().partition(" ")[0].lower() in ("markdown", "md", "mdx")
 
 
@@ -220,7 +222,8 @@ class Fences:
         self._open: tuple[tuple[str, bool], ...] = ()
 
     def end(self, source: str, begin: int, end: int) -> re.Match[str] | None:
-        """The line of source[begin:end] that closes the outer fence. Nothing is remembered."""
+        """Return the end of the line in source[begin:end] that closes the outer fence. Nothing is
+        remembered."""
         known = self._open
         found = next(
             (line for line in _FENCE_LINE.finditer(source, begin, end) if self.closes(line[0])), None
@@ -229,7 +232,7 @@ class Fences:
         return found
 
     def pass_by(self, source: str, begin: int, end: int) -> None:
-        """Remember what source[begin:end] opens and closes."""
+        """Remember the fences that source[begin:end] opens and closes."""
         for line in _FENCE_LINE.finditer(source, begin, end):
             self.closes(line[0])
 
@@ -252,7 +255,7 @@ class Fences:
 
 
 def _nesting(rule: Any) -> Any:
-    """The rule for fences; one of Markdown goes on until its own end."""
+    """Return the rule for fences, in which a fence of Markdown continues to its own end."""
 
     def fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         matched: bool = rule(state, start, end, silent)

@@ -1,7 +1,7 @@
 """Simple formulas in Unicode: Greek, sub- and superscripts, fractions, arrows, sums.
 
-A formula is shown so as a whole or not at all: one command that is not known here, or anything in two
-dimensions, leaves it as it is written.
+A formula is translated as a whole or not at all: an unknown command, or anything in two dimensions, leaves it
+as it is written.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 Shown = list[tuple[str, int]]
-"""Characters, each with the offset in the formula that it stands for."""
+"""Characters, each with its offset in the formula."""
 
 
 class _NotSimpleError(Exception):
@@ -92,7 +92,7 @@ DEEPEST: Final = 8
 
 @lru_cache(maxsize=512)
 def in_unicode(formula: str) -> Shown | None:
-    """What to show for a formula with its marks, or None where it is to be shown as it is written."""
+    """Return the Unicode text of a formula with its marks, or None if it stays as it is written."""
     closing = _MARKS.get(formula[:2], "$")
     mark = len(closing)
     end = len(formula) - mark
@@ -119,7 +119,7 @@ class _Reader:
         self._end = end
 
     def group(self, depth: int) -> Shown:
-        """All up to the end, or up to the brace that closes the group."""
+        """Return everything up to the end, or up to the brace that closes the group."""
         shown: Shown = []
         while self._at < self._end and self._text[self._at] != "}":
             shown += self._atom(depth)
@@ -128,7 +128,7 @@ class _Reader:
         return shown
 
     def _atom(self, depth: int) -> Shown:
-        """The next letter, command, script or group."""
+        """Return the next letter, command, script or group."""
         piece = _PIECE.match(self._text, self._at, self._end)
         if piece is None or depth > DEEPEST:
             raise _NotSimpleError
@@ -146,7 +146,7 @@ class _Reader:
         return [(" " if char.isspace() else char, begin)]
 
     def _argument(self, depth: int) -> Shown:
-        """What a command or a script applies to: a group, or one atom."""
+        """Return the argument of a command or a script: a group, or one atom."""
         while self._text.startswith(" ", self._at):
             self._at += 1
         if not self._text.startswith("{", self._at):
@@ -189,7 +189,7 @@ class _Reader:
 
 
 def _bracketed(shown: Shown, begin: int) -> Shown:
-    """In brackets, unless it is one number or one name."""
+    """Return it in brackets, unless it is one number or one name."""
     if not shown:
         raise _NotSimpleError
     text = "".join(char for char, _ in shown)

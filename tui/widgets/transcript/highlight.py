@@ -1,4 +1,4 @@
-"""Code to looks: pygments' tokens as one byte for every character. Knows no colours."""
+"""Code to looks: pygments' tokens as one byte for every character. It knows no colors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOOKS: Final = {
 
 
 def highlight(code: str, language: str) -> bytes:
-    """A look for every character of `code`; all `FENCE` if pygments knows no such language."""
+    """Return a look for every character of `code`; all `FENCE` if pygments does not know the language."""
     marks = bytearray((style_codes.FENCE,)) * len(code)
     lexer = _lexer(language.lower())
     if lexer is not None:
@@ -44,10 +44,10 @@ def highlight(code: str, language: str) -> bytes:
 
 @lru_cache(64)
 def _lexer(language: str) -> Any:
-    # Behind the first paint: pygments takes its time to import.
+    # After the first paint, because pygments is slow to import.
     from pygments.lexers import get_all_lexers, get_lexer_by_name
 
-    # For a name that pygments lacks it would look through all that is installed, for a tenth of a second.
+    # For an unknown name pygments would search all installed packages, for a tenth of a second.
     if any(language in names for _, names, _, _ in get_all_lexers(plugins=False)):
         return get_lexer_by_name(language, stripnl=False, ensurenl=False)
     return None

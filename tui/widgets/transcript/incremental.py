@@ -1,8 +1,9 @@
-"""A growing source to blocks, piece by piece: what cannot change any more is settled and never read again.
+"""A growing source to blocks, piece by piece. A part that cannot change any more is settled and never read
+again.
 
-Which blocks come out depends on the source alone, not on the pieces in which it grew: a block is settled
-when the first line of a later one is complete, a fence goes on in stretches of its own, and a block that is
-too long, or nested too deep, is shown as it is written.
+The blocks depend on the source alone, not on the pieces in which it grew. A block is settled when the first
+line of a later one is complete. A fence continues in stretches of its own. A block that is too long, or
+nested too deep, is shown as it is written.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tui.widgets.transcript.styled_text import literal
 WINDOW: Final = 16_384
 """Characters that are parsed at a time, and so the longest block that is read as Markdown."""
 STRETCH: Final = 8_192
-"""Characters of a fence, or of text that is shown as it is written, that make one block..."""
+"""Characters of a fence, or of text shown as it is written, in one block ..."""
 STRETCH_LINES: Final = 128
 """... or this many lines."""
 
@@ -40,7 +41,7 @@ class IncrementalMarkdown:
         self._blocks = blocks
         self._parser = parser
         self._at = 0
-        """Where in the source the open blocks begin."""
+        """The source offset at which the open blocks begin."""
         self._verbatim: _Verbatim | None = None
 
     def read(self, source: str, origins: Sequence[int]) -> None:
@@ -50,7 +51,7 @@ class IncrementalMarkdown:
             pass
 
     def _step(self, source: str, origins: Sequence[int]) -> bool:
-        """Settle what can be settled next. False if that was nothing; the rest is open then."""
+        """Settle the next part that can be settled. Returns False if there is none; the rest is open then."""
         end = min(len(source), self._at + WINDOW)
         full = end == self._at + WINDOW
         stretch = Stretch(source, origins, self._at, end)
@@ -104,7 +105,7 @@ class IncrementalMarkdown:
             self._blocks.append(gap(""))
 
     def _verbatim_step(self, source: str, origins: Sequence[int]) -> bool:
-        """`_step` inside a fence, or inside a block that is too long to be read as Markdown."""
+        """Do `_step` inside a fence, or inside a block that is too long to be read as Markdown."""
         verbatim = self._verbatim
         assert verbatim is not None
         ending = verbatim.end(source, self._at, len(source))
@@ -124,7 +125,7 @@ class IncrementalMarkdown:
 
 
 class _Verbatim:
-    """Text that is shown as it is written, in stretches, until `ending` matches at the start of a line.
+    """Text shown as it is written, in stretches, until `ending` matches at the start of a line.
 
     `language` is the fence's, or None for text that is no code. `inner` knows the fences inside a fence of
     Markdown, and its end.
@@ -139,7 +140,7 @@ class _Verbatim:
         self.empty = True
 
     def end(self, source: str, begin: int, end: int) -> re.Match[str] | None:
-        """The line in source[begin:end] that ends it."""
+        """Return the end of the line in source[begin:end] that ends the text."""
         if self._inner is not None:
             return self._inner.end(source, begin, end)
         return self._ending.search(source, begin, end)
@@ -151,7 +152,7 @@ class _Verbatim:
             self._inner.pass_by(source, begin, end)
 
     def stretches(self, source: str, origins: Sequence[int], begin: int, end: int) -> list[Block]:
-        """Blocks for source[begin:end]; one empty block for an empty fence, so that it can be seen."""
+        """Return blocks for source[begin:end]; one empty block for an empty fence, so that it is visible."""
         blocks: list[Block] = []
         while (cut := _cut(source, begin, end)) is not None:
             blocks.append(self.block(source, origins, begin, cut))
@@ -171,7 +172,8 @@ class _Verbatim:
 
 
 def _cut(source: str, begin: int, end: int) -> int | None:
-    """Where the full stretch that starts at `begin` ends, or None if source[begin:end] does not fill one."""
+    """Return the end of the full stretch that starts at `begin`, or None if source[begin:end] does not fill
+    one."""
     at = begin
     for _ in range(STRETCH_LINES):
         at = source.find("\n", at, min(end, begin + STRETCH)) + 1
@@ -185,7 +187,7 @@ def _cut(source: str, begin: int, end: int) -> int | None:
 
 
 def _fence(stretch: Stretch, token: Token) -> _Verbatim | None:
-    """How a top-level fence goes on; None if the token is something else, or a fence that is indented."""
+    """Return the continuation of a top-level fence; None for another token, or for an indented fence."""
     opening = _OPENING.match(stretch.source, stretch.line(_row(token))) if token.type == "fence" else None
     if opening is None:
         return None
@@ -195,10 +197,10 @@ def _fence(stretch: Stretch, token: Token) -> _Verbatim | None:
 
 
 def _first_unsettled(stretch: Stretch, tokens: Sequence[Token], tops: Sequence[int], full: bool) -> int:
-    """Which of `tops` may still change: the last that is sure to begin a block, or 0.
+    """Return the first of `tops` that may still change: the last one that surely begins a block, or 0.
 
-    Whether a line begins a block or goes on with the one before it may depend on all of the line, and, as
-    with tables, on the one after it.
+    Whether a line begins a block or continues the one before may depend on the whole line and, for tables, on
+    the line after it.
     """
     last = len(tops) - 1
     while last and not _has_lines(stretch, tokens[tops[last]], 2) and not (full and last == 1):

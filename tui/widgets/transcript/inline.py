@@ -1,7 +1,7 @@
 """Inline Markdown to `StyledText`: emphasis, code, links, images, breaks, entities.
 
-It follows markdown-it's tokens through the very text that they were parsed from, so every letter that is
-shown knows its place in the source. It shows HTML as text and opens no link.
+It follows markdown-it's tokens through the text that they were parsed from, so every visible letter has its
+place in the source. It shows HTML as text and opens no link.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BREAK: Final = re.compile(r"</?br\b[^>]*>", re.IGNORECASE)
 
 
 def remember_ends(parser: MarkdownIt) -> MarkdownIt:
-    """Make the parser's link, image and autolink tokens carry meta["end"]: where they end in their text."""
+    """Make the parser's link, image and autolink tokens carry meta["end"]: their end in the text."""
     rules = dict(zip(parser.inline.ruler.get_active_rules(), parser.inline.ruler.getRules(""), strict=True))
     for name in ("link", "image", "autolink"):
         parser.inline.ruler.at(name, _remembering(rules[name]))
@@ -45,10 +45,10 @@ def _remembering(rule: Any) -> Any:
 def render(
     children: Sequence[Token], text: str, places: array[int], origins: Sequence[int], base: int = 0
 ) -> StyledText:
-    """The rendered text of one inline token.
+    """Return the rendered text of one inline token.
 
-    `children` are its tokens, `text` what they were parsed from, `places` the source offset of every
-    character of `text`, and `base` the look that all of it shares.
+    `children` are its tokens, `text` is their source text, `places` the source offset of every character of
+    `text`, and `base` the look that all of it shares.
     """
     walk = _Walk(text, places, base)
     walk.follow(children)
@@ -57,7 +57,7 @@ def render(
 
 
 class _Walk:
-    """A position in the text, moved on by each token as far as the token reaches."""
+    """A position in the text. Each token moves it on."""
 
     def __init__(self, text: str, places: array[int], base: int) -> None:
         self.pen = Pen()
@@ -66,7 +66,7 @@ class _Walk:
         self.look = base
         self.at = 0
         self.broke = -1
-        """Where the last <br> ended, or -1 once a line has ended since."""
+        """The end of the last <br>, or -1 once a line has ended since."""
         self.labels: list[tuple[int, str]] = []
 
     def follow(self, tokens: Sequence[Token]) -> None:
@@ -98,7 +98,7 @@ class _Walk:
         return self.places[min(at, len(self.places) - 1)]
 
     def verbatim(self, content: str, look: int = 0) -> None:
-        """Content that stands in the text as it is, here or a little further on."""
+        """Write content that stands in the text unchanged, here or a little further on."""
         if not content:
             return
         at = self.at if self.text.startswith(content, self.at) else self.text.find(content, self.at)
@@ -109,7 +109,7 @@ class _Walk:
         self.pen.write(content.replace("\t", " "), self.look | look, self.places[at : self.at])
 
     def formula(self, written: str, shown: Sequence[tuple[str, int]]) -> None:
-        """A formula in other characters than it is written in."""
+        """Write a formula in other characters than its source."""
         at = self.text.find(written, self.at)
         self.pen.write(
             "".join(char for char, _ in shown), self.look, [self.places[at + place] for _, place in shown]
@@ -117,7 +117,7 @@ class _Walk:
         self.at = at + len(written)
 
     def special(self, token: Token) -> None:
-        """An entity or an escape. An entity may name any code point, so it is cleaned again."""
+        """Write an entity or an escape. An entity may name any code point, so it is cleaned again."""
         if token.content == token.markup:  # a backslash before a letter
             self.verbatim(token.content)
             return
@@ -126,7 +126,7 @@ class _Walk:
         self.at += len(token.markup)
 
     def html_break(self, tag: str) -> None:
-        """<br>, with the newline after it, is one break."""
+        """Read <br> and the newline after it as one break."""
         self.at = self.text.find(tag, self.at)
         self.pen.stamp("\n", self.look, self.place(self.at))
         self.at += len(tag)
@@ -176,7 +176,7 @@ class _Walk:
         self.at = token.meta["end"]
 
     def target(self, target: str, label: str, end: int) -> None:
-        """Where a link leads, after its text; left out where the text says it already."""
+        """Write the target of a link after its text; leave it out if the text is the target."""
         shown = clean_line(target, _TARGET_LIMIT)
         if not shown or label in (target, target.removeprefix("mailto:")):
             return

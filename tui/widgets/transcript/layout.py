@@ -1,4 +1,4 @@
-"""Where lines break: positions in a text, for a width in terminal cells. Knows no styles.
+"""Line breaks: positions in a text, for a width in terminal cells. It knows no styles.
 
 Widths are Rich's, because Textual crops and joins strips by them.
 """
@@ -17,10 +17,10 @@ _NEVER_LAST = frozenset("（［｛「『【〈《〔〝")
 
 
 def wrap(text: str, width: int, words: bool = True) -> array[int]:
-    """The position at which each line starts, 0 first. A newline ends the line that it stands in.
+    """Return the position at which each line starts, 0 first. A newline belongs to the line that it ends.
 
-    With `words`, lines break after spaces and between wide characters and longer words are folded;
-    without, at exactly `width` cells. Spaces at a break stay at the end of the line before it.
+    With `words`, lines break after spaces and between wide characters, and longer words are folded. Without,
+    lines break at exactly `width` cells. Spaces at a break stay at the end of the line before it.
     """
     width = max(width, 2)
     starts = array("I", (0,))
@@ -48,7 +48,7 @@ def _wrap_line(text: str, begin: int, end: int, width: int, words: bool, starts:
 
 
 def _break_ascii(text: str, begin: int, end: int, width: int, words: bool) -> int:
-    """Where the line that starts at `begin` ends, if every character is one cell wide."""
+    """Return the end of the line that starts at `begin`, if every character is one cell wide."""
     if end - begin <= width:
         return end
     space = text.rfind(" ", begin, begin + width + 1) if words else -1
@@ -58,7 +58,7 @@ def _break_ascii(text: str, begin: int, end: int, width: int, words: bool) -> in
 
 
 def _break_wide(text: str, begin: int, end: int, width: int, words: bool) -> int:
-    """As `_break_ascii`, by graphemes. Looks at little more than a width of text, however long the line."""
+    """Return the same by graphemes. It looks at little more than one width of text, however long the line."""
     reach = width + 1
     while True:
         window = text[begin : min(end, begin + reach)]
@@ -83,7 +83,7 @@ def _break_wide(text: str, begin: int, end: int, width: int, words: bool) -> int
 
 
 def _graphemes(window: str) -> tuple[Sequence[int], list[int]]:
-    """Where each grapheme starts, and the cells up to its end."""
+    """Return the start of each grapheme, and the cells up to its end."""
     sizes = list(map(get_character_cell_size, window))
     if 0 not in sizes and "\ufe0f" not in window:
         return range(len(sizes)), list(accumulate(sizes))

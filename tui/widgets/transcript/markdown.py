@@ -1,7 +1,7 @@
 """One stretch of Markdown to blocks: headings, lists, quotes, code, tables, rules.
 
-It sees whole top-level blocks and keeps nothing between calls; `reader.py` decides what to show it.
-HTML and reference definitions are shown as they are written.
+It reads whole top-level blocks and keeps nothing between calls; `incremental.py` chooses the stretches. HTML
+and reference definitions are shown as they are written.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MAX_NESTING: Final = 40
 INLINE_LIMIT: Final = 8_192
 """Characters of one paragraph or cell; a longer one is shown as it is written."""
 BRACKET_LIMIT: Final = 1_000
-"""Opening brackets of one top-level block; after so many its text is shown as it is written. Each may cost
-the parser a search for its end."""
+"""Opening brackets of one top-level block. With more, its text is shown as it is written, because each may
+cost the parser a search for its end."""
 
 BULLETS: Final = ("• ", "◦ ", "▪ ")
 _TASKS: Final = ("[ ] ", "[x] ", "[X] ")
@@ -51,9 +51,10 @@ class Stretch:
         return self.lines[min(number, len(self.lines) - 1)]
 
     def places(self, number: int, text: str) -> list[int]:
-        """The offset of each character of `text`, which is the end of that line, after its containers' marks.
+        """Return the offset of each character of `text`, the end of that line after its containers' marks.
 
-        Leading spaces may be what the parser made of a tab, so they are only counted back from the letters.
+        The parser may have made leading spaces from a tab, so the offsets are counted back from the
+        letters.
         """
         begin, letters = self.line(number), text.lstrip()
         at = self.source.rfind(letters, begin, self.line(number + 1)) if letters else begin
@@ -64,32 +65,33 @@ class Stretch:
 
 
 def new_parser(unicode: bool = False) -> MarkdownIt:
-    """A parser for `parse`; with `unicode`, simple formulas are shown so. Making one takes milliseconds."""
+    """Return a parser for `parse`; with `unicode`, it shows simple formulas in Unicode. Making one takes
+    milliseconds."""
     parser = MarkdownIt("commonmark", {"maxNesting": MAX_NESTING}).enable(["table", "strikethrough"])
     return learn(remember_ends(parser.disable("reference")), unicode)
 
 
 def parse(parser: MarkdownIt, text: str) -> list[Token]:
-    """Block tokens only: inline text is parsed when it is built, as it may be too long or not needed."""
+    """Return the block tokens. Inline text is parsed later, because it may be too long or not needed."""
     tokens: list[Token] = []
     parser.block.parse(text, parser, {}, tokens)
     return tokens
 
 
 def top_level(tokens: Sequence[Token]) -> list[int]:
-    """The indices at which top-level blocks begin."""
+    """Return the indices at which top-level blocks begin."""
     return [
         number for number, token in enumerate(tokens) if token.level == 0 and token.nesting >= 0 and token.map
     ]
 
 
 def too_deep(tokens: Sequence[Token]) -> bool:
-    """Whether the parser may have left something out because it stood too deep."""
+    """Whether the parser may have left out a block because of its depth."""
     return any(token.level >= MAX_NESTING - 1 for token in tokens)
 
 
 def build(parser: MarkdownIt, stretch: Stretch, tokens: Sequence[Token]) -> list[Block]:
-    """The blocks of one top-level block's `tokens`, parsed from the stretch."""
+    """Return the blocks of one top-level block's `tokens`, parsed from the stretch."""
     builder = _Builder(parser, stretch)
     builder.follow(tokens)
     return builder.blocks
@@ -152,7 +154,7 @@ class _Builder:
                 self._space()
 
     def _space(self) -> None:
-        """Ask for a blank line before whatever comes next."""
+        """Ask for a blank line before the next block."""
         self._spaced = True
         self._gap_bars = self._prefix(bars_only=True)
 
@@ -170,7 +172,7 @@ class _Builder:
         item.width = len(self._marker)
 
     def _prefixes(self) -> tuple[str, str]:
-        """The prefix of the next block's first line and of its others, after the blank line asked for."""
+        """Return the prefix of the next block's first line and of its others, after the wanted blank line."""
         rest = self._prefix()
         if self._spaced:
             bars = self._prefix(bars_only=True)
@@ -206,7 +208,7 @@ class _Builder:
         return render(children, content, places, origins, look)
 
     def _places(self, token: Token, before: Token | None) -> array[int]:
-        """The source offset of each character of a paragraph's or heading's content."""
+        """Return the source offset of each character of a paragraph's or heading's content."""
         assert token.map is not None
         stretch, number = self._stretch, token.map[0]
         places: array[int] = array("I")
@@ -222,7 +224,8 @@ class _Builder:
         return places[: len(token.content)]
 
     def _code(self, token: Token) -> None:
-        """Code inside a container, or indented; `reader.py` cuts up a top-level fence by itself."""
+        """Add code inside a container, or indented code; `incremental.py` divides a top-level fence
+        itself."""
         assert token.map is not None
         language = token.info.split()[0] if token.info.strip() else ""
         number = token.map[0] + (token.type == "fence")
@@ -233,7 +236,7 @@ class _Builder:
         self._lines(token.content, token.map[0], style_codes.CODE, None)
 
     def _lines(self, content: str, number: int, look: int, language: str | None) -> None:
-        """Lines that are shown as they are written, but for the prefixes of their containers."""
+        """Add lines as they are written, except for the prefixes of their containers."""
         pen = Pen()
         lines = content.rstrip("\n").split("\n")
         for row, line in enumerate(lines, number):

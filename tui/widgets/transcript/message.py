@@ -1,6 +1,6 @@
-"""One turn of the conversation: its source, where each character of it came from, and its blocks.
+"""One turn of the conversation: its source, the origin of each character, and its blocks.
 
-It parses and lays out; it knows no colours, no screen and no timer.
+It parses and lays out; it knows no colors, no screen and no timer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ORIGINS: Final = frozenset(Origin)
 
 
 class MessageBlock:
-    """A turn. An answer is read as Markdown, everything else is shown as it is written."""
+    """A turn. An answer is read as Markdown; all other text is shown as it is written."""
 
     __slots__ = (
         *("_held", "_laid", "_reader", "_seen", "_shown", "_tops", "_width"),
@@ -39,11 +39,11 @@ class MessageBlock:
     def __init__(self, role: Role, parser: MarkdownIt, key: str = "") -> None:
         self.role: Role = role
         self.key = key
-        """What its owner calls it."""
+        """The name that its owner gave it."""
         self.source = ""
         """The text, cleaned."""
         self.originals: dict[int, str] = {}
-        """What U+FFFD stands for in the source, by its place there: a copy has that."""
+        """The original characters of U+FFFD in the source, by offset: a copy has these."""
         self.origins = bytearray()
         """The origin of each character of the source."""
         self.refused = RejectedText()
@@ -57,7 +57,7 @@ class MessageBlock:
         self._width = (0, False)
         self._notes = 0
         self.folded = True
-        """Of a thought: whether only its headline is shown."""
+        """Whether a thought shows only its headline."""
         self.headline = ""
 
     # Text
@@ -82,13 +82,13 @@ class MessageBlock:
         self.source += "".join(added)
 
     def _remember(self, length: int, raw: str, cleaned: str) -> None:
-        """Keep what `clean` took out of text that begins at `length`, unless it is a control character."""
+        """Keep the characters that `clean` replaced in text that begins at `length`, except controls."""
         for place, (was, now) in enumerate(zip(exact(raw), cleaned, strict=True), length):
             if was != now:
                 self.originals[place] = was
 
     def copied(self, text: str, places: Sequence[int]) -> str:
-        """`text` that is shown of these places of the source, as a copy has it."""
+        """Return shown `text` from these offsets of the source in the form of a copy."""
         if not self.originals or REPLACEMENT not in text or len(places) != len(text):
             return text
         return "".join(
@@ -97,7 +97,7 @@ class MessageBlock:
         )
 
     def end(self) -> None:
-        """Nothing more is to come."""
+        """End the text."""
         raw, self._held = self._held, ""
         held = clean(self.source[-1:] + raw)[len(self.source[-1:]) :]
         self._remember(len(self.source), raw, held)
@@ -129,9 +129,9 @@ class MessageBlock:
         return self._seen != (len(self.source), len(self.refused.text))
 
     def preview(self) -> bool:
-        """Show what has come since at the end of the open block without reading it, if that is possible.
+        """Show the new text at the end of the open block without reading it, if that is possible.
 
-        The next `read` takes it back. Only what will most likely stay as it is comes into question.
+        The next `read` replaces it. It shows only text that will most likely stay as it is.
         """
         settled = self.role == "thought" or len(self.blocks) == self._reader.settled
         if settled or self._shown == len(self.source):
@@ -145,12 +145,12 @@ class MessageBlock:
         return True
 
     def note(self, text: str, look: int) -> None:
-        """A line of ours under the text."""
+        """Add a line of ours under the text."""
         self.blocks.append(Block(plain(text, look)))
         self._notes += 1
 
     def clear_notes(self) -> None:
-        """Take back what `note` added."""
+        """Remove the lines that `note` added."""
         del self.blocks[len(self.blocks) - self._notes :]
         self._laid = min(self._laid, len(self.blocks))
         self._notes = 0
@@ -159,18 +159,18 @@ class MessageBlock:
 
     @property
     def height(self) -> int:
-        """Lines at the width that `lay` was last given."""
+        """Lines at the last width of `lay`."""
         return self._tops[-1]
 
     def lay(self, width: int, show_refused: bool) -> int:
-        """Lay out what has changed, for `width` cells; return the first line that may differ from before."""
+        """Lay out the changed parts for `width` cells; return the first line that may differ from before."""
         if (width, show_refused) != self._width:
             self._width = (width, show_refused)
             self._laid = 0
         begin = min(self._laid, len(self.blocks))
         refused = self.refused if show_refused and len(self.refused) else None
         if refused is not None and begin:
-            # What was refused last moves on from the block before to the one that has come.
+            # The latest rejected text moves from the block before to the new one.
             begin -= 1
             while begin and self.blocks[begin].begin is None:
                 begin -= 1
@@ -184,28 +184,29 @@ class MessageBlock:
         return self._tops[begin]
 
     def _spans(self, first: int) -> list[tuple[int, int]]:
-        """For each block from `first` on, the source offsets up to the block after it."""
+        """Return for each block from `first` on the source offsets up to the block after it."""
         spans: list[tuple[int, int]] = []
-        until = _END + len(self.refused.text)  # another end for another text, so that it is composed again
+        until = _END + len(self.refused.text)  # another end for a changed text, so that it is composed again
         for number in range(len(self.blocks) - 1, first - 1, -1):
             begin = self.blocks[number].begin
             spans.append((until, until) if begin is None else (begin, until))
             until = until if begin is None else begin
         spans.reverse()
         if all(block.begin is None for block in self.blocks[:first]):
-            # What was refused before the first letter goes with it.
+            # Text that was rejected before the first letter belongs to it.
             leading = next((place for place, (low, high) in enumerate(spans) if low < high), None)
             if leading is not None:
                 spans[leading] = (0, spans[leading][1])
         return spans
 
     def locate(self, line: int) -> tuple[Block, int]:
-        """The block at a line of the message, and which of the block's lines it is."""
+        """Return the block at a line of the message, and the line's number in it."""
         number = min(bisect_right(self._tops, line) - 1, len(self.blocks) - 1)
         return self.blocks[number], line - self._tops[number]
 
     def letter_at(self, line: int) -> tuple[int, int]:
-        """The number of the block at a line, and the letter of its own text that the line begins with."""
+        """Return the number of the block at a line, and the first letter of the line in the block's own
+        text."""
         number = max(0, min(bisect_right(self._tops, line) - 1, len(self.blocks) - 1))
         if not self.blocks:
             return 0, 0
@@ -213,7 +214,7 @@ class MessageBlock:
         return number, block.starts[min(line - self._tops[number], len(block.starts) - 1)]
 
     def line_of(self, number: int, letter: int) -> int:
-        """The line that shows that letter of that block."""
+        """Return the line that shows that letter of that block."""
         if number >= len(self.blocks):
             return 0
         return self._tops[number] + bisect_right(self.blocks[number].starts, letter) - 1

@@ -1,4 +1,4 @@
-"""All turns one under the other: which line shows what. Knows no colours and no screen."""
+"""All turns one under the other, and the content of each line. It knows no colors and no screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Anchor(NamedTuple):
-    """A letter of the conversation, wherever the lines break."""
+    """A letter of the conversation, independent of the line breaks."""
 
     message: int
     block: int
@@ -21,7 +21,7 @@ class Anchor(NamedTuple):
 
 
 class MessageList:
-    """Messages with a blank line between them, unless they are empty. `lay` before asking for lines."""
+    """Messages with a blank line between them, unless they are empty. Call `lay` before asking for lines."""
 
     def __init__(self) -> None:
         self.messages: list[MessageBlock] = []
@@ -30,7 +30,7 @@ class MessageList:
 
     @property
     def height(self) -> int:
-        """Lines in all, as last laid out."""
+        """Number of lines in the last layout."""
         return max(0, self._tops[-1] - 1)
 
     def add(self, message: MessageBlock) -> None:
@@ -38,19 +38,19 @@ class MessageList:
         self._tops.append(self._tops[-1])
 
     def cut(self, number: int) -> list[MessageBlock]:
-        """Take out the messages from `number` on."""
+        """Remove the messages from `number` on."""
         gone = self.messages[number:]
         del self.messages[number:], self._tops[number + 1 :]
         return gone
 
     def lines_of(self, number: int) -> tuple[int, int]:
-        """The first line of a message, and the one behind its last."""
+        """Return the first line of a message, and the line after its last."""
         return self._tops[number], self._tops[number] + self.messages[number].height
 
     def lay(self, first: int, width: int, show_refused: bool) -> int:
         """Lay out the messages from number `first` on; return the first line that may differ from before.
 
-        Of these messages only the last one's text has changed, unless the width or `show_refused` has.
+        Of these, only the last message may have new text, unless the width or `show_refused` changes.
         """
         changed = self.height
         for number in range(first, len(self.messages)):
@@ -61,7 +61,8 @@ class MessageList:
         return changed
 
     def locate(self, line: int) -> tuple[MessageBlock, Block, int] | None:
-        """The message and block at a line, and which of the block's lines it is; None for a blank line."""
+        """Return the message and block at a line, and the line's number in the block; None for a blank
+        line."""
         number = bisect_right(self._tops, line) - 1
         if number >= len(self.messages):
             return None
@@ -69,18 +70,18 @@ class MessageList:
         return (message, *message.locate(row)) if row < message.height else None
 
     def anchor(self, line: int) -> Anchor:
-        """The letter that a line begins with."""
+        """Return the letter at the beginning of a line."""
         number = max(0, min(bisect_right(self._tops, line), len(self.messages)) - 1)
         return Anchor(number, *self.messages[number].letter_at(line - self._tops[number]))
 
     def line_of(self, anchor: Anchor) -> int:
-        """The line that shows a letter now."""
+        """Return the line that shows a letter now."""
         return self._tops[anchor.message] + self.messages[anchor.message].line_of(anchor.block, anchor.letter)
 
     def text(self, line: int, begin: int, end: int, gutter: int) -> str:
-        """Letters begin to end of a line as a person wants them copied; -1 is the end, and takes the newline.
+        """Return letters begin to end of a line in the form of a copy; -1 is the end, with the newline.
 
-        The `gutter` and what wrapping adds, prefixes and newlines, are left out.
+        The `gutter` and the additions of wrapping, prefixes and newlines, are left out.
         """
         found = self.locate(line)
         if found is None:

@@ -1,4 +1,4 @@
-"""One laid-out line to a Strip. Text in, cells out: it decides nothing about lines or colours."""
+"""One laid-out line to a Strip. It decides nothing about lines or colors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui.widgets.transcript.palette import Palette
 
 
 def paint(block: Block, number: int, gutter: tuple[str, int], width: int, palette: Palette) -> Strip:
-    """Line `number` of a block, `width` cells wide, after a gutter: its text and look."""
+    """Return line `number` of a block, `width` cells wide, after a gutter, which is a text with its look."""
     marked = block.paintable()
     begin, end = block.line(number)
     line = marked.text[begin:end], marked.looks[begin:end], marked.origins[begin:end]
@@ -30,7 +30,7 @@ def _painted(
     text: str, shapes: bytes, origins: bytes, gutter: tuple[str, int], prefix: str, width: int, fills: bool,
     palette: Palette,
 ) -> Strip:  # fmt: skip
-    """A growing answer asks for most of its lines again and again."""
+    """Cached, because a growing answer asks for most of its lines again and again."""
     segments = _prefix(gutter, prefix, palette)
     # A grapheme is one cell or two, never a part: it takes the style of its first character.
     cuts = None if text.isascii() else [start for start, _, _ in split_graphemes(text)[0]]
@@ -48,13 +48,13 @@ def _painted(
 def _styles(
     text: str, shapes: bytes, origins: bytes, cuts: Sequence[int] | None, palette: Palette
 ) -> Iterator[Style]:
-    """The style of each letter, or of each grapheme that starts at one of `cuts`."""
+    """Return the style of each letter, or of each grapheme that starts at one of `cuts`."""
     letters: Iterable[tuple[str, int, int]] = zip(text, shapes, origins, strict=True)
     if cuts is not None:
         every = list(letters)
         letters = (every[cut] for cut in cuts)
     for letter, look, origin in letters:
-        # A space has nothing to underline: tokens begin with one, and it would tie them to the word before.
+        # A space is not underlined: tokens begin with one, and the line would tie them to the word before.
         yield palette.style(look, Origin.DRAFT if origin == Origin.MAIN and letter == " " else origin)
 
 
@@ -69,7 +69,8 @@ def _prefix(gutter: tuple[str, int], prefix: str, palette: Palette) -> list[Segm
 
 
 def select(strip: Strip, begin: int, end: int, style: Style) -> Strip:
-    """`strip` with `style` over its characters begin to end, counted in code points; end -1 is its end."""
+    """Return `strip` with `style` over its characters begin to end, counted in code points; end -1 is its
+    end."""
     segments: list[Segment] = []
     at = 0
     for text, own, _ in strip:

@@ -21,9 +21,9 @@ _GUTTERS: Final = {
     "thought": ("  ", "  ", style_codes.NOTE),
     "error": ("✗ ", "  ", style_codes.ERROR),
 }
-"""What stands before a turn's first line and before its others, and its look."""
+"""The gutter of a turn's first line and of its others, and its look."""
 _MARKED: Final = ("▶ ", "┃ ", style_codes.USER_BAR)
-"""The same of the message that a cursor is on."""
+"""The same for the message under the cursor."""
 GUTTER: Final = 2
 _CACHED_LINES: Final = 2_000
 
@@ -34,17 +34,17 @@ class Painter:
     def __init__(
         self, make_palette: Callable[[], Palette], marked: Callable[[], MessageBlock | None]
     ) -> None:
-        """`make_palette` gives the styles of now, and `marked` the message that a cursor is on."""
+        """`make_palette` returns the present styles, and `marked` the message under the cursor."""
         self._make_palette = make_palette
         self._palette: Palette | None = None
         self.strips: dict[int, Strip] = {}
         self._marked = marked
         self._written = 0
-        """The height of the conversation when it was painted last."""
+        """The height of the conversation at the last paint."""
 
     @property
     def palette(self) -> Palette:
-        """The styles for the theme and the highlight of now."""
+        """The styles for the present theme and highlight."""
         if self._palette is None:
             self._palette = self._make_palette()
         return self._palette
@@ -67,7 +67,7 @@ class Painter:
         return strip
 
     def changed(self, conversation: MessageList, first: int, view: range, width: int) -> list[int]:
-        """Paint the lines in `view` from line `first` of the text on; return those that are others now."""
+        """Paint the lines in `view` from line `first` of the text on; return the lines that have changed."""
         end = max(conversation.height, self._written)  # below both it is blank, as it was
         self._written = conversation.height
         stale = {y: self.strips.pop(y, None) for y in range(first, end)}

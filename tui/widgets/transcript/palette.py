@@ -1,8 +1,8 @@
-"""Looks and origins to terminal styles, from the theme's colours.
+"""Looks and origins to terminal styles, from the theme's colors.
 
-An origin never relies on colour alone where it is the quiet cue or the one that matters: the main model's own
-tokens are underlined. Headings and links have no underline, and prose has none of the origins' usual colours,
-so that each means one thing only.
+An origin never relies on color alone where it is the quiet cue or the important one: the main model's own
+tokens are underlined. Headings and links have no underline, and prose has none of the origins' usual colors,
+so that each has one meaning only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tui.widgets.transcript import style_codes
 Highlight = Literal["off", "quiet", "full"]
 
 _TINT: Final = 0.22
-"""How much of an origin's colour goes into the background of code."""
+"""Share of an origin's color in the background of code."""
 
 _COLOURS: Final[dict[int, tuple[str, ...]]] = {
     style_codes.MARKER: ("text-primary", "primary"),
@@ -51,17 +51,17 @@ _MONOCHROME: Final[dict[int, Style]] = {
 
 
 class Theme:
-    """The colours that a palette needs, from the app's theme variables, with a fallback for each."""
+    """The colors that a palette needs, from the app's theme variables, with a fallback for each."""
 
     def __init__(self, variables: Mapping[str, str], base: Style, ansi: bool, monochrome: bool) -> None:
-        """`base` is the widget's own style; with `ansi`, colours are the terminal's and cannot be mixed."""
+        """`base` is the widget's own style; with `ansi`, colors are the terminal's and cannot be mixed."""
         self._variables = variables
         self.base = base
         self.ansi = ansi
         self.monochrome = monochrome
 
     def colour(self, *names: str) -> Color | None:
-        """The first of the variables that holds a colour."""
+        """Return the first of the variables that holds a color."""
         for name in names:
             value = self._variables.get(name, "")
             try:
@@ -71,12 +71,12 @@ class Theme:
         return None
 
     def style(self, *names: str) -> Style:
-        """A style with that foreground, or one that says nothing."""
+        """Return a style with that foreground, or an empty style."""
         colour = self.colour(*names)
         return Style() if colour is None else Style(color=colour.rich_color)
 
     def faint(self) -> Style:
-        """The theme's quiet colour, else the foreground nearer to the background, else dim."""
+        """Return the theme's quiet color, else the foreground nearer to the background, else dim."""
         if (quiet := self.colour("quiet")) is not None:
             return Style(color=quiet.rich_color)
         front, back = self.colour("foreground"), self.colour("background")
@@ -85,7 +85,7 @@ class Theme:
         return Style(color=back.blend(front, 0.6).rich_color)
 
     def tint(self, colour: Color | None) -> Style:
-        """The background of code, with some of `colour` in it."""
+        """Return the background of code, with some of `colour` in it."""
         back = self.colour("code-background", "surface")
         if back is None or (self.ansi and colour is not None):
             return Style()
@@ -99,14 +99,14 @@ class Palette:
     def __init__(self, theme: Theme, highlight: Highlight, background: Color = TRANSPARENT) -> None:
         self.base = theme.base
         self.background = background
-        """What the text stands on."""
+        """The background of the text."""
         self._theme = theme
         self._highlight = highlight
         self._styles: dict[int, Style] = {}
         self._same: dict[Style, Style] = {}
 
     def style(self, look: int, origin: int) -> Style:
-        """Equal styles are one object, so that runs of them can be joined."""
+        """Return the style. Equal styles are one object, so that runs of them can be joined."""
         key = look << 3 | origin
         style = self._styles.get(key)
         if style is None:
@@ -150,7 +150,7 @@ class Palette:
         if theme.monochrome:
             return main + _MONOCHROME[origin]
         if code and not theme.ansi:
-            # Tints are close to each other where there are 256 colours.
+            # Tints are close to each other in 256 colors.
             mark = Style(italic=True) if origin == Origin.LOOKUP else main
             return mark + theme.tint(theme.colour(*_ORIGINS[origin]))
         return main + theme.style(*_ORIGINS[origin])

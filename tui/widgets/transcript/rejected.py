@@ -1,4 +1,4 @@
-"""What the draft proposed and the main model refused: kept beside the answer, shown inside it on demand."""
+"""The tokens that the main model rejected: kept beside the answer, shown inside it on demand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VISIBLE = str.maketrans({"\n": "↵", "\t": " "})
 
 
 class RejectedText:
-    """Refused text by the source offset at which it was refused; arrays, no object for a token."""
+    """Rejected text by source offset; arrays, with no object for a token."""
 
     __slots__ = ("_at", "_ends", "text")
 
@@ -25,7 +25,7 @@ class RejectedText:
         return len(self._at)
 
     def add(self, at: int, text: str) -> None:
-        """Refused text at source offset `at`, which never goes back."""
+        """Add rejected text at source offset `at`, which never goes back."""
         self.text += text.translate(_VISIBLE)
         if self._at and self._at[-1] == at:
             self._ends[-1] = len(self.text)
@@ -34,7 +34,7 @@ class RejectedText:
             self._ends.append(len(self.text))
 
     def woven(self, body: StyledText, begin: int, until: int) -> StyledText:
-        """`body` with what was refused at begin <= offset < until in its places."""
+        """Return `body` with the text that was rejected at begin <= offset < until in its places."""
         first, last = bisect_left(self._at, begin), bisect_left(self._at, until)
         if first == last:
             return body

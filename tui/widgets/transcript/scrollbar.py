@@ -1,4 +1,4 @@
-"""A scrollbar that is painted only to look different: under a growing text its thumb rarely moves."""
+"""A scrollbar that is painted only when it looks different: in a growing text its thumb rarely moves."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from textual.geometry import Region
 from textual.scrollbar import ScrollBar
 
 _STEPS: Final = 8
-"""Places in a cell where Textual lets a thumb end."""
+"""Positions in a cell at which Textual lets a thumb end."""
 
 
 class SteadyScrollBar(ScrollBar):
-    """Textual paints its own anew with each line of text, which takes a fifth of a frame."""
+    """Replaces Textual's scrollbar, which paints again with each line of text: a fifth of a frame."""
 
     _painted: object = None
 
     def move(self, *, virtual_size: int, position: int) -> None:
-        """Take both at once: after one of them the thumb would be elsewhere for a moment."""
+        """Set both at once: after only one of them the thumb would be elsewhere for a moment."""
         self.set_reactive(ScrollBar.window_virtual_size, virtual_size)
         self.set_reactive(ScrollBar.position, float(position))
         self.refresh()
@@ -34,7 +34,7 @@ class SteadyScrollBar(ScrollBar):
         return super().render()
 
     def _look(self) -> object:
-        """What of it is seen: of two equal ones no cell differs."""
+        """Return the visible state: two equal ones have equal cells."""
         assert self.parent is not None
         styles = self.parent.styles
         colours = styles.scrollbar_color, styles.scrollbar_background, self.mouse_over, self.grabbed is None

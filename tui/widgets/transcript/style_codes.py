@@ -1,4 +1,4 @@
-"""What a character is in the rendered answer, in one byte. How that looks on a screen is the palette's."""
+"""The kind of a character in the rendered answer, in one byte. The palette gives it a style."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ DELETED: Final = 218
 
 
 def heading(level: int) -> int:
-    """The look of the letters in a heading of level 1 to 6."""
+    """Return the look of the letters in a heading of level 1 to 6."""
     return {1: HEADING | BOLD, 2: SUBHEADING | BOLD}.get(level, BOLD)

@@ -1,6 +1,6 @@
-"""Text of which every character knows its look, its origin and its place in the source.
+"""Text with the look, the origin and the source offset of every character.
 
-Three parallel arrays and no object for a token. It holds text; it neither parses nor wraps it.
+It uses three parallel arrays and no object for a token. It holds text; it neither parses nor wraps it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from tui.protocol import Origin
 
 
 class StyledText:
-    """`text` with `looks` (bytes of looks.py), `origins` (bytes of Origin) and `places` (source offsets)."""
+    """`text` with `looks` (bytes of style_codes.py), `origins` (bytes of Origin) and `places` (source
+    offsets)."""
 
     __slots__ = ("looks", "origins", "places", "text")
 
@@ -27,7 +28,7 @@ class StyledText:
         return StyledText(self.text, looks, self.origins, self.places)
 
     def until(self, end: int) -> StyledText:
-        """The first `end` characters."""
+        """Return the first `end` characters."""
         return self.cut(0, end)
 
     def cut(self, begin: int, end: int) -> StyledText:
@@ -49,23 +50,23 @@ class Pen:
         self._places: array[int] = array("I")
 
     def write(self, text: str, look: int, places: Iterable[int]) -> None:
-        """Text whose characters stand at `places` of the source, one for each."""
+        """Write text whose characters stand at `places` of the source, one for each."""
         self._parts.append(text)
         self._looks += bytes((look,)) * len(text)
         self._places.extend(places)
 
     def stamp(self, text: str, look: int, place: int) -> None:
-        """Text that one place of the source stands for as a whole: an entity, an expanded tab."""
+        """Write text for one place of the source as a whole: an entity, an expanded tab."""
         self.write(text, look, repeat(place, len(text)))
 
     def done(self, origins: Sequence[int]) -> StyledText:
-        """What was written; `origins` holds the origin of every source character."""
+        """Return the written text; `origins` holds the origin of every source character."""
         marks = bytes(map(origins.__getitem__, self._places))
         return StyledText("".join(self._parts), bytes(self._looks), marks, self._places)
 
 
 def literal(source: str, origins: Sequence[int], begin: int, end: int, look: int) -> StyledText:
-    """source[begin:end] as it stands, with its tabs expanded to every fourth column."""
+    """Return source[begin:end] unchanged, except for tabs, which expand to every fourth column."""
     text = source[begin:end]
     if "\t" not in text:
         places = array("I", range(begin, end))
@@ -92,12 +93,12 @@ def write_literal(pen: Pen, text: str, look: int, places: Sequence[int]) -> None
 
 
 def plain(text: str, look: int) -> StyledText:
-    """Text of our own: it has no places in the source."""
+    """Return text of our own: it has no places in the source."""
     return StyledText(text, bytes((look,)) * len(text), bytes((Origin.PLAIN,)) * len(text), array("I"))
 
 
 def joined(parts: Sequence[StyledText]) -> StyledText:
-    """The parts one after the other."""
+    """Return the parts one after the other."""
     places: array[int] = array("I")
     for part in parts:
         places.extend(part.places)

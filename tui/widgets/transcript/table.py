@@ -1,4 +1,4 @@
-"""A table: columns as wide as they need, narrower where the screen is, with cells wrapped inside them."""
+"""A table: columns as wide as they need, narrower on a narrow screen, with cells that wrap."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NARROWEST = 4
 
 
 class Table(Block):
-    """A header row and body rows of equally many cells, as `columns` says how to align them."""
+    """A header row and body rows with the same number of cells; `columns` gives their alignment."""
 
     __slots__ = ("_columns", "_rows")
 
@@ -48,14 +48,15 @@ class Table(Block):
         return drawing.done()
 
     def _wrap(self, width: int) -> array[int]:
-        """A line for each that was drawn: a table narrower than its borders is cropped, never wrapped."""
+        """Return one line for each drawn line: a table narrower than its borders is cropped, never
+        wrapped."""
         starts, text = array("I", (0,)), self.shown.text
         while (newline := text.find("\n", starts[-1])) >= 0:
             starts.append(newline + 1)
         return starts
 
     def _woven(self, refused: RejectedText, span: tuple[int, int]) -> list[list[StyledText]]:
-        """The rows with what was refused in the cells that it was refused in, or after."""
+        """Return the rows with the rejected text in the cells where it was rejected, or after them."""
         cells = [cell for row in self._rows for cell in row]
         begins = [(number, cell.places[0]) for number, cell in enumerate(cells) if cell.places]
         bounds = [span[0], *(place for _, place in begins[1:]), span[1]]
@@ -66,7 +67,8 @@ class Table(Block):
 
 
 def fit(natural: Sequence[int], width: int) -> list[int]:
-    """Column widths in cells: `natural` where it fits in `width`, else the widest columns give way first."""
+    """Return column widths in cells: `natural` if they fit in `width`; else the widest columns shrink
+    first."""
     widths = [max(1, size) for size in natural]
     over = sum(widths) + _PADDING * len(widths) + 1 - width
     while over > 0:
@@ -87,7 +89,7 @@ def _natural(cell: StyledText) -> int:
 
 
 class _Drawing:
-    """The table as lines of text, letters and box rules alike."""
+    """The table as lines of text, with letters and box rules."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -132,7 +134,7 @@ class _Drawing:
 
 
 def cells_of(line: str) -> list[tuple[int, int]]:
-    """Begin and end of each cell of a table row, cut at the pipes that no backslash escapes."""
+    """Return begin and end of each cell of a table row, cut at the pipes without a backslash."""
     cuts = [-1]
     cuts += [at for at, char in enumerate(line) if char == "|" and (at == 0 or line[at - 1] != "\\")]
     cuts.append(len(line))
@@ -145,7 +147,7 @@ def cells_of(line: str) -> list[tuple[int, int]]:
 
 
 def cell_places(source: str, begin: int, end: int, content: str) -> array[int]:
-    """The source offset of each character of a cell's `content`, which stands in source[begin:end]."""
+    """Return the source offset of each character of a cell's `content`, which stands in source[begin:end]."""
     at = begin + len(source[begin:end]) - len(source[begin:end].lstrip())
     places = array("I")
     for char in content:

@@ -1,4 +1,5 @@
-"""How often a growing answer is read again: always while that is cheap, ten times a second once it is not."""
+"""The throttle of a growing answer. It is read at each flush while that is cheap, and ten times a second when
+it is not."""
 
 from __future__ import annotations
 
@@ -7,14 +8,14 @@ from contextlib import contextmanager
 from typing import Final
 
 DEAR: Final = 0.005
-"""Seconds of work from which on reading waits..."""
+"""Seconds of work from which on reading waits ..."""
 WAIT: Final = 0.1
-"""... this long, in seconds, or this many times what it took:"""
+"""... this long, in seconds, or this many times the time of the work:"""
 SHARE: Final = 8
 
 
 class Throttle:
-    """`clock` tells the time and `work` what this thread has worked so far, both in seconds."""
+    """`clock` returns the time and `work` the processor time of this thread, both in seconds."""
 
     def __init__(self, clock: Callable[[], float], work: Callable[[], float]) -> None:
         self._clock = clock
@@ -26,7 +27,7 @@ class Throttle:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Around the reading: a dear one puts off the next."""
+        """Measure the reading inside: an expensive one delays the next."""
         begin = self._work()
         yield
         took = self._work() - begin

@@ -1,7 +1,7 @@
-"""The conversation on the screen: its lines in view, scrolled, followed, selected, with a cursor on messages.
+"""The conversation on the screen: its lines in view, scrolling, selection, and a cursor on messages.
 
 It is one widget that paints lines and has no children. Its `writer` takes the text, its `painter` makes the
-cells. The actions on a message are not done here: the wish is posted, with the key of the message.
+cells. It does no action on a message: it posts the wish, with the key of the message.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ class Transcript(ScrollView, can_focus=True):
     ]  # fmt: skip
 
     cursor: reactive[int | None] = reactive[int | None](None, repaint=False)
-    """The number of the message that it is on; None while it is not shown."""
+    """The number of the message under the cursor; None while the cursor is hidden."""
 
     @dataclass
     class Wanted(messages.Message):
-        """What a person wants of the message `key`."""
+        """A person's wish for the message `key`."""
 
         want: Want
         key: str
@@ -101,13 +101,13 @@ class Transcript(ScrollView, can_focus=True):
     """
 
     highlight: reactive[Highlight] = reactive[Highlight]("quiet", repaint=False)
-    """How origins look; a change moves no character."""
+    """The display of origins; a change moves no character."""
     show_refused: reactive[bool] = reactive(False, repaint=False)
-    """Whether refused text stands, struck through, where it was refused. Lines may wrap elsewhere."""
+    """Whether rejected text stands in its place, struck through. Lines may wrap elsewhere."""
     show_thoughts: reactive[bool] = reactive(False, repaint=False)
     """Whether thoughts are unfolded."""
     following: reactive[bool] = reactive(True, repaint=False)
-    """Whether the view moves along with the end of the text. Scrolling up ends it, the bottom resumes it."""
+    """Whether the view follows the end of the text. Scrolling up ends it, the bottom resumes it."""
 
     def __init__(
         self,
@@ -118,7 +118,8 @@ class Transcript(ScrollView, can_focus=True):
         id: str | None = None,  # noqa: A002
         classes: str | None = None,
     ) -> None:
-        """`interval` is the seconds between two flushes; `clock` and `work` are as in `Throttle`."""
+        """`interval` is the number of seconds between two flushes; `clock` and `work` are as in
+        `Throttle`."""
         super().__init__(id=id, classes=classes)
         self.conversation = MessageList()
         self.painter = Painter(lambda: palette_of(self), lambda: self.marked)
@@ -126,7 +127,7 @@ class Transcript(ScrollView, can_focus=True):
         self._interval = interval
         self._painting = False
         self.stride = 1
-        """Lines that it moves by at once when text comes at its end: more where a moving line costs much."""
+        """Lines by which the view moves when text comes at its end: more where moving a line is expensive."""
 
     def on_mount(self) -> None:
         super().on_mount()  # type: ignore[no-untyped-call]
@@ -141,7 +142,7 @@ class Transcript(ScrollView, can_focus=True):
 
     @property
     def marked(self) -> MessageBlock | None:
-        """The message that the cursor is on."""
+        """The message under the cursor."""
         found = self.messages
         return found[self.cursor] if self.cursor is not None and self.cursor < len(found) else None
 
@@ -156,7 +157,7 @@ class Transcript(ScrollView, can_focus=True):
     # Layout
 
     def lay_out(self, first: int) -> None:
-        """Lay out the messages from number `first` on and paint what that changes."""
+        """Lay out the messages from number `first` on and paint the changes."""
         if self.is_attached and self.size:
             begin = self.conversation.lay(first, width_of(self) - GUTTER, self.show_refused)
             self._extend()
@@ -165,30 +166,30 @@ class Transcript(ScrollView, can_focus=True):
                 self.refresh(Region(0, changed[0] - top, width, changed[-1] - changed[0] + 1))
 
     def _extend(self) -> None:
-        """Take the conversation's number of lines, and go along with its end."""
+        """Take the conversation's number of lines, and follow its end."""
         height, view = self.conversation.height, self.scrollable_content_region.height
         if height > view:
             height = view + -(-(height - view) // self.stride) * self.stride
         size = Size(width_of(self), height)
         if self.virtual_size != size:
-            # Set as it would be, but for the layout of the whole screen: no widget's size follows from this.
+            # Set without the layout of the whole screen: no widget's size follows from this.
             self.set_reactive(Transcript.virtual_size, size)
             following = self.following
             if following:
                 self.vertical_scrollbar.move(virtual_size=height, position=max(0, height - view))
             self._scroll_update(size)
-            self.following = following  # a shorter text moves the view, not its reader
+            self.following = following  # a shorter text moved the view, not the reader
         if self.following and self.scroll_offset.y != self.max_scroll_y:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
     @on(events.Resize)
     def lay_out_again(self) -> None:
-        """Lay out everything and keep the text at the top of the view where it is."""
+        """Lay out everything and keep the text at the top of the view in its place."""
         if not self.is_attached or not self.conversation.messages:
             return
         self.painter.forget()
         if self.text_selection is not None:
-            self.screen.clear_selection()  # it names lines, and they are others now
+            self.screen.clear_selection()  # it names lines, and their numbers have changed
         anchor = self.conversation.anchor(self.scroll_offset.y)
         self.lay_out(0)
         if not self.following:
@@ -245,7 +246,7 @@ class Transcript(ScrollView, can_focus=True):
     # Painting
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """As Textual's own, without its cache: it has no border, and the lines are kept here."""
+        """Render as Textual does, but without its cache: there is no border, and the lines are kept here."""
         self._painting = True
         try:
             strips = [self.render_line(y) for y in crop.line_range]
@@ -260,8 +261,8 @@ class Transcript(ScrollView, can_focus=True):
         line = y + self.scroll_offset.y
         strip = self.painter.strip(self.conversation, line, self.size.width)
         if not self._painting:
-            # The compositor asks what letter is under the mouse. Painting leaves this out: it would make a
-            # style of its own of every segment.
+            # The compositor asks for the letter under the mouse. Painting leaves this out, because it would
+            # make a style of its own for every segment.
             return strip.apply_offsets(0, line)
         if (selection := self.text_selection) is not None and (span := selection.get_span(line)) is not None:
             strip = select(strip, *span, self.screen.get_component_rich_style("screen--selection"))
@@ -270,7 +271,7 @@ class Transcript(ScrollView, can_focus=True):
     # Selection
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The selected text, with newlines where the text has them and not where the screen wrapped it."""
+        """Return the selected text, with the newlines of the text and not those of wrapping."""
         first = selection.start.y if selection.start else 0
         last = min(
             selection.end.y if selection.end else self.virtual_size.height, self.conversation.height - 1
@@ -286,14 +287,14 @@ class Transcript(ScrollView, can_focus=True):
             self.read_last()
 
     def read_last(self) -> None:
-        """Put the cursor on the last message, at once: a key that follows may be handled before the focus."""
+        """Put the cursor on the last message at once, because a key may be handled before the focus."""
         self.cursor = len(self.messages) - 1 if self.messages else None
 
     def on_blur(self, event: events.Blur) -> None:
         self.cursor = None
 
     def watch_cursor(self) -> None:
-        """Mark its message, and bring that into view."""
+        """Mark the message under the cursor, and bring it into view."""
         self.painter.forget()
         if not self.is_attached:
             return
@@ -308,7 +309,7 @@ class Transcript(ScrollView, can_focus=True):
             self.scroll_to(y=end - height, animate=False, force=True)
 
     def action_move(self, by: int | Literal["first", "last"]) -> None:
-        """Move the cursor `by` so many messages, or to one end."""
+        """Move the cursor by so many messages, or to one end."""
         if self.cursor is not None:
             last = len(self.messages) - 1
             place = {"first": 0, "last": last}[by] if isinstance(by, str) else self.cursor + by
@@ -327,12 +328,12 @@ class Transcript(ScrollView, can_focus=True):
 
 
 def width_of(view: Transcript) -> int:
-    """Cells in a line, the gutter of a message included."""
+    """Return the cells in a line, with the gutter of a message."""
     return max(GUTTER + _NARROWEST, view.scrollable_content_region.width)
 
 
 def palette_of(view: Transcript) -> Palette:
-    """The styles for the theme and the highlight of now."""
+    """Return the styles for the present theme and highlight."""
     app = view.app
     ansi = bool(app.native_ansi_color) or app.console.color_system == "standard"
     theme = Theme(app.theme_variables, view.rich_style, ansi, app.no_color)

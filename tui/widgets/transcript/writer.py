@@ -56,12 +56,12 @@ class Writer:
         self._is_open = False
 
     def start(self, timer: Timer) -> None:
-        """Show pending text by `timer` from now on, which calls `tick`."""
+        """Show pending text by `timer`, which calls `tick`, from now on."""
         self._timer = timer
 
     @property
     def is_pending(self) -> bool:
-        """Whether text waits to be shown."""
+        """Whether text waits for a paint."""
         return bool(self._pending)
 
     @property
@@ -72,12 +72,12 @@ class Writer:
     # The conversation
 
     def text_of(self, index: int) -> str:
-        """The text of a turn as it was written, cleaned, without what was refused."""
+        """Return the text of a turn as it was written, cleaned, without rejected text."""
         self.flush()
         return self.messages[index].source
 
     def begin(self, role: Role, text: str = "", key: str = "") -> None:
-        """Start a turn; `append` adds to it. `key` is what its owner calls it."""
+        """Start a turn; `append` adds to it. `key` is its name for the owner."""
         self.flush()
         message = self._new_message(role, key)
         message.folded = not self._page.show_thoughts
@@ -98,7 +98,7 @@ class Writer:
         return MessageBlock(role, self._parser, key)
 
     def warm_up(self) -> None:
-        """Import what the first answer needs, while nobody waits for it."""
+        """Import the modules of the first answer while nobody waits for it."""
         self._new_message("assistant")
         highlight("pass", "python")
 
@@ -127,7 +127,7 @@ class Writer:
         self._page.lay_out(len(self.messages) - 1)
 
     def think(self, headline: str) -> None:
-        """What comes in the open turn is a thought, which stands under this headline."""
+        """Turn the text of the open turn into a thought under this headline."""
         if self._is_open:
             self.messages[-1].role = "thought"
             self.messages[-1].headline = headline
@@ -141,7 +141,7 @@ class Writer:
         self._page.lay_out(len(self.messages) - 1)
 
     def cut(self, number: int) -> list[MessageBlock]:
-        """Take the turns from `number` on off the screen; `put` brings them back."""
+        """Remove the turns from `number` on from the screen; `put` brings them back."""
         self.flush()
         self._is_open = False
         gone = self._page.conversation.cut(number)
@@ -152,7 +152,7 @@ class Writer:
         return gone
 
     def put(self, message: MessageBlock, note: str | None = None) -> None:
-        """Show a turn that was shown before, with this note under it; with None, as it was."""
+        """Show a turn again, with this note under it; with None, unchanged."""
         self._page.conversation.add(message)
         if note is None:
             self._page.lay_out(len(self.messages) - 1)
@@ -160,7 +160,7 @@ class Writer:
             self.note(len(self.messages) - 1, note)
 
     def note(self, number: int, note: str) -> None:
-        """Let `note` stand under the turn `number` in place of what stands there; empty for nothing."""
+        """Put `note` under the turn `number` in place of the old one; empty for none."""
         message = self.messages[number]
         message.clear_notes()
         if note:
@@ -168,7 +168,7 @@ class Writer:
         self._page.lay_out(number)
 
     def fail(self, message: str, hint: str = "") -> None:
-        """Say in the conversation what went wrong and, fainter, what to do about it."""
+        """Show a failure in the conversation and, fainter, the remedy."""
         self.begin("error", clean_line(message, 1_000))
         self._is_open = False
         if hint:
@@ -184,7 +184,7 @@ class Writer:
     # Streaming
 
     def tick(self) -> None:
-        """Show what is pending, as Markdown if that is not too dear now."""
+        """Show the pending text, as Markdown if that is cheap enough now."""
         if not self._write():
             self._pause()
         elif self._pace.is_due():
@@ -193,7 +193,7 @@ class Writer:
             self._page.lay_out(len(self.messages) - 1)
 
     def flush(self) -> None:
-        """Show what is pending, as Markdown."""
+        """Show the pending text, as Markdown."""
         if self._write():
             with self._pace.measured():
                 self.messages[-1].read()
@@ -201,7 +201,7 @@ class Writer:
         self._pause()
 
     def _write(self) -> bool:
-        """Give what is pending to the last turn; whether it has anything to read."""
+        """Give the pending text to the last turn; return whether it has anything to read."""
         if not self.messages:
             return False
         pieces = list(self._pending)
@@ -215,7 +215,7 @@ class Writer:
 
 
 def code_blocks(text: str) -> list[str]:
-    """The code of each fenced or indented block of a Markdown text."""
+    """Return the code of each fenced or indented block of a Markdown text."""
     from tui.widgets.transcript.markdown import new_parser
 
     tokens = new_parser().parse(text)

@@ -623,7 +623,7 @@ def test_a_folder_says_what_it_holds(toy: Path) -> None:
 
 
 @pytest.mark.parametrize(("bits", "mode"), [(4, "affine"), (8, "affine"), (4, "mxfp4")])
-def test_quantised_weights_with_tied_embeddings(tmp_path: Path, bits: int, mode: str) -> None:
+def test_quantized_weights_with_tied_embeddings(tmp_path: Path, bits: int, mode: str) -> None:
     folder = mlx_models.write_folder(tmp_path / "m", settings={"tie_word_embeddings": True})
     whole = opened(folder)
     network = whole._network

@@ -1,8 +1,8 @@
-"""The pace against a simulator: scripted acceptance, cost tables, noisy clocks, no models.
+"""The draft length policy against a simulator: scripted acceptance, cost tables, noisy clocks, no models.
 
 A text is a list: at each place, would a drafted token be right, and how confident is the draft. Any length
 of draft can then be replayed over the same text, so the best fixed length in hindsight is known exactly.
-The pace sees noisy durations (10 % lognormal, 2 % outliers of 5x); it is judged by the true ones. The
+The policy sees noisy durations (10 % lognormal, 2 % outliers of 5x); it is judged by the true ones. The
 time of one plain row is 1.
 """
 
@@ -72,7 +72,7 @@ def bursts(tokens: int, seed: int, high: float = 0.96, low: float = 0.2) -> list
 
 @dataclass
 class Machine:
-    """Plays the loop: it is asked for the true time of a text, and tells the pace a noisy one."""
+    """Plays the loop: it is asked for the true time of a text, and tells the policy a noisy one."""
 
     verify: Sequence[float]
     draft: float

@@ -1,6 +1,6 @@
 """A GGUF in another of llama.cpp's formats: a draft of a model itself, or its weights in 16 bits.
 
-    python -m tools.bench.quantise SOURCE.gguf TARGET.gguf F16
+    python -m tools.bench.quantize SOURCE.gguf TARGET.gguf F16
 
 Nothing becomes better by it: a Q4_K_M written as F16 keeps the values of the Q4_K_M and costs what F16
 costs. Rows whose length is no multiple of 256 take llama.cpp's next larger format.
@@ -16,8 +16,8 @@ from pathlib import Path
 import llama_cpp
 
 
-def quantise(source: Path, target: Path, kind: str) -> None:
-    """Write `source`, quantised or not, in llama.cpp's format `kind`, for example Q4_K_M or F16.
+def quantize_file(source: Path, target: Path, kind: str) -> None:
+    """Write `source`, quantized or not, in llama.cpp's format `kind`, for example Q4_K_M or F16.
 
     Raises `ValueError` if it cannot.
     """
@@ -38,9 +38,9 @@ def main() -> None:
     parser.add_argument("kind", help="as llama.cpp names it, for example F16 or Q2_K")
     options = parser.parse_args()
     try:
-        quantise(options.source, options.target, options.kind)
+        quantize_file(options.source, options.target, options.kind)
     except ValueError as error:
-        parser.exit(1, f"quantise: {error}\n")
+        parser.exit(1, f"quantize: {error}\n")
 
 
 if __name__ == "__main__":
