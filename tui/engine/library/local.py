@@ -156,10 +156,11 @@ class _Question:
     @cached_property
     def _found(self) -> list[FoundModel | Skipped]:
         """Each model once, under its last name. Drafts may also lie beside a main model given by its path."""
-        load, beside = self._load, []
+        load, beside, wanted = self._load, [], always  # a name needs the whole list
         if load.draft == AUTO and _is_place(load.main):
             beside.append(ModelFolder("folder", Path(place(load.main, "main")).parent, "flat"))
-        found = self._library.models(load.folders, self._wanted, beside)
+            wanted = self._wanted
+        found = self._library.models(load.folders, wanted, beside)
         return list({each.path: each for each in found}.values())
 
 
