@@ -14,7 +14,7 @@ METHODS = 25
 """Most methods of a class, with those of its bases in this package, properties included."""
 LINES = 40
 """Most lines of a function, its docstring left out."""
-LONG = {"inspect", "_paired", "generate", "_restores"}
+LONG = {"inspect", "generate"}
 """Functions of the engine that are longer still. The list may only get shorter."""
 SHOWN = (ast.FunctionDef, ast.AsyncFunctionDef)
 

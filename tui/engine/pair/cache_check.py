@@ -94,50 +94,61 @@ def _puts_back(main: LoadedModel) -> bool:
     return deviation(expected, watched.run(batch)) <= unsteady
 
 
-def _restores(main: LoadedModel) -> bool:
-    """Whether rows behind a rewind are those of a cache that was never cut."""
-    text = known_tokens(main, _BASE + 2 * _BATCH)
-    base, first, second = text[:_BASE], text[_BASE:-_BATCH], text[-_BATCH:]
-    watched = Watched(main)
+class _Batches:
+    """Runs of a text in three parts: a base, and two batches behind it."""
 
-    def begin() -> list[Logits]:
-        """Read the base, and run the first batch as a round does: a rewind that takes nothing ends it."""
-        watched.begin(base)
-        rows = watched.run(first)
-        main.rewind(_BASE + _BATCH)
+    def __init__(self, main: LoadedModel) -> None:
+        self._main = main
+        self.text = known_tokens(main, _BASE + 2 * _BATCH)
+        self._watched = Watched(main)
+
+    def first(self, rejected: Sequence[int] = ()) -> list[Logits]:
+        """Read the base, and return the rows of the first batch. A rewind ends the call, as in a round.
+
+        `rejected` run in the same call, and the rewind takes them back.
+        """
+        self._watched.begin(self.text[:_BASE])
+        rows = self._watched.run([*self.text[_BASE:-_BATCH], *rejected])[:_BATCH]
+        self._main.rewind(_BASE + _BATCH)
         return rows
 
-    def uncut() -> list[Logits]:
-        begin()
-        return watched.run(second)
+    def reject(self, count: int) -> None:
+        """Run other tokens behind the first batch, and take them back."""
+        self._watched.run(_others(self.text, count))
+        self._main.rewind(_BASE + _BATCH)
 
-    expected = uncut()
-    unsteady = _UNSTEADY * deviation(expected, uncut())
+    def second(self) -> list[Logits]:
+        """Return the rows of the second batch, which runs behind the first one."""
+        return self._watched.run(self.text[-_BATCH:])
+
+    def together(self) -> list[Logits]:
+        """Return the rows of the second batch, which runs in one call with the first one."""
+        self._watched.begin(self.text[:_BASE])
+        return self._watched.run(self.text[_BASE:])[_BATCH:]
+
+
+def _restores(main: LoadedModel) -> bool:
+    """Return whether the rows behind a rewind are those of a cache that was never cut."""
+    batches = _Batches(main)
+    batches.first()
+    expected = batches.second()
+    batches.first()
+    unsteady = _UNSTEADY * deviation(expected, batches.second())
     if main.rewinds != "anywhere":  # it may run lost tokens again in front of the next ones: another shape
-        watched.begin(base)
-        together = watched.run([*first, *second])[_BATCH:]
-        unsteady = min(_LOST, max(unsteady, _UNSTEADY * deviation(expected, together)))
-
-    alone = begin()
+        unsteady = min(_LOST, max(unsteady, _UNSTEADY * deviation(expected, batches.together())))
+    alone = batches.first()
     for count in _REJECTED:
-        watched.run(_others(text, count))
-        main.rewind(_BASE + _BATCH)
-    if deviation(expected, watched.run(second)) > unsteady:
+        batches.reject(count)
+    if deviation(expected, batches.second()) > unsteady:
         return False
-
-    def cut_within(rejected: Sequence[int]) -> tuple[list[Logits], list[Logits]]:
-        """Both batches; `rejected` ran together with the first one and was taken back before the second."""
-        watched.begin(base)
-        beside = watched.run([*first, *rejected])[:_BATCH]
-        main.rewind(_BASE + _BATCH)
-        return beside, watched.run(second)
-
-    beside, rows = cut_within(_others(text, 3))
-    _, other = cut_within(_others(text[:-1], 3))
+    beside, rows = batches.first(_others(batches.text, 3)), batches.second()
+    batches.first(_others(batches.text[:-1], 3))
     carried = _LOST
     if main.rewinds == "anywhere":  # where the first batch has the same bits, the second one must have them
         carried = min(_LOST, _CARRIED * deviation(alone, beside))
-    return deviation(rows, other) <= unsteady and deviation(expected, rows) <= max(carried, unsteady)
+    return deviation(rows, batches.second()) <= unsteady and deviation(expected, rows) <= max(
+        carried, unsteady
+    )
 
 
 def _reaches_back(main: LoadedModel) -> bool:
