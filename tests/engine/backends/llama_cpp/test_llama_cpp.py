@@ -78,7 +78,7 @@ def test_a_rewound_cache_is_like_a_fresh_one(load: Load, architecture: str) -> N
         rows = watching.rows
         model.rewind(length)
         assert_close(rows, rows_of(model, [*tokens[:length], 7, 8, 9], length))
-        model.clear()
+        model.rewind(0)
         model.extend(tokens[:length], picks=0)
 
 
@@ -471,7 +471,8 @@ def test_the_library_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
     (bad := tmp_path / "bad.gguf").write_bytes(path.read_bytes().replace(b"ffn_down", b"ffn_sown"))
     program = """
 import sys
-from tui.engine.backends import ModelError, Options, open_backend
+from tui.engine.backends import ModelError, Options
+from tui.engine.backends.selection import open_backend
 from tui.engine.speculation.sampling import Chain, Sampler
 good, bad = sys.argv[1:]
 backend = open_backend(good)
