@@ -11,7 +11,7 @@ from time import monotonic
 from .. import protocol
 from .downloader import NOTHING, relay
 from .library.catalogue import pairs_for
-from .library.local import Library
+from .library.local import Library, Wanted
 from .machine.bandwidth import decoding_bound
 from .machine.hardware import all_memory
 from .pair.exactness import last_known
@@ -22,12 +22,12 @@ _BATCH = 64
 _PATIENCE = 0.1
 """Seconds after which found models are sent, even if they are few."""
 
-Wanted = Callable[[], bool]
-Send = Callable[[protocol.Event], None]
-
 
 def answer(
-    question: protocol.Question, send: Send, wanted: Wanted, for_hub: Mapping[str, str] = NOTHING
+    question: protocol.Question,
+    send: Callable[[protocol.Event], None],
+    wanted: Wanted,
+    for_hub: Mapping[str, str] = NOTHING,
 ) -> None:
     """Send the replies to `question` as long as it is wanted. Only downloaders see `for_hub`."""
     try:

@@ -59,7 +59,6 @@ from .library import HubListed as HubListed
 from .library import HubPair as HubPair
 from .library import HubRepository as HubRepository
 from .library import JudgeDrafts as JudgeDrafts
-from .library import Judgement as Judgement
 from .library import ListHub as ListHub
 from .library import ListModels as ListModels
 from .library import MemoryPlanned as MemoryPlanned
@@ -82,6 +81,5 @@ from .lines import encode as encode
 from .terms import Origin as Origin
 from .terms import PromptForm as PromptForm
 from .terms import Reason as Reason
-from .terms import Role as Role
 from .terms import Stage as Stage
 from .terms import TextRound as TextRound

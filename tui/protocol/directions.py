@@ -2,62 +2,27 @@
 
 from __future__ import annotations
 
-from .generation import (
-    Busy,
-    Cancel,
-    Count,
-    Counted,
-    Failed,
-    Finished,
-    Generate,
-    Hello,
-    Inspect,
-    Inspected,
-    Load,
-    Loaded,
-    Loading,
-    NotDrafting,
-    Notice,
-    Ping,
-    Pong,
-    Prefill,
-    Quit,
-    Rounds,
-    SetDraftLength,
-    Unload,
-    Unloaded,
-)
-from .library import (
-    DescribeModel,
-    Download,
-    Downloaded,
-    Downloading,
-    DraftsJudged,
-    HubFound,
-    HubListed,
-    JudgeDrafts,
-    ListHub,
-    ListModels,
-    MemoryPlanned,
-    ModelDescribed,
-    ModelsFound,
-    ModelsListed,
-    PairsProposed,
-    PlanMemory,
-    ProposePairs,
-    SearchHub,
-)
+from . import generation, library
 
-HubQuestion = SearchHub | ListHub | Download
+HubQuestion = library.SearchHub | library.ListHub | library.Download
 """Questions that only the hub can answer."""
-Question = ListModels | DescribeModel | JudgeDrafts | PlanMemory | ProposePairs | HubQuestion
+Question = (
+    library.ListModels | library.DescribeModel | library.JudgeDrafts | library.PlanMemory
+    | library.ProposePairs | HubQuestion
+)  # fmt: skip
 """Questions about the library. The engine answers them beside all its other work."""
 Reply = (
-    ModelsFound | ModelsListed | ModelDescribed | DraftsJudged | MemoryPlanned | PairsProposed
-    | HubFound | HubListed | Downloading | Downloaded
+    library.ModelsFound | library.ModelsListed | library.ModelDescribed | library.DraftsJudged
+    | library.MemoryPlanned | library.PairsProposed
+    | library.HubFound | library.HubListed | library.Downloading | library.Downloaded
 )  # fmt: skip
-Command = Load | Generate | Inspect | Count | Cancel | SetDraftLength | Unload | Ping | Quit | Question
+Command = (
+    generation.Load | generation.Generate | generation.Inspect | generation.Count | generation.Cancel
+    | generation.SetDraftLength | generation.Unload | generation.Ping | generation.Quit | Question
+)  # fmt: skip
 Event = (
-    Hello | Loading | Loaded | Unloaded | Prefill | Rounds | Finished | Inspected | Counted | Failed
-    | Notice | Busy | NotDrafting | Pong | Reply
+    generation.Hello | generation.Loading | generation.Loaded | generation.Unloaded | generation.Prefill
+    | generation.Rounds | generation.Finished | generation.Inspected | generation.Counted
+    | generation.Failed | generation.Notice | generation.Busy | generation.NotDrafting | generation.Pong
+    | Reply
 )  # fmt: skip

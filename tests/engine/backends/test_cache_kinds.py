@@ -26,7 +26,7 @@ from tests.support.windows import no_room_for_full_windows
 from tui.engine.backends import ModelError, Options, llama_cpp
 from tui.engine.backends.llama_cpp import LlamaBackend, model, rollback
 from tui.engine.backends.llama_cpp.model import LlamaModel
-from tui.engine.backends.llama_cpp.rollback import Cells, Fork, Rollback, Snapshots
+from tui.engine.backends.llama_cpp.rollback import Cells, Fork, NativeCache, Snapshots
 from tui.engine.backends.scripted import ScriptedBackend
 from tui.engine.library.header import read_header
 from tui.engine.pair.cache_check import trial
@@ -43,7 +43,7 @@ PROMPTS = 10
 class Kind:
     """A kind of cache, and what to try it with."""
 
-    rollback: type[Rollback]
+    rollback: type[NativeCache]
     toy: Toy
     cache_type: CacheType = "f16"
     copies: bool = True
@@ -151,9 +151,9 @@ class TestCutBack(CutBack):
 
 
 def test_each_kind_is_cut_back_in_its_own_way(loaded: Loaded) -> None:
-    assert isinstance(loaded.main._rollback, loaded.kind.rollback)
+    assert isinstance(loaded.main._cache, loaded.kind.rollback)
     assert loaded.main.rewinds == ("anywhere" if loaded.kind.rollback is Cells else "round")
-    assert isinstance(loaded.draft._rollback, Cells if loaded.kind.rollback is Cells else Fork)
+    assert isinstance(loaded.draft._cache, Cells if loaded.kind.rollback is Cells else Fork)
 
 
 def test_what_the_library_refuses_leaves_tokens_and_cache_in_step(
@@ -163,7 +163,7 @@ def test_what_the_library_refuses_leaves_tokens_and_cache_in_step(
     expected = rows_of(main, text, 5)
     decode = main._library.llama_decode
     for held in (True, False):
-        main.clear()
+        main.rewind(0)
         main.start(Sampler(GREEDY, 0, 0))
         main.extend(text[:40], picks=0)
         with monkeypatch.context() as patch:
@@ -189,8 +189,8 @@ def test_a_hybrid_gets_copies_where_they_are_small_beside_its_weights(
     """And a fork where it is a draft, where the architecture has no copies, or where they are large."""
     hybrid = models.write_model(tmp_path / "hybrid.gguf", Toy("lfm2"))
     recurrent = models.write_model(tmp_path / "recurrent.gguf", Toy("mamba"))
-    assert isinstance(load(hybrid, "main")._rollback, Snapshots)
-    assert isinstance(load(hybrid, "draft")._rollback, Fork)
+    assert isinstance(load(hybrid, "main")._cache, Snapshots)
+    assert isinstance(load(hybrid, "draft")._cache, Fork)
     header = read_header(recurrent)
     state = 4 * header.block_count * 128 * 8
     native = load(recurrent, "main")
@@ -198,7 +198,7 @@ def test_a_hybrid_gets_copies_where_they_are_small_beside_its_weights(
         weighed = replace(header, facts=structs.replace(header.facts, size=weights))
         assert rollback.affords_copies(native._library, native._model, weighed) is enough
     monkeypatch.setattr(llama_cpp, "affords_copies", lambda *_: True)
-    assert isinstance(load(recurrent, "main")._rollback, Fork)
+    assert isinstance(load(recurrent, "main")._cache, Fork)
 
 
 def test_a_cache_of_8_bits_is_half_as_large_and_never_the_drafts(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_trial_takes_few_calls(loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 def test_a_cache_that_is_not_cut_back_fails_the_trial(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loaded.kind.rollback, "cut", lambda _self, length, _began: length)
+    monkeypatch.setattr(loaded.kind.rollback, "cut", lambda _self, length: length)
     # Positions that are there already would be refused; a broken library would not notice.
     monkeypatch.setattr(LlamaModel, "_decode", decode_behind)
     assert trial(loaded.main) is not None

@@ -18,7 +18,7 @@ from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import LoadedModel, Options, llama_cpp
 from tui.engine.backends.checkpoints import MOST, Checkpoints, most_bytes
 from tui.engine.backends.llama_cpp import model as native_model
-from tui.engine.backends.llama_cpp.rollback import Cells, _Memory
+from tui.engine.backends.llama_cpp.rollback import Cells, NativeCache
 from tui.engine.backends.selection import open_backend
 from tui.engine.pair.cache_check import trial, trial_of_checkpoints
 from tui.engine.pair.exactness import judge
@@ -276,12 +276,12 @@ def test_copies_that_are_put_back_wrongly_are_found(opened: Open, monkeypatch: p
 
 def spoil_native(patch: pytest.MonkeyPatch) -> None:
     """A few numbers of the copy are lost."""
-    restore = _Memory.restore
+    restore = NativeCache.restore
 
-    def spoiled(self: _Memory, state: bytes, length: int) -> bool:
+    def spoiled(self: NativeCache, state: bytes, length: int) -> bool:
         return restore(self, state[:-64] + bytes(64), length)
 
-    patch.setattr(_Memory, "restore", spoiled)
+    patch.setattr(NativeCache, "restore", spoiled)
 
 
 def spoil_mlx(patch: pytest.MonkeyPatch) -> None:

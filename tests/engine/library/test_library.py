@@ -20,6 +20,7 @@ from tests.support.models import OTHER_CONTROL, Toy, write_model
 from tui.choices import LOOKUP, NONE
 from tui.engine.eligibility import no_room, vocabularies
 from tui.engine.library import index as index_module
+from tui.engine.library import local
 from tui.engine.library.describe import describe, tokens_of
 from tui.engine.library.find import ModelFile, ModelFolder, candidate, find, known_places
 from tui.engine.library.index import list_models
@@ -672,6 +673,42 @@ def test_the_demo_stands_in_the_list(library: Library) -> None:
 def test_names_become_paths(library: Library, main: str, draft: str, found: tuple[str, str]) -> None:
     load = library.resolved(Load(main, draft))
     assert (Path(load.main).name, Path(load.draft).name) == found
+
+
+@pytest.mark.parametrize(
+    ("main", "draft", "times"),
+    [("large", "auto", 1), ("large", "small", 1), ("large", None, 1), ("starter", "auto", 0)],
+)
+def test_a_load_lists_the_library_at_most_once(
+    library: Library, monkeypatch: pytest.MonkeyPatch, main: str, draft: str | None, times: int
+) -> None:
+    lists = counted(monkeypatch)
+    library.resolved(Load(main, draft))
+    assert len(lists) == times
+
+
+def test_a_verdict_lists_the_library_once(
+    library: Library, toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the name of the main model as by its path, and with the same result."""
+    lists = counted(monkeypatch)
+    by_name, by_path = library.verdicts(Load("large")), library.verdicts(Load(str(toys / "large.gguf")))
+    assert len(lists) == 2
+    assert {each.draft: each for each in by_name} == {each.draft: each for each in by_path}
+    library.described(Load(str(toys / "large.gguf")))
+    assert len(lists) == 2, "a path needs no list"
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One item for each list of the library that is made from now on."""
+    lists: list[None] = []
+
+    def listing(*given: Any) -> Any:
+        lists.append(None)
+        return list_models(*given)
+
+    monkeypatch.setattr(local, "list_models", listing)
+    return lists
 
 
 def test_an_unknown_name_says_what_to_do(library: Library) -> None:

@@ -160,15 +160,15 @@ def test_a_native_cache_that_shifts_what_it_keeps_is_found(
     assert tried(model) is None
     cut = Cells.cut
 
-    def shifted(self: Cells, length: int, began: int) -> int:
-        left = cut(self, length, began)
+    def shifted(self: Cells, length: int) -> int:
+        left = cut(self, length)
         self._library.llama_memory_seq_add(self._memory, 0, 0, -1, 1)
         self._library.llama_memory_seq_rm(self._memory, 0, length, -1)
         return left
 
     monkeypatch.setattr(Cells, "cut", shifted)
     assert tried(model) is not None
-    monkeypatch.setattr(Cells, "cut", lambda self, length, began: length)  # nothing is taken away at all
+    monkeypatch.setattr(Cells, "cut", lambda self, length: length)  # nothing is taken away at all
     assert tried(model) is not None
     model.close()
 
@@ -183,7 +183,7 @@ def test_cells_that_a_window_has_dropped_are_not_taken_as_kept(
     assert 0 < model.drops_from < 2048
     assert tried(model) is None
 
-    def trusting(self: Cells, length: int, began: int) -> int:
+    def trusting(self: Cells, length: int) -> int:
         return length if self._library.llama_memory_seq_rm(self._memory, 0, length, -1) else 0
 
     monkeypatch.setattr(Cells, "cut", trusting)

@@ -61,7 +61,7 @@ def test_the_copies_of_a_recurrent_state_are_counted(tmp_path: Path) -> None:
         need = needs[0]["main"]
         main = LlamaBackend().load(path, Options("main", 512), lambda _: True)
         main.extend([*range(30)], picks=0)
-        assert need.checkpoints == pytest.approx(4 * main._rollback.state_bytes(), rel=0.1, abs=1)
+        assert need.checkpoints == pytest.approx(4 * main._cache.state_bytes(), rel=0.1, abs=1)
         assert (need.checkpoints > 0) == recurrent
         assert plan(load).uses[0].cache == need.cache + need.checkpoints
         main.close()

@@ -37,10 +37,6 @@ R = TypeVar("R")
 class HubError(OutriderError):
     """The hub does not give the requested data. `hint` tells a person the remedy."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
-
 
 class TryLater(HubError):
     """The hub asks to wait. `seconds` is the time until the next try."""
@@ -134,13 +130,13 @@ def explained(error: Exception, about: str = "", token: HubToken = ANYBODY) -> H
         return HubError("HF_HUB_OFFLINE is set: the hub is not asked", "Unset it to search and download.")
     response = getattr(error, "response", None)
     if response is not None:
-        return _refusal(response, about, token)
+        return rejection(response, about, token)
     if isinstance(error, OSError) or type(error).__module__.startswith("http"):
         return HubError(f"the hub cannot be reached: {_in_words(error)}", "Check the network.")
     return HubError(f"the hub's answer cannot be understood ({type(error).__name__})", "Try again later.")
 
 
-def _refusal(response: Any, about: str, token: HubToken) -> HubError:
+def rejection(response: Any, about: str, token: HubToken) -> HubError:
     """Turn a response with an error status into a `HubError`."""
     status, words = int(response.status_code), _said(response)
     code = response.headers.get("x-error-code", "")

@@ -25,8 +25,8 @@ from .access import (
     REFUSED,
     HubError,
     TryLater,
-    explained,
     find_token,
+    rejection,
     seconds_to_wait,
     why_later,
 )
@@ -198,7 +198,7 @@ class _Transfer:
             return
         if status == 403 and response.history:  # a temporary address that the hub made has expired
             raise _Fault("the hub's store refuses it")
-        error = explained(_Refused(response), self._file.repository, self._token)
+        error = rejection(response, self._file.repository, self._token)
         if status in REFUSED and self._token.text:
             raise _TokenRefused(error)
         raise self._refusal or error
@@ -217,14 +217,6 @@ def _begin(response: Any, content: BinaryIO, begin: int) -> int:
     content.truncate(0)
     content.seek(0)
     return 0
-
-
-class _Refused(Exception):
-    """Carries a response to `explained`."""
-
-    def __init__(self, response: Any) -> None:
-        super().__init__()
-        self.response = response
 
 
 def _pieces(response: Any, most: int) -> Iterator[bytes]:

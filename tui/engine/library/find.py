@@ -78,16 +78,12 @@ def known_places(
     hub = environ.get("HF_HUB_CACHE") or Path(environ.get("HF_HOME") or cache / "huggingface") / "hub"
     llama = environ.get("LLAMA_CACHE") or (home / "Library" / "Caches" if mac else cache) / "llama.cpp"
     ollama = environ.get("OLLAMA_MODELS")
+    served = [Path(ollama)] if ollama else [home / ".ollama" / "models", *_of_ollamas_service(services)]
     return [
         ModelFolder("Outrider", own),
         *(ModelFolder("LM Studio", each) for each in _of_lm_studio(home)),
         ModelFolder("Hugging Face", Path(hub), "hub"),
-        ModelFolder("Ollama", Path(ollama) if ollama else home / ".ollama" / "models", "ollama"),
-        *(
-            []
-            if ollama
-            else [ModelFolder("Ollama", each, "ollama") for each in _of_ollamas_service(services)]
-        ),
+        *(ModelFolder("Ollama", each, "ollama") for each in served),
         ModelFolder("llama.cpp", Path(llama)),
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import prod
 from mmap import mmap
 from struct import Struct
 
@@ -24,20 +25,10 @@ MAX_TENSOR_NAME = 63
 """Most bytes of a name; ggml's names end with a zero at byte 64."""
 MAX_DIMENSIONS = 4
 
-_U32, _U64 = Struct("<I"), Struct("<Q")
 _SCALARS = {
-    0: Struct("<B"),
-    1: Struct("<b"),
-    2: Struct("<H"),
-    3: Struct("<h"),
-    4: _U32,
-    5: Struct("<i"),
-    6: Struct("<f"),
-    7: Struct("<?"),
-    10: _U64,
-    11: Struct("<q"),
-    12: Struct("<d"),
+    kind: Struct(f"<{letter}") for kind, letter in zip((*range(8), 10, 11, 12), "BbHhIif?Qqd", strict=True)
 }
+_U32, _U64 = _SCALARS[4], _SCALARS[10]
 _BOOL, _STRING, _ARRAY = 7, 8, 9
 
 Scalar = int | float | bool | bytes
@@ -88,10 +79,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        count = 1
-        for extent in self.shape:
-            count *= extent
-        return count
+        return prod(self.shape)
 
     @property
     def bytes(self) -> int:

@@ -7,7 +7,7 @@ without native code. The library may still reject a file that passes, but only w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -29,7 +29,7 @@ from .gguf import (
     UnreadableModelFile,
     UnusableModelFile,
 )
-from .tensor_types import FILE_TYPES
+from .tensor_types import FILE_TYPES, commonest
 from .token_texts import fingerprint
 
 __all__ = ["BadModelFile", "Header", "read_header", "read_tokens", "read_words"]
@@ -193,6 +193,7 @@ class _Metadata:
         tokens = self._values.get(_TOKENS)
         texts = tokens.texts if isinstance(tokens, Array) else ()
         template = self.text("tokenizer.chat_template")
+        special = [self.number(f"tokenizer.ggml.{name}", -1) for name in _SPECIAL]
         return Header(
             ModelFacts(
                 name=self.text("general.name") or path.stem,
@@ -210,13 +211,10 @@ class _Metadata:
             output_bytes=self._bytes_of("output.weight"),
             cache_bytes=2 * self._cached_numbers(),
             tokenizer=self.text("tokenizer.ggml.model")[:MAX_TEXT],
-            fingerprint=self._fingerprint(texts) if texts else "",
+            fingerprint=fingerprint(texts, special) if texts else "",
             traits=tuple(trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys))),
             license=self.text("general.license")[:MAX_TEXT],
         )
-
-    def _fingerprint(self, texts: Sequence[bytes]) -> str:
-        return fingerprint(texts, [self.number(f"tokenizer.ggml.{name}", -1) for name in _SPECIAL])
 
     def _above_zero(self, name: str) -> bool:
         value = self._values.get(self._key(name))
@@ -337,10 +335,7 @@ class _Metadata:
         """Return the quantization named by the file, else the type of most of its bytes."""
         if (named := FILE_TYPES.get(self.number("general.file_type", -1))) is not None:
             return named
-        largest: dict[str, int] = {}
-        for tensor in self._tensors:
-            largest[tensor.type.name] = largest.get(tensor.type.name, 0) + tensor.bytes
-        return max(largest, key=lambda name: largest[name], default="")
+        return commonest((tensor.type.name, tensor.bytes) for tensor in self._tensors)
 
 
 def _spread(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:

@@ -41,7 +41,6 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
-_COMMIT = _SHA1
 _OTHER_GGUF = re.compile(r"(?:^|[-_/.])(?:mmproj|imatrix)", re.IGNORECASE)
 
 
@@ -181,13 +180,8 @@ def _found(words: str, token: HubToken) -> tuple[HubRepository, ...]:
 
     found: dict[str, HubRepository] = {}
     for form in ("gguf", *(["mlx"] if find_spec("mlx_lm") else [])):
-        asking: dict[str, str | int] = {
-            "search": words,
-            "filter": form,
-            "sort": "downloads",
-            "direction": "-1",
-            "limit": MOST,
-        }
+        order = {"sort": "downloads", "direction": "-1", "limit": str(MOST)}
+        asking = {"search": words, "filter": form, **order}
         address = f"{endpoint()}/api/models"
         headers = build_hf_headers(token=token.sent)
         said = get_session().get(address, params=asking, headers=headers, timeout=SECONDS)
@@ -212,7 +206,7 @@ def _listed(repository: str, token: HubToken) -> Listing:
     hub = HfApi(endpoint(), token=token.sent)
     info = hub.model_info(repository, files_metadata=True, timeout=SECONDS)
     commit = str(info.sha)
-    if not _COMMIT.fullmatch(commit):
+    if not _SHA1.fullmatch(commit):
         raise HubError(f"the hub names no commit of {repository}", "Try again later.")
     files: dict[str, RemoteFile] = {}
     folded: set[str] = set()

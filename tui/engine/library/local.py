@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from ...choices import AUTO, LOOKUP, NONE, names_model
+from ...choices import AUTO, LOOKUP, DraftChoice, names_model
 from ...errors import OutriderError
 from ...files import typed
 from ...paths import find_index, find_models, find_records
@@ -24,24 +25,26 @@ from ..eligibility import no_room
 from ..starter import MAIN, place
 from ..starter import NAME as STARTER
 from .describe import describe
-from .find import ModelFolder, candidate, known_places
+from .find import BUILT_IN, ModelFolder, candidate, known_places
 from .gguf import BadModelFile
 from .index import list_models, name_in_list
 from .names import UnknownName, resolve
-from .pairing import Judge, Room, best_draft
+from .pairing import Judge, best_draft
 from .records import Records
 
 _SCRIPTED = "scripted:"
+Wanted = Callable[[], bool]
+"""Whether the answer is still wanted."""
 _GPU_ROW, _APPLE_ROW, _CPU_ROW = 0.03, 0.08, 0.3
 """Approximate cost of one more row in a batch, as a share of the first row, by kind of device."""
 
 
+def always() -> bool:
+    return True
+
+
 class LibraryError(OutriderError):
     """The requested model is not here. `hint` tells a person the remedy."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -63,90 +66,107 @@ class Library:
         return cls(tuple(places), find_index(), Records(find_records()), gpu, memory)
 
     def models(
-        self, folders: tuple[str, ...], wanted: Callable[[], bool] = lambda: True
+        self, folders: Iterable[str], wanted: Wanted = always, beside: Sequence[ModelFolder] = ()
     ) -> Iterator[FoundModel | Skipped]:
         """Yield every model, the built-in pair first, and each file that looks like a model but is none.
 
-        If two models have the same name, both come again with longer names.
+        If two models have the same name, both come again with longer names. `beside` are more places.
         """
         own = (ModelFolder("folder", typed(each)) for each in folders)
-        yield from self._listed((*own, *self.places), wanted)
+        built_in = ModelFolder(BUILT_IN, MAIN.parent, "flat")
+        return list_models([built_in, *own, *self.places, *beside], self.index, wanted)
 
-    def _listed(
-        self, places: Sequence[ModelFolder], wanted: Callable[[], bool]
-    ) -> Iterator[FoundModel | Skipped]:  # fmt: skip
-        for found in list_models([ModelFolder("built in", MAIN.parent, "flat"), *places], self.index, wanted):
-            if isinstance(found, FoundModel) and found.source == "built in":
-                found = replace(found, demo=True)
-            yield found
-
-    def described(self, load: Load, wanted: Callable[[], bool] = lambda: True) -> FoundModel:
+    def described(self, load: Load, wanted: Wanted = always) -> FoundModel:
         """Return the description of the main model of `load`. Raises `LibraryError`."""
-        path = Path(place(self.resolved(replace(load, draft=NONE), wanted).main, "main"))
-        try:
-            return describe(candidate(path))
-        except (BadModelFile, OSError) as error:
-            reason = (error.strerror or error) if isinstance(error, OSError) else error
-            raise LibraryError(f"{path.name}: {reason}", "Choose another main model.") from None
+        return _Question(self, load, wanted).main
 
-    def verdicts(
-        self, load: Load, wanted: Callable[[], bool] = lambda: True
-    ) -> tuple[DraftVerdict, ...]:  # fmt: skip
+    def verdicts(self, load: Load, wanted: Wanted = always) -> tuple[DraftVerdict, ...]:
         """Return verdicts on all models as drafts for the main model of `load`. Raises `LibraryError`."""
-        main = self.described(load, wanted)
-        path = Path(main.path)
-        beside = ModelFolder("folder", path.parent, "flat")
-        own = (ModelFolder("folder", typed(each)) for each in load.folders)
-        found = _last(self._listed((*own, *self.places, beside), wanted))
-        models = [each for each in found if isinstance(each, FoundModel) and not _same(path, each.path)]
-        useless = [
-            each for each in found if isinstance(each, Skipped) and Path(each.path).parent == path.parent
-        ]
-        return Judge(main, self.records.measured, self.row_cost, self._room(main)).all(models, useless)
+        return _Question(self, replace(load, draft=AUTO), wanted).verdicts()
 
-    def _room(self, main: FoundModel) -> Room:
-        """Return a check whether the weights are too large. Free memory counts only when a pair is chosen."""
-
-        def room(draft: FoundModel) -> Obstacle | None:
-            both, memory = main.size + draft.size, self.memory()
-            if not memory or both <= memory:
-                return None
-            return no_room(both, memory)
-
-        return room
-
-    def resolved(self, load: Load, wanted: Callable[[], bool] = lambda: True) -> Load:
+    def resolved(self, load: Load, wanted: Wanted = always) -> Load:
         """Return `load` with paths for names. Raises `LibraryError` if a name fits no model, or several."""
-        main = self._path(load.main, load.folders)
-        draft = load.draft
-        if draft == AUTO:
-            draft = STARTER if main == STARTER else LOOKUP
-            if main != STARTER and not main.startswith(_SCRIPTED):
-                with suppress(LibraryError):  # loading the main model reports its fault
-                    draft = best_draft(self.verdicts(replace(load, main=main), wanted))
-        elif names_model(draft):
-            draft = self._path(draft, load.folders)
+        question = _Question(self, load, wanted)
+        main = question.path(load.main)
+        if load.draft == AUTO:
+            return replace(load, main=main, draft=question.best_draft(main))
+        draft = question.path(load.draft) if names_model(load.draft) else load.draft
         return replace(load, main=main, draft=draft)
 
     def name(self, path: str, name: str) -> str:
         """Return the list's name for the model at `path`, whose short name is `name`."""
         return name_in_list(path, name, self.index)
 
-    def _path(self, name: str, folders: tuple[str, ...]) -> str:
-        if name == STARTER or name.startswith(_SCRIPTED):
-            return name
-        if os.path.lexists(name) or os.sep in name:
-            return STARTER if name in (place(STARTER, "main"), place(STARTER, "draft")) else name
-        models = [each for each in _last(self.models(folders)) if isinstance(each, FoundModel)]
+
+class _Question:
+    """One question about `load`. It lists the library once, and only if the answer needs the list."""
+
+    def __init__(self, library: Library, load: Load, wanted: Wanted) -> None:
+        self._library = library
+        self._load = load
+        self._wanted = wanted
+
+    @cached_property
+    def main(self) -> FoundModel:
+        """The main model. Raises `LibraryError`."""
+        if not _is_place(self._load.main):
+            return self._named(self._load.main)
+        path = Path(place(self._load.main, "main"))
         try:
-            return resolve(name, models).path
+            return describe(candidate(path))
+        except (BadModelFile, OSError) as error:
+            reason = (error.strerror or error) if isinstance(error, OSError) else error
+            raise LibraryError(f"{path.name}: {reason}", "Choose another main model.") from None
+
+    def path(self, name: str) -> str:
+        """Return the path of a model; "starter" and scripted models have none. Raises `LibraryError`."""
+        if not _is_place(name):
+            return self._named(name).path
+        return STARTER if name in (place(STARTER, "main"), place(STARTER, "draft")) else name
+
+    def best_draft(self, main: str) -> DraftChoice:
+        """Return the path of the best draft for the main model, whose path is `main`; else the lookup."""
+        if main == STARTER:
+            return STARTER
+        if not main.startswith(_SCRIPTED):
+            with suppress(LibraryError):  # loading the main model reports its fault
+                return best_draft(self.verdicts())
+        return LOOKUP
+
+    def verdicts(self) -> tuple[DraftVerdict, ...]:
+        """Return the verdicts on all other models as drafts for the main model. Raises `LibraryError`."""
+        main, path = self.main, Path(self.main.path)
+        models = [each for each in self._found if isinstance(each, FoundModel) and not _same(path, each.path)]
+        skipped = (each for each in self._found if isinstance(each, Skipped))
+        useless = [each for each in skipped if Path(each.path).parent == path.parent]
+        records, row_cost = self._library.records, self._library.row_cost
+        return Judge(main, records.measured, row_cost, self._room).all(models, useless)
+
+    def _room(self, draft: FoundModel) -> Obstacle | None:
+        """Return whether the weights are too large. Free memory counts only when a pair is chosen."""
+        both, memory = self.main.size + draft.size, self._library.memory()
+        return no_room(both, memory) if memory and both > memory else None
+
+    def _named(self, name: str) -> FoundModel:
+        try:
+            return resolve(name, [each for each in self._found if isinstance(each, FoundModel)])
         except UnknownName as error:
             raise LibraryError(str(error), "`outrider models` lists the models here.") from None
 
+    @cached_property
+    def _found(self) -> list[FoundModel | Skipped]:
+        """Each model once, under its last name. Drafts may also lie beside a main model given by its path."""
+        load, beside, wanted = self._load, [], always  # a name needs the whole list
+        if load.draft == AUTO and _is_place(load.main):
+            beside.append(ModelFolder("folder", Path(place(load.main, "main")).parent, "flat"))
+            wanted = self._wanted
+        found = self._library.models(load.folders, wanted, beside)
+        return list({each.path: each for each in found}.values())
 
-def _last(found: Iterable[FoundModel | Skipped]) -> list[FoundModel | Skipped]:
-    """Return each model once, under its last name."""
-    return list({each.path: each for each in found}.values())
+
+def _is_place(name: str) -> bool:
+    """Return whether `name` says where a model is, so that no list is needed."""
+    return name == STARTER or name.startswith(_SCRIPTED) or os.path.lexists(name) or os.sep in name
 
 
 def _same(one: Path, other: str) -> bool:

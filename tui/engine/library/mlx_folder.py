@@ -18,7 +18,8 @@ from typing import Any
 
 from ...protocol import ModelFacts, PromptForm
 from .gguf import BadModelFile, UnreadableModelFile, UnusableModelFile
-from .safetensors import StoredTensor, read_tensors
+from .safetensors import StoredTensor, read_tensors, without_repeats
+from .tensor_types import commonest
 
 MAX_JSON = 8 << 20
 """Bytes of a settings file. A large model with different bits for each layer needs that much."""
@@ -50,7 +51,6 @@ _PROVENANCE = ("name_or_path", "tokenizer_file", "special_tokens_map_file", "voc
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
-_NAMES = {"F32": "F32", "F16": "F16", "BF16": "BF16", "F64": "F64"}
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,7 @@ class Folder:
     @property
     def context_length(self) -> int:
         """Tokens that the model was trained on; 0 if the folder does not say."""
-        for config in (self.config, _mapping(self.config.get("text_config"))):
-            for key in _CONTEXT:
-                if type(length := config.get(key)) is int and 0 < length < 1 << 31:
-                    return length
-        return 0
+        return self._number(*_CONTEXT)
 
     @property
     def layers(self) -> int:
@@ -138,7 +134,7 @@ class Folder:
         """Return the first of `keys` with a whole number above zero in the configuration; else 0."""
         for config in (self.config, _mapping(self.config.get("text_config"))):
             for key in keys:
-                if type(number := config.get(key)) is int and number > 0:
+                if type(number := config.get(key)) is int and 0 < number < 1 << 31:
                     return number
         return 0
 
@@ -159,10 +155,7 @@ class Folder:
 
     @property
     def _commonest_type(self) -> str:
-        sizes: dict[str, int] = {}
-        for tensor in self.tensors:
-            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.end - tensor.begin
-        return max(sizes, key=lambda dtype: sizes[dtype])
+        return commonest((tensor.dtype, tensor.end - tensor.begin) for tensor in self.tensors)
 
     def _stands_for(self, tensor: StoredTensor) -> int:
         """Return the number of parameters that a tensor stands for; quantized, it holds fewer numbers."""
@@ -259,20 +252,12 @@ def _json(path: Path) -> dict[str, Any]:
     if (size := path.stat().st_size) > MAX_JSON:
         raise BadModelFile(f"{path.name} has {size >> 20} MiB, {MAX_JSON >> 20} at most")
     try:
-        values = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
+        values = json.loads(path.read_bytes(), object_pairs_hook=without_repeats)
     except (ValueError, RecursionError) as error:
         raise BadModelFile(f"{path.name} is not JSON that can be read: {str(error)[:60]}") from None
     if not isinstance(values, dict):
         raise BadModelFile(f"{path.name} is no JSON object")
     return values
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # With a repeated key, each reader chooses one of the values: another reader could see the other.
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
 
 
 def _check_settings(name: str, values: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -40,10 +41,7 @@ class StoredTensor:
 
     @property
     def elements(self) -> int:
-        count = 1
-        for extent in self.shape:
-            count *= extent
-        return count
+        return prod(self.shape)
 
 
 def read_tensors(path: Path) -> tuple[StoredTensor, ...]:
@@ -68,7 +66,7 @@ def _checked(path: Path, header: bytes, room: int) -> tuple[StoredTensor, ...]:
     if header.count(b"{") > 2 * MAX_TENSORS or header.count(b"[") > 4 * MAX_TENSORS:
         raise _bad(path, f"has more than {MAX_TENSORS} tensors")
     try:
-        entries = json.loads(header, object_pairs_hook=_without_repeats)
+        entries = json.loads(header, object_pairs_hook=without_repeats)
     except (ValueError, RecursionError) as error:
         raise _bad(path, f"has a damaged header: {str(error)[:60]}") from None
     if not isinstance(entries, dict):
@@ -114,10 +112,11 @@ def _counts(value: Any) -> bool:
     return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 48 for item in value)
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Raises `ValueError` if a key is repeated: readers would see different values."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name occurs twice")
+        raise ValueError("a key occurs twice")
     return found
 
 

@@ -1,11 +1,11 @@
-"""A trial of a main model: is its cache after rejected tokens the same as before them?
+"""A trial of a main model: is its cache, after rejected tokens, what it was before them?
 
-Speculative decoding depends on it. If a rewind leaves something behind, or removes too much, the text would
-change with the draft. The trial compares runs of the same shape: the same calls, of the same sizes, once with
-rejected tokens and a rewind in between, once without. Both must give the same bits, so the rounding of a
-kernel can neither hide a fault nor look like one. (The difference between several rows and single ones is
-another question: `rounding`.) Some devices never give the same bits twice. That difference is measured first,
-and a rewind is compared with it.
+Speculative decoding stands on that: where a rewind leaves something behind, or takes too much, the text
+would change with the draft. Runs of the same shape are compared: the same calls, of the same sizes, once with
+rejected tokens and a rewind in between, once without. They must give the same bits, so the rounding
+of a kernel cannot hide a fault, nor be taken for one. (How far several rows lie from single ones is another
+question: `rounding`.) Some devices never give the same bits twice; that is measured first, and is what a
+rewind is then held against.
 """
 
 from __future__ import annotations
@@ -21,29 +21,26 @@ from .deviation import Watched, deviation, known_tokens
 from .reading import loses
 
 _BASE = 6
-"""Tokens before the first batch: few, so that a single wrong token in the cache weighs much."""
+"""Tokens before the first batch: few, so that a single wrong one in the cache weighs much."""
 _BATCH = 4
 _REJECTED = (1, 3, 7)
-"""Numbers of rejected tokens, one after the other."""
+"""How many tokens are rejected, time after time."""
 _NEEDED = _BASE + 2 * _BATCH + max(_REJECTED)
 _UNSTEADY = 4.0
-"""Largest difference after a rewind, in multiples of the difference of two sound runs, where equal bits are
-impossible."""
+"""Where the same bits cannot be asked for: how many times the distance of two sound runs a rewind may add."""
 _LOST = 0.15
-"""Root mean square, in standard deviations. A larger difference between two runs of different shapes means
-that a token is missing. Real kernels stay below 0.08. In a cache of ten, one token too many makes at least
-0.14, and the loss of the last one 0.4. But one lost further back can make as little as 0.03, which only the
-bits show."""
+"""Root mean square, in standard deviations: more than this between two runs of different shapes means that a
+token is missing. Real kernels stay below 0.08. In a cache of ten, a token too many makes 0.14 at least, and
+the last one lost 0.4; but one lost further back can make as little as 0.03, which only the bits tell."""
 _CARRIED = 8.0
-"""Largest movement of the next rows, in multiples of the rounding of the rows before: real models showed
-two."""
+"""How many times the rounding of some rows the rows behind them may move: twice was seen, in real models."""
 
 _SECONDS = 10.0
-"""Longest time to read beyond a window."""
+"""Longest time to read behind a window."""
 
 
 def trial(main: LoadedModel) -> Obstacle | None:
-    """Return why nothing may draft for `main`; None if all is well. Leaves the cache empty.
+    """Why nothing may draft for `main`; None if all is well. Leaves the cache empty.
 
     Takes some 20 calls of 1 to 11 tokens.
     """
@@ -58,12 +55,12 @@ def trial(main: LoadedModel) -> Obstacle | None:
 
 
 def trial_of_checkpoints(main: LoadedModel) -> bool:
-    """Return whether the checkpoints of `main` can be trusted. Leaves the cache empty.
+    """Whether the checkpoints of `main` can be trusted. Leaves the cache empty.
 
-    A batch runs after some tokens. Then these are read again, with a checkpoint after them. Other tokens
-    follow until no cut reaches back, and the checkpoint is restored. The same batch must now have the same
-    bits. If reading so many tokens takes long, the answer is no: without checkpoints a text is read again,
-    which is slow but right.
+    A batch runs behind some tokens. Then these are read again, with a checkpoint behind them, others follow
+    until no cut reaches back, and the checkpoint is put back. The same batch must now have the same bits.
+    Where reading so far takes long, the answer is no: without checkpoints a text is read again, which is slow
+    but right.
     """
     try:
         return not loses(main) or _puts_back(main)
@@ -87,7 +84,7 @@ def _puts_back(main: LoadedModel) -> bool:
     watched.run(batch)
     watched.run(others)
     began = perf_counter()
-    while main.reach(_BASE + 1) > _BASE or main.length < main.drops_from:  # the window still holds the base
+    while main.reach(_BASE + 1) > _BASE or main.length < main.drops_from:  # the window holds the base still
         due = _SECONDS * min(1.0, main.length / max(1, main.drops_from))
         until = min(main.length + min(main.chunk, main.drops_from or _BATCH), main.capacity)
         if until == main.length or perf_counter() - began > due:
@@ -97,60 +94,70 @@ def _puts_back(main: LoadedModel) -> bool:
     return deviation(expected, watched.run(batch)) <= unsteady
 
 
-def _restores(main: LoadedModel) -> bool:
-    """Return whether rows after a rewind are those of a cache that was never cut."""
-    text = known_tokens(main, _BASE + 2 * _BATCH)
-    base, first, second = text[:_BASE], text[_BASE:-_BATCH], text[-_BATCH:]
-    watched = Watched(main)
+class _Batches:
+    """Runs of a text in three parts: a base, and two batches behind it."""
 
-    def begin() -> list[Logits]:
-        """Read the base, and run the first batch as a round does, with a rewind that removes nothing."""
-        watched.begin(base)
-        rows = watched.run(first)
-        main.rewind(_BASE + _BATCH)
+    def __init__(self, main: LoadedModel) -> None:
+        self._main = main
+        self.text = known_tokens(main, _BASE + 2 * _BATCH)
+        self._watched = Watched(main)
+
+    def first(self, rejected: Sequence[int] = ()) -> list[Logits]:
+        """Read the base, and return the rows of the first batch. A rewind ends the call, as in a round.
+
+        `rejected` run in the same call, and the rewind takes them back.
+        """
+        self._watched.begin(self.text[:_BASE])
+        rows = self._watched.run([*self.text[_BASE:-_BATCH], *rejected])[:_BATCH]
+        self._main.rewind(_BASE + _BATCH)
         return rows
 
-    def uncut() -> list[Logits]:
-        begin()
-        return watched.run(second)
+    def reject(self, count: int) -> None:
+        """Run other tokens behind the first batch, and take them back."""
+        self._watched.run(_others(self.text, count))
+        self._main.rewind(_BASE + _BATCH)
 
-    expected = uncut()
-    unsteady = _UNSTEADY * deviation(expected, uncut())
-    if main.rewinds != "anywhere":  # it may run lost tokens again before the next ones: another shape
-        watched.begin(base)
-        together = watched.run([*first, *second])[_BATCH:]
-        unsteady = min(_LOST, max(unsteady, _UNSTEADY * deviation(expected, together)))
+    def second(self) -> list[Logits]:
+        """Return the rows of the second batch, which runs behind the first one."""
+        return self._watched.run(self.text[-_BATCH:])
 
-    alone = begin()
+    def together(self) -> list[Logits]:
+        """Return the rows of the second batch, which runs in one call with the first one."""
+        self._watched.begin(self.text[:_BASE])
+        return self._watched.run(self.text[_BASE:])[_BATCH:]
+
+
+def _restores(main: LoadedModel) -> bool:
+    """Return whether the rows behind a rewind are those of a cache that was never cut."""
+    batches = _Batches(main)
+    batches.first()
+    expected = batches.second()
+    batches.first()
+    unsteady = _UNSTEADY * deviation(expected, batches.second())
+    if main.rewinds != "anywhere":  # it may run lost tokens again in front of the next ones: another shape
+        unsteady = min(_LOST, max(unsteady, _UNSTEADY * deviation(expected, batches.together())))
+    alone = batches.first()
     for count in _REJECTED:
-        watched.run(_others(text, count))
-        main.rewind(_BASE + _BATCH)
-    if deviation(expected, watched.run(second)) > unsteady:
+        batches.reject(count)
+    if deviation(expected, batches.second()) > unsteady:
         return False
-
-    def cut_within(rejected: Sequence[int]) -> tuple[list[Logits], list[Logits]]:
-        """Return the rows of both batches. `rejected` ran together with the first, and was removed before the
-        second."""
-        watched.begin(base)
-        beside = watched.run([*first, *rejected])[:_BATCH]
-        main.rewind(_BASE + _BATCH)
-        return beside, watched.run(second)
-
-    beside, rows = cut_within(_others(text, 3))
-    _, other = cut_within(_others(text[:-1], 3))
+    beside, rows = batches.first(_others(batches.text, 3)), batches.second()
+    batches.first(_others(batches.text[:-1], 3))
     carried = _LOST
     if main.rewinds == "anywhere":  # where the first batch has the same bits, the second one must have them
         carried = min(_LOST, _CARRIED * deviation(alone, beside))
-    return deviation(rows, other) <= unsteady and deviation(expected, rows) <= max(carried, unsteady)
+    return deviation(rows, batches.second()) <= unsteady and deviation(expected, rows) <= max(
+        carried, unsteady
+    )
 
 
 def _reaches_back(main: LoadedModel) -> bool:
-    """Return whether a cut far back, where a window has dropped its first cells, equals a fresh cache.
+    """Whether a cut far back, where a window has dropped its first cells, gives what a fresh cache gives.
 
-    The model may have kept the needed cells, or run them again before the next tokens: either shape is right.
-    If reading so many tokens would take long, the trial is left out.
+    The model may have kept what it needs, or run it again in front of the next tokens: either shape is right.
+    Where reading so far would take long, no such cut is tried.
     """
-    size = main.drops_from + _NEEDED  # once all cells are used, the next call overwrites those of the base
+    size = main.drops_from + _NEEDED  # once all cells are taken, the next call takes those of the base
     if not main.drops_from or main.capacity < size:
         return True
     text, watched = known_tokens(main, size), Watched(main)
@@ -171,7 +178,7 @@ def _reaches_back(main: LoadedModel) -> bool:
 
 
 def _distance_of_two(watched: Watched, base: Sequence[int], batch: Sequence[int]) -> float:
-    """Return the difference of two runs that should be equal."""
+    """How far two runs that should be equal lie apart."""
     watched.begin(base)
     rows = watched.run(batch)
     watched.begin(base)
@@ -179,5 +186,5 @@ def _distance_of_two(watched: Watched, base: Sequence[int], batch: Sequence[int]
 
 
 def _others(text: Sequence[int], count: int) -> list[int]:
-    """Return `count` tokens that do not continue the text: its own, backwards."""
+    """`count` tokens that do not follow the text: its own, backwards."""
     return list(reversed(text))[:count]

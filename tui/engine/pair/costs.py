@@ -33,7 +33,6 @@ _TIMES = 5
 """Most times of each call. The median of several ignores a single slow one."""
 _LONG = 0.05
 """Seconds. A call that takes longer needs no warm-up call before it."""
-_END = 64 * 1024
 _DRIFT = 8.0
 """Factor between the remembered and the present speed. Beyond it, the costs are measured again."""
 _LEAST_DOUBT, _FEW, _NO_IDEA = 0.1, 0.2, 0.5

@@ -173,40 +173,55 @@ def _paired(
     obstacle: Obstacle | None,
     progress: Progress,
 ) -> Pair:
-    """Return the pair with the policy that suits it. Facts from an earlier load are not measured again."""
+    """Return the pair with a draft length policy that suits it."""
     scripted = command.main.startswith("scripted:")
     judged = Judged() if scripted else judge(command, backend, main, progress)
-    rows = judged.rounding.rows if judged.rounding and judged.rounding.exact else 0
-    # A copy of a window uses other cells: in exact mode each read would have to copy at the same positions.
-    reader = ContextReader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
     if judged.rounding:
         keep_last(main.facts.path, judged.rounding)
     progress(PLAIN, None)
-    speed = plain_speed(main)
-    plain = 1 / speed if speed else None
+    speed, rounding = plain_speed(main), judged.rounding
+    plain = Pair(
+        backend,
+        main,
+        None,
+        None,
+        speed,
+        FixedLength(0),
+        _reader(main, judged),
+        None,
+        rounding=rounding,
+        later=judged.later,
+    )
     if judged.obstacle or command.draft == NONE:
         if draft:
             draft.close()
-        told = judged.obstacle if names_model(command.draft) else None
-        return Pair(
-            backend, main, None, told, speed, FixedLength(0), reader, None,
-            rounding=judged.rounding, later=judged.later,
-        )  # fmt: skip
+        return replace(plain, obstacle=judged.obstacle if names_model(command.draft) else None)
     lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
-    shown = scripted or command.main == STARTER
-    models = [main] if draft is None else [main, draft]
+    pair = replace(
+        plain, draft=draft, obstacle=obstacle, policy=FixedLength(_SHOWN), lookup=lookup, later=judged.later
+    )
+    return pair if scripted or command.main == STARTER else _measured(pair, command, progress)
+
+
+def _reader(main: LoadedModel, judged: Judged) -> ContextReader:
+    rows = judged.rounding.rows if judged.rounding and judged.rounding.exact else 0
+    # A copy of a window lies in other cells: in exact mode each read would have to copy at the same places.
+    return ContextReader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
+
+
+def _measured(pair: Pair, command: Load, progress: Progress) -> Pair:
+    """Return the pair with a policy that measures. Costs that an earlier load measured are used again."""
+    backend, plain = pair.backend, 1 / pair.first_speed if pair.first_speed else None
     rest = [backend.name, backend.device(), command.cache_type, *(["exact"] if command.exact else [])]
-    memory = None if shown else RememberedCosts(find_costs(), models, rest)
-    policy: DraftLengthPolicy | None = memory.recall(plain) if memory else None
-    if policy is None and not shown:
-        policy = fresh_policy(main, draft, plain, partial(progress, PAYING))
+    memory = RememberedCosts(find_costs(), pair.models, rest)
+    if (policy := memory.recall(plain)) is None:
+        policy = fresh_policy(pair.main, pair.draft, plain, partial(progress, PAYING))
         if not progress(PAYING, 1.0):
             raise GivenUp("the load was given up")
-    return Pair(
-        backend, main, draft, obstacle, speed, policy or FixedLength(_SHOWN), reader, lookup,
-        memory=memory, rounding=judged.rounding, later=judged.later,
-        practice=Practice(main, draft, policy.costs) if isinstance(policy, AdaptiveLength) else None,
-    )  # fmt: skip
+    if policy is None:
+        return replace(pair, memory=memory)
+    practice = Practice(pair.main, pair.draft, policy.costs)
+    return replace(pair, policy=policy, memory=memory, practice=practice)
 
 
 def _path(command: Load, name: str, role: Role) -> str:

@@ -592,7 +592,7 @@ def test_mlx_begins_with_a_short_call_before_all_of_it_is_noted(
     begin = mx.async_eval
 
     def began(*arrays: Any) -> None:
-        begun.append(sum(leaf.offset == model.length for leaf in model._caches._leaves))
+        begun.append(sum(leaf.offset == model.length for leaf in model._cache._leaves))
         begin(*arrays)
 
     monkeypatch.setattr(mx, "async_eval", began)

@@ -147,9 +147,9 @@ class TestCutBack(CutBack):
 def test_each_kind_says_how_far_it_can_be_cut(loaded: Loaded) -> None:
     assert loaded.main.rewinds == loaded.kind.rewinds
     assert loaded.main.cache_unknown == ""
-    eight = [type(leaf).__name__ for leaf in loaded.main._caches._leaves].count("EightBits")
+    eight = [type(leaf).__name__ for leaf in loaded.main._cache._leaves].count("EightBits")
     assert (eight > 0) == (loaded.kind.cache_type == "q8_0")
-    assert "EightBits" not in [type(leaf).__name__ for leaf in loaded.draft._caches._leaves]
+    assert "EightBits" not in [type(leaf).__name__ for leaf in loaded.draft._cache._leaves]
 
 
 def test_a_chain_of_choices_is_cut_back_like_single_ones(
@@ -336,6 +336,6 @@ def test_a_cache_of_8_bits_is_smaller_and_never_the_drafts(tmp_path: Path) -> No
     for role, cache_type in (("main", "f16"), ("main", "q8_0"), ("draft", "q8_0")):
         each = load(path, role, cache_type)  # type: ignore[arg-type]
         each.extend(some_tokens(100), picks=0)
-        sizes.append(sum(leaf.nbytes for leaf in each._caches._leaves))
+        sizes.append(sum(leaf.nbytes for leaf in each._cache._leaves))
     assert sizes[1] < 0.4 * sizes[0]  # of 32 bits in this toy
     assert sizes[2] == sizes[0]

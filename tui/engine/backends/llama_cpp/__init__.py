@@ -16,19 +16,13 @@ from typing import Any
 from ....protocol import Obstacle
 from ...eligibility import OTHER_LIBRARY, vocabularies
 from ...library.header import BadModelFile, Header, read_header
-from ...speculation.chances import LONGEST
 from .. import LoadedModel, ModelError, Options
+from ..cached import PICKS, WARM_UP
 from . import native
 from .model import BATCH, CELLS, LlamaModel
 from .reserve import CacheShape, Reserved, reserved
 from .rollback import COPIES, affords_copies, is_recurrent
 
-_OUTPUTS = {"main": LONGEST + 1, "draft": 1}
-"""Most rows of logits in one native call: for the main model, the drafted tokens and the one before them.
-
-A call for more would end the process, so `LlamaModel` checks against it. 0 would reserve room for the logits
-of a whole batch.
-"""
 _Q8_0 = 8
 """ggml_type: blocks of 32 numbers in 34 bytes."""
 _CELL = 64
@@ -36,8 +30,6 @@ _CELL = 64
 _SMALL = 32 << 20
 """Bytes of weights below which threads wait for each other longer than they compute, above all on a busy
 machine. With two threads on two cores, the median token of a model of 14 MB took 20 times as long."""
-_WARM_UP = {"main": (1, 5), "draft": (2, 1)}
-"""Sizes of the calls in an answer."""
 
 
 class LlamaBackend:
@@ -80,11 +72,11 @@ class LlamaBackend:
             context = self._new_context(model, params, plans)
             undo.callback(self._library.llama_free, context)
             full = bool(params.swa_full) or not self._library.llama_model_n_swa(model)
-            outputs = _OUTPUTS[options.role]
-            loaded = LlamaModel(self._library, model, context, header, outputs, full_windows=full)
+            picks = PICKS[options.role]  # a call for more rows of logits would end the process
+            loaded = LlamaModel(self._library, model, context, header, picks, full_windows=full)
             if not (options.gpu_layers and self.gpus()):
                 loaded.threads = threads
-            loaded.warm_up(_WARM_UP[options.role])
+            loaded.warm_up(WARM_UP[options.role])
             undo.pop_all()
             return loaded
 
@@ -219,7 +211,7 @@ class LlamaBackend:
 
     def _plans(self, model: int, header: Header, options: Options) -> Iterator[dict[str, int]]:
         """Yield layouts of the cache, the best first."""
-        outputs = _OUTPUTS[options.role]
+        outputs = PICKS[options.role]  # 0 would reserve room for the logits of a whole batch
         if not is_recurrent(self._library, model):
             # A window with all cells can be rewound anywhere. Without them, a prompt that changed in the
             # middle is read again from its start.

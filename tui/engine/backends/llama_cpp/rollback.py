@@ -11,7 +11,8 @@ These classes change the cache and report the rest. They run no token: the calle
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 from ...library.header import Header
 from ...speculation.chances import LONGEST
@@ -25,47 +26,33 @@ _SHARE = 8
 """Divisor: copies of a state may take one byte for this many bytes of weights."""
 
 
-class Rollback(Protocol):
-    """One kind of cache."""
+class NativeCache(ABC):
+    """The memory of a context, as a `RewindableCache`. It can be copied, and a copy can be restored."""
 
     rewinds: Rewinds
-
-    def keep(self, length: int) -> None:
-        """Prepare for a `cut` to `length`, the present number of tokens, or to slightly more."""
-        ...
-
-    def reaches(self, length: int, began: int) -> int:
-        """Return how many tokens `cut` would leave. Changes nothing."""
-        ...
-
-    def cut(self, length: int, began: int) -> int:
-        """Rewind the cache to its first `length` tokens, or fewer. Return the tokens left; 0 means: clear it.
-
-        `length` is less than the cache holds. Its last call ran the tokens from `began` on.
-        """
-        ...
-
-    def state_bytes(self) -> int: ...
-
-    def save(self) -> bytes | None: ...
-
-    def restore(self, state: bytes, length: int) -> bool: ...
-
-
-class _Memory:
-    """The memory of a context. It can be copied, and a copy can be restored."""
-
     loses = True
     """Whether a rewind may lose the end of the cache."""
 
     def __init__(self, library: Any, context: int) -> None:
         self._library = library
         self._context = context
+        self.began = 0
+        """Number of tokens in the cache before its last call or cut."""
         self._memory = library.llama_get_memory(context)
         self._flags = library.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
 
-    def keep(self, length: int) -> None:
+    def keep(self, length: int) -> None:  # noqa: B027
         pass
+
+    @abstractmethod
+    def reaches(self, length: int) -> int: ...
+
+    @abstractmethod
+    def cut(self, length: int) -> int: ...
+
+    def clear(self) -> None:
+        self.began = 0
+        self._library.llama_memory_clear(self._memory, False)
 
     def state_bytes(self) -> int:
         """Return the bytes of a copy: of the recurrent state, or of the cells in the windows."""
@@ -82,7 +69,7 @@ class _Memory:
 
     def restore(self, state: bytes, length: int) -> bool:
         """Restore a copy made at `length` tokens, and cut all other cells to that length."""
-        library = self._library
+        library, self.began = self._library, length
         buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
         return (
             library.llama_state_seq_set_data_ext(self._context, buffer, len(state), ANSWER, self._flags) > 0
@@ -91,7 +78,7 @@ class _Memory:
         )
 
 
-class Cells(_Memory):
+class Cells(NativeCache):
     """Attention: every token has its own cell. A sliding window may have dropped needed cells."""
 
     rewinds: Rewinds = "anywhere"
@@ -114,37 +101,38 @@ class Cells(_Memory):
             raise ModelError("the cache of the model could not be copied", "Load the model again.")
         return state
 
-    def reaches(self, length: int, began: int) -> int:
+    def reaches(self, length: int) -> int:
         # A sliding-window cache accepts a rewind even if it has dropped cells in the window.
         first = self._library.llama_memory_seq_pos_min(self._memory, ANSWER)
         needed = max(0, length - self._window) if self._window else 0
         return length if first <= needed else 0
 
-    def cut(self, length: int, began: int) -> int:
+    def cut(self, length: int) -> int:
         if not self._library.llama_memory_seq_rm(self._memory, ANSWER, length, -1):
             return 0
         last = self._library.llama_memory_seq_pos_max(self._memory, ANSWER)
-        return self.reaches(length, began) if last == length - 1 else 0
+        return self.reaches(length) if last == length - 1 else 0
 
 
-class Snapshots(_Memory):
+class Snapshots(NativeCache):
     """A recurrent state, with a copy after each of the last tokens of the last call, made as it runs."""
 
     rewinds: Rewinds = "round"
 
-    def reaches(self, length: int, began: int) -> int:
+    def reaches(self, length: int) -> int:
         # The library also accepts a rewind to before its last call, where the copies are of an older call.
         held = self._library.llama_memory_seq_pos_max(self._memory, ANSWER) + 1
-        return length if length > began and held - length <= COPIES else 0
+        return length if length > self.began and held - length <= COPIES else 0
 
-    def cut(self, length: int, began: int) -> int:
-        within = self.reaches(length, began)
+    def cut(self, length: int) -> int:
+        within = self.reaches(length)
         if within and self._library.llama_memory_seq_rm(self._memory, ANSWER, length, -1):
+            self.began = length
             return length
         return 0
 
 
-class Fork(_Memory):
+class Fork(NativeCache):
     """A recurrent state that a second sequence keeps while the first continues.
 
     The two share state and cells until the first continues in its own state, so keeping copies nothing. It
@@ -161,11 +149,11 @@ class Fork(_Memory):
         self._copy(ANSWER, KEPT)
         self._kept = length
 
-    def reaches(self, length: int, began: int) -> int:
+    def reaches(self, length: int) -> int:
         return self._kept if self._kept <= length else 0
 
-    def cut(self, length: int, began: int) -> int:
-        self._kept = self.reaches(length, began)
+    def cut(self, length: int) -> int:
+        self._kept = self.reaches(length)
         if self._kept:
             self._copy(KEPT, ANSWER)
         return self._kept
@@ -180,8 +168,8 @@ class Fork(_Memory):
         self._library.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
 
-def rollback_of(library: Any, model: int, context: int, *, full_windows: bool) -> Rollback:
-    """Return the rewind method for the cache of `context`. Full windows keep all their cells."""
+def cache_of(library: Any, model: int, context: int, *, full_windows: bool) -> NativeCache:
+    """Return the cache of `context`. Full windows keep all their cells."""
     if not is_recurrent(library, model):
         window = library.llama_model_n_swa(model)
         return Cells(library, context, window, drops=bool(window) and not full_windows)

@@ -25,13 +25,11 @@ from ...library.gguf import BadModelFile
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
 from ...machine.hardware import memory_bytes
 from .. import LoadedModel, ModelError, Options
+from ..cached import PICKS, WARM_UP
 from .caches import Caches
-from .model import ROUND, MlxModel, failing
+from .model import MlxModel, failing
 from .vocabulary import MlxVocabulary
 
-_PICKS = {"main": ROUND, "draft": 1}
-_WARM_UP = {"main": (1, 5), "draft": (2, 1)}
-"""Sizes of the calls in an answer."""
 _PIECE = 256 << 20
 """Bytes of weights between two reports of progress."""
 _OTHER = "Choose another model, or download this one again."
@@ -125,6 +123,6 @@ class MlxBackend:
         if scores.ndim != 3:
             raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
         vocabulary = MlxVocabulary(folder, scores.shape[-1])
-        loaded = MlxModel(network, caches, vocabulary, folder, capacity, _PICKS[options.role])
-        loaded.warm_up(_WARM_UP[options.role])
+        loaded = MlxModel(network, caches, vocabulary, folder, capacity, PICKS[options.role])
+        loaded.warm_up(WARM_UP[options.role])
         return loaded

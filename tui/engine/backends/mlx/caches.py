@@ -225,15 +225,13 @@ class Caches:
             self._states = [[_same(array) for array in leaf.cache] for leaf in self._recurrent]
 
     def cut(self, length: int) -> int:
-        """Rewind to the first `length` tokens, or fewer. Return the tokens left; 0 means that all are gone.
+        """Rewind to the first `length` tokens, or fewer. Return the tokens left; 0 means: clear it.
 
         Raises `ModelError` for an unknown kind of cache.
         """
-        if self.unknown:
+        if length and self.unknown:
             raise ModelError(f"this model's cache cannot be cut back ({self.unknown})")
-        left = self.reaches(length)
-        if not left:
-            self.clear()
+        if not (left := self.reaches(length)):
             return 0
         for leaf in self._leaves:
             _cut(leaf, left)
