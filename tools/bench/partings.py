@@ -26,7 +26,7 @@ from tools.bench.grow import questions
 from tui.client import EngineClient
 from tui.client.host import HERE
 from tui.client.parting import explained
-from tui.commands.bench.prompts import read_prompts
+from tui.commands.bench.plan import read_prompts
 from tui.commands.bench.results import first_difference
 from tui.protocol import Generate, Inspect, Load, Message, Sampling, TextRound, TokenInspection
 
