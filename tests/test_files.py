@@ -95,4 +95,4 @@ def test_a_draft_called_none_is_plain_decoding_in_the_file_too(lookup: str, tmp_
     config.write_text(f'[models]\ndraft = "none"\n{lookup}')
     settings, problems = read_config(config)
     assert not problems
-    assert load_request(settings).draft is None and not settings.generation.lookup
+    assert (settings.models.draft, load_request(settings).draft) == ("none", "none")

@@ -70,3 +70,38 @@ def test_the_product_imports_neither_tests_nor_tools() -> None:
         if name.partition(".")[0] in ("tests", "tools")
     }
     assert found == set()
+
+
+SHARED = {
+    "chat": "the chat: its command, its screen",
+    "history": "earlier chats: the command that lists them, the screen",
+    "hub": "the Hugging Face hub: the engine asks it, the client asks the engine, the screen shows it",
+    "inspection": "probabilities inside an answer: computed, shown",
+    "model": "a loaded model, in each backend",
+    "models": "the models of this machine: the command, the screen",
+    "session": "one side's state while a pair is loaded: the chat's, the engine's",
+    "settings": "the settings: the values, the screen",
+    "vocabulary": "the tokens of a model, in each backend",
+}
+"""Module names that several folders have, each with the one thing that it means there."""
+
+
+def twice(names: list[str]) -> set[str]:
+    return {name for name in names if names.count(name) > 1}
+
+
+def test_no_public_class_has_the_name_of_another() -> None:
+    """A class inside another is called by both names, as `Rows.Moved`."""
+    public = [
+        node.name
+        for _, source in programs(ROOT / "tui")
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert len(public) > 200
+    assert twice(public) == set()
+
+
+def test_no_module_name_means_two_things() -> None:
+    names = [Path(path).stem for path, _ in programs(ROOT / "tui")]
+    assert twice([name for name in names if not name.startswith("__")]) == set(SHARED)

@@ -15,7 +15,7 @@ import pytest
 from tui import protocol, store
 from tui.chat import connection as connection_module
 from tui.chat.connection import BUSY, Connection, Phase, Step
-from tui.chat.draft_length import DraftLength
+from tui.chat.draft_length import Drafting
 from tui.chat.meter import MeterReading
 from tui.chat.overrides import ChatOverrides
 from tui.chat.requests import TurnRequest
@@ -126,7 +126,7 @@ class Chat:
 async def chat_with(folder: Path, main: str) -> AsyncIterator[Chat]:
     client = EngineClient(ENGINE, folder / "engine.log")
     keeper = Keeper(None)
-    settings = Settings(models=Models(main, ""), generation=Generation(seed=7))
+    settings = Settings(models=Models(main, "lookup"), generation=Generation(seed=7))
     chat = Chat(ChatSession(settings, client, keeper, monotonic, lambda: 1))
     chat.session.start()
     try:
@@ -153,7 +153,7 @@ async def test_what_is_asked_with_the_chosen_draft_length_and_overrides_is_in_th
     tmp_path: Path,
 ) -> None:
     async with chat_with(tmp_path, QUICK) as chat:
-        chat.session.draft(DraftLength(3))
+        chat.session.draft(Drafting(3))
         chat.session.override(ChatOverrides().with_value("temperature", 0.1))
         assert (chat.session.generation.draft_length, chat.session.generation.temperature) == (3, 0.1)
         assert chat.views.extras == "temperature 0.1"
@@ -201,7 +201,7 @@ async def test_a_pair_that_cannot_be_loaded_ends_the_turn_and_the_next_prompt_tr
         chat.ask("go")
         await chat.until(lambda: chat.views.given_back)
         assert chat.phases == [Phase.WAITING, Phase.ENDED] and not chat.session.conversation.path
-        chat.session.settings = Settings(models=Models(QUICK, ""), generation=Generation(seed=7))
+        chat.session.settings = Settings(models=Models(QUICK, "lookup"), generation=Generation(seed=7))
         chat.ask("again")
         await chat.until(lambda: chat.phase == Phase.READY)
         assert chat.session.conversation.path[0].text == "again"

@@ -29,7 +29,6 @@ from .client import Downloads, EngineClient, EngineDied, HubClient, Item
 from .client.host import Host
 from .config import Keys, Settings
 from .config.last import LastPair
-from .config.settings import understood
 from .paths import Paths, shipped
 from .screens.chat import ChatScreen
 from .screens.workers import work_alone
@@ -258,7 +257,7 @@ class Outrider(LeanOutput):
         """Go on by these, as far as they hold at once."""
         if settings.appearance.theme != self._session.settings.appearance.theme:
             self._themes.take(settings.appearance.theme)
-        self._chat.apply(understood(settings))
+        self._chat.apply(settings)
         self.animation_level = motion(settings)
 
     def action_themes(self) -> None:

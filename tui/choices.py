@@ -5,7 +5,7 @@ that one of them takes is taken by all. This module is small: the command line n
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 CacheType = Literal["f16", "q8_0"]
 """The number format of a KV cache: 16 bits, or 8 bits and a scale for every 32 numbers."""
@@ -18,6 +18,33 @@ Thinking = Literal["auto", "on", "off"]
 
 Effort = Literal["auto", "minimal", "low", "medium", "high", "max"]
 """How much a model should think, if its chat template knows that."""
+
+AUTO: Final = "auto"
+"""As a draft: the best draft model that the library has for the main model, or else the lookup. As a draft
+length: the engine measures and decides."""
+LOOKUP: Final = "lookup"
+"""As a draft: no draft model; the lookup alone proposes tokens."""
+NONE: Final = "none"
+"""As a draft: nothing proposes tokens. That is plain decoding."""
+
+DraftChoice = str
+"""The draft of a pair: `AUTO`, `LOOKUP`, `NONE`, or a draft model by its path or name.
+
+config.toml, the command line, `Load`, verdicts and the file of the last pair spell it alike.
+"""
+
+OLD_DRAFTS: Final = {"": LOOKUP, "ngram": LOOKUP}
+"""Spellings of earlier versions, which files and command lines still have."""
+
+
+def names_model(draft: DraftChoice) -> bool:
+    """Whether `draft` is the path or the name of a draft model."""
+    return draft not in (AUTO, LOOKUP, NONE)
+
+
+def read_draft(text: str) -> DraftChoice:
+    """Return the draft that a file or a command line names, perhaps as an earlier version spelled it."""
+    return OLD_DRAFTS.get(text, text)
 
 
 class Limit(NamedTuple):
@@ -39,6 +66,12 @@ def meant(word: str, known: Iterable[str]) -> str:
 LONGEST_DRAFT = 16
 """Most tokens drafted in a round: `LONGEST` of `speculation.chances`, which imports nothing of ours."""
 
+DraftLength = int | Literal["auto"]
+"""Tokens drafted in a round: 0 to `LONGEST_DRAFT`, or `AUTO`; 0 is plain decoding.
+
+config.toml, the command line, the chat and the protocol spell it alike.
+"""
+
 MOST_TOKENS = 1 << 24
 """More tokens than any context holds."""
 
@@ -51,8 +84,8 @@ SAMPLING = {
     "top_p": Limit(0, 1, "keep the smallest set whose probability reaches p; 1 keeps all"),
     "min_p": Limit(0, 1, "drop tokens below this share of the best one's probability"),
     "repeat_penalty": Limit(0.01, 100, "divides the scores of tokens already seen; 1 is off"),
-    "presence_penalty": Limit(-100, 100, "subtracted from the scores of tokens already seen; 0 is off"),
-    "frequency_penalty": Limit(-100, 100, "subtracted for each time that a token was seen; 0 is off"),
+    "presence_penalty": Limit(-100, 100, "lowers the scores of tokens already seen; 0 is off"),
+    "frequency_penalty": Limit(-100, 100, "lowers a score each time its token was seen; 0 is off"),
     "penalty_last_n": Limit(0, MOST_TOKENS, "how many of the latest tokens the penalties look at"),
 }
 """The numbers of `Sampling`, by their names."""

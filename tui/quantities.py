@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 if TYPE_CHECKING:
-    from .protocol import DraftVerdict, FoundModel, HubPair, ModelInfo, Rounding
+    from .protocol import DraftVerdict, FoundModel, HubPair, ModelFacts, Rounding
 
 UNKNOWN = "–"
 _SIZE = re.compile(r"(?<![\w.])(?:\d+x)?[EA]?\d+(?:\.\d+)?[BM](?!\w)")
@@ -22,7 +22,7 @@ def cells(share: float, width: int) -> int:
     return round(width * min(1.0, max(0.0, share)))
 
 
-def named(model: FoundModel | ModelInfo) -> str:
+def named(model: FoundModel | ModelFacts) -> str:
     """Return a model's name, with a remark if it is a demo. Not trusted text."""
     return f"{model.name} (demo)" if model.demo and "demo" not in model.name.lower() else model.name
 
@@ -39,7 +39,7 @@ def shortened(name: str, room: int) -> str:
     return f"{begin}…{end}" if room > 0 else ""
 
 
-def prompt_form(model: FoundModel | ModelInfo) -> str:
+def prompt_form(model: FoundModel | ModelFacts) -> str:
     """Return how a model takes a conversation if not by its own chat template; else empty."""
     if model.prompt_form == "text":
         return "base model without a chat template: it continues your text"

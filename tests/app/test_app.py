@@ -61,7 +61,7 @@ async def test_a_prompt_is_answered_and_measured(tmp_path: Path) -> None:
 
 
 async def test_a_prompt_sent_while_models_load_is_answered_when_they_are(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:echo", draft="")
+    app = outrider(tmp_path, main="scripted:echo", draft="lookup")
     async with app.run_test(size=WIDE) as pilot:
         assert chat(app).phase == "loading"
         await ask(pilot, "too early?")
@@ -155,7 +155,7 @@ async def test_an_engine_that_dies_leaves_the_text_and_the_next_prompt_a_new_eng
 
 
 async def test_an_engine_that_dies_between_prompts_costs_the_next_one_nothing(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:echo", draft="")
+    app = outrider(tmp_path, main="scripted:echo", draft="lookup")
     async with app.run_test(size=WIDE) as pilot:
         screen = await ready(pilot, app)
         first = await screen.session.client.start()
@@ -168,7 +168,7 @@ async def test_an_engine_that_dies_between_prompts_costs_the_next_one_nothing(tm
 
 
 async def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_comes_back(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=str(tmp_path / "missing.gguf"), draft="")
+    app = outrider(tmp_path, main=str(tmp_path / "missing.gguf"), draft="lookup")
     async with app.run_test(size=WIDE) as pilot:
         await until(pilot, lambda: chat(app).phase == "ended")
         assert "does not exist" in text(app)
@@ -196,7 +196,7 @@ async def test_what_the_engine_remarks_on_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
 async def test_a_busy_machine_is_said_as_long_as_it_lasts(tmp_path: Path, size: tuple[int, int]) -> None:
-    app = outrider(tmp_path, main=SLOW, draft="")
+    app = outrider(tmp_path, main=SLOW, draft="lookup")
     async with app.run_test(size=size) as pilot:
         screen = await ready(pilot, app)
         await ask(pilot, "hello")
@@ -215,7 +215,7 @@ async def test_a_busy_machine_is_said_as_long_as_it_lasts(tmp_path: Path, size: 
 
 
 async def test_a_busy_machine_is_said_when_the_answer_begins(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=SLOW, draft="")
+    app = outrider(tmp_path, main=SLOW, draft="lookup")
     async with app.run_test(size=WIDE) as pilot:
         screen = await ready(pilot, app)
         generate = app._client.generate

@@ -34,7 +34,7 @@ from tui import protocol as p
 draw, strings = random.Random(3), int(sys.argv[2])
 def bad(): return hostile(draw)
 def send(event): sys.stdout.buffer.write(p.encode(event)); sys.stdout.buffer.flush()
-def model(): return p.ModelInfo(bad(), bad(), bad(), 1, bad(), 1, 1, 1)
+def model(): return p.ModelFacts(bad(), bad(), bad(), 1, bad(), 1, 1, 1)
 send(p.Hello(p.PROTOCOL, bad(), 1))
 for line in sys.stdin.buffer:
     match p.decode_command(line):
@@ -122,7 +122,7 @@ async def test_every_mutated_model_file_ends_in_a_line_or_in_an_answer(tmp_path:
 async def load_until_one_answers(folder: Path, mutants: list[bytes], endings: Counter[str]) -> None:
     """An app that takes mutants off the list, one after the other, until one of them answers."""
     app = outrider(
-        folder, main=str(put(folder, mutants.pop())), draft="", generation=Generation(max_tokens=8)
+        folder, main=str(put(folder, mutants.pop())), draft="lookup", generation=Generation(max_tokens=8)
     )
     async with app.run_test(size=(80, 24)) as pilot:
         screen = chat(app)
@@ -166,7 +166,7 @@ KILLED = (
 async def test_an_engine_killed_in_any_state_leaves_the_app_and_the_next_prompt_working(
     state: str, kill: signal.Signals, tmp_path: Path
 ) -> None:
-    app = outrider(tmp_path, main="scripted:echo?load=1.5&prefill=200&rate=60", draft="")
+    app = outrider(tmp_path, main="scripted:echo?load=1.5&prefill=200&rate=60", draft="lookup")
     async with app.run_test(size=(80, 24)) as pilot:
         screen = chat(app)
         prompt = "word " * 120

@@ -12,11 +12,12 @@ from textual.widgets import Static
 from tests.support.alone import Themed
 from tests.support.names import FILES
 from tui.chat import formatting
-from tui.chat.draft_length import AUTO, NEVER, DraftLength
+from tui.chat.draft_length import NEVER, Drafting
 from tui.chat.meter import MeterReading
+from tui.choices import AUTO
 from tui.config import Generation
 from tui.engine.eligibility import NOT_RESTORED
-from tui.protocol import FoundModel, Loaded, ModelInfo, Rounding
+from tui.protocol import FoundModel, Loaded, ModelFacts, Rounding
 from tui.quantities import context, parameters, shortened
 from tui.screens.model_rows import Found, facts
 from tui.widgets.chat_panel import ChatPanel, SidebarMode
@@ -27,8 +28,8 @@ from tui.widgets.status import StatusLine
 CODER, SMALL = "Qwen2.5-Coder 1.5B Q4_K_M", "Qwen2.5-Coder 0.5B Q4_K_M"
 
 
-def info(name: str, *, demo: bool = False) -> ModelInfo:
-    return ModelInfo(name, "/m", "llama", 1, "Q4_K_M", 1, 4096, 300, demo)
+def info(name: str, *, demo: bool = False) -> ModelFacts:
+    return ModelFacts(name, "/m", "llama", 1, "Q4_K_M", 1, 4096, 300, demo)
 
 
 PAIR = Loaded(info(CODER), info(SMALL), None, "llama.cpp", "CPU", 8192, 10.0, 0.1)
@@ -110,15 +111,15 @@ async def test_the_lookup_stands_where_a_draft_model_would() -> None:
 @pytest.mark.parametrize(
     ("wished", "loaded", "generation", "looks_up"),
     [
-        (DraftLength(AUTO), ALONE, Generation(), True),
-        (DraftLength(4), ALONE, Generation(), True),
-        (DraftLength(NEVER), ALONE, Generation(), False),
-        (DraftLength(AUTO), ALONE, Generation(lookup=False), False),
-        (DraftLength(AUTO), replace(ALONE, obstacle=NOT_RESTORED), Generation(), False),
+        (Drafting(AUTO), ALONE, Generation(), True),
+        (Drafting(4), ALONE, Generation(), True),
+        (Drafting(NEVER), ALONE, Generation(), False),
+        (Drafting(AUTO), ALONE, Generation(lookup=False), False),
+        (Drafting(AUTO), replace(ALONE, obstacle=NOT_RESTORED), Generation(), False),
     ],
 )
 def test_the_lookup_proposes_unless_nothing_may(
-    wished: DraftLength, loaded: Loaded, generation: Generation, looks_up: bool
+    wished: Drafting, loaded: Loaded, generation: Generation, looks_up: bool
 ) -> None:
     assert formatting.looks_up(wished, loaded, generation) is looks_up
 
@@ -200,20 +201,10 @@ async def test_exact_mode_is_named_without_the_sidebar_too() -> None:
 
 
 def found(name: str, number: int) -> FoundModel:
-    facts_of = (
-        "LM Studio",
-        "llama.cpp",
-        "llama",
-        1_777_088_000,
-        "Q4_K_M",
-        10**9,
-        32_768,
-        300,
-        "gpt2",
-        "f",
-        True,
+    facts = (name, f"/m/{number}.gguf", "llama", 1_777_088_000, "Q4_K_M", 10**9, 32_768, 300)
+    return FoundModel(
+        *facts, source="LM Studio", backend="llama.cpp", tokenizer="gpt2", fingerprint="f", traits=()
     )
-    return FoundModel(f"/m/{number}.gguf", name, *facts_of)  # type: ignore[arg-type]
 
 
 async def test_no_two_rows_of_a_narrow_list_read_alike() -> None:

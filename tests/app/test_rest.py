@@ -50,7 +50,7 @@ async def test_nothing_wakes_on_a_screen_with_a_line_to_type_into(tmp_path: Path
 
 
 async def test_a_round_is_painted_once_and_the_numbers_not_with_each(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:sample?rate=30&tokens=90", draft="")
+    app = outrider(tmp_path, main="scripted:sample?rate=30&tokens=90", draft="lookup")
     painted: list[object] = []
     shown: list[object] = []
     async with app.run_test(size=SIZE) as pilot:

@@ -332,7 +332,7 @@ async def test_an_answer_that_the_context_cut_goes_on_in_a_longer_one(tmp_path: 
 
 async def test_a_context_that_fills_is_said_and_the_oldest_turns_can_be_left_out(tmp_path: Path) -> None:
     main = write_model(tmp_path / "main.gguf", Toy(layers=1, context_length=512))
-    pair = {"main": str(main), "draft": "ngram"}
+    pair = {"main": str(main), "draft": "lookup"}
     app = outrider(tmp_path, **pair, generation=Generation(max_tokens=20, seed=7))
 
     def asked() -> int:
@@ -552,7 +552,7 @@ async def test_who_asks_again_while_reading_goes_on_reading(tmp_path: Path) -> N
 
 async def test_a_prompt_that_got_no_answer_stands_there_once_when_it_is_sent_again(tmp_path: Path) -> None:
     main = write_model(tmp_path / "main.gguf", Toy(layers=1, context_length=512))
-    app = outrider(tmp_path, main=str(main), draft="ngram", generation=Generation(max_tokens=4, seed=7))
+    app = outrider(tmp_path, main=str(main), draft="lookup", generation=Generation(max_tokens=4, seed=7))
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
         await answered(pilot, "short")
@@ -606,7 +606,7 @@ def test_what_an_answer_was_asked_with_survives_the_file_and_older_ones() -> Non
 
 async def test_a_key_right_behind_tab_is_for_the_last_message(tmp_path: Path) -> None:
     """The focus arrives as an event of its own, which may come after the key."""
-    app = outrider(tmp_path, main="scripted:echo", draft="")
+    app = outrider(tmp_path, main="scripted:echo", draft="lookup")
     async with app.run_test() as pilot:
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")

@@ -44,7 +44,7 @@ def test_a_short_line_of_dashes_is_none() -> None:
 
 
 async def test_the_status_says_so_with_the_key_that_stops_it(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:echo?rate=400", draft="")
+    app = outrider(tmp_path, main="scripted:echo?rate=400", draft="lookup")
     async with app.run_test(size=(140, 40)) as pilot:
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")

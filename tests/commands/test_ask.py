@@ -17,7 +17,7 @@ import pytest
 from tests.support.terminal import Terminal
 from tui.commands.ask import with_options
 from tui.commands.options import parser
-from tui.config import Settings
+from tui.config import Models, Settings
 
 SAMPLE = ("--main", "scripted:sample?tokens=40", "--draft", "scripted:draft?acceptance=0.6")
 ECHO = ("--main", "scripted:echo", "--draft", "scripted:draft?acceptance=0.6")
@@ -370,9 +370,8 @@ def test_every_option_reaches_the_settings() -> None:
     generation = options([*penalties.split(), "x"]).generation
     assert (generation.repeat_penalty, generation.presence_penalty) == (1.5, -1)
     assert (generation.frequency_penalty, generation.penalty_last_n) == (0.25, 9)
-    without = options(["--draft", "none", "x"])
-    assert (without.models.draft, without.generation.lookup) == ("lookup", False)
-    assert options(["--draft", "ngram", "x"]).generation.lookup
+    assert options(["--draft", "none", "x"]) == Settings(models=Models(draft="none"))
+    assert options(["--draft", "ngram", "x"]) == Settings(models=Models(draft="lookup"))
     assert options(["x"]) == Settings()
 
 

@@ -45,7 +45,7 @@ from tui.commands.bench.results import (
 from tui.commands.options import parser
 from tui.commands.setup import UsageError
 from tui.config import Settings
-from tui.protocol import Loaded, ModelInfo, Statistics
+from tui.protocol import Loaded, ModelFacts, Statistics
 
 HOSTILE = "a\x1b]52;c;QUFB\x07<b>&\"|`'\n\x00\u202e\ufffe\ud800 世界"
 PROMPT = Prompt("code", "Write quicksort.")
@@ -70,8 +70,8 @@ def answer(
 
 
 def loaded(name: str = "main", draft: str | None = "draft") -> Loaded:
-    def model(name: str) -> ModelInfo:
-        return ModelInfo(name, f"/models/{name}.gguf", "llama", 1, "Q4_K_M", 2**30, 4096, 100)
+    def model(name: str) -> ModelFacts:
+        return ModelFacts(name, f"/models/{name}.gguf", "llama", 1, "Q4_K_M", 2**30, 4096, 100)
 
     return Loaded(model(name), model(draft) if draft else None, None, "llama.cpp", "a GPU", 4096, None, 1.0)
 
@@ -198,7 +198,7 @@ def test_every_option_reaches_the_plan(tmp_path: Path) -> None:
     assert given.answers == 16
     usual = plan()
     assert (usual.temperatures, usual.seed, usual.max_tokens, usual.runs) == ((0, 0.8), 0, 128, 3)
-    assert (usual.draft_length, usual.lookup, len(usual.prompts)) == (None, True, 27)
+    assert (usual.draft_length, usual.lookup, len(usual.prompts)) == ("auto", True, 27)
 
 
 def test_plain_and_drafted_take_turns_and_neither_is_always_first() -> None:
@@ -216,7 +216,7 @@ def test_both_ways_ask_the_same_but_for_the_drafting() -> None:
     assert structs.replace(plain, draft_length=3, lookup=True) == drafted
     assert plain.fresh
     assert (plain.seed, plain.sampling.temperature, plain.max_tokens) == (0, 0.5, 128)
-    assert plan().question(1, PROMPT, 0, True).draft_length is None
+    assert plan().question(1, PROMPT, 0, True).draft_length == "auto"
 
 
 # Reports
@@ -434,7 +434,8 @@ def test_a_draft_that_is_refused_is_left_out(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("--draft", "none", "--no-lookup"),
+        ("--draft", "none"),
+        ("--draft", "lookup", "--no-lookup"),
         ("--draft-length", "0"),
         ("--prompts", "/nowhere"),
         ("--svg", "/nowhere/bench.svg"),
@@ -457,10 +458,10 @@ def test_wrong_options_are_refused(wrong: tuple[str, ...]) -> None:
 
 
 def test_drafts_may_be_given_again_or_before_the_command() -> None:
-    assert parser().parse_args(["bench", "--draft", "a", "--draft", "ngram"]).drafts == ["a", "ngram"]
+    assert parser().parse_args(["bench", "--draft", "a", "--draft", "ngram"]).drafts == ["a", "lookup"]
     before = parser().parse_args(["--main", "m", "--draft", "d", "bench"])
     (load,) = loads_of(before, Settings())
-    assert (Path(load.main).name, Path(load.draft or "").name) == ("m", "d")
+    assert (Path(load.main).name, Path(load.draft).name) == ("m", "d")
     assert parser().parse_args(["ask", "--draft", "a", "--draft", "b", "?"]).draft == "b", "ask is unchanged"
 
 

@@ -194,7 +194,8 @@ def test_settings_that_cost_speed_are_pointed_out() -> None:
             doctor.advice(Settings(models=models, generation=Generation(draft_length=draft_length)), terminal)
         )
 
-    assert "No draft model" in tips(Models("big.gguf", ""))
+    assert "No draft model" in tips(Models("big.gguf", "lookup"))
+    assert "No draft model" in tips(Models("big.gguf", "none"))
     assert tips(Models("big.gguf", "auto")) == "", "the best draft that is here"
     assert "Drafting is off" in tips(Models("big.gguf", "small.gguf"), draft_length=0)
     assert tips(Models("big.gguf", "small.gguf")) == ""

@@ -70,7 +70,9 @@ def test_what_the_file_says_is_used(path: Path) -> None:
         ("top_k = -1", "from 0 to"),
         ("temperature = nan", "temperature must be a number"),
         ("temperature = inf", "temperature must be a number"),
-        ("draft_length = 17", "from -1 to 16"),
+        ("draft_length = 17", 'a whole number from 0 to 16 or "auto"'),
+        ('draft_length = "some"', 'or "auto"'),
+        ("draft_length = true", 'or "auto"'),
         ("seed = -2", "seed must be"),
         ('stop = "END"', "a list of texts"),
         ("stop = [1]", "a list of texts"),
@@ -296,7 +298,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_a_whole_file(path: Path) -> None
     ("section", "key", "value", "word"),
     [
         (Generation, "seed", -1, "random"),
-        (Generation, "draft_length", -1, "auto"),
+        (Generation, "draft_length", "auto", "auto"),
         (Generation, "draft_length", 0, "never"),
         (Generation, "max_tokens", 0, "unlimited"),
         (Generation, "repeat_penalty", 1.0, "off"),
@@ -308,7 +310,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_a_whole_file(path: Path) -> None
     ],
 )
 def test_a_number_that_means_something_else_is_a_word_to_read_and_to_type(
-    section: type, key: str, value: float, word: str
+    section: type, key: str, value: float | str, word: str
 ) -> None:
     assert show_setting(section, key, value) == word
     read = read_value(section, key, f" {word.upper()} ")

@@ -21,6 +21,7 @@ from tests.support.chat import chat, outrider, text, until
 from tests.support.models import Toy
 from tui import commands
 from tui.chat import formatting
+from tui.choices import AUTO, DraftLength
 from tui.commands import ask as ask_command
 from tui.commands.options import parser
 from tui.config import Generation
@@ -49,7 +50,7 @@ from tui.protocol import (
     Load,
     Loaded,
     Message,
-    ModelInfo,
+    ModelFacts,
     NotDrafting,
     Notice,
     Obstacle,
@@ -178,7 +179,7 @@ def test_exact_mode_needs_a_cache_that_can_be_cut_anywhere(toys: Path) -> None:
     ],
 )
 def test_the_chat_says_what_a_reason_concerns(obstacle: Obstacle | None, words: str) -> None:
-    info = ModelInfo("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
+    info = ModelFacts("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
     loaded = Loaded(info, None, obstacle, "llama.cpp", "CPU", 4096, 10.0, 0.1)
     assert formatting.refused(loaded) == words
 
@@ -256,7 +257,7 @@ def ask(toys: Path) -> Iterator[Ask]:
 
     def ask(
         policy: AdaptiveLength | FixedLength, *, draft: str = "main", obstacle: Obstacle | None = None,
-        length: Callable[[], int | None] = lambda: None, spoil: Callable[[Pair], None] = lambda pair: None,
+        length: Callable[[], DraftLength] = lambda: AUTO, spoil: Callable[[Pair], None] = lambda pair: None,
         **settings: Any,
     ) -> list[Event]:  # fmt: skip
         backend = open_backend(str(toys / "main.gguf"))
@@ -303,7 +304,7 @@ def test_no_reason_is_given_where_a_person_has_set_the_draft_length(ask: Ask, le
 
 
 def test_a_reason_is_withdrawn_when_a_person_sets_the_draft_length_in_the_middle(ask: Ask) -> None:
-    lengths = iter([None] * 4)
+    lengths = iter([AUTO] * 4)
     events = ask(Stubborn(*["does not pay"] * 9), length=lambda: next(lengths, 0))
     assert told(events) == [POLICY["does not pay"], None]
 
@@ -359,7 +360,7 @@ async def answering(pilot: Pilot[None], app: Any) -> Any:
 async def test_the_screen_shows_the_reason_of_the_policy_while_and_after_an_answer(
     tmp_path: Path, size: tuple[int, int], shown: str
 ) -> None:
-    app = outrider(tmp_path, main=SILENT, draft="", generation=NOBODY)
+    app = outrider(tmp_path, main=SILENT, draft="lookup", generation=NOBODY)
     async with app.run_test(size=size) as pilot:
         screen = await answering(pilot, app)
         screen.session.turn.take(NotDrafting(1, POLICY["does not pay"]))
@@ -375,7 +376,7 @@ async def test_the_screen_shows_the_reason_of_the_policy_while_and_after_an_answ
 
 
 async def test_a_reason_is_gone_once_something_was_drafted_and_in_the_next_answer(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=SILENT, draft="", generation=NOBODY)
+    app = outrider(tmp_path, main=SILENT, draft="lookup", generation=NOBODY)
     async with app.run_test(size=WIDE) as pilot:
         screen = await answering(pilot, app)
         screen.session.turn.take(NotDrafting(1, POLICY["too far behind"]))
@@ -399,7 +400,7 @@ async def test_a_reason_is_gone_once_something_was_drafted_and_in_the_next_answe
 def test_ask_shows_the_reason_beside_the_figures(drafted: bool) -> None:
     written = StringIO()
     output = ask_command._Json(written, ask_command._Status(StringIO()), 3)
-    info = ModelInfo("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
+    info = ModelFacts("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
     output.show(NotDrafting(1, POLICY["does not pay"]))
     if drafted:
         output.show(NotDrafting(1, None))

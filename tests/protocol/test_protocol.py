@@ -14,26 +14,18 @@ from msgspec.structs import replace
 from tui import protocol
 from tui.protocol import Command, Event, Origin, ProtocolError, decode_command, decode_event, encode
 
-INFO = protocol.ModelInfo(
+INFO = protocol.ModelFacts(
     "n\x1b]52;c;x\x07\u202e🚀\ud800\n", "/a b.gguf", "llama", 1, "Q4_0", 2**40, 8192, 3, True, "text"
 )
 STATISTICS = protocol.Statistics(10, 5, 7, 3, 9, 4, 2, 1, 0.5, 0.1, 0.2, 0.03, None, 12.5, 17, 2**40)
 FOUND = protocol.FoundModel(
-    "/a b.gguf",
-    "n",
-    "Ollama",
-    "mlx",
-    "llama",
-    7,
-    "Q4_0",
-    2**40,
-    8192,
-    9,
-    "gpt2",
-    "0f",
-    "chatml",
-    ("recurrent",),
-    "mit",
+    *("n", "/a b.gguf", "llama", 7, "Q4_0", 2**40, 8192, 9, False, "chatml"),
+    source="Ollama",
+    backend="mlx",
+    tokenizer="gpt2",
+    fingerprint="0f",
+    traits=("recurrent",),
+    license="mit",
 )
 CANDIDATE = protocol.TokenCandidate(7, "\u2028x", 0.25)
 MESSAGES: list[Any] = [
@@ -54,7 +46,7 @@ MESSAGES: list[Any] = [
     ),
     protocol.Cancel(4),
     protocol.SetDraftLength(4, 3),
-    protocol.SetDraftLength(4, None),
+    protocol.SetDraftLength(4, "auto"),
     protocol.Unload(),
     protocol.Ping(),
     protocol.Ping(60),
@@ -120,8 +112,8 @@ def test_a_message_survives_the_way_there(message: Any) -> None:
 
 def test_a_line_is_written_as_other_versions_of_this_protocol_write_it() -> None:
     assert (
-        encode(protocol.SetDraftLength(-4, None))
-        == b'{"type":"setdraftlength","id":-4,"draft_length":null}\n'
+        encode(protocol.SetDraftLength(-4, "auto"))
+        == b'{"type":"setdraftlength","id":-4,"draft_length":"auto"}\n'
     )
     rounds = (protocol.TextRound((("é\ud800\n", Origin.MAIN),), (5,), 4, 2, 1, 0.1, 0.0, 0.5, 9),)
     row = rb'[[["\u00e9\ud800\n",2]],[5],4,2,1,0.1,0.0,0.5,9,null]'

@@ -3,7 +3,7 @@
     python -m tests.real.fetch
 
 They lie in the user's cache, never in the repository, and are held against their SHA-256 each time.
-Nothing is opened before that. SmolLM2 is under the Apache licence 2.0, Gemma under Google's Gemma terms.
+Nothing is opened before that. SmolLM2 is under the Apache license 2.0, Gemma under Google's Gemma terms.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.support.chat import outrider
-outrider(Path(sys.argv[2]), main="scripted:sample?rate=60&tokens=5000", draft="").run()
+outrider(Path(sys.argv[2]), main="scripted:sample?rate=60&tokens=5000", draft="lookup").run()
 """
 EDITOR = """#!/bin/sh
 echo EDITOR-IS-OPEN

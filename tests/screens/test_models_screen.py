@@ -14,10 +14,11 @@ from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.models import Toy, write_model
 from tests.support.screens.models import FAMILIES, MANY, REASON, VERDICTS, Alone, Library, model
 from tui.chat.draft_race import TOKENS, Lap, entrants, race
-from tui.chat.requests import LOOKUP, NONE, Choice, load_request, with_choice
+from tui.chat.requests import load_request
+from tui.choices import LOOKUP, NONE
 from tui.client import EngineError
 from tui.config import Models, Settings
-from tui.config.last import keep_last, with_last
+from tui.config.last import PairSettings, keep_last, with_last
 from tui.protocol import (
     Finished,
     FoundModel,
@@ -26,7 +27,7 @@ from tui.protocol import (
     Load,
     Loaded,
     MemoryPlanned,
-    ModelInfo,
+    ModelFacts,
     Obstacle,
     PlanMemory,
     Question,
@@ -41,7 +42,7 @@ from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
 from tui.widgets.rows import Row, Rows
 
-INFO = ModelInfo("m", "/m", "llama", 1, "Q8_0", 1, 4096, 300)
+INFO = ModelFacts("m", "/m", "llama", 1, "Q8_0", 1, 4096, 300)
 
 DEMO = model(0, "Starter (demo)", 7_000_000, "built in", demo=True)
 
@@ -120,7 +121,7 @@ async def test_enter_ends_with_the_pair_under_the_cursors() -> None:
         await judged(pilot)
         await pilot.press("tab", "down", "down", "enter")
         await until(pilot, lambda: app.chosen)
-    assert app.chosen == [Choice(MANY[5].path, LOOKUP)]
+    assert app.chosen == [PairSettings(MANY[5].path, LOOKUP)]
 
 
 async def test_enter_before_a_verdict_lets_the_engine_choose() -> None:
@@ -196,7 +197,7 @@ async def test_letters_filter_and_escape_empties_the_filter_first() -> None:
 
 async def test_hostile_names_are_cleaned() -> None:
     hostile = "\x1b]52;c;eA==\x07[bold red]evil[/]\n\u202e"
-    evil = model(0, hostile, 10**9, path="/m/\x1b[2J.gguf", licence=hostile, architecture=hostile)
+    evil = model(0, hostile, 10**9, path="/m/\x1b[2J.gguf", license=hostile, architecture=hostile)
     app = Alone(Library(evil, skipped=(Skipped(hostile, hostile),)))
     async with app.run_test(size=(120, 40)) as pilot:
         await judged(pilot)
@@ -269,7 +270,7 @@ async def test_the_figures_of_the_pair_before_go_when_another_is_chosen(tmp_path
         await until(pilot, lambda: screen.phase == "ready" and screen.session.meter.read().tokens > 0)
         context = screen.panel.query_one("#context", Static)
         await until(pilot, lambda: UNKNOWN not in str(context.content).splitlines()[0])
-        await screen.others.chosen(Choice(str(toys / "main.gguf"), NONE))
+        await screen.others.chosen(PairSettings(str(toys / "main.gguf"), NONE))
         await until(pilot, lambda: screen.phase == "ready" and screen.session.connection.loaded)
         assert str(context.content).splitlines()[0].split() == ["Context", "used", UNKNOWN]
         assert "tok/s" not in str(screen.panel.query_one("#speed", Static).content)
@@ -281,7 +282,7 @@ async def test_choosing_stops_an_answer_that_is_coming(tmp_path: Path, toys: Pat
         screen = chat(app)
         await ask(pilot, "hello")
         await until(pilot, lambda: screen.phase == "answering")
-        await screen.others.chosen(Choice(str(toys / "main.gguf"), NONE))
+        await screen.others.chosen(PairSettings(str(toys / "main.gguf"), NONE))
         await until(pilot, lambda: screen.phase == "ready" and screen.session.connection.loaded)
         assert screen.session.connection.loaded is not None
         assert screen.session.connection.loaded.main.name == "Toy main F32"
@@ -300,19 +301,19 @@ async def test_esc_gives_up_a_load(tmp_path: Path) -> None:
 
 def test_what_was_chosen_becomes_the_settings() -> None:
     def chosen(draft: str) -> Settings:
-        return with_choice(Settings(), Choice("/m.gguf", draft))
+        return PairSettings("/m.gguf", draft).applied(Settings())
 
     assert load_request(chosen("/d.gguf")).draft == "/d.gguf"
     assert load_request(chosen("auto")).draft == "auto"
-    assert (load_request(chosen(LOOKUP)).draft, chosen(LOOKUP).generation.lookup) == (None, True)
-    assert (load_request(chosen(NONE)).draft, chosen(NONE).generation.lookup) == (None, False)
+    assert load_request(chosen(LOOKUP)).draft == LOOKUP
+    assert load_request(chosen(NONE)).draft == NONE
 
 
 def test_the_last_pair_comes_back_unless_the_config_names_one(tmp_path: Path) -> None:
     main = tmp_path / "m.gguf"
     main.touch()
     path = tmp_path / "state" / "pair.json"
-    kept = with_choice(Settings(), Choice(str(main), NONE))
+    kept = PairSettings(str(main), NONE).applied(Settings())
     keep_last(kept, path)
     assert with_last(Settings(), path) == kept
     named = Settings(models=Models("other.gguf"))
@@ -354,7 +355,7 @@ async def test_what_fits_is_asked_for_the_pair_under_both_cursors() -> None:
         await pilot.press("tab", "down")
         await until(pilot, lambda: app.library.planned[-1].draft == MANY[2].path)
         await pilot.press("down")
-        await until(pilot, lambda: app.library.planned[-1].draft is None)
+        await until(pilot, lambda: app.library.planned[-1].draft == LOOKUP)
 
 
 async def test_until_a_pair_is_measured_no_figures_of_another_stand_there() -> None:
@@ -395,7 +396,7 @@ async def test_what_is_proposed_is_what_is_loaded() -> None:
         assert "cache 8 bits (not 16 bits)" in app.shown
         await pilot.press("enter")
         await until(pilot, lambda: app.chosen)
-    assert app.chosen == [Choice(MANY[5].path, MANY[1].path, 4096, "q8_0", -1)]
+    assert app.chosen == [PairSettings(MANY[5].path, MANY[1].path, 4096, "q8_0", -1)]
 
 
 async def test_what_does_not_fit_is_refused_with_its_numbers_until_one_insists() -> None:
@@ -408,7 +409,7 @@ async def test_what_does_not_fit_is_refused_with_its_numbers_until_one_insists()
         assert app.chosen == []
         await pilot.press("enter")
         await until(pilot, lambda: app.chosen)
-    assert app.chosen == [Choice(MANY[5].path, MANY[1].path)]
+    assert app.chosen == [PairSettings(MANY[5].path, MANY[1].path)]
 
 
 async def test_settings_are_changed_by_keys_and_planned_again() -> None:
@@ -424,7 +425,7 @@ async def test_settings_are_changed_by_keys_and_planned_again() -> None:
         await until(pilot, lambda: app.library.planned[-1].context_length == 0)
         await pilot.press("enter")
         await until(pilot, lambda: app.chosen)
-    assert app.chosen == [Choice(MANY[5].path, MANY[1].path, 0, "q8_0", 0)]
+    assert app.chosen == [PairSettings(MANY[5].path, MANY[1].path, 0, "q8_0", 0)]
 
 
 async def test_a_plan_that_cannot_be_made_is_said_and_does_not_stand_in_the_way() -> None:
@@ -437,7 +438,7 @@ async def test_a_plan_that_cannot_be_made_is_said_and_does_not_stand_in_the_way(
         await until(pilot, lambda: "refuses this context" in app.shown)
         await pilot.press("enter")
         await until(pilot, lambda: app.chosen)
-    assert app.chosen == [Choice(MANY[5].path, MANY[1].path)]
+    assert app.chosen == [PairSettings(MANY[5].path, MANY[1].path)]
 
 
 # A scan
@@ -492,11 +493,11 @@ async def test_a_race_loads_each_draft_and_judges_again() -> None:
         await until(pilot, lambda: app.chosen)
     library = app.library
     assert isinstance(library, Racing)
-    assert [load.draft for load in library.loads] == [MANY[1].path, MANY[2].path, None]
+    assert [load.draft for load in library.loads] == [MANY[1].path, MANY[2].path, LOOKUP]
     assert {load.main for load in library.loads} == {MANY[5].path}
     assert library.answers == 9
     # What was loaded before the race is loaded again.
-    assert app.chosen == [Choice(MANY[5].path, LOOKUP)]
+    assert app.chosen == [PairSettings(MANY[5].path, LOOKUP)]
 
 
 async def test_esc_ends_a_race_and_stays() -> None:

@@ -17,10 +17,10 @@ import pytest
 from tests.support.chat import ask, chat, outrider, places_in, text, told, until
 from tests.support.models import Toy, write_model
 from tui.app import Outrider
-from tui.chat.requests import LOOKUP, Choice, with_choice
+from tui.choices import LOOKUP
 from tui.commands.setup import set_up
 from tui.config import Settings
-from tui.config.last import keep_last
+from tui.config.last import PairSettings, keep_last
 from tui.screens.settings import SettingsScreen
 
 SIZE = (120, 40)
@@ -158,7 +158,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for kind in ("CONFIG", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
     main = toys(tmp_path / "toys") / "main.gguf"
-    choice = with_choice(Settings(), Choice(str(main), LOOKUP, context_length=512))
+    choice = PairSettings(str(main), LOOKUP, context_length=512).applied(Settings())
     keep_last(choice, tmp_path / "state" / "outrider" / "pair.json")
     return main
 
@@ -206,7 +206,7 @@ async def next_start(folder: Path, words: str) -> str:
     main = toys(folder / "toys") / "main.gguf"
     places_in(folder).config.write_text(words)
     app = outrider(folder)
-    keep_last(with_choice(Settings(), Choice(str(main), LOOKUP)), app._places.last)
+    keep_last(PairSettings(str(main), LOOKUP).applied(Settings()), app._places.last)
     async with app.run_test(size=(200, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         await pilot.press("f2")
@@ -233,10 +233,10 @@ async def test_a_choice_that_the_config_overrules_says_so(tmp_path: Path) -> Non
     app = outrider(tmp_path)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
-        await chat(app).others.chosen(Choice(main, LOOKUP))
+        await chat(app).others.chosen(PairSettings(main, LOOKUP))
         assert "config.toml" not in told(app)
         places_in(tmp_path).config.write_text('[models]\nmain = "named.gguf"\n')
-        await chat(app).others.chosen(Choice(main, LOOKUP))
+        await chat(app).others.chosen(PairSettings(main, LOOKUP))
         assert "the next start loads what config.toml names" in told(app)
 
 

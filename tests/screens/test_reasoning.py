@@ -60,7 +60,7 @@ async def test_a_thought_is_folded_into_one_line_with_what_it_cost(tmp_path: Pat
 
 
 async def test_a_thought_that_comes_is_counted_and_can_be_watched(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=SLOW, draft="", generation=Generation(seed=7, lookup=False))
+    app = outrider(tmp_path, main=SLOW, draft="lookup", generation=Generation(seed=7, lookup=False))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         await ask(pilot, "<think>\n" + "and again " * 120 + "\n</think>\n\ndone")  # four seconds
@@ -145,7 +145,7 @@ async def test_a_call_of_a_tool_is_one_line_on_the_screen_and_when_copied(tmp_pa
 
 
 async def test_an_answer_that_never_left_its_thought_is_not_sent_and_can_go_on(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=SLOW, draft="", generation=Generation(seed=7, lookup=False))
+    app = outrider(tmp_path, main=SLOW, draft="lookup", generation=Generation(seed=7, lookup=False))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         heard = asked_of(app)
@@ -170,7 +170,7 @@ async def test_an_answer_that_never_left_its_thought_is_not_sent_and_can_go_on(t
 
 
 async def test_a_prompt_that_got_no_answer_comes_back_and_says_so(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:echo?prefill=20", draft="")
+    app = outrider(tmp_path, main="scripted:echo?prefill=20", draft="lookup")
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         prompt = "a long prompt " * 20

@@ -35,7 +35,12 @@ async def test_both_are_asked_with_one_seed_from_empty_caches(tmp_path: Path) ->
         await until(pilot, lambda: "as fast" in app.shown)
         assert "2.25 × as fast, the same 18 tokens, 75 % of drafts accepted" in app.shown
     plain, drafted = app.engine.asked
-    assert (plain.draft_length, plain.lookup, drafted.draft_length, drafted.lookup) == (0, False, None, True)
+    assert (plain.draft_length, plain.lookup, drafted.draft_length, drafted.lookup) == (
+        0,
+        False,
+        "auto",
+        True,
+    )
     assert plain.seed == drafted.seed == 7
     assert plain.fresh
     assert drafted.fresh

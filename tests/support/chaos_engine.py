@@ -15,7 +15,7 @@ seed = int(counter.read_text()) if counter.exists() else 0
 counter.write_text(str(seed + 1))
 chance = random.Random(seed)
 PLACE = chance.choice(("before", "load", "answer", "answer", "answer", "after", "nowhere"))
-MODEL = {"name": "chaos", "path": "", "architecture": "none", "parameters": 0, "quantisation": "none",
+MODEL = {"name": "chaos", "path": "", "architecture": "none", "parameters": 0, "quantization": "none",
          "size": 0, "context_length": 0, "vocabulary": 0}  # fmt: skip
 WORDS = [f"w{number} " for number in range(40)]
 

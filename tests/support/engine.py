@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tui.choices import LOOKUP
 from tui.protocol import (
     Command,
     Event,
@@ -70,7 +71,7 @@ class Engine:
             before.append(event)
         return event, before
 
-    def load(self, main: str, draft: str | None = None, context_length: int = 0) -> Loaded:
+    def load(self, main: str, draft: str = LOOKUP, context_length: int = 0) -> Loaded:
         self.send(Load(main, draft, context_length, threads=1))
         return self.until(Loaded)[0]
 

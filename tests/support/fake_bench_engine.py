@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 
 from tui import protocol
-from tui.protocol import Generate, Load, ModelInfo, Statistics
+from tui.protocol import Generate, Load, ModelFacts, Statistics
 
 TEXT = (1, 2, 3, 4)
 OTHER = (1, 2, 9, 4)
@@ -51,7 +51,7 @@ class Engine:
                 sys.exit(0)
 
     def load(self, command: Load) -> None:
-        refused = self.how.refuse is not None and self.how.refuse in (command.draft or "")
+        refused = self.how.refuse is not None and self.how.refuse in command.draft
         draft = model(command.draft) if command.draft and not refused else None
         why = protocol.Obstacle("load", "it does not fit") if refused else None
         send(protocol.Loaded(model(command.main), draft, why, "fake", "none", 100, None, 0.0))
@@ -85,8 +85,8 @@ class Engine:
         return start is not None and prompt.startswith(start) and self.asked[prompt] > self.how.after
 
 
-def model(name: str) -> ModelInfo:
-    return ModelInfo(name, name, "none", 0, "none", 0, 0, 0)
+def model(name: str) -> ModelFacts:
+    return ModelFacts(name, name, "none", 0, "none", 0, 0, 0)
 
 
 def send(event: protocol.Event) -> None:

@@ -20,7 +20,7 @@ from tui import protocol
 from tui.protocol import Event
 
 WORDS = ("one ", "two ", "three ")
-MODEL = protocol.ModelInfo("fake", "", "none", 0, "none", 0, 0, 0)
+MODEL = protocol.ModelFacts("fake", "", "none", 0, "none", 0, 0, 0)
 
 
 def arguments() -> argparse.Namespace:

@@ -10,7 +10,7 @@ from tui.app import Outrider
 from tui.chat.connection import Step
 from tui.chat.meter import HISTORY, MeterReading
 from tui.chat.session import ChatSession
-from tui.protocol import Loaded, ModelInfo, Origin, Rounding
+from tui.protocol import Loaded, ModelFacts, Origin, Rounding
 from tui.screens.chat import ChatScreen
 
 ANSWER = """\
@@ -31,7 +31,7 @@ def accepted(drafted, chosen):
 """
 
 MODELS = tuple(
-    ModelInfo(name, "", "llama", 1, "Q8_0", 1, 4096, 4096, demo=True) for name in ("Guide", "Guide draft")
+    ModelFacts(name, "", "llama", 1, "Q8_0", 1, 4096, 4096, demo=True) for name in ("Guide", "Guide draft")
 )
 
 LOADED = Loaded(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tests.support.panel import Desk, paste
 from textual import events
 
 from tests.support.chat import chat, outrider, until
+from tests.support.panel import Desk, paste
 from tui.widgets.composer import FOLDED_FROM, MAX_PASTE
 
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tui.chat import formatting
 from tui.chat.meter import HISTORY, Meter, MeterReading
-from tui.protocol import Loaded, ModelInfo, Statistics, TextRound
+from tui.protocol import Loaded, ModelFacts, Statistics, TextRound
 from tui.quantities import named, number
 
 
@@ -234,14 +234,14 @@ def test_what_is_not_known_is_a_dash() -> None:
 
 
 def test_a_demo_is_called_a_demo_once() -> None:
-    model = ModelInfo("Tiny", "", "llama", 1, "F32", 1, 1, 1, demo=True)
+    model = ModelFacts("Tiny", "", "llama", 1, "F32", 1, 1, 1, demo=True)
     assert named(model) == "Tiny (demo)"
-    assert named(ModelInfo("Tiny (demo)", "", "llama", 1, "F32", 1, 1, 1, demo=True)) == "Tiny (demo)"
-    assert named(ModelInfo("Tiny", "", "llama", 1, "F32", 1, 1, 1)) == "Tiny"
+    assert named(ModelFacts("Tiny (demo)", "", "llama", 1, "F32", 1, 1, 1, demo=True)) == "Tiny (demo)"
+    assert named(ModelFacts("Tiny", "", "llama", 1, "F32", 1, 1, 1)) == "Tiny"
 
 
 def test_the_status_line_names_the_pair() -> None:
-    main, draft = (ModelInfo(name, "/m", "llama", 1, "Q8_0", 1, 4096, 300) for name in ("Main", "Draft"))
+    main, draft = (ModelFacts(name, "/m", "llama", 1, "Q8_0", 1, 4096, 300) for name in ("Main", "Draft"))
     loaded = Loaded(main, draft, None, "llama.cpp", "CPU", 4096, 10.0, 0.1)
     assert formatting.pair(loaded) == ["Main", "Draft"]
     assert formatting.pair(replace(loaded, draft=None)) == ["Main"]

@@ -19,6 +19,7 @@ from dataclasses import replace
 from itertools import product
 from time import perf_counter, sleep
 
+from tui.choices import AUTO, LOOKUP
 from tui.engine.answer.answer import Answer
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.pair.pair import Pair, load_pair
@@ -107,7 +108,7 @@ class Stage:
             pair = replace(pair, crew=None)
         command = Generate(
             1, (Message("user", PROMPT),), 1, raw=True, ignore_eos=True, fresh=True, lookup=False,
-            draft_length=None if drafted else 0,
+            draft_length=AUTO if drafted else 0,
         )  # fmt: skip
 
         def since() -> float:
@@ -119,7 +120,7 @@ class Stage:
 def measured(stage: Stage, options: argparse.Namespace) -> dict[tuple[str, str, str], list[float]]:
     """Tokens per second by machine, way of answering and threads."""
     found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    ways = ["plain", "drafted"] if options.draft else ["plain"]
+    ways = ["plain", "drafted"] if options.draft != LOOKUP else ["plain"]
     for _ in range(options.turns):
         for machine, count in (("quiet", 0), ("busy", options.busy)):
             with others(count):
@@ -136,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="All threads against as many as are of use.")
     add = parser.add_argument
     add("main")
-    add("draft", nargs="?")
+    add("draft", nargs="?", default=LOOKUP)
     add("--busy", type=int, default=1)
     add("--seconds", type=float, default=15)
     add("--turns", type=int, default=2)

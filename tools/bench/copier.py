@@ -2,7 +2,7 @@
 
     python -m tools.bench.copier OUT.gguf [--steps 4000]
     python -m tools.bench.grow MODELS --source OUT.gguf --parameters 0.69e9 --agreements ""
-    outrider bench --main MODELS/main-F16.gguf --draft ngram --prompts OUT.toml
+    outrider bench --main MODELS/main-F16.gguf --draft lookup --prompts OUT.toml
 
 The starter knows nothing but its texts and cannot copy; a lookup pays where an answer repeats the prompt.
 So this trains a model of the starter's kind on files of random names, never seen twice, and writes prompts

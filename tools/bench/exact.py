@@ -27,6 +27,7 @@ from time import monotonic
 from msgspec.structs import replace
 
 from tools.bench.record import PROMPTS
+from tui.choices import AUTO
 from tui.commands.bench.plan import read_prompts
 from tui.commands.bench.results import first_difference
 from tui.engine.session import Session
@@ -134,7 +135,7 @@ def compared(
     asked.prompt = 0
     plain = list(asked.ask(question))
     asked.accepted = 0
-    drafting = replace(question, draft_length=None, lookup=True, fresh=False)
+    drafting = replace(question, draft_length=AUTO, lookup=True, fresh=False)
     drafted = list(asked.ask(replace(drafting, fresh=True), most=len(plain) // 3))
     branch = replace(drafting, messages=(*chat[:-1], Message("user", "Say hello.")), max_tokens=8)
     asked.ask(branch)

@@ -23,6 +23,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from tools.bench.grow import questions
+from tui.choices import AUTO, DraftLength
 from tui.client import EngineClient
 from tui.client.host import HERE
 from tui.client.parting import explained
@@ -113,17 +114,19 @@ async def run(options: argparse.Namespace) -> None:
             if place is not None:
                 partings += 1
                 found = await explained(client, next(_numbers), question, plain, place)
-            prompt, name = question.messages[0].content[:40], "auto" if length is None else length
+            prompt = question.messages[0].content[:40]
             heat = question.sampling.temperature
-            print(f"{prompt!r} at {heat:g}, length {name}, {likely:.0%} likely to part: {found}", flush=True)
+            print(
+                f"{prompt!r} at {heat:g}, length {length}, {likely:.0%} likely to part: {found}", flush=True
+            )
     await client.close()
     print(f"{partings} of {answers} answers part from the plain one, and {foreseen:.1f} were to be expected")
     print(f"{shared} tokens are the same until then")
 
 
 def main() -> None:
-    def lengths(text: str) -> list[int | None]:
-        return [None if part == "auto" else int(part) for part in text.split(",")]
+    def lengths(text: str) -> list[DraftLength]:
+        return [AUTO if part == AUTO else int(part) for part in text.split(",")]
 
     def floats(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
@@ -132,7 +135,7 @@ def main() -> None:
     add = parser.add_argument
     add("main", type=Path)
     add("draft", type=Path)
-    add("--lengths", type=lengths, default=[None, 1, 3, 8])
+    add("--lengths", type=lengths, default=[AUTO, 1, 3, 8])
     add("--temperatures", type=floats, default=[0.0, 0.8])
     add("--prompts", type=int, default=9)
     add("--questions", type=Path, help="TOML with other prompts, as tools/bench/openings.toml")

@@ -38,6 +38,7 @@ from pathlib import Path
 from tools.bench import llama_server, turns
 from tools.bench.grow import questions
 from tools.bench.turns import Took, Turn
+from tui.choices import AUTO, DraftLength
 from tui.client import EngineClient
 from tui.client.host import HERE
 from tui.commands.bench.plan import read_prompts
@@ -50,7 +51,7 @@ WAYS = ("plain", "auto", "app", "server-plain", "server", *(f"server-{length}" f
 WARM_UP = 32
 """Tokens of the answers that come before the first measured turn."""
 _WAY = re.compile(r"plain|auto|app|fixed-\d+|server(-plain|-\d+)?")
-_OUTRIDER = {"plain": 0, "auto": None, "app": None}
+_OUTRIDER: dict[str, DraftLength] = {"plain": 0, "auto": AUTO, "app": AUTO}
 _numbers = count(1)
 
 
@@ -63,7 +64,7 @@ async def ask_outrider(
         messages=(Message("user", prompt),),
         seed=seed,
         sampling=Sampling(temperature=temperature),
-        draft_length=_OUTRIDER[way] if way in _OUTRIDER else _length(way),
+        draft_length=_OUTRIDER[way] if way in _OUTRIDER else int(way.removeprefix("fixed-")),
         lookup=way == "app",
         fresh=True,
         max_tokens=limit,

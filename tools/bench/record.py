@@ -116,7 +116,7 @@ def main() -> None:
     assert isinstance(backend, LlamaBackend)
     main = backend.load(options.main, Options("main", 2048, threads=options.threads), lambda _: True)
     draft = backend.load(options.draft, Options("draft", 2048, threads=options.threads), lambda _: True)
-    names = {"main": main.name, "draft": draft.name}
+    names = {"main": main.facts.name, "draft": draft.facts.name}
     if options.what == "times":
         found = {**names, "rows": ROWS, "ticks": list(ticks(main, draft, options.seconds))}
     else:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+from tui.choices import AUTO
 from tui.client import EngineClient
 from tui.client.host import HERE
 from tui.protocol import Finished, Generate, Load, Message, Sampling, TextRound
@@ -30,7 +31,7 @@ async def ask(client: EngineClient, number: int, drafted: bool, tokens: int) -> 
         messages=(Message("user", PROMPT),),
         seed=number // 2,
         sampling=Sampling(temperature=0.8),
-        draft_length=None if drafted else 0,
+        draft_length=AUTO if drafted else 0,
         lookup=False,
         fresh=True,
         max_tokens=tokens,

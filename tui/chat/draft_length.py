@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-AUTO, NEVER, USUAL = -1, 0, 4
+from tui.choices import AUTO, DraftLength
+
+NEVER, USUAL = 0, 4
 
 
 @dataclass(frozen=True)
-class DraftLength:
+class Drafting:
     """One of three: as far as pays, always so many tokens, never."""
 
-    length: int
-    """As the setting `draft_length`: below 0 the engine decides."""
+    length: DraftLength
     fixed: int = USUAL
     """The length that "always" stands for."""
 
     def __post_init__(self) -> None:
-        if self.length > NEVER:
+        if isinstance(self.length, int) and self.length > NEVER:
             object.__setattr__(self, "fixed", self.length)
 
     @property
     def words(self) -> str:
-        if self.length > NEVER:
-            return f"always {self.length}"
-        return "never" if self.length == NEVER else "auto"
+        if self.length == AUTO:
+            return AUTO
+        return "never" if self.length == NEVER else f"always {self.length}"
 
-    def all(self) -> tuple[DraftLength, DraftLength, DraftLength]:
-        return DraftLength(AUTO, self.fixed), DraftLength(self.fixed), DraftLength(NEVER, self.fixed)
+    def all(self) -> tuple[Drafting, Drafting, Drafting]:
+        return Drafting(AUTO, self.fixed), Drafting(self.fixed), Drafting(NEVER, self.fixed)
 
-    def next(self) -> DraftLength:
+    def next(self) -> Drafting:
         """The choice behind this one, round and round."""
         choices = self.all()
         return choices[(choices.index(self) + 1) % len(choices)]

@@ -13,11 +13,11 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from tui.choices import LOOKUP, NONE
 from tui.client import EngineClient, EngineError
 from tui.protocol import DraftVerdict, Generate, Load, Message, Sampling, TextRound
 
 from . import formatting
-from .requests import LOOKUP
 
 PROMPTS = (
     "Write a quicksort algorithm in Python. Write code only.",
@@ -47,7 +47,7 @@ class Lap:
 
 def entrants(verdicts: Sequence[DraftVerdict]) -> list[DraftVerdict]:
     """Who races: what can draft, the best first."""
-    able = [each for each in verdicts if each.judgement != "no" and each.draft]
+    able = [each for each in verdicts if each.judgement != "no" and each.draft != NONE]
     models = [each for each in able if each.draft != LOOKUP][:MOST]
     return models + [each for each in able if each.draft == LOOKUP]
 
@@ -87,8 +87,9 @@ async def _run(
     """Load one draft and let it answer; why it cannot, if so. `tell` gets its share that is done."""
     step = 1 / (len(PROMPTS) + 1)
     tell(0, "loading")
-    draft = None if verdict.draft == LOOKUP else verdict.draft
-    loaded = await client.load(replace(load, draft=draft), lambda event: tell(0, formatting.loading(event)))
+    loaded = await client.load(
+        replace(load, draft=verdict.draft), lambda event: tell(0, formatting.loading(event))
+    )
     if loaded.obstacle:
         return loaded.obstacle.text
     for number, prompt in enumerate(PROMPTS, 1):

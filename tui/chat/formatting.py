@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tui import protocol, store
+from tui.choices import AUTO
 from tui.client import EngineClient
 from tui.client.host import Host
 from tui.config import Generation
 from tui.quantities import named, number, percent, prompt_form
 
-from .draft_length import AUTO, NEVER, DraftLength
+from .draft_length import NEVER, Drafting
 
 SILENT = 7.0
 """Seconds after which it is said that nothing is heard: there is a ping every 5."""
@@ -60,12 +61,12 @@ def pair(loaded: protocol.Loaded) -> list[str]:
     return [named(model) for model in (loaded.main, loaded.draft) if model]
 
 
-def ready(main: protocol.ModelInfo) -> str:
+def ready(main: protocol.ModelFacts) -> str:
     """What stands in front of the names of a loaded pair."""
     return "ready, base model:" if main.prompt_form == "text" else "ready:"
 
 
-def form(main: protocol.ModelInfo) -> str:
+def form(main: protocol.ModelFacts) -> str:
     """How `main` takes prompts, where that is not as one expects; empty where it is."""
     words = prompt_form(main)
     if main.prompt_form == "text":
@@ -88,22 +89,25 @@ def refused(loaded: protocol.Loaded) -> str:
 
 
 def _is_off(loaded: protocol.Loaded | None) -> bool:
-    """Whether nothing may draft for what is loaded."""
-    return bool(loaded and loaded.obstacle and loaded.obstacle.everything)
+    """Whether nothing drafts for what is loaded."""
+    if loaded is None:
+        return False
+    return loaded.draft_length == NEVER or (loaded.obstacle is not None and loaded.obstacle.everything)
 
 
-def drafting(wished: DraftLength, loaded: protocol.Loaded | None) -> str:
+def drafting(wished: Drafting, loaded: protocol.Loaded | None) -> str:
     """How far it drafts, in a word or two."""
     return "off" if _is_off(loaded) else wished.words
 
 
-def draft_limit(wished: DraftLength, loaded: protocol.Loaded | None) -> int | None:
+def draft_limit(wished: Drafting, loaded: protocol.Loaded | None) -> int | None:
     """Most tokens of a draft with models that are there to show drafting, where "auto" decides nothing."""
-    fixed = not _is_off(loaded) and wished.length == AUTO
-    return loaded.draft_length if loaded and fixed else None
+    if loaded is None or _is_off(loaded) or wished.length != AUTO:
+        return None
+    return None if loaded.draft_length == AUTO else loaded.draft_length
 
 
-def looks_up(wished: DraftLength, loaded: protocol.Loaded | None, generation: Generation) -> bool:
+def looks_up(wished: Drafting, loaded: protocol.Loaded | None, generation: Generation) -> bool:
     """Whether the lookup may propose."""
     return generation.lookup and wished.length != NEVER and not _is_off(loaded)
 

@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import structs
 
 from tui import protocol
+from tui.choices import names_model
 from tui.config import Generation, Settings
 from tui.files import there, typed
 
-NAMED = ("starter", "auto")
-"""What stands for a model, whatever files may be called so."""
+STARTER = "starter"
+"""The name of the demo pair, whatever files may be called so."""
 CONTINUED = 256
 """Tokens by which a base model continues the text of a chat, unless max_tokens says otherwise."""
-LOOKUP, NONE = "lookup", ""
-"""Drafts that are no models, as `DraftVerdict.draft` has them."""
-_OLD_LOOKUP = "ngram"
-"""What settings called it before."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A pair to be loaded."""
-
-    main: str
-    draft: str
-    """A path, `LOOKUP` or `NONE`."""
-    context_length: int = 0
-    cache_type: protocol.CacheType = "f16"
-    gpu_layers: int = -1
-
-    @classmethod
-    def of(cls, load: protocol.Load) -> Choice:
-        """The pair of `load`."""
-        return cls(load.main, load.draft or LOOKUP, load.context_length, load.cache_type, load.gpu_layers)
-
 
 HERE = "here"
 """This machine, among the names of others."""
@@ -102,7 +81,7 @@ def load_request(settings: Settings) -> protocol.Load:
     located = _located if not engine.host else str  # where another machine's models lie is not known here
     return protocol.Load(
         main=located(models.main),
-        draft=None if models.draft in ("", LOOKUP, _OLD_LOOKUP) else located(models.draft),
+        draft=located(models.draft) if names_model(models.draft) else models.draft,
         context_length=models.context_length,
         gpu_layers=engine.gpu_layers,
         threads=engine.threads,
@@ -130,7 +109,7 @@ def generate_request(
             frequency_penalty=generation.frequency_penalty,
             penalty_last_n=generation.penalty_last_n,
         ),
-        draft_length=draft_length(generation.draft_length),
+        draft_length=generation.draft_length,
         lookup=generation.lookup,
         max_tokens=generation.max_tokens,
         stop=generation.stop,
@@ -145,30 +124,8 @@ def limited(request: protocol.Generate, loaded: protocol.Loaded | None) -> proto
     return structs.replace(request, max_tokens=CONTINUED) if endless else request
 
 
-def with_choice(settings: Settings, choice: Choice) -> Settings:
-    """`settings` with what was chosen. No draft at all is plain decoding: no lookup either."""
-    draft = choice.draft or LOOKUP
-    return replace(
-        settings,
-        models=replace(
-            settings.models,
-            main=choice.main,
-            draft=draft,
-            context_length=choice.context_length,
-            cache_type=choice.cache_type,
-        ),
-        engine=replace(settings.engine, gpu_layers=choice.gpu_layers),
-        generation=replace(settings.generation, lookup=choice.draft != NONE),
-    )
-
-
-def draft_length(setting: int) -> int | None:
-    """A draft length as commands have it; as a setting, a negative one lets the engine decide."""
-    return setting if setting >= 0 else None
-
-
 def _located(model: str) -> str:
     """A path in full: the engine does not run in the folder that this was typed in. A name stays one."""
     path = typed(model)
-    named = model in NAMED or model.startswith("scripted:") or (os.sep not in model and not there(path))
+    named = model == STARTER or model.startswith("scripted:") or (os.sep not in model and not there(path))
     return model if named and not model.endswith(".gguf") else str(path.absolute())

@@ -16,16 +16,17 @@ from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.client.host import HostError, engine_on
 from tui.config import Generation, Settings
+from tui.config.last import PairSettings
 from tui.store.keeper import Keeper, Unreadable
 
 from . import formatting
 from .connection import Connection, Phase, Step
 from .conversation import Conversation
-from .draft_length import DraftLength
+from .draft_length import Drafting
 from .meter import Meter
 from .opening import Opening
 from .overrides import ChatOverrides
-from .requests import HERE, Choice, TurnRequest, draft_length, load_request, with_choice
+from .requests import HERE, TurnRequest, load_request
 from .turn import TurnRunner
 from .view import ChatView, TranscriptView
 
@@ -59,7 +60,7 @@ class ChatSession:
         self._keep = keep
         self.folder = Path.cwd
         """Gives the folder of files that are attached or exported."""
-        self.drafting = DraftLength(settings.generation.draft_length)
+        self.drafting = Drafting(settings.generation.draft_length)
         self.overrides = ChatOverrides()
         self.conversation = Conversation(record=keeper.add)
         self.meter = Meter(clock)
@@ -152,10 +153,10 @@ class ChatSession:
             hint = f"No model is loaded now. {error.hint or 'The next prompt tries again.'}"
             self.opening.show_failure((error.message, hint))
 
-    async def load_pair(self, choice: Choice) -> None:
+    async def load_pair(self, pair: PairSettings) -> None:
         """Load what was chosen; an answer that is coming is stopped first."""
         await self.turn.stop()
-        self.settings = with_choice(self.settings, choice)
+        self.settings = pair.applied(self.settings)
         if not self._keep(self.settings):
             self.view.tell("Until you quit: the next start loads what config.toml names.", seconds=8)
         self.opening.over()
@@ -248,13 +249,13 @@ class ChatSession:
         """Go on by other settings, as far as they hold at once."""
         before, self.settings = self.settings, settings
         if settings.generation.draft_length != before.generation.draft_length:
-            self.draft(DraftLength(settings.generation.draft_length))
+            self.draft(Drafting(settings.generation.draft_length))
         self._go_by(self.overrides)
 
-    def draft(self, length: DraftLength) -> None:
+    def draft(self, length: Drafting) -> None:
         """Draft so far, from the next round on."""
         self.drafting = length
-        self.client.set_draft_length(self.turn.id, draft_length(length.length))
+        self.client.set_draft_length(self.turn.id, length.length)
         self._show_drafting()
         self.turn.show_figures()
 

@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
+from tui.choices import DraftLength
+
 from .. import protocol
 from ..clean import clean_line
 from .call import Call, EngineDied, Questions, end_of, error_of
@@ -209,7 +211,7 @@ class EngineClient:
         if self._call is not None and self._call.id == id:
             self._cancel(self._call)
 
-    def set_draft_length(self, id: int, draft_length: int | None) -> None:  # noqa: A002
+    def set_draft_length(self, id: int, draft_length: DraftLength) -> None:  # noqa: A002
         """Change the draft length of the answer `id` from its next round on. Does nothing if it is over."""
         if self._call is not None and self._call.id == id and self.state == "answering":
             self._send(protocol.SetDraftLength(id, draft_length))

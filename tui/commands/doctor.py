@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from ..chat.requests import LOOKUP, NONE, load_request
+from ..chat.requests import load_request
+from ..choices import AUTO, names_model
 from ..clean import clean, clean_line
 from ..client import EngineClient, EngineError, engine_environment, last_reply
 from ..client.host import Host, said
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 HARDWARE = (sys.executable, "-m", "tui.engine.machine.hardware")
 PACKAGES = ("outrider", "textual", "rich", "markdown-it-py", "pygments", "platformdirs", "tomli-w", "tomlkit")
 OUTPUTS = {"lean": "only cells that changed", "stock": "as Textual does it"}
-NO_MODEL = (NONE, LOOKUP)
 _GOOD_DRAFT = "one of the main model's family, 10 to 50 times smaller, makes the answers come sooner"
 _SECONDS = 90
 _WIDTH = 100
@@ -64,8 +64,8 @@ def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
         form = prompt_form(answer.model)
         found["models"] |= {"prompts": form} if form else {}
         found["models"] |= dict([rounding(answer.rounding)]) if answer.rounding else {}
-        if setup.settings.models.draft == "auto":
-            good = [each for each in drafts if each.judgement == "recommended" and each.draft not in NO_MODEL]
+        if setup.settings.models.draft == AUTO:
+            good = [each for each in drafts if each.judgement == "recommended" and names_model(each.draft)]
             best = good[0].name if good else ""
             found["models"]["best draft"] = best
             found["advice"] += [] if best else [f"No model here is a good draft for it: {_GOOD_DRAFT}."]
@@ -77,7 +77,7 @@ async def _asked(client: EngineClient, load: Load) -> tuple[ModelDescribed, tupl
     """What the engine says of the main model, and of each possible draft for it, the best first."""
     async with client:
         model = await last_reply(client.ask(DescribeModel(0, load)), ModelDescribed)
-        if load.draft != "auto":
+        if load.draft != AUTO:
             return model, ()
         return model, (await last_reply(client.ask(JudgeDrafts(0, load)), DraftsJudged)).verdicts
 
@@ -185,7 +185,7 @@ def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     models = settings.models
     if models.main == "starter":
         yield "The models are the built-in demo: `outrider --main big.gguf --draft small.gguf` uses your own."
-    elif models.draft == NONE:
+    elif models.draft != AUTO and not names_model(models.draft):
         yield f"No draft model is set: {_GOOD_DRAFT} (--draft, or models.draft in config.toml)."
     elif settings.generation.draft_length == 0:
         yield "Drafting is off: generation.draft_length is 0."

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
-from msgspec.structs import replace
 from rich.cells import cell_len, set_cell_size
 
 from ..chat.requests import load_request
@@ -74,7 +73,7 @@ def _listed_alike(setup: Setup, words: str) -> bool:
 
 def _has(model: FoundModel, words: str) -> bool:
     """Return whether one of a model's names has all words, with any separators: "qwen 1.5b"."""
-    text = " ".join((model.name, model.tag, model.quantisation, Path(model.path).name)).casefold()
+    text = " ".join((model.name, model.tag, model.quantization, Path(model.path).name)).casefold()
     return all(word in text for word in words.casefold().split())
 
 
@@ -95,8 +94,7 @@ async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundMod
 
 async def _judge(client: EngineClient, settings: Settings) -> tuple[DraftVerdict, ...]:
     async with client:
-        question = JudgeDrafts(0, replace(load_request(settings), draft=None))
-        return (await last_reply(client.ask(question), DraftsJudged)).verdicts
+        return (await last_reply(client.ask(JudgeDrafts(0, load_request(settings))), DraftsJudged)).verdicts
 
 
 def listed_json(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> dict[str, Any]:

@@ -8,7 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from ..choices import LONGEST_DRAFT, MOST_BIAS, MOST_TOKENS, SAMPLING, SEED, BackendName, Effort, Thinking
+from ..choices import (
+    AUTO,
+    LONGEST_DRAFT,
+    MOST_BIAS,
+    MOST_TOKENS,
+    SAMPLING,
+    SEED,
+    BackendName,
+    DraftLength,
+    Effort,
+    Thinking,
+    read_draft,
+)
 from .words import Parser
 
 _CHAT = """\
@@ -49,7 +61,7 @@ _BENCH_EXAMPLES = """\
 examples:
   outrider bench --quick                               the models of config.toml, or the built-in demo
   outrider bench --main big.gguf --draft small.gguf --svg bench.svg
-  outrider bench --main big.gguf --draft small.gguf --draft tiny.gguf --draft ngram
+  outrider bench --main big.gguf --draft small.gguf --draft tiny.gguf --draft lookup
   outrider bench --prompts mine.toml --temperature 0 --json | jq '.results[].ratio'
 
 A file of prompts is TOML, each category with its list: chat = ["What is a reef?", "Plan a trip."]
@@ -102,6 +114,13 @@ def _within(kind: Callable[[str], float], low: float, high: float) -> Callable[[
     return number
 
 
+def _draft_length(text: str) -> DraftLength:
+    return AUTO if text == AUTO else int(_within(int, 0, LONGEST_DRAFT)(text))
+
+
+_draft_length.__name__ = "draft length"  # argparse shows it: invalid draft length value
+
+
 def _bias(text: str) -> tuple[int | str, float | None]:
     """Parse `TOKEN=BIAS` to the protocol's form: an id or a text, and a number or None for a ban."""
     token, _, bias = text.rpartition("=")
@@ -149,14 +168,16 @@ _MODEL_OPTIONS: Options = {
     "--main": _value(
         "MODEL", 'a GGUF file, an MLX folder, a name of `outrider models`, or "starter", the built-in demo'
     ),
-    "--draft": _value("MODEL", _DRAFT),
+    "--draft": _value("MODEL", _DRAFT, type=read_draft),
     "--backend": {
         "choices": get_args(BackendName),
         "help": "the library that runs the models; auto goes by the model",
     },
     "--exact": _flag("draft only as far as the text cannot change, not even by rounding"),
-    "--draft-length": _number(
-        int, 0, LONGEST_DRAFT, f"most tokens drafted in a round, 0 to {LONGEST_DRAFT}; 0 is plain decoding"
+    "--draft-length": _value(
+        "N",
+        f"tokens drafted in a round, 0 to {LONGEST_DRAFT}, or auto; 0 is plain decoding",
+        type=_draft_length,
     ),
     "--seed": _number(
         int, *SEED[:2], "the same seed gives the same text; a draft changes it only by rounding (see --exact)"
@@ -166,7 +187,12 @@ _MODEL_OPTIONS: Options = {
 _SEVERAL_DRAFTS: Options = {
     **_MODEL_OPTIONS,
     "--draft": _value(
-        "MODEL", f"{_DRAFT}; may be given again, to compare", dest="drafts", action="append", default=None
+        "MODEL",
+        f"{_DRAFT}; may be given again, to compare",
+        type=read_draft,
+        dest="drafts",
+        action="append",
+        default=None,
     ),
 }
 """The same for a benchmark, which takes any number of drafts."""

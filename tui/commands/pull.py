@@ -86,7 +86,7 @@ def listed_text(found: protocol.HubListed) -> Iterator[str]:
     for each in found.files:
         name = f"{found.repository}:{each.name}" if each.name else found.repository
         fits = "" if each.size <= found.memory else "larger than this machine's memory"
-        rows.append((clean_line(name), clean_line(each.quantisation), size(each.size), fits))
+        rows.append((clean_line(name), clean_line(each.quantization), size(each.size), fits))
     yield from table(rows, "<<><")
     if not found.files:
         yield "no GGUF file and no MLX folder"

@@ -9,11 +9,11 @@ import argparse
 from dataclasses import replace
 from typing import NamedTuple
 
+from ..choices import AUTO
 from ..client import EngineClient
 from ..client.host import Host, HostError, engine_on
 from ..config import Problem, Settings, read_config
 from ..config.last import with_last
-from ..config.settings import understood
 from ..errors import OutriderError
 from ..paths import Paths, find_places
 from ..protocol import BackendName
@@ -68,15 +68,13 @@ def with_models(
 ) -> Settings:  # fmt: skip
     """Return `settings` with the models of the command line. A main model given there does not use the file's
     draft.
-
-    The draft "none" is plain decoding, without lookup.
     """
     models = settings.models
     if main is not None:
-        models = replace(models, main=main, draft="auto")
+        models = replace(models, main=main, draft=AUTO)
     if exact:
         models = replace(models, exact=True)
     if draft is not None:
         models = replace(models, draft=draft)
     engine = settings.engine if backend is None else replace(settings.engine, backend=backend)
-    return understood(replace(settings, models=models, engine=engine))
+    return replace(settings, models=models, engine=engine)

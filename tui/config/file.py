@@ -13,15 +13,15 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..choices import meant
 from ..errors import OutriderError
 from ..files import replace
-from .settings import Generation, HostEntry, Keys, Preset, Settings, understood
+from .settings import Generation, HostEntry, Keys, Preset, Settings
 
 MAX_SIZE = 1_000_000
 """Bytes. A longer file is not a config file."""
@@ -74,7 +74,7 @@ def read_config(path: Path) -> tuple[Settings, tuple[Problem, ...]]:
         else:
             sections[name] = known[name](**_read_section(known[name], table, (name,), wrong))
     problems = (Problem(path, _line_of(text, place), why) for place, why in wrong)
-    return understood(Settings(**sections)), tuple(problems)
+    return Settings(**sections), tuple(problems)
 
 
 def change_config(path: Path, place: Sequence[str], value: Any) -> None:
@@ -129,7 +129,7 @@ def read_value(section: type, key: str, text: str) -> Any:
     entry = next(entry for entry in fields(section) if entry.name == key)
     value: Any = entry.metadata["words"].get(text.strip().lower(), text)
     if value is not text:
-        return hint(value)
+        return _check(hint, value, entry.metadata)
     if hint is bool:
         value = _YES_OR_NO.get(text.strip().lower(), text)
     elif hint is not str and get_origin(hint) is not Literal:
@@ -139,7 +139,7 @@ def read_value(section: type, key: str, text: str) -> Any:
             value = [text.strip()] if get_origin(hint) is tuple and text.strip() else text
     elif get_origin(hint) is Literal:
         value = text.strip()
-    return _check(hint, value, entry.metadata["low"], entry.metadata["high"])
+    return _check(hint, _present(entry, value), entry.metadata)
 
 
 def show_value(value: Any) -> str:
@@ -150,7 +150,7 @@ def show_value(value: Any) -> str:
 
 
 def show_setting(section: type, key: str, value: Any) -> str:
-    """Return a value as a user reads it: some numbers have a special meaning and become a word."""
+    """Return a value as a user reads it: some have a special meaning and become a word."""
     words = next(entry for entry in fields(section) if entry.name == key).metadata["words"]
     word = next((word for word, meant in words.items() if meant == value), "")
     return word or (show_value(value) if value not in ((), "") else "empty")
@@ -226,7 +226,7 @@ def _read_section(
             continue
         entry = entries[key]
         try:
-            values[key] = _check(hints[key], value, entry.metadata["low"], entry.metadata["high"])
+            values[key] = _check(hints[key], _present(entry, value), entry.metadata)
         except ConfigError as error:
             kept = "is left out" if place[0] == "presets" else f"stays {_short(_plain(entry.default))}"
             why = f"{key} must be {error}, not {_short(value)}; it {kept}"
@@ -273,8 +273,17 @@ def _read_keys(table: dict[str, Any], wrong: list[Wrong]) -> Keys:
     return Keys(**read, bound=tuple((name, keys) for name, keys in bound.items() if isinstance(keys, str)))
 
 
-def _check(hint: Any, value: Any, low: float, high: float) -> Any:
-    """Return `value` as the type `hint`. Raises `ConfigError` with the expected form."""
+def _present(entry: Field[Any], value: Any) -> Any:
+    """Return the present spelling of a value that an earlier version spelled differently."""
+    old = entry.metadata["old"].items()
+    return next((new for before, new in old if type(before) is type(value) and before == value), value)
+
+
+def _check(hint: Any, value: Any, bounds: Mapping[str, Any]) -> Any:
+    """Return `value` as the type `hint`, within `bounds`. Raises `ConfigError` with the expected form."""
+    low, high = bounds["low"], bounds["high"]
+    if get_origin(hint) is Union:
+        return _check_one_of(get_args(hint), value, bounds)
     if get_origin(hint) is Literal:
         if isinstance(value, str) and value in get_args(hint):
             return value
@@ -293,6 +302,17 @@ def _check(hint: Any, value: Any, low: float, high: float) -> Any:
     kind = {bool: "true or false", str: "a text", int: "a whole number", float: "a number"}
     limits = f" from {low:,.10g} to {high:,.10g}" if math.isfinite(high) and hint in (int, float) else ""
     raise ConfigError(kind.get(hint, "a list of texts") + limits)
+
+
+def _check_one_of(hints: Sequence[Any], value: Any, bounds: Mapping[str, Any]) -> Any:
+    """Return `value` as the first of `hints` that fits. Raises `ConfigError` with all their forms."""
+    expected = []
+    for hint in hints:
+        try:
+            return _check(hint, value, bounds)
+        except ConfigError as error:
+            expected.append(str(error))
+    raise ConfigError(" or ".join(expected))
 
 
 def _line_of(text: str, place: Sequence[str]) -> int:

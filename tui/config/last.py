@@ -13,23 +13,56 @@ from typing import NamedTuple
 from msgspec import convert
 
 from .. import files
-from ..choices import CacheType
+from ..choices import LOOKUP, NONE, CacheType, DraftChoice, read_draft
 from ..paths import Paths
+from ..protocol import Load
 from ..protocol.terms import Signed, Unsigned
 from .file import Problem, read_config
 from .settings import Models, Settings
 
 
 @dataclass(frozen=True)
-class Last:
-    """The contents of the file. The fields are named like the settings."""
+class PairSettings:
+    """The settings that choose a pair; also the contents of the file. Settings have the same names."""
 
     main: str
-    draft: str
-    lookup: bool
+    draft: DraftChoice
     context_length: Unsigned = 0
     cache_type: CacheType = "f16"
     gpu_layers: Signed = -1
+
+    @classmethod
+    def of(cls, load: Load) -> PairSettings:
+        """The pair of `load`."""
+        return cls(load.main, load.draft, load.context_length, load.cache_type, load.gpu_layers)
+
+    @classmethod
+    def read(cls, data: bytes) -> PairSettings:
+        """Read the file. Raises `ValueError` or `RecursionError` if it holds no pair.
+
+        Earlier versions had a field `lookup` beside the draft; without both, nothing proposed tokens.
+        """
+        kept = convert(value := json.loads(data), cls)
+        draft = read_draft(kept.draft)
+        plain = draft == LOOKUP and value.get("lookup") is False
+        return replace(kept, draft=NONE if plain else draft)
+
+    def applied(self, settings: Settings) -> Settings:
+        """Return `settings` with this pair. Who chooses the lookup as the draft also switches it on."""
+        models = replace(
+            settings.models,
+            main=self.main,
+            draft=self.draft,
+            context_length=self.context_length,
+            cache_type=self.cache_type,
+        )
+        lookup = settings.generation.lookup or self.draft == LOOKUP
+        return replace(
+            settings,
+            models=models,
+            engine=replace(settings.engine, gpu_layers=self.gpu_layers),
+            generation=replace(settings.generation, lookup=lookup),
+        )
 
 
 def with_last(settings: Settings, path: Path, *, here: bool = True) -> Settings:
@@ -41,23 +74,12 @@ def with_last(settings: Settings, path: Path, *, here: bool = True) -> Settings:
     if (models.main, models.draft) != (Models().main, Models().draft):
         return settings
     try:
-        kept = convert(json.loads(path.read_bytes()[:20_000]), Last)
+        kept = PairSettings.read(path.read_bytes()[:20_000])
     except (OSError, ValueError, RecursionError):
         return settings
     if "\0" in kept.main or (here and not os.path.lexists(kept.main)):
         return settings
-    return replace(
-        settings,
-        models=replace(
-            models,
-            main=kept.main,
-            draft=kept.draft,
-            context_length=kept.context_length,
-            cache_type=kept.cache_type,
-        ),
-        engine=replace(settings.engine, gpu_layers=kept.gpu_layers),
-        generation=replace(settings.generation, lookup=kept.lookup),
-    )
+    return kept.applied(settings)
 
 
 class NextStart(NamedTuple):
@@ -79,13 +101,8 @@ def next_start(config: Path, last: Path, *, here: bool = True) -> NextStart:
 def keep_last(settings: Settings, path: Path) -> None:
     """Keep the pair of `settings` for the next start. A full or read-only disk is not an error."""
     models = settings.models
-    kept = Last(
-        models.main,
-        models.draft,
-        settings.generation.lookup,
-        models.context_length,
-        models.cache_type,
-        settings.engine.gpu_layers,
+    kept = PairSettings(
+        models.main, models.draft, models.context_length, models.cache_type, settings.engine.gpu_layers
     )
     with suppress(OSError):
         files.replace(path, json.dumps(vars(kept)))

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from tui.choices import LONGEST_DRAFT, MOST_TOKENS, SAMPLING, SEED
+from tui.choices import AUTO, LONGEST_DRAFT, MOST_TOKENS, OLD_DRAFTS, SAMPLING, SEED, DraftChoice, DraftLength
 from tui.protocol import BackendName, CacheType, Effort, Thinking
 
 Highlight = Literal["quiet", "full", "off"]
@@ -18,22 +20,31 @@ Mouse = Literal["auto", "on", "off"]
 KeySet = Literal["default", "vi"]
 
 
-def _setting(default: Any, about: str, low: float = -math.inf, high: float = math.inf, **words: float) -> Any:
-    """Define a setting. `words` are numbers with a special meaning, such as `auto=-1`."""
-    return field(default=default, metadata={"about": about, "low": low, "high": high, "words": words})
+def _setting(
+    default: Any, about: str, low: float = -math.inf, high: float = math.inf,
+    old: Mapping[Any, Any] = MappingProxyType({}), **words: float | str,
+) -> Any:  # fmt: skip
+    """Define a setting. `words` are words for values with a special meaning, such as `all=-1`.
+
+    `old` has the values that earlier versions spelled differently, with the present spelling.
+    """
+    metadata = {"about": about, "low": low, "high": high, "old": old, "words": words}
+    return field(default=default, metadata=metadata)
 
 
 def _sampling(name: str, default: Any, **words: float) -> Any:
     """A number of the sampling chain, with the bounds and the meaning that it has everywhere."""
     low, high, about = SAMPLING[name]
-    return _setting(default, about, low, high, **words)
+    return _setting(default, about, low, high, {}, **words)
 
 
 @dataclass(frozen=True)
 class Models:
     main: str = _setting("starter", 'a path or a name of `outrider models`; "starter" is the built-in demo')
-    draft: str = _setting(
-        "auto", 'a path or a name; "auto" is the best one here; "lookup" is no model; "none" no lookup either'
+    draft: DraftChoice = _setting(
+        AUTO,
+        'a path or a name; "auto" is the best one here; "lookup" is no model; "none" no lookup either',
+        old=OLD_DRAFTS,
     )
     folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")
     context_length: int = _setting(0, "tokens; 0 takes the model's own, at most 8192", 0, MOST_TOKENS, auto=0)
@@ -61,12 +72,13 @@ class Generation:
     seed: int = _setting(
         -1, "-1 draws a new one for each answer; the sidebar shows it", -1, SEED.high, random=-1
     )
-    draft_length: int = _setting(
-        -1,
-        f"tokens drafted in a round, 1 to {LONGEST_DRAFT}; 0 never drafts; -1 measures and decides",
-        -1,
+    draft_length: DraftLength = _setting(
+        AUTO,
+        f'tokens drafted in a round, 1 to {LONGEST_DRAFT}; 0 never drafts; "auto" measures and decides',
+        0,
         LONGEST_DRAFT,
-        auto=-1,
+        {-1: AUTO},
+        auto=AUTO,
         never=0,
     )
     lookup: bool = _setting(True, "also propose the text that followed the same words earlier in the chat")
@@ -158,11 +170,3 @@ class Settings:
     def preset(self, name: str) -> Preset | None:
         """Return the preset of this name; None if there is none."""
         return next((each for each in self.presets if each.name == name), None)
-
-
-def understood(settings: Settings) -> Settings:
-    """Return the settings with the draft "none" resolved: plain decoding, without a draft model or lookup."""
-    if settings.models.draft != "none":
-        return settings
-    models = replace(settings.models, draft="lookup")
-    return replace(settings, models=models, generation=replace(settings.generation, lookup=False))

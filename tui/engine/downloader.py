@@ -119,7 +119,7 @@ def answer(
                 send(protocol.HubFound(question.id, hits))
             case protocol.ListHub():
                 found = patient(lambda: listing(question.repository), soon, _AT_ONCE)
-                facts = found.repository, found.choices(), found.licence, all_memory(), found.note
+                facts = found.repository, found.choices(), found.license, all_memory(), found.note
                 send(protocol.HubListed(question.id, *facts))
             case protocol.Download():
                 _download(question, root, send, wanted, pause)

@@ -22,6 +22,7 @@ from importlib import metadata
 from typing import NoReturn
 
 from .. import protocol
+from ..choices import DraftLength
 from .outbox import Outbox
 
 HEARTBEAT = 20.0
@@ -67,13 +68,13 @@ class Channel:
         self._waiting: queue.SimpleQueue[protocol.Command] = queue.SimpleQueue()
         self._commanded = threading.Event()
         self._unwanted: set[int] = set()
-        self._wished: dict[int, int | None] = {}
+        self._wished: dict[int, DraftLength] = {}
 
     def cancelled(self, answer: int) -> bool:
         """Return whether the app has canceled this answer; for 0, the load in progress."""
         return answer in self._unwanted
 
-    def draft_length(self, command: protocol.Generate) -> int | None:
+    def draft_length(self, command: protocol.Generate) -> DraftLength:
         """Return the present draft length that the app asks for."""
         return self._wished.get(command.id, command.draft_length)
 

@@ -11,17 +11,19 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 
+from msgspec import structs
+
 from .. import protocol
+from ..choices import AUTO, LOOKUP, DraftLength
 from .answer.answer import Answer
 from .answer.inspection import inspect
 from .answer.templates import TemplateRenderer
 from .backends import LoadedModel, ModelError
 from .backends.selection import open_backend
-from .library.local import AUTO, Library
-from .library.records import LOOKUP
+from .library.local import Library
 from .machine.hardware import all_memory
 from .pair.exactness import keep_last
-from .pair.pair import Pair, Progress, load_pair, model_info
+from .pair.pair import Pair, Progress, load_pair
 from .pair.rounding import GivenUp
 from .sentences import failure
 from .speculation.policy import FixedLength
@@ -40,7 +42,7 @@ class Session:
 
     def __init__(
         self, send: Callable[[protocol.Event], None], cancelled: Callable[[int], bool],
-        draft_length: Callable[[protocol.Generate], int | None] = lambda command: command.draft_length,
+        draft_length: Callable[[protocol.Generate], DraftLength] = lambda command: command.draft_length,
         library: Library | None = None,
         idle: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
@@ -116,7 +118,7 @@ class Session:
                 pair.main.capacity,
                 pair.plain_tokens_per_second,
                 monotonic() - started,
-                pair.policy.length if isinstance(pair.policy, FixedLength) else None,
+                pair.policy.length if isinstance(pair.policy, FixedLength) else AUTO,
                 pair.rounding,
             )
         )
@@ -128,7 +130,7 @@ class Session:
         if pair.later and self._idle():
             with suppress(GivenUp, ModelError, InvalidLogits):
                 rounding = pair.later(lambda _: self._idle())
-                keep_last(pair.main.path, rounding)
+                keep_last(pair.main.facts.path, rounding)
                 self._pair = replace(pair, rounding=rounding, later=None)
         self._practise()
 
@@ -137,9 +139,10 @@ class Session:
         with suppress(ModelError, InvalidLogits):
             self._loaded.practise(self._idle)
 
-    def _info(self, model: LoadedModel, *, demo: bool) -> protocol.ModelInfo:
+    def _info(self, model: LoadedModel, *, demo: bool) -> protocol.ModelFacts:
         """Return `model` as the app shows it, under its name in the library."""
-        return model_info(model, self._library.name(model.path, model.name), demo)
+        facts = model.facts
+        return structs.replace(facts, name=self._library.name(facts.path, facts.name), demo=demo)
 
     def _progress(self) -> Progress:
         """Return a function that sends progress, but not every step of it."""
@@ -165,9 +168,9 @@ class Session:
         pair = self._loaded
         cancelled, length = partial(self._cancelled, command.id), partial(self._draft_length, command)
         finished = Answer(pair, command, self._send, cancelled, length).run(self._templates)
-        if command.draft_length is None and length() is None:
-            draft = pair.draft.path if pair.draft else LOOKUP
-            self._library.records.keep(pair.main.path, draft, finished)
+        if command.draft_length == AUTO and length() == AUTO:
+            draft = pair.draft.facts.path if pair.draft else LOOKUP
+            self._library.records.keep(pair.main.facts.path, draft, finished)
 
     def _fail(self, answer: int, error: Exception) -> None:
         if answer != LOAD and self._pair:

@@ -29,7 +29,7 @@ from .generation import Load as Load
 from .generation import Loaded as Loaded
 from .generation import Loading as Loading
 from .generation import Message as Message
-from .generation import ModelInfo as ModelInfo
+from .generation import ModelFacts as ModelFacts
 from .generation import NotDrafting as NotDrafting
 from .generation import Notice as Notice
 from .generation import Obstacle as Obstacle

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
-from ..choices import BackendName, CacheType, Effort, Thinking
+from ..choices import AUTO, LOOKUP, BackendName, CacheType, DraftChoice, DraftLength, Effort, Thinking
 from .terms import Finite, PromptForm, Reason, Role, Signed, Stage, Tagged, TextRound, Unsigned
 
 
@@ -37,19 +39,23 @@ class Sampling(Struct, frozen=True):
     by its id or by a text that is one token."""
 
 
-class ModelInfo(Struct, frozen=True):
-    """A loaded model as its file describes it. The texts are foreign: clean them before you show them."""
+class ModelFacts(Struct, frozen=True):
+    """A model as its file or folder describes it. The texts are foreign: clean them before you show them."""
 
     name: str
+    """A short name that no other model has: "Qwen2.5-Coder 1.5B Q4_K_M"."""
     path: str
+    """The path for `Load`: a GGUF file (the first, if there are several) or an MLX folder."""
     architecture: str
     parameters: Unsigned
-    quantisation: str
+    quantization: str
+    """Such as "Q4_K_M", "4 bits" or "BF16"."""
     size: Unsigned
-    """Bytes of weights."""
+    """Bytes: the weights of a loaded model; in the list of models, all files of it."""
     context_length: Unsigned
-    """Length in tokens that the model was trained for."""
+    """Length in tokens that the model was trained for; 0 if the file does not say."""
     vocabulary: Unsigned
+    """Number of tokens in the vocabulary."""
     demo: bool = False
     """True for the built-in starter pair."""
     prompt_form: PromptForm = "template"
@@ -131,11 +137,11 @@ class Load(Tagged, frozen=True):
     """Load a main model and perhaps a draft, in place of the loaded pair.
 
     A model is named by its path, or by words that fit one model of the library; "starter" is the built-in
-    pair. The draft "auto" is the best draft that the library has for the main model, or none.
+    pair.
     """
 
     main: str
-    draft: str | None = None
+    draft: DraftChoice = LOOKUP
     context_length: Unsigned = 0
     """0 takes the model's own, at most 8192."""
     gpu_layers: Signed = -1
@@ -159,8 +165,7 @@ class Generate(Tagged, frozen=True):
     messages: tuple[Message, ...]
     seed: int
     sampling: Sampling = Sampling()
-    draft_length: int | None = None
-    """Tokens drafted in a round, 0 to 16. 0 is plain decoding; with None the engine measures and decides."""
+    draft_length: DraftLength = AUTO
     lookup: bool = True
     """Whether the lookup proposes tokens too."""
     fresh: bool = False
@@ -215,7 +220,7 @@ class SetDraftLength(Tagged, frozen=True):
     """Change the draft length of the answer `id` from its next round on. Values as in `Generate`."""
 
     id: Signed
-    draft_length: int | None
+    draft_length: DraftLength
 
 
 class Unload(Tagged, frozen=True):
@@ -254,8 +259,8 @@ class Loading(Tagged, frozen=True):
 class Loaded(Tagged, frozen=True):
     """A pair is loaded."""
 
-    main: ModelInfo
-    draft: ModelInfo | None
+    main: ModelFacts
+    draft: ModelFacts | None
     obstacle: Obstacle | None
     """Why the wanted draft is not used, or why nothing may draft for the main model; None if all is well."""
     backend: str
@@ -263,8 +268,8 @@ class Loaded(Tagged, frozen=True):
     context_length: Unsigned
     plain_tokens_per_second: Finite | None
     seconds: Finite
-    draft_length: Unsigned | None = None
-    """The fixed draft length that the engine uses for this pair; None if it measures and decides."""
+    draft_length: Unsigned | Literal["auto"] = AUTO
+    """The fixed draft length that the engine uses for this pair, or `AUTO`."""
     rounding: Rounding | None = None
     """None if it is unknown, as for scripted models."""
 

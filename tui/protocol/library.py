@@ -12,8 +12,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from .generation import Load, Rounding
-from .terms import Finite, PromptForm, Signed, Tagged, Unsigned
+from ..choices import DraftChoice
+from .generation import Load, ModelFacts, Rounding
+from .terms import Finite, Signed, Tagged, Unsigned
 
 Judgement = Literal["recommended", "possible", "no"]
 """Whether a model can draft for another: it should, it can, it cannot."""
@@ -27,34 +28,19 @@ cores)."""
 # The models on the machine
 
 
-class FoundModel(Struct, frozen=True):
-    """A model as its file or folder describes it, before it is loaded."""
+class FoundModel(ModelFacts, frozen=True, kw_only=True):
+    """A model in the list, before it is loaded."""
 
-    path: str
-    """The path for `Load`: a GGUF file (the first, if there are several) or an MLX folder."""
-    name: str
-    """A short name that no other model has: "Qwen2.5-Coder 1.5B Q4_K_M"."""
     source: str
     """The program or folder: "LM Studio", "Hugging Face", "Ollama", "llama.cpp", "folder", "built in"."""
     backend: Literal["llama.cpp", "mlx"]
-    architecture: str
-    parameters: Unsigned
-    quantisation: str
-    size: Unsigned
-    """Bytes on disk."""
-    context_length: Unsigned
-    """Length in tokens that the model was trained for; 0 if the file does not say."""
-    vocabulary: Unsigned
-    """Number of tokens in the vocabulary."""
     tokenizer: str
     """The kind of vocabulary: "gpt2" (byte-level BPE), "llama" (SentencePiece), ..."""
     fingerprint: str
     """Equal for two models whose tokens have the same texts and the same special ids."""
-    prompt_form: PromptForm
     traits: tuple[str, ...] = ()
     """Traits that matter for drafting: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
-    licence: str = ""
-    demo: bool = False
+    license: str = ""
     tag: str = ""
     """Its name in Ollama: "smollm2:135m"."""
 
@@ -118,8 +104,8 @@ class JudgeDrafts(Tagged, frozen=True):
 class DraftVerdict(Struct, frozen=True):
     """The judgement of one possible draft."""
 
-    draft: str
-    """A path; "lookup" is the lookup alone, "" is no drafting at all."""
+    draft: DraftChoice
+    """A path, `LOOKUP` or `NONE`."""
     name: str
     judgement: Judgement
     reason: str
@@ -131,7 +117,7 @@ class DraftVerdict(Struct, frozen=True):
 
 
 class DraftsJudged(Tagged, frozen=True):
-    """The reply to `JudgeDrafts`, the best draft first. "lookup" and "" are always in it."""
+    """The reply to `JudgeDrafts`, the best draft first. `LOOKUP` and `NONE` are always in it."""
 
     id: Signed
     verdicts: tuple[DraftVerdict, ...]
@@ -230,7 +216,7 @@ class HubFile(Struct, frozen=True):
     size: Unsigned
     parts: Unsigned
     backend: Literal["llama.cpp", "mlx"]
-    quantisation: str
+    quantization: str
 
 
 class HubListed(Tagged, frozen=True):
@@ -239,7 +225,7 @@ class HubListed(Tagged, frozen=True):
     id: Signed
     repository: str
     files: tuple[HubFile, ...]
-    licence: str
+    license: str
     memory: Unsigned
     """Most bytes that the weights of a model can take on this machine."""
     note: str = ""

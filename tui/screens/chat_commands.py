@@ -21,12 +21,13 @@ from tui import store
 from tui.chat import slash
 from tui.chat.completion import Suggestion
 from tui.chat.conversation import TITLE
-from tui.chat.draft_length import AUTO, NEVER, DraftLength
+from tui.chat.draft_length import Drafting
 from tui.chat.formatting import sentence
 from tui.chat.overrides import KEYS, ChatOverrides
 from tui.chat.requests import HERE
 from tui.chat.session import ChatSession
 from tui.chat.slash import Choice, SlashCommand
+from tui.choices import AUTO
 from tui.clean import clean_line
 from tui.client.host import known_to_ssh
 from tui.config import ConfigError, Generation, Preset, change_config, read_value, show_setting, show_value
@@ -268,17 +269,16 @@ async def _exact(session: ChatSession, text: str) -> None:
 
 
 def _draft_lengths(session: ChatSession) -> Sequence[Choice]:
-    return ("auto", "as far as it pays"), ("never", ""), ("4", "always 4")
+    return (AUTO, "as far as it pays"), ("never", ""), ("4", "always 4")
 
 
 def _draft(session: ChatSession, text: str) -> None:
-    lengths = {"auto": AUTO, "never": NEVER, "": AUTO}
     try:
-        length = lengths[text] if text in lengths else read_value(Generation, "draft_length", text)
+        length = read_value(Generation, "draft_length", text or AUTO)
     except ConfigError as error:
         session.view.tell(f"The draft length must be {error}", severity="error")
         return
-    session.draft(DraftLength(length))
+    session.draft(Drafting(length))
 
 
 # The conversation

@@ -166,7 +166,7 @@ class HubScreen(ListsScreen[None]):
         self._files.empty = clean_line(listed.note) or "no GGUF file and no MLX folder"
         rows = [_file_row(each, listed.memory) for each in listed.files]
         self._files.show(rows, keep=False)
-        wanted = [each.name for each in listed.files if each.quantisation == "Q4_K_M"]
+        wanted = [each.name for each in listed.files if each.quantization == "Q4_K_M"]
         if wanted:
             self._files.go_to(wanted[0])
         self._describe()
@@ -185,10 +185,10 @@ class HubScreen(ListsScreen[None]):
             item = self._item()
             words = _about(item) if item else ""
         elif row and (hit := self._hits.get(row.key)):
-            licence = f" · {self._listed.licence}" if self._listed and self._listed.licence else ""
+            terms = f" · {self._listed.license}" if self._listed and self._listed.license else ""
             gated = " · gated: its makers ask for your consent first" if hit.gated else ""
             note = f" · {self._listed.note}" if self._listed and self._listed.note else ""
-            words = f"huggingface.co/{hit.name}{licence}{gated}{note}"
+            words = f"huggingface.co/{hit.name}{terms}{gated}{note}"
         elif row and (pair := self._pairs.get(row.key)):
             slow = f"{slowness(pair).capitalize()} without a draft. " if pair.slow else ""
             words = f"{slow}{pair.main}, with {pair.draft} as its draft"
@@ -275,7 +275,7 @@ def _repository_row(found: HubRepository) -> Row:
 
 def _file_row(file: HubFile, memory: int) -> Row:
     fits = file.size <= memory
-    name = file.quantisation or file.name
+    name = file.quantization or file.name
     parts = f" in {file.parts} files" if file.parts > 1 else ""
     return Row(
         file.name, (name + parts, size(file.size), "" if fits else "too large"), "plain" if fits else "faint"

@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
-from tui.chat.requests import NAMED
+from tui.chat.requests import STARTER
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import FoundModel, ListModels, Load, ModelsFound, ModelsListed, Skipped
@@ -93,7 +93,7 @@ class MainModels:
 
     def _go_home(self) -> None:
         """Put the cursor on the model that is loaded."""
-        starter = self._load.main in NAMED
+        starter = self._load.main == STARTER
         for model in self.found.models():
             if model.path == self._load.main or (starter and model.demo and "draft" not in model.name):
                 self.rows.go_to(model.path)

@@ -14,9 +14,9 @@ from textual.screen import Screen
 from tui import protocol, store
 from tui.chat import attachments
 from tui.chat.conversation import Conversation
-from tui.chat.draft_length import AUTO
 from tui.chat.requests import Asked, TurnRequest, generate_request
 from tui.chat.session import ChatSession
+from tui.choices import AUTO
 from tui.clean import exact, without_sequences
 from tui.client import EngineDied, EngineError
 from tui.protocol.thoughts import without_thought

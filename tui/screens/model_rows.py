@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from tui.chat.draft_race import PROMPTS, Lap
+from tui.choices import NONE
 from tui.clean import clean_line
 from tui.protocol import DraftVerdict, FoundModel
 from tui.quantities import UNKNOWN, cells, context, named, parameters, percent, size, speed_up
@@ -73,7 +74,7 @@ def _row(model: FoundModel) -> Row:
 
 
 def _text(model: FoundModel) -> str:
-    parts = (model.name, model.path, model.tag, model.quantisation, model.architecture, model.source)
+    parts = (model.name, model.path, model.tag, model.quantization, model.architecture, model.source)
     return " ".join(parts).casefold()
 
 
@@ -86,7 +87,7 @@ def facts(model: FoundModel) -> str:
         *model.traits,
         f"context {context(model.context_length)}",
         f"vocabulary {model.vocabulary:,}",
-        model.licence,
+        model.license,
         "runs with MLX" if model.backend == "mlx" else "",
     ]
     return " · ".join(filter(None, parts))
@@ -94,17 +95,22 @@ def facts(model: FoundModel) -> str:
 
 def verdict_row(verdict: DraftVerdict) -> Row:
     """A draft, and what it brought or is expected to bring."""
-    brought = speed_up(verdict).replace("predicted ", "~") if verdict.draft and verdict.speed_up else ""
+    brought = _gain(verdict).replace("predicted ", "~").partition(" over ")[0]
     name = f"{_MARKS[verdict.judgement]} {verdict.name}"
-    return Row(verdict.draft, (name, brought.partition(" over ")[0]), _TONES[verdict.judgement])  # type: ignore[arg-type]
+    return Row(verdict.draft, (name, brought), _TONES[verdict.judgement])  # type: ignore[arg-type]
 
 
 def judged(verdict: DraftVerdict) -> Content:
     """The judgement, what the draft brought or is expected to bring, and the reason."""
     mark, judgement = _MARKS[verdict.judgement], _JUDGEMENTS[verdict.judgement]
-    brought = f", {speed_up(verdict)}" if verdict.draft and verdict.speed_up else ""
-    head = (f"{mark} {judgement}{brought}: ", f"bold {_COLOURS[verdict.judgement]}")
+    gain = ", ".join(filter(None, (judgement, _gain(verdict))))
+    head = (f"{mark} {gain}: ", f"bold {_COLOURS[verdict.judgement]}")
     return Content.assemble(head, (clean_line(verdict.reason), "$foreground"))
+
+
+def _gain(verdict: DraftVerdict) -> str:
+    """Return the speed-up in words; empty for plain decoding, or if it is unknown."""
+    return speed_up(verdict) if verdict.draft != NONE and verdict.speed_up else ""
 
 
 def measuring(model: FoundModel | None, draft: FoundModel | None) -> str:

@@ -19,9 +19,11 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from tui.chat.draft_race import Lap, entrants, race
-from tui.chat.requests import Choice, Move
+from tui.chat.requests import Move
+from tui.choices import AUTO
 from tui.clean import clean_line
 from tui.client import EngineClient
+from tui.config.last import PairSettings
 from tui.protocol import DraftVerdict, FoundModel, Load
 from tui.quantities import prompt_form, size
 from tui.widgets.keyline import KeyLine
@@ -35,8 +37,8 @@ from .pair_choice import PairChoice
 from .workers import work_alone
 
 
-class ModelsScreen(ListsScreen[Choice | Move | None]):
-    """Ends with a `Choice`, with a `Move` to another machine's models, or with None by Esc."""
+class ModelsScreen(ListsScreen[PairSettings | Move | None]):
+    """Ends with the `PairSettings`, with a `Move` to another machine's models, or with None by Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "load", "Load", priority=True, id="models.load", tooltip="Load this pair"),
@@ -202,8 +204,8 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
             self.notify(words, severity="warning", timeout=8, markup=False)
             return
         load = planned.load if planned else self._pair.asked
-        draft = verdict.draft if verdict else "auto"
-        self.dismiss(Choice(model.path, draft, load.context_length, load.cache_type, load.gpu_layers))
+        draft = verdict.draft if verdict else AUTO
+        self.dismiss(PairSettings(model.path, draft, load.context_length, load.cache_type, load.gpu_layers))
 
     async def interrupt(self) -> bool:
         """End the race that is run; False if none is."""
@@ -217,4 +219,4 @@ class ModelsScreen(ListsScreen[Choice | Move | None]):
             self.workers.cancel_group(self, "race")
             self._show_race(None)
         elif not self.empty_line():
-            self.dismiss(Choice.of(self._load) if self._raced else None)
+            self.dismiss(PairSettings.of(self._load) if self._raced else None)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from textual.screen import Screen
 
-from tui.chat.requests import HERE, Choice, Move, load_request
+from tui.chat.requests import HERE, Move, load_request
 from tui.chat.session import ChatSession
 from tui.client.host import known_to_ssh
+from tui.config.last import PairSettings
 from tui.paths import find_ssh_config
 from tui.store.keeper import Unreadable
 
@@ -44,7 +45,7 @@ class OtherScreens:
         known = known_to_ssh(find_ssh_config())
         return HostsScreen(self._session.settings.hosts, known, host.name if host else HERE)
 
-    async def chosen(self, choice: Choice | Move | None) -> None:
+    async def chosen(self, choice: PairSettings | Move | None) -> None:
         """Load the pair that was chosen, or ask on another host."""
         if isinstance(choice, Move):
             await self.move(choice.host)

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from textual.screen import Screen
 from textual.timer import Timer
 
-from tui.chat.requests import LOOKUP, NONE
 from tui.client import EngineClient, EngineError
 from tui.protocol import (
     DraftsJudged,
@@ -96,8 +95,7 @@ class PairChoice:
         model, verdict = self._mains.current, self.verdict
         if model is None or verdict is None or verdict.judgement == "no":
             return None
-        draft = None if verdict.draft in (LOOKUP, NONE) else verdict.draft
-        return replace(self.asked, main=model.path, draft=draft)
+        return replace(self.asked, main=model.path, draft=verdict.draft)
 
     def judge(self, main: FoundModel) -> None:
         """Ask which drafts `main` can take."""
@@ -105,7 +103,7 @@ class PairChoice:
 
     async def _judge(self, main: FoundModel) -> None:
         try:
-            question = JudgeDrafts(0, replace(self._load, main=main.path, draft=None))
+            question = JudgeDrafts(0, replace(self._load, main=main.path))
             async with aclosing(self._client.ask(question)) as replies:
                 async for reply in replies:
                     if isinstance(reply, DraftsJudged):

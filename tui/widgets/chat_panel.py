@@ -19,6 +19,7 @@ from textual.reactive import reactive
 from tui import protocol
 from tui.chat.meter import MeterReading
 from tui.chat.view import Severity
+from tui.choices import AUTO
 from tui.clean import clean_line
 from tui.config import Appearance
 from tui.quantities import number, percent
@@ -27,7 +28,7 @@ from .attached import AttachedFiles
 from .banner import Banner
 from .composer import MAX_PASTE, Composer
 from .keyline import key_of
-from .sidebar import AUTO, Sidebar
+from .sidebar import Sidebar
 from .status import StatusLine
 from .suggestions import Suggestions
 from .transcript import Highlight, Transcript

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from tui import protocol
 from tui.chat.meter import MeterReading
+from tui.choices import AUTO
 from tui.clean import clean_line
 from tui.quantities import UNKNOWN, cells, named, number, percent, rounding, shortened
 
@@ -21,8 +22,6 @@ from .bars import Bars
 
 WIDTH = 29
 """Columns inside the padding."""
-AUTO = "auto"
-"""The words for a draft length that the engine decides; they begin so, where it has a limit."""
 Row = tuple[str, str]
 Part = tuple[float, str]
 
@@ -244,5 +243,5 @@ def _bar(parts: Sequence[Part]) -> Content:
     return Content.assemble(*pieces, ("─" * (WIDTH - reached), "$line"))
 
 
-def _model(model: protocol.ModelInfo | None, none: str = "") -> str:
+def _model(model: protocol.ModelFacts | None, none: str = "") -> str:
     return none if model is None else shortened(clean_line(named(model)), WIDTH - 6)

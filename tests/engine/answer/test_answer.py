@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 
 from tests.support import models
 from tests.support.answering import HELLO, Heard, ask, command
+from tui.choices import AUTO, DraftLength
 from tui.engine.answer.answer import Answer
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import LoadedModel, ModelError, Options
@@ -214,12 +215,12 @@ def test_the_draft_length_can_be_changed_in_the_middle_of_an_answer(
 ) -> None:
     pair, _, _ = opened()
     events: list[Event] = []
-    length: list[int | None] = [0]
+    length: list[DraftLength] = [0]
 
     def send(event: Event) -> None:
         events.append(event)
         if isinstance(event, Rounds):
-            length[0] = {5: 3, 10: None, 15: 0}.get(len(events), length[0])
+            length[0] = {5: 3, 10: AUTO, 15: 0}.get(len(events), length[0])
 
     asked = command(draft_length=0, max_tokens=60)
     Answer(pair, asked, send, lambda: False, lambda: length[0]).run(renderer)
@@ -337,7 +338,7 @@ def test_a_drafted_token_that_the_main_model_does_not_have_is_never_run(
     extend = draft.model.extend
 
     def foreign(tokens: Sequence[int], picks: int) -> list[Pick]:
-        return [Pick(main.vocabulary_size, 1.0) for _ in extend(tokens, picks)]
+        return [Pick(main.vocabulary.size, 1.0) for _ in extend(tokens, picks)]
 
     draft.model.extend = foreign  # type: ignore[method-assign]
     draft.fail = None
@@ -380,12 +381,12 @@ def test_text_held_back_for_a_stop_string_is_shown_when_the_answer_ends(
     assert cut.text == whole.text[:-3], "what may still become a stop string is no text yet"
 
 
-@pytest.mark.parametrize("length", [0, 1, 4, None])
+@pytest.mark.parametrize("length", [0, 1, 4, AUTO])
 @pytest.mark.parametrize(
     "settings", [{}, {"repeat_penalty": 1.3}, {"stop": True}], ids=["plain", "penalty", "stop"]
 )
 def test_an_answer_that_was_broken_off_goes_on_as_if_it_had_not_been(
-    opened: Callable[..., Opened], renderer: TemplateRenderer, length: int | None, settings: dict[str, Any]
+    opened: Callable[..., Opened], renderer: TemplateRenderer, length: DraftLength, settings: dict[str, Any]
 ) -> None:
     pair, _, _ = opened()
     asked: dict[str, Any] = {"draft_length": length, "max_tokens": 40}
@@ -499,7 +500,7 @@ def test_tokens_of_another_model_are_not_gone_on_from(
 ) -> None:
     pair, main, _ = opened()
     with pytest.raises(ModelError, match="another model"):
-        ask(pair, renderer, resume=(main.vocabulary_size,))
+        ask(pair, renderer, resume=(main.vocabulary.size,))
     with pytest.raises(ModelError, match="no room"):
         ask(pair, renderer, resume=(1,) * 600)
 

@@ -19,7 +19,7 @@ from tui.engine.backends import LoadedModel, Options, prompt_form
 from tui.engine.backends.selection import open_backend
 from tui.engine.library.describe import describe
 from tui.engine.library.find import candidate
-from tui.engine.pair.pair import Pair, model_info
+from tui.engine.pair.pair import Pair
 from tui.engine.pair.reading import ContextReader
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.policy import FixedLength
@@ -64,9 +64,8 @@ def answer(
 ) -> tuple[str, Finished]:
     """What `model` says, and how it ended."""
     events: list[Event] = []
-    pair = Pair(
-        open_backend(model.path), model, None, "", None, FixedLength(0), ContextReader(model), Lookup(())
-    )
+    backend = open_backend(model.facts.path)
+    pair = Pair(backend, model, None, "", None, FixedLength(0), ContextReader(model), Lookup(()))
     command = Generate(1, tuple(messages), **{"seed": 3, "draft_length": 0, **settings})  # type: ignore[arg-type]
     Answer(pair, command, events.append, lambda: False).run(renderer)
     rounds = [each for event in events if isinstance(event, Rounds) for each in event.rounds]
@@ -98,13 +97,13 @@ def test_the_file_the_loaded_model_and_what_is_told_of_it_agree_on_the_form(
 ) -> None:
     model = load(toy)
     assert prompt_form(model.vocabulary) == form
-    assert model_info(model, "toy", demo=False).prompt_form == form
-    assert describe(candidate(Path(model.path))).prompt_form == form
+    assert model.facts.prompt_form == form
+    assert describe(candidate(Path(model.facts.path))).prompt_form == form
 
 
 def test_each_form_but_a_template_is_said(load: Callable[[Toy], LoadedModel]) -> None:
     toys = Toy(), Toy(chat_template=None), Toy(chat_template=None, controls=OTHER_CONTROL)
-    said = [words_of(model_info(load(toy), "toy", demo=False)) for toy in toys]
+    said = [words_of(load(toy).facts) for toy in toys]
     assert said == ["", "no chat template: ChatML is assumed", BASE]
 
 
@@ -230,7 +229,7 @@ def test_a_turn_that_a_model_begins_itself_ends_its_answer(
 
 
 async def test_a_base_model_is_introduced_once_and_every_prompt_goes_on_with_its_text(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=ECHO, draft="", sidebar="hidden")
+    app = outrider(tmp_path, main=ECHO, draft="lookup", sidebar="hidden")
     async with app.run_test(size=(160, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         screen, heard = chat(app), asked_of(app)
@@ -254,7 +253,7 @@ async def test_a_base_model_is_introduced_once_and_every_prompt_goes_on_with_its
 
 
 async def test_a_base_model_in_the_chat_stops_after_some_tokens_and_can_go_on(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:sample?form=text&tokens=2000", draft="", sidebar="hidden")
+    app = outrider(tmp_path, main="scripted:sample?form=text&tokens=2000", draft="lookup", sidebar="hidden")
     async with app.run_test(size=(160, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         heard = asked_of(app)
@@ -272,7 +271,7 @@ async def test_a_base_model_in_the_chat_stops_after_some_tokens_and_can_go_on(tm
 
 
 async def test_chatml_that_is_assumed_is_said(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main="scripted:echo?form=chatml", draft="", sidebar="hidden")
+    app = outrider(tmp_path, main="scripted:echo?form=chatml", draft="lookup", sidebar="hidden")
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         assert "No chat template: ChatML is assumed." in text(app)
@@ -290,7 +289,7 @@ async def test_a_model_with_a_template_is_not_introduced(tmp_path: Path) -> None
 
 
 async def test_a_base_model_is_not_asked_for_a_summary(tmp_path: Path) -> None:
-    app = outrider(tmp_path, main=ECHO, draft="")
+    app = outrider(tmp_path, main=ECHO, draft="lookup")
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
         heard = asked_of(app)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.engine import Engine, question, text_of
 from tests.support.grammars import JSON
+from tui.choices import DraftLength
 from tui.protocol import Failed, Finished, Rounds, Sampling, encode
 
 ID_OF_A, LAST = 67, 3071
@@ -118,8 +119,8 @@ def test_what_was_refused_leaves_the_next_answer_as_it_is(engine: Engine) -> Non
     assert engine.answer(question(10))[0] == fresh[0]
 
 
-@pytest.mark.parametrize("draft_length", [0, 4, None])
-def test_a_schema_and_its_answer(engine: Engine, draft_length: int | None) -> None:
+@pytest.mark.parametrize("draft_length", [0, 4, "auto"])
+def test_a_schema_and_its_answer(engine: Engine, draft_length: DraftLength) -> None:
     for seed in range(4):
         text, finished = engine.answer(
             question(11, json_schema=SCHEMA, seed=seed, draft_length=draft_length, lookup=True)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from gguf import GGUFReader
+from msgspec import structs
 
 from tests.support import models
 from tests.support.cut_back import GREEDY, CutBack
@@ -194,7 +195,7 @@ def test_a_hybrid_gets_copies_where_they_are_small_beside_its_weights(
     state = 4 * header.block_count * 128 * 8
     native = load(recurrent, "main")
     for weights, enough in ((128 * state, True), (128 * state - 1, False)):
-        weighed = replace(header, weight_bytes=weights)
+        weighed = replace(header, facts=structs.replace(header.facts, size=weights))
         assert rollback.affords_copies(native._library, native._model, weighed) is enough
     monkeypatch.setattr(llama_cpp, "affords_copies", lambda *_: True)
     assert isinstance(load(recurrent, "main")._rollback, Fork)

@@ -185,7 +185,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def pair_of(main: LoadedModel, draft: LoadedModel | None = None) -> Pair:
-    backend = open_backend(main.path)
+    backend = open_backend(main.facts.path)
     return Pair(backend, main, draft, None, None, FixedLength(3), ContextReader(main), Lookup(()))
 
 
@@ -266,7 +266,7 @@ def test_a_model_that_loses_nothing_asks_no_template(tmp_path: Path, renderer: T
 def test_copies_that_are_put_back_wrongly_are_found(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     main = opened("main")
     assert trial_of_checkpoints(main)
-    if main.path.endswith(".gguf"):
+    if main.facts.path.endswith(".gguf"):
         spoil_native(monkeypatch)
     else:
         spoil_mlx(monkeypatch)
@@ -306,7 +306,7 @@ def test_a_reading_that_takes_long_is_no_proof(opened: Open, monkeypatch: pytest
 def test_the_verdict_is_remembered_with_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(models.write_model(tmp_path / "m.gguf", Toy("lfm2", seed=77)))
     main = open_backend(path).load(path, Options("main", 512, threads=1), lambda _: True)
-    backend, load = open_backend(main.path), Load(main.path)
+    backend, load = open_backend(main.facts.path), Load(main.facts.path)
     asked: list[LoadedModel] = []
 
     def distrusting(model: LoadedModel) -> bool:

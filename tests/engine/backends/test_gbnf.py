@@ -68,7 +68,7 @@ def main() -> LoadedModel:
 def accepts(main: LoadedModel, grammar: str, text: str) -> bool:
     """Whether `grammar`, made by `grammars`, allows `text` byte by byte, and an end behind it."""
     constraint = main.constraint(grammar)
-    bytes_of = {main.vocabulary.piece(token): token for token in range(main.vocabulary_size - 1, -1, -1)}
+    bytes_of = {main.vocabulary.piece(token): token for token in range(main.vocabulary.size - 1, -1, -1)}
     tokens = [bytes_of[bytes([byte])] for byte in text.encode()] + [min(main.vocabulary.end_tokens)]
     return all(constraint.allowed(tokens[:place], np.array([token]))[0] for place, token in enumerate(tokens))
 
@@ -116,7 +116,7 @@ from tui.engine.starter import MAIN
 
 grammars._fault = lambda grammar: ""  # here they are tried for good
 model = open_backend(str(MAIN)).load(str(MAIN), Options("main", 256, threads=1), lambda _: True)
-every = np.arange(model.vocabulary_size)
+every = np.arange(model.vocabulary.size)
 bits = [*'"[]()|*+?\n\r\t\\^-.#<eé', "{2}", "{0,3}", "{1,}", "{7}", "::=", "root", "ws",
         "a ::= ", " a ", '"x"', '""', "[^a]", "\\x41"]
 small = [text for text in (*4 * list(GOOD.values()), *BAD) if len(text) < 999]

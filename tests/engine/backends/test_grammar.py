@@ -57,7 +57,7 @@ class Hostile:
     """Proposes what the answer will be for some tokens, and then any tokens at all."""
 
     def __init__(self, main: LoadedModel, start: int, answer: Sequence[int]) -> None:
-        self._every = main.vocabulary_size
+        self._every = main.vocabulary.size
         self._start = start
         self._answer = answer
 
@@ -240,7 +240,7 @@ def ids(*tokens: int) -> np.ndarray:
 
 
 def admitted(constraint: Constraint, main: LoadedModel, answer: Sequence[int]) -> list[int]:
-    every = np.arange(main.vocabulary_size)
+    every = np.arange(main.vocabulary.size)
     return [int(token) for token in every[constraint.allowed(answer, every)]]
 
 
@@ -257,7 +257,7 @@ def test_only_what_the_grammar_says_may_follow_and_an_end_only_at_its_end(main: 
 
 
 def test_where_one_text_may_follow_all_tokens_that_begin_it_may(main: LoadedModel) -> None:
-    pieces = {token: main.vocabulary.piece(token) for token in range(main.vocabulary_size)}
+    pieces = {token: main.vocabulary.piece(token) for token in range(main.vocabulary.size)}
     for grammar, text in (
         (of_gbnf('root ::= "the capital"'), b"the capital"),
         (of_schema('{"const": "the capital"}'), b'"the capital"'),
@@ -272,7 +272,7 @@ def test_behind_a_token_that_is_not_allowed_everything_is_until_it_is_taken_back
     constraint = main.constraint(of_gbnf('root ::= "ab" "c"*'))
     a, b, c, x = (main.vocabulary.encode(text)[0] for text in "abcx")
     end = next(iter(main.vocabulary.end_tokens))
-    everything = list(range(main.vocabulary_size))
+    everything = list(range(main.vocabulary.size))
     for wrong in ([x], [a, x, b], [end], [a, b, end], [a, b, c, end, c], [257] * 20):
         assert admitted(constraint, main, wrong) == everything
         assert admitted(constraint, main, [a]) == [b]
@@ -319,7 +319,7 @@ def test_bytes_that_are_no_text_are_not_allowed(tmp_path: Path, monkeypatch: pyt
 def test_any_order_of_questions_gives_the_answers_of_a_fresh_constraint(
     main: LoadedModel, grammars: dict[str, str]
 ) -> None:
-    every = np.arange(main.vocabulary_size)
+    every = np.arange(main.vocabulary.size)
     for grammar in (grammars["json"], grammars["schema"], of_gbnf('root ::= ("a" | "aa" | "ab")*')):
         draw = Random(0)
         constraint, answer = main.constraint(grammar), [0][:0]
@@ -336,7 +336,7 @@ def test_any_order_of_questions_gives_the_answers_of_a_fresh_constraint(
 
 def test_few_tokens_and_all_tokens_get_the_same_answers(main: LoadedModel, grammars: dict[str, str]) -> None:
     """A few are tried one by one; for many the mask is computed."""
-    every, draw = np.arange(main.vocabulary_size), Random(2)
+    every, draw = np.arange(main.vocabulary.size), Random(2)
     for grammar in (grammars["json"], grammars["schema"], of_gbnf('root ::= "é"* [a-z]{1,9} "."')):
         many, few, answer = main.constraint(grammar), main.constraint(grammar), list[int]()
         for _ in range(60):
@@ -358,7 +358,7 @@ def test_a_limit_that_is_met_is_a_dead_end_there_and_nowhere_else(
     grammar = of_gbnf('root ::= "x"* "a" ' + '"b"? ' * 3000)
     constraint = main.constraint(grammar)
     a, b, x = (main.vocabulary.encode(text)[0] for text in "abx")
-    every = np.arange(main.vocabulary_size)
+    every = np.arange(main.vocabulary.size)
     assert constraint.allowed([x], ids(a, x, b)).tolist() == [True, True, False]
     assert not constraint.met_limit
     for answer in ([x, a], [x, a, b]):

@@ -71,13 +71,13 @@ def written(model: LoadedModel, context: list[int], count: int) -> list[int]:
 
 
 def test_it_says_what_it_is(model: LoadedModel, place: str) -> None:
-    assert model.name
-    assert model.architecture
-    assert model.vocabulary_size > 256
+    assert model.facts.name
+    assert model.facts.architecture
+    assert model.vocabulary.size > 256
     assert model.capacity == CAPACITY
     assert model.rewinds in ("anywhere", "round")
     assert model.chunk >= 64
-    assert Path(model.path).exists() or model.path.startswith("scripted:")
+    assert Path(model.facts.path).exists() or model.facts.path.startswith("scripted:")
 
 
 def test_it_holds_what_it_was_given(model: LoadedModel) -> None:
@@ -145,7 +145,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(model: LoadedModel) -> No
 
 
 def test_a_token_that_is_none_is_refused(model: LoadedModel) -> None:
-    for token in (-1, model.vocabulary_size):
+    for token in (-1, model.vocabulary.size):
         with pytest.raises((ModelError, IndexError)):
             model.extend([token], picks=1)
         assert model.length == 0
@@ -170,7 +170,7 @@ def test_its_vocabulary(model: LoadedModel) -> None:
         assert vocabulary.encode(control[:1]) + vocabulary.encode(control[1:]) != vocabulary.encode(control)
     names = {vocabulary.piece(token).decode() for token in vocabulary.control_tokens}
     assert names == set(vocabulary.control_texts)
-    for token in (-1, model.vocabulary_size):
+    for token in (-1, model.vocabulary.size):
         with pytest.raises(IndexError):
             vocabulary.piece(token)
 

@@ -81,15 +81,17 @@ def test_mutants_that_pass_the_check_do_not_kill_the_engine(model: Path, tmp_pat
 
 def test_says_what_the_model_is(model: Path) -> None:
     header = read_header(model)
-    assert (header.architecture, header.name, header.quantisation) == ("llama", "toy", "F32")
-    assert (header.context_length, header.block_count, header.vocabulary) == (512, 2, 512)
-    assert header.parameters == sum(int(t.n_elements) for t in gguf.GGUFReader(model).tensors)
-    assert header.weight_bytes == 4 * header.parameters
+    facts = header.facts
+    assert (facts.architecture, facts.name, facts.quantization) == ("llama", "toy", "F32")
+    assert (facts.path, facts.context_length, facts.vocabulary) == (str(model), 512, 512)
+    assert header.block_count == 2
+    assert facts.parameters == sum(int(t.n_elements) for t in gguf.GGUFReader(model).tensors)
+    assert facts.size == 4 * facts.parameters
 
 
 def test_metadata_that_is_not_unicode_is_replaced(tmp_path: Path) -> None:
     path = models.write_model(tmp_path / "m.gguf", models.Toy(name=b"evil\xff\x1b]52;c;AA\x07"))
-    assert read_header(path).name == "evil\ufffd\x1b]52;c;AA\x07"
+    assert read_header(path).facts.name == "evil\ufffd\x1b]52;c;AA\x07"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,8 @@ def test_a_model_in_several_files_is_read_whole(model: Path, tmp_path: Path) -> 
     with pytest.raises(BadModelFile, match=r"m-00002-of-00002\.gguf cannot be read"):
         read_header(tmp_path / "m-00001-of-00002.gguf")
     _write_part(tmp_path / "m-00002-of-00002.gguf", model, 1)
-    assert read_header(tmp_path / "m-00001-of-00002.gguf").parameters == 2 * read_header(model).parameters
+    whole, part = read_header(tmp_path / "m-00001-of-00002.gguf").facts, read_header(model).facts
+    assert (whole.parameters, whole.size) == (2 * part.parameters, 2 * part.size)
     with pytest.raises(BadModelFile, match="choose the first"):
         read_header(tmp_path / "m-00002-of-00002.gguf")
 

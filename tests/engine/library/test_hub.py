@@ -35,7 +35,7 @@ from tui.engine.library.hub import (
     is_harmless,
     listing,
     places_for,
-    quantisation_of,
+    quantization_of,
     search,
 )
 from tui.engine.machine import bandwidth
@@ -393,7 +393,7 @@ def test_a_file_that_may_be_several_names_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "quantisation"),
+    ("name", "quantization"),
     [
         ("Qwen2.5-7B-Instruct-Q4_K_M.gguf", "Q4_K_M"),
         ("qwen2.5-7b-instruct-q4_k_m-00001-of-00002.gguf", "Q4_K_M"),
@@ -404,8 +404,8 @@ def test_a_file_that_may_be_several_names_them() -> None:
         ("plain.gguf", ""),
     ],
 )
-def test_a_quantisation_is_read_from_the_name(name: str, quantisation: str) -> None:
-    assert quantisation_of(name) == quantisation
+def test_a_quantization_is_read_from_the_name(name: str, quantization: str) -> None:
+    assert quantization_of(name) == quantization
 
 
 def test_a_repository_is_listed_with_what_the_hub_says_of_it(server: Hub) -> None:
@@ -413,8 +413,8 @@ def test_a_repository_is_listed_with_what_the_hub_says_of_it(server: Hub) -> Non
     file = found.files[NAME]
     assert (file.size, file.sha256) == (len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     assert COMMIT in file.url
-    assert found.licence == "mit"
-    assert [each.quantisation for each in found.choices()] == ["Q4_K_M"]
+    assert found.license == "mit"
+    assert [each.quantization for each in found.choices()] == ["Q4_K_M"]
 
 
 @pytest.mark.parametrize("lie", [{"size": -1}, {"size": "9"}, {"size": None}, {"sha256": "../../x"}])
@@ -868,9 +868,9 @@ def test_a_pair_is_proposed_for_the_memory_that_is_there() -> None:
         assert pairs_for(gigabytes * 10**9)[0].size <= USABLE * gigabytes * 10**9
     for pair in large:
         for name in (pair.main, pair.draft):
-            repository, _, quantisation = name.partition(":")
+            repository, _, quantization = name.partition(":")
             places_for(Path("/"), repository, ())
-            assert quantisation == "Q4_K_M"
+            assert quantization == "Q4_K_M"
 
 
 def test_a_pair_that_would_crawl_comes_after_those_that_do_not() -> None:

@@ -17,6 +17,7 @@ from msgspec import structs
 
 from tests.support.mlx_models import write_folder
 from tests.support.models import OTHER_CONTROL, Toy, write_model
+from tui.choices import LOOKUP, NONE
 from tui.engine.eligibility import no_room, vocabularies
 from tui.engine.library import index as index_module
 from tui.engine.library.describe import describe, tokens_of
@@ -25,7 +26,7 @@ from tui.engine.library.index import list_models
 from tui.engine.library.local import Library, LibraryError
 from tui.engine.library.names import UnknownName, resolve
 from tui.engine.library.pairing import SMALLEST, Judge, best_draft
-from tui.engine.library.records import LOOKUP, SHORTEST, Measured, Records
+from tui.engine.library.records import SHORTEST, Measured, Records
 from tui.engine.library_service import answer as answer_question
 from tui.engine.session import Session
 from tui.engine.starter import DRAFT, MAIN
@@ -399,7 +400,7 @@ def verdicts(main: Path, toys: Path, past: dict[str, Measured] | None = None) ->
 
 def test_every_model_gets_a_verdict_with_its_reason(toys: Path) -> None:
     found = verdicts(toys / "large.gguf", toys)
-    assert found.keys() == {"small", "middle", "other", "padded", "recurrent", LOOKUP, ""}
+    assert found.keys() == {"small", "middle", "other", "padded", "recurrent", LOOKUP, NONE}
     assert all(each.reason for each in found.values())
     assert found["small"].judgement == found["padded"].judgement == "recommended"
     assert found["middle"].judgement == "possible"
@@ -407,7 +408,7 @@ def test_every_model_gets_a_verdict_with_its_reason(toys: Path) -> None:
     assert found["other"].judgement == "no"
     assert "differs at id 300" in found["other"].reason
     assert found["recurrent"].judgement == "possible"
-    assert all(each.speed_up is None for name, each in found.items() if name)
+    assert all(each.speed_up is None for name, each in found.items() if name != NONE)
 
 
 def test_tokens_that_are_no_text_need_not_agree(tmp_path: Path, toys: Path) -> None:
@@ -457,11 +458,11 @@ def test_the_best_draft_stands_first_and_none_is_never_missing(toys: Path) -> No
     order = list(verdicts(toys / "large.gguf", toys).values())
     rank = {"recommended": 0, "possible": 1, "no": 2}
     assert [rank[each.judgement] for each in order] == sorted(rank[each.judgement] for each in order)
-    assert Path(best_draft(order) or "").stem in ("small", "padded")
+    assert Path(best_draft(order)).stem in ("small", "padded")
     alone = Judge(described(toys / "large.gguf"), nothing, 0.05).all([])
-    assert [each.draft for each in alone] == [LOOKUP, ""]
+    assert [each.draft for each in alone] == [LOOKUP, NONE]
     assert alone[0].judgement == "recommended"
-    assert best_draft(alone) is None
+    assert best_draft(alone) == LOOKUP
 
 
 def test_a_measurement_counts_for_more_than_a_prediction(toys: Path) -> None:
@@ -514,14 +515,15 @@ def named(*names: tuple[str, str]) -> list[FoundModel]:
             base,
             path=f"/m/{i}/{name}-{kind}.gguf".replace(" ", "-"),
             name=f"{name.removeprefix('Meta ').removesuffix(' Instruct')} {kind}",
-            quantisation=kind,
+            quantization=kind,
         )
         for i, (name, kind) in enumerate(names)
     ]
 
 
 def described_starter() -> FoundModel:
-    return FoundModel("/m", "n", "folder", "llama.cpp", "llama", 1, "Q8_0", 1, 1, 1, "gpt2", "f", "template")
+    facts = ("n", "/m", "llama", 1, "Q8_0", 1, 1, 1)
+    return FoundModel(*facts, source="folder", backend="llama.cpp", tokenizer="gpt2", fingerprint="f")
 
 
 MODELS = named(
@@ -654,22 +656,22 @@ def test_the_demo_stands_in_the_list(library: Library) -> None:
     ("main", "draft", "found"),
     [
         ("starter", "auto", ("starter", "starter")),
-        ("starter", None, ("starter", None)),
+        ("starter", LOOKUP, ("starter", LOOKUP)),
+        ("starter", NONE, ("starter", NONE)),
         (str(MAIN), str(DRAFT), ("starter", "starter")),
-        ("large", None, ("large.gguf", None)),
+        ("large", LOOKUP, ("large.gguf", LOOKUP)),
+        ("large", NONE, ("large.gguf", NONE)),
         ("large", "small", ("large.gguf", "small.gguf")),
         ("large", "auto", ("large.gguf", "small.gguf")),
-        ("small", "auto", ("small.gguf", None)),
-        ("/no/such.gguf", None, ("such.gguf", None)),
-        ("/no/such.gguf", "auto", ("such.gguf", None)),
-        ("scripted:x", "auto", ("scripted:x", None)),
+        ("small", "auto", ("small.gguf", LOOKUP)),
+        ("/no/such.gguf", LOOKUP, ("such.gguf", LOOKUP)),
+        ("/no/such.gguf", "auto", ("such.gguf", LOOKUP)),
+        ("scripted:x", "auto", ("scripted:x", LOOKUP)),
     ],
 )
-def test_names_become_paths(
-    library: Library, main: str, draft: str | None, found: tuple[str, str | None]
-) -> None:
+def test_names_become_paths(library: Library, main: str, draft: str, found: tuple[str, str]) -> None:
     load = library.resolved(Load(main, draft))
-    assert (Path(load.main).name, load.draft and Path(load.draft).name) == found
+    assert (Path(load.main).name, Path(load.draft).name) == found
 
 
 def test_an_unknown_name_says_what_to_do(library: Library) -> None:

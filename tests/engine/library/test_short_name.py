@@ -6,7 +6,6 @@ import random
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from tests.support.names import FILES, HASH
 from tui.engine.library.short_name import LONGEST, quantization_in, short_name, told_apart
@@ -122,8 +121,9 @@ def test_a_quantization_is_found_in_a_name() -> None:
 
 def model(path: str, quantization: str = "Q4_K_M", *, source: str = "LM Studio", tag: str = "") -> FoundModel:
     name = short_name(Path(path), "", quantization, tag)
-    facts = ("llama.cpp", "llama", 1, quantization, 1, 1, 1, "gpt2", "f", True)
-    return replace(FoundModel(path, name, source, *facts), tag=tag)  # type: ignore[arg-type]
+    facts = (name, path, "llama", 1, quantization, 1, 1, 1)
+    rest = {"source": source, "backend": "llama.cpp", "tokenizer": "gpt2", "fingerprint": "f", "tag": tag}
+    return FoundModel(*facts, **rest)  # type: ignore[arg-type]
 
 
 def names(*models: FoundModel) -> list[str]:

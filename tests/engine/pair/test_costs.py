@@ -10,12 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tui.engine.pair import costs
 from tui.engine.pair.costs import RememberedCosts, first_tokens, measure
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.loop import Pick
 from tui.engine.speculation.policy import AdaptiveLength
+from tui.protocol import ModelFacts
 
 TABLE = {1: 0.010, 2: 0.011, 3: 0.012, 4: 0.013, 5: 0.014, 6: 0.015, 8: 0.017, 9: 0.030, 12: 0.033, 16: 0.037}
 
@@ -26,7 +28,7 @@ class Timed:
     def __init__(
         self, path: Path, clock: list[float], table: dict[int, float], slow_first: float = 1.0
     ) -> None:
-        self.path = str(path)
+        self.facts = ModelFacts("m", str(path), "llama", 1, "F32", 1, 1, 1)
         self.capacity = 512
         self.length = 0
         self.asked: list[int] = []
@@ -198,10 +200,10 @@ def test_what_was_learned_is_found_again_for_the_same_files_and_hardware(tmp_pat
 def test_another_model_of_the_same_size_is_told_by_its_ends(tmp_path: Path, place: int) -> None:
     main, draft, _ = timed(tmp_path)
     content = bytearray(200_000)
-    Path(main.path).write_bytes(content)
+    Path(main.facts.path).write_bytes(content)
     RememberedCosts(tmp_path / "costs", [main, draft], []).keep(AdaptiveLength(Costs(TABLE, 0.002, 0.0001)))
     content[place] = 1
-    Path(main.path).write_bytes(content)
+    Path(main.facts.path).write_bytes(content)
     found = RememberedCosts(tmp_path / "costs", [main, draft], []).recall(0.010)
     assert (found is None) == (place != 70_000), "all of it would take too long to read"
 
@@ -212,7 +214,7 @@ def test_a_folder_is_known_by_the_files_in_it(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_text("weights")
-    main.path = str(folder)
+    main.facts = structs.replace(main.facts, path=str(folder))
     RememberedCosts(tmp_path / "costs", [main, draft], []).keep(AdaptiveLength(Costs(TABLE, 0.002, 0.0001)))
     assert RememberedCosts(tmp_path / "costs", [main, draft], []).recall(0.010) is not None
     (folder / "model.safetensors").write_text("Weights")

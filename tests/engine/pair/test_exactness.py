@@ -145,7 +145,7 @@ def test_nothing_is_refused_where_nobody_asked_for_a_draft(
     events: list[Event] = []
     session = Session(events.append, lambda _: False)
     sessions.append(session)
-    session.do(Load(path, None, 256, threads=1))
+    session.do(Load(path, context_length=256, threads=1))
     session.do(Load(path, path, 256, threads=1))
     asked = [each.obstacle for each in events if isinstance(each, Loaded)]
     assert asked == [None, NOT_RESTORED]
@@ -158,9 +158,9 @@ def test_what_was_measured_is_remembered(
     events: list[Event] = []
     session = Session(events.append, lambda _: False, idle=lambda: True)
     sessions.append(session)
-    session.do(Load(path, None, 512, threads=1))
+    session.do(Load(path, context_length=512, threads=1))
     monkeypatch.setattr(exactness, "trial", lambda _: pytest.fail("it is tried again"))
-    session.do(Load(path, None, 512, threads=1))
+    session.do(Load(path, context_length=512, threads=1))
     known = [each.rounding for each in events if isinstance(each, Loaded)]
     assert known[0] is not None and known[1] is not None
     assert known[1].deviation >= known[0].deviation  # that of a longer cache has come to it

@@ -73,14 +73,14 @@ def test_a_pair_takes_what_both_take() -> None:
     assert fits
     assert load == Load("starter", "starter", context_length=1024)
     assert [use.name for use in uses] == ["memory"]
-    assert uses[0].main == read_header(MAIN).weight_bytes
+    assert uses[0].main == read_header(MAIN).facts.size
     assert 0 < uses[0].draft < uses[0].main
     assert uses[0].cache > alone[0].cache
     assert uses[0].needed <= uses[0].free <= uses[0].total
 
 
 def test_the_context_is_the_one_that_a_load_would_take() -> None:
-    trained = read_header(MAIN).context_length
+    trained = read_header(MAIN).facts.context_length
     assert plan(Load("starter"))[:2] == (Load("starter"), min(trained, 8192))
 
 
@@ -123,9 +123,10 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def install(free: int, tied: bool = False, **more: int) -> None:
         ask, memory = machine(free, **more)
+        header = read_header(MAIN)
         header = replace(
-            read_header(MAIN), weight_bytes=8 * GB, table_bytes=GB // 2, output_bytes=0 if tied else GB // 2,
-            block_count=31, context_length=1 << 17,
+            header, facts=structs.replace(header.facts, size=8 * GB, context_length=1 << 17),
+            table_bytes=GB // 2, output_bytes=0 if tied else GB // 2, block_count=31,
         )  # fmt: skip
         monkeypatch.setattr(memory_plan, "_ask", ask)
         monkeypatch.setattr(memory_plan, "memory_bytes", memory)

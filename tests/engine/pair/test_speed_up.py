@@ -15,6 +15,7 @@ from tests.support import models
 from tui.chat import formatting
 from tui.chat.conversation import _joined
 from tui.chat.meter import Meter, MeterReading
+from tui.choices import AUTO, LOOKUP, DraftLength
 from tui.engine.answer.answer import Answer, OverridableLength
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.pair.pair import Pair, load_pair
@@ -41,7 +42,7 @@ from tui.protocol import (
 PAIRS = ("scripted", "made", "made, lookup alone", "starter", "scripted, shown")
 SHOWN = ("starter", "scripted, shown")
 """Pairs that are there to show drafting: nothing was measured of them."""
-LENGTHS = (None, 0, 1, 4, 16)
+LENGTHS = (AUTO, 0, 1, 4, 16)
 PROMPTS = ("Repeat: one two three one two three one two", "What is a draft model?")
 ENDS = ((1, 0), (2, 0), (40, 0), (40, 3), (40, 9))
 """Most tokens, and after how many rounds it is stopped; 0 for never."""
@@ -63,7 +64,7 @@ def pair_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     draft = str(models.write_model(folder / "draft.gguf", replace(toy, layers=1)))
     loads = {
         "made": Load(main, draft, 512, threads=1),
-        "made, lookup alone": Load(main, None, 512, threads=1),
+        "made, lookup alone": Load(main, LOOKUP, 512, threads=1),
         "starter": Load(STARTER, STARTER, 512, threads=1),
         "scripted, shown": Load("scripted:sample?tokens=400", "scripted:draft?acceptance=0.6"),
     }
@@ -121,7 +122,7 @@ def told(pair: Pair, renderer: TemplateRenderer, prompt: str, stop_after: int = 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("kind", PAIRS)
 def test_no_answer_shows_a_speed_up_that_cannot_be(
-    pair_of: Callable[[str], Pair], renderer: TemplateRenderer, kind: str, length: int | None
+    pair_of: Callable[[str], Pair], renderer: TemplateRenderer, kind: str, length: DraftLength
 ) -> None:
     pair = pair_of(kind)  # 5 pairs, 5 lengths, 2 prompts, 5 ends: 250 answers
     for prompt in PROMPTS:
@@ -226,11 +227,11 @@ def longer(place: int) -> float:
     return 1 + place / 400
 
 
-@pytest.mark.parametrize("length", [None, 2, 4, 8])
+@pytest.mark.parametrize("length", [AUTO, 2, 4, 8])
 @pytest.mark.parametrize("busy", [quiet, busy_half, longer])
 @pytest.mark.parametrize("at_load", [0.3, 1.0, 3.0])
 def test_the_speed_up_is_true_on_a_machine_that_is_not_as_it_was_at_load(
-    length: int | None, busy: Callable[[int], float], at_load: float
+    length: DraftLength, busy: Callable[[int], float], at_load: float
 ) -> None:
     costs = Costs({rows: TABLE[rows - 1] * at_load for rows in (1, 2, 3, 4, 5, 9, 16)}, 0.1 * at_load, 0.01)
     policy = AdaptiveLength(costs)
@@ -249,7 +250,7 @@ def test_the_speed_up_is_true_on_a_machine_that_is_not_as_it_was_at_load(
         for happened in rounds:
             plain += len(happened.tokens) * machine.step(len(context))
             shown += costs.plain_seconds(happened)
-        assert plain > 1.1 * machine.now or length is None
+        assert plain > 1.1 * machine.now or length == AUTO
         assert shown / machine.now == pytest.approx(plain / machine.now, rel=0.06)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from tests.support.alone import Themed
-from tui.chat.requests import LOOKUP, NONE, Choice
+from tui.choices import LOOKUP, NONE
 from tui.client import EngineError
+from tui.config.last import PairSettings
 from tui.protocol import (
     DraftsJudged,
     DraftVerdict,
@@ -46,14 +47,14 @@ def model(number: int, name: str, parameters: int, source: str = "LM Studio", **
         "backend": "llama.cpp",
         "architecture": "llama",
         "parameters": parameters,
-        "quantisation": "Q4_K_M",
+        "quantization": "Q4_K_M",
         "size": parameters * 5 // 8,
         "context_length": 131_072,
         "vocabulary": 128_256,
         "tokenizer": "gpt2",
         "fingerprint": "f",
         "prompt_form": "template",
-        "licence": "apache-2.0",
+        "license": "apache-2.0",
     }
     return FoundModel(**(values | more))
 
@@ -122,7 +123,7 @@ class Alone(Themed):
     def __init__(self, library: Library) -> None:
         super().__init__()
         self.library = library
-        self.chosen: list[Choice | None] = []
+        self.chosen: list[PairSettings | None] = []
 
     def on_mount(self) -> None:
         screen = ModelsScreen(self.library, Load(MANY[5].path))  # type: ignore[arg-type]

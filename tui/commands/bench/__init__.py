@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ...chat.requests import load_request
+from ...choices import AUTO, LOOKUP, NONE
 from ...config import Settings
 from ...protocol import Load
 from ..setup import UsageError, set_up, with_models
@@ -79,7 +80,7 @@ def plan_of(arguments: argparse.Namespace) -> BenchPlan:
         seed=arguments.seed or 0,
         max_tokens=arguments.max_tokens,
         runs=arguments.runs,
-        draft_length=arguments.draft_length,
+        draft_length=AUTO if arguments.draft_length is None else arguments.draft_length,
         lookup=not arguments.no_lookup,
     )
 
@@ -95,7 +96,8 @@ def check(plan: BenchPlan, loads: Sequence[Load], svg: Path | None) -> None:
     """Check in advance for faults that would show only after the measurement. Raises `UsageError`."""
     if plan.draft_length == 0:
         raise UsageError("draft length 0 is plain decoding: there is nothing to compare")
-    if not plan.lookup and not all(load.draft for load in loads):
+    silent = {NONE} if plan.lookup else {NONE, LOOKUP}
+    if any(load.draft in silent for load in loads):
         raise UsageError("without a draft model and without lookup there is nothing to compare; give --draft")
     if svg is not None and (svg.is_dir() or not os.access(svg.parent, os.W_OK)):
         raise UsageError(f"{svg} cannot be written")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...choices import DraftLength
 from ...protocol import Generate, Message, Sampling
 from ..setup import UsageError
 
@@ -63,8 +64,7 @@ class BenchPlan:
     max_tokens: int
     runs: int
     """Plain answers to each prompt at each temperature, and the same number of drafted ones."""
-    draft_length: int | None
-    """Fixed number of drafted tokens in a round; None lets the engine measure and decide."""
+    draft_length: DraftLength
     lookup: bool
 
     @property

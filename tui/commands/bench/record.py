@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import to_builtins
 
+from ...choices import AUTO
 from .results import Bench, Result, Series, joined, mean_ratios
 
 
@@ -19,14 +20,14 @@ def as_json(bench: Bench) -> dict[str, Any]:
         "version": bench.version,
         "complete": bench.complete,
         "main": first.main.name,
-        "main_quantisation": first.main.quantisation,
+        "main_quantization": first.main.quantization,
         "main_size": first.main.size,
         "backend": first.backend,
         "device": first.device,
         "seed": plan.seed,
         "max_tokens": plan.max_tokens,
         "runs": plan.runs,
-        "draft_length": plan.draft_length,
+        "draft_length": None if plan.draft_length == AUTO else plan.draft_length,
         "lookup": plan.lookup,
         "same_text": sum(result.differs_at is None for result in results),
         "drafts": [_draft(series) for series in bench.series],
@@ -43,7 +44,7 @@ def _draft(series: Series) -> dict[str, Any]:
     draft = series.loaded.draft
     return {
         "draft": draft.name if draft else None,
-        "draft_quantisation": draft.quantisation if draft else None,
+        "draft_quantization": draft.quantization if draft else None,
         "draft_size": draft.size if draft else None,
         "peak_memory": series.peak_memory,
         "rounding": to_builtins(series.rounding) if series.rounding else None,

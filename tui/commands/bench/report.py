@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
+from ...choices import AUTO
 from ...clean import clean_line
-from ...protocol import ModelInfo
+from ...protocol import ModelFacts
 from ...quantities import rounding, size
 from .plan import BenchPlan
 from .results import ALL, Bench, Result, Series, Timing, mean_ratios
@@ -114,13 +115,13 @@ def facts(bench: Bench, series: Series) -> Iterator[tuple[str, str]]:
         yield "no drafts", f"in {len(idle)} of {len(series.results)}: {reasons}"
 
 
-def described(model: ModelInfo) -> str:
+def described(model: ModelFacts) -> str:
     return ", ".join((clean_line(model.name, 60), *([size(model.size)] if model.size else [])))
 
 
 def drafting(plan: BenchPlan) -> str:
     length = plan.draft_length
-    how = "as many tokens per round as pay" if length is None else f"{length} tokens per round"
+    how = "as many tokens per round as pay" if length == AUTO else f"{length} tokens per round"
     return f"{how}, lookup {'on' if plan.lookup else 'off'}"
 
 

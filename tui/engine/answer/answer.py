@@ -15,6 +15,7 @@ from time import perf_counter
 from msgspec import structs
 
 from ... import protocol
+from ...choices import AUTO, DraftLength
 from ...protocol.pieces import origin_at
 from ..backends import LoadedModel, ModelError
 from ..eligibility import failed_draft, short_draft
@@ -42,7 +43,7 @@ class Answer:
 
     def __init__(
         self, pair: Pair, command: protocol.Generate, send: Send, cancelled: Cancelled,
-        draft_length: Callable[[], int | None] | None = None, clock: Callable[[], float] = perf_counter,
+        draft_length: Callable[[], DraftLength] | None = None, clock: Callable[[], float] = perf_counter,
     ) -> None:  # fmt: skip
         """`cancelled` is asked between two rounds, and between two chunks of the prompt.
 
@@ -184,7 +185,7 @@ class Answer:
             self._drop_draft(failed_draft(error))
             return ProposersInTurn(*proposers)
         model = DraftModel(draft, self._end_tokens)
-        return ProposersInTurn(*proposers, FallibleDraft(model, self._main.vocabulary_size, self._drop_draft))
+        return ProposersInTurn(*proposers, FallibleDraft(model, self._main.vocabulary.size, self._drop_draft))
 
     def _drop_draft(self, obstacle: protocol.Obstacle) -> None:
         self._obstacle = obstacle
@@ -224,7 +225,7 @@ class Answer:
 
     def _why_plain(self) -> protocol.Obstacle | None:
         """Return that reason; None if something was drafted, or if the person wants no drafts."""
-        if self._cost["drafted"] or self._draft_length() is not None:
+        if self._cost["drafted"] or self._draft_length() != AUTO:
             return None
         looks_up = self._command.lookup and self._pair.lookup is not None
         waits = self._pair.why_idle if self._pair.draft or looks_up else None
@@ -328,7 +329,7 @@ class Answer:
 class OverridableLength:
     """The pair's own pace, which learns from every round, with a draft length that may be wished for."""
 
-    def __init__(self, draft_length: Callable[[], int | None], own: DraftLengthPolicy, longest: int) -> None:
+    def __init__(self, draft_length: Callable[[], DraftLength], own: DraftLengthPolicy, longest: int) -> None:
         """`longest` is the most tokens that any round may draft."""
         self._draft_length = draft_length
         self._own = own
@@ -339,7 +340,8 @@ class OverridableLength:
 
     def plan(self, room: int, length: int | None = None) -> Proposal:
         wished = self._draft_length() if length is None else length
-        return self._own.plan(min(room, self._longest), wished)
+        fixed = wished if isinstance(wished, int) else None
+        return self._own.plan(min(room, self._longest), fixed)
 
     def observe(self, happened: Round) -> None:
         self._own.observe(happened)

@@ -119,7 +119,7 @@ class _Again:
 
 def _fits(draft: LoadedModel, context: Sequence[int]) -> bool:
     """Return whether a draft can inspect: its context may be shorter, and its vocabulary smaller."""
-    return len(context) <= draft.capacity and max(context) < draft.vocabulary_size
+    return len(context) <= draft.capacity and max(context) < draft.vocabulary.size
 
 
 _FAR = 1e9

@@ -18,11 +18,12 @@ def check(command: Generate, main: LoadedModel) -> None:
     """Reject senseless values."""
     if not command.messages:
         raise ModelError("there is no message to answer")
-    if command.draft_length is not None and not 0 <= command.draft_length <= LONGEST_DRAFT:
-        raise ModelError(f"the draft length must be 0 to {LONGEST_DRAFT}, not {command.draft_length}")
+    length = command.draft_length
+    if isinstance(length, int) and not 0 <= length <= LONGEST_DRAFT:
+        raise ModelError(f"the draft length must be 0 to {LONGEST_DRAFT}, not {length}")
     if command.max_tokens < 0:
         raise ModelError(f"max_tokens must be 0 or more, not {command.max_tokens}")
-    if any(not 0 <= token < main.vocabulary_size for token in command.resume):
+    if any(not 0 <= token < main.vocabulary.size for token in command.resume):
         raise ModelError("another model began this answer", "Load that one, or ask again.")
     for name, (low, high, _) in SAMPLING.items():
         if not low <= (value := getattr(command.sampling, name)) <= high:
@@ -51,9 +52,9 @@ def bias_of(command: Generate, main: LoadedModel) -> dict[int, float]:
     bias: dict[int, float] = {}
     for name, value in command.sampling.logit_bias:
         token = name if isinstance(name, int) else _token(name, main.vocabulary)
-        if not 0 <= token < main.vocabulary_size:
+        if not 0 <= token < main.vocabulary.size:
             raise ModelError(
-                f"token {token} of a logit-bias is not among the {main.vocabulary_size} of {main.name}"
+                f"token {token} of a logit-bias is not among the {main.vocabulary.size} of {main.facts.name}"
             )
         bias[token] = -inf if value is None else value
     if not command.ignore_eos:
@@ -65,7 +66,7 @@ def bias_of(command: Generate, main: LoadedModel) -> dict[int, float]:
 def chain_of(command: Generate, bias: dict[int, float], model: LoadedModel) -> Chain:
     """Return the sampling chain of a model. It may have fewer tokens than `bias` names."""
     sampling = {name: getattr(command.sampling, name) for name in SAMPLING}
-    return Chain(**sampling, bias={token: by for token, by in bias.items() if token < model.vocabulary_size})
+    return Chain(**sampling, bias={token: by for token, by in bias.items() if token < model.vocabulary.size})
 
 
 def _token(text: str, vocabulary: Vocabulary) -> int:

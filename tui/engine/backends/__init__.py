@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from ...errors import OutriderError
-from ...protocol import CacheType, Load, Obstacle, PromptForm
+from ...protocol import CacheType, Load, ModelFacts, Obstacle, PromptForm
 from ..library.forms import form_of
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
@@ -57,6 +57,8 @@ class Options:
 class Vocabulary(Protocol):
     """Turns tokens into text and back."""
 
+    size: int
+    """Number of scores in a row; every token is below it."""
     end_tokens: frozenset[int]
     """Every token that ends an answer."""
     chat_template: str | None
@@ -83,19 +85,12 @@ class Vocabulary(Protocol):
 
 
 class LoadedModel(Protocol):
-    """A `speculation.Model` with the vocabulary and the facts that the engine needs."""
+    """A `speculation.Model` with its vocabulary and its facts."""
 
     @property
     def vocabulary(self) -> Vocabulary: ...
 
-    name: str
-    path: str
-    architecture: str
-    parameters: int
-    quantisation: str
-    size: int
-    trained_context_length: int
-    vocabulary_size: int
+    facts: ModelFacts
     rewinds: Rewinds
     drops_from: int
     """Cache length from which a sliding window may have dropped the first tokens; 0 for never."""
@@ -162,8 +157,8 @@ def check_call(model: LoadedModel, tokens: Sequence[int], picks: int, most: int)
     """
     if not 0 <= picks <= min(len(tokens), most):
         raise ValueError(f"{picks} picks in {len(tokens)} tokens")
-    if tokens and not (min(tokens) >= 0 and max(tokens) < model.vocabulary_size):
-        raise ModelError(f"a token is not among the {model.vocabulary_size} of {model.name}")
+    if tokens and not (min(tokens) >= 0 and max(tokens) < model.vocabulary.size):
+        raise ModelError(f"a token is not among the {model.vocabulary.size} of {model.facts.name}")
     if model.length + len(tokens) > model.capacity:
         raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
 

@@ -21,12 +21,12 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 from zlib import crc32
 
-from ...protocol import Obstacle
+from ...protocol import ModelFacts, Obstacle
 from ..eligibility import NOT_SCRIPTED
 from ..library.forms import CHATML
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
-from . import LoadedModel, ModelError, Options, Rewinds, Vocabulary, check_call
+from . import LoadedModel, ModelError, Options, Rewinds, Vocabulary, check_call, prompt_form
 from .scripted_sample import SAMPLE
 
 END, IM_START, IM_END = 0, 2, 3
@@ -64,6 +64,7 @@ class Script:
 class ScriptedVocabulary:
     """Implements `backends.Vocabulary`. A token's id is its bytes behind a 1, read as a number."""
 
+    size = 2 << (8 * _LONGEST)
     end_tokens: frozenset[int] = frozenset({END, IM_END})
     bos_text = ""
     eos_text = "<|im_end|>"
@@ -105,21 +106,18 @@ def plain(text: str) -> list[int]:
 class ScriptedModel:
     """Implements `backends.LoadedModel`: the answer depends on the prompt and the place in it alone."""
 
-    architecture = "script"
-    parameters = 0
-    quantisation = "none"
-    size = 0
     rewinds: Rewinds = "anywhere"
     drops_from = 0
     chunk = 512
 
     def __init__(self, path: str, script: Script, text: str | None, capacity: int) -> None:
         """`text` is what it writes; None echoes the last user message."""
-        self.path = path
-        self.name = path.partition("?")[0]
-        self.capacity = self.trained_context_length = capacity
+        self.capacity = capacity
         self.vocabulary: Vocabulary = ScriptedVocabulary(script.form)
-        self.vocabulary_size = 2 << (8 * _LONGEST)
+        self.facts = ModelFacts(
+            path.partition("?")[0], path, "script", 0, "none", 0, capacity, self.vocabulary.size,
+            prompt_form=prompt_form(self.vocabulary),
+        )  # fmt: skip
         self.script = script
         self.text = text
         self._tokens: list[int] = []

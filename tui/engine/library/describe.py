@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...protocol import FoundModel
+from msgspec.structs import asdict, replace
+
+from ...protocol import FoundModel, ModelFacts
 from .find import ModelFile, candidate
 from .forms import form_of
 from .gguf import BadModelFile, UnusableModelFile
-from .header import Header, read_header, read_words
+from .header import MAX_TEXT, read_header, read_words
 from .mlx_folder import Folder, is_folder, read_folder
 from .short_name import short_name
 from .supported import llama_cpp_knows, mlx_knows
 from .token_texts import Tokens, fingerprint
 
-MAX_TEXT = 200
-"""Most characters of a tag, an architecture or a license."""
 _MOST_TOKENS = 1 << 22
 _RECURRENT = ("ssm_cfg", "state_size", "linear_num_value_heads", "mamba_d_state", "conv_L_cache")
 
@@ -28,21 +28,21 @@ _RECURRENT = ("ssm_cfg", "state_size", "linear_num_value_heads", "mamba_d_state"
 def describe(candidate: ModelFile) -> FoundModel:
     """Describe a model from its header. Raises `BadModelFile` if it is not a model or cannot be loaded."""
     size = sum(each.stat().st_size for each in candidate.files)
-    if is_folder(candidate.path):
-        folder = read_folder(candidate.path)
-        if not mlx_knows(folder.model_type):
-            raise UnusableModelFile(f"mlx-lm has no architecture {folder.model_type!r}")
-        return _of_folder(candidate, folder, size)
-    header = read_header(candidate.path)
-    if not llama_cpp_knows(header.architecture):
-        raise UnusableModelFile(f"llama.cpp has no architecture {header.architecture[:MAX_TEXT]!r}")
-    return _of_file(candidate, header, size)
+    facts, more = (_of_folder if is_folder(candidate.path) else _of_file)(candidate.path)
+    return FoundModel(
+        **asdict(replace(named(facts, candidate.tag), size=size, demo=candidate.demo)),
+        **more,
+        source=candidate.source,
+        tag=candidate.tag[:MAX_TEXT],
+    )
 
 
-def name_of(path: Path, title: str, quantisation: str) -> str:
-    """Return the short name of the model at `path`, as `describe` does. `title` is from its header."""
-    tag = candidate(path).tag if path.parent.name == "blobs" else ""
-    return short_name(path, title, quantisation, tag)
+def named(facts: ModelFacts, tag: str | None = None) -> ModelFacts:
+    """Return `facts` with a short name for the title. `tag` is Ollama's name; None searches for it."""
+    path = Path(facts.path)
+    if tag is None:
+        tag = candidate(path).tag if path.parent.name == "blobs" else ""
+    return replace(facts, name=short_name(path, facts.name, facts.quantization, tag))
 
 
 def tokens_of(path: Path) -> Tokens:
@@ -74,47 +74,30 @@ def _entries(data: Any) -> Iterator[tuple[str, int]]:
                 yield text, number
 
 
-def _of_file(candidate: ModelFile, header: Header, size: int) -> FoundModel:
-    return FoundModel(
-        path=str(candidate.path),
-        name=short_name(candidate.path, header.name, header.quantisation, candidate.tag),
-        source=candidate.source,
-        backend="llama.cpp",
-        architecture=header.architecture[:MAX_TEXT],
-        parameters=header.parameters,
-        quantisation=header.quantisation,
-        size=size,
-        context_length=header.context_length,
-        vocabulary=header.vocabulary,
-        tokenizer=header.tokenizer[:MAX_TEXT],
-        fingerprint=header.fingerprint,
-        prompt_form=header.prompt_form,
-        traits=header.traits,
-        licence=header.licence[:MAX_TEXT],
-        tag=candidate.tag[:MAX_TEXT],
-    )
+def _of_file(path: Path) -> tuple[ModelFacts, dict[str, Any]]:
+    """Return the facts of a GGUF file, and the other fields of `FoundModel` that it gives."""
+    header = read_header(path)
+    if not llama_cpp_knows(header.facts.architecture):
+        raise UnusableModelFile(f"llama.cpp has no architecture {header.facts.architecture!r}")
+    fields = ("tokenizer", "fingerprint", "traits", "license")
+    return header.facts, {"backend": "llama.cpp"} | {name: getattr(header, name) for name in fields}
 
 
-def _of_folder(candidate: ModelFile, folder: Folder, size: int) -> FoundModel:
-    tokens = folder_tokens(candidate.path)
+def _of_folder(path: Path) -> tuple[ModelFacts, dict[str, Any]]:
+    """Return the same of an MLX folder."""
+    folder = read_folder(path)
+    if not mlx_knows(folder.model_type):
+        raise UnusableModelFile(f"mlx-lm has no architecture {folder.model_type!r}")
+    tokens = folder_tokens(path)
     texts = [tokens.get(number, b"") for number in range(max(tokens, default=-1) + 1)]
     end = folder.config.get("eos_token_id")
-    return FoundModel(
-        path=str(candidate.path),
-        name=short_name(candidate.path, folder.name, folder.quantisation),
-        source=candidate.source,
-        backend="mlx",
-        architecture=folder.model_type,
-        parameters=folder.parameters,
-        quantisation=folder.quantisation,
-        size=size,
-        context_length=folder.context_length,
-        vocabulary=len(tokens),
-        tokenizer="tokenizers",
-        fingerprint=fingerprint(texts, [end] if type(end) is int else []),
-        prompt_form=form_of(folder.chat_template, lambda mark: mark.encode() in texts),
-        traits=tuple(_traits(folder)),
-    )
+    facts = folder.facts(len(tokens), form_of(folder.chat_template, lambda mark: mark.encode() in texts))
+    return facts, {
+        "backend": "mlx",
+        "tokenizer": "tokenizers",
+        "fingerprint": fingerprint(texts, [end] if type(end) is int else []),
+        "traits": tuple(_traits(folder)),
+    }
 
 
 def _traits(folder: Folder) -> Iterator[str]:

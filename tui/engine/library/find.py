@@ -21,6 +21,8 @@ Kind = Literal["tree", "flat", "hub", "ollama"]
 """Layout of a folder: models at any depth, in the folder alone, in repositories, or as blobs with manifests.
 """
 
+BUILT_IN = "built in"
+"""The source of the demo pair."""
 _MAX_DEPTH = 8
 _MAX_ENTRIES = 200_000
 """Most files and folders searched in one place; a user's folder may be a whole disk."""
@@ -59,6 +61,10 @@ class ModelFile:
     """All files of the model, so that a change of any can be noticed."""
     tag: str = ""
     """Ollama's name for the model. Its file name is only a digest."""
+
+    @property
+    def demo(self) -> bool:
+        return self.source == BUILT_IN
 
 
 def known_places(

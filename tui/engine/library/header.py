@@ -15,7 +15,9 @@ from math import isfinite
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from ...protocol import PromptForm
+from msgspec import structs
+
+from ...protocol import ModelFacts
 from .forms import form_of
 from .gguf import (
     Array,
@@ -32,6 +34,8 @@ from .token_texts import fingerprint
 
 __all__ = ["BadModelFile", "Header", "read_header", "read_tokens", "read_words"]
 
+MAX_TEXT = 200
+"""Most characters of a tag, an architecture or a license."""
 _TOKENS = "tokenizer.ggml.tokens"
 _NO_TEXT = (2, 3, 5)
 """GGUF's kinds of tokens that are not text: unknown, control, unused."""
@@ -66,21 +70,13 @@ _TRAITS = {
 
 @dataclass(frozen=True)
 class Header:
-    """The facts about a model from its file. The texts are not trusted."""
+    """A model as its file describes it. The texts are not trusted."""
 
-    architecture: str
-    name: str
-    """The model's name in the file; the file's own name if there is none."""
-    parameters: int
-    quantisation: str
-    """Such as "Q4_K_M"."""
-    context_length: int
-    """Tokens that the model was trained on; 0 if the file does not say."""
+    facts: ModelFacts
+    """Their name is the model's name in the file; the file's own name if there is none."""
     block_count: int
-    vocabulary: int
-    weight_bytes: int
     table_bytes: int
-    """Bytes of the token table, a part of `weight_bytes`. It stays in the host's memory."""
+    """Bytes of the token table, a part of the weights. It stays in the host's memory."""
     output_bytes: int
     """Bytes of the output layer; 0 if the token table serves as output layer."""
     cache_bytes: int
@@ -89,10 +85,9 @@ class Header:
     """Kind of vocabulary: "gpt2" is byte-level BPE, "llama" is SentencePiece."""
     fingerprint: str = ""
     """Hash of the tokens' texts and the special ids. Equal hashes mean equal vocabularies."""
-    prompt_form: PromptForm = "template"
     traits: tuple[str, ...] = ()
     """Properties that matter for drafting: see `FoundModel.traits`."""
-    licence: str = ""
+    license: str = ""
 
 
 def read_header(path: str | Path) -> Header:
@@ -104,14 +99,16 @@ def read_header(path: str | Path) -> Header:
     header, parts = _read_file(path, first=True)
     for part in _other_parts(path, parts):
         other, _ = _read_file(part, first=False)
+        whole, more = header.facts, other.facts
         header = replace(
             header,
-            parameters=header.parameters + other.parameters,
-            weight_bytes=header.weight_bytes + other.weight_bytes,
+            facts=structs.replace(
+                whole, parameters=whole.parameters + more.parameters, size=whole.size + more.size
+            ),
             table_bytes=header.table_bytes + other.table_bytes,
             output_bytes=max(header.output_bytes, other.output_bytes),
         )
-    if not header.weight_bytes:
+    if not header.facts.size:
         raise UnusableModelFile("a vocabulary without a model: the file holds no weights")
     return header
 
@@ -142,7 +139,7 @@ def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:
         model = _Metadata(reader, contents)
         if first:
             model.check()
-        return model.header(path.stem), model.number("split.count", 1)
+        return model.header(path), model.number("split.count", 1)
 
 
 @contextmanager
@@ -192,32 +189,34 @@ class _Metadata:
         self._tensors = contents.tensors
         self._architecture = self.text("general.architecture")
 
-    def header(self, file_name: str) -> Header:
+    def header(self, path: Path) -> Header:
         tokens = self._values.get(_TOKENS)
+        texts = tokens.texts if isinstance(tokens, Array) else ()
+        template = self.text("tokenizer.chat_template")
         return Header(
-            architecture=self._architecture,
-            name=self.text("general.name") or file_name,
-            parameters=sum(tensor.elements for tensor in self._tensors),
-            quantisation=self._quantisation(),
-            context_length=self.number(self._key("context_length"), 0),
+            ModelFacts(
+                name=self.text("general.name") or path.stem,
+                path=str(path),
+                architecture=self._architecture[:MAX_TEXT],
+                parameters=sum(tensor.elements for tensor in self._tensors),
+                quantization=self._quantization(),
+                size=sum(tensor.bytes for tensor in self._tensors),
+                context_length=self.number(self._key("context_length"), 0),
+                vocabulary=len(texts),
+                prompt_form=form_of(template, lambda mark: mark.encode() in texts),
+            ),
             block_count=self.number(self._key("block_count"), 0),
-            vocabulary=tokens.count if isinstance(tokens, Array) else 0,
-            weight_bytes=sum(tensor.bytes for tensor in self._tensors),
             table_bytes=self._bytes_of("token_embd.weight"),
             output_bytes=self._bytes_of("output.weight"),
             cache_bytes=2 * self._cached_numbers(),
-            tokenizer=self.text("tokenizer.ggml.model"),
-            fingerprint=self._fingerprint(tokens.texts) if isinstance(tokens, Array) else "",
-            prompt_form=self._prompt_form(tokens.texts if isinstance(tokens, Array) else ()),
+            tokenizer=self.text("tokenizer.ggml.model")[:MAX_TEXT],
+            fingerprint=self._fingerprint(texts) if texts else "",
             traits=tuple(trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys))),
-            licence=self.text("general.license"),
+            license=self.text("general.license")[:MAX_TEXT],
         )
 
     def _fingerprint(self, texts: Sequence[bytes]) -> str:
         return fingerprint(texts, [self.number(f"tokenizer.ggml.{name}", -1) for name in _SPECIAL])
-
-    def _prompt_form(self, texts: Sequence[bytes]) -> PromptForm:
-        return form_of(self.text("tokenizer.chat_template"), lambda mark: mark.encode() in texts)
 
     def _above_zero(self, name: str) -> bool:
         value = self._values.get(self._key(name))
@@ -334,7 +333,7 @@ class _Metadata:
     def _bytes_of(self, name: str) -> int:
         return next((tensor.bytes for tensor in self._tensors if tensor.name == name), 0)
 
-    def _quantisation(self) -> str:
+    def _quantization(self) -> str:
         """Return the quantization named by the file, else the type of most of its bytes."""
         if (named := FILE_TYPES.get(self.number("general.file_type", -1))) is not None:
             return named

@@ -27,7 +27,7 @@ __all__ = [
     "is_harmless",
     "listing",
     "places_for",
-    "quantisation_of",
+    "quantization_of",
     "search",
 ]
 
@@ -65,7 +65,7 @@ class Listing:
 
     repository: str
     files: dict[str, RemoteFile]
-    licence: str
+    license: str
     gated: bool
     cut: tuple[str, ...] = ()
     """Names of models in pieces that no program opens, because they are cut in an old way."""
@@ -109,10 +109,10 @@ class Listing:
         fitting = [
             each
             for each in choices
-            if words in (each.quantisation.casefold(), each.name.casefold().removesuffix(".gguf"))
+            if words in (each.quantization.casefold(), each.name.casefold().removesuffix(".gguf"))
         ] or [each for each in choices if words and words in each.name.casefold()]
         if not wanted:
-            fitting = [each for each in choices if each.quantisation.upper() == "Q4_K_M"] or list(choices)
+            fitting = [each for each in choices if each.quantization.upper() == "Q4_K_M"] or list(choices)
         if len(fitting) == 1:
             return fitting[0].name
         names = ", ".join(each.name or "the folder" for each in (fitting or choices)[:12])
@@ -133,7 +133,7 @@ class Listing:
 
     def _choice(self, group: list[str]) -> HubFile:
         size = sum(self.files[name].size for name in group)
-        return HubFile(group[0], size, len(group), "llama.cpp", quantisation_of(group[0]))
+        return HubFile(group[0], size, len(group), "llama.cpp", quantization_of(group[0]))
 
 
 def places_for(root: Path, repository: str, files: Iterable[RemoteFile]) -> list[Path]:
@@ -164,7 +164,7 @@ def _parts(name: str) -> list[str]:
     return parts
 
 
-def quantisation_of(name: str) -> str:
+def quantization_of(name: str) -> str:
     """Return the quantization in the name of a GGUF file, such as "Q4_K_M"; empty if there is none."""
     return quantization_in(name.rpartition("/")[2])
 
@@ -227,8 +227,8 @@ def _listed(repository: str, token: HubToken) -> Listing:
             files[file.name] = file
             folded.add(file.name.casefold())
     card = getattr(info, "card_data", None)
-    licence = str(getattr(card, "license", "") or "")[:80]
-    return Listing(repository, files, licence, bool(info.gated), tuple(sorted(cut)))
+    terms = str(getattr(card, "license", "") or "")[:80]
+    return Listing(repository, files, terms, bool(info.gated), tuple(sorted(cut)))
 
 
 def _remote(repository: str, sibling: Any, url: str) -> RemoteFile | None:

@@ -24,7 +24,7 @@ from .gguf import BadModelFile
 from .short_name import told_apart
 from .supported import versions
 
-_VERSION = f"3 {versions()}"
+_VERSION = f"4 {versions()}"
 """Changes when descriptions hold more than before, and when other libraries can open other models."""
 _MAX_SIZE = 64 << 20
 """Most bytes of a cache file; a larger one is ignored."""
@@ -104,7 +104,8 @@ def _recalled(entry: dict[str, Any], candidate: ModelFile) -> FoundModel | Skipp
     if isinstance(reason := entry.get("reason"), str):
         return Skipped(str(candidate.path), reason)
     with suppress(ValueError):
-        model = convert({**entry.get("model", {}), "source": candidate.source}, FoundModel)
+        place = {"source": candidate.source, "demo": candidate.demo}
+        model = convert({**entry.get("model", {}), **place}, FoundModel)
         return model if model.tag == candidate.tag else None
     return None
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from ...choices import AUTO, LOOKUP, NONE, names_model
 from ...errors import OutriderError
 from ...files import typed
 from ...paths import find_index, find_models, find_records
@@ -30,8 +31,6 @@ from .names import UnknownName, resolve
 from .pairing import Judge, Room, best_draft
 from .records import Records
 
-AUTO = "auto"
-"""Stands for the best available draft."""
 _SCRIPTED = "scripted:"
 _GPU_ROW, _APPLE_ROW, _CPU_ROW = 0.03, 0.08, 0.3
 """Approximate cost of one more row in a batch, as a share of the first row, by kind of device."""
@@ -83,7 +82,7 @@ class Library:
 
     def described(self, load: Load, wanted: Callable[[], bool] = lambda: True) -> FoundModel:
         """Return the description of the main model of `load`. Raises `LibraryError`."""
-        path = Path(place(self.resolved(replace(load, draft=None), wanted).main, "main"))
+        path = Path(place(self.resolved(replace(load, draft=NONE), wanted).main, "main"))
         try:
             return describe(candidate(path))
         except (BadModelFile, OSError) as error:
@@ -121,11 +120,11 @@ class Library:
         main = self._path(load.main, load.folders)
         draft = load.draft
         if draft == AUTO:
-            draft = STARTER if main == STARTER else None
+            draft = STARTER if main == STARTER else LOOKUP
             if main != STARTER and not main.startswith(_SCRIPTED):
                 with suppress(LibraryError):  # loading the main model reports its fault
                     draft = best_draft(self.verdicts(replace(load, main=main), wanted))
-        elif draft:
+        elif names_model(draft):
             draft = self._path(draft, load.folders)
         return replace(load, main=main, draft=draft)
 

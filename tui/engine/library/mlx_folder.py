@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...protocol import ModelFacts, PromptForm
 from .gguf import BadModelFile, UnreadableModelFile, UnusableModelFile
 from .safetensors import StoredTensor, read_tensors
 
@@ -54,7 +55,7 @@ _NAMES = {"F32": "F32", "F16": "F16", "BF16": "BF16", "F64": "F64"}
 
 @dataclass(frozen=True)
 class Folder:
-    """The facts about a model from its folder. The texts are not trusted."""
+    """A model as its folder describes it. The texts are not trusted."""
 
     path: Path
     config: Mapping[str, Any]
@@ -64,6 +65,20 @@ class Folder:
     chat_template: str | None
     shards: tuple[Path, ...]
     tensors: tuple[StoredTensor, ...] = field(repr=False)
+
+    def facts(self, vocabulary: int, form: PromptForm) -> ModelFacts:
+        """Return the facts. The tokenizer knows the number of tokens and the form of prompts."""
+        return ModelFacts(
+            name=self.name,
+            path=str(self.path),
+            architecture=self.model_type,
+            parameters=sum(map(self._stands_for, self.tensors)),
+            quantization=self.quantization,
+            size=self.weight_bytes,
+            context_length=self.context_length,
+            vocabulary=vocabulary,
+            prompt_form=form,
+        )
 
     @property
     def name(self) -> str:
@@ -128,14 +143,9 @@ class Folder:
         return 0
 
     @property
-    def parameters(self) -> int:
-        """Number of parameters. Quantized ones count with their original number."""
-        return sum(self._stands_for(tensor) for tensor in self.tensors)
-
-    @property
-    def quantisation(self) -> str:
+    def quantization(self) -> str:
         """Such as "4 bits", "mxfp4" or "BF16"."""
-        given = self._quantisation
+        given = self._quantization
         if given.get("mode", "affine") != "affine":
             return str(given["mode"])[:20]
         if type(bits := given.get("bits")) is int:
@@ -144,7 +154,7 @@ class Folder:
         return str(method)[:20] if method else self._commonest_type
 
     @property
-    def _quantisation(self) -> Mapping[str, Any]:
+    def _quantization(self) -> Mapping[str, Any]:
         return _mapping(self.config.get("quantization") or self.config.get("quantization_config"))
 
     @property
@@ -155,7 +165,8 @@ class Folder:
         return max(sizes, key=lambda dtype: sizes[dtype])
 
     def _stands_for(self, tensor: StoredTensor) -> int:
-        bits = self._quantisation.get("bits")
+        """Return the number of parameters that a tensor stands for; quantized, it holds fewer numbers."""
+        bits = self._quantization.get("bits")
         if tensor.dtype == "U32" and type(bits) is int and bits > 0:
             return tensor.elements * 32 // bits
         return 0 if tensor.name.endswith((".scales", ".biases")) else tensor.elements

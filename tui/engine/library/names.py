@@ -39,7 +39,7 @@ def _names(model: FoundModel) -> tuple[str, ...]:
 
 def _holds(model: FoundModel, wanted: str) -> bool:
     """Return whether each word is in one of the model's names or its quantization, without punctuation."""
-    text = " ".join((*_names(model)[1:], model.quantisation)).casefold()
+    text = " ".join((*_names(model)[1:], model.quantization)).casefold()
     words = wanted.split()
     return bool(words) and all(word in text or (_spelled(word) or " ") in _spelled(text) for word in words)
 

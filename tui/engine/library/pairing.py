@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from ...choices import LOOKUP, NONE, DraftChoice, names_model
 from ...protocol import DraftVerdict, FoundModel, Obstacle, Skipped
 from ..eligibility import NOT_SMALLER, bad_file, other_backend, vocabularies
 from .describe import tokens_of
 from .gguf import BadModelFile
-from .records import LOOKUP, Measured
+from .records import Measured
 from .token_texts import Tokens
 
 WORTHWHILE = 1.05
@@ -31,7 +32,7 @@ _SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
 """Predicted chance that a drafted token is accepted. Published pairs have 0.6 to 0.9."""
 _ORDER = {"recommended": 0, "possible": 1, "no": 2}
 
-Past = Callable[[str, str], Measured | None]
+Past = Callable[[str, DraftChoice], Measured | None]
 """Returns the measured speed-up of a draft (its path, or `LOOKUP`) for a main model."""
 Room = Callable[[FoundModel], Obstacle | None]
 """Returns the reason why a draft does not fit into memory beside the main model; None if it fits."""
@@ -126,20 +127,18 @@ class Judge:
         return DraftVerdict(LOOKUP, "lookup", judgement, reason, *known)  # type: ignore[arg-type]
 
     def _none(self) -> DraftVerdict:
-        return DraftVerdict("", "no draft", "possible", "plain decoding", 1.0)
+        return DraftVerdict(NONE, "no draft", "possible", "plain decoding", 1.0)
 
 
-def best_draft(verdicts: Iterable[DraftVerdict]) -> str | None:
-    """Return the path of the best recommended draft model; None if there is none."""
-    for each in verdicts:
-        if each.judgement == "recommended" and each.draft not in ("", LOOKUP):
-            return each.draft
-    return None
+def best_draft(verdicts: Iterable[DraftVerdict]) -> DraftChoice:
+    """Return the path of the best recommended draft model; `LOOKUP` if there is none."""
+    good = (each.draft for each in verdicts if each.judgement == "recommended" and names_model(each.draft))
+    return next(good, LOOKUP)
 
 
 def _rank(verdict: DraftVerdict) -> tuple[int, bool, float]:
     """Within a judgement, put draft models before lookup, and lookup before no draft."""
-    return _ORDER[verdict.judgement], not verdict.draft, -(verdict.speed_up or 0.0)
+    return _ORDER[verdict.judgement], verdict.draft == NONE, -(verdict.speed_up or 0.0)
 
 
 def _family(model: FoundModel) -> str:

@@ -14,6 +14,7 @@ from math import exp, log
 from pathlib import Path
 
 from ... import files
+from ...choices import DraftChoice
 from ...protocol import Finished
 
 KEPT = 64
@@ -22,8 +23,6 @@ SHORTEST = 32
 """Tokens of the shortest answer with a meaningful speed-up."""
 COMPLETE = ("stop", "length")
 """Reasons for the end of an answer that was neither stopped nor cut."""
-LOOKUP = "lookup"
-"""Stands for a draft where lookup alone proposed."""
 _LOW, _HIGH = 0.05, 50.0
 """Smallest and largest speed-up that counts as valid."""
 
@@ -42,7 +41,7 @@ class Records:
         """`folder` need not exist."""
         self._folder = folder
 
-    def keep(self, main: str, draft: str, finished: Finished) -> None:
+    def keep(self, main: str, draft: DraftChoice, finished: Finished) -> None:
         """Keep a complete, long enough answer's speed-up. A full disk is not an error.
 
         `main` is a path, `draft` a path or `LOOKUP`.
@@ -57,7 +56,7 @@ class Records:
         with suppress(OSError):
             files.replace(path, json.dumps(ratios))
 
-    def measured(self, main: str, draft: str) -> Measured | None:
+    def measured(self, main: str, draft: DraftChoice) -> Measured | None:
         """Return the mean speed-up of `draft` for `main`; None if there is no answer yet."""
         ratios = _read(self._path(main, draft))
         return Measured(exp(sum(map(log, ratios)) / len(ratios)), len(ratios)) if ratios else None

@@ -149,7 +149,7 @@ def _with_usual(model: FoundModel, name: str, more: str) -> _Name:
     words = _chosen(Path(model.path), model.tag)
     if words is None or not words.usual:
         return name, more
-    quantization = _trusted(model.quantisation, words.quantizations)
+    quantization = _trusted(model.quantization, words.quantizations)
     return f"{name.removesuffix(quantization)}{'-'.join(words.usual)} {quantization}".strip(), more
 
 

@@ -186,7 +186,7 @@ class RememberedCosts:
 
     def __init__(self, folder: Path, models: Sequence[LoadedModel], rest: Sequence[str]) -> None:
         """`rest` are the other texts that the figures depend on: backend, device, version."""
-        self._note = StoredFact(folder, [model.path for model in models], rest)
+        self._note = StoredFact(folder, [model.facts.path for model in models], rest)
 
     def recall(self, plain: float | None) -> AdaptiveLength | None:
         """Return the stored policy, with its costs scaled to the present speed `plain` (seconds per token).

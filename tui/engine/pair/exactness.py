@@ -56,7 +56,7 @@ class Judged:
 def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress) -> Judged:
     """Ask both questions of a loaded model, and let it run as exact mode needs it. Empties its cache."""
     rest = [backend.name, backend.version, backend.device(), command.cache_type, str(command.gpu_layers)]
-    known = StoredFact(find_costs(), [main.path], ["rounding", *rest])
+    known = StoredFact(find_costs(), [main.facts.path], ["rounding", *rest])
     value = known.read()
     kept = value if isinstance(value, dict) else {}
     try:

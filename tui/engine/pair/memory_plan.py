@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
+from ...choices import names_model
 from ...errors import OutriderError
 from ...protocol import CacheType, Load, MemoryUse
 from ..backends import Options, Role
@@ -123,11 +124,11 @@ def plan(load: Load, loaded: Load | None = None) -> MemoryPlan:
 
 def models_of(load: Load) -> dict[Role, Header | Folder]:
     """Return the headers of the main model and of the draft, if there is one."""
-    names: dict[Role, str | None] = {"main": load.main, "draft": load.draft}
+    names: dict[Role, str] = {"main": load.main}
+    if names_model(load.draft):
+        names["draft"] = load.draft
     found: dict[Role, Header | Folder] = {}
     for role, name in names.items():
-        if not name:
-            continue
         path = Path(place(name, role))
         try:
             found[role] = read_folder(path) if is_folder(path) else read_header(path)
@@ -138,7 +139,8 @@ def models_of(load: Load) -> dict[Role, Header | Folder]:
 
 def _shapes(load: Load, main: Header | Folder) -> Iterator[tuple[int, CacheType]]:
     """Yield context lengths and cache types: first those asked for, then smaller ones."""
-    asked = Options("main", load.context_length).tokens(main.context_length)
+    trained = (main.facts if isinstance(main, Header) else main).context_length
+    asked = Options("main", load.context_length).tokens(trained)
     types: list[CacheType] = [load.cache_type]
     if load.cache_type == "f16":
         types.append("q8_0")
@@ -267,14 +269,14 @@ def _need(header: Header, reserved: Any, labels: Sequence[str]) -> Need:
         if any(name == label or name.startswith(f"{label}_") for label in labels)
     ]
     return Need(
-        weights=header.weight_bytes,
+        weights=header.facts.size,
         table=header.table_bytes,
         output=header.output_bytes,
         layers=header.block_count,
         cache=reserved["cache"],
         buffers_gpu=sum(on_gpu),
         buffers_host=sum(reserved["buffers"].values()) - sum(on_gpu),
-        checkpoints=most_bytes(reserved["state"], header.weight_bytes),
+        checkpoints=most_bytes(reserved["state"], header.facts.size),
     )
 
 

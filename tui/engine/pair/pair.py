@@ -13,9 +13,10 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from ...choices import NONE, names_model
 from ...paths import find_costs, find_starter
-from ...protocol import Load, ModelInfo, Obstacle, Rounding
-from ..backends import Backend, LoadedModel, ModelError, Options, Role, prompt_form
+from ...protocol import Load, Obstacle, Rounding
+from ..backends import Backend, LoadedModel, ModelError, Options, Role
 from ..backends.selection import open_backend
 from ..eligibility import NOTHING_COPIED, POLICY, broken_draft
 from ..speculation.chances import LONGEST
@@ -136,7 +137,9 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     backend = open_backend(path, command.backend)
     main = backend.load(path, Options.of(command, "main"), _reading("main model", progress))
     try:
-        draft, obstacle = _load_draft(command, backend, main, progress) if command.draft else (None, None)
+        draft, obstacle = (
+            _load_draft(command, backend, main, progress) if names_model(command.draft) else (None, None)
+        )
         if command.exact:  # another number of threads rounds otherwise
             return _paired(command, backend, main, draft, obstacle, progress)
         if crew := Crew.of(room, main, draft):
@@ -176,17 +179,17 @@ def _paired(
     # A copy of a window lies in other cells: in exact mode each read would have to copy at the same places.
     reader = ContextReader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
     if judged.rounding:
-        keep_last(main.path, judged.rounding)
+        keep_last(main.facts.path, judged.rounding)
     progress(PLAIN, None)
     speed = plain_speed(main)
     plain = 1 / speed if speed else None
-    if judged.obstacle:
+    if judged.obstacle or command.draft == NONE:
         if draft:
             draft.close()
-        asked = command.draft is not None
+        told = judged.obstacle if names_model(command.draft) else None
         return Pair(
-            backend, main, None, judged.obstacle if asked else None, speed, FixedLength(0), reader, None,
-            rounding=judged.rounding,
+            backend, main, None, told, speed, FixedLength(0), reader, None,
+            rounding=judged.rounding, later=judged.later,
         )  # fmt: skip
     lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
     shown = scripted or command.main == STARTER
@@ -220,7 +223,7 @@ def _load_draft(
     command: Load, backend: Backend, main: LoadedModel, progress: Progress
 ) -> tuple[LoadedModel | None, Obstacle | None]:
     """The draft, or None and why not."""
-    path = _path(command, command.draft or "", "draft")
+    path = _path(command, command.draft, "draft")
     options = replace(Options.of(command, "draft"), context_length=main.capacity)
     try:
         draft = backend.load(path, options, _reading("draft model", progress))
@@ -268,19 +271,3 @@ def _first(model: LoadedModel) -> int:
     """The token that follows one other."""
     model.start(Sampler(Chain(), seed=0, start=1))
     return model.extend(first_tokens(model), picks=1)[0].token
-
-
-def model_info(model: LoadedModel, name: str, demo: bool) -> ModelInfo:
-    """`model` as the app shows it, as `name`."""
-    return ModelInfo(
-        name=name,
-        path=model.path,
-        architecture=model.architecture,
-        parameters=model.parameters,
-        quantisation=model.quantisation,
-        size=model.size,
-        context_length=model.trained_context_length,
-        vocabulary=model.vocabulary_size,
-        demo=demo,
-        prompt_form=prompt_form(model.vocabulary),
-    )

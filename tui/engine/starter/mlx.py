@@ -46,7 +46,7 @@ def starter_folder(file: Path, cache: Path) -> Path:
     """The folder in `cache` that holds the model of `file`; made if it is not there. Raises `OSError`."""
     digest = hashlib.sha256(bytes([_VERSION]) + file.read_bytes()).hexdigest()[:16]
     # The folder's own name is the model's.
-    folder = cache / digest / read_header(file).name.replace("/", "-")
+    folder = cache / digest / read_header(file).facts.name.replace("/", "-")
     if not folder.is_dir():
         new = cache / f"{digest}.{os.getpid()}"
         write_folder(file, new / folder.name)

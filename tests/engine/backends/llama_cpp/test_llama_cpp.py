@@ -339,7 +339,7 @@ def test_the_chat_template_is_read_whole(load: Load, template: str | bytes | Non
 
 def test_metadata_that_is_not_unicode_breaks_nothing(load: Load, backend: LlamaBackend) -> None:
     model = load(Toy(name=b"evil\xff\x1b]0;PWNED\x07"))
-    assert model.name == "evil\ufffd\x1b]0;PWNED\x07 F32"
+    assert model.facts.name == "evil\ufffd\x1b]0;PWNED\x07 F32"
     assert any("evil" in line for line in backend.log.lines)
 
 
@@ -391,9 +391,10 @@ def test_a_model_may_draft_for_itself(backend: LlamaBackend, tmp_path: Path) -> 
 
 def test_what_a_model_says_about_itself(load: Load) -> None:
     model = load(Toy(context_length=384), context_length=0)
-    assert (model.name, model.architecture, model.quantisation) == ("toy F32", "llama", "F32")
-    assert (model.trained_context_length, model.capacity, model.vocabulary_size) == (384, 512, 512)
-    assert model.size == 4 * model.parameters > 100_000
+    facts = model.facts
+    assert (facts.name, facts.architecture, facts.quantization) == ("toy F32", "llama", "F32")
+    assert (facts.context_length, model.capacity, facts.vocabulary) == (384, 512, 512)
+    assert facts.size == 4 * facts.parameters > 100_000
 
 
 def test_a_context_is_at_most_8192_tokens_unless_asked(load: Load) -> None:
@@ -470,7 +471,8 @@ def test_the_library_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
     (bad := tmp_path / "bad.gguf").write_bytes(path.read_bytes().replace(b"ffn_down", b"ffn_sown"))
     program = """
 import sys
-from tui.engine.backends import ModelError, Options, open_backend
+from tui.engine.backends import ModelError, Options
+from tui.engine.backends.selection import open_backend
 from tui.engine.speculation.sampling import Chain, Sampler
 good, bad = sys.argv[1:]
 backend = open_backend(good)

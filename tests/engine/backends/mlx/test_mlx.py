@@ -607,9 +607,10 @@ def test_mlx_begins_with_a_short_call_before_all_of_it_is_noted(
 
 def test_a_folder_says_what_it_holds(toy: Path) -> None:
     model = opened(toy)
-    assert (model.name, model.path, model.architecture) == ("toy F32", str(toy), "llama")
-    assert (model.quantisation, model.trained_context_length, model.vocabulary_size) == ("F32", 512, 512)
-    assert model.size == 4 * model.parameters
+    facts = model.facts
+    assert (facts.name, facts.path, facts.architecture) == ("toy F32", str(toy), "llama")
+    assert (facts.quantization, facts.context_length, facts.vocabulary) == ("F32", 512, 512)
+    assert facts.size == 4 * facts.parameters
     assert MlxBackend().device()
     snapshot = toy.parent / "models--mlx-community--Some-Model-4bit" / "snapshots" / "0123abcd"
     snapshot.parent.mkdir(parents=True)
@@ -633,9 +634,9 @@ def test_quantised_weights_with_tied_embeddings(tmp_path: Path, bits: int, mode:
         folder / "config.json", config | {"quantization": {"group_size": 32, "bits": bits, "mode": mode}}
     )
     model = opened(folder)
-    assert model.quantisation == (f"{bits} bits" if mode == "affine" else mode)
-    assert model.parameters == whole.parameters
-    assert model.size < whole.size / 2
+    assert model.facts.quantization == (f"{bits} bits" if mode == "affine" else mode)
+    assert model.facts.parameters == whole.facts.parameters
+    assert model.facts.size < whole.facts.size / 2
     assert trial(model) is None
 
 
@@ -651,7 +652,7 @@ def test_weights_in_several_files(tmp_path: Path) -> None:
         index |= dict.fromkeys(part, file)
     (folder / "model.safetensors").unlink()
     mlx_models.write_json(folder / "model.safetensors.index.json", {"weight_map": index})
-    assert opened(folder).parameters == model.parameters
+    assert opened(folder).facts.parameters == model.facts.parameters
     (folder / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(ModelError, match=r"model-00002-of-00002\.safetensors is missing"):
         opened(folder)
@@ -683,10 +684,10 @@ def sharded(place: Path, files: Sequence[str], indexed: Sequence[str], drop: Col
         (("model.safetensors",), ("pytorch-1.safetensors", "pytorch-2.safetensors")),
     ],
 )
-def test_an_index_of_the_model_before_quantisation_does_no_harm(
+def test_an_index_of_the_model_before_quantization_does_no_harm(
     tmp_path: Path, files: Sequence[str], indexed: Sequence[str]
 ) -> None:
-    assert opened(sharded(tmp_path, files, indexed)).vocabulary_size
+    assert opened(sharded(tmp_path, files, indexed)).vocabulary.size
 
 
 def test_a_shard_that_is_missing_is_named_with_a_current_index_and_with_a_stale_one(tmp_path: Path) -> None:
@@ -948,7 +949,7 @@ def test_a_schema_gives_the_same_json_with_a_draft_and_without(
 
 def test_a_grammar_allows_the_same_tokens_in_mlx_as_in_llama_cpp(starter: tuple[Path, Path]) -> None:
     gguf, folder = load(MAIN, "main"), load(starter[0], "main")
-    every = np.arange(gguf.vocabulary_size)
+    every = np.arange(gguf.vocabulary.size)
     for grammar in (of_schema(SCHEMA), of_gbnf('root ::= [^a]+ "a"')):
         ours, theirs = folder.constraint(grammar), gguf.constraint(grammar)
         written: list[int] = []
@@ -961,7 +962,7 @@ def test_a_grammar_allows_the_same_tokens_in_mlx_as_in_llama_cpp(starter: tuple[
 
 def test_a_grammar_in_mlx_never_writes_a_token_without_text(toy: Path) -> None:
     model = opened(toy)
-    every = np.arange(model.vocabulary_size)
+    every = np.arange(model.vocabulary.size)
     allowed = set(every[model.constraint(of_gbnf("root ::= .*")).allowed([], every)].tolist())
     ends = model.vocabulary.end_tokens
     assert ends <= allowed

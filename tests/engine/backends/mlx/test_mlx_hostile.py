@@ -170,8 +170,9 @@ FOR_TRANSFORMERS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 CHILD = """
 import json, sys, time
-from tui.engine.backends import ModelError, Options, open_backend
+from tui.engine.backends import ModelError, Options
 from tui.engine.backends.mlx import MlxBackend
+from tui.engine.backends.selection import open_backend
 
 place, canary = sys.argv[1:]
 MlxBackend()

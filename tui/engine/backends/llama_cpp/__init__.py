@@ -81,7 +81,7 @@ class LlamaBackend:
             undo.callback(self._library.llama_free, context)
             full = bool(params.swa_full) or not self._library.llama_model_n_swa(model)
             outputs = _OUTPUTS[options.role]
-            loaded = LlamaModel(self._library, model, context, header, path, outputs, full_windows=full)
+            loaded = LlamaModel(self._library, model, context, header, outputs, full_windows=full)
             if not (options.gpu_layers and self.gpus()):
                 loaded.threads = threads
             loaded.warm_up(_WARM_UP[options.role])
@@ -208,7 +208,7 @@ class LlamaBackend:
         params = self._library.llama_context_default_params()
         # For another length, the library makes a longer cache, but calls get only as many rows as were asked
         # for. In a short context, that is less than a round needs.
-        params.n_ctx = -(-options.tokens(header.context_length) // CELLS) * CELLS
+        params.n_ctx = -(-options.tokens(header.facts.context_length) // CELLS) * CELLS
         params.n_batch = params.n_ubatch = BATCH
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
@@ -251,7 +251,7 @@ class LlamaBackend:
         return 0
 
     def _default_threads(self, header: Header) -> int:
-        return 1 if header.weight_bytes < _SMALL else native.physical_cores()
+        return 1 if header.facts.size < _SMALL else native.physical_cores()
 
     def _reason(self, otherwise: str) -> str:
         return self.log.reason() or otherwise

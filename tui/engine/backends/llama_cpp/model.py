@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ctypes import addressof
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from ...library.describe import name_of
+from ...library.describe import named
 from ...library.header import Header
 from ...speculation.loop import Pick
 from ...speculation.sampling import Constraint, Sampler
-from .. import ModelError, check_call
+from .. import ModelError, check_call, prompt_form
 from ..checkpoints import Checkpoints
 from .rollback import ANSWER, COPIES, rollback_of
 from .vocabulary import LlamaVocabulary
@@ -45,7 +45,7 @@ class LlamaModel:
     """
 
     def __init__(
-        self, library: Any, model: int, context: int, header: Header, path: str, outputs: int,
+        self, library: Any, model: int, context: int, header: Header, outputs: int,
         *, full_windows: bool = True,
     ) -> None:  # fmt: skip
         """`outputs` is the most tokens with a choice in one call. Full windows keep all their cells."""
@@ -66,7 +66,7 @@ class LlamaModel:
         self._settled = True
         """Whether nothing was chosen since the last rewind."""
         self._rollback = rollback_of(library, model, context, full_windows=full_windows)
-        self._checkpoints = Checkpoints(self._rollback, header.weight_bytes)
+        self._checkpoints = Checkpoints(self._rollback, header.facts.size)
         self._doubled_from: int | None = None
         self.vocabulary = LlamaVocabulary(library, model)
         # The actual values of the library, which may lower either without notice.
@@ -77,14 +77,7 @@ class LlamaModel:
         self.drops_from = 0 if full_windows else -(-cells // CELLS) * CELLS
         self.threads = 0
         """Threads by default; 0 if a GPU computes."""
-        self.name = name_of(Path(path), header.name, header.quantisation)
-        self.path = path
-        self.architecture = header.architecture
-        self.parameters = header.parameters
-        self.quantisation = header.quantisation
-        self.size = header.weight_bytes
-        self.trained_context_length = header.context_length
-        self.vocabulary_size = self.vocabulary.size
+        self.facts = replace(named(header.facts), prompt_form=prompt_form(self.vocabulary))
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -177,7 +170,7 @@ class LlamaModel:
     def _constraints(self) -> Constraints:
         from ..constraint import Constraints  # imports llguidance, which few answers need
 
-        return Constraints(self.vocabulary, self.vocabulary_size)
+        return Constraints(self.vocabulary, self.vocabulary.size)
 
     def _begin(self, known: int, picks: int) -> None:
         """Make a state to return to, before tokens run that may be rejected. `known` tokens are certain.
@@ -233,7 +226,7 @@ class LlamaModel:
         # The library writes its rows to the same addresses again and again, so each gets a view only once.
         address = addressof(pointer.contents)
         if (logits := self._rows.get(address)) is None:
-            logits = self._rows[address] = np.ctypeslib.as_array(pointer, (self.vocabulary_size,))
+            logits = self._rows[address] = np.ctypeslib.as_array(pointer, (self.vocabulary.size,))
         return self._sampler.pick(logits, self._tokens, length)
 
     def _trim(self) -> None:

@@ -195,11 +195,10 @@ def is_recurrent(library: Any, model: int) -> bool:
 
 def affords_copies(library: Any, model: int, header: Header) -> bool:
     """Return whether `COPIES` copies of the state are small beside the weights, by the file's numbers."""
-    inner, state = (
-        _number(library, model, f"{header.architecture}.ssm.{key}") for key in ("inner_size", "state_size")
-    )
+    keys = (f"{header.facts.architecture}.ssm.{key}" for key in ("inner_size", "state_size"))
+    inner, state = (_number(library, model, key) for key in keys)
     bytes_ = 4 * header.block_count * inner * state
-    return COPIES * bytes_ * _SHARE <= header.weight_bytes
+    return COPIES * bytes_ * _SHARE <= header.facts.size
 
 
 def _number(library: Any, model: int, key: str) -> int:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from ...library.describe import name_of
+from ...library.describe import named
 from ...library.mlx_folder import Folder
 from ...speculation.chances import LONGEST
 from ...speculation.loop import Pick
 from ...speculation.sampling import Constraint, InvalidLogits, Sampler
-from .. import ModelError, Rewinds, check_call
+from .. import ModelError, Rewinds, check_call, prompt_form
 from ..checkpoints import Checkpoints
 from .caches import Caches
 from .picking import chain_of_best, pick_rows
@@ -68,14 +68,7 @@ class MlxModel:
         self.chunk = CHUNK if mx.default_device() == mx.gpu else _SLOW_CHUNK
         self.vocabulary = vocabulary
         self.capacity = capacity
-        self.vocabulary_size = vocabulary.size
-        self.name = name_of(folder.path, folder.name, folder.quantisation)
-        self.path = str(folder.path)
-        self.architecture = folder.model_type
-        self.parameters = folder.parameters
-        self.quantisation = folder.quantisation
-        self.size = folder.weight_bytes
-        self.trained_context_length = folder.context_length
+        self.facts = named(folder.facts(vocabulary.size, prompt_form(vocabulary)))
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -183,7 +176,7 @@ class MlxModel:
     def _constraints(self) -> Constraints:
         from ..constraint import Constraints  # imports llguidance, which few answers need
 
-        return Constraints(self.vocabulary, self.vocabulary_size)
+        return Constraints(self.vocabulary, self.vocabulary.size)
 
     def _begin(self, known: int, picks: int) -> None:
         """Make a state to return to, before tokens run that may be rejected. `known` tokens are certain.
