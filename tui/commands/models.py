@@ -94,7 +94,8 @@ async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundMod
 
 async def _judge(client: EngineClient, settings: Settings) -> tuple[DraftVerdict, ...]:
     async with client:
-        return (await last_reply(client.ask(JudgeDrafts(0, load_request(settings))), DraftsJudged)).verdicts
+        question = JudgeDrafts(0, load_request(settings))
+        return (await last_reply(client.ask(question), DraftsJudged)).verdicts
 
 
 def listed_json(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> dict[str, Any]:
