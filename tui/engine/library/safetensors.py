@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -40,10 +41,7 @@ class StoredTensor:
 
     @property
     def elements(self) -> int:
-        count = 1
-        for extent in self.shape:
-            count *= extent
-        return count
+        return prod(self.shape)
 
 
 def read_tensors(path: Path) -> tuple[StoredTensor, ...]:
