@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui.commands.bench.prompts import read_prompts
+from tui.commands.bench.plan import read_prompts
 
 _ASKED = read_prompts()
 _LONG = "\n\n".join(prompt.text for prompt in _ASKED if prompt.category == "summary")

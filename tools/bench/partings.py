@@ -27,7 +27,7 @@ from tui.choices import AUTO, DraftLength
 from tui.client import EngineClient
 from tui.client.host import HERE
 from tui.client.parting import explained
-from tui.commands.bench.prompts import read_prompts
+from tui.commands.bench.plan import read_prompts
 from tui.commands.bench.results import first_difference
 from tui.protocol import Generate, Inspect, Load, Message, Sampling, TextRound, TokenInspection
 

@@ -41,7 +41,7 @@ from tools.bench.turns import Took, Turn
 from tui.choices import AUTO, DraftLength
 from tui.client import EngineClient
 from tui.client.host import HERE
-from tui.commands.bench.prompts import read_prompts
+from tui.commands.bench.plan import read_prompts
 from tui.engine.pair.practice import LIMIT
 from tui.protocol import Finished, Generate, Load, Message, Sampling, TextRound
 

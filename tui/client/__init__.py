@@ -13,5 +13,4 @@ from .downloads import Downloads as Downloads
 from .downloads import Item as Item
 from .engine import AnswerEvent as AnswerEvent
 from .engine import EngineClient as EngineClient
-from .engine import State as State
 from .hub import HubClient as HubClient

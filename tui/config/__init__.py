@@ -12,12 +12,8 @@ from .file import show_value as show_value
 from .settings import Appearance as Appearance
 from .settings import Engine as Engine
 from .settings import Generation as Generation
-from .settings import Highlight as Highlight
 from .settings import History as History
-from .settings import HostEntry as HostEntry
 from .settings import Keys as Keys
-from .settings import KeySet as KeySet
 from .settings import Models as Models
 from .settings import Preset as Preset
 from .settings import Settings as Settings
-from .settings import Sidebar as Sidebar

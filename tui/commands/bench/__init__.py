@@ -27,9 +27,8 @@ from ...protocol import Load
 from ..setup import UsageError, set_up, with_models
 from .chart import chart
 from .measure import Measurement
-from .plan import BenchPlan
+from .plan import SHIPPED, BenchPlan, quick, read_prompts
 from .progress import Progress
-from .prompts import SHIPPED, quick, read_prompts
 from .record import as_json
 from .report import as_markdown, as_text
 from .results import Bench

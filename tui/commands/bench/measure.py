@@ -13,9 +13,8 @@ from ...clean import clean_line
 from ...client import EngineClient, EngineError
 from ...client.parting import explained
 from ...protocol import Finished, Load, Loaded, Loading, NotDrafting, Notice, Obstacle, TextRound
-from .plan import BenchPlan
+from .plan import BenchPlan, Prompt
 from .progress import Progress
-from .prompts import Prompt
 from .report import as_line
 from .results import BenchRun, Series, first_difference, result_of, series_of
 

@@ -14,8 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 from ...protocol import Loaded, Rounding, Statistics
-from .plan import BenchPlan
-from .prompts import Prompt
+from .plan import BenchPlan, Prompt
 
 ALL = "all"
 """Stands for all categories together."""

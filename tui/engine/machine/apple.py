@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 _SECONDS = 60
+"""Seconds to wait for a library. A GPU driver that wakes up takes long."""
 _PER_ROW = (1, 2)
 """Generations of Apple silicon on which MLX needs one pass for each verified token with affine weights. From
 the third generation on, one pass serves up to eight (mlx 0.32, qmv_wide)."""
@@ -35,6 +38,22 @@ class Mlx:
     """Bytes of these that the GPU should use at most; 0 if unknown."""
 
 
+def ask_library(name: str, command: Sequence[str], if_silent: str = "") -> dict[str, Any]:
+    """Return what `command` prints about a library; only `error` if it cannot be used."""
+    try:
+        asked = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
+        )
+        if asked.returncode == -signal.SIGILL:
+            return {"error": f"{name} was built for another processor"}
+        return dict(json.loads(asked.stdout.splitlines()[-1]).items())
+    except (OSError, subprocess.TimeoutExpired):
+        return {"error": f"{name} does not answer{if_silent}"}
+    except (LookupError, AttributeError, ValueError):
+        last = asked.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        return {"error": f"{name} cannot be loaded: {''.join(last) or asked.returncode}"}
+
+
 def ask_mlx(command: Sequence[str] = (sys.executable, "-m", __name__)) -> Mlx:
     """Ask MLX in a child process: `command` prints the result of `_describe`."""
     try:
@@ -42,17 +61,7 @@ def ask_mlx(command: Sequence[str] = (sys.executable, "-m", __name__)) -> Mlx:
         metadata.version("mlx")
     except metadata.PackageNotFoundError:
         return Mlx("")
-    try:
-        asked = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return Mlx(version, "MLX does not answer")
-    try:
-        return Mlx(version, **json.loads(asked.stdout.splitlines()[-1]))
-    except (LookupError, TypeError, ValueError):
-        last = asked.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        return Mlx(version, f"MLX cannot be loaded: {''.join(last) or asked.returncode}")
+    return Mlx(version, **ask_library("MLX", command))
 
 
 def generation(cpu: str) -> int:

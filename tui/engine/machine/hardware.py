@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from math import ceil
 from pathlib import Path
 
 from . import cgroups
-from .apple import Mlx, ask_mlx, mlx_advice
+from .apple import Mlx, ask_library, ask_mlx, mlx_advice
 
 PACKAGES = ("llama-cpp-python", "numpy", "jinja2", "mlx-lm")
 FEATURES = (
@@ -36,8 +35,6 @@ USABLE = 0.75
 """Share of a memory that models may take; the rest is for caches and other programs."""
 _NONE = Mlx("")
 _TOOL_SECONDS = 5
-_LIBRARY_SECONDS = 60
-"""Seconds to wait for the library. A CUDA driver that wakes up takes long."""
 
 
 @dataclass(frozen=True)
@@ -231,20 +228,8 @@ def _ask_library(command: Sequence[str]) -> LlamaLibrary:
     """Ask llama.cpp in a child process: `command` runs `probe.py` of the backend, which prints its result."""
     if not (version := _version("llama-cpp-python")):
         return LlamaLibrary("")
-    try:
-        asked = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIBRARY_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return LlamaLibrary(version, "llama.cpp does not answer; its GPU driver may hang")
-    if asked.returncode == -signal.SIGILL:
-        return LlamaLibrary(version, "llama.cpp was built for another processor")
-    try:
-        said = json.loads(asked.stdout.splitlines()[-1])
-        return LlamaLibrary(version, devices=tuple(said.pop("devices")), **said)
-    except (LookupError, TypeError, ValueError):
-        last = asked.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        return LlamaLibrary(version, f"llama.cpp cannot be loaded: {''.join(last) or asked.returncode}")
+    said = ask_library("llama.cpp", command, "; its GPU driver may hang")
+    return LlamaLibrary(version, devices=tuple(said.pop("devices", ())), **said)
 
 
 def _version(package: str) -> str:
