@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.rest import wait_for_rest
 from tui.engine.backends.llama_cpp.native import bindings
 
 # As an engine loads it, before a test does so otherwise: how long threads spin while they wait for another is
@@ -29,6 +30,15 @@ def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for kind in ("CONFIG", "STATE", "CACHE", "DATA"):
             patch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def real_rest() -> Iterator[None]:
+    """`pilot.pause()` and `pilot.press()` wait until the app is at rest, on a busy machine too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("textual.app", "textual.pilot"):
+            patch.setattr(f"{module}.wait_for_idle", wait_for_rest)
         yield
 
 

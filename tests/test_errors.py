@@ -103,7 +103,7 @@ def exceptions_of_ours() -> Iterator[tuple[str, set[str]]]:
 
 def test_every_exception_that_a_person_may_see_is_in_the_tree() -> None:
     found = dict(exceptions_of_ours())
-    assert "tui.client.engine_errors.EngineDied" in found
+    assert "tui.client.call.EngineDied" in found
     outside = {place for place, above in found.items() if "OutriderError" not in above}
     assert outside == {*PRIVATE, "tui.errors.OutriderError"}
 

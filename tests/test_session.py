@@ -116,7 +116,7 @@ class Chat:
         self.session.answer(TurnRequest(self.session.conversation.ask(prompt)))
 
     async def until(self, true: Callable[[], object]) -> None:
-        end = monotonic() + 30
+        end = monotonic() + 60
         while not true():
             assert monotonic() < end, (self.phase, self.views.state[-3:])
             await asyncio.sleep(0.005)

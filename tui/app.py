@@ -69,14 +69,8 @@ class Outrider(LeanOutput):
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "Help", id="app.help", tooltip="Every key and color"),
-        Binding(
-            "f2",
-            "settings",
-            "Settings",
-            show=False,
-            id="app.settings",
-            tooltip="Every setting, with its help",
-        ),
+        Binding("f2", "settings", "Settings", show=False, id="app.settings",
+                tooltip="Every setting, with its help"),
         Binding("f9", "themes", "Theme", show=False, id="app.themes", tooltip="Choose the colors"),
         Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True, tooltip="Quit"),
         Binding("ctrl+c", "interrupt", "Copy or stop", show=False, id="app.interrupt", priority=True,
@@ -84,6 +78,9 @@ class Outrider(LeanOutput):
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend",
                 tooltip="Back to the shell; fg comes back here"),
     ]  # fmt: skip
+
+    _hub: Screen[None] | None = None
+    _event_loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(
         self,
@@ -114,17 +111,14 @@ class Outrider(LeanOutput):
         self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died, host=host)
         self._hub_client = HubClient(self._client, os.environ)
         self._downloads = Downloads(self._hub_client, clock)
-        self._hub: Screen[None] | None = None
         self._downloads.on_change = self._download_changed
         kept = places.chats if settings.history.keep else None
         self._keeper = Keeper(kept, lambda: self._session.show_keeping())
         self._go_on = go_on
         self._recalled = recalled
-        self._event_loop: asyncio.AbstractEventLoop | None = None
         self._last_pair = LastPair(places, lambda: self._client.host.name if self._client.host else "")
-        self._paint_faults = PaintFaults(
-            places.log, partial(self.notify, severity="error", timeout=20, markup=False)
-        )
+        tell = partial(self.notify, severity="error", timeout=20, markup=False)
+        self._paint_faults = PaintFaults(places.log, tell)
         self._themes = ThemeChoice(self, places.config)
         folders = shipped("themes"), places.themes
         self._notices = [*notices, *self._themes.install(folders, settings.appearance.theme)]

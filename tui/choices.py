@@ -4,6 +4,7 @@ The settings file, the settings screen, the command line and the engine all read
 that one of them takes is taken by all. This module is small: the command line needs it before anything else.
 """
 
+from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
 CacheType = Literal["f16", "q8_0"]
@@ -52,6 +53,14 @@ class Limit(NamedTuple):
     low: float
     high: float
     about: str
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" for the one of `known` that is most like a mistyped word; else empty."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 LONGEST_DRAFT = 16

@@ -11,8 +11,8 @@ OutriderError             tui.errors                    the root: anything that 
   NotAttached             tui.chat.attachments          a file cannot go with a prompt
   EditorFailed            tui.screens.editor            the text editor could not be used
   HostError               tui.client.host               a host has a senseless address or program
-  EngineError             tui.client.engine_errors      a command failed; the engine keeps working
-    EngineDied            tui.client.engine_errors      there is no engine any more
+  EngineError             tui.client.call               a command failed; the engine goes on
+    EngineDied            tui.client.call               there is no engine any more
   ModelError              tui.engine.backends           a model cannot be opened or run
     GivenUp               tui.engine.pair.rounding      the load is no longer wanted
     TemplateError         tui.engine.answer.templates   a chat template does not render this conversation

@@ -5,13 +5,13 @@ Screens are imported only when a caller asks for them, so that the first paint w
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from textual.binding import Binding, BindingType
 from textual.keys import Keys as Named
 
+from .choices import meant
 from .config import Keys
 
 Group = tuple[str, Sequence[Binding]]
@@ -106,8 +106,7 @@ def keymap(keys: Keys, app: Iterable[BindingType]) -> tuple[dict[str, str], list
     problems = []
     for name, text in keys.bound:
         if name not in own:
-            close = difflib.get_close_matches(name, own, 1)
-            problems.append(f"keys.{name}: no action has this name{_meant(close)}")
+            problems.append(f"keys.{name}: no action has this name{meant(name, own)}")
         elif bad := next((key for key in _split(text) if not _is_key(key)), None):
             problems.append(f"keys.{name}: {bad!r} is not a key; examples are ctrl+y, f9, alt+enter")
         elif rival := _rival(name, text, wanted, own, together):
@@ -144,10 +143,6 @@ def _split(text: str) -> list[str]:
 def _is_key(key: str) -> bool:
     *modifiers, name = key.split("+") if key != "+" else [key]
     return set(modifiers) <= _MODIFIERS and (len(name) == 1 or name in _NAMES)
-
-
-def _meant(close: Sequence[str]) -> str:
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _bindings(declared: Iterable[BindingType]) -> list[Binding]:

@@ -6,13 +6,10 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from platformdirs import (
-    user_cache_path,
-    user_config_path,
-    user_data_path,
-    user_log_path,
-    user_state_path,
-)
+from platformdirs import PlatformDirs
+
+_DIRS = PlatformDirs("outrider", appauthor=False)
+"""The folders of this user, by the platform's rules."""
 
 
 @dataclass(frozen=True)
@@ -38,26 +35,28 @@ class Paths:
 
 def find_places() -> Paths:
     """Return the paths of this user, by the platform's rules."""
-    config = user_config_path("outrider", appauthor=False)
-    log = user_log_path("outrider", appauthor=False)
-    last = user_state_path("outrider", appauthor=False) / "pair.json"
-    chats = user_data_path("outrider", appauthor=False) / "chats.db"
-    return Paths(config / "config.toml", config / "themes", log / "engine.log", last, chats)
+    return Paths(
+        config=_DIRS.user_config_path / "config.toml",
+        themes=_DIRS.user_config_path / "themes",
+        log=_DIRS.user_log_path / "engine.log",
+        last=_DIRS.user_state_path / "pair.json",
+        chats=_DIRS.user_data_path / "chats.db",
+    )
 
 
 def find_records() -> Path:
     """Return the folder of the measured speed-ups. Without it, only predictions are left."""
-    return user_state_path("outrider", appauthor=False) / "measured"
+    return _DIRS.user_state_path / "measured"
 
 
 def find_models() -> Path:
     """Return the folder for downloaded models."""
-    return user_data_path("outrider", appauthor=False) / "models"
+    return _DIRS.user_data_path / "models"
 
 
 def find_copied() -> Path:
     """Return the file for a copy that no clipboard takes."""
-    return user_state_path("outrider", appauthor=False) / "copied.txt"
+    return _DIRS.user_state_path / "copied.txt"
 
 
 def find_ssh_config() -> Path:
@@ -67,17 +66,17 @@ def find_ssh_config() -> Path:
 
 def find_index() -> Path:
     """Return the cache with the descriptions of the local models. It may be deleted."""
-    return user_cache_path("outrider", appauthor=False) / "models.json"
+    return _DIRS.user_cache_path / "models.json"
 
 
 def find_costs() -> Path:
     """Return the folder of the measured costs of pairs. It may be deleted."""
-    return user_cache_path("outrider", appauthor=False) / "costs"
+    return _DIRS.user_cache_path / "costs"
 
 
 def find_starter() -> Path:
     """Return the folder of the demo pair in MLX's form, made when needed. It may be deleted."""
-    return user_cache_path("outrider", appauthor=False) / "starter-mlx"
+    return _DIRS.user_cache_path / "starter-mlx"
 
 
 def shipped(name: str) -> Path:

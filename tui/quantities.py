@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -64,10 +65,15 @@ def percent(share: float) -> str:
 
 def size(count: int) -> str:
     """Return bytes as "8.2 MB" or "4.7 GB", in powers of ten like file managers and the hub."""
-    for power, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+    return _scaled(count, ((1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1, " B")))
+
+
+def _scaled(count: int, units: Sequence[tuple[float, str]]) -> str:
+    """Return a number in the first unit that it reaches, with one decimal place below a hundred of them."""
+    for power, unit in units:
         if count >= power:
-            return f"{count / power:.{0 if count >= 100 * power else 1}f} {unit}"
-    return f"{count} B" if count else UNKNOWN
+            return f"{count / power:.{0 if power == 1 or count >= 100 * power else 1}f}{unit}"
+    return UNKNOWN
 
 
 def slowness(pair: HubPair) -> str:
@@ -82,11 +88,7 @@ def parameters(model: FoundModel) -> str:
     """
     if found := _SIZE.search(model.name):
         return found[0]
-    count = model.parameters
-    for power, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= power:
-            return f"{count / power:.{0 if count >= 100 * power else 1}f}{unit}"
-    return str(count) if count else UNKNOWN
+    return _scaled(model.parameters, ((1e9, "B"), (1e6, "M"), (1e3, "k"), (1, "")))
 
 
 def context(tokens: int) -> str:

@@ -39,7 +39,7 @@ async def test_a_prompt_is_answered_and_measured(tmp_path: Path) -> None:
         screen = await ready(pilot, app)
         await ask(pilot, "hello")
         await until(pilot, lambda: len(screen.panel.transcript.messages) == 2 and screen.phase == "ready")
-        await pilot.pause(0.3)
+        await until(pilot, lambda: "Drafts accepted" in text(app) and "tok/s" in text(app))
         assert any(isinstance(message, Composer.Submitted) for message in said)
         assert [message.role for message in screen.panel.transcript.messages] == ["user", "assistant"]
         assert "Speculative" in screen.panel.transcript.writer.text_of(1)

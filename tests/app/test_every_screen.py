@@ -13,6 +13,7 @@ from textual.widgets import Input, TextArea
 
 from tests.support.alone import Themed
 from tests.support.chat import until
+from tests.support.rest import at_rest
 from tests.support.screens import history, hub, models, versus
 from tests.support.screens.inside import Engine, Screen
 from tests.support.still import still
@@ -152,13 +153,13 @@ def test_every_screen_looks_as_it_should_in_every_theme(
     monkeypatch.delenv("NO_COLOR", raising=False)
 
     async def settle(pilot: Any) -> None:
-        await pilot.pause(0.2)
+        await at_rest(pilot)
         await sight.come(pilot)
-        await pilot.pause(0.3)
+        await at_rest(pilot)
         for each in pilot.app.screen.query(Input):
             each.cursor_blink = False
         for each in pilot.app.screen.query(TextArea):
             each.cursor_blink = False
-        await pilot.pause(0.1)
+        await at_rest(pilot)
 
     assert snap_compare(sight.app(tmp_path, theme), terminal_size=size, run_before=settle)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support import models
-from tests.support.chat import ask, chat, outrider, until
+from tests.support.chat import ask, chat, outrider, places_in, until
 from tests.support.mutants import mutant
 from tests.support.paths import ROOT
 from tests.support.terminal import python, violations
@@ -79,20 +80,29 @@ def app_in_a_pty(folder: Path, engine: tuple[str, ...]):
     return python(HOSTILE_APP, str(ROOT), str(folder), repr(engine), rows=40, columns=120)
 
 
+def answers_in(folder: Path) -> int:
+    """The number of answers that were kept to their end."""
+    with closing(sqlite3.connect(places_in(folder).chats)) as connection:
+        (count,) = connection.execute("SELECT COUNT(*) FROM messages WHERE ending = 'stop'").fetchone()
+    return int(count)
+
+
 def test_no_hostile_text_from_an_engine_reaches_the_terminal_as_a_command(tmp_path: Path) -> None:
     engine = (sys.executable, "-c", HOSTILE_ENGINE, str(ROOT), str(STRINGS))
     with app_in_a_pty(tmp_path, engine) as terminal:
-        terminal.pump(2)
-        for prompt in (b"hello\r", b"fail\r", b"again\r"):
-            terminal.send(prompt)
-            terminal.pump(1.5)
-        for _ in range(40):
-            terminal.send(b"\x1b[5;5~\x1b[5~")
-            terminal.pump(0.1)
-        terminal.send(b"\x14")
-        terminal.pump(0.3)
+        terminal.wait(b"ready")
+        terminal.send(b"hello\r")
+        terminal.wait(lambda: answers_in(tmp_path) == 1)
+        terminal.send(b"fail\r")
+        terminal.wait(lambda: "✗" in terminal.screen())
+        terminal.send(b"again\r")
+        terminal.wait(lambda: answers_in(tmp_path) == 2)
+        for _ in range(14):
+            for colors in ("full", "off", "quiet"):  # another word each time, once the page has been drawn
+                terminal.send(b"\x1b[5;5~\x1b[5~\x14")
+                terminal.wait(lambda colors=colors: f"colors {colors}" in terminal.screen())  # type: ignore[misc]
         terminal.send(b"\x11")
-        assert terminal.exit(20) == 0
+        assert terminal.exit() == 0
         output = bytes(terminal.output)
     assert violations(output) == []
     assert output.count("\N{REPLACEMENT CHARACTER}".encode()) > 100
@@ -100,11 +110,11 @@ def test_no_hostile_text_from_an_engine_reaches_the_terminal_as_a_command(tmp_pa
 
 def test_a_hostile_file_name_reaches_the_terminal_as_text(tmp_path: Path) -> None:
     with app_in_a_pty(tmp_path, (sys.executable, "-m", "tui", "engine")) as terminal:
-        terminal.pump(3)
+        terminal.wait(lambda: "does not exist" in terminal.screen())
         terminal.send(b"hello\r")
-        terminal.pump(2)
+        terminal.wait(lambda: "✗" in terminal.screen())
         terminal.send(b"\x11")
-        assert terminal.exit(20) == 0
+        assert terminal.exit() == 0
         assert violations(bytes(terminal.output)) == []
 
 
@@ -126,14 +136,14 @@ async def load_until_one_answers(folder: Path, mutants: list[bytes], endings: Co
     )
     async with app.run_test(size=(80, 24)) as pilot:
         screen = chat(app)
-        await until(pilot, lambda: screen.phase in SETTLED, 10)
+        await until(pilot, lambda: screen.phase in SETTLED)
         while screen.phase == "ended" and mutants:
             endings[screen.phase] += 1
             put(folder, mutants.pop())
             last = screen.panel.transcript.messages[-1:]
             screen.panel.composer.clear()
             await ask(pilot, "hi")
-            await until(pilot, partial(settled, screen, last), 10)
+            await until(pilot, partial(settled, screen, last))
         endings[screen.phase] += 1
 
 
@@ -178,13 +188,10 @@ async def test_an_engine_killed_in_any_state_leaves_the_app_and_the_next_prompt_
             await ask(pilot, prompt)
             await until(pilot, lambda: screen.phase == state)
         os.kill(app._client._hello.pid, kill)
-        if state != "ready":
-            await until(pilot, lambda: screen.phase == "ended", 5)
-        else:
-            await asyncio.sleep(0.3)
+        await until(pilot, lambda: screen.phase == "ended")
         screen.panel.composer.clear()
         await ask(pilot, "still there?")
-        await until(pilot, lambda: screen.phase == "ready" and said(screen) == "still there?", 20)
+        await until(pilot, lambda: screen.phase == "ready" and said(screen) == "still there?")
 
 
 def said(screen: ChatScreen) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import pyte
 import pytest
 from textual.geometry import Offset
 from textual.selection import Selection
@@ -47,13 +47,6 @@ STOPPED = b"JOB-IS-STOPPED\r\n"
 def home(tmp_path: Path) -> dict[str, str]:
     """The environment of somebody who has no settings."""
     return {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
-
-
-def shown(terminal: Terminal, begin: int = 0) -> str:
-    """What was drawn since the byte `begin`."""
-    screen = pyte.Screen(100, 30)
-    pyte.ByteStream(screen).feed(bytes(terminal.output[begin:]))
-    return "\n".join(screen.display)
 
 
 async def answering(pilot: Any) -> None:
@@ -136,42 +129,54 @@ async def test_ctrl_c_on_another_screen_stops_what_the_engine_does(tmp_path: Pat
 # ctrl+z
 
 
+def states_of_job(terminal: Terminal) -> list[str]:
+    """The states of the processes in the shell's job. The engine has a session of its own."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "ppid=,pid=,pgid=,stat="], capture_output=True, text=True
+    ).stdout
+    processes = [line.split() for line in listed.splitlines()]
+    (job,) = {pid for parent, pid, _, _ in processes if int(parent) == terminal.pid}
+    return [state for _, _, group, state in processes if group == job]
+
+
 def test_ctrl_z_gives_the_terminal_to_the_shell_and_fg_brings_everything_back(home: dict[str, str]) -> None:
     """The job is a shell that waits for the app, as `make run` does: it is stopped too."""
     job = ["sh", "-c", '"$@"; exit $?', "job", *COMMAND]
     with Terminal([sys.executable, "-c", SHELL, *job], env=home) as terminal:
-        terminal.wait(lambda: "● ready" in shown(terminal), 30)
+        terminal.wait(lambda: "● ready" in terminal.screen())
         terminal.send(b"a story\r")
-        terminal.wait(lambda: "● answering" in shown(terminal), 20)
+        terminal.wait(lambda: "● answering" in terminal.screen())
         terminal.send(b"half a prompt")
-        terminal.wait(lambda: "half a prompt" in shown(terminal), 20)
+        terminal.wait(lambda: "half a prompt" in terminal.screen())
         for _ in range(2):
             terminal.send(b"\x1a")
             begin = len(terminal.output)
-            terminal.wait(lambda begin=begin: STOPPED in terminal.output[begin:], 20)  # type: ignore[misc]
+            terminal.wait(lambda begin=begin: STOPPED in terminal.output[begin:])  # type: ignore[misc]
             left = bytes(terminal.output[begin:]).partition(STOPPED)[0]
             assert b"\x1b[?1049l" in left and b"\x1b[?25h" in left
+            terminal.wait(lambda: all(state.startswith("T") for state in states_of_job(terminal)))
+            terminal.drain()
+            after = bytes(terminal.output[begin:]).partition(STOPPED)[2]
+            assert after == b"", "an app that is suspended draws nothing"
             begin = len(terminal.output)
-            terminal.pump(0.3)
-            assert len(terminal.output) == begin, "an app that is suspended draws nothing"
             terminal.send(b"fg\n")
             for words in ("half a prompt", "● answering", "Speed now", "Quit"):
-                terminal.wait(lambda words=words, begin=begin: words in shown(terminal, begin), 60)  # type: ignore[misc]
+                terminal.wait(lambda words=words, begin=begin: words in terminal.screen(begin))  # type: ignore[misc]
         terminal.send(b"!")
-        terminal.wait(lambda: "half a prompt!" in shown(terminal), 20)
+        terminal.wait(lambda: "half a prompt!" in terminal.screen())
         terminal.send(b"\x11")
-        assert terminal.exit(20) == 0
+        assert terminal.exit() == 0
 
 
 def test_ctrl_z_without_a_shell_says_so_and_goes_on(home: dict[str, str]) -> None:
     with Terminal(COMMAND, env=home) as terminal:
-        terminal.wait(lambda: "● ready" in shown(terminal), 30)
+        terminal.wait(lambda: "● ready" in terminal.screen())
         terminal.send(b"\x1a")
-        terminal.wait(lambda: "Nothing to go back to" in shown(terminal), 20)
+        terminal.wait(lambda: "Nothing to go back to" in terminal.screen())
         terminal.send(b"still here")
-        terminal.wait(lambda: "still here" in shown(terminal), 20)
+        terminal.wait(lambda: "still here" in terminal.screen())
         terminal.send(b"\x11")
-        assert terminal.exit(20) == 0
+        assert terminal.exit() == 0
 
 
 async def test_ctrl_z_takes_a_deletion_back_where_the_footer_says_so(tmp_path: Path) -> None:

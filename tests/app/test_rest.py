@@ -70,7 +70,7 @@ async def test_a_round_is_painted_once_and_the_numbers_not_with_each(tmp_path: P
         screen.panel.show_reading = showing  # type: ignore[method-assign, assignment]
         began = monotonic()
         await ask(pilot, "go")
-        await until(pilot, lambda: screen.session.meter._final, 60)
+        await until(pilot, lambda: screen.session.meter._final)
         rounds = screen.session.meter.read().tokens  # there is no draft
         assert rounds > 80
         assert 1 < len(shown) <= (monotonic() - began) / TICK + 3

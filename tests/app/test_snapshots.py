@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.rest import at_rest
 from tests.support.still import still
 
 LOOKS = {
@@ -40,6 +41,6 @@ def test_the_chat_looks_as_it_should(
     monkeypatch.delenv("NO_COLOR", raising=False)
 
     async def settle(pilot: Any) -> None:
-        await pilot.pause(0.4)
+        await at_rest(pilot)
 
     assert snap_compare(still(tmp_path, talking, **appearance), terminal_size=size, run_before=settle)

@@ -49,12 +49,6 @@ def home(tmp_path: Path) -> dict[str, str]:
     return {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
 
 
-def screen(terminal: Terminal, rows: int = 30, columns: int = 100) -> str:
-    shown = pyte.Screen(columns, rows)
-    pyte.ByteStream(shown).feed(bytes(terminal.output))
-    return "\n".join(shown.display)
-
-
 def modes(output: bytes) -> dict[int, str]:
     """Each private mode as the program left it."""
     return {
@@ -73,7 +67,7 @@ def assert_restored(terminal: Terminal, before: list[object]) -> None:
 
 def test_the_first_frame_stands_before_textual_is_imported_and_is_not_cleared(home: dict[str, str]) -> None:
     with python(SPY, env=home) as terminal:
-        terminal.wait(lambda: "Ask something" in screen(terminal))
+        terminal.wait(lambda: "Ask something" in terminal.screen())
         before, _, after = bytes(terminal.output).partition(b"<textual>")
         assert b"\x1b[?1049h" in before
         assert "starting" in before.decode()
@@ -100,7 +94,7 @@ def test_keys_typed_before_the_chat_stands_are_not_lost(home: dict[str, str]) ->
     with Terminal(CHAT, env=home) as terminal:
         terminal.wait(b"starting")
         terminal.send(b"typed early")
-        terminal.wait(lambda: "│ typed early" in screen(terminal))
+        terminal.wait(lambda: "│ typed early" in terminal.screen())
 
 
 def test_the_frame_stands_where_the_chat_will(home: dict[str, str]) -> None:
@@ -115,7 +109,7 @@ def test_the_frame_stands_where_the_chat_will(home: dict[str, str]) -> None:
     assert len(places) > 100
 
     def stands() -> bool:
-        real = screen(terminal).splitlines()
+        real = terminal.screen().splitlines()
         return "● ready" in "\n".join(real) and all(real[row][column] == it for row, column, it in places)
 
     with Terminal(CHAT, env=home) as terminal:
@@ -137,7 +131,7 @@ def test_every_end_restores_the_terminal_and_leaves_no_engine(home: dict[str, st
         if how == "early SIGTERM":
             terminal.wait(b"starting")
         else:
-            terminal.wait(lambda: "● ready" in screen(terminal))
+            terminal.wait(lambda: "● ready" in terminal.screen())
         children = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children").read_text().split()
         if how == "ctrl+q":
             terminal.send(b"\x11")

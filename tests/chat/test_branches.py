@@ -527,8 +527,7 @@ async def test_a_summary_comes_back_with_its_chat_and_one_that_is_stopped_leaves
             screen.session.conversation.close("stop")
         before = screen.session.conversation.context.messages()
         await pilot.press("shift+f5")
-        await until(pilot, lambda: screen.phase == "reading")
-        await pilot.pause(0.3)
+        await until(pilot, lambda: "summing up the oldest turns  " in text(app))
         await pilot.press("escape")
         await until(pilot, lambda: screen.phase == "ready")
         assert screen.session.conversation.context.messages() == before

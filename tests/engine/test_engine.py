@@ -71,8 +71,8 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def gone(pid: int, seconds: float) -> bool:
-    until = time.monotonic() + seconds
+def gone(pid: int) -> bool:
+    until = time.monotonic() + 60
     while alive(pid) and time.monotonic() < until:
         time.sleep(0.02)
     return not alive(pid)
@@ -305,7 +305,7 @@ def test_pings_are_answered_while_a_model_runs_and_lines_never_mix(start: Start)
     began = time.monotonic()
     engine.send(Ping())
     engine.until(Pong)
-    assert time.monotonic() - began < 1, "one call takes five seconds here"
+    assert time.monotonic() - began < 4, "one call takes five seconds here"
     engine = start()
     engine.load("scripted:sample?tokens=3000")
     engine.send(question(1, draft_length=0))
@@ -327,9 +327,7 @@ def test_the_end_of_its_input_ends_the_engine(start: Start, busy: str) -> None:
         engine.until(Rounds)
     assert engine.process.stdin is not None
     engine.process.stdin.close()
-    began = time.monotonic()
-    assert engine.ended() == 0
-    assert time.monotonic() - began < 2
+    assert engine.ended(15) == 0, "a silence of 20 seconds would end it too"
 
 
 def test_an_app_that_does_not_read_and_goes_away_ends_the_engine(start: Start) -> None:
@@ -357,20 +355,21 @@ def test_a_silent_app_ends_the_engine(start: Start, busy: str) -> None:
     assert engine.process.poll() is None
     began = time.monotonic()
     assert engine.ended() == 1
-    assert 1 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 1
     assert b"nothing heard" in engine.log.read_bytes()
 
 
 def test_an_app_that_is_suspended_is_waited_for_until_it_is_heard_again(start: Start) -> None:
-    engine = start(heartbeat=1.0)
+    engine = start(heartbeat=2.0)
     engine.until(Hello)
     engine.send(Ping(60))
-    time.sleep(2.5)
+    engine.until(Pong)
+    time.sleep(3)
     assert engine.process.poll() is None
     engine.send(Ping())
     engine.until(Pong)
     assert engine.ended() == 1
-    assert b"nothing heard from the app for 1 s" in engine.log.read_bytes()
+    assert b"nothing heard from the app for 2 s" in engine.log.read_bytes()
 
 
 @linux
@@ -388,7 +387,7 @@ def test_the_engine_dies_with_its_parent_even_if_the_pipe_stays_open(tmp_path: P
         assert isinstance(hello, Hello)
         assert hello.pid != parent.pid
         parent.kill()
-        assert gone(hello.pid, 3)
+        assert gone(hello.pid)
 
 
 @linux
@@ -404,7 +403,7 @@ def test_no_worker_survives_the_engine(start: Start) -> None:
         else:
             engine.send(Quit())
         engine.ended()
-        assert gone(children[0], 3)
+        assert gone(children[0])
 
 
 @linux
@@ -475,11 +474,10 @@ def test_a_bomb_in_a_chat_template_fails_one_answer_and_the_engine_goes_on(
     path = models.write_model(tmp_path / "bomb.gguf", models.Toy(chat_template=bomb))
     engine = start()
     engine.load(str(path), context_length=256)
-    began = time.monotonic()
     engine.send(question(1), Ping())
-    engine.until(Pong, 1)
+    _, before = engine.until(Pong)
+    assert not any(isinstance(each, Failed) for each in before), "the rendering goes on meanwhile"
     failed, _ = engine.until(Failed)
-    assert time.monotonic() - began < 3
     assert failed.id == 1
     assert "longer than 2 s" in failed.message
     assert failed.hint

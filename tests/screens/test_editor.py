@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pyte
 import pytest
 
-from tests.support.chat import chat, outrider, until
+from tests.support.chat import chat, outrider, parts_written, places_in, until
 from tests.support.paths import ROOT
 from tests.support.terminal import Terminal, python
 from tui.screens.editor import EditorFailed, command
@@ -18,11 +17,11 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.support.chat import outrider
-outrider(Path(sys.argv[2]), main="scripted:sample?rate=60&tokens=5000", draft="lookup").run()
+outrider(Path(sys.argv[2]), main="scripted:sample?rate=20&tokens=5000", draft="lookup").run()
 """
 EDITOR = """#!/bin/sh
 echo EDITOR-IS-OPEN
-sleep 2
+until [ -e "$0.closes" ]; do sleep 0.05; done
 printf ' and more' >> "$1"
 echo EDITOR-IS-DONE
 exit {status}
@@ -36,40 +35,36 @@ def app_with(folder: Path, status: int) -> Terminal:
     return python(APP, str(ROOT), str(folder), rows=30, columns=100, env={"VISUAL": str(editor)})
 
 
-def shown(terminal: Terminal) -> str:
-    screen = pyte.Screen(100, 30)
-    pyte.ByteStream(screen).feed(bytes(terminal.output))
-    return "\n".join(screen.display)
-
-
 def test_the_editor_is_alone_on_the_terminal_while_an_answer_comes(tmp_path: Path) -> None:
     with app_with(tmp_path, 0) as terminal:
-        terminal.wait(b"ready", 20)
+        terminal.wait(b"ready")
         terminal.send(b"go on\r")
-        terminal.wait(b"answering", 20)
+        terminal.wait(b"answering")
         terminal.send(b"half a thought")
-        terminal.wait(lambda: "half a thought" in shown(terminal))
+        terminal.wait(lambda: "half a thought" in terminal.screen())
         terminal.send(b"\x1b[19~")
-        terminal.wait(b"EDITOR-IS-OPEN", 10)
-        terminal.pump(0.3)
-        begin = len(terminal.output)
-        terminal.wait(b"EDITOR-IS-DONE", 10)
-        meanwhile = bytes(terminal.output[begin:]).partition(b"EDITOR-IS-DONE")[0]
+        terminal.wait(b"EDITOR-IS-OPEN\r\n")
+        before = parts_written(places_in(tmp_path).chats)
+        terminal.wait(lambda: parts_written(places_in(tmp_path).chats) > before + 2)  # the answer goes on
+        (tmp_path / "editor.closes").touch()
+        terminal.wait(b"EDITOR-IS-DONE")
+        meanwhile = terminal.output.partition(b"EDITOR-IS-OPEN\r\n")[2].partition(b"EDITOR-IS-DONE")[0]
         assert meanwhile == b"", "nothing of the app's reached the terminal"
-        terminal.wait(lambda: "half a thought and more" in shown(terminal), 10)
-        terminal.wait(lambda: "answering" in shown(terminal), 10)
+        terminal.wait(lambda: "half a thought and more" in terminal.screen())
+        terminal.wait(lambda: "answering" in terminal.screen())
         terminal.send(b"\x11")
-        assert terminal.exit(10) == 0
+        assert terminal.exit() == 0
 
 
 def test_an_editor_that_fails_leaves_the_text_as_it_was(tmp_path: Path) -> None:
     with app_with(tmp_path, 3) as terminal:
-        terminal.wait(b"ready", 20)
+        terminal.wait(b"ready")
+        (tmp_path / "editor.closes").touch()
         terminal.send(b"precious\x1b[19~")
-        terminal.wait(b"EDITOR-IS-DONE", 10)
-        terminal.wait(lambda: "ended with status 3" in shown(terminal), 10)
-        assert "precious" in shown(terminal)
-        assert "and more" not in shown(terminal)
+        terminal.wait(b"EDITOR-IS-DONE")
+        terminal.wait(lambda: "ended with status 3" in terminal.screen())
+        assert "precious" in terminal.screen()
+        assert "and more" not in terminal.screen()
 
 
 def test_which_editor_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,26 @@ from typing import Any
 
 import pytest
 
-from tests.support.chat import answered, ask, chat, origins, outrider, places_in, stored, text, until
+from tests.support.chat import (
+    answered,
+    ask,
+    chat,
+    finished_answers,
+    origins,
+    outrider,
+    places_in,
+    stored,
+    text,
+    until,
+)
 from tests.support.exchanges import exchange, writer
 from tests.support.paths import ROOT
+from tests.support.rest import at_rest
 from tests.support.screens.history import CHATS, NOW, SAID, Alone
 from tests.support.terminal import python
 from tui.chat.export import as_markdown, export
 from tui.config import History
-from tui.protocol import Origin, Rounds, decode_event
+from tui.protocol import Origin
 from tui.quantities import moment
 from tui.screens.history import HistoryScreen
 from tui.screens.line_input import LineScreen
@@ -84,10 +96,15 @@ async def test_the_engine_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest
     app = outrider(tmp_path, main=FAST)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: chat(app).phase == "ready")
-        written = asyncio.Event()
-        monkeypatch.setattr(app._keeper, "settle", written.wait)
+        waits, written = asyncio.Event(), asyncio.Event()
+
+        async def settle() -> None:
+            waits.set()
+            await written.wait()
+
+        monkeypatch.setattr(app._keeper, "settle", settle)
         await ask(pilot, "hello")
-        await pilot.pause(0.5)
+        await until(pilot, waits.is_set)
         assert len(chat(app).panel.transcript.messages) == 1
         written.set()
         await until(pilot, lambda: len(chat(app).panel.transcript.messages) == 2)
@@ -153,27 +170,53 @@ async def test_where_nothing_can_be_saved_the_chat_goes_on_and_says_so(
 
 
 _APP = """
-import sys
+import asyncio, json, os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.support.chat import outrider
-tee = (sys.executable, sys.argv[1] + "/tests/support/tee_engine.py", sys.argv[2] + "/said")
-outrider(Path(sys.argv[2]), main="scripted:sample?rate=500&tokens=100000", engine=tee).run()
+from tui.chat.turn import TurnRunner
+from tui.protocol import Origin
+notes = os.open(sys.argv[2] + "/notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+heard, hear, save = "", TurnRunner._hear, TurnRunner._save
+
+def note(what, value):
+    os.write(notes, json.dumps([what, value]).encode() + b"\\n")
+
+def hear_and_note(turn, event):
+    global heard
+    hear(turn, event)
+    heard += "".join(text for text, origin in event.pieces if origin != Origin.REFUSED)
+    note("due", turn._saving.when() - asyncio.get_running_loop().time())
+
+def save_and_note(turn):
+    save(turn)
+    turn._keeper._submit(lambda told=heard: note("written", told))  # its thread has written all before this
+
+TurnRunner._hear, TurnRunner._save = hear_and_note, save_and_note
+outrider(Path(sys.argv[2]), main="scripted:sample?rate=500&tokens=100000").run()
 """
 KILLS = int(os.environ.get("OUTRIDER_KILLS", "4"))
 """How often the app is killed. 200 take some minutes."""
 
 
+def noted(folder: Path, what: str) -> list[Any]:
+    """The values that the app noted as `what`, the first one first."""
+    path = folder / "notes"
+    whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+    return [value for name, value in map(json.loads, whole.splitlines()) if name == what]
+
+
 def test_killed_while_an_answer_comes_no_more_than_a_quarter_second_of_it_is_lost(tmp_path: Path) -> None:
+    """By the app's own clock: all that it hears is due to be written that soon, and what is written stays."""
     chance = random.Random(1)
     for trial in range(KILLS):
+        writes = chance.randint(2, 8)
         with python(_APP, str(ROOT), str(tmp_path), rows=40, columns=120) as terminal:
-            terminal.wait(b"ready", 20)
+            terminal.wait(b"ready")
             terminal.send(f"prompt {trial}\r".encode())
-            terminal.wait(b"answering", 20)
-            terminal.pump(0.3 + chance.random())
-            killed = time.time()
+            terminal.wait(lambda: len(noted(tmp_path, "written")) >= writes)  # noqa: B023
             os.kill(terminal.pid, signal.SIGKILL)
+            assert terminal.exit() == -signal.SIGKILL
         with closing(sqlite3.connect(places_in(tmp_path).chats)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         with closing(Store.open(places_in(tmp_path).chats)) as store:
@@ -181,10 +224,11 @@ def test_killed_while_an_answer_comes_no_more_than_a_quarter_second_of_it_is_los
             latest = store.read(listed[0].key)
         assert [each.title for each in listed] == [f"prompt {each}" for each in reversed(range(trial + 1))]
         assert latest is not None
-        said = said_before(tmp_path / "said", killed - 0.25)
+        assert max(noted(tmp_path, "due")) <= 0.25
+        said = noted(tmp_path, "written")[-1]
         assert len(said) > 20
         assert latest.turns[1].text.startswith(said)
-        (tmp_path / "said").unlink()
+        (tmp_path / "notes").unlink()
 
 
 _WINDOW = """
@@ -208,19 +252,17 @@ def test_two_windows_and_four_writers_at_once_lose_and_repeat_nothing(tmp_path: 
         python(_WINDOW, *arguments, rows=40, columns=120) as other,
     ):
         for window in (one, other):
-            window.wait(b"ready", 20)
+            window.wait(b"ready")
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             for name, window in (("one", one), ("other", other)):
-                before = len(window.output)
                 window.send(f"{name} {asked}\r".encode())
-                window.wait(lambda: b"ready" in window.output[before:].partition(b"answering")[2], 20)  # noqa: B023
+                window.wait(lambda: finished_answers(path, f"{name} 0") > asked)  # noqa: B023
             asked += 1
         for window in (one, other):
-            window.pump(1)
-            assert b"NOT SAVED" not in window.output
             window.send(b"\x11")
-            assert window.exit(20) == 0
+            assert window.exit() == 0
+            assert b"NOT SAVED" not in window.output
     written = []
     for each in writers:
         each.kill()
@@ -243,18 +285,6 @@ def test_two_windows_and_four_writers_at_once_lose_and_repeat_nothing(tmp_path: 
             assert prompts[:count] == [f"prompt {each}" for each in range(count)]
             assert len(prompts) <= count + 1
     print(f"{asked} prompts in each window, {sum(written):,} of the writers")
-
-
-def said_before(path: Path, moment: float) -> str:
-    """The text that the engine had said by then."""
-    text = ""
-    for line in path.read_bytes().splitlines():
-        when, _, said = line.partition(b" ")
-        event = decode_event(said)
-        if float(when) <= moment and isinstance(event, Rounds):
-            pieces = (piece for told in event.rounds for piece in told.pieces)
-            text += "".join(piece for piece, origin in pieces if origin != Origin.REFUSED)
-    return text
 
 
 # The screen
@@ -287,11 +317,11 @@ def test_the_history_looks_as_it_should(
 
     async def settle(pilot: Any) -> None:
         pilot.app.screen.line.cursor_blink = False
-        await pilot.pause(0.4)
+        await at_rest(pilot)
         await pilot.press(*keys)
         if isinstance(pilot.app.screen, LineScreen):
             pilot.app.screen._line.cursor_blink = False
-        await pilot.pause(0.6)
+        await at_rest(pilot)
 
     assert snap_compare(Alone(tmp_path, changes), terminal_size=size, run_before=settle)
 

@@ -12,6 +12,7 @@ from textual.widgets import Input
 from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.hub import Hub, hub
 from tests.support.models import Toy, write_model
+from tests.support.rest import at_rest
 from tests.support.screens.hub import Alone
 from tui.protocol import (
     SearchHub,
@@ -36,9 +37,9 @@ def test_the_hub_looks_as_it_should(
 
     async def settle(pilot: Any) -> None:
         pilot.app.screen.query_one(Input).cursor_blink = False
-        await pilot.pause(0.3)
+        await at_rest(pilot)
         await pilot.press(*keys)
-        await pilot.pause(1.2)
+        await at_rest(pilot)
 
     assert snap_compare(Alone(), terminal_size=size, run_before=settle)
 

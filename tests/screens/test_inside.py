@@ -10,6 +10,7 @@ import pytest
 from textual.app import App, ComposeResult
 
 from tests.support.chat import answered, chat, outrider, text, until
+from tests.support.rest import at_rest
 from tests.support.screens.inside import TEXTS, D, Engine, L, M, P, R, Screen, rounds
 from tui.chat.trace import Tries, acceptance, gained, tokens_of
 from tui.client import EngineDied
@@ -100,8 +101,7 @@ async def test_the_cursor_asks_once_for_what_the_models_thought(tmp_path: Path) 
         assert [(each.begin, each.count) for each in app.engine.asked] == [(0, 0), (0, 5)]
         assert len({each.id for each in app.engine.asked}) == 2
         await pilot.press("right")
-        await pilot.pause(0.2)
-        assert "token 2 of 5" in app.shown and "id 2" in app.shown
+        await until(pilot, lambda: "token 2 of 5" in app.shown and "id 2" in app.shown)
         assert "▸“b”" in app.shown and "“else”" in app.shown
         assert "round 1 of 3" in app.shown and "4 drafted, 2 accepted, 1 looked up" in app.shown
         assert "20.0 ms: draft 5.0, verify 14.0" in app.shown
@@ -163,7 +163,7 @@ async def test_models_that_tell_nothing_are_asked_no_more(tmp_path: Path, engine
         await until(pilot, lambda: words in app.shown)
         before = len(engine.asked)
         await pilot.press("right", "right", "right")
-        await pilot.pause(0.2)
+        await at_rest(pilot)
         assert len(engine.asked) == before
         await pilot.press("escape")
         assert isinstance(app.result, EngineDied) is engine.fault
@@ -177,7 +177,7 @@ async def test_the_replay_goes_round_by_round_at_the_pace_that_is_wished(tmp_pat
         assert app.inside._tokens.later_is_faint
         assert "▶ 0.02 of 0.06 s, replay at 0.10 ×" in app.shown
         app.now += 0.1
-        await pilot.pause(0.2)
+        await until(pilot, lambda: "▶ 0.03 of 0.06 s" in app.shown)
         assert app.current == "a", "a tenth of the pace: 10 ms of the 20"
         app.now += 0.11
         await until(pilot, lambda: app.current == "d")

@@ -12,6 +12,7 @@ from textual.widgets import Input, Static
 
 from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.models import Toy, write_model
+from tests.support.rest import at_rest
 from tests.support.screens.models import FAMILIES, MANY, REASON, VERDICTS, Alone, Library, model
 from tui.chat.draft_race import TOKENS, Lap, entrants, race
 from tui.chat.requests import load_request
@@ -99,9 +100,9 @@ def test_the_load_screen_looks_as_it_should(
 
     async def settle(pilot: Any) -> None:
         pilot.app.screen.query_one(Input).cursor_blink = False
-        await pilot.pause(0.6)
+        await at_rest(pilot)
         await pilot.press(*keys)
-        await pilot.pause(0.6)
+        await at_rest(pilot, endless="race")
 
     assert snap_compare(Alone(library), terminal_size=size, run_before=settle)
 

@@ -57,7 +57,7 @@ async def test_models_on_the_disk_are_counted_beside_the_demo(
     toys(tmp_path / ".lmstudio" / "models" / "maker" / "toys")
     app = demo(tmp_path)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: "2 models found here: Ctrl+L chooses" in text(app), 60)
+        await until(pilot, lambda: "2 models found here: Ctrl+L chooses" in text(app))
         assert "Ctrl+G fetches" not in text(app)
 
 

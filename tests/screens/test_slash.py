@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.chat import answered, ask, asked_of, chat, outrider, places_in, stored, text, told, until
+from tests.support.rest import at_rest
 from tui.chat import slash
 from tui.chat.overrides import ChatOverrides
 from tui.chat.slash import SlashCommand
@@ -75,7 +76,7 @@ def test_a_chat_stands_over_its_preset_and_that_over_the_settings() -> None:
 
 async def command(pilot: Any, words: str) -> None:
     await ask(pilot, words)
-    await pilot.pause(0.05)
+    await pilot.pause()
 
 
 async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_with_it(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ async def test_settings_of_a_chat_hold_from_the_next_answer_on_and_come_back_wit
         await until(pilot, lambda: screen.session.overrides == ChatOverrides("brief"))
         screen.session.keeper.add(SetOverrides(first.key, '{"preset": "brief", "tomorrow": 1}'))
         screen.others.open_chat(first.key)
-        await pilot.pause(0.3)
+        await at_rest(pilot)
         assert screen.session.generation.system_prompt == "Be brief."
     first = next(each for each in stored(tmp_path) if each.key == first.key)
     assert "tomorrow" in first.settings, "looking at a chat changes nothing of it"

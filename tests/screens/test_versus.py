@@ -24,7 +24,7 @@ def test_the_race_looks_as_it_should(
     async def settle(pilot: Any) -> None:
         await until(pilot, lambda: "as fast" in app.shown)
         app.now = 99.0
-        await pilot.pause(0.5)
+        await until(pilot, lambda: [len(lane.split()) for lane in app.lanes] == [len(WORDS)] * 2)
 
     assert snap_compare(app, terminal_size=size, run_before=settle)
 
@@ -51,12 +51,11 @@ async def test_the_replay_keeps_the_pace_that_was_measured(tmp_path: Path) -> No
     app = Alone(Engine(), tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "as fast" in app.shown)
-        await pilot.pause(0.2)
+        await pilot.pause()
         assert app.lanes == ["", ""]
         app.now = 0.0601
         await until(pilot, lambda: app.lanes[0])
-        await pilot.pause(0.2)
-        assert [len(lane.split()) for lane in app.lanes] == [4, 9]
+        await until(pilot, lambda: [len(lane.split()) for lane in app.lanes] == [4, 9])
         app.now = 9.0
         await until(pilot, lambda: [len(lane.split()) for lane in app.lanes] == [len(WORDS)] * 2)
         await pilot.press("enter")

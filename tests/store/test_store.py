@@ -446,10 +446,9 @@ async def test_on_a_full_disk_the_chat_goes_on_and_is_written_when_it_can_be(
         with closing(Store.open(path)) as other:
             assert other.read("before") is not None
             assert other.read("c") is None
-    for _ in range(100):
-        await asyncio.sleep(0.02)
-        if not keeper.fault:
-            break
+    async with asyncio.timeout(60):
+        while keeper.fault:
+            await asyncio.sleep(0.02)
     assert keeper.unsaved == 0
     found = await keeper.ask(lambda store: store.read("c"))
     assert found is not None

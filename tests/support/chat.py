@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def chat(app: Outrider) -> ChatScreen:
     return app.screen
 
 
-async def until(pilot: Pilot[Any], true: Callable[[], object], seconds: float = 40) -> None:
+async def until(pilot: Pilot[Any], true: Callable[[], object], seconds: float = 60) -> None:
     """Let the app run until `true()` is. Raises TimeoutError."""
     end = time.monotonic() + seconds
     while not true():
@@ -119,6 +120,29 @@ def stored(folder: Path) -> list[StoredConversation]:
     """The chats in `folder`, the latest first."""
     with closing(Store.open(places_in(folder).chats)) as store:
         return [found for each in store.listed() if (found := store.read(each.key))]
+
+
+def parts_written(chats: Path) -> int:
+    """The number of parts of answers in a file that an app writes to.
+
+    It is no `Store` that reads them: that would complete the answer which is coming.
+    """
+    if not chats.exists():
+        return 0
+    with closing(sqlite3.connect(chats)) as connection:
+        (count,) = connection.execute("SELECT COUNT(*) FROM rounds").fetchone()
+    return int(count)
+
+
+def finished_answers(chats: Path, title: str) -> int:
+    """The number of answers of the chat with this title that have ended, in a file that an app writes to."""
+    with closing(sqlite3.connect(chats)) as connection:
+        (count,) = connection.execute(
+            "SELECT COUNT(*) FROM messages JOIN conversations ON conversations.id = messages.conversation "
+            "WHERE title = ? AND messages.ending != '' AND role = 'assistant'",
+            (title,),
+        ).fetchone()
+    return int(count)
 
 
 def origins(app: Outrider) -> list[tuple[str, bytes]]:

@@ -52,19 +52,19 @@ class Engine:
             while data:
                 data = data[self.process.stdin.write(data) :]
 
-    def next(self, seconds: float = 10.0) -> Event:
+    def next(self, seconds: float = 60.0) -> Event:
         """The next event; every line must be one."""
         assert self.process.stdout is not None
         while b"\n" not in self._pending:
             assert select.select([self.process.stdout], [], [], seconds)[0], "the engine says nothing"
             data = os.read(self.process.stdout.fileno(), 1 << 16)
             if not data:
-                raise EOFError(self.process.wait(5))
+                raise EOFError(self.process.wait(60))
             self._pending += data
         line, _, self._pending = self._pending.partition(b"\n")
         return decode_event(line)
 
-    def until(self, kind: type[Kind], seconds: float = 10.0) -> tuple[Kind, list[Event]]:
+    def until(self, kind: type[Kind], seconds: float = 60.0) -> tuple[Kind, list[Event]]:
         """The next event of a kind, and what came before it."""
         before: list[Event] = []
         while not isinstance(event := self.next(seconds), kind):
@@ -80,7 +80,7 @@ class Engine:
         finished, events = self.until(Finished)
         return text_of(events), finished
 
-    def ended(self, seconds: float = 5.0) -> int:
+    def ended(self, seconds: float = 60.0) -> int:
         return self.process.wait(seconds)
 
     def close(self) -> None:

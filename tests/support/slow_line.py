@@ -23,9 +23,9 @@ def keys_while_streaming(
 
     The seconds from each key to the screen, and the bytes a second that come over `line` meanwhile.
     """
-    terminal.wait(b"ready", 60)
+    terminal.wait(b"ready")
     terminal.send(b"go\r")
-    terminal.wait(b"answering", 60)
+    terminal.wait(b"answering")
     terminal.pump(warm_up)
     before, began = line.carried[1], monotonic()
     waits = []
@@ -33,7 +33,7 @@ def keys_while_streaming(
         terminal.pump(0.35)
         pressed = monotonic()
         terminal.send(letter.encode())
-        terminal.wait(letter.encode(), 60)
+        terminal.wait(letter.encode())
         waits.append(monotonic() - pressed)
     return waits, (line.carried[1] - before) / (monotonic() - began)
 

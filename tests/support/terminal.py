@@ -14,6 +14,8 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import pyte
+
 from tests.support.paths import ROOT
 
 QUERIES = {
@@ -55,6 +57,8 @@ class Terminal:
         self.status: int | None = None
         """The exit status, or minus the signal, once the program has ended."""
         self._answered = 0
+        self._size = columns, rows
+        self._screens: dict[int, _Screen] = {}
         self._fd, theirs = pty.openpty()
         self.resize(rows, columns)
         lead = [sys.executable, "-I", "-S", "-c", _LEAD]
@@ -85,23 +89,35 @@ class Terminal:
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def wait(self, until: Callable[[], object] | bytes, seconds: float = 40) -> None:
+    def wait(self, until: Callable[[], object] | bytes, seconds: float = 60) -> None:
         """Read until `until` is true, or those bytes have been written. Raises TimeoutError."""
         done = (lambda: until in self.output) if isinstance(until, bytes) else until
         end = time.monotonic() + seconds
         while not done():
             if time.monotonic() > end:
-                raise TimeoutError(f"not seen: {until!r}; last: {bytes(self.output[-400:])!r}")
+                raise TimeoutError(
+                    f"not seen: {until!r}; last: {bytes(self.output[-400:])!r}\n{self.screen()}"
+                )
             if not self._read(0.05) and self.status is not None and not done():
                 raise TimeoutError(
                     f"ended with {self.status}, not seen: {until!r}; {bytes(self.output[-2000:])!r}"
                 )
 
-    def exit(self, seconds: float = 40) -> int:
+    def exit(self, seconds: float = 60) -> int:
         """Read until the program has ended; its exit status."""
         self.wait(lambda: self.status is not None, seconds)
         assert self.status is not None
         return self.status
+
+    def screen(self, begin: int = 0) -> str:
+        """The lines that it shows of all that was written since the byte `begin`."""
+        shown = self._screens.setdefault(begin, _Screen(self._size, begin))
+        return shown.after(self.output)
+
+    def drain(self) -> None:
+        """Read all that has been written by now."""
+        while self._read(0):
+            pass
 
     def pump(self, seconds: float) -> None:
         """Read for that long, or until the program ends."""
@@ -141,6 +157,20 @@ class Terminal:
     def _reap(self) -> None:
         if self.status is None:
             self.status = self._process.wait()
+
+
+class _Screen:
+    """The output as a terminal shows it. It is fed each byte once, however often it is looked at."""
+
+    def __init__(self, size: tuple[int, int], begin: int) -> None:
+        self._screen = pyte.Screen(*size)
+        self._stream = pyte.ByteStream(self._screen)
+        self._fed = begin
+
+    def after(self, output: bytearray) -> str:
+        self._stream.feed(bytes(output[self._fed :]))
+        self._fed = len(output)
+        return "\n".join(self._screen.display)
 
 
 def python(code: str, *arguments: str, **options: object) -> Terminal:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyte
 import pytest
 
 from tests.support.terminal import Terminal
@@ -94,12 +93,6 @@ def test_osc_52_is_for_terminals_that_may_take_it(environ: dict[str, str], takes
     assert clipboard.takes_osc52(environ) == takes
 
 
-def shown(terminal: Terminal) -> str:
-    screen = pyte.Screen(100, 30)
-    pyte.ByteStream(screen).feed(bytes(terminal.output))
-    return "\n".join(screen.display)
-
-
 @pytest.mark.parametrize("term", ["xterm-256color", "linux"])
 def test_a_copied_answer_is_in_the_terminal_or_in_a_file(tmp_path: Path, term: str) -> None:
     env: dict[str, str | None] = {
@@ -108,18 +101,18 @@ def test_a_copied_answer_is_in_the_terminal_or_in_a_file(tmp_path: Path, term: s
     env |= dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "VTE_VERSION", "STY", "TERM_PROGRAM"))
     command = [sys.executable, "-m", "tui", "--main", "scripted:echo", "--draft", "none"]
     with Terminal(command, env=env | {"TERM": term}) as terminal:
-        terminal.wait(b"ready", 30)
+        terminal.wait(b"ready")
         terminal.send(b"one two three\r")
-        terminal.wait(b"tok/s", 30)
+        terminal.wait(b"tok/s")
         terminal.send(b"/copy\r")
         if term == "linux":
             file = tmp_path / "outrider" / "copied.txt"
-            terminal.wait(lambda: file.exists() and file.read_text(), 10)
+            terminal.wait(lambda: file.exists() and file.read_text())
             copied = file.read_text()
             assert file.stat().st_mode & 0o777 == 0o600
-            terminal.wait(lambda: "There is no clipboard here" in shown(terminal), 10)
+            terminal.wait(lambda: "There is no clipboard here" in terminal.screen())
         else:
-            terminal.wait(b"Copied: ", 10)
+            terminal.wait(b"Copied: ")
             copied = base64.b64decode(
                 terminal.output.partition(b"\x1b]52;c;")[2].partition(b"\a")[0]
             ).decode()

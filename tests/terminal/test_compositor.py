@@ -60,7 +60,7 @@ async def test_every_update_has_the_cells_that_textual_would_paint(tmp_path: Pat
         await until(pilot, lambda: screen.phase == "answering")
         screen.notify("on top of the numbers and the text")
         await pilot.press("/", "t")  # the suggestions open over the conversation
-        await until(pilot, lambda: compared.updates > 30, 30)
+        await until(pilot, lambda: compared.updates > 30)
         await pilot.press("escape", "ctrl+t", "pageup", "ctrl+end")
         screen.panel.composer.insert("three\nlines\nof text")
         await pilot.pause()

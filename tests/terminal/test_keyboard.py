@@ -368,14 +368,14 @@ def said(folder: Path) -> list[str]:
 def test_what_is_typed_among_random_reports_is_sent_and_ctrl_works(tmp_path: Path) -> None:
     draw, text = random.Random(7), ""
     with program(tmp_path) as terminal:
-        terminal.wait(b"ready", 30)
+        terminal.wait(b"ready")
         sent = reports(draw)
         for number in range(300):
             letter = chr(97 + number % 26)
             terminal.send((next(sent) + letter).encode())
             text += letter
         terminal.send(b"\r")
-        terminal.wait(lambda: said(tmp_path), 30)
+        terminal.wait(lambda: said(tmp_path))
         assert said(tmp_path) == [text]
         terminal.send(b"\x1b[1081;5u")  # й with Ctrl, where Latin layouts have Q
         assert terminal.exit() == 0
@@ -383,12 +383,12 @@ def test_what_is_typed_among_random_reports_is_sent_and_ctrl_works(tmp_path: Pat
 
 def test_a_paste_of_coloured_text_is_not_sent_before_enter(tmp_path: Path) -> None:
     with program(tmp_path) as terminal:
-        terminal.wait(b"ready", 30)
+        terminal.wait(b"ready")
         terminal.send(pasted("make: \x1b[31merror\x1b[0m in x.c\rand the next line\r").encode())
-        terminal.wait(b"next line", 10)
+        terminal.wait(b"next line")
         assert said(tmp_path) == []
         terminal.send(b"typed\r")
-        terminal.wait(lambda: said(tmp_path), 30)
+        terminal.wait(lambda: said(tmp_path))
         assert said(tmp_path) == ["make: error in x.c\nand the next line\ntyped"]
         terminal.send(b"\x11")
         assert terminal.exit() == 0

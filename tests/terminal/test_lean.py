@@ -13,6 +13,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tests.support.chat import ask, chat, outrider, until
+from tests.support.rest import at_rest
 from tests.support.two_outputs import Both
 from tui.terminal.lean import Picture, cells_of, fits
 
@@ -29,7 +30,7 @@ async def walk(pilot: Any) -> None:
     await pilot.press("pageup", "pageup", "pagedown", "ctrl+end", *"/pre", "escape", "ctrl+u")
     await pilot.press("ctrl+g", "right", "n", "tab", "escape")
     await pilot.press("ctrl+l")
-    await pilot.pause(0.3)
+    await at_rest(pilot)
     await pilot.press("escape")
 
 
@@ -41,14 +42,14 @@ async def test_every_screen_is_shown_as_textual_would_show_it(tmp_path: Path, th
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
         await ask(pilot, "go")
-        await until(pilot, lambda: screen.phase == "ready", 30)
+        await until(pilot, lambda: screen.phase == "ready")
         assert both.updates > 10
         streamed = list(both.bytes)
         assert streamed[1] * 4 < streamed[0], streamed
         await walk(pilot)
         for size in ((80, 24), (40, 12), (150, 50)):
             await pilot.resize_terminal(*size)
-            await pilot.pause(0.2)
+            await at_rest(pilot)
             await pilot.press("f1", "escape", "ctrl+b", "ctrl+b")
         await pilot.press("f2", "escape", "ctrl+p", "escape", "f9", "down", "escape")
     assert both.updates > 80

@@ -5,20 +5,13 @@ never imports the engine. It passes events on unchanged: their texts are foreign
 they are shown. The texts of errors are clean.
 """
 
-from .child import engine_environment
-from .downloads import Downloads, Item
-from .engine import AnswerEvent, EngineClient, State
-from .engine_errors import EngineDied, EngineError
-from .hub import HubClient
-
-__all__ = [
-    "AnswerEvent",
-    "Downloads",
-    "EngineClient",
-    "EngineDied",
-    "EngineError",
-    "HubClient",
-    "Item",
-    "State",
-    "engine_environment",
-]
+from .call import EngineDied as EngineDied
+from .call import EngineError as EngineError
+from .call import last_reply as last_reply
+from .child import engine_environment as engine_environment
+from .downloads import Downloads as Downloads
+from .downloads import Item as Item
+from .engine import AnswerEvent as AnswerEvent
+from .engine import EngineClient as EngineClient
+from .engine import State as State
+from .hub import HubClient as HubClient

@@ -1,18 +1,22 @@
-"""A command on its way: the events that belong to it, the caller that waits for them, and its end."""
+"""A command on its way: whose events these are, who waits for them, and when it is over or fails."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
 from .. import protocol
 from ..clean import clean_line
-from .engine_errors import EngineError
+from ..errors import OutriderError
 
 if TYPE_CHECKING:
-    from ..protocol import Command, Event, Question
+    from ..protocol import Command, Event, Question, Reply
+
+T = TypeVar("T")
 
 _LAST = {
     "Load": "Loaded",
@@ -30,6 +34,21 @@ _LAST = {
     "Download": "Downloaded",
 }
 """The last event of each command."""
+
+
+class EngineError(OutriderError):
+    """A command that failed; the engine keeps working."""
+
+
+class EngineDied(EngineError):
+    """There is no engine any more. `EngineClient.start` makes a new one.
+
+    `link`: the engine was on another machine, which may be reachable again soon.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, link: bool = False) -> None:
+        super().__init__(message, hint)
+        self.link = link
 
 
 class Call:
@@ -89,6 +108,15 @@ class Questions:
         """End every call with `error`."""
         for call in self._open.values():
             call.give(error)
+
+
+async def last_reply(replies: AsyncGenerator[Reply, None], kind: type[T]) -> T:
+    """Return the reply of this kind, which ends the question. Raises `EngineError`."""
+    async with aclosing(replies):
+        async for reply in replies:
+            if isinstance(reply, kind):
+                return reply
+    raise EngineError("The engine gave no answer", "Try again.")
 
 
 def end_of(command: Command) -> type:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from .. import protocol
 from ..clean import clean_line
-from .engine_errors import EngineError
+from .call import EngineError
 from .hub import HubClient
 
 State = Literal["waiting", "running", "paused", "done", "failed"]

@@ -18,12 +18,10 @@ from tui.choices import DraftLength
 
 from .. import protocol
 from ..clean import clean_line
-from .call import Call, Questions, end_of, error_of
+from .call import Call, EngineDied, Questions, end_of, error_of
 from .child import Child, EngineLog, engine_environment
-from .engine_errors import EngineDied
 from .heartbeat import Heartbeat
 from .host import Host
-from .line_buffer import Lines
 
 if TYPE_CHECKING:
     from ..protocol import Command, Event, Question, Reply
@@ -79,7 +77,7 @@ class EngineClient:
         self._on_death = on_death
         self.state: State = "stopped"
         self._child: Child | None = None
-        self._lines = Lines(NOISE)
+        self._lines = protocol.Lines(NOISE)
         self._call: Call | None = None
         self._questions = Questions()
         self._hello: protocol.Hello | None = None
@@ -100,6 +98,18 @@ class EngineClient:
         self.heartbeat.forget()
         self._lead(command, host)
 
+    async def __aenter__(self) -> EngineClient:
+        """Start an engine, which ends with the block."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def start(self, timeout: float | None = None) -> protocol.Hello:
         """Return the greeting of the running engine, or start a new one.
 
@@ -110,24 +120,21 @@ class EngineClient:
             return self._hello
         if self.state == "starting":
             raise RuntimeError("the engine is starting already")
-        if timeout is None:
-            timeout = START * (2 if self.host else 1)
         self.state, self._hello = "starting", None
         self._started.clear()
         if self._child is not None:  # only when the last engine is gone, its memory is free
             await self._child.wait(PATIENCE)
-        self._lines = Lines(NOISE)
+        self._lines = protocol.Lines(NOISE)
         self._call = call = Call(0, protocol.Hello)
         self._child = child = Child(EngineLog(self._log_path), self._received, self._ended)
+        seconds = timeout or START * (2 if self.host else 1)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await child.spawn(self._command, self._environment)
-                hello = await call.next()
+                hello = cast(protocol.Hello, await call.next())
         except TimeoutError:
-            late = EngineDied(
-                f"The engine did not start within {timeout:g} seconds", link=self.host is not None
-            )
-            raise self._die(late) from None
+            late = f"The engine did not start within {seconds:g} seconds"
+            raise self._die(EngineDied(late, link=self.host is not None)) from None
         except OSError as error:
             why = clean_line(f"{self._command[0]}: {error.strerror}")
             raise self._die(EngineDied(f"The engine cannot be started: {why}")) from None
@@ -139,7 +146,6 @@ class EngineClient:
             raise
         finally:
             self._started.set()
-        assert isinstance(hello, protocol.Hello)
         self._hello = hello
         self.heartbeat.start()
         return hello
@@ -301,12 +307,9 @@ class EngineClient:
         assert isinstance(hello, protocol.Hello)
         if hello.protocol != protocol.PROTOCOL:
             where = self.host.name if self.host else "both sides"
-            self._die(
-                EngineDied(
-                    f"The engine speaks protocol {hello.protocol} and this program {protocol.PROTOCOL}",
-                    f"Install the same version of Outrider on {where}.",
-                )
-            )
+            versions = f"protocol {hello.protocol} and this program {protocol.PROTOCOL}"
+            hint = f"Install the same version of Outrider on {where}."
+            self._die(EngineDied(f"The engine speaks {versions}", hint))
             return
         self._lines.limit = protocol.MAX_LINE
         self._dispatch(hello)

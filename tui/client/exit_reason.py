@@ -9,7 +9,7 @@ import re
 import signal
 
 from ..clean import clean_line
-from .engine_errors import EngineDied
+from .call import EngineDied
 from .host import Host
 from .host import said as link_said
 

@@ -14,9 +14,8 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, cast
 
 from .. import protocol
-from .call import error_of
+from .call import EngineError, error_of
 from .child import hub_environment
-from .engine_errors import EngineError
 
 if TYPE_CHECKING:
     from ..protocol import HubQuestion, Question, Reply

@@ -20,24 +20,12 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from msgspec import structs
 
+from .. import protocol
 from ..chat.requests import generate_request, load_request
+from ..choices import SAMPLING
 from ..clean import clean, clean_line, clean_next
 from ..client import AnswerEvent, EngineClient
 from ..config import Settings
-from ..protocol import (
-    Finished,
-    Generate,
-    Loaded,
-    Loading,
-    Message,
-    NotDrafting,
-    Notice,
-    Obstacle,
-    Origin,
-    Prefill,
-    Statistics,
-    TextRound,
-)
 from ..quantities import percent, prompt_form
 from .setup import UsageError, set_up, with_models
 
@@ -125,20 +113,7 @@ def _argument(text: str) -> str:
 def with_options(settings: Settings, arguments: argparse.Namespace) -> Settings:
     """Return `settings` with the options of the command line."""
     options = vars(arguments)
-    names = (
-        *(
-            "seed",
-            "draft_length",
-            "temperature",
-            "top_k",
-            "top_p",
-            "min_p",
-            "max_tokens",
-            "thinking",
-            "effort",
-        ),
-        *("repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_last_n"),
-    )
+    names = ("seed", "draft_length", "max_tokens", "thinking", "effort", *SAMPLING)
     given: dict[str, Any] = {name: options[name] for name in names if options[name] is not None}
     if arguments.system is not None:
         given["system_prompt"] = _argument(arguments.system)
@@ -153,31 +128,30 @@ def _logit_bias(arguments: argparse.Namespace) -> tuple[tuple[int | str, float |
     return tuple((_argument(token) if isinstance(token, str) else token, bias) for token, bias in given)
 
 
-def _messages(settings: Settings, prompt: str) -> tuple[Message, ...]:
+def _messages(settings: Settings, prompt: str) -> tuple[protocol.Message, ...]:
     system = settings.generation.system_prompt
-    return (*((Message("system", system),) if system else ()), Message("user", prompt))
+    return (*((protocol.Message("system", system),) if system else ()), protocol.Message("user", prompt))
 
 
-async def _answer(client: EngineClient, settings: Settings, question: Generate, output: Output) -> None:
+async def _answer(
+    client: EngineClient, settings: Settings, question: protocol.Generate, output: Output
+) -> None:
     """Start an engine, ask, and end the engine in any case."""
-    try:
-        await client.start()
-        loaded = await client.load(load_request(settings), output.loading)
-        if loaded.obstacle:
-            _remark(f"no draft: {clean_line(loaded.obstacle.text, 500)}")
-        if not question.raw and (form := prompt_form(loaded.main)):
-            _remark(form)
-        async for event in client.generate(question):
-            output.show(event)
-        output.finish(loaded)
-    finally:
+    async with client:
         try:
-            output.end()
+            loaded = await client.load(load_request(settings), output.loading)
+            if loaded.obstacle:
+                _remark(f"no draft: {clean_line(loaded.obstacle.text, 500)}")
+            if not question.raw and (form := prompt_form(loaded.main)):
+                _remark(form)
+            async for event in client.generate(question):
+                output.show(event)
+            output.finish(loaded)
         finally:
-            await client.close()
+            output.end()
 
 
-def _output(arguments: argparse.Namespace, question: Generate, environ: Mapping[str, str]) -> Output:
+def _output(arguments: argparse.Namespace, question: protocol.Generate, environ: Mapping[str, str]) -> Output:
     status, target = _Status(sys.stderr), cast(io.TextIOWrapper, sys.stdout)
     if arguments.json:
         return _Json(target, status, question.seed)
@@ -195,29 +169,29 @@ class Output:
     def __init__(self, target: TextIO, status: _Status) -> None:
         self._target = target
         self._status = status
-        self._finished: Finished | None = None
-        self._obstacle: Obstacle | None = None
+        self._finished: protocol.Finished | None = None
+        self._obstacle: protocol.Obstacle | None = None
         """Why nothing was drafted; None if something was."""
         self._line_open = False
 
-    def loading(self, event: Loading) -> None:
+    def loading(self, event: protocol.Loading) -> None:
         self._status.show(clean_line(event.stage), event.fraction)
 
     def show(self, event: AnswerEvent) -> None:
-        if isinstance(event, Prefill):
+        if isinstance(event, protocol.Prefill):
             self._status.show("Reading the prompt", event.done / max(event.total, 1))
-        elif isinstance(event, TextRound):
+        elif isinstance(event, protocol.TextRound):
             self._status.clear()
             self._round(event)
-        elif isinstance(event, Notice):
+        elif isinstance(event, protocol.Notice):
             self._status.clear()
             _remark(clean_line(event.message, 500))
-        elif isinstance(event, NotDrafting):
+        elif isinstance(event, protocol.NotDrafting):
             self._obstacle = event.obstacle
-        elif isinstance(event, Finished):
+        elif isinstance(event, protocol.Finished):
             self._finished = event
 
-    def finish(self, loaded: Loaded) -> None:
+    def finish(self, loaded: protocol.Loaded) -> None:
         """The answer is complete."""
         self.end()
         if self._finished is not None and self._finished.reason == "context":
@@ -230,9 +204,9 @@ class Output:
             self._write("\n")
         self._target.flush()
 
-    def _round(self, event: TextRound) -> None:
+    def _round(self, event: protocol.TextRound) -> None:
         for text, origin in event.pieces:
-            if origin != Origin.REFUSED:
+            if origin != protocol.Origin.REFUSED:
                 self._piece(text, origin)
         self._target.flush()
 
@@ -256,7 +230,7 @@ class _Terminal(Output):
         self._before = ""
         self._held = ""
 
-    def finish(self, loaded: Loaded) -> None:
+    def finish(self, loaded: protocol.Loaded) -> None:
         super().finish(loaded)
         if self._finished is not None and self._status.visible:
             figures = _figures(self._finished.statistics, self._seed, self._obstacle)
@@ -269,7 +243,7 @@ class _Terminal(Output):
         super().end()
 
     def _piece(self, text: str, origin: int) -> None:
-        self._paint(origin == Origin.MAIN)
+        self._paint(origin == protocol.Origin.MAIN)
         text, self._held = clean_next(self._before, self._held + text)
         self._before = text[-1:] or self._before
         self._write(text)
@@ -289,7 +263,7 @@ class _Json(Output):
         self._text: list[str] = []
         self._tokens: list[int] = []
 
-    def finish(self, loaded: Loaded) -> None:
+    def finish(self, loaded: protocol.Loaded) -> None:
         super().finish(loaded)
         if self._finished is None:
             return
@@ -316,7 +290,7 @@ class _Json(Output):
         self._target.write(json.dumps(answer) + "\n")
         self._target.flush()
 
-    def _round(self, event: TextRound) -> None:
+    def _round(self, event: protocol.TextRound) -> None:
         super()._round(event)
         self._tokens += event.tokens
 
@@ -347,7 +321,7 @@ class _Status:
             self._shown = False
 
 
-def _figures(cost: Statistics, seed: int, obstacle: Obstacle | None) -> str:
+def _figures(cost: protocol.Statistics, seed: int, obstacle: protocol.Obstacle | None) -> str:
     parts = [f"{cost.tokens} tokens"]
     if cost.tokens_per_second is not None:
         parts.append(f"{cost.tokens_per_second:.1f} tokens/s")

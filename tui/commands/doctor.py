@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..chat.requests import load_request
 from ..choices import AUTO, names_model
 from ..clean import clean, clean_line
-from ..client import EngineClient, EngineError, engine_environment
+from ..client import EngineClient, EngineError, engine_environment, last_reply
 from ..client.host import Host, said
 from ..config import Models, Settings
 from ..config.last import next_start
@@ -75,18 +75,11 @@ def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
 
 async def _asked(client: EngineClient, load: Load) -> tuple[ModelDescribed, tuple[DraftVerdict, ...]]:
     """Return the engine's figures for the main model, and for each possible draft for it, the best first."""
-    try:
-        await client.start()
-        replies = [reply async for reply in client.ask(DescribeModel(0, load))]
-        if load.draft == AUTO:
-            replies += [reply async for reply in client.ask(JudgeDrafts(0, load))]
-    finally:
-        await client.close()
-    model = next((reply for reply in replies if isinstance(reply, ModelDescribed)), None)
-    if model is None:
-        raise EngineError("The engine said nothing about the main model")
-    judged = (reply.verdicts for reply in replies if isinstance(reply, DraftsJudged))
-    return model, next(judged, ())
+    async with client:
+        model = await last_reply(client.ask(DescribeModel(0, load)), ModelDescribed)
+        if load.draft != AUTO:
+            return model, ()
+        return model, (await last_reply(client.ask(JudgeDrafts(0, load)), DraftsJudged)).verdicts
 
 
 def _ask_there(host: Host, question: str) -> int:

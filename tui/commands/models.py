@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ..chat.requests import load_request
 from ..clean import clean_line
-from ..client import EngineClient, EngineError
+from ..client import EngineClient, EngineError, last_reply
 from ..config import Settings
 from ..protocol import (
     DraftsJudged,
@@ -81,29 +81,21 @@ async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundMod
     """Return every model, largest first within each source, and the skipped files."""
     models: dict[str, FoundModel] = {}
     skipped: tuple[Skipped, ...] = ()
-    try:
-        await client.start()
+    async with client:
         async for reply in client.ask(ListModels(0, load_request(settings).folders)):
             match reply:
                 case ModelsFound():
                     models |= {model.path: model for model in reply.models}
                 case ModelsListed():
                     skipped = reply.skipped
-    finally:
-        await client.close()
     order = sorted(models.values(), key=lambda model: (model.demo, model.name.casefold(), -model.size))
     return order, skipped
 
 
 async def _judge(client: EngineClient, settings: Settings) -> tuple[DraftVerdict, ...]:
-    try:
-        await client.start()
-        async for reply in client.ask(JudgeDrafts(0, load_request(settings))):
-            if isinstance(reply, DraftsJudged):
-                return reply.verdicts
-    finally:
-        await client.close()
-    raise EngineError("The engine said nothing about drafts")
+    async with client:
+        question = JudgeDrafts(0, load_request(settings))
+        return (await last_reply(client.ask(question), DraftsJudged)).verdicts
 
 
 def listed_json(models: Sequence[FoundModel], skipped: Sequence[Skipped]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ from ..choices import (
     MOST_TOKENS,
     SAMPLING,
     SEED,
+    BackendName,
     DraftLength,
     Effort,
     Thinking,
@@ -99,236 +101,7 @@ examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line. Options that are not given are None."""
-    outrider = _new_parser(Parser, "outrider", _CHAT, _CHAT_EXAMPLES)
-    outrider.add_argument(
-        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
-    )
-    _add_models(outrider, None)
-    outrider.add_argument("--theme", metavar="NAME", help="a theme, for this chat (F9 shows them)")
-    outrider.add_argument(
-        "--continue",
-        dest="go_on",
-        nargs="?",
-        const="",
-        metavar="CHAT",
-        help="go on with the latest chat, or with one of `outrider history` or by words of it",
-    )
-    commands = outrider.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    make = commands.add_parser
-    _add_ask(_new_parser(make, "ask", _ASK, _ASK_EXAMPLES, help="answer one question on stdout"))
-    text = "measure the gain of drafting on this machine"
-    _add_bench(_new_parser(make, "bench", _BENCH, _BENCH_EXAMPLES, help=text))
-    text = "list the models on this machine, and the drafts for each"
-    _add_list(_new_parser(make, "models", _MODELS, _MODELS_EXAMPLES, help=text))
-    text = "fetch models from the Hugging Face hub"
-    _add_pull(_new_parser(make, "pull", _PULL, _PULL_EXAMPLES, help=text))
-    text = "list or search earlier chats"
-    _add_history(_new_parser(make, "history", _HISTORY, _HISTORY_EXAMPLES, help=text))
-    text = "describe this machine, and changes that would make it faster"
-    _add_doctor(make("doctor", help=text, allow_abbrev=False))
-    make("engine", help="the process that runs the models; the chat starts it by itself")
-    return outrider
-
-
-def _add_list(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("main", nargs="?", metavar="MAIN", help="a main model, by path or name")
-    parser.add_argument("--drafts", action="store_true", help="the worth of every model as a draft for MAIN")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    _add_host(parser, argparse.SUPPRESS)
-
-
-def _add_pull(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        help="OWNER/NAME, or OWNER/NAME:FILE with a file or a quantization",
-    )
-    _add_host(parser, argparse.SUPPRESS)
-    parser.add_argument("--list", action="store_true", help="only list the files of the repositories")
-
-
-def _add_history(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", nargs="*", metavar="WORD", help="only chats with all of these")
-    parser.add_argument("--json", action="store_true", help="one JSON array instead of the table")
-
-
-def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    _add_host(parser, argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
-
-
-def _new_parser(
-    make: Any, name: str, description: str, examples: str, **more: str
-) -> argparse.ArgumentParser:
-    layout = argparse.RawDescriptionHelpFormatter
-    names = {"prog": name} if make is Parser else {"name": name}
-    parser: argparse.ArgumentParser = make(
-        **names, description=description, epilog=examples, formatter_class=layout, allow_abbrev=False, **more
-    )
-    return parser
-
-
-def _add_host(parser: argparse.ArgumentParser, default: str | None) -> None:
-    parser.add_argument(
-        "--host",
-        metavar="HOST",
-        default=default,
-        help="let the engine run there, by ssh: me@gpu, or a name under [hosts] in config.toml",
-    )
-
-
-def _add_models(
-    parser: argparse.ArgumentParser, default: str | None, *, several_drafts: bool = False
-) -> None:
-    """Add the options of all commands that answer. An option that is not given is `default`.
-
-    `several_drafts` collects them as `drafts`, None if there are none.
-    """
-    draft: dict[str, Any] = {"dest": "drafts", "action": "append"} if several_drafts else {"default": default}
-    _add_host(parser, default)
-    group = parser.add_argument_group("models")
-    group.add_argument(
-        "--main",
-        metavar="MODEL",
-        default=default,
-        help='a GGUF file, an MLX folder, a name of `outrider models`, or "starter", the built-in demo',
-    )
-    group.add_argument(
-        "--draft",
-        metavar="MODEL",
-        type=read_draft,
-        help='a smaller model of the same family and form, "auto", "lookup" (no draft model) or "none"'
-        + ("; may be given again, to compare" if several_drafts else ""),
-        **draft,
-    )
-    group.add_argument(
-        "--backend",
-        choices=("auto", "llama.cpp", "mlx"),
-        default=default,
-        help="the library that runs the models; auto goes by the model",
-    )
-    _add_drafting(group, default)
-
-
-def _add_drafting(group: argparse._ArgumentGroup, default: str | None) -> None:
-    group.add_argument(
-        "--exact",
-        action="store_true",
-        default=default,
-        help="draft only as far as the text cannot change, not even by rounding",
-    )
-    group.add_argument(
-        "--draft-length",
-        metavar="N",
-        type=_draft_length,
-        default=default,
-        help=f"tokens drafted in a round, 0 to {LONGEST_DRAFT}, or auto; 0 is plain decoding",
-    )
-    group.add_argument(
-        "--seed",
-        metavar="N",
-        type=_number(int, *SEED[:2]),
-        default=default,
-        help="the same seed gives the same text; a draft changes it only by rounding (see --exact)",
-    )
-
-
-def _add_ask(parser: argparse.ArgumentParser) -> None:
-    _add_models(parser, argparse.SUPPRESS)
-    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the question; may be piped in instead")
-    parser.add_argument("--system", metavar="TEXT", help="said to the model before the question")
-    group = parser.add_argument_group("sampling")
-    for name in ("temperature", "top_k", "top_p", "min_p"):
-        _add_sampling(group, name)
-    group.add_argument(
-        "--max-tokens",
-        metavar="N",
-        type=_number(int, 0, MOST_TOKENS),
-        help="0 answers until the model stops or the context is full",
-    )
-    group.add_argument(
-        "--stop", metavar="TEXT", action="append", help="end the answer before this text; may be given again"
-    )
-    group.add_argument(
-        "--thinking", choices=get_args(Thinking), help="think before the answer, where the model can be told"
-    )
-    group.add_argument("--effort", choices=get_args(Effort), help="how much to think, where it can be told")
-    for name in ("repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_last_n"):
-        _add_sampling(group, name)
-    group.add_argument(
-        "--logit-bias",
-        metavar="TOKEN=BIAS",
-        type=_bias,
-        action="append",
-        help="added to a token's score, -inf bans it; TOKEN is an id or the token's text; may be given again",
-    )
-    _add_form(group)
-    group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="one JSON object: text, seed, token ids, figures")
-    group.add_argument(
-        "--no-color", action="store_true", help="no colors on a terminal (NO_COLOR does it too)"
-    )
-
-
-def _add_form(group: argparse._ArgumentGroup) -> None:
-    """The form that an answer must have."""
-    form = group.add_mutually_exclusive_group()
-    form.add_argument("--grammar", metavar="FILE", type=Path, help="the answer follows this GBNF grammar")
-    form.add_argument(
-        "--json-schema", metavar="FILE", type=Path, help="the answer is JSON that follows this JSON schema"
-    )
-    group.add_argument("--ignore-eos", action="store_true", help="go on where the model would end")
-    group.add_argument(
-        "--raw", action="store_true", help="continue the prompt as it is, without chat template"
-    )
-
-
-def _add_sampling(group: argparse._ArgumentGroup, name: str) -> None:
-    low, high, about = SAMPLING[name]
-    kind = int if name in ("top_k", "penalty_last_n") else float
-    group.add_argument(f"--{name.replace('_', '-')}", metavar="N", type=_number(kind, low, high), help=about)
-
-
-def _add_bench(parser: argparse.ArgumentParser) -> None:
-    _add_models(parser, argparse.SUPPRESS, several_drafts=True)
-    group = parser.add_argument_group("measurement")
-    group.add_argument(
-        "--no-lookup", action="store_true", help="draft with the draft model alone, without the lookup"
-    )
-    group.add_argument("--prompts", metavar="FILE", type=Path, help="other prompts than the 27 built in")
-    group.add_argument("--quick", action="store_true", help="only the first prompt of each category")
-    group.add_argument(
-        "--temperature",
-        metavar="N",
-        type=_number(float, *SAMPLING["temperature"][:2]),
-        action="append",
-        help="may be given again; 0 and 0.8 if not given",
-    )
-    group.add_argument(
-        "--max-tokens",
-        metavar="N",
-        type=_number(int, 2, MOST_TOKENS),
-        default=128,
-        help="longest answer (default: %(default)s)",
-    )
-    group.add_argument(
-        "--runs",
-        metavar="N",
-        type=_number(int, 1, 1000),
-        default=3,
-        help="answers of each prompt each way (default: %(default)s)",
-    )
-    group = parser.add_argument_group("output")
-    kinds = group.add_mutually_exclusive_group()
-    kinds.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    kinds.add_argument("--markdown", action="store_true", help="the table as Markdown")
-    group.add_argument("--svg", metavar="FILE", type=Path, help="also draw a chart")
-
-
-def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
+def _within(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
     """Return a parser for numbers from `low` to `high`."""
 
     def number(text: str) -> float:
@@ -342,7 +115,7 @@ def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[
 
 
 def _draft_length(text: str) -> DraftLength:
-    return AUTO if text == AUTO else int(_number(int, 0, LONGEST_DRAFT)(text))
+    return AUTO if text == AUTO else int(_within(int, 0, LONGEST_DRAFT)(text))
 
 
 _draft_length.__name__ = "draft length"  # argparse shows it: invalid draft length value
@@ -353,11 +126,219 @@ def _bias(text: str) -> tuple[int | str, float | None]:
     token, _, bias = text.rpartition("=")
     if not token:
         raise argparse.ArgumentTypeError(f"{text} is not of the form TOKEN=BIAS")
-    value = None if bias in ("-inf", "false") else _number(float, -MOST_BIAS, MOST_BIAS)(bias)
+    value = None if bias in ("-inf", "false") else _within(float, -MOST_BIAS, MOST_BIAS)(bias)
     return int(token) if token.isdecimal() and token.isascii() else token, value
 
 
 _bias.__name__ = "bias"  # argparse shows it: invalid bias value
+
+
+Options = Mapping[str, dict[str, Any]]
+"""Names of options, each with the words of `add_argument`."""
+
+
+def _value(metavar: str, about: str, **more: Any) -> dict[str, Any]:
+    return {"metavar": metavar, "help": about, **more}
+
+
+def _number(kind: Callable[[str], float], low: float, high: float, about: str, **more: Any) -> dict[str, Any]:
+    return _value("N", about, type=_within(kind, low, high), **more)
+
+
+def _flag(about: str) -> dict[str, Any]:
+    return {"action": "store_true", "help": about}
+
+
+def _sampling(*names: str) -> Options:
+    """The options for numbers of the sampling chain."""
+    whole = ("top_k", "penalty_last_n")
+    return {
+        f"--{name.replace('_', '-')}": _number(int if name in whole else float, *SAMPLING[name])
+        for name in names
+    }
+
+
+_HOST: Options = {
+    "--host": _value(
+        "HOST", "let the engine run there, by ssh: me@gpu, or a name under [hosts] in config.toml"
+    )
+}
+_DRAFT = 'a smaller model of the same family and form, "auto", "lookup" (no draft model) or "none"'
+_MODEL_OPTIONS: Options = {
+    "--main": _value(
+        "MODEL", 'a GGUF file, an MLX folder, a name of `outrider models`, or "starter", the built-in demo'
+    ),
+    "--draft": _value("MODEL", _DRAFT, type=read_draft),
+    "--backend": {
+        "choices": get_args(BackendName),
+        "help": "the library that runs the models; auto goes by the model",
+    },
+    "--exact": _flag("draft only as far as the text cannot change, not even by rounding"),
+    "--draft-length": _value(
+        "N",
+        f"tokens drafted in a round, 0 to {LONGEST_DRAFT}, or auto; 0 is plain decoding",
+        type=_draft_length,
+    ),
+    "--seed": _number(
+        int, *SEED[:2], "the same seed gives the same text; a draft changes it only by rounding (see --exact)"
+    ),
+}
+"""The options of all commands that answer."""
+_SEVERAL_DRAFTS: Options = {
+    **_MODEL_OPTIONS,
+    "--draft": _value(
+        "MODEL",
+        f"{_DRAFT}; may be given again, to compare",
+        type=read_draft,
+        dest="drafts",
+        action="append",
+        default=None,
+    ),
+}
+"""The same for a benchmark, which takes any number of drafts."""
+_SAMPLING_OPTIONS: Options = {
+    **_sampling("temperature", "top_k", "top_p", "min_p"),
+    "--max-tokens": _number(int, 0, MOST_TOKENS, "0 answers until the model stops or the context is full"),
+    "--stop": _value("TEXT", "end the answer before this text; may be given again", action="append"),
+    "--thinking": {
+        "choices": get_args(Thinking),
+        "help": "think before the answer, where the model can be told",
+    },
+    "--effort": {"choices": get_args(Effort), "help": "how much to think, where it can be told"},
+    **_sampling("repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_last_n"),
+    "--logit-bias": _value(
+        "TOKEN=BIAS",
+        "added to a token's score, -inf bans it; TOKEN is an id or the token's text; may be given again",
+        type=_bias,
+        action="append",
+    ),
+}
+_FORM: Options = {
+    "--grammar": _value("FILE", "the answer follows this GBNF grammar", type=Path),
+    "--json-schema": _value("FILE", "the answer is JSON that follows this JSON schema", type=Path),
+}
+_END: Options = {
+    "--ignore-eos": _flag("go on where the model would end"),
+    "--raw": _flag("continue the prompt as it is, without chat template"),
+}
+_MEASUREMENT: Options = {
+    "--no-lookup": _flag("draft with the draft model alone, without the lookup"),
+    "--prompts": _value("FILE", "other prompts than the 27 built in", type=Path),
+    "--quick": _flag("only the first prompt of each category"),
+    "--temperature": _number(
+        float, *SAMPLING["temperature"][:2], "may be given again; 0 and 0.8 if not given", action="append"
+    ),
+    "--max-tokens": _number(int, 2, MOST_TOKENS, "longest answer (default: %(default)s)", default=128),
+    "--runs": _number(int, 1, 1000, "answers of each prompt each way (default: %(default)s)", default=3),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line. Options that are not given are None."""
+    outrider = _new_parser(Parser, prog="outrider", description=_CHAT, epilog=_CHAT_EXAMPLES)
+    outrider.add_argument(
+        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
+    )
+    _add_models(outrider, None)
+    go_on = "go on with the latest chat, or with one of `outrider history` or by words of it"
+    options = {
+        "--theme": _value("NAME", "a theme, for this chat (F9 shows them)"),
+        "--continue": _value("CHAT", go_on, dest="go_on", nargs="?", const=""),
+    }
+    _add(outrider, options)
+    commands = outrider.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, (about, description, examples, fill) in _COMMANDS.items():
+        make = partial(commands.add_parser, name, help=about)
+        fill(_new_parser(make, description=description, epilog=examples))
+    commands.add_parser("engine", help="the process that runs the models; the chat starts it by itself")
+    return outrider
+
+
+def _new_parser(make: Callable[..., argparse.ArgumentParser], **words: Any) -> argparse.ArgumentParser:
+    return make(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **words)
+
+
+def _add(group: argparse._ActionsContainer, options: Options, **more: Any) -> None:
+    for name, words in options.items():
+        group.add_argument(name, **(more | words))
+
+
+def _add_models(
+    parser: argparse.ArgumentParser, default: str | None, options: Options = _MODEL_OPTIONS
+) -> None:
+    """Add the options of all commands that answer. An option that is not given is `default`."""
+    _add(parser, _HOST, default=default)
+    _add(parser.add_argument_group("models"), options, default=default)
+
+
+def _fill_ask(parser: argparse.ArgumentParser) -> None:
+    _add_models(parser, argparse.SUPPRESS)
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the question; may be piped in instead")
+    _add(parser, {"--system": _value("TEXT", "said to the model before the question")})
+    group = parser.add_argument_group("sampling")
+    _add(group, _SAMPLING_OPTIONS)
+    _add(group.add_mutually_exclusive_group(), _FORM)
+    _add(group, _END)
+    output = {
+        "--json": _flag("one JSON object: text, seed, token ids, figures"),
+        "--no-color": _flag("no colors on a terminal (NO_COLOR does it too)"),
+    }
+    _add(parser.add_argument_group("output"), output)
+
+
+def _fill_bench(parser: argparse.ArgumentParser) -> None:
+    _add_models(parser, argparse.SUPPRESS, _SEVERAL_DRAFTS)
+    _add(parser.add_argument_group("measurement"), _MEASUREMENT)
+    group = parser.add_argument_group("output")
+    kinds = {
+        "--json": _flag("one JSON object instead of the table"),
+        "--markdown": _flag("the table as Markdown"),
+    }
+    _add(group.add_mutually_exclusive_group(), kinds)
+    _add(group, {"--svg": _value("FILE", "also draw a chart", type=Path)})
+
+
+def _fill_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("main", nargs="?", metavar="MAIN", help="a main model, by path or name")
+    options = {
+        "--drafts": _flag("the worth of every model as a draft for MAIN"),
+        "--json": _flag("one JSON object instead of the table"),
+    }
+    _add(parser, options)
+    _add(parser, _HOST, default=argparse.SUPPRESS)
+
+
+def _fill_pull(parser: argparse.ArgumentParser) -> None:
+    about = "OWNER/NAME, or OWNER/NAME:FILE with a file or a quantization"
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=about)
+    _add(parser, _HOST, default=argparse.SUPPRESS)
+    _add(parser, {"--list": _flag("only list the files of the repositories")})
+
+
+def _fill_history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only chats with all of these")
+    _add(parser, {"--json": _flag("one JSON array instead of the table")})
+
+
+def _fill_doctor(parser: argparse.ArgumentParser) -> None:
+    _add(parser, _HOST, default=argparse.SUPPRESS)
+    _add(parser, {"--json": _flag("one JSON object instead of text")})
+
+
+_COMMANDS: Mapping[str, tuple[str, str | None, str | None, Callable[[argparse.ArgumentParser], None]]] = {
+    "ask": ("answer one question on stdout", _ASK, _ASK_EXAMPLES, _fill_ask),
+    "bench": ("measure the gain of drafting on this machine", _BENCH, _BENCH_EXAMPLES, _fill_bench),
+    "models": (
+        "list the models on this machine, and the drafts for each",
+        _MODELS,
+        _MODELS_EXAMPLES,
+        _fill_models,
+    ),
+    "pull": ("fetch models from the Hugging Face hub", _PULL, _PULL_EXAMPLES, _fill_pull),
+    "history": ("list or search earlier chats", _HISTORY, _HISTORY_EXAMPLES, _fill_history),
+    "doctor": ("describe this machine, and changes that would make it faster", None, None, _fill_doctor),
+}
+"""The commands, each with its line in the list, its description, its examples and its options."""
 
 
 class _Version(argparse.Action):

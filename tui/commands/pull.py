@@ -9,21 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from .. import protocol
 from ..clean import clean_line
-from ..client import EngineClient, EngineError, HubClient
-from ..protocol import (
-    Download,
-    Downloaded,
-    Downloading,
-    HubListed,
-    HubPair,
-    ListHub,
-    PairsProposed,
-    ProposePairs,
-)
+from ..client import EngineClient, HubClient, last_reply
 from ..quantities import cells, duration, percent, size, slowness
 from .models import table
 from .setup import set_up
@@ -42,50 +33,37 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run(arguments: argparse.Namespace, engine: EngineClient) -> None:
     client = HubClient(engine, os.environ)
-    try:
-        await engine.start()
+    async with engine:
         if not arguments.models:
-            _print(proposed_text(await _propose(client)))
+            proposed = await last_reply(client.ask(protocol.ProposePairs(0)), protocol.PairsProposed)
+            print("\n".join(proposed_text(proposed.pairs)))
         for name in arguments.models:
             repository, _, file = name.partition(":")
             if arguments.list:
-                _print(listed_text(await _list(client, repository)))
+                found = await last_reply(client.ask(protocol.ListHub(0, repository)), protocol.HubListed)
+                print("\n".join(listed_text(found)))
             else:
                 await _pull(client, repository, file)
-    finally:
-        await engine.close()
-
-
-async def _propose(client: HubClient) -> tuple[HubPair, ...]:
-    async for reply in client.ask(ProposePairs(0)):
-        if isinstance(reply, PairsProposed):
-            return reply.pairs
-    return ()
-
-
-async def _list(client: HubClient, repository: str) -> HubListed:
-    async for reply in client.ask(ListHub(0, repository)):
-        if isinstance(reply, HubListed):
-            return reply
-    raise EngineError("The engine gave no list of that repository")
 
 
 async def _pull(client: HubClient, repository: str, file: str) -> None:
     """Download one model. Progress goes to stderr, the path to stdout."""
-    show = _bar if sys.stderr.isatty() else _silent
+    watched = sys.stderr.isatty()
     clock, began, first = asyncio.get_running_loop().time, 0.0, 0
-    async for reply in client.ask(Download(0, repository, file)):
+    async for reply in client.ask(protocol.Download(0, repository, file)):
         match reply:
-            case Downloading():
+            case protocol.Downloading():
                 began, first = (began, first) if began else (clock(), reply.done)
                 passed = clock() - began
-                show(progress(reply, (reply.done - first) / passed if passed > 1 else 0.0))
-            case Downloaded():
-                show("")
+                if watched:
+                    _bar(progress(reply, (reply.done - first) / passed if passed > 1 else 0.0))
+            case protocol.Downloaded():
+                if watched:
+                    _bar("")
                 print(clean_line(reply.path), flush=True)
 
 
-def progress(reply: Downloading, speed: float) -> str:
+def progress(reply: protocol.Downloading, speed: float) -> str:
     """Return the progress, or the reason for a pause, in one line."""
     if reply.reason:
         return clean_line(f"waiting: {reply.reason}")
@@ -102,11 +80,7 @@ def _bar(line: str) -> None:
     sys.stderr.flush()
 
 
-def _silent(line: str) -> None:
-    """Show no progress, because nobody watches."""
-
-
-def listed_text(found: HubListed) -> Iterator[str]:
+def listed_text(found: protocol.HubListed) -> Iterator[str]:
     """Yield a line for each file, with the words to type for it."""
     rows = [("pull", "quantization", "size", "")]
     for each in found.files:
@@ -120,7 +94,7 @@ def listed_text(found: HubListed) -> Iterator[str]:
         yield clean_line(found.note)
 
 
-def proposed_text(pairs: Sequence[HubPair]) -> Iterator[str]:
+def proposed_text(pairs: Sequence[protocol.HubPair]) -> Iterator[str]:
     """Yield the pairs that fit here, each with the command that downloads it."""
     yield "Pairs that work together and fit into this machine's memory, best first:"
     for pair in pairs:
@@ -129,8 +103,3 @@ def proposed_text(pairs: Sequence[HubPair]) -> Iterator[str]:
         yield f"  outrider pull {pair.main} {pair.draft}"
     yield ""
     yield "Other models: outrider pull OWNER/MODEL:FILE; --list shows the files of a repository."
-
-
-def _print(lines: Iterable[str], write: Callable[[str], object] = print) -> None:
-    for line in lines:
-        write(line)

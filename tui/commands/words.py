@@ -12,6 +12,7 @@ from argparse import Action, ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
+from ..choices import meant
 from ..files import there, typed
 
 ELSEWHERE: Final[Mapping[str, tuple[int, str]]] = {
@@ -40,7 +41,8 @@ class Parser(ArgumentParser):
         found, unknown = self.parse_known_args(words, namespace)
         if unknown:
             command = self._commands.get(getattr(found, "command", None) or "", self)
-            command.error(f"{unknown[0]} is not known here{_meant(unknown[0], self._options(command))}")
+            options = [*command._option_string_actions, *self._option_string_actions]
+            command.error(f"{unknown[0]} is not known here{meant(unknown[0].partition('=')[0], options)}")
         return found
 
     def error(self, message: str) -> NoReturn:
@@ -100,28 +102,14 @@ class Parser(ArgumentParser):
     def _option(self, word: str) -> Action | None:
         """Return the option of this name, here or of `ask`."""
         name = word.partition("=")[0]
-        return next(
-            (
-                known[name]
-                for parser in (self, self._commands.get("ask", self))
-                if name in (known := parser._option_string_actions)
-            ),
-            None,
-        )
+        asks: ArgumentParser = self._commands.get("ask", self)
+        return (asks._option_string_actions | self._option_string_actions).get(name)
 
     @staticmethod
     def _knows(parser: ArgumentParser, word: str) -> bool:
         return word.partition("=")[0] in parser._option_string_actions
 
-    def _options(self, command: ArgumentParser) -> list[str]:
-        return [*command._option_string_actions, *self._option_string_actions]
-
     @property
     def _commands(self) -> Mapping[str, Any]:
         found = (each for each in self._actions if isinstance(each, _SubParsersAction))
         return next((each.choices for each in found), {})
-
-
-def _meant(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word.partition("=")[0], known, 1)
-    return f"; did you mean {near[0]}?" if near else ""

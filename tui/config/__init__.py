@@ -1,51 +1,23 @@
 """The settings of a user, and the file that holds them."""
 
-from .file import (
-    MAX_SIZE,
-    ConfigError,
-    Problem,
-    change_config,
-    example,
-    read_config,
-    read_value,
-    show_setting,
-    show_value,
-)
-from .settings import (
-    Appearance,
-    Engine,
-    Generation,
-    Highlight,
-    History,
-    HostEntry,
-    Keys,
-    KeySet,
-    Models,
-    Preset,
-    Settings,
-    Sidebar,
-)
-
-__all__ = [
-    "MAX_SIZE",
-    "Appearance",
-    "ConfigError",
-    "Engine",
-    "Generation",
-    "Highlight",
-    "History",
-    "HostEntry",
-    "KeySet",
-    "Keys",
-    "Models",
-    "Preset",
-    "Problem",
-    "Settings",
-    "Sidebar",
-    "change_config",
-    "example",
-    "read_config",
-    "read_value",
-    "show_setting",
-    "show_value",
-]
+from .file import MAX_SIZE as MAX_SIZE
+from .file import ConfigError as ConfigError
+from .file import Problem as Problem
+from .file import change_config as change_config
+from .file import example as example
+from .file import read_config as read_config
+from .file import read_value as read_value
+from .file import show_setting as show_setting
+from .file import show_value as show_value
+from .settings import Appearance as Appearance
+from .settings import Engine as Engine
+from .settings import Generation as Generation
+from .settings import Highlight as Highlight
+from .settings import History as History
+from .settings import HostEntry as HostEntry
+from .settings import Keys as Keys
+from .settings import KeySet as KeySet
+from .settings import Models as Models
+from .settings import Preset as Preset
+from .settings import Settings as Settings
+from .settings import Sidebar as Sidebar

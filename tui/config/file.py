@@ -7,7 +7,6 @@ nothing and does not know the file's path.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
@@ -19,6 +18,7 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from ..choices import meant
 from ..errors import OutriderError
 from ..files import replace
 from .settings import Generation, HostEntry, Keys, Preset, Settings
@@ -62,7 +62,7 @@ def read_config(path: Path) -> tuple[Settings, tuple[Problem, ...]]:
     known = get_type_hints(Settings)
     for name, table in data.items():
         if name not in known:
-            wrong.append(((name,), f"{_short(name)} is not a section{_nearest(name, known)}"))
+            wrong.append(((name,), f"{_short(name)} is not a section{meant(name, known)}"))
         elif not isinstance(table, dict):
             wrong.append(((name,), f"{name} must be a section, [{name}]"))
         elif name == "presets":
@@ -221,7 +221,7 @@ def _read_section(
     for key, value in table.items():
         where = ".".join(place)
         if key not in entries:
-            why = f"{_short(key)} is not a setting{_nearest(key, entries)}"
+            why = f"{_short(key)} is not a setting{meant(key, entries)}"
             wrong.append(((*place, key), f"{where}.{why}"))
             continue
         entry = entries[key]
@@ -327,11 +327,6 @@ def _line_of(text: str, place: Sequence[str]) -> int:
         if name and (*inside, name[2]) == tuple(place):
             return number
     return 0
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _plain(value: Any) -> Any:

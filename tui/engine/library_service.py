@@ -8,24 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 
-from ..protocol import (
-    DescribeModel,
-    DraftsJudged,
-    Event,
-    FoundModel,
-    JudgeDrafts,
-    ListModels,
-    MemoryPlanned,
-    ModelDescribed,
-    ModelsFound,
-    ModelsListed,
-    PairsProposed,
-    PlanMemory,
-    ProposePairs,
-    Question,
-    Reply,
-    Skipped,
-)
+from .. import protocol
 from .downloader import NOTHING, relay
 from .library.catalogue import pairs_for
 from .library.local import Library
@@ -40,10 +23,11 @@ _PATIENCE = 0.1
 """Seconds after which found models are sent, even if they are few."""
 
 Wanted = Callable[[], bool]
+Send = Callable[[protocol.Event], None]
 
 
 def answer(
-    question: Question, send: Callable[[Event], None], wanted: Wanted, for_hub: Mapping[str, str] = NOTHING
+    question: protocol.Question, send: Send, wanted: Wanted, for_hub: Mapping[str, str] = NOTHING
 ) -> None:
     """Send the replies to `question` as long as it is wanted. Only downloaders see `for_hub`."""
     try:
@@ -56,38 +40,38 @@ def answer(
 
 
 def _replies(
-    question: Question, library: Library, wanted: Wanted, for_hub: Mapping[str, str]
-) -> Iterator[Event]:
+    question: protocol.Question, library: Library, wanted: Wanted, for_hub: Mapping[str, str]
+) -> Iterator[protocol.Event]:
     match question:
-        case ListModels():
+        case protocol.ListModels():
             yield from _list(question, library, wanted)
-        case DescribeModel():
+        case protocol.DescribeModel():
             model = library.described(question.load, wanted)
-            yield ModelDescribed(question.id, model, last_known(model.path))
-        case JudgeDrafts():
-            yield DraftsJudged(question.id, library.verdicts(question.load, wanted))
-        case PlanMemory():
+            yield protocol.ModelDescribed(question.id, model, last_known(model.path))
+        case protocol.JudgeDrafts():
+            yield protocol.DraftsJudged(question.id, library.verdicts(question.load, wanted))
+        case protocol.PlanMemory():
             load = library.resolved(question.load, wanted)
             loaded = question.loaded and library.resolved(question.loaded, wanted)
-            yield MemoryPlanned(question.id, *plan(load, loaded))
-        case ProposePairs():
-            yield PairsProposed(question.id, pairs_for(all_memory(), decoding_bound()))
+            yield protocol.MemoryPlanned(question.id, *plan(load, loaded))
+        case protocol.ProposePairs():
+            yield protocol.PairsProposed(question.id, pairs_for(all_memory(), decoding_bound()))
         case _:
             yield from relay(question, wanted, settings=for_hub)
 
 
-def _list(question: ListModels, library: Library, wanted: Wanted) -> Iterator[Reply]:
+def _list(question: protocol.ListModels, library: Library, wanted: Wanted) -> Iterator[protocol.Reply]:
     began = last = monotonic()
-    skipped: list[Skipped] = []
-    models: list[FoundModel] = []
+    skipped: list[protocol.Skipped] = []
+    models: list[protocol.FoundModel] = []
     for found in library.models(question.folders, wanted):
-        if isinstance(found, Skipped):
+        if isinstance(found, protocol.Skipped):
             skipped.append(found)
             continue
         models.append(found)
         if len(models) >= _BATCH or monotonic() > last + _PATIENCE:
-            yield ModelsFound(question.id, tuple(models))
+            yield protocol.ModelsFound(question.id, tuple(models))
             models, last = [], monotonic()
     if models:
-        yield ModelsFound(question.id, tuple(models))
-    yield ModelsListed(question.id, tuple(skipped), monotonic() - began)
+        yield protocol.ModelsFound(question.id, tuple(models))
+    yield protocol.ModelsListed(question.id, tuple(skipped), monotonic() - began)

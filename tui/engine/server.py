@@ -21,25 +21,8 @@ from contextlib import suppress
 from importlib import metadata
 from typing import NoReturn
 
+from .. import protocol
 from ..choices import DraftLength
-from ..protocol import (
-    MAX_LINE,
-    PROTOCOL,
-    Cancel,
-    Command,
-    Count,
-    Failed,
-    Generate,
-    Hello,
-    Inspect,
-    Ping,
-    Pong,
-    ProtocolError,
-    Question,
-    Quit,
-    SetDraftLength,
-    decode_command,
-)
 from .outbox import Outbox
 
 HEARTBEAT = 20.0
@@ -59,7 +42,7 @@ def main(heartbeat: float = HEARTBEAT) -> NoReturn:
     channel = Channel(*_take_descriptors(), heartbeat)
     channel.for_hub = taken_for_hub()
     _settle_process()
-    channel.send(Hello(PROTOCOL, _version(), os.getpid()))
+    channel.send(protocol.Hello(protocol.PROTOCOL, _version(), os.getpid()))
     threading.Thread(target=channel.speak, name="events", daemon=True).start()
     threading.Thread(target=channel.listen, name="commands", daemon=True).start()
     from .session import Session  # imports numpy and much else: after Hello
@@ -82,7 +65,7 @@ class Channel:
         self._heartbeat = self._patience = heartbeat
         self.for_hub: Mapping[str, str] = {}
         """The variables for the hub. Only a downloader gets them."""
-        self._waiting: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[protocol.Command] = queue.SimpleQueue()
         self._commanded = threading.Event()
         self._unwanted: set[int] = set()
         self._wished: dict[int, DraftLength] = {}
@@ -91,7 +74,7 @@ class Channel:
         """Return whether the app has canceled this answer; for 0, the load in progress."""
         return answer in self._unwanted
 
-    def draft_length(self, command: Generate) -> DraftLength:
+    def draft_length(self, command: protocol.Generate) -> DraftLength:
         """Return the present draft length that the app asks for."""
         return self._wished.get(command.id, command.draft_length)
 
@@ -103,7 +86,7 @@ class Channel:
         """Wait for a command for `seconds`. Return whether none has come."""
         return not self._commanded.wait(seconds)
 
-    def commands(self) -> Iterator[Command]:
+    def commands(self) -> Iterator[protocol.Command]:
         """Yield Load, Generate and Unload in order, without end."""
         while True:
             yield self._waiting.get()
@@ -127,20 +110,16 @@ class Channel:
         _leave(1)
 
     def _read(self) -> None:
-        pending = bytearray()
+        lines = protocol.Lines()
         while select.select([self._source], [], [], self._patience)[0]:
             data = os.read(self._source, 1 << 16)
             if not data:
                 _leave(0)
-            first = len(pending)
-            pending += data
-            if b"\n" in data:
-                end = pending.rindex(b"\n", first) + 1
-                for line in bytes(pending[:end]).splitlines():
+            try:
+                for line in lines.feed(data):
                     self._receive(line)
-                del pending[:end]
-            elif len(pending) > MAX_LINE:
-                self.send(Failed(_LOAD, f"A command is longer than {MAX_LINE} bytes."))
+            except protocol.ProtocolError:
+                self.send(protocol.Failed(_LOAD, f"A command is longer than {protocol.MAX_LINE} bytes."))
                 self._outbox.drain(_LAST_WORDS)
                 _leave(1)
         print(f"nothing heard from the app for {self._patience:g} s", file=sys.stderr, flush=True)
@@ -149,31 +128,29 @@ class Channel:
         if not line.strip():
             return
         try:
-            command = decode_command(line)
-        except ProtocolError as error:
-            self.send(Failed(_LOAD, f"A command was not understood: {error}."))
+            command = protocol.decode_command(line)
+        except protocol.ProtocolError as error:
+            self.send(protocol.Failed(_LOAD, f"A command was not understood: {error}."))
             return
         self._patience = self._heartbeat
         match command:
-            case Ping():
+            case protocol.Ping():
                 self._patience = max(self._heartbeat, command.silence)
-                self.send(Pong())
-            case Quit():
+                self.send(protocol.Pong())
+            case protocol.Quit():
                 _leave(0)
-            case Cancel():
+            case protocol.Cancel():
                 self._unwanted.add(command.id)
-            case _ if isinstance(command, Question):
+            case _ if isinstance(command, protocol.Question):
                 threading.Thread(target=self._answer, args=(command,), name="library", daemon=True).start()
-            case SetDraftLength():
+            case protocol.SetDraftLength():
                 self._wished = {command.id: command.draft_length}  # only one answer runs at a time
             case _:
-                self._unwanted.discard(
-                    command.id if isinstance(command, Generate | Inspect | Count) else _LOAD
-                )
+                self._unwanted.discard(getattr(command, "id", _LOAD))
                 self._waiting.put(command)
                 self._commanded.set()
 
-    def _answer(self, question: Question) -> None:
+    def _answer(self, question: protocol.Question) -> None:
         from .library_service import answer  # after Hello, like all that takes time to import
 
         answer(question, self.send, lambda: question.id not in self._unwanted, self.for_hub)

@@ -13,21 +13,8 @@ from time import monotonic
 
 from msgspec import structs
 
+from .. import protocol
 from ..choices import AUTO, LOOKUP, DraftLength
-from ..protocol import (
-    Command,
-    Count,
-    Counted,
-    Event,
-    Generate,
-    Inspect,
-    Load,
-    Loaded,
-    Loading,
-    ModelFacts,
-    Unload,
-    Unloaded,
-)
 from .answer.answer import Answer
 from .answer.inspection import inspect
 from .answer.templates import TemplateRenderer
@@ -54,8 +41,8 @@ class Session:
     """Carries out commands one at a time."""
 
     def __init__(
-        self, send: Callable[[Event], None], cancelled: Callable[[int], bool],
-        draft_length: Callable[[Generate], DraftLength] = lambda command: command.draft_length,
+        self, send: Callable[[protocol.Event], None], cancelled: Callable[[int], bool],
+        draft_length: Callable[[protocol.Generate], DraftLength] = lambda command: command.draft_length,
         library: Library | None = None,
         idle: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
@@ -77,7 +64,7 @@ class Session:
         with suppress(Exception):  # the load that needs it reports the fault
             open_backend(place(STARTER, "main"))
 
-    def serve(self, commands: Iterator[Command]) -> None:
+    def serve(self, commands: Iterator[protocol.Command]) -> None:
         """Carry out all `commands`."""
         for command in commands:
             self.do(command)
@@ -87,42 +74,42 @@ class Session:
         self._unload()
         self._templates.close()
 
-    def do(self, command: Command) -> None:
+    def do(self, command: protocol.Command) -> None:
         """Carry out one command; every error becomes a `Failed`."""
         answer: int = getattr(command, "id", LOAD)
         try:
             match command:
-                case Load():
+                case protocol.Load():
                     self._load(command)
-                case Generate():
+                case protocol.Generate():
                     self._generate(command)
                     self._practise()
-                case Inspect():
+                case protocol.Inspect():
                     cancelled = partial(self._cancelled, command.id)
                     inspect(self._loaded, command, self._send, cancelled, self._templates)
-                case Count():
+                case protocol.Count():
                     tokens = self._loaded.main.vocabulary.encode(command.text)
-                    self._send(Counted(command.id, len(tokens)))
-                case Unload():
+                    self._send(protocol.Counted(command.id, len(tokens)))
+                case protocol.Unload():
                     self._unload()
-                    self._send(Unloaded())
+                    self._send(protocol.Unloaded())
         except InvalidLogits as error:
             hint = "Its file may be damaged: choose another model, or download it again."
             self._fail(answer, ModelError(f"the model produced {error}", hint))
         except Exception as error:  # the process edge
             self._fail(answer, error)
 
-    def _load(self, command: Load) -> None:
+    def _load(self, command: protocol.Load) -> None:
         started = monotonic()
         if self._pair:
             self._unload()
-            self._send(Unloaded())
+            self._send(protocol.Unloaded())
         if command.draft == AUTO:
-            self._send(Loading("Looking for a draft"))
+            self._send(protocol.Loading("Looking for a draft"))
         command = self._library.resolved(command, lambda: not self._cancelled(LOAD))
         self._pair = pair = load_pair(command, self._progress())
         self._send(
-            Loaded(
+            protocol.Loaded(
                 self._info(pair.main, demo=command.main == STARTER),
                 self._info(pair.draft, demo=command.draft == STARTER) if pair.draft else None,
                 pair.obstacle,
@@ -152,7 +139,7 @@ class Session:
         with suppress(ModelError, InvalidLogits):
             self._loaded.practise(self._idle)
 
-    def _info(self, model: LoadedModel, *, demo: bool) -> ModelFacts:
+    def _info(self, model: LoadedModel, *, demo: bool) -> protocol.ModelFacts:
         """Return `model` as the app shows it, under its name in the library."""
         facts = model.facts
         return structs.replace(facts, name=self._library.name(facts.path, facts.name), demo=demo)
@@ -166,7 +153,7 @@ class Session:
             now, share = monotonic(), fraction or 0.0
             if stage != shown[0] or (share >= shown[1] + _STEP and now >= shown[2] + _INTERVAL):
                 shown = (stage, share, now)
-                self._send(Loading(stage, fraction))
+                self._send(protocol.Loading(stage, fraction))
             return not self._cancelled(LOAD)
 
         return progress
@@ -177,7 +164,7 @@ class Session:
             raise ModelError("no model is loaded", "Load a model first.")
         return self._pair
 
-    def _generate(self, command: Generate) -> None:
+    def _generate(self, command: protocol.Generate) -> None:
         pair = self._loaded
         cancelled, length = partial(self._cancelled, command.id), partial(self._draft_length, command)
         finished = Answer(pair, command, self._send, cancelled, length).run(self._templates)

@@ -74,6 +74,7 @@ from .library import SearchHub as SearchHub
 from .library import Skipped as Skipped
 from .lines import MAX_LINE as MAX_LINE
 from .lines import PROTOCOL as PROTOCOL
+from .lines import Lines as Lines
 from .lines import ProtocolError as ProtocolError
 from .lines import decode_command as decode_command
 from .lines import decode_event as decode_event

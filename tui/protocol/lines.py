@@ -1,8 +1,12 @@
-"""Writes a command or an event as one JSON line, and reads it back, checked against its type."""
+"""Writes a command or an event as one JSON line, and reads it back, checked against its type.
+
+`Lines` finds the lines in what a pipe brings.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -21,6 +25,30 @@ MAX_LINE = 16 * 1024 * 1024
 
 class ProtocolError(OutriderError, ValueError):
     """A line is not a known command or event, or has the wrong fields."""
+
+
+class Lines:
+    """Whole lines of a bounded length, from bytes in pieces of any size."""
+
+    def __init__(self, limit: int = MAX_LINE) -> None:
+        self.limit = limit
+        """Bytes in a line, at most. The reader may change it between lines."""
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the lines that `data` completes. Raises `ProtocolError` for one that is too long."""
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            line = bytes(self._rest + end)
+            self._rest.clear()
+            self._check(line)
+            yield line
+        self._rest += rest
+        self._check(self._rest)
+
+    def _check(self, line: bytes | bytearray) -> None:
+        if len(line) > self.limit:
+            raise ProtocolError(f"a line of more than {self.limit} bytes: {bytes(line[:40])!r}")
 
 
 def encode(message: Command | Event) -> bytes:

@@ -8,33 +8,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import convert, to_builtins
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ..protocol import Statistics, TextRound
-from .changes import (
-    AddMessage,
-    AppendRounds,
-    Attached,
-    Change,
-    DeleteConversation,
-    FinishAnswer,
-    PinConversation,
-    RemoveMessages,
-    RenameConversation,
-    SelectBranch,
-    SetOverrides,
-    StartConversation,
-    TrimContext,
-    Turn,
-    text_of,
-)
+from . import changes
+from .changes import AddMessage, Attached, Change, Turn, text_of
 from .database import Newer, connect, migrate, set_up
 from .recovery import check, is_damage, salvage, set_aside
 
@@ -135,20 +120,30 @@ class Store:
 
     # Writing
 
-    def apply(self, changes: Iterable[Change]) -> None:
-        """Write all of `changes`, or none. Raises `sqlite3.Error`.
+    def apply(self, batch: Iterable[Change]) -> None:
+        """Write all changes of `batch`, or none. Raises `sqlite3.Error`.
 
         Raises `sqlite3.IntegrityError` if a change concerns a conversation that is gone.
         """
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            for change in changes:
-                _APPLY[type(change)](self._connection, change)
+            for change in batch:
+                if isinstance(change, AddMessage):
+                    self._add(change)
+                else:
+                    self._connection.execute(_WRITE[type(change)], _values(change))
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+    def _add(self, change: AddMessage) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        turn = replace(change.turn, written=change.turn.written or now)
+        values = _values(turn) | {"conversation": change.conversation}
+        self._connection.execute(_ADD, values)
+        self._connection.execute(_SHOW, values)
 
     def purge(self, conversations: Sequence[str], messages: Sequence[str] = ()) -> None:
         """Erase chats and messages that are still deleted; no byte of them stays in the file."""
@@ -241,119 +236,58 @@ def _opened(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _values(record: Change | Turn) -> dict[str, Any]:
+    """Return the fields of a record as SQLite stores them: texts, numbers, and all else as JSON."""
+    return {name: _stored(value) for name, value in asdict(record).items()}
 
 
-def _text(text: str) -> str:
-    """Return the text for SQLite, without lone surrogates."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _stored(value: Any) -> str | int:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")  # without lone surrogates
+    if isinstance(value, int):
+        return value
+    return json.dumps(value, default=to_builtins, separators=(",", ":"))  # half of a character stays one
 
 
-def _json(value: Statistics | tuple[Attached, ...] | tuple[TextRound, ...]) -> str:
-    """Half of a character stays one."""
-    return json.dumps(value, default=to_builtins, separators=(",", ":"))
-
-
-def _begin(connection: sqlite3.Connection, change: StartConversation) -> None:
-    connection.execute(
-        "INSERT INTO conversations (key, title) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        (change.conversation, _text(change.title)),
-    )
-
-
-def _say(connection: sqlite3.Connection, change: AddMessage) -> None:
-    turn = change.turn
-    statistics = _json(turn.statistics) if turn.statistics else ""
-    values = (turn.key, change.conversation, turn.parent, turn.role, turn.text, turn.ending, turn.main)
-    files = _json(turn.files) if turn.files else ""
-    more = (turn.draft, turn.settings, statistics, turn.written or _now(), files)
-    # A conversation that is gone gives NULL as its id, which belongs to no message.
-    connection.execute(_ADD, [_text(value) for value in (*values, *more)])
-    connection.execute(
-        "UPDATE conversations SET shown = ?, changed = max(changed, (SELECT id FROM messages WHERE key = ?)) "
-        "WHERE key = ?",
-        (turn.key, turn.key, change.conversation),
-    )
-
-
-def _hear(connection: sqlite3.Connection, change: AppendRounds) -> None:
-    connection.execute(
-        "INSERT INTO rounds VALUES ((SELECT id FROM messages WHERE key = ?), ?, ?) ON CONFLICT DO NOTHING",
-        (change.message, change.place, _json(change.rounds)),
-    )
-
-
-def _close(connection: sqlite3.Connection, change: FinishAnswer) -> None:
-    statistics = _json(change.statistics) if change.statistics else ""
-    connection.execute(
-        "UPDATE messages SET text = ?, ending = ?, statistics = ? WHERE key = ?",
-        (_text(change.text), change.ending, statistics, change.message),
-    )
-
-
-def _show(connection: sqlite3.Connection, change: SelectBranch) -> None:
-    connection.execute(
-        "UPDATE conversations SET shown = ? WHERE key = ?", (change.message, change.conversation)
-    )
-
-
-def _leave(connection: sqlite3.Connection, change: TrimContext) -> None:
-    connection.execute(
-        "UPDATE conversations SET sent_from = ?, summary = ? WHERE key = ?",
-        (change.message, _text(change.summary), change.conversation),
-    )
-
-
-def _adjust(connection: sqlite3.Connection, change: SetOverrides) -> None:
-    connection.execute(
-        "UPDATE conversations SET settings = ? WHERE key = ?", (_text(change.settings), change.conversation)
-    )
-
-
-def _remove(connection: sqlite3.Connection, change: RemoveMessages) -> None:
-    connection.executemany(
-        "UPDATE messages SET removed = ? WHERE key = ?", [(change.removed, key) for key in change.messages]
-    )
-
-
-def _rename(connection: sqlite3.Connection, change: RenameConversation) -> None:
-    connection.execute(
-        "UPDATE conversations SET title = ? WHERE key = ?", (_text(change.title), change.conversation)
-    )
-
-
-def _pin(connection: sqlite3.Connection, change: PinConversation) -> None:
-    connection.execute(
-        "UPDATE conversations SET pinned = ? WHERE key = ?", (change.pinned, change.conversation)
-    )
-
-
-def _delete(connection: sqlite3.Connection, change: DeleteConversation) -> None:
-    connection.execute(
-        "UPDATE conversations SET deleted = ? WHERE key = ?", (change.deleted, change.conversation)
-    )
-
-
-_APPLY: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
-    StartConversation: _begin,
-    AddMessage: _say,
-    AppendRounds: _hear,
-    FinishAnswer: _close,
-    SelectBranch: _show,
-    TrimContext: _leave,
-    SetOverrides: _adjust,
-    RemoveMessages: _remove,
-    RenameConversation: _rename,
-    PinConversation: _pin,
-    DeleteConversation: _delete,
+_WRITE: dict[type, str] = {
+    changes.StartConversation: """
+        INSERT INTO conversations (key, title) VALUES (:conversation, :title) ON CONFLICT DO NOTHING
+    """,
+    changes.AppendRounds: """
+        INSERT INTO rounds VALUES ((SELECT id FROM messages WHERE key = :message), :place, :rounds)
+        ON CONFLICT DO NOTHING
+    """,
+    changes.FinishAnswer: """
+        UPDATE messages SET text = :text, ending = :ending, statistics = :statistics WHERE key = :message
+    """,
+    changes.SelectBranch: "UPDATE conversations SET shown = :message WHERE key = :conversation",
+    changes.TrimContext: """
+        UPDATE conversations SET sent_from = :message, summary = :summary WHERE key = :conversation
+    """,
+    changes.SetOverrides: "UPDATE conversations SET settings = :settings WHERE key = :conversation",
+    changes.RemoveMessages: """
+        UPDATE messages SET removed = :removed WHERE key IN (SELECT value FROM json_each(:messages))
+    """,
+    changes.RenameConversation: "UPDATE conversations SET title = :title WHERE key = :conversation",
+    changes.PinConversation: "UPDATE conversations SET pinned = :pinned WHERE key = :conversation",
+    changes.DeleteConversation: "UPDATE conversations SET deleted = :deleted WHERE key = :conversation",
 }
+"""How a change is written. Its fields have the names of the values."""
 
+# A conversation that is gone gives NULL as its id, which belongs to no message.
 _ADD = """
 INSERT INTO messages
     (key, conversation, parent, role, text, ending, main, draft, settings, statistics, written, files)
-VALUES (?, (SELECT id FROM conversations WHERE key = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES
+    (:key, (SELECT id FROM conversations WHERE key = :conversation), :parent, :role, :text, :ending, :main,
+    :draft, :settings, :statistics, :written, :files)
 ON CONFLICT (key) DO NOTHING
+"""
+_SHOW = """
+UPDATE conversations SET shown = :key, changed = max(changed, (SELECT id FROM messages WHERE key = :key))
+WHERE key = :conversation
 """
 _COLUMNS = """
 SELECT key, title, pinned,

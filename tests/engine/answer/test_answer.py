@@ -588,8 +588,12 @@ def test_an_empty_prompt_is_refused(opened: Callable[..., Opened], renderer: Tem
 
 
 @pytest.fixture
-def served() -> Iterator[tuple[Session, list[Event]]]:
-    """A session and what it sends."""
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Session, list[Event]]]:
+    """A session and what it sends. It remembers no measurement of another test's models.
+
+    Toys of one shape have the same size and the same ends, so they would be taken for one model.
+    """
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     events: list[Event] = []
     session = Session(events.append, lambda answer: False)
     yield session, events

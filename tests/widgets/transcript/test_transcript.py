@@ -18,8 +18,10 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.theme import Theme as AppTheme
 
+from tests.support.chat import until
 from tests.support.hostile import hostile
 from tests.support.paths import ROOT
+from tests.support.rest import at_rest
 from tests.support.terminal import python, violations
 from tests.support.transcript import Host
 from tui.clean import has_controls
@@ -102,26 +104,24 @@ async def test_text_may_come_before_the_screen_and_not_after_the_end() -> None:
     app.transcript.writer.begin("assistant")
     app.transcript.writer.append([("early", DRAFT)])
     async with app.run_test(size=(60, 12)) as pilot:
-        await pilot.pause(0.1)
-        assert text_lines(app.transcript) == ["  early"]
+        await until(pilot, lambda: text_lines(app.transcript) == ["  early"])
         app.transcript.writer.finish()
         app.transcript.writer.append([(" late", DRAFT)])
-        await pilot.pause(0.1)
+        await flushed(app.transcript, pilot)
         assert text_lines(app.transcript) == ["  early"]
         app.transcript.writer.clear()
         app.transcript.writer.append([(" late", DRAFT)])
         app.transcript.writer.finish("nothing to finish")
-        await pilot.pause(0.1)
+        await flushed(app.transcript, pilot)
         assert text_lines(app.transcript) == []
 
 
 async def test_pieces_show_by_themselves() -> None:
     async with host(interval=0.01) as (transcript, pilot):
         transcript.writer.begin("assistant")
-        for piece in ("on", "e ", "two"):
+        for piece, shown in (("on", "  on"), ("e ", "  one"), ("two", "  one two")):
             transcript.writer.append([(piece, DRAFT)])
-            await pilot.pause(0.05)
-        assert view(transcript)[0] == "  one two"
+            await until(pilot, lambda shown=shown: view(transcript)[0] == shown)
 
 
 async def painted_lines_of_a_frame(transcript: Transcript, pilot: Pilot[None]) -> int:
@@ -254,10 +254,9 @@ async def test_refused_text_that_comes_alone_shows_too() -> None:
         transcript.show_refused = True
         transcript.writer.begin("assistant")
         transcript.writer.append([("one", DRAFT)])
-        await pilot.pause(0.05)
+        await until(pilot, lambda: view(transcript)[0] == "  one")
         transcript.writer.append([(" two", REFUSED)])
-        await pilot.pause(0.05)
-        assert view(transcript)[0] == "  one two"
+        await until(pilot, lambda: view(transcript)[0] == "  one two")
 
 
 # Following
@@ -291,18 +290,18 @@ async def test_the_end_is_followed_until_the_user_scrolls_up_and_again_from_the_
         await grow()
         assert transcript.following and transcript.scroll_y == transcript.max_scroll_y > 0
         await pilot.press("pageup")
-        await pilot.pause(0.5)
+        await pilot.wait_for_scheduled_animations()
         assert not transcript.following
         here, shown = transcript.scroll_y, view(transcript)
         await grow()
         assert (transcript.scroll_y, view(transcript)) == (here, shown)
         await pilot.press("end")
-        await pilot.pause(0.5)
+        await pilot.wait_for_scheduled_animations()
         assert transcript.following
         await grow()
         assert transcript.scroll_y == transcript.max_scroll_y
         await pilot.press("home")
-        await pilot.pause(0.5)
+        await pilot.wait_for_scheduled_animations()
         assert not transcript.following and transcript.scroll_y == 0
         transcript.following = True
         await pilot.pause()
@@ -317,7 +316,7 @@ async def test_one_wheel_tick_up_ends_following_while_text_arrives() -> None:
         transcript._on_mouse_scroll_up(_wheel(transcript))
         for _ in range(30):
             transcript.writer.append([("word ", DRAFT)])
-            await pilot.pause(0.01)
+            await pilot.pause()
         assert not transcript.following
         assert transcript.scroll_y < transcript.max_scroll_y
 
@@ -349,8 +348,8 @@ async def test_text_at_the_end_lays_out_no_screen(monkeypatch: pytest.MonkeyPatc
         transcript.writer.begin("assistant")
         for number in range(30):
             transcript.writer.append([(f"{number}\n\n", Origin.PLAIN)])
-            await pilot.pause(0.04)
-        assert view(transcript)[-1].strip() == "29"
+            await pilot.pause()
+        await until(pilot, lambda: view(transcript)[-1].strip() == "29")
         assert laid == []
 
 
@@ -366,7 +365,7 @@ async def test_the_reader_keeps_the_place_when_the_size_changes() -> None:
         top = next(line for line in view(transcript) if line)
         for width in (40, 97, 23, 60):
             await pilot.resize_terminal(width, 12)
-            await pilot.pause(0.1)
+            await at_rest(pilot)
             assert transcript.virtual_size.width == transcript.scrollable_content_region.width
             assert top.strip()[:12] in " ".join(view(transcript)[:2])
         assert not transcript.following
@@ -380,7 +379,7 @@ async def test_any_size_is_drawn() -> None:
         )
         for size in ((1, 1), (2, 3), (3, 40), (200, 60), (5, 2), (60, 12)):
             await pilot.resize_terminal(*size)
-            await pilot.pause(0.05)
+            await at_rest(pilot)
             assert all(strip.cell_length == transcript.size.width for strip in _strips(transcript))
         assert transcript.following
 
@@ -701,7 +700,7 @@ Shown().run()
 
 def test_hostile_text_reaches_the_terminal_as_text_only() -> None:
     with python(SNIPPET, str(ROOT), rows=40, columns=100) as terminal:
-        assert terminal.exit(60) == 0
+        assert terminal.exit() == 0
         output = bytes(terminal.output)
     assert violations(output) == []
     assert len(re.findall(rb"\xef\xbf\xbd", output)) > 100
@@ -752,11 +751,11 @@ Shown().run()
 
 def test_the_output_filter_covers_every_surface() -> None:
     with python(SURFACES, str(ROOT), rows=60, columns=200) as terminal:
-        assert terminal.exit(60) == 0
+        assert terminal.exit() == 0
         output = bytes(terminal.output)
     assert violations(output) == []
     with python(
         SURFACES.replace("self._filters.append", "str"), str(ROOT), rows=60, columns=200
     ) as open_terminal:
-        open_terminal.exit(60)
+        open_terminal.exit()
     assert violations(bytes(open_terminal.output)), "the test itself sees nothing"

@@ -32,7 +32,6 @@ class BenchRun:
     tokens: tuple[int, ...]
     statistics: Statistics
     rounds: tuple[tuple[int, int], ...]
-    """(drafted, accepted) tokens of each round."""
     """(drafted, accepted) of each round."""
     not_drafting: str = ""
     """The reason why nothing was drafted; empty if something was, or nothing should be."""

@@ -16,20 +16,6 @@ from msgspec import structs
 
 from ... import protocol
 from ...choices import AUTO, DraftLength
-from ...protocol import (
-    Busy,
-    Event,
-    Finished,
-    Generate,
-    NotDrafting,
-    Notice,
-    Obstacle,
-    Origin,
-    Prefill,
-    Reason,
-    Rounds,
-    Statistics,
-)
 from ...protocol.pieces import origin_at
 from ..backends import LoadedModel, ModelError
 from ..eligibility import failed_draft, short_draft
@@ -43,7 +29,7 @@ from .request import bias_of, chain_of, check, grammar_of
 from .templates import TemplateRenderer, puts_space, turn_marks
 from .text import Piece, TextStream, readable
 
-Send = Callable[[Event], None]
+Send = Callable[[protocol.Event], None]
 Cancelled = Callable[[], bool]
 
 _DIGITS = 5
@@ -56,7 +42,7 @@ class Answer:
     """Answers one `Generate` with the models of a pair. Use once."""
 
     def __init__(
-        self, pair: Pair, command: Generate, send: Send, cancelled: Cancelled,
+        self, pair: Pair, command: protocol.Generate, send: Send, cancelled: Cancelled,
         draft_length: Callable[[], DraftLength] | None = None, clock: Callable[[], float] = perf_counter,
     ) -> None:  # fmt: skip
         """`cancelled` is called between two rounds, and between two chunks of the prompt.
@@ -86,15 +72,15 @@ class Answer:
         self._marks = marks
         self._obstacle = pair.obstacle
         """Why this answer has no draft model; None if it has one, or if nobody asked for one."""
-        self._told: Obstacle | None = None
+        self._told: protocol.Obstacle | None = None
         """The reason that the app knows."""
         self._text = TextStream(vocabulary.piece)
-        self._cost = structs.asdict(Statistics())
+        self._cost = structs.asdict(protocol.Statistics())
         """The values of `Statistics` so far."""
         self._read, self._read_at = 0, self._started
         """Tokens of the prompt that were read, and the time of that."""
 
-    def run(self, templates: TemplateRenderer) -> Finished:
+    def run(self, templates: TemplateRenderer) -> protocol.Finished:
         """Send the events of the whole answer. Returns the last event.
 
         Raises `ModelError` or `InvalidLogits` of the main model. The caches must be cleared then.
@@ -122,7 +108,7 @@ class Answer:
         self._start_crew()
         read = reader.read(context, self._cancelled, self._progress)
         try:
-            reason: Reason = "stop" if self._text.stopped else "cancelled"
+            reason: protocol.Reason = "stop" if self._text.stopped else "cancelled"
             if read and not self._text.stopped and not self._cancelled():
                 reason = self._generate(context)
         except NoValidToken:
@@ -131,7 +117,7 @@ class Answer:
         return self._finish(reason, context)
 
     def _tell(self, notice: str) -> None:
-        self._send(Notice(self._command.id, notice))
+        self._send(protocol.Notice(self._command.id, notice))
 
     def _open(self, context: Sequence[int]) -> None:
         """Prepare for the text, whose beginning the template may have written."""
@@ -153,7 +139,7 @@ class Answer:
         if len(context) > self._main.capacity:
             raise ModelError("there is no room for more of this answer", "Load with a longer context.")
         for token in self._command.resume:
-            self._text.feed(token, Origin.PLAIN)
+            self._text.feed(token, protocol.Origin.PLAIN)
 
     def _sampler(self, model: LoadedModel) -> Sampler:
         chain = chain_of(self._command, self._bias, model)
@@ -162,7 +148,7 @@ class Answer:
         return Sampler(chain, self._command.seed, self._first, confident=confident, constraint=constraint)
 
     def _progress(self, done: int, total: int) -> None:
-        self._send(Prefill(self._command.id, done, total))
+        self._send(protocol.Prefill(self._command.id, done, total))
         now = self._clock()
         if done > self._read:
             self._pace_threads(done - self._read, now - self._read_at)
@@ -172,13 +158,13 @@ class Answer:
         if crew := self._pair.crew:
             crew.start()
             if crew.count < crew.most:
-                self._send(Busy(self._command.id, crew.count, crew.most))
+                self._send(protocol.Busy(self._command.id, crew.count, crew.most))
 
     def _pace_threads(self, rows: int, seconds: float) -> None:
         """Note that the main model has computed so many rows, and choose its threads for the next ones."""
         crew = self._pair.crew
         if crew and crew.passed(rows, seconds):
-            self._send(Busy(self._command.id, crew.count, crew.most))
+            self._send(protocol.Busy(self._command.id, crew.count, crew.most))
 
     def _proposer(self, context: list[int]) -> Proposer:
         """Return the proposers. A draft model reads the prompt later, when the policy wants it: nothing waits
@@ -202,13 +188,13 @@ class Answer:
         model = DraftModel(draft, self._end_tokens)
         return ProposersInTurn(*proposers, FallibleDraft(model, self._main.vocabulary.size, self._drop_draft))
 
-    def _drop_draft(self, obstacle: Obstacle) -> None:
+    def _drop_draft(self, obstacle: protocol.Obstacle) -> None:
         self._obstacle = obstacle
-        self._send(Notice(self._command.id, f"This answer goes on without the draft model: {obstacle.text}."))
+        self._tell(f"This answer goes on without the draft model: {obstacle.text}.")
         if self._pair.draft:
             self._pair.draft.rewind(0)
 
-    def _generate(self, context: list[int]) -> Reason:
+    def _generate(self, context: list[int]) -> protocol.Reason:
         unlimited = self._main.capacity + 1
         limit = self._command.max_tokens or unlimited
         rounds = generate(
@@ -236,9 +222,9 @@ class Answer:
         """Send the reason why nothing was drafted so far, if it has changed."""
         if (obstacle := self._why_plain()) != self._told:
             self._told = obstacle
-            self._send(NotDrafting(self._command.id, obstacle))
+            self._send(protocol.NotDrafting(self._command.id, obstacle))
 
-    def _why_plain(self) -> Obstacle | None:
+    def _why_plain(self) -> protocol.Obstacle | None:
         """Return that reason; None if something was drafted, or if the person wants no drafts."""
         if self._cost["drafted"] or self._draft_length() != AUTO:
             return None
@@ -246,7 +232,7 @@ class Answer:
         waits = self._pair.why_idle if self._pair.draft or looks_up else None
         return self._obstacle or waits
 
-    def _reason_to_end(self, context: list[int], limit: int) -> Reason | None:
+    def _reason_to_end(self, context: list[int], limit: int) -> protocol.Reason | None:
         if context[-1] in self._end_tokens:
             return "stop"
         if len(context) >= limit:
@@ -254,12 +240,12 @@ class Answer:
         return "context" if len(context) > self._main.capacity else None
 
     def _show(
-        self, happened: Round, context: list[int], reason: Reason | None, started: float
-    ) -> Reason | None:
+        self, happened: Round, context: list[int], reason: protocol.Reason | None, started: float
+    ) -> protocol.Reason | None:
         """Send one round. Returns the reason to end, which may be a stop string in its text."""
         pieces, tokens = self._pieces(happened)
         if self._opening:
-            pieces.insert(0, Piece(self._opening, Origin.PLAIN))
+            pieces.insert(0, Piece(self._opening, protocol.Origin.PLAIN))
             self._opening = ""
         if self._text.stopped:
             reason = "stop"
@@ -321,10 +307,10 @@ class Answer:
             context_used,
             None if plain is None else round(plain, _DIGITS),
         )
-        self._send(Rounds(self._command.id, (told,)))
+        self._send(protocol.Rounds(self._command.id, (told,)))
 
-    def _finish(self, reason: Reason, context: list[int]) -> Finished:
-        done = Statistics(**self._cost)
+    def _finish(self, reason: protocol.Reason, context: list[int]) -> protocol.Finished:
+        done = protocol.Statistics(**self._cost)
         speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
         done = structs.replace(
             done,
@@ -333,7 +319,7 @@ class Answer:
             peak_memory=peak_memory(),
             rounding=self._pair.rounding,
         )
-        finished = Finished(self._command.id, reason, done)
+        finished = protocol.Finished(self._command.id, reason, done)
         self._send(finished)
         self._pair.remember()
         if self._pair.crew:
@@ -365,7 +351,9 @@ class OverridableLength:
 class FallibleDraft:
     """A proposer that may fail at any time. After that it proposes nothing."""
 
-    def __init__(self, draft: DraftModel, vocabulary: int, failed: Callable[[Obstacle], None]) -> None:
+    def __init__(
+        self, draft: DraftModel, vocabulary: int, failed: Callable[[protocol.Obstacle], None]
+    ) -> None:
         """`failed` receives the reason, once. The main model has no tokens from `vocabulary` on."""
         self._draft: Proposer = draft
         self._vocabulary = vocabulary
@@ -386,7 +374,7 @@ class FallibleDraft:
         self._draft.settle(context)
 
 
-def _origin(happened: Round, index: int) -> Origin:
+def _origin(happened: Round, index: int) -> protocol.Origin:
     counts = {"looked_up": happened.looked_up, "accepted": happened.accepted}
     return origin_at(index, drafted=len(happened.drafted), **counts)
 

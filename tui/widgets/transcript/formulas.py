@@ -64,16 +64,8 @@ _SYMBOLS: Final = {
 }
 _UPRIGHT: Final = frozenset(
     (
-        "text",
-        "mathrm",
-        "mathbf",
-        "mathit",
-        "mathsf",
-        "textbf",
-        "textit",
-        "operatorname",
-        "boldsymbol",
-        "mathcal",
+        *("text", "textbf", "textit", "operatorname", "boldsymbol"),
+        *("mathrm", "mathbf", "mathit", "mathsf", "mathcal"),
     )
 )
 _DOUBLE: Final = dict(zip("CHNPQRZ", "ℂℍℕℙℚℝℤ", strict=True))

@@ -43,11 +43,7 @@ def _remembering(rule: Any) -> Any:
 
 
 def render(
-    children: Sequence[Token],
-    text: str,
-    places: array[int],
-    origins: Sequence[int],
-    base: int = 0,
+    children: Sequence[Token], text: str, places: array[int], origins: Sequence[int], base: int = 0
 ) -> StyledText:
     """Return the rendered text of one inline token.
 

@@ -32,18 +32,8 @@ class MessageBlock:
 
     __slots__ = (
         *("_held", "_laid", "_reader", "_seen", "_shown", "_tops", "_width"),
-        *(
-            "_notes",
-            "blocks",
-            "folded",
-            "headline",
-            "key",
-            "originals",
-            "origins",
-            "refused",
-            "role",
-            "source",
-        ),
+        *("blocks", "folded", "headline", "key", "role", "_notes"),
+        *("source", "origins", "originals", "refused"),
     )
 
     def __init__(self, role: Role, parser: MarkdownIt, key: str = "") -> None:

@@ -43,18 +43,12 @@ class RejectedText:
         for number in range(first, last):
             at = self._at[number]
             cut = max(done, bisect_left(body.places, at))
-            parts += (_slice(body, done, cut), self._marked(number, at, body.looks[cut - 1 : cut] or b"\0"))
+            parts += (body.cut(done, cut), self._marked(number, at, body.looks[cut - 1 : cut] or b"\0"))
             done = cut
-        parts.append(_slice(body, done, len(body.text)))
+        parts.append(body.cut(done, len(body.text)))
         return joined(parts)
 
     def _marked(self, number: int, at: int, look: bytes) -> StyledText:
         text = self.text[self._ends[number - 1] if number else 0 : self._ends[number]]
         marks = bytes((Origin.REFUSED,)) * len(text)
         return StyledText(text, look * len(text), marks, array("I", (at,)) * len(text))
-
-
-def _slice(body: StyledText, begin: int, end: int) -> StyledText:
-    return StyledText(
-        body.text[begin:end], body.looks[begin:end], body.origins[begin:end], body.places[begin:end]
-    )

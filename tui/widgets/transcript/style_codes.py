@@ -11,7 +11,6 @@ CODE: Final = 4
 STRIKE: Final = 8
 LINK: Final = 16
 FAINT: Final = 32
-FLAGS: Final = 63
 HEADING: Final = 64
 SUBHEADING: Final = 128
 

@@ -29,7 +29,11 @@ class StyledText:
 
     def until(self, end: int) -> StyledText:
         """Return the first `end` characters."""
-        return StyledText(self.text[:end], self.looks[:end], self.origins[:end], self.places[:end])
+        return self.cut(0, end)
+
+    def cut(self, begin: int, end: int) -> StyledText:
+        part = slice(begin, end)
+        return StyledText(self.text[part], self.looks[part], self.origins[part], self.places[part])
 
 
 EMPTY = StyledText("", b"", b"", array("I"))

@@ -32,20 +32,10 @@ if TYPE_CHECKING:
     from tui.widgets.transcript.message import MessageBlock
 
 _NARROWEST: Final = 8
-Want = Literal[
-    "edit",
-    "again",
-    "same",
-    "continue",
-    "before",
-    "after",
-    "copy",
-    "code",
-    "open",
-    "inspect",
-    "delete",
-    "undo",
-]
+Want = (
+    Literal["edit", "again", "same", "continue", "before", "after"]
+    | Literal["copy", "code", "open", "inspect", "delete", "undo"]
+)
 
 
 class Transcript(ScrollView, can_focus=True):
