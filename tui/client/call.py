@@ -1,4 +1,4 @@
-"""A command on its way: whose events these are, who waits for them, and when it is over or fails."""
+"""A command on its way: its events, the caller that waits for them, and its end or failure."""
 
 from __future__ import annotations
 
