@@ -65,7 +65,7 @@ def test_drafts_are_judged_for_a_name(home: Path) -> None:
     assert any("differs at id 300" in line for line in lines)
     found = json.loads(models(home, "large", "--json").stdout)["drafts"]
     assert found[0]["judgement"] == "recommended"
-    assert {"lookup", ""} < {each["draft"] for each in found}
+    assert {"lookup", "none"} < {each["draft"] for each in found}
 
 
 def test_a_speed_up_says_whether_it_was_measured() -> None:

@@ -1,4 +1,4 @@
-"""A command on its way: its events, the caller that waits for them, and its end or failure."""
+"""A command on its way: the events that belong to it, the caller that waits for them, and its end."""
 
 from __future__ import annotations
 
