@@ -89,7 +89,7 @@ def refused(loaded: protocol.Loaded) -> str:
 
 
 def _is_off(loaded: protocol.Loaded | None) -> bool:
-    """Whether nothing drafts for what is loaded."""
+    """Whether nothing drafts for the loaded model."""
     if loaded is None:
         return False
     return loaded.draft_length == NEVER or (loaded.obstacle is not None and loaded.obstacle.everything)

@@ -15,7 +15,7 @@ from tui.config import Generation, Settings
 from tui.files import there, typed
 
 STARTER = "starter"
-"""The name of the demo pair, whatever files may be called so."""
+"""The name of the demo pair, even if a file has that name."""
 CONTINUED = 256
 """Tokens by which a base model continues the text of a chat, unless max_tokens gives another number."""
 

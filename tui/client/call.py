@@ -37,13 +37,13 @@ _LAST = {
 
 
 class EngineError(OutriderError):
-    """A command that failed; the engine goes on."""
+    """A command that failed; the engine keeps working."""
 
 
 class EngineDied(EngineError):
     """There is no engine any more. `EngineClient.start` makes a new one.
 
-    `link` says that it was on another machine, and that the way there may be open again soon.
+    `link`: the engine was on another machine, which may be reachable again soon.
     """
 
     def __init__(self, message: str, hint: str = "", *, link: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Why does a model not draft? Every reason as a value: its stage, its text, and what it concerns.
+"""Why does a model not draft? Every reason as a value: its stage, its text, and the models that it concerns.
 
 - headers: the files do not fit together. `library/pairing.py` finds this before anything is loaded.
 - load: a loaded draft or a loaded main model is not fit for drafting. `pair.py`, `exactness.py`,

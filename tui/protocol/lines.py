@@ -32,7 +32,7 @@ class Lines:
 
     def __init__(self, limit: int = MAX_LINE) -> None:
         self.limit = limit
-        """Most bytes in a line; the reader may change it between lines."""
+        """Bytes in a line, at most. The reader may change it between lines."""
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:

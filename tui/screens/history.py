@@ -102,7 +102,7 @@ class HistoryScreen(ListsScreen[str | None]):
         self._said.highlight = "off"
         self._list()
 
-    # What the store says
+    # Results of the store
 
     @work(exclusive=True, group="list")
     async def _list(self) -> None:

@@ -99,7 +99,7 @@ class HubScreen(ListsScreen[None]):
         self._watch = self.set_interval(TICK, self._show_downloads)
         self._show_downloads()
 
-    # What the hub has
+    # Repositories and files
 
     @work(exclusive=True, group="search")
     async def _search(self, words: str) -> None:

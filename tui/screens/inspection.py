@@ -143,7 +143,7 @@ class InspectionScreen(Screen[EngineError | None]):
         if self._request:
             self._read_texts(self._request)
 
-    # What the models say
+    # Answers of the models
 
     @work(group="texts")
     async def _read_texts(self, request: Generate) -> None:
@@ -180,7 +180,7 @@ class InspectionScreen(Screen[EngineError | None]):
         await self._ask(Inspect(self._draw_id(), request, begin, count))
         self._tell()
 
-    # What stands beside the tokens
+    # Text beside the tokens
 
     @on(TokenView.Moved)
     def _moved(self) -> None:

@@ -5,9 +5,9 @@ tokens, so it cannot go back to where they were needed. Such a cache is copied a
 Another answer to the same prompt then starts from the copy; so does the next prompt of a chat, where the
 template leaves out the thought before the last answer.
 
-A copy holds only what a cut loses. The cells of attention stay in the cache. A copy is therefore valid as
-long as the cache still begins with its tokens, and it is forgotten when these are cut. This module decides
-which copies are kept. It does not know how a library makes them.
+A copy holds only the part that a cut loses. The cells of attention stay in the cache. A copy is therefore
+valid as long as the cache still begins with its tokens, and it is forgotten when these are cut. This module
+decides which copies are kept. It does not know how a library makes them.
 """
 
 from __future__ import annotations
