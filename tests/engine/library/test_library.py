@@ -677,10 +677,10 @@ def test_names_become_paths(library: Library, main: str, draft: str, found: tupl
 
 @pytest.mark.parametrize(
     ("main", "draft", "times"),
-    [("large", "auto", 1), ("large", "small", 1), ("large", None, 1), ("starter", "auto", 0)],
+    [("large", "auto", 1), ("large", "small", 1), ("large", NONE, 1), ("starter", "auto", 0)],
 )
 def test_a_load_lists_the_library_at_most_once(
-    library: Library, monkeypatch: pytest.MonkeyPatch, main: str, draft: str | None, times: int
+    library: Library, monkeypatch: pytest.MonkeyPatch, main: str, draft: str, times: int
 ) -> None:
     lists = counted(monkeypatch)
     library.resolved(Load(main, draft))

@@ -145,7 +145,7 @@ class ScriptedModel:
         check_call(self, tokens, picks, len(tokens))
         for token in tokens:
             self.vocabulary.piece(token)
-        self._policy(len(tokens), picks)
+        self._pace(len(tokens), picks)
         self._tokens += tokens
         if not picks:
             self._die_at("prefill")
@@ -199,7 +199,7 @@ class ScriptedModel:
     def _text(self, tokens: Sequence[int]) -> str:
         return b"".join(map(self.vocabulary.piece, tokens)).decode("utf-8", "replace")
 
-    def _policy(self, tokens: int, picks: int) -> None:
+    def _pace(self, tokens: int, picks: int) -> None:
         """Sleep as long as a real model would compute, without drifting away from the rate."""
         speed, work = (self.script.rate, 1) if picks else (self.script.prefill, tokens)
         if not speed:
