@@ -19,22 +19,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from types import MappingProxyType
 
+from .. import protocol
 from ..paths import find_models
-from ..protocol import (
-    Download,
-    Downloaded,
-    Downloading,
-    Event,
-    Failed,
-    HubFound,
-    HubListed,
-    HubQuestion,
-    ListHub,
-    SearchHub,
-    decode_command,
-    decode_event,
-    encode,
-)
 from .library.access import LONGEST_WAIT, HubError, TryLater, patient
 from .library.fetch import Unwanted, fetch, wait
 from .library.hub import listing, places_for, search
@@ -53,11 +39,11 @@ _UNTOLD = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 
 
 def relay(
-    question: HubQuestion,
+    question: protocol.HubQuestion,
     wanted: Callable[[], bool],
     command: tuple[str, ...] = COMMAND,
     settings: Mapping[str, str] = NOTHING,
-) -> Iterator[Event]:
+) -> Iterator[protocol.Event]:
     """Yield a downloader's answers to `question` as long as they are wanted. Runs in the engine.
 
     `settings` are variables for the downloader alone.
@@ -70,15 +56,15 @@ def relay(
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            child.stdin.write(encode(question))
+            child.stdin.write(protocol.encode(question))
             child.stdin.flush()
             for line in _lines(child.stdout.fileno(), wanted):
-                event = decode_event(line)
+                event = protocol.decode_event(line)
                 yield event
-                if not isinstance(event, Downloading):
+                if not isinstance(event, protocol.Downloading):
                     return
             if wanted():
-                yield Failed(
+                yield protocol.Failed(
                     question.id,
                     "The download's process died.",
                     "Try again: the download continues from here.",
@@ -102,14 +88,14 @@ def _lines(descriptor: int, wanted: Callable[[], bool]) -> Iterator[bytes]:
 def main() -> None:
     """Answer the question on standard input."""
     os.environ.update(_UNTOLD)  # read at the import of huggingface_hub
-    question = decode_command(sys.stdin.buffer.readline())
-    assert isinstance(question, HubQuestion)
+    question = protocol.decode_command(sys.stdin.buffer.readline())
+    assert isinstance(question, protocol.HubQuestion)
     threading.Thread(target=_end_with_input, daemon=True).start()
     answer(question, find_models(), _send)
 
 
-def _send(event: Event) -> None:
-    sys.stdout.buffer.write(encode(event))
+def _send(event: protocol.Event) -> None:
+    sys.stdout.buffer.write(protocol.encode(event))
     sys.stdout.buffer.flush()
 
 
@@ -119,9 +105,9 @@ def _end_with_input() -> None:
 
 
 def answer(
-    question: HubQuestion,
+    question: protocol.HubQuestion,
     root: Path,
-    send: Callable[[Event], None],
+    send: Callable[[protocol.Event], None],
     wanted: Callable[[], bool] = lambda: True,
     pause: Callable[[float], None] = sleep,
 ) -> None:
@@ -132,14 +118,18 @@ def answer(
 
     try:
         match question:
-            case SearchHub():
+            case protocol.SearchHub():
                 hits = patient(lambda: search(question.words), soon, _AT_ONCE)
-                send(HubFound(question.id, hits))
-            case ListHub():
+                send(protocol.HubFound(question.id, hits))
+            case protocol.ListHub():
                 found = patient(lambda: listing(question.repository), soon, _AT_ONCE)
                 files, memory = found.choices(), all_memory()
-                send(HubListed(question.id, found.repository, files, found.license, memory, found.note))
-            case Download():
+                send(
+                    protocol.HubListed(
+                        question.id, found.repository, files, found.license, memory, found.note
+                    )
+                )
+            case protocol.Download():
                 _download(question, root, send, wanted, pause)
     except HubError as error:
         send(failure(question.id, error))
@@ -148,16 +138,16 @@ def answer(
 
 
 def _download(
-    question: Download,
+    question: protocol.Download,
     root: Path,
-    send: Callable[[Event], None],
+    send: Callable[[protocol.Event], None],
     wanted: Callable[[], bool],
     pause: Callable[[float], None],
 ) -> None:
     name, before, here, total, said = question.file, 0, 0, 0, -_STEP
 
     def report(reason: str = "") -> None:
-        send(Downloading(question.id, name, before + here, total, reason))
+        send(protocol.Downloading(question.id, name, before + here, total, reason))
 
     def progress(done: int) -> None:
         nonlocal said, here
@@ -178,7 +168,7 @@ def _download(
         fetch(file, target, root, progress, wanted, pause, report)
         before += file.size
     path = targets[-1].parent if name == "" else targets[-1]
-    send(Downloaded(question.id, str(path), total))
+    send(protocol.Downloaded(question.id, str(path), total))
 
 
 if __name__ == "__main__":

@@ -89,9 +89,8 @@ class Library:
         """Return `load` with paths for names. Raises `LibraryError` if a name fits no model, or several."""
         question = _Question(self, load, wanted)
         main = question.path(load.main)
-        if load.draft == AUTO:
-            return replace(load, main=main, draft=question.best_draft(main))
-        return replace(load, main=main, draft=load.draft and question.path(load.draft))
+        draft = question.best_draft(main) if load.draft == AUTO else load.draft and question.path(load.draft)
+        return replace(load, main=main, draft=draft)
 
     def name(self, path: str, name: str) -> str:
         """Return the list's name for the model at `path`, whose short name is `name`."""
