@@ -116,21 +116,23 @@ def read_header(path: str | Path) -> Header:
 def read_tokens(path: str | Path) -> tuple[bytes, ...]:
     """Return the texts of a file's tokens by id; the file need not hold weights. Raises `BadModelFile`."""
     with _opened(Path(path)) as (_, contents):
-        tokens = contents.values.get(_TOKENS)
-        if not isinstance(tokens, Array) or not tokens.of_text:
-            raise BadModelFile("the file holds no vocabulary")
-        return tokens.texts
+        return _tokens(contents)
 
 
 def read_words(path: str | Path) -> dict[int, bytes]:
     """Return the text tokens of a file by id. Raises `BadModelFile`."""
     with _opened(Path(path)) as (reader, contents):
-        tokens, kinds = (contents.values.get(key) for key in (_TOKENS, "tokenizer.ggml.token_type"))
-        if not isinstance(tokens, Array) or not tokens.of_text:
-            raise BadModelFile("the file holds no vocabulary")
+        tokens, kinds = _tokens(contents), contents.values.get("tokenizer.ggml.token_type")
         numbers = reader.numbers(kinds) if isinstance(kinds, Array) and not kinds.of_text else ()
         none = {token for token, kind in enumerate(numbers) if kind in _NO_TEXT}
-        return {token: text for token, text in enumerate(tokens.texts) if token not in none}
+        return {token: text for token, text in enumerate(tokens) if token not in none}
+
+
+def _tokens(contents: Contents) -> tuple[bytes, ...]:
+    tokens = contents.values.get(_TOKENS)
+    if not isinstance(tokens, Array) or not tokens.of_text:
+        raise BadModelFile("the file holds no vocabulary")
+    return tokens.texts
 
 
 def _read_file(path: Path, *, first: bool) -> tuple[Header, int]:

@@ -53,8 +53,7 @@ class Judge:
         self._known: dict[str, Obstacle | None] = {main.fingerprint: None}
 
     def all(self, models: Iterable[FoundModel], skipped: Sequence[Skipped] = ()) -> tuple[DraftVerdict, ...]:
-        """Return a verdict on every model, on lookup alone and on no draft; the best first, then
-        the smaller."""
+        """Return a verdict on every model, on lookup alone and on no draft; best first, then smaller."""
         drafts = [self.verdict(model) for model in sorted(models, key=lambda model: model.size)]
         drafts += [DraftVerdict(each.path, Path(each.path).name, "no", each.reason) for each in skipped]
         helped = any(each.judgement == "recommended" for each in drafts)

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -198,8 +199,8 @@ def _without(machine: Machine, loaded: Load, held: Needs | None) -> Machine:
     if held is None or machine.gpu is None:
         return machine
     freed = _uses(loaded, held, machine)[0].needed
-    gpu = machine.gpu
-    return replace(machine, gpu=replace(gpu, free=min(gpu.total, gpu.free + freed)))
+    free = min(machine.gpu.total, machine.gpu.free + freed)
+    return replace(machine, gpu=replace(machine.gpu, free=free))
 
 
 def rehearse(
@@ -253,12 +254,10 @@ def _machine(gpus: Sequence[Any]) -> Machine:
 
 def _held() -> int:
     """Return the bytes that only this process holds. Most of it is the loaded pair."""
-    try:
+    with suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text("ascii").splitlines():
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
     return 0
 
 

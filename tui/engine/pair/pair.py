@@ -105,9 +105,8 @@ class Pair:
 
     def clear(self) -> None:
         """Empty both caches."""
-        self.main.rewind(0)
-        if self.draft:
-            self.draft.rewind(0)
+        for model in self.models:
+            model.rewind(0)
 
     def practise(self, idle: Callable[[], bool]) -> None:
         """Measure the costs of rounds further, as long as the engine is idle."""
@@ -127,9 +126,8 @@ class Pair:
             self.memory.keep(self.policy)
 
     def close(self) -> None:
-        self.main.close()
-        if self.draft:
-            self.draft.close()
+        for model in self.models:
+            model.close()
 
 
 def load_pair(command: Load, progress: Progress) -> Pair:
@@ -157,10 +155,9 @@ def _reading(model: str, progress: Progress) -> Callable[[float], bool]:
     seconds too."""
 
     def read(share: float) -> bool:
-        whole = share >= 1
-        return progress(
-            f"Preparing the {model}" if whole else f"Loading the {model}", None if whole else share
-        )
+        if share >= 1:
+            return progress(f"Preparing the {model}", None)
+        return progress(f"Loading the {model}", share)
 
     return read
 

@@ -48,6 +48,7 @@ class Practice:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._main, self._draft, self._costs, self._clock = main, draft, costs, clock
+        self._models = [model for model in (main, draft) if model]
         self._left, self._passes = LIMIT, _PASSES
 
     def run(self, going: Callable[[], bool], passed: Passed | None = None) -> bool:
@@ -57,7 +58,7 @@ class Practice:
         """
         if not self._doubtful():
             return False
-        for model in self._models():
+        for model in self._models:
             model.start(Sampler(Chain(), seed=0, start=1))
         self._costs.practise()
         learned = False
@@ -73,19 +74,14 @@ class Practice:
         self._costs.settle()
         return learned
 
-    def _models(self) -> Iterator[LoadedModel]:
-        yield self._main
-        if self._draft:
-            yield self._draft
-
     def _doubtful(self) -> list[int]:
         """Return the doubtful numbers of rows for which there is room and time."""
-        lossy = any(model.length and model.rewinds != "anywhere" for model in self._models())
+        lossy = any(model.length and model.rewinds != "anywhere" for model in self._models)
         if lossy or self._left <= 0 or self._passes <= 0:
             return []
         verify = self._costs.verify
         most = max(_PATIENCE, _STEPS * verify[0])
-        room = min(model.capacity - model.length for model in self._models())
+        room = min(model.capacity - model.length for model in self._models)
         doubt = self._costs.doubt()
         unsure = self._draft is not None and doubt[DRAFT] > _KNOWN
         return [

@@ -167,10 +167,9 @@ class LlamaBackend:
     def _within(
         self, room: int, model: int, header: Header, options: Options
     ) -> tuple[dict[str, int] | None, Reserved | None]:
-        """Return the first layout of the cache that takes at most `room` bytes, and its bytes. `model` is
-        dry.
+        """Return the first layout of the cache that takes at most `room` bytes, and its bytes.
 
-        If none fits, return the bytes of the last layout that the library accepts.
+        `model` is dry. If none fits, return the bytes of the last layout that the library accepts.
         """
         taken = None
         cells = self._params(header, options, threads=1).n_ctx

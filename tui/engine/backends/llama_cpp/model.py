@@ -93,18 +93,17 @@ class LlamaModel(CachedModel):
         elif certain - self._held > REPLAY:
             self._run(certain)
 
-    def _run(self, end: int) -> None:
+    def _run(self, end: int, picks: int = 0) -> None:
         while self._held < end:
-            stop = self._checkpoints.stop(self._held, min(end, self._held + self.chunk))
-            self._decode(self._tokens[self._held : stop], stop - self._held)
+            stop = min(end, self._held + self.chunk)
+            if not picks:
+                stop = self._checkpoints.stop(self._held, stop)
+            self._decode(self._tokens[self._held : stop], stop - self._held - picks)
             self._checkpoints.computed(self._held)
 
     def _choose(self, end: int, picks: int) -> list[Pick]:
         first_row = end - picks - self._held
-        while self._held < end:
-            chunk = self._tokens[self._held : self._held + self.chunk]
-            self._decode(chunk, len(chunk) - picks)
-            self._checkpoints.computed(self._held)
+        self._run(end, picks)
         return [self._pick(first_row + i, end - picks + i + 1) for i in range(picks)]
 
     def _decode(self, tokens: Sequence[int], first_row: int) -> None:

@@ -11,12 +11,12 @@ These classes change the cache and report the rest. They run no token: the calle
 from __future__ import annotations
 
 import ctypes
-from abc import ABC, abstractmethod
 from typing import Any
 
 from ...library.header import Header
 from ...speculation.chances import LONGEST
 from .. import ModelError, Rewinds
+from ..cached import RewindableCache
 
 ANSWER, KEPT = 0, 1
 """The sequence that is continued, and the sequence in which a `Fork` keeps the earlier state."""
@@ -26,10 +26,9 @@ _SHARE = 8
 """Divisor: copies of a state may take one byte for this many bytes of weights."""
 
 
-class NativeCache(ABC):
+class NativeCache(RewindableCache):
     """The memory of a context, as a `RewindableCache`. It can be copied, and a copy can be restored."""
 
-    rewinds: Rewinds
     loses = True
     """Whether a rewind may lose the end of the cache."""
 
@@ -41,14 +40,8 @@ class NativeCache(ABC):
         self._memory = library.llama_get_memory(context)
         self._flags = library.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
 
-    def keep(self, length: int) -> None:  # noqa: B027
+    def keep(self, length: int) -> None:
         pass
-
-    @abstractmethod
-    def reaches(self, length: int) -> int: ...
-
-    @abstractmethod
-    def cut(self, length: int) -> int: ...
 
     def clear(self) -> None:
         self.began = 0

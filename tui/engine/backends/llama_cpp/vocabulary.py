@@ -46,8 +46,7 @@ class LlamaVocabulary:
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of `text`, including control tokens, without BOS. Raises `ModelError`
-        past 2 MiB."""
+        """Return the tokens of `text`, control tokens included, no BOS. Raises `ModelError` past 2 MiB."""
         data = text.encode("utf-8", "replace")
         if len(data) > _LONGEST:
             raise ModelError("the text is too long", f"Shorten it to {_LONGEST >> 20} MiB or less.")

@@ -15,11 +15,10 @@ import mlx.core as mx
 
 from ...library.describe import named
 from ...library.mlx_folder import Folder
-from ...speculation.chances import LONGEST
 from ...speculation.loop import Pick
 from ...speculation.sampling import InvalidLogits
 from .. import ModelError, check_call, prompt_form
-from ..cached import REPLAY, CachedModel
+from ..cached import PICKS, REPLAY, CachedModel
 from .caches import Caches
 from .picking import chain_of_best, pick_rows
 from .vocabulary import MlxVocabulary
@@ -28,8 +27,6 @@ CHUNK = 2048
 """Most tokens in one call. Scores for all of them would take gigabytes, so none are computed."""
 _SLOW_CHUNK = 256
 """Most tokens in one call without a GPU, where a longer call would take minutes."""
-ROUND = LONGEST + 1
-"""Most tokens with a choice in one call: 16 drafted ones and the one before them."""
 _SMALL = 64
 """Most tokens that get unneeded scores rather than a separate call."""
 
@@ -42,7 +39,7 @@ class MlxModel(CachedModel):
 
     def __init__(
         self, network: Any, caches: Caches, vocabulary: MlxVocabulary, folder: Folder, capacity: int,
-        picks: int = ROUND,
+        picks: int = PICKS["main"],
     ) -> None:  # fmt: skip
         """`picks` is the most tokens with a choice in one call; 1 makes a draft model."""
         super().__init__(caches, vocabulary, folder.weight_bytes, capacity, picks)

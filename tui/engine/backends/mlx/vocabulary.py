@@ -55,8 +55,7 @@ class MlxVocabulary:
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of `text`, including control tokens, without BOS. Raises `ModelError`
-        past 2 MiB."""
+        """Return the tokens of `text`, control tokens included, no BOS. Raises `ModelError` past 2 MiB."""
         text = text.encode("utf-8", "replace").decode()
         if len(text.encode()) > _LONGEST:
             raise ModelError("the text is too long", f"Shorten it to {_LONGEST >> 20} MiB or less.")
