@@ -50,7 +50,7 @@ for line in sys.stdin.buffer:
             for _ in range(strings // 20):
                 pieces = [(text, origin) for origin in range(4) for text in (*bad(), chr(10))]
                 pieces += [(bad() + chr(10) * 2, draw.randrange(4)) for _ in range(16)]
-                send(p.Rounds(number, (p.Round(tuple(pieces), (1,), 4, 0, 2, 0.01, 0.001, 0.005, 9),)))
+                send(p.Rounds(number, (p.TextRound(tuple(pieces), (1,), 4, 0, 2, 0.01, 0.001, 0.005, 9),)))
             send(p.Finished(number, "stop", p.Statistics(tokens=9)))
         case p.Ping(): send(p.Pong())
         case p.Quit(): break
@@ -110,7 +110,7 @@ def test_no_hostile_text_from_an_engine_reaches_the_terminal_as_a_command(tmp_pa
 
 def test_a_hostile_file_name_reaches_the_terminal_as_text(tmp_path: Path) -> None:
     with app_in_a_pty(tmp_path, (sys.executable, "-m", "tui", "engine")) as terminal:
-        terminal.wait(lambda: "does not exist" in terminal.screen())
+        terminal.wait(lambda: "No model here is called" in terminal.screen())
         terminal.send(b"hello\r")
         terminal.wait(lambda: "✗" in terminal.screen())
         terminal.send(b"\x11")

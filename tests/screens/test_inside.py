@@ -177,7 +177,7 @@ async def test_the_replay_goes_round_by_round_at_the_pace_that_is_wished(tmp_pat
         assert app.inside._tokens.later_is_faint
         assert "▶ 0.02 of 0.06 s, replay at 0.10 ×" in app.shown
         app.now += 0.1
-        await until(pilot, lambda: "▶ 0.03 of 0.06 s" in app.shown)
+        await pilot.pause()
         assert app.current == "a", "a tenth of the pace: 10 ms of the 20"
         app.now += 0.11
         await until(pilot, lambda: app.current == "d")

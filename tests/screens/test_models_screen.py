@@ -126,7 +126,16 @@ async def test_enter_ends_with_the_pair_under_the_cursors() -> None:
 
 
 async def test_enter_before_a_verdict_lets_the_engine_choose() -> None:
-    app = Alone(Library(*MANY))
+    class Thinking(Library):
+        """Judges the drafts of the first model, and never those of another."""
+
+        async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
+            if isinstance(question, JudgeDrafts) and question.load.main != MANY[5].path:
+                await asyncio.Event().wait()
+            async for reply in super().ask(question):
+                yield reply
+
+    app = Alone(Thinking(*MANY))
     async with app.run_test(size=(120, 40)) as pilot:
         await judged(pilot)
         await pilot.press("down", "enter")

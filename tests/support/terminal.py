@@ -170,7 +170,9 @@ class _Screen:
     def after(self, output: bytearray) -> str:
         self._stream.feed(bytes(output[self._fed :]))
         self._fed = len(output)
-        return "\n".join(self._screen.display)
+        # Not pyte's own `display`, which fails where half of a wide character was written over.
+        rows, columns, cells = self._screen.lines, self._screen.columns, self._screen.buffer
+        return "\n".join("".join(cells[y][x].data for x in range(columns)) for y in range(rows))
 
 
 def python(code: str, *arguments: str, **options: object) -> Terminal:

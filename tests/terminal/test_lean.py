@@ -13,8 +13,8 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tests.support.chat import ask, chat, outrider, until
-from tests.support.rest import at_rest
 from tests.support.two_outputs import Both
+from tui.screens.models import ModelsScreen
 from tui.terminal.lean import Picture, cells_of, fits
 
 pytestmark = pytest.mark.skipif(not fits(), reason="this Textual's insides are not known")
@@ -30,7 +30,8 @@ async def walk(pilot: Any) -> None:
     await pilot.press("pageup", "pageup", "pagedown", "ctrl+end", *"/pre", "escape", "ctrl+u")
     await pilot.press("ctrl+g", "right", "n", "tab", "escape")
     await pilot.press("ctrl+l")
-    await at_rest(pilot)
+    await until(pilot, lambda: isinstance(pilot.app.screen, ModelsScreen))
+    await pilot.pause()
     await pilot.press("escape")
 
 
@@ -49,7 +50,7 @@ async def test_every_screen_is_shown_as_textual_would_show_it(tmp_path: Path, th
         await walk(pilot)
         for size in ((80, 24), (40, 12), (150, 50)):
             await pilot.resize_terminal(*size)
-            await at_rest(pilot)
+            await pilot.pause()
             await pilot.press("f1", "escape", "ctrl+b", "ctrl+b")
         await pilot.press("f2", "escape", "ctrl+p", "escape", "f9", "down", "escape")
     assert both.updates > 80
