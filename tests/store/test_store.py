@@ -152,6 +152,19 @@ def test_an_answer_that_never_ended_has_the_text_that_came(path: Path, store: St
         assert [each.key for each in later.listed("unlikely")] == ["c"]
 
 
+def test_a_text_that_was_completed_too_early_is_completed_again(path: Path) -> None:
+    """A second window starts while the first one still hears the answer, and then the first one is killed."""
+    first = Store.open(path)
+    first.apply(exchange("c", 1, "Why?", "half of it")[:-1])
+    Store.open(path).close()
+    first.apply([AppendRounds("c-1-reply", 1, (round_of(" and the rest"),))])
+    first.close()
+    again = Store.open(path)
+    found = again.read("c")
+    again.close()
+    assert found is not None and found.turns[1].text == "half of it and the rest"
+
+
 def test_branches_keep_their_order_and_the_one_that_is_shown(store: Store) -> None:
     store.apply(exchange("c", 1, "a", "b"))
     store.apply(exchange("c", 2, "edited", "other", parent="c-1-reply"))

@@ -158,11 +158,11 @@ class Store:
     def _mend(self) -> None:
         """Complete answers whose end was never written, so that a search finds their text."""
         open_ones = self._connection.execute(
-            "SELECT id FROM messages WHERE role = 'assistant' AND ending = '' AND text = ''"
+            "SELECT id, length(text) FROM messages WHERE role = 'assistant' AND ending = ''"
         ).fetchall()
-        for (number,) in open_ones:
+        for number, known in open_ones:
             text = text_of(self._rounds(number))
-            if text:
+            if len(text) > known:  # another window may have gone on since the last start
                 self._connection.execute("UPDATE messages SET text = ? WHERE id = ?", (text, number))
 
     # Reading
