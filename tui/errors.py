@@ -21,8 +21,8 @@ OutriderError             tui.errors                    the root: anything that 
     UnreadableModelFile   tui.engine.library.gguf       the system does not let this user read the file
   LibraryError            tui.engine.library.local      the library does not have the wanted model
   UnknownName             tui.engine.library.names      no model has this name, or several have it
-  HubError                tui.engine.library.access     the hub does not give the wanted file or answer
-    TryLater              tui.engine.library.access     the hub names the time of the next try
+  HubError                tui.engine.library.hub_access     the hub does not give the wanted file or answer
+    TryLater              tui.engine.library.hub_access     the hub names the time of the next try
   Unplanned               tui.engine.pair.memory_plan   nobody knows how much memory a pair needs
 """
 

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from tests.support.chat import answered, ask, chat, outrider, text, told, until
 from tests.support.exchanges import round_of
-from tui.chat.summary import LONGEST, Summary
+from tui.chat.summary_check import LONGEST, Summary
 from tui.config import Generation
 from tui.protocol import Reason
 from tui.screens.transcript_sync import SUMMED_UP

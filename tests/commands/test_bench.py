@@ -25,10 +25,10 @@ from tests.support.paths import SUPPORT
 from tests.support.terminal import Terminal
 from tui import commands
 from tui.commands.bench import loads_of, plan_of
+from tui.commands.bench.as_json import as_json
 from tui.commands.bench.chart import chart
 from tui.commands.bench.plan import SHIPPED, BenchPlan, Prompt, quick, read_prompts
 from tui.commands.bench.progress import Progress
-from tui.commands.bench.record import as_json
 from tui.commands.bench.report import WIDTH, as_line, as_markdown, as_text
 from tui.commands.bench.results import (
     Bench,

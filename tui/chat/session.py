@@ -24,9 +24,9 @@ from .connection import Connection, Phase, Step
 from .conversation import Conversation
 from .draft_length import Drafting
 from .meter import Meter
-from .opening import Opening
 from .overrides import ChatOverrides
 from .requests import HERE, TurnRequest, load_request
+from .start_notices import Opening
 from .turn import TurnRunner
 from .view import ChatView, TranscriptView
 

@@ -22,7 +22,7 @@ from .conversation import Conversation
 from .meter import Meter
 from .repetition import Repetition
 from .requests import TurnRequest, generate_request, limited
-from .summary import Summary
+from .summary_check import Summary
 from .view import ChatView, TranscriptView
 
 TICK = 1.0

@@ -21,9 +21,9 @@ from types import MappingProxyType
 
 from .. import protocol
 from ..paths import find_models
-from .library.access import LONGEST_WAIT, HubError, TryLater, patient
 from .library.fetch import Unwanted, fetch, wait
 from .library.hub import listing, places_for, search
+from .library.hub_access import LONGEST_WAIT, HubError, TryLater, patient
 from .machine.hardware import all_memory
 from .sentences import failure
 

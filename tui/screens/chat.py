@@ -1,5 +1,7 @@
 """The chat screen: its keys, and the actions behind them. The session does the work.
 
+Keys that change the panel itself, such as the colors and the sidebar, are bound in `widgets/chat_panel.py`.
+
 Other screens are imported when they are first shown, so that the first paint does not wait for them.
 """
 

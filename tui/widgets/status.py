@@ -1,4 +1,8 @@
-"""One line under the conversation: the state, the draft length, the display of tokens."""
+"""One line under the conversation: the state, the draft length, the display of tokens.
+
+The words of the state come from `chat/session.py` and `chat/turn.py`, in the form that `chat/formatting.py`
+gives them; `ChatPanel` adds the display.
+"""
 
 from __future__ import annotations
 

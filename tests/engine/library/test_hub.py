@@ -25,7 +25,6 @@ from tui.client import EngineClient, EngineError
 from tui.client.child import engine_environment
 from tui.engine.downloader import COMMAND, answer, relay
 from tui.engine.library import fetch as fetch_module
-from tui.engine.library.access import seconds_to_wait
 from tui.engine.library.catalogue import USABLE, pairs_for
 from tui.engine.library.fetch import Unwanted, fetch
 from tui.engine.library.hub import (
@@ -38,6 +37,7 @@ from tui.engine.library.hub import (
     quantization_of,
     search,
 )
+from tui.engine.library.hub_access import seconds_to_wait
 from tui.engine.machine import bandwidth
 from tui.engine.server import taken_for_hub
 from tui.protocol import (

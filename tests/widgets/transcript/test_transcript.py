@@ -29,9 +29,9 @@ from tui.protocol import Origin
 from tui.themes import read_theme
 from tui.widgets.transcript import Transcript, style_codes
 from tui.widgets.transcript.message_list import MessageList
-from tui.widgets.transcript.palette import Highlight, Palette, Theme
 from tui.widgets.transcript.scrollbar import SteadyScrollBar
 from tui.widgets.transcript.throttle import Throttle
+from tui.widgets.transcript.token_styles import Highlight, Palette, Theme
 
 PLAIN, DRAFT, MAIN, REFUSED, LOOKUP = map(int, Origin)
 PARAGRAPH = "Some words of a paragraph that is a little longer than one line of the screen is wide.\n\n"

@@ -25,11 +25,11 @@ from ...choices import AUTO, LOOKUP, NONE
 from ...config import Settings
 from ...protocol import Load
 from ..setup import UsageError, set_up, with_models
+from .as_json import as_json
 from .chart import chart
 from .measure import Measurement
 from .plan import SHIPPED, BenchPlan, quick, read_prompts
 from .progress import Progress
-from .record import as_json
 from .report import as_markdown, as_text
 from .results import Bench
 

@@ -18,7 +18,8 @@ from time import monotonic, sleep
 from typing import Any, BinaryIO
 
 from ...files import make_folder
-from .access import (
+from .hub import RemoteFile
+from .hub_access import (
     ANYBODY,
     LATER,
     LONGEST_WAIT,
@@ -30,7 +31,6 @@ from .access import (
     seconds_to_wait,
     why_later,
 )
-from .hub import RemoteFile
 
 PATIENCE = 20.0
 """Seconds without a byte after which a try ends."""

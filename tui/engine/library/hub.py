@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ...protocol import HubFile, HubRepository
-from .access import HubError, HubToken, asked, endpoint
 from .find import whole_of
+from .hub_access import HubError, HubToken, asked, endpoint
 from .mlx_folder import is_read, is_weights
 from .short_name import quantization_in
 

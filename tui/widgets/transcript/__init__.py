@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tui.widgets.transcript.palette import Highlight
+from tui.widgets.transcript.token_styles import Highlight
 from tui.widgets.transcript.widget import Transcript, Want
 from tui.widgets.transcript.writer import code_blocks
 

@@ -14,7 +14,7 @@ from textual.strip import Strip
 from tui.protocol import Origin
 from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.blocks import BAR, Block
-from tui.widgets.transcript.palette import Palette
+from tui.widgets.transcript.token_styles import Palette
 
 
 def paint(block: Block, number: int, gutter: tuple[str, int], width: int, palette: Palette) -> Strip:

@@ -10,7 +10,7 @@ from textual.strip import Strip
 from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.message_list import MessageList
 from tui.widgets.transcript.paint import paint
-from tui.widgets.transcript.palette import Palette
+from tui.widgets.transcript.token_styles import Palette
 
 if TYPE_CHECKING:
     from tui.widgets.transcript.message import MessageBlock

@@ -23,9 +23,9 @@ from textual.strip import Strip
 from tui.widgets.transcript.message_list import MessageList
 from tui.widgets.transcript.paint import select
 from tui.widgets.transcript.painter import GUTTER, Painter
-from tui.widgets.transcript.palette import Highlight, Palette, Theme
 from tui.widgets.transcript.scrollbar import SteadyScrollBar
 from tui.widgets.transcript.throttle import Throttle
+from tui.widgets.transcript.token_styles import Highlight, Palette, Theme
 from tui.widgets.transcript.writer import Writer
 
 if TYPE_CHECKING:
