@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 PRIVATE = {
     "tui.engine.library.fetch.Unwanted": "ends a download that was given up",
     "tui.engine.library.fetch._Fault": "one try of a download failed",
-    "tui.engine.library.fetch._TokenRefused": "carries an error past a second try",
+    "tui.engine.library.fetch._TokenRejected": "carries an error past a second try",
     "tui.engine.speculation.loop.NoValidToken": "the heart imports no other module",
     "tui.engine.speculation.sampling.InvalidLogits": "the heart imports no other module",
     "tui.engine.answer.template_worker.TemplateRejected": "its process imports nothing of ours",

@@ -1,4 +1,4 @@
-"""The files of the real models: joined from their packages in order, and refused when a byte is wrong."""
+"""The files of the real models: joined from their packages in order, and rejected when a byte is wrong."""
 
 from __future__ import annotations
 

@@ -292,7 +292,14 @@ class Outrider(LeanOutput):
 
 KEYS_ONLY = frozenset(
     (
-        *("chat.send", "chat.newline", "chat.earlier", "chat.later", "chat.complete", "chat.refuse"),
+        *(
+            "chat.send",
+            "chat.newline",
+            "chat.earlier",
+            "chat.later",
+            "chat.complete",
+            "chat.close_suggestions",
+        ),
         *("chat.undo_typing", "app.interrupt"),
     )
 )

@@ -35,7 +35,7 @@ VARIABLES = {
     "token-draft": "success",
     "token-lookup": "accent",
     "token-main": "warning",
-    "token-refused": "error",
+    "token-rejected": "error",
     "code-background": "panel",
     "quiet": "text-muted",
     "line": "panel-lighten-3",

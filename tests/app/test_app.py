@@ -178,7 +178,7 @@ async def test_a_model_that_cannot_be_loaded_is_said_and_the_prompt_comes_back(t
         assert "does not exist" in chat(app).panel.transcript.writer.text_of(1)
 
 
-async def test_a_refused_draft_is_said(tmp_path: Path) -> None:
+async def test_a_rejected_draft_is_said(tmp_path: Path) -> None:
     app = outrider(tmp_path, main="scripted:echo", draft="starter")
     async with app.run_test(size=WIDE) as pilot:
         await ready(pilot, app)
@@ -244,7 +244,7 @@ async def test_keys_change_how_tokens_are_shown(tmp_path: Path) -> None:
             assert f"colors {seen[-1]}" in text(app)
         assert seen == ["full", "off", "quiet"]
         await pilot.press("ctrl+s")
-        assert screen.panel.transcript.show_refused
+        assert screen.panel.transcript.show_rejected
         assert "rejected shown" in text(app)
 
 
@@ -336,11 +336,11 @@ def test_every_binding_has_an_id_of_its_own() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_a_conversation_remembers_answers_without_what_was_refused() -> None:
+def test_a_conversation_remembers_answers_without_what_was_rejected() -> None:
     conversation = Conversation("be brief")
     assert conversation.ask("one")[-1] == Message("user", "one")
     conversation.answer(Generate(1, (), 7), None)
-    pieces = (("yes", int(Origin.DRAFT)), ("no", int(Origin.REFUSED)), ("!", int(Origin.MAIN)))
+    pieces = (("yes", int(Origin.DRAFT)), ("no", int(Origin.REJECTED)), ("!", int(Origin.MAIN)))
     conversation.hear(TextRound(pieces, (1, 2), 2, 0, 1, 0.1, 0.0, 0.1, 9))
     assert conversation.close()
     assert [message.content for message in conversation.ask("two")] == ["be brief", "one", "yes!", "two"]

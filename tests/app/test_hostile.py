@@ -67,7 +67,7 @@ from tui.config import Appearance, Models, Settings
 folder, draw = Path(sys.argv[2]), random.Random(5)
 name = hostile(draw).replace(chr(0), "").replace("/", "")
 app = Outrider(
-    settings=Settings(models=Models(name, name), appearance=Appearance(show_refused=True)),
+    settings=Settings(models=Models(name, name), appearance=Appearance(show_rejected=True)),
     places=places_in(folder),
     engine=eval(sys.argv[3]),
     notices=(hostile(draw), name),

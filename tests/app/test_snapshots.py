@@ -22,7 +22,7 @@ LOOKS = {
     )
 }
 LOOKS |= {
-    "refused": ((120, 40), True, {"theme": "outrider-light", "highlight": "full", "show_refused": True}),
+    "rejected": ((120, 40), True, {"theme": "outrider-light", "highlight": "full", "show_rejected": True}),
     "terminal-sidebar": ((80, 24), True, {"theme": "terminal", "sidebar": "shown"}),
     "roomy": ((200, 60), True, {"theme": "outrider-dark"}),
     "welcome": ((80, 24), False, {"theme": "outrider-dark"}),

@@ -16,7 +16,7 @@ import pyte
 import pytest
 
 from tests.support.terminal import Terminal, python
-from tui.commands.chat import REMOTE_FRAMES, paced, prepare_environment, refusal, with_arguments
+from tui.commands.chat import REMOTE_FRAMES, paced, prepare_environment, rejection, with_arguments
 from tui.commands.setup import set_up
 from tui.config import Models, Settings
 from tui.terminal.handover import first_frame
@@ -188,8 +188,8 @@ def test_what_textual_finds_in_its_environment() -> None:
     assert there["TEXTUAL_THEME"] == "ansi-dark"
 
 
-def test_a_usual_terminal_is_not_refused() -> None:
-    assert refusal({"TERM": "xterm-256color"}, True) == ""
+def test_a_usual_terminal_is_not_rejected() -> None:
+    assert rejection({"TERM": "xterm-256color"}, True) == ""
 
 
 def test_the_command_line_goes_over_the_file() -> None:

@@ -1,4 +1,4 @@
-"""Files by @path: what is found, what is refused and why, what the model is given and what is shown."""
+"""Files by @path: what is found, what is rejected and why, what the model is given and what is shown."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_files_of_a_prompt_are_found(folder: Path, prompt: str, names: list[
         ("pipe", "is not a file"),
     ],
 )
-def test_what_is_no_text_is_refused_with_the_reason(folder: Path, name: str, why: str) -> None:
+def test_what_is_no_text_is_rejected_with_the_reason(folder: Path, name: str, why: str) -> None:
     if name == "pipe":
         import os
 

@@ -88,7 +88,7 @@ async def test_a_chat_is_summed_up_whole_or_not_at_all(
         await answered(pilot, "four")
 
 
-async def test_a_summary_that_is_refused_leaves_the_answer_that_is_coming_alone(
+async def test_a_summary_that_is_rejected_leaves_the_answer_that_is_coming_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tui.screens.message_actions.LEAVE", 0.0)

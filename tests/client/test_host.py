@@ -89,7 +89,7 @@ def hostile(chance: random.Random) -> str:
     return "".join(chance.choices(parts, k=chance.randint(1, 5)))
 
 
-def test_1000_hostile_hosts_are_refused_or_stand_behind_the_dashes(tmp_path: Path) -> None:
+def test_1000_hostile_hosts_are_rejected_or_stand_behind_the_dashes(tmp_path: Path) -> None:
     fake = tmp_path / "ssh"
     fake.write_text(
         f'#!{sys.executable}\nimport json, sys\njson.dump(sys.argv[1:], open(sys.argv[0] + ".log", "w"))\n'

@@ -94,7 +94,7 @@ def test_json_is_one_object_with_all_figures(home: dict[str, str]) -> None:
     assert found["looked_up"] < found["drafted"]
 
 
-def test_a_refused_draft_is_one_line_beside_the_answer(home: dict[str, str]) -> None:
+def test_a_rejected_draft_is_one_line_beside_the_answer(home: dict[str, str]) -> None:
     answer = ask(home, *ECHO[:2], "--draft", "nothing.gguf", "hello")
     assert (answer.stdout, answer.returncode) == (b"hello\n", 0)
     assert answer.stderr.startswith(b"outrider: no draft: ")

@@ -121,7 +121,7 @@ def test_what_is_not_known_stays_unknown() -> None:
 
 
 def test_a_position_is_counted_only_where_it_was_reached() -> None:
-    # All four accepted; the third refused; none drafted; the first refused.
+    # All four accepted; the third rejected; none drafted; the first rejected.
     assert positions([(4, 4), (4, 2), (0, 0), (2, 0)]) == (
         Position(3, 2),
         Position(2, 2),
@@ -175,7 +175,7 @@ def test_the_built_in_prompts() -> None:
 @pytest.mark.parametrize(
     "text", ["chat = 'x'", "chat = [1]", "chat = ['']", "", "chat = [", "[chat]\nx = ['y']", "\xff"]
 )
-def test_a_file_without_usable_prompts_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+def test_a_file_without_usable_prompts_is_rejected_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "prompts.toml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError) as caught:
@@ -421,7 +421,7 @@ def test_an_engine_that_fails_at_everything_is_given_up(capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("home")
-def test_a_draft_that_is_refused_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_draft_that_is_rejected_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     drafts = ("--draft", "scripted:bad", "--draft", "scripted:good")
     assert fake("--json", *drafts, how=["--refuse", "bad"]) == 1
     out, err = capsys.readouterr()
@@ -451,7 +451,7 @@ def test_what_cannot_be_measured_is_said_at_once(
 
 
 @pytest.mark.parametrize("wrong", [("--json", "--markdown"), ("--max-tokens", "1"), ("--runs", "0")])
-def test_wrong_options_are_refused(wrong: tuple[str, ...]) -> None:
+def test_wrong_options_are_rejected(wrong: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as caught:
         parser().parse_args(["bench", *wrong])
     assert caught.value.code == 2

@@ -18,7 +18,7 @@ def understood(line: str) -> tuple[str | None, list[str]]:
     return found.command, getattr(found, "prompt", [])
 
 
-def refused(line: str, capsys: pytest.CaptureFixture[str]) -> str:
+def rejected(line: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What is said of a command line that is not run, in its one line."""
     with pytest.raises(SystemExit) as ended:
         _arguments(shlex.split(line))
@@ -91,14 +91,14 @@ def test_commands_and_the_chat_stay_what_they_are(line: str, command: str | None
 def test_what_is_like_a_command_is_not_asked(
     line: str, meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = refused(line, capsys)
+    said = rejected(line, capsys)
     assert f"`{meant}`" in said
     assert f'outrider ask "{shlex.split(line)[0]}"' in said, "how to ask it all the same"
 
 
 def test_an_empty_question_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
     """As of a shell's variable that is not set."""
-    said = refused('""', capsys)
+    said = rejected('""', capsys)
     assert "the question is empty" in said and "folder" not in said
 
 
@@ -108,9 +108,9 @@ def test_a_file_is_not_asked(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").touch()
     (tmp_path / "folder").mkdir()
-    assert "notes.txt is a file" in refused("notes.txt", capsys)
-    assert "outrider --main folder" in refused("folder", capsys)
-    assert "outrider --main gone.gguf" in refused("gone.gguf", capsys)
+    assert "notes.txt is a file" in rejected("notes.txt", capsys)
+    assert "outrider --main folder" in rejected("folder", capsys)
+    assert "outrider --main gone.gguf" in rejected("gone.gguf", capsys)
     assert understood("notes") == ("ask", ["notes"])
     assert understood("notes.txt says what")[0] == "ask"
 
@@ -128,7 +128,7 @@ def test_a_file_is_not_asked(
 def test_a_wrong_option_is_one_line_with_what_was_meant(
     line: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert words in refused(line, capsys)
+    assert words in rejected(line, capsys)
 
 
 def test_a_question_is_answered_without_a_command(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_every_setting_of_the_example_can_be_changed_and_changed_back(path: Path
         ("top_k", "1\ntop_p = 3", None),
     ],
 )
-def test_what_is_typed_is_read_or_refused(key: str, typed: str, value: object) -> None:
+def test_what_is_typed_is_read_or_rejected(key: str, typed: str, value: object) -> None:
     if value is None:
         with pytest.raises(ConfigError):
             read_value(Generation, key, typed)

@@ -181,7 +181,7 @@ def test_exact_mode_needs_a_cache_that_can_be_cut_anywhere(toys: Path) -> None:
 def test_the_chat_says_what_a_reason_concerns(obstacle: Obstacle | None, words: str) -> None:
     info = ModelFacts("Main", "/m", "llama", 1, "Q4_K_M", 1, 4096, 300)
     loaded = Loaded(info, None, obstacle, "llama.cpp", "CPU", 4096, 10.0, 0.1)
-    assert formatting.refused(loaded) == words
+    assert formatting.rejected(loaded) == words
 
 
 # Policy

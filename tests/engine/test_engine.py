@@ -168,7 +168,7 @@ def test_a_load_replaces_what_is_loaded_and_a_failed_one_leaves_nothing(start: S
         assert engine.until(Failed)[0].message == "No model is loaded."
 
 
-def test_a_draft_that_cannot_be_used_is_refused_with_its_reason(start: Start, tmp_path: Path) -> None:
+def test_a_draft_that_cannot_be_used_is_rejected_with_its_reason(start: Start, tmp_path: Path) -> None:
     engine = start()
     main = models.write_model(tmp_path / "main.gguf", models.Toy())
     other = models.write_model(tmp_path / "other.gguf", models.Toy(vocabulary=300, swapped=(5, 6)))

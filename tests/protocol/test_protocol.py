@@ -191,9 +191,9 @@ def _paths(value: Any, hint: Any = None) -> list[list[Any]]:
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_any_value_anywhere_is_read_as_its_type_or_refused(message: Any) -> None:
+def test_any_value_anywhere_is_read_as_its_type_or_rejected(message: Any) -> None:
     decode = decode_command if isinstance(message, get_args(Command)) else decode_event
-    refused = 0
+    rejected = 0
     for path in _paths(json.loads(encode(message))):
         for wrong in WRONG:
             data = json.loads(encode(message))
@@ -207,10 +207,10 @@ def test_any_value_anywhere_is_read_as_its_type_or_refused(message: Any) -> None
             try:
                 read = decode(json.dumps(data).encode())
             except ProtocolError:
-                refused += 1
+                rejected += 1
             else:
                 _assert_typed(read)
-    assert refused >= len(WRONG)  # none of them is a whole message
+    assert rejected >= len(WRONG)  # none of them is a whole message
 
 
 def _assert_typed(value: Any) -> None:
@@ -280,10 +280,10 @@ def test_anything_else_is_a_protocol_error(line: bytes) -> None:
     ids=range(5),
 )
 def test_a_refusal_is_one_short_line(line: bytes) -> None:
-    with pytest.raises(ProtocolError) as refused:
+    with pytest.raises(ProtocolError) as rejected:
         decode_command(line)
-    assert len(str(refused.value)) <= 200
-    assert str(refused.value).isprintable()
+    assert len(str(rejected.value)) <= 200
+    assert str(rejected.value).isprintable()
 
 
 def test_nesting_of_any_depth_is_a_protocol_error() -> None:

@@ -1,4 +1,4 @@
-"""Thoughts told from answers: wherever the text is cut, whatever was refused between."""
+"""Thoughts told from answers: wherever the text is cut, whatever was rejected between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tui.protocol.thoughts import TURNED, Part, Thoughts, apart, opened_by, with
 def split(pieces: list[tuple[str, int]]) -> tuple[str, str, list[Part]]:
     thoughts = Thoughts()
     parts = [part for piece in pieces for part in thoughts.feed([piece])] + thoughts.end()
-    shown = [part for part in parts if part.origin != Origin.REFUSED]
+    shown = [part for part in parts if part.origin != Origin.REJECTED]
     texts = ["".join(part.text for part in shown if part.thought is which) for which in (True, False)]
     return texts[0], texts[1], parts
 
@@ -113,7 +113,7 @@ def test_a_thought_is_found_however_the_text_is_cut(text: str, thought: str, ans
         for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
             pieces.append((text[begin:end], chance.choice((Origin.DRAFT, Origin.MAIN))))
             if chance.random() < 0.3:
-                pieces.append((chance.choice(("</think>", "<think>", "no")), Origin.REFUSED))
+                pieces.append((chance.choice(("</think>", "<think>", "no")), Origin.REJECTED))
         assert split(pieces)[:2] == (thought, answer)
 
 
@@ -130,9 +130,9 @@ def test_every_kind_of_mark_is_known_and_left_out() -> None:
 def test_text_keeps_where_it_came_from_and_nothing_waits_that_is_certain() -> None:
     thoughts = Thoughts()
     assert thoughts.feed([("<thi", Origin.MAIN)]) == []
-    assert thoughts.feed([("nk>so", Origin.DRAFT), ("far", Origin.REFUSED)]) == [
+    assert thoughts.feed([("nk>so", Origin.DRAFT), ("far", Origin.REJECTED)]) == [
         Part(True, "so", Origin.DRAFT),
-        Part(True, "far", Origin.REFUSED),
+        Part(True, "far", Origin.REJECTED),
     ]
     assert thoughts.thinking
     assert thoughts.feed([(" good</thin", Origin.MAIN)]) == [Part(True, " good", Origin.MAIN)]
@@ -239,13 +239,13 @@ def test_pieces_are_taken_in_order_and_rejected_ones_with_those_before() -> None
     draw = random.Random(4)
     for _ in range(300):
         held = [
-            ("x" * draw.randint(0, 3), draw.choice([Origin.PLAIN, Origin.DRAFT, Origin.REFUSED]))
+            ("x" * draw.randint(0, 3), draw.choice([Origin.PLAIN, Origin.DRAFT, Origin.REJECTED]))
             for _ in range(8)
         ]
         length, before = draw.randint(0, 12), list(held)
         taken = take(held, length)
         assert len(said(taken)) == min(length, len(said(before)))
         assert said(taken) + said(held) == said(before)
-        refused = [piece for piece in before if piece[1] == Origin.REFUSED]
-        assert [piece for piece in (*taken, *held) if piece[1] == Origin.REFUSED] == refused
-        assert not held or held[0][1] != Origin.REFUSED
+        rejected = [piece for piece in before if piece[1] == Origin.REJECTED]
+        assert [piece for piece in (*taken, *held) if piece[1] == Origin.REJECTED] == rejected
+        assert not held or held[0][1] != Origin.REJECTED

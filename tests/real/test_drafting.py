@@ -8,7 +8,7 @@ from tests.real.prompts import PROMPTS
 from tests.real.session import Asked
 
 
-def test_nothing_is_refused(asked: Asked) -> None:
+def test_nothing_is_rejected(asked: Asked) -> None:
     assert asked.loaded.obstacle is None
     assert asked.loaded.draft is not None
 

@@ -47,13 +47,13 @@ def main(request: pytest.FixtureRequest) -> Iterator[LlamaModel]:
     model.close()
 
 
-def test_a_sound_rewind_is_not_refused(main: LlamaModel) -> None:
+def test_a_sound_rewind_is_not_rejected(main: LlamaModel) -> None:
     assert trial(main) is None
 
 
 @pytest.mark.parametrize("within", [False, True], ids=["each cut", "cuts within a call"])
 @pytest.mark.parametrize("by", BREAKS, ids=lambda by: by.__name__)
-def test_a_broken_rewind_is_refused(main: LlamaModel, by: Break, within: bool) -> None:
+def test_a_broken_rewind_is_rejected(main: LlamaModel, by: Break, within: bool) -> None:
     with broken(by, within=within):
         assert trial(main) == NOT_RESTORED
 

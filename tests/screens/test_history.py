@@ -185,7 +185,7 @@ def note(what, value):
 def hear_and_note(turn, event):
     global heard
     hear(turn, event)
-    heard += "".join(text for text, origin in event.pieces if origin != Origin.REFUSED)
+    heard += "".join(text for text, origin in event.pieces if origin != Origin.REJECTED)
     note("due", turn._saving.when() - asyncio.get_running_loop().time())
 
 def save_and_note(turn):

@@ -21,7 +21,7 @@ from tui.screens.inspection import InspectionScreen
 from tui.widgets.tokens import TokenView
 
 
-def test_tokens_carry_their_origin_and_the_refused_stand_where_they_were_refused() -> None:
+def test_tokens_carry_their_origin_and_the_rejected_stand_where_they_were_rejected() -> None:
     found = tokens_of(rounds(), TEXTS)
     assert [each.text for each in found] == ["a", "b\n", " no", " nor", "c", "d", "e"]
     assert [each.origin for each in found] == [L, D, R, R, M, P, D]
@@ -49,11 +49,11 @@ class Alone(App[None]):
         yield self.view
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        names = ("draft", "lookup", "main", "refused")
+        names = ("draft", "lookup", "main", "rejected")
         return {f"token-{name}": "red" for name in names} | {"line": "grey", "quiet": "grey"}
 
 
-async def test_tokens_wrap_whole_and_the_cursor_goes_by_token_line_round_and_refusal() -> None:
+async def test_tokens_wrap_whole_and_the_cursor_goes_by_token_line_round_and_rejection() -> None:
     app = Alone()
     async with app.run_test(size=(14, 12)) as pilot:
         view = app.view
@@ -63,7 +63,7 @@ async def test_tokens_wrap_whole_and_the_cursor_goes_by_token_line_round_and_ref
         assert lines == ["ab↵", " no norcde"]
         view.move(2)
         assert view.current and view.current.text == " no"
-        view.show_refused = False
+        view.show_rejected = False
         assert view.current and view.current.text == "c", "a cursor on what is hidden moves on"
         view.move_line(-1)
         assert view.current and view.current.text == "a"
@@ -71,14 +71,14 @@ async def test_tokens_wrap_whole_and_the_cursor_goes_by_token_line_round_and_ref
         assert view.current and view.current.text == "c"
         view.move_round(1)
         assert view.current and view.current.text == "d"
-        view.move_refused(-1)
-        assert view.current and view.current.text == " nor" and view.show_refused
+        view.move_rejected(-1)
+        assert view.current and view.current.text == " nor" and view.show_rejected
         view.move(-99)
         view.move_line(-1)
         view.move_round(-1)
         assert view.cursor == 0
         view.show([])
-        for move in (view.move, view.move_line, view.move_round, view.move_refused):
+        for move in (view.move, view.move_line, view.move_round, view.move_rejected):
             move(1)
         assert view.current is None
 
@@ -199,7 +199,7 @@ async def test_the_trace_is_written_as_json_lines(tmp_path: Path) -> None:
     head, *records = (json.loads(line) for line in path.read_text().splitlines())
     assert head["main"] == "Big" and head["settings"] == {"seed": 7}
     assert [each["accepted"] for each in records] == [2, 0, 1]
-    assert records[0]["refused"] == [" no", " nor"]
+    assert records[0]["rejected"] == [" no", " nor"]
     assert [token["origin"] for token in records[0]["tokens"]] == ["lookup", "draft", "main"]
     assert records[2]["tokens"][0]["id"] == 5 and records[2]["tokens"][0]["probability"] == 0.75
     assert records[2]["begun"] == pytest.approx(0.04)

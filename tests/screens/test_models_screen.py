@@ -53,15 +53,17 @@ class Racing(Library):
 
     state = "idle"
 
-    def __init__(self, *models: FoundModel, refused: str = "", policy: float = 0.0) -> None:
+    def __init__(self, *models: FoundModel, rejected: str = "", policy: float = 0.0) -> None:
         super().__init__(*models)
         self.loads: list[Load] = []
         self.answers = 0
-        self.refused, self.policy = refused, policy
+        self.rejected, self.policy = rejected, policy
 
     async def load(self, load: Load, on_progress: Any) -> Loaded:
         self.loads.append(load)
-        fault = Obstacle("load", "another tokenizer") if self.refused and load.draft == self.refused else None
+        fault = (
+            Obstacle("load", "another tokenizer") if self.rejected and load.draft == self.rejected else None
+        )
         return Loaded(INFO, None, fault, "llama.cpp", "CPU", 4096, 10.0, 0.1)
 
     async def generate(self, question: Generate) -> AsyncIterator[TextRound | Finished]:
@@ -77,7 +79,7 @@ async def judged(pilot: Any) -> None:
 
 STATES: dict[str, tuple[Library, tuple[str, ...]]] = {
     "many": (Library(*MANY, DEMO, skipped=(Skipped("/m/cut.gguf", "the file is cut off"),)), ()),
-    "refused": (Library(*MANY, DEMO), ("tab", *["down"] * 4)),
+    "rejected": (Library(*MANY, DEMO), ("tab", *["down"] * 4)),
     "none": (Library(DEMO), ()),
     "filtered": (Library(*MANY), tuple("gemma")),
     "left-out": (Library(*MANY, skipped=(Skipped("/m/cut.gguf", "the file is cut off"),)), ("ctrl+o",)),
@@ -409,7 +411,7 @@ async def test_what_is_proposed_is_what_is_loaded() -> None:
     assert app.chosen == [PairSettings(MANY[5].path, MANY[1].path, 4096, "q8_0", -1)]
 
 
-async def test_what_does_not_fit_is_refused_with_its_numbers_until_one_insists() -> None:
+async def test_what_does_not_fit_is_rejected_with_its_numbers_until_one_insists() -> None:
     app = Alone(Library(*MANY, room=4 * 10**9))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "does not fit" in app.shown)
@@ -523,7 +525,7 @@ async def test_esc_ends_a_race_and_stays() -> None:
 
 
 async def test_a_draft_that_cannot_be_loaded_is_out_of_the_race() -> None:
-    library = Racing(refused=MANY[1].path)
+    library = Racing(rejected=MANY[1].path)
     laps: list[Lap] = []
     await race(library, Load("/m"), VERDICTS[:2], laps.append)  # type: ignore[arg-type]
     assert [lap.fault for lap in laps if lap.fault] == ["another tokenizer"]

@@ -122,5 +122,5 @@ async def test_a_theme_that_is_taken_changes_nothing_else(tmp_path: Path) -> Non
         await pilot.press("down", "enter")
         await until(pilot, lambda: not isinstance(app.screen, ThemesScreen))
         assert app.theme != "outrider-dark"
-        assert (panel.transcript.highlight, panel.transcript.show_refused) == ("full", True)
+        assert (panel.transcript.highlight, panel.transcript.show_rejected) == ("full", True)
         assert panel.sidebar_mode == "hidden"

@@ -262,7 +262,7 @@ async def test_every_action_of_the_chat_is_a_command_and_in_the_palette(tmp_path
         screen = chat(app)
         names = {each.name for each in screen.slash.table()}
         wanted = {"race", "inspect", "models", "history", "new", "read", "editor", "leave-out", "drafting"}
-        wanted |= {"highlight", "refused", "thoughts", "sidebar", "settings", "themes", "help", "quit"}
+        wanted |= {"highlight", "rejected", "thoughts", "sidebar", "settings", "themes", "help", "quit"}
         assert wanted | {"again", "same", "copy", "code", "continue", "delete", "undo", "edit"} <= names
         titles = {each.title for each in app.get_system_commands(screen)}
         actions = {

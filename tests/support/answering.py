@@ -35,7 +35,7 @@ class Heard:
 
     @property
     def text(self) -> str:
-        return "".join(text for r in self.rounds for text, origin in r.pieces if origin != Origin.REFUSED)
+        return "".join(text for r in self.rounds for text, origin in r.pieces if origin != Origin.REJECTED)
 
     @property
     def tokens(self) -> list[int]:

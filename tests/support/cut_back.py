@@ -1,4 +1,4 @@
-"""Refused tokens leave no trace: what a model of every backend must hold, whatever kind of cache it has.
+"""Rejected tokens leave no trace: what a model of every backend must hold, whatever kind of cache it has.
 
 A test module takes it over with its own fixture `loaded` and its own way to count:
 
@@ -67,7 +67,7 @@ class CutBack:
         assert len(calls) <= rounds + math.ceil(rounds / 3)
         assert max(calls) <= 8 + 7
         expected = rows_of(main, text[: 40 + 3 * rounds], 40)
-        # Rows behind refused tokens were overwritten by those of the round that followed.
+        # Rows behind rejected tokens were overwritten by those of the round that followed.
         assert_close({place: watching.rows[place] for place in expected}, expected)
 
     def test_a_draft_is_cut_back_over_several_calls(self, loaded: Loaded) -> None:

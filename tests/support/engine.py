@@ -97,7 +97,7 @@ def rounds_of(events: list[Event]) -> list[TextRound]:
 
 def text_of(events: list[Event]) -> str:
     pieces = (piece for each in rounds_of(events) for piece in each.pieces)
-    return "".join(text for text, origin in pieces if origin != Origin.REFUSED)
+    return "".join(text for text, origin in pieces if origin != Origin.REJECTED)
 
 
 def question(answer: int = 1, text: str = "Hello?", **settings: Any) -> Generate:

@@ -11,8 +11,8 @@ from tui.protocol import Origin, Statistics, TextRound
 from tui.store.changes import AddMessage, AppendRounds, Change, FinishAnswer, StartConversation, Turn
 
 
-def round_of(text: str, refused: str = "") -> TextRound:
-    pieces = ((text, int(Origin.DRAFT)), *(((refused, int(Origin.REFUSED)),) if refused else ()))
+def round_of(text: str, rejected: str = "") -> TextRound:
+    pieces = ((text, int(Origin.DRAFT)), *(((rejected, int(Origin.REJECTED)),) if rejected else ()))
     return TextRound(pieces, (1, 2), 3, 1, 2, 0.25, 0.125, 0.0625, 40)
 
 

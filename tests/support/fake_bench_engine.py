@@ -51,9 +51,9 @@ class Engine:
                 sys.exit(0)
 
     def load(self, command: Load) -> None:
-        refused = self.how.refuse is not None and self.how.refuse in command.draft
-        draft = model(command.draft) if command.draft and not refused else None
-        why = protocol.Obstacle("load", "it does not fit") if refused else None
+        rejected = self.how.refuse is not None and self.how.refuse in command.draft
+        draft = model(command.draft) if command.draft and not rejected else None
+        why = protocol.Obstacle("load", "it does not fit") if rejected else None
         send(protocol.Loaded(model(command.main), draft, why, "fake", "none", 100, None, 0.0))
 
     def answer(self, command: Generate) -> None:

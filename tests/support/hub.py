@@ -41,8 +41,8 @@ class Hub(ThreadingHTTPServer):
         """Seconds between two pieces of a file."""
         self.private: dict[str, str] = {}
         """Repositories, each with the token that reads it; nobody else hears that it is there."""
-        self.refused: dict[str, tuple[int, str, str]] = {}
-        """Tokens that are refused whatever is asked, each with a status, the hub's code and its words."""
+        self.rejected: dict[str, tuple[int, str, str]] = {}
+        """Tokens that are rejected whatever is asked, each with a status, the hub's code and its words."""
         self.busy: list[tuple[int, dict[str, str]]] = []
         """Status and headers for the next requests, whatever they ask for."""
 
@@ -98,8 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         hidden = next((each for each in self.server.private if f"/{each}/" in f"{path}/"), "")
         if self.server.busy:
             self._error(*self.server.busy.pop(0))
-        elif token in self.server.refused:
-            status, code, words = self.server.refused[token]
+        elif token in self.server.rejected:
+            status, code, words = self.server.rejected[token]
             named = {"X-Error-Code": code, "X-Error-Message": words}
             self._error(status, {name: value for name, value in named.items() if value})
         elif hidden and self.server.private[hidden] != token:

@@ -19,7 +19,7 @@ TEMPERATURES = (0.0, 0.8)
 class Answer(NamedTuple):
     tokens: list[int]
     accepted: int
-    refused: int
+    rejected: int
 
 
 class Asked(NamedTuple):
@@ -71,17 +71,17 @@ def assert_same_text(
     proposers: Callable[[], Iterable[Proposer]],
 ) -> None:  # fmt: skip
     """Every proposer's answers are the plain ones, but for at most two ties, which are proven to be such."""
-    ties = accepted = refused = 0
+    ties = accepted = rejected = 0
     for (number, heat), (expected, gaps) in plain.items():
         for proposer in proposers() if heat == temperature else ():
             sampler = Sampler(Chain(temperature), number, len(prompt(number)))
             found = answer(asked, proposer, prompt(number), length, sampler)
             accepted += found.accepted
-            refused += found.refused
+            rejected += found.rejected
             if found.tokens != expected:
                 pairs = enumerate(zip(found.tokens, expected, strict=False))
                 place = next(i for i, (ours, theirs) in pairs if ours != theirs)
                 assert gaps[place] < TIE, (number, type(proposer), place, gaps[place])
                 ties += 1
     assert ties <= 2
-    assert (accepted > 0, refused > 0) == (length > 0, length > 0)
+    assert (accepted > 0, rejected > 0) == (length > 0, length > 0)

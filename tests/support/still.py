@@ -86,7 +86,7 @@ def pieces() -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     for number, at in enumerate(range(0, len(ANSWER), 4)):
         if number % 9 == 4:
-            found.append((" maybe", Origin.REFUSED))
+            found.append((" maybe", Origin.REJECTED))
         found.append((ANSWER[at : at + 4], Origin.MAIN if number % 3 == 1 else Origin.DRAFT))
     return found
 

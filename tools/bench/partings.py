@@ -94,8 +94,8 @@ async def run(options: argparse.Namespace) -> None:
     given = {"threads": options.threads, "exact": options.exact}
     load = Load(str(options.main), str(options.draft), options.context, **given)
     loaded = await client.load(load, lambda _: None)
-    if refused := loaded.obstacle and loaded.obstacle.text:
-        raise SystemExit(f"Outrider does not draft: {refused}")
+    if rejected := loaded.obstacle and loaded.obstacle.text:
+        raise SystemExit(f"Outrider does not draft: {rejected}")
     answers = partings = shared = 0
     foreseen = 0.0
     for question in asked(options):

@@ -140,8 +140,8 @@ async def load(client: EngineClient, options: argparse.Namespace) -> None:
     await client.start()
     wanted = Load(str(options.main), str(options.draft), options.context, threads=options.threads)
     loaded = await client.load(wanted, lambda _: None)
-    if refused := loaded.obstacle and loaded.obstacle.text:
-        raise SystemExit(f"Outrider does not draft: {refused}")
+    if rejected := loaded.obstacle and loaded.obstacle.text:
+        raise SystemExit(f"Outrider does not draft: {rejected}")
     await asyncio.sleep(LIMIT)  # it practises while it is idle, which would slow the server down
 
 

@@ -80,7 +80,7 @@ def recalled(loaded: protocol.Loaded | None) -> str:
     return f"{names or 'Loading the pair you chose last'}. Ctrl+L changes it."
 
 
-def refused(loaded: protocol.Loaded) -> str:
+def rejected(loaded: protocol.Loaded) -> str:
     """Return the reason why the draft, or every proposer, is off against the person's wish; else empty."""
     if loaded.obstacle is None:
         return ""

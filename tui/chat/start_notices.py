@@ -40,7 +40,7 @@ class Opening:
     def loaded(self, loaded: protocol.Loaded, *, is_new: bool, folders: tuple[str, ...]) -> None:
         """Note that a pair is loaded; its main model may be new. Models in `folders` could be loaded in its
         place."""
-        said = (formatting.refused(loaded), formatting.form(loaded.main) if is_new else "")
+        said = (formatting.rejected(loaded), formatting.form(loaded.main) if is_new else "")
         self._notices += [words for words in said if words and words not in self._notices]
         self.show(loaded)
         if loaded.main.demo and (self._counting is None or self._counting.done()):

@@ -51,18 +51,18 @@ def tokens_of(rounds: Sequence[TextRound], texts: Sequence[str] = ()) -> list[To
     found: list[Token] = []
     place = 0
     for number, each in enumerate(rounds):
-        refused = [Token(text, Origin.REFUSED, number) for text, by in each.pieces if by == Origin.REFUSED]
+        rejected = [Token(text, Origin.REJECTED, number) for text, by in each.pieces if by == Origin.REJECTED]
         if not known:
             found += [Token(text, Origin(by), number) for text, by in each.pieces]
             continue
         for index, token in enumerate(each.tokens):
             if index == each.accepted:
-                found += refused
+                found += rejected
             counts = {"drafted": each.drafted, "looked_up": each.looked_up, "accepted": each.accepted}
             found.append(Token(texts[place], origin_at(index, **counts), number, place, token))
             place += 1
         if len(each.tokens) <= each.accepted:
-            found += refused
+            found += rejected
     return found
 
 
@@ -110,8 +110,8 @@ def _rounds(
         record: dict[str, object] = {"type": "round", "round": number, "begun": begun}
         names = ("drafted", "looked_up", "accepted", "seconds", "draft_seconds", "verify_seconds")
         record |= {name: getattr(each, name) for name in (*names, "plain_seconds", "context_used")}
-        record["tokens"] = [_token(token, places) for token in own if token.origin != Origin.REFUSED]
-        record["refused"] = [token.text for token in own if token.origin == Origin.REFUSED]
+        record["tokens"] = [_token(token, places) for token in own if token.origin != Origin.REJECTED]
+        record["rejected"] = [token.text for token in own if token.origin == Origin.REJECTED]
         begun += each.seconds
         yield record
 

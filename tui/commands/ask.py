@@ -206,7 +206,7 @@ class Output:
 
     def _round(self, event: protocol.TextRound) -> None:
         for text, origin in event.pieces:
-            if origin != protocol.Origin.REFUSED:
+            if origin != protocol.Origin.REJECTED:
                 self._piece(text, origin)
         self._target.flush()
 

@@ -36,7 +36,7 @@ TRUECOLOR = ("xterm-kitty", "xterm-ghostty", "alacritty", "foot", "wezterm", "it
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chat until it ends and return its exit status. `arguments` has None for missing options."""
-    if reason := refusal(os.environ, os.isatty(0) and os.isatty(2)):
+    if reason := rejection(os.environ, os.isatty(0) and os.isatty(2)):
         print(f"outrider: {reason}", file=sys.stderr)
         return 2
     gc.disable()  # until the first paint; the app turns it on again
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         terminal.leave()
 
 
-def refusal(environ: Mapping[str, str], interactive: bool) -> str:
+def rejection(environ: Mapping[str, str], interactive: bool) -> str:
     """Return in one line why no chat is possible here; empty if one is."""
     if not interactive:
         return "the chat needs a terminal; `outrider ask` answers without one"

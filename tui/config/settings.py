@@ -101,7 +101,7 @@ class Appearance:
     highlight: Highlight = _setting(
         "quiet", '"quiet" marks the tokens that the draft did not supply; "full"; "off"'
     )
-    show_refused: bool = _setting(False, "show rejected tokens, struck through")
+    show_rejected: bool = _setting(False, "show rejected tokens, struck through")
     sidebar: Sidebar = _setting("auto", '"auto" folds it away in a narrow terminal; "shown"; "hidden"')
     output: Output = _setting(
         "auto", '"lean" sends only cells that changed; "auto" does so over ssh; "stock" is Textual\'s own'

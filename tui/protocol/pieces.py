@@ -12,14 +12,14 @@ Piece = tuple[str, int]
 
 def said(pieces: Iterable[Piece]) -> str:
     """Return the text without the rejected pieces."""
-    return "".join(text for text, origin in pieces if origin != Origin.REFUSED)
+    return "".join(text for text, origin in pieces if origin != Origin.REJECTED)
 
 
 def take(held: list[Piece], length: int) -> list[Piece]:
     """Take the first `length` characters out of `held`, with rejected text among and right behind them."""
     taken: list[Piece] = []
     for place, (text, origin) in enumerate(held):
-        if origin != Origin.REFUSED:
+        if origin != Origin.REJECTED:
             if len(text) > length:
                 if length:
                     taken.append((text[:length], origin))

@@ -17,7 +17,7 @@ class Origin(IntEnum):
     """Proposed by the draft model and accepted by the main model."""
     MAIN = 2
     """The main model's own token of a round with drafted tokens."""
-    REFUSED = 3
+    REJECTED = 3
     """Proposed and rejected: not part of the answer."""
     LOOKUP = 4
     """Proposed by the lookup from earlier text, and accepted by the main model."""

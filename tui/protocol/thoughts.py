@@ -119,7 +119,7 @@ class _Call:
 
     def add(self, pieces: Iterable[Piece]) -> Iterator[Part]:
         for text, origin in pieces:
-            if origin == Origin.REFUSED or not self._room:
+            if origin == Origin.REJECTED or not self._room:
                 continue
             shown = re.sub(r"\s+", " ", text.replace("`", "'"))
             shown = shown[1:] if self._blank and shown[:1] == " " else shown
@@ -139,8 +139,8 @@ def _without_blank(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Give `pieces` without the space at the beginning of their text."""
     begun = False
     for text, origin in pieces:
-        bare = text if begun or origin == Origin.REFUSED else text.lstrip()
-        begun = begun or (origin != Origin.REFUSED and bool(bare))
+        bare = text if begun or origin == Origin.REJECTED else text.lstrip()
+        begun = begun or (origin != Origin.REJECTED and bool(bare))
         if bare:
             yield bare, origin
 

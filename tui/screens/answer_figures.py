@@ -24,7 +24,7 @@ ORIGINS: dict[Origin, tuple[str, str]] = {
     Origin.PLAIN: ("the main model; nothing was drafted", "$foreground"),
     Origin.DRAFT: ("the draft model; accepted", "$token-draft"),
     Origin.MAIN: ("the main model's own", "$token-main underline"),
-    Origin.REFUSED: ("proposed; the main model chose another", "$token-refused strike"),
+    Origin.REJECTED: ("proposed; the main model chose another", "$token-rejected strike"),
     Origin.LOOKUP: ("found earlier in the chat; accepted", "$token-lookup"),
 }
 
@@ -32,7 +32,7 @@ ORIGINS: dict[Origin, tuple[str, str]] = {
 def token(of: Token, total: int) -> Content:
     """Return the number of a token and its origin."""
     which = "rejected" if of.place is None else f"token {of.place + 1:,} of {total:,}"
-    if of.place is None and of.origin != Origin.REFUSED:
+    if of.place is None and of.origin != Origin.REJECTED:
         which = "part of the answer"
     number_of_it = f"id {of.id}" if of.id is not None else ""
     words, tone = ORIGINS[of.origin]
@@ -77,13 +77,13 @@ def _candidate(each: TokenCandidate | None, of: Token, stands: Token, width: int
     mark, style = " ", ""
     if each.token == stands.id:
         mark, style = "▸", "bold $primary"
-    elif of.origin == Origin.REFUSED and each.text == of.text:
-        mark, style = "✗", "$token-refused"
+    elif of.origin == Origin.REJECTED and each.text == of.text:
+        mark, style = "✗", "$token-rejected"
     words = f"{_named(each.text, _NAME - 1):{_NAME - 1}}{_percent(each.probability):>7}"
     return Content.styled(f"{mark}{words}".ljust(width), style)
 
 
-def round_of(happened: TextRound, place: int, total: int, refused: Sequence[str]) -> Content:
+def round_of(happened: TextRound, place: int, total: int, rejected: Sequence[str]) -> Content:
     """Return the events of the round that a token came in."""
     if happened.drafted:
         words = f"{happened.drafted} drafted, {happened.accepted} accepted"
@@ -100,9 +100,9 @@ def round_of(happened: TextRound, place: int, total: int, refused: Sequence[str]
         Content(words),
         Content.styled(f"{took} ms: draft {draft}, verify {verify}", "$quiet"),
     ]
-    if refused:
-        words = " ".join(_named(each, 12) for each in refused)
-        lines.append(Content.assemble(("rejected ", "$quiet"), (clean_line(words, 32), "$token-refused")))
+    if rejected:
+        words = " ".join(_named(each, 12) for each in rejected)
+        lines.append(Content.assemble(("rejected ", "$quiet"), (clean_line(words, 32), "$token-rejected")))
     return Content("\n").join(lines)
 
 

@@ -75,7 +75,7 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self.session = session
         look = session.settings.appearance
-        self.panel = ChatPanel(1 / look.frames_per_second, look.highlight, look.show_refused, look.sidebar)
+        self.panel = ChatPanel(1 / look.frames_per_second, look.highlight, look.show_rejected, look.sidebar)
         self._sync = TranscriptSync(session.conversation, self.panel, session.keeper)
         session.show_on(self.panel, self._sync, notices, recalled=recalled)
         session.connection.on_phase = self.refresh_bindings

@@ -43,7 +43,7 @@ NONE = "none"
 WITHOUT_SLASH = {
     ("chat", name)
     for name in (
-        *("send", "newline", "earlier", "later", "complete", "refuse", "undo_typing"),
+        *("send", "newline", "earlier", "later", "complete", "close_suggestions", "undo_typing"),
         *("stop", "up", "down", "end"),
     )
 } | {("app", "interrupt")}

@@ -22,7 +22,7 @@ COLOURS = (
     ("$token-draft", "draft", "proposed by the draft model, accepted"),
     ("$token-lookup", "lookup", "copied from earlier in the chat, accepted"),
     ("$token-main underline", "main", "the main model's own"),
-    ("$token-refused strike", "rejected", "proposed, not accepted"),
+    ("$token-rejected strike", "rejected", "proposed, not accepted"),
 )
 
 

@@ -56,8 +56,8 @@ class InspectionScreen(Screen[EngineError | None]):
                 tooltip="The round before"),
         Binding("shift+right,full_stop", "round(1)", "Round after", show=False, id="inside.round_after",
                 tooltip="The round after"),
-        Binding("n", "refused(1)", "Rejected", id="inside.refused_next", tooltip="The next rejected token"),
-        Binding("N", "refused(-1)", "Rejected before", show=False, id="inside.refused_before",
+        Binding("n", "rejected(1)", "Rejected", id="inside.rejected_next", tooltip="The next rejected token"),
+        Binding("N", "rejected(-1)", "Rejected before", show=False, id="inside.rejected_before",
                 tooltip="The rejected token before"),
         Binding("home,g", "end(-1)", "First", show=False, id="inside.first", tooltip="The first token"),
         Binding("end,G", "end(1)", "Last", show=False, id="inside.last", tooltip="The last token"),
@@ -66,7 +66,7 @@ class InspectionScreen(Screen[EngineError | None]):
         Binding("plus,equals_sign", "speed(1)", "Faster", show=False, id="inside.faster",
                 tooltip="Replay faster"),
         Binding("minus", "speed(-1)", "Slower", show=False, id="inside.slower", tooltip="Replay slower"),
-        Binding("ctrl+s", "show_refused", "Rejected", show=False, id="inside.show_refused",
+        Binding("ctrl+s", "show_rejected", "Rejected", show=False, id="inside.show_rejected",
                 tooltip="Show or hide rejected tokens"),
         Binding("tab", "figures", "Figures", id="inside.figures",
                 tooltip="How drafts did over the answer, where there is no room for both"),
@@ -211,13 +211,13 @@ class InspectionScreen(Screen[EngineError | None]):
             if place and stands
             else Content.styled(self._why or "asking the models …", "$quiet")
         )
-        refused = [
+        rejected = [
             each.text
             for each in self._tokens.tokens
-            if each.round == current.round and each.origin == Origin.REFUSED
+            if each.round == current.round and each.origin == Origin.REJECTED
         ]
         happened = self._rounds[current.round]
-        self._round.update(answer_figures.round_of(happened, current.round, len(self._rounds), refused))
+        self._round.update(answer_figures.round_of(happened, current.round, len(self._rounds), rejected))
         self._show_state(current.round)
 
     def _show_state(self, round_number: int) -> None:
@@ -241,16 +241,16 @@ class InspectionScreen(Screen[EngineError | None]):
         self._stop()
         self._tokens.move_round(by)
 
-    def action_refused(self, by: int) -> None:
+    def action_rejected(self, by: int) -> None:
         self._stop()
-        self._tokens.move_refused(by)
+        self._tokens.move_rejected(by)
 
     def action_end(self, to: int) -> None:
         self._stop()
         self._tokens.move(to * len(self._tokens.tokens))
 
-    def action_show_refused(self) -> None:
-        self._tokens.show_refused = not self._tokens.show_refused
+    def action_show_rejected(self) -> None:
+        self._tokens.show_rejected = not self._tokens.show_rejected
 
     def action_figures(self) -> None:
         self.toggle_class("-figures")

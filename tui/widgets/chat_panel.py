@@ -65,7 +65,7 @@ class ChatPanel(Horizontal):
             id="chat.highlight",
             tooltip="Where tokens come from: quiet, full, off",
         ),
-        Binding("ctrl+s", "switch('rejected')", "Rejected", show=False, id="chat.refused",
+        Binding("ctrl+s", "switch('rejected')", "Rejected", show=False, id="chat.rejected",
                 tooltip="Show or hide rejected tokens"),
         Binding("f4", "switch('thoughts')", "Thoughts", show=False, id="chat.thoughts",
                 tooltip="Open or fold the thoughts of models"),
@@ -93,7 +93,7 @@ class ChatPanel(Horizontal):
     """When the sidebar shows: if there is room, always, never."""
 
     def __init__(
-        self, interval: float, highlight: Highlight, show_refused: bool, sidebar: SidebarMode
+        self, interval: float, highlight: Highlight, show_rejected: bool, sidebar: SidebarMode
     ) -> None:
         """`interval` is the number of seconds between two paints of an answer."""
         super().__init__(id="panel", classes=f"-{sidebar}")
@@ -110,7 +110,7 @@ class ChatPanel(Horizontal):
         self._exact = False
         self._form: protocol.PromptForm = "template"
         self.transcript.set_reactive(Transcript.highlight, highlight)
-        self.transcript.set_reactive(Transcript.show_refused, show_refused)
+        self.transcript.set_reactive(Transcript.show_rejected, show_rejected)
         self.set_reactive(ChatPanel.sidebar_mode, sidebar)
 
     def compose(self) -> ComposeResult:
@@ -221,8 +221,8 @@ class ChatPanel(Horizontal):
         """Take over the changed settings. The other parts stay as their keys have set them."""
         if look.highlight != before.highlight:
             self.set_highlight(look.highlight)
-        if look.show_refused != before.show_refused:
-            self.transcript.show_refused = look.show_refused
+        if look.show_rejected != before.show_rejected:
+            self.transcript.show_rejected = look.show_rejected
         if look.sidebar != before.sidebar:
             self.sidebar_mode = look.sidebar
 
@@ -234,7 +234,7 @@ class ChatPanel(Horizontal):
                 at = HIGHLIGHTS.index(transcript.highlight)
                 self.set_highlight(HIGHLIGHTS[(at + 1) % len(HIGHLIGHTS)])
             case "rejected":
-                transcript.show_refused = not transcript.show_refused
+                transcript.show_rejected = not transcript.show_rejected
                 self._show_mode()
             case "thoughts":
                 transcript.show_thoughts = not transcript.show_thoughts
@@ -269,8 +269,8 @@ class ChatPanel(Horizontal):
         drafting = f"drafting {self._drafting}" if self._drafting else ""
         right = (FORMS[self._form], "exact" if self._exact else "", drafting)
         self._status.display_mode = "  ".join(filter(None, right))
-        refused = "  rejected shown" if self.transcript.show_refused else ""
-        self._status.aside = f"colors {self.transcript.highlight}{refused}"
+        rejected = "  rejected shown" if self.transcript.show_rejected else ""
+        self._status.aside = f"colors {self.transcript.highlight}{rejected}"
 
 
 def _summary(reading: MeterReading, *, decided: bool) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class Composer(TextArea):
         Binding("down", "later", "Later prompt", show=False, id="chat.later"),
         Binding("tab", "complete", "Complete", id="chat.complete",
                 tooltip="Take the suggestion for /… or @…"),
-        Binding("escape", "refuse", "Close", show=False, id="chat.refuse",
+        Binding("escape", "close_suggestions", "Close", show=False, id="chat.close_suggestions",
                 tooltip="Close the suggestions"),
         Binding("ctrl+underscore,ctrl+slash,super+z", "undo", "Undo typing", show=False,
                 id="chat.undo_typing", tooltip="Undo the last change of the text"),
@@ -166,7 +166,11 @@ class Composer(TextArea):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Leave Tab and Esc to the screen while there is no suggestion."""
-        return self._suggestions.is_open_for(self.before) if action in ("complete", "refuse") else True
+        return (
+            self._suggestions.is_open_for(self.before)
+            if action in ("complete", "close_suggestions")
+            else True
+        )
 
     def action_complete(self) -> None:
         """Take the suggestion."""
@@ -175,7 +179,7 @@ class Composer(TextArea):
             self.replace(chosen.text, (row, column - chosen.replaces), (row, column))
             self._suggestions.offer(())
 
-    def action_refuse(self) -> None:
+    def action_close_suggestions(self) -> None:
         self._suggestions.offer(())
 
     def action_submit(self) -> None:

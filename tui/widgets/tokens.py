@@ -36,7 +36,7 @@ def visible(text: str) -> str:
 def _segments(token: Token) -> list[tuple[str, bool]]:
     """Yield the text of a token in pieces of one line, each with whether the line ends behind it. A rejected
     token ends no line."""
-    if token.origin == Origin.REFUSED:
+    if token.origin == Origin.REJECTED:
         return [(visible(token.text), False)]
     *lines, rest = token.text.split("\n")
     ended = [(visible(line + "\n"), True) for line in lines]
@@ -64,7 +64,7 @@ class TokenView(ScrollView, can_focus=False):
         .tokens--draft { color: $token-draft; }
         .tokens--lookup { color: $token-lookup; text-style: italic; }
         .tokens--main { color: $token-main; text-style: underline; }
-        .tokens--refused { color: $token-refused; text-style: strike; }
+        .tokens--rejected { color: $token-rejected; text-style: strike; }
         .tokens--round { background: $surface; }
         .tokens--cursor { text-style: reverse; }
         .tokens--later { color: $line; text-style: none; }
@@ -73,7 +73,7 @@ class TokenView(ScrollView, can_focus=False):
 
     cursor: reactive[int] = reactive(0, repaint=False)
     """The number of the token under the cursor."""
-    show_refused: reactive[bool] = reactive(True, repaint=False)
+    show_rejected: reactive[bool] = reactive(True, repaint=False)
     later_is_faint: reactive[bool] = reactive(False)
     """Whether tokens after the cursor's round are faint, because they have not come yet."""
 
@@ -136,12 +136,12 @@ class TokenView(ScrollView, can_focus=False):
         number = max(0, min(number, self._tokens[-1].round)) if self._tokens else 0
         self.cursor = next((at for at in self._shown if self._tokens[at].round >= number), self.cursor)
 
-    def move_refused(self, by: int) -> None:
+    def move_rejected(self, by: int) -> None:
         """Move the cursor to the next rejected token, or to the one before."""
-        found = [number for number, each in enumerate(self._tokens) if each.origin == Origin.REFUSED]
+        found = [number for number, each in enumerate(self._tokens) if each.origin == Origin.REJECTED]
         ahead = [number for number in found if (number > self.cursor if by > 0 else number < self.cursor)]
         if ahead:
-            self.show_refused = True
+            self.show_rejected = True
             self.cursor = ahead[0] if by > 0 else ahead[-1]
 
     def _nearest(self, number: int) -> int:
@@ -164,7 +164,7 @@ class TokenView(ScrollView, can_focus=False):
         self.refresh()
         self.post_message(self.Moved())
 
-    def watch_show_refused(self) -> None:
+    def watch_show_rejected(self) -> None:
         self._wrap()
         if self._shown and self.cursor not in self._line_of:
             self.cursor = self._shown[self._nearest(self.cursor)]
@@ -190,7 +190,7 @@ class TokenView(ScrollView, can_focus=False):
         self._shown = [
             number
             for number, each in enumerate(self._tokens)
-            if self.show_refused or each.origin != Origin.REFUSED
+            if self.show_rejected or each.origin != Origin.REJECTED
         ]
         lines: list[list[tuple[int, str]]] = [[]]
         room = width

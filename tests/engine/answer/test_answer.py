@@ -292,7 +292,7 @@ def test_a_long_prompt_is_read_in_chunks_and_can_be_cancelled_between_them(
     assert main.evaluated == main.chunk
 
 
-def test_a_prompt_too_long_is_refused_with_both_numbers_before_it_is_run(
+def test_a_prompt_too_long_is_rejected_with_both_numbers_before_it_is_run(
     opened: Callable[..., Opened], renderer: TemplateRenderer
 ) -> None:
     pair, main, draft = opened(context_length=256)
@@ -517,10 +517,10 @@ def test_origins_tell_who_wrote_what(opened: Callable[..., Opened], renderer: Te
             assert set(counts[1:]) == {0}
             continue
         assert counts[Origin.PLAIN] == 0
-        assert counts[Origin.REFUSED] <= r.drafted - r.accepted
-        if r.drafted > r.accepted and counts[Origin.REFUSED]:
+        assert counts[Origin.REJECTED] <= r.drafted - r.accepted
+        if r.drafted > r.accepted and counts[Origin.REJECTED]:
             order = [origin for _, origin in r.pieces]
-            assert order == sorted(order, key=[0, 1, 3, 2].index), "drafted, refused, then the correction"
+            assert order == sorted(order, key=[0, 1, 3, 2].index), "drafted, rejected, then the correction"
 
 
 def test_statistics_are_the_sums_of_the_rounds(
@@ -582,7 +582,7 @@ def test_an_end_token_ends_an_answer_unless_it_is_to_be_ignored(renderer: Templa
         assert endless.text.startswith(2 * HELLO[0].content)
 
 
-def test_an_empty_prompt_is_refused(opened: Callable[..., Opened], renderer: TemplateRenderer) -> None:
+def test_an_empty_prompt_is_rejected(opened: Callable[..., Opened], renderer: TemplateRenderer) -> None:
     with pytest.raises(ModelError, match="empty"):
         ask(opened()[0], renderer, (Message("user", ""),), raw=True)
 

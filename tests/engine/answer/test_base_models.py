@@ -69,7 +69,7 @@ def answer(
     command = Generate(1, tuple(messages), **{"seed": 3, "draft_length": 0, **settings})  # type: ignore[arg-type]
     Answer(pair, command, events.append, lambda: False).run(renderer)
     rounds = [each for event in events if isinstance(event, Rounds) for each in event.rounds]
-    said = "".join(text for each in rounds for text, origin in each.pieces if origin != Origin.REFUSED)
+    said = "".join(text for each in rounds for text, origin in each.pieces if origin != Origin.REJECTED)
     assert isinstance(events[-1], Finished)
     return said, events[-1]
 

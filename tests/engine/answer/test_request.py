@@ -113,7 +113,7 @@ def test_a_wish_of_the_wrong_shape_is_no_command(engine: Engine, field: dict[str
     assert (failed.id, failed.message[:29]) == (0, "A command was not understood:")
 
 
-def test_what_was_refused_leaves_the_next_answer_as_it_is(engine: Engine) -> None:
+def test_what_was_rejected_leaves_the_next_answer_as_it_is(engine: Engine) -> None:
     fresh = engine.answer(question(8, fresh=True))
     failure(engine, encode(question(9, grammar="root ::= [")))
     assert engine.answer(question(10))[0] == fresh[0]

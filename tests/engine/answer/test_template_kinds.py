@@ -148,14 +148,16 @@ def test_text_arrives_as_it_was_written_and_makes_no_token(renderer: TemplateRen
         assert TEXT.content.strip() in text
 
 
-def test_a_template_that_needs_what_a_chat_has_not_is_refused_in_one_line(renderer: TemplateRenderer) -> None:
+def test_a_template_that_needs_what_a_chat_has_not_is_rejected_in_one_line(
+    renderer: TemplateRenderer,
+) -> None:
     with pytest.raises(ModelError, match="is for functions, and this chat has none") as caught:
         rendered(renderer, NEEDS_FUNCTIONS, (U1,))
     assert "\n" not in str(caught.value)
     assert caught.value.hint
 
 
-def test_a_template_that_drops_a_prompt_whatever_it_is_given_is_refused(renderer: TemplateRenderer) -> None:
+def test_a_template_that_drops_a_prompt_whatever_it_is_given_is_rejected(renderer: TemplateRenderer) -> None:
     with pytest.raises(ModelError, match="leaves out what you wrote"):
         rendered(renderer, _LOOP + "<{{ m.role }}>" + _END, (U1,))
     with pytest.raises(ModelError, match="because I say so"):

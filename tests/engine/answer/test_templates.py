@@ -314,7 +314,7 @@ def test_the_start_token_stands_once_whether_or_not_the_template_writes_it(
         assert tokens[1] != vocabulary.encode_start()[0]
 
 
-def test_a_text_longer_than_allowed_is_refused(renderer: TemplateRenderer) -> None:
+def test_a_text_longer_than_allowed_is_rejected(renderer: TemplateRenderer) -> None:
     with pytest.raises(ModelError, match="longer than 100 characters"):
         render(renderer, CHATML, [Message("user", "x" * 200)], limit=100)
 

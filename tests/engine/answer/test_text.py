@@ -35,7 +35,7 @@ def run(
 
 
 def joined(pieces: Sequence[Piece]) -> str:
-    return "".join(piece.text for piece in pieces if piece.origin is not Origin.REFUSED)
+    return "".join(piece.text for piece in pieces if piece.origin is not Origin.REJECTED)
 
 
 def cuts(data: bytes, *places: int) -> list[bytes]:
@@ -141,7 +141,7 @@ def drafted(parts: Sequence[bytes], length: int, stop: Sequence[str], seed: int)
             pieces += stream.feed(token, Origin.DRAFT)
             if stream.stopped:
                 return pieces
-        pieces += stream.refused([wrong, wrong + 1][: length - accepted])
+        pieces += stream.rejected([wrong, wrong + 1][: length - accepted])
         at += accepted
         pieces += stream.feed(at, Origin.MAIN if length else Origin.PLAIN)
         if stream.stopped:
@@ -151,7 +151,7 @@ def drafted(parts: Sequence[bytes], length: int, stop: Sequence[str], seed: int)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 4, 16])
-def test_refused_tokens_never_change_the_text(length: int) -> None:
+def test_rejected_tokens_never_change_the_text(length: int) -> None:
     for seed, text, stop in itertools.product(range(10), SAMPLES, [[], ["cafe", "สวัส"], ["한국어!"], ["n"]]):
         data = text.encode()
         chance = random.Random(seed)
@@ -159,21 +159,21 @@ def test_refused_tokens_never_change_the_text(length: int) -> None:
         assert joined(drafted(cuts(data, *places), length, stop, seed)) == reference(text, stop)
 
 
-def test_refused_text_stands_where_it_was_refused() -> None:
+def test_rejected_text_stands_where_it_was_rejected() -> None:
     stream = TextStream([b"S", b"to", b"T", b"OP", b"x"].__getitem__, ["STOP"])
     assert stream.feed(0, Origin.DRAFT) == []
-    assert stream.refused([1]) == [], "behind text that is not shown yet"
-    assert stream.feed(4, Origin.MAIN) == [("S", Origin.DRAFT), ("to", Origin.REFUSED), ("x", Origin.MAIN)]
+    assert stream.rejected([1]) == [], "behind text that is not shown yet"
+    assert stream.feed(4, Origin.MAIN) == [("S", Origin.DRAFT), ("to", Origin.REJECTED), ("x", Origin.MAIN)]
 
 
-def test_a_refused_token_may_complete_the_character_that_the_answer_began() -> None:
+def test_a_rejected_token_may_complete_the_character_that_the_answer_began() -> None:
     rocket, tent = "🚀".encode(), "⛺".encode()
     stream = TextStream([rocket[:3], rocket[3:], b"\x81", tent[:2]].__getitem__)
     assert stream.feed(0, Origin.DRAFT) == []
-    assert stream.refused([]) == [], "half a character is the answer's"
-    assert stream.refused([2]) == [("🚁", Origin.REFUSED)]
+    assert stream.rejected([]) == [], "half a character is the answer's"
+    assert stream.rejected([2]) == [("🚁", Origin.REJECTED)]
     assert stream.feed(1, Origin.MAIN) == [("🚀", Origin.MAIN)]
-    assert stream.refused([3]) == [("\ufffd", Origin.REFUSED)]
+    assert stream.rejected([3]) == [("\ufffd", Origin.REJECTED)]
     assert stream.flush() == []
 
 

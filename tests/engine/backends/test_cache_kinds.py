@@ -1,4 +1,4 @@
-"""Every kind of cache: refused tokens leave no trace, and the same seed gives the same text.
+"""Every kind of cache: rejected tokens leave no trace, and the same seed gives the same text.
 
 Attention with 16 and with 8 bits, sliding windows that keep everything and that drop, recurrent states, and
 hybrids of both, with copies of the state and with a fork of it; each as a main model and as a draft.
@@ -143,7 +143,7 @@ def test_same_seed_same_text(loaded: Loaded, plain: PlainAnswers, temperature: f
     assert_same_text(asked(loaded), plain, temperature, length, lambda: proposers(loaded))
 
 
-# Refused tokens leave no trace
+# Rejected tokens leave no trace
 
 
 class TestCutBack(CutBack):
@@ -180,7 +180,7 @@ def test_what_the_library_refuses_leaves_tokens_and_cache_in_step(
         assert_close(watching.rows, {place: expected[place] for place in (46, 47, 48)})
 
 
-# What is chosen, and what is refused
+# What is chosen, and what is rejected
 
 
 def test_a_hybrid_gets_copies_where_they_are_small_beside_its_weights(
@@ -212,7 +212,7 @@ def test_a_cache_of_8_bits_is_half_as_large_and_never_the_drafts(tmp_path: Path)
     assert sizes[2] == sizes[0]
 
 
-def test_heads_that_do_not_fit_8_bits_are_refused_with_a_hint(tmp_path: Path) -> None:
+def test_heads_that_do_not_fit_8_bits_are_rejected_with_a_hint(tmp_path: Path) -> None:
     path = models.write_model(tmp_path / "m.gguf", Toy(heads=4))
     with pytest.raises(ModelError) as caught:
         load(path, "main", "q8_0")
@@ -261,7 +261,7 @@ def test_a_cache_that_is_not_cut_back_fails_the_trial(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loaded.kind.rollback, "cut", lambda _self, length: length)
-    # Positions that are there already would be refused; a broken library would not notice.
+    # Positions that are there already would be rejected; a broken library would not notice.
     monkeypatch.setattr(LlamaModel, "_decode", decode_behind)
     assert trial(loaded.main) is not None
     monkeypatch.undo()

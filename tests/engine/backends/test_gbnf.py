@@ -1,4 +1,4 @@
-"""GBNF grammars: the texts that they allow, and that a bad one is refused with its line."""
+"""GBNF grammars: the texts that they allow, and that a bad one is rejected with its line."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_texts_that_a_grammar_allows(
 
 
 @pytest.mark.parametrize(("grammar", "reason"), BAD.items(), ids=range(len(BAD)))
-def test_a_bad_grammar_is_refused_with_the_reason(grammar: str, reason: str) -> None:
+def test_a_bad_grammar_is_rejected_with_the_reason(grammar: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason) as caught:
         to_lark(grammar)
     assert str(caught.value).startswith("the grammar cannot be used: ")
@@ -98,7 +98,7 @@ def test_a_bad_grammar_is_refused_with_the_reason(grammar: str, reason: str) -> 
 
 
 @pytest.mark.parametrize("grammar", TOO_MUCH.values(), ids=TOO_MUCH)
-def test_a_grammar_that_is_too_much_is_refused_in_one_line(grammar: str) -> None:
+def test_a_grammar_that_is_too_much_is_rejected_in_one_line(grammar: str) -> None:
     reasons = "allows no text|too much time or memory|too large|100 brackets"
     with pytest.raises(ModelError, match=f"^the grammar cannot be used: .*({reasons})") as caught:
         of_gbnf(grammar)

@@ -109,7 +109,7 @@ def test_the_choice_at_a_place_is_the_same_however_it_was_reached(model: LoadedM
     assert written(model, context, 6) == expected
 
 
-def test_a_batch_chooses_what_single_steps_choose_and_refused_tokens_leave_no_trace(
+def test_a_batch_chooses_what_single_steps_choose_and_rejected_tokens_leave_no_trace(
     backend: Backend, place: str
 ) -> None:
     main = backend.load(place, Options("main", CAPACITY, threads=1), lambda _: True)
@@ -127,7 +127,7 @@ def test_a_batch_chooses_what_single_steps_choose_and_refused_tokens_leave_no_tr
     main.close()
 
 
-def test_what_cannot_be_is_refused_and_changes_nothing(model: LoadedModel) -> None:
+def test_what_cannot_be_is_rejected_and_changes_nothing(model: LoadedModel) -> None:
     tokens = text(model)
     model.extend(tokens, picks=0)
     for picks in (-1, 3):
@@ -144,7 +144,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(model: LoadedModel) -> No
         model.extend(tokens[:1], picks=1)
 
 
-def test_a_token_that_is_none_is_refused(model: LoadedModel) -> None:
+def test_a_token_that_is_none_is_rejected(model: LoadedModel) -> None:
     for token in (-1, model.vocabulary.size):
         with pytest.raises((ModelError, IndexError)):
             model.extend([token], picks=1)

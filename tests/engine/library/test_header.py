@@ -109,20 +109,20 @@ def test_metadata_that_is_not_unicode_is_replaced(tmp_path: Path) -> None:
         (b"GGUF" + struct.pack("<IQQQ3sI", 3, 1, 1, 3, b"key", 13), "unknown type 13"),
     ],
 )
-def test_what_is_no_model_is_refused_with_a_reason(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_what_is_no_model_is_rejected_with_a_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(content)
     with pytest.raises(BadModelFile, match=reason):
         read_header(path)
 
 
-def test_a_file_cut_off_in_its_weights_is_refused(model: Path, tmp_path: Path) -> None:
+def test_a_file_cut_off_in_its_weights_is_rejected(model: Path, tmp_path: Path) -> None:
     (path := tmp_path / "m.gguf").write_bytes(model.read_bytes()[:-4096])
     with pytest.raises(BadModelFile, match=r"cut off: tensor blk\.1\.ffn_down\.weight lies"):
         read_header(path)
 
 
-def test_a_vocabulary_without_weights_is_refused(model: Path, tmp_path: Path) -> None:
+def test_a_vocabulary_without_weights_is_rejected(model: Path, tmp_path: Path) -> None:
     whole = model.read_bytes()
     head = whole[: whole.find(b"token_embd.weight") - 8]
     (path := tmp_path / "m.gguf").write_bytes(head[:8] + bytes(8) + head[16:])
@@ -130,12 +130,12 @@ def test_a_vocabulary_without_weights_is_refused(model: Path, tmp_path: Path) ->
         read_header(path)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(BadModelFile, match="cannot be read"):
         read_header(tmp_path / "m.gguf")
 
 
-def test_two_tokens_with_one_text_are_refused(model: Path, tmp_path: Path) -> None:
+def test_two_tokens_with_one_text_are_rejected(model: Path, tmp_path: Path) -> None:
     whole = model.read_bytes()
     token = struct.pack("<Q2s", 2, b"ab")
     assert whole.count(token) == 1

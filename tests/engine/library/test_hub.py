@@ -1,4 +1,4 @@
-"""Downloads: bit-exact or refused, resumed where they were cut, and nothing outside of their folder."""
+"""Downloads: bit-exact or rejected, resumed where they were cut, and nothing outside of their folder."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def quiet_hub(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     server.repositories = {REPOSITORY: {NAME: CONTENT, "README.md": b"x", "run.py": b"import os"}}
     server.faults, server.sent, server.asked, server.policy = [], 0, [], 0.0
     server.gated, server.lies = set(), {}
-    server.private, server.refused, server.busy = {}, {}, []
+    server.private, server.rejected, server.busy = {}, {}, []
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -91,9 +91,9 @@ def at_once(seconds: float) -> None:
 # The bytes
 
 
-def test_two_hundred_fault_scripts_end_bit_exact_or_refused(server: Hub, tmp_path: Path) -> None:
+def test_two_hundred_fault_scripts_end_bit_exact_or_rejected(server: Hub, tmp_path: Path) -> None:
     rng = random.Random(7)
-    refused = 0
+    rejected = 0
     for script in range(200):
         server.faults = [(rng.choice(get_args(Fault)), rng.random()) for _ in range(rng.randint(1, 5))]
         target = tmp_path / str(script) / NAME
@@ -102,13 +102,13 @@ def test_two_hundred_fault_scripts_end_bit_exact_or_refused(server: Hub, tmp_pat
             fetch(remote(server), target, tmp_path, pause=at_once)
             assert target.read_bytes() == CONTENT, faults
         except HubError as error:
-            refused += 1
+            rejected += 1
             assert not target.exists(), faults
             assert str(error), faults
             assert set(faults) & {"403", "404", "wrong"}, faults
         server.faults = []
         assert {each.name for each in target.parent.glob("*")} <= {NAME, *parts(target.parent)}
-    assert 20 < refused < 150
+    assert 20 < rejected < 150
 
 
 def parts(folder: Path) -> set[str]:
@@ -306,7 +306,7 @@ def test_five_hundred_hostile_names_write_nothing_outside(server: Hub, tmp_path:
         "a/b..c",
     ],
 )
-def test_a_repository_that_is_none_is_refused(name: str) -> None:
+def test_a_repository_that_is_none_is_rejected(name: str) -> None:
     with pytest.raises(HubError, match="not a repository name"):
         places_for(Path("/m"), name, [])
 
@@ -529,18 +529,20 @@ def test_no_token_leaves_for_another_host(
         assert not any("hf_canary" in str(headers) for _, headers in other.asked)
 
 
-# A token, and what it is refused for
+# A token, and what it is rejected for
 
 STALE = (401, "", "Invalid credentials in Authorization header")
 NARROW = (403, "GatedRepo", "Please enable access to public gated repositories in your token's settings.")
 
 
-@pytest.mark.parametrize("refusal", [STALE, NARROW, (401, "", ""), (401, "RepoNotFound", ""), (403, "", "")])
-def test_a_token_that_is_refused_hides_nothing_that_is_public(
-    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: tuple[int, str, str]
+@pytest.mark.parametrize(
+    "rejection", [STALE, NARROW, (401, "", ""), (401, "RepoNotFound", ""), (403, "", "")]
+)
+def test_a_token_that_is_rejected_hides_nothing_that_is_public(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rejection: tuple[int, str, str]
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_old")
-    server.refused = {"hf_old": refusal}
+    server.rejected = {"hf_old": rejection}
     (found,) = said(SearchHub(-1, "model"), tmp_path)
     assert isinstance(found, HubFound)
     assert [each.name for each in found.repositories] == [REPOSITORY]
@@ -550,12 +552,12 @@ def test_a_token_that_is_refused_hides_nothing_that_is_public(
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
-def test_a_token_that_is_refused_is_said_where_it_is_needed(
+def test_a_token_that_is_rejected_is_said_where_it_is_needed(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "hf_old")
     server.private = {REPOSITORY: "hf_new"}
-    server.refused = {"hf_old": STALE}
+    server.rejected = {"hf_old": STALE}
     (failed,) = said(ListHub(-1, REPOSITORY), tmp_path)
     assert isinstance(failed, Failed)
     assert failed.message == f"The hub refuses your token ({name}): {STALE[2]}."
@@ -567,7 +569,7 @@ def test_a_token_without_a_permission_is_not_told_to_accept_terms(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_narrow")
-    server.refused = {"hf_narrow": NARROW}
+    server.rejected = {"hf_narrow": NARROW}
     server.gated = {REPOSITORY}
     with pytest.raises(HubError, match=r"refuses your token .* Please enable access to public gated"):
         fetch(remote(server), tmp_path / NAME, tmp_path, pause=at_once)
@@ -619,7 +621,7 @@ def test_a_token_file_that_cannot_be_read_hides_nothing_that_is_public(
     assert not any("authorization" in map(str.lower, headers) for _, headers in server.asked)
 
 
-def test_a_search_that_is_refused_speaks_of_no_repository(
+def test_a_search_that_is_rejected_speaks_of_no_repository(
     server: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.busy = [(404, {}), (403, {"X-Error-Message": "Your address is blocked."})]

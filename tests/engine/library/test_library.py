@@ -729,7 +729,7 @@ def test_models_beside_the_main_model_are_judged_too(tmp_path: Path, toys: Path)
     assert found["main.gguf"].judgement == "no"  # the demo's vocabulary is another
 
 
-def test_a_draft_for_which_there_is_no_memory_is_refused_with_the_numbers(
+def test_a_draft_for_which_there_is_no_memory_is_rejected_with_the_numbers(
     library: Library, toys: Path
 ) -> None:
     size = (toys / "large.gguf").stat().st_size

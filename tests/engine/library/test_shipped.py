@@ -68,7 +68,7 @@ def test_a_vocabulary_without_weights_is_no_model(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-def test_a_shipped_template_renders_or_is_refused_in_a_line(path: Path, renderer: TemplateRenderer) -> None:
+def test_a_shipped_template_renders_or_is_rejected_in_a_line(path: Path, renderer: TemplateRenderer) -> None:
     values = {
         "messages": TURNS,
         "add_generation_prompt": True,
@@ -80,13 +80,13 @@ def test_a_shipped_template_renders_or_is_refused_in_a_line(path: Path, renderer
     except ModelError as error:
         assert str(error)
         assert "\n" not in str(error)
-        assert path.stem in REFUSED
+        assert path.stem in REJECTED
     else:
-        assert path.stem not in REFUSED
+        assert path.stem not in REJECTED
         assert all(turn["content"] in text for turn in TURNS)
 
 
-REFUSED = {
+REJECTED = {
     "CohereForAI-c4ai-command-r-plus-tool_use",
     "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use",
     "NousResearch-Hermes-3-Llama-3.1-8B-tool_use",

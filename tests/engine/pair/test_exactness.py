@@ -137,7 +137,7 @@ def test_where_no_two_rows_are_exact_nothing_drafts_and_it_is_said(
     assert len(talk.answer(PROMPT, 4)) == 40
 
 
-def test_nothing_is_refused_where_nobody_asked_for_a_draft(
+def test_nothing_is_rejected_where_nobody_asked_for_a_draft(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: list[Session]
 ) -> None:
     monkeypatch.setattr(exactness, "trial", lambda _: NOT_RESTORED)

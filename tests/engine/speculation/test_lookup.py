@@ -178,7 +178,7 @@ def test_it_goes_on_behind_what_is_proposed_already() -> None:
     assert proposal.looked_up == 2
 
 
-def test_what_was_copied_behind_refused_tokens_is_not_resumed() -> None:
+def test_what_was_copied_behind_rejected_tokens_is_not_resumed() -> None:
     lookup, context = Lookup({BAR}), [1, 2, 3, 4, 5, 9, 1]
     lookup.propose(context, Taken(2, tokens=[2, 3]))
     assert looked_up([*context, 60], lookup=lookup) == []
@@ -298,7 +298,7 @@ def test_edits_in_a_row_are_each_resumed_behind() -> None:
     assert resumed(SOURCE, [*range(10, 20), 99, 21, 22, 98]) == [24, 25, 26, 27]
 
 
-def test_the_newer_of_two_refused_copies_is_resumed_if_as_much_spoke_for_it() -> None:
+def test_the_newer_of_two_rejected_copies_is_resumed_if_as_much_spoke_for_it() -> None:
     lookup, context = Lookup({BAR}), [1, 2, 3, *range(40, 50), 6, 7, 8, 9, 50, 51, BAR, 1, 2, 3]
     assert looked_up(context, 1, lookup) == [40]
     for token in (30, 6, 7, 8):
@@ -532,8 +532,8 @@ def test_same_seed_same_text_at_any_length(seed: int, length: int) -> None:
     assert len(plain) == 153
     assert all(r.looked_up == len(r.drafted) <= length for r in happened)
     accepted = sum(r.accepted for r in happened)
-    refused = sum(len(r.drafted) for r in happened) - accepted
-    assert (accepted > 10 and refused > 0) or length == 0
+    rejected = sum(len(r.drafted) for r in happened) - accepted
+    assert (accepted > 10 and rejected > 0) or length == 0
 
 
 def renamed(rng: random.Random, old: list[int], new: list[int]) -> tuple[list[int], list[int]]:

@@ -499,7 +499,7 @@ GOOD = {"verify": {"1": 1.0, "4": 1.2}, "draft": 0.1, "read": 0.01, "host": 0.0,
         {"doubt": {"4": "0"}},
     ],
 )
-def test_costs_that_make_no_sense_are_refused(change: dict[str, object]) -> None:
+def test_costs_that_make_no_sense_are_rejected(change: dict[str, object]) -> None:
     assert Costs.from_dict(GOOD).verify[3] == pytest.approx(1.2)
     with pytest.raises(ValueError):
         Costs.from_dict({**GOOD, **change})
@@ -521,7 +521,7 @@ def test_costs_that_make_no_sense_are_refused(change: dict[str, object]) -> None
         {"lookup": [["a", "b"]] * 10},
     ],
 )
-def test_knowledge_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
+def test_knowledge_that_makes_no_sense_is_rejected(change: dict[str, object]) -> None:
     good = AdaptiveLength(Costs({1: 1.0}, 0.1, 0.01)).as_dict()
     AdaptiveLength.from_dict(good)
     with pytest.raises(ValueError):
@@ -529,7 +529,7 @@ def test_knowledge_that_makes_no_sense_is_refused(change: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize("stored", [None, [], {}, "costs", 3])
-def test_what_is_no_record_is_refused(stored: object) -> None:
+def test_what_is_no_record_is_rejected(stored: object) -> None:
     for read in (AdaptiveLength.from_dict, Costs.from_dict):
         with pytest.raises(ValueError):
             read(stored)

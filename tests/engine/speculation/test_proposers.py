@@ -77,7 +77,7 @@ def test_it_reads_what_it_has_not_seen_and_then_its_own_choices_one_by_one() -> 
 @pytest.mark.parametrize(
     ("stands", "lag"),
     [([110, 111, 112, 7], 2), ([110, 111, 7], 1), ([110, 7], 1), ([7], 1)],
-    ids=["all accepted", "one refused", "two refused", "all refused"],
+    ids=["all accepted", "one rejected", "two rejected", "all rejected"],
 )
 def test_in_the_next_round_it_lags_by_two_tokens_or_one_and_drafts_at_once(
     stands: list[int], lag: int

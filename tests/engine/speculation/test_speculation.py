@@ -137,7 +137,7 @@ def test_same_seed_same_text_with_any_draft_at_any_length(flaw: float, temperatu
         assert text(drafted) == plain(seed=seed, temperature=temperature), (seed, length)
 
 
-def test_penalties_see_the_drafted_tokens_and_never_the_refused_ones() -> None:
+def test_penalties_see_the_drafted_tokens_and_never_the_rejected_ones() -> None:
     kind = {"repeat_penalty": 1.4, "presence_penalty": 0.5, "frequency_penalty": 0.3, "penalty_last_n": 8}
     for seed, length in itertools.product(range(8), LENGTHS):
         draft = TableModel(sampler(seed, **kind), flaw=0.5)
@@ -174,8 +174,8 @@ def test_both_caches_hold_what_stands_and_nothing_else_after_every_round() -> No
 def test_the_draft_reads_each_token_that_stands_once() -> None:
     draft = TableModel(sampler(), flaw=0.5)
     happened = rounds(TableModel(sampler()), DraftModel(draft, ()), length=4, tokens=200)
-    refused = sum(max(0, len(r.drafted) - 1 - r.accepted) for r in happened)
-    assert draft.evaluated == draft.length + refused
+    rejected = sum(max(0, len(r.drafted) - 1 - r.accepted) for r in happened)
+    assert draft.evaluated == draft.length + rejected
 
 
 def test_a_draft_goes_on_where_the_proposer_before_it_left_off() -> None:

@@ -21,7 +21,7 @@ from tui.protocol import (
 from tui.screens.inspection import InspectionScreen
 from tui.store.changes import Turn
 
-D, M, P, R, L = Origin.DRAFT, Origin.MAIN, Origin.PLAIN, Origin.REFUSED, Origin.LOOKUP
+D, M, P, R, L = Origin.DRAFT, Origin.MAIN, Origin.PLAIN, Origin.REJECTED, Origin.LOOKUP
 
 
 def rounds() -> tuple[TextRound, ...]:

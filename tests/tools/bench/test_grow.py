@@ -124,7 +124,7 @@ def test_a_shape_has_about_the_parameters_asked_for(small: Shape, parameters: fl
     assert 12 <= shape.layers <= 32
 
 
-def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_format_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no format Q4_Z"):
         quantize_file(MAIN, tmp_path / "never.gguf", "Q4_Z")
 

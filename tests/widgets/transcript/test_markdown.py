@@ -29,7 +29,7 @@ def read(
     text: str,
     width: int = 40,
     origins: list[int] | None = None,
-    show_refused: bool = False,
+    show_rejected: bool = False,
     parser: MarkdownIt = PARSER,
 ) -> MessageBlock:
     """An answer that came in one piece, or in letters of those origins."""
@@ -37,7 +37,7 @@ def read(
     message.write([(text, Origin.DRAFT)] if origins is None else zip(text, origins, strict=True))
     message.end()
     message.read()
-    message.lay(width, show_refused)
+    message.lay(width, show_rejected)
     return message
 
 
@@ -647,7 +647,7 @@ def test_an_unknown_language_is_plain_code() -> None:
     assert set(rows(read("```nosuch\ndef f\n```"))[0][2]) == {style_codes.FENCE}
 
 
-def test_refused_text_stands_where_it_was_refused_and_is_no_source() -> None:
+def test_rejected_text_stands_where_it_was_rejected_and_is_no_source() -> None:
     message = MessageBlock("assistant", PARSER)
     message.write([("One **two", 1), (" nope", 3), ("\n", 3), ("** three", 2), ("\n\n- item", 1), (" no", 3)])
     message.end()
@@ -663,7 +663,7 @@ def test_refused_text_stands_where_it_was_refused_and_is_no_source() -> None:
     assert [shown for _, shown, _, _ in rows(message)] == ["One two three", "", "item"]
 
 
-def test_refused_text_inside_a_word_stands_between_its_letters() -> None:
+def test_rejected_text_inside_a_word_stands_between_its_letters() -> None:
     message = MessageBlock("assistant", PARSER)
     message.write([("in", 1), ("put", 3), ("side", 2)])
     message.end()
@@ -673,7 +673,7 @@ def test_refused_text_inside_a_word_stands_between_its_letters() -> None:
     assert rows(message)[0][3] == bytes((1, 1, 3, 3, 3, 2, 2, 2, 2))
 
 
-def test_refused_text_after_a_settled_block_shows_at_once_and_moves_on() -> None:
+def test_rejected_text_after_a_settled_block_shows_at_once_and_moves_on() -> None:
     message = MessageBlock("assistant", PARSER)
     seen = []
     for pieces in ([("```\nx\n```\n", 1)], [(" a", 3)], [("\n", 1), (" b", 3)], [("text", 1)]):
@@ -691,16 +691,16 @@ def test_so_many_brackets_are_shown_as_they_are_written() -> None:
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_every_refused_letter_is_shown_once(seed: int) -> None:
+def test_every_rejected_letter_is_shown_once(seed: int) -> None:
     draw = random.Random(seed)
     text = document(draw)
     message = MessageBlock("assistant", PARSER)
-    refused = ""
+    rejected = ""
     for char in text:
         message.write([(char, 1)])
         if draw.random() < 0.3:
             message.write([("Ж", 3)])
-            refused += "Ж"
+            rejected += "Ж"
         if draw.random() < 0.5:
             message.read()
             message.lay(40, True)
@@ -709,7 +709,7 @@ def test_every_refused_letter_is_shown_once(seed: int) -> None:
     message.lay(40, True)
     shown = "".join(shown for _, shown, _, _ in rows(message))
     blank = not any(block.begin is not None for block in message.blocks)
-    assert shown.count("Ж") == (0 if blank else len(refused))
+    assert shown.count("Ж") == (0 if blank else len(rejected))
 
 
 DEEP = {

@@ -33,7 +33,7 @@ from tui.widgets.transcript.scrollbar import SteadyScrollBar
 from tui.widgets.transcript.throttle import Throttle
 from tui.widgets.transcript.token_styles import Highlight, Palette, Theme
 
-PLAIN, DRAFT, MAIN, REFUSED, LOOKUP = map(int, Origin)
+PLAIN, DRAFT, MAIN, REJECTED, LOOKUP = map(int, Origin)
 PARAGRAPH = "Some words of a paragraph that is a little longer than one line of the screen is wide.\n\n"
 
 
@@ -92,10 +92,10 @@ async def test_turns_are_told_apart_and_a_prompt_is_shown_as_it_was_typed() -> N
         assert transcript.writer.text_of(1) == "a **bold** answer"
 
 
-async def test_text_of_a_turn_is_what_was_written_without_what_was_refused() -> None:
+async def test_text_of_a_turn_is_what_was_written_without_what_was_rejected() -> None:
     async with host() as (transcript, _):
         transcript.writer.begin("assistant")
-        transcript.writer.append([("One\n", DRAFT), (" nope", REFUSED), ("\n\ttwo", MAIN), ("\x1b[2J", 7)])
+        transcript.writer.append([("One\n", DRAFT), (" nope", REJECTED), ("\n\ttwo", MAIN), ("\x1b[2J", 7)])
         assert transcript.writer.text_of(0) == "One\n\n\ttwo\ufffd[2J"
 
 
@@ -232,30 +232,30 @@ async def test_highlighting_moves_no_character_and_paints_only_the_view() -> Non
         assert len(styles) == 3
 
 
-async def test_refused_text_is_shown_on_demand_and_goes_again() -> None:
+async def test_rejected_text_is_shown_on_demand_and_goes_again() -> None:
     async with host() as (transcript, pilot):
         transcript.writer.begin("assistant")
-        transcript.writer.append([("The sky is", DRAFT), (" green", REFUSED), (" blue", MAIN)])
+        transcript.writer.append([("The sky is", DRAFT), (" green", REJECTED), (" blue", MAIN)])
         transcript.writer.finish()
         await pilot.pause()
         assert view(transcript)[0] == "  The sky is blue"
-        transcript.show_refused = True
+        transcript.show_rejected = True
         await pilot.pause()
         assert view(transcript)[0] == "  The sky is green blue"
-        (refused,) = [style for text, style, _ in strip_of(transcript, 0) if text == " green"]
-        assert refused is not None and refused.strike
-        transcript.show_refused = False
+        (rejected,) = [style for text, style, _ in strip_of(transcript, 0) if text == " green"]
+        assert rejected is not None and rejected.strike
+        transcript.show_rejected = False
         await pilot.pause()
         assert view(transcript)[0] == "  The sky is blue"
 
 
-async def test_refused_text_that_comes_alone_shows_too() -> None:
+async def test_rejected_text_that_comes_alone_shows_too() -> None:
     async with host(interval=0.01) as (transcript, pilot):
-        transcript.show_refused = True
+        transcript.show_rejected = True
         transcript.writer.begin("assistant")
         transcript.writer.append([("one", DRAFT)])
         await until(pilot, lambda: view(transcript)[0] == "  one")
-        transcript.writer.append([(" two", REFUSED)])
+        transcript.writer.append([(" two", REJECTED)])
         await until(pilot, lambda: view(transcript)[0] == "  one two")
 
 
@@ -465,7 +465,7 @@ VARIABLES = {
     "token-draft": "#44cc66",
     "token-lookup": "#33bbdd",
     "token-main": "#ffaa33",
-    "token-refused": "#dd5555",
+    "token-rejected": "#dd5555",
     "code-background": "#222233",
 }
 VARIABLES |= {
@@ -475,7 +475,7 @@ VARIABLES |= {
     "text-warning": "#eeaa66",
 }
 ANSI = {"token-draft": "ansi_green", "token-lookup": "ansi_cyan"}
-ANSI |= {"token-main": "ansi_yellow", "token-refused": "ansi_red"}
+ANSI |= {"token-main": "ansi_yellow", "token-rejected": "ansi_red"}
 ANSI |= {
     "foreground": "ansi_default",
     "background": "ansi_default",
@@ -510,7 +510,7 @@ def test_the_origins_differ_on_every_kind_of_terminal(name: str, look: int) -> N
     quiet = [Strip.render_ansi(Palette(theme, "quiet").style(look, origin), system) for origin in Origin]
     assert quiet[PLAIN] == quiet[DRAFT] != quiet[MAIN]
     off = [Strip.render_ansi(Palette(theme, "off").style(look, origin), system) for origin in Origin]
-    assert off[PLAIN] == off[DRAFT] == off[MAIN] != off[REFUSED]
+    assert off[PLAIN] == off[DRAFT] == off[MAIN] != off[REJECTED]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "themes").glob("*.toml")), ids=lambda path: path.stem)
@@ -535,7 +535,7 @@ def test_the_origins_differ_without_any_colour(look: int) -> None:
     full = {attributes(Palette(theme, "full").style(look, origin)) for origin in Origin}
     assert len(full) == len(Origin)
     quiet = [attributes(Palette(theme, "quiet").style(look, origin)) for origin in Origin]
-    assert quiet[PLAIN] == quiet[DRAFT] != quiet[MAIN] != quiet[REFUSED]
+    assert quiet[PLAIN] == quiet[DRAFT] != quiet[MAIN] != quiet[REJECTED]
 
 
 def test_only_the_main_models_own_tokens_are_underlined() -> None:
@@ -646,7 +646,7 @@ async def test_a_long_open_block_is_read_less_often_but_grows_every_frame() -> N
 async def test_no_hostile_string_leaves_a_control_character_in_a_line() -> None:
     draw = random.Random(7)
     async with host((50, 20)) as (transcript, pilot):
-        transcript.show_refused = True
+        transcript.show_rejected = True
         roles: list[Callable[[str], None]] = [
             lambda text: answer(transcript, text),
             lambda text: transcript.writer.begin("user", text),
@@ -668,7 +668,7 @@ async def test_no_hostile_string_leaves_a_control_character_in_a_line() -> None:
 def _streamed(transcript: Transcript, text: str) -> None:
     transcript.writer.begin("assistant")
     for char in text:
-        transcript.writer.append([(char, DRAFT), (char, REFUSED)])
+        transcript.writer.append([(char, DRAFT), (char, REJECTED)])
     transcript.writer.finish(text)
 
 
@@ -688,7 +688,7 @@ class Shown(Host):
             self.transcript.writer.append([(char, number % 4) for char in text])
             self.transcript.writer.finish(text)
             self.transcript.writer.fail(text, text)
-        self.transcript.show_refused = True
+        self.transcript.show_rejected = True
         self.set_interval(0.02, self.page)
     def page(self):
         self.transcript.scroll_relative(y=-20, animate=False)

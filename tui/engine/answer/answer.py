@@ -285,7 +285,7 @@ class Answer:
         pieces: list[Piece] = []
         for index, token in enumerate(happened.tokens):
             if index == happened.accepted and happened.drafted:
-                pieces += self._text.refused(happened.drafted[index:])
+                pieces += self._text.rejected(happened.drafted[index:])
             pieces += self._text.feed(token, _origin(happened, index))
             if self._text.stopped:
                 return pieces, happened.tokens[: index + 1]

@@ -75,7 +75,7 @@ def _to_json(
 
 
 def render(compiled: Callable[[str], Any], request: dict[str, Any]) -> dict[str, str]:
-    """Return {"text": ...}, or the fault: {"refused": ...}, {"error": ...}, {"spent": ...} beyond a limit."""
+    """Return {"text": ...} or the fault: {"rejected": ...}, {"error": ...}, {"spent": ...} beyond a limit."""
     values = {"add_generation_prompt": True, "tools": None, "documents": None, **request["values"]}
     limit, length, parts = request["limit"], 0, []
     try:
@@ -85,8 +85,8 @@ def render(compiled: Callable[[str], Any], request: dict[str, Any]) -> dict[str,
                 return {"spent": f"its text is longer than {limit} characters"}
             parts.append(part)
         return {"text": "".join(parts)}
-    except TemplateRejected as refusal:
-        return {"refused": str(refusal)[:1000]}
+    except TemplateRejected as rejection:
+        return {"rejected": str(rejection)[:1000]}
     except MemoryError:
         return {"spent": f"it needs more than {MEMORY >> 20} MB of memory"}
     except RecursionError:

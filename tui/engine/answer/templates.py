@@ -66,8 +66,8 @@ class TemplateRenderer:
             raise ModelError(f"the model's chat template was ended: {reason}", _HINT) from None
         if "spent" in answer:
             raise ModelError(f"the model's chat template has an error: {answer['spent']}", _HINT)
-        if "refused" in answer:
-            raise TemplateError(f"the model's chat template refuses this conversation: {answer['refused']}")
+        if "rejected" in answer:
+            raise TemplateError(f"the model's chat template refuses this conversation: {answer['rejected']}")
         if missing := re.fullmatch(r"'(\w*functions|\w*tools)' is undefined.*", answer["error"]):
             reason = f"the model's chat template is for {missing[1]}, and this chat has none"
             raise TemplateError(reason, _HINT)

@@ -92,14 +92,14 @@ class TextStream:
             data, self._spaced = data.removeprefix(b" "), False
         return self._add(self._decoder.decode(data))
 
-    def refused(self, tokens: Iterable[int]) -> list[Piece]:
+    def rejected(self, tokens: Iterable[int]) -> list[Piece]:
         """Add rejected tokens, to be shown where they would have stood."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         decoder.setstate(self._decoder.getstate())
         for token in tokens:
-            self._hold(decoder.decode(self._piece(token)), Origin.REFUSED)
+            self._hold(decoder.decode(self._piece(token)), Origin.REJECTED)
         if decoder.getstate() != self._decoder.getstate():
-            self._hold(decoder.decode(b"", final=True), Origin.REFUSED)
+            self._hold(decoder.decode(b"", final=True), Origin.REJECTED)
         return self._release(0)
 
     def flush(self) -> list[Piece]:

@@ -48,15 +48,15 @@ _END_OF_RULE = re.compile(r"\r\n?|\n|\Z")
 def to_lark(grammar: str) -> str:
     """Return the Lark grammar of the texts that `grammar` describes. Raises `ModelError`, with the line."""
     if len(grammar.encode("utf-8", "surrogatepass")) > LONGEST:
-        raise refusal(f"it is longer than {LONGEST >> 20} MiB")
+        raise rejection(f"it is longer than {LONGEST >> 20} MiB")
     if not grammar.isascii() and re.search("[\ud800-\udfff]", grammar):
-        raise refusal("it is not Unicode text")
+        raise rejection("it is not Unicode text")
     if "\0" in grammar:
-        raise refusal("it contains a zero character")
+        raise rejection("it contains a zero character")
     return _Translator(grammar).lark()
 
 
-def refusal(reason: str) -> ModelError:
+def rejection(reason: str) -> ModelError:
     """Return the error for a grammar that cannot be used."""
     return ModelError(f"the grammar cannot be used: {reason}", "Change the grammar.")
 
@@ -88,7 +88,7 @@ class _Translator:
                 self._at = place
                 raise self._error(f'there is no rule "{name[:40]}"')
         if "root" not in self._rules:
-            raise refusal('it has no rule "root"')
+            raise rejection('it has no rule "root"')
         rules = (f"{self._named(name)}: {body}" for name, body in self._rules.items())
         groups = (f"{name}: {body}" for name, body in self._groups.items())
         terminals = (f"{name}: /{pattern}/" for pattern, name in self._terminals.items())
@@ -219,4 +219,4 @@ class _Translator:
         return found
 
     def _error(self, reason: str) -> ModelError:
-        return refusal(f"line {self._text.count(chr(10), 0, self._at) + 1}: {reason}")
+        return rejection(f"line {self._text.count(chr(10), 0, self._at) + 1}: {reason}")

@@ -39,7 +39,7 @@ def of_gbnf(text: str) -> str:
     """Return the grammar of the texts that a GBNF grammar describes. Raises `ModelError`."""
     grammar = json.dumps({"grammars": [{"lark_grammar": _RULES + gbnf.to_lark(text)}]})
     if fault := _fault(grammar):
-        raise gbnf.refusal(fault)
+        raise gbnf.rejection(fault)
     return grammar
 
 
@@ -50,21 +50,21 @@ def of_schema(text: str) -> str:
         start = {"name": "start", "lark_grammar": f"{_RULES}start: @schema\n"}
         grammar = json.dumps({"grammars": [start, {"name": "schema", "json_schema": schema}]})
     except RecursionError:
-        raise _refusal("it is nested too deeply") from None
+        raise _rejection("it is nested too deeply") from None
     if fault := _fault(grammar):
-        raise _refusal(fault)
+        raise _rejection(fault)
     return grammar
 
 
 def _read(text: str) -> dict[str, Any]:
     if len(text.encode("utf-8", "surrogatepass")) > gbnf.LONGEST:
-        raise _refusal(f"it is longer than {gbnf.LONGEST >> 20} MiB")
+        raise _rejection(f"it is longer than {gbnf.LONGEST >> 20} MiB")
     try:
         schema = json.loads(text)
     except ValueError as error:
-        raise _refusal(f"not JSON: {error}") from None
+        raise _rejection(f"not JSON: {error}") from None
     if not isinstance(schema, dict):
-        raise _refusal("it is no JSON object")
+        raise _rejection("it is no JSON object")
     if '"allOf"' not in text:
         _close(schema)
     schema["x-guidance"] = _OPTIONS
@@ -121,5 +121,5 @@ def _worded(fault: str) -> str:
     return " ".join((first, *reasons))[:300]
 
 
-def _refusal(reason: str) -> ModelError:
+def _rejection(reason: str) -> ModelError:
     return ModelError(f"the JSON schema cannot be used: {reason}", "Change the JSON schema.")

@@ -33,11 +33,11 @@ def round(main, draft, context, length=4):
 |:------------------|:---------------|:-----------------------------|
 | Drafted, accepted | both agree     | a share of one shared pass   |
 | Correction        | the main model | the rest of that pass        |
-| Refused           | the draft only | time, and nothing else       |
+| Rejected           | the draft only | time, and nothing else       |
 
 It depends on how often the two agree, and on what a guess costs:
 
-- a **small** draft model is cheap, but is refused more often
+- a **small** draft model is cheap, but is rejected more often
 - a **large** one agrees more, but takes longer
   - with four times the size it must agree much more often
 - `draft_length = 0` is plain decoding

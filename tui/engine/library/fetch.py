@@ -23,7 +23,7 @@ from .hub_access import (
     ANYBODY,
     LATER,
     LONGEST_WAIT,
-    REFUSED,
+    REJECTED,
     HubError,
     TryLater,
     find_token,
@@ -57,7 +57,7 @@ class _Fault(Exception):
     """This try failed; another may succeed."""
 
 
-class _TokenRefused(Exception):
+class _TokenRejected(Exception):
     """The hub rejects this token; a try without it may succeed."""
 
     def __init__(self, error: HubError) -> None:
@@ -124,7 +124,7 @@ class _Transfer:
         self._progress = progress
         self._wanted = wanted
         self._token = find_token()
-        self._refusal: HubError | None = None
+        self._rejection: HubError | None = None
         """The rejection of the token, if the hub rejected it."""
 
     def fill(self, pause: Callable[[float], None], report: Report) -> None:
@@ -141,8 +141,8 @@ class _Transfer:
                 _wait(_PAUSES[failed - 1], self._wanted, pause)
             try:
                 self._try(before)
-            except _TokenRefused as error:
-                self._token, self._refusal = ANYBODY, error.error
+            except _TokenRejected as error:
+                self._token, self._rejection = ANYBODY, error.error
                 continue
             except TryLater as later:
                 if (waited := waited + later.seconds) > LONGEST_WAIT:
@@ -179,7 +179,7 @@ class _Transfer:
                     _write(self._content, piece)
                     begin += len(piece)
                     self._progress(begin)
-        except (_Fault, _TokenRefused, HubError, Unwanted):
+        except (_Fault, _TokenRejected, HubError, Unwanted):
             raise
         except Exception as error:  # errors of the network, with the types of huggingface_hub's HTTP library
             raise _Fault(type(error).__name__) from None
@@ -199,9 +199,9 @@ class _Transfer:
         if status == 403 and response.history:  # a temporary address that the hub made has expired
             raise _Fault("the hub's store refuses it")
         error = rejection(response, self._file.repository, self._token)
-        if status in REFUSED and self._token.text:
-            raise _TokenRefused(error)
-        raise self._refusal or error
+        if status in REJECTED and self._token.text:
+            raise _TokenRejected(error)
+        raise self._rejection or error
 
 
 def _begin(response: Any, content: BinaryIO, begin: int) -> int:

@@ -20,7 +20,7 @@ from ...errors import OutriderError
 
 LONGEST_WAIT = 3600.0
 """Longest time in seconds that a download waits because the hub asks it to, as long as no byte arrives."""
-REFUSED = (401, 403)
+REJECTED = (401, 403)
 LATER = frozenset((408, 429, 500, 502, 503, 504))
 """HTTP statuses after which the same question may succeed later."""
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -98,13 +98,13 @@ def asked(question: Callable[[HubToken], R], about: str = "") -> R:
     try:
         return question(token)
     except Exception as error:  # errors of the network and of the library, of many types
-        refusal = explained(error, about, token)
-        if not token.text or _status(error) not in REFUSED:
-            raise refusal from None
+        rejection = explained(error, about, token)
+        if not token.text or _status(error) not in REJECTED:
+            raise rejection from None
     try:
         return question(ANYBODY)
     except Exception:
-        raise refusal from None
+        raise rejection from None
 
 
 def patient(question: Callable[[], R], wait: Callable[[TryLater], None], longest: float) -> R:
@@ -141,7 +141,7 @@ def rejection(response: Any, about: str, token: HubToken) -> HubError:
     status, words = int(response.status_code), _said(response)
     code = response.headers.get("x-error-code", "")
     what = about or "the search"
-    if status in REFUSED:
+    if status in REJECTED:
         if token.text and ("token" in words.casefold() or (status == 401 and code not in _OF_REPOSITORIES)):
             why = f": {words}" if words else ""
             return HubError(f"the hub refuses your token ({token.source}){why}", token.remedy)

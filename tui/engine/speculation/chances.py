@@ -43,16 +43,16 @@ class Acceptance:
         self._weights = [(1 - share) * w + share * p for w, p in zip(self._weights, _PRIOR, strict=True)]
         self._forecast()
 
-    def learn(self, accepted: int, refused: bool) -> None:
-        """Learn that the first `accepted` tokens of a draft were right; if `refused`, the next was wrong."""
+    def learn(self, accepted: int, rejected: bool) -> None:
+        """Learn that the first `accepted` tokens of a draft were right; if `rejected`, the next was wrong."""
         right, expected = self._right, self._expected
-        for i in range(accepted + refused):
+        for i in range(accepted + rejected):
             right[i] += _POSITION_GAIN * (_POSITION_TRIALS - right[i]) + (i < accepted)
             expected[i] += _POSITION_GAIN * (_POSITION_TRIALS - expected[i]) + self._uncorrected[i]
             self._corrections[i] = right[i] / expected[i]
         weights = list(map(mul, self._weights, _POWERS[accepted]))
-        if refused:
-            weights = list(map(mul, weights, _REFUSED))
+        if rejected:
+            weights = list(map(mul, weights, _REJECTED))
         scale = (1 - _JUMP) / sum(weights)
         self._weights = [w * scale + jump for w, jump in zip(weights, _JUMPS, strict=True)]
         self._forecast()
@@ -74,7 +74,7 @@ class Acceptance:
 
 
 _RATES = [1 / (1 + exp(-x / 2)) for x in range(-6, 10)]
-_REFUSED = [1 - rate for rate in _RATES]
+_REJECTED = [1 - rate for rate in _RATES]
 _POWERS = [[rate**i for rate in _RATES] for i in range(LONGEST + 1)]
 _STAGES = [(1, _POWERS[1]), (1, _POWERS[2]), (2, _POWERS[4]), (4, _POWERS[8]), (8, _POWERS[16])]
 _CERTAIN = [0.999] * LONGEST

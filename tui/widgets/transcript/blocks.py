@@ -38,20 +38,20 @@ class Block:
         self.starts: array[int] = array("I", (0,))
         self._key: tuple[int, int, int] | None = None
 
-    def lay(self, width: int, refused: RejectedText | None = None, span: tuple[int, int] = (0, 0)) -> int:
+    def lay(self, width: int, rejected: RejectedText | None = None, span: tuple[int, int] = (0, 0)) -> int:
         """Wrap to `width` cells and return the number of lines.
 
-        `refused` is the rejected text to show inside, at the source offsets of `span`.
+        `rejected` is the rejected text to show inside, at the source offsets of `span`.
         """
-        key = (width, *span) if refused is not None else (width, -1, -1)
+        key = (width, *span) if rejected is not None else (width, -1, -1)
         if key != self._key:
             self._key = key
-            self.shown = self._compose(max(2, width - len(self.first)), refused, span)
+            self.shown = self._compose(max(2, width - len(self.first)), rejected, span)
             self.starts = self._wrap(max(2, width - len(self.first)))
         return len(self.starts)
 
-    def _compose(self, width: int, refused: RejectedText | None, span: tuple[int, int]) -> StyledText:
-        return self.body if refused is None else refused.woven(self.ink(), *span)
+    def _compose(self, width: int, rejected: RejectedText | None, span: tuple[int, int]) -> StyledText:
+        return self.body if rejected is None else rejected.woven(self.ink(), *span)
 
     def _wrap(self, width: int) -> array[int]:
         return wrap(self.shown.text, width, self.words)

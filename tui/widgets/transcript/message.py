@@ -33,7 +33,7 @@ class MessageBlock:
     __slots__ = (
         *("_held", "_laid", "_reader", "_seen", "_shown", "_tops", "_width"),
         *("blocks", "folded", "headline", "key", "role", "_notes"),
-        *("source", "origins", "originals", "refused"),
+        *("source", "origins", "originals", "rejected"),
     )
 
     def __init__(self, role: Role, parser: MarkdownIt, key: str = "") -> None:
@@ -46,7 +46,7 @@ class MessageBlock:
         """The original characters of U+FFFD in the source, by offset: a copy has these."""
         self.origins = bytearray()
         """The origin of each character of the source."""
-        self.refused = RejectedText()
+        self.rejected = RejectedText()
         self._held = ""
         self.blocks: list[Block] = []
         self._reader = IncrementalMarkdown(parser, self.blocks)
@@ -68,8 +68,8 @@ class MessageBlock:
         last = self.source[-1:]
         length = len(self.source)
         for text, origin in pieces:
-            if origin == Origin.REFUSED:
-                self.refused.add(length, clean(text))
+            if origin == Origin.REJECTED:
+                self.rejected.add(length, clean(text))
                 continue
             raw = self._held + text
             text, self._held = clean_next(last, raw)
@@ -106,7 +106,7 @@ class MessageBlock:
 
     def read(self) -> None:
         """Bring the blocks up to date with the source."""
-        self._seen = (len(self.source), len(self.refused.text))
+        self._seen = (len(self.source), len(self.rejected.text))
         self._shown = len(self.source)
         if self.role == "assistant":
             self._laid = min(self._laid, self._reader.settled)
@@ -126,7 +126,7 @@ class MessageBlock:
     @property
     def is_unread(self) -> bool:
         """Whether text has come since the last `read`."""
-        return self._seen != (len(self.source), len(self.refused.text))
+        return self._seen != (len(self.source), len(self.rejected.text))
 
     def preview(self) -> bool:
         """Show the new text at the end of the open block without reading it, if that is possible.
@@ -162,23 +162,23 @@ class MessageBlock:
         """Lines at the last width of `lay`."""
         return self._tops[-1]
 
-    def lay(self, width: int, show_refused: bool) -> int:
+    def lay(self, width: int, show_rejected: bool) -> int:
         """Lay out the changed parts for `width` cells; return the first line that may differ from before."""
-        if (width, show_refused) != self._width:
-            self._width = (width, show_refused)
+        if (width, show_rejected) != self._width:
+            self._width = (width, show_rejected)
             self._laid = 0
         begin = min(self._laid, len(self.blocks))
-        refused = self.refused if show_refused and len(self.refused) else None
-        if refused is not None and begin:
+        rejected = self.rejected if show_rejected and len(self.rejected) else None
+        if rejected is not None and begin:
             # The latest rejected text moves from the block before to the new one.
             begin -= 1
             while begin and self.blocks[begin].begin is None:
                 begin -= 1
         del self._tops[begin + 1 :]
         line = self._tops[begin]
-        spans = self._spans(begin) if refused is not None else None
+        spans = self._spans(begin) if rejected is not None else None
         for number in range(begin, len(self.blocks)):
-            line += self.blocks[number].lay(width, refused, spans[number - begin] if spans else (0, 0))
+            line += self.blocks[number].lay(width, rejected, spans[number - begin] if spans else (0, 0))
             self._tops.append(line)
         self._laid = len(self.blocks)
         return self._tops[begin]
@@ -186,7 +186,7 @@ class MessageBlock:
     def _spans(self, first: int) -> list[tuple[int, int]]:
         """Return for each block from `first` on the source offsets up to the block after it."""
         spans: list[tuple[int, int]] = []
-        until = _END + len(self.refused.text)  # another end for a changed text, so that it is composed again
+        until = _END + len(self.rejected.text)  # another end for a changed text, so that it is composed again
         for number in range(len(self.blocks) - 1, first - 1, -1):
             begin = self.blocks[number].begin
             spans.append((until, until) if begin is None else (begin, until))

@@ -47,15 +47,15 @@ class MessageList:
         """Return the first line of a message, and the line after its last."""
         return self._tops[number], self._tops[number] + self.messages[number].height
 
-    def lay(self, first: int, width: int, show_refused: bool) -> int:
+    def lay(self, first: int, width: int, show_rejected: bool) -> int:
         """Lay out the messages from number `first` on; return the first line that may differ from before.
 
-        Of these, only the last message may have new text, unless the width or `show_refused` changes.
+        Of these, only the last message may have new text, unless the width or `show_rejected` changes.
         """
         changed = self.height
         for number in range(first, len(self.messages)):
             message = self.messages[number]
-            line = self._tops[number] + message.lay(width, show_refused)
+            line = self._tops[number] + message.lay(width, show_rejected)
             changed = min(changed, line)
             self._tops[number + 1] = self._tops[number] + message.height + bool(message.height)
         return changed

@@ -50,5 +50,5 @@ class RejectedText:
 
     def _marked(self, number: int, at: int, look: bytes) -> StyledText:
         text = self.text[self._ends[number - 1] if number else 0 : self._ends[number]]
-        marks = bytes((Origin.REFUSED,)) * len(text)
+        marks = bytes((Origin.REJECTED,)) * len(text)
         return StyledText(text, look * len(text), marks, array("I", (at,)) * len(text))

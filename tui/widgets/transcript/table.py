@@ -35,8 +35,8 @@ class Table(Block):
     def grown(self, source: str, origins: Sequence[int], shown: int) -> Block | None:
         return None
 
-    def _compose(self, width: int, refused: RejectedText | None, span: tuple[int, int]) -> StyledText:
-        rows = self._rows if refused is None else self._woven(refused, span)
+    def _compose(self, width: int, rejected: RejectedText | None, span: tuple[int, int]) -> StyledText:
+        rows = self._rows if rejected is None else self._woven(rejected, span)
         widths = fit([max(_natural(row[i]) for row in rows) for i in range(len(self._columns))], width)
         drawing = _Drawing()
         drawing.rule("┌┬┐", widths)
@@ -55,13 +55,13 @@ class Table(Block):
             starts.append(newline + 1)
         return starts
 
-    def _woven(self, refused: RejectedText, span: tuple[int, int]) -> list[list[StyledText]]:
+    def _woven(self, rejected: RejectedText, span: tuple[int, int]) -> list[list[StyledText]]:
         """Return the rows with the rejected text in the cells where it was rejected, or after them."""
         cells = [cell for row in self._rows for cell in row]
         begins = [(number, cell.places[0]) for number, cell in enumerate(cells) if cell.places]
         bounds = [span[0], *(place for _, place in begins[1:]), span[1]]
         for (number, _), ends in zip(begins, pairwise(bounds), strict=True):
-            cells[number] = refused.woven(cells[number], *ends)
+            cells[number] = rejected.woven(cells[number], *ends)
         step = len(self._columns)
         return [cells[at : at + step] for at in range(0, len(cells), step)]
 

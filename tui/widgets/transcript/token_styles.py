@@ -139,8 +139,8 @@ class Palette:
 
     def _origin(self, origin: int, code: bool) -> Style:
         theme = self._theme
-        if origin == Origin.REFUSED:
-            colour = theme.style("token-refused", "error")
+        if origin == Origin.REJECTED:
+            colour = theme.style("token-rejected", "error")
             return colour + Style(strike=True, dim=True, bold=False, italic=False)
         if origin == Origin.PLAIN or self._highlight == "off":
             return Style()

@@ -102,7 +102,7 @@ class Transcript(ScrollView, can_focus=True):
 
     highlight: reactive[Highlight] = reactive[Highlight]("quiet", repaint=False)
     """The display of origins; a change moves no character."""
-    show_refused: reactive[bool] = reactive(False, repaint=False)
+    show_rejected: reactive[bool] = reactive(False, repaint=False)
     """Whether rejected text stands in its place, struck through. Lines may wrap elsewhere."""
     show_thoughts: reactive[bool] = reactive(False, repaint=False)
     """Whether thoughts are unfolded."""
@@ -159,7 +159,7 @@ class Transcript(ScrollView, can_focus=True):
     def lay_out(self, first: int) -> None:
         """Lay out the messages from number `first` on and paint the changes."""
         if self.is_attached and self.size:
-            begin = self.conversation.lay(first, width_of(self) - GUTTER, self.show_refused)
+            begin = self.conversation.lay(first, width_of(self) - GUTTER, self.show_rejected)
             self._extend()
             top, (width, height) = self.scroll_offset.y, self.size
             if changed := self.painter.changed(self.conversation, begin, range(top, top + height), width):
@@ -225,7 +225,7 @@ class Transcript(ScrollView, can_focus=True):
         if self.is_attached:
             self.refresh()
 
-    def watch_show_refused(self) -> None:
+    def watch_show_rejected(self) -> None:
         self.lay_out_again()
 
     def watch_show_thoughts(self) -> None:

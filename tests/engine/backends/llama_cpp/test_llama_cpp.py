@@ -177,7 +177,7 @@ def test_windows_drop_what_the_memory_has_no_room_for(
     assert caught.value.hint == f"Load with a context shorter than {LONG}, or a smaller model."
 
 
-def test_a_plain_cache_that_is_too_large_is_refused_with_its_size(
+def test_a_plain_cache_that_is_too_large_is_rejected_with_its_size(
     backend: LlamaBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(models.write_model(tmp_path / "m.gguf", Toy(context_length=LONG)))
@@ -212,7 +212,7 @@ def test_tokens_outside_the_vocabulary_never_reach_the_library(load: Load, token
         model.vocabulary.piece(token)
 
 
-def test_more_picks_than_the_library_has_room_for_are_refused(load: Load) -> None:
+def test_more_picks_than_the_library_has_room_for_are_rejected(load: Load) -> None:
     model = load()
     assert len(model.extend(some_tokens(17), picks=17)) == 17
     with pytest.raises(ValueError, match="18 picks"):
@@ -326,7 +326,7 @@ def test_a_pasted_megabyte_is_read(load: Load, text: str, splitting: str) -> Non
     assert b"".join(map(vocabulary.piece, vocabulary.encode(pasted))).decode() == pasted
 
 
-def test_a_text_that_no_stack_could_hold_is_refused(load: Load) -> None:
+def test_a_text_that_no_stack_could_hold_is_rejected(load: Load) -> None:
     with pytest.raises(ModelError, match="too long"):
         load().vocabulary.encode("A" * (3 << 20))
 

@@ -382,7 +382,7 @@ def test_the_chat_template_is_found_wherever_it_stands(tmp_path: Path) -> None:
     assert read_folder(folder).chat_template == "from a file"
 
 
-def test_a_draft_with_other_tokens_is_refused_with_the_first_of_them(tmp_path: Path, toy: Path) -> None:
+def test_a_draft_with_other_tokens_is_rejected_with_the_first_of_them(tmp_path: Path, toy: Path) -> None:
     other = mlx_models.write_folder(tmp_path / "other")
     values = json.loads((other / "tokenizer.json").read_text())
     vocabulary = values["model"]["vocab"]
@@ -710,7 +710,7 @@ def test_a_cache_with_windows_is_planned_as_it_will_be(tmp_path: Path, window: d
     assert _folder_need(read_folder(folder), "main", 100_000, "f16").cache == plain
 
 
-def test_a_folder_that_mlx_would_not_find_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_mlx_would_not_find_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="in its path"):
         opened(mlx_models.write_folder(tmp_path / "a [4 bits]"))
 
@@ -723,7 +723,7 @@ def test_a_load_can_be_given_up(toy: Path) -> None:
     assert done[-1] == 1
 
 
-def test_weights_that_do_not_fit_are_refused_before_they_are_read(
+def test_weights_that_do_not_fit_are_rejected_before_they_are_read(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mx, "device_info", lambda: {"max_recommended_working_set_size": 1000})
@@ -877,7 +877,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_folder_is_refused_in_one_line_and_the_session_goes_on(
+def test_a_broken_folder_is_rejected_in_one_line_and_the_session_goes_on(
     tmp_path: Path, toy: Path, ear: Ear, name: str
 ) -> None:
     change, reason = BROKEN[name]
@@ -887,9 +887,9 @@ def test_a_broken_folder_is_refused_in_one_line_and_the_session_goes_on(
     assert "bug" not in failed.hint
     assert "\n" not in failed.message
     assert len(failed.message) < 300
-    refused = ear.do(Load(str(toy), str(tmp_path / "model"), 64))
-    assert isinstance(refused, Loaded)
-    assert refused.obstacle and reason in refused.obstacle.text
+    rejected = ear.do(Load(str(toy), str(tmp_path / "model"), 64))
+    assert isinstance(rejected, Loaded)
+    assert rejected.obstacle and reason in rejected.obstacle.text
 
 
 @pytest.mark.parametrize("name", ["no tokenizer", "wrong shapes", "code"])

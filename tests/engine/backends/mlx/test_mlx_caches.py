@@ -1,4 +1,4 @@
-"""Every kind of MLX cache: refused tokens leave no trace, and the same seed gives the same text.
+"""Every kind of MLX cache: rejected tokens leave no trace, and the same seed gives the same text.
 
 Attention with full numbers and with 8 bits, sliding windows that keep everything and that drop, recurrent
 states, and hybrids of both; each as a main model and as a draft.
@@ -137,7 +137,7 @@ def test_same_seed_same_text(loaded: Loaded, plain: PlainAnswers, temperature: f
     assert_same_text(asked(loaded), plain, temperature, length, lambda: proposers(loaded))
 
 
-# Refused tokens leave no trace
+# Rejected tokens leave no trace
 
 
 class TestCutBack(CutBack):
@@ -234,18 +234,18 @@ def test_other_architectures_give_the_same_text_too(tmp_path: Path, name: str) -
     folder = mlx_models.write_folder(tmp_path / "main", architecture, settings=settings)
     draft = load(mlx_models.perturbed(folder, tmp_path / "draft"), "draft")
     pair = Loaded(Kind(architecture, "", tokens=80), load(folder, "main"), draft)
-    accepted = refused = 0
+    accepted = rejected = 0
     for temperature in (0.0, 0.8, 1.5):
         plain = GapSampler(Chain(temperature), 1, 20)
         expected = answer(asked(pair), NullProposer(), prompt(1), 0, plain).tokens
         drafting = DraftModel(draft, pair.main.vocabulary.control_tokens)
         found = answer(asked(pair), drafting, prompt(1), 3, Sampler(Chain(temperature), 1, 20))
         accepted += found.accepted
-        refused += found.refused
+        rejected += found.rejected
         if found.tokens != expected:
             places = enumerate(zip(found.tokens, expected, strict=False))
             assert plain.gaps[next(i for i, (ours, theirs) in places if ours != theirs)] < TIE
-    assert (accepted > 20, refused > 20) == (True, True)
+    assert (accepted > 20, rejected > 20) == (True, True)
 
 
 # Windows
@@ -320,7 +320,7 @@ def test_a_cache_of_an_unknown_kind_answers_plainly_and_says_why(
     assert main.extend([1], picks=1)[0].token == token
 
 
-def test_heads_that_do_not_fit_8_bits_are_refused_with_a_hint(tmp_path: Path) -> None:
+def test_heads_that_do_not_fit_8_bits_are_rejected_with_a_hint(tmp_path: Path) -> None:
     path = mlx_models.write_folder(
         tmp_path / "m", settings={"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16}
     )

@@ -1,4 +1,4 @@
-"""Folders that were made to do harm: each is refused within a second, and nothing of one is ever run.
+"""Folders that were made to do harm: each is rejected within a second, and nothing of one is ever run.
 
 A child process opens them all. Its audit hook sees every import, every compilation and every file that is
 opened, so that code which ran without a trace would be seen too.
@@ -243,7 +243,7 @@ def test_there_are_enough() -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_folder_is_refused_by_name_at_once_and_nothing_of_it_runs(
+def test_a_hostile_folder_is_rejected_by_name_at_once_and_nothing_of_it_runs(
     outcomes: dict[str, Any], name: str
 ) -> None:
     outcome, expected = outcomes[name], HOSTILE[name][1]

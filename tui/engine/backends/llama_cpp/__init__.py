@@ -110,7 +110,7 @@ class LlamaBackend:
         A dry model has no weights, and its contexts reserve nothing.
         """
         failure: list[BaseException] = []
-        refused: list[bool] = []
+        rejected: list[bool] = []
 
         def report(fraction: float, _data: object) -> bool:
             try:
@@ -119,7 +119,7 @@ class LlamaBackend:
                 failure.append(error)
                 return False
             if not going_on:
-                refused.append(True)
+                rejected.append(True)
             return going_on
 
         params = self._library.llama_model_default_params()
@@ -133,7 +133,7 @@ class LlamaBackend:
             raise failure[0]
         if model:
             return int(model)
-        if refused:
+        if rejected:
             raise ModelError("the load was given up")
         raise ModelError(self._reason("the model cannot be loaded"), "Choose another model file.")
 
