@@ -16,6 +16,7 @@ from tests.support.chat import ask, chat, outrider, until
 from tests.support.paths import SUPPORT
 from tui.app import Outrider
 from tui.client import engine
+from tui.protocol.lines import PROTOCOL
 
 ENGINES = int(os.environ.get("OUTRIDER_CHAOS", "50"))
 """How many are started. 500 take some minutes."""
@@ -34,7 +35,7 @@ async def test_whatever_an_engine_does_the_app_says_it_and_goes_on(
     counter = tmp_path / "counter"
     whole = 0
     for _ in range(ENGINES // AT_ONCE):
-        app = outrider(tmp_path, engine=(sys.executable, "-I", "-S", str(CHAOS), str(counter)))
+        app = outrider(tmp_path, engine=(sys.executable, "-I", "-S", str(CHAOS), str(counter), str(PROTOCOL)))
         app._client.heartbeat.interval = HEARTBEAT
         async with app.run_test(size=(100, 30)) as pilot:
             await until(pilot, lambda: over(app))  # noqa: B023

@@ -1,6 +1,6 @@
 """An engine that does what no engine should, as a seed has it. Run as a program; imports nothing of ours.
 
-python chaos_engine.py COUNTER: the seed is how often it was started
+python chaos_engine.py COUNTER PROTOCOL: the seed is how often it was started
 """
 
 import json
@@ -98,7 +98,7 @@ def misbehave(number: int) -> None:
 def main() -> None:
     if PLACE == "before":
         misbehave(1)
-    send("hello", protocol=4, version="chaos", pid=os.getpid())
+    send("hello", protocol=int(sys.argv[2]), version="chaos", pid=os.getpid())
     for text in sys.stdin.buffer:
         command = json.loads(text)
         if command["type"] == "ping":
