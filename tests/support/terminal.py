@@ -35,6 +35,11 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
+_FOREIGN = dict.fromkeys(("NO_COLOR", "TMUX", "SSH_CONNECTION", "COLUMNS", "LINES"))
+"""Variables of the surroundings that a program must not see. A worker of pytest has COLUMNS=80, which would
+count more than the size of the terminal."""
+
+
 class Terminal:
     """A program in a pty of its own. Use as a context manager: it ends the program, and only that one."""
 
@@ -48,7 +53,7 @@ class Terminal:
     ) -> None:
         """`env` is laid over the environment; None takes a variable away."""
         full = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONPATH": str(ROOT)}
-        for name, value in {"NO_COLOR": None, "TMUX": None, "SSH_CONNECTION": None, **(env or {})}.items():
+        for name, value in {**_FOREIGN, **(env or {})}.items():
             if value is None:
                 full.pop(name, None)
             else:

@@ -619,7 +619,7 @@ def test_a_folder_says_what_it_holds(toy: Path) -> None:
     for file in toy.iterdir():
         (blob := snapshot.parent.parent / "blobs" / f"{len(file.name)}beef").write_bytes(file.read_bytes())
         (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
-    assert opened(snapshot).name == "Some-Model F32"
+    assert opened(snapshot).facts.name == "Some-Model F32"
 
 
 @pytest.mark.parametrize(("bits", "mode"), [(4, "affine"), (8, "affine"), (4, "mxfp4")])
