@@ -56,9 +56,9 @@ def broken(by: Break, *, within: bool = False) -> Iterator[None]:
     """That cuts are broken for a while: all of them, or only those `within` the last call."""
     sound = Cells.cut
 
-    def cut(self: Cells, length: int, began: int) -> int:
-        if not length or (within and length <= began):
-            return sound(self, length, began)
+    def cut(self: Cells, length: int) -> int:
+        if not length or (within and length <= self.began):
+            return sound(self, length)
         by(self._library, self._memory, length)
         return length
 
@@ -67,6 +67,6 @@ def broken(by: Break, *, within: bool = False) -> Iterator[None]:
         yield
 
 
-def trusting(self: Cells, length: int, began: int) -> int:
+def trusting(self: Cells, length: int) -> int:
     """A cut that takes all for kept that the library agrees to: also what a window has dropped."""
     return length if self._library.llama_memory_seq_rm(self._memory, ANSWER, length, -1) else 0
