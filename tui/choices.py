@@ -33,6 +33,12 @@ DraftChoice = str
 config.toml, the command line, `Load`, verdicts and the file of the last pair spell it alike.
 """
 
+
+def is_scripted(model: str) -> bool:
+    """Whether `model` names no file but a stand-in that recites a script: see `engine.backends.selection`."""
+    return model.startswith("scripted:")
+
+
 OLD_DRAFTS: Final = {"": LOOKUP, "ngram": LOOKUP}
 """Spellings of earlier versions, which files and command lines still have."""
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import models
 from tests.support.engine import Engine, question, rounds_of, text_of
-from tui.engine.backends.scripted_sample import SAMPLE
+from tests.support.scripted_sample import SAMPLE
 from tui.engine.pair.exactness import CHECKING
 from tui.engine.pair.pair import PAYING, PLAIN
 from tui.engine.session import Session
@@ -419,7 +419,7 @@ def test_the_engine_writes_no_core_and_survives_ctrl_c(start: Start) -> None:
 
 NOISE = """
 import ctypes, os, sys
-from tui.engine.backends.scripted import ScriptedModel
+from tests.support.scripted import ScriptedModel
 real = ScriptedModel.extend
 libc = ctypes.CDLL(None)
 def extend(self, tokens, picks):

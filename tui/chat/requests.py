@@ -10,7 +10,7 @@ import msgspec
 from msgspec import structs
 
 from tui import protocol
-from tui.choices import names_model
+from tui.choices import is_scripted, names_model
 from tui.config import Generation, Settings
 from tui.files import there, typed
 
@@ -127,5 +127,5 @@ def limited(request: protocol.Generate, loaded: protocol.Loaded | None) -> proto
 def _located(model: str) -> str:
     """Return a path in full, because the engine runs in another folder. A name stays as it is."""
     path = typed(model)
-    named = model == STARTER or model.startswith("scripted:") or (os.sep not in model and not there(path))
+    named = model == STARTER or is_scripted(model) or (os.sep not in model and not there(path))
     return model if named and not model.endswith(".gguf") else str(path.absolute())

@@ -73,7 +73,6 @@ def _shown(text: bytes) -> str:
 # Load: the draft model
 
 OTHER_LIBRARY: Final = Obstacle("load", "the two models run in different libraries")
-NOT_SCRIPTED: Final = Obstacle("load", "the draft model is not scripted")
 
 
 def uncut_draft(kind: str) -> Obstacle:

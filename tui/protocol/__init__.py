@@ -1,9 +1,9 @@
 """Every command and event that the app and the engine exchange, as JSON lines.
 
 The two processes meet only here. This package defines the messages, and writes and reads them. It opens no
-pipe, keeps no state and imports nothing but msgspec and `errors`. `terms.py` has the small types that
-the others use, `generation.py` the messages about a loaded pair, `library.py` those about models on disk and
-on the hub, `directions.py` the direction of each message, and `lines.py` the JSON.
+pipe, keeps no state and imports nothing but msgspec, `errors` and `choices`. `terms.py` has the small types
+that the others use, `generation.py` the messages about a loaded pair, `library.py` those about models on disk
+and on the hub, `directions.py` the direction of each message, and `lines.py` the JSON.
 """
 
 from ..choices import BackendName as BackendName

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from textual.screen import Screen
 from textual.timer import Timer
 
+from tui.choices import is_scripted
 from tui.client import EngineClient, EngineError
 from tui.protocol import (
     DraftsJudged,
@@ -119,7 +120,7 @@ class PairChoice:
         self.rest()
 
     async def _plan(self, load: Load) -> None:
-        loaded = None if self._load.main.startswith("scripted:") else self._load
+        loaded = None if is_scripted(self._load.main) else self._load
         try:
             async with aclosing(self._client.ask(PlanMemory(0, load, loaded))) as replies:
                 async for reply in replies:

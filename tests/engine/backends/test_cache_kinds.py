@@ -22,12 +22,12 @@ from tests.support.cut_back import GREEDY, CutBack
 from tests.support.models import Toy
 from tests.support.rows import Watching, assert_close, rows_of, some_tokens
 from tests.support.same_text import TEMPERATURES, Asked, PlainAnswers, assert_same_text, plain_answers
+from tests.support.scripted import ScriptedBackend
 from tests.support.windows import no_room_for_full_windows
 from tui.engine.backends import ModelError, Options, llama_cpp
 from tui.engine.backends.llama_cpp import LlamaBackend, model, rollback
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import Cells, Fork, NativeCache, Snapshots
-from tui.engine.backends.scripted import ScriptedBackend
 from tui.engine.library.header import read_header
 from tui.engine.pair.cache_check import trial
 from tui.engine.speculation.lookup import Lookup

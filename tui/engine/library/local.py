@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ...choices import AUTO, LOOKUP, DraftChoice, names_model
+from ...choices import AUTO, LOOKUP, DraftChoice, is_scripted, names_model
 from ...errors import OutriderError
 from ...files import typed
 from ...paths import find_index, find_models, find_records
@@ -32,7 +32,6 @@ from .names import UnknownName, resolve
 from .pairing import Judge, best_draft
 from .records import Records
 
-_SCRIPTED = "scripted:"
 Wanted = Callable[[], bool]
 """Whether the answer is still wanted."""
 _GPU_ROW, _APPLE_ROW, _CPU_ROW = 0.03, 0.08, 0.3
@@ -128,7 +127,7 @@ class _Question:
         """Return the path of the best draft for the main model, whose path is `main`; else the lookup."""
         if main == STARTER:
             return STARTER
-        if not main.startswith(_SCRIPTED):
+        if not is_scripted(main):
             with suppress(LibraryError):  # loading the main model reports its fault
                 return best_draft(self.verdicts())
         return LOOKUP
@@ -166,7 +165,7 @@ class _Question:
 
 def _is_place(name: str) -> bool:
     """Return whether `name` says where a model is, so that no list is needed."""
-    return name == STARTER or name.startswith(_SCRIPTED) or os.path.lexists(name) or os.sep in name
+    return name == STARTER or is_scripted(name) or os.path.lexists(name) or os.sep in name
 
 
 def _same(one: Path, other: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from ...choices import NONE, names_model
+from ...choices import NONE, is_scripted, names_model
 from ...paths import find_costs, find_starter
 from ...protocol import Load, Obstacle, Rounding
 from ..backends import Backend, LoadedModel, ModelError, Options, Role
@@ -171,7 +171,7 @@ def _paired(
     progress: Progress,
 ) -> Pair:
     """Return the pair with a draft length policy that suits it."""
-    scripted = command.main.startswith("scripted:")
+    scripted = is_scripted(command.main)
     judged = Judged() if scripted else judge(command, backend, main, progress)
     if judged.rounding:
         keep_last(main.facts.path, judged.rounding)
