@@ -214,9 +214,15 @@ class _Metadata:
             cache_bytes=2 * self._cached_numbers(),
             tokenizer=self.text("tokenizer.ggml.model")[:MAX_TEXT],
             fingerprint=fingerprint(texts, special) if texts else "",
-            traits=tuple(trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys))),
+            traits=tuple(self._traits()),
             license=self.text("general.license")[:MAX_TEXT],
         )
+
+    def _traits(self) -> Iterator[str]:
+        yield from (trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys)))
+        named, most = self._quantization(), self._commonest_type()
+        if "_K" in named and "_K" not in most:  # blocks of 256 numbers do not fit the model's width
+            yield f"mostly {most}"
 
     def _above_zero(self, name: str) -> bool:
         value = self._values.get(self._key(name))
@@ -337,6 +343,9 @@ class _Metadata:
         """Return the quantization named by the file, else the type of most of its bytes."""
         if (named := FILE_TYPES.get(self.number("general.file_type", -1))) is not None:
             return named
+        return self._commonest_type()
+
+    def _commonest_type(self) -> str:
         return commonest((tensor.type.name, tensor.bytes) for tensor in self._tensors)
 
 
