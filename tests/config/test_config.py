@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tui.config import (
-    MAX_SIZE,
     Appearance,
     ConfigError,
     Engine,
@@ -30,6 +29,7 @@ from tui.config import (
     show_setting,
     show_value,
 )
+from tui.config.file import MAX_SIZE
 from tui.paths import shipped
 
 

@@ -33,6 +33,7 @@ from tui.protocol import (
     Loaded,
     Loading,
     Message,
+    Notice,
     Ping,
     Pong,
     Prefill,
@@ -121,6 +122,20 @@ def test_the_draft_length_can_be_changed_from_outside_while_an_answer_comes(star
     rounds = rounds_of(engine.until(Finished)[1])
     assert first.rounds[0].drafted == 0
     assert {happened.drafted for happened in rounds[-9:-4]} == {6}
+
+
+@pytest.mark.parametrize("length", [-1, 17, 10**18])
+def test_a_draft_length_out_of_range_is_named_and_changes_nothing(start: Start, length: int) -> None:
+    engine = start()
+    engine.load("scripted:sample?rate=100&tokens=400", "scripted:draft?acceptance=0.7")
+    engine.send(question(1, draft_length=3))
+    engine.until(Rounds)
+    engine.send(SetDraftLength(1, length))
+    notice, _ = engine.until(Notice)
+    assert notice == Notice(1, f"The draft length must be 0 to 16, not {length}: it stays as it was.")
+    finished, events = engine.until(Finished)
+    assert max(happened.drafted for happened in rounds_of(events)) == 3
+    assert finished.reason == "stop"
 
 
 def test_the_built_in_pair_loads_and_answers(start: Start) -> None:

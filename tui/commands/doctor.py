@@ -220,16 +220,10 @@ def _sections(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     yield "Machine", _machine(found["hardware"])
     yield "Engine", _engine(found["hardware"])
     yield "Models that the next start loads", {key: value or "none" for key, value in found["models"].items()}
-    files = found["files"]
-    yield (
-        "Files",
-        {
-            "config": files["config"]
-            + ("" if files["config_exists"] else " (none to read: the defaults are used)"),
-            "themes": files["themes"],
-            "log": files["log"],
-        },
-    )
+    files = dict(found["files"])
+    if not files.pop("config_exists"):
+        files["config"] += " (none to read: the defaults are used)"
+    yield "Files", files
     yield "Terminal", _terminal(found["terminal"])
     packages = found["packages"]
     versions = ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())

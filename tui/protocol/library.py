@@ -13,8 +13,8 @@ from typing import Literal
 from msgspec import Struct
 
 from ..choices import DraftChoice
-from .generation import Load, ModelFacts, Rounding
-from .terms import Finite, Signed, Tagged, Unsigned
+from .generation import Load, ModelFacts
+from .terms import Finite, Rounding, Signed, Tagged, Unsigned
 
 Judgement = Literal["recommended", "possible", "no"]
 """Whether a model can draft for another: it should, it can, it cannot."""

@@ -230,10 +230,6 @@ class SettingsScreen(ListsScreen[None]):
         self._changed(self._settings)
         self._list()
 
-    def action_back(self) -> None:
-        if not self.empty_line():
-            self.dismiss(None)
-
 
 def every_setting(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield (section, key) of each setting."""

@@ -21,7 +21,7 @@ from tests.support import models
 from tests.support.cut_back import GREEDY, CutBack
 from tests.support.models import Toy
 from tests.support.rows import Watching, assert_close, rows_of, some_tokens
-from tests.support.same_text import TEMPERATURES, Asked, PlainAnswers, assert_same_text, plain_answers
+from tests.support.same_text import Asked, SameText
 from tests.support.scripted import ScriptedBackend
 from tests.support.windows import no_room_for_full_windows
 from tui.engine.backends import ModelError, Options, llama_cpp
@@ -124,11 +124,6 @@ def asked(loaded: Loaded) -> Asked:
     return Asked((loaded.main, loaded.draft, loaded.stranger), loaded.kind.prompts, loaded.kind.tokens)
 
 
-@pytest.fixture(scope="module")
-def plain(loaded: Loaded) -> PlainAnswers:
-    return plain_answers(asked(loaded))
-
-
 def proposers(loaded: Loaded) -> Iterator[Proposer]:
     end = loaded.main.vocabulary.control_tokens
     yield DraftModel(loaded.draft, end)
@@ -137,10 +132,9 @@ def proposers(loaded: Loaded) -> Iterator[Proposer]:
     yield ProposersInTurn(Lookup(end), DraftModel(loaded.draft, end))
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 8])
-@pytest.mark.parametrize("temperature", TEMPERATURES)
-def test_same_seed_same_text(loaded: Loaded, plain: PlainAnswers, temperature: float, length: int) -> None:
-    assert_same_text(asked(loaded), plain, temperature, length, lambda: proposers(loaded))
+class TestSameText(SameText):
+    asked = staticmethod(asked)
+    proposers = staticmethod(proposers)
 
 
 # Rejected tokens leave no trace

@@ -17,7 +17,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ...choices import AUTO, LOOKUP, DraftChoice, is_scripted, names_model
-from ...errors import OutriderError
 from ...files import typed
 from ...paths import find_index, find_models, find_records
 from ...protocol import DraftVerdict, FoundModel, Load, Obstacle, Skipped
@@ -28,7 +27,7 @@ from .describe import describe
 from .find import BUILT_IN, ModelFolder, candidate, known_places
 from .gguf import BadModelFile
 from .index import list_models, name_in_list
-from .names import UnknownName, resolve
+from .names import LibraryError, resolve
 from .pairing import Judge, best_draft
 from .records import Records
 
@@ -40,10 +39,6 @@ _GPU_ROW, _APPLE_ROW, _CPU_ROW = 0.03, 0.08, 0.3
 
 def always() -> bool:
     return True
-
-
-class LibraryError(OutriderError):
-    """The requested model is not here. `hint` tells a person the remedy."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +142,7 @@ class _Question:
         return no_room(both, memory) if memory and both > memory else None
 
     def _named(self, name: str) -> FoundModel:
-        try:
-            return resolve(name, [each for each in self._found if isinstance(each, FoundModel)])
-        except UnknownName as error:
-            raise LibraryError(str(error), "`outrider models` lists the models here.") from None
+        return resolve(name, [each for each in self._found if isinstance(each, FoundModel)])
 
     @cached_property
     def _found(self) -> list[FoundModel | Skipped]:
