@@ -78,6 +78,7 @@ from .lines import ProtocolError as ProtocolError
 from .lines import decode_command as decode_command
 from .lines import decode_event as decode_event
 from .lines import encode as encode
+from .terms import HeadKind as HeadKind
 from .terms import Origin as Origin
 from .terms import PromptForm as PromptForm
 from .terms import Reason as Reason
