@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl
 from zlib import crc32
 
 from ...protocol import ModelFacts, Obstacle
-from ..eligibility import NOT_SCRIPTED
+from ..eligibility import NO_SCRIPTED_HEAD, NOT_SCRIPTED
 from ..library.forms import CHATML
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
@@ -257,6 +257,9 @@ class ScriptedBackend:
             return ScriptedDraft(path, script, self._text, capacity)
         self._text = SAMPLE if kind == "sample" else None
         return ScriptedModel(path, script, self._text, capacity)
+
+    def load_head(self, main: LoadedModel, options: Options) -> Obstacle:
+        return NO_SCRIPTED_HEAD
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
         return None if isinstance(draft, ScriptedDraft) else NOT_SCRIPTED
