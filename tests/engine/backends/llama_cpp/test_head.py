@@ -200,18 +200,47 @@ def test_rewinds_leave_the_logits_of_a_fresh_head(opened: Open, kind: str) -> No
         for place in range(20, 100, 5):
             head.extend(text[head.length : place + 1], picks=1)
             if not found:  # a round: the head drafts on, and the main model accepts two of four tokens
-                for wrong in (3, 1, 4):
-                    head.extend([wrong], picks=1)
+                for token in (*text[place + 1 : place + 3], 3):
+                    head.extend([token], picks=1)
                 main.extend([*text[place : place + 3], 3, 1], picks=5)
                 main.rewind(place + 3)
-                head.rewind(min(head.length, place + 3))
-            main.extend(text[main.length : place + 5], picks=0)
+                head.rewind(place + 3)
+            main.extend(text[main.length : place + 5], picks=2)  # without a choice, the head would read along
         if found:
             places = sampler.rows.keys() & found.keys()
             assert len(places) == 16
             for place in places:
                 np.testing.assert_allclose(found[place], sampler.rows[place], atol=1e-4)
         found = {place: row for place, row in sampler.rows.items() if place % 5 == 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cut_to_an_older_place_leaves_the_logits_of_a_fresh_head(opened: Open, kind: str) -> None:
+    """The rows there are gone: a checkpoint has kept its own, or the main model runs a token again."""
+    main, head = opened(replace(KINDS[kind], noise=0.1, own_noise=0.3))
+    long, checkpoint = some_tokens(1500), 40
+
+    def behind(text: list[int]) -> Logits:
+        """The head's logits behind `text`, whose last token only the head reads."""
+        main.start(Sampler(GREEDY, 0, 0))
+        main.checkpoint(checkpoint)
+        for place in range(main.length, len(text) - 1, main.chunk):
+            main.extend(text[place : min(place + main.chunk, len(text) - 1)], picks=0)
+        assert head.length == main.length, "it reads along"
+        head.start(sampler := _Recording())
+        head.extend(text[-1:], picks=1)
+        return sampler.rows[len(text)]
+
+    at_once = () if main.rewinds == "anywhere" else ((checkpoint, 1),)  # others first run a token again
+    for kept, more in (*at_once, (checkpoint, 2), (7, 6), (0, 1400)):
+        text = [*long[:kept], *some_tokens(more, seed=5)]
+        for model in (main, head):
+            model.rewind(0)
+        expected = behind(text)
+        main.rewind(0)
+        behind(long)
+        main.rewind(main.reach(kept))
+        np.testing.assert_allclose(behind(text), expected, atol=1e-3)
 
 
 def test_a_hybrid_keeps_as_many_copies_as_a_draft_of_a_head_is_long(

@@ -147,7 +147,7 @@ class LlamaHead(NativeModel):
         own = self._own.latest() if leads else None
         self._last = None if own is None else (last, own[0 if self._own.of_outputs else count - 1].copy())
         if self._sound == start:
-            self._sound = max(start, min(self._held, self._hidden.end + 1))
+            self._sound = min(self._held, self._hidden.end + 1)
 
 
 def _facts(main: ModelFacts, header: Header) -> ModelFacts:
