@@ -19,6 +19,7 @@ from tui.engine.backends.llama_cpp import native
 from tui.engine.backends.llama_cpp.head import LlamaHead
 from tui.engine.backends.llama_cpp.rollback import HEAD_COPIES
 from tui.engine.pair.costs import RememberedCosts
+from tui.engine.pair.memory_plan import plan
 from tui.engine.pair.pair import Pair, load_pair
 from tui.engine.pair.practice import Practice
 from tui.engine.speculation.policy import AdaptiveLength
@@ -155,6 +156,14 @@ def test_without_a_head_the_reason_is_given_and_the_lookup_stays(
     lacking = load()
     assert (lacking.draft, lacking.obstacle) == (None, eligibility.NO_HEADS_HERE)
     assert len(ask(lacking, renderer).tokens) == 30
+
+
+def test_its_cache_is_planned(tmp_path: Path) -> None:
+    path = str(write_headed(tmp_path / "headed.gguf"))
+    with_head, without = (plan(Load(path, draft, 1024)).uses[-1] for draft in (HEAD, NONE))
+    cells = 2 * 2 * 2 * 16 * 1024  # keys and values of 16 bits: two heads of 16 numbers
+    assert with_head.cache - without.cache >= cells
+    assert with_head.buffers > without.buffers
 
 
 def test_a_head_is_closed_before_its_main_model(load: Loader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def read_header(path: str | Path) -> Header:
 def _with_head(header: Header) -> Header:
     """Return `header` with the head that its tensors show."""
     names, architecture = {tensor.name for tensor in header.tensors}, header.facts.architecture
-    if is_only_head(architecture, header.heads, names):
+    if is_only_head(architecture, header.block_count, header.heads, names):
         raise UnusableModelFile("only the head of a model: the file lacks the model itself")
     head = head_of(architecture, header.block_count, header.heads, names)
     return replace(header, facts=structs.replace(header.facts, head=head))

@@ -50,9 +50,11 @@ def head_of(architecture: str, blocks: int, heads: int, tensors: Collection[str]
     return "mtp" if whole else ""
 
 
-def is_only_head(architecture: str, heads: int, tensors: Collection[str]) -> bool:
+def is_only_head(architecture: str, blocks: int, heads: int, tensors: Collection[str]) -> bool:
     """Return whether a file holds a head and no model: llama.cpp would end the process on the first token."""
-    return architecture in _MORE and heads > 0 and bool(tensors) and "blk.0.attn_norm.weight" not in tensors
+    if architecture not in _MORE or not heads or not tensors:
+        return False
+    return heads == blocks or "blk.0.attn_norm.weight" not in tensors
 
 
 def of_head(blocks: int, heads: int, tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from tui.engine.backends.llama_cpp.head import LlamaHead
 from tui.engine.backends.llama_cpp.hidden import WAITING, HiddenRows
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import HEAD_COPIES, Fork, Snapshots
+from tui.engine.library.header import BadModelFile, read_header
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
 from tui.protocol import Obstacle
 
@@ -332,6 +335,54 @@ def test_a_bad_file_ends_in_a_line_and_not_in_the_end_of_the_process(tmp_path: P
     _, reason, drafts = json.loads(ran.stdout.splitlines()[-1])
     assert word in reason and "\n" not in reason
     assert not drafts
+
+
+_OPEN_ALL = """
+import sys
+from dataclasses import replace
+from tui.engine.backends import ModelError, Options
+from tui.engine.backends.llama_cpp import LlamaBackend
+from tui.engine.speculation.sampling import Chain, Sampler
+from tui.protocol import Obstacle
+backend, options = LlamaBackend(), Options("main", 256, threads=1, head=True)
+for path in sys.argv[1:]:
+    print(path, flush=True)
+    try:
+        main = backend.load(path, options, lambda _: True)
+        head = backend.load_head(main, replace(options, role="draft"))
+        main.extend([1, 2, 3], 0)
+        if not isinstance(head, Obstacle):
+            head.start(Sampler(Chain(0), 0, 0))
+            head.extend([5], 1)
+            head.close()
+        main.close()
+    except ModelError:
+        pass
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("architecture", ["qwen35", "glm4moe"])
+def test_a_file_with_a_damaged_head_does_not_end_the_process(tmp_path: Path, architecture: str) -> None:
+    whole = write_headed(tmp_path / "whole.gguf", Headed(architecture)).read_bytes()  # type: ignore[arg-type]
+    table = range(whole.index(b"blk.4.") - 8, whole.rindex(b"blk.4.") + 40)
+    count = whole.index(b"nextn_predict_layers") + len("nextn_predict_layers") + 4
+    passed: list[str] = []
+    for seed in range(100):
+        damaged, random = bytearray(whole), Random(seed)
+        if seed < 7:
+            damaged[count] = seed
+        else:
+            damaged[random.choice(table)] ^= 1 << random.randrange(8)
+        (path := tmp_path / f"{seed}.gguf").write_bytes(damaged)
+        with suppress(BadModelFile):
+            read_header(path)
+            passed.append(str(path))
+    assert 10 < len(passed) < 90
+    ran = subprocess.run(
+        [sys.executable, "-c", _OPEN_ALL, *passed], capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.endswith("done\n"), ran.stdout.splitlines()[-1] + ran.stderr
 
 
 def test_obstacles_are_values() -> None:
