@@ -26,9 +26,11 @@ LOOKUP: Final = "lookup"
 """As a draft: no draft model; the lookup alone proposes tokens."""
 NONE: Final = "none"
 """As a draft: nothing proposes tokens. That is plain decoding."""
+HEAD: Final = "head"
+"""As a draft: the head in the main model's own file, which was trained for multi-token prediction (MTP)."""
 
 DraftChoice = str
-"""The draft of a pair: `AUTO`, `LOOKUP`, `NONE`, or a draft model by its path or name.
+"""The draft of a pair: `AUTO`, `LOOKUP`, `NONE`, `HEAD`, or a draft model by its path or name.
 
 config.toml, the command line, `Load`, verdicts and the file of the last pair spell it alike.
 """
@@ -45,7 +47,12 @@ OLD_DRAFTS: Final = {"": LOOKUP, "ngram": LOOKUP}
 
 def names_model(draft: DraftChoice) -> bool:
     """Whether `draft` is the path or the name of a draft model."""
-    return draft not in (AUTO, LOOKUP, NONE)
+    return draft not in (AUTO, LOOKUP, NONE, HEAD)
+
+
+def drafts_with_model(draft: DraftChoice) -> bool:
+    """Whether a model drafts: the one that `draft` names, or the head of the main model."""
+    return draft == HEAD or names_model(draft)
 
 
 def read_draft(text: str) -> DraftChoice:

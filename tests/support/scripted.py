@@ -25,7 +25,7 @@ from zlib import crc32
 
 from tests.support.scripted_sample import SAMPLE
 from tui.engine.backends import LoadedModel, ModelError, Options, Rewinds, Vocabulary, check_call, prompt_form
-from tui.engine.eligibility import OTHER_LIBRARY
+from tui.engine.eligibility import NO_HEAD, OTHER_LIBRARY
 from tui.engine.library.forms import CHATML
 from tui.engine.speculation.loop import Pick
 from tui.engine.speculation.sampling import Constraint, Sampler
@@ -259,6 +259,9 @@ class ScriptedBackend:
             return ScriptedDraft(path, script, self._text, capacity)
         self._text = SAMPLE if kind == "sample" else None
         return ScriptedModel(path, script, self._text, capacity)
+
+    def load_head(self, main: LoadedModel, options: Options) -> Obstacle:
+        return NO_HEAD
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
         return None if isinstance(draft, ScriptedDraft) else OTHER_LIBRARY

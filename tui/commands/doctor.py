@@ -19,7 +19,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from ..chat.requests import load_request
-from ..choices import AUTO, names_model
+from ..choices import AUTO, drafts_with_model
 from ..clean import clean, clean_line
 from ..client import EngineClient, EngineError, engine_environment, last_reply
 from ..client.host import Host, said
@@ -65,7 +65,9 @@ def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
         found["models"] |= {"prompts": form} if form else {}
         found["models"] |= dict([rounding(answer.rounding)]) if answer.rounding else {}
         if setup.settings.models.draft == AUTO:
-            good = [each for each in drafts if each.judgement == "recommended" and names_model(each.draft)]
+            good = [
+                each for each in drafts if each.judgement == "recommended" and drafts_with_model(each.draft)
+            ]
             best = good[0].name if good else ""
             found["models"]["best draft"] = best
             found["advice"] += [] if best else [f"No model here is a good draft for it: {_GOOD_DRAFT}."]
@@ -185,7 +187,7 @@ def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     models = settings.models
     if models.main == "starter":
         yield "The models are the built-in demo: `outrider --main big.gguf --draft small.gguf` uses your own."
-    elif models.draft != AUTO and not names_model(models.draft):
+    elif models.draft != AUTO and not drafts_with_model(models.draft):
         yield f"No draft model is set: {_GOOD_DRAFT} (--draft, or models.draft in config.toml)."
     elif settings.generation.draft_length == 0:
         yield "Drafting is off: generation.draft_length is 0."

@@ -164,7 +164,10 @@ _HOST: Options = {
         "HOST", "let the engine run there, by ssh: me@gpu, or a name under [hosts] in config.toml"
     )
 }
-_DRAFT = 'a smaller model of the same family and form, "auto", "lookup" (no draft model) or "none"'
+_DRAFT = (
+    'a smaller model of the same family and form, "auto", "head" (the MTP head in the main model\'s file), '
+    '"lookup" (no draft model) or "none"'
+)
 _MODEL_OPTIONS: Options = {
     "--main": _value(
         "MODEL", 'a GGUF file, an MLX folder, a name of `outrider models`, or "starter", the built-in demo'

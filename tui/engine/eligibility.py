@@ -85,6 +85,14 @@ def broken_draft(error: Exception) -> Obstacle:
     return Obstacle("load", str(error))
 
 
+# Load: the head of the main model
+
+NO_HEAD: Final = Obstacle("load", "the file of the main model holds no head (MTP) that can be used")
+NO_HEADS_HERE: Final = Obstacle("load", "this llama.cpp has no heads; install llama-cpp-python again")
+NO_HEADS_IN_MLX: Final = Obstacle(
+    "load", "heads of MLX models cannot be used yet; a GGUF file of it may work"
+)
+
 # Load: the main model
 
 NOT_RESTORED: Final = Obstacle(

@@ -9,6 +9,7 @@ from msgspec import Struct
 from ..choices import AUTO, LOOKUP, BackendName, CacheType, DraftChoice, DraftLength, Effort, Thinking
 from .terms import (
     Finite,
+    HeadKind,
     PromptForm,
     Reason,
     Role,
@@ -57,7 +58,8 @@ class ModelFacts(Struct, frozen=True):
     name: str
     """A short name that no other model has: "Qwen2.5-Coder 1.5B Q4_K_M"."""
     path: str
-    """The path for `Load`: a GGUF file (the first, if there are several) or an MLX folder."""
+    """The path for `Load`: a GGUF file (the first, if there are several) or an MLX folder. For the head of a
+    main model it is `HEAD`."""
     architecture: str
     parameters: Unsigned
     quantization: str
@@ -71,6 +73,8 @@ class ModelFacts(Struct, frozen=True):
     demo: bool = False
     """True for the built-in starter pair."""
     prompt_form: PromptForm = "template"
+    head: HeadKind = ""
+    """The head in its own file that can draft for it; empty for none."""
 
 
 class Obstacle(Struct, frozen=True):

@@ -106,7 +106,7 @@ class DraftVerdict(Struct, frozen=True):
     """The judgement of one possible draft."""
 
     draft: DraftChoice
-    """A path, `LOOKUP` or `NONE`."""
+    """A path, `HEAD`, `LOOKUP` or `NONE`."""
     name: str
     judgement: Judgement
     reason: str

@@ -190,7 +190,7 @@ def test_a_hybrid_gets_copies_where_they_are_small_beside_its_weights(
     native = load(recurrent, "main")
     for weights, enough in ((128 * state, True), (128 * state - 1, False)):
         weighed = replace(header, facts=structs.replace(header.facts, size=weights))
-        assert rollback.affords_copies(native._library, native._model, weighed) is enough
+        assert rollback.affords_copies(native._library, native.model, weighed, rollback.COPIES) is enough
     monkeypatch.setattr(llama_cpp, "affords_copies", lambda *_: True)
     assert isinstance(load(recurrent, "main")._cache, Fork)
 
@@ -201,7 +201,7 @@ def test_a_cache_of_8_bits_is_half_as_large_and_never_the_drafts(tmp_path: Path)
     for role, cache_type in (("main", "f16"), ("main", "q8_0"), ("draft", "q8_0")):
         each = load(path, role, cache_type)  # type: ignore[arg-type]
         each.extend(some_tokens(100), picks=0)
-        sizes.append(each._library.llama_state_seq_get_size(each._context, 0))
+        sizes.append(each._library.llama_state_seq_get_size(each.context, 0))
     assert sizes[1] < 0.6 * sizes[0]
     assert sizes[2] == sizes[0]
 
@@ -265,7 +265,7 @@ def test_a_cache_that_is_not_cut_back_fails_the_trial(
 def decode_behind(self: LlamaModel, tokens: Sequence[int], first_row: int) -> None:
     """Run `tokens` behind whatever the cache holds."""
     place = self._library.llama_memory_seq_pos_max(self._memory, 0) + 1
-    assert self._library.llama_decode(self._context, self._batch.fill(tokens, place, first_row)) == 0
+    assert self._library.llama_decode(self.context, self._batch.fill(tokens, place, first_row)) == 0
     self._held += len(tokens)
 
 

@@ -42,7 +42,7 @@ class Records:
     def keep(self, main: str, draft: DraftChoice, finished: Finished) -> None:
         """Keep a complete, long enough answer's speed-up. A full disk is not an error.
 
-        `main` is a path, `draft` a path or `LOOKUP`.
+        `main` is a path, `draft` a path, `HEAD` or `LOOKUP`.
         """
         done, ratio = finished.statistics, finished.statistics.speed_up
         if finished.reason not in COMPLETE or done.tokens < SHORTEST:

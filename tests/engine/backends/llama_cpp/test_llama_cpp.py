@@ -516,7 +516,7 @@ def test_only_the_bare_bindings_are_imported(tmp_path: Path) -> None:
 def test_threads_change_between_two_calls(tmp_path: Path) -> None:
     path = str(models.write_model(tmp_path / "toy.gguf"))
     model = LlamaBackend().load(path, Options("main", 256, threads=2), lambda _: True)
-    library, context = model._library, model._context
+    library, context = model._library, model.context
     model.start(Sampler(GREEDY, 0, 0))
     tokens = model.vocabulary.encode("Threads wait for one another at every node.")
     expected = model.extend(tokens, 1)[0].token
