@@ -46,12 +46,14 @@ from .generation import TokenCandidate as TokenCandidate
 from .generation import TokenInspection as TokenInspection
 from .generation import Unload as Unload
 from .generation import Unloaded as Unloaded
+from .library import CountStates as CountStates
 from .library import DescribeModel as DescribeModel
 from .library import Download as Download
 from .library import Downloaded as Downloaded
 from .library import Downloading as Downloading
 from .library import DraftsJudged as DraftsJudged
 from .library import DraftVerdict as DraftVerdict
+from .library import ForgetStates as ForgetStates
 from .library import FoundModel as FoundModel
 from .library import HubFile as HubFile
 from .library import HubFound as HubFound
@@ -71,6 +73,8 @@ from .library import PlanMemory as PlanMemory
 from .library import ProposePairs as ProposePairs
 from .library import SearchHub as SearchHub
 from .library import Skipped as Skipped
+from .library import StatesCounted as StatesCounted
+from .library import StatesForgotten as StatesForgotten
 from .lines import MAX_LINE as MAX_LINE
 from .lines import PROTOCOL as PROTOCOL
 from .lines import Lines as Lines

@@ -117,6 +117,8 @@ class Statistics(Struct, frozen=True):
     """Peak memory of the engine's process so far, in bytes."""
     rounding: Rounding | None = None
     """The rounding of the main model, if it is known by now."""
+    prompt_restored: Unsigned = 0
+    """Prompt tokens of `prompt_reused` that came from the disk for this answer."""
 
     @property
     def speed_up(self) -> float | None:
@@ -156,6 +158,9 @@ class Load(Tagged, frozen=True):
     """Folders with models, besides those of other programs."""
     exact: bool = False
     """Exact mode: verify only as many rows together as have the bits of single rows."""
+    disk_cache: Signed = -1
+    """Most bytes on the engine's disk for the caches of chats. 0 saves none and removes all; -1 saves none
+    and leaves those alone that are there."""
 
 
 class Generate(Tagged, frozen=True):
@@ -188,6 +193,8 @@ class Generate(Tagged, frozen=True):
 
     `max_tokens` and all counts cover only the new tokens.
     """
+    chat: str = ""
+    """An opaque name of the chat, under which its cache may be saved on disk; empty saves nothing."""
 
 
 class Inspect(Tagged, frozen=True):
