@@ -12,10 +12,10 @@ import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from io import BufferedReader
 from pathlib import Path
 from typing import TypeAlias
+from zlib import crc32
 
 import msgspec
 
@@ -26,8 +26,9 @@ PIECE = 8 << 20
 """Bytes in a piece. A command waits at most for the write of one piece."""
 _LONGEST_HEAD = 1 << 20
 """Bytes of the longest head."""
-_DIGEST = 16
-_LENGTH = struct.Struct("<I")
+_NUMBER = struct.Struct("<I")
+"""The length of the head, and the checksum. A CRC of 32 bits is computed three times as fast as a hash, and
+finds every changed bit and all but one in four billion other damages."""
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -83,22 +84,22 @@ class SavedState:
     @property
     def size(self) -> int:
         """Bytes of the file."""
-        frame = len(MAGIC) + _LENGTH.size + len(msgspec.json.encode(self.head)) + _DIGEST
+        frame = len(MAGIC) + _NUMBER.size + len(msgspec.json.encode(self.head)) + _NUMBER.size
         return frame + 4 * len(self.tokens) + sum(map(len, self.copies)) + len(self.cells)
 
 
 def pieces(state: SavedState) -> Iterator[Bytes]:
     """Yield the content of the file of `state` in pieces of at most `PIECE` bytes."""
-    digest = blake2b(digest_size=_DIGEST)
+    checksum = 0
     head = msgspec.json.encode(state.head)
-    first = MAGIC + _LENGTH.pack(len(head)) + head
+    first = MAGIC + _NUMBER.pack(len(head)) + head
     for part in (first, _tokens_to_bytes(state.tokens), *state.copies, state.cells):
         view = memoryview(part).cast("B")
         for start in range(0, len(view), PIECE):
             piece = view[start : start + PIECE]
-            digest.update(piece)
+            checksum = crc32(piece, checksum)
             yield piece
-    yield digest.digest()
+    yield _NUMBER.pack(checksum)
 
 
 def read_head(path: Path) -> tuple[StateHead, array[int]]:
@@ -115,21 +116,23 @@ def read_state(path: Path) -> SavedState:
     with path.open("rb") as file:
         head, tokens = _head_of(file)
         parts, start = [*(bytes_ for _, bytes_ in head.copies), head.cells], file.tell()
-        if start + sum(parts) + _DIGEST != _size_of(file):
+        if start + sum(parts) + _NUMBER.size != _size_of(file):
             raise BadStateFile("it is torn")
         file.seek(0)
-        digest = blake2b(file.read(start), digest_size=_DIGEST)
-        *copies, cells = (_read_part(file, part, digest) for part in parts)
-        if file.read(_DIGEST + 1) != digest.digest():
+        checksum, found = crc32(file.read(start)), list[Bytes]()
+        for part in parts:
+            content, checksum = _read_part(file, part, checksum)
+            found.append(content)
+        if file.read(_NUMBER.size) != _NUMBER.pack(checksum):
             raise BadStateFile("its checksum is wrong")
-    return SavedState(head, tokens, tuple(copies), cells)
+    return SavedState(head, tokens, tuple(found[:-1]), found[-1])
 
 
 def _head_of(file: BufferedReader) -> tuple[StateHead, array[int]]:
-    start = file.read(len(MAGIC) + _LENGTH.size)
-    if len(start) < len(MAGIC) + _LENGTH.size or not start.startswith(MAGIC):
+    start = file.read(len(MAGIC) + _NUMBER.size)
+    if len(start) < len(MAGIC) + _NUMBER.size or not start.startswith(MAGIC):
         raise BadStateFile("it is no saved state of this version")
-    (length,) = _LENGTH.unpack(start[len(MAGIC) :])
+    (length,) = _NUMBER.unpack(start[len(MAGIC) :])
     text = file.read(min(length, _LONGEST_HEAD))
     try:
         head = msgspec.json.decode(text, type=StateHead)
@@ -144,14 +147,15 @@ def _size_of(file: BufferedReader) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def _read_part(file: BufferedReader, size: int, digest: blake2b) -> Bytes:
+def _read_part(file: BufferedReader, size: int, checksum: int) -> tuple[Bytes, int]:
+    """Return the next `size` bytes, and the checksum over them and all bytes before."""
     part = memoryview(bytearray(size))
     for start in range(0, size, PIECE):
         piece = part[start : start + PIECE]
         if file.readinto(piece) != len(piece):
             raise BadStateFile("it is torn")
-        digest.update(piece)
-    return part
+        checksum = crc32(piece, checksum)
+    return part, checksum
 
 
 def _tokens_to_bytes(tokens: Sequence[int]) -> bytes:
