@@ -24,7 +24,7 @@ from tui.client import EngineError
 from tui.config import ConfigError, Generation, Settings, change_config, read_value, show_setting, show_value
 from tui.config.last import NextStart
 from tui.quantities import UNKNOWN
-from tui.widgets.keyline import KeyLine
+from tui.widgets.keyline import KeyLine, key_of
 from tui.widgets.rows import Row, Rows
 
 from .line_input import LineScreen
@@ -46,6 +46,7 @@ LATER = {
 PRESETS, MARK = "presets", " ●"
 SAVED = ("cache", "disk")
 """The setting that shows the size of the saved caches."""
+EMPTY = ("settings.empty",)
 
 
 class SettingsScreen(ListsScreen[None]):
@@ -56,7 +57,7 @@ class SettingsScreen(ListsScreen[None]):
                 tooltip="Change it; of a few values, the next"),
         Binding("ctrl+d", "default", "Reset", priority=True, id="settings.default",
                 tooltip="Reset to default: out of config.toml"),
-        Binding("ctrl+x", "empty", "Empty", priority=True, id="settings.empty",
+        Binding("ctrl+x", "empty", "Empty", show=False, priority=True, id="settings.empty",
                 tooltip="Remove the saved caches; the chats stay"),
         Binding("escape", "back", "Back", id="settings.back", tooltip="Back to the chat"),
     ]  # fmt: skip
@@ -154,7 +155,6 @@ class SettingsScreen(ListsScreen[None]):
         if isinstance(event, Input.Changed):
             self._list()
         self._tell()
-        self.refresh_bindings()
 
     def _tell(self) -> None:
         """Show the meaning of the setting under the cursor."""
@@ -175,6 +175,7 @@ class SettingsScreen(ListsScreen[None]):
         ]
         if current == SAVED:
             lines.append(Content.assemble(("on disk  ", "$quiet"), self._saved))
+            lines.append(Content(f"{key_of(self, EMPTY, 'ctrl+x')} removes it; the chats stay."))
         if choices := choices_of(section, key):
             lines.append(Content.assemble(("one of   ", "$quiet"), ", ".join(choices)))
         if later := LATER.get(section) or LATER.get(f"{section}.{key}"):
@@ -247,12 +248,10 @@ class SettingsScreen(ListsScreen[None]):
         self._changed(self._settings)
         self._list()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer to empty the disk only where its size is shown."""
-        return action != "empty" or self._current() == SAVED
-
     def action_empty(self) -> None:
-        work_alone(self, "states", self._count, True)
+        """Remove the saved caches, where their size is shown."""
+        if self._current() == SAVED:
+            work_alone(self, "states", self._count, True)
 
     async def _count(self, empty: bool = False) -> None:
         """Show the size of the saved caches; with `empty`, remove them first."""
