@@ -201,7 +201,6 @@ class Session:
     def _fail(self, answer: int, error: Exception) -> None:
         if answer != LOAD and self._pair:
             self._pair.clear()
-            self._chats.lose()
         self._send(failure(answer, error))
 
     def _forget(self, chat: str | None) -> DiskUsage:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.support import models
 from tests.support.engine import Engine, text_of
@@ -20,6 +21,7 @@ from tui.engine.states import saved_chats, state_file
 from tui.engine.states.state_folder import StateFolder, StateWriter
 from tui.paths import find_states
 from tui.protocol import (
+    Count,
     CountStates,
     Event,
     Finished,
@@ -186,10 +188,13 @@ def test_what_is_not_to_be_kept_is_not_saved(talk: Open) -> None:
 
 def test_a_chat_that_grows_is_saved_again_only_when_an_eighth_is_new(talk: Open) -> None:
     first = talk()
+    first.session._chats._least = 8
     first.ask()
     first.rest()
     (before,) = (each.stat().st_ino for each in files())
     first.ask(seed=5)
+    _, unsaved = first.session._chats._states[0].unsaved("one")
+    assert unsaved >= 8
     first.rest()
     assert [each.stat().st_ino for each in files()] == [before]
     first.ask(TOLD + OTHER)
@@ -211,6 +216,9 @@ def test_a_question_comes_before_the_rest_of_a_save(talk: Open, monkeypatch: pyt
     fresh.ask(OTHER, "")
     assert first.tokens == fresh.tokens
     assert len(steps) == 3
+    monkeypatch.setattr(first, "idle", lambda: len(steps) < 5)
+    first.session.do(Count(9, "a"))
+    assert len(steps) == 5
     first.rest()
     assert len(steps) > 10
     assert [each.suffix for each in files()] == [".state", ".state"]
@@ -239,6 +247,12 @@ def test_a_full_disk_is_told_once_and_harms_no_chat(
     first.ask(OTHER, "new")
     first.rest()
     assert len(files()) == 2, "the last chat before it, too"
+    with monkeypatch.context() as patch:
+        patch.setattr(StateWriter, "step", full)
+        first.ask(OTHER, "newer")
+        first.rest()
+    first.ask(OTHER, "newest")
+    assert len(first.notices) == 1, "it was well in between"
 
 
 def test_a_damaged_state_costs_only_its_time(talk: Open, capfd: pytest.CaptureFixture[str]) -> None:
@@ -281,6 +295,17 @@ def test_a_changed_model_file_makes_its_states_useless(talk: Open, tmp_path: Pat
     second = talk(path=path)
     assert second.ask().prompt_restored == 0
     assert files() == []
+
+
+def test_a_shorter_context_leaves_a_longer_chat_alone(talk: Open, model: Path) -> None:
+    first = talk()
+    first.ask(TOLD + OTHER)
+    first.session.save()
+    short = talk()
+    short.session.do(structs.replace(short.load, context_length=256))
+    assert short.ask(TOLD[:100]).prompt_restored == 0
+    assert len(files()) == 1
+    assert talk().ask(TOLD + OTHER).prompt_restored > 256
 
 
 def test_another_cache_type_has_states_of_its_own(talk: Open) -> None:

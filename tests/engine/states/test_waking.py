@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import models
 from tests.support.models import Toy
-from tests.support.rows import Watching
+from tests.support.rows import Watching, assert_close, rows_of, some_tokens
 from tests.support.states import Desk
 from tests.support.windows import no_room_for_full_windows
 from tui.engine.answer.templates import TemplateRenderer
@@ -199,6 +199,25 @@ def test_in_exact_mode_the_bits_after_a_wake_are_those_of_an_unbroken_session(
     assert seen[0][:2] == seen[1][:2]
     np.testing.assert_array_equal(seen[0][2], seen[1][2])
     assert bool(end.statistics.prompt_restored) != kind.windowed
+
+
+def test_a_cut_after_a_wake_leaves_what_a_fresh_cache_has(start: Start, tmp_path: Path) -> None:
+    """By one token, by as many as a round rejects, and by more: what cannot be cut is read again."""
+    main, text = start(None).pair.main, some_tokens(140)
+    expected = rows_of(main, text, 20)
+    main.rewind(0)
+    main.extend(text[:100], picks=0)
+    assert isinstance(main, Portable)
+    state = main.take_state(1 << 30)
+    assert state is not None
+    for back in (0, 1, 2, 9, 60):
+        assert main.put_state(state)
+        main.rewind(100 - back)
+        main.start(watching := Watching())
+        main.extend(text[100 - back : 104 - back], picks=4)
+        main.rewind(102 - back)
+        main.extend(text[102 - back : 104 - back], picks=2)
+        assert_close(watching.rows, {at: expected[at] for at in range(101 - back, 105 - back)})
 
 
 def test_a_state_that_does_not_fit_leaves_an_empty_cache(start: Start, kind: Kind, tmp_path: Path) -> None:

@@ -196,10 +196,6 @@ class SavedChats:
         self._take(lambda covered: self._least)
         self._chat = ""
 
-    def lose(self) -> None:
-        """The caches were emptied because of an error."""
-        self._chat = ""
-
     def save(self, idle: Callable[[], bool]) -> None:
         """Save the present chat, and all chats before it, as long as the engine is idle."""
         if idle():
