@@ -6,7 +6,7 @@ import errno
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,12 @@ class Talk:
         self.session.do(self.load)
 
     def ask(self, prompt: str = TOLD, chat: str = "one", **settings: Any) -> Statistics:
+        return self.chat([Message("user", prompt)], chat, **settings)
+
+    def chat(self, messages: Sequence[Message], chat: str = "one", **settings: Any) -> Statistics:
         self.events.clear()
         settings = {"seed": 3, "max_tokens": 12, "ignore_eos": True, "sampling": Sampling(0.7), **settings}
-        self.session.do(Generate(1, (Message("user", prompt),), chat=chat, **settings))
+        self.session.do(Generate(1, tuple(messages), chat=chat, **settings))
         assert isinstance(self.events[-1], Finished), self.events
         return self.events[-1].statistics
 
@@ -67,6 +70,10 @@ class Talk:
     def tokens(self) -> list[int]:
         rounds = (each for event in self.events if isinstance(event, Rounds) for each in event.rounds)
         return [token for each in rounds for token in each.tokens]
+
+    @property
+    def text(self) -> str:
+        return text_of(self.events)
 
     @property
     def notices(self) -> list[str]:
@@ -295,6 +302,23 @@ def test_a_changed_model_file_makes_its_states_useless(talk: Open, tmp_path: Pat
     second = talk(path=path)
     assert second.ask().prompt_restored == 0
     assert files() == []
+
+
+def test_in_exact_mode_a_chat_wakes_with_states_of_its_own(talk: Open) -> None:
+    """The drafted tokens of three turns in three sessions are the plain ones of a single session."""
+    plain, fast = talk(disk=-1, exact=True), talk()
+    fast.ask()
+    fast.session.save()
+    turns = [Message("user", TOLD)]
+    for turn in range(3):
+        woken = talk(exact=True)
+        expected = plain.chat(turns, draft_length=0)
+        assert bool(woken.chat(turns, draft_length=2, lookup=True).prompt_restored) == (turn > 0)
+        assert woken.tokens == plain.tokens
+        woken.session.save()
+        turns += [Message("assistant", plain.text), Message("user", f"And then {turn}?")]
+    assert expected.drafted == 0
+    assert len(files()) == 2
 
 
 def test_a_shorter_context_leaves_a_longer_chat_alone(talk: Open, model: Path) -> None:

@@ -131,6 +131,16 @@ def test_a_torn_or_changed_file_is_never_used(tmp_path: Path, capsys: pytest.Cap
     assert folder.load(path) is not None
 
 
+def test_a_load_that_is_stopped_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_file, "PIECE", 100)
+    folder, looks = StateFolder(tmp_path, LARGE), list[int]()
+    saved(folder, "a", state([1, 2], size=1000))
+    (path,) = tmp_path.iterdir()
+    assert folder.load(path, lambda: looks.append(1) or len(looks) > 5) is None
+    assert len(looks) == 6
+    assert folder.load(path) is not None
+
+
 def test_other_files_in_the_folder_are_left_alone(folder: StateFolder, tmp_path: Path) -> None:
     saved(folder, "a", state([1, 2]))
     mine = tmp_path / "states" / "mine.txt"
@@ -255,6 +265,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_old_state_or_the_new_one(tmp
         whole = [path for path in tmp_path.iterdir() if path.suffix == ".state"]
         for path in whole:
             content = read_state(path)
+            assert content is not None
             assert content.cells == bytes([content.head.tokens % 256]) * 3000
         saved(folder, "b", state([1]))
         assert [name for name in files(tmp_path) if name.endswith(".part")] == []

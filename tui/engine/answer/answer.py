@@ -104,7 +104,7 @@ class Answer:
         answers = (
             answers_in(context[: self._first], self._command, self._main, templates) if reader.rows else ()
         )
-        restored = self._chats.wake(context, answers, self._first) if self._chats else 0
+        restored = self._chats.wake(context, answers, self._first, self._cancelled) if self._chats else 0
         reused = reader.begin(context, answers, self._first, self._stays)
         self._cost.update(prompt_tokens=len(context), prompt_reused=reused, prompt_restored=restored)
         if unread := len(context) - 1 - reused:
@@ -227,7 +227,7 @@ class Answer:
     def _wake_draft(self, context: Sequence[int]) -> None:
         """Load the saved cache of the draft model, once. The first token has not waited for it."""
         chats, draft, self._chats = self._chats, self._pair.draft, None
-        if chats and draft and len(context) <= draft.capacity and chats.wake_draft(context):
+        if chats and draft and len(context) <= draft.capacity and chats.wake_draft(context, self._cancelled):
             cut(draft, shared(draft, context))
 
     def _tell_why_plain(self) -> None:

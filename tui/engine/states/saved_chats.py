@@ -135,7 +135,9 @@ class SavedChats:
 
     # Loading
 
-    def wake(self, context: Sequence[int], answers: Sequence[range], first: int) -> int:
+    def wake(
+        self, context: Sequence[int], answers: Sequence[range], first: int, cancelled: Callable[[], bool]
+    ) -> int:
         """Load the longest saved beginning of `context`, if the main model's cache has far fewer tokens.
 
         `answers` are the earlier answers, and the present one begins at the token `first`. Return how many
@@ -145,12 +147,12 @@ class SavedChats:
             return 0
         reader = self._reader
         now = reader.rule(answers, first)
-        found = self._woken(self._states[0], context, now, reader.usable(context, now))
+        found = self._woken(self._states[0], context, now, reader.usable(context, now), cancelled)
         if found:
             reader.calls = calls_of(found.head.rule)
         return reader.usable(context, now) if found else 0
 
-    def wake_draft(self, context: Sequence[int]) -> bool:
+    def wake_draft(self, context: Sequence[int], cancelled: Callable[[], bool]) -> bool:
         """Load the longest saved beginning of `context` for the draft, if its cache has far fewer tokens.
 
         Return whether something was loaded. The cache may then have more tokens than `context` shares.
@@ -160,9 +162,12 @@ class SavedChats:
         states = self._states[1]
         draft = states.model
         held = draft.reach(shared(draft, context))
-        return self._woken(states, context, Calls(draft.chunk), held) is not None
+        return self._woken(states, context, Calls(draft.chunk), held, cancelled) is not None
 
-    def _woken(self, states: ModelStates, context: Sequence[int], now: Calls, has: int) -> SavedState | None:
+    def _woken(
+        self, states: ModelStates, context: Sequence[int], now: Calls, has: int,
+        cancelled: Callable[[], bool],
+    ) -> SavedState | None:  # fmt: skip
         """Return the saved state that was put into the cache, which has `has` tokens of `context` so far."""
         if len(context) - 1 - has < self._least or self.folder is None:
             return None
@@ -170,7 +175,7 @@ class SavedChats:
         for candidate in found:
             if candidate.usable - has < max(self._least, candidate.usable // _SHARE):
                 break
-            if candidate.size > self._room() or not (state := self.folder.load(candidate.path)):
+            if candidate.size > self._room() or not (state := self.folder.load(candidate.path, cancelled)):
                 continue
             if states.put(self._chat, state):
                 return state

@@ -10,7 +10,7 @@ import os
 import struct
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -111,8 +111,11 @@ def read_head(path: Path) -> tuple[StateHead, array[int]]:
         return _head_of(file)
 
 
-def read_state(path: Path) -> SavedState:
-    """Return the whole state of a file, compared with its checksum. Raises `BadStateFile` and `OSError`."""
+def read_state(path: Path, stopped: Callable[[], bool] = lambda: False) -> SavedState | None:
+    """Return the whole state of a file, compared with its checksum. Raises `BadStateFile` and `OSError`.
+
+    Returns None as soon as `stopped` says so, which is asked for each piece.
+    """
     with path.open("rb") as file:
         head, tokens = _head_of(file)
         parts, start = [*(bytes_ for _, bytes_ in head.copies), head.cells], file.tell()
@@ -120,9 +123,16 @@ def read_state(path: Path) -> SavedState:
             raise BadStateFile("it is torn")
         file.seek(0)
         checksum, found = crc32(file.read(start)), list[Bytes]()
-        for part in parts:
-            content, checksum = _read_part(file, part, checksum)
-            found.append(content)
+        for size in parts:
+            part = memoryview(bytearray(size))
+            found.append(part)
+            for begin in range(0, size, PIECE):
+                piece = part[begin : begin + PIECE]
+                if stopped():
+                    return None
+                if file.readinto(piece) != len(piece):
+                    raise BadStateFile("it is torn")
+                checksum = crc32(piece, checksum)
         if file.read(_NUMBER.size) != _NUMBER.pack(checksum):
             raise BadStateFile("its checksum is wrong")
     return SavedState(head, tokens, tuple(found[:-1]), found[-1])
@@ -145,17 +155,6 @@ def _head_of(file: BufferedReader) -> tuple[StateHead, array[int]]:
 
 def _size_of(file: BufferedReader) -> int:
     return os.fstat(file.fileno()).st_size
-
-
-def _read_part(file: BufferedReader, size: int, checksum: int) -> tuple[Bytes, int]:
-    """Return the next `size` bytes, and the checksum over them and all bytes before."""
-    part = memoryview(bytearray(size))
-    for start in range(0, size, PIECE):
-        piece = part[start : start + PIECE]
-        if file.readinto(piece) != len(piece):
-            raise BadStateFile("it is torn")
-        checksum = crc32(piece, checksum)
-    return part, checksum
 
 
 def _tokens_to_bytes(tokens: Sequence[int]) -> bytes:

@@ -130,10 +130,13 @@ class StateFolder:
                 found.append(Candidate(usable(head, tokens), entry.path, entry.size))
         return sorted(found, reverse=True)
 
-    def load(self, path: Path) -> SavedState | None:
-        """Return the state in a file, and count it as used now. None if it is unusable: it is removed."""
+    def load(self, path: Path, stopped: Callable[[], bool] = lambda: False) -> SavedState | None:
+        """Return the state in a file, and count it as used now. None if it is unusable: it is removed.
+
+        Also None if `stopped` says so, which is asked again and again.
+        """
         try:
-            state = read_state(path)
+            state = read_state(path, stopped)
             os.utime(path, (self._now(), self._now()))
             return state
         except BadStateFile as error:
