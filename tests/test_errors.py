@@ -34,6 +34,7 @@ PRIVATE = {
     "tui.engine.speculation.loop.NoValidToken": "the heart imports no other module",
     "tui.engine.speculation.sampling.InvalidLogits": "the heart imports no other module",
     "tui.engine.answer.template_worker.TemplateRejected": "its process imports nothing of ours",
+    "tui.engine.states.state_file.BadStateFile": "removes the file, and the prompt is read as usual",
     "tui.store.database.Newer": "opens the file for reading only",
     "tui.widgets.transcript.formulas._NotSimpleError": "shows a formula as it was written",
 }

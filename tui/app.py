@@ -252,7 +252,9 @@ class Outrider(LeanOutput):
 
         if not isinstance(self.screen, SettingsScreen):
             settings, config = self._session.settings, self._places.config
-            self.push_screen(SettingsScreen(settings, config, self._apply, self._last_pair.next_start))
+            states = self._session.states
+            screen = SettingsScreen(settings, config, self._apply, self._last_pair.next_start, states)
+            self.push_screen(screen)
 
     def _apply(self, settings: Settings) -> None:
         """Use other settings, as far as they can change at once."""

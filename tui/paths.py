@@ -74,6 +74,11 @@ def find_costs() -> Path:
     return _DIRS.user_cache_path / "costs"
 
 
+def find_states() -> Path:
+    """Return the folder of the saved caches of chats. It may be deleted."""
+    return _DIRS.user_cache_path / "states"
+
+
 def find_starter() -> Path:
     """Return the folder of the demo pair in MLX's form, made when needed. It may be deleted."""
     return _DIRS.user_cache_path / "starter-mlx"

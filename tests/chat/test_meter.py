@@ -245,3 +245,14 @@ def test_the_status_line_names_the_pair() -> None:
     loaded = Loaded(main, draft, None, "llama.cpp", "CPU", 4096, 10.0, 0.1)
     assert formatting.pair(loaded) == ["Main", "Draft"]
     assert formatting.pair(replace(loaded, draft=None)) == ["Main"]
+
+
+def test_a_prompt_that_came_from_the_disk_is_told(meter: Meter, clock: Clock) -> None:
+    meter.begin(1)
+    assert not meter.read().restored
+    meter.finish(Statistics(prompt_tokens=90, prompt_reused=80, prompt_restored=80))
+    assert meter.read().restored
+    meter.begin(2)
+    assert not meter.read().restored
+    meter.finish(Statistics(prompt_tokens=90, prompt_reused=80))
+    assert not meter.read().restored

@@ -282,3 +282,16 @@ def test_how_the_chat_will_write_and_copy_is_said(monkeypatch: pytest.MonkeyPatc
     assert facts(remote) == ("stock", ["OSC 52"])
     assert any("lean output" in tip for tip in doctor.advice(Settings(), remote))
     assert not any("lean output" in tip for tip in doctor.advice(Settings(), {"TERM": "xterm"}))
+
+
+def test_saved_caches_are_shown_and_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "outrider" / "states"
+    folder.mkdir(parents=True)
+    names = (f"{'0' * 16}-{'1' * 16}.state", f".{'0' * 16}.part", "mine.txt")
+    for name in names:
+        (folder / name).write_bytes(b"x" * 50_000)
+    told = run(tmp_path, XDG_CACHE_HOME=str(tmp_path)).stdout
+    assert f"{folder} (100 kB of 2; `doctor --forget` removes them)" in " ".join(told.split())
+    told = run(tmp_path, "--forget", XDG_CACHE_HOME=str(tmp_path)).stdout
+    assert "(no cache of a chat is saved)" in told
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]

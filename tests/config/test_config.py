@@ -15,6 +15,7 @@ import pytest
 
 from tui.config import (
     Appearance,
+    CacheSpace,
     ConfigError,
     Engine,
     Generation,
@@ -29,6 +30,7 @@ from tui.config import (
     show_setting,
     show_value,
 )
+from tui.config.byte_size import ByteSize
 from tui.config.file import MAX_SIZE
 from tui.paths import shipped
 
@@ -329,3 +331,40 @@ def test_every_help_says_what_the_setting_is_and_not_only_a_value_of_it() -> Non
     for section in (Models, Generation, Appearance, Engine):
         for entry in fields(section):
             assert not re.fullmatch(r"-?\d+ is \w+", entry.metadata["about"]), entry.name
+
+
+@pytest.mark.parametrize(
+    ("written", "bytes_", "shown"),
+    [
+        ('"4 GiB"', 4 << 30, "4 GiB"),
+        ('"1.5gib"', 3 << 29, "1.5 GiB"),
+        ('"500 MB"', 500_000_000, "500 MB"),
+        ('"0"', 0, "off"),
+        ("0", 0, "off"),
+        ("1000", 1000, "1 kB"),
+        ("123456789", 123_456_789, "123456789 B"),
+    ],
+)
+def test_a_size_has_a_unit(path: Path, written: str, bytes_: int, shown: str) -> None:
+    settings, problems = read(path, f"[cache]\ndisk = {written}\n")
+    assert (int(settings.cache.disk), problems) == (bytes_, [])
+    assert show_setting(CacheSpace, "disk", settings.cache.disk) == shown
+    change_config(path, ("cache", "disk"), settings.cache.disk)
+    assert read_config(path)[0] == settings
+
+
+@pytest.mark.parametrize(
+    "written", ['"much"', '"-1 GiB"', "-1", "1.5", "true", '"9999999 TiB"', '"4 GiB x"', "[]"]
+)
+def test_a_size_that_is_none_is_reported_and_the_default_holds(path: Path, written: str) -> None:
+    settings, problems = read(path, f"[cache]\ndisk = {written}\n")
+    assert settings.cache.disk == 4 << 30
+    assert len(problems) == 1
+    assert 'cache.disk must be a size such as "4 GiB", or 0' in problems[0]
+
+
+def test_every_size_reads_back_as_it_was_written() -> None:
+    chance = random.Random(5)
+    for _ in range(2000):
+        size = ByteSize(chance.randrange(1 << chance.randrange(1, 50)))
+        assert ByteSize.read(str(size)) == size

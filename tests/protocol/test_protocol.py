@@ -43,6 +43,7 @@ MESSAGES: list[Any] = [
         ignore_eos=True,
         grammar='root ::= "é"\n',
         json_schema='{"type": "string"}',
+        chat="0f",
     ),
     protocol.Cancel(4),
     protocol.SetDraftLength(4, 3),
@@ -88,6 +89,10 @@ MESSAGES: list[Any] = [
     protocol.MemoryPlanned(
         -3, protocol.Load("/m.gguf"), 4096, False, (protocol.MemoryUse("GPU", 2**35, 2**36, 9, 8, 7, 6),)
     ),
+    protocol.CountStates(-8),
+    protocol.StatesCounted(-8, 3, 2**40),
+    protocol.ForgetStates(-9, "0f"),
+    protocol.StatesForgotten(-9, 1, 2**30),
     protocol.Count(9, "caf\u00e9"),
     protocol.Counted(9, 2**40),
     protocol.Inspect(8, protocol.Generate(8, (), 0, resume=(3, 2**40)), 1, 1),

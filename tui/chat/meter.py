@@ -30,6 +30,8 @@ class MeterReading:
     """Speed of the whole answer, from its first round on."""
     first_token: float | None = None
     """Time from the prompt to the first token, as the person waits; the engine's figure where nobody did."""
+    restored: bool = False
+    """Whether a part of the prompt came from the engine's disk."""
     speed_up: float | None = None
     """`Statistics.speed_up` over the rounds so far."""
     tokens: int = 0
@@ -116,6 +118,7 @@ class Meter:
             speed_now=self._speed_now(now),
             speed=self._speed(now),
             first_token=self._first or (self._final.time_to_first_token if self._final else None),
+            restored=bool(self._final and self._final.prompt_restored),
             speed_up=(self._final or so_far).speed_up if so_far.drafted else None,
             tokens=so_far.tokens,
             drafted=so_far.drafted,

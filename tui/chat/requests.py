@@ -89,6 +89,7 @@ def load_request(settings: Settings) -> protocol.Load:
         backend=engine.backend,
         folders=tuple(map(located, models.folders)),
         exact=models.exact,
+        disk_cache=int(settings.cache.disk),
     )
 
 

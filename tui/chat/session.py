@@ -26,6 +26,7 @@ from .draft_length import Drafting
 from .meter import Meter
 from .overrides import ChatOverrides
 from .requests import HERE, TurnRequest, load_request
+from .saved_states import SavedStates
 from .start_notices import Opening
 from .turn import TurnRunner
 from .view import ChatView, TranscriptView
@@ -71,6 +72,8 @@ class ChatSession:
             self._load_ended,
         )
         self._take_system_prompt()
+        self.states = SavedStates(client)
+        keeper.on_delete = self.states.forget
 
     def show_on(
         self,
@@ -137,6 +140,7 @@ class ChatSession:
         if isinstance(loaded, EngineError):
             self._show_failure(loaded)
             return
+        self.states.settle()
         self.view.show_loaded(loaded)
         self._show_drafting()
         folders = load_request(self.settings).folders

@@ -119,7 +119,8 @@ class TurnRunner:
         self._busy, self._repetition = "", Repetition()
         self.id = self.draw_id()
         request = generate_request(self.id, wish.messages, seed, generation)
-        request = replace(wish.asked.applied(request), resume=wish.resume)
+        chat = self._conversation.key if self._keeper.keeps else ""
+        request = replace(wish.asked.applied(request), resume=wish.resume, chat=chat)
         request = limited(request, self._connection.loaded)
         if wish.resume:
             self._conversation.go_on()

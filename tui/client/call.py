@@ -29,6 +29,8 @@ _LAST = {
     "JudgeDrafts": "DraftsJudged",
     "PlanMemory": "MemoryPlanned",
     "ProposePairs": "PairsProposed",
+    "CountStates": "StatesCounted",
+    "ForgetStates": "StatesForgotten",
     "SearchHub": "HubFound",
     "ListHub": "HubListed",
     "Download": "Downloaded",

@@ -1,7 +1,7 @@
 """`outrider doctor`: reports on this machine, shows where files are, and advises how to make it faster.
 
 A child process reports the engine's half, because the app may not import the engine. Facts that cannot be
-found are reported as unknown. Nothing is changed.
+found are reported as unknown. Nothing is changed, unless `--forget` asks for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..chat.requests import load_request
@@ -25,7 +27,7 @@ from ..client import EngineClient, EngineError, engine_environment, last_reply
 from ..client.host import Host, said
 from ..config import Models, Settings
 from ..config.last import next_start
-from ..paths import Paths
+from ..paths import Paths, find_states
 from ..protocol import DescribeModel, DraftsJudged, DraftVerdict, JudgeDrafts, Load, ModelDescribed
 from ..quantities import prompt_form, rounding, size
 from .chat import TRUECOLOR, is_lean
@@ -46,7 +48,10 @@ def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> in
     """Print the findings. Return 0 if a model can run here, else 1. `hardware` is the command to ask."""
     setup = set_up(arguments)
     if setup.host:
-        return _ask_there(setup.host, "doctor --json" if arguments.json else "doctor")
+        given = [f" --{name}" for name in ("json", "forget") if getattr(arguments, name)]
+        return _ask_there(setup.host, "doctor" + "".join(given))
+    if arguments.forget:
+        forget_states(find_states())
     found = examine(os.environ, setup.places, hardware)
     if setup.settings.models.main != "starter":
         _add_main_model(found, setup)
@@ -112,6 +117,9 @@ def examine(environ: Mapping[str, str], places: Paths, hardware: Sequence[str] =
             "config_exists": os.access(places.config, os.R_OK),
             "themes": str(places.themes),
             "log": str(places.log),
+            "states": str(find_states()),
+            "states_size": sum(_states(find_states()).values()),
+            "states_count": len(_states(find_states())),
         },
         "problems": [str(problem) for problem in problems],
         "terminal": terminal_facts(settings, environ),
@@ -225,11 +233,36 @@ def _sections(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     files = dict(found["files"])
     if not files.pop("config_exists"):
         files["config"] += " (none to read: the defaults are used)"
+    files["chats"] = _saved(files.pop("states"), files.pop("states_count"), files.pop("states_size"))
     yield "Files", files
     yield "Terminal", _terminal(found["terminal"])
     packages = found["packages"]
     versions = ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())
     yield "Program", {"python": found["python"], "packages": versions}
+
+
+def _saved(folder: str, count: int, total: int) -> str:
+    """Return the size of the saved caches of chats, their folder, and the remedy."""
+    if not count:
+        return f"{folder} (no cache of a chat is saved)"
+    return f"{folder} ({size(total)} of {count:,}; `doctor --forget` removes them)"
+
+
+def _states(folder: Path) -> dict[Path, int]:
+    """Return the bytes of each file with a saved cache of a chat, unfinished ones included."""
+    found = {}
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.suffix in (".state", ".part"):
+                found[path] = path.lstat().st_size
+    return found
+
+
+def forget_states(folder: Path) -> None:
+    """Remove the saved caches of chats."""
+    for path in _states(folder):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _machine(machine: Mapping[str, Any]) -> dict[str, str]:

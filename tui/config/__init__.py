@@ -9,6 +9,7 @@ from .file import read_value as read_value
 from .file import show_setting as show_setting
 from .file import show_value as show_value
 from .settings import Appearance as Appearance
+from .settings import CacheSpace as CacheSpace
 from .settings import Engine as Engine
 from .settings import Generation as Generation
 from .settings import History as History

@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from ..choices import meant
 from ..errors import OutriderError
 from ..files import replace
+from .byte_size import ByteSize
 from .settings import Generation, HostEntry, Keys, Preset, Settings
 
 MAX_SIZE = 1_000_000
@@ -294,6 +295,8 @@ def _check(hint: Any, value: Any, bounds: Mapping[str, Any]) -> Any:
         return value
     if get_origin(hint) is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
+    if hint is ByteSize:
+        return _check_size(value, bounds)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int and number and isinstance(value, int) and low <= value <= high:
         return value
@@ -302,6 +305,17 @@ def _check(hint: Any, value: Any, bounds: Mapping[str, Any]) -> Any:
     kind = {bool: "true or false", str: "a text", int: "a whole number", float: "a number"}
     limits = f" from {low:,.10g} to {high:,.10g}" if math.isfinite(high) and hint in (int, float) else ""
     raise ConfigError(kind.get(hint, "a list of texts") + limits)
+
+
+def _check_size(value: Any, bounds: Mapping[str, Any]) -> ByteSize:
+    """Return `value`, a text such as "4 GiB" or a number of bytes, as a size. Raises `ConfigError`."""
+    try:
+        size = ByteSize.read(value) if isinstance(value, str) else ByteSize(value)
+        if bounds["low"] <= size <= bounds["high"] and not isinstance(value, bool | float):
+            return size
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise ConfigError('a size such as "4 GiB", or 0')
 
 
 def _check_one_of(hints: Sequence[Any], value: Any, bounds: Mapping[str, Any]) -> Any:
@@ -330,6 +344,8 @@ def _line_of(text: str, place: Sequence[str]) -> int:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, ByteSize):
+        return str(value) if value else 0
     return list(value) if isinstance(value, tuple) else value
 
 

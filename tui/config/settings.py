@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 from tui.choices import AUTO, LONGEST_DRAFT, MOST_TOKENS, OLD_DRAFTS, SAMPLING, SEED, DraftChoice, DraftLength
 from tui.protocol import BackendName, CacheType, Effort, Thinking
 
+from .byte_size import ByteSize
+
 Highlight = Literal["quiet", "full", "off"]
 Sidebar = Literal["auto", "shown", "hidden"]
 Output = Literal["auto", "lean", "stock"]
@@ -127,6 +129,17 @@ class History:
 
 
 @dataclass(frozen=True)
+class CacheSpace:
+    disk: ByteSize = _setting(
+        ByteSize(4 << 30),
+        "disk space of the engine's machine for chats, so that they go on without being read again; 0 is off",
+        0,
+        1 << 50,
+        off=0,
+    )
+
+
+@dataclass(frozen=True)
 class Keys:
     set: KeySet = _setting("default", '"vi" moves with h, j, k, l and more; "default"')
     bound: tuple[tuple[str, str], ...] = ()
@@ -163,6 +176,7 @@ class Settings:
     appearance: Appearance = field(default_factory=Appearance)
     engine: Engine = field(default_factory=Engine)
     history: History = field(default_factory=History)
+    cache: CacheSpace = field(default_factory=CacheSpace)
     keys: Keys = field(default_factory=Keys)
     presets: tuple[Preset, ...] = ()
     hosts: tuple[HostEntry, ...] = ()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 
 from .. import protocol
+from ..paths import find_states
 from .downloader import NOTHING, relay
 from .library.catalogue import pairs_for
 from .library.local import Library, Wanted
@@ -17,6 +18,7 @@ from .machine.hardware import all_memory
 from .pair.exactness import last_known
 from .pair.memory_plan import plan
 from .sentences import failure
+from .states.state_folder import StateFolder
 
 _BATCH = 64
 _PATIENCE = 0.1
@@ -56,6 +58,10 @@ def _replies(
             yield protocol.MemoryPlanned(question.id, *plan(load, loaded))
         case protocol.ProposePairs():
             yield protocol.PairsProposed(question.id, pairs_for(all_memory(), decoding_bound()))
+        case protocol.CountStates():
+            yield protocol.StatesCounted(question.id, *StateFolder(find_states(), 0).usage())
+        case protocol.ForgetStates():
+            raise ValueError("the session answers this")
         case _:
             yield from relay(question, wanted, settings=for_hub)
 

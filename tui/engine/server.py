@@ -15,8 +15,9 @@ import select
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
 from typing import NoReturn
@@ -28,6 +29,8 @@ from .outbox import Outbox
 HEARTBEAT = 20.0
 """Seconds without a line from the app after which the engine ends itself. The app pings every 5."""
 
+LAST_SAVE = 1.8
+"""Seconds that a session may take to save a chat at its end. The app waits 2."""
 _PRELOAD_AFTER = 0.05
 _LAST_WORDS = 2.0
 _LOAD = 0
@@ -51,8 +54,12 @@ def main(heartbeat: float = HEARTBEAT) -> NoReturn:
     session = Session(channel.send, channel.cancelled, channel.draft_length, idle=channel.idle)
     if channel.quiet(_PRELOAD_AFTER):
         session.preload()
+    channel.saves = lambda: session.saves
     session.serve(channel.commands())
-    _leave(0)
+    try:
+        session.save()
+    finally:
+        _leave(0)
 
 
 class Channel:
@@ -66,14 +73,18 @@ class Channel:
         self._heartbeat = self._patience = heartbeat
         self.for_hub: Mapping[str, str] = {}
         """The variables for the hub. Only a downloader gets them."""
-        self._waiting: queue.SimpleQueue[protocol.Command] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[protocol.Command | None] = queue.SimpleQueue()
+        self.saves: Callable[[], bool] = lambda: False
+        """Returns whether the session needs time at its end, to save a chat."""
+        self._over = False
+        """Whether the app is gone or wants the end."""
         self._commanded = threading.Event()
         self._unwanted: set[int] = set()
         self._wished: dict[int, DraftLength] = {}
 
     def cancelled(self, answer: int) -> bool:
         """Return whether the app has canceled this answer; for 0, the load in progress."""
-        return answer in self._unwanted
+        return self._over or answer in self._unwanted
 
     def draft_length(self, command: protocol.Generate) -> DraftLength:
         """Return the present draft length that the app asks for."""
@@ -88,9 +99,9 @@ class Channel:
         return not self._commanded.wait(seconds)
 
     def commands(self) -> Iterator[protocol.Command]:
-        """Yield Load, Generate and Unload in order, without end."""
-        while True:
-            yield self._waiting.get()
+        """Yield Load, Generate and Unload in order, until the app is gone."""
+        while (command := self._waiting.get()) is not None:
+            yield command
 
     def speak(self) -> NoReturn:
         """Write events until the app is gone; then end the process."""
@@ -115,7 +126,7 @@ class Channel:
         while select.select([self._source], [], [], self._patience)[0]:
             data = os.read(self._source, 1 << 16)
             if not data:
-                _leave(0)
+                self._end()
             try:
                 for line in lines.feed(data):
                     self._receive(line)
@@ -139,9 +150,11 @@ class Channel:
                 self._patience = max(self._heartbeat, command.silence)
                 self.send(protocol.Pong())
             case protocol.Quit():
-                _leave(0)
+                self._end()
             case protocol.Cancel():
                 self._unwanted.add(command.id)
+            case protocol.ForgetStates():  # the session may be about to save one
+                self._waiting.put(command)
             case _ if isinstance(command, protocol.Question):
                 threading.Thread(target=self._answer, args=(command,), name="library", daemon=True).start()
             case protocol.SetDraftLength(id=answer, draft_length=int(length)) if length not in _LENGTHS:
@@ -153,6 +166,14 @@ class Channel:
                 self._unwanted.discard(getattr(command, "id", _LOAD))
                 self._waiting.put(command)
                 self._commanded.set()
+
+    def _end(self) -> NoReturn:
+        """End the process. If a chat may be unsaved, the session gets a moment to save it first."""
+        self._over = True
+        if self.saves():
+            self._waiting.put(None)
+            time.sleep(LAST_SAVE)
+        _leave(0)
 
     def _answer(self, question: protocol.Question) -> None:
         from .library_service import answer  # after Hello, like all that takes time to import

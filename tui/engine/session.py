@@ -15,6 +15,7 @@ from msgspec import structs
 
 from .. import protocol
 from ..choices import AUTO, LOOKUP, DraftLength
+from ..paths import find_states
 from .answer.answer import Answer
 from .answer.inspection import inspect
 from .answer.templates import TemplateRenderer
@@ -30,6 +31,8 @@ from .speculation.policy import FixedLength
 from .speculation.sampling import InvalidLogits
 from .starter import NAME as STARTER
 from .starter import place
+from .states.saved_chats import SavedChats
+from .states.state_folder import DiskUsage, StateFolder
 
 LOAD = 0
 """The id of a load; every answer has its own id."""
@@ -57,6 +60,7 @@ class Session:
         self._cancelled = cancelled
         self._draft_length = draft_length
         self._pair: Pair | None = None
+        self._chats = SavedChats(None, None)
         self._templates = TemplateRenderer()
 
     def preload(self) -> None:
@@ -69,8 +73,17 @@ class Session:
         for command in commands:
             self.do(command)
 
+    @property
+    def saves(self) -> bool:
+        """Whether the end of the session may have a chat to save."""
+        return self._chats.active
+
+    def save(self) -> None:
+        """Save the chat: the process ends."""
+        self._chats.finish()
+
     def close(self) -> None:
-        """Free the models and end the template worker."""
+        """Save the chat, free the models and end the template worker."""
         self._unload()
         self._templates.close()
 
@@ -83,16 +96,22 @@ class Session:
                     self._load(command)
                 case protocol.Generate():
                     self._generate(command)
+                    self._chats.save(self._idle)
                     self._practise()
                 case protocol.Inspect():
+                    self._chats.leave()
                     cancelled = partial(self._cancelled, command.id)
                     inspect(self._loaded, command, self._send, cancelled, self._templates)
                 case protocol.Count():
                     tokens = self._loaded.main.vocabulary.encode(command.text)
                     self._send(protocol.Counted(command.id, len(tokens)))
+                case protocol.ForgetStates():
+                    gone = self._forget(command.chat or None)
+                    self._send(protocol.StatesForgotten(command.id, gone.files, gone.size))
                 case protocol.Unload():
                     self._unload()
                     self._send(protocol.Unloaded())
+            self._chats.save(self._idle)
         except InvalidLogits as error:
             hint = "Its file may be damaged: choose another model, or download it again."
             self._fail(answer, ModelError(f"the model produced {error}", hint))
@@ -108,6 +127,9 @@ class Session:
             self._send(protocol.Loading("Looking for a draft"))
         command = self._library.resolved(command, lambda: not self._cancelled(LOAD))
         self._pair = pair = load_pair(command, self._progress())
+        self._chats = SavedChats.of(pair, command, find_states())
+        if command.disk_cache == 0:
+            self._forget(None)
         self._send(
             protocol.Loaded(
                 self._info(pair.main, demo=command.main == STARTER),
@@ -167,7 +189,11 @@ class Session:
     def _generate(self, command: protocol.Generate) -> None:
         pair = self._loaded
         cancelled, length = partial(self._cancelled, command.id), partial(self._draft_length, command)
-        finished = Answer(pair, command, self._send, cancelled, length).run(self._templates)
+        self._chats.turn_to(command.chat)
+        if fault := self._chats.told():
+            self._send(protocol.Notice(command.id, fault))
+        answer = Answer(pair, command, self._send, cancelled, length, chats=self._chats)
+        finished = answer.run(self._templates)
         if command.draft_length == AUTO and length() == AUTO:
             draft = pair.draft.facts.path if pair.draft else LOOKUP
             self._library.records.keep(pair.main.facts.path, draft, finished)
@@ -177,7 +203,13 @@ class Session:
             self._pair.clear()
         self._send(failure(answer, error))
 
+    def _forget(self, chat: str | None) -> DiskUsage:
+        """Remove the saved state of a chat, or all of them. Return what was removed."""
+        self._chats.forget(chat)
+        return StateFolder(find_states(), 0).forget(chat)
+
     def _unload(self) -> None:
         if self._pair:
+            self._chats.finish()
             self._pair.close()
-        self._pair = None
+        self._pair, self._chats = None, SavedChats(None, None)

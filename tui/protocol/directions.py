@@ -8,12 +8,12 @@ HubQuestion = library.SearchHub | library.ListHub | library.Download
 """Questions that only the hub can answer."""
 Question = (
     library.ListModels | library.DescribeModel | library.JudgeDrafts | library.PlanMemory
-    | library.ProposePairs | HubQuestion
+    | library.ProposePairs | library.CountStates | library.ForgetStates | HubQuestion
 )  # fmt: skip
-"""Questions about the library. The engine answers them beside all its other work."""
+"""Questions about the library. The engine answers them beside all its other work, `ForgetStates` after it."""
 Reply = (
     library.ModelsFound | library.ModelsListed | library.ModelDescribed | library.DraftsJudged
-    | library.MemoryPlanned | library.PairsProposed
+    | library.MemoryPlanned | library.PairsProposed | library.StatesCounted | library.StatesForgotten
     | library.HubFound | library.HubListed | library.Downloading | library.Downloaded
 )  # fmt: skip
 Command = (

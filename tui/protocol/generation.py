@@ -120,6 +120,9 @@ class Load(Tagged, frozen=True):
     """Folders with models, besides those of other programs."""
     exact: bool = False
     """Exact mode: verify only as many rows together as have the bits of single rows."""
+    disk_cache: Signed = -1
+    """Most bytes on the engine's disk for the caches of chats. 0 saves none and removes all; -1 saves none
+    and leaves those alone that are there."""
 
 
 class Generate(Tagged, frozen=True):
@@ -152,6 +155,8 @@ class Generate(Tagged, frozen=True):
 
     `max_tokens` and all counts cover only the new tokens.
     """
+    chat: str = ""
+    """An opaque name of the chat, under which its cache may be saved on disk; empty saves nothing."""
 
 
 class Inspect(Tagged, frozen=True):

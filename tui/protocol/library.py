@@ -171,6 +171,43 @@ class MemoryPlanned(Tagged, frozen=True):
     """The memory uses of `load`, the GPU first."""
 
 
+# The saved caches of chats
+
+
+class CountStates(Tagged, frozen=True):
+    """Count the saved caches of chats on the engine's disk. Ends with `StatesCounted`."""
+
+    id: Signed
+
+
+class StatesCounted(Tagged, frozen=True):
+    """The reply to `CountStates`."""
+
+    id: Signed
+    files: Unsigned
+    size: Unsigned
+    """Bytes."""
+
+
+class ForgetStates(Tagged, frozen=True):
+    """Remove the saved cache of `chat` from the engine's disk, or those of all chats if it is empty.
+
+    It waits for a load or an answer that is under way. Ends with `StatesForgotten`.
+    """
+
+    id: Signed
+    chat: str = ""
+
+
+class StatesForgotten(Tagged, frozen=True):
+    """The reply to `ForgetStates`: the files that were removed."""
+
+    id: Signed
+    files: Unsigned
+    size: Unsigned
+    """Bytes."""
+
+
 # The models on the hub
 
 

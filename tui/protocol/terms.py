@@ -120,6 +120,8 @@ class Statistics(Struct, frozen=True):
     """Peak memory of the engine's process so far, in bytes."""
     rounding: Rounding | None = None
     """The rounding of the main model, if it is known by now."""
+    prompt_restored: Unsigned = 0
+    """Prompt tokens of `prompt_reused` that came from the disk for this answer."""
 
     @property
     def speed_up(self) -> float | None:

@@ -29,6 +29,7 @@ from tui.chat.session import ChatSession
 from tui.chat.slash import Choice, SlashCommand
 from tui.choices import AUTO
 from tui.clean import clean_line
+from tui.client import EngineError
 from tui.client.host import known_to_ssh
 from tui.config import ConfigError, Generation, Preset, change_config, read_value, show_setting, show_value
 from tui.paths import find_ssh_config
@@ -137,6 +138,7 @@ class ChatCommands:
             SlashCommand("export", "Write this chat as Markdown", partial(_export, session)),
             SlashCommand("undo", "Bring back the messages that were deleted last",
                          lambda _: self._actions.undo()),
+            SlashCommand("forget", "Remove the saved caches of all chats", partial(_forget, session)),
             SlashCommand("host", "Let the engine run there, by ssh", self._others.move, "name",
                          partial(_hosts, session)),
             SlashCommand("title", "Call this chat so", partial(_rename, session), "words"),
@@ -286,6 +288,16 @@ def _rename(session: ChatSession, title: str) -> None:
         session.view.tell("Titled.", seconds=4)
     else:
         session.view.tell("Ask something first, then: /title WORDS", seconds=4)
+
+
+async def _forget(session: ChatSession, _: str) -> None:
+    """Remove the saved caches of all chats from the engine's disk. The chats stay."""
+    if session.rejects():
+        return
+    try:
+        session.view.tell(await session.states.forget_all(), seconds=6)
+    except EngineError as error:
+        session.view.tell(f"Nothing is removed: {error.line}", severity="error")
 
 
 async def _export(session: ChatSession, _: str) -> None:

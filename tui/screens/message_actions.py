@@ -156,6 +156,7 @@ class MessageActions:
         if turn:
             count = sum(1 for each in conversation.path if turn.key in conversation.above(each))
             prompt = conversation.remove(turn)
+            self._session.states.forget(conversation.key)
             gone, them = ("1 message", "it") if count == 1 else (f"{count:,} messages", "them")
             self._panel.tell(f"{gone} deleted. u or /undo brings {them} back.", seconds=6)
         elif not conversation.restore():

@@ -18,19 +18,24 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from tui.chat.formatting import sentence
+from tui.chat.saved_states import SavedStates
 from tui.clean import clean_line
+from tui.client import EngineError
 from tui.config import ConfigError, Generation, Settings, change_config, read_value, show_setting, show_value
 from tui.config.last import NextStart
-from tui.widgets.keyline import KeyLine
+from tui.quantities import UNKNOWN
+from tui.widgets.keyline import KeyLine, key_of
 from tui.widgets.rows import Row, Rows
 
 from .line_input import LineScreen
 from .list_screen import ListsScreen
+from .workers import work_alone
 
 LATER = {
     "models": "A change holds from the next start on; ctrl+l changes the models now.",
     "engine": "It holds from the next start on.",
     "history": "It holds from the next start on.",
+    "cache": "It holds from the next load of models on.",
     "keys": "It holds from the next start on.",
     **dict.fromkeys(
         ("appearance.output", "appearance.mouse", "appearance.frames_per_second"),
@@ -39,6 +44,9 @@ LATER = {
 }
 """Sections and single settings that take effect later."""
 PRESETS, MARK = "presets", " ●"
+SAVED = ("cache", "disk")
+"""The setting that shows the size of the saved caches."""
+EMPTY = ("settings.empty",)
 
 
 class SettingsScreen(ListsScreen[None]):
@@ -49,6 +57,8 @@ class SettingsScreen(ListsScreen[None]):
                 tooltip="Change it; of a few values, the next"),
         Binding("ctrl+d", "default", "Reset", priority=True, id="settings.default",
                 tooltip="Reset to default: out of config.toml"),
+        Binding("ctrl+x", "empty", "Empty", show=False, priority=True, id="settings.empty",
+                tooltip="Remove the saved caches; the chats stay"),
         Binding("escape", "back", "Back", id="settings.back", tooltip="Back to the chat"),
     ]  # fmt: skip
     DEFAULT_CSS = """
@@ -73,15 +83,19 @@ class SettingsScreen(ListsScreen[None]):
         path: Path,
         changed: Callable[[Settings], None],
         coming: Callable[[], NextStart],
+        states: SavedStates,
     ) -> None:
         """`settings` are the present ones; `path` is the path of config.toml, which may not exist; `coming`
-        reads the settings of the next start."""
+        reads the settings of the next start; `states` are the saved caches of chats."""
         self._rows = Rows("settings")
         super().__init__("filter", (self._rows,))
         self._settings = settings
         self._path = path
         self._changed = changed
         self._coming = coming
+        self._states = states
+        self._saved = UNKNOWN
+        """The size of the saved caches in words."""
         self._help = Static(id="help", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -95,6 +109,7 @@ class SettingsScreen(ListsScreen[None]):
         self.activate(self._rows)
         self._help.border_title = "config.toml"
         self._list()
+        work_alone(self, "states", self._count)
 
     # The settings
 
@@ -158,6 +173,9 @@ class SettingsScreen(ListsScreen[None]):
             Content.assemble(("now      ", "$quiet"), clean_line(shown_of(self._settings, *current))),
             Content.assemble(("default  ", "$quiet"), default),
         ]
+        if current == SAVED:
+            lines.append(Content.assemble(("on disk  ", "$quiet"), self._saved))
+            lines.append(Content(f"{key_of(self, EMPTY, 'ctrl+x')} removes it; the chats stay."))
         if choices := choices_of(section, key):
             lines.append(Content.assemble(("one of   ", "$quiet"), ", ".join(choices)))
         if later := LATER.get(section) or LATER.get(f"{section}.{key}"):
@@ -229,6 +247,21 @@ class SettingsScreen(ListsScreen[None]):
         self._settings = replace(self._settings, **{section: part})
         self._changed(self._settings)
         self._list()
+
+    def action_empty(self) -> None:
+        """Remove the saved caches, where their size is shown."""
+        if self._current() == SAVED:
+            work_alone(self, "states", self._count, True)
+
+    async def _count(self, empty: bool = False) -> None:
+        """Show the size of the saved caches; with `empty`, remove them first."""
+        try:
+            if empty:
+                self.notify(await self._states.forget_all(), markup=False)
+            self._saved = await self._states.counted()
+        except EngineError as error:
+            self._saved = f"unknown: {error.line}"
+        self._tell()
 
 
 def every_setting(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -55,6 +55,8 @@ class Keeper:
         """
         self._path = path
         self._on_change = on_change
+        self.on_delete: Callable[[str], object] = lambda conversation: None
+        """Called with the key of each conversation that is deleted."""
         self._thread = ThreadPoolExecutor(1, "store")
         self._waiting: deque[Change] = deque()
         self._deleted: set[str] = set()
@@ -67,6 +69,11 @@ class Keeper:
         """Reason why the chat is not being saved; empty if it is."""
         self.remark = ""
         """A remark on the file for the user; empty for none."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the conversations stay when the app ends."""
+        return self._path is not None
 
     @property
     def deleted(self) -> frozenset[str]:
@@ -89,6 +96,8 @@ class Keeper:
         for change in changes:
             if isinstance(change, DeleteConversation):
                 (self._deleted.add if change.deleted else self._deleted.discard)(change.conversation)
+                if change.deleted:
+                    self.on_delete(change.conversation)
             elif isinstance(change, RemoveMessages):
                 keys = set(change.messages)
                 self._removed = self._removed | keys if change.removed else self._removed - keys

@@ -138,7 +138,7 @@ def _put(place: Static, content: Content) -> None:
 def _speed_rows(reading: MeterReading) -> list[Row]:
     return [
         ("whole answer", number(reading.speed, "tok/s")),
-        ("first token", number(reading.first_token, "s", 2)),
+        ("first token", "restored " * reading.restored + number(reading.first_token, "s", 2)),
         ("speed-up", _speed_up(reading)),
     ]
 

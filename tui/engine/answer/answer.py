@@ -23,6 +23,7 @@ from ..pair.reading import cut, shared
 from ..speculation.loop import DraftLengthPolicy, NoValidToken, Proposal, Proposer, Round, generate
 from ..speculation.proposers import DraftModel, NullProposer, ProposersInTurn
 from ..speculation.sampling import InvalidLogits, Sampler
+from ..states.saved_chats import SavedChats
 from .prompt import answers_in, continues, opening_of, prompt_of, staying
 from .request import bias_of, chain_of, check, grammar_of
 from .templates import TemplateRenderer, puts_space, turn_marks
@@ -43,12 +44,15 @@ class Answer:
     def __init__(
         self, pair: Pair, command: protocol.Generate, send: Send, cancelled: Cancelled,
         draft_length: Callable[[], DraftLength] | None = None, clock: Callable[[], float] = perf_counter,
+        chats: SavedChats | None = None,
     ) -> None:  # fmt: skip
         """`cancelled` is called between two rounds, and between two chunks of the prompt.
 
         `draft_length` is called for each round, because the draft length can change during the answer.
+        `chats` has the caches that were saved; None for none.
         """
         self._pair = pair
+        self._chats = None if command.fresh else chats
         self._main = pair.main
         self._command = command
         self._send = send
@@ -99,8 +103,11 @@ class Answer:
         answers = (
             answers_in(context[: self._first], self._command, self._main, templates) if reader.rows else ()
         )
+        restored = self._chats.wake(context, answers, self._first, self._cancelled) if self._chats else 0
         reused = reader.begin(context, answers, self._first, self._stays)
-        self._cost = structs.replace(self._cost, prompt_tokens=len(context), prompt_reused=reused)
+        self._cost = structs.replace(
+            self._cost, prompt_tokens=len(context), prompt_reused=reused, prompt_restored=restored
+        )
         if unread := len(context) - 1 - reused:
             self._progress(0, unread)
         self._main.start(sampler)
@@ -214,8 +221,15 @@ class Answer:
                 return reason
             if self._cancelled():
                 return "cancelled"
+            self._wake_draft(context)
             self._pace_threads(len(happened.drafted) + 1, happened.verify_seconds)
         return "context"
+
+    def _wake_draft(self, context: Sequence[int]) -> None:
+        """Load the saved cache of the draft model, once. The first token has not waited for it."""
+        chats, draft, self._chats = self._chats, self._pair.draft, None
+        if chats and draft and len(context) <= draft.capacity and chats.wake_draft(context, self._cancelled):
+            cut(draft, shared(draft, context))
 
     def _tell_why_plain(self) -> None:
         """Send the reason why nothing was drafted so far, if it has changed."""

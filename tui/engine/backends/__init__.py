@@ -164,6 +164,36 @@ class LimitsDrafts(Protocol):
     longest_draft: int
 
 
+@dataclass(frozen=True)
+class CacheState:
+    """The content of a model's cache, outside the model. Another process can put it back."""
+
+    tokens: Sequence[int]
+    """The tokens in it, in order."""
+    cells: bytes | bytearray | memoryview
+    """The cache itself, in the form of its library."""
+    copies: tuple[tuple[int, bytes | bytearray | memoryview], ...] = ()
+    """The checkpoints: the number of tokens of each, and the copy in the form of its library."""
+    cut_from: int = 0
+    """The shortest length to which the cache can be cut without a checkpoint, once it is put back."""
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A model whose cache can be taken out as bytes, and put back into a model of the same file."""
+
+    def take_state(self, most: int) -> CacheState | None:
+        """Return the present content of the cache, which stays as it is.
+
+        None for an empty cache, for more than `most` bytes, and if the library fails.
+        """
+        ...
+
+    def put_state(self, state: CacheState) -> bool:
+        """Replace the content of the cache. Returns False if that is impossible; the cache is then empty."""
+        ...
+
+
 def check_call(model: LoadedModel, tokens: Sequence[int], picks: int, most: int) -> None:
     """Check that `model.extend(tokens, picks)` is possible, with at most `most` picks in one call.
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ...protocol import ModelFacts
 from ..speculation.chances import LONGEST
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
-from . import Rewinds, Vocabulary, check_call
+from . import CacheState, Rewinds, Vocabulary, check_call
 from .checkpoints import Cache, Checkpoints
 
 if TYPE_CHECKING:
@@ -51,6 +51,23 @@ class RewindableCache(Cache[Any], Protocol):
 
     def clear(self) -> None:
         """Remove all tokens."""
+        ...
+
+
+@runtime_checkable
+class PortableCache(Protocol):
+    """A cache whose content, and whose copies, are bytes that another process can use."""
+
+    def content(self, most: int) -> memoryview | None:
+        """Return the whole content; None for more than `most` bytes, and if the library fails."""
+        ...
+
+    def fill(self, content: Any, length: int) -> bool:
+        """Replace the content by that of a cache of `length` tokens. After a failure it may hold anything."""
+        ...
+
+    def cut_from(self, length: int) -> int:
+        """Return the shortest length to which a cache of `length` tokens can be cut after `fill`."""
         ...
 
 
@@ -132,6 +149,30 @@ class CachedModel(ABC):
         self._trim(length)
         del self._tokens[length:]
         self._settled = True
+
+    def take_state(self, most: int) -> CacheState | None:
+        """Return the content of the cache for `put_state`; None if it is empty, or more than `most` bytes."""
+        if not self._held or not isinstance(self._cache, PortableCache):
+            return None
+        cells, copies = self._cache.content(most), tuple(self._checkpoints.copies)
+        if cells is None:
+            return None
+        return CacheState(self._tokens[: self._held], cells, copies, self._cache.cut_from(self._held))
+
+    def put_state(self, state: CacheState) -> bool:
+        """Replace the content of the cache. Returns False if that is impossible; the cache is then empty."""
+        self._trim(0)
+        self._cache.clear()
+        self._tokens, self._held, self._settled = [], 0, True
+        count, size = len(state.tokens), self.vocabulary.size
+        if not isinstance(self._cache, PortableCache) or not 0 < count <= self.capacity:
+            return False
+        if max(state.tokens) >= size or not self._cache.fill(state.cells, count):
+            self._cache.clear()
+            return False
+        self._tokens, self._held = list(state.tokens), count
+        self._checkpoints.put(state.copies)
+        return True
 
     @cached_property
     def _constraints(self) -> Constraints:

@@ -12,8 +12,9 @@ decides which copies are kept. It does not know how a library makes them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 MOST = 4
 """Most copies of one cache."""
@@ -103,6 +104,15 @@ class Checkpoints(Generic[State]):
         """Drop the longer copies: the cache is cut to `length` tokens, and others may follow these."""
         while self._copies and self._copies[-1].length > length:
             self._copies.pop()
+
+    @property
+    def copies(self) -> Iterator[tuple[int, State]]:
+        """Yield the copies, each with its number of tokens, the shortest first."""
+        return ((copy.length, copy.state) for copy in self._copies)
+
+    def put(self, copies: Iterable[tuple[int, Any]]) -> None:
+        """Take the copies of a saved cache in place of all others. Their states are bytes."""
+        self._copies = [_Copy(length, len(state), state) for length, state in copies]
 
     def _make_room(self) -> bool:
         """Drop the least useful copies, and return whether there is room for one more.

@@ -23,7 +23,7 @@ class StoredFact:
 
     def __init__(self, folder: Path, models: Iterable[str], rest: Sequence[str]) -> None:
         """`models` are the models' paths; `rest` are other texts on which the value depends."""
-        marks = [_fingerprint(Path(path)) for path in models]
+        marks = [fingerprint(Path(path)) for path in models]
         key = hashlib.sha256("\n".join([*marks, *rest]).encode("utf-8", "surrogateescape")).hexdigest()
         self._path = folder / f"{key[:32]}.json"
 
@@ -40,11 +40,11 @@ class StoredFact:
             files.replace(self._path, json.dumps(value))
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint(path: Path) -> str:
     """Return a hash of size and both ends of a file, which is quick; for a folder, of its files."""
     if path.is_dir():
         return "\n".join(
-            f"{each.name} {_fingerprint(each)}" for each in sorted(path.iterdir()) if each.is_file()
+            f"{each.name} {fingerprint(each)}" for each in sorted(path.iterdir()) if each.is_file()
         )
     with suppress(OSError), path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)

@@ -57,6 +57,19 @@ def sound(common: int, before: Calls, now: Calls) -> int:
     return at
 
 
+def usable(common: int, before: Calls, now: Calls, reach: Callable[[int], int]) -> int:
+    """Return how many of the first `common` tokens of a cache a context can use, whose rule is `now`.
+
+    The cache was read by the rule `before`. `reach` returns how many tokens a cut to a length would leave.
+    """
+    if not now.rows:
+        return reach(common)
+    common = sound(common, before, now)
+    while (reached := reach(common)) < common:
+        common = sound(reached, before, now)
+    return common
+
+
 class ContextReader:
     """Reads contexts into the cache of a main model."""
 
@@ -68,7 +81,18 @@ class ContextReader:
         self._model = model
         self.rows = rows
         self._checkpoints = checkpoints
-        self._calls = Calls(model.chunk)
+        self.calls = Calls(model.chunk)
+        """The rule by which the present cache was read."""
+
+    def rule(self, answers: Sequence[range], first: int) -> Calls:
+        """Return the rule for a context with these earlier answers, whose answer begins at `first`."""
+        if not self.rows:
+            return Calls(self._model.chunk)
+        return Calls(self._model.chunk, self.rows, (*answers, range(first - 1, sys.maxsize)))
+
+    def usable(self, context: Sequence[int], rule: Calls) -> int:
+        """Return how many tokens of `context`, without its last one, the present cache saves from reading."""
+        return usable(shared(self._model, context), self.calls, rule, self._model.reach)
 
     def begin(self, context: Sequence[int], answers: Sequence[range], first: int, stays: int = 0) -> int:
         """Rewind the cache to the part that `context`, without its last token, can use. Return its tokens.
@@ -79,21 +103,16 @@ class ContextReader:
         if self._checkpoints:
             end = first - 1  # in exact mode, the rule ends a call only here
             self._model.checkpoint(end if self.rows else min(stays or end, end))
-        common = shared(self._model, context)
-        if not self.rows:
-            return cut(self._model, common)
-        before = self._calls
-        self._calls = Calls(self._model.chunk, self.rows, (*answers, range(first - 1, sys.maxsize)))
-        common = sound(common, before, self._calls)
-        while (reached := self._model.reach(common)) < common:
-            common = sound(reached, before, self._calls)
+        rule = self.rule(answers, first)
+        common = self.usable(context, rule)
+        self.calls = rule
         return cut(self._model, common)
 
     def read(
         self, context: Sequence[int], cancelled: Callable[[], bool], progress: Callable[[int, int], None]
     ) -> bool:
         """Bring all but the last token of `context` into the cache; see `prefill`."""
-        return prefill(self._model, context, end=self._calls.end, cancelled=cancelled, progress=progress)
+        return prefill(self._model, context, end=self.calls.end, cancelled=cancelled, progress=progress)
 
 
 def shared(model: LoadedModel, context: Sequence[int]) -> int:

@@ -24,6 +24,8 @@ COPIES = LONGEST
 """Most tokens that a round takes back: the drafted ones."""
 HEAD_COPIES = 8
 """The same where a head drafts. Its drafts are short, and each copy takes as much memory as the state."""
+_WHOLE = 0
+"""Flags of a copy that needs nothing of the present cache."""
 _SHARE = 8
 """Divisor: copies of a state may take one byte for this many bytes of weights."""
 
@@ -72,6 +74,30 @@ class NativeCache(RewindableCache):
             and library.llama_memory_seq_pos_max(self._memory, ANSWER) == length - 1
         )
 
+    def content(self, most: int) -> memoryview | None:
+        """Return all cells and states of the answer's sequence. Masked cells of a window are left out."""
+        size = int(self._library.llama_state_seq_get_size_ext(self._context, ANSWER, _WHOLE))
+        if not 0 < size <= most:
+            return None
+        buffer = (ctypes.c_uint8 * size)()
+        written = self._library.llama_state_seq_get_data_ext(self._context, buffer, size, ANSWER, _WHOLE)
+        return memoryview(buffer).cast("B") if written == size else None
+
+    def fill(self, content: Any, length: int) -> bool:
+        """Put back the content of a cache of `length` tokens."""
+        self.clear()
+        library, size, self.began = self._library, len(content), length
+        writable = not memoryview(content).readonly
+        kind = ctypes.c_uint8 * size
+        buffer = kind.from_buffer(content) if writable else kind.from_buffer_copy(content)
+        taken = library.llama_state_seq_set_data_ext(self._context, buffer, size, ANSWER, _WHOLE)
+        last = library.llama_memory_seq_pos_max(self._memory, ANSWER)
+        return bool(taken == size and last == length - 1)
+
+    def cut_from(self, length: int) -> int:
+        """Return the shortest length to which a cache of `length` tokens can be cut after `fill`."""
+        return length
+
 
 class Cells(NativeCache):
     """Attention: every token has its own cell. A sliding window may have dropped needed cells."""
@@ -99,8 +125,12 @@ class Cells(NativeCache):
     def reaches(self, length: int) -> int:
         # A sliding-window cache accepts a rewind even if it has dropped cells in the window.
         first = self._library.llama_memory_seq_pos_min(self._memory, ANSWER)
-        needed = max(0, length - self._window) if self._window else 0
+        needed = max(0, length - self._window + 1) if self._window else 0
         return length if first <= needed else 0
+
+    def cut_from(self, length: int) -> int:
+        # A saved window has only the cells that the next token sees, so one token can be taken out.
+        return length - 1 if 0 < self._window < length else 0
 
     def cut(self, length: int) -> int:
         if not self._library.llama_memory_seq_rm(self._memory, ANSWER, length, -1):
@@ -156,6 +186,10 @@ class Fork(NativeCache):
         if self._kept:
             self._copy(KEPT, ANSWER)
         return self._kept
+
+    def clear(self) -> None:
+        super().clear()
+        self._kept = 0
 
     def restore(self, state: bytes, length: int) -> bool:
         self._library.llama_memory_seq_rm(self._memory, KEPT, -1, -1)  # it would keep cells in use

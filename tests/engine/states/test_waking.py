@@ -1,0 +1,249 @@
+"""A chat that wakes goes on as if its engine had never stopped: token by token, with every kind of cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from tests.support import models
+from tests.support.models import Toy
+from tests.support.rows import Watching, assert_close, rows_of, some_tokens
+from tests.support.states import Desk
+from tests.support.windows import no_room_for_full_windows
+from tui.engine.answer.templates import TemplateRenderer
+from tui.engine.backends import CacheState, LoadedModel, Options, Portable, llama_cpp
+from tui.engine.backends.llama_cpp import model as native_model
+from tui.engine.backends.selection import open_backend
+from tui.engine.speculation import proposals
+from tui.protocol import Message, Sampling
+
+TOLD = "Tell me about the rivers and the mountains of a country that you know. " * 3
+SAMPLING = Sampling(temperature=0.7)
+
+
+class Kind(NamedTuple):
+    architecture: str
+    cache_type: str = "f16"
+    copies: bool = True
+    drops: bool = False
+    windowed: bool = False
+
+
+KINDS = {
+    "attention": Kind("llama"),
+    "attention in 8 bits": Kind("llama", cache_type="q8_0"),
+    "window": Kind("gemma3", windowed=True),
+    "window that drops": Kind("gemma3", drops=True, windowed=True),
+    "recurrent": Kind("mamba"),
+    "hybrid": Kind("lfm2"),
+    "hybrid without copies": Kind("lfm2", copies=False),
+}
+
+Start = Callable[..., Desk]
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Iterator[TemplateRenderer]:
+    made = TemplateRenderer()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+@pytest.fixture(scope="module")
+def paths(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("models")
+    toy: Any = kind.architecture
+    main = models.write_model(folder / "main.gguf", Toy(toy, heads=2, context_length=1024))
+    draft = models.write_model(folder / "draft.gguf", Toy(seed=3, layers=1, width=32, context_length=1024))
+    return str(main), str(draft)
+
+
+@pytest.fixture
+def start(
+    kind: Kind, paths: tuple[str, str], renderer: TemplateRenderer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Start]:
+    """Start an engine: load the models and open the folder."""
+    desks: list[Desk] = []
+    if kind.drops:
+        for module in (llama_cpp, native_model):  # few tokens in a call leave a window few cells
+            monkeypatch.setattr(module, "BATCH", 32)
+
+    def load(role: str) -> LoadedModel:
+        with monkeypatch.context() as patch:
+            if not kind.copies:
+                patch.setattr(llama_cpp, "affords_copies", lambda *_: False)
+            if kind.drops:
+                no_room_for_full_windows(patch)
+            path = paths[role == "draft"]
+            options = Options(role, 1024, threads=1, cache_type=kind.cache_type)  # type: ignore[arg-type]
+            return open_backend(path).load(path, options, lambda _: True)
+
+    def begin(folder: Path | None, drafts: str = "none", rows: int = 0) -> Desk:
+        draft = load("draft") if drafts == "model" else None
+        desks.append(Desk(load("main"), draft, folder, renderer, rows))
+        return desks[-1]
+
+    yield begin
+    for desk in desks:
+        desk.pair.close()
+
+
+def settings(kind: Kind, drafts: str) -> dict[str, Any]:
+    """The answers of a toy are no text that is encoded as it was written, so a window must be cut after them.
+
+    A saved window has no cells for that. Its answers have one token, which is not in the cache.
+    """
+    length = 1 if kind.windowed else 30
+    drafted = 0 if drafts == "none" else 3
+    return {"sampling": SAMPLING, "max_tokens": length, "draft_length": drafted, "lookup": drafts == "lookup"}
+
+
+@pytest.mark.parametrize("drafts", ["none", "model", "lookup"])
+def test_a_chat_goes_on_after_a_wake_token_by_token(
+    start: Start, kind: Kind, tmp_path: Path, drafts: str
+) -> None:
+    """Three turns, each in another engine; then the last answer again, with another seed: a branch."""
+    unbroken, chat = start(None, drafts), [Message("user", TOLD)]
+    for turn in range(3):
+        woken = start(tmp_path, drafts)
+        expected = unbroken.ask(chat, **settings(kind, drafts))
+        heard = woken.ask(chat, **settings(kind, drafts))
+        assert heard.tokens == expected.tokens
+        statistics = heard.statistics
+        assert bool(statistics.prompt_restored) == (turn > 0)
+        lost = expected.statistics.prompt_reused - statistics.prompt_reused
+        assert 0 <= lost <= 16, "more than the tokens for which a session may still have a state"
+        if turn == 2:
+            again = settings(kind, drafts) | {"seed": 99, "max_tokens": 30}
+            assert woken.ask(chat, **again).tokens == unbroken.ask(chat, **again).tokens
+        woken.end()
+        both = drafts == "model"
+        assert woken.folder and (kind.windowed or woken.folder.usage().files == 1 + both)
+        chat += [Message("assistant", heard.text), Message("user", f"and then {turn}?")]
+
+
+def test_a_draft_wakes_after_the_first_token(
+    start: Start, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proposals, "SLICE", 16)
+    chat, how = [Message("user", TOLD)], settings(kind, "model") | {"max_tokens": 30}
+    first = start(tmp_path, "model")
+    heard = first.ask(chat, **how)
+    first.end()
+    woken = start(tmp_path, "model")
+    draft, read = woken.pair.draft, list[int]()
+    assert draft
+    run = draft.extend
+    monkeypatch.setattr(draft, "extend", lambda tokens, picks: read.append(len(tokens)) or run(tokens, picks))
+    again = woken.ask(chat, **how | {"resume": tuple(heard.tokens[:10]), "max_tokens": 20})
+    assert heard.tokens == heard.tokens[:10] + again.tokens
+    assert sum(read) < 120 < again.statistics.prompt_tokens
+    assert read[0] == 16, "the first round reads its slice as ever"
+
+
+@pytest.mark.parametrize("drafts", ["none", "model", "lookup"])
+def test_half_an_answer_goes_on_after_a_wake(start: Start, kind: Kind, tmp_path: Path, drafts: str) -> None:
+    chat, how = [Message("user", TOLD)], settings(kind, drafts)
+    whole = start(None, drafts).ask(chat, **how | {"max_tokens": 60})
+    first = start(tmp_path, drafts)
+    half = first.ask(chat, **how | {"max_tokens": 30})
+    first.end()
+    woken = start(tmp_path, drafts)
+    rest = woken.ask(chat, **how | {"max_tokens": 30, "resume": tuple(half.tokens)})
+    assert half.tokens + rest.tokens == whole.tokens
+    assert rest.statistics.prompt_restored == rest.statistics.prompt_tokens - 1
+
+
+def test_an_earlier_branch_after_a_wake_is_cut_or_read_again(
+    start: Start, kind: Kind, tmp_path: Path
+) -> None:
+    how = settings(kind, "none") | {"max_tokens": 30}
+    unbroken, first = start(None), start(tmp_path)
+    told = [Message("user", TOLD)]
+    long = [*told, Message("assistant", "It is so."), Message("user", "And the lakes? " * 9)]
+    other = [*told, Message("assistant", "It is so."), Message("user", "And the seas?")]
+    assert first.ask(long, **how).tokens == unbroken.ask(long, **how).tokens
+    first.end()
+    woken = start(tmp_path)
+    assert woken.ask(other, **how).tokens == unbroken.ask(other, **how).tokens
+    assert woken.ask(long, **how).tokens == unbroken.ask(long, **how).tokens
+
+
+def test_in_exact_mode_the_bits_after_a_wake_are_those_of_an_unbroken_session(
+    start: Start, kind: Kind, tmp_path: Path
+) -> None:
+    """The answer before it was written in single rows, and the prompt read in calls of many."""
+    chat, how = [Message("user", TOLD)], settings(kind, "none")
+    seen = []
+    for folder in (None, tmp_path):
+        desk, turns = start(folder, rows=1), list(chat)
+        heard = desk.ask(turns, **how)
+        turns += [Message("assistant", heard.text), Message("user", "more?")]
+        if folder:
+            desk.end()
+            desk = start(folder, rows=1)
+        end = desk.ask(turns, **how)
+        main = desk.pair.main
+        main.start(watching := Watching())
+        main.extend([5], picks=1)
+        seen.append((end.tokens, list(main.tokens), next(iter(watching.rows.values()))))
+    assert seen[0][:2] == seen[1][:2]
+    np.testing.assert_array_equal(seen[0][2], seen[1][2])
+    assert bool(end.statistics.prompt_restored) != kind.windowed
+
+
+def test_a_cut_after_a_wake_leaves_what_a_fresh_cache_has(start: Start, tmp_path: Path) -> None:
+    """By one token, by as many as a round rejects, and by more: what cannot be cut is read again."""
+    main, text = start(None).pair.main, some_tokens(140)
+    expected = rows_of(main, text, 20)
+    main.rewind(0)
+    main.extend(text[:100], picks=0)
+    assert isinstance(main, Portable)
+    state = main.take_state(1 << 30)
+    assert state is not None
+    for back in (0, 1, 2, 9, 60):
+        assert main.put_state(state)
+        main.rewind(100 - back)
+        main.start(watching := Watching())
+        main.extend(text[100 - back : 104 - back], picks=4)
+        main.rewind(102 - back)
+        main.extend(text[102 - back : 104 - back], picks=2)
+        assert_close(watching.rows, {at: expected[at] for at in range(101 - back, 105 - back)})
+
+
+def test_a_state_that_does_not_fit_leaves_an_empty_cache(start: Start, kind: Kind, tmp_path: Path) -> None:
+    """Of another length, of another vocabulary, cut off, or of no cache at all."""
+    desk = start(tmp_path)
+    desk.ask([Message("user", TOLD)], **settings(kind, "none"))
+    main = desk.pair.main
+    assert isinstance(main, Portable)
+    state = main.take_state(1 << 30)
+    assert state is not None
+    cells = bytes(state.cells)
+    assert main.take_state(len(cells) - 1) is None
+    count = len(state.tokens)
+    for tokens, bad in (
+        (state.tokens[:-1], cells),
+        ([*state.tokens[:-1], main.vocabulary.size], cells),
+        ([1] * (main.capacity + 1), cells),
+        (state.tokens, cells[: len(cells) // 2]),
+        (state.tokens, b"\0" * len(cells)),
+        ([], cells),
+    ):
+        assert not main.put_state(CacheState(tokens, bad))
+        assert main.length == 0
+        assert main.take_state(1 << 30) is None
+    assert main.put_state(CacheState(state.tokens, cells, state.copies, state.cut_from))
+    assert (main.length, main.reach(count)) == (count, count)
+    again = desk.ask([Message("user", TOLD)], **settings(kind, "none"))
+    fresh = desk.ask([Message("user", TOLD)], **settings(kind, "none"), fresh=True)
+    assert again.tokens == fresh.tokens
