@@ -136,10 +136,10 @@ def test_a_window_that_lost_tokens_is_computed_again(load: Load, monkeypatch: py
         model._library, "llama_decode", lambda *call: decoded.append(call[1].n_tokens) or decode(*call)
     )
     model.start(watching := Watching())
-    model.rewind(92)  # its window reaches back to 60
-    model.extend(tokens[92:96], picks=0)
-    model.rewind(90)
-    model.extend(tokens[90:99], picks=0)
+    model.rewind(90)  # the next token sees the cells from 59 on
+    model.extend(tokens[90:94], picks=0)
+    model.rewind(89)
+    model.extend(tokens[89:99], picks=0)
     assert decoded == [4, 99]
     model.extend(tokens[99:], picks=1)
     assert_close(watching.rows, expected)

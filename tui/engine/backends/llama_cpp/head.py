@@ -21,7 +21,7 @@ from ....protocol import ModelFacts
 from ...library.header import Header
 from ...library.heads import ROWS_OF_OUTPUTS
 from ...speculation.loop import Pick
-from .. import ModelError
+from .. import CacheState, ModelError
 from ..cached import PICKS, WARM_UP
 from .hidden import HiddenRows, NativeRows, Rows
 from .model import LlamaModel, NativeModel
@@ -103,6 +103,16 @@ class LlamaHead(NativeModel):
             self.extend(tokens[self.length :], picks=0)
         except ModelError:
             self.rewind(0)
+
+    def take_state(self, most: int) -> CacheState | None:
+        self.read_along(1)
+        self.rewind(min(self.length, self._sound))
+        return super().take_state(most)
+
+    def put_state(self, state: CacheState) -> bool:
+        done = super().put_state(state)
+        self._sound = self._held
+        return done
 
     def close(self) -> None:
         """Free the native context. Only a second `close` is allowed after this."""

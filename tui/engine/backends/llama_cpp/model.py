@@ -165,8 +165,10 @@ class LlamaModel(NativeModel):
         super().rewind(length)
         if self._hidden is None:
             return
-        if self._held == length and self._hidden.wants_again(length) and self._cuts_to(length - 1):
-            self._held = self._cache.cut(length - 1)
+        before = length - 1
+        cuts = self.rewinds == "anywhere" and self._cache.reaches(before) == before
+        if cuts and self._held == length and self._hidden.wants_again(length):
+            self._held = self._cache.cut(before)
             self._hidden.cut(self._held)
         self._hidden.read_along(WAITING)
 
@@ -176,10 +178,6 @@ class LlamaModel(NativeModel):
         if self.model:
             self._library.llama_model_free(self.model)
             self.model = 0
-
-    def _cuts_to(self, length: int) -> bool:
-        """Return whether the cache can be cut to exactly `length` tokens, without a copy."""
-        return self.rewinds == "anywhere" and self._cache.reaches(length) == length
 
     def _trim(self, length: int) -> None:
         super()._trim(length)
