@@ -27,12 +27,16 @@ TOLD = "Tell me about the rivers and the mountains of a country that you know. "
 SAMPLING = Sampling(temperature=0.7)
 
 
+DRAFTS = ("none", "lookup", "model")
+
+
 class Kind(NamedTuple):
     architecture: str
     cache_type: str = "f16"
     copies: bool = True
     drops: bool = False
     windowed: bool = False
+    mlx: bool = False
 
 
 KINDS = {
@@ -43,7 +47,15 @@ KINDS = {
     "recurrent": Kind("mamba"),
     "hybrid": Kind("lfm2"),
     "hybrid without copies": Kind("lfm2", copies=False),
+    "MLX attention in 8 bits": Kind("llama", cache_type="q8_0", mlx=True),
+    "MLX window": Kind("gemma3_text", windowed=True, mlx=True),
+    "MLX hybrid": Kind("lfm2", mlx=True),
 }
+
+LLAMA = [name for name, kind in KINDS.items() if not kind.mlx]
+DRAFTED = [(name, drafts) for name in LLAMA for drafts in DRAFTS]
+DRAFTED += zip((name for name in KINDS if name not in LLAMA), DRAFTS, strict=True)
+"""Kinds of caches and of drafts together. MLX takes longer to start: each of its kinds has one of drafts."""
 
 Start = Callable[..., Desk]
 
@@ -63,6 +75,14 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 @pytest.fixture(scope="module")
 def paths(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("models")
+    if kind.mlx:
+        pytest.importorskip("mlx_lm")
+        from tests.support import mlx_models
+
+        longer = {"max_position_embeddings": 1024}
+        path = mlx_models.write_folder(folder / "main", kind.architecture, settings=longer)
+        small = mlx_models.write_folder(folder / "draft", seed=3, settings=longer)
+        return str(path), str(small)
     toy: Any = kind.architecture
     main = models.write_model(folder / "main.gguf", Toy(toy, heads=2, context_length=1024))
     draft = models.write_model(folder / "draft.gguf", Toy(seed=3, layers=1, width=32, context_length=1024))
@@ -99,45 +119,51 @@ def start(
         desk.pair.close()
 
 
-def settings(kind: Kind, drafts: str) -> dict[str, Any]:
-    """The answers of a toy are no text that is encoded as it was written, so a window must be cut after them.
-
-    A saved window has no cells for that. Its answers have one token, which is not in the cache.
-    """
-    length = 1 if kind.windowed else 30
+def settings(drafts: str, length: int = 30) -> dict[str, Any]:
     drafted = 0 if drafts == "none" else 3
-    return {"sampling": SAMPLING, "max_tokens": length, "draft_length": drafted, "lookup": drafts == "lookup"}
+    return {
+        "sampling": SAMPLING, "max_tokens": length, "draft_length": drafted, "lookup": drafts == "lookup"
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("drafts", ["none", "model", "lookup"])
-def test_a_chat_goes_on_after_a_wake_token_by_token(
+@pytest.mark.parametrize(("kind", "drafts"), DRAFTED, indirect=["kind"])
+def test_a_chat_goes_on_after_each_wake_token_by_token(
     start: Start, kind: Kind, tmp_path: Path, drafts: str
 ) -> None:
-    """Three turns, each in another engine; then the last answer again, with another seed: a branch."""
+    """Half an answer, the other half, the next turn, and another answer to it: a branch.
+
+    The answers of a toy are no text that is encoded as it was written, so the next turn cuts the cache. A
+    saved window has no cells for that.
+    """
     unbroken, chat = start(None, drafts), [Message("user", TOLD)]
-    for turn in range(3):
-        woken = start(tmp_path, drafts)
-        expected = unbroken.ask(chat, **settings(kind, drafts))
-        heard = woken.ask(chat, **settings(kind, drafts))
-        assert heard.tokens == expected.tokens
-        statistics = heard.statistics
-        assert bool(statistics.prompt_restored) == (turn > 0)
-        lost = expected.statistics.prompt_reused - statistics.prompt_reused
-        assert 0 <= lost <= 16, "more than the tokens for which a session may still have a state"
-        if turn == 2:
-            again = settings(kind, drafts) | {"seed": 99, "max_tokens": 30}
-            assert woken.ask(chat, **again).tokens == unbroken.ask(chat, **again).tokens
-        woken.end()
-        both = drafts == "model"
-        assert woken.folder and (kind.windowed or woken.folder.usage().files == 1 + both)
-        chat += [Message("assistant", heard.text), Message("user", f"and then {turn}?")]
+    whole = unbroken.ask(chat, **settings(drafts, 60))
+    first = start(tmp_path, drafts)
+    half = first.ask(chat, **settings(drafts))
+    assert half.statistics.prompt_restored == 0
+    first.end()
+    second = start(tmp_path, drafts)
+    rest = second.ask(chat, **settings(drafts), resume=tuple(half.tokens))
+    assert half.tokens + rest.tokens == whole.tokens
+    assert rest.statistics.prompt_restored == rest.statistics.prompt_tokens - 1
+    second.end()
+    assert second.folder and second.folder.usage().files == 1 + (drafts == "model")
+    chat += [Message("assistant", whole.text), Message("user", "and then?")]
+    third = start(tmp_path, drafts)
+    heard, expected = third.ask(chat, **settings(drafts)), unbroken.ask(chat, **settings(drafts))
+    assert heard.tokens == expected.tokens
+    lost = expected.statistics.prompt_reused - heard.statistics.prompt_reused
+    assert kind.windowed or 0 <= lost <= 16, "more than the tokens for which a session may still have a state"
+    assert kind.windowed or heard.statistics.prompt_restored > 0
+    again = settings(drafts) | {"seed": 99}
+    assert third.ask(chat, **again).tokens == unbroken.ask(chat, **again).tokens
 
 
+@pytest.mark.parametrize("kind", LLAMA, indirect=True)
 def test_a_draft_wakes_after_the_first_token(
     start: Start, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(proposals, "SLICE", 16)
-    chat, how = [Message("user", TOLD)], settings(kind, "model") | {"max_tokens": 30}
+    chat, how = [Message("user", TOLD)], settings("model")
     first = start(tmp_path, "model")
     heard = first.ask(chat, **how)
     first.end()
@@ -152,23 +178,11 @@ def test_a_draft_wakes_after_the_first_token(
     assert read[0] == 16, "the first round reads its slice as ever"
 
 
-@pytest.mark.parametrize("drafts", ["none", "model", "lookup"])
-def test_half_an_answer_goes_on_after_a_wake(start: Start, kind: Kind, tmp_path: Path, drafts: str) -> None:
-    chat, how = [Message("user", TOLD)], settings(kind, drafts)
-    whole = start(None, drafts).ask(chat, **how | {"max_tokens": 60})
-    first = start(tmp_path, drafts)
-    half = first.ask(chat, **how | {"max_tokens": 30})
-    first.end()
-    woken = start(tmp_path, drafts)
-    rest = woken.ask(chat, **how | {"max_tokens": 30, "resume": tuple(half.tokens)})
-    assert half.tokens + rest.tokens == whole.tokens
-    assert rest.statistics.prompt_restored == rest.statistics.prompt_tokens - 1
-
-
+@pytest.mark.parametrize("kind", LLAMA, indirect=True)
 def test_an_earlier_branch_after_a_wake_is_cut_or_read_again(
     start: Start, kind: Kind, tmp_path: Path
 ) -> None:
-    how = settings(kind, "none") | {"max_tokens": 30}
+    how = settings("none")
     unbroken, first = start(None), start(tmp_path)
     told = [Message("user", TOLD)]
     long = [*told, Message("assistant", "It is so."), Message("user", "And the lakes? " * 9)]
@@ -184,7 +198,7 @@ def test_in_exact_mode_the_bits_after_a_wake_are_those_of_an_unbroken_session(
     start: Start, kind: Kind, tmp_path: Path
 ) -> None:
     """The answer before it was written in single rows, and the prompt read in calls of many."""
-    chat, how = [Message("user", TOLD)], settings(kind, "none")
+    chat, how = [Message("user", TOLD)], settings("none", 1 if kind.windowed else 30)
     seen = []
     for folder in (None, tmp_path):
         desk, turns = start(folder, rows=1), list(chat)
@@ -200,9 +214,10 @@ def test_in_exact_mode_the_bits_after_a_wake_are_those_of_an_unbroken_session(
         seen.append((end.tokens, list(main.tokens), next(iter(watching.rows.values()))))
     assert seen[0][:2] == seen[1][:2]
     np.testing.assert_array_equal(seen[0][2], seen[1][2])
-    assert bool(end.statistics.prompt_restored) != kind.windowed
+    assert bool(end.statistics.prompt_restored) == (kind.mlx or not kind.windowed)
 
 
+@pytest.mark.parametrize("kind", [*LLAMA, "MLX hybrid"], indirect=True)
 def test_a_cut_after_a_wake_leaves_what_a_fresh_cache_has(start: Start, tmp_path: Path) -> None:
     """By one token, by as many as a round rejects, and by more: what cannot be cut is read again."""
     main, text = start(None).pair.main, some_tokens(140)
@@ -222,10 +237,11 @@ def test_a_cut_after_a_wake_leaves_what_a_fresh_cache_has(start: Start, tmp_path
         assert_close(watching.rows, {at: expected[at] for at in range(101 - back, 105 - back)})
 
 
+@pytest.mark.parametrize("kind", [*LLAMA, "MLX window"], indirect=True)
 def test_a_state_that_does_not_fit_leaves_an_empty_cache(start: Start, kind: Kind, tmp_path: Path) -> None:
     """Of another length, of another vocabulary, cut off, or of no cache at all."""
     desk = start(tmp_path)
-    desk.ask([Message("user", TOLD)], **settings(kind, "none"))
+    desk.ask([Message("user", TOLD)], **settings("none", 1 if kind.windowed else 30))
     main = desk.pair.main
     assert isinstance(main, Portable)
     state = main.take_state(1 << 30)
@@ -234,7 +250,7 @@ def test_a_state_that_does_not_fit_leaves_an_empty_cache(start: Start, kind: Kin
     assert main.take_state(len(cells) - 1) is None
     count = len(state.tokens)
     for tokens, bad in (
-        (state.tokens[:-1], cells),
+        (state.tokens if kind.mlx else state.tokens[:-1], cells[:-1] if kind.mlx else cells),
         ([*state.tokens[:-1], main.vocabulary.size], cells),
         ([1] * (main.capacity + 1), cells),
         (state.tokens, cells[: len(cells) // 2]),
@@ -246,8 +262,8 @@ def test_a_state_that_does_not_fit_leaves_an_empty_cache(start: Start, kind: Kin
         assert main.take_state(1 << 30) is None
     assert main.put_state(CacheState(state.tokens, cells, state.copies, state.cut_from))
     assert (main.length, main.reach(count)) == (count, count)
-    again = desk.ask([Message("user", TOLD)], **settings(kind, "none"))
-    fresh = desk.ask([Message("user", TOLD)], **settings(kind, "none"), fresh=True)
+    again = desk.ask([Message("user", TOLD)], **settings("none", 1 if kind.windowed else 30))
+    fresh = desk.ask([Message("user", TOLD)], **settings("none", 1 if kind.windowed else 30), fresh=True)
     assert again.tokens == fresh.tokens
 
 

@@ -70,6 +70,14 @@ class PortableCache(Protocol):
         """Return the shortest length to which a cache of `length` tokens can be cut after `fill`."""
         ...
 
+    def pack(self, copy: Any) -> bytes:
+        """Return the copy of a checkpoint as bytes."""
+        ...
+
+    def unpack(self, packed: Any) -> Any:
+        """Return the copy of a checkpoint that `pack` has packed."""
+        ...
+
 
 class CachedModel(ABC):
     """Implements most of `backends.LoadedModel` for one sequence.
@@ -154,9 +162,9 @@ class CachedModel(ABC):
         """Return the content of the cache for `put_state`; None if it is empty, or more than `most` bytes."""
         if not self._held or not isinstance(self._cache, PortableCache):
             return None
-        cells, copies = self._cache.content(most), tuple(self._checkpoints.copies)
-        if cells is None:
+        if (cells := self._cache.content(most)) is None:
             return None
+        copies = tuple((length, self._cache.pack(copy)) for length, copy in self._checkpoints.copies)
         return CacheState(self._tokens[: self._held], cells, copies, self._cache.cut_from(self._held))
 
     def put_state(self, state: CacheState) -> bool:
@@ -171,7 +179,7 @@ class CachedModel(ABC):
             self._cache.clear()
             return False
         self._tokens, self._held = list(state.tokens), count
-        self._checkpoints.put(state.copies)
+        self._checkpoints.put((length, len(copy), self._cache.unpack(copy)) for length, copy in state.copies)
         return True
 
     @cached_property

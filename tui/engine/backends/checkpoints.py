@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 MOST = 4
 """Most copies of one cache."""
@@ -110,9 +110,9 @@ class Checkpoints(Generic[State]):
         """Yield the copies, each with its number of tokens, the shortest first."""
         return ((copy.length, copy.state) for copy in self._copies)
 
-    def put(self, copies: Iterable[tuple[int, Any]]) -> None:
-        """Take the copies of a saved cache in place of all others. Their states are bytes."""
-        self._copies = [_Copy(length, len(state), state) for length, state in copies]
+    def put(self, copies: Iterable[tuple[int, int, State]]) -> None:
+        """Take the copies of a saved cache in place of all others: their tokens, bytes and states."""
+        self._copies = [_Copy(*each) for each in copies]
 
     def _make_room(self) -> bool:
         """Drop the least useful copies, and return whether there is room for one more.

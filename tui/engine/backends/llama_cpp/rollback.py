@@ -98,6 +98,8 @@ class NativeCache(RewindableCache):
         """Return the shortest length to which a cache of `length` tokens can be cut after `fill`."""
         return length
 
+    pack = unpack = staticmethod(bytes)
+
 
 class Cells(NativeCache):
     """Attention: every token has its own cell. A sliding window may have dropped needed cells."""

@@ -29,6 +29,7 @@ from mlx_lm.models.cache import (
 )
 
 from .. import ModelError, Rewinds
+from .portable import content_of, fill, packed, unpacked
 
 SPARE = 32
 """Entries kept before a window: for the 17 tokens of a round, and for those that it may run again."""
@@ -192,6 +193,34 @@ class Caches:
         left = length if not self._recurrent else self._kept if self._kept <= length else 0
         return 0 if self.unknown or not all(_reaches(leaf, left) for leaf in self._leaves) else left
 
+    def content(self, most: int) -> memoryview | None:
+        """Return all that the caches hold, as bytes; None for more than `most`, and for an unknown kind."""
+        if self.unknown or sum(int(leaf.nbytes) for leaf in self._leaves) > most:
+            return None
+        return memoryview(packed([_whole(leaf) for leaf in self._leaves]))
+
+    def fill(self, content: Any, length: int) -> bool:
+        """Replace all caches by those of `length` tokens whose content this is."""
+        self.clear()
+        try:
+            for leaf, each in zip(self._leaves, unpacked(content), strict=True):
+                if isinstance(leaf, WindowCache) and each is not None:
+                    leaf.restore(each, length)
+                else:
+                    fill(leaf, each, length)
+            mx.eval(self.state)
+        except (ValueError, TypeError, RuntimeError):  # of MLX, which may lack memory
+            return False
+        return True
+
+    def cut_from(self, length: int) -> int:
+        """Return the shortest length to which caches of `length` tokens can be cut after `fill`."""
+        windows = [leaf.window for leaf in self._leaves if isinstance(leaf, WindowCache)]
+        chunks = [leaf.chunk_size for leaf in self._leaves if isinstance(leaf, ChunkedKVCache)]
+        return length if self._recurrent or any(each <= length for each in windows + chunks) else 0
+
+    pack, unpack = staticmethod(packed), staticmethod(unpacked)
+
     @property
     def unknown(self) -> str:
         """Name of the first kind of cache that cannot be rewound; empty if there is none."""
@@ -316,6 +345,11 @@ def _is_lost(leaf: Any) -> bool:
     """Return whether a rewind may lose the end of the cache."""
     bounded = isinstance(leaf, WindowCache) and leaf.spare <= SPARE
     return bounded or isinstance(leaf, ArraysCache | ChunkedKVCache)
+
+
+def _whole(leaf: Any) -> Any:
+    """Return all that a cache holds; of a window, the entries that the next token sees."""
+    return leaf.save() if isinstance(leaf, WindowCache) and leaf.keys is not None else content_of(leaf)
 
 
 def _state_bytes(leaf: Any) -> int:
