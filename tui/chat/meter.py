@@ -30,8 +30,6 @@ class MeterReading:
     """Speed of the whole answer, from its first round on."""
     first_token: float | None = None
     """Time from the prompt to the first token, as the person waits; the engine's figure where nobody did."""
-    restored: bool = False
-    """Whether a part of the prompt came from the engine's disk."""
     speed_up: float | None = None
     """`Statistics.speed_up` over the rounds so far."""
     tokens: int = 0
@@ -49,6 +47,8 @@ class MeterReading:
     seed: int | None = None
     not_drafting: str = ""
     """The reason why nothing was drafted, in a few words; empty if something was, or if drafting is off."""
+    restored: bool = False
+    """Whether a part of the prompt came from the engine's disk."""
 
 
 class Meter:
