@@ -13,10 +13,13 @@ import pytest
 
 from tests.support.rest import wait_for_rest
 from tui.engine.backends.llama_cpp.native import bindings
+from tui.engine.backends.selection import SCRIPTED
 
 # As an engine loads it, before a test does so otherwise: how long threads spin while they wait for another is
 # read at the first load. Where nothing is said they spin 300 times as long, beside other tests for nothing.
 bindings()
+
+os.environ[SCRIPTED] = "tests.support.scripted"
 
 HERE = Path(__file__)
 ITEMS = pytest.StashKey[tuple[pytest.Item, ...]]()

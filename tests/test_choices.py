@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import models
 from tui.chat.requests import generate_request, load_request
-from tui.choices import AUTO, LONGEST_DRAFT, LOOKUP, NONE, DraftLength, names_model
+from tui.choices import AUTO, HEAD, LONGEST_DRAFT, LOOKUP, NONE, DraftLength, names_model
 from tui.commands.ask import with_options
 from tui.commands.options import parser
 from tui.commands.setup import with_models
@@ -28,7 +28,7 @@ from tui.engine.pair.pair import load_pair
 from tui.protocol import Load, SetDraftLength
 from tui.protocol.lines import decode_command, encode
 
-DRAFTS = (AUTO, LOOKUP, NONE, "/models/small.gguf")
+DRAFTS = (AUTO, LOOKUP, NONE, HEAD, "/models/small.gguf")
 OLD = [("", LOOKUP), ("ngram", LOOKUP)]
 """How earlier versions spelled a draft, and the present spelling."""
 

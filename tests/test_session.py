@@ -174,11 +174,11 @@ async def test_a_stopped_answer_stays_as_far_as_it_came(tmp_path: Path) -> None:
         chat.session.load()
         chat.ask("go")
         await chat.until(lambda: len(chat.views.rounds) > 3)
-        assert chat.session.refuses(sent=True) and "Your text stays" in chat.views.told[-1]
+        assert chat.session.rejects(sent=True) and "Your text stays" in chat.views.told[-1]
         await chat.session.turn.end()
         last = chat.session.conversation.last
         assert last and last.ending == "cancelled" and last.text
-        assert chat.phases[-2:] == [Phase.STOPPING, Phase.READY] and not chat.session.refuses()
+        assert chat.phases[-2:] == [Phase.STOPPING, Phase.READY] and not chat.session.rejects()
 
 
 async def test_the_end_of_an_answer_does_not_end_the_load_of_another_pair(tmp_path: Path) -> None:

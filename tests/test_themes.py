@@ -21,8 +21,8 @@ ORIGINS = ("token-draft", "token-lookup", "token-main", "token-rejected")
 def contrast(one: Color, other: Color) -> float:
     """The contrast ratio of WCAG 2.2."""
 
-    def luminance(colour: Color) -> float:
-        parts = (part / 255 for part in colour.rgb)
+    def luminance(color: Color) -> float:
+        parts = (part / 255 for part in color.rgb)
         linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
         return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
@@ -46,9 +46,9 @@ def test_a_theme_names_every_variable(theme) -> None:
 
 
 @pytest.mark.parametrize("theme", OURS, ids=lambda theme: theme.name)
-def test_the_origins_differ_in_sixteen_colours(theme) -> None:
-    colours = [Color.parse(theme.variables[name]).rich_color for name in ORIGINS]
-    numbers = {colour.downgrade(ColorSystem.STANDARD).number for colour in colours}
+def test_the_origins_differ_in_sixteen_colors(theme) -> None:
+    colors = [Color.parse(theme.variables[name]).rich_color for name in ORIGINS]
+    numbers = {color.downgrade(ColorSystem.STANDARD).number for color in colors}
     assert len(numbers) == len(ORIGINS)
 
 
@@ -60,9 +60,9 @@ BLINDNESS = {
 """What is seen of linear red, green and blue: Machado, Oliveira, Fernandes, doi 10.1109/TVCG.2009.113."""
 
 
-def seen(colour: Color, matrix: tuple[tuple[float, ...], ...]) -> tuple[float, float, float]:
-    """A colour as CIE L*a*b* of what is seen of it."""
-    parts = [part / 255 for part in colour.rgb]
+def seen(color: Color, matrix: tuple[tuple[float, ...], ...]) -> tuple[float, float, float]:
+    """A color as CIE L*a*b* of what is seen of it."""
+    parts = [part / 255 for part in color.rgb]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     red, green, blue = (
         min(1.0, max(0.0, sum(a * b for a, b in zip(row, linear, strict=True)))) for row in matrix
@@ -77,10 +77,10 @@ def seen(colour: Color, matrix: tuple[tuple[float, ...], ...]) -> tuple[float, f
 
 
 @pytest.mark.parametrize("kind", BLINDNESS)
-def test_the_colour_blind_theme_tells_the_origins_apart_for_every_eye(kind: str) -> None:
+def test_the_color_blind_theme_tells_the_origins_apart_for_every_eye(kind: str) -> None:
     theme = next(theme for theme in OURS if theme.name == "colour-blind")
-    colours = [seen(Color.parse(theme.variables[name]), BLINDNESS[kind]) for name in ORIGINS]
-    for one, other in itertools.combinations(colours, 2):
+    colors = [seen(Color.parse(theme.variables[name]), BLINDNESS[kind]) for name in ORIGINS]
+    for one, other in itertools.combinations(colors, 2):
         assert math.dist(one, other) > 20, "CIE76; from 2.3 on a difference can be seen"
 
 
@@ -142,7 +142,7 @@ async def test_a_theme_that_does_not_exist_is_said_and_the_default_is_used(tmp_p
         assert "'gone'" in str(app.screen.query_one("#banner").content)
 
 
-async def test_no_color_takes_the_terminals_own_colours(
+async def test_no_color_takes_the_terminals_own_colors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")

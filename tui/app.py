@@ -31,6 +31,7 @@ from .config import Keys, Settings
 from .config.last import LastPair
 from .paths import Paths, shipped
 from .screens.chat import ChatScreen
+from .screens.chat_commands import KEYS_ONLY
 from .screens.workers import work_alone
 from .store.keeper import Keeper
 from .terminal.compositor import FrugalCompositor, PaintFaults
@@ -290,19 +291,3 @@ class Outrider(LeanOutput):
                 run = partial(self.run_action, binding.action, active.node)
                 yield SystemCommand(binding.description, about, run)
         yield SystemCommand("Get models", "Download from the Hugging Face hub", self.action_hub)
-
-
-KEYS_ONLY = frozenset(
-    (
-        *(
-            "chat.send",
-            "chat.newline",
-            "chat.earlier",
-            "chat.later",
-            "chat.complete",
-            "chat.close_suggestions",
-        ),
-        *("chat.undo_typing", "app.interrupt"),
-    )
-)
-"""Actions that make sense only as a key."""

@@ -26,12 +26,20 @@ LOOKUP: Final = "lookup"
 """As a draft: no draft model; the lookup alone proposes tokens."""
 NONE: Final = "none"
 """As a draft: nothing proposes tokens. That is plain decoding."""
+HEAD: Final = "head"
+"""As a draft: the head in the main model's own file, which was trained for multi-token prediction (MTP)."""
 
 DraftChoice = str
-"""The draft of a pair: `AUTO`, `LOOKUP`, `NONE`, or a draft model by its path or name.
+"""The draft of a pair: `AUTO`, `LOOKUP`, `NONE`, `HEAD`, or a draft model by its path or name.
 
 config.toml, the command line, `Load`, verdicts and the file of the last pair spell it alike.
 """
+
+
+def is_scripted(model: str) -> bool:
+    """Whether `model` names no file but a stand-in that recites a script: see `engine.backends.selection`."""
+    return model.startswith("scripted:")
+
 
 OLD_DRAFTS: Final = {"": LOOKUP, "ngram": LOOKUP}
 """Spellings of earlier versions, which files and command lines still have."""
@@ -39,7 +47,12 @@ OLD_DRAFTS: Final = {"": LOOKUP, "ngram": LOOKUP}
 
 def names_model(draft: DraftChoice) -> bool:
     """Whether `draft` is the path or the name of a draft model."""
-    return draft not in (AUTO, LOOKUP, NONE)
+    return draft not in (AUTO, LOOKUP, NONE, HEAD)
+
+
+def drafts_with_model(draft: DraftChoice) -> bool:
+    """Whether a model drafts: the one that `draft` names, or the head of the main model."""
+    return draft == HEAD or names_model(draft)
 
 
 def read_draft(text: str) -> DraftChoice:

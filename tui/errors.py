@@ -19,8 +19,7 @@ OutriderError             tui.errors                    the root: anything that 
   BadModelFile            tui.engine.library.gguf       a file is no model that can be opened
     UnusableModelFile     tui.engine.library.gguf       the file is sound, and nothing here can open it
     UnreadableModelFile   tui.engine.library.gguf       the system does not let this user read the file
-  LibraryError            tui.engine.library.local      the library does not have the wanted model
-  UnknownName             tui.engine.library.names      no model has this name, or several have it
+  LibraryError            tui.engine.library.names      the library does not have the wanted model
   HubError                tui.engine.library.hub_access     the hub does not give the wanted file or answer
     TryLater              tui.engine.library.hub_access     the hub names the time of the next try
   Unplanned               tui.engine.pair.memory_plan   nobody knows how much memory a pair needs

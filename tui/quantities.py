@@ -58,9 +58,9 @@ def number(value: float | None, unit: str, digits: int = 1) -> str:
     return UNKNOWN if value is None else f"{value:,.{digits}f} {unit}".rstrip()
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 0) -> str:
     """Return a share of 1 as a percentage: "75 %"."""
-    return f"{share * 100:.0f} %"
+    return f"{share * 100:.{digits}f} %"
 
 
 def size(count: int) -> str:

@@ -19,12 +19,12 @@ from .config import ConfigError, change_config
 from .errors import OutriderError
 
 DEFAULT_THEME = "outrider-dark"
-COLOURLESS_THEME = "terminal"
+COLORLESS_THEME = "terminal"
 """The theme under NO_COLOR: Textual's filter for it works on the terminal's own colors."""
 MAX_SIZE = 100_000
 """Bytes. A longer file is not a theme."""
 
-COLOURS = frozenset(
+COLORS = frozenset(
     (
         *("primary", "secondary", "accent", "success", "warning", "error"),
         *("foreground", "background", "surface", "panel", "boost"),
@@ -87,12 +87,12 @@ def read_theme(path: Path) -> Theme:
         raise ThemeError(str(error)) from None
     variables = _table(data.pop("variables", {}))
     flags = {name: _flag(name, data.pop(name)) for name in ("dark", "ansi") if name in data}
-    colours = {name: _colour(name, value) for name, value in data.items()}
-    if unknown := colours.keys() - COLOURS:
+    colors = {name: _color(name, value) for name, value in data.items()}
+    if unknown := colors.keys() - COLORS:
         raise ThemeError(f"{min(unknown)} is not a color of a theme")
-    if "primary" not in colours:
+    if "primary" not in colors:
         raise ThemeError("primary is missing")
-    return Theme(name=path.stem, variables=variables, **colours, **flags)  # type: ignore[arg-type]
+    return Theme(name=path.stem, variables=variables, **colors, **flags)  # type: ignore[arg-type]
 
 
 def _table(value: object) -> dict[str, str]:
@@ -107,13 +107,13 @@ def _variable(name: str, value: object) -> str:
     Anything else would break a style sheet.
     """
     if not name.endswith("-style"):
-        return _colour(name, value)
+        return _color(name, value)
     if not isinstance(value, str) or not value or set(value.split()) - STYLES:
         raise ThemeError(f"{name} is not a text style")
     return value
 
 
-def _colour(name: str, value: object) -> str:
+def _color(name: str, value: object) -> str:
     try:
         Color.parse(value if isinstance(value, str) else "")
     except ColorParseError:
@@ -149,7 +149,7 @@ class ThemeChoice:
         for theme in themes:
             self._app.register_theme(theme)
         if self._app.no_color:
-            wanted = COLOURLESS_THEME
+            wanted = COLORLESS_THEME
         problems = [str(failure) for failure in failures]
         if self._app.get_theme(wanted) is None:
             problems.append(f"There is no theme {wanted!r}; {DEFAULT_THEME} is used")

@@ -279,6 +279,7 @@ async def test_the_figures_of_an_answer_go_along_when_the_sidebar_comes_or_goes(
         await until(pilot, lambda: f" {speed}" in whole_answer(text(app)) and status.figures == ())
         await pilot.resize_terminal(*NARROW)
         await until(pilot, lambda: not whole_answer(text(app)) and status.figures[:1] == (speed,))
+        assert speed in text(app)
 
 
 def whole_answer(shown: str) -> str:

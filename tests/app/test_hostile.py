@@ -187,11 +187,15 @@ async def test_an_engine_killed_in_any_state_leaves_the_app_and_the_next_prompt_
         if state in ("reading", "answering"):
             await ask(pilot, prompt)
             await until(pilot, lambda: screen.phase == state)
-        os.kill(app._client._hello.pid, kill)
+        killed = app._client._hello.pid
+        os.kill(killed, kill)
         await until(pilot, lambda: screen.phase == "ended")
         screen.panel.composer.clear()
         await ask(pilot, "still there?")
         await until(pilot, lambda: screen.phase == "ready" and said(screen) == "still there?")
+        last = screen.session.conversation.last
+        assert last is not None and last.ending == "stop"
+        assert app._client._hello.pid != killed
 
 
 def said(screen: ChatScreen) -> str:

@@ -99,3 +99,6 @@ async def test_an_event_that_cannot_be_shown_ends_the_answer_and_not_the_chat(
         screen.panel.composer.clear()
         await ask(pilot, "two")
         await until(pilot, lambda: screen.phase == "ready" and len(screen.panel.transcript.messages) >= 4)
+        last = screen.session.conversation.last
+        assert last is not None and last.ending in ("stop", "length")
+        assert last.text

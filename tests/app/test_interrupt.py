@@ -11,7 +11,7 @@ import pytest
 from textual.geometry import Offset
 from textual.selection import Selection
 
-from tests.support.chat import answered, ask, chat, outrider, text, told, until
+from tests.support.chat import answered, ask, chat, outrider, stored, text, told, until
 from tests.support.terminal import Terminal
 from tui.app import Outrider
 from tui.chat.draft_race import Lap
@@ -82,6 +82,7 @@ async def test_ctrl_c_names_the_key_that_quits_here(tmp_path: Path) -> None:
         await until(pilot, lambda: chat(app).phase == "ready")
         await pilot.press("ctrl+c")
         await until(pilot, lambda: "F10 quits." in told(app))
+        assert "Ctrl+Q" not in told(app)
 
 
 async def test_ctrl_c_copies_before_it_stops(tmp_path: Path) -> None:
@@ -190,6 +191,7 @@ async def test_ctrl_z_takes_a_deletion_back_where_the_footer_says_so(tmp_path: P
         await until(pilot, lambda: "Chats  0" in text(app))
         await pilot.press("ctrl+z")
         await until(pilot, lambda: "Chats  1" in text(app))
+    assert [each.title for each in stored(tmp_path)] == ["one"]
 
 
 async def test_what_was_typed_is_undone_by_a_key_of_its_own(tmp_path: Path) -> None:

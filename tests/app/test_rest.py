@@ -37,6 +37,8 @@ async def test_nothing_wakes_at_rest(tmp_path: Path) -> None:
         await ask(pilot, "go")
         await until(pilot, lambda: chat(app).session.meter.read().speed_now is not None or wakes(app))
         await until(pilot, lambda: chat(app).phase == "ready" and not wakes(app))
+        await pilot.pause()
+        assert not wakes(app)
 
 
 @pytest.mark.parametrize("key", ["ctrl+l", "f2", "ctrl+o"])
@@ -47,6 +49,8 @@ async def test_nothing_wakes_on_a_screen_with_a_line_to_type_into(tmp_path: Path
         await pilot.press(key)
         await until(pilot, lambda: list(app.screen.query(Input)))
         await until(pilot, lambda: not wakes(app))
+        await pilot.pause()
+        assert not wakes(app)
 
 
 async def test_a_round_is_painted_once_and_the_numbers_not_with_each(tmp_path: Path) -> None:

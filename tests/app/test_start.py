@@ -95,6 +95,7 @@ def test_keys_typed_before_the_chat_stands_are_not_lost(home: dict[str, str]) ->
         terminal.wait(b"starting")
         terminal.send(b"typed early")
         terminal.wait(lambda: "│ typed early" in terminal.screen())
+        assert terminal.screen().count("typed early") == 1
 
 
 def test_the_frame_stands_where_the_chat_will(home: dict[str, str]) -> None:

@@ -320,7 +320,7 @@ def test_a_terminal_shows_whose_token_it_is(home: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("how", ["--no-color", "NO_COLOR", "TERM"])
-def test_colours_can_be_had_without(home: dict[str, str], how: str) -> None:
+def test_colors_can_be_had_without(home: dict[str, str], how: str) -> None:
     environ = {"NO_COLOR": "1"} if how == "NO_COLOR" else {"TERM": "dumb"} if how == "TERM" else {}
     options = ("--no-color",) if how == "--no-color" else ()
     assert "\x1b" not in on_terminal(home, *SAMPLE, *options, "?", **environ)

@@ -24,6 +24,8 @@ from tests.support.imports import ENGINE_ONLY, loaded_after, modules
 from tests.support.paths import SUPPORT
 from tests.support.terminal import Terminal
 from tui import commands
+from tui.chat.trace import Tries
+from tui.client.parting import first_difference
 from tui.commands.bench import loads_of, plan_of
 from tui.commands.bench.as_json import as_json
 from tui.commands.bench.chart import chart
@@ -33,12 +35,9 @@ from tui.commands.bench.report import WIDTH, as_line, as_markdown, as_text
 from tui.commands.bench.results import (
     Bench,
     BenchRun,
-    Position,
-    first_difference,
     geometric_mean,
     joined,
     mean_ratios,
-    positions,
     result_of,
     series_of,
 )
@@ -122,15 +121,12 @@ def test_what_is_not_known_stays_unknown() -> None:
 
 def test_a_position_is_counted_only_where_it_was_reached() -> None:
     # All four accepted; the third rejected; none drafted; the first rejected.
-    assert positions([(4, 4), (4, 2), (0, 0), (2, 0)]) == (
-        Position(3, 2),
-        Position(2, 2),
-        Position(2, 1),
-        Position(1, 1),
-    )
+    rounds = ((4, 4), (4, 2), (0, 0), (2, 0))
+    counted = result_of([answer(1, drafted=False), answer(1, drafted=True, rounds=rounds)])
+    assert counted.positions == (Tries(3, 2), Tries(2, 2), Tries(2, 1), Tries(1, 1))
     short = result_of([answer(1, drafted=False), answer(1, drafted=True, rounds=((1, 1),))])
     long = result_of([answer(1, drafted=False), answer(1, drafted=True, rounds=((2, 1),))])
-    assert joined([short, long]) == (Position(2, 2), Position(1, 0))
+    assert joined([short, long]) == (Tries(2, 2), Tries(1, 0))
 
 
 def test_a_difference_is_found_in_a_token_and_in_the_length() -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tui.config import (
-    MAX_SIZE,
     Appearance,
     CacheSpace,
     ConfigError,
@@ -32,6 +31,7 @@ from tui.config import (
     show_value,
 )
 from tui.config.byte_size import ByteSize
+from tui.config.file import MAX_SIZE
 from tui.paths import shipped
 
 

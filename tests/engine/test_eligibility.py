@@ -30,7 +30,7 @@ from tui.engine.answer.answer import Answer
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import ModelError, Options
 from tui.engine.backends.selection import open_backend
-from tui.engine.eligibility import NOT_SCRIPTED, NOT_SMALLER, NOTHING_COPIED, POLICY, UNCUT
+from tui.engine.eligibility import NOT_SMALLER, NOTHING_COPIED, OTHER_LIBRARY, POLICY, UNCUT
 from tui.engine.library.describe import describe
 from tui.engine.library.find import candidate
 from tui.engine.library.pairing import Judge
@@ -158,7 +158,7 @@ def test_a_draft_that_a_load_rejects_gives_its_reason(toys: Path, draft: str, re
 def test_only_a_scripted_model_drafts_for_a_scripted_one(toys: Path) -> None:
     backend = open_backend("scripted:sample")
     main = backend.load("scripted:sample", Options("main", 256), lambda _: True)
-    assert backend.mismatch(main, main) == NOT_SCRIPTED
+    assert backend.mismatch(main, main) == OTHER_LIBRARY
 
 
 def test_exact_mode_needs_a_cache_that_can_be_cut_anywhere(toys: Path) -> None:
@@ -175,7 +175,7 @@ def test_exact_mode_needs_a_cache_that_can_be_cut_anywhere(toys: Path) -> None:
     [
         (None, ""),
         (UNCUT, f"Drafting is off: {UNCUT.text}"),
-        (NOT_SCRIPTED, f"Drafting without the draft model: {NOT_SCRIPTED.text}"),
+        (OTHER_LIBRARY, f"Drafting without the draft model: {OTHER_LIBRARY.text}"),
     ],
 )
 def test_the_chat_says_what_a_reason_concerns(obstacle: Obstacle | None, words: str) -> None:

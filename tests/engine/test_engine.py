@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import models
 from tests.support.engine import Engine, question, rounds_of, text_of
-from tui.engine.backends.scripted_sample import SAMPLE
+from tests.support.scripted_sample import SAMPLE
 from tui.engine.pair.exactness import CHECKING
 from tui.engine.pair.pair import PAYING, PLAIN
 from tui.engine.session import Session
@@ -33,6 +33,7 @@ from tui.protocol import (
     Loaded,
     Loading,
     Message,
+    Notice,
     Ping,
     Pong,
     Prefill,
@@ -121,6 +122,20 @@ def test_the_draft_length_can_be_changed_from_outside_while_an_answer_comes(star
     rounds = rounds_of(engine.until(Finished)[1])
     assert first.rounds[0].drafted == 0
     assert {happened.drafted for happened in rounds[-9:-4]} == {6}
+
+
+@pytest.mark.parametrize("length", [-1, 17, 10**18])
+def test_a_draft_length_out_of_range_is_named_and_changes_nothing(start: Start, length: int) -> None:
+    engine = start()
+    engine.load("scripted:sample?rate=100&tokens=400", "scripted:draft?acceptance=0.7")
+    engine.send(question(1, draft_length=3))
+    engine.until(Rounds)
+    engine.send(SetDraftLength(1, length))
+    notice, _ = engine.until(Notice)
+    assert notice == Notice(1, f"The draft length must be 0 to 16, not {length}: it stays as it was.")
+    finished, events = engine.until(Finished)
+    assert max(happened.drafted for happened in rounds_of(events)) == 3
+    assert finished.reason == "stop"
 
 
 def test_the_built_in_pair_loads_and_answers(start: Start) -> None:
@@ -419,7 +434,7 @@ def test_the_engine_writes_no_core_and_survives_ctrl_c(start: Start) -> None:
 
 NOISE = """
 import ctypes, os, sys
-from tui.engine.backends.scripted import ScriptedModel
+from tests.support.scripted import ScriptedModel
 real = ScriptedModel.extend
 libc = ctypes.CDLL(None)
 def extend(self, tokens, picks):

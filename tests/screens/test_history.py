@@ -434,6 +434,7 @@ async def test_an_unreadable_store_says_so(tmp_path: Path) -> None:
     app = Alone(tmp_path, ())
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "cannot be read" in app.shown)
+        assert "no chat yet" not in app.shown
 
 
 async def test_deleting_the_chat_that_is_open_begins_a_new_one(tmp_path: Path) -> None:

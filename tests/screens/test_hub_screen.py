@@ -104,6 +104,7 @@ async def test_enter_on_a_download_pauses_it_and_goes_on() -> None:
         await until(pilot, lambda: "/models/Model-Q4_K_M.gguf" in app.shown)
         await pilot.press("ctrl+x")
         await until(pilot, lambda: "nothing yet" in app.shown)
+        assert app.downloads.items == []
 
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)])
@@ -128,12 +129,14 @@ async def test_a_repository_of_old_pieces_says_so_where_files_would_be() -> None
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("m")
         await until(pilot, lambda: app.shown.count("split in an old way: m.gguf") == 2)
+        assert "no GGUF file" not in app.shown
 
 
 async def test_a_hub_that_cannot_be_reached_is_said_where_one_looks() -> None:
     app = Alone("The hub cannot be reached")
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "The hub cannot be reached" in app.shown)
+        assert "looking for" not in app.shown
 
 
 async def test_esc_empties_the_line_and_then_goes_back() -> None:

@@ -309,6 +309,7 @@ async def test_esc_gives_up_a_load(tmp_path: Path) -> None:
         await pilot.press("escape")
         await until(pilot, lambda: screen.phase == "ended")
         await until(pilot, lambda: "given up" in text(app))
+        assert screen.session.connection.loaded is None
 
 
 def test_what_was_chosen_becomes_the_settings() -> None:
@@ -354,6 +355,7 @@ async def test_the_palette_offers_models_and_downloads(tmp_path: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, HubScreen))
         await pilot.press("escape", "escape")
         await until(pilot, lambda: app.screen is chat(app))
+        assert chat(app).session.settings.models.main == "scripted:sample"
 
 
 # Whether it fits
@@ -558,6 +560,7 @@ async def test_where_nothing_was_left_out_no_filter_is_blamed(tmp_path: Path) ->
         await until(pilot, lambda: "nothing was left out" in text(app))
         await pilot.press("ctrl+o", *"zz")
         await until(pilot, lambda: "no model has these words: shorten the filter" in text(app))
+        assert "nothing was left out" not in text(app)
 
 
 async def test_what_was_left_out_is_filtered_too(tmp_path: Path) -> None:
@@ -569,3 +572,4 @@ async def test_what_was_left_out_is_filtered_too(tmp_path: Path) -> None:
         await until(pilot, lambda: "old.gguf" in text(app) and "cut.gguf" not in text(app))
         await pilot.press(*"zz")
         await until(pilot, lambda: "no file has these words: shorten the filter" in text(app))
+        assert "old.gguf" not in text(app)

@@ -166,7 +166,7 @@ async def test_keys_complete_and_send_a_command_and_an_unknown_one_is_not_lost(t
 
 
 def commands() -> list[SlashCommand]:
-    names = ("new", "quit", "again", "models", "summarise", "help", "settings", "export", "history")
+    names = ("new", "quit", "again", "models", "summarize", "help", "settings", "export", "history")
     return [
         *(SlashCommand(name, "", print) for name in names),
         SlashCommand("system_prompt", "", print, "value", lambda: (("Be brief.", "now"),)),
@@ -179,7 +179,7 @@ def commands() -> list[SlashCommand]:
     [
         ("system", "system_prompt"), ("System-Prompt", "system_prompt"), ("temp", "temperature"),
         ("clear", "new"), ("exit", "quit"), ("retry", "again"), ("regen", "again"), ("model", "models"),
-        ("NEW", "new"), ("compact", "summarise"),
+        ("NEW", "new"), ("compact", "summarize"),
     ],
 )  # fmt: skip
 def test_commands_of_other_programs_and_other_spellings_are_known(typed: str, name: str) -> None:

@@ -318,13 +318,13 @@ def test_an_older_file_is_migrated_whole_or_not_at_all(path: Path, monkeypatch: 
     with closing(Store.open(path)) as store:
         store.apply(exchange("c", 1, "a", "b"))
     steps = database.STEPS
-    wrong = "ALTER TABLE conversations ADD COLUMN colour TEXT;\nINSERT INTO nowhere VALUES (1);\n"
+    wrong = "ALTER TABLE conversations ADD COLUMN color TEXT;\nINSERT INTO nowhere VALUES (1);\n"
     monkeypatch.setattr(database, "STEPS", (*steps, wrong))
     with pytest.raises(sqlite3.OperationalError):
         Store.open(path)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(steps),)
-        assert "colour" not in str(connection.execute("SELECT sql FROM sqlite_schema").fetchall())
+        assert "color" not in str(connection.execute("SELECT sql FROM sqlite_schema").fetchall())
     monkeypatch.setattr(database, "STEPS", (*steps, wrong.partition("\n")[0]))
     with closing(Store.open(path)) as store:
         assert store.read("c") is not None

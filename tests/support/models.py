@@ -63,7 +63,7 @@ def write_model(path: Path, toy: Toy = Toy()) -> Path:
     rng = np.random.default_rng(toy.seed)
     writer = gguf.GGUFWriter(path, toy.architecture)
     _describe(writer, toy)
-    _add_vocabulary(writer, toy)
+    add_vocabulary(writer, toy)
     rows = toy.vocabulary + toy.padding
     writer.add_tensor("token_embd.weight", rng.standard_normal((rows, toy.width), np.float32))
     norm = "token_embd_norm" if toy.architecture == "lfm2" else "output_norm"
@@ -76,7 +76,7 @@ def write_model(path: Path, toy: Toy = Toy()) -> Path:
             if toy.not_a_number == "everywhere":
                 weight[...] = np.nan
             writer.add_tensor(f"blk.{layer}.{name}", weight)
-    _finish(writer)
+    finish(writer)
     return path
 
 
@@ -86,7 +86,7 @@ def write_big_model(path: Path, vocabulary: int = 32_000) -> Path:
     rng = np.random.default_rng(0)
     writer = gguf.GGUFWriter(path, "llama")
     _describe(writer, toy)
-    _add_vocabulary(writer, toy)
+    add_vocabulary(writer, toy)
     for name in ("token_embd.weight", "output.weight"):
         writer.add_tensor(name, _q8(vocabulary, toy.width, rng), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
     writer.add_tensor("output_norm.weight", np.ones(toy.width, np.float32))
@@ -96,7 +96,7 @@ def write_big_model(path: Path, vocabulary: int = 32_000) -> Path:
         for layer in range(toy.layers):
             kind = gguf.GGMLQuantizationType.Q8_0 if matrix else gguf.GGMLQuantizationType.F32
             writer.add_tensor(f"blk.{layer}.{name}", weight, raw_dtype=kind)
-    _finish(writer)
+    finish(writer)
     return path
 
 
@@ -127,7 +127,7 @@ def _describe(writer: gguf.GGUFWriter, toy: Toy) -> None:
         writer.add_shortconv_l_cache(4)
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, toy: Toy) -> None:
+def add_vocabulary(writer: gguf.GGUFWriter, toy: Toy) -> None:
     texts, merges = _vocabulary(toy.vocabulary)
     texts = (*texts[:256], *toy.controls, *texts[259:])
     tokens = [*texts, *(f"[PAD{i}]" for i in range(toy.padding))]
@@ -236,7 +236,7 @@ def _q8(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
     return blocks.view(np.uint8).reshape(rows, columns // 32 * 34)
 
 
-def _finish(writer: gguf.GGUFWriter) -> None:
+def finish(writer: gguf.GGUFWriter) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,9 +1,18 @@
-"""Same seed, same text: answers of loaded models, plain and drafted, compared token by token."""
+"""Same seed, same text: answers of loaded models, plain and drafted, compared token by token.
+
+A test module takes it over with its own fixture `loaded`, its own prompts and its own proposers:
+
+    class TestSameText(SameText):
+        asked = staticmethod(asked)
+        proposers = staticmethod(proposers)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pytest
 
 from tests.support.rows import some_tokens
 from tests.support.starter import TIE, GapSampler
@@ -66,22 +75,32 @@ def plain_answers(asked: Asked) -> PlainAnswers:
     return answers
 
 
-def assert_same_text(
-    asked: Asked, plain: PlainAnswers, temperature: float, length: int,
-    proposers: Callable[[], Iterable[Proposer]],
-) -> None:  # fmt: skip
-    """Every proposer's answers are the plain ones, but for at most two ties, which are proven to be such."""
-    ties = accepted = rejected = 0
-    for (number, heat), (expected, gaps) in plain.items():
-        for proposer in proposers() if heat == temperature else ():
-            sampler = Sampler(Chain(temperature), number, len(prompt(number)))
-            found = answer(asked, proposer, prompt(number), length, sampler)
-            accepted += found.accepted
-            rejected += found.rejected
-            if found.tokens != expected:
-                pairs = enumerate(zip(found.tokens, expected, strict=False))
-                place = next(i for i, (ours, theirs) in pairs if ours != theirs)
-                assert gaps[place] < TIE, (number, type(proposer), place, gaps[place])
-                ties += 1
-    assert ties <= 2
-    assert (accepted > 0, rejected > 0) == (length > 0, length > 0)
+class SameText:
+    asked: Callable[[Any], Asked]
+    """The models and prompts of what the module has loaded."""
+    proposers: Callable[[Any], Iterable[Proposer]]
+
+    @pytest.fixture(scope="class")
+    def plain(self, loaded: Any) -> PlainAnswers:
+        return plain_answers(self.asked(loaded))
+
+    @pytest.mark.parametrize("length", [0, 1, 3, 8])
+    @pytest.mark.parametrize("temperature", TEMPERATURES)
+    def test_same_seed_same_text(
+        self, loaded: Any, plain: PlainAnswers, temperature: float, length: int
+    ) -> None:
+        """Every proposer's answers are the plain ones, but for at most two ties, proven to be such."""
+        ties = accepted = rejected = 0
+        for (number, heat), (expected, gaps) in plain.items():
+            for proposer in self.proposers(loaded) if heat == temperature else ():
+                sampler = Sampler(Chain(temperature), number, len(prompt(number)))
+                found = answer(self.asked(loaded), proposer, prompt(number), length, sampler)
+                accepted += found.accepted
+                rejected += found.rejected
+                if found.tokens != expected:
+                    pairs = enumerate(zip(found.tokens, expected, strict=False))
+                    place = next(i for i, (ours, theirs) in pairs if ours != theirs)
+                    assert gaps[place] < TIE, (number, type(proposer), place, gaps[place])
+                    ties += 1
+        assert ties <= 2
+        assert (accepted > 0, rejected > 0) == (length > 0, length > 0)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tui.engine.backends.selection import SCRIPTED
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
 SSH = shutil.which("ssh")
@@ -57,7 +58,8 @@ class Server:
         self.program.write_text(
             f"#!/bin/sh\nexport {self.mark} HOME={self.home} XDG_CACHE_HOME={self.home}/cache "
             f"XDG_STATE_HOME={self.home}/state XDG_DATA_HOME={self.home}/data "
-            f"XDG_CONFIG_HOME={self.home}/config PYTHONPATH={ROOT} COLORTERM=truecolor\n"
+            f"XDG_CONFIG_HOME={self.home}/config PYTHONPATH={ROOT} COLORTERM=truecolor "
+            f"{SCRIPTED}={__package__}.scripted\n"
             f'exec {OUTRIDER} "$@"\n'
         )
         self.program.chmod(0o755)

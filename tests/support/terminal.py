@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pyte
 
 from tests.support.paths import ROOT
+from tui.engine.backends.selection import SCRIPTED
 
 QUERIES = {
     b"\x1b[?2026$p": b"\x1b[?2026;2$y",
@@ -53,6 +54,7 @@ class Terminal:
     ) -> None:
         """`env` is laid over the environment; None takes a variable away."""
         full = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONPATH": str(ROOT)}
+        full[SCRIPTED] = f"{__package__}.scripted"
         for name, value in {**_FOREIGN, **(env or {})}.items():
             if value is None:
                 full.pop(name, None)

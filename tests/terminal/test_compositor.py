@@ -85,6 +85,7 @@ async def test_a_changed_line_is_all_that_is_rendered(
         screen.panel.say("one line is another", "$primary")
         # Textual's own ends with the screen behind all, and asks for every line.
         await until(pilot, lambda: rendered[-1:] == [("StatusLine", 1)])
+        assert max(height for _, height in rendered) < 30
 
 
 async def test_what_cannot_be_painted_stays_empty_and_the_chat_goes_on(

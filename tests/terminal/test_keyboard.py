@@ -381,7 +381,7 @@ def test_what_is_typed_among_random_reports_is_sent_and_ctrl_works(tmp_path: Pat
         assert terminal.exit() == 0
 
 
-def test_a_paste_of_coloured_text_is_not_sent_before_enter(tmp_path: Path) -> None:
+def test_a_paste_of_colored_text_is_not_sent_before_enter(tmp_path: Path) -> None:
     with program(tmp_path) as terminal:
         terminal.wait(b"ready")
         terminal.send(pasted("make: \x1b[31merror\x1b[0m in x.c\rand the next line\r").encode())

@@ -27,6 +27,8 @@ async def test_the_keys_follow_while_another_window_has_the_focus(tmp_path: Path
         app.app_focus = False
         await screen.action_stop()
         await until(pilot, lambda: screen.phase == "ready" and "esc Stop" not in footer(app))
+        assert not app.app_focus
+        assert "Quit" in footer(app)
 
 
 async def test_keys_that_stay_are_not_made_anew(tmp_path: Path) -> None:

@@ -23,14 +23,14 @@ LOOKS = (
 SECONDS = 8
 
 
-async def measure(theme: str, highlight: str, colours: ColorSystem, lean: bool) -> tuple[float, float]:
+async def measure(theme: str, highlight: str, colors: ColorSystem, lean: bool) -> tuple[float, float]:
     """Bytes a token, and tokens per second."""
     folder = Path(tempfile.mkdtemp(prefix="outrider-bench-"))
     app = outrider(
         folder, "scripted:sample?rate=36&tokens=3000", theme=theme, highlight=highlight, frames_per_second=20
     )
     app.lean = lean
-    app.console._color_system = colours
+    app.console._color_system = colors
     both = Both(app, 120, 40, comparing=False)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = chat(app)
@@ -45,11 +45,11 @@ async def measure(theme: str, highlight: str, colours: ColorSystem, lean: bool) 
 
 def main() -> None:
     print("   stock     lean   bytes a token, with the sidebar, 120 x 40")
-    for theme, highlight, colours in LOOKS:
+    for theme, highlight, colors in LOOKS:
         (stock, rate), (lean, _) = (
-            asyncio.run(measure(theme, highlight, colours, way)) for way in (False, True)
+            asyncio.run(measure(theme, highlight, colors, way)) for way in (False, True)
         )
-        look = f"{theme}, {highlight}, {colours.name.lower()}, {rate:.0f} tokens/s"
+        look = f"{theme}, {highlight}, {colors.name.lower()}, {rate:.0f} tokens/s"
         print(f"{stock:8.0f} {lean:8.0f}   {look}", flush=True)
 
 

@@ -28,8 +28,8 @@ from msgspec.structs import replace
 
 from tools.bench.record import PROMPTS
 from tui.choices import AUTO
+from tui.client.parting import first_difference
 from tui.commands.bench.plan import read_prompts
-from tui.commands.bench.results import first_difference
 from tui.engine.session import Session
 from tui.protocol import Event, Finished, Generate, Load, Loaded, Message, Rounds, Sampling, Unload
 

@@ -26,9 +26,8 @@ from tools.bench.grow import questions
 from tui.choices import AUTO, DraftLength
 from tui.client import EngineClient
 from tui.client.host import HERE
-from tui.client.parting import explained
+from tui.client.parting import explained, first_difference
 from tui.commands.bench.plan import read_prompts
-from tui.commands.bench.results import first_difference
 from tui.protocol import Generate, Inspect, Load, Message, Sampling, TextRound, TokenInspection
 
 _numbers = count(1)

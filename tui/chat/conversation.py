@@ -108,11 +108,8 @@ class Conversation:
     def _path_keys(self) -> dict[str, None]:
         """Return the keys of the path in order. The result is kept until the path ends elsewhere."""
         if self._path_end != self._shown:
-            keys, key = [], self._shown
-            while turn := self._turns.get(key):
-                keys.append(key)
-                key = turn.parent
-            self._path, self._path_end = dict.fromkeys(reversed(keys)), self._shown
+            above = self.above(self._turns.get(self._shown))
+            self._path, self._path_end = dict.fromkeys(reversed(above)), self._shown
         return self._path
 
     @property
@@ -169,13 +166,12 @@ class Conversation:
                 return each.key
         return turn.key
 
-    def above(self, turn: store.Turn) -> set[str]:
+    def above(self, turn: store.Turn | None) -> dict[str, None]:
         """Return the keys from `turn` up to the beginning, the key of `turn` first."""
-        keys = set()
-        above: store.Turn | None = turn
-        while above:
-            keys.add(above.key)
-            above = self._turns.get(above.parent)
+        keys: dict[str, None] = {}
+        while turn:
+            keys[turn.key] = None
+            turn = self._turns.get(turn.parent)
         return keys
 
     def _beside(self, turn: store.Turn) -> list[store.Turn]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from tui import protocol, store
 from tui.choices import AUTO
 from tui.client import EngineClient
@@ -126,38 +124,21 @@ def busy(event: protocol.Busy, host: Host | None) -> str:
 def nearly_full(share: float) -> str:
     return (
         f"The context is {percent(min(1.0, share))} full. F5 sends only the latest turns from now on, "
-        "/summarise a summary in place of the others; ctrl+n begins a new chat."
+        "/summarize a summary in place of the others; ctrl+n begins a new chat."
     )
 
 
-class ThoughtCost(NamedTuple):
-    """The cost of the rounds of a thought so far."""
-
-    rounds: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    drafted: int = 0
-    accepted: int = 0
-
-    def and_(self, happened: protocol.TextRound) -> ThoughtCost:
-        """Return the cost with one more round."""
-        return ThoughtCost(
-            self.rounds + 1,
-            self.tokens + len(happened.tokens),
-            self.seconds + happened.seconds,
-            self.drafted + happened.drafted,
-            self.accepted + happened.accepted,
-        )
+def accepted(spent: protocol.Statistics) -> str:
+    """Return the share of the drafts that were accepted; empty if nothing was drafted."""
+    return f"{percent(spent.accepted / spent.drafted)} of drafts accepted" if spent.drafted else ""
 
 
-def thought(spent: ThoughtCost, *, over: bool) -> str:
+def thought(spent: protocol.Statistics, *, over: bool) -> str:
     """Return the headline of a thought: its length and its cost so far."""
     parts = ["thought" if over else "thinking", f"{spent.tokens:,} tokens"]
     if over and spent.seconds > 0:
         parts.append(number(spent.tokens / spent.seconds, "tok/s"))
-    if over and spent.drafted:
-        parts.append(f"{percent(spent.accepted / spent.drafted)} of drafts accepted")
-    return " · ".join(parts)
+    return " · ".join(filter(None, (*parts, accepted(spent) if over else "")))
 
 
 def finished(ending: store.Ending, statistics: protocol.Statistics | None) -> str:
@@ -167,8 +148,7 @@ def finished(ending: store.Ending, statistics: protocol.Statistics | None) -> st
         parts.append(f"{statistics.tokens:,} tokens")
         if statistics.tokens_per_second is not None:
             parts.append(number(statistics.tokens_per_second, "tok/s"))
-        if statistics.drafted:
-            parts.append(f"{percent(statistics.accepted / statistics.drafted)} of drafts accepted")
+        parts.append(accepted(statistics))
         if statistics.speed_up is not None:
             parts.append(f"speed-up {number(statistics.speed_up, '×', 2)}")
     return " · ".join(filter(None, parts))

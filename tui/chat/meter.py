@@ -71,9 +71,8 @@ class Meter:
         self._latest: deque[tuple[float, float, int]] = deque()
         """The rounds behind the speed of the moment: time before the round, time of its arrival, number of
         its tokens."""
-        self._tokens = self._rounds = self._drafted = self._accepted = 0
-        self._seconds = self._draft_seconds = self._verify_seconds = 0.0
-        self._plain_seconds: float | None = None
+        self._so_far = protocol.Statistics()
+        """The sums over the rounds."""
         self._final: protocol.Statistics | None = None
         self._obstacle: protocol.Obstacle | None = None
         self._running = seed is not None
@@ -92,15 +91,7 @@ class Meter:
         self._latest.append((self._latest[-1][1] if self._latest else self._started, now, len(event.tokens)))
         while len(self._latest) > 1 and now - self._latest[1][0] >= WINDOW:
             self._latest.popleft()
-        self._tokens += len(event.tokens)
-        self._rounds += 1
-        self._drafted += event.drafted
-        self._accepted += event.accepted
-        self._seconds += event.seconds
-        self._draft_seconds += event.draft_seconds
-        self._verify_seconds += event.verify_seconds
-        if event.plain_seconds is not None:
-            self._plain_seconds = (self._plain_seconds or 0.0) + event.plain_seconds
+        self._so_far = self._so_far.plus(event)
         self._context = event.context_used
 
     def hear(self, event: protocol.NotDrafting) -> None:
@@ -122,23 +113,21 @@ class Meter:
         return reading
 
     def read(self) -> MeterReading:
-        now = self._clock()
-        speed = self._speed(now)
-        drafting = self._share(self._draft_seconds)
+        now, so_far = self._clock(), self._so_far
         return MeterReading(
             speed_now=self._speed_now(now),
-            speed=speed,
+            speed=self._speed(now),
             first_token=self._first or (self._final.time_to_first_token if self._final else None),
             restored=bool(self._final and self._final.prompt_restored),
-            speed_up=self._speed_up(),
-            tokens=self._tokens,
-            drafted=self._drafted,
-            accepted=self._accepted,
-            acceptance=self._accepted / self._drafted if self._drafted else None,
-            tokens_per_round=self._tokens / self._rounds if self._rounds else None,
-            drafted_per_round=self._drafted / self._rounds if self._rounds else None,
-            draft_share=drafting,
-            verify_share=self._share(self._verify_seconds),
+            speed_up=(self._final or so_far).speed_up if so_far.drafted else None,
+            tokens=so_far.tokens,
+            drafted=so_far.drafted,
+            accepted=so_far.accepted,
+            acceptance=so_far.accepted / so_far.drafted if so_far.drafted else None,
+            tokens_per_round=so_far.tokens / so_far.rounds if so_far.rounds else None,
+            drafted_per_round=so_far.drafted / so_far.rounds if so_far.rounds else None,
+            draft_share=self._share(so_far.draft_seconds),
+            verify_share=self._share(so_far.verify_seconds),
             context_used=self._context,
             seed=self._seed,
             not_drafting=self._obstacle.brief if self._obstacle else "",
@@ -157,21 +146,9 @@ class Meter:
     def _speed(self, now: float) -> float | None:
         if self._final is not None:
             return self._final.tokens_per_second
-        elapsed = now - self._started if self._running else self._seconds
-        return self._tokens / elapsed if self._first is not None and elapsed >= SHORTEST else None
-
-    def _speed_up(self) -> float | None:
-        """Computed by the same sums during the answer and after it."""
-        if not self._drafted:
-            return None
-        so_far = self._final or protocol.Statistics(
-            tokens=self._tokens,
-            rounds=self._rounds,
-            drafted=self._drafted,
-            seconds=self._seconds,
-            plain_seconds=self._plain_seconds,
-        )
-        return so_far.speed_up
+        elapsed = now - self._started if self._running else self._so_far.seconds
+        return self._so_far.tokens / elapsed if self._first is not None and elapsed >= SHORTEST else None
 
     def _share(self, part: float) -> float | None:
-        return min(1.0, part / self._seconds) if self._seconds > 0 else None
+        whole = self._so_far.seconds
+        return min(1.0, part / whole) if whole > 0 else None

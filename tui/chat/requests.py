@@ -10,7 +10,7 @@ import msgspec
 from msgspec import structs
 
 from tui import protocol
-from tui.choices import names_model
+from tui.choices import is_scripted, names_model
 from tui.config import Generation, Settings
 from tui.files import there, typed
 
@@ -100,16 +100,7 @@ def generate_request(
         id=number,
         messages=messages,
         seed=seed,
-        sampling=protocol.Sampling(
-            temperature=generation.temperature,
-            top_k=generation.top_k,
-            top_p=generation.top_p,
-            min_p=generation.min_p,
-            repeat_penalty=generation.repeat_penalty,
-            presence_penalty=generation.presence_penalty,
-            frequency_penalty=generation.frequency_penalty,
-            penalty_last_n=generation.penalty_last_n,
-        ),
+        sampling=msgspec.convert(generation, protocol.Sampling, from_attributes=True),
         draft_length=generation.draft_length,
         lookup=generation.lookup,
         max_tokens=generation.max_tokens,
@@ -128,5 +119,5 @@ def limited(request: protocol.Generate, loaded: protocol.Loaded | None) -> proto
 def _located(model: str) -> str:
     """Return a path in full, because the engine runs in another folder. A name stays as it is."""
     path = typed(model)
-    named = model == STARTER or model.startswith("scripted:") or (os.sep not in model and not there(path))
+    named = model == STARTER or is_scripted(model) or (os.sep not in model and not there(path))
     return model if named and not model.endswith(".gguf") else str(path.absolute())

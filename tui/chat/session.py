@@ -122,7 +122,7 @@ class ChatSession:
         self.opening.over()
         self.turn.begin(wish)
 
-    def refuses(self, *, sent: bool = False) -> bool:
+    def rejects(self, *, sent: bool = False) -> bool:
         """Whether the chat takes no prompt because an answer is coming. If so, the view says it.
 
         `sent`: the person has sent a text, which stays in the text box.

@@ -20,7 +20,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "model": "models",
     "chats": "history",
     "config": "settings",
-    "compact": "summarise", "summarize": "summarise",
+    "compact": "summarize", "summarise": "summarize",
     "keys": "help",
     "save": "export",
 }  # fmt: skip

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from typing import NamedTuple
 
 from msgspec import to_builtins
 
@@ -28,8 +29,7 @@ class Token:
     """Its id in the vocabulary."""
 
 
-@dataclass(frozen=True)
-class Tries:
+class Tries(NamedTuple):
     """Drafts at one position of their rounds."""
 
     reached: int
@@ -66,13 +66,18 @@ def tokens_of(rounds: Sequence[TextRound], texts: Sequence[str] = ()) -> list[To
     return found
 
 
-def acceptance(rounds: Sequence[TextRound]) -> list[Tries]:
-    """Return the acceptance of drafts at the first, second, ... position of their rounds."""
-    longest = max((each.drafted for each in rounds), default=0)
+def acceptance(rounds: Iterable[tuple[int, int]]) -> list[Tries]:
+    """Return the acceptance at the first, second, ... position, from (drafted, accepted) of each round.
+
+    A round tells nothing about the positions after its first rejection. So the estimate of P(accepted |
+    reached) is that of Kaplan and Meier for censored data.
+    """
+    known = list(rounds)
+    longest = max((drafted for drafted, _ in known), default=0)
     return [
         Tries(
-            sum(each.drafted > place and each.accepted >= place for each in rounds),
-            sum(each.accepted > place for each in rounds),
+            sum(drafted > place and accepted >= place for drafted, accepted in known),
+            sum(accepted > place for _, accepted in known),
         )
         for place in range(longest)
     ]

@@ -105,10 +105,8 @@ class TurnRunner:
             async with aclosing(self._connection.client.generate(self._begin_answer(wish))) as events:
                 async for event in events:
                     self.take(event)
-        except EngineError as error:
-            self._break_off(error)
         except Exception as error:  # the edge of the turn: no event of an engine ends the chat
-            self._break_off(unexpected(error))
+            self._break_off(told(error))
 
     def _begin_answer(self, wish: TurnRequest) -> protocol.Generate:
         generation = self._generation()
@@ -215,7 +213,7 @@ class TurnRunner:
                         case protocol.Finished():
                             failure = summary.failure(event.reason)
         except Exception as error:  # the edge of the turn, as above
-            fault = error if isinstance(error, EngineError) else unexpected(error)
+            fault = told(error)
             self._transcript.fail(fault.message, fault.hint)
             self._over("ready")
             if isinstance(fault, EngineDied):
@@ -306,6 +304,8 @@ class TurnRunner:
         self._view.say(unusual or "answering", "warning" if unusual else "primary")
 
 
-def unexpected(error: Exception) -> EngineError:
-    """Return the error of a turn that a fault of Outrider broke off."""
+def told(error: Exception) -> EngineError:
+    """Return the error of a turn as a person is told it, also if a fault of Outrider broke the turn off."""
+    if isinstance(error, EngineError):
+        return error
     return EngineError(f"This answer cannot be shown ({type(error).__name__})", "Ask again, or report it.")

@@ -35,7 +35,7 @@ _KEPT = frozenset(
     | {name for each in ("http", "https", "all", "no") for name in (f"{each}_proxy", f"{each}_proxy".upper())}
 )
 _KEPT_PREFIXES = (
-    *("PYTHON", "LC_", "LD_", "DYLD_"),
+    *("OUTRIDER_", "PYTHON", "LC_", "LD_", "DYLD_"),
     *("CUDA", "NVIDIA_", "NCCL_", "GGML_", "LLAMA_", "OMP_", "KMP_", "GOMP_"),
     *("MKL_", "OPENBLAS_", "BLIS_", "METAL_", "MTL_", "MLX_", "HIP_", "ROCR_", "ROCM_", "HSA_", "VK_", "ZE_"),
 )

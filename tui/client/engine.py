@@ -157,14 +157,7 @@ class EngineClient:
 
         Cancelling the task cancels the load.
         """
-        call = await self._begin(command, "loading", 0)
-        try:
-            while not isinstance(event := await call.next(), protocol.Loaded):
-                if isinstance(event, protocol.Loading):
-                    on_progress(event)
-            return event
-        finally:
-            self._abandon(call)
+        return cast(protocol.Loaded, await self._outcome(command, "loading", 0, on_progress))
 
     async def generate(self, command: protocol.Generate) -> AsyncGenerator[AnswerEvent, None]:
         """Give the events of an answer as they come, Finished last. `command.id` must be new.
@@ -188,18 +181,22 @@ class EngineClient:
 
     async def inspect(self, command: protocol.Inspect) -> protocol.Inspected:
         """Return the probabilities at places of an answer. `command.id` and errors are as in `generate`."""
-        return cast(protocol.Inspected, await self._outcome(command))
+        return cast(protocol.Inspected, await self._outcome(command, "answering", command.id))
 
     async def count(self, command: protocol.Count) -> int:
         """Count the tokens of a text. `command.id` and errors are as in `generate`."""
-        return cast(protocol.Counted, await self._outcome(command)).tokens
+        return cast(protocol.Counted, await self._outcome(command, "answering", command.id)).tokens
 
-    async def _outcome(self, command: protocol.Inspect | protocol.Count) -> Event:
+    async def _outcome(
+        self, command: Command, doing: State, id: int,  # noqa: A002
+        on_progress: Callable[[protocol.Loading], None] = lambda event: None,
+    ) -> Event:  # fmt: skip
         """Send a command and return its last event."""
-        call = await self._begin(command, "answering", command.id)
+        call = await self._begin(command, doing, id)
         try:
             while not isinstance(event := await call.next(), call.last):
-                pass
+                if isinstance(event, protocol.Loading):
+                    on_progress(event)
             return event
         finally:
             self._abandon(call)

@@ -58,15 +58,18 @@ def _told_apart(chosen: str, rival: str) -> str:
     if chosen == rival:
         return f"two tokens that read {_quoted(chosen)}"
     if _quoted(chosen) == _quoted(rival):  # they differ only in invisible characters, or late
-        chosen, rival = _first_difference(chosen, rival)
+        at = first_difference((chosen, rival))
+        chosen, rival = (ascii(each[at:])[1:-1] for each in (chosen, rival))
     return f"{_quoted(chosen)} and {_quoted(rival)}"
 
 
-def _first_difference(text: str, other: str) -> tuple[str, str]:
-    """Return both texts from their first difference on, with their special characters by number."""
-    pairs = enumerate(zip(text, other, strict=False))
-    at = next((at for at, (a, b) in pairs if a != b), min(len(text), len(other)))
-    return ascii(text[at:])[1:-1], ascii(other[at:])[1:-1]
+def first_difference(texts: Sequence[Sequence[object]]) -> int | None:
+    """Return the first index at which two of `texts` differ or one ends; None if all are equal."""
+    for place, each in enumerate(zip(*texts, strict=False)):
+        if len(set(each)) > 1:
+            return place
+    lengths = set(map(len, texts))
+    return min(lengths) if len(lengths) > 1 else None
 
 
 def _quoted(text: str) -> str:

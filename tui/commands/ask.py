@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from msgspec import structs
 
 from .. import protocol
+from ..chat.formatting import finished
 from ..chat.requests import generate_request, load_request
 from ..choices import SAMPLING
 from ..clean import clean, clean_line, clean_next
@@ -39,6 +40,11 @@ _LONGEST_PROMPT = 2 << 20
 """Bytes of the longest prompt from a pipe."""
 _SHORT = 0.5
 """Seconds of a wait that is not worth a status line."""
+_FIGURES = (
+    *("rounds", "drafted", "accepted", "looked_up", "prompt_tokens"),
+    *("tokens_per_second", "time_to_first_token", "speed_up"),
+)
+"""The values of `Statistics` that the JSON has too."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -159,8 +165,8 @@ def _output(arguments: argparse.Namespace, question: protocol.Generate, environ:
         target.reconfigure(encoding="utf-8", errors="replace")
         return Output(target, status)
     target.reconfigure(errors="replace")
-    colour = not (arguments.no_color or environ.get("NO_COLOR") or environ.get("TERM", "dumb") == "dumb")
-    return _Terminal(target, status, colour, question.seed)
+    color = not (arguments.no_color or environ.get("NO_COLOR") or environ.get("TERM", "dumb") == "dumb")
+    return _Terminal(target, status, color, question.seed)
 
 
 class Output:
@@ -222,9 +228,9 @@ class Output:
 class _Terminal(Output):
     """Prints cleaned text, with the main model's own tokens in color and the figures at the end."""
 
-    def __init__(self, target: TextIO, status: _Status, colour: bool, seed: int) -> None:
+    def __init__(self, target: TextIO, status: _Status, color: bool, seed: int) -> None:
         super().__init__(target, status)
-        self._colour = colour
+        self._color = color
         self._seed = seed
         self._own = False
         self._before = ""
@@ -234,7 +240,7 @@ class _Terminal(Output):
         super().finish(loaded)
         if self._finished is not None and self._status.visible:
             figures = _figures(self._finished.statistics, self._seed, self._obstacle)
-            _remark(f"{_FAINT}{figures}{_RESET}" if self._colour else figures, name="")
+            _remark(f"{_FAINT}{figures}{_RESET}" if self._color else figures, name="")
 
     def end(self) -> None:
         self._write(clean(self._held))
@@ -249,7 +255,7 @@ class _Terminal(Output):
         self._write(text)
 
     def _paint(self, own: bool) -> None:
-        if self._colour and own != self._own:
+        if self._color and own != self._own:
             self._target.write(_OWN if own else _RESET)
             self._own = own
 
@@ -267,24 +273,16 @@ class _Json(Output):
         super().finish(loaded)
         if self._finished is None:
             return
-        cost = self._finished.statistics
         answer = {
             "text": "".join(self._text),
             "seed": self._seed,
             "token_ids": self._tokens,
-            "rounds": cost.rounds,
-            "drafted": cost.drafted,
-            "accepted": cost.accepted,
-            "looked_up": cost.looked_up,
-            "tokens_per_second": cost.tokens_per_second,
-            "time_to_first_token": cost.time_to_first_token,
+            **{name: getattr(self._finished.statistics, name) for name in _FIGURES},
             "main": loaded.main.name,
             "draft": loaded.draft.name if loaded.draft else None,
             "backend": loaded.backend,
             "device": loaded.device,
             "reason": self._finished.reason,
-            "prompt_tokens": cost.prompt_tokens,
-            "speed_up": cost.speed_up,
             "not_drafting": self._obstacle.text if self._obstacle else None,
         }
         self._target.write(json.dumps(answer) + "\n")
@@ -322,15 +320,9 @@ class _Status:
 
 
 def _figures(cost: protocol.Statistics, seed: int, obstacle: protocol.Obstacle | None) -> str:
-    parts = [f"{cost.tokens} tokens"]
-    if cost.tokens_per_second is not None:
-        parts.append(f"{cost.tokens_per_second:.1f} tokens/s")
-    if cost.drafted:
-        parts.append(f"{percent(cost.accepted / cost.drafted)} of drafts accepted")
-    elif obstacle:
+    parts = [finished("stop", cost)]
+    if obstacle and not cost.drafted:
         parts.append(f"no drafts: {obstacle.brief}")
-    if cost.speed_up is not None:
-        parts.append(f"speed-up {cost.speed_up:.2f}×")
     return " · ".join([*parts, f"seed {seed}"])
 
 

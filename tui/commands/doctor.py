@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..chat.requests import load_request
-from ..choices import AUTO, names_model
+from ..choices import AUTO, drafts_with_model
 from ..clean import clean, clean_line
 from ..client import EngineClient, EngineError, engine_environment, last_reply
 from ..client.host import Host, said
@@ -70,7 +70,9 @@ def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
         found["models"] |= {"prompts": form} if form else {}
         found["models"] |= dict([rounding(answer.rounding)]) if answer.rounding else {}
         if setup.settings.models.draft == AUTO:
-            good = [each for each in drafts if each.judgement == "recommended" and names_model(each.draft)]
+            good = [
+                each for each in drafts if each.judgement == "recommended" and drafts_with_model(each.draft)
+            ]
             best = good[0].name if good else ""
             found["models"]["best draft"] = best
             found["advice"] += [] if best else [f"No model here is a good draft for it: {_GOOD_DRAFT}."]
@@ -193,7 +195,7 @@ def advice(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     models = settings.models
     if models.main == "starter":
         yield "The models are the built-in demo: `outrider --main big.gguf --draft small.gguf` uses your own."
-    elif models.draft != AUTO and not names_model(models.draft):
+    elif models.draft != AUTO and not drafts_with_model(models.draft):
         yield f"No draft model is set: {_GOOD_DRAFT} (--draft, or models.draft in config.toml)."
     elif settings.generation.draft_length == 0:
         yield "Drafting is off: generation.draft_length is 0."
@@ -228,29 +230,22 @@ def _sections(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     yield "Machine", _machine(found["hardware"])
     yield "Engine", _engine(found["hardware"])
     yield "Models that the next start loads", {key: value or "none" for key, value in found["models"].items()}
-    files = found["files"]
-    yield (
-        "Files",
-        {
-            "config": files["config"]
-            + ("" if files["config_exists"] else " (none to read: the defaults are used)"),
-            "themes": files["themes"],
-            "log": files["log"],
-            "chats": _saved(files),
-        },
-    )
+    files = dict(found["files"])
+    if not files.pop("config_exists"):
+        files["config"] += " (none to read: the defaults are used)"
+    files["chats"] = _saved(files.pop("states"), files.pop("states_count"), files.pop("states_size"))
+    yield "Files", files
     yield "Terminal", _terminal(found["terminal"])
     packages = found["packages"]
     versions = ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())
     yield "Program", {"python": found["python"], "packages": versions}
 
 
-def _saved(files: Mapping[str, Any]) -> str:
+def _saved(folder: str, count: int, total: int) -> str:
     """Return the size of the saved caches of chats, their folder, and the remedy."""
-    count = files["states_count"]
     if not count:
-        return f"{files['states']} (no cache of a chat is saved)"
-    return f"{files['states']} ({size(files['states_size'])} of {count:,}; `doctor --forget` removes them)"
+        return f"{folder} (no cache of a chat is saved)"
+    return f"{folder} ({size(total)} of {count:,}; `doctor --forget` removes them)"
 
 
 def _states(folder: Path) -> dict[Path, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from ..clean import clean_line
 from ..paths import find_places
 from ..quantities import moment
 from ..store.store import Listed, Store
-from .models import table
+from .models import show, table
 
 if TYPE_CHECKING:
     import argparse
@@ -34,11 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (sqlite3.Error, OSError) as error:
         print(f"outrider: the chats cannot be read: {error}", file=sys.stderr)
         return 1
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if arguments.json:
-        print(json.dumps([asdict(each) for each in found]))
-    else:
-        print("\n".join(listed_text(found, datetime.now())))
+    show(arguments.json, [asdict(each) for each in found], listed_text(found, datetime.now()))
     return 0
 
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"outrider: {problem}", file=sys.stderr)
     if not arguments.main:
         found = asyncio.run(_list(setup.client(), setup.settings))
-        _print(arguments.json, listed_json(*found), listed_text(*found))
+        show(arguments.json, listed_json(*found), listed_text(*found))
         return 0
     settings = with_models(setup.settings, arguments.main, None, None)
     try:
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         print(f"outrider: {error.message.rstrip('.')}. Give more of the name.", file=sys.stderr)
         return 1
-    _print(arguments.json, {"drafts": to_builtins(verdicts)}, judged_text(verdicts))
+    show(arguments.json, {"drafts": to_builtins(verdicts)}, judged_text(verdicts))
     return 0
 
 
@@ -67,7 +67,7 @@ def _listed_alike(setup: Setup, words: str) -> bool:
     models, _ = asyncio.run(_list(setup.client(), setup.settings))
     alike = [each for each in models if _has(each, words)]
     if len(alike) > 1:
-        _print(False, {}, listed_text(alike, ()))
+        show(False, {}, listed_text(alike, ()))
     return len(alike) > 1
 
 
@@ -152,6 +152,7 @@ def _fitted(cell: str, room: int, side: str) -> str:
     return space + cell if side == ">" else cell + space
 
 
-def _print(as_json: bool, data: dict[str, Any], lines: Iterator[str]) -> None:
+def show(as_json: bool, data: object, lines: Iterable[str]) -> None:
+    """Print `data` as JSON, or else `lines`, with replacements for letters that the terminal lacks."""
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     print(json.dumps(data) if as_json else "\n".join(lines))

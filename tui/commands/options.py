@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+from .. import __version__
 from ..choices import (
     AUTO,
     LONGEST_DRAFT,
@@ -163,7 +164,10 @@ _HOST: Options = {
         "HOST", "let the engine run there, by ssh: me@gpu, or a name under [hosts] in config.toml"
     )
 }
-_DRAFT = 'a smaller model of the same family and form, "auto", "lookup" (no draft model) or "none"'
+_DRAFT = (
+    'a smaller model of the same family and form, "auto", "head" (the MTP head in the main model\'s file), '
+    '"lookup" (no draft model) or "none"'
+)
 _MODEL_OPTIONS: Options = {
     "--main": _value(
         "MODEL", 'a GGUF file, an MLX folder, a name of `outrider models`, or "starter", the built-in demo'
@@ -237,7 +241,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line. Options that are not given are None."""
     outrider = _new_parser(Parser, prog="outrider", description=_CHAT, epilog=_CHAT_EXAMPLES)
     outrider.add_argument(
-        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
+        "--version", action="version", version=f"outrider {__version__}", help="print the version"
     )
     _add_models(outrider, None)
     go_on = "go on with the latest chat, or with one of `outrider history` or by words of it"
@@ -340,13 +344,3 @@ _COMMANDS: Mapping[str, tuple[str, str | None, str | None, Callable[[argparse.Ar
     "doctor": ("describe this machine, and changes that would make it faster", None, None, _fill_doctor),
 }
 """The commands, each with its line in the list, its description, its examples and its options."""
-
-
-class _Version(argparse.Action):
-    """Prints the version. `importlib.metadata` is imported only for this."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib import metadata
-
-        print(f"outrider {metadata.version('outrider')}")
-        parser.exit()

@@ -57,7 +57,8 @@ class Parser(ArgumentParser):
         first = words[plain[0]]
         if line := self._no_question(first, len(plain)):
             self.exit(2, f"{self.prog}: {line}\n")
-        own = (at for at, word in enumerate(words) if word.startswith("-") and not self._knows(self, word))
+        known = self._option_string_actions
+        own = (at for at, word in enumerate(words) if word[:1] == "-" and word.partition("=")[0] not in known)
         begin = min(plain[0], next(own, plain[0]))
         return [*words[:begin], "ask", *words[begin:]]
 
@@ -104,10 +105,6 @@ class Parser(ArgumentParser):
         name = word.partition("=")[0]
         asks: ArgumentParser = self._commands.get("ask", self)
         return (asks._option_string_actions | self._option_string_actions).get(name)
-
-    @staticmethod
-    def _knows(parser: ArgumentParser, word: str) -> bool:
-        return word.partition("=")[0] in parser._option_string_actions
 
     @property
     def _commands(self) -> Mapping[str, Any]:

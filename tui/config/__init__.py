@@ -1,6 +1,5 @@
 """The settings of a user, and the file that holds them."""
 
-from .file import MAX_SIZE as MAX_SIZE
 from .file import ConfigError as ConfigError
 from .file import Problem as Problem
 from .file import change_config as change_config

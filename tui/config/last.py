@@ -34,7 +34,7 @@ class PairSettings:
     @classmethod
     def of(cls, load: Load) -> PairSettings:
         """The pair of `load`."""
-        return cls(load.main, load.draft, load.context_length, load.cache_type, load.gpu_layers)
+        return convert(load, cls, from_attributes=True)
 
     @classmethod
     def read(cls, data: bytes) -> PairSettings:
@@ -49,19 +49,12 @@ class PairSettings:
 
     def applied(self, settings: Settings) -> Settings:
         """Return `settings` with this pair. Who chooses the lookup as the draft also switches it on."""
-        models = replace(
-            settings.models,
-            main=self.main,
-            draft=self.draft,
-            context_length=self.context_length,
-            cache_type=self.cache_type,
-        )
+        of_models = dict(vars(self))
+        engine = replace(settings.engine, gpu_layers=of_models.pop("gpu_layers"))
         lookup = settings.generation.lookup or self.draft == LOOKUP
+        generation = replace(settings.generation, lookup=lookup)
         return replace(
-            settings,
-            models=models,
-            engine=replace(settings.engine, gpu_layers=self.gpu_layers),
-            generation=replace(settings.generation, lookup=lookup),
+            settings, models=replace(settings.models, **of_models), engine=engine, generation=generation
         )
 
 

@@ -73,7 +73,6 @@ def _shown(text: bytes) -> str:
 # Load: the draft model
 
 OTHER_LIBRARY: Final = Obstacle("load", "the two models run in different libraries")
-NOT_SCRIPTED: Final = Obstacle("load", "the draft model is not scripted")
 
 
 def uncut_draft(kind: str) -> Obstacle:
@@ -85,6 +84,14 @@ def broken_draft(error: Exception) -> Obstacle:
     """A draft model that cannot be loaded, or that cannot choose even one token."""
     return Obstacle("load", str(error))
 
+
+# Load: the head of the main model
+
+NO_HEAD: Final = Obstacle("load", "the file of the main model holds no head (MTP) that can be used")
+NO_HEADS_HERE: Final = Obstacle("load", "this llama.cpp has no heads; install llama-cpp-python again")
+NO_HEADS_IN_MLX: Final = Obstacle(
+    "load", "heads of MLX models cannot be used yet; a GGUF file of it may work"
+)
 
 # Load: the main model
 

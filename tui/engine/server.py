@@ -23,7 +23,7 @@ from importlib import metadata
 from typing import NoReturn
 
 from .. import protocol
-from ..choices import DraftLength
+from ..choices import LONGEST_DRAFT, DraftLength
 from .outbox import Outbox
 
 HEARTBEAT = 20.0
@@ -34,6 +34,7 @@ LAST_SAVE = 1.8
 _PRELOAD_AFTER = 0.05
 _LAST_WORDS = 2.0
 _LOAD = 0
+_LENGTHS = range(LONGEST_DRAFT + 1)
 _PR_SET_PDEATHSIG = 1
 _OF_HUB = ("HF_", "HUGGING_FACE_", "HUGGINGFACE_")
 _OF_ALL = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE")
@@ -156,6 +157,9 @@ class Channel:
                 self._waiting.put(command)
             case _ if isinstance(command, protocol.Question):
                 threading.Thread(target=self._answer, args=(command,), name="library", daemon=True).start()
+            case protocol.SetDraftLength(id=answer, draft_length=int(length)) if length not in _LENGTHS:
+                words = f"The draft length must be 0 to {LONGEST_DRAFT}, not {length}: it stays as it was."
+                self.send(protocol.Notice(answer, words))
             case protocol.SetDraftLength():
                 self._wished = {command.id: command.draft_length}  # only one answer runs at a time
             case _:

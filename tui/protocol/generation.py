@@ -7,7 +7,20 @@ from typing import Literal
 from msgspec import Struct
 
 from ..choices import AUTO, LOOKUP, BackendName, CacheType, DraftChoice, DraftLength, Effort, Thinking
-from .terms import Finite, PromptForm, Reason, Role, Signed, Stage, Tagged, TextRound, Unsigned
+from .terms import (
+    Finite,
+    HeadKind,
+    PromptForm,
+    Reason,
+    Role,
+    Rounding,
+    Signed,
+    Stage,
+    Statistics,
+    Tagged,
+    TextRound,
+    Unsigned,
+)
 
 
 class Message(Struct, frozen=True):
@@ -45,7 +58,8 @@ class ModelFacts(Struct, frozen=True):
     name: str
     """A short name that no other model has: "Qwen2.5-Coder 1.5B Q4_K_M"."""
     path: str
-    """The path for `Load`: a GGUF file (the first, if there are several) or an MLX folder."""
+    """The path for `Load`: a GGUF file (the first, if there are several) or an MLX folder. For the head of a
+    main model it is `HEAD`."""
     architecture: str
     parameters: Unsigned
     quantization: str
@@ -59,6 +73,8 @@ class ModelFacts(Struct, frozen=True):
     demo: bool = False
     """True for the built-in starter pair."""
     prompt_form: PromptForm = "template"
+    head: HeadKind = ""
+    """The head in its own file that can draft for it; empty for none."""
 
 
 class Obstacle(Struct, frozen=True):
@@ -76,60 +92,6 @@ class Obstacle(Struct, frozen=True):
         if self.stage == "policy":
             return self.text
         return "draft failed" if self.stage == "answer" else "draft rejected"
-
-
-class Rounding(Struct, frozen=True):
-    """How the main model's scores differ when several rows are computed in one call, as measured here."""
-
-    deviation: Finite
-    """Difference from single rows: root mean square, in standard deviations of a row. 0.0: the same bits."""
-    exact: bool = False
-    """Whether exact mode is on: every round has only rows with the same bits."""
-    rows: Unsigned = 1
-    """Most rows of a round in exact mode."""
-
-
-class Statistics(Struct, frozen=True):
-    """The figures of an answer. Seconds come from a monotonic clock; None means unknown."""
-
-    prompt_tokens: Unsigned = 0
-    prompt_reused: Unsigned = 0
-    """Prompt tokens that were in the main model's cache already."""
-    tokens: Unsigned = 0
-    rounds: Unsigned = 0
-    drafted: Unsigned = 0
-    """Tokens proposed by the draft model and by the lookup."""
-    accepted: Unsigned = 0
-    looked_up: Unsigned = 0
-    """Tokens of `drafted` that came from the lookup."""
-    lookup_accepted: Unsigned = 0
-    seconds: Finite = 0.0
-    """Time of the answer from the round of its first token on; reading the prompt does not count."""
-    draft_seconds: Finite = 0.0
-    verify_seconds: Finite = 0.0
-    time_to_first_token: Finite | None = None
-    tokens_per_second: Finite | None = None
-    plain_seconds: Finite | None = None
-    """Estimated time of plain decoding for the same tokens. Each round counts the time of its verification,
-    divided by the measured ratio of its number of rows to one row."""
-    context_used: Unsigned = 0
-    peak_memory: Unsigned | None = None
-    """Peak memory of the engine's process so far, in bytes."""
-    rounding: Rounding | None = None
-    """The rounding of the main model, if it is known by now."""
-    prompt_restored: Unsigned = 0
-    """Prompt tokens of `prompt_reused` that came from the disk for this answer."""
-
-    @property
-    def speed_up(self) -> float | None:
-        """The speed of the answer by that of plain decoding; None if it is unknown or nothing was drafted.
-
-        A round takes at least as long as one plain step. So the speed-up is at most the number of tokens per
-        round; noise above that is cut off.
-        """
-        if not self.drafted or not self.plain_seconds or self.seconds <= 0:
-            return None
-        return min(self.plain_seconds / self.seconds, self.tokens / self.rounds)
 
 
 # Commands: app -> engine

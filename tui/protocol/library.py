@@ -13,8 +13,8 @@ from typing import Literal
 from msgspec import Struct
 
 from ..choices import DraftChoice
-from .generation import Load, ModelFacts, Rounding
-from .terms import Finite, Signed, Tagged, Unsigned
+from .generation import Load, ModelFacts
+from .terms import Finite, Rounding, Signed, Tagged, Unsigned
 
 Judgement = Literal["recommended", "possible", "no"]
 """Whether a model can draft for another: it should, it can, it cannot."""
@@ -39,7 +39,8 @@ class FoundModel(ModelFacts, frozen=True, kw_only=True):
     fingerprint: str
     """Equal for two models whose tokens have the same texts and the same special ids."""
     traits: tuple[str, ...] = ()
-    """Traits that matter for drafting: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
+    """Traits that matter for drafting: "recurrent", "sliding window", "MTP heads", "mixture of experts",
+    and "mostly Q5_0" if most bytes have another type than the file's name says."""
     license: str = ""
     tag: str = ""
     """Its name in Ollama: "smollm2:135m"."""
@@ -105,7 +106,7 @@ class DraftVerdict(Struct, frozen=True):
     """The judgement of one possible draft."""
 
     draft: DraftChoice
-    """A path, `LOOKUP` or `NONE`."""
+    """A path, `HEAD`, `LOOKUP` or `NONE`."""
     name: str
     judgement: Judgement
     reason: str

@@ -182,7 +182,7 @@ class SpanReader:
     def _answer(self, last: bool) -> Span | None:
         marks = (*self._ends, *_IN_ANSWERS)
         line, fenced, begin = self._line, self._fenced, 0
-        for found in _any_of(marks).finditer(self._held):
+        for found in any_of(marks).finditer(self._held):
             at, mark = found.start(), found[0]
             line, fenced = _followed(line, fenced, self._held[begin:at])
             begin = at
@@ -246,12 +246,13 @@ def _may_become(text: str, marks: Iterable[str]) -> bool:
 
 def _first(text: str, marks: tuple[str, ...]) -> tuple[int, str]:
     """Return the position of the first of `marks` in `text`, and the longest mark that begins there."""
-    found = _any_of(marks).search(text)
+    found = any_of(marks).search(text)
     return (found.start(), found[0]) if found else (0, "")
 
 
 @cache
-def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
+def any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern for each of `marks`, the longest first. Without marks it matches nothing."""
     longest_first = sorted(marks, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) if marks else r"(?!)")
 

@@ -10,7 +10,7 @@ from tui.chat.trace import Token, acceptance, gained
 from tui.clean import clean_line
 from tui.client.parting import can_part
 from tui.protocol import Origin, TextRound, TokenCandidate, TokenInspection
-from tui.quantities import cells, number
+from tui.quantities import cells, number, percent
 from tui.widgets.tokens import visible
 
 WIDTH = 40
@@ -38,7 +38,7 @@ def token(of: Token, total: int) -> Content:
     words, tone = ORIGINS[of.origin]
     return Content("\n").join(
         [
-            Content.assemble((_named(of.text, 24), "bold"), _right(24, number_of_it)),
+            Content.assemble((_named(of.text, 24), "bold"), (number_of_it.rjust(WIDTH - 24), "$quiet")),
             Content.assemble((which, "$quiet")),
             Content.styled(words, tone),
         ]
@@ -48,10 +48,10 @@ def token(of: Token, total: int) -> Content:
 def thoughts(of: Token, place: TokenInspection, stands: Token) -> Content:
     """Return the models' candidates at its place. `stands` is the token that stands there: itself, or the one
     that replaced it."""
-    own = f"{_percent(place.probability)} by itself"
+    own = f"{percent(place.probability, 1)} by itself"
     if stands is not of:
-        own = f"the main model chose {_named(stands.text, 9)} ({_percent(place.probability)})"
-    sampled = f", {_percent(place.sampled)} as sampled" if place.chosen and stands is of else ""
+        own = f"the main model chose {_named(stands.text, 9)} ({percent(place.probability, 1)})"
+    sampled = f", {percent(place.sampled, 1)} as sampled" if place.chosen and stands is of else ""
     lines = [Content.styled(own + sampled, "bold")]
     if not place.chosen:
         lines.append(Content.styled("It would not choose it again: not the same prompt", "$warning"))
@@ -79,7 +79,7 @@ def _candidate(each: TokenCandidate | None, of: Token, stands: Token, width: int
         mark, style = "▸", "bold $primary"
     elif of.origin == Origin.REJECTED and each.text == of.text:
         mark, style = "✗", "$token-rejected"
-    words = f"{_named(each.text, _NAME - 1):{_NAME - 1}}{_percent(each.probability):>7}"
+    words = f"{_named(each.text, _NAME - 1):{_NAME - 1}}{percent(each.probability, 1):>7}"
     return Content.styled(f"{mark}{words}".ljust(width), style)
 
 
@@ -108,7 +108,7 @@ def round_of(happened: TextRound, place: int, total: int, rejected: Sequence[str
 
 def figures(rounds: Sequence[TextRound]) -> Content:
     """Return the acceptance by position in a round, and over the answer."""
-    tries = acceptance(rounds)
+    tries = acceptance((each.drafted, each.accepted) for each in rounds)
     if not tries:
         return Content.styled("Nothing was drafted in this answer.", "$quiet")
     lines = [Content.assemble(("Accepted by place in the round", "bold $primary"))]
@@ -119,7 +119,7 @@ def figures(rounds: Sequence[TextRound]) -> Content:
                 f"{place + 1:>2} ",
                 ("━" * full, "$token-draft"),
                 ("─" * (_BAR - full), "$line"),
-                f" {_percent(each.rate):>7}",
+                f" {percent(each.rate, 1):>7}",
                 (f" of {each.reached:,}", "$quiet"),
             )
         )
@@ -144,11 +144,3 @@ def _named(text: str, width: int) -> str:
     """Return a token's text in quotation marks, cut to `width`."""
     shown = visible(text)
     return f"“{shown if len(shown) <= width - 2 else shown[: width - 3] + '…'}”"
-
-
-def _right(before: int, text: str) -> Content:
-    return Content.styled(text.rjust(WIDTH - before), "$quiet")
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"

@@ -59,7 +59,7 @@ class ChatScreen(Screen[None]):
                 tooltip="Write the prompt in your $EDITOR"),
         Binding("f5", "leave_out", "Context", show=False, id="chat.leave_out",
                 tooltip="Send only the latest turns from now on"),
-        Binding("shift+f5", "summarise", "Sum up", show=False, id="chat.summarise",
+        Binding("shift+f5", "summarize", "Sum up", show=False, id="chat.summarize",
                 tooltip="A summary in place of the oldest turns"),
         Binding("f3", "drafting", "Drafting", show=False, id="chat.drafting",
                 tooltip="Draft length: auto, always, never"),
@@ -201,7 +201,7 @@ class ChatScreen(Screen[None]):
     def action_leave_out(self) -> None:
         self.actions.leave_out()
 
-    def action_summarise(self) -> None:
+    def action_summarize(self) -> None:
         self.actions.summarize()
 
     def action_drafting(self) -> None:

@@ -5,12 +5,12 @@ The table takes a `ChatSession`. `chat/slash.py` reads the typed text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 from textual.app import SystemCommand
 from textual.binding import Binding
@@ -41,13 +41,14 @@ from .other_screens import OtherScreens
 from .workers import work_alone
 
 NONE = "none"
-WITHOUT_SLASH = {
-    ("chat", name)
-    for name in (
-        *("send", "newline", "earlier", "later", "complete", "close_suggestions", "undo_typing"),
-        *("stop", "up", "down", "end"),
+KEYS_ONLY = frozenset(
+    (
+        *("chat.send", "chat.newline", "chat.earlier", "chat.later", "chat.complete"),
+        *("chat.close_suggestions", "chat.undo_typing", "app.interrupt"),
     )
-} | {("app", "interrupt")}
+)
+"""Actions that make sense only as a key."""
+WITHOUT_SLASH = KEYS_ONLY | {"chat.stop", "chat.up", "chat.down", "chat.end"}
 """Actions that make no sense as a command."""
 
 
@@ -152,26 +153,19 @@ async def _run(command: SlashCommand, value: str) -> None:
 
 def _can_be_typed(binding: Binding) -> bool:
     name = binding.id or ""
-    return name.startswith(("chat.", "app.")) and name.partition(".")[::2] not in WITHOUT_SLASH
+    return name.startswith(("chat.", "app.")) and name not in WITHOUT_SLASH
 
 
 # Settings
 
 
+_DRAFT_LENGTHS = (AUTO, "as far as it pays"), ("never", ""), ("4", "always 4")
+_ON_OR_OFF = ("on", "loads the models again"), ("off", "")
+
+
 def settings_of(session: ChatSession, config: Path) -> list[SlashCommand]:
     """Return the commands that change the settings of the chat of `session`."""
     abouts = {entry.name: sentence(entry.metadata["about"]) for entry in fields(Generation)}
-
-    def command(
-        name: str,
-        about: str,
-        run: Callable[..., object],
-        takes: str = "",
-        choices: Callable[..., Any] | None = None,
-    ) -> SlashCommand:
-        offered = partial(choices, session) if choices else tuple
-        return SlashCommand(name, about, partial(run, session), takes, offered)
-
     return [
         *(
             SlashCommand(
@@ -179,14 +173,16 @@ def settings_of(session: ChatSession, config: Path) -> list[SlashCommand]:
             )
             for key in KEYS
         ),
-        command("reset", "Drop this chat's own settings", _reset),
-        command("preset", "Take a preset in this chat", _take, "name", _presets),
-        command(
-            "save-preset", "Save this chat's settings as a preset", partial(_save_preset, config), "name"
-        ),
-        command("drafting", "Draft length: auto, never, or 1 to 16 tokens", _draft, "length", _draft_lengths),
-        command("exact", "Draft only so far that no text changes", _exact, "on or off", _on_or_off),
-    ]
+        SlashCommand("reset", "Drop this chat's own settings", partial(_reset, session)),
+        SlashCommand("preset", "Take a preset in this chat", partial(_take, session), "name",
+                     partial(_presets, session)),
+        SlashCommand("save-preset", "Save this chat's settings as a preset",
+                     partial(_save_preset, config, session), "name"),
+        SlashCommand("drafting", "Draft length: auto, never, or 1 to 16 tokens", partial(_draft, session),
+                     "length", lambda: _DRAFT_LENGTHS),
+        SlashCommand("exact", "Draft only so far that no text changes", partial(_exact, session),
+                     "on or off", lambda: _ON_OR_OFF),
+    ]  # fmt: skip
 
 
 def _set(session: ChatSession, key: str, text: str) -> None:
@@ -257,10 +253,6 @@ def _save_preset(config: Path, session: ChatSession, name: str) -> None:
     session.view.tell(f"Saved: /preset {name} takes it in any chat.", seconds=5)
 
 
-def _on_or_off(session: ChatSession) -> Sequence[Choice]:
-    return ("on", "loads the models again"), ("off", "")
-
-
 async def _exact(session: ChatSession, text: str) -> None:
     now = session.settings.models.exact
     if text in ("on", "off") and (text == "on") != now:
@@ -270,10 +262,6 @@ async def _exact(session: ChatSession, text: str) -> None:
         "Exact is on: no draft can change the text." if now else "Exact is off: rounding may tip a choice."
     )
     session.view.tell(words, seconds=4)
-
-
-def _draft_lengths(session: ChatSession) -> Sequence[Choice]:
-    return (AUTO, "as far as it pays"), ("never", ""), ("4", "always 4")
 
 
 def _draft(session: ChatSession, text: str) -> None:
@@ -304,7 +292,7 @@ def _rename(session: ChatSession, title: str) -> None:
 
 async def _forget(session: ChatSession, _: str) -> None:
     """Remove the saved caches of all chats from the engine's disk. The chats stay."""
-    if session.refuses():
+    if session.rejects():
         return
     try:
         session.view.tell(await session.states.forget_all(), seconds=6)

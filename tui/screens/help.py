@@ -18,7 +18,7 @@ KEYS_WIDTH = 31
 
 Group = tuple[str, Sequence[Binding]]
 
-COLOURS = (
+COLORS = (
     ("$token-draft", "draft", "proposed by the draft model, accepted"),
     ("$token-lookup", "lookup", "copied from earlier in the chat, accepted"),
     ("$token-main underline", "main", "the main model's own"),
@@ -80,7 +80,7 @@ class HelpScreen(ModalScreen[None]):
             lines += [self._line(binding) for binding in bindings if binding.description]
             lines.append(Content(""))
         lines.append(Content.styled("Where tokens come from", "bold $primary"))
-        for style, name, what in COLOURS:
+        for style, name, what in COLORS:
             lines.append(Content.assemble((name, style), " " * (KEYS_WIDTH - len(name)), (what, "$quiet")))
         return Content("\n").join(lines)
 

@@ -215,8 +215,3 @@ class HistoryScreen(ListsScreen[str | None]):
             return
         if path:
             self.notify(clean_line(f"Written: {path}"), markup=False)
-
-    def action_back(self) -> None:
-        """Empty the search, or leave the screen if it is empty."""
-        if not self.empty_line():
-            self.dismiss(None)

@@ -76,7 +76,3 @@ class HostsScreen(ListsScreen[str | None]):
     def action_take(self) -> None:
         if row := self._rows.current:
             self.dismiss(row.key)
-
-    def action_back(self) -> None:
-        if not self.empty_line():
-            self.dismiss(None)

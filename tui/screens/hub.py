@@ -6,7 +6,6 @@ Downloads go to the engine's machine. They belong to the app: they continue when
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import ClassVar
 
 from textual import on, work
@@ -17,7 +16,7 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from tui.clean import clean_line
-from tui.client import Downloads, EngineError, HubClient, Item
+from tui.client import Downloads, EngineError, HubClient, Item, last_reply
 from tui.protocol import (
     HubFile,
     HubFound,
@@ -109,15 +108,12 @@ class HubScreen(ListsScreen[None]):
             self._repositories.border_title = "Hugging Face"
             self._repositories.show(())
             self._repositories.say("searching …")
-        question = SearchHub(0, words) if words else ProposePairs(0)
+        ask = self._client.ask
         try:
-            async with aclosing(self._client.ask(question)) as replies:
-                async for reply in replies:
-                    match reply:
-                        case HubFound():
-                            self._show_found(reply.repositories)
-                        case PairsProposed():
-                            self._show_pairs(reply.pairs)
+            if words:
+                self._show_found((await last_reply(ask(SearchHub(0, words)), HubFound)).repositories)
+            else:
+                self._show_pairs((await last_reply(ask(ProposePairs(0)), PairsProposed)).pairs)
         except EngineError as error:
             self._repositories.say(error.line)
 
@@ -154,10 +150,7 @@ class HubScreen(ListsScreen[None]):
     async def _list(self, repository: str) -> None:
         await asyncio.sleep(PAUSE)
         try:
-            async with aclosing(self._client.ask(ListHub(0, repository))) as replies:
-                async for reply in replies:
-                    if isinstance(reply, HubListed):
-                        self._show_files(reply)
+            self._show_files(await last_reply(self._client.ask(ListHub(0, repository)), HubListed))
         except EngineError as error:
             self._files.say(error.line)
 
@@ -252,11 +245,6 @@ class HubScreen(ListsScreen[None]):
         if self.active is self._queue and (item := self._item()):
             self._downloads.remove(item)
             self._show_downloads()
-
-    def action_back(self) -> None:
-        """Empty the line, or leave the screen if it is empty."""
-        if not self.empty_line():
-            self.dismiss(None)
 
 
 def _halves(pair: HubPair) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -76,6 +76,11 @@ class ListsScreen(Screen[ScreenResultType]):
         self.line.value = ""
         return was
 
+    def action_back(self) -> None:
+        """Empty the line, or leave the screen if it is empty."""
+        if not self.empty_line():
+            self.dismiss(None)
+
     def activate(self, rows: Rows) -> None:
         for each in self._lists:
             each.set_class(each is rows, "-active")

@@ -76,20 +76,20 @@ class MessageActions:
             case "open":
                 work_alone(self._screen, "editor", self._open, turn)
             case "before" | "after":
-                if not session.refuses():
+                if not session.rejects():
                     work_alone(self._screen, "change", self._switch, turn, -1 if want == "before" else 1)
             case "edit":
                 self._sync.edit(turn)
                 self._screen.refresh_bindings()
                 self._screen.set_focus(self._panel.composer)
-            case "delete" if not session.refuses():
+            case "delete" if not session.rejects():
                 work_alone(self._screen, "change", self._delete, turn)
             case "undo":
                 self.undo()
-            case "inspect" if not session.refuses():
+            case "inspect" if not session.rejects():
                 if answer := answer_at(session.conversation, turn):
                     work_alone(self._screen, "change", self._inspect, answer)
-            case "again" | "same" | "continue" if not session.refuses():
+            case "again" | "same" | "continue" if not session.rejects():
                 self._answer_again(want, turn)
 
     def want_of_last(self, want: Want, missing: str = "this is about the last answer") -> None:
@@ -147,7 +147,7 @@ class MessageActions:
 
     def undo(self) -> None:
         """Restore the messages that were deleted last."""
-        if not self._session.refuses():
+        if not self._session.rejects():
             work_alone(self._screen, "change", self._delete, None)
 
     async def _delete(self, turn: store.Turn | None) -> None:
@@ -210,7 +210,7 @@ class MessageActions:
         if last is None or not session.connection.loaded:
             self._panel.tell("Ask something first: the race runs the last prompt.", seconds=4)
             return
-        if session.refuses():
+        if session.rejects():
             return
         tokens = last.statistics.tokens if last.statistics else RACED
         generation = replace(
@@ -270,7 +270,7 @@ class MessageActions:
 
     def leave_out(self) -> None:
         """Leave out the oldest turns, so that half of the context is free again."""
-        if self._session.refuses():
+        if self._session.rejects():
             return
         count = self._sync.leave_out(self._share)
         self._panel.show_notices(())
@@ -285,7 +285,7 @@ class MessageActions:
         if loaded and loaded.main.prompt_form == "text":
             words = "A base model continues text and sums up nothing. F5 leaves out the oldest turns."
             self._panel.tell(words, seconds=6)
-        elif session.refuses():
+        elif session.rejects():
             pass
         elif not messages or not loaded:
             self._panel.tell("There is nothing to sum up.", seconds=5)

@@ -20,7 +20,7 @@ _TONES = {"recommended": "good", "possible": "plain", "no": "faint"}
 _JUDGEMENTS = {"recommended": "recommended", "possible": "possible", "no": "cannot draft"}
 _BAR = 16
 """Cells of the bar of a race."""
-_COLOURS = {"recommended": "$success", "possible": "$foreground", "no": "$warning"}
+_COLORS = {"recommended": "$success", "possible": "$foreground", "no": "$warning"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def judged(verdict: DraftVerdict) -> Content:
     """Return the judgment, the measured or expected speed-up, and the reason."""
     mark, judgement = _MARKS[verdict.judgement], _JUDGEMENTS[verdict.judgement]
     gain = ", ".join(filter(None, (judgement, _gain(verdict))))
-    head = (f"{mark} {gain}: ", f"bold {_COLOURS[verdict.judgement]}")
+    head = (f"{mark} {gain}: ", f"bold {_COLORS[verdict.judgement]}")
     return Content.assemble(head, (clean_line(verdict.reason), "$foreground"))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import aclosing
 from typing import Any
 
 from msgspec.structs import replace
 from textual.screen import Screen
 from textual.timer import Timer
 
-from tui.client import EngineClient, EngineError
+from tui.choices import is_scripted
+from tui.client import EngineClient, EngineError, last_reply
 from tui.protocol import (
     DraftsJudged,
     DraftVerdict,
@@ -105,10 +105,7 @@ class PairChoice:
     async def _judge(self, main: FoundModel) -> None:
         try:
             question = JudgeDrafts(0, replace(self._load, main=main.path))
-            async with aclosing(self._client.ask(question)) as replies:
-                async for reply in replies:
-                    if isinstance(reply, DraftsJudged):
-                        self._show_verdicts(reply.verdicts)
+            self._show_verdicts((await last_reply(self._client.ask(question), DraftsJudged)).verdicts)
         except EngineError as error:
             self.rows.say(error.line)
 
@@ -119,13 +116,10 @@ class PairChoice:
         self.rest()
 
     async def _plan(self, load: Load) -> None:
-        loaded = None if self._load.main.startswith("scripted:") else self._load
+        loaded = None if is_scripted(self._load.main) else self._load
         try:
-            async with aclosing(self._client.ask(PlanMemory(0, load, loaded))) as replies:
-                async for reply in replies:
-                    if isinstance(reply, MemoryPlanned):
-                        self.planned = reply
-                        self.fit.show(load, reply)
+            self.planned = await last_reply(self._client.ask(PlanMemory(0, load, loaded)), MemoryPlanned)
+            self.fit.show(load, self.planned)
         except EngineError as error:
             self.fit.show(load, None, error.line)
 

@@ -88,7 +88,7 @@ class PromptFiles:
     def send(self, text: str, by_hand: str, ask: Ask) -> None:
         """Call `ask` with the files that `by_hand` names, after a question about the doubtful ones."""
         session = self._session
-        if session.refuses(sent=True):
+        if session.rejects(sent=True):
             return
         try:
             files = attachments.files_of(by_hand, session.folder())
@@ -106,7 +106,7 @@ class PromptFiles:
         from .consent import ConsentScreen
 
         def answered(consent: bool | None) -> None:
-            if consent and not session.refuses(sent=True):
+            if consent and not session.rejects(sent=True):
                 ask(text, files)
 
         self._screen.app.push_screen(ConsentScreen(doubtful, host.name if host else ""), answered)

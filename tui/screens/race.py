@@ -24,9 +24,10 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from tui.chat.export import new_file
+from tui.chat.formatting import accepted
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
-from tui.client.parting import explained
+from tui.client.parting import explained, first_difference
 from tui.protocol import Finished, Generate, Statistics, TextRound
 from tui.quantities import number
 from tui.widgets.keyline import KeyLine
@@ -184,11 +185,7 @@ class RaceScreen(Screen[EngineError | None]):
     @property
     def parted_at(self) -> int | None:
         """The first token at which the texts differ, from 0; None if they are the same."""
-        plain, drafted = (run.tokens for run in self._runs)
-        if plain == drafted:
-            return None
-        pairs = enumerate(zip(plain, drafted, strict=False))
-        return next((at for at, (a, b) in pairs if a != b), min(len(plain), len(drafted)))
+        return first_difference([run.tokens for run in self._runs])
 
     @property
     def ratio(self) -> float | None:
@@ -212,13 +209,9 @@ class RaceScreen(Screen[EngineError | None]):
             for run in self._runs
         ]
         done = self._runs[1].statistics
-        accepted = (
-            f", {done.accepted / done.drafted * 100:.0f} % of drafts accepted"
-            if done and done.drafted
-            else ""
-        )
         span = BUSIER if self.ratio and self.ratio > self.most else SPAN
-        return [*bars, f"{self.verdict()}, {self.proof()}{accepted}", span]
+        facts = (self.verdict(), self.proof(), accepted(done) if done else "")
+        return [*bars, ", ".join(filter(None, facts)), span]
 
     @property
     def most(self) -> float:

@@ -263,10 +263,6 @@ class SettingsScreen(ListsScreen[None]):
             self._saved = f"unknown: {error.line}"
         self._tell()
 
-    def action_back(self) -> None:
-        if not self.empty_line():
-            self.dismiss(None)
-
 
 def every_setting(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield (section, key) of each setting."""

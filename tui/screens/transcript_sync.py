@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tui import store
 from tui.chat import attachments, formatting
 from tui.chat.conversation import Conversation
-from tui.protocol import Origin, TextRound
+from tui.protocol import Origin, Statistics, TextRound
 from tui.protocol.thoughts import TURNED, Part, Thoughts
 from tui.store.keeper import Keeper
 from tui.widgets.chat_panel import ChatPanel
@@ -265,9 +265,9 @@ class ShownAnswer:
         self._transcript = transcript
         self._key = key
         self._thoughts = Thoughts()
-        self._spent = formatting.ThoughtCost()
+        self._spent = Statistics()
         """The cost of the rounds in which the thought came."""
-        self._all = formatting.ThoughtCost()
+        self._all = Statistics()
         self._answering = False
         if so_far:
             self._answering = any(not part.thought for part in self._thoughts.feed([(so_far, Origin.PLAIN)]))
@@ -278,10 +278,10 @@ class ShownAnswer:
     def hear(self, event: TextRound) -> None:
         """Show one more round."""
         before = self._thoughts.thinking
-        self._all = self._all.and_(event)
+        self._all = self._all.plus(event)
         parts = self._thoughts.feed(event.pieces)
         if before or self._thoughts.thinking or any(part.thought for part in parts):
-            self._spent = self._spent.and_(event)
+            self._spent = self._spent.plus(event)
             self._transcript.writer.think(formatting.thought(self._spent, over=not self._thoughts.thinking))
         self._write(parts)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..files import make_folder
@@ -124,16 +124,24 @@ def migrate(connection: sqlite3.Connection, path: Path | None = None) -> None:
     if before and path:
         with closing(connect(path.with_name(f"{path.stem}.version-{before}{path.suffix}"))) as copy:
             connection.backup(copy)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         # Another window may have done it meanwhile. `executescript` would commit the open transaction.
         for number in range(version(connection), len(STEPS)):
             for statement in _statements(STEPS[number]):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(STEPS)}")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Keep all changes of the block, or none if it raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 

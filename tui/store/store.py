@@ -20,7 +20,7 @@ from msgspec.structs import asdict, replace
 from ..protocol import Statistics, TextRound
 from . import changes
 from .changes import AddMessage, Attached, Change, Turn, text_of
-from .database import Newer, connect, migrate, set_up
+from .database import Newer, connect, migrate, set_up, transaction
 from .recovery import check, is_damage, salvage, set_aside
 
 T = TypeVar("T")
@@ -125,18 +125,12 @@ class Store:
 
         Raises `sqlite3.IntegrityError` if a change concerns a conversation that is gone.
         """
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._connection):
             for change in batch:
                 if isinstance(change, AddMessage):
                     self._add(change)
                 else:
                     self._connection.execute(_WRITE[type(change)], _values(change))
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     def _add(self, change: AddMessage) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -147,13 +141,12 @@ class Store:
 
     def purge(self, conversations: Sequence[str], messages: Sequence[str] = ()) -> None:
         """Erase chats and messages that are still deleted; no byte of them stays in the file."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        for key in messages:
-            self._connection.execute("DELETE FROM messages WHERE key = ? AND removed", (key,))
-        for key in conversations:
-            self._connection.execute("DELETE FROM conversations WHERE key = ? AND deleted", (key,))
-        self._connection.execute("INSERT INTO found (found) VALUES ('optimize')")
-        self._connection.execute("COMMIT")
+        with transaction(self._connection):
+            for key in messages:
+                self._connection.execute("DELETE FROM messages WHERE key = ? AND removed", (key,))
+            for key in conversations:
+                self._connection.execute("DELETE FROM conversations WHERE key = ? AND deleted", (key,))
+            self._connection.execute("INSERT INTO found (found) VALUES ('optimize')")
 
     def _mend(self) -> None:
         """Complete answers whose end was never written, so that a search finds their text."""
@@ -222,7 +215,8 @@ class Store:
         rows = self._connection.execute(
             "SELECT rounds FROM rounds WHERE message = ? ORDER BY place", (message,)
         )
-        return tuple(each for (text,) in rows for each in _rounds_of(text))
+        # Unreadable ones are left out: their text is stored with the answer.
+        return tuple(each for (text,) in rows for each in _read(text, tuple[TextRound, ...]) or ())
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -328,11 +322,6 @@ def _listed(row: tuple[str, str, int, int, str], hit: str = "") -> Listed:
 def _like(words: str) -> str:
     escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return "%" + "%".join(escaped.split()) + "%"
-
-
-def _rounds_of(text: str) -> tuple[TextRound, ...]:
-    """Return the rounds of a record, without unreadable ones. Their text is stored with the answer."""
-    return _read(text, tuple[TextRound, ...]) or ()
 
 
 def _files(text: str, length: int) -> tuple[Attached, ...]:

@@ -222,7 +222,7 @@ def _differences(one: Sequence[Cell], other: Sequence[Cell]) -> int:
     return 0 if one == other else sum(a != b for a, b in zip(one, other, strict=True))
 
 
-def cells_of(strips: Iterable[Strip], colours: ColorSystem) -> list[Cell]:
+def cells_of(strips: Iterable[Strip], colors: ColorSystem) -> list[Cell]:
     """Return the cells of strips that stand side by side."""
     cells: list[Cell] = []
     for strip in strips:
@@ -231,7 +231,7 @@ def cells_of(strips: Iterable[Strip], colours: ColorSystem) -> list[Cell]:
                 continue
             if has_controls(text):  # only text that did not pass the output filter before
                 text = clean_line(text, len(text))
-            ink = Strip.render_ansi(style, colours) if style else ""
+            ink = Strip.render_ansi(style, colors) if style else ""
             if text.isascii():
                 blank = (" ", _of_blank(ink))
                 cells += [blank if letter == " " else (letter, ink) for letter in text]
@@ -275,8 +275,8 @@ def _parsed(style: str) -> tuple[frozenset[str], str, str]:
         code = codes.pop(0)
         if code in ("38", "48"):
             rest = [codes.pop(0) for _ in range(4 if codes[0] == "2" else 2)]
-            colour = ";".join((code, *rest))
-            fore, back = (colour, back) if code == "38" else (fore, colour)
+            color = ";".join((code, *rest))
+            fore, back = (color, back) if code == "38" else (fore, color)
         elif code in ("39", "49"):
             continue
         elif 30 <= int(code) <= 37 or 90 <= int(code) <= 97:
@@ -348,12 +348,12 @@ class LeanOutput(App[None]):
         if picture is None or (picture.width, picture.height) != (width, height):
             erases = not os.environ.get("TERM", "").startswith("screen")
             picture = self._picture = Picture(width, height, erases=erases)
-        colours = self.console._color_system or ColorSystem.TRUECOLOR
+        colors = self.console._color_system or ColorSystem.TRUECOLOR
         lines: dict[int, list[Cell]] = {}
         for row, column, strips in _parts(update):
             if 0 <= row < height:
                 line = lines.setdefault(row, picture.known(row))
-                cells = cells_of(strips, colours)[: width - column]
+                cells = cells_of(strips, colors)[: width - column]
                 line[column : column + len(cells)] = cells
         x, y = self.screen.outer_size.clamp_offset(self.cursor_position)
         return picture.update(lines, (y, x), sync=self._sync_available)

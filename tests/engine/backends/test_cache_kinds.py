@@ -21,13 +21,13 @@ from tests.support import models
 from tests.support.cut_back import GREEDY, CutBack
 from tests.support.models import Toy
 from tests.support.rows import Watching, assert_close, rows_of, some_tokens
-from tests.support.same_text import TEMPERATURES, Asked, PlainAnswers, assert_same_text, plain_answers
+from tests.support.same_text import Asked, SameText
+from tests.support.scripted import ScriptedBackend
 from tests.support.windows import no_room_for_full_windows
 from tui.engine.backends import ModelError, Options, llama_cpp
 from tui.engine.backends.llama_cpp import LlamaBackend, model, rollback
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import Cells, Fork, NativeCache, Snapshots
-from tui.engine.backends.scripted import ScriptedBackend
 from tui.engine.library.header import read_header
 from tui.engine.pair.cache_check import trial
 from tui.engine.speculation.lookup import Lookup
@@ -124,11 +124,6 @@ def asked(loaded: Loaded) -> Asked:
     return Asked((loaded.main, loaded.draft, loaded.stranger), loaded.kind.prompts, loaded.kind.tokens)
 
 
-@pytest.fixture(scope="module")
-def plain(loaded: Loaded) -> PlainAnswers:
-    return plain_answers(asked(loaded))
-
-
 def proposers(loaded: Loaded) -> Iterator[Proposer]:
     end = loaded.main.vocabulary.control_tokens
     yield DraftModel(loaded.draft, end)
@@ -137,10 +132,9 @@ def proposers(loaded: Loaded) -> Iterator[Proposer]:
     yield ProposersInTurn(Lookup(end), DraftModel(loaded.draft, end))
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 8])
-@pytest.mark.parametrize("temperature", TEMPERATURES)
-def test_same_seed_same_text(loaded: Loaded, plain: PlainAnswers, temperature: float, length: int) -> None:
-    assert_same_text(asked(loaded), plain, temperature, length, lambda: proposers(loaded))
+class TestSameText(SameText):
+    asked = staticmethod(asked)
+    proposers = staticmethod(proposers)
 
 
 # Rejected tokens leave no trace
@@ -196,7 +190,7 @@ def test_a_hybrid_gets_copies_where_they_are_small_beside_its_weights(
     native = load(recurrent, "main")
     for weights, enough in ((128 * state, True), (128 * state - 1, False)):
         weighed = replace(header, facts=structs.replace(header.facts, size=weights))
-        assert rollback.affords_copies(native._library, native._model, weighed) is enough
+        assert rollback.affords_copies(native._library, native.model, weighed, rollback.COPIES) is enough
     monkeypatch.setattr(llama_cpp, "affords_copies", lambda *_: True)
     assert isinstance(load(recurrent, "main")._cache, Fork)
 
@@ -207,7 +201,7 @@ def test_a_cache_of_8_bits_is_half_as_large_and_never_the_drafts(tmp_path: Path)
     for role, cache_type in (("main", "f16"), ("main", "q8_0"), ("draft", "q8_0")):
         each = load(path, role, cache_type)  # type: ignore[arg-type]
         each.extend(some_tokens(100), picks=0)
-        sizes.append(each._library.llama_state_seq_get_size(each._context, 0))
+        sizes.append(each._library.llama_state_seq_get_size(each.context, 0))
     assert sizes[1] < 0.6 * sizes[0]
     assert sizes[2] == sizes[0]
 
@@ -271,7 +265,7 @@ def test_a_cache_that_is_not_cut_back_fails_the_trial(
 def decode_behind(self: LlamaModel, tokens: Sequence[int], first_row: int) -> None:
     """Run `tokens` behind whatever the cache holds."""
     place = self._library.llama_memory_seq_pos_max(self._memory, 0) + 1
-    assert self._library.llama_decode(self._context, self._batch.fill(tokens, place, first_row)) == 0
+    assert self._library.llama_decode(self.context, self._batch.fill(tokens, place, first_row)) == 0
     self._held += len(tokens)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import models
 from tui.engine.backends import Backend, LoadedModel, ModelError, Options
-from tui.engine.backends.selection import open_backend
+from tui.engine.backends.selection import SCRIPTED, open_backend
 from tui.engine.pair.cache_check import trial
 from tui.engine.pair.costs import first_tokens
 from tui.engine.pair.pair import plain_speed
@@ -207,3 +207,9 @@ def test_a_draft_fits_its_own_main_model(backend: Backend, place: str) -> None:
 def test_a_load_can_be_given_up(backend: Backend, place: str) -> None:
     with pytest.raises(ModelError, match="given up"):
         backend.load(place, Options("main", CAPACITY), lambda _: False)
+
+
+def test_scripted_models_are_no_part_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SCRIPTED)
+    with pytest.raises(ModelError, match="scripted models are a part of the tests"):
+        open_backend("scripted:sample")

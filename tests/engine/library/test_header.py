@@ -89,6 +89,18 @@ def test_says_what_the_model_is(model: Path) -> None:
     assert facts.size == 4 * facts.parameters
 
 
+def test_a_file_that_is_mostly_of_another_type_than_its_name_says_says_so(
+    model: Path, tmp_path: Path
+) -> None:
+    key, path = b"general.file_type" + struct.pack("<I", 4), tmp_path / "m.gguf"
+    for kind, name, traits in ((15, "Q4_K_M", ("mostly F32",)), (8, "Q5_0", ()), (0, "F32", ())):
+        path.write_bytes(
+            model.read_bytes().replace(key + struct.pack("<I", 0), key + struct.pack("<I", kind))
+        )
+        header = read_header(path)
+        assert (header.facts.quantization, header.traits) == (name, traits)
+
+
 def test_metadata_that_is_not_unicode_is_replaced(tmp_path: Path) -> None:
     path = models.write_model(tmp_path / "m.gguf", models.Toy(name=b"evil\xff\x1b]52;c;AA\x07"))
     assert read_header(path).facts.name == "evil\ufffd\x1b]52;c;AA\x07"

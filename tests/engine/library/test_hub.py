@@ -28,7 +28,6 @@ from tui.engine.library import fetch as fetch_module
 from tui.engine.library.catalogue import USABLE, pairs_for
 from tui.engine.library.fetch import Unwanted, fetch
 from tui.engine.library.hub import (
-    HubError,
     Listing,
     RemoteFile,
     is_harmless,
@@ -37,7 +36,7 @@ from tui.engine.library.hub import (
     quantization_of,
     search,
 )
-from tui.engine.library.hub_access import seconds_to_wait
+from tui.engine.library.hub_access import HubError, seconds_to_wait
 from tui.engine.machine import bandwidth
 from tui.engine.server import taken_for_hub
 from tui.protocol import (
@@ -560,7 +559,7 @@ def test_a_token_that_is_rejected_is_said_where_it_is_needed(
     server.rejected = {"hf_old": STALE}
     (failed,) = said(ListHub(-1, REPOSITORY), tmp_path)
     assert isinstance(failed, Failed)
-    assert failed.message == f"The hub refuses your token ({name}): {STALE[2]}."
+    assert failed.message == f"The hub rejects your token ({name}): {STALE[2]}."
     assert failed.hint == f"Give {name} a token that is valid, or unset it."
     assert "hf_old" not in f"{failed.message}{failed.hint}"
 
@@ -571,7 +570,7 @@ def test_a_token_without_a_permission_is_not_told_to_accept_terms(
     monkeypatch.setenv("HF_TOKEN", "hf_narrow")
     server.rejected = {"hf_narrow": NARROW}
     server.gated = {REPOSITORY}
-    with pytest.raises(HubError, match=r"refuses your token .* Please enable access to public gated"):
+    with pytest.raises(HubError, match=r"rejects your token .* Please enable access to public gated"):
         fetch(remote(server), tmp_path / NAME, tmp_path, pause=at_once)
 
 
@@ -625,7 +624,7 @@ def test_a_search_that_is_rejected_speaks_of_no_repository(
     server: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.busy = [(404, {}), (403, {"X-Error-Message": "Your address is blocked."})]
-    for what in ("error \\(404\\)", "refuses the search: Your address is blocked"):
+    for what in ("error \\(404\\)", "rejects the search: Your address is blocked"):
         with pytest.raises(HubError, match=what) as error:
             search("some words")
         assert "some words" not in f"{error.value} {error.value.hint}"

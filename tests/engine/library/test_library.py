@@ -24,8 +24,8 @@ from tui.engine.library import local
 from tui.engine.library.describe import describe, tokens_of
 from tui.engine.library.find import ModelFile, ModelFolder, candidate, find, known_places
 from tui.engine.library.index import list_models
-from tui.engine.library.local import Library, LibraryError
-from tui.engine.library.names import UnknownName, resolve
+from tui.engine.library.local import Library
+from tui.engine.library.names import LibraryError, resolve
 from tui.engine.library.pairing import SMALLEST, Judge, best_draft
 from tui.engine.library.records import SHORTEST, Measured, Records
 from tui.engine.library_service import answer as answer_question
@@ -566,7 +566,7 @@ def test_names_are_matched_as_people_type_them(name: str, wanted: int) -> None:
     ],
 )
 def test_a_name_that_means_none_or_several_says_which(name: str, said: str) -> None:
-    with pytest.raises(UnknownName) as error:
+    with pytest.raises(LibraryError) as error:
         resolve(name, MODELS)
     assert said in str(error.value)
 

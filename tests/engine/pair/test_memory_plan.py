@@ -238,7 +238,7 @@ def test_a_shape_that_the_library_refuses_is_left_out(
     load, _, fits, _ = plan(LOAD)
     assert fits
     assert load == structs.replace(LOAD, context_length=4096)
-    with pytest.raises(Unplanned, match="refuses"):
+    with pytest.raises(Unplanned, match="rejects"):
         monkeypatch.setattr(memory_plan, "memory_bytes", lambda: (1, 1))
         plan(structs.replace(LOAD, cache_type="q8_0"))
 

@@ -17,7 +17,17 @@ from tui.engine.backends import Options
 from tui.engine.backends.selection import open_backend
 from tui.engine.pair.pair import Pair, load_pair
 from tui.engine.pair.reading import ContextReader
-from tui.engine.pair.threads import CallCost, Crew, Room, Threads, Usage, idle_now, usage_now
+from tui.engine.pair.threads import (
+    CallCost,
+    Crew,
+    Room,
+    Threads,
+    Usage,
+    free_now,
+    idle_now,
+    running_now,
+    usage_now,
+)
 from tui.engine.speculation.policy import FixedLength
 from tui.protocol import Busy, Event, Generate, Load, Message, Prefill, Rounds
 
@@ -269,6 +279,7 @@ def crew_of(machine: Machine, *models: Engine) -> Callable[[], bool]:
         None,
         lambda: Usage(machine.now, spent["cpu"], int(spent["preempted"])),
         lambda: spent["idle"],
+        lambda cores: 0,
     )
     crew.start()
 
@@ -300,7 +311,8 @@ def test_main_and_draft_go_together_each_within_its_own_number() -> None:
 def test_a_crew_knows_what_others_took_between_two_answers() -> None:
     counted = {"clock": 100.0, "cpu": 7.0, "idle": 50.0}
     main = Engine(2)
-    crew = Crew([main], None, lambda: Usage(counted["clock"], counted["cpu"], 0), lambda: counted["idle"])
+    usage = lambda: Usage(counted["clock"], counted["cpu"], 0)  # noqa: E731
+    crew = Crew([main], None, usage, lambda: counted["idle"], lambda cores: 0)
     for idle, cpu, threads in ((10.0, 0.0, 1), (20.0, 0.0, 2), (0.0, 9.0, 1), (19.0, 0.0, 2), (10.0, 9.0, 2)):
         crew.rest()
         counted["clock"] += 10
@@ -314,6 +326,41 @@ def test_a_crew_knows_what_others_took_between_two_answers() -> None:
     crew.start()
     assert main.now == 2
     assert crew.count == 2, "that was too short to tell"
+
+
+@pytest.mark.parametrize(("free", "threads"), [(0, 1), (1, 1), (2, 2), (3, 3), (4, 4)])
+def test_a_program_that_has_just_ended_takes_no_thread_from_the_next_answer(free: int, threads: int) -> None:
+    counted = {"clock": 0.0, "idle": 0.0}
+    crew = Crew([Engine(4)], None, lambda: Usage(counted["clock"], 0, 0), lambda: counted["idle"],
+                lambda cores: free)  # fmt: skip
+    crew.rest()
+    counted["clock"] += 10
+    counted["idle"] += 10  # one core of four was left
+    crew.start()
+    assert crew.count == threads
+
+
+@pytest.mark.parametrize(
+    ("running", "free"),
+    [
+        ([1], 4),
+        ([9, 3, 9], 2),
+        ([5, 5, 5, 1], 4),  # others woke and slept again
+        ([3], 2),
+        ([8], 0),
+        ([None], 0),
+    ],
+)
+def test_a_core_is_free_if_nobody_used_it_at_one_of_several_looks(
+    running: list[int | None], free: int
+) -> None:
+    seen = iter(running)
+    assert free_now(4, lambda: next(seen, running[-1])) == free
+
+
+def test_the_system_counts_at_least_the_thread_that_asks() -> None:
+    running = running_now()
+    assert running is None or running >= 1
 
 
 def test_a_crew_is_only_where_there_are_threads_to_choose() -> None:

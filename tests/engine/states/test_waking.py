@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support import models
+from tests.support.head_models import Headed, write_headed
 from tests.support.models import Toy
 from tests.support.rows import Watching, assert_close, rows_of, some_tokens
 from tests.support.states import Desk
@@ -17,6 +18,7 @@ from tests.support.windows import no_room_for_full_windows
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import CacheState, LoadedModel, Options, Portable, llama_cpp
 from tui.engine.backends.llama_cpp import model as native_model
+from tui.engine.backends.llama_cpp.head import LlamaHead
 from tui.engine.backends.selection import open_backend
 from tui.engine.speculation import proposals
 from tui.protocol import Message, Sampling
@@ -263,3 +265,32 @@ def test_a_state_that_does_not_fit_leaves_an_empty_cache(start: Start, kind: Kin
     again = desk.ask([Message("user", TOLD)], **settings("none", 1 if kind.windowed else 30))
     fresh = desk.ask([Message("user", TOLD)], **settings("none", 1 if kind.windowed else 30), fresh=True)
     assert again.tokens == fresh.tokens
+
+
+@pytest.mark.parametrize("architecture", ["glm4moe", "qwen35"])
+def test_a_head_wakes_together_with_its_main_model(
+    architecture: Any, tmp_path: Path, renderer: TemplateRenderer
+) -> None:
+    path = str(write_headed(tmp_path / "headed.gguf", Headed(architecture, noise=0.1, own_noise=0.3)))
+
+    def started(folder: Path | None) -> Desk:
+        backend, options = open_backend(path), Options("main", 1024, threads=1, head=True)
+        main = backend.load(path, options, lambda share: True)
+        head = backend.load_head(main, options)
+        assert isinstance(head, LlamaHead)
+        return Desk(main, head, folder, renderer)
+
+    talk, settings = [Message("user", TOLD)], {"max_tokens": 80, "sampling": SAMPLING, "lookup": False}
+    desk, unbroken = started(tmp_path / "states"), started(None)
+    first = desk.ask(talk, **settings)
+    desk.end()
+    talk += [Message("assistant", first.text), Message("user", "And then?")]
+    unbroken.ask(talk[:1], **settings)
+    woken = started(tmp_path / "states")
+    expected, heard = unbroken.ask(talk, **settings), woken.ask(talk, **settings)
+    assert heard.tokens == expected.tokens
+    assert heard.statistics.prompt_restored > 100
+    for figure in ("drafted", "accepted"):
+        assert getattr(heard.statistics, figure) == getattr(expected.statistics, figure) > 0
+    unbroken.end()
+    woken.end()

@@ -122,6 +122,7 @@ async def test_pieces_show_by_themselves() -> None:
         for piece, shown in (("on", "  on"), ("e ", "  one"), ("two", "  one two")):
             transcript.writer.append([(piece, DRAFT)])
             await until(pilot, lambda shown=shown: view(transcript)[0] == shown)
+        assert transcript.writer.text_of(0) == "one two"
 
 
 async def painted_lines_of_a_frame(transcript: Transcript, pilot: Pilot[None]) -> int:
@@ -257,6 +258,7 @@ async def test_rejected_text_that_comes_alone_shows_too() -> None:
         await until(pilot, lambda: view(transcript)[0] == "  one")
         transcript.writer.append([(" two", REJECTED)])
         await until(pilot, lambda: view(transcript)[0] == "  one two")
+        assert transcript.writer.text_of(0) == "one"
 
 
 # Following
@@ -530,7 +532,7 @@ def test_the_origins_differ_in_our_themes(path: Path) -> None:
 @pytest.mark.parametrize(
     "look", [0, style_codes.BOLD, style_codes.FENCE, style_codes.LINK, style_codes.heading(1)]
 )
-def test_the_origins_differ_without_any_colour(look: int) -> None:
+def test_the_origins_differ_without_any_color(look: int) -> None:
     theme = Theme(VARIABLES, Style(), False, True)
     full = {attributes(Palette(theme, "full").style(look, origin)) for origin in Origin}
     assert len(full) == len(Origin)
@@ -545,7 +547,7 @@ def test_only_the_main_models_own_tokens_are_underlined() -> None:
 
 
 @pytest.mark.parametrize("mode", ["quiet", "full"])
-def test_code_keeps_its_colours_under_the_highlight(mode: Highlight) -> None:
+def test_code_keeps_its_colors_under_the_highlight(mode: Highlight) -> None:
     theme, _ = THEMES["truecolor"]
     palette = Palette(theme, mode)
     for origin in (Origin.DRAFT, Origin.MAIN):
@@ -573,8 +575,8 @@ async def test_words_are_underlined_and_not_the_spaces_before_them() -> None:
 
 async def test_a_theme_changes_the_looks_at_once() -> None:
     async with host() as (transcript, pilot):
-        for name, colour in (("one", "#ff0001"), ("two", "#0001ff")):
-            theme = AppTheme(name=name, primary="#123456", variables={"token-main": colour})
+        for name, color in (("one", "#ff0001"), ("two", "#0001ff")):
+            theme = AppTheme(name=name, primary="#123456", variables={"token-main": color})
             pilot.app.register_theme(theme)
         transcript.highlight = "full"
         answer(transcript, "word", MAIN)

@@ -9,8 +9,6 @@ setting and stores no text.
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import os
 import signal
 import sys
@@ -18,12 +16,13 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ...chat.requests import load_request
 from ...choices import AUTO, LOOKUP, NONE
 from ...config import Settings
 from ...protocol import Load
+from ..models import show
 from ..setup import UsageError, set_up, with_models
 from .as_json import as_json
 from .chart import chart
@@ -53,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     status = _measured(measured)
     progress.clear()
     if bench := bench_of(plan, measured):
-        _print(bench, arguments)
+        show(arguments.json, as_json(bench), (as_markdown if arguments.markdown else as_text)(bench))
+        sys.stdout.flush()
         if arguments.svg is not None:
             arguments.svg.write_text(chart(bench), "utf-8")
     elif status > _FAILED:
@@ -130,12 +130,3 @@ def bench_of(plan: BenchPlan, measured: Sequence[Measurement]) -> Bench | None:
         series=series,
         complete=all(each.complete for each in measured),
     )
-
-
-def _print(bench: Bench, arguments: argparse.Namespace) -> None:
-    cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="replace")
-    if arguments.json:
-        print(json.dumps(as_json(bench)))
-    else:
-        print("\n".join((as_markdown if arguments.markdown else as_text)(bench)))
-    sys.stdout.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from msgspec import to_builtins
@@ -35,11 +34,6 @@ def as_json(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _means(series: Series) -> dict[str, Mapping[str, float | None]]:
-    """Return, by temperature and by category (or "all"), the geometric mean of the speed-ups."""
-    return {f"{temperature:g}": means for temperature, means in mean_ratios(series.results).items()}
-
-
 def _draft(series: Series) -> dict[str, Any]:
     draft = series.loaded.draft
     return {
@@ -48,34 +42,24 @@ def _draft(series: Series) -> dict[str, Any]:
         "draft_size": draft.size if draft else None,
         "peak_memory": series.peak_memory,
         "rounding": to_builtins(series.rounding) if series.rounding else None,
-        "geometric_means": _means(series),
+        "geometric_means": {f"{at:g}": means for at, means in mean_ratios(series.results).items()},
         "acceptance_by_position": [accepted / reached for reached, accepted in joined(series.results)],
     }
 
 
 def _result(result: Result, series: Series) -> dict[str, Any]:
     draft = series.loaded.draft
+    same = ("temperature", "ratio", "acceptance_rate", "tokens_per_round", "draft_length", "differs_at")
     return {
         "prompt": result.prompt.text,
         "category": result.prompt.category,
-        "temperature": result.temperature,
         "draft": draft.name if draft else None,
-        "plain_tokens_per_second": result.plain.tokens_per_second,
-        "drafted_tokens_per_second": result.drafted.tokens_per_second,
-        "ratio": result.ratio,
-        "plain_spread": result.plain.spread,
-        "drafted_spread": result.drafted.spread,
-        "acceptance_rate": result.acceptance_rate,
-        "tokens_per_round": result.tokens_per_round,
-        "draft_length": result.draft_length,
-        "plain_time_to_first_token": result.plain.time_to_first_token,
-        "drafted_time_to_first_token": result.drafted.time_to_first_token,
-        "plain_runs": result.plain.runs,
-        "drafted_runs": result.drafted.runs,
+        **{name: getattr(result, name) for name in same},
+        **{f"plain_{name}": value for name, value in vars(result.plain).items()},
+        **{f"drafted_{name}": value for name, value in vars(result.drafted).items()},
         "reached_by_position": [position.reached for position in result.positions],
         "accepted_by_position": [position.accepted for position in result.positions],
         "same_text": result.differs_at is None,
-        "differs_at": result.differs_at,
         "parting": result.parting or None,
         "not_drafting": result.not_drafting or None,
     }

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
+from ...chat.trace import Tries
 from ...clean import clean_line
 from ...quantities import percent
 from .report import drafting, number, shortened
-from .results import Bench, Position, Result, Series, geometric_mean, joined
+from .results import Bench, Result, geometric_mean, joined
 
 WIDTH = 900
 _LEFT, _BARS, _ROW, _BAR = 270, 490, 30, 11
@@ -42,8 +43,8 @@ def _head(parts: list[str], bench: Bench) -> int:
     parts.append(_text(20, 32, f"{loaded.main.name}: tokens per second, plain and drafted", size=17))
     about = [f"{loaded.backend} on {loaded.device}", drafting(bench.plan), f"{bench.version}, {bench.date}"]
     parts.append(_text(20, 54, " · ".join(about)))
-    for x, colour, name in ((20, _PLAIN, "plain"), (90, _DRAFTED, "drafted")):
-        parts += [_rect(x, 68, 12, _BAR, colour), _text(x + 18, 78, name)]
+    for x, color, name in ((20, _PLAIN, "plain"), (90, _DRAFTED, "drafted")):
+        parts += [_rect(x, 68, 12, _BAR, color), _text(x + 18, 78, name)]
     return 100
 
 
@@ -52,11 +53,8 @@ def _groups(bench: Bench) -> Iterator[tuple[str, list[Result]]]:
     for series in bench.series:
         for temperature in dict.fromkeys(result.temperature for result in series.results):
             results = [result for result in series.results if result.temperature == temperature]
-            yield f"{_draft(series)}, temperature {temperature:g}", results
-
-
-def _draft(series: Series) -> str:
-    return series.loaded.draft.name if series.loaded.draft else "no draft model"
+            draft = series.loaded.draft.name if series.loaded.draft else "no draft model"
+            yield f"{draft}, temperature {temperature:g}", results
 
 
 def _speeds(results: Sequence[Result]) -> Iterator[float]:
@@ -73,17 +71,17 @@ def _bars(parts: list[str], name: str, results: Sequence[Result], fastest: float
     y += 26
     for result in results:
         parts.append(_text(_LEFT - 10, y + 15, shortened(result.prompt.text, 36), anchor="end"))
-        for line, (timing, colour) in enumerate(((result.plain, _PLAIN), (result.drafted, _DRAFTED))):
+        for line, (timing, color) in enumerate(((result.plain, _PLAIN), (result.drafted, _DRAFTED))):
             speed, top = timing.tokens_per_second, y + line * (_BAR + 1)
             length = _BARS * (speed or 0) / fastest
             ratio = f" ({number(result.ratio, 2)}×)" if line and result.ratio else ""
-            parts.append(_rect(_LEFT, top, length, _BAR, colour))
+            parts.append(_rect(_LEFT, top, length, _BAR, color))
             parts.append(_text(_LEFT + length + 6, top + 10, f"{number(speed)}{ratio}", size=11))
         y += _ROW
     return y + 16
 
 
-def _acceptance(parts: list[str], lines: Sequence[tuple[str, Sequence[Position]]], y: int) -> int:
+def _acceptance(parts: list[str], lines: Sequence[tuple[str, Sequence[Tries]]], y: int) -> int:
     """Draw a line for each group: P(token accepted | all before it accepted), by position."""
     lines = [(name, positions) for name, positions in lines if positions]
     if not lines:
@@ -100,27 +98,27 @@ def _acceptance(parts: list[str], lines: Sequence[tuple[str, Sequence[Position]]
             _text(left + step * (place + 0.5), top + _PLOT_HEIGHT + 18, str(place + 1), anchor="middle")
         )
     for index, (name, positions) in enumerate(lines):
-        colour = _LINES[index % len(_LINES)]
-        parts += _line(positions, left, top, step, colour)
-        parts += [_rect(left, top + _PLOT_HEIGHT + 32 + 18 * index, 12, _BAR, colour)]
+        color = _LINES[index % len(_LINES)]
+        parts += _line(positions, left, top, step, color)
+        parts += [_rect(left, top + _PLOT_HEIGHT + 32 + 18 * index, 12, _BAR, color)]
         parts += [_text(left + 18, top + _PLOT_HEIGHT + 42 + 18 * index, name)]
     return top + _PLOT_HEIGHT + 50 + 18 * len(lines)
 
 
-def _line(positions: Sequence[Position], left: float, top: float, step: float, colour: str) -> Iterator[str]:
+def _line(positions: Sequence[Tries], left: float, top: float, step: float, color: str) -> Iterator[str]:
     points = [
         (left + step * (place + 0.5), top + _PLOT_HEIGHT * (1 - accepted / reached))
         for place, (reached, accepted) in enumerate(positions)
     ]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+    yield f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>'
     for (x, y), (reached, accepted) in zip(points, positions, strict=True):
         tip = f"<title>{accepted} of {reached}</title>"
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}">{tip}</circle>'
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{color}">{tip}</circle>'
 
 
-def _rect(x: float, y: float, width: float, height: float, colour: str) -> str:
-    return f'<rect x="{x}" y="{y}" width="{width:.1f}" height="{height}" rx="1.5" fill="{colour}"/>'
+def _rect(x: float, y: float, width: float, height: float, color: str) -> str:
+    return f'<rect x="{x}" y="{y}" width="{width:.1f}" height="{height}" rx="1.5" fill="{color}"/>'
 
 
 def _text(x: float, y: float, text: str, *, size: int = 12, anchor: str = "start") -> str:

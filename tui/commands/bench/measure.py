@@ -7,16 +7,17 @@ loses nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ...clean import clean_line
 from ...client import EngineClient, EngineError
-from ...client.parting import explained
+from ...client.parting import explained, first_difference
 from ...protocol import Finished, Load, Loaded, Loading, NotDrafting, Notice, Obstacle, TextRound
 from .plan import BenchPlan, Prompt
 from .progress import Progress
 from .report import as_line
-from .results import BenchRun, Series, first_difference, result_of, series_of
+from .results import BenchRun, Series, result_of, series_of
 
 GIVE_UP = 3
 """Failed prompts in a row after which the measurement ends."""
@@ -102,20 +103,18 @@ class Measurement:
             self._progress.begin(f"{way} at {temperature:g}: {prompt.text}")
             self._runs.append(await self._answer(self._plan, prompt, temperature, drafted))
             self._progress.end()
-        await self._explain(prompt, temperature)
         runs = [run for run in self._runs if (run.prompt, run.temperature) == (prompt, temperature)]
+        await self._explain((prompt, temperature), runs)
         self._progress.report(as_line(result_of(runs)))
 
-    async def _explain(self, prompt: Prompt, temperature: float) -> None:
+    async def _explain(self, case: tuple[Prompt, float], runs: Sequence[BenchRun]) -> None:
         """Ask once for the reason if the texts of a case differ."""
-        case = (prompt, temperature)
-        runs = [run for run in self._runs if (run.prompt, run.temperature) == case]
         at = first_difference([run.tokens for run in runs])
         plain = next((run for run in runs if not run.drafted), None)
         if at is None or plain is None or case in self._partings:
             return
         self._number += 2
-        request = self._plan.question(self._number, prompt, temperature, drafted=False)
+        request = self._plan.question(self._number, *case, drafted=False)
         self._partings[case] = await explained(self._client, self._number - 1, request, plain.tokens, at)
 
     async def _answer(self, plan: BenchPlan, prompt: Prompt, temperature: float, drafted: bool) -> BenchRun:

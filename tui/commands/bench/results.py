@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from math import exp, log
 from statistics import median
-from typing import NamedTuple
 
+from ...chat.trace import Tries, acceptance
+from ...client.parting import first_difference
 from ...protocol import Loaded, Rounding, Statistics
 from .plan import BenchPlan, Prompt
 
@@ -34,14 +36,6 @@ class BenchRun:
     """(drafted, accepted) of each round."""
     not_drafting: str = ""
     """The reason why nothing was drafted; empty if something was, or nothing should be."""
-
-
-class Position(NamedTuple):
-    """One position in a draft, over many rounds."""
-
-    reached: int
-    """Rounds in which all drafted tokens before it were accepted, so that this one was decided."""
-    accepted: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,8 @@ class Result:
     tokens_per_round: float | None
     draft_length: float | None
     """Mean number of drafted tokens in a round, including rounds without any."""
-    positions: tuple[Position, ...]
+    positions: tuple[Tries, ...]
+    """The positions of the drafts that were reached, the first one first."""
     differs_at: int | None
     """Index of the first token in which two runs differ; None if all runs have the same text."""
     parting: str = ""
@@ -132,7 +127,9 @@ def result_of(runs: Sequence[BenchRun]) -> Result:
         acceptance_rate=sum(cost.accepted for cost in costs) / proposed if proposed else None,
         tokens_per_round=sum(cost.tokens for cost in costs) / rounds if rounds else None,
         draft_length=proposed / rounds if rounds else None,
-        positions=positions(each for run in drafted for each in run.rounds),
+        positions=tuple(
+            each for each in acceptance(pair for run in drafted for pair in run.rounds) if each.reached
+        ),
         differs_at=first_difference([run.tokens for run in (*plain, *drafted)]),
         not_drafting="" if proposed else next((run.not_drafting for run in drafted if run.not_drafting), ""),
     )
@@ -151,42 +148,10 @@ def timing(runs: Sequence[BenchRun]) -> Timing:
     )
 
 
-def positions(rounds: Iterable[tuple[int, int]]) -> tuple[Position, ...]:
-    """Return the acceptance at each position from (drafted, accepted) of each round, first position first.
-
-    A round tells nothing about the positions after its first rejection. So the estimate of P(accepted |
-    reached) is that of Kaplan and Meier for censored data.
-    """
-    reached: list[int] = []
-    kept: list[int] = []
-    for drafted, accepted in rounds:
-        decided = min(accepted + 1, drafted)
-        missing = decided - len(reached)
-        reached += [0] * missing
-        kept += [0] * missing
-        for place in range(decided):
-            reached[place] += 1
-            kept[place] += place < accepted
-    return tuple(map(Position, reached, kept))
-
-
-def joined(results: Iterable[Result]) -> tuple[Position, ...]:
+def joined(results: Iterable[Result]) -> tuple[Tries, ...]:
     """Return the positions of several results together."""
-    total: list[Position] = []
-    for result in results:
-        total += [Position(0, 0)] * (len(result.positions) - len(total))
-        for place, (reached, accepted) in enumerate(result.positions):
-            total[place] = Position(total[place].reached + reached, total[place].accepted + accepted)
-    return tuple(total)
-
-
-def first_difference(texts: Sequence[Sequence[int]]) -> int | None:
-    """Return the first index at which two of `texts` differ or one ends; None if all are equal."""
-    for place, tokens in enumerate(zip(*texts, strict=False)):
-        if len(set(tokens)) > 1:
-            return place
-    lengths = set(map(len, texts))
-    return min(lengths) if len(lengths) > 1 else None
+    columns = zip_longest(*(result.positions for result in results), fillvalue=Tries(0, 0))
+    return tuple(Tries(*map(sum, zip(*column, strict=True))) for column in columns)
 
 
 def geometric_mean(values: Iterable[float | None]) -> float | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from time import perf_counter
 
 from msgspec import structs
@@ -79,8 +78,8 @@ class Answer:
         self._told: protocol.Obstacle | None = None
         """The reason that the app knows."""
         self._text = TextStream(vocabulary.piece)
-        self._cost = structs.asdict(protocol.Statistics())
-        """The values of `Statistics` so far."""
+        self._cost = protocol.Statistics()
+        """The figures so far."""
         self._read, self._read_at = 0, self._started
         """Tokens of the prompt that were read, and the time of that."""
 
@@ -106,7 +105,9 @@ class Answer:
         )
         restored = self._chats.wake(context, answers, self._first, self._cancelled) if self._chats else 0
         reused = reader.begin(context, answers, self._first, self._stays)
-        self._cost.update(prompt_tokens=len(context), prompt_reused=reused, prompt_restored=restored)
+        self._cost = structs.replace(
+            self._cost, prompt_tokens=len(context), prompt_reused=reused, prompt_restored=restored
+        )
         if unread := len(context) - 1 - reused:
             self._progress(0, unread)
         self._main.start(sampler)
@@ -210,11 +211,11 @@ class Answer:
             end_tokens=self._end_tokens,
             max_tokens=limit,
         )
-        started = self._shown = self._clock()
+        self._shown = self._clock()
         limit += len(context)
         for happened in rounds:
             reason = self._reason_to_end(context, limit)
-            reason = self._show(happened, context, reason, started)
+            reason = self._show(happened, context, reason)
             self._tell_why_plain()
             if reason:
                 return reason
@@ -238,7 +239,7 @@ class Answer:
 
     def _why_plain(self) -> protocol.Obstacle | None:
         """Return that reason; None if something was drafted, or if the person wants no drafts."""
-        if self._cost["drafted"] or self._draft_length() != AUTO:
+        if self._cost.drafted or self._draft_length() != AUTO:
             return None
         looks_up = self._command.lookup and self._pair.lookup is not None
         waits = self._pair.why_idle if self._pair.draft or looks_up else None
@@ -252,7 +253,7 @@ class Answer:
         return "context" if len(context) > self._main.capacity else None
 
     def _show(
-        self, happened: Round, context: list[int], reason: protocol.Reason | None, started: float
+        self, happened: Round, context: list[int], reason: protocol.Reason | None
     ) -> protocol.Reason | None:
         """Send one round. Returns the reason to end, which may be a stop string in its text."""
         pieces, tokens = self._pieces(happened)
@@ -263,23 +264,24 @@ class Answer:
             reason = "stop"
         elif reason:
             pieces += self._text.flush()
-        now, cost = self._clock(), self._cost
+        now = self._clock()
         seconds, self._shown = now - self._shown, now
-        plain = self._plain_seconds(happened, seconds, len(tokens))
-        if plain is not None:
-            cost["plain_seconds"] = (cost["plain_seconds"] or 0.0) + plain
-        if cost["time_to_first_token"] is None:
-            cost["time_to_first_token"] = now - self._started
-        cost["tokens"] += len(tokens)
-        cost["rounds"] += 1
-        cost["drafted"] += len(happened.drafted)
-        cost["accepted"] += happened.accepted
-        cost["looked_up"] += happened.looked_up
-        cost["lookup_accepted"] += min(happened.looked_up, happened.accepted)
-        cost["seconds"] = now - started
-        cost["draft_seconds"] += happened.draft_seconds
-        cost["verify_seconds"] += happened.verify_seconds
-        self._send_round(pieces, len(context), tokens, replace(happened, seconds=seconds), plain)
+        told = protocol.TextRound(
+            tuple((text, int(origin)) for text, origin in pieces),
+            tokens,
+            len(happened.drafted),
+            happened.looked_up,
+            happened.accepted,
+            seconds,
+            happened.draft_seconds,
+            happened.verify_seconds,
+            len(context),
+            self._plain_seconds(happened, seconds, len(tokens)),
+        )
+        self._cost = self._cost.plus(told)
+        if self._cost.time_to_first_token is None:
+            self._cost = structs.replace(self._cost, time_to_first_token=now - self._started)
+        self._send(protocol.Rounds(self._command.id, (_rounded(told),)))
         return reason
 
     def _plain_seconds(self, happened: Round, seconds: float, tokens: int) -> float | None:
@@ -303,26 +305,8 @@ class Answer:
                 return pieces, happened.tokens[: index + 1]
         return pieces, happened.tokens
 
-    def _send_round(
-        self, pieces: Sequence[Piece], context_used: int, tokens: tuple[int, ...], happened: Round,
-        plain: float | None,
-    ) -> None:  # fmt: skip
-        told = protocol.TextRound(
-            tuple((text, int(origin)) for text, origin in pieces),
-            tokens,
-            len(happened.drafted),
-            happened.looked_up,
-            happened.accepted,
-            round(happened.seconds, _DIGITS),
-            round(happened.draft_seconds, _DIGITS),
-            round(happened.verify_seconds, _DIGITS),
-            context_used,
-            None if plain is None else round(plain, _DIGITS),
-        )
-        self._send(protocol.Rounds(self._command.id, (told,)))
-
     def _finish(self, reason: protocol.Reason, context: list[int]) -> protocol.Finished:
-        done = protocol.Statistics(**self._cost)
+        done = self._cost
         speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
         done = structs.replace(
             done,
@@ -384,6 +368,12 @@ class FallibleDraft:
 
     def settle(self, context: Sequence[int]) -> None:
         self._draft.settle(context)
+
+
+def _rounded(told: protocol.TextRound) -> protocol.TextRound:
+    names = ("seconds", "draft_seconds", "verify_seconds", "plain_seconds")
+    known = {name: value for name in names if (value := getattr(told, name)) is not None}
+    return structs.replace(told, **{name: round(value, _DIGITS) for name, value in known.items()})
 
 
 def _origin(happened: Round, index: int) -> protocol.Origin:

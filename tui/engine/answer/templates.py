@@ -23,6 +23,7 @@ from typing import Any
 
 from ...protocol import Message
 from ...protocol.marks import SWITCHES
+from ...protocol.spans import any_of
 from ...protocol.thoughts import without_thought
 from ..backends import ModelError, Vocabulary, prompt_form
 from ..library.forms import CHATML, CHATML_MARKS
@@ -67,7 +68,7 @@ class TemplateRenderer:
         if "spent" in answer:
             raise ModelError(f"the model's chat template has an error: {answer['spent']}", _HINT)
         if "rejected" in answer:
-            raise TemplateError(f"the model's chat template refuses this conversation: {answer['rejected']}")
+            raise TemplateError(f"the model's chat template rejects this conversation: {answer['rejected']}")
         if missing := re.fullmatch(r"'(\w*functions|\w*tools)' is undefined.*", answer["error"]):
             reason = f"the model's chat template is for {missing[1]}, and this chat has none"
             raise TemplateError(reason, _HINT)
@@ -227,12 +228,10 @@ def joined(messages: Sequence[Message]) -> list[str]:
 
 def _breaker(control_texts: Iterable[str]) -> Callable[[str], str]:
     """Return a function that puts a mark after the first character of every control token's spelling."""
-    texts = (text for text in control_texts if len(text) > 1 and text not in SWITCHES)
-    spellings = sorted(texts, key=len, reverse=True)
-    control = re.compile("|".join(map(re.escape, spellings))) if spellings else None
+    control = any_of(tuple(text for text in control_texts if len(text) > 1 and text not in SWITCHES))
 
     def broken(text: str) -> str:
-        while control and control.search(text):
+        while control.search(text):
             text = control.sub(lambda match: match[0][0] + MARK + match[0][1:], text)
         return text
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from ...choices import HEAD
 from ...errors import OutriderError
 from ...protocol import CacheType, Load, ModelFacts, Obstacle, PromptForm
 from ..library.forms import form_of
@@ -42,12 +43,19 @@ class Options:
     gpu_layers: int = -1
     threads: int = 0
     cache_type: CacheType = "f16"
+    head: bool = False
+    """Open a main model together with the head in its file, if there is one; see `Backend.load_head`."""
+    exact: bool = False
+    """Whether exact mode is wanted: no token may run again in another call."""
 
     @classmethod
     def of(cls, load: Load, role: Role) -> Options:
         """Return the options of `load` for this role. A draft goes to the GPU as a whole, or not at all."""
         layers = load.gpu_layers if role == "main" or not load.gpu_layers else -1
-        return cls(role, load.context_length, layers, load.threads, load.cache_type)
+        head = role == "main" and load.draft == HEAD
+        return cls(
+            role, load.context_length, layers, load.threads, load.cache_type, head=head, exact=load.exact
+        )
 
     def tokens(self, trained: int) -> int:
         """Return the context length of a model trained for `trained` tokens (0 if its file does not say)."""
@@ -149,6 +157,13 @@ class Doubling(Protocol):
         ...
 
 
+@runtime_checkable
+class LimitsDrafts(Protocol):
+    """A main model whose cache can take back only so many tokens of a round."""
+
+    longest_draft: int
+
+
 @dataclass(frozen=True)
 class CacheState:
     """The content of a model's cache, outside the model. Another process can put it back."""
@@ -207,6 +222,13 @@ class Backend(Protocol):
 
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LoadedModel:
         """Open a model. `progress` gets 0 to 1 and returns False to give up. Raises `ModelError`."""
+        ...
+
+    def load_head(self, main: LoadedModel, options: Options) -> LoadedModel | Obstacle:
+        """Return the head of `main`, which was opened with `options.head`, as a draft model for it.
+
+        If there is none that can run, return the reason. Close it before `main`. Raises `ModelError`.
+        """
         ...
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from errno import ENOENT, ENOTDIR
+from importlib import import_module
 from pathlib import Path
 
+from ...choices import is_scripted
 from ...protocol import BackendName
 from ..library.gguf import BadModelFile
 from ..library.mlx_folder import is_folder, read_folder
 from ..sentences import MAKE_ROOM, lacks_memory
 from . import Backend, ModelError
+
+SCRIPTED = "OUTRIDER_SCRIPTED"
+"""The environment variable with the name of a module whose `ScriptedBackend` opens scripted models.
+
+They stand in for real ones in tests and benchmarks, and are not part of the program.
+"""
 
 
 def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
@@ -19,10 +27,8 @@ def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
 
     Raises `ModelError` if no backend can open it, or not the `wanted` one.
     """
-    if path.startswith("scripted:"):
-        from .scripted import ScriptedBackend
-
-        return ScriptedBackend()
+    if is_scripted(path):
+        return _open_scripted(path)
     place = Path(path)
     try:
         place.stat()
@@ -51,6 +57,14 @@ def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
         reason = f"the llama.cpp library cannot be loaded: {error}"
         hint = MAKE_ROOM if lacks_memory(error) else "Install llama-cpp-python again."
         raise ModelError(reason, hint) from None
+
+
+def _open_scripted(path: str) -> Backend:
+    """Return the backend of the models that recite a script."""
+    if not (module := os.environ.get(SCRIPTED)):
+        raise ModelError(f"scripted models are a part of the tests ({path})", "Choose a file or a folder.")
+    backend: Backend = import_module(module).ScriptedBackend()
+    return backend
 
 
 def _open_mlx(folder: Path) -> Backend:

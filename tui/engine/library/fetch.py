@@ -197,7 +197,7 @@ class _Transfer:
         if status in (200, 206):
             return
         if status == 403 and response.history:  # a temporary address that the hub made has expired
-            raise _Fault("the hub's store refuses it")
+            raise _Fault("the hub's store rejects it")
         error = rejection(response, self._file.repository, self._token)
         if status in REJECTED and self._token.text:
             raise _TokenRejected(error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import isfinite
 from mmap import ACCESS_READ, mmap
@@ -29,6 +29,7 @@ from .gguf import (
     UnreadableModelFile,
     UnusableModelFile,
 )
+from .heads import head_of, is_only_head, of_head
 from .tensor_types import FILE_TYPES, commonest
 from .token_texts import fingerprint
 
@@ -88,6 +89,14 @@ class Header:
     traits: tuple[str, ...] = ()
     """Properties that matter for drafting: see `FoundModel.traits`."""
     license: str = ""
+    heads: int = 0
+    """Number of heads that the file claims. They are its last blocks."""
+    tensors: tuple[Tensor, ...] = field(default=(), repr=False)
+
+    @property
+    def of_head(self) -> list[Tensor]:
+        """The tensors of the heads."""
+        return of_head(self.block_count, self.heads, self.tensors)
 
 
 def read_header(path: str | Path) -> Header:
@@ -107,10 +116,20 @@ def read_header(path: str | Path) -> Header:
             ),
             table_bytes=header.table_bytes + other.table_bytes,
             output_bytes=max(header.output_bytes, other.output_bytes),
+            tensors=header.tensors + other.tensors,
         )
     if not header.facts.size:
         raise UnusableModelFile("a vocabulary without a model: the file holds no weights")
-    return header
+    return _with_head(header)
+
+
+def _with_head(header: Header) -> Header:
+    """Return `header` with the head that its tensors show."""
+    names, architecture = {tensor.name for tensor in header.tensors}, header.facts.architecture
+    if is_only_head(architecture, header.block_count, header.heads, names):
+        raise UnusableModelFile("only the head of a model: the file lacks the model itself")
+    head = head_of(architecture, header.block_count, header.heads, names)
+    return replace(header, facts=structs.replace(header.facts, head=head))
 
 
 def read_tokens(path: str | Path) -> tuple[bytes, ...]:
@@ -214,9 +233,17 @@ class _Metadata:
             cache_bytes=2 * self._cached_numbers(),
             tokenizer=self.text("tokenizer.ggml.model")[:MAX_TEXT],
             fingerprint=fingerprint(texts, special) if texts else "",
-            traits=tuple(trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys))),
+            traits=tuple(self._traits()),
             license=self.text("general.license")[:MAX_TEXT],
+            heads=self.number(self._key("nextn_predict_layers"), 0),
+            tensors=self._tensors,
         )
+
+    def _traits(self) -> Iterator[str]:
+        yield from (trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys)))
+        named, most = self._quantization(), self._commonest_type()
+        if "_K" in named and "_K" not in most:  # blocks of 256 numbers do not fit the model's width
+            yield f"mostly {most}"
 
     def _above_zero(self, name: str) -> bool:
         value = self._values.get(self._key(name))
@@ -258,6 +285,9 @@ class _Metadata:
         layers = self.number(self._key("block_count"), 0)
         if not 0 < layers <= _MAX_LAYERS:
             raise BadModelFile(f"damaged header: {layers} layers")
+        heads = self.number(self._key("nextn_predict_layers"), 0)
+        if not 0 <= heads <= layers:
+            raise BadModelFile(f"damaged header: {heads} heads in {layers} layers")
         for name in _SIZES:
             if not 0 < self.number(self._key(name), 1) <= _MAX_EXTENT:
                 raise BadModelFile(f"damaged header: {self._key(name)} is {self.number(self._key(name), 1)}")
@@ -337,6 +367,9 @@ class _Metadata:
         """Return the quantization named by the file, else the type of most of its bytes."""
         if (named := FILE_TYPES.get(self.number("general.file_type", -1))) is not None:
             return named
+        return self._commonest_type()
+
+    def _commonest_type(self) -> str:
         return commonest((tensor.type.name, tensor.bytes) for tensor in self._tensors)
 
 

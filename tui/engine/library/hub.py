@@ -20,17 +20,6 @@ from .hub_access import HubError, HubToken, asked, endpoint
 from .mlx_folder import is_read, is_weights
 from .short_name import quantization_in
 
-__all__ = [
-    "HubError",
-    "Listing",
-    "RemoteFile",
-    "is_harmless",
-    "listing",
-    "places_for",
-    "quantization_of",
-    "search",
-]
-
 SECONDS = 10.0
 """Seconds to wait for an answer of the hub."""
 MOST = 40

@@ -144,13 +144,13 @@ def rejection(response: Any, about: str, token: HubToken) -> HubError:
     if status in REJECTED:
         if token.text and ("token" in words.casefold() or (status == 401 and code not in _OF_REPOSITORIES)):
             why = f": {words}" if words else ""
-            return HubError(f"the hub refuses your token ({token.source}){why}", token.remedy)
+            return HubError(f"the hub rejects your token ({token.source}){why}", token.remedy)
         if code == "GatedRepo" or "gated" in words.casefold() or (status == 403 and not words):
             who = "as the owner of your token" if token.text else "then log in on this machine: hf auth login"
             hint = f"Accept its terms at {endpoint()}/{about}, {who}."
             return HubError(f"{what} is gated: its makers ask for your consent first", _with(hint, token))
         if status == 403:
-            return HubError(f"the hub refuses {what}: {words}", _with("Choose another model.", token))
+            return HubError(f"the hub rejects {what}: {words}", _with("Choose another model.", token))
     if about and (status in (401, 404) or code == "RepoNotFound"):
         login = "a private one needs a token that may read it."
         if not token.text:

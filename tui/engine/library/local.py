@@ -16,8 +16,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ...choices import AUTO, LOOKUP, DraftChoice, names_model
-from ...errors import OutriderError
+from ...choices import AUTO, LOOKUP, DraftChoice, is_scripted, names_model
 from ...files import typed
 from ...paths import find_index, find_models, find_records
 from ...protocol import DraftVerdict, FoundModel, Load, Obstacle, Skipped
@@ -28,11 +27,10 @@ from .describe import describe
 from .find import BUILT_IN, ModelFolder, candidate, known_places
 from .gguf import BadModelFile
 from .index import list_models, name_in_list
-from .names import UnknownName, resolve
+from .names import LibraryError, resolve
 from .pairing import Judge, best_draft
 from .records import Records
 
-_SCRIPTED = "scripted:"
 Wanted = Callable[[], bool]
 """Whether the answer is still wanted."""
 _GPU_ROW, _APPLE_ROW, _CPU_ROW = 0.03, 0.08, 0.3
@@ -41,10 +39,6 @@ _GPU_ROW, _APPLE_ROW, _CPU_ROW = 0.03, 0.08, 0.3
 
 def always() -> bool:
     return True
-
-
-class LibraryError(OutriderError):
-    """The requested model is not here. `hint` tells a person the remedy."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,7 @@ class _Question:
         """Return the path of the best draft for the main model, whose path is `main`; else the lookup."""
         if main == STARTER:
             return STARTER
-        if not main.startswith(_SCRIPTED):
+        if not is_scripted(main):
             with suppress(LibraryError):  # loading the main model reports its fault
                 return best_draft(self.verdicts())
         return LOOKUP
@@ -148,10 +142,7 @@ class _Question:
         return no_room(both, memory) if memory and both > memory else None
 
     def _named(self, name: str) -> FoundModel:
-        try:
-            return resolve(name, [each for each in self._found if isinstance(each, FoundModel)])
-        except UnknownName as error:
-            raise LibraryError(str(error), "`outrider models` lists the models here.") from None
+        return resolve(name, [each for each in self._found if isinstance(each, FoundModel)])
 
     @cached_property
     def _found(self) -> list[FoundModel | Skipped]:
@@ -166,7 +157,7 @@ class _Question:
 
 def _is_place(name: str) -> bool:
     """Return whether `name` says where a model is, so that no list is needed."""
-    return name == STARTER or name.startswith(_SCRIPTED) or os.path.lexists(name) or os.sep in name
+    return name == STARTER or is_scripted(name) or os.path.lexists(name) or os.sep in name
 
 
 def _same(one: Path, other: str) -> bool:

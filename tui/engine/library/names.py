@@ -11,25 +11,27 @@ from ...errors import OutriderError
 from ...protocol import FoundModel
 
 _SHOWN = 4
+_HINT = "`outrider models` lists the models here."
 _WORDS = re.compile(r"[a-z]+|[0-9.]+")
 
 
-class UnknownName(OutriderError):
-    """A name fits no model, or several. The text lists the close ones in one line."""
+class LibraryError(OutriderError):
+    """The requested model is not here."""
 
 
 def resolve(name: str, models: Sequence[FoundModel]) -> FoundModel:
-    """Return the model that `name` means. Raises `UnknownName`."""
+    """Return the model that `name` means. Raises `LibraryError`, which lists the close ones in one line."""
     wanted = name.casefold().strip()
     exact = [model for model in models if wanted in (each.casefold() for each in _names(model))]
     found = exact or [model for model in models if _holds(model, wanted)]
     if len({model.path for model in found}) == 1:
         return found[0]
     if found:
-        raise UnknownName(f"{len(found)} models are called {name!r}: {_listed(found)}")
+        raise LibraryError(f"{len(found)} models are called {name!r}: {_listed(found)}", _HINT)
     near = difflib.get_close_matches(wanted, [model.name.casefold() for model in models], _SHOWN, 0.5)
     close = [model for model in models if model.name.casefold() in near]
-    raise UnknownName(f"no model here is called {name!r}" + (f"; similar: {_listed(close)}" if close else ""))
+    more = f"; similar: {_listed(close)}" if close else ""
+    raise LibraryError(f"no model here is called {name!r}{more}", _HINT)
 
 
 def _names(model: FoundModel) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ because its speed does not depend on the bytes. Only headers are compared: no mo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from pathlib import Path
 
-from ...choices import LOOKUP, NONE, DraftChoice, names_model
+from ...choices import HEAD, LOOKUP, NONE, DraftChoice, drafts_with_model
 from ...protocol import DraftVerdict, FoundModel, Obstacle, Skipped
 from ..eligibility import NOT_SMALLER, bad_file, other_backend, vocabularies
 from .describe import tokens_of
@@ -33,7 +34,7 @@ _SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
 _ORDER = {"recommended": 0, "possible": 1, "no": 2}
 
 Past = Callable[[str, DraftChoice], Measured | None]
-"""Returns the measured speed-up of a draft (its path, or `LOOKUP`) for a main model."""
+"""Returns the measured speed-up of a draft (its path, `HEAD` or `LOOKUP`) for a main model."""
 Room = Callable[[FoundModel], Obstacle | None]
 """Returns the reason why a draft does not fit into memory beside the main model; None if it fits."""
 
@@ -53,11 +54,15 @@ class Judge:
         self._known: dict[str, Obstacle | None] = {main.fingerprint: None}
 
     def all(self, models: Iterable[FoundModel], skipped: Sequence[Skipped] = ()) -> tuple[DraftVerdict, ...]:
-        """Return a verdict on every model, on lookup alone and on no draft; best first, then smaller."""
+        """Return a verdict on every model, on the head of the main model, on lookup alone and on no draft.
+
+        The best comes first, then the smaller one.
+        """
         drafts = [self.verdict(model) for model in sorted(models, key=lambda model: model.size)]
         drafts += [DraftVerdict(each.path, Path(each.path).name, "no", each.reason) for each in skipped]
+        drafts += [self._head()] if self._main.head else []
         helped = any(each.judgement == "recommended" for each in drafts)
-        return tuple(sorted([*drafts, self._lookup(helped), self._none()], key=_rank))
+        return tuple(sorted([*drafts, self._lookup(helped), self._none()], key=self._rank))
 
     def verdict(self, draft: FoundModel) -> DraftVerdict:
         """Return the verdict on one model. Reads its vocabulary if necessary."""
@@ -118,6 +123,14 @@ class Judge:
             best = max(best, expected / (1 + length * (cost + self._row_cost)))
         return best
 
+    def _head(self) -> DraftVerdict:
+        past = self._past(self._main.path, HEAD)
+        worthwhile = past is None or past.speed_up >= WORTHWHILE
+        reason = "a part of the main model's file, trained to draft for it"
+        known = (past.speed_up, past.answers) if past else (None, 0)
+        judgement = "recommended" if worthwhile else "possible"
+        return DraftVerdict(HEAD, "its own head (MTP)", judgement, reason, *known)  # type: ignore[arg-type]
+
     def _lookup(self, helped: bool) -> DraftVerdict:
         past = self._past(self._main.path, LOOKUP)
         reason = "repeats text already in the chat, no extra model"
@@ -128,16 +141,23 @@ class Judge:
     def _none(self) -> DraftVerdict:
         return DraftVerdict(NONE, "no draft", "possible", "plain decoding", 1.0)
 
+    def _rank(self, verdict: DraftVerdict) -> tuple[int, bool, bool, float]:
+        """Within a judgement, put draft models before lookup, and lookup before no draft.
+
+        A head comes before all drafts whose speed-up is only predicted, and competes with the measured ones.
+        """
+        is_head = verdict.draft == HEAD
+        behind = bool(self._main.head) and not (is_head or verdict.answers)
+        speed = inf if is_head and not verdict.answers else verdict.speed_up or 0.0
+        return _ORDER[verdict.judgement], verdict.draft == NONE, behind, -speed
+
 
 def best_draft(verdicts: Iterable[DraftVerdict]) -> DraftChoice:
-    """Return the path of the best recommended draft model; `LOOKUP` if there is none."""
-    good = (each.draft for each in verdicts if each.judgement == "recommended" and names_model(each.draft))
+    """Return the best recommended draft model, by its path or as `HEAD`; `LOOKUP` if there is none."""
+    good = (
+        each.draft for each in verdicts if each.judgement == "recommended" and drafts_with_model(each.draft)
+    )
     return next(good, LOOKUP)
-
-
-def _rank(verdict: DraftVerdict) -> tuple[int, bool, float]:
-    """Within a judgement, put draft models before lookup, and lookup before no draft."""
-    return _ORDER[verdict.judgement], verdict.draft == NONE, -(verdict.speed_up or 0.0)
 
 
 def _family(model: FoundModel) -> str:

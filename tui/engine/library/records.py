@@ -6,16 +6,14 @@ This module decides nothing.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from math import exp, log
 from pathlib import Path
 
-from ... import files
 from ...choices import DraftChoice
 from ...protocol import Finished
+from ..machine.stored_facts import StoredFact
 
 KEPT = 64
 """Number of latest answers in a mean."""
@@ -44,36 +42,30 @@ class Records:
     def keep(self, main: str, draft: DraftChoice, finished: Finished) -> None:
         """Keep a complete, long enough answer's speed-up. A full disk is not an error.
 
-        `main` is a path, `draft` a path or `LOOKUP`.
+        `main` is a path, `draft` a path, `HEAD` or `LOOKUP`.
         """
         done, ratio = finished.statistics, finished.statistics.speed_up
         if finished.reason not in COMPLETE or done.tokens < SHORTEST:
             return
         if ratio is None or not _LOW < ratio < _HIGH:
             return
-        path = self._path(main, draft)
-        ratios = [*_read(path), round(ratio, 4)][-KEPT:]
-        with suppress(OSError):
-            files.replace(path, json.dumps(ratios))
+        file = self._file(main, draft)
+        file.write([*_ratios(file), round(ratio, 4)][-KEPT:])
 
     def measured(self, main: str, draft: DraftChoice) -> Measured | None:
         """Return the mean speed-up of `draft` for `main`; None if there is no answer yet."""
-        ratios = _read(self._path(main, draft))
+        ratios = _ratios(self._file(main, draft))
         return Measured(exp(sum(map(log, ratios)) / len(ratios)), len(ratios)) if ratios else None
 
-    def _path(self, main: str, draft: str) -> Path:
-        key = "\n".join(f"{name} {_size(name)}" for name in (main, draft))
-        return self._folder / f"{sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
+    def _file(self, main: str, draft: str) -> StoredFact:
+        return StoredFact(self._folder, (), [f"{name} {_size(name)}" for name in (main, draft)])
 
 
-def _read(path: Path) -> list[float]:
+def _ratios(file: StoredFact) -> list[float]:
     """Return the speed-ups in a file; none if the file is invalid."""
-    try:
-        data = json.loads(path.read_bytes()[:10_000])
-    except (OSError, ValueError, RecursionError):
-        return []
-    sound = isinstance(data, list) and all(isinstance(each, float) and _LOW < each < _HIGH for each in data)
-    return data[-KEPT:] if sound else []
+    data = file.read()
+    kept = data[-KEPT:] if isinstance(data, list) else []
+    return kept if all(isinstance(each, float) and _LOW < each < _HIGH for each in kept) else []
 
 
 def _size(name: str) -> int:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from importlib import metadata
 from importlib.util import find_spec
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+
+from ..machine.apple import installed
 
 _LIBRARIES = ("libllama.so", "libllama.dylib")
 
 
 def versions() -> str:
     """Return a text that changes with the libraries' versions, because these may support other models."""
-    return " ".join(map(_version, ("llama-cpp-python", "mlx-lm")))
+    return " ".join(map(installed, ("llama-cpp-python", "mlx-lm")))
 
 
 def llama_cpp_knows(architecture: str) -> bool:
@@ -57,10 +58,3 @@ def _folder(package: str) -> Path:
     """Return the folder of a package without importing it; "/nowhere" if it is not installed."""
     spec = find_spec(package)
     return Path(*(spec.submodule_search_locations or ["/nowhere"])[:1]) if spec else Path("/nowhere")
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "none"

@@ -38,30 +38,39 @@ class Mlx:
     """Bytes of these that the GPU should use at most; 0 if unknown."""
 
 
-def ask_library(name: str, command: Sequence[str], if_silent: str = "") -> dict[str, Any]:
-    """Return what `command` prints about a library; only `error` if it cannot be used."""
+def ask_library(
+    name: str, command: Sequence[str], *, question: bytes = b"",
+    silent: str = "does not answer", fails: str = "cannot be loaded",
+) -> dict[str, Any]:  # fmt: skip
+    """Return the answer of a child process that loads a library; only `error` if it gives none.
+
+    `command` reads the `question` from standard input and prints a JSON object as its last line. `silent` and
+    `fails` are the words about a library that gives no answer.
+    """
     try:
-        asked = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
-        )
+        asked = subprocess.run(command, input=question, capture_output=True, timeout=_SECONDS, check=False)
         if asked.returncode == -signal.SIGILL:
             return {"error": f"{name} was built for another processor"}
         return dict(json.loads(asked.stdout.splitlines()[-1]).items())
     except (OSError, subprocess.TimeoutExpired):
-        return {"error": f"{name} does not answer{if_silent}"}
+        return {"error": f"{name} {silent}"}
     except (LookupError, AttributeError, ValueError):
         last = asked.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        return {"error": f"{name} cannot be loaded: {''.join(last) or asked.returncode}"}
+        return {"error": f"{name} {fails}: {''.join(last) or asked.returncode}"}
+
+
+def installed(package: str) -> str:
+    """Return the version of a Python package; empty if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def ask_mlx(command: Sequence[str] = (sys.executable, "-m", __name__)) -> Mlx:
     """Ask MLX in a child process: `command` prints the result of `_describe`."""
-    try:
-        version = metadata.version("mlx-lm")
-        metadata.version("mlx")
-    except metadata.PackageNotFoundError:
-        return Mlx("")
-    return Mlx(version, **ask_library("MLX", command))
+    version = installed("mlx") and installed("mlx-lm")
+    return Mlx(version, **ask_library("MLX", command)) if version else Mlx("")
 
 
 def generation(cpu: str) -> int:

@@ -16,12 +16,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib import metadata
 from math import ceil
 from pathlib import Path
 
 from . import cgroups
-from .apple import Mlx, ask_library, ask_mlx, mlx_advice
+from .apple import Mlx, ask_library, ask_mlx, installed, mlx_advice
 
 PACKAGES = ("llama-cpp-python", "numpy", "jinja2", "mlx-lm")
 FEATURES = (
@@ -143,7 +142,7 @@ def survey() -> Hardware:
         gpus=_gpus(model, memory),
         cuda_compiler=bool(shutil.which("nvcc")) or Path("/usr/local/cuda/bin/nvcc").exists(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        packages={name: _version(name) for name in PACKAGES},
+        packages={name: installed(name) for name in PACKAGES},
         llama_cpp=_ask_library([sys.executable, "-m", _PROBE]),
         mlx=ask_mlx(),
     )
@@ -226,17 +225,10 @@ def _gpus(cpu: str, memory: int) -> tuple[Gpu, ...]:
 
 def _ask_library(command: Sequence[str]) -> LlamaLibrary:
     """Ask llama.cpp in a child process: `command` runs `probe.py` of the backend, which prints its result."""
-    if not (version := _version("llama-cpp-python")):
+    if not (version := installed("llama-cpp-python")):
         return LlamaLibrary("")
-    said = ask_library("llama.cpp", command, "; its GPU driver may hang")
+    said = ask_library("llama.cpp", command, silent="does not answer; its GPU driver may hang")
     return LlamaLibrary(version, devices=tuple(said.pop("devices", ())), **said)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _text(path: str) -> str:

@@ -24,7 +24,7 @@ class StoredFact:
     def __init__(self, folder: Path, models: Iterable[str], rest: Sequence[str]) -> None:
         """`models` are the models' paths; `rest` are other texts on which the value depends."""
         marks = [fingerprint(Path(path)) for path in models]
-        key = hashlib.sha256("\n".join([*marks, *rest]).encode()).hexdigest()
+        key = hashlib.sha256("\n".join([*marks, *rest]).encode("utf-8", "surrogateescape")).hexdigest()
         self._path = folder / f"{key[:32]}.json"
 
     def read(self) -> object:

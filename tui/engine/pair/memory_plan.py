@@ -8,7 +8,6 @@ free now. The draft goes to the GPU as a whole, because a draft in the host's me
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -27,6 +26,7 @@ from ..backends.checkpoints import most_bytes
 from ..library.gguf import BadModelFile
 from ..library.header import Header, read_header
 from ..library.mlx_folder import WINDOWS_SHARE, Folder, is_folder, read_folder
+from ..machine.apple import ask_library
 from ..machine.hardware import memory_bytes
 from ..starter import place
 
@@ -34,8 +34,6 @@ SHORTEST = 2048
 """Tokens of the shortest context that is proposed."""
 RESERVE = 0.05
 """Share of a GPU's memory that is left for its driver."""
-_SECONDS = 60
-"""Seconds that a rehearsal may take. A CUDA driver that wakes up takes long."""
 _MLX_SPARE = 512
 """Entries that MLX keeps beyond a window: some to go back to, and the rest up to a round number."""
 _MLX_ROWS = 2048
@@ -119,7 +117,7 @@ def plan(load: Load, loaded: Load | None = None) -> MemoryPlan:
         if all(use.needed <= use.free for use in uses):
             return MemoryPlan(each, length, True, uses)
     if needs[0] is None:
-        raise Unplanned("the library refuses this context or this type of cache")
+        raise Unplanned("the library rejects this context or this type of cache")
     return MemoryPlan(load, shapes[0][0], False, _uses(load, needs[0], machine))
 
 
@@ -229,14 +227,11 @@ def _ask(models: Iterable[Any], shapes: Iterable[Any]) -> Any:
     """Let llama.cpp rehearse in a separate process. Raises `Unplanned`."""
     command = [sys.executable, "-m", "tui.engine.backends.llama_cpp.rehearsal"]
     asked = json.dumps({"models": list(models), "shapes": list(shapes)}).encode()
-    try:
-        ran = subprocess.run(command, input=asked, capture_output=True, timeout=_SECONDS, check=False)
-        return json.loads(ran.stdout.splitlines()[-1])
-    except (OSError, subprocess.TimeoutExpired):
-        raise Unplanned("llama.cpp does not report the memory it needs") from None
-    except (LookupError, ValueError):
-        last = ran.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise Unplanned(f"llama.cpp cannot open it: {''.join(last) or ran.returncode}") from None
+    words = {"silent": "does not report the memory it needs", "fails": "cannot open it"}
+    said = ask_library("llama.cpp", command, question=asked, **words)
+    if "error" in said:
+        raise Unplanned(said["error"])
+    return said
 
 
 def _machine(gpus: Sequence[Any]) -> Machine:

@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from ...choices import NONE, names_model
+from ...choices import HEAD, NONE, drafts_with_model, is_scripted
 from ...paths import find_costs, find_starter
 from ...protocol import Load, Obstacle, Rounding
-from ..backends import Backend, LoadedModel, ModelError, Options, Role
+from ..backends import Backend, LimitsDrafts, LoadedModel, ModelError, Options, Role
 from ..backends.selection import open_backend
 from ..eligibility import NOTHING_COPIED, POLICY, broken_draft
 from ..speculation.chances import LONGEST
@@ -84,7 +84,8 @@ class Pair:
     @property
     def longest_draft(self) -> int:
         """Most tokens that may be drafted in a round."""
-        return self.rounding.rows - 1 if self.rounding and self.rounding.exact else LONGEST
+        kept = self.main.longest_draft if isinstance(self.main, LimitsDrafts) else LONGEST
+        return min(kept, self.rounding.rows - 1) if self.rounding and self.rounding.exact else kept
 
     @property
     def plain_tokens_per_second(self) -> float | None:
@@ -126,7 +127,8 @@ class Pair:
             self.memory.keep(self.policy)
 
     def close(self) -> None:
-        for model in self.models:
+        """Free the models: the main model last, because a head is a part of it."""
+        for model in reversed(self.models):
             model.close()
 
 
@@ -134,11 +136,10 @@ def load_pair(command: Load, progress: Progress) -> Pair:
     """Load the models of `command`, which are paths. Raises `ModelError` if the main model cannot be used."""
     path, room = _path(command, command.main, "main"), Room()
     backend = open_backend(path, command.backend)
-    main = backend.load(path, Options.of(command, "main"), _reading("main model", progress))
+    main, fault = _load_main(command, backend, path, progress)
+    draft = None
     try:
-        draft, obstacle = (
-            _load_draft(command, backend, main, progress) if names_model(command.draft) else (None, None)
-        )
+        draft, obstacle = _load_draft(command, backend, main, progress) if fault is None else (None, fault)
         if command.exact:  # another number of threads rounds in another way
             return _paired(command, backend, main, draft, obstacle, progress)
         if crew := Crew.of(room, main, draft):
@@ -146,8 +147,23 @@ def load_pair(command: Load, progress: Progress) -> Pair:
         pair = _paired(command, backend, main, draft, obstacle, progress)
         return replace(pair, crew=Crew.of(Room(), main, pair.draft))
     except BaseException:
+        if draft:
+            draft.close()
         main.close()
         raise
+
+
+def _load_main(
+    command: Load, backend: Backend, path: str, progress: Progress
+) -> tuple[LoadedModel, Obstacle | None]:
+    """Return the main model, and the reason if it could be opened only without its head."""
+    options, read = Options.of(command, "main"), _reading("main model", progress)
+    try:
+        return backend.load(path, options, read), None
+    except ModelError as error:
+        if not options.head:
+            raise
+        return backend.load(path, replace(options, head=False), read), broken_draft(error)
 
 
 def _reading(model: str, progress: Progress) -> Callable[[float], bool]:
@@ -171,7 +187,7 @@ def _paired(
     progress: Progress,
 ) -> Pair:
     """Return the pair with a draft length policy that suits it."""
-    scripted = command.main.startswith("scripted:")
+    scripted = is_scripted(command.main)
     judged = Judged() if scripted else judge(command, backend, main, progress)
     if judged.rounding:
         keep_last(main.facts.path, judged.rounding)
@@ -192,7 +208,7 @@ def _paired(
     if judged.obstacle or command.draft == NONE:
         if draft:
             draft.close()
-        return replace(plain, obstacle=judged.obstacle if names_model(command.draft) else None)
+        return replace(plain, obstacle=judged.obstacle if drafts_with_model(command.draft) else None)
     lookup = Lookup(main.vocabulary.control_tokens | main.vocabulary.end_tokens)
     pair = replace(
         plain, draft=draft, obstacle=obstacle, policy=FixedLength(_SHOWN), lookup=lookup, later=judged.later
@@ -235,14 +251,23 @@ def _path(command: Load, name: str, role: Role) -> str:
 def _load_draft(
     command: Load, backend: Backend, main: LoadedModel, progress: Progress
 ) -> tuple[LoadedModel | None, Obstacle | None]:
-    """Return the draft, or None and the reason."""
-    path = _path(command, command.draft, "draft")
+    """Return the draft, or None and the reason; None alone if no model should draft."""
+    if not drafts_with_model(command.draft):
+        return None, None
     options = replace(Options.of(command, "draft"), context_length=main.capacity)
     try:
-        draft = backend.load(path, options, _reading("draft model", progress))
+        if command.draft == HEAD:
+            draft = backend.load_head(main, options)
+            if isinstance(draft, Obstacle):
+                return None, draft
+            obstacle = None
+        else:
+            path = _path(command, command.draft, "draft")
+            draft = backend.load(path, options, _reading("draft model", progress))
+            obstacle = backend.mismatch(main, draft)
     except ModelError as error:
         return None, broken_draft(error)
-    if obstacle := backend.mismatch(main, draft) or _fault(draft):
+    if obstacle := obstacle or _fault(draft):
         draft.close()
         return None, obstacle
     return draft, None

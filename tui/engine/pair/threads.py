@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf, log
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import NamedTuple, Protocol, runtime_checkable
 
 _LOOK = 0.25
@@ -39,6 +39,9 @@ _PAUSE = 10.0
 """Pause after a failed trial, in multiples of the trial's time. So trials never take more than a tenth."""
 _NEAR = 4.0
 """Factor between two numbers of rows. Within it, the usual time of one helps to judge the other."""
+_LOOKS, _BETWEEN = 6, 0.004
+"""Looks at the running threads of the machine before an answer, and seconds between two of them. A program
+that computes is seen at each; one that only wakes, as the app does to paint a prompt, is not."""
 _GAIN = 0.1
 """Share by which a new time on a quiet machine changes the usual time."""
 
@@ -222,6 +225,29 @@ def idle_now() -> float | None:
         return None
 
 
+def running_now() -> int | None:
+    """Return the threads of this machine, this one included, that compute or wait for a core; None if the
+    system does not say."""
+    try:
+        lines = Path("/proc/stat").read_bytes().splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith(b"procs_running")), None)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def free_now(cores: int, running: Callable[[], int | None] = running_now) -> int:
+    """Return how many of `cores` no other program uses at this moment; 0 if unknown. Takes up to 20 ms."""
+    free = 0
+    for look in range(_LOOKS):
+        if look:
+            sleep(_BETWEEN)
+        if (count := running()) is not None:
+            free = max(free, min(cores, cores + 1 - count))
+        if free == cores:
+            break
+    return free
+
+
 class Room:
     """Measures how many cores other programs leave to this one, on average since its creation."""
 
@@ -249,9 +275,12 @@ class Crew:
         room: Room | None = None,
         usage: Callable[[], Usage] = usage_now,
         idle: Callable[[], float | None] = idle_now,
+        free: Callable[[int], float] = free_now,
     ) -> None:
-        """`models` has the main model first. `room` has measured the machine until now."""
+        """`models` has the main model first. `room` has measured the machine until now. `free` returns how
+        many of some cores nobody uses at this moment."""
         self._models = models
+        self._free = free
         self._threads = Threads(models[0].threads)
         self._usage, self._idle = usage, idle
         self._room = room or Room(usage, idle)
@@ -275,8 +304,15 @@ class Crew:
         return self._threads.settled
 
     def start(self) -> None:
-        """Begin an answer or a measurement."""
-        self._threads.start(self._room.cores())
+        """Begin an answer or a measurement.
+
+        A program that took its cores until now may just have ended, so fewer threads need both signs: cores
+        that were taken before, and cores that are taken at this moment.
+        """
+        room = self._room.cores()
+        if room is not None and room < self.most:
+            room = max(room, self._free(self.most))
+        self._threads.start(room)
         self._last, self._last_idle, self._set_to = self._usage(), None, 0
         self._set()
 

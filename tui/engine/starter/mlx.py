@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -60,13 +59,15 @@ def starter_folder(file: Path, cache: Path) -> Path:
 def write_folder(file: Path, folder: Path) -> None:
     """Write the model of a GGUF file as an MLX folder. Raises `BadModelFile` if the model has no such
     form."""
+    from safetensors.numpy import save  # comes with mlx-lm
+
     with file.open("rb") as source, mmap(source.fileno(), 0, access=ACCESS_READ) as content:
         reader = GgufReader(content, keep=_TEXTS)
         contents = reader.contents()
         settings = _Settings(reader, contents)
         weights = dict(_weights(content, contents))
         make_folder(folder)
-        _write_tensors(folder / "model.safetensors", weights)
+        (folder / "model.safetensors").write_bytes(save(weights, {"format": "mlx"}))
         _write_json(folder / "tokenizer.json", settings.tokenizer())
         _write_json(folder / "tokenizer_config.json", settings.tokenizer_config())
         _write_json(folder / "config.json", settings.config(weights))
@@ -190,25 +191,6 @@ def _name(name: str) -> str:
     if parts[-1] != "weight" or parts[-2] not in _NAMES:
         raise BadModelFile(f"{name} has no place in a Llama")
     return layer + _NAMES[parts[-2]]
-
-
-def _write_tensors(path: Path, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Write a safetensors file."""
-    types = {"<f4": "F32", "<f2": "F16", "<u4": "U32"}
-    entries: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
-    at = 0
-    for name, array in weights.items():
-        kind = types[array.dtype.newbyteorder("<").str]
-        entries[name] = {
-            "dtype": kind, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes],
-        }  # fmt: skip
-        at += array.nbytes
-    header = json.dumps(entries).encode()
-    header += b" " * (-len(header) % 8)
-    with path.open("wb") as file:
-        file.write(Struct("<Q").pack(len(header)) + header)
-        for array in weights.values():
-            file.write(array.tobytes())
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

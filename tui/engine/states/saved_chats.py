@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...choices import HEAD, is_scripted
 from ...protocol import Load
 from ..backends import CacheState, LoadedModel, Portable
 from ..machine.hardware import memory_bytes
@@ -129,7 +130,7 @@ class SavedChats:
     @classmethod
     def of(cls, pair: Pair, command: Load, path: Path) -> SavedChats:
         """Return the saved chats in the folder `path` for a pair that was loaded by `command`."""
-        if command.disk_cache <= 0 or command.main.startswith("scripted:"):
+        if command.disk_cache <= 0 or is_scripted(command.main):
             return cls(None, None)
         return cls(pair, StateFolder(path, command.disk_cache), marks_of(pair, command))
 
@@ -150,6 +151,8 @@ class SavedChats:
         found = self._woken(self._states[0], context, now, reader.usable(context, now), cancelled)
         if found:
             reader.calls = calls_of(found.head.rule)
+            if self._states[-1].model.facts.path == HEAD:  # it reads along with the main model from here on
+                self.wake_draft(context, cancelled)
         return reader.usable(context, now) if found else 0
 
     def wake_draft(self, context: Sequence[int], cancelled: Callable[[], bool]) -> bool:
@@ -306,7 +309,9 @@ def marks_of(pair: Pair, command: Load) -> list[ModelMark]:
     bits = f"exact {backend.device()} {command.threads} {pair.reader.rows}" if exact else "fast"
     marks = []
     for model, form in zip(pair.models, (f"{command.cache_type} {bits}", "draft"), strict=False):
-        path = Path(model.facts.path)
+        own = model.facts.path
+        path = Path(pair.main.facts.path if own == HEAD else own)
+        form = HEAD if own == HEAD else form
         group = "\n".join((str(path), backend.name, form))
         marks.append(ModelMark(group, _identity(path), library))
     return marks

@@ -19,7 +19,7 @@ from markdown_it.token import Token
 from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.blocks import Block, Code, gap
 from tui.widgets.transcript.dialect import Fences, holds_markdown
-from tui.widgets.transcript.markdown import Stretch, build, parse, too_deep, top_level
+from tui.widgets.transcript.markdown import Stretch, build, parse, row_of, too_deep, top_level
 from tui.widgets.transcript.styled_text import literal
 
 WINDOW: Final = 16_384
@@ -64,13 +64,13 @@ class IncrementalMarkdown:
         if keep:
             self._build(stretch, tokens, tops[: keep + 1])
             self.settled = len(self._blocks)
-            self._at = stretch.line(_row(tokens[tops[keep]]))
+            self._at = stretch.line(row_of(tokens[tops[keep]]))
             return True
         if _has_lines(stretch, tokens[tops[0]], 1) and (fence := _fence(stretch, tokens[tops[0]])):
-            self._enter(fence, stretch.line(_row(tokens[tops[0]]) + 1))
+            self._enter(fence, stretch.line(row_of(tokens[tops[0]]) + 1))
             return True
         if full:
-            self._enter(_Verbatim(_BLANK_LINE, None), stretch.line(_row(tokens[tops[0]])))
+            self._enter(_Verbatim(_BLANK_LINE, None), stretch.line(row_of(tokens[tops[0]])))
             return True
         self._build(stretch, tokens, [*tops, len(tokens)])
         return False
@@ -78,8 +78,8 @@ class IncrementalMarkdown:
     def _build(self, stretch: Stretch, tokens: Sequence[Token], tops: Sequence[int]) -> None:
         """Add the blocks of the top-level blocks tops[0], tops[1], ... up to the last, which is left out."""
         for this, after in pairwise(tops):
-            begin = stretch.line(_row(tokens[this]))
-            end = stretch.line(_row(tokens[after])) if after < len(tokens) else stretch.lines[-1]
+            begin = stretch.line(row_of(tokens[this]))
+            end = stretch.line(row_of(tokens[after])) if after < len(tokens) else stretch.lines[-1]
             block = tokens[this:after]
             self._space()
             if too_deep(block):
@@ -87,7 +87,7 @@ class IncrementalMarkdown:
                     stretch.source, stretch.origins, begin, end
                 )
             elif fence := _fence(stretch, block[0]):
-                begin = stretch.line(_row(block[0]) + 1)
+                begin = stretch.line(row_of(block[0]) + 1)
                 closing = fence.end(stretch.source, begin, end)
                 end = closing.start() if closing else end
                 self._blocks += fence.stretches(stretch.source, stretch.origins, begin, end)
@@ -188,7 +188,7 @@ def _cut(source: str, begin: int, end: int) -> int | None:
 
 def _fence(stretch: Stretch, token: Token) -> _Verbatim | None:
     """Return the continuation of a top-level fence; None for another token, or for an indented fence."""
-    opening = _OPENING.match(stretch.source, stretch.line(_row(token))) if token.type == "fence" else None
+    opening = _OPENING.match(stretch.source, stretch.line(row_of(token))) if token.type == "fence" else None
     if opening is None:
         return None
     mark = token.markup
@@ -210,10 +210,5 @@ def _first_unsettled(stretch: Stretch, tokens: Sequence[Token], tops: Sequence[i
 
 def _has_lines(stretch: Stretch, token: Token, count: int) -> bool:
     """Whether the stretch holds that many whole lines from the start of a block on."""
-    row = _row(token) + count
+    row = row_of(token) + count
     return row < len(stretch.lines) and stretch.source[stretch.lines[row] - 1] == "\n"
-
-
-def _row(token: Token) -> int:
-    assert token.map is not None
-    return token.map[0]

@@ -53,7 +53,7 @@ def render(
     walk = _Walk(text, places, base)
     walk.follow(children)
     marked = walk.pen.done(origins)
-    return marked.until(len(marked.text.rstrip("\n"))) if marked.text.endswith("\n") else marked
+    return marked.cut(0, len(marked.text.rstrip("\n"))) if marked.text.endswith("\n") else marked
 
 
 class _Walk:

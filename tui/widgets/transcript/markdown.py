@@ -85,6 +85,12 @@ def top_level(tokens: Sequence[Token]) -> list[int]:
     ]
 
 
+def row_of(token: Token) -> int:
+    """Return the number of the line at which a block begins."""
+    assert token.map is not None
+    return token.map[0]
+
+
 def too_deep(tokens: Sequence[Token]) -> bool:
     """Whether the parser may have left out a block because of its depth."""
     return any(token.level >= MAX_NESTING - 1 for token in tokens)
@@ -189,7 +195,6 @@ class _Builder:
         look = 0
         if before is not None and before.type == "heading_open":
             look = style_codes.heading(int(before.tag[1]))
-        assert token.map is not None
         places = self._places(token, before)
         body = self._inline(token.content, places, look)
         if self._marker and token.content[:4] in _TASKS:
@@ -209,8 +214,7 @@ class _Builder:
 
     def _places(self, token: Token, before: Token | None) -> array[int]:
         """Return the source offset of each character of a paragraph's or heading's content."""
-        assert token.map is not None
-        stretch, number = self._stretch, token.map[0]
+        stretch, number = self._stretch, row_of(token)
         places: array[int] = array("I")
         if before is not None and before.markup.startswith("#"):
             begin = stretch.line(number)
@@ -226,14 +230,11 @@ class _Builder:
     def _code(self, token: Token) -> None:
         """Add code inside a container, or indented code; `incremental.py` divides a top-level fence
         itself."""
-        assert token.map is not None
         language = token.info.split()[0] if token.info.strip() else ""
-        number = token.map[0] + (token.type == "fence")
-        self._lines(token.content, number, style_codes.FENCE, language)
+        self._lines(token.content, row_of(token) + (token.type == "fence"), style_codes.FENCE, language)
 
     def _html(self, token: Token) -> None:
-        assert token.map is not None
-        self._lines(token.content, token.map[0], style_codes.CODE, None)
+        self._lines(token.content, row_of(token), style_codes.CODE, None)
 
     def _lines(self, content: str, number: int, look: int, language: str | None) -> None:
         """Add lines as they are written, except for the prefixes of their containers."""
@@ -257,10 +258,9 @@ class _Builder:
         base = 0
         for number, token in enumerate(tokens):
             if token.type == "tr_open":
-                assert token.map is not None
                 rows.append([])
-                base = self._stretch.line(token.map[0])
-                line = self._stretch.source[base : self._stretch.line(token.map[0] + 1)]
+                base = self._stretch.line(row_of(token))
+                line = self._stretch.source[base : self._stretch.line(row_of(token) + 1)]
                 spans = cells_of(line.rstrip("\n"))
             elif token.type in ("th_open", "td_open"):
                 if token.type == "th_open":

@@ -37,10 +37,10 @@ class SteadyScrollBar(ScrollBar):
         """Return the visible state: two equal ones have equal cells."""
         assert self.parent is not None
         styles = self.parent.styles
-        colours = styles.scrollbar_color, styles.scrollbar_background, self.mouse_over, self.grabbed is None
+        colors = styles.scrollbar_color, styles.scrollbar_background, self.mouse_over, self.grabbed is None
         length, window, total = self.size.height, self.window_size, self.window_virtual_size
         if not 0 < window < total:
-            return colours, length
+            return colors, length
         size = max(1, length * window / total)
         start = (length - size) * self.position / (total - window)
-        return colours, length, int(start * _STEPS), ceil(size * _STEPS)
+        return colors, length, int(start * _STEPS), ceil(size * _STEPS)

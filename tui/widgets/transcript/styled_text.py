@@ -27,10 +27,6 @@ class StyledText:
     def with_looks(self, looks: bytes) -> StyledText:
         return StyledText(self.text, looks, self.origins, self.places)
 
-    def until(self, end: int) -> StyledText:
-        """Return the first `end` characters."""
-        return self.cut(0, end)
-
     def cut(self, begin: int, end: int) -> StyledText:
         part = slice(begin, end)
         return StyledText(self.text[part], self.looks[part], self.origins[part], self.places[part])

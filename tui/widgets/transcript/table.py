@@ -13,7 +13,7 @@ from tui.widgets.transcript import style_codes
 from tui.widgets.transcript.blocks import Block
 from tui.widgets.transcript.layout import wrap
 from tui.widgets.transcript.rejected import RejectedText
-from tui.widgets.transcript.styled_text import StyledText
+from tui.widgets.transcript.styled_text import StyledText, joined
 
 Align = Literal["left", "center", "right"]
 Row = Sequence[StyledText]
@@ -92,10 +92,9 @@ class _Drawing:
     """The table as lines of text, with letters and box rules."""
 
     def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._looks = bytearray()
-        self._origins = bytearray()
-        self._places: array[int] = array("I")
+        self._parts: list[StyledText] = []
+        self._place = array("I", (0,))
+        """The place in the source of the last letter."""
 
     def rule(self, corners: str, widths: Sequence[int], last: bool = False) -> None:
         inner = corners[1].join("─" * (width + 2) for width in widths)
@@ -117,20 +116,16 @@ class _Drawing:
         spare = max(0, width - cell_len(text))
         before = {"left": 0, "center": spare // 2, "right": spare}[align]
         self._box(" " * before)
-        self._parts.append(text)
-        self._looks += cell.looks[begin:end]
-        self._origins += cell.origins[begin:end]
-        self._places.extend(cell.places[begin:end])
+        self._parts.append(cell.cut(begin, end))
+        self._place = cell.places[begin:end][-1:] or self._place
         self._box(" " * (spare - before))
 
     def _box(self, text: str) -> None:
-        self._parts.append(text)
-        self._looks += bytes((style_codes.RULE,)) * len(text)
-        self._origins += bytes(len(text))
-        self._places.extend(self._places[-1:] * len(text) or array("I", bytes(4 * len(text))))
+        look, size = bytes((style_codes.RULE,)), len(text)
+        self._parts.append(StyledText(text, look * size, bytes(size), self._place * size))
 
     def done(self) -> StyledText:
-        return StyledText("".join(self._parts), bytes(self._looks), bytes(self._origins), self._places)
+        return joined(self._parts)
 
 
 def cells_of(line: str) -> list[tuple[int, int]]:

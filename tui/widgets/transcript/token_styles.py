@@ -21,7 +21,7 @@ Highlight = Literal["off", "quiet", "full"]
 _TINT: Final = 0.22
 """Share of an origin's color in the background of code."""
 
-_COLOURS: Final[dict[int, tuple[str, ...]]] = {
+_COLORS: Final[dict[int, tuple[str, ...]]] = {
     style_codes.MARKER: ("text-primary", "primary"),
     style_codes.BAR: ("text-primary", "primary"),
     style_codes.USER_BAR: ("text-primary", "primary"),
@@ -60,7 +60,7 @@ class Theme:
         self.ansi = ansi
         self.monochrome = monochrome
 
-    def colour(self, *names: str) -> Color | None:
+    def color(self, *names: str) -> Color | None:
         """Return the first of the variables that holds a color."""
         for name in names:
             value = self._variables.get(name, "")
@@ -72,24 +72,24 @@ class Theme:
 
     def style(self, *names: str) -> Style:
         """Return a style with that foreground, or an empty style."""
-        colour = self.colour(*names)
-        return Style() if colour is None else Style(color=colour.rich_color)
+        color = self.color(*names)
+        return Style() if color is None else Style(color=color.rich_color)
 
     def faint(self) -> Style:
         """Return the theme's quiet color, else the foreground nearer to the background, else dim."""
-        if (quiet := self.colour("quiet")) is not None:
+        if (quiet := self.color("quiet")) is not None:
             return Style(color=quiet.rich_color)
-        front, back = self.colour("foreground"), self.colour("background")
+        front, back = self.color("foreground"), self.color("background")
         if self.ansi or front is None or back is None:
             return Style(dim=True)
         return Style(color=back.blend(front, 0.6).rich_color)
 
-    def tint(self, colour: Color | None) -> Style:
-        """Return the background of code, with some of `colour` in it."""
-        back = self.colour("code-background", "surface")
-        if back is None or (self.ansi and colour is not None):
+    def tint(self, color: Color | None) -> Style:
+        """Return the background of code, with some of `color` in it."""
+        back = self.color("code-background", "surface")
+        if back is None or (self.ansi and color is not None):
             return Style()
-        mixed = back if colour is None else back.blend(colour, _TINT)
+        mixed = back if color is None else back.blend(color, _TINT)
         return Style() if mixed.ansi == -1 else Style(bgcolor=mixed.rich_color)
 
 
@@ -117,7 +117,7 @@ class Palette:
     def _look(self, look: int) -> Style:
         theme = self._theme
         if look >= style_codes.ALONE:
-            style = theme.faint() if look in _FAINT else theme.style(*_COLOURS.get(look, ()))
+            style = theme.faint() if look in _FAINT else theme.style(*_COLORS.get(look, ()))
             style += Style(
                 bold=True if look in _BOLD else None, italic=True if look == style_codes.COMMENT else None
             )
@@ -140,8 +140,8 @@ class Palette:
     def _origin(self, origin: int, code: bool) -> Style:
         theme = self._theme
         if origin == Origin.REJECTED:
-            colour = theme.style("token-rejected", "error")
-            return colour + Style(strike=True, dim=True, bold=False, italic=False)
+            color = theme.style("token-rejected", "error")
+            return color + Style(strike=True, dim=True, bold=False, italic=False)
         if origin == Origin.PLAIN or self._highlight == "off":
             return Style()
         main = Style(underline=True) if origin == Origin.MAIN else Style()
@@ -152,5 +152,5 @@ class Palette:
         if code and not theme.ansi:
             # Tints are close to each other in 256 colors.
             mark = Style(italic=True) if origin == Origin.LOOKUP else main
-            return mark + theme.tint(theme.colour(*_ORIGINS[origin]))
+            return mark + theme.tint(theme.color(*_ORIGINS[origin]))
         return main + theme.style(*_ORIGINS[origin])

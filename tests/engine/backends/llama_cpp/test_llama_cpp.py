@@ -136,10 +136,10 @@ def test_a_window_that_lost_tokens_is_computed_again(load: Load, monkeypatch: py
         model._library, "llama_decode", lambda *call: decoded.append(call[1].n_tokens) or decode(*call)
     )
     model.start(watching := Watching())
-    model.rewind(92)  # its window reaches back to 60
-    model.extend(tokens[92:96], picks=0)
-    model.rewind(90)
-    model.extend(tokens[90:99], picks=0)
+    model.rewind(90)  # the next token sees the cells from 59 on
+    model.extend(tokens[90:94], picks=0)
+    model.rewind(89)
+    model.extend(tokens[89:99], picks=0)
     assert decoded == [4, 99]
     model.extend(tokens[99:], picks=1)
     assert_close(watching.rows, expected)
@@ -516,7 +516,7 @@ def test_only_the_bare_bindings_are_imported(tmp_path: Path) -> None:
 def test_threads_change_between_two_calls(tmp_path: Path) -> None:
     path = str(models.write_model(tmp_path / "toy.gguf"))
     model = LlamaBackend().load(path, Options("main", 256, threads=2), lambda _: True)
-    library, context = model._library, model._context
+    library, context = model._library, model.context
     model.start(Sampler(GREEDY, 0, 0))
     tokens = model.vocabulary.encode("Threads wait for one another at every node.")
     expected = model.extend(tokens, 1)[0].token

@@ -16,15 +16,7 @@ import pytest
 
 from tests.support.cut_back import GREEDY, CutBack
 from tests.support.rows import CLOSE, Watching, assert_close, rows_of, some_tokens
-from tests.support.same_text import (
-    TEMPERATURES,
-    Asked,
-    PlainAnswers,
-    answer,
-    assert_same_text,
-    plain_answers,
-    prompt,
-)
+from tests.support.same_text import Asked, SameText, answer, prompt
 from tests.support.starter import TIE, GapSampler
 
 pytest.importorskip("mlx_lm")
@@ -119,11 +111,6 @@ def asked(loaded: Loaded) -> Asked:
     return Asked((loaded.main, loaded.draft), loaded.kind.prompts, loaded.kind.tokens)
 
 
-@pytest.fixture(scope="module")
-def plain(loaded: Loaded) -> PlainAnswers:
-    return plain_answers(asked(loaded))
-
-
 def proposers(loaded: Loaded) -> Iterator[Proposer]:
     end = loaded.main.vocabulary.control_tokens
     yield DraftModel(loaded.draft, end)
@@ -131,10 +118,9 @@ def proposers(loaded: Loaded) -> Iterator[Proposer]:
         yield ProposersInTurn(Lookup(end), DraftModel(loaded.draft, end))
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 8])
-@pytest.mark.parametrize("temperature", TEMPERATURES)
-def test_same_seed_same_text(loaded: Loaded, plain: PlainAnswers, temperature: float, length: int) -> None:
-    assert_same_text(asked(loaded), plain, temperature, length, lambda: proposers(loaded))
+class TestSameText(SameText):
+    asked = staticmethod(asked)
+    proposers = staticmethod(proposers)
 
 
 # Rejected tokens leave no trace

@@ -14,14 +14,16 @@ from importlib import metadata
 from typing import Any
 
 from ....protocol import Obstacle
-from ...eligibility import OTHER_LIBRARY, vocabularies
+from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, vocabularies
 from ...library.header import BadModelFile, Header, read_header
 from .. import LoadedModel, ModelError, Options
 from ..cached import PICKS, WARM_UP
 from . import native
-from .model import BATCH, CELLS, LlamaModel
+from .batch import BATCH
+from .head import LlamaHead, new_context, open_head
+from .model import CELLS, LlamaModel
 from .reserve import CacheShape, Reserved, reserved
-from .rollback import COPIES, affords_copies, is_recurrent
+from .rollback import COPIES, HEAD_COPIES, affords_copies, is_recurrent
 
 _Q8_0 = 8
 """ggml_type: blocks of 32 numbers in 34 bytes."""
@@ -59,6 +61,7 @@ class LlamaBackend:
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LlamaModel:
         """Open a GGUF. Raises `ModelError` with the reason from the file or the library."""
         header = _header(path)
+        options = replace(options, head=options.head and _has_head(header))
         threads = options.threads or self._default_threads(header)
         if options.role == "main":
             self._threads, self._on_gpu = threads, options.gpu_layers != 0
@@ -73,7 +76,9 @@ class LlamaBackend:
             undo.callback(self._library.llama_free, context)
             full = bool(params.swa_full) or not self._library.llama_model_n_swa(model)
             picks = PICKS[options.role]  # a call for more rows of logits would end the process
-            loaded = LlamaModel(self._library, model, context, header, picks, full_windows=full)
+            loaded = LlamaModel(
+                self._library, model, context, header, picks, full_windows=full, head=options.head
+            )
             if not (options.gpu_layers and self.gpus()):
                 loaded.threads = threads
             loaded.warm_up(WARM_UP[options.role])
@@ -88,6 +93,7 @@ class LlamaBackend:
         It works like a load, but reads no weights and allocates nothing. Raises `ModelError`.
         """
         header = _header(path)
+        options = replace(options, head=options.head and _has_head(header))
         with ExitStack() as undo:
             model = self._open(path, options, lambda fraction: True, dry=True)
             undo.callback(self._library.llama_model_free, model)
@@ -95,6 +101,18 @@ class LlamaBackend:
             for shape in shapes:
                 planned = replace(options, context_length=shape.context_length, cache_type=shape.cache_type)
                 yield self._within(room, model, header, planned)[1]
+
+    def load_head(self, main: LoadedModel, options: Options) -> LlamaHead | Obstacle:
+        """Return the head in the file of `main` as a draft model for it, or why there is none."""
+        extensions = native.extensions()
+        if extensions is None:
+            return NO_HEADS_HERE
+        if not isinstance(main, LlamaModel) or not main.head:
+            return NO_HEAD
+        self.log.clear()
+        options = replace(options, context_length=main.capacity)
+        params = self._params(main.header, options, options.threads or self._default_threads(main.header))
+        return open_head(self._library, extensions, main, params, again=not options.exact)
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
         """Return why `draft` cannot draft for `main`; None if it can."""
@@ -123,7 +141,7 @@ class LlamaBackend:
             return going_on
 
         params = self._library.llama_model_default_params()
-        params.n_gpu_layers = options.gpu_layers
+        params.n_gpu_layers, params.load_mtp = options.gpu_layers, options.head
         if dry:
             params.no_alloc, params.load_mode = True, self._library.LLAMA_LOAD_MODE_NONE
         params.progress_callback = callback = self._library.llama_progress_callback(report)
@@ -180,6 +198,10 @@ class LlamaBackend:
             context = self._first_that_fits(model, self._params(header, options, threads=1), [plan])
             if not context:
                 continue
+            if options.head:
+                own = self._params(header, replace(options, role="draft"), threads=1)
+                if head := new_context(self._library, model, context, own):
+                    self._library.llama_free(head)
             taken = reserved(self.log.lines)
             self._library.llama_free(context)
             if taken.cache <= room:
@@ -218,8 +240,9 @@ class LlamaBackend:
             if self._library.llama_model_n_swa(model):
                 yield {"n_outputs_max": outputs, "swa_full": False}
             return
-        if options.role == "main" and affords_copies(self._library, model, header):
-            yield {"n_outputs_max": outputs, "n_rs_seq": COPIES}
+        copies = HEAD_COPIES if options.head else COPIES
+        if options.role == "main" and affords_copies(self._library, model, header, copies):
+            yield {"n_outputs_max": outputs, "n_rs_seq": copies}
         # The library reserves an output for each sequence, even without tokens.
         yield {"n_outputs_max": max(2, outputs), "n_rs_seq": 0, "n_seq_max": 2, "kv_unified": True}
 
@@ -254,6 +277,11 @@ def _shorter(params: Any) -> str:
 
 def _size(count: int) -> str:
     return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"
+
+
+def _has_head(header: Header) -> bool:
+    """Return whether the file holds a head, and the library has the functions that it needs."""
+    return bool(header.facts.head) and native.extensions() is not None
 
 
 def _header(path: str) -> Header:

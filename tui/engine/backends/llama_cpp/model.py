@@ -1,5 +1,7 @@
 """A loaded GGUF model with its KV cache: runs tokens, chooses at the last of them, rewinds.
 
+`NativeModel` is one native context, and `LlamaModel` the main model or a draft model of its own file.
+
 llama.cpp ends the process if a call asks for too much, so this module checks every number first. It chooses
 no token itself (the sampler does) and knows no text.
 """
@@ -16,57 +18,42 @@ from numpy.typing import NDArray
 
 from ...library.describe import named
 from ...library.header import Header
+from ...speculation.chances import LONGEST
 from ...speculation.loop import Pick
 from .. import ModelError, prompt_form
 from ..cached import REPLAY, CachedModel
+from .batch import BATCH, Batch
+from .hidden import WAITING, HiddenRows
 from .rollback import ANSWER, NativeCache, cache_of
 from .vocabulary import LlamaVocabulary
 
-BATCH = 512
-"""Most tokens in one native call, if the library allows that many."""
 _NO_SLOT = 1
 CELLS = 256
 """Cells. The library makes caches in multiples of this; a window gets room for itself and one call."""
 
 
-class LlamaModel(CachedModel):
-    """One sequence of a GGUF. Owns the native model and context."""
+class NativeModel(CachedModel):
+    """One sequence in a native context, which it owns."""
 
     _cache: NativeCache
     vocabulary: LlamaVocabulary
+    threads = 0
+    """Threads by default; 0 if a GPU computes."""
 
     def __init__(
-        self, library: Any, model: int, context: int, header: Header, picks: int,
-        *, full_windows: bool = True,
+        self, library: Any, context: int, cache: NativeCache, vocabulary: LlamaVocabulary, weights: int,
+        picks: int, width: int = 0,
     ) -> None:  # fmt: skip
-        """`picks` is the most tokens with a choice in one call. Full windows keep all their cells."""
-        vocabulary = LlamaVocabulary(library, model)
-        cache = cache_of(library, model, context, full_windows=full_windows)
+        """`picks` is the most tokens with a choice in one call. Each token gets a hidden row of `width`."""
         # The actual values of the library, which may lower either without notice.
-        super().__init__(cache, vocabulary, header.facts.size, library.llama_n_ctx_seq(context), picks)
+        super().__init__(cache, vocabulary, weights, library.llama_n_ctx_seq(context), picks)
         self.chunk: int = min(BATCH, library.llama_n_batch(context))
-        self.facts = replace(named(header.facts), prompt_form=prompt_form(vocabulary))
-        cells = library.llama_model_n_swa(model) + self.chunk
-        self.drops_from = 0 if full_windows else -(-cells // CELLS) * CELLS
-        self.threads = 0
-        """Threads by default; 0 if a GPU computes."""
         self._library = library
-        self._model = model
-        self._context = context
+        self.context = context
         self._memory = library.llama_get_memory(context)
-        self._batch = _Batch(library)
+        self._batch = Batch(library, width)
         self._rows: dict[int, NDArray[np.float32]] = {}
         """Logits, by the address that the library writes them to."""
-        self._doubled_from: int | None = None
-
-    def double_single_rows(self, length: int) -> None:
-        """From `length` tokens in the cache on, run each single row beside a copy of it that is discarded.
-
-        A copy needs its own cell, so the capacity shrinks by one.
-        """
-        if self._doubled_from is None:
-            self.capacity -= 1
-        self._doubled_from = length
 
     def warm_up(self, row_counts: Sequence[int]) -> None:
         """Let the library prepare for calls of these sizes, so that the first token is not late."""
@@ -76,15 +63,14 @@ class LlamaModel(CachedModel):
 
     def set_threads(self, count: int) -> None:
         """Compute with `count` threads from the next call on."""
-        self._library.llama_set_n_threads(self._context, count, count)
+        self._library.llama_set_n_threads(self.context, count, count)
 
     def close(self) -> None:
-        """Free the native model. Only a second `close` is allowed after this."""
-        if self._context:
+        """Free the native context. Only a second `close` is allowed after this."""
+        if self.context:
             self._batch.close()
-            self._library.llama_free(self._context)
-            self._library.llama_model_free(self._model)
-            self._context = self._model = 0
+            self._library.llama_free(self.context)
+            self.context = 0
 
     def _run_certain(self, certain: int, picks: int) -> None:
         if self.rewinds == "anywhere":
@@ -99,7 +85,11 @@ class LlamaModel(CachedModel):
             if not picks:
                 stop = self._checkpoints.stop(self._held, stop)
             self._decode(self._tokens[self._held : stop], stop - self._held - picks)
-            self._checkpoints.computed(self._held)
+            self._computed(picks)
+
+    def _computed(self, picks: int) -> None:
+        """A native call has ended."""
+        self._checkpoints.computed(self._held)
 
     def _choose(self, end: int, picks: int) -> list[Pick]:
         first_row = end - picks - self._held
@@ -109,13 +99,9 @@ class LlamaModel(CachedModel):
     def _decode(self, tokens: Sequence[int], first_row: int) -> None:
         """Run at most `chunk` tokens, with logits from row `first_row` on."""
         self._cache.began = self._held
-        doubled = len(tokens) == 1 and self._doubled_from is not None and self._held >= self._doubled_from
-        rows = [*tokens, *tokens] if doubled else tokens
-        answer = self._library.llama_decode(self._context, self._batch.fill(rows, self._held, first_row))
+        answer = self._library.llama_decode(self.context, self._batch.fill(tokens, self._held, first_row))
         if answer == 0:
             self._held += len(tokens)
-            if doubled:
-                self._library.llama_memory_seq_rm(self._memory, ANSWER, self._held, -1)
             return
         del self._tokens[self._held :]
         self._resynchronise()
@@ -125,7 +111,7 @@ class LlamaModel(CachedModel):
 
     def _pick(self, row: int, length: int) -> Pick:
         assert self._sampler is not None
-        pointer = self._library.llama_get_logits_ith(self._context, row)
+        pointer = self._library.llama_get_logits_ith(self.context, row)
         if not pointer:
             raise ModelError("the model gave no logits", "Load the model again.")
         # The library writes its rows to the same addresses again and again, so each gets a view only once.
@@ -141,30 +127,78 @@ class LlamaModel(CachedModel):
             self._trim(len(self._tokens))
 
 
-class _Batch:
-    """A native batch of one sequence, filled through numpy views."""
+class LlamaModel(NativeModel):
+    """One sequence of a GGUF. Owns the native model and context."""
 
-    def __init__(self, library: Any) -> None:
-        self._library = library
-        self._batch = library.llama_batch_init(BATCH, 0, 1)
-        view = np.ctypeslib.as_array
-        self._token = view(self._batch.token, (BATCH,))
-        self._position = view(self._batch.pos, (BATCH,))
-        self._wanted = view(self._batch.logits, (BATCH,))
-        view(self._batch.n_seq_id, (BATCH,))[:] = 1
-        for i in range(BATCH):
-            self._batch.seq_id[i][0] = 0
-        self._counting = np.arange(BATCH, dtype=np.int32)
+    def __init__(
+        self, library: Any, model: int, context: int, header: Header, picks: int,
+        *, full_windows: bool = True, head: bool = False,
+    ) -> None:  # fmt: skip
+        """Full windows keep all their cells. `head` tells that the weights of the head are loaded too."""
+        vocabulary = LlamaVocabulary(library, model)
+        cache = cache_of(library, model, context, full_windows=full_windows)
+        super().__init__(library, context, cache, vocabulary, header.facts.size, picks)
+        self.facts = replace(named(header.facts), prompt_form=prompt_form(vocabulary))
+        cells = library.llama_model_n_swa(model) + self.chunk
+        self.drops_from = 0 if full_windows else -(-cells // CELLS) * CELLS
+        self.longest_draft: int = library.llama_n_rs_seq(context) or LONGEST
+        self.model = model
+        self.header = header
+        self.head = head
+        self._doubled_from: int | None = None
+        self._hidden: HiddenRows | None = None
 
-    def fill(self, tokens: Sequence[int], start: int, first_row: int) -> Any:
-        """Return the batch of `tokens` at positions from `start` on, with logits from row `first_row` on."""
-        count = len(tokens)
-        self._token[:count] = tokens
-        np.add(self._counting[:count], start, out=self._position[:count])
-        self._wanted[:first_row] = 0
-        self._wanted[first_row:count] = 1
-        self._batch.n_tokens = count
-        return self._batch
+    def double_single_rows(self, length: int) -> None:
+        """From `length` tokens in the cache on, run each single row beside a copy of it that is discarded.
+
+        A copy needs its own cell, so the capacity shrinks by one.
+        """
+        if self._doubled_from is None:
+            self.capacity -= 1
+        self._doubled_from = length
+
+    def show(self, hidden: HiddenRows | None) -> None:
+        """Put the hidden rows of each call into `hidden` from now on; None ends that."""
+        self._hidden = hidden
+
+    def rewind(self, length: int) -> None:
+        super().rewind(length)
+        if self._hidden is None:
+            return
+        before = length - 1
+        cuts = self.rewinds == "anywhere" and self._cache.reaches(before) == before
+        if cuts and self._held == length and self._hidden.wants_again(length):
+            self._held = self._cache.cut(before)
+            self._hidden.cut(self._held)
+        self._hidden.read_along(WAITING)
 
     def close(self) -> None:
-        self._library.llama_batch_free(self._batch)
+        """Free the native model. Only a second `close` is allowed after this."""
+        super().close()
+        if self.model:
+            self._library.llama_model_free(self.model)
+            self.model = 0
+
+    def _trim(self, length: int) -> None:
+        super()._trim(length)
+        if self._hidden:
+            self._hidden.cut(self._held)
+
+    def _computed(self, picks: int) -> None:
+        super()._computed(picks)
+        if self._hidden is None:
+            return
+        if self._checkpoints.nearest(self._held) == self._held:
+            self._hidden.mark(self._held, self._checkpoints.nearest)
+        if not picks:
+            self._hidden.read_along()
+
+    def _decode(self, tokens: Sequence[int], first_row: int) -> None:
+        start, single = self._held, len(tokens) == 1
+        doubled = single and self._doubled_from is not None and start >= self._doubled_from
+        super()._decode([*tokens, *tokens] if doubled else tokens, first_row)
+        if doubled:
+            self._held -= 1
+            self._library.llama_memory_seq_rm(self._memory, ANSWER, self._held, -1)
+        if self._hidden:
+            self._hidden.take(start, len(tokens))

@@ -35,12 +35,31 @@ def bindings() -> Any:
     The package's own `__init__` imports many modules that an engine does not need, which doubles the time to
     start, and sends the native log to stderr. So only its ctypes module is imported.
     """
-    if (loaded := sys.modules.get("llama_cpp.llama_cpp")) is not None:
-        return loaded
     # A debugger attached by ggml's crash handler would write its report to stdout.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+    return _without_package("llama_cpp.llama_cpp")
+
+
+def extensions() -> Any | None:
+    """Return the functions for hidden rows, which llama.cpp exports and does not publish.
+
+    None if this build of the library lacks one of them.
+    """
+    bindings()
+    try:
+        return _without_package("llama_cpp.llama_cpp_ext")
+    except (ImportError, AttributeError):
+        return None
+
+
+def _without_package(name: str) -> Any:
+    """Import one module of the package `llama_cpp` without the package's own `__init__`."""
+    if (loaded := sys.modules.get(name)) is not None:
+        return loaded
+    if hasattr(sys.modules.get("llama_cpp"), "__path__"):  # somebody has imported the package
+        return importlib.import_module(name)
     spec = importlib.util.find_spec("llama_cpp")
     if spec is None or spec.submodule_search_locations is None:
         raise ImportError("llama-cpp-python is not installed")
@@ -48,7 +67,7 @@ def bindings() -> Any:
     bare.__path__ = list(spec.submodule_search_locations)
     sys.modules["llama_cpp"] = bare
     try:
-        return importlib.import_module("llama_cpp.llama_cpp")
+        return importlib.import_module(name)
     finally:
         del sys.modules["llama_cpp"]
 

@@ -22,6 +22,8 @@ ANSWER, KEPT = 0, 1
 """The sequence that is continued, and the sequence in which a `Fork` keeps the earlier state."""
 COPIES = LONGEST
 """Most tokens that a round takes back: the drafted ones."""
+HEAD_COPIES = 8
+"""The same where a head drafts. Its drafts are short, and each copy takes as much memory as the state."""
 _WHOLE = 0
 """Flags of a copy that needs nothing of the present cache."""
 _SHARE = 8
@@ -144,10 +146,14 @@ class Snapshots(NativeCache):
 
     rewinds: Rewinds = "round"
 
+    def __init__(self, library: Any, context: int) -> None:
+        super().__init__(library, context)
+        self._copies = library.llama_n_rs_seq(context)
+
     def reaches(self, length: int) -> int:
         # The library also accepts a rewind to before its last call, where the copies are of an older call.
         held = self._library.llama_memory_seq_pos_max(self._memory, ANSWER) + 1
-        return length if length > self.began and held - length <= COPIES else 0
+        return length if length > self.began and held - length <= self._copies else 0
 
     def cut(self, length: int) -> int:
         within = self.reaches(length)
@@ -210,12 +216,12 @@ def is_recurrent(library: Any, model: int) -> bool:
     return bool(library.llama_model_is_recurrent(model) or library.llama_model_is_hybrid(model))
 
 
-def affords_copies(library: Any, model: int, header: Header) -> bool:
-    """Return whether `COPIES` copies of the state are small beside the weights, by the file's numbers."""
+def affords_copies(library: Any, model: int, header: Header, copies: int) -> bool:
+    """Return whether so many copies of the state are small beside the weights, by the file's numbers."""
     keys = (f"{header.facts.architecture}.ssm.{key}" for key in ("inner_size", "state_size"))
     inner, state = (_number(library, model, key) for key in keys)
     bytes_ = 4 * header.block_count * inner * state
-    return COPIES * bytes_ * _SHARE <= header.facts.size
+    return copies * bytes_ * _SHARE <= header.facts.size
 
 
 def _number(library: Any, model: int, key: str) -> int:

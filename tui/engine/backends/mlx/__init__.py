@@ -20,7 +20,7 @@ from mlx_lm import utils as mlx_lm
 from mlx_lm.models.cache import make_prompt_cache
 
 from ....protocol import Obstacle
-from ...eligibility import OTHER_LIBRARY, uncut_draft, vocabularies
+from ...eligibility import NO_HEADS_IN_MLX, OTHER_LIBRARY, uncut_draft, vocabularies
 from ...library.gguf import BadModelFile
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
 from ...machine.hardware import memory_bytes
@@ -62,6 +62,10 @@ class MlxBackend:
             network, _ = mlx_lm.load_model(folder.path, lazy=True, strict=True, trust_remote_code=False)
         self._read_weights(network, progress)
         return self._ready(network, folder, options)
+
+    def load_head(self, main: LoadedModel, options: Options) -> Obstacle:
+        """Return why there is no head: mlx-lm drops its weights."""
+        return NO_HEADS_IN_MLX
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
         """Return why `draft` cannot draft for `main`; None if it can."""

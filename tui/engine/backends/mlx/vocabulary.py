@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from ....protocol.spans import any_of
 from ...library.mlx_folder import Folder
 from ...library.special import end_tokens, is_structure
 from ...library.token_texts import Tokens
@@ -44,7 +45,7 @@ class MlxVocabulary:
         }
         """Tokens that form a conversation. Files declare some of them as ordinary."""
         self.control_texts = tuple(self._structure.values())
-        self._spelled = _any_of(self.control_texts)
+        self._spelled = any_of(self.control_texts)
         self.bos_text = self._named(folder.tokenizer, "bos_token")
         self.eos_text = self._named(folder.tokenizer, "eos_token")
         self.end_tokens = end_tokens(
@@ -173,12 +174,6 @@ def _guarded(call: Any) -> Any:
             raise
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"tokenizer.json cannot be used: {reason}", _LOADS) from None
-
-
-def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern for each of `texts`, the longest first. Without texts it matches nothing."""
-    longest_first = sorted(texts, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) if longest_first else r"(?!)")
 
 
 def _split(pattern: re.Pattern[str], text: str) -> Iterable[str]:

@@ -1,4 +1,6 @@
-"""Models that recite a script: for tests that need exact results, for demonstrations and for recordings.
+"""Models that recite a script: for tests that need exact results, for benchmarks and for recordings.
+
+The engine finds them by the variable `OUTRIDER_SCRIPTED`: see `tui.engine.backends.selection`.
 
 `scripted:sample` writes a Markdown sample, `scripted:echo` the text of the last user message, and
 `scripted:draft` drafts for either. Options follow a `?`, as in `scripted:sample?rate=400&tokens=5000`.
@@ -21,13 +23,13 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 from zlib import crc32
 
-from ...protocol import ModelFacts, Obstacle
-from ..eligibility import NOT_SCRIPTED
-from ..library.forms import CHATML
-from ..speculation.loop import Pick
-from ..speculation.sampling import Constraint, Sampler
-from . import LoadedModel, ModelError, Options, Rewinds, Vocabulary, check_call, prompt_form
-from .scripted_sample import SAMPLE
+from tests.support.scripted_sample import SAMPLE
+from tui.engine.backends import LoadedModel, ModelError, Options, Rewinds, Vocabulary, check_call, prompt_form
+from tui.engine.eligibility import NO_HEAD, OTHER_LIBRARY
+from tui.engine.library.forms import CHATML
+from tui.engine.speculation.loop import Pick
+from tui.engine.speculation.sampling import Constraint, Sampler
+from tui.protocol import ModelFacts, Obstacle
 
 END, IM_START, IM_END = 0, 2, 3
 _CONTROLS = {"<|endoftext|>": END, "<|im_start|>": IM_START, "<|im_end|>": IM_END}
@@ -258,8 +260,11 @@ class ScriptedBackend:
         self._text = SAMPLE if kind == "sample" else None
         return ScriptedModel(path, script, self._text, capacity)
 
+    def load_head(self, main: LoadedModel, options: Options) -> Obstacle:
+        return NO_HEAD
+
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
-        return None if isinstance(draft, ScriptedDraft) else NOT_SCRIPTED
+        return None if isinstance(draft, ScriptedDraft) else OTHER_LIBRARY
 
 
 def _options(given: str) -> Script:

@@ -1,0 +1,215 @@
+"""Tiny GGUF models with a head (MTP) in their own file, whose acceptance can be chosen.
+
+The next token depends on the last two tokens. An embedding holds a one and a code of signs. One attention
+layer looks at the token before, and puts its code, in another order, behind the code of the present token.
+The head does the same with the hidden row of the token before, so a perfect head predicts what the main model
+computes, and a head with the wrong row does not. All other layers are random, and `noise` is their strength:
+0 makes the head perfect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import gguf
+import numpy as np
+
+from .models import Toy, add_vocabulary, finish
+
+_WIDTH, _CODE = 64, 31
+_VOCABULARY = 2048
+"""Large enough that copies of the state are small beside the weights."""
+_HEADS, _KEYS, _SIZE = 4, 2, 16
+_INNER, _STATE, _RANK, _GROUPS = 64, 16, 4, 2
+"""Shape of the gated delta net."""
+_EXPERTS, _USED = 4, 2
+_SHARP, _OPEN = 40.0, 20.0
+"""Strength of the attention to the token before, and of its open gate."""
+_LOUD = 0.35
+"""Deviation of the weights of the output layer: how sure the model is."""
+
+Weights = Iterator[tuple[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Headed:
+    """What to make. The same values give the same bytes."""
+
+    architecture: Literal["qwen35", "qwen35moe", "qwen3next", "glm4moe"] = "qwen35"
+    """All have a gated delta net in each second layer, except for glm4moe, which is attention alone. All have
+    experts, except for qwen35. qwen3next gives the head's own rows for tokens with scores only, and has no
+    copies of its state."""
+    noise: float = 0.0
+    """Strength of the other layers of the main model, which the head cannot know."""
+    own_noise: float = 0.0
+    """Strength of the attention and the feed-forward part of the head."""
+    layers: int = 4
+    context_length: int = 2048
+    seed: int = 0
+    without: tuple[str, ...] = ()
+    """Beginnings of the names of tensors that the file lacks."""
+    head_width: int = _WIDTH
+    """Width of the rows that the head can read; another one makes a file that no library can load."""
+
+    @property
+    def hybrid(self) -> bool:
+        return self.architecture != "glm4moe"
+
+
+def write_headed(path: Path, headed: Headed = Headed()) -> Path:
+    """Write `headed` as a GGUF file."""
+    writer = gguf.GGUFWriter(path, headed.architecture)
+    _describe(writer, headed)
+    toy = Toy(vocabulary=_VOCABULARY)
+    add_vocabulary(writer, toy)
+    rng = np.random.default_rng(headed.seed)
+    codes = rng.choice((-1.0, 1.0), (toy.vocabulary, _CODE))
+    embeddings = np.zeros((toy.vocabulary, _WIDTH))
+    embeddings[:, 0] = 1
+    embeddings[:, 1 : 1 + _CODE] = codes
+    order = rng.permutation(_CODE)
+    weights: dict[str, np.ndarray] = {
+        "token_embd.weight": embeddings,
+        "output_norm.weight": np.ones(_WIDTH),
+        "output.weight": rng.standard_normal((toy.vocabulary, _WIDTH)) * _LOUD,
+    }
+    for layer in range(headed.layers + 1):
+        weights |= {f"blk.{layer}.{name}": each for name, each in _block(headed, layer, order, rng)}
+    for name, each in weights.items():
+        if not name.startswith(headed.without or "-"):
+            writer.add_tensor(name, np.ascontiguousarray(each, np.float32))
+    finish(writer)
+    return path
+
+
+def _describe(writer: gguf.GGUFWriter, headed: Headed) -> None:
+    writer.add_key_value("general.name", "toy", gguf.GGUFValueType.STRING)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_context_length(headed.context_length)
+    writer.add_embedding_length(_WIDTH)
+    writer.add_block_count(headed.layers + 1)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_feed_forward_length(2 * _WIDTH)
+    writer.add_head_count(_HEADS)
+    writer.add_head_count_kv(_KEYS)
+    writer.add_key_length(_SIZE)
+    writer.add_value_length(_SIZE)
+    writer.add_rope_dimension_count(_SIZE)
+    writer.add_rope_freq_base(10_000.0)
+    architecture = headed.architecture
+    if architecture in ("qwen35", "qwen35moe"):
+        writer.add_array(f"{architecture}.rope.dimension_sections", [4, 2, 2, 0])
+    if headed.hybrid:
+        writer.add_uint32(f"{architecture}.full_attention_interval", 2)
+        writer.add_ssm_conv_kernel(4)
+        writer.add_ssm_inner_size(_INNER)
+        writer.add_ssm_state_size(_STATE)
+        writer.add_ssm_time_step_rank(_RANK)
+        writer.add_ssm_group_count(_GROUPS)
+    writer.add_uint32(f"{architecture}.nextn_predict_layers", 1)
+    if architecture != "qwen35":
+        writer.add_expert_count(_EXPERTS)
+        writer.add_expert_used_count(_USED)
+        writer.add_expert_feed_forward_length(_WIDTH)
+        writer.add_expert_shared_feed_forward_length(_WIDTH)
+        writer.add_expert_shared_count(1)
+
+
+def _block(headed: Headed, layer: int, order: np.ndarray, rng: np.random.Generator) -> Weights:
+    """Yield the weights of one layer by name. The layer 1 looks back, and the last one is the head."""
+    is_head = layer == headed.layers
+    strength = headed.own_noise if is_head else headed.noise
+    yield "attn_norm.weight", np.ones(_WIDTH)
+    yield "post_attention_norm.weight", np.ones(_WIDTH)
+    if layer == 1:
+        yield from _looking_back(headed, order)
+    elif headed.hybrid and layer % 2 == 0 and not is_head:
+        yield from _delta_net(headed, strength, rng)
+    else:
+        yield from _attention(headed, strength, rng)
+    yield from _feed_forward(headed, strength, rng)
+    if is_head:
+        yield from _joining(headed, order)
+
+
+def _joining(headed: Headed, order: np.ndarray) -> Weights:
+    """Put the code of the token before, which its hidden row holds, behind the embedding of the token."""
+    joined = np.zeros((_WIDTH, _WIDTH + headed.head_width))
+    joined[: 1 + _CODE, : 1 + _CODE] = np.eye(1 + _CODE) * np.sqrt((1 + _CODE) / _WIDTH)
+    for place, source in enumerate(order):
+        joined[1 + _CODE + place, _WIDTH + 1 + source] = np.sqrt((1 + 2 * _CODE) / _WIDTH)
+    yield "nextn.eh_proj.weight", joined
+    yield "nextn.enorm.weight", np.ones(_WIDTH)
+    yield "nextn.hnorm.weight", np.ones(headed.head_width)
+
+
+def _looking_back(headed: Headed, order: np.ndarray) -> Weights:
+    """Attend to the token before alone. The keys are constant, and the queries one position behind."""
+    angles = 10_000.0 ** (-2 * np.arange(_SIZE // 2) / _SIZE)
+    query = np.zeros((_HEADS, 1 + headed.hybrid, _SIZE, _WIDTH))
+    query[:, 1:, :, 0] = _OPEN  # only hybrids have a gate
+    query[:, 0, :, 0] = np.concatenate([np.cos(angles), -np.sin(angles)])
+    key = np.zeros((_KEYS, _SIZE, _WIDTH))
+    key[:, : _SIZE // 2, 0] = 1
+    scale = np.sqrt((1 + _CODE) / _WIDTH)
+    value = np.zeros((_KEYS * _SIZE, _WIDTH))
+    value[:_CODE, 1 : 1 + _CODE] = np.eye(_CODE) * scale
+    output = np.zeros((_WIDTH, _HEADS, _SIZE))
+    for place, source in enumerate(order):
+        keys, number = divmod(source, _SIZE)
+        output[1 + _CODE + place, keys * (_HEADS // _KEYS), number] = 1
+    yield "attn_q.weight", query.reshape(-1, _WIDTH)
+    yield "attn_k.weight", key.reshape(-1, _WIDTH)
+    yield "attn_v.weight", value
+    yield "attn_output.weight", output.reshape(_WIDTH, -1)
+    yield "attn_q_norm.weight", np.full(_SIZE, _SHARP)
+    yield "attn_k_norm.weight", np.ones(_SIZE)
+
+
+def _attention(headed: Headed, strength: float, rng: np.random.Generator) -> Weights:
+    yield "attn_q.weight", _random(rng, (1 + headed.hybrid) * _HEADS * _SIZE, _WIDTH)
+    yield "attn_k.weight", _random(rng, _KEYS * _SIZE, _WIDTH)
+    yield "attn_v.weight", _random(rng, _KEYS * _SIZE, _WIDTH)
+    yield "attn_output.weight", _random(rng, _WIDTH, _HEADS * _SIZE) * strength
+    yield "attn_q_norm.weight", np.ones(_SIZE)
+    yield "attn_k_norm.weight", np.ones(_SIZE)
+
+
+def _delta_net(headed: Headed, strength: float, rng: np.random.Generator) -> Weights:
+    mixed = 2 * _GROUPS * _STATE + _INNER
+    yield "attn_qkv.weight", _random(rng, mixed, _WIDTH)
+    yield "attn_gate.weight", _random(rng, _INNER, _WIDTH)
+    yield "ssm_conv1d.weight", _random(rng, mixed, 4)
+    yield "ssm_dt.bias", _random(rng, _RANK)
+    yield "ssm_a", -np.abs(_random(rng, _RANK))
+    if headed.architecture == "qwen3next":
+        yield "ssm_ba.weight", _random(rng, 2 * _RANK, _WIDTH)
+    else:
+        yield "ssm_beta.weight", _random(rng, _RANK, _WIDTH)
+        yield "ssm_alpha.weight", _random(rng, _RANK, _WIDTH)
+    yield "ssm_norm.weight", np.ones(_STATE)
+    yield "ssm_out.weight", _random(rng, _WIDTH, _INNER) * strength
+
+
+def _feed_forward(headed: Headed, strength: float, rng: np.random.Generator) -> Weights:
+    if headed.architecture == "qwen35":
+        yield "ffn_gate.weight", _random(rng, 2 * _WIDTH, _WIDTH)
+        yield "ffn_up.weight", _random(rng, 2 * _WIDTH, _WIDTH)
+        yield "ffn_down.weight", _random(rng, _WIDTH, 2 * _WIDTH) * strength
+        return
+    yield "ffn_gate_inp.weight", _random(rng, _EXPERTS, _WIDTH)
+    if headed.hybrid:
+        yield "ffn_gate_inp_shexp.weight", _random(rng, _WIDTH)
+    else:
+        yield "exp_probs_b.bias", np.zeros(_EXPERTS)
+    for part in ("gate", "up", "down"):
+        strong = strength if part == "down" else 1.0
+        yield f"ffn_{part}_exps.weight", _random(rng, _EXPERTS, _WIDTH, _WIDTH) * strong
+        yield f"ffn_{part}_shexp.weight", _random(rng, _WIDTH, _WIDTH) * strong
+
+
+def _random(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape) / np.sqrt(shape[-1])

@@ -1,0 +1,48 @@
+"""A native batch of one sequence, filled through numpy views. It runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+BATCH = 512
+"""Most tokens in one native call, if the library allows that many."""
+
+
+class Batch:
+    """A batch of up to `BATCH` tokens. Each may come with a hidden row."""
+
+    def __init__(self, library: Any, width: int = 0) -> None:
+        """`width` is the length of a hidden row; 0 for tokens alone."""
+        self._library = library
+        self._batch = library.llama_batch_init(BATCH, width, 1)
+        view = np.ctypeslib.as_array
+        if width:  # the library then has room for rows and none for tokens
+            self.rows = view(self._batch.embd, (BATCH * width,)).reshape(BATCH, width)
+            self._own = (library.llama_token * BATCH)()
+            self._batch.token = self._own
+        self._token = view(self._batch.token, (BATCH,))
+        self._position = view(self._batch.pos, (BATCH,))
+        self._wanted = view(self._batch.logits, (BATCH,))
+        view(self._batch.n_seq_id, (BATCH,))[:] = 1
+        for i in range(BATCH):
+            self._batch.seq_id[i][0] = 0
+        self._counting = np.arange(BATCH, dtype=np.int32)
+        self._width = width
+
+    def fill(self, tokens: Sequence[int], start: int, first_row: int) -> Any:
+        """Return the batch of `tokens` at positions from `start` on, with logits from row `first_row` on."""
+        count = len(tokens)
+        self._token[:count] = tokens
+        np.add(self._counting[:count], start, out=self._position[:count])
+        self._wanted[:first_row] = 0
+        self._wanted[first_row:count] = 1
+        self._batch.n_tokens = count
+        return self._batch
+
+    def close(self) -> None:
+        if self._width:
+            self._batch.token = None  # the library did not allocate these
+        self._library.llama_batch_free(self._batch)

@@ -1,0 +1,180 @@
+"""The head in a model's own file (MTP, multi-token prediction) as a draft model.
+
+The head is one more block of the main model, with a native context and a cache of its own. At each position
+it gets the token and the hidden row of the main model at the position before, and predicts the next token.
+Where the main model has not run that position, the head's own row takes its place. So a draft of several
+tokens uses its own rows. After the round these cells run again with the main model's rows, in one call with
+the next draft. To speculative decoding the head is an ordinary draft model: same sampling chain, same noise.
+
+This module never changes the main model's text: a wrong row only costs acceptance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from ....choices import HEAD
+from ....protocol import ModelFacts
+from ...library.header import Header
+from ...library.heads import ROWS_OF_OUTPUTS
+from ...speculation.loop import Pick
+from .. import CacheState, ModelError
+from ..cached import PICKS, WARM_UP
+from .hidden import HiddenRows, NativeRows, Rows
+from .model import LlamaModel, NativeModel
+from .rollback import Cells
+
+NAME = "MTP head"
+
+
+def open_head(library: Any, extensions: Any, main: LlamaModel, params: Any, *, again: bool) -> LlamaHead:
+    """Return the head of `main`, whose hidden rows it reads from now on. Raises `ModelError`.
+
+    `params` are those of a draft's context. `again` tells whether `main` may run a token again for its row.
+    """
+    context = new_context(library, main.model, main.context, params)
+    if not context:
+        raise ModelError("there is not enough memory for the head", "Load with a shorter context.")
+    width = library.llama_model_n_embd_out(main.model)
+    hidden = HiddenRows(NativeRows(extensions, main.context, width), again=again)
+    own = NativeRows(extensions, context, width, of_outputs=main.facts.architecture in ROWS_OF_OUTPUTS)
+    head = LlamaHead(library, context, main, hidden, own)
+    try:
+        head.warm_up(WARM_UP["draft"])
+    except ModelError:
+        head.close()
+        raise
+    main.show(hidden)
+    hidden.reader = head.read_along
+    return head
+
+
+def new_context(library: Any, model: int, other: int, params: Any) -> int:
+    """Return a native context of the head beside `other`, a context of the same model; 0 if none can be made.
+
+    `params` are those of a draft's context, and are changed.
+    """
+    params.ctx_type, params.ctx_other = library.LLAMA_CONTEXT_TYPE_MTP, other
+    params.n_outputs_max, params.n_rs_seq, params.swa_full = PICKS["draft"], 0, True
+    return int(library.llama_init_from_model(model, params) or 0)
+
+
+class LlamaHead(NativeModel):
+    """The head of a `LlamaModel`. Close it before that."""
+
+    drops_from = 0
+
+    def __init__(
+        self, library: Any, context: int, main: LlamaModel, hidden: HiddenRows, own: NativeRows
+    ) -> None:
+        """`hidden` are the rows of `main`, and `own` those of the head."""
+        facts = _facts(main.facts, main.header)
+        cache = Cells(library, context, 0, drops=False)
+        super().__init__(library, context, cache, main.vocabulary, facts.size, PICKS["draft"], own.width)
+        self.facts = facts
+        self.threads = main.threads
+        self._main = main
+        self._hidden = hidden
+        self._sound = 0
+        """Number of tokens, from the left, whose rows were the main model's: they need not run again."""
+        self._own = own
+        self._last: tuple[int, Rows] | None = None
+        """The position of the last cell, and the head's own row there; None if that is not needed."""
+
+    def reach(self, length: int) -> int:
+        return min(super().reach(length), self._sound)
+
+    def read_along(self, least: int) -> None:
+        """Forget what the main model has forgotten, and read its tokens that wait, if at least `least` do.
+
+        Raises nothing: a head that fails reads nothing, and its next call as a draft model reports that.
+        """
+        if self._sound > self._main.length:
+            self.rewind(self._main.length)
+        stop = min(self._hidden.end, self.capacity)
+        if stop - self._sound < least:
+            return
+        tokens = list(self._main.tokens[:stop])
+        try:
+            self.rewind(_common(self._tokens[: self._sound], tokens))
+            self.extend(tokens[self.length :], picks=0)
+        except ModelError:
+            self.rewind(0)
+
+    def take_state(self, most: int) -> CacheState | None:
+        self.read_along(1)
+        self.rewind(min(self.length, self._sound))
+        return super().take_state(most)
+
+    def put_state(self, state: CacheState) -> bool:
+        done = super().put_state(state)
+        self._sound = self._held
+        return done
+
+    def close(self) -> None:
+        """Free the native context. Only a second `close` is allowed after this."""
+        if self.context:
+            self._main.show(None)
+            self._hidden.close()
+        super().close()
+
+    def _trim(self, length: int) -> None:
+        super()._trim(min(length, self._sound))
+        self._sound = min(self._sound, self._held)
+        self._last = None
+
+    def _run(self, end: int, picks: int = 0) -> None:
+        while self._held < end:
+            stop = min(end, self._held + self.chunk, self._known_until(end))
+            wanted = picks > 0 and stop == end
+            self._decode(self._tokens[self._held : stop], stop - self._held - wanted)
+
+    def _choose(self, end: int, picks: int) -> list[Pick]:
+        self._run(end, picks)
+        return [self._pick(end - 1 - self._cache.began, end)]
+
+    def _known_until(self, end: int) -> int:
+        """Return the end of the next call: all cells of a call but the first need the main model's rows.
+
+        A main model that holds nothing is only measured. Then no row is known, and a call may be of any size.
+        """
+        return max(self._held, self._hidden.end) + 1 if self._hidden.end else end
+
+    def _decode(self, tokens: Sequence[int], first_row: int) -> None:
+        start, count = self._held, len(tokens)
+        last = start + count - 1
+        rows = self._batch.rows[:count]
+        self._hidden.fill(rows, start - 1)
+        if self._last and self._last[0] == start - 1 >= self._hidden.end:
+            rows[0] = self._last[1]
+        leads = last >= self._hidden.end  # the next cell needs the own row of this one
+        if leads and self._own.of_outputs:
+            first_row = min(first_row, count - 1)
+        super()._decode(tokens, first_row)
+        own = self._own.latest() if leads else None
+        self._last = None if own is None else (last, own[0 if self._own.of_outputs else count - 1].copy())
+        if self._sound == start:
+            self._sound = min(self._held, self._hidden.end + 1)
+
+
+def _facts(main: ModelFacts, header: Header) -> ModelFacts:
+    """Return the facts about the head of `main`. Its vocabulary and its output layer are the main model's."""
+    own = header.of_head
+    return replace(
+        main,
+        name=NAME,
+        path=HEAD,
+        parameters=sum(tensor.elements for tensor in own),
+        size=sum(tensor.bytes for tensor in own),
+    )
+
+
+def _common(some: Sequence[int], others: Sequence[int]) -> int:
+    """Return how many tokens two texts share from the start."""
+    if some == others[: len(some)]:
+        return len(some)
+    pairs = enumerate(zip(some, others, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(some), len(others)))
