@@ -54,7 +54,7 @@ async def test_a_chat_of_yesterday_wakes_and_its_cache_goes_by_key(tmp_path: Pat
     async with app.run_test(size=(120, 40)) as pilot:
         await reopened(pilot)
         await answered(pilot, "And then?")
-        assert "restored" in text(app)
+        await until(pilot, lambda: "restored" in text(app))
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, SettingsScreen))
         app.screen.line.value = "disk space"  # type: ignore[attr-defined]

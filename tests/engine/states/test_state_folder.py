@@ -267,7 +267,10 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_old_state_or_the_new_one(tmp
             content = read_state(path)
             assert content is not None
             assert content.cells == bytes([content.head.tokens % 256]) * 3000
-        saved(folder, "b", state([1]))
+        if chance.random() < 0.5:
+            saved(folder, "b", state([1]))
+        else:
+            folder.forget("b")
         assert [name for name in files(tmp_path) if name.endswith(".part")] == []
         folder.forget("b")
 

@@ -176,7 +176,8 @@ class StateFolder:
         return StateWriter(path, pieces(state))
 
     def forget(self, chat: str | None = None) -> DiskUsage:
-        """Remove the states of `chat`, or all of them. Return what was removed."""
+        """Remove the states of `chat`, or all of them, and what a killed engine left. Return their number."""
+        self._remove_leftovers()
         end = "" if chat is None else f"-{hashed(chat)}.state"
         gone = [each for each in self._entries() if each.path.name.endswith(end)]
         for each in gone:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+import numpy as np
+
 from ...library.header import Header
 from ...speculation.chances import LONGEST
 from .. import ModelError, Rewinds
@@ -79,9 +81,10 @@ class NativeCache(RewindableCache):
         size = int(self._library.llama_state_seq_get_size_ext(self._context, ANSWER, _WHOLE))
         if not 0 < size <= most:
             return None
-        buffer = (ctypes.c_uint8 * size)()
-        written = self._library.llama_state_seq_get_data_ext(self._context, buffer, size, ANSWER, _WHOLE)
-        return memoryview(buffer).cast("B") if written == size else None
+        buffer = np.empty(size, np.uint8)  # unlike an array of ctypes, without the time to fill it with zeros
+        address = buffer.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        written = self._library.llama_state_seq_get_data_ext(self._context, address, size, ANSWER, _WHOLE)
+        return buffer.data if written == size else None
 
     def fill(self, content: Any, length: int) -> bool:
         """Put back the content of a cache of `length` tokens."""
