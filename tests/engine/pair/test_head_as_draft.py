@@ -79,7 +79,7 @@ def test_its_costs_are_measured_and_kept_apart_from_those_without_it(load: Loade
     pair = load()
     assert isinstance(pair.policy, AdaptiveLength) and pair.practice
     costs = pair.policy.costs
-    assert 0 < costs.read and 0 < costs.draft and 0 < costs.verify[0]
+    assert costs.read > 0 and costs.draft > 0 and costs.verify[0] > 0
     rounds: list[int] = []
     pair.practise(lambda: rounds.append(1) or len(rounds) < 40)
     assert pair.main.length == pair.draft.length == 0  # type: ignore[union-attr]
