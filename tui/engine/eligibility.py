@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..protocol import Obstacle, Stage
+from .library.head_files import MainShape, misfit
+from .library.header import Header
 from .library.token_texts import Tokens
 
 MOST = 1 / 1000
@@ -64,6 +66,16 @@ def vocabularies(mine: Tokens, theirs: Tokens, stage: Stage) -> Obstacle | None:
     else:
         return None
     return Obstacle(stage, f"another tokenizer: only models of one family can draft ({detail})")
+
+
+def unfit_head(main: Header, head: Header, stage: Stage) -> Obstacle | None:
+    """Return why a head in a file of its own cannot draft for `main`; None if it can."""
+    if head.reader is None:
+        return NO_HEAD
+    layers = main.block_count - main.heads
+    shape = MainShape(main.facts.architecture, layers, main.width, main.facts.vocabulary)
+    reason = misfit(shape, head.reader, head.facts.vocabulary)
+    return Obstacle(stage, reason) if reason else None
 
 
 def _shown(text: bytes) -> str:

@@ -61,7 +61,12 @@ class ModelFacts(Struct, frozen=True):
     """True for the built-in starter pair."""
     prompt_form: PromptForm = "template"
     head: HeadKind = ""
-    """The head in its own file that can draft for it; empty for none."""
+    """The head in its file that can draft; empty for none."""
+
+    @property
+    def only_head(self) -> bool:
+        """Whether the file holds a head and no model."""
+        return self.head == "eagle3"
 
 
 class Obstacle(Struct, frozen=True):

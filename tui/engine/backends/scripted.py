@@ -26,7 +26,7 @@ from ..eligibility import NO_SCRIPTED_HEAD, NOT_SCRIPTED
 from ..library.forms import CHATML
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
-from . import LoadedModel, ModelError, Options, Rewinds, Vocabulary, check_call, prompt_form
+from . import LoadedModel, ModelError, Options, Progress, Rewinds, Vocabulary, check_call, prompt_form
 from .scripted_sample import SAMPLE
 
 END, IM_START, IM_END = 0, 2, 3
@@ -258,7 +258,9 @@ class ScriptedBackend:
         self._text = SAMPLE if kind == "sample" else None
         return ScriptedModel(path, script, self._text, capacity)
 
-    def load_head(self, main: LoadedModel, options: Options) -> Obstacle:
+    def load_head(
+        self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
+    ) -> Obstacle:
         return NO_SCRIPTED_HEAD
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:

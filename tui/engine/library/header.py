@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from math import isfinite
 from mmap import ACCESS_READ, mmap
@@ -29,6 +30,7 @@ from .gguf import (
     UnreadableModelFile,
     UnusableModelFile,
 )
+from .head_files import EAGLE, RowReader, check_kind, row_reader
 from .heads import head_of, is_only_head, of_head
 from .tensor_types import FILE_TYPES, commonest
 from .token_texts import fingerprint
@@ -91,6 +93,10 @@ class Header:
     license: str = ""
     heads: int = 0
     """Number of heads that the file claims. They are its last blocks."""
+    width: int = 0
+    """Numbers in a hidden row."""
+    reader: RowReader | None = None
+    """The shape of a head in a file of its own; None for a model."""
     tensors: tuple[Tensor, ...] = field(default=(), repr=False)
 
     @property
@@ -126,6 +132,8 @@ def read_header(path: str | Path) -> Header:
 def _with_head(header: Header) -> Header:
     """Return `header` with the head that its tensors show."""
     names, architecture = {tensor.name for tensor in header.tensors}, header.facts.architecture
+    if header.reader:
+        return replace(header, facts=structs.replace(header.facts, head="eagle3"))
     if is_only_head(architecture, header.block_count, header.heads, names):
         raise UnusableModelFile("only the head of a model: the file lacks the model itself")
     head = head_of(architecture, header.block_count, header.heads, names)
@@ -208,6 +216,7 @@ class _Metadata:
         self._reader = reader
         self._values = contents.values
         self._tensors = contents.tensors
+        self._data = contents.data
         self._architecture = self.text("general.architecture")
 
     def header(self, path: Path) -> Header:
@@ -236,7 +245,18 @@ class _Metadata:
             traits=tuple(trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys))),
             license=self.text("general.license")[:MAX_TEXT],
             heads=self.number(self._key("nextn_predict_layers"), 0),
+            width=self.number(self._key("embedding_length"), 0),
+            reader=self._row_reader(len(texts)),
             tensors=self._tensors,
+        )
+
+    def _row_reader(self, vocabulary: int) -> RowReader | None:
+        content = partial(self._reader.content, data=self._data)
+        eagle = self._architecture == EAGLE
+        return (
+            row_reader(self.number, self._whole_numbers, self._tensors, vocabulary, content)
+            if eagle
+            else None
         )
 
     def _above_zero(self, name: str) -> bool:
@@ -252,6 +272,7 @@ class _Metadata:
         if seeing := next((each.name for each in self._tensors if each.name.startswith(_SEEING)), ""):
             reason = f"its file also holds a vision or audio part ({seeing}), which only Ollama reads"
             raise UnusableModelFile(reason)
+        check_kind(self._architecture)
         if self.text("general.type") not in ("", "model"):
             raise UnusableModelFile(f"not a whole model: the file holds a {self.text('general.type')!r}")
         self._check_shape()
@@ -307,11 +328,16 @@ class _Metadata:
         value = self._values.get(key)
         if not isinstance(value, Array):
             return () if value is None else (self.number(key, 0),)
-        items = () if value.of_text else self._reader.numbers(value)
-        whole = tuple(item for item in items if isinstance(item, int) and not isinstance(item, bool))
+        whole = self._whole_numbers(key)
         if len(whole) != value.count or len(whole) != self.number(self._key("block_count"), 0):
             raise BadModelFile(f"damaged header: {key} does not hold a whole number for each layer")
         return whole
+
+    def _whole_numbers(self, key: str) -> tuple[int, ...]:
+        """Return the whole numbers of an array; empty if it is missing."""
+        value = self._values.get(key)
+        items = self._reader.numbers(value) if isinstance(value, Array) and not value.of_text else ()
+        return tuple(item for item in items if isinstance(item, int) and not isinstance(item, bool))
 
     def _check_experts(self) -> None:
         experts = self.number(self._key("expert_count"), 0)

@@ -7,24 +7,29 @@ malformed files. This package downloads nothing and chooses no model.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
 from ....protocol import Obstacle
-from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, vocabularies
+from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, unfit_head, vocabularies
 from ...library.header import BadModelFile, Header, read_header
-from .. import LoadedModel, ModelError, Options
+from .. import LoadedModel, ModelError, Options, Progress
 from ..cached import PICKS, WARM_UP
 from . import native
 from .batch import BATCH
+from .eagle import EagleHead, open_context, reserved_by_head, rows_of
 from .head import LlamaHead, new_context, open_head
+from .hidden import NativeRows
 from .model import CELLS, LlamaModel
 from .reserve import CacheShape, Reserved, reserved
 from .rollback import COPIES, HEAD_COPIES, affords_copies, is_recurrent
+from .vocabulary import LlamaVocabulary
 
+ONLY_HEAD = ("only a head, which drafts for its main model", "Load that model with this file as the draft.")
+"""Reason and remedy for a file that is no model."""
 _Q8_0 = 8
 """ggml_type: blocks of 32 numbers in 34 bytes."""
 _CELL = 64
@@ -58,9 +63,11 @@ class LlamaBackend:
         """Return the GPUs that it can use."""
         return native.gpus(self._library)
 
-    def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LlamaModel:
+    def load(self, path: str, options: Options, progress: Progress) -> LlamaModel:
         """Open a GGUF. Raises `ModelError` with the reason from the file or the library."""
         header = _header(path)
+        if header.facts.only_head:
+            raise ModelError(*ONLY_HEAD)
         options = replace(options, head=options.head and _has_head(header))
         threads = options.threads or self._default_threads(header)
         if options.role == "main":
@@ -93,6 +100,9 @@ class LlamaBackend:
         It works like a load, but reads no weights and allocates nothing. Raises `ModelError`.
         """
         header = _header(path)
+        if header.facts.only_head:
+            yield from (reserved_by_head(header, shape) for shape in shapes)
+            return
         options = replace(options, head=options.head and _has_head(header))
         with ExitStack() as undo:
             model = self._open(path, options, lambda fraction: True, dry=True)
@@ -102,11 +112,18 @@ class LlamaBackend:
                 planned = replace(options, context_length=shape.context_length, cache_type=shape.cache_type)
                 yield self._within(room, model, header, planned)[1]
 
-    def load_head(self, main: LoadedModel, options: Options) -> LlamaHead | Obstacle:
-        """Return the head in the file of `main` as a draft model for it, or why there is none."""
+    def load_head(
+        self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
+    ) -> LlamaHead | Obstacle:
+        """Return the head in the file of `main` as a draft model for it, or why there is none.
+
+        With `path`, it is the head in that file.
+        """
         extensions = native.extensions()
         if extensions is None:
             return NO_HEADS_HERE
+        if path:
+            return self._load_eagle(main, options, path, progress)
         if not isinstance(main, LlamaModel) or not main.head:
             return NO_HEAD
         self.log.clear()
@@ -114,15 +131,46 @@ class LlamaBackend:
         params = self._params(main.header, options, options.threads or self._default_threads(main.header))
         return open_head(self._library, extensions, main, params, again=not options.exact)
 
+    def _load_eagle(
+        self, main: LoadedModel, options: Options, path: str, progress: Progress
+    ) -> EagleHead | Obstacle:
+        """Return the head in a file of its own as a draft model for `main`, or why it cannot be one."""
+        extensions, functions = native.extensions(), native.layer_inputs(self._library)
+        if extensions is None or functions is None:
+            return NO_HEADS_HERE
+        if not isinstance(main, LlamaModel):
+            return OTHER_LIBRARY
+        header = _header(path)
+        if (obstacle := unfit_head(main.header, header, "load")) or header.reader is None:
+            return obstacle or NO_HEAD
+        threads = options.threads or self._default_threads(main.header)
+        self.log.clear()
+        with ExitStack() as undo:
+            model = self._open(path, options, progress)
+            undo.callback(self._library.llama_model_free, model)
+            theirs = LlamaVocabulary(self._library, model).words()
+            if obstacle := vocabularies(main.vocabulary.words(), theirs, "load"):
+                return obstacle
+            params = self._params(header, replace(options, context_length=main.capacity), threads)
+            context = open_context(self._library, model, main.context, params)
+            if not context:
+                reason = self._reason("there is not enough memory for the head")
+                raise ModelError(reason, "Load with a shorter context.")
+            again = not options.exact
+            hidden = rows_of(main, extensions, functions, header.reader.layers, again=again)
+            own = NativeRows(extensions, context, header.width)
+            undo.pop_all()
+        head = EagleHead(self._library, model, context, main, header, hidden, own)
+        head.begin()
+        return head
+
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
         """Return why `draft` cannot draft for `main`; None if it can."""
         if not isinstance(main, LlamaModel) or not isinstance(draft, LlamaModel):
             return OTHER_LIBRARY
         return vocabularies(main.vocabulary.words(), draft.vocabulary.words(), "load")
 
-    def _open(
-        self, path: str, options: Options, progress: Callable[[float], bool], *, dry: bool = False
-    ) -> int:
+    def _open(self, path: str, options: Options, progress: Progress, *, dry: bool = False) -> int:
         """Return the native model. An exception of `progress` ends the load and is raised here.
 
         A dry model has no weights, and its contexts reserve nothing.
@@ -281,7 +329,7 @@ def _size(count: int) -> str:
 
 def _has_head(header: Header) -> bool:
     """Return whether the file holds a head, and the library has the functions that it needs."""
-    return bool(header.facts.head) and native.extensions() is not None
+    return header.facts.head == "mtp" and native.extensions() is not None
 
 
 def _header(path: str) -> Header:

@@ -41,14 +41,8 @@ def open_head(library: Any, extensions: Any, main: LlamaModel, params: Any, *, a
     width = library.llama_model_n_embd_out(main.model)
     hidden = HiddenRows(NativeRows(extensions, main.context, width), again=again)
     own = NativeRows(extensions, context, width, of_outputs=main.facts.architecture in ROWS_OF_OUTPUTS)
-    head = LlamaHead(library, context, main, hidden, own)
-    try:
-        head.warm_up(WARM_UP["draft"])
-    except ModelError:
-        head.close()
-        raise
-    main.show(hidden)
-    hidden.reader = head.read_along
+    head = LlamaHead(library, context, main, _facts(main.facts, main.header), hidden, own)
+    head.begin()
     return head
 
 
@@ -68,10 +62,10 @@ class LlamaHead(NativeModel):
     drops_from = 0
 
     def __init__(
-        self, library: Any, context: int, main: LlamaModel, hidden: HiddenRows, own: NativeRows
-    ) -> None:
+        self, library: Any, context: int, main: LlamaModel, facts: ModelFacts, hidden: HiddenRows,
+        own: NativeRows,
+    ) -> None:  # fmt: skip
         """`hidden` are the rows of `main`, and `own` those of the head."""
-        facts = _facts(main.facts, main.header)
         cache = Cells(library, context, 0, drops=False)
         super().__init__(library, context, cache, main.vocabulary, facts.size, PICKS["draft"], own.width)
         self.facts = facts
@@ -83,6 +77,16 @@ class LlamaHead(NativeModel):
         self._own = own
         self._last: tuple[int, Rows] | None = None
         """The position of the last cell, and the head's own row there; None if that is not needed."""
+
+    def begin(self) -> None:
+        """Prepare the library, and read the main model's rows from now on. Raises `ModelError`."""
+        try:
+            self.warm_up(WARM_UP["draft"])
+        except ModelError:
+            self.close()
+            raise
+        self._main.show(self._hidden)
+        self._hidden.reader = self.read_along
 
     def reach(self, length: int) -> int:
         return min(super().reach(length), self._sound)
@@ -137,17 +141,24 @@ class LlamaHead(NativeModel):
         start, count = self._held, len(tokens)
         last = start + count - 1
         rows = self._batch.rows[:count]
-        self._hidden.fill(rows, start - 1)
-        if self._last and self._last[0] == start - 1 >= self._hidden.end:
-            rows[0] = self._last[1]
+        own = self._last[1] if self._last and self._last[0] == start - 1 >= self._hidden.end else None
+        self._fill(rows, start - 1, own)
         leads = last >= self._hidden.end  # the next cell needs the own row of this one
         if leads and self._own.of_outputs:
             first_row = min(first_row, count - 1)
         super()._decode(tokens, first_row)
-        own = self._own.latest() if leads else None
-        self._last = None if own is None else (last, own[0 if self._own.of_outputs else count - 1].copy())
+        latest = self._own.latest() if leads else None
+        row = 0 if self._own.of_outputs else count - 1
+        self._last = None if latest is None else (last, latest[row].copy())
         if self._sound == start:
             self._sound = min(self._held, self._hidden.end + 1)
+
+    def _fill(self, rows: Rows, start: int, own: Rows | None) -> None:
+        """Write the rows of the positions from `start` on. `own` is the head's own row at `start`, if that
+        stands in for the main model's."""
+        self._hidden.fill(rows, start)
+        if own is not None:
+            rows[0] = own
 
 
 def _facts(main: ModelFacts, header: Header) -> ModelFacts:
