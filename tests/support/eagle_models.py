@@ -99,7 +99,9 @@ def _weights(eagle: Eagle) -> Weights:
 
 def _joined(eagle: Eagle) -> np.ndarray:
     """Return the matrix that puts the row behind the last layer together from the inputs of three layers."""
-    joined = np.zeros((WIDTH, len(eagle.layers), eagle.main_width))
+    if eagle.main_width != WIDTH or len(eagle.layers) != 3:
+        return np.zeros((WIDTH, len(eagle.layers) * eagle.main_width))
+    joined = np.zeros((WIDTH, 3, WIDTH))
     begin, middle, end = 1 + CODE, 1 + CODE + CODE // 2, 1 + 2 * CODE
     for layer, places in enumerate((range(begin), range(begin, middle), range(middle, end))):
         for place in places:

@@ -39,7 +39,7 @@ class Headed:
     """What to make. The same values give the same bytes."""
 
     architecture: Literal["qwen35", "qwen35moe", "qwen3next", "glm4moe", "llama"] = "qwen35"
-    """All have a gated delta net in each second layer, except for glm4moe and llama, which are attention alone.
+    """All have a gated delta net in each second layer, except for glm4moe and llama, which have none.
     All have experts, except for qwen35 and llama. qwen3next gives the head's own rows for tokens with scores
     only, and has no copies of its state. llama has no head in its file."""
     noise: float = 0.0

@@ -39,7 +39,8 @@ class FoundModel(ModelFacts, frozen=True, kw_only=True):
     fingerprint: str
     """Equal for two models whose tokens have the same texts and the same special ids."""
     traits: tuple[str, ...] = ()
-    """Traits that matter for drafting: "recurrent", "sliding window", "MTP heads", "mixture of experts"."""
+    """Traits that matter for drafting: "recurrent", "sliding window", "MTP heads", "EAGLE-3 head",
+    "mixture of experts"."""
     license: str = ""
     tag: str = ""
     """Its name in Ollama: "smollm2:135m"."""

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from .gguf import BadModelFile, Tensor, UnusableModelFile
 
+ONLY_HEAD = "only a head, which drafts for its main model"
+ITS_MAIN = "Load that model, and choose this file as its draft."
+"""Reason and remedy for a head that is taken for a model."""
 EAGLE = "eagle3"
 """The architecture of these heads, and the kind of head."""
 _UNUSED = {
@@ -45,8 +48,8 @@ LAYER_INPUTS = frozenset(
         "qwen3next",
     }
 )
-"""The architectures whose layers' inputs llama.cpp gives, one row of the model's width for each token. It ends
-the process if another one is asked. `qwen4exp` gives wider rows, which end the process too."""
+"""The architectures whose layers' inputs llama.cpp gives, one row of the model's width for each token. If
+another one is asked, it ends the process. The wider rows of `qwen4exp` end the process too."""
 LAST_OUTPUTS = frozenset(
     {
         "bailingmoe3",

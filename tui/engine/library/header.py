@@ -66,6 +66,7 @@ _TRAITS = {
     "recurrent": ("ssm.state_size", "wkv.head_size", "shortconv.l_cache"),
     "sliding window": ("attention.sliding_window",),
     "MTP heads": ("nextn_predict_layers",),
+    "EAGLE-3 head": ("target_layers",),
     "mixture of experts": ("expert_count",),
 }
 """Traits with their keys. A model has a trait if one of its keys is above zero."""

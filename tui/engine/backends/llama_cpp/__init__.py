@@ -15,6 +15,7 @@ from typing import Any
 
 from ....protocol import Obstacle
 from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, unfit_head, vocabularies
+from ...library.head_files import ITS_MAIN, ONLY_HEAD
 from ...library.header import BadModelFile, Header, read_header
 from .. import LoadedModel, ModelError, Options, Progress
 from ..cached import PICKS, WARM_UP
@@ -28,8 +29,6 @@ from .reserve import CacheShape, Reserved, reserved
 from .rollback import COPIES, HEAD_COPIES, affords_copies, is_recurrent
 from .vocabulary import LlamaVocabulary
 
-ONLY_HEAD = ("only a head, which drafts for its main model", "Load that model with this file as the draft.")
-"""Reason and remedy for a file that is no model."""
 _Q8_0 = 8
 """ggml_type: blocks of 32 numbers in 34 bytes."""
 _CELL = 64
@@ -67,7 +66,7 @@ class LlamaBackend:
         """Open a GGUF. Raises `ModelError` with the reason from the file or the library."""
         header = _header(path)
         if header.facts.only_head:
-            raise ModelError(*ONLY_HEAD)
+            raise ModelError(ONLY_HEAD, ITS_MAIN)
         options = replace(options, head=options.head and _has_head(header))
         threads = options.threads or self._default_threads(header)
         if options.role == "main":

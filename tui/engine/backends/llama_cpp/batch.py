@@ -15,7 +15,7 @@ class Batch:
     """A batch of up to `BATCH` tokens. Each may come with a hidden row, or be nothing but one."""
 
     def __init__(self, library: Any, width: int = 0, *, tokens: bool = True) -> None:
-        """`width` is the length of a hidden row; 0 for tokens alone. Without `tokens` there are rows alone."""
+        """`width` is the length of a hidden row; 0 for tokens alone. Without `tokens`, rows are alone."""
         self._library = library
         self._batch = library.llama_batch_init(BATCH, width, 1)
         view = np.ctypeslib.as_array
