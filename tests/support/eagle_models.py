@@ -27,7 +27,7 @@ class Eagle:
     """What to make. The same values give the same bytes."""
 
     own_noise: float = 0.0
-    """Strength of the feed-forward part, which the main model lacks."""
+    """Strength of the feed-forward part, which the main model lacks, and of a look at earlier cells."""
     reduced: int = 0
     """Size of the vocabulary that it can draft; 0 for all tokens of the main model."""
     own_embeddings: bool = False
@@ -117,7 +117,8 @@ def _block(eagle: Eagle, order: np.ndarray, rng: np.random.Generator) -> Weights
     # The norms have divided both by their size.
     value = np.hstack([token * np.sqrt((1 + CODE) / WIDTH), row * np.sqrt((1 + 2 * CODE) / WIDTH)])
     look = np.zeros((_HEADS, _SIZE, 2 * WIDTH))
-    look[:, :, 0] = np.sqrt(_SHARP)  # the same key and query everywhere: the nearest cell fits best
+    sharp = min(_SHARP, 1.5 / eagle.own_noise) if eagle.own_noise else _SHARP
+    look[:, :, 0] = np.sqrt(sharp)  # the same key and query everywhere: the nearest cell fits best
     yield "attn_q", look.reshape(-1, 2 * WIDTH)
     yield "attn_k", look.reshape(-1, 2 * WIDTH)
     yield "attn_v", value

@@ -130,7 +130,7 @@ def test_a_reduced_vocabulary_drafts_its_own_tokens_alone(opened: Open) -> None:
     head.extend(some_tokens(9), picks=1)
     assert np.isneginf(sampler.rows[9]).sum() == main.vocabulary.size - REDUCED.eagle.reduced
     found = Talk(main, head).answer(some_tokens(20), 100, length=1)
-    assert 0.4 < found.acceptance < 0.9, "some of the main model's tokens are not among its own"
+    assert 0.4 < found.acceptance < 1, "some of the main model's tokens are not among its own"
 
 
 @pytest.mark.parametrize("kind", ["attention", "hybrid"])
