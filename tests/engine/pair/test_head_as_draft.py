@@ -15,7 +15,9 @@ from tui.choices import HEAD, LOOKUP, NONE
 from tui.engine import eligibility
 from tui.engine.answer.inspection import inspect
 from tui.engine.answer.templates import TemplateRenderer
-from tui.engine.backends.llama_cpp import native
+from tui.engine.backends import ModelError, Options
+from tui.engine.backends.llama_cpp import LlamaBackend, native
+from tui.engine.backends.llama_cpp import head as head_module
 from tui.engine.backends.llama_cpp.head import LlamaHead
 from tui.engine.backends.llama_cpp.rollback import HEAD_COPIES
 from tui.engine.pair.costs import RememberedCosts
@@ -156,6 +158,26 @@ def test_without_a_head_the_reason_is_given_and_the_lookup_stays(
     lacking = load()
     assert (lacking.draft, lacking.obstacle) == (None, eligibility.NO_HEADS_HERE)
     assert len(ask(lacking, renderer).tokens) == 30
+
+
+def test_a_head_that_does_not_fit_leaves_its_main_model_loaded(
+    load: Loader, renderer: TemplateRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_module, "new_context", lambda *_: 0)
+    without = load()
+    assert without.draft is None and without.obstacle and "memory for the head" in without.obstacle.text
+    assert len(ask(without, renderer).tokens) == 30
+    opened = LlamaBackend._open
+
+    def open_small(self: LlamaBackend, path: str, options: Options, *rest: Any, **more: Any) -> int:
+        if options.head:
+            raise ModelError("the weights of the head do not fit")
+        return opened(self, path, options, *rest, **more)
+
+    monkeypatch.setattr(LlamaBackend, "_open", open_small)
+    smaller = load()
+    assert smaller.draft is None and smaller.obstacle and "do not fit" in smaller.obstacle.text
+    assert len(ask(smaller, renderer).tokens) == 30
 
 
 def test_its_cache_is_planned(tmp_path: Path) -> None:

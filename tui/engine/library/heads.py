@@ -20,10 +20,10 @@ _EVERY = ("nextn.eh_proj", "nextn.enorm", "nextn.hnorm")
 _MORE: dict[str, tuple[str, ...]] = {
     "bailingmoe3": ("layer_output_norm",),
     "cohere2moe": ("ffn_gate_inp",),
-    "deepseek2": (),
-    "deepseek32": ("ffn_gate_inp",),
+    "deepseek2": ("attn_k_b", "ffn_gate_inp"),
+    "deepseek32": ("attn_k_b", "ffn_gate_inp"),
     "deepseek4": (),
-    "glm-dsa": ("ffn_gate_inp",),
+    "glm-dsa": ("attn_k_b", "ffn_gate_inp"),
     "glm4moe": ("ffn_gate_inp",),
     "hy_v3": (),
     "mimo2": ("attn_qkv", "ffn_gate", "ffn_down", "ffn_up"),

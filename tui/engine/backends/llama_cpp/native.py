@@ -88,7 +88,7 @@ def _without_package(name: str) -> Any:
     """Import one module of the package `llama_cpp` without the package's own `__init__`."""
     if (loaded := sys.modules.get(name)) is not None:
         return loaded
-    if "llama_cpp" in sys.modules:
+    if hasattr(sys.modules.get("llama_cpp"), "__path__"):  # somebody has imported the package
         return importlib.import_module(name)
     spec = importlib.util.find_spec("llama_cpp")
     if spec is None or spec.submodule_search_locations is None:
