@@ -49,6 +49,8 @@ class Headed:
     layers: int = 4
     context_length: int = 2048
     seed: int = 0
+    headless: bool = False
+    """Whether the file lacks the head, and does not claim one."""
     without: tuple[str, ...] = ()
     """Beginnings of the names of tensors that the file lacks."""
     head_width: int = WIDTH
@@ -60,7 +62,12 @@ class Headed:
 
     @property
     def blocks(self) -> int:
-        return self.layers + (self.architecture != "llama")
+        return self.layers + (self.architecture != "llama" and not self.headless)
+
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        """The beginnings of the names of all tensors that a file with nothing but the head lacks."""
+        return tuple(f"blk.{layer}." for layer in range(self.layers))
 
 
 @dataclass(frozen=True)

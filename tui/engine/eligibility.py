@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..protocol import Obstacle, Stage
-from .library.head_files import MainShape, misfit
+from .library.head_files import Shape, misfit
 from .library.header import Header
 from .library.token_texts import Tokens
 
@@ -70,12 +70,15 @@ def vocabularies(mine: Tokens, theirs: Tokens, stage: Stage) -> Obstacle | None:
 
 def unfit_head(main: Header, head: Header, stage: Stage) -> Obstacle | None:
     """Return why a head in a file of its own cannot draft for `main`; None if it can."""
-    if head.reader is None:
+    if not head.facts.only_head:
         return NO_HEAD
-    layers = main.block_count - main.heads
-    shape = MainShape(main.facts.architecture, layers, main.width, main.facts.vocabulary)
-    reason = misfit(shape, head.reader, head.facts.vocabulary)
+    reason = misfit(_shape(main), _shape(head), head.reader)
     return Obstacle(stage, reason) if reason else None
+
+
+def _shape(header: Header) -> Shape:
+    layers = header.block_count - header.heads
+    return Shape(header.facts.architecture, layers, header.width, header.facts.vocabulary)
 
 
 def _shown(text: bytes) -> str:

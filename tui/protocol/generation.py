@@ -62,11 +62,8 @@ class ModelFacts(Struct, frozen=True):
     prompt_form: PromptForm = "template"
     head: HeadKind = ""
     """The head in its file that can draft; empty for none."""
-
-    @property
-    def only_head(self) -> bool:
-        """Whether the file holds a head and no model."""
-        return self.head == "eagle3"
+    only_head: bool = False
+    """Whether the file holds nothing but this head: it drafts for its main model, which is another file."""
 
 
 class Obstacle(Struct, frozen=True):

@@ -41,8 +41,7 @@ it has no template but the tokens of ChatML. "text": text that it continues, bec
 model is a base model."""
 
 HeadKind = Literal["", "mtp", "eagle3"]
-"""The head in a file that can draft: "mtp" for multi-token prediction, beside its main model; "eagle3" for an
-EAGLE-3 head, alone in its file; empty for none."""
+"""The head in a file: "mtp" (multi-token prediction), "eagle3" (EAGLE-3); empty for none that can draft."""
 
 Reason = Literal["stop", "length", "context", "cancelled"]
 """The reason why an answer ended: an end token or a stop string, `max_tokens`, a full context, the user."""

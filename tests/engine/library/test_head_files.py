@@ -14,7 +14,7 @@ from tests.support.head_models import Headed, write_headed
 from tui.choices import HEAD, LOOKUP, NONE
 from tui.engine.library.describe import describe, holds_only_head
 from tui.engine.library.find import candidate
-from tui.engine.library.head_files import LAST_OUTPUTS, LAYER_INPUTS, MainShape, RowReader, misfit
+from tui.engine.library.head_files import LAST_OUTPUTS, LAYER_INPUTS, RowReader, Shape, misfit
 from tui.engine.library.header import BadModelFile, read_header
 from tui.engine.library.local import Library, LibraryError
 from tui.engine.library.pairing import Judge, best_draft
@@ -23,7 +23,7 @@ from tui.protocol import DraftVerdict, FoundModel, Load
 from tui.screens.model_rows import Found
 
 READER = RowReader((2, 16, 29), 4096, 4096, borrows=True)
-MAIN = MainShape("llama", 32, 4096, 128_256)
+MAIN = Shape("llama", 32, 4096, 128_256)
 
 
 def described(path: Path) -> FoundModel:
@@ -48,20 +48,37 @@ def test_it_is_seen_in_the_header(tmp_path: Path) -> None:
     ("main", "reader", "tokens", "reason"),
     [
         (MAIN, READER, 128_256, ""),
-        (MainShape("llama", 29, 4096, 128_256), READER, 128_256, "layer 29"),
-        (MainShape("gpt-oss", 29, 4096, 128_256), READER, 128_256, ""),
-        (MainShape("gemma3", 32, 4096, 128_256), READER, 128_256, "'gemma3'"),
-        (MainShape("qwen4exp", 32, 4096, 128_256), READER, 128_256, "'qwen4exp'"),
-        (MainShape("llama", 32, 5120, 128_256), READER, 128_256, "rows of 4,096 numbers, these have 5,120"),
+        (Shape("llama", 29, 4096, 128_256), READER, 128_256, "layer 29"),
+        (Shape("gpt-oss", 29, 4096, 128_256), READER, 128_256, ""),
+        (Shape("gemma3", 32, 4096, 128_256), READER, 128_256, "'gemma3'"),
+        (Shape("qwen4exp", 32, 4096, 128_256), READER, 128_256, "'qwen4exp'"),
+        (Shape("llama", 32, 5120, 128_256), READER, 128_256, "rows of 4,096 numbers, these have 5,120"),
         (MAIN, RowReader((2, 16, 29), 4096, 2048, borrows=True), 128_256, "rows of 2,048"),
         (MAIN, RowReader((2, 16, 29), 4096, 2048, borrows=False), 128_256, ""),
         (MAIN, READER, 32_000, "32,000 tokens, this one 128,256"),
     ],
 )
 def test_it_fits_a_main_model_by_its_numbers(
-    main: MainShape, reader: RowReader, tokens: int, reason: str
+    main: Shape, reader: RowReader, tokens: int, reason: str
 ) -> None:
-    found = misfit(main, reader, tokens)
+    found = misfit(main, Shape("eagle3", 1, 4096, tokens), reader)
+    assert reason in found and bool(found) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (("qwen35", 32, 2560, 248_320), ""),
+        (("qwen35moe", 32, 2560, 248_320), "architecture 'qwen35moe'"),
+        (("qwen35", 24, 2560, 248_320), "24 layers; this one has 32"),
+        (("qwen35", 32, 4096, 248_320), "rows of 4,096 numbers, these have 2,560"),
+        (("qwen35", 32, 2560, 151_936), "151,936 tokens, this one 248,320"),
+    ],
+)
+def test_an_mtp_head_fits_the_model_that_it_was_cut_from(
+    head: tuple[str, int, int, int], reason: str
+) -> None:
+    found = misfit(Shape("qwen35", 32, 2560, 248_320), Shape(*head), None)
     assert reason in found and bool(found) == bool(reason)
 
 
@@ -126,7 +143,7 @@ def test_the_head_in_the_file_itself_comes_first(tmp_path: Path) -> None:
 def test_it_is_no_main_model(tmp_path: Path) -> None:
     head = write_eagle(tmp_path / "eagle.gguf")
     library = Library((), tmp_path / "index", Records(tmp_path / "records"), 0.3)
-    with pytest.raises(LibraryError, match="only a head"):
+    with pytest.raises(LibraryError, match="only the head"):
         library.described(Load(str(head)))
     listed = list(library.models([str(tmp_path)]))
     assert any(isinstance(each, FoundModel) and each.path == str(head) for each in listed)

@@ -1,8 +1,9 @@
 """Heads in files of their own: the shape of one, and whether it can draft for a main model.
 
-Such a head (EAGLE-3) reads the rows that enter three layers of its main model. llama.cpp ends the process on
-a head that does not fit, so each number is compared here first. Names say nothing: two models of one shape
-and one vocabulary fit, whatever they are called. This module opens no file.
+An EAGLE-3 head reads the rows that enter three layers of its main model. An MTP head is the last block of a
+model whose other blocks are in another file. llama.cpp ends the process on a head that does not fit, so each
+number is compared here first. Names say nothing: a head fits all models of one shape and one vocabulary. This
+module opens no file.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from dataclasses import dataclass
 
 from .gguf import BadModelFile, Tensor, UnusableModelFile
 
-ONLY_HEAD = "only a head, which drafts for its main model"
+ONLY_HEAD = "only the head of a model, which drafts for that model"
 ITS_MAIN = "Load that model, and choose this file as its draft."
 """Reason and remedy for a head that is taken for a model."""
 EAGLE = "eagle3"
-"""The architecture of these heads, and the kind of head."""
+"""The architecture of EAGLE-3 heads, and the kind of head."""
 _UNUSED = {
     "dflash": "a DFlash draft",
     "gemma4-assistant": "the drafting part of a Gemma 4 model",
@@ -82,13 +83,16 @@ class RowReader:
 
 
 @dataclass(frozen=True)
-class MainShape:
-    """The same parts of a main model."""
+class Shape:
+    """The numbers of a model that decide which heads fit it."""
 
     architecture: str
     layers: int
+    """Layers without the heads behind them."""
     width: int
+    """Numbers in a hidden row."""
     vocabulary: int
+    """Tokens."""
 
 
 def check_kind(architecture: str) -> None:
@@ -148,16 +152,36 @@ def _check_vocabulary(
         raise BadModelFile("damaged file: its list of tokens (d2t) names a token that does not exist")
 
 
-def misfit(main: MainShape, head: RowReader, vocabulary: int) -> str:
-    """Return why `head`, with so many tokens in its vocabulary, cannot draft for `main`; empty if it can."""
+def misfit(main: Shape, head: Shape, reader: RowReader | None) -> str:
+    """Return why a head cannot draft for `main`; empty if it can. Only an EAGLE-3 head has a `reader`."""
+    if difference := _other_layers(main, head) if reader is None else _other_rows(main, reader):
+        return difference
+    if head.vocabulary != main.vocabulary:
+        return f"the head of another model: it knows {head.vocabulary:,} tokens, this one {main.vocabulary:,}"
+    return ""
+
+
+def _other_rows(main: Shape, head: RowReader) -> str:
     if main.architecture not in LAYER_INPUTS:
         return f"llama.cpp runs no EAGLE-3 head beside a model of the architecture {main.architecture!r}"
     if head.main_width != main.width or (head.borrows and head.width != main.width):
         wanted = head.main_width if head.main_width != main.width else head.width
-        return f"the head of another model: it needs rows of {wanted:,} numbers, these have {main.width:,}"
+        return _of_width(wanted, main)
     last = main.layers - (main.architecture not in LAST_OUTPUTS)
     if max(head.layers) > last:
         return f"the head of another model: it reads layer {max(head.layers)}, this one has {main.layers}"
-    if vocabulary != main.vocabulary:
-        return f"the head of another model: it knows {vocabulary:,} tokens, this one {main.vocabulary:,}"
     return ""
+
+
+def _other_layers(main: Shape, head: Shape) -> str:
+    if head.architecture != main.architecture:
+        return f"the head of another model, of the architecture {head.architecture!r}"
+    if head.width != main.width:
+        return _of_width(head.width, main)
+    if head.layers != main.layers:
+        return f"the head of another model, with {head.layers} layers; this one has {main.layers}"
+    return ""
+
+
+def _of_width(width: int, main: Shape) -> str:
+    return f"the head of another model: it needs rows of {width:,} numbers, these have {main.width:,}"

@@ -97,7 +97,7 @@ class Header:
     width: int = 0
     """Numbers in a hidden row."""
     reader: RowReader | None = None
-    """The shape of a head in a file of its own; None for a model."""
+    """The shape of an EAGLE-3 head; None for all else."""
     tensors: tuple[Tensor, ...] = field(default=(), repr=False)
 
     @property
@@ -133,12 +133,13 @@ def read_header(path: str | Path) -> Header:
 def _with_head(header: Header) -> Header:
     """Return `header` with the head that its tensors show."""
     names, architecture = {tensor.name for tensor in header.tensors}, header.facts.architecture
-    if header.reader:
-        return replace(header, facts=structs.replace(header.facts, head="eagle3"))
-    if is_only_head(architecture, header.block_count, header.heads, names):
-        raise UnusableModelFile("only the head of a model: the file lacks the model itself")
+    alone = is_only_head(architecture, header.block_count, header.heads, names)
     head = head_of(architecture, header.block_count, header.heads, names)
-    return replace(header, facts=structs.replace(header.facts, head=head))
+    if alone and not head:
+        raise UnusableModelFile("only the head of a model, and it cannot be used")
+    if header.reader:
+        alone, head = True, "eagle3"
+    return replace(header, facts=structs.replace(header.facts, head=head, only_head=alone))
 
 
 def read_tokens(path: str | Path) -> tuple[bytes, ...]:

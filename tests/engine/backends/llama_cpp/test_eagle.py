@@ -347,7 +347,7 @@ def test_a_head_that_does_not_fit_is_refused_by_its_numbers(
     other = backend.load(str(gemma), options, lambda _: True)
     assert "beside a model of the architecture 'gemma3'" in reason(Eagle(), other)
     head = write(Eagle())
-    with pytest.raises(ModelError, match="only a head"):
+    with pytest.raises(ModelError, match="only the head"):
         backend.load(str(head), options, lambda _: True)
     assert backend.load_head(main, options, str(write(Headed("llama")))) == eligibility.NO_HEAD
     monkeypatch.setattr(native, "layer_inputs", lambda _: None)

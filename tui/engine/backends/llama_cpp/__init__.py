@@ -21,9 +21,8 @@ from .. import LoadedModel, ModelError, Options, Progress
 from ..cached import PICKS, WARM_UP
 from . import native
 from .batch import BATCH
-from .eagle import EagleHead, open_context, reserved_by_head, rows_of
+from .eagle import open_eagle, reserved_by_eagle
 from .head import LlamaHead, new_context, open_head
-from .hidden import NativeRows
 from .model import CELLS, LlamaModel
 from .reserve import CacheShape, Reserved, reserved
 from .rollback import COPIES, HEAD_COPIES, affords_copies, is_recurrent
@@ -99,17 +98,22 @@ class LlamaBackend:
         It works like a load, but reads no weights and allocates nothing. Raises `ModelError`.
         """
         header = _header(path)
-        if header.facts.only_head:
-            yield from (reserved_by_head(header, shape) for shape in shapes)
+        if header.reader:
+            yield from (reserved_by_eagle(header, shape) for shape in shapes)
             return
-        options = replace(options, head=options.head and _has_head(header))
+        alone = header.facts.only_head
+        options = replace(options, head=alone or (options.head and _has_head(header)))
         with ExitStack() as undo:
             model = self._open(path, options, lambda fraction: True, dry=True)
             undo.callback(self._library.llama_model_free, model)
             room = sum(gpu.free for gpu in self.gpus()) or native.memory_bytes()
             for shape in shapes:
                 planned = replace(options, context_length=shape.context_length, cache_type=shape.cache_type)
-                yield self._within(room, model, header, planned)[1]
+                yield (
+                    self._by_head(model, header, planned)
+                    if alone
+                    else self._within(room, model, header, planned)[1]
+                )
 
     def load_head(
         self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
@@ -121,47 +125,45 @@ class LlamaBackend:
         extensions = native.extensions()
         if extensions is None:
             return NO_HEADS_HERE
-        if path:
-            return self._load_eagle(main, options, path, progress)
-        if not isinstance(main, LlamaModel) or not main.head:
-            return NO_HEAD
-        self.log.clear()
-        options = replace(options, context_length=main.capacity)
-        params = self._params(main.header, options, options.threads or self._default_threads(main.header))
-        return open_head(self._library, extensions, main, params, again=not options.exact)
-
-    def _load_eagle(
-        self, main: LoadedModel, options: Options, path: str, progress: Progress
-    ) -> EagleHead | Obstacle:
-        """Return the head in a file of its own as a draft model for `main`, or why it cannot be one."""
-        extensions, functions = native.extensions(), native.layer_inputs(self._library)
-        if extensions is None or functions is None:
-            return NO_HEADS_HERE
         if not isinstance(main, LlamaModel):
-            return OTHER_LIBRARY
-        header = _header(path)
-        if (obstacle := unfit_head(main.header, header, "load")) or header.reader is None:
-            return obstacle or NO_HEAD
-        threads = options.threads or self._default_threads(main.header)
+            return OTHER_LIBRARY if path else NO_HEAD
         self.log.clear()
+        options = replace(options, context_length=main.capacity, head=True)
+        params = self._params(main.header, options, options.threads or self._default_threads(main.header))
+        if path:
+            head = self._open_head_file(main, path, options, params, progress)
+        elif main.head:
+            head = open_head(self._library, extensions, main, params, again=not options.exact)
+        else:
+            return NO_HEAD
+        if isinstance(head, LlamaHead):
+            head.begin()
+        return head
+
+    def _open_head_file(
+        self, main: LlamaModel, path: str, options: Options, params: Any, progress: Progress
+    ) -> LlamaHead | Obstacle:
+        """Return the head in the file at `path` as a draft model for `main`, or why it cannot be one."""
+        header, again, extensions = _header(path), not options.exact, native.extensions()
+        if obstacle := unfit_head(main.header, header, "load"):
+            return obstacle
+        functions = native.layer_inputs(self._library)
+        if header.reader and functions is None:
+            return NO_HEADS_HERE
         with ExitStack() as undo:
             model = self._open(path, options, progress)
             undo.callback(self._library.llama_model_free, model)
             theirs = LlamaVocabulary(self._library, model).words()
             if obstacle := vocabularies(main.vocabulary.words(), theirs, "load"):
                 return obstacle
-            params = self._params(header, replace(options, context_length=main.capacity), threads)
-            context = open_context(self._library, model, main.context, params)
-            if not context:
-                reason = self._reason("there is not enough memory for the head")
-                raise ModelError(reason, "Load with a shorter context.")
-            again = not options.exact
-            hidden = rows_of(main, extensions, functions, header.reader.layers, again=again)
-            own = NativeRows(extensions, context, header.width)
+            if header.reader:
+                head: LlamaHead = open_eagle(
+                    self._library, extensions, functions, main, params, model, header, again=again
+                )
+            else:
+                head = open_head(self._library, extensions, main, params, model, header, again=again)
             undo.pop_all()
-        head = EagleHead(self._library, model, context, main, header, hidden, own)
-        head.begin()
-        return head
+            return head
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
         """Return why `draft` cannot draft for `main`; None if it can."""
@@ -254,6 +256,15 @@ class LlamaBackend:
             if taken.cache <= room:
                 return plan, taken
         return None, taken
+
+    def _by_head(self, model: int, header: Header, options: Options) -> Reserved | None:
+        """Return the bytes of a head in a file of its own; None if the library rejects it. `model` is dry."""
+        self.log.clear()
+        context = new_context(self._library, model, 0, self._params(header, options, threads=1))
+        if not context:
+            return None
+        self._library.llama_free(context)
+        return reserved(self.log.lines)
 
     def _new_context(self, model: int, params: Any, plans: Iterable[dict[str, int]]) -> int:
         """Return the best context that fits. `params` are then its parameters."""

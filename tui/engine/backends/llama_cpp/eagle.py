@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ....protocol import ModelFacts
 from ...library.describe import named
 from ...library.header import Header
 from .. import ModelError
@@ -19,7 +20,6 @@ from .batch import Batch
 from .head import LlamaHead
 from .hidden import HELD, HiddenRows, JoinedRows, LayerRows, NativeRows, Rows, RowSource
 from .model import LlamaModel
-from .native import LayerInputs
 from .reserve import CacheShape, Reserved
 
 ROWS = 64
@@ -27,17 +27,27 @@ ROWS = 64
 them."""
 
 
-def open_context(library: Any, model: int, other: int, params: Any) -> int:
-    """Return a native context of the head beside `other`, the main model's; 0 if none can be made.
+def open_eagle(
+    library: Any, extensions: Any, functions: Any, main: LlamaModel, params: Any, model: int, header: Header,
+    *, again: bool,
+) -> EagleHead:  # fmt: skip
+    """Return the head in `model`, which it owns, as a draft for `main`. Raises `ModelError`.
 
-    `params` are those of a draft's context, and are changed.
+    `params` are those of a draft's context, and are changed. `again` tells whether `main` may run a token
+    again for its row.
     """
-    params.ctx_other, params.n_rs_seq, params.swa_full = other, 0, True
+    assert header.reader is not None
+    params.ctx_other, params.n_rs_seq, params.swa_full = main.context, 0, True
     params.n_batch = params.n_ubatch = params.n_outputs_max = ROWS
-    return int(library.llama_init_from_model(model, params) or 0)
+    context = int(library.llama_init_from_model(model, params) or 0)
+    if not context:
+        raise ModelError("there is not enough memory for the head", "Load with a shorter context.")
+    hidden = HiddenRows(_inputs(main, extensions, functions, header.reader.layers), again=again)
+    own = NativeRows(extensions, context, header.width)
+    return EagleHead(library, context, main, named(header.facts), hidden, own, model)
 
 
-def reserved_by_head(header: Header, shape: CacheShape) -> Reserved:
+def reserved_by_eagle(header: Header, shape: CacheShape) -> Reserved:
     """Return the bytes that a head takes beside its weights, for a cache of this shape.
 
     It cannot be rehearsed, because the library opens it beside its main model only. Its cache has 16 bits.
@@ -48,38 +58,31 @@ def reserved_by_head(header: Header, shape: CacheShape) -> Reserved:
     return Reserved(shape.context_length * header.cache_bytes, {"CPU": 3 * scores + rows})
 
 
-def rows_of(
-    main: LlamaModel, extensions: Any, functions: LayerInputs, layers: Sequence[int], *, again: bool
-) -> HiddenRows:
-    """Return the rows that a head reads: the inputs of `layers`, the last of which may be the output."""
+def _inputs(main: LlamaModel, extensions: Any, functions: Any, layers: Sequence[int]) -> JoinedRows:
+    """Return the inputs of `layers`. The output of the last layer is the input of one more."""
     width, sources = main.header.width, list[RowSource]()
     for layer in layers:
         if layer < main.header.block_count - main.header.heads:
             sources.append(LayerRows(functions, main.context, width, layer))
         else:
             sources.append(NativeRows(extensions, main.context, width))
-    return HiddenRows(JoinedRows(sources), again=again)
+    return JoinedRows(sources)
 
 
 class EagleHead(LlamaHead):
     """A head with a native model of its own. Close it before the main model."""
 
     def __init__(
-        self, library: Any, model: int, context: int, main: LlamaModel, header: Header, hidden: HiddenRows,
-        own: NativeRows,
+        self, library: Any, context: int, main: LlamaModel, facts: ModelFacts, hidden: HiddenRows,
+        own: NativeRows, model: int,
     ) -> None:  # fmt: skip
-        """`hidden` are the rows of `main`, and `own` those of the head."""
-        super().__init__(library, context, main, named(header.facts), hidden, own)
+        super().__init__(library, context, main, facts, hidden, own, model)
         self._encoder = Batch(library, hidden.width, tokens=False)
-        self._model = model
 
     def close(self) -> None:
-        """Free the native model and context. Only a second `close` is allowed after this."""
-        super().close()
-        if self._model:
+        if self.context:
             self._encoder.close()
-            self._library.llama_model_free(self._model)
-            self._model = 0
+        super().close()
 
     def _decode(self, tokens: Sequence[int], first_row: int) -> None:
         wanted = first_row < len(tokens)
