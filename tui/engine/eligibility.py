@@ -77,8 +77,8 @@ def unfit_head(main: Header, head: Header, stage: Stage) -> Obstacle | None:
 
 
 def _shape(header: Header) -> Shape:
-    layers = header.block_count - header.heads
-    return Shape(header.facts.architecture, layers, header.width, header.facts.vocabulary)
+    layers, facts = header.block_count - header.heads, header.facts
+    return Shape(facts.architecture, layers, header.width, facts.vocabulary, header.cells)
 
 
 def _shown(text: bytes) -> str:

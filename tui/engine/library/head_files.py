@@ -1,27 +1,33 @@
 """Heads in files of their own: the shape of one, and whether it can draft for a main model.
 
 An EAGLE-3 head reads the rows that enter three layers of its main model. An MTP head is the last block of a
-model whose other blocks are in another file. llama.cpp ends the process on a head that does not fit, so each
-number is compared here first. Names say nothing: a head fits all models of one shape and one vocabulary. This
-module opens no file.
+model whose other blocks are in another file. A Gemma 4 assistant looks at the cells of its main model.
+llama.cpp ends the process on a head that does not fit, so each number is compared here first. Names say
+nothing: a head fits all models of one shape and one vocabulary. This module opens no file.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ...protocol import HeadKind
 from .gguf import BadModelFile, Tensor, UnusableModelFile
+from .shared_cells import ASSISTANT, GEMMA, Keys, LayerCells
+from .shared_cells import misfit as other_cells
 
 ONLY_HEAD = "only the head of a model, which drafts for that model"
 ITS_MAIN = "Load that model, and choose this file as its draft."
 """Reason and remedy for a head that is taken for a model."""
 EAGLE = "eagle3"
-"""The architecture of EAGLE-3 heads, and the kind of head."""
+"""The architecture of EAGLE-3 heads."""
+ALONE: dict[str, HeadKind] = {EAGLE: "eagle3", ASSISTANT: "assistant"}
+"""The architectures of heads that are always in files of their own."""
+WIDTHS = {ASSISTANT: "embedding_length_out"}
+"""The key with the width of a hidden row, where it is not `embedding_length`."""
 _UNUSED = {
     "dflash": "a DFlash draft",
-    "gemma4-assistant": "the drafting part of a Gemma 4 model",
 }
 """Architectures of other files that draft only together with their main model."""
 LAYER_INPUTS = frozenset(
@@ -93,6 +99,8 @@ class Shape:
     """Numbers in a hidden row."""
     vocabulary: int
     """Tokens."""
+    cells: tuple[LayerCells, ...] = ()
+    """The cells of its layers, or those that it looks at; see `shared_cells`."""
 
 
 def check_kind(architecture: str) -> None:
@@ -101,27 +109,24 @@ def check_kind(architecture: str) -> None:
         raise UnusableModelFile(f"{name}: it drafts only inside its main model, and cannot be used here yet")
 
 
-def row_reader(
-    number: Callable[[str, int], int],
-    numbers: Callable[[str], tuple[int, ...]],
-    tensors: Iterable[Tensor],
-    vocabulary: int,
-    content: Callable[[Tensor], bytes],
-) -> RowReader:
-    """Return the shape of an EAGLE-3 head, by the keys of its file. `content` returns a tensor's bytes.
+def row_reader(architecture: str, keys: Keys, vocabulary: int) -> RowReader | None:
+    """Return the shape of an EAGLE-3 head; None for another architecture.
 
     Raises `BadModelFile` for numbers on which llama.cpp would end the process.
     """
+    if architecture != EAGLE:
+        return None
+    number = keys.number
     if number("split.count", 1) > 1:
         raise UnusableModelFile("a head in several files, which cannot be used")
-    layers, width = numbers(f"{EAGLE}.target_layers"), number(f"{EAGLE}.embedding_length", 0)
+    layers, width = keys.whole_numbers(f"{EAGLE}.target_layers"), number(f"{EAGLE}.embedding_length", 0)
     if len(layers) != 3 or min(layers) < 0:
         raise BadModelFile(f"damaged header: an EAGLE-3 head reads three layers, not {list(layers[:9])}")
     if (blocks := number(f"{EAGLE}.block_count", 0)) != 1:
         raise BadModelFile(f"damaged header: {blocks} layers in an EAGLE-3 head, not one")
     _check_attention(number, width)
-    by_name = {tensor.name: tensor for tensor in tensors}
-    _check_vocabulary(by_name, vocabulary, content)
+    by_name = {tensor.name: tensor for tensor in keys.tensors}
+    _check_vocabulary(by_name, vocabulary, keys.content)
     own = {"token_embd.weight", "output.weight"} & by_name.keys()
     return RowReader(layers, number(f"{EAGLE}.target_hidden_size", 0), width, borrows=len(own) < 2)
 
@@ -154,7 +159,13 @@ def _check_vocabulary(
 
 def misfit(main: Shape, head: Shape, reader: RowReader | None) -> str:
     """Return why a head cannot draft for `main`; empty if it can. Only an EAGLE-3 head has a `reader`."""
-    if difference := _other_layers(main, head) if reader is None else _other_rows(main, reader):
+    if reader:
+        difference = _other_rows(main, reader)
+    elif head.architecture == ASSISTANT:
+        difference = _other_cells(main, head)
+    else:
+        difference = _other_layers(main, head)
+    if difference:
         return difference
     if head.vocabulary != main.vocabulary:
         return f"the head of another model: it knows {head.vocabulary:,} tokens, this one {main.vocabulary:,}"
@@ -171,6 +182,14 @@ def _other_rows(main: Shape, head: RowReader) -> str:
     if max(head.layers) > last:
         return f"the head of another model: it reads layer {max(head.layers)}, this one has {main.layers}"
     return ""
+
+
+def _other_cells(main: Shape, head: Shape) -> str:
+    if main.architecture != GEMMA:
+        return "the head of another model: it drafts only for a Gemma 4 model"
+    if head.width != main.width:
+        return _of_width(head.width, main)
+    return other_cells(main.cells, head.cells)
 
 
 def _other_layers(main: Shape, head: Shape) -> str:

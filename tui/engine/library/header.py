@@ -30,8 +30,9 @@ from .gguf import (
     UnreadableModelFile,
     UnusableModelFile,
 )
-from .head_files import EAGLE, RowReader, check_kind, row_reader
+from .head_files import ALONE, WIDTHS, RowReader, check_kind, row_reader
 from .heads import head_of, is_only_head, of_head
+from .shared_cells import LayerCells, layer_cells
 from .tensor_types import FILE_TYPES, commonest
 from .token_texts import fingerprint
 
@@ -98,6 +99,8 @@ class Header:
     """Numbers in a hidden row."""
     reader: RowReader | None = None
     """The shape of an EAGLE-3 head; None for all else."""
+    cells: tuple[LayerCells, ...] = ()
+    """The cells of a Gemma 4 model by layer, or those that its assistant looks at; empty for all else."""
     tensors: tuple[Tensor, ...] = field(default=(), repr=False)
 
     @property
@@ -137,8 +140,8 @@ def _with_head(header: Header) -> Header:
     head = head_of(architecture, header.block_count, header.heads, names)
     if alone and not head:
         raise UnusableModelFile("only the head of a model, and it cannot be used")
-    if header.reader:
-        alone, head = True, "eagle3"
+    if own := ALONE.get(architecture):
+        alone, head = True, own
     return replace(header, facts=structs.replace(header.facts, head=head, only_head=alone))
 
 
@@ -217,8 +220,8 @@ class _Metadata:
     def __init__(self, reader: GgufReader, contents: Contents) -> None:
         self._reader = reader
         self._values = contents.values
-        self._tensors = contents.tensors
-        self._data = contents.data
+        self.tensors = contents.tensors
+        self.content = partial(reader.content, data=contents.data)
         self._architecture = self.text("general.architecture")
 
     def header(self, path: Path) -> Header:
@@ -231,9 +234,9 @@ class _Metadata:
                 name=self.text("general.name") or path.stem,
                 path=str(path),
                 architecture=self._architecture[:MAX_TEXT],
-                parameters=sum(tensor.elements for tensor in self._tensors),
+                parameters=sum(tensor.elements for tensor in self.tensors),
                 quantization=self._quantization(),
-                size=sum(tensor.bytes for tensor in self._tensors),
+                size=sum(tensor.bytes for tensor in self.tensors),
                 context_length=self.number(self._key("context_length"), 0),
                 vocabulary=len(texts),
                 prompt_form=form_of(template, lambda mark: mark.encode() in texts),
@@ -247,18 +250,10 @@ class _Metadata:
             traits=tuple(trait for trait, keys in _TRAITS.items() if any(map(self._above_zero, keys))),
             license=self.text("general.license")[:MAX_TEXT],
             heads=self.number(self._key("nextn_predict_layers"), 0),
-            width=self.number(self._key("embedding_length"), 0),
-            reader=self._row_reader(len(texts)),
-            tensors=self._tensors,
-        )
-
-    def _row_reader(self, vocabulary: int) -> RowReader | None:
-        content = partial(self._reader.content, data=self._data)
-        eagle = self._architecture == EAGLE
-        return (
-            row_reader(self.number, self._whole_numbers, self._tensors, vocabulary, content)
-            if eagle
-            else None
+            width=self.number(self._key(WIDTHS.get(self._architecture, "embedding_length")), 0),
+            reader=row_reader(self._architecture, self, len(texts)),
+            cells=layer_cells(self._architecture, self),
+            tensors=self.tensors,
         )
 
     def _above_zero(self, name: str) -> bool:
@@ -271,7 +266,7 @@ class _Metadata:
             raise BadModelFile("not a language model: the file names no architecture")
         if "mmproj" in self.text("general.type") or self._architecture == "clip":
             raise UnusableModelFile("a vision projector, which is no model by itself")
-        if seeing := next((each.name for each in self._tensors if each.name.startswith(_SEEING)), ""):
+        if seeing := next((each.name for each in self.tensors if each.name.startswith(_SEEING)), ""):
             reason = f"its file also holds a vision or audio part ({seeing}), which only Ollama reads"
             raise UnusableModelFile(reason)
         check_kind(self._architecture)
@@ -309,7 +304,7 @@ class _Metadata:
             if not 0 < self.number(self._key(name), 1) <= _MAX_EXTENT:
                 raise BadModelFile(f"damaged header: {self._key(name)} is {self.number(self._key(name), 1)}")
         width = self.number(self._key("embedding_length"), 0)
-        table = next((tensor for tensor in self._tensors if tensor.name == "token_embd.weight"), None)
+        table = next((tensor for tensor in self.tensors if tensor.name == "token_embd.weight"), None)
         if table is not None and table.shape[0] != width:
             raise BadModelFile(
                 f"damaged header: embeddings of {table.shape[0]} numbers in a width of {width}"
@@ -330,16 +325,16 @@ class _Metadata:
         value = self._values.get(key)
         if not isinstance(value, Array):
             return () if value is None else (self.number(key, 0),)
-        whole = self._whole_numbers(key)
+        whole = self.whole_numbers(key)
         if len(whole) != value.count or len(whole) != self.number(self._key("block_count"), 0):
             raise BadModelFile(f"damaged header: {key} does not hold a whole number for each layer")
         return whole
 
-    def _whole_numbers(self, key: str) -> tuple[int, ...]:
-        """Return the whole numbers of an array; empty if it is missing."""
+    def whole_numbers(self, key: str) -> tuple[int, ...]:
+        """Return the whole numbers of an array, a truth value as 0 or 1; empty if it is missing."""
         value = self._values.get(key)
         items = self._reader.numbers(value) if isinstance(value, Array) and not value.of_text else ()
-        return tuple(item for item in items if isinstance(item, int) and not isinstance(item, bool))
+        return tuple(int(item) for item in items if isinstance(item, int))
 
     def _check_experts(self) -> None:
         experts = self.number(self._key("expert_count"), 0)
@@ -383,13 +378,13 @@ class _Metadata:
         return sum(_spread(keys, self.number(self._key("block_count"), 0))) * (key + value)
 
     def _bytes_of(self, name: str) -> int:
-        return next((tensor.bytes for tensor in self._tensors if tensor.name == name), 0)
+        return next((tensor.bytes for tensor in self.tensors if tensor.name == name), 0)
 
     def _quantization(self) -> str:
         """Return the quantization named by the file, else the type of most of its bytes."""
         if (named := FILE_TYPES.get(self.number("general.file_type", -1))) is not None:
             return named
-        return commonest((tensor.type.name, tensor.bytes) for tensor in self._tensors)
+        return commonest((tensor.type.name, tensor.bytes) for tensor in self.tensors)
 
 
 def _spread(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:

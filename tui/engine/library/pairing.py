@@ -32,7 +32,7 @@ _LONGEST = 8
 """Drafted tokens: the longest draft length of a prediction."""
 _SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
 """Predicted chance that a drafted token is accepted. Published pairs have 0.6 to 0.9."""
-_HEADS = {"mtp": "MTP", "eagle3": "EAGLE-3"}
+_HEADS = {"mtp": "MTP", "eagle3": "EAGLE-3", "assistant": "Gemma 4 assistant"}
 _ORDER = {"recommended": 0, "possible": 1, "no": 2}
 
 Past = Callable[[str, DraftChoice], Measured | None]

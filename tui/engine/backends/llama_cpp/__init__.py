@@ -20,6 +20,7 @@ from ...library.header import BadModelFile, Header, read_header
 from .. import LoadedModel, ModelError, Options, Progress
 from ..cached import PICKS, WARM_UP
 from . import native
+from .assistant import open_assistant, reserved_by_assistant
 from .batch import BATCH
 from .eagle import open_eagle, reserved_by_eagle
 from .head import LlamaHead, new_context, open_head
@@ -32,6 +33,8 @@ _Q8_0 = 8
 """ggml_type: blocks of 32 numbers in 34 bytes."""
 _CELL = 64
 """Bytes that the library keeps for a cell besides keys and values: its position and its sequences."""
+_ESTIMATES = {"eagle3": reserved_by_eagle, "assistant": reserved_by_assistant}
+"""By the kind of a head that the library opens only beside its main model, so that it cannot be rehearsed."""
 _SMALL = 32 << 20
 """Bytes of weights below which threads wait for each other longer than they compute, above all on a busy
 machine. With two threads on two cores, the median token of a model of 14 MB took 20 times as long."""
@@ -98,8 +101,8 @@ class LlamaBackend:
         It works like a load, but reads no weights and allocates nothing. Raises `ModelError`.
         """
         header = _header(path)
-        if header.reader:
-            yield from (reserved_by_eagle(header, shape) for shape in shapes)
+        if estimate := _ESTIMATES.get(header.facts.head):
+            yield from (estimate(header, shape) for shape in shapes)
             return
         alone = header.facts.only_head
         options = replace(options, head=alone or (options.head and _has_head(header)))
@@ -156,8 +159,12 @@ class LlamaBackend:
             theirs = LlamaVocabulary(self._library, model).words()
             if obstacle := vocabularies(main.vocabulary.words(), theirs, "load"):
                 return obstacle
-            if header.reader:
-                head: LlamaHead = open_eagle(
+            head: LlamaHead
+            if header.facts.head == "assistant":  # its cells are the main model's, so their form is the same
+                params = self._params(main.header, replace(options, role="main"), params.n_threads)
+                head = open_assistant(self._library, extensions, main, params, model, header)
+            elif header.reader:
+                head = open_eagle(
                     self._library, extensions, functions, main, params, model, header, again=again
                 )
             else:

@@ -27,7 +27,7 @@ from .. import ModelError
 from ..cached import PICKS, WARM_UP
 from .hidden import HiddenRows, NativeRows, Rows
 from .model import LlamaModel, NativeModel
-from .rollback import Cells
+from .rollback import Cells, NativeCache
 
 NAME = "MTP head"
 
@@ -70,10 +70,10 @@ class LlamaHead(NativeModel):
 
     def __init__(
         self, library: Any, context: int, main: LlamaModel, facts: ModelFacts, hidden: HiddenRows,
-        own: NativeRows, model: int = 0,
+        own: NativeRows, model: int = 0, cache: NativeCache | None = None,
     ) -> None:  # fmt: skip
         """`hidden` are the rows of `main`, and `own` those of the head, whose `model` it owns; 0 for none."""
-        cache = Cells(library, context, 0, drops=False)
+        cache = cache or Cells(library, context, 0, drops=False)
         super().__init__(library, context, cache, main.vocabulary, facts.size, PICKS["draft"], own.width)
         self.facts = facts
         self.threads = main.threads
