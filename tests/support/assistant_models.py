@@ -38,6 +38,10 @@ class Gemma:
     """The layers that see the whole text."""
     main_width: int = WIDTH
     vocabulary: int = VOCABULARY
+    turned: int = 0
+    """Numbers of a key that its position turns; 0 for all."""
+    heads: int = 0
+    """Layers that an assistant claims as its own; 0 for all."""
     without: tuple[str, ...] = ()
     """Beginnings of the names of tensors that the file lacks."""
 
@@ -71,7 +75,7 @@ def write_assistant(path: Path, gemma: Gemma = ASSISTANT) -> Path:
     writer = gguf.GGUFWriter(path, "gemma4-assistant")
     _describe(writer, gemma, _OWN)
     writer.add_embedding_length_out(gemma.main_width)
-    writer.add_nextn_predict_layers(gemma.layers)
+    writer.add_nextn_predict_layers(gemma.heads or gemma.layers)
     rng = np.random.default_rng(gemma.seed)
     parts = alphabet(rng)
     scores = np.zeros((gemma.vocabulary, _OWN))
@@ -110,9 +114,10 @@ def _describe(writer: gguf.GGUFWriter, gemma: Gemma, width: int) -> None:
     writer.add_head_count(_HEADS)
     writer.add_head_count_kv(gemma.keys)
     for add in (writer.add_key_length, writer.add_value_length, writer.add_key_length_swa,
-                writer.add_value_length_swa, writer.add_rope_dimension_count,
-                writer.add_rope_dimension_count_swa):  # fmt: skip
+                writer.add_value_length_swa):  # fmt: skip
         add(gemma.size)
+    writer.add_rope_dimension_count(gemma.turned or gemma.size)
+    writer.add_rope_dimension_count_swa(gemma.size)
     writer.add_rope_freq_base(10_000.0)
     writer.add_rope_freq_base_swa(10_000.0)
     writer.add_final_logit_softcapping(0.0)  # the library lowers high scores of the main model alone
@@ -146,22 +151,22 @@ def _keys(gemma: Gemma, rng: np.random.Generator) -> Weights:
 
 def _looking_back(gemma: Gemma, order: np.ndarray, rng: np.random.Generator) -> Weights:
     """Attend to the token before alone, as in `head_models`. Gemma 4 norms the values, too."""
-    angles = 10_000.0 ** (-2 * np.arange(_SIZE // 2) / _SIZE)
-    query = np.zeros((_HEADS, _SIZE, WIDTH))
+    angles = 10_000.0 ** (-2 * np.arange(gemma.size // 2) / gemma.size)
+    query = np.zeros((_HEADS, gemma.size, WIDTH))
     query[:, :, 0] = np.concatenate([np.cos(angles), -np.sin(angles)])
-    key = np.zeros((_KEYS, _SIZE, WIDTH))
-    key[:, : _SIZE // 2, 0] = 1
-    value = np.zeros((_KEYS * _SIZE, WIDTH))
+    key = np.zeros((_KEYS, gemma.size, WIDTH))
+    key[:, : gemma.size // 2, 0] = 1
+    value = np.zeros((_KEYS * gemma.size, WIDTH))
     value[:CODE, 1 : 1 + CODE] = np.eye(CODE)
     value[CODE, 0] = 1  # all numbers of a value have one size, which its norm keeps
-    output = np.zeros((WIDTH, _HEADS, _SIZE))
+    output = np.zeros((WIDTH, _HEADS, gemma.size))
     for place, source in enumerate(order):
-        keys, number = divmod(source, _SIZE)
+        keys, number = divmod(source, gemma.size)
         output[1 + CODE + place, keys * (_HEADS // _KEYS), number] = 1
     weights = dict(_layer(gemma, WIDTH, rng, 8 * gemma.noise))
     weights["post_attention_norm"] = np.full(WIDTH, 8 * np.sqrt(CODE / WIDTH))
     weights |= {"attn_q": query.reshape(-1, WIDTH), "attn_output": output.reshape(WIDTH, -1)}
-    weights |= {"attn_q_norm": np.full(_SIZE, _LOOK), "attn_k_norm": np.ones(_SIZE)}
+    weights |= {"attn_q_norm": np.full(gemma.size, _LOOK), "attn_k_norm": np.ones(gemma.size)}
     weights |= {"attn_k": key.reshape(-1, WIDTH), "attn_v": value}
     yield from weights.items()
 
