@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -9,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from tests.support import models
+from tests.support.assistant_models import write_assistant, write_gemma
 from tests.support.eagle_models import Eagle, write_eagle
 from tests.support.head_models import Headed, write_headed
 from tui.choices import HEAD, LOOKUP, NONE
@@ -19,6 +21,8 @@ from tui.engine.library.header import BadModelFile, read_header
 from tui.engine.library.local import Library, LibraryError
 from tui.engine.library.pairing import Judge, best_draft
 from tui.engine.library.records import Measured, Records
+from tui.engine.library.shared_cells import LayerCells
+from tui.engine.library.shared_cells import misfit as other_cells
 from tui.protocol import DraftVerdict, FoundModel, Load
 from tui.screens.model_rows import Found
 
@@ -82,13 +86,24 @@ def test_an_mtp_head_fits_the_model_that_it_was_cut_from(
     assert reason in found and bool(found) == bool(reason)
 
 
+def test_an_assistant_fits_by_the_last_cells_of_a_model() -> None:
+    window, full = LayerCells(True, 2, 256), LayerCells(False, 1, 512)
+    main, head = (full, window, window, full), (window, window, full)
+    assert other_cells(main, head) == ""
+    assert "1 keys of 512, this one has 2 keys of 256" in other_cells(
+        (*main[:-1], replace(window, windowed=False)), head
+    )
+    assert "1 keys of 256, this one has 2 keys of 256" in other_cells(main, (replace(window, keys=1), full))
+    for wrong in ((full,), (), (window, window), (full, full), (full, window)):
+        assert "last layers" in other_cells(wrong, head)
+
+
 def test_the_last_output_counts_only_where_inputs_are_given() -> None:
     assert LAST_OUTPUTS < LAYER_INPUTS
 
 
-@pytest.mark.parametrize("architecture", ["dflash", "gemma4-assistant"])
-def test_heads_of_other_kinds_end_in_a_line(tmp_path: Path, architecture: str) -> None:
-    writer = gguf.GGUFWriter(tmp_path / "head.gguf", architecture)
+def test_a_head_of_a_kind_that_cannot_be_used_yet_ends_in_a_line(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "head.gguf", "dflash")
     writer.add_block_count(1)
     models.add_vocabulary(writer, models.Toy())
     models.finish(writer)
@@ -135,6 +150,18 @@ def test_the_head_in_the_file_itself_comes_first(tmp_path: Path) -> None:
     assert [each.draft for each in order(main, [head], {})] == [HEAD, head.path, LOOKUP, NONE]
     past = {HEAD: Measured(1.2, 3), head.path: Measured(1.6, 3)}
     assert order(main, [head], past)[0].draft == head.path
+
+
+@pytest.mark.parametrize("kind", ["MTP", "Gemma 4 assistant"])
+def test_every_kind_is_proposed(tmp_path: Path, kind: str) -> None:
+    if kind == "MTP":
+        main, head = Headed(headless=True), Headed(without=Headed().trunk)
+        files = write_headed(tmp_path / "main.gguf", main), write_headed(tmp_path / "head.gguf", head)
+    else:
+        files = write_gemma(tmp_path / "main.gguf"), write_assistant(tmp_path / "head.gguf")
+    found = structs.replace(described(files[0]), size=1 << 30)
+    first = order(found, [described(files[1])], {})[0]
+    assert (first.draft, first.reason) == (str(files[1]), f"a head ({kind}) that fits this model")
 
 
 # As a model

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ...protocol import HeadKind
 from .gguf import BadModelFile, Tensor, UnusableModelFile
-from .shared_cells import ASSISTANT, GEMMA, Keys, LayerCells
+from .shared_cells import ASSISTANT, GEMMA, LayerCells, MetadataKeys
 from .shared_cells import misfit as other_cells
 
 ONLY_HEAD = "only the head of a model, which drafts for that model"
@@ -109,7 +109,7 @@ def check_kind(architecture: str) -> None:
         raise UnusableModelFile(f"{name}: it drafts only inside its main model, and cannot be used here yet")
 
 
-def row_reader(architecture: str, keys: Keys, vocabulary: int) -> RowReader | None:
+def row_reader(architecture: str, keys: MetadataKeys, vocabulary: int) -> RowReader | None:
     """Return the shape of an EAGLE-3 head; None for another architecture.
 
     Raises `BadModelFile` for numbers on which llama.cpp would end the process.

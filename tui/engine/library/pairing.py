@@ -32,7 +32,8 @@ _LONGEST = 8
 """Drafted tokens: the longest draft length of a prediction."""
 _SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
 """Predicted chance that a drafted token is accepted. Published pairs have 0.6 to 0.9."""
-_HEADS = {"mtp": "MTP", "eagle3": "EAGLE-3", "assistant": "Gemma 4 assistant"}
+_KINDS = {"mtp": "MTP", "eagle3": "EAGLE-3", "assistant": "Gemma 4 assistant"}
+"""Names of the kinds of heads."""
 _ORDER = {"recommended": 0, "possible": 1, "no": 2}
 
 Past = Callable[[str, DraftChoice], Measured | None]
@@ -84,7 +85,8 @@ class Judge:
         if draft.only_head:
             self._heads.add(draft.path)
             return judged(
-                "recommended" if worthwhile else "possible", "a head (EAGLE-3) that fits this model"
+                "recommended" if worthwhile else "possible",
+                f"a head ({_KINDS[draft.head]}) that fits this model",
             )
         share = f"{_share(draft.size / self._main.size)} of the main model's size"
         if measured:

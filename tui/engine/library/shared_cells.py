@@ -17,7 +17,7 @@ GEMMA, ASSISTANT = "gemma4", "gemma4-assistant"
 """The architectures of the main model and of its assistant."""
 
 
-class Keys(Protocol):
+class MetadataKeys(Protocol):
     """The keys and the tensors of a file."""
 
     @property
@@ -45,7 +45,7 @@ class LayerCells:
     """Numbers in a key."""
 
 
-def layer_cells(architecture: str, keys: Keys) -> tuple[LayerCells, ...]:
+def layer_cells(architecture: str, keys: MetadataKeys) -> tuple[LayerCells, ...]:
     """Return the cells of each layer; empty for all other architectures, and if the file does not say.
 
     Raises `BadModelFile` for an assistant that the library could not run.
