@@ -66,7 +66,7 @@ def test_the_text_is_that_without_it(load: Loader, renderer: TemplateRenderer, a
             expected = ask(plain, renderer, messages, **given)
             found = ask(drafted, renderer, messages, draft_length=length, lookup=True, **given)
             assert found.text == expected.text
-            assert found.statistics.accepted
+            assert found.statistics.accepted or length == "auto"  # the policy may find that it does not pay
 
 
 def test_its_costs_are_measured_and_practice_leaves_a_chat_as_it_was(
