@@ -144,6 +144,18 @@ def test_it_sees_the_text_of_the_main_model_in_every_form(opened: Open) -> None:
     assert near < far / 5
 
 
+def test_an_emptied_assistant_leaves_the_cells_of_the_main_model(opened: Open) -> None:
+    main, head = opened()
+    text = some_tokens(40)
+    main.start(sampler := Watching())
+    main.extend([*text, 5], picks=1)
+    expected = sampler.rows[41]
+    main.rewind(40)
+    head.rewind(0)
+    main.extend([5], picks=1)
+    np.testing.assert_allclose(sampler.rows[41], expected, atol=1e-4)
+
+
 def test_an_answer_may_end_between_two_rounds_and_follow_a_grammar(opened: Open) -> None:
     main, head = opened(0.03)
     prompt = some_tokens(40)
