@@ -19,8 +19,8 @@ import numpy as np
 
 from .models import Toy, add_vocabulary, finish
 
-_WIDTH, _CODE = 64, 31
-_VOCABULARY = 2048
+WIDTH, CODE = 64, 31
+VOCABULARY = 2048
 """Large enough that copies of the state are small beside the weights."""
 _HEADS, _KEYS, _SIZE = 4, 2, 16
 _INNER, _STATE, _RANK, _GROUPS = 64, 16, 4, 2
@@ -38,10 +38,10 @@ Weights = Iterator[tuple[str, np.ndarray]]
 class Headed:
     """What to make. The same values give the same bytes."""
 
-    architecture: Literal["qwen35", "qwen35moe", "qwen3next", "glm4moe"] = "qwen35"
-    """All have a gated delta net in each second layer, except for glm4moe, which is attention alone. All have
-    experts, except for qwen35. qwen3next gives the head's own rows for tokens with scores only, and has no
-    copies of its state."""
+    architecture: Literal["qwen35", "qwen35moe", "qwen3next", "glm4moe", "llama"] = "qwen35"
+    """All have a gated delta net in each second layer, except for glm4moe and llama, which have none.
+    All have experts, except for qwen35 and llama. qwen3next gives the head's own rows for tokens with scores
+    only, and has no copies of its state. llama has no head in its file."""
     noise: float = 0.0
     """Strength of the other layers of the main model, which the head cannot know."""
     own_noise: float = 0.0
@@ -49,35 +49,59 @@ class Headed:
     layers: int = 4
     context_length: int = 2048
     seed: int = 0
+    headless: bool = False
+    """Whether the file lacks the head, and does not claim one."""
     without: tuple[str, ...] = ()
     """Beginnings of the names of tensors that the file lacks."""
-    head_width: int = _WIDTH
+    head_width: int = WIDTH
     """Width of the rows that the head can read; another one makes a file that no library can load."""
 
     @property
     def hybrid(self) -> bool:
-        return self.architecture != "glm4moe"
+        return self.architecture not in ("glm4moe", "llama")
+
+    @property
+    def blocks(self) -> int:
+        return self.layers + (self.architecture != "llama" and not self.headless)
+
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        """The beginnings of the names of all tensors that a file with nothing but the head lacks."""
+        return tuple(f"blk.{layer}." for layer in range(self.layers))
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """The parts of a model that its head must know."""
+
+    embeddings: np.ndarray
+    order: np.ndarray
+    """The order in which the code of the token before lies behind the code of a token."""
+    output: np.ndarray
+
+
+def alphabet(rng: np.random.Generator) -> Alphabet:
+    """Return the parts; `rng` is in its first state."""
+    embeddings = np.zeros((VOCABULARY, WIDTH))
+    embeddings[:, 0] = 1
+    embeddings[:, 1 : 1 + CODE] = rng.choice((-1.0, 1.0), (VOCABULARY, CODE))
+    return Alphabet(embeddings, rng.permutation(CODE), rng.standard_normal((VOCABULARY, WIDTH)) * _LOUD)
 
 
 def write_headed(path: Path, headed: Headed = Headed()) -> Path:
     """Write `headed` as a GGUF file."""
     writer = gguf.GGUFWriter(path, headed.architecture)
     _describe(writer, headed)
-    toy = Toy(vocabulary=_VOCABULARY)
-    add_vocabulary(writer, toy)
+    add_vocabulary(writer, Toy(vocabulary=VOCABULARY))
     rng = np.random.default_rng(headed.seed)
-    codes = rng.choice((-1.0, 1.0), (toy.vocabulary, _CODE))
-    embeddings = np.zeros((toy.vocabulary, _WIDTH))
-    embeddings[:, 0] = 1
-    embeddings[:, 1 : 1 + _CODE] = codes
-    order = rng.permutation(_CODE)
+    parts = alphabet(rng)
     weights: dict[str, np.ndarray] = {
-        "token_embd.weight": embeddings,
-        "output_norm.weight": np.ones(_WIDTH),
-        "output.weight": rng.standard_normal((toy.vocabulary, _WIDTH)) * _LOUD,
+        "token_embd.weight": parts.embeddings,
+        "output_norm.weight": np.ones(WIDTH),
+        "output.weight": parts.output,
     }
-    for layer in range(headed.layers + 1):
-        weights |= {f"blk.{layer}.{name}": each for name, each in _block(headed, layer, order, rng)}
+    for layer in range(headed.blocks):
+        weights |= {f"blk.{layer}.{name}": each for name, each in _block(headed, layer, parts.order, rng)}
     for name, each in weights.items():
         if not name.startswith(headed.without or "-"):
             writer.add_tensor(name, np.ascontiguousarray(each, np.float32))
@@ -89,10 +113,10 @@ def _describe(writer: gguf.GGUFWriter, headed: Headed) -> None:
     writer.add_key_value("general.name", "toy", gguf.GGUFValueType.STRING)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(headed.context_length)
-    writer.add_embedding_length(_WIDTH)
-    writer.add_block_count(headed.layers + 1)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(headed.blocks)
     writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_feed_forward_length(2 * _WIDTH)
+    writer.add_feed_forward_length(2 * WIDTH)
     writer.add_head_count(_HEADS)
     writer.add_head_count_kv(_KEYS)
     writer.add_key_length(_SIZE)
@@ -109,12 +133,13 @@ def _describe(writer: gguf.GGUFWriter, headed: Headed) -> None:
         writer.add_ssm_state_size(_STATE)
         writer.add_ssm_time_step_rank(_RANK)
         writer.add_ssm_group_count(_GROUPS)
-    writer.add_uint32(f"{architecture}.nextn_predict_layers", 1)
-    if architecture != "qwen35":
+    if headed.blocks > headed.layers:
+        writer.add_uint32(f"{architecture}.nextn_predict_layers", 1)
+    if architecture not in ("qwen35", "llama"):
         writer.add_expert_count(_EXPERTS)
         writer.add_expert_used_count(_USED)
-        writer.add_expert_feed_forward_length(_WIDTH)
-        writer.add_expert_shared_feed_forward_length(_WIDTH)
+        writer.add_expert_feed_forward_length(WIDTH)
+        writer.add_expert_shared_feed_forward_length(WIDTH)
         writer.add_expert_shared_count(1)
 
 
@@ -122,8 +147,11 @@ def _block(headed: Headed, layer: int, order: np.ndarray, rng: np.random.Generat
     """Yield the weights of one layer by name. The layer 1 looks back, and the last one is the head."""
     is_head = layer == headed.layers
     strength = headed.own_noise if is_head else headed.noise
-    yield "attn_norm.weight", np.ones(_WIDTH)
-    yield "post_attention_norm.weight", np.ones(_WIDTH)
+    yield "attn_norm.weight", np.ones(WIDTH)
+    yield (
+        "ffn_norm.weight" if headed.architecture == "llama" else "post_attention_norm.weight",
+        np.ones(WIDTH),
+    )
     if layer == 1:
         yield from _looking_back(headed, order)
     elif headed.hybrid and layer % 2 == 0 and not is_head:
@@ -137,78 +165,83 @@ def _block(headed: Headed, layer: int, order: np.ndarray, rng: np.random.Generat
 
 def _joining(headed: Headed, order: np.ndarray) -> Weights:
     """Put the code of the token before, which its hidden row holds, behind the embedding of the token."""
-    joined = np.zeros((_WIDTH, _WIDTH + headed.head_width))
-    joined[: 1 + _CODE, : 1 + _CODE] = np.eye(1 + _CODE) * np.sqrt((1 + _CODE) / _WIDTH)
+    joined = np.zeros((WIDTH, WIDTH + headed.head_width))
+    joined[: 1 + CODE, : 1 + CODE] = np.eye(1 + CODE) * np.sqrt((1 + CODE) / WIDTH)
     for place, source in enumerate(order):
-        joined[1 + _CODE + place, _WIDTH + 1 + source] = np.sqrt((1 + 2 * _CODE) / _WIDTH)
+        joined[1 + CODE + place, WIDTH + 1 + source] = np.sqrt((1 + 2 * CODE) / WIDTH)
     yield "nextn.eh_proj.weight", joined
-    yield "nextn.enorm.weight", np.ones(_WIDTH)
+    yield "nextn.enorm.weight", np.ones(WIDTH)
     yield "nextn.hnorm.weight", np.ones(headed.head_width)
 
 
 def _looking_back(headed: Headed, order: np.ndarray) -> Weights:
     """Attend to the token before alone. The keys are constant, and the queries one position behind."""
     angles = 10_000.0 ** (-2 * np.arange(_SIZE // 2) / _SIZE)
-    query = np.zeros((_HEADS, 1 + headed.hybrid, _SIZE, _WIDTH))
+    pairs = np.stack([np.cos(angles), -np.sin(angles)])
+    first = np.stack([np.ones(_SIZE // 2), np.zeros(_SIZE // 2)])
+    by_pair = headed.architecture == "llama"  # the others have the halves of all pairs one behind the other
+    query = np.zeros((_HEADS, 1 + headed.hybrid, _SIZE, WIDTH))
     query[:, 1:, :, 0] = _OPEN  # only hybrids have a gate
-    query[:, 0, :, 0] = np.concatenate([np.cos(angles), -np.sin(angles)])
-    key = np.zeros((_KEYS, _SIZE, _WIDTH))
-    key[:, : _SIZE // 2, 0] = 1
-    scale = np.sqrt((1 + _CODE) / _WIDTH)
-    value = np.zeros((_KEYS * _SIZE, _WIDTH))
-    value[:_CODE, 1 : 1 + _CODE] = np.eye(_CODE) * scale
-    output = np.zeros((_WIDTH, _HEADS, _SIZE))
+    query[:, 0, :, 0] = pairs.T.ravel() * _SHARP if by_pair else pairs.ravel()
+    key = np.zeros((_KEYS, _SIZE, WIDTH))
+    key[:, :, 0] = first.T.ravel() if by_pair else first.ravel()
+    scale = np.sqrt((1 + CODE) / WIDTH)
+    value = np.zeros((_KEYS * _SIZE, WIDTH))
+    value[:CODE, 1 : 1 + CODE] = np.eye(CODE) * scale
+    output = np.zeros((WIDTH, _HEADS, _SIZE))
     for place, source in enumerate(order):
         keys, number = divmod(source, _SIZE)
-        output[1 + _CODE + place, keys * (_HEADS // _KEYS), number] = 1
-    yield "attn_q.weight", query.reshape(-1, _WIDTH)
-    yield "attn_k.weight", key.reshape(-1, _WIDTH)
+        output[1 + CODE + place, keys * (_HEADS // _KEYS), number] = 1
+    yield "attn_q.weight", query.reshape(-1, WIDTH)
+    yield "attn_k.weight", key.reshape(-1, WIDTH)
     yield "attn_v.weight", value
-    yield "attn_output.weight", output.reshape(_WIDTH, -1)
-    yield "attn_q_norm.weight", np.full(_SIZE, _SHARP)
-    yield "attn_k_norm.weight", np.ones(_SIZE)
+    yield "attn_output.weight", output.reshape(WIDTH, -1)
+    if not by_pair:
+        yield "attn_q_norm.weight", np.full(_SIZE, _SHARP)
+        yield "attn_k_norm.weight", np.ones(_SIZE)
 
 
 def _attention(headed: Headed, strength: float, rng: np.random.Generator) -> Weights:
-    yield "attn_q.weight", _random(rng, (1 + headed.hybrid) * _HEADS * _SIZE, _WIDTH)
-    yield "attn_k.weight", _random(rng, _KEYS * _SIZE, _WIDTH)
-    yield "attn_v.weight", _random(rng, _KEYS * _SIZE, _WIDTH)
-    yield "attn_output.weight", _random(rng, _WIDTH, _HEADS * _SIZE) * strength
-    yield "attn_q_norm.weight", np.ones(_SIZE)
-    yield "attn_k_norm.weight", np.ones(_SIZE)
+    yield "attn_q.weight", _random(rng, (1 + headed.hybrid) * _HEADS * _SIZE, WIDTH)
+    yield "attn_k.weight", _random(rng, _KEYS * _SIZE, WIDTH)
+    yield "attn_v.weight", _random(rng, _KEYS * _SIZE, WIDTH)
+    yield "attn_output.weight", _random(rng, WIDTH, _HEADS * _SIZE) * strength
+    if headed.architecture != "llama":
+        yield "attn_q_norm.weight", np.ones(_SIZE)
+        yield "attn_k_norm.weight", np.ones(_SIZE)
 
 
 def _delta_net(headed: Headed, strength: float, rng: np.random.Generator) -> Weights:
     mixed = 2 * _GROUPS * _STATE + _INNER
-    yield "attn_qkv.weight", _random(rng, mixed, _WIDTH)
-    yield "attn_gate.weight", _random(rng, _INNER, _WIDTH)
+    yield "attn_qkv.weight", _random(rng, mixed, WIDTH)
+    yield "attn_gate.weight", _random(rng, _INNER, WIDTH)
     yield "ssm_conv1d.weight", _random(rng, mixed, 4)
     yield "ssm_dt.bias", _random(rng, _RANK)
     yield "ssm_a", -np.abs(_random(rng, _RANK))
     if headed.architecture == "qwen3next":
-        yield "ssm_ba.weight", _random(rng, 2 * _RANK, _WIDTH)
+        yield "ssm_ba.weight", _random(rng, 2 * _RANK, WIDTH)
     else:
-        yield "ssm_beta.weight", _random(rng, _RANK, _WIDTH)
-        yield "ssm_alpha.weight", _random(rng, _RANK, _WIDTH)
+        yield "ssm_beta.weight", _random(rng, _RANK, WIDTH)
+        yield "ssm_alpha.weight", _random(rng, _RANK, WIDTH)
     yield "ssm_norm.weight", np.ones(_STATE)
-    yield "ssm_out.weight", _random(rng, _WIDTH, _INNER) * strength
+    yield "ssm_out.weight", _random(rng, WIDTH, _INNER) * strength
 
 
 def _feed_forward(headed: Headed, strength: float, rng: np.random.Generator) -> Weights:
-    if headed.architecture == "qwen35":
-        yield "ffn_gate.weight", _random(rng, 2 * _WIDTH, _WIDTH)
-        yield "ffn_up.weight", _random(rng, 2 * _WIDTH, _WIDTH)
-        yield "ffn_down.weight", _random(rng, _WIDTH, 2 * _WIDTH) * strength
+    if headed.architecture in ("qwen35", "llama"):
+        yield "ffn_gate.weight", _random(rng, 2 * WIDTH, WIDTH)
+        yield "ffn_up.weight", _random(rng, 2 * WIDTH, WIDTH)
+        yield "ffn_down.weight", _random(rng, WIDTH, 2 * WIDTH) * strength
         return
-    yield "ffn_gate_inp.weight", _random(rng, _EXPERTS, _WIDTH)
+    yield "ffn_gate_inp.weight", _random(rng, _EXPERTS, WIDTH)
     if headed.hybrid:
-        yield "ffn_gate_inp_shexp.weight", _random(rng, _WIDTH)
+        yield "ffn_gate_inp_shexp.weight", _random(rng, WIDTH)
     else:
         yield "exp_probs_b.bias", np.zeros(_EXPERTS)
     for part in ("gate", "up", "down"):
         strong = strength if part == "down" else 1.0
-        yield f"ffn_{part}_exps.weight", _random(rng, _EXPERTS, _WIDTH, _WIDTH) * strong
-        yield f"ffn_{part}_shexp.weight", _random(rng, _WIDTH, _WIDTH) * strong
+        yield f"ffn_{part}_exps.weight", _random(rng, _EXPERTS, WIDTH, WIDTH) * strong
+        yield f"ffn_{part}_shexp.weight", _random(rng, WIDTH, WIDTH) * strong
 
 
 def _random(rng: np.random.Generator, *shape: int) -> np.ndarray:

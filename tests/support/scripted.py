@@ -24,7 +24,16 @@ from urllib.parse import parse_qsl
 from zlib import crc32
 
 from tests.support.scripted_sample import SAMPLE
-from tui.engine.backends import LoadedModel, ModelError, Options, Rewinds, Vocabulary, check_call, prompt_form
+from tui.engine.backends import (
+    LoadedModel,
+    ModelError,
+    Options,
+    Progress,
+    Rewinds,
+    Vocabulary,
+    check_call,
+    prompt_form,
+)
 from tui.engine.eligibility import NO_HEAD, OTHER_LIBRARY
 from tui.engine.library.forms import CHATML
 from tui.engine.speculation.loop import Pick
@@ -260,7 +269,9 @@ class ScriptedBackend:
         self._text = SAMPLE if kind == "sample" else None
         return ScriptedModel(path, script, self._text, capacity)
 
-    def load_head(self, main: LoadedModel, options: Options) -> Obstacle:
+    def load_head(
+        self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
+    ) -> Obstacle:
         return NO_HEAD
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..protocol import Obstacle, Stage
+from .library.head_files import Shape, misfit
+from .library.header import Header
 from .library.token_texts import Tokens
 
 MOST = 1 / 1000
@@ -64,6 +66,19 @@ def vocabularies(mine: Tokens, theirs: Tokens, stage: Stage) -> Obstacle | None:
     else:
         return None
     return Obstacle(stage, f"another tokenizer: only models of one family can draft ({detail})")
+
+
+def unfit_head(main: Header, head: Header, stage: Stage) -> Obstacle | None:
+    """Return why a head in a file of its own cannot draft for `main`; None if it can."""
+    if not head.facts.only_head:
+        return NO_HEAD
+    reason = misfit(_shape(main), _shape(head), head.reader)
+    return Obstacle(stage, reason) if reason else None
+
+
+def _shape(header: Header) -> Shape:
+    layers, facts = header.block_count - header.heads, header.facts
+    return Shape(facts.architecture, layers, header.width, facts.vocabulary, header.cells)
 
 
 def _shown(text: bytes) -> str:

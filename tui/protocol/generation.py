@@ -74,7 +74,9 @@ class ModelFacts(Struct, frozen=True):
     """True for the built-in starter pair."""
     prompt_form: PromptForm = "template"
     head: HeadKind = ""
-    """The head in its own file that can draft for it; empty for none."""
+    """The head in its file that can draft; empty for none."""
+    only_head: bool = False
+    """Whether the file holds nothing but this head: it drafts for its main model, which is another file."""
 
 
 class Obstacle(Struct, frozen=True):

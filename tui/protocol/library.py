@@ -39,8 +39,8 @@ class FoundModel(ModelFacts, frozen=True, kw_only=True):
     fingerprint: str
     """Equal for two models whose tokens have the same texts and the same special ids."""
     traits: tuple[str, ...] = ()
-    """Traits that matter for drafting: "recurrent", "sliding window", "MTP heads", "mixture of experts",
-    and "mostly Q5_0" if most bytes have another type than the file's name says."""
+    """Traits that matter for drafting: "recurrent", "sliding window", "MTP heads", "EAGLE-3 head",
+    "mixture of experts", and "mostly Q5_0" if most bytes have another type than the file's name says."""
     license: str = ""
     tag: str = ""
     """Its name in Ollama: "smollm2:135m"."""

@@ -41,8 +41,8 @@ PromptForm = Literal["template", "chatml", "text"]
 it has no template but the tokens of ChatML. "text": text that it continues, because it has neither; such a
 model is a base model."""
 
-HeadKind = Literal["", "mtp"]
-"""The head in a model's own file that can draft for it: "mtp" for multi-token prediction, empty for none."""
+HeadKind = Literal["", "mtp", "eagle3", "assistant"]
+"""The head in a file: "mtp" (multi-token prediction), "eagle3", "assistant" (Gemma 4); "" for none."""
 
 Reason = Literal["stop", "length", "context", "cancelled"]
 """The reason why an answer ended: an end token or a stop string, `max_tokens`, a full context, the user."""

@@ -34,18 +34,18 @@ class _Entry:
 
 
 class Found:
-    """The found models; it grows while the engine searches."""
+    """The found models; it grows while the engine searches. Heads are in no row: they only draft."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self._order: list[tuple[bool, str, int, str]] = []
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._order)
 
     def add(self, models: Iterable[FoundModel]) -> None:
         for model in models:
-            if model.path not in self._entries:
+            if model.path not in self._entries and not model.only_head:
                 insort(self._order, (model.demo, model.name.casefold(), -model.size, model.path))
             self._entries[model.path] = _Entry(model, _row(model), _text(model))
 

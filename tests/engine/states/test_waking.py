@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from tests.support import models
+from tests.support.assistant_models import ASSISTANT, Gemma, write_assistant, write_gemma
+from tests.support.eagle_models import Eagle, write_eagle
 from tests.support.head_models import Headed, write_headed
 from tests.support.models import Toy
 from tests.support.rows import Watching, assert_close, rows_of, some_tokens
@@ -267,16 +270,28 @@ def test_a_state_that_does_not_fit_leaves_an_empty_cache(start: Start, kind: Kin
     assert again.tokens == fresh.tokens
 
 
-@pytest.mark.parametrize("architecture", ["glm4moe", "qwen35"])
+def _with_its_head(which: str, folder: Path) -> tuple[Path, str]:
+    """Write a main model and its head. Return the file, and the file of the head; empty for the same file."""
+    main, head = folder / "main.gguf", folder / "head.gguf"
+    if which == "EAGLE-3":
+        write_headed(main, Headed("llama", noise=0.1))
+        return main, str(write_eagle(head, Eagle(own_noise=0.3)))
+    if which == "assistant":
+        write_gemma(main, Gemma(0.1, window=512))
+        return main, str(write_assistant(head, replace(ASSISTANT, noise=0.1, window=512)))
+    return write_headed(main, Headed(which, noise=0.1, own_noise=0.3)), ""  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("which", ["glm4moe", "qwen35", "EAGLE-3", "assistant"])
 def test_a_head_wakes_together_with_its_main_model(
-    architecture: Any, tmp_path: Path, renderer: TemplateRenderer
+    which: str, tmp_path: Path, renderer: TemplateRenderer
 ) -> None:
-    path = str(write_headed(tmp_path / "headed.gguf", Headed(architecture, noise=0.1, own_noise=0.3)))
+    path, file = _with_its_head(which, tmp_path)
 
     def started(folder: Path | None) -> Desk:
-        backend, options = open_backend(path), Options("main", 1024, threads=1, head=True)
-        main = backend.load(path, options, lambda share: True)
-        head = backend.load_head(main, options)
+        backend, options = open_backend(str(path)), Options("main", 1024, threads=1, head=not file)
+        main = backend.load(str(path), options, lambda share: True)
+        head = backend.load_head(main, replace(options, role="draft"), file)
         assert isinstance(head, LlamaHead)
         return Desk(main, head, folder, renderer)
 

@@ -62,6 +62,10 @@ class Options:
         return self.context_length or min(trained or LONGEST_DEFAULT_CONTEXT, LONGEST_DEFAULT_CONTEXT)
 
 
+Progress = Callable[[float], bool]
+"""Receives the read share of a file, from 0 to 1; returns False to give up."""
+
+
 class Vocabulary(Protocol):
     """Turns tokens into text and back."""
 
@@ -158,6 +162,15 @@ class Doubling(Protocol):
 
 
 @runtime_checkable
+class ReadsAlong(Protocol):
+    """A draft that reads a prompt together with its main model: a head."""
+
+    def read_along(self, least: int) -> None:
+        """Read the tokens that the main model has read, if at least `least` wait."""
+        ...
+
+
+@runtime_checkable
 class LimitsDrafts(Protocol):
     """A main model whose cache can take back only so many tokens of a round."""
 
@@ -220,14 +233,17 @@ class Backend(Protocol):
         """Return the device to show: "CPU, 8 threads", "NVIDIA H200"."""
         ...
 
-    def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LoadedModel:
+    def load(self, path: str, options: Options, progress: Progress) -> LoadedModel:
         """Open a model. `progress` gets 0 to 1 and returns False to give up. Raises `ModelError`."""
         ...
 
-    def load_head(self, main: LoadedModel, options: Options) -> LoadedModel | Obstacle:
+    def load_head(
+        self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
+    ) -> LoadedModel | Obstacle:
         """Return the head of `main`, which was opened with `options.head`, as a draft model for it.
 
-        If there is none that can run, return the reason. Close it before `main`. Raises `ModelError`.
+        With `path`, it is the head in that file. `progress` is that of `load`. If there is none that can run,
+        return the reason. Close it before `main`. Raises `ModelError`.
         """
         ...
 

@@ -37,6 +37,14 @@ def describe(candidate: ModelFile) -> FoundModel:
     )
 
 
+def holds_only_head(path: str | Path) -> bool:
+    """Return whether a file holds a head and no model. A file that cannot be read holds none."""
+    try:
+        return read_header(path).facts.only_head
+    except BadModelFile:
+        return False
+
+
 def named(facts: ModelFacts, tag: str | None = None) -> ModelFacts:
     """Return `facts` with a short name for the title. `tag` is Ollama's name; None searches for it."""
     path = Path(facts.path)

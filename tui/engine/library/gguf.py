@@ -126,6 +126,11 @@ class GgufReader:
         item = _SCALARS[array.kind]
         return Struct(f"<{array.count}{item.format[1]}").unpack_from(self._file, array.begin)
 
+    def content(self, tensor: Tensor, data: int) -> bytes:
+        """Return the bytes of a tensor that lies inside the file, whose data begins at the byte `data`."""
+        begin = data + tensor.offset
+        return self._file[begin : begin + tensor.bytes]
+
     def _values(self, count: int) -> dict[str, Scalar | Array]:
         values: dict[str, Scalar | Array] = {}
         for _ in range(count):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from math import isfinite
 from mmap import ACCESS_READ, mmap
@@ -29,7 +30,9 @@ from .gguf import (
     UnreadableModelFile,
     UnusableModelFile,
 )
+from .head_files import ALONE, WIDTHS, RowReader, check_kind, row_reader
 from .heads import head_of, is_only_head, of_head
+from .shared_cells import LayerCells, layer_cells
 from .tensor_types import FILE_TYPES, commonest
 from .token_texts import fingerprint
 
@@ -64,6 +67,7 @@ _TRAITS = {
     "recurrent": ("ssm.state_size", "wkv.head_size", "shortconv.l_cache"),
     "sliding window": ("attention.sliding_window",),
     "MTP heads": ("nextn_predict_layers",),
+    "EAGLE-3 head": ("target_layers",),
     "mixture of experts": ("expert_count",),
 }
 """Traits with their keys. A model has a trait if one of its keys is above zero."""
@@ -91,6 +95,12 @@ class Header:
     license: str = ""
     heads: int = 0
     """Number of heads that the file claims. They are its last blocks."""
+    width: int = 0
+    """Numbers in a hidden row."""
+    reader: RowReader | None = None
+    """The shape of an EAGLE-3 head; None for all else."""
+    cells: tuple[LayerCells, ...] = ()
+    """The cells of a Gemma 4 model by layer, or those that its assistant looks at; empty for all else."""
     tensors: tuple[Tensor, ...] = field(default=(), repr=False)
 
     @property
@@ -126,10 +136,13 @@ def read_header(path: str | Path) -> Header:
 def _with_head(header: Header) -> Header:
     """Return `header` with the head that its tensors show."""
     names, architecture = {tensor.name for tensor in header.tensors}, header.facts.architecture
-    if is_only_head(architecture, header.block_count, header.heads, names):
-        raise UnusableModelFile("only the head of a model: the file lacks the model itself")
+    alone = is_only_head(architecture, header.block_count, header.heads, names)
     head = head_of(architecture, header.block_count, header.heads, names)
-    return replace(header, facts=structs.replace(header.facts, head=head))
+    if alone and not head:
+        raise UnusableModelFile("only the head of a model, and it cannot be used")
+    if own := ALONE.get(architecture):
+        alone, head = True, own
+    return replace(header, facts=structs.replace(header.facts, head=head, only_head=alone))
 
 
 def read_tokens(path: str | Path) -> tuple[bytes, ...]:
@@ -207,7 +220,8 @@ class _Metadata:
     def __init__(self, reader: GgufReader, contents: Contents) -> None:
         self._reader = reader
         self._values = contents.values
-        self._tensors = contents.tensors
+        self.tensors = contents.tensors
+        self.content = partial(reader.content, data=contents.data)
         self._architecture = self.text("general.architecture")
 
     def header(self, path: Path) -> Header:
@@ -220,9 +234,9 @@ class _Metadata:
                 name=self.text("general.name") or path.stem,
                 path=str(path),
                 architecture=self._architecture[:MAX_TEXT],
-                parameters=sum(tensor.elements for tensor in self._tensors),
+                parameters=sum(tensor.elements for tensor in self.tensors),
                 quantization=self._quantization(),
-                size=sum(tensor.bytes for tensor in self._tensors),
+                size=sum(tensor.bytes for tensor in self.tensors),
                 context_length=self.number(self._key("context_length"), 0),
                 vocabulary=len(texts),
                 prompt_form=form_of(template, lambda mark: mark.encode() in texts),
@@ -236,7 +250,10 @@ class _Metadata:
             traits=tuple(self._traits()),
             license=self.text("general.license")[:MAX_TEXT],
             heads=self.number(self._key("nextn_predict_layers"), 0),
-            tensors=self._tensors,
+            width=self.number(self._key(WIDTHS.get(self._architecture, "embedding_length")), 0),
+            reader=row_reader(self._architecture, self, len(texts)),
+            cells=layer_cells(self._architecture, self),
+            tensors=self.tensors,
         )
 
     def _traits(self) -> Iterator[str]:
@@ -255,9 +272,10 @@ class _Metadata:
             raise BadModelFile("not a language model: the file names no architecture")
         if "mmproj" in self.text("general.type") or self._architecture == "clip":
             raise UnusableModelFile("a vision projector, which is no model by itself")
-        if seeing := next((each.name for each in self._tensors if each.name.startswith(_SEEING)), ""):
+        if seeing := next((each.name for each in self.tensors if each.name.startswith(_SEEING)), ""):
             reason = f"its file also holds a vision or audio part ({seeing}), which only Ollama reads"
             raise UnusableModelFile(reason)
+        check_kind(self._architecture)
         if self.text("general.type") not in ("", "model"):
             raise UnusableModelFile(f"not a whole model: the file holds a {self.text('general.type')!r}")
         self._check_shape()
@@ -292,7 +310,7 @@ class _Metadata:
             if not 0 < self.number(self._key(name), 1) <= _MAX_EXTENT:
                 raise BadModelFile(f"damaged header: {self._key(name)} is {self.number(self._key(name), 1)}")
         width = self.number(self._key("embedding_length"), 0)
-        table = next((tensor for tensor in self._tensors if tensor.name == "token_embd.weight"), None)
+        table = next((tensor for tensor in self.tensors if tensor.name == "token_embd.weight"), None)
         if table is not None and table.shape[0] != width:
             raise BadModelFile(
                 f"damaged header: embeddings of {table.shape[0]} numbers in a width of {width}"
@@ -313,11 +331,16 @@ class _Metadata:
         value = self._values.get(key)
         if not isinstance(value, Array):
             return () if value is None else (self.number(key, 0),)
-        items = () if value.of_text else self._reader.numbers(value)
-        whole = tuple(item for item in items if isinstance(item, int) and not isinstance(item, bool))
+        whole = self.whole_numbers(key)
         if len(whole) != value.count or len(whole) != self.number(self._key("block_count"), 0):
             raise BadModelFile(f"damaged header: {key} does not hold a whole number for each layer")
         return whole
+
+    def whole_numbers(self, key: str) -> tuple[int, ...]:
+        """Return the whole numbers of an array, a truth value as 0 or 1; empty if it is missing."""
+        value = self._values.get(key)
+        items = self._reader.numbers(value) if isinstance(value, Array) and not value.of_text else ()
+        return tuple(int(item) for item in items if isinstance(item, int))
 
     def _check_experts(self) -> None:
         experts = self.number(self._key("expert_count"), 0)
@@ -361,7 +384,7 @@ class _Metadata:
         return sum(_spread(keys, self.number(self._key("block_count"), 0))) * (key + value)
 
     def _bytes_of(self, name: str) -> int:
-        return next((tensor.bytes for tensor in self._tensors if tensor.name == name), 0)
+        return next((tensor.bytes for tensor in self.tensors if tensor.name == name), 0)
 
     def _quantization(self) -> str:
         """Return the quantization named by the file, else the type of most of its bytes."""
@@ -370,7 +393,7 @@ class _Metadata:
         return self._commonest_type()
 
     def _commonest_type(self) -> str:
-        return commonest((tensor.type.name, tensor.bytes) for tensor in self._tensors)
+        return commonest((tensor.type.name, tensor.bytes) for tensor in self.tensors)
 
 
 def _spread(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from ..starter import NAME as STARTER
 from .describe import describe
 from .find import BUILT_IN, ModelFolder, candidate, known_places
 from .gguf import BadModelFile
+from .head_files import ITS_MAIN, ONLY_HEAD
 from .index import list_models, name_in_list
 from .names import LibraryError, resolve
 from .pairing import Judge, best_draft
@@ -103,6 +104,12 @@ class _Question:
     @cached_property
     def main(self) -> FoundModel:
         """The main model. Raises `LibraryError`."""
+        main = self._described()
+        if main.only_head:
+            raise LibraryError(f"{main.name}: {ONLY_HEAD}", ITS_MAIN)
+        return main
+
+    def _described(self) -> FoundModel:
         if not _is_place(self._load.main):
             return self._named(self._load.main)
         path = Path(place(self._load.main, "main"))

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from ...choices import HEAD, LOOKUP, NONE, DraftChoice, drafts_with_model
 from ...protocol import DraftVerdict, FoundModel, Obstacle, Skipped
-from ..eligibility import NOT_SMALLER, bad_file, other_backend, vocabularies
+from ..eligibility import NOT_SMALLER, bad_file, other_backend, unfit_head, vocabularies
 from .describe import tokens_of
 from .gguf import BadModelFile
+from .header import read_header
 from .records import Measured
 from .token_texts import Tokens
 
@@ -31,6 +32,8 @@ _LONGEST = 8
 """Drafted tokens: the longest draft length of a prediction."""
 _SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
 """Predicted chance that a drafted token is accepted. Published pairs have 0.6 to 0.9."""
+_KINDS = {"mtp": "MTP", "eagle3": "EAGLE-3", "assistant": "Gemma 4 assistant"}
+"""Names of the kinds of heads."""
 _ORDER = {"recommended": 0, "possible": 1, "no": 2}
 
 Past = Callable[[str, DraftChoice], Measured | None]
@@ -51,6 +54,8 @@ class Judge:
         self._row_cost = row_cost
         self._room = room
         self._tokens: Tokens | None = None
+        self._heads = {HEAD} if main.head == "mtp" else set()
+        """The heads among the possible drafts."""
         self._known: dict[str, Obstacle | None] = {main.fingerprint: None}
 
     def all(self, models: Iterable[FoundModel], skipped: Sequence[Skipped] = ()) -> tuple[DraftVerdict, ...]:
@@ -58,16 +63,16 @@ class Judge:
 
         The best comes first, then the smaller one.
         """
-        drafts = [self.verdict(model) for model in sorted(models, key=lambda model: model.size)]
+        drafts = [self._head()] if HEAD in self._heads else []
+        drafts += [self.verdict(model) for model in sorted(models, key=lambda model: model.size)]
         drafts += [DraftVerdict(each.path, Path(each.path).name, "no", each.reason) for each in skipped]
-        drafts += [self._head()] if self._main.head else []
         helped = any(each.judgement == "recommended" for each in drafts)
         return tuple(sorted([*drafts, self._lookup(helped), self._none()], key=self._rank))
 
     def verdict(self, draft: FoundModel) -> DraftVerdict:
         """Return the verdict on one model. Reads its vocabulary if necessary."""
         past = self._past(self._main.path, draft.path)
-        speed_up = past.speed_up if past else self._predicted(draft)
+        speed_up = past.speed_up if past else None if draft.only_head else self._predicted(draft)
         measured = past.answers if past else 0
         worthwhile = speed_up is None or speed_up >= WORTHWHILE
 
@@ -77,6 +82,12 @@ class Judge:
 
         if obstacle := self._obstacle(draft):
             return judged("no", obstacle.text)
+        if draft.only_head:
+            self._heads.add(draft.path)
+            return judged(
+                "recommended" if worthwhile else "possible",
+                f"a head ({_KINDS[draft.head]}) that fits this model",
+            )
         share = f"{_share(draft.size / self._main.size)} of the main model's size"
         if measured:
             return judged("recommended" if worthwhile else "possible", f"same tokenizer, {share}")
@@ -93,11 +104,18 @@ class Judge:
     def _obstacle(self, draft: FoundModel) -> Obstacle | None:
         if draft.backend != self._main.backend:
             return other_backend(draft.backend, self._main.backend)
-        if obstacle := self._difference(draft):
+        if obstacle := (self._misfit(draft) if draft.only_head else None) or self._difference(draft):
             return obstacle
         if draft.size >= self._main.size:
             return NOT_SMALLER
         return self._room(draft)
+
+    def _misfit(self, head: FoundModel) -> Obstacle | None:
+        """Return why a head in a file of its own is the head of another model."""
+        try:
+            return unfit_head(read_header(self._main.path), read_header(head.path), "headers")
+        except BadModelFile as error:
+            return bad_file(error)
 
     def _difference(self, draft: FoundModel) -> Obstacle | None:
         """Return the difference of the vocabularies. Most models share one of a few, so each is read once."""
@@ -146,8 +164,8 @@ class Judge:
 
         A head comes before all drafts whose speed-up is only predicted, and competes with the measured ones.
         """
-        is_head = verdict.draft == HEAD
-        behind = bool(self._main.head) and not (is_head or verdict.answers)
+        is_head = verdict.draft in self._heads
+        behind = bool(self._heads) and not (is_head or verdict.answers)
         speed = inf if is_head and not verdict.answers else verdict.speed_up or 0.0
         return _ORDER[verdict.judgement], verdict.draft == NONE, behind, -speed
 

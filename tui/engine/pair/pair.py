@@ -19,6 +19,7 @@ from ...protocol import Load, Obstacle, Rounding
 from ..backends import Backend, LimitsDrafts, LoadedModel, ModelError, Options, Role
 from ..backends.selection import open_backend
 from ..eligibility import NOTHING_COPIED, POLICY, broken_draft
+from ..library.describe import holds_only_head
 from ..speculation.chances import LONGEST
 from ..speculation.lookup import Lookup
 from ..speculation.loop import DraftLengthPolicy, Round
@@ -256,14 +257,15 @@ def _load_draft(
         return None, None
     options = replace(Options.of(command, "draft"), context_length=main.capacity)
     try:
-        if command.draft == HEAD:
-            draft = backend.load_head(main, options)
+        path = "" if command.draft == HEAD else _path(command, command.draft, "draft")
+        read = _reading("draft model", progress)
+        if not path or holds_only_head(path):
+            draft = backend.load_head(main, options, path, read)
             if isinstance(draft, Obstacle):
                 return None, draft
             obstacle = None
         else:
-            path = _path(command, command.draft, "draft")
-            draft = backend.load(path, options, _reading("draft model", progress))
+            draft = backend.load(path, options, read)
             obstacle = backend.mismatch(main, draft)
     except ModelError as error:
         return None, broken_draft(error)

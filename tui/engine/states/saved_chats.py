@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...choices import HEAD, is_scripted
 from ...protocol import Load
-from ..backends import CacheState, LoadedModel, Portable
+from ..backends import CacheState, LoadedModel, Portable, ReadsAlong
 from ..machine.hardware import memory_bytes
 from ..machine.stored_facts import fingerprint
 from ..pair.pair import Pair
@@ -151,7 +151,7 @@ class SavedChats:
         found = self._woken(self._states[0], context, now, reader.usable(context, now), cancelled)
         if found:
             reader.calls = calls_of(found.head.rule)
-            if self._states[-1].model.facts.path == HEAD:  # it reads along with the main model from here on
+            if isinstance(self._states[-1].model, ReadsAlong):  # it would read on without its saved state
                 self.wake_draft(context, cancelled)
         return reader.usable(context, now) if found else 0
 

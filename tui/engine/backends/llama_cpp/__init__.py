@@ -7,28 +7,34 @@ malformed files. This package downloads nothing and chooses no model.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
 from ....protocol import Obstacle
-from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, vocabularies
+from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, unfit_head, vocabularies
+from ...library.head_files import ITS_MAIN, ONLY_HEAD
 from ...library.header import BadModelFile, Header, read_header
-from .. import LoadedModel, ModelError, Options
+from .. import LoadedModel, ModelError, Options, Progress
 from ..cached import PICKS, WARM_UP
 from . import native
+from .assistant import open_assistant, reserved_by_assistant
 from .batch import BATCH
+from .eagle import open_eagle, reserved_by_eagle
 from .head import LlamaHead, new_context, open_head
 from .model import CELLS, LlamaModel
 from .reserve import CacheShape, Reserved, reserved
 from .rollback import COPIES, HEAD_COPIES, affords_copies, is_recurrent
+from .vocabulary import LlamaVocabulary
 
 _Q8_0 = 8
 """ggml_type: blocks of 32 numbers in 34 bytes."""
 _CELL = 64
 """Bytes that the library keeps for a cell besides keys and values: its position and its sequences."""
+_ESTIMATES = {"eagle3": reserved_by_eagle, "assistant": reserved_by_assistant}
+"""By the kind of a head that the library opens only beside its main model, so that it cannot be rehearsed."""
 _SMALL = 32 << 20
 """Bytes of weights below which threads wait for each other longer than they compute, above all on a busy
 machine. With two threads on two cores, the median token of a model of 14 MB took 20 times as long."""
@@ -58,9 +64,11 @@ class LlamaBackend:
         """Return the GPUs that it can use."""
         return native.gpus(self._library)
 
-    def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> LlamaModel:
+    def load(self, path: str, options: Options, progress: Progress) -> LlamaModel:
         """Open a GGUF. Raises `ModelError` with the reason from the file or the library."""
         header = _header(path)
+        if header.facts.only_head:
+            raise ModelError(ONLY_HEAD, ITS_MAIN)
         options = replace(options, head=options.head and _has_head(header))
         threads = options.threads or self._default_threads(header)
         if options.role == "main":
@@ -93,26 +101,76 @@ class LlamaBackend:
         It works like a load, but reads no weights and allocates nothing. Raises `ModelError`.
         """
         header = _header(path)
-        options = replace(options, head=options.head and _has_head(header))
+        if estimate := _ESTIMATES.get(header.facts.head):
+            yield from (estimate(header, shape) for shape in shapes)
+            return
+        alone = header.facts.only_head
+        options = replace(options, head=alone or (options.head and _has_head(header)))
         with ExitStack() as undo:
             model = self._open(path, options, lambda fraction: True, dry=True)
             undo.callback(self._library.llama_model_free, model)
             room = sum(gpu.free for gpu in self.gpus()) or native.memory_bytes()
             for shape in shapes:
                 planned = replace(options, context_length=shape.context_length, cache_type=shape.cache_type)
-                yield self._within(room, model, header, planned)[1]
+                yield (
+                    self._by_head(model, header, planned)
+                    if alone
+                    else self._within(room, model, header, planned)[1]
+                )
 
-    def load_head(self, main: LoadedModel, options: Options) -> LlamaHead | Obstacle:
-        """Return the head in the file of `main` as a draft model for it, or why there is none."""
+    def load_head(
+        self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
+    ) -> LlamaHead | Obstacle:
+        """Return the head in the file of `main` as a draft model for it, or why there is none.
+
+        With `path`, it is the head in that file.
+        """
         extensions = native.extensions()
         if extensions is None:
             return NO_HEADS_HERE
-        if not isinstance(main, LlamaModel) or not main.head:
-            return NO_HEAD
+        if not isinstance(main, LlamaModel):
+            return OTHER_LIBRARY if path else NO_HEAD
         self.log.clear()
-        options = replace(options, context_length=main.capacity)
+        options = replace(options, context_length=main.capacity, head=True)
         params = self._params(main.header, options, options.threads or self._default_threads(main.header))
-        return open_head(self._library, extensions, main, params, again=not options.exact)
+        if path:
+            head = self._open_head_file(main, path, options, params, progress)
+        elif main.head:
+            head = open_head(self._library, extensions, main, params, again=not options.exact)
+        else:
+            return NO_HEAD
+        if isinstance(head, LlamaHead):
+            head.begin()
+        return head
+
+    def _open_head_file(
+        self, main: LlamaModel, path: str, options: Options, params: Any, progress: Progress
+    ) -> LlamaHead | Obstacle:
+        """Return the head in the file at `path` as a draft model for `main`, or why it cannot be one."""
+        header, again, extensions = _header(path), not options.exact, native.extensions()
+        if obstacle := unfit_head(main.header, header, "load"):
+            return obstacle
+        functions = native.layer_inputs(self._library)
+        if header.reader and functions is None:
+            return NO_HEADS_HERE
+        with ExitStack() as undo:
+            model = self._open(path, options, progress)
+            undo.callback(self._library.llama_model_free, model)
+            theirs = LlamaVocabulary(self._library, model).words()
+            if obstacle := vocabularies(main.vocabulary.words(), theirs, "load"):
+                return obstacle
+            head: LlamaHead
+            if header.facts.head == "assistant":  # its cells are the main model's, so their form is the same
+                params = self._params(main.header, replace(options, role="main"), params.n_threads)
+                head = open_assistant(self._library, extensions, main, params, model, header)
+            elif header.reader:
+                head = open_eagle(
+                    self._library, extensions, functions, main, params, model, header, again=again
+                )
+            else:
+                head = open_head(self._library, extensions, main, params, model, header, again=again)
+            undo.pop_all()
+            return head
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
         """Return why `draft` cannot draft for `main`; None if it can."""
@@ -120,9 +178,7 @@ class LlamaBackend:
             return OTHER_LIBRARY
         return vocabularies(main.vocabulary.words(), draft.vocabulary.words(), "load")
 
-    def _open(
-        self, path: str, options: Options, progress: Callable[[float], bool], *, dry: bool = False
-    ) -> int:
+    def _open(self, path: str, options: Options, progress: Progress, *, dry: bool = False) -> int:
         """Return the native model. An exception of `progress` ends the load and is raised here.
 
         A dry model has no weights, and its contexts reserve nothing.
@@ -208,6 +264,15 @@ class LlamaBackend:
                 return plan, taken
         return None, taken
 
+    def _by_head(self, model: int, header: Header, options: Options) -> Reserved | None:
+        """Return the bytes of a head in a file of its own; None if the library rejects it. `model` is dry."""
+        self.log.clear()
+        context = new_context(self._library, model, 0, self._params(header, options, threads=1))
+        if not context:
+            return None
+        self._library.llama_free(context)
+        return reserved(self.log.lines)
+
     def _new_context(self, model: int, params: Any, plans: Iterable[dict[str, int]]) -> int:
         """Return the best context that fits. `params` are then its parameters."""
         hint = _shorter(params)
@@ -281,7 +346,7 @@ def _size(count: int) -> str:
 
 def _has_head(header: Header) -> bool:
     """Return whether the file holds a head, and the library has the functions that it needs."""
-    return bool(header.facts.head) and native.extensions() is not None
+    return header.facts.head == "mtp" and native.extensions() is not None
 
 
 def _header(path: str) -> Header:

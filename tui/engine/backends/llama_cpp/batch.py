@@ -12,18 +12,18 @@ BATCH = 512
 
 
 class Batch:
-    """A batch of up to `BATCH` tokens. Each may come with a hidden row."""
+    """A batch of up to `BATCH` tokens. Each may come with a hidden row, or be nothing but one."""
 
-    def __init__(self, library: Any, width: int = 0) -> None:
-        """`width` is the length of a hidden row; 0 for tokens alone."""
+    def __init__(self, library: Any, width: int = 0, *, tokens: bool = True) -> None:
+        """`width` is the length of a hidden row; 0 for tokens alone. Without `tokens`, rows are alone."""
         self._library = library
         self._batch = library.llama_batch_init(BATCH, width, 1)
         view = np.ctypeslib.as_array
+        self._own = (library.llama_token * BATCH)()
         if width:  # the library then has room for rows and none for tokens
             self.rows = view(self._batch.embd, (BATCH * width,)).reshape(BATCH, width)
-            self._own = (library.llama_token * BATCH)()
-            self._batch.token = self._own
-        self._token = view(self._batch.token, (BATCH,))
+            self._batch.token = self._own if tokens else None
+        self._token = view(self._batch.token or self._own, (BATCH,))
         self._position = view(self._batch.pos, (BATCH,))
         self._wanted = view(self._batch.logits, (BATCH,))
         view(self._batch.n_seq_id, (BATCH,))[:] = 1

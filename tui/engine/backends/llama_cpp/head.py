@@ -1,10 +1,11 @@
-"""The head in a model's own file (MTP, multi-token prediction) as a draft model.
+"""The head of a model (MTP, multi-token prediction) as a draft model.
 
-The head is one more block of the main model, with a native context and a cache of its own. At each position
-it gets the token and the hidden row of the main model at the position before, and predicts the next token.
-Where the main model has not run that position, the head's own row takes its place. So a draft of several
-tokens uses its own rows. After the round these cells run again with the main model's rows, in one call with
-the next draft. To speculative decoding the head is an ordinary draft model: same sampling chain, same noise.
+The head is one more block of the main model, in the same file or in a file of its own. It has a native
+context and a cache of its own. At each position it gets the token and the hidden row of the main model at the
+position before, and predicts the next token. Where the main model has not run that position, the head's own
+row takes its place. So a draft of several tokens uses its own rows. After the round these cells run again
+with the main model's rows, in one call with the next draft. To speculative decoding the head is an ordinary
+draft model: same sampling chain, same noise.
 
 This module never changes the main model's text: a wrong row only costs acceptance.
 """
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 
 from ....choices import HEAD
 from ....protocol import ModelFacts
+from ...library.describe import named
 from ...library.header import Header
 from ...library.heads import ROWS_OF_OUTPUTS
 from ...speculation.loop import Pick
@@ -25,31 +27,30 @@ from .. import CacheState, ModelError
 from ..cached import PICKS, WARM_UP
 from .hidden import HiddenRows, NativeRows, Rows
 from .model import LlamaModel, NativeModel
-from .rollback import Cells
+from .rollback import Cells, NativeCache
 
 NAME = "MTP head"
 
 
-def open_head(library: Any, extensions: Any, main: LlamaModel, params: Any, *, again: bool) -> LlamaHead:
-    """Return the head of `main`, whose hidden rows it reads from now on. Raises `ModelError`.
+def open_head(
+    library: Any, extensions: Any, main: LlamaModel, params: Any, model: int = 0,
+    header: Header | None = None, *, again: bool,
+) -> LlamaHead:  # fmt: skip
+    """Return the head of `main`, which has yet to begin. Raises `ModelError`.
 
     `params` are those of a draft's context. `again` tells whether `main` may run a token again for its row.
+    If the head has a file of its own, `model` is the native model of that file, which it then owns.
     """
-    context = new_context(library, main.model, main.context, params)
+    width = library.llama_model_n_embd_out(main.model)
+    if model and library.llama_model_n_embd_out(model) != width:
+        raise ModelError("the head of another model: its rows have another width", "Choose another draft.")
+    context = new_context(library, model or main.model, main.context, params)
     if not context:
         raise ModelError("there is not enough memory for the head", "Load with a shorter context.")
-    width = library.llama_model_n_embd_out(main.model)
     hidden = HiddenRows(NativeRows(extensions, main.context, width), again=again)
     own = NativeRows(extensions, context, width, of_outputs=main.facts.architecture in ROWS_OF_OUTPUTS)
-    head = LlamaHead(library, context, main, hidden, own)
-    try:
-        head.warm_up(WARM_UP["draft"])
-    except ModelError:
-        head.close()
-        raise
-    main.show(hidden)
-    hidden.reader = head.read_along
-    return head
+    facts = named(header.facts) if header else _facts(main.facts, main.header)
+    return LlamaHead(library, context, main, facts, hidden, own, model)
 
 
 def new_context(library: Any, model: int, other: int, params: Any) -> int:
@@ -68,11 +69,11 @@ class LlamaHead(NativeModel):
     drops_from = 0
 
     def __init__(
-        self, library: Any, context: int, main: LlamaModel, hidden: HiddenRows, own: NativeRows
-    ) -> None:
-        """`hidden` are the rows of `main`, and `own` those of the head."""
-        facts = _facts(main.facts, main.header)
-        cache = Cells(library, context, 0, drops=False)
+        self, library: Any, context: int, main: LlamaModel, facts: ModelFacts, hidden: HiddenRows,
+        own: NativeRows, model: int = 0, cache: NativeCache | None = None,
+    ) -> None:  # fmt: skip
+        """`hidden` are the rows of `main`, and `own` those of the head, whose `model` it owns; 0 for none."""
+        cache = cache or Cells(library, context, 0, drops=False)
         super().__init__(library, context, cache, main.vocabulary, facts.size, PICKS["draft"], own.width)
         self.facts = facts
         self.threads = main.threads
@@ -81,8 +82,19 @@ class LlamaHead(NativeModel):
         self._sound = 0
         """Number of tokens, from the left, whose rows were the main model's: they need not run again."""
         self._own = own
+        self._model = model
         self._last: tuple[int, Rows] | None = None
         """The position of the last cell, and the head's own row there; None if that is not needed."""
+
+    def begin(self) -> None:
+        """Prepare the library, and read the main model's rows from now on. Raises `ModelError`."""
+        try:
+            self.warm_up(WARM_UP["draft"])
+        except ModelError:
+            self.close()
+            raise
+        self._main.show(self._hidden)
+        self._hidden.reader = self.read_along
 
     def reach(self, length: int) -> int:
         return min(super().reach(length), self._sound)
@@ -115,11 +127,14 @@ class LlamaHead(NativeModel):
         return done
 
     def close(self) -> None:
-        """Free the native context. Only a second `close` is allowed after this."""
+        """Free the native context, and the model of its own. Only a second `close` is allowed after this."""
         if self.context:
             self._main.show(None)
             self._hidden.close()
         super().close()
+        if self._model:
+            self._library.llama_model_free(self._model)
+            self._model = 0
 
     def _trim(self, length: int) -> None:
         super()._trim(min(length, self._sound))
@@ -147,17 +162,24 @@ class LlamaHead(NativeModel):
         start, count = self._held, len(tokens)
         last = start + count - 1
         rows = self._batch.rows[:count]
-        self._hidden.fill(rows, start - 1)
-        if self._last and self._last[0] == start - 1 >= self._hidden.end:
-            rows[0] = self._last[1]
+        own = self._last[1] if self._last and self._last[0] == start - 1 >= self._hidden.end else None
+        self._fill(rows, start - 1, own)
         leads = last >= self._hidden.end  # the next cell needs the own row of this one
         if leads and self._own.of_outputs:
             first_row = min(first_row, count - 1)
         super()._decode(tokens, first_row)
-        own = self._own.latest() if leads else None
-        self._last = None if own is None else (last, own[0 if self._own.of_outputs else count - 1].copy())
+        latest = self._own.latest() if leads else None
+        row = 0 if self._own.of_outputs else count - 1
+        self._last = None if latest is None else (last, latest[row].copy())
         if self._sound == start:
             self._sound = min(self._held, self._hidden.end + 1)
+
+    def _fill(self, rows: Rows, start: int, own: Rows | None) -> None:
+        """Write the rows of the positions from `start` on. `own` is the head's own row at `start`, if that
+        stands in for the main model's."""
+        self._hidden.fill(rows, start)
+        if own is not None:
+            rows[0] = own
 
 
 def _facts(main: ModelFacts, header: Header) -> ModelFacts:

@@ -8,9 +8,10 @@ head gets zeros. This module runs no model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import addressof
-from typing import Any
+from itertools import accumulate
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,50 +24,124 @@ a token of a large model, so the text does not stand still. Fewer would waste th
 call reads."""
 KEPT = 128
 """Latest rows that stay when there is no room for all."""
-_ROOM = 2 * BATCH
+HELD = 2 * BATCH
+"""Most rows that stay."""
 
 Rows = NDArray[np.float32]
 
 
+class RowSource(Protocol):
+    """Rows of the last call of a context, where the library keeps them."""
+
+    width: int
+    """Floats in a row."""
+
+    def copy(self, target: Rows) -> bool:
+        """Copy as many rows as `target` has. Return whether the library has any."""
+        ...
+
+    def close(self) -> None:
+        """Let the library keep no rows from now on."""
+        ...
+
+
 class NativeRows:
-    """The hidden rows of the last call of a context, where the library keeps them."""
+    """The hidden rows."""
 
     def __init__(self, extensions: Any, context: int, width: int, *, of_outputs: bool = False) -> None:
-        """`width` is the number of floats in a row. `of_outputs`: only tokens with scores have rows."""
+        """`of_outputs`: only tokens with scores have rows."""
         self._get = extensions.llama_get_embeddings_nextn
         self._set = extensions.llama_set_embeddings_nextn
         self._context = context
         self.width = width
         self.of_outputs = of_outputs
-        self._views: dict[int, Rows] = {}
-        """By the address that the library writes to."""
+        self._views = _Views(width)
         self._set(context, True, of_outputs)
 
     def close(self) -> None:
-        """Let the library keep no rows from now on."""
         self._set(self._context, False, False)
+
+    def copy(self, target: Rows) -> bool:
+        if (rows := self.latest()) is None:
+            return False
+        target[:] = rows[: len(target)]
+        return True
 
     def latest(self) -> Rows | None:
         """Return the rows of the last call, and others behind them; None if the library has none.
 
         The next call overwrites them.
         """
-        if not (pointer := self._get(self._context)):
+        return self._views.at(self._get(self._context))
+
+
+class LayerRows:
+    """The rows that enter one layer."""
+
+    def __init__(self, functions: Any, context: int, width: int, layer: int) -> None:
+        """`functions` are `native.LayerInputs`."""
+        self._functions = functions
+        self._context = context
+        self._layer = layer
+        self.width = width
+        self._views = _Views(width)
+        functions.set(context, layer, True)
+
+    def close(self) -> None:
+        self._functions.set(self._context, self._layer, False)
+
+    def copy(self, target: Rows) -> bool:
+        if (rows := self._views.at(self._functions.get(self._context, self._layer))) is None:
+            return False
+        target[:] = rows[: len(target)]
+        return True
+
+
+class JoinedRows:
+    """Rows of several sources, one behind the other for each token."""
+
+    def __init__(self, sources: Sequence[RowSource]) -> None:
+        self._sources = sources
+        self.width = sum(each.width for each in sources)
+
+    def close(self) -> None:
+        for each in self._sources:
+            each.close()
+
+    def copy(self, target: Rows) -> bool:
+        ends = accumulate(each.width for each in self._sources)
+        return all(
+            each.copy(target[:, end - each.width : end])
+            for each, end in zip(self._sources, ends, strict=True)
+        )
+
+
+class _Views:
+    """Rows as arrays, by the address that the library writes to: it uses a few again and again."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._known: dict[int, Rows] = {}
+
+    def at(self, pointer: Any) -> Rows | None:
+        """Return the rows at `pointer`, as many as a call has at most; None if it points nowhere."""
+        if not pointer:
             return None
         address = addressof(pointer.contents)
-        if address not in self._views:
-            self._views[address] = np.ctypeslib.as_array(pointer, (BATCH, self.width))
-        return self._views[address]
+        if address not in self._known:
+            self._known[address] = np.ctypeslib.as_array(pointer, (BATCH, self._width))
+        return self._known[address]
 
 
 class HiddenRows:
     """The rows of a main model, by the position of their token."""
 
-    def __init__(self, native: NativeRows, *, again: bool) -> None:
+    def __init__(self, native: RowSource, *, again: bool) -> None:
         """`again` tells whether the main model may run a token again for its row."""
         self._native = native
         self._again = again
-        self._rows = np.zeros((_ROOM, native.width), np.float32)
+        self.width = native.width
+        self._rows = np.zeros((HELD, native.width), np.float32)
         self._first = 0
         self.end = 0
         """Position behind the last row: the number of tokens in the main model's cache."""
@@ -83,14 +158,12 @@ class HiddenRows:
         if not self._first <= start <= self.end:
             self._first = start
         held = start - self._first
-        if held + count > _ROOM:
+        if held + count > HELD:
             self._rows[:KEPT] = self._rows[held - KEPT : held]
             self._first, held = start - KEPT, KEPT
         self.end = start + count
-        if (rows := self._native.latest()) is None:
+        if not self._native.copy(self._rows[held : held + count]):
             self._first = self.end
-        else:
-            self._rows[held : held + count] = rows[:count]
 
     def cut(self, length: int) -> None:
         """Forget the rows behind the first `length` tokens."""

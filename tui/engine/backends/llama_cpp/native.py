@@ -54,6 +54,36 @@ def extensions() -> Any | None:
         return None
 
 
+class LayerInputs:
+    """The functions for the inputs of layers, which llama.cpp exports as C++ and llama-cpp-python lacks."""
+
+    def __init__(self, library: Any) -> None:
+        """Raises `AttributeError` if this build of the library lacks one."""
+        context, layer, on = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_bool
+        self.set = _exported(library, "set", "P13llama_contextjb", "XPEAUllama_context@@I_N@Z")
+        self.set.argtypes, self.set.restype = [context, layer, on], None
+        self.get = _exported(library, "get", "P13llama_contextj", "PEAMPEAUllama_context@@I@Z")
+        self.get.argtypes, self.get.restype = [context, layer], ctypes.POINTER(ctypes.c_float)
+
+
+def layer_inputs(library: Any) -> LayerInputs | None:
+    """Return the functions for the inputs of layers; None if this build of the library lacks one."""
+    try:
+        return LayerInputs(library)
+    except AttributeError:
+        return None
+
+
+def _exported(library: Any, verb: str, itanium: str, msvc: str) -> Any:
+    """Return a function by the name that a C compiler, GCC and Clang, or Microsoft's compiler gives it."""
+    name = f"llama_{verb}_embeddings_layer_inp"
+    native = library._lib
+    for each in (name, f"_Z{len(name)}{name}{itanium}", f"?{name}@@YA{msvc}"):
+        if hasattr(native, each):
+            return getattr(native, each)
+    raise AttributeError(name)
+
+
 def _without_package(name: str) -> Any:
     """Import one module of the package `llama_cpp` without the package's own `__init__`."""
     if (loaded := sys.modules.get(name)) is not None:

@@ -128,10 +128,11 @@ class Cells(NativeCache):
         return state
 
     def reaches(self, length: int) -> int:
+        if not self._window:
+            return length
         # A sliding-window cache accepts a rewind even if it has dropped cells in the window.
         first = self._library.llama_memory_seq_pos_min(self._memory, ANSWER)
-        needed = max(0, length - self._window + 1) if self._window else 0
-        return length if first <= needed else 0
+        return length if first <= max(0, length - self._window + 1) else 0
 
     def cut_from(self, length: int) -> int:
         # A saved window has only the cells that the next token sees, so one token can be taken out.

@@ -24,7 +24,7 @@ from ...eligibility import NO_HEADS_IN_MLX, OTHER_LIBRARY, uncut_draft, vocabula
 from ...library.gguf import BadModelFile
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
 from ...machine.hardware import memory_bytes
-from .. import LoadedModel, ModelError, Options
+from .. import LoadedModel, ModelError, Options, Progress
 from ..cached import PICKS, WARM_UP
 from .caches import Caches
 from .model import MlxModel, failing
@@ -63,7 +63,9 @@ class MlxBackend:
         self._read_weights(network, progress)
         return self._ready(network, folder, options)
 
-    def load_head(self, main: LoadedModel, options: Options) -> Obstacle:
+    def load_head(
+        self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
+    ) -> Obstacle:
         """Return why there is no head: mlx-lm drops its weights."""
         return NO_HEADS_IN_MLX
 
