@@ -10,11 +10,13 @@ import pytest
 
 from tests.support import models
 from tests.support.answering import ask
+from tests.support.assistant_models import write_assistant, write_gemma
 from tests.support.eagle_models import Eagle, write_eagle
 from tests.support.head_models import Headed, write_headed
 from tui.choices import NONE
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends.llama_cpp import LlamaBackend
+from tui.engine.backends.llama_cpp.assistant import AssistantHead
 from tui.engine.backends.llama_cpp.eagle import EagleHead
 from tui.engine.pair.memory_plan import plan
 from tui.engine.pair.pair import Pair, load_pair
@@ -67,6 +69,28 @@ def test_the_text_is_that_without_it(load: Loader, renderer: TemplateRenderer, a
             found = ask(drafted, renderer, messages, draft_length=length, lookup=True, **given)
             assert found.text == expected.text
             assert found.statistics.accepted or length == "auto"  # the policy may find that it does not pay
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_an_assistant_is_a_draft_like_any_other(
+    tmp_path: Path, renderer: TemplateRenderer, exact: bool
+) -> None:
+    main, head = write_gemma(tmp_path / "main.gguf"), write_assistant(tmp_path / "assistant.gguf")
+    plain = load_pair(Load(str(main), NONE, 1024, threads=1, exact=exact), lambda *_: True)
+    pair = load_pair(Load(str(main), str(head), 1024, threads=1, exact=exact), lambda *_: True)
+    if not (exact and pair.draft is None):  # exact mode may find no two rows with the bits of single ones
+        assert isinstance(pair.draft, AssistantHead), pair.obstacle
+        for messages in (TALK[:1], TALK, TALK[:1]):
+            expected = ask(plain, renderer, messages, max_tokens=60)
+            found = ask(pair, renderer, messages, draft_length=3, max_tokens=60)
+            assert found.text == expected.text
+            assert found.statistics.accepted > 0.8 * found.statistics.drafted
+            if isinstance(pair.policy, AdaptiveLength):
+                Practice(pair.main, pair.draft, pair.policy.costs).run(
+                    iter([True] * 20 + [False] * 9).__next__
+                )
+    for each in (pair, plain):
+        each.close()
 
 
 def test_its_costs_are_measured_and_practice_leaves_a_chat_as_it_was(

@@ -151,6 +151,7 @@ def test_an_emptied_assistant_leaves_the_cells_of_the_main_model(opened: Open) -
     main.extend([*text, 5], picks=1)
     expected = sampler.rows[41]
     main.rewind(40)
+    head.extend(text, picks=0)
     head.rewind(0)
     main.extend([5], picks=1)
     np.testing.assert_allclose(sampler.rows[41], expected, atol=1e-4)
