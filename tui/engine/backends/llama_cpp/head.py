@@ -143,20 +143,16 @@ class LlamaHead(NativeModel):
 
     def _run(self, end: int, picks: int = 0) -> None:
         while self._held < end:
-            stop = min(end, self._held + self.chunk, self._known_until(end))
+            # All cells of a call but the first need the main model's rows. A main model that holds nothing is
+            # only measured. Then no row is known, and a call may be of any size.
+            known = max(self._held, self._hidden.end) + 1 if self._hidden.end else end
+            stop = min(end, self._held + self.chunk, known)
             wanted = picks > 0 and stop == end
             self._decode(self._tokens[self._held : stop], stop - self._held - wanted)
 
     def _choose(self, end: int, picks: int) -> list[Pick]:
         self._run(end, picks)
         return [self._pick(end - 1 - self._cache.began, end)]
-
-    def _known_until(self, end: int) -> int:
-        """Return the end of the next call: all cells of a call but the first need the main model's rows.
-
-        A main model that holds nothing is only measured. Then no row is known, and a call may be of any size.
-        """
-        return max(self._held, self._hidden.end) + 1 if self._hidden.end else end
 
     def _decode(self, tokens: Sequence[int], first_row: int) -> None:
         start, count = self._held, len(tokens)

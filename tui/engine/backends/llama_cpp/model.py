@@ -104,7 +104,9 @@ class NativeModel(CachedModel):
             self._held += len(tokens)
             return
         del self._tokens[self._held :]
-        self._resynchronise()
+        if self._library.llama_memory_seq_pos_max(self._memory, ANSWER) != self._held - 1:
+            self._held += 1  # the rest of a failed call counts as one token too many
+            self._trim(len(self._tokens))
         if answer == _NO_SLOT:
             raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
         raise ModelError(f"the model could not be run (llama_decode: {answer})", "Load the model again.")
@@ -119,12 +121,6 @@ class NativeModel(CachedModel):
         if (logits := self._rows.get(address)) is None:
             logits = self._rows[address] = np.ctypeslib.as_array(pointer, (self.vocabulary.size,))
         return self._sampler.pick(logits, self._tokens, length)
-
-    def _resynchronise(self) -> None:
-        """Bring the cache in line with `tokens` after a failed call. It may end up with fewer."""
-        if self._library.llama_memory_seq_pos_max(self._memory, ANSWER) != self._held - 1:
-            self._held += 1  # the rest of a failed call counts as one token too many
-            self._trim(len(self._tokens))
 
 
 class LlamaModel(NativeModel):
