@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tui.engine.backends import common_prefix
 from tui.engine.states import state_file, state_folder
-from tui.engine.states.saved_chats import common
 from tui.engine.states.state_file import ReadingRule, SavedState, StateHead, pieces, read_state
 from tui.engine.states.state_folder import Candidate, ModelMark, StateFolder
 
@@ -39,12 +39,12 @@ def saved(folder: StateFolder, chat: str, content: SavedState, mark: ModelMark =
 
 def found(folder: StateFolder, context: list[int], mark: ModelMark = MARK) -> list[int]:
     """The usable tokens of each state, the most first."""
-    each = folder.candidates(mark, lambda head, tokens: head.reach(common(tokens, context)))
+    each = folder.candidates(mark, lambda head, tokens: head.reach(common_prefix(tokens, context)))
     return [candidate.usable for candidate in each]
 
 
 def best(folder: StateFolder, context: list[int]) -> Candidate:
-    return folder.candidates(MARK, lambda head, tokens: head.reach(common(tokens, context)))[0]
+    return folder.candidates(MARK, lambda head, tokens: head.reach(common_prefix(tokens, context)))[0]
 
 
 def files(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ into text. Arrays, native handles and library types stay inside the backend.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -205,6 +206,14 @@ class Portable(Protocol):
     def put_state(self, state: CacheState) -> bool:
         """Replace the content of the cache. Returns False if that is impossible; the cache is then empty."""
         ...
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return the number of tokens with which both texts begin."""
+    most = min(len(one), len(other))
+    if array("i", one[:most]) == array("i", other[:most]):
+        return most
+    return next(at for at in range(most) if one[at] != other[at])
 
 
 def check_call(model: LoadedModel, tokens: Sequence[int], picks: int, most: int) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..backends import LoadedModel
+from ..backends import LoadedModel, common_prefix
 from ..speculation.loop import prefill
 
 
@@ -117,10 +117,7 @@ class ContextReader:
 
 def shared(model: LoadedModel, context: Sequence[int]) -> int:
     """Return how many tokens `context`, without its last one, shares with the start of the cache."""
-    pairs = enumerate(zip(model.tokens, context[:-1], strict=False))
-    return next(
-        (at for at, (cached, wanted) in pairs if cached != wanted), min(model.length, len(context) - 1)
-    )
+    return common_prefix(model.tokens, context[:-1])
 
 
 def cut(model: LoadedModel, length: int) -> int:

@@ -8,7 +8,6 @@ costs only time: the prompt is then read as usual.
 from __future__ import annotations
 
 import sys
-from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from ...choices import HEAD, is_scripted
 from ...protocol import Load
-from ..backends import CacheState, LoadedModel, Portable, ReadsAlong
+from ..backends import CacheState, LoadedModel, Portable, ReadsAlong, common_prefix
 from ..machine.hardware import memory_bytes
 from ..machine.stored_facts import fingerprint
 from ..pair.pair import Pair
@@ -43,7 +42,7 @@ class ModelStates:
         """Return how many tokens of the cache are saved for `chat`, and how many are not."""
         held = self.model.reach(self.model.length)
         of_chat, tokens = self._saved
-        covered = min(held, common(tokens, self.model.tokens)) if of_chat == chat else 0
+        covered = min(held, common_prefix(tokens, self.model.tokens)) if of_chat == chat else 0
         return covered, held - covered
 
     def taken(self, chat: str, calls: Calls, most: int) -> SavedState | None:
@@ -70,7 +69,7 @@ class ModelStates:
         before = calls_of(head.rule)
         if head.tokens > self.model.capacity or not _keeps_its_bits(self.model, now, head.cut_from):
             return 0
-        return usable(common(tokens, context[:-1]), before, now, head.reach)
+        return usable(common_prefix(tokens, context[:-1]), before, now, head.reach)
 
     def put(self, chat: str, state: SavedState) -> bool:
         """Put a saved state into the cache. Returns False if that is impossible; the cache is then empty."""
@@ -323,11 +322,3 @@ def _identity(path: Path) -> str:
     with suppress(OSError):
         changed = path.stat().st_mtime_ns
     return f"{fingerprint(path)} {changed}"
-
-
-def common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return the number of tokens with which both begin."""
-    most = min(len(one), len(other))
-    if array("i", one[:most]) == array("i", other[:most]):
-        return most
-    return next(at for at in range(most) if one[at] != other[at])

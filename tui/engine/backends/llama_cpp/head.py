@@ -23,7 +23,7 @@ from ...library.describe import named
 from ...library.header import Header
 from ...library.heads import ROWS_OF_OUTPUTS
 from ...speculation.loop import Pick
-from .. import CacheState, ModelError
+from .. import CacheState, ModelError, common_prefix
 from ..cached import PICKS, WARM_UP
 from .hidden import HiddenRows, NativeRows, Rows
 from .model import LlamaModel, NativeModel
@@ -111,7 +111,7 @@ class LlamaHead(NativeModel):
             return
         tokens = list(self._main.tokens[:stop])
         try:
-            self.rewind(_common(self._tokens[: self._sound], tokens))
+            self.rewind(common_prefix(self._tokens[: self._sound], tokens))
             self.extend(tokens[self.length :], picks=0)
         except ModelError:
             self.rewind(0)
@@ -188,11 +188,3 @@ def _facts(main: ModelFacts, header: Header) -> ModelFacts:
         parameters=sum(tensor.elements for tensor in own),
         size=sum(tensor.bytes for tensor in own),
     )
-
-
-def _common(some: Sequence[int], others: Sequence[int]) -> int:
-    """Return how many tokens two texts share from the start."""
-    if some == others[: len(some)]:
-        return len(some)
-    pairs = enumerate(zip(some, others, strict=False))
-    return next((at for at, (one, other) in pairs if one != other), min(len(some), len(others)))
