@@ -93,7 +93,7 @@ async def test_a_summary_that_is_rejected_leaves_the_answer_that_is_coming_alone
 ) -> None:
     monkeypatch.setattr("tui.screens.message_actions.LEAVE", 0.0)
     plain = Generation(seed=7, lookup=False)  # a lookup would make the second answer short
-    app = outrider(tmp_path, main="scripted:sample?rate=60&tokens=60", draft="lookup", generation=plain)
+    app = outrider(tmp_path, main="scripted:sample?rate=15&tokens=60", draft="lookup", generation=plain)
     async with app.run_test(size=(140, 40)) as pilot:
         screen = chat(app)
         await answered(pilot, "one")

@@ -6,7 +6,6 @@ into text. Arrays, native handles and library types stay inside the backend.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -211,7 +210,7 @@ class Portable(Protocol):
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     """Return the number of tokens with which both texts begin."""
     most = min(len(one), len(other))
-    if array("i", one[:most]) == array("i", other[:most]):
+    if [*one[:most]] == [*other[:most]]:
         return most
     return next(at for at in range(most) if one[at] != other[at])
 
