@@ -171,11 +171,15 @@ class SettingsScreen(ListsScreen[None]):
             Content(sentence(about(section, key))),
             Content(""),
             Content.assemble(("now      ", "$quiet"), clean_line(shown_of(self._settings, *current))),
-            Content.assemble(("default  ", "$quiet"), default),
         ]
-        if current == SAVED:
-            lines.append(Content.assemble(("on disk  ", "$quiet"), self._saved))
-            lines.append(Content(f"{key_of(self, EMPTY, 'ctrl+x')} removes it; the chats stay."))
+        if current == SAVED:  # before the default, which a small terminal cuts off
+            key_to_press = key_of(self, EMPTY, "ctrl+x")
+            lines.append(
+                Content.assemble(
+                    ("on disk  ", "$quiet"), f"{self._saved} · {key_to_press} empties it, the chats stay"
+                )
+            )
+        lines.append(Content.assemble(("default  ", "$quiet"), default))
         if choices := choices_of(section, key):
             lines.append(Content.assemble(("one of   ", "$quiet"), ", ".join(choices)))
         if later := LATER.get(section) or LATER.get(f"{section}.{key}"):
