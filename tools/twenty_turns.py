@@ -29,17 +29,22 @@ class Visit:
         self.turns = 0
         self.tmux.wait_for("ready")
 
-    def answered(self) -> None:
+    def answered(self, before: str) -> None:
+        """Wait for the end of an answer. `before` is the screen before it was asked for."""
         self.turns += 1
-        self.tmux.wait_for("● ready")
-        self.tmux.wait_for("tok/s")
+        self.tmux.wait(lambda: self._new_answer(before), "the end of the answer")
+
+    def _new_answer(self, before: str) -> bool:
+        # The composer is empty and "ready" is shown for a moment before the answer begins.
+        shown = self.tmux.shown
+        return "● ready" in shown and bool(last_note(shown)) and last_note(shown) != last_note(before)
 
     def ask(self, prompt: str) -> None:
+        before = self.tmux.shown
         self.tmux.types(prompt)
         self.tmux.wait_for(prompt[-20:])
         self.tmux.keys("Enter")
-        self.tmux.wait(lambda: f"│ {prompt[:20]}" not in self.tmux.shown, "an empty composer")
-        self.answered()
+        self.answered(before)
 
     def command(self, words: str, *seen: str) -> None:
         self.tmux.types(words)
@@ -102,8 +107,9 @@ def branches(visit: Visit) -> None:
     tmux.keys("Escape")
     tmux.wait_for("Send")
     for want, place in (("/again", "2 of 2"), ("/same", "3 of 3"), ("/again", "4 of 4")):
+        before = tmux.shown
         visit.command(want, place)
-        visit.answered()
+        visit.answered(before)
     visit.command("/delete", "3 of 3")
     visit.command("/undo", "4 of 4")
     visit.ask("What is the acceptance rate?")
@@ -147,9 +153,10 @@ def screens(visit: Visit) -> None:
     tmux.wait_for("notes.txt")
     tmux.keys("Tab")
     tmux.wait_for("@notes.txt", " tokens · top_k 5")
+    before = tmux.shown
     tmux.keys("Enter")
     tmux.wait_for("▤ notes.txt  1 line")
-    visit.answered()
+    visit.answered(before)
     visit.command("/export", "Written")
     tmux.wait(lambda: list(home.glob("*.md")), "the export")
     assert "Outrider rides ahead." in next(home.glob("*.md")).read_text()
@@ -178,6 +185,12 @@ def second_day(columns: int, rows: int, home: Path) -> int:
     print(tmux.shown)
     visit.leave()
     return visit.turns
+
+
+def last_note(shown: str) -> str:
+    """The line below the last answer on the screen: its tokens and its speed, and which answer of how many."""
+    notes = re.findall(r"^.*\d tokens? · .*tok/s.*$", shown, re.MULTILINE)
+    return notes[-1].strip() if notes else ""
 
 
 def emptied(tmux: Tmux) -> bool:

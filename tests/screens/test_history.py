@@ -74,7 +74,7 @@ async def test_a_chat_is_there_again_with_where_each_token_came_from(tmp_path: P
         await until(pilot, lambda: len(chat(again).panel.transcript.messages) == 4)
         assert origins(again) == before
         line = next(line for line in note.splitlines() if "tok/s" in line and "tokens" in line)
-        assert line.split("│")[0].strip() in text(again)
+        await until(pilot, lambda: line.split("│")[0].strip() in text(again))
         await answered(pilot, "four")
     (kept,) = stored(tmp_path)
     assert [turn.text for turn in kept.turns[::2]] == ["one\ntwo", "three", "four"]
