@@ -210,9 +210,9 @@ def perturbed(folder: Path, target: Path, amount: float = 0.15) -> Path:
     return target
 
 
-def write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path, vocabulary: int = VOCABULARY) -> None:
     """The vocabulary of `models`, as tokenizer.json has it."""
-    texts, merges = models._vocabulary(VOCABULARY)
+    texts, merges = models._vocabulary(vocabulary)
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [{"id": texts.index(text), "content": text, **flags, "special": True} for text in models.CONTROL]
     kind = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}

@@ -13,13 +13,14 @@ from typing import Any
 
 import mlx.core as mx
 
-from ...library.describe import named
-from ...library.mlx_folder import Folder
+from ....protocol import ModelFacts
 from ...speculation.loop import Pick
 from ...speculation.sampling import InvalidLogits
-from .. import ModelError, check_call, prompt_form
+from .. import CacheState, ModelError, check_call
 from ..cached import PICKS, REPLAY, CachedModel
+from ..kept_rows import WAITING
 from .caches import Caches
+from .hidden import Runner
 from .picking import chain_of_best, pick_rows
 from .vocabulary import MlxVocabulary
 
@@ -38,15 +39,16 @@ class MlxModel(CachedModel):
     vocabulary: MlxVocabulary
 
     def __init__(
-        self, network: Any, caches: Caches, vocabulary: MlxVocabulary, folder: Folder, capacity: int,
-        picks: int = PICKS["main"],
+        self, network: Any, caches: Caches, vocabulary: MlxVocabulary, facts: ModelFacts, capacity: int,
+        picks: int = PICKS["main"], runner: Runner | None = None,
     ) -> None:  # fmt: skip
         """`picks` is the most tokens with a choice in one call; 1 makes a draft model."""
-        super().__init__(caches, vocabulary, folder.weight_bytes, capacity, picks)
+        super().__init__(caches, vocabulary, facts.size, capacity, picks)
         self._network = network
         self.drops_from = caches.drops_from
         self.chunk = CHUNK if mx.default_device() == mx.gpu else _SLOW_CHUNK
-        self.facts = named(folder.facts(vocabulary.size, prompt_form(vocabulary)))
+        self.facts = facts
+        self.runner = runner or Runner(network)
 
     @property
     def cache_unknown(self) -> str:
@@ -74,17 +76,30 @@ class MlxModel(CachedModel):
         self._held = len(self._tokens)
         return picks
 
+    def rewind(self, length: int) -> None:
+        super().rewind(length)
+        before = length - 1
+        cuts = self.rewinds == "anywhere" and self._cache.reaches(before) == before
+        if cuts and self._held == length and self.runner.wants_again(length):
+            self._trim(before)
+        self.runner.read_along(WAITING)
+
+    def put_state(self, state: CacheState) -> bool:
+        done = super().put_state(state)
+        self.runner.stand_at(self._held)
+        return done
+
     def warm_up(self, row_counts: Sequence[int]) -> None:
         """Let MLX prepare for calls of these sizes, so that the first token is not late."""
         for rows in row_counts:
             with self._failing():
-                mx.eval(self._network(mx.array([[0] * rows]), cache=self._cache.all), self._cache.state)
+                mx.eval(self.runner.scores(mx.array([[0] * rows]), self._cache.all), self._cache.state)
             self._forget()
 
     def close(self) -> None:
         """Free the model. Only a second `close` is allowed after this."""
         self._tokens.clear()
-        self._network = self._cache = None  # type: ignore[assignment]
+        self._network = self._cache = self.runner = None  # type: ignore[assignment]
         mx.clear_cache()
 
     def _run_certain(self, certain: int, picks: int) -> None:
@@ -93,28 +108,33 @@ class MlxModel(CachedModel):
 
     def _run(self, end: int) -> None:
         while self._held < end:
-            stop = self._checkpoints.stop(self._held, min(end, self._held + CHUNK))
+            stop = self.runner.end_of_call(self._held, min(end, self._held + CHUNK))
+            stop = self._checkpoints.stop(self._held, stop)
             chunk = self._tokens[self._held : stop]
             with self._failing():
-                self._network(mx.array([chunk]), cache=self._cache.all)
+                self.runner.scores(mx.array([chunk]), self._cache.all)
                 self._held += len(chunk)
-                mx.eval(self._cache.state)
+                mx.eval(self._cache.state, self.runner.rows)
                 self._checkpoints.computed(self._held)
+            self.runner.computed(self._held, self._checkpoints.nearest)
             if len(chunk) > _SMALL:
                 mx.clear_cache()
 
     def _choose(self, end: int, picks: int) -> list[Pick]:
         assert self._sampler is not None
         with self._failing():
-            scores = self._network(mx.array([self._tokens[self._held : end]]), cache=self._cache.all)
+            scores = self.runner.scores(mx.array([self._tokens[self._held : end]]), self._cache.all)
             self._held = end
             # A state that no score needs is computed together with them. As a mere note, it would grow.
             return pick_rows(scores[0, -picks:], self._cache.state, self._sampler, self._tokens)
 
     def _row(self, tokens: Any) -> tuple[Any, Any]:
         """Run tokens of shape (1, any), perhaps lazy. Return the last scores and the caches' arrays."""
-        scores = self._network(tokens, cache=self._cache.all)
-        return scores[0, -1:], self._cache.state
+        return self.runner.scores(tokens, self._cache.all)[0, -1:], self._cache.state
+
+    def _trim(self, length: int) -> None:
+        super()._trim(length)
+        self.runner.stand_at(self._held)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -134,6 +154,7 @@ class MlxModel(CachedModel):
         self._cache.clear()
         self._tokens.clear()
         self._held = 0
+        self.runner.stand_at(0)
 
 
 @contextmanager
