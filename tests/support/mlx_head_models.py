@@ -1,4 +1,8 @@
-"""The models of `head_models` as MLX folders: the same weights by mlx-lm's names, and heads in all forms."""
+"""The models of `head_models` as MLX folders: the same weights by mlx-lm's names, and heads in all forms.
+
+DeepSeek's attention keeps a short latent row for each token, from which keys and values follow. No model of
+`head_models` has such attention, so it is made here.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,18 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from .head_models import VOCABULARY, WIDTH, Headed, weights_of
+from .head_models import CODE, VOCABULARY, WIDTH, Headed, alphabet, weights_of
 from .mlx_models import END, write_json, write_tokenizer
 
-KINDS = {"qwen35": "qwen3_5", "qwen35moe": "qwen3_5_moe", "qwen3next": "qwen3_next"}
+KINDS = {"qwen35": "qwen3_5", "qwen35moe": "qwen3_5_moe", "qwen3next": "qwen3_next", "glm4moe": "glm4_moe"}
 """mlx-lm's architectures by those of llama.cpp."""
+LATENT = ("deepseek_v3", "glm4_moe_lite")
+"""Architectures with latent attention, which are made of a glm4moe."""
+_NAMELESS = ("attn_q_norm.weight", "attn_k_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight")
+"""The weights of attention that give way to those of latent attention."""
+_RANK = 1 + CODE
+"""Numbers in a latent row."""
+_PARTS = ("gate", "up", "down")
 _NAMES = {
     "attn_norm.weight": "input_layernorm.weight",
     "post_attention_norm.weight": "post_attention_layernorm.weight",
@@ -38,7 +49,7 @@ _NAMES = {
     "ffn_down.weight": "mlp.down_proj.weight",
     "ffn_gate_inp.weight": "mlp.gate.weight",
     "ffn_gate_inp_shexp.weight": "mlp.shared_expert_gate.weight",
-    **{f"ffn_{part}_exps.weight": f"mlp.switch_mlp.{part}_proj.weight" for part in ("gate", "up", "down")},
+    **{f"ffn_{part}_exps.weight": f"mlp.switch_mlp.{part}_proj.weight" for part in _PARTS},
     **{
         f"ffn_{part}_shexp.weight": f"mlp.shared_expert.{part}_proj.weight" for part in ("gate", "up", "down")
     },
@@ -54,61 +65,122 @@ _OUTER = {
     "output.weight": "lm_head.weight",
 }
 
+_GLM_NAMES = _NAMES | {
+    "exp_probs_b.bias": "mlp.gate.e_score_correction_bias",
+    **{
+        f"ffn_{part}_shexp.weight": f"mlp.shared_experts.{part}_proj.weight"
+        for part in ("gate", "up", "down")
+    },
+}
+_GLM: dict[str, Any] = {
+    "n_group": 1,
+    "topk_group": 1,
+    "n_shared_experts": 1,
+    "n_routed_experts": 4,
+    "routed_scaling_factor": 1.0,
+    "first_k_dense_replace": 0,
+    "rope_scaling": None,
+    "use_qk_norm": True,
+    "attention_bias": False,
+    "q_lora_rank": None,
+    "kv_lora_rank": _RANK,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 16,
+    "v_head_dim": 16,
+    "num_nextn_predict_layers": 1,
+}
+_OF_GLM_HEAD = {
+    "nextn.eh_proj.weight": "eh_proj.weight",
+    "nextn.enorm.weight": "enorm.weight",
+    "nextn.hnorm.weight": "hnorm.weight",
+}
+
 Weights = dict[str, np.ndarray]
 
 
-def trunk_and_head(headed: Headed) -> tuple[Weights, Weights]:
+def trunk_and_head(headed: Headed, latent: str = "") -> tuple[Weights, Weights]:
     """The weights of a main model by mlx-lm's names, and those of its head by the head's own."""
+    glm = headed.architecture == "glm4moe"
+    names, of_head = (_GLM_NAMES, _OF_GLM_HEAD) if glm else (_NAMES, _OF_HEAD)
     trunk: Weights = {}
-    head: Weights = {"norm.weight": np.ones(WIDTH)}
+    head: Weights = {"shared_head.norm.weight" if glm else "norm.weight": np.ones(WIDTH)}
     for name, weight in weights_of(headed).items():
         if name in _OUTER:
             trunk[_OUTER[name]] = weight
             continue
         _, number, part = name.split(".", 2)
         target = trunk if int(number) < headed.layers else head
-        before = f"model.layers.{number}." if target is trunk else "layers.0."
-        if part in _OF_HEAD:
-            head[_OF_HEAD[part]] = weight
-        else:
-            target[before + _NAMES[part]] = _shaped(part, weight)
+        before = f"model.layers.{number}." if target is trunk else "" if glm else "layers.0."
+        if part in of_head:
+            head[of_head[part]] = weight
+        elif not (latent and part in _NAMELESS):
+            target[before + names[part]] = _shaped(part, weight)
+    if latent:
+        order = alphabet(np.random.default_rng(headed.seed)).order
+        for layer in range(headed.layers):
+            trunk |= _latent(headed, layer, order, f"model.layers.{layer}.self_attn.")
+        head |= _latent(headed, headed.layers, order, "self_attn.")
     if headed.architecture == "qwen3next":
         trunk = dict(_joined(trunk))
     return trunk, head
 
 
+def _latent(headed: Headed, layer: int, order: np.ndarray, before: str) -> Weights:
+    """The attention of a layer, with latent rows. The layer 1 looks back, as in `head_models`."""
+    rng = np.random.default_rng([headed.seed, layer])
+    query, down = np.zeros((4, 32, WIDTH)), np.zeros((_RANK + 16, WIDTH))
+    up, out = np.zeros((4, 32, _RANK)), np.zeros((WIDTH, 4, 16))
+    if layer == 1:
+        angles = 10_000.0 ** (-2 * np.arange(8) / 16)
+        query[:, 16:, 0] = 100 * np.stack([np.cos(angles), -np.sin(angles)]).T.ravel()
+        down[:_RANK, :_RANK] = np.eye(_RANK)
+        down[_RANK::2, 0] = 1
+        for place, source in enumerate(order):
+            head, number = divmod(source, 16)
+            up[head, 16 + number, 1 + source] = out[1 + CODE + place, head, number] = 1
+    else:
+        strength = headed.own_noise if layer == headed.layers else headed.noise
+        query, down, up = (rng.standard_normal(each.shape) / 8 for each in (query, down, up))
+        out = rng.standard_normal(out.shape) / 8 * strength
+    return {
+        f"{before}q_proj.weight": query.reshape(-1, WIDTH),
+        f"{before}kv_a_proj_with_mqa.weight": down,
+        f"{before}kv_a_layernorm.weight": np.ones(_RANK),
+        f"{before}kv_b_proj.weight": up.reshape(-1, _RANK),
+        f"{before}o_proj.weight": out.reshape(WIDTH, -1),
+    }
+
+
 def write_headed_folder(
-    folder: Path,
-    headed: Headed,
-    *,
-    form: str = "inside",
-    norms: str = "whole",
-    kind: Any = mx.float32,
-) -> Path:
+    folder: Path, headed: Headed, *, form: str = "inside", norms: str = "whole", kind: Any = mx.float32,
+    latent: str = "",
+) -> Path:  # fmt: skip
     """Write `headed` with its head in one of these forms:
 
     - "inside": among the weights, as in the original folders;
-    - "beside": in a file of its own, mtp.safetensors;
     - "experts": inside, with each expert alone; "parts": inside, with two parts of all experts together;
+    - "doubled": inside, with embeddings and an output layer of its own;
+    - "beside": in a file of its own, mtp.safetensors;
     - "none": without the head. `write_head_folder` then writes it.
 
-    `norms`: "raw" stores all norms of the head less one.
+    `norms`: "raw" stores all norms of the head less one. `latent` is an architecture with latent attention.
     """
-    trunk, head = trunk_and_head(headed)
-    nested = headed.architecture != "qwen3next"
+    trunk, head = trunk_and_head(headed, latent)
+    nested = headed.architecture in ("qwen35", "qwen35moe")
     weights = {("language_model." if nested else "") + name: each for name, each in trunk.items()}
-    own = {f"mtp.{name}": each for name, each in stored_head(head, form, norms).items()}
+    if form == "doubled":
+        head |= {"embed_tokens.weight": trunk["model.embed_tokens.weight"]}
+        head |= {"shared_head.head.weight": trunk["lm_head.weight"]}
+    prefix = f"model.layers.{headed.layers}." if headed.architecture == "glm4moe" else "mtp."
+    own = {prefix + name: each for name, each in stored_head(head, form, norms).items()}
     folder.mkdir(parents=True, exist_ok=True)
     if form == "beside":
         _save(folder / "mtp.safetensors", own, kind)
     elif form != "none":
         weights |= own
-    _save(
-        folder / "model.safetensors",
-        {n: w for n, w in weights.items() if not n.startswith(headed.without or "-")},
-        kind,
-    )
-    write_json(folder / "config.json", config_of(headed))
+    kept = {name: each for name, each in weights.items() if not name.startswith(headed.without or "-")}
+    _save(folder / "model.safetensors", kept, kind)
+    write_json(folder / "config.json", config_of(headed, latent))
     write_tokenizer(folder, VOCABULARY)
     return folder
 
@@ -129,10 +201,11 @@ def write_head_folder(folder: Path, headed: Headed, *, prefix: str = "", norms: 
     return folder
 
 
-def config_of(headed: Headed) -> dict[str, Any]:
+def config_of(headed: Headed, latent: str = "") -> dict[str, Any]:
+    """The settings of a main model."""
     experts = headed.architecture != "qwen35"
-    settings = {
-        "model_type": KINDS[headed.architecture],
+    settings: dict[str, Any] = {
+        "model_type": latent or KINDS[headed.architecture],
         "hidden_size": WIDTH,
         "intermediate_size": 2 * WIDTH,
         "num_hidden_layers": headed.layers,
@@ -157,6 +230,8 @@ def config_of(headed: Headed) -> dict[str, Any]:
         "norm_topk_prob": True,
         "eos_token_id": END,
     }
+    if headed.architecture == "glm4moe":
+        return settings | _GLM | {"rope_theta": 10000.0, "partial_rotary_factor": 1.0}
     if headed.architecture == "qwen3next":
         return settings | {"mlp_only_layers": [], "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
     rope = {"type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}

@@ -20,13 +20,16 @@ from ...protocol import ModelFacts, PromptForm
 from .mlx_folder import HEAD_FILE, Folder
 from .safetensors import StoredTensor
 
-Family = Literal["qwen"]
+Family = Literal["qwen", "deepseek"]
 """The heads that have the same tensors."""
 FAMILIES: Final[Mapping[str, Family]] = {
     "qwen3_5": "qwen",
     "qwen3_5_moe": "qwen",
     "qwen3_next": "qwen",
     "qwen3_5_mtp": "qwen",
+    "deepseek_v3": "deepseek",
+    "glm4_moe": "deepseek",
+    "glm4_moe_lite": "deepseek",
 }
 """By mlx-lm's architecture of the main model, or by that of a folder with nothing but a head."""
 ALONE: Final = frozenset({"qwen3_5_mtp"})
@@ -40,11 +43,21 @@ _NEEDED: Final[Mapping[Family, tuple[str, ...]]] = {
         "layers.0.input_layernorm.weight",
         "layers.0.self_attn.q_proj.weight",
     ),
+    "deepseek": (
+        "eh_proj.weight",
+        "enorm.weight",
+        "hnorm.weight",
+        "shared_head.norm.weight",
+        "input_layernorm.weight",
+        "self_attn.o_proj.weight",
+    ),
 }
-"""Tensors that every head has, by their own names."""
+"""Tensors that every head has, by their own names. The first one gives rows."""
 _QWEN = re.compile(r"(?:model\.|language_model\.)*mtp\.(.+)", re.DOTALL)
-_SECOND: Final[Mapping[Family, str]] = {"qwen": "layers.1."}
-"""The beginning of the names of a second head in a row, which no architecture here has."""
+_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)", re.DOTALL)
+"""DeepSeek's heads are layers behind the last one."""
+_SECOND: Final[Mapping[Family, str]] = {"qwen": "layers.1.", "deepseek": "1."}
+"""The beginning of the names of a second head in a row. No architecture here has one."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class FolderHead:
     @property
     def width(self) -> int:
         """Numbers in a hidden row, as many as its first layer gives."""
-        return self.tensors["fc.weight"].shape[0]
+        return self.tensors[_NEEDED[self.family][0]].shape[0]
 
 
 def head_in(folder: Folder) -> FolderHead | None:
@@ -93,6 +106,10 @@ def own_name(folder: Folder, tensor: str, file: str = "") -> str:
 
     `file` is the name of its file.
     """
+    if FAMILIES[folder.model_type] == "deepseek":
+        found = _LAYER.fullmatch(tensor)
+        behind = int(found[1]) - folder.layers if found else -1
+        return "" if found is None or behind < 0 else f"{behind}.{found[2]}" if behind else found[2]
     if found := _QWEN.fullmatch(tensor):
         return found[1]
     return tensor if folder.model_type in ALONE or file == HEAD_FILE else ""

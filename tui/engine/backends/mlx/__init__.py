@@ -89,7 +89,7 @@ class MlxBackend:
             return NO_HEAD
         facts = _facts_of(found, folder, main) if path else replace(_facts_of(found, folder, main), path=HEAD)
         with failing("the head cannot be loaded", "Choose another draft."):
-            network = read_head(folder, main.runner.trunk.args)
+            network = read_head(folder, main.runner.network)
         self._read_weights(network, progress)
         return open_head(network, main, facts, again=not options.exact)
 
@@ -120,7 +120,7 @@ class MlxBackend:
             )
         if folder.model_type not in FAMILIES:
             return {}
-        model = without_head(module.Model)
+        model = without_head(module.Model, folder)
         return {"get_model_classes": lambda config: (model, module.ModelArgs)}
 
     def _read_weights(self, network: Any, progress: Callable[[float], bool]) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.base import create_attention_mask
 from mlx_lm.models.cache import KVCache
 
 from ....protocol import ModelFacts
@@ -24,14 +23,15 @@ from ..cached import PICKS, WARM_UP
 from .caches import Caches
 from .hidden import HiddenPieces, Runner, Trunk
 from .model import MlxModel
+from .mtp import HeadNetwork
 
 NAME = "MTP head"
 
 
-def open_head(network: Any, main: MlxModel, facts: ModelFacts, *, again: bool) -> MlxHead:
+def open_head(network: HeadNetwork, main: MlxModel, facts: ModelFacts, *, again: bool) -> MlxHead:
     """Return the head of `main`, which is emptied. Raises `ModelError`.
 
-    `network` is a head of `mtp`. `again` tells whether `main` may run a token again for its row.
+    `again` tells whether `main` may run a token again for its row.
     """
     main.rewind(0)
     trunk = main.runner.trunk
@@ -46,7 +46,7 @@ def open_head(network: Any, main: MlxModel, facts: ModelFacts, *, again: bool) -
 class HeadRunner(Runner):
     """Runs the network of a head, with the rows of the main model or its own."""
 
-    def __init__(self, network: Any, trunk: Trunk, hidden: HiddenPieces) -> None:
+    def __init__(self, network: HeadNetwork, trunk: Trunk, hidden: HiddenPieces) -> None:
         """`trunk` and `hidden` are those of the main model."""
         super().__init__(network)
         self._parts = trunk
@@ -70,12 +70,11 @@ class HeadRunner(Runner):
             rows = self._last[1]
         else:
             rows = self.theirs.rows(start - 1, count)
-        embeddings = self._parts.embed(tokens)
-        own = self._network(embeddings, rows, create_attention_mask(embeddings, caches[0]), caches)[:, -1:]
+        own = self.network(self.network.embed(tokens, self._parts), rows, caches)[:, -1:]
         self._last = (last, own) if last >= end else None
         if self.sound == start:
             self.sound = min(start + count, end + 1)
-        return self._parts.scores(own)
+        return self.network.scores(own, self._parts)
 
     @property
     def rows(self) -> list[Any]:
@@ -90,7 +89,7 @@ class MlxHead(MlxModel):
 
     runner: HeadRunner
 
-    def __init__(self, network: Any, main: MlxModel, facts: ModelFacts, runner: HeadRunner) -> None:
+    def __init__(self, network: HeadNetwork, main: MlxModel, facts: ModelFacts, runner: HeadRunner) -> None:
         caches = Caches(lambda: [KVCache() for _ in network.layers])
         super().__init__(network, caches, main.vocabulary, facts, main.capacity, PICKS["draft"], runner)
         self._main = main

@@ -100,14 +100,14 @@ class Runner:
     """Runs the network of a model, and shows its hidden rows to a head if there is one."""
 
     def __init__(self, network: Any) -> None:
-        self._network = network
+        self.network = network
         self._trunk: Trunk | None = None
         self._hidden: HiddenPieces | None = None
 
     @property
     def trunk(self) -> Trunk:
         """The parts of the network that a head needs."""
-        return Trunk(self._network)
+        return Trunk(self.network)
 
     def show(self, hidden: HiddenPieces | None) -> None:
         """Put the hidden rows of each call into `hidden` from now on; None ends that."""
@@ -120,7 +120,7 @@ class Runner:
     def scores(self, tokens: Any, caches: Sequence[Any]) -> Any:
         """Note the run of tokens of shape (1, any). Return scores, at least those of the last token."""
         if self._trunk is None or self._hidden is None:
-            return self._network(tokens, cache=caches)
+            return self.network(tokens, cache=caches)
         rows = self._trunk.rows(tokens, caches)
         self._hidden.take(rows)
         return self._trunk.scores(rows)

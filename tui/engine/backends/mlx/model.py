@@ -68,10 +68,14 @@ class MlxModel(CachedModel):
         known = len(self._tokens)
         self._tokens.extend(tokens)
         self._begin(known, 1)
+
+        def row(unread: Any) -> tuple[Any, Any]:
+            return self.runner.scores(unread, self._cache.all)[0, -1:], self._cache.state
+
         with self._failing():
             unread = mx.array([self._tokens[self._held :]])
             index = len(self._tokens) - self._sampler.start
-            picks = chain_of_best(self._row, unread, count, index)
+            picks = chain_of_best(row, unread, count, index)
         self._tokens += [pick.token for pick in picks[:-1]]
         self._held = len(self._tokens)
         return picks
@@ -127,10 +131,6 @@ class MlxModel(CachedModel):
             self._held = end
             # A state that no score needs is computed together with them. As a mere note, it would grow.
             return pick_rows(scores[0, -picks:], self._cache.state, self._sampler, self._tokens)
-
-    def _row(self, tokens: Any) -> tuple[Any, Any]:
-        """Run tokens of shape (1, any), perhaps lazy. Return the last scores and the caches' arrays."""
-        return self.runner.scores(tokens, self._cache.all)[0, -1:], self._cache.state
 
     def _trim(self, length: int) -> None:
         super()._trim(length)

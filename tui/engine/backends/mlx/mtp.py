@@ -4,7 +4,7 @@ mlx-lm drops the weights of heads, so this module reads them itself, and only th
 text.
 
 Source of the algorithm: the multi-token prediction of DeepSeek-V3 (arXiv 2412.19437, section 2.2). The order
-of its parts is that of llama.cpp's graph for Qwen 3.5: the embedding of a token and the hidden row before it
+of its parts is that of llama.cpp's graphs: the embedding of a token and the hidden row before it
 are normalized and joined, the embedding first. One layer with attention follows, and then a norm. Its result
 is the head's own row, from which the output layer of the main model makes scores.
 """
@@ -12,27 +12,50 @@ is the head's own row, from which the output layer of the main model makes score
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models import qwen3_5, qwen3_next
+from mlx_lm.models.base import create_attention_mask
 from mlx_lm.utils import infer_quant_config
 
 from ...library.mlx_folder import HEAD_FILE, Folder
-from ...library.mlx_heads import own_name
+from ...library.mlx_heads import FAMILIES, own_name
+from .hidden import Trunk
 
 _RAW_BELOW = 0.5
 """Average weight of the norms of queries and keys below which all norms of a head lack a one. Qwen stores
 norms less one, and mlx-lm's conversion adds it, but not to a head. These two norms are near one."""
 _NORMS_OF_KEYS = ("q_norm.weight", "k_norm.weight")
 _PARTS = ("gate_proj", "up_proj", "down_proj")
+_AROUND = ("enorm.", "hnorm.", "eh_proj.", "shared_head.", "embed_tokens.")
+"""Beginnings of the names of all parts of DeepSeek's heads but their layer."""
 _EXPERT = re.compile(r"(.*)\.experts\.(\d+)\.(\w+)\.(weight|scales|biases)", re.DOTALL)
 
 
-class QwenHead(nn.Module):  # type: ignore[misc]
+class HeadNetwork(nn.Module):  # type: ignore[misc]
+    """A head without its cache. Its embeddings and its output layer may be those of the main model."""
+
+    layers: list[Any]
+    """Its layers with attention; each needs a cache."""
+
+    def __call__(self, embeddings: Any, rows: Any, caches: Sequence[Any]) -> Any:
+        """Return the own rows for embeddings and hidden rows, all of shape (1, any, width)."""
+        raise NotImplementedError
+
+    def embed(self, tokens: Any, trunk: Trunk) -> Any:
+        """Return the embeddings of tokens, of shape (1, any)."""
+        return trunk.embed(tokens)
+
+    def scores(self, own: Any, trunk: Trunk) -> Any:
+        """Return the scores that follow from own rows."""
+        return trunk.scores(own)
+
+
+class QwenHead(HeadNetwork):
     """The head of a model of the kinds qwen3_5, qwen3_5_moe and qwen3_next."""
 
     def __init__(self, args: Any) -> None:
@@ -51,20 +74,50 @@ class QwenHead(nn.Module):  # type: ignore[misc]
         self.layers = [layer(replace(args, **changes), 0)]
         self.norm = nn.RMSNorm(width, eps=eps)
 
-    def __call__(self, embeddings: Any, rows: Any, mask: Any, caches: list[Any]) -> Any:
-        """Return the own rows for embeddings and hidden rows, all of shape (1, any, width)."""
+    def __call__(self, embeddings: Any, rows: Any, caches: Sequence[Any]) -> Any:
         joined = [self.pre_fc_norm_embedding(embeddings), self.pre_fc_norm_hidden(rows)]
+        mask = create_attention_mask(embeddings, caches[0])
         return self.norm(self.layers[0](self.fc(mx.concatenate(joined, axis=-1)), mask, caches[0]))
 
 
-def read_head(folder: Folder, args: Any) -> nn.Module:
-    """Return the head in `folder` for a main model with these settings. The weights are yet to be computed.
+class DeepseekHead(HeadNetwork):
+    """The head of a model of the kinds deepseek_v3, glm4_moe and glm4_moe_lite."""
+
+    def __init__(self, args: Any, layer: Any, names: Container[str]) -> None:
+        """`layer` is one of mlx-lm's, and `names` are those of the weights: some heads have more parts."""
+        super().__init__()
+        width, eps = args.hidden_size, args.rms_norm_eps
+        self.enorm, self.hnorm = nn.RMSNorm(width, eps=eps), nn.RMSNorm(width, eps=eps)
+        self.eh_proj = nn.Linear(2 * width, width, bias=False)
+        self.layers = [layer]
+        self.shared_head = nn.Module()
+        self.shared_head.norm = nn.RMSNorm(width, eps=eps)
+        if "shared_head.head.weight" in names:
+            self.shared_head.head = nn.Linear(width, args.vocab_size, bias=False)
+        if "embed_tokens.weight" in names:
+            self.embed_tokens = nn.Embedding(args.vocab_size, width)
+
+    def __call__(self, embeddings: Any, rows: Any, caches: Sequence[Any]) -> Any:
+        joined = mx.concatenate([self.enorm(embeddings), self.hnorm(rows)], axis=-1)
+        latent = hasattr(self.layers[0].self_attn, "kv_lora_rank")  # such attention adds its mask
+        mask = create_attention_mask(embeddings, caches[0], return_array=latent)
+        return self.shared_head.norm(self.layers[0](self.eh_proj(joined), mask, caches[0]))
+
+    def embed(self, tokens: Any, trunk: Trunk) -> Any:
+        return self.embed_tokens(tokens) if "embed_tokens" in self else super().embed(tokens, trunk)
+
+    def scores(self, own: Any, trunk: Trunk) -> Any:
+        return self.shared_head.head(own) if "head" in self.shared_head else super().scores(own, trunk)
+
+
+def read_head(folder: Folder, network: Any) -> HeadNetwork:
+    """Return the head in `folder` for the main model with this network. The weights are yet to be computed.
 
     Raises the errors of MLX for weights that are missing, that are of other shapes, or of an unknown format.
     """
-    head = QwenHead(args)
-    weights = _as_mlx_lm_names_them(dict(_stored(folder)))
-    weights = _with_ones(weights)
+    weights = dict(_stored(folder))
+    found = _qwen(network, weights) if FAMILIES[folder.model_type] == "qwen" else _deepseek(network, weights)
+    head, weights = found
 
     def quantized(path: str, module: Any) -> Any:
         packed = hasattr(module, "to_quantized") and f"{path}.scales" in weights
@@ -76,16 +129,37 @@ def read_head(folder: Folder, args: Any) -> nn.Module:
     return head
 
 
-def without_head(model: type) -> type:
+def without_head(model: type, folder: Folder) -> type:
     """Return a class of mlx-lm's models that leaves out the weights of a head. Some would reject them."""
 
     class WithoutHead(model):  # type: ignore[misc]
         def sanitize(self, weights: dict[str, Any]) -> dict[str, Any]:
-            return dict(
-                super().sanitize({name: each for name, each in weights.items() if "mtp." not in name})
-            )
+            others = {name: each for name, each in weights.items() if not own_name(folder, name)}
+            return dict(super().sanitize(others))
 
     return WithoutHead
+
+
+def _qwen(network: Any, weights: dict[str, Any]) -> tuple[HeadNetwork, dict[str, Any]]:
+    """Return an empty head, and the weights by the names of its parts."""
+    return QwenHead(Trunk(network).args), _with_ones(_as_mlx_lm_names_them(weights))
+
+
+def _deepseek(network: Any, weights: dict[str, Any]) -> tuple[HeadNetwork, dict[str, Any]]:
+    """Return the same for DeepSeek's heads. A model with no layer but that of the head changes its weights as
+    mlx-lm does."""
+    args = replace(network.args, num_hidden_layers=1, first_k_dense_replace=0)
+    only = _model_class(network)(args)
+    before, own = "model.layers.0.", {}
+    for name, each in only.sanitize({before + name: each for name, each in weights.items()}).items():
+        part = name.removeprefix(before)
+        own[part if part.startswith(_AROUND) else f"layers.0.{part}"] = each
+    return DeepseekHead(args, only.model.layers[0], own), own
+
+
+def _model_class(network: Any) -> Any:
+    """Return mlx-lm's own class of a network of `without_head`."""
+    return next(each for each in type(network).__mro__ if each.__module__.startswith("mlx_lm."))
 
 
 def _stored(folder: Folder) -> Iterator[tuple[str, Any]]:
