@@ -626,7 +626,7 @@ def test_a_folder_says_what_it_holds(toy: Path) -> None:
 def test_quantized_weights_with_tied_embeddings(tmp_path: Path, bits: int, mode: str) -> None:
     folder = mlx_models.write_folder(tmp_path / "m", settings={"tie_word_embeddings": True})
     whole = opened(folder)
-    network = whole._network
+    network = whole.runner.network
     mlx.nn.quantize(network, 32, bits, mode=mode)
     mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(network.parameters())))
     config = json.loads((folder / "config.json").read_text())

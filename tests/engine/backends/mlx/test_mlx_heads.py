@@ -318,11 +318,11 @@ def test_a_failing_head_leaves_the_main_model_alone(tmp_path: Path, monkeypatch:
     head = open_head(main)
     assert isinstance(head, MlxHead)
 
-    def broken(self: HeadRunner, tokens: Any, caches: Any) -> Any:
+    def broken(self: HeadRunner, tokens: Any, cache: Any) -> Any:
         raise RuntimeError("the head is broken")
 
     with monkeypatch.context() as patched:
-        patched.setattr(HeadRunner, "scores", broken)
+        patched.setattr(HeadRunner, "__call__", broken)
         assert talk.answer(prompt, 90, length=0).tokens == expected
         with pytest.raises(ModelError, match="the head is broken"):
             Talk(main, head).answer(prompt, 20)

@@ -62,15 +62,15 @@ class HeadRunner(Runner):
         only measured. Then no row is known, and a call may be of any size."""
         return min(end, max(held, self.theirs.end) + 1) if self.theirs.end else end
 
-    def scores(self, tokens: Any, caches: Sequence[Any]) -> Any:
+    def __call__(self, tokens: Any, cache: Sequence[Any]) -> Any:
         """Return the scores of the last token alone."""
-        start, count = int(caches[0].offset), tokens.shape[1]
+        start, count = int(cache[0].offset), tokens.shape[1]
         last, end = start + count - 1, self.theirs.end
         if self._last and self._last[0] == start - 1 >= end:
             rows = self._last[1]
         else:
             rows = self.theirs.rows(start - 1, count)
-        own = self.network(self.network.embed(tokens, self._parts), rows, caches)[:, -1:]
+        own = self.network(self.network.embed(tokens, self._parts), rows, cache)[:, -1:]
         self._last = (last, own) if last >= end else None
         if self.sound == start:
             self.sound = min(start + count, end + 1)

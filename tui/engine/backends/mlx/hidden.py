@@ -117,11 +117,11 @@ class Runner:
         """Return the end of the next call of those that lead to `end` tokens; the cache holds `held`."""
         return end
 
-    def scores(self, tokens: Any, caches: Sequence[Any]) -> Any:
+    def __call__(self, tokens: Any, cache: Sequence[Any]) -> Any:
         """Note the run of tokens of shape (1, any). Return scores, at least those of the last token."""
         if self._trunk is None or self._hidden is None:
-            return self.network(tokens, cache=caches)
-        rows = self._trunk.rows(tokens, caches)
+            return self.network(tokens, cache=cache)
+        rows = self._trunk.rows(tokens, cache)
         self._hidden.take(rows)
         return self._trunk.scores(rows)
 

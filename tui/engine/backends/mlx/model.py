@@ -44,11 +44,10 @@ class MlxModel(CachedModel):
     ) -> None:  # fmt: skip
         """`picks` is the most tokens with a choice in one call; 1 makes a draft model."""
         super().__init__(caches, vocabulary, facts.size, capacity, picks)
-        self._network = network
         self.drops_from = caches.drops_from
         self.chunk = CHUNK if mx.default_device() == mx.gpu else _SLOW_CHUNK
         self.facts = facts
-        self.runner = runner or Runner(network)
+        self._network = self.runner = runner or Runner(network)
 
     @property
     def cache_unknown(self) -> str:
@@ -70,7 +69,7 @@ class MlxModel(CachedModel):
         self._begin(known, 1)
 
         def row(unread: Any) -> tuple[Any, Any]:
-            return self.runner.scores(unread, self._cache.all)[0, -1:], self._cache.state
+            return self._network(unread, cache=self._cache.all)[0, -1:], self._cache.state
 
         with self._failing():
             unread = mx.array([self._tokens[self._held :]])
@@ -97,7 +96,7 @@ class MlxModel(CachedModel):
         """Let MLX prepare for calls of these sizes, so that the first token is not late."""
         for rows in row_counts:
             with self._failing():
-                mx.eval(self.runner.scores(mx.array([[0] * rows]), self._cache.all), self._cache.state)
+                mx.eval(self._network(mx.array([[0] * rows]), cache=self._cache.all), self._cache.state)
             self._forget()
 
     def close(self) -> None:
@@ -116,7 +115,7 @@ class MlxModel(CachedModel):
             stop = self._checkpoints.stop(self._held, stop)
             chunk = self._tokens[self._held : stop]
             with self._failing():
-                self.runner.scores(mx.array([chunk]), self._cache.all)
+                self._network(mx.array([chunk]), cache=self._cache.all)
                 self._held += len(chunk)
                 mx.eval(self._cache.state, self.runner.rows)
                 self._checkpoints.computed(self._held)
@@ -127,7 +126,7 @@ class MlxModel(CachedModel):
     def _choose(self, end: int, picks: int) -> list[Pick]:
         assert self._sampler is not None
         with self._failing():
-            scores = self.runner.scores(mx.array([self._tokens[self._held : end]]), self._cache.all)
+            scores = self._network(mx.array([self._tokens[self._held : end]]), cache=self._cache.all)
             self._held = end
             # A state that no score needs is computed together with them. As a mere note, it would grow.
             return pick_rows(scores[0, -picks:], self._cache.state, self._sampler, self._tokens)
