@@ -11,6 +11,7 @@ import glob
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -23,7 +24,7 @@ from msgspec.structs import replace
 from ....choices import HEAD
 from ....protocol import ModelFacts, Obstacle
 from ...eligibility import NO_HEAD, OTHER_LIBRARY, uncut_draft, unfit_folder, vocabularies
-from ...library.describe import named
+from ...library.describe import folder_tokens, named
 from ...library.gguf import BadModelFile
 from ...library.head_files import ITS_MAIN, ONLY_HEAD
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
@@ -80,10 +81,10 @@ class MlxBackend:
         own = _folder(main.facts.path)
         folder = _folder(path) if path else own
         if path:
-            theirs = MlxVocabulary(folder, main.vocabulary.size)
-            obstacle = unfit_folder(own, folder, "load")
-            obstacle = obstacle or vocabularies(main.vocabulary.words(), theirs.words(), "load")
-            if obstacle:
+            words = partial(folder_tokens, words=True)
+            if obstacle := unfit_folder(own, folder, "load"):
+                return obstacle
+            if obstacle := vocabularies(words(own.path), words(folder.path), "load"):
                 return obstacle
         if (found := head_in(folder)) is None:
             return NO_HEAD
