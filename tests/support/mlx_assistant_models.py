@@ -38,13 +38,16 @@ _NAMES = {
 
 
 def write_gemma_folder(
-    folder: Path, gemma: Gemma, *, cap: float | None = None, nested: bool = False
+    folder: Path, gemma: Gemma, *, cap: float | None = None, nested: bool = False, shared: int = 0
 ) -> Path:  # fmt: skip
-    """Write a main model. `cap` bounds its scores. A nested one is a part of a model that sees images."""
+    """Write a main model. `cap` bounds its scores. A nested one is a part of a model that sees images.
+
+    So many of its last layers use the keys and values of earlier ones: `shared`.
+    """
     before = "language_model." if nested else ""
     weights = {before + name: each for name, each in _named(gemma_weights(gemma))}
     weights |= {f"{before}model.layers.{each}.layer_scalar": np.ones(1) for each in range(gemma.layers)}
-    settings = _settings(gemma, WIDTH) | {"final_logit_softcapping": cap, "tie_word_embeddings": False}
+    settings = _settings(gemma, WIDTH) | {"final_logit_softcapping": cap, "num_kv_shared_layers": shared}
     outer = {"model_type": "gemma4", "vocab_size": gemma.vocabulary, "eos_token_id": END}
     return _write(folder, outer | {"text_config": settings} if nested else settings, weights, gemma)
 
@@ -90,7 +93,7 @@ def _settings(gemma: Gemma, width: int) -> dict[str, Any]:
         "rms_norm_eps": 1e-6,
         "vocab_size": gemma.vocabulary,
         "hidden_size_per_layer_input": 0,
-        "num_kv_shared_layers": 0,
+        "tie_word_embeddings": False,
         "use_double_wide_mlp": False,
         "rope_parameters": {"full_attention": rope, "sliding_attention": rope},
         "sliding_window": gemma.window,

@@ -18,7 +18,7 @@ from .shared_cells import ASSISTANT, GEMMA, LayerCells, MetadataKeys
 from .shared_cells import misfit as other_cells
 
 ONLY_HEAD = "only the head of a model, which drafts for that model"
-ITS_MAIN = "Load that model, and choose this file as its draft."
+ITS_MAIN = "Load that model, and choose this head as its draft."
 """Reason and remedy for a head that is taken for a model."""
 EAGLE = "eagle3"
 """The architecture of EAGLE-3 heads."""

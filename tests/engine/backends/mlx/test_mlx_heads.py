@@ -42,7 +42,7 @@ class Kind:
     norms: str = "whole"
     noise: float = 0.1
     cap: float | None = None
-    """The bound of the scores of a Gemma."""
+    """The bound of the scores of a Gemma; with one, two layers share keys and values."""
 
     def noisy(self) -> Kind:
         if isinstance(self.headed, Gemma):
@@ -51,16 +51,18 @@ class Kind:
 
 
 KINDS = {
-    "attention": Kind(Headed("glm4moe", layers=2), noise=0.25),
+    "attention": Kind(Headed("glm4moe", layers=2), noise=0.08),
     "latent attention": Kind(Headed("glm4moe", layers=2), "deepseek_v3", "experts", noise=0.04),
     "latent attention, doubled": Kind(Headed("glm4moe", layers=2), "glm4_moe_lite", "doubled", noise=0.04),
     "hybrid": Kind(Headed("qwen35", layers=2), norms="raw"),
-    "hybrid with experts": Kind(Headed("qwen35moe", layers=2), form="parts"),
+    "hybrid with experts": Kind(Headed("qwen35moe", layers=2), form="parts", noise=0.08),
     "hybrid, head beside it": Kind(Headed("qwen3next", layers=2), form="beside"),
     "hybrid, head in a folder": Kind(Headed("qwen35", layers=2), form="none"),
     "windows, assistant": Kind(Gemma(), form="none", noise=0.05),
-    "windows, assistant, bounded": Kind(Gemma(window=24, full=(1, 3)), form="none", noise=0.05, cap=60.0),
+    "windows, assistant, bounded": Kind(Gemma(window=24, full=(1, 3)), form="none", noise=0.05, cap=200.0),
 }
+COMPUTED = [kind for kind in KINDS if kind not in ("latent attention, doubled", "hybrid, head in a folder")]
+"""Those of them that compute in different ways; the others only lie in other places."""
 SURE = 0.9
 """Acceptance above which a perfect head must be: rounding and the first entry of all cost a little."""
 BACKEND = MlxBackend()
@@ -113,7 +115,10 @@ Opened = Callable[[Kind], Loaded]
 
 def written(folder: Path, kind: Kind) -> Path:
     if isinstance(kind.headed, Gemma):
-        return write_gemma_folder(folder, kind.headed, cap=kind.cap, nested=kind.cap is not None)
+        bounded = kind.cap is not None
+        return write_gemma_folder(
+            folder, kind.headed, cap=kind.cap, nested=bounded, shared=2 if bounded else 0
+        )
     return write_headed_folder(folder, kind.headed, form=kind.form, norms=kind.norms, latent=kind.latent)
 
 
@@ -124,23 +129,23 @@ def written_head(folder: Path, kind: Kind) -> Path:
     return write_head_folder(folder, kind.headed)
 
 
-@pytest.mark.parametrize(("kind", "temperature"), product(KINDS, (0.0, 0.8)))
+@pytest.mark.parametrize(("kind", "temperature"), product(COMPUTED, (0.0, 0.8)))
 def test_same_seed_same_text(opened: Opened, kind: str, temperature: float) -> None:
     """A window is left on the way, where there is one."""
     loaded, prompt, chain = opened(KINDS[kind].noisy()), some_tokens(20), Chain(temperature)
-    expected = Talk(loaded.alone).answer(prompt, 24, chain=chain).tokens
+    expected = Talk(loaded.alone).answer(prompt, 20, chain=chain).tokens
     talk, drafted, accepted = Talk(loaded.main, loaded.head), 0, 0
     for length in range(1, 9):
-        found = talk.answer(prompt, 24, length=length, chain=chain)
+        found = talk.answer(prompt, 20, length=length, chain=chain)
         assert found.tokens == expected, length
         drafted, accepted = drafted + found.drafted, accepted + found.accepted
-    assert 0.2 < accepted / drafted < 0.95, "tokens must be accepted and rejected, or this shows little"
+    assert 0.3 < accepted / drafted < 0.95, "tokens must be accepted and rejected, or this shows little"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_perfect_head_is_right_nearly_always(opened: Opened, kind: str) -> None:
     loaded = opened(KINDS[kind])
-    for temperature, length in product((0.0, 0.8), (1, 8)):
+    for temperature, length in ((0.0, 1), (0.8, 8)):
         talk, chain = Talk(loaded.main, loaded.head), Chain(temperature)
         found = talk.answer(some_tokens(20, seed=length), 40, length=length, chain=chain)
         assert found.acceptance > SURE, (temperature, length)
@@ -152,12 +157,12 @@ def test_it_reads_the_right_rows_wherever_a_chat_goes(opened: Opened, kind: str)
     talk = Talk(loaded.main, loaded.head)
     first = some_tokens(300)
     assert loaded.main.chunk < len(first), "the prompt needs several calls"
-    answer = talk.answer(first, 30)
+    answer = talk.answer(first, 20)
     second = [*first, *answer.tokens, *some_tokens(30, seed=2)]
     edited = [*first[:280], *some_tokens(40, seed=3)]
     far_back = [*first[:100], *some_tokens(30, seed=4)]
     for prompt in (second, edited, second, first, first, far_back, some_tokens(10, seed=5)):
-        assert talk.answer(prompt, 30).acceptance > SURE, len(prompt)
+        assert talk.answer(prompt, 20).acceptance > SURE, len(prompt)
 
 
 def test_a_row_too_far_spoils_it(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

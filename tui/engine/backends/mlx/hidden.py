@@ -105,8 +105,14 @@ class HiddenPieces(KeptRows[Any]):
 
     def _others(self, start: int, stop: int) -> list[Any]:
         """Return the rows of positions that no piece has: those of checkpoints, and zeros."""
-        zeros = mx.zeros((1, 1, self._width), self._kind)
-        return [self._marked.get(place, zeros) for place in range(start, stop)]
+        parts, at = [], start
+        for place in [*sorted(each for each in self._marked if start <= each < stop), stop]:
+            if at < place:
+                parts.append(mx.zeros((1, place - at, self._width), self._kind))
+            if place < stop:
+                parts.append(self._marked[place])
+            at = place + 1
+        return parts
 
     def _at(self, position: int) -> Any:
         return mx.contiguous(self.rows(position, 1))
