@@ -44,10 +44,11 @@ class Kind:
     cap: float | None = None
     """The bound of the scores of a Gemma; with one, two layers share keys and values."""
 
-    def noisy(self) -> Kind:
+    def noisy(self, times: float = 1) -> Kind:
+        noise = times * self.noise
         if isinstance(self.headed, Gemma):
-            return replace(self, headed=replace(self.headed, noise=self.noise))
-        return replace(self, headed=replace(self.headed, noise=self.noise, own_noise=self.noise))
+            return replace(self, headed=replace(self.headed, noise=noise))
+        return replace(self, headed=replace(self.headed, noise=noise, own_noise=noise))
 
 
 KINDS = {
@@ -225,7 +226,7 @@ def test_its_presence_leaves_the_bits_of_the_main_models_scores(opened: Opened, 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rewinds_leave_the_scores_of_a_fresh_head(opened: Opened, kind: str) -> None:
-    loaded, text = opened(KINDS[kind].noisy()), some_tokens(80)
+    loaded, text = opened(KINDS[kind].noisy(5)), some_tokens(80)
     main, head = loaded.main, loaded.head
     found: dict[int, Logits] = {}
     for fresh in (False, True):
@@ -298,6 +299,25 @@ def test_several_tokens_chosen_without_a_wait_are_those_chosen_one_by_one(opened
     assert head.runner.sound == 50
 
 
+@pytest.mark.parametrize("kind", ["attention", "hybrid", "windows, assistant"])
+def test_tokens_of_the_lookup_before_its_own_run_one_by_one(opened: Opened, kind: str) -> None:
+    """The main model has not run them, so each needs the head's own row of the one before."""
+    loaded, text = opened(KINDS[kind].noisy(5)), some_tokens(60, seed=9)
+    main, head = loaded.main, loaded.head
+    rows = []
+    for at_once in (True, False):
+        for model in (main, head):
+            model.rewind(0)
+        main.start(Sampler(GREEDY, 0, 0))
+        head.start(watching := Watching())
+        main.extend(text[:50], picks=0)
+        pieces = [text[50:54]] if at_once else [[token] for token in text[50:54]]
+        for piece in pieces:
+            head.extend(piece, picks=1)
+        rows.append(watching.rows[54])
+    np.testing.assert_allclose(*rows, atol=1e-3)
+
+
 def test_its_cache_outlives_its_process(opened: Opened, tmp_path: Path) -> None:
     kind = KINDS["attention"]
     loaded, prompt = opened(kind), some_tokens(60, seed=8)
@@ -308,6 +328,8 @@ def test_its_cache_outlives_its_process(opened: Opened, tmp_path: Path) -> None:
     assert isinstance(head, MlxHead)
     for model, state in zip((main, head), states, strict=True):
         assert state and model.put_state(state)
+        assert head.runner.theirs.end == main.length, "the next rows are behind those that are gone"
+    assert head.reach(head.length) == head.length > 60, "it need not read them again"
     head.rewind(min(head.length, main.length))
     again = [*prompt, *answer.tokens, 4]
     with_state = Talk(main, head).answer(again, 20)

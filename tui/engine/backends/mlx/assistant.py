@@ -89,9 +89,6 @@ class AssistantRunner(HeadRunner):
         self._at = 0
         """Number of tokens that have been run, or skipped."""
 
-    def end_of_call(self, held: int, end: int) -> int:
-        return end
-
     def __call__(self, tokens: Any, cache: Sequence[Any]) -> Any:
         """Return the scores of the last token, which alone is run."""
         place, end = self._at + tokens.shape[1] - 1, self.theirs.end
@@ -132,8 +129,10 @@ class MlxAssistant(MlxHead):
         return None
 
     def _run(self, end: int) -> None:
-        self._held = end
-        self.runner.skip_to(end)
+        """Skip the tokens that the main model has run. The others give the rows of those after them."""
+        self._held = max(self._held, min(end, self._hidden.end) if self._hidden.end else end)
+        self.runner.skip_to(self._held)
+        super()._run(end)
 
 
 def _seen(leaf: Any, shape: tuple[int, ...], like: Any) -> tuple[Any, Any]:
