@@ -85,6 +85,9 @@ DraftLength = int | Literal["auto"]
 config.toml, the command line, the chat and the protocol spell it alike.
 """
 
+SHARE_OF_FREE: Final = -1
+"""As a number of bytes in a `Load`: a share of the memory that is free."""
+
 MOST_TOKENS = 1 << 24
 """More tokens than any context holds."""
 

@@ -28,6 +28,7 @@ from tui.protocol import (
     Load,
     Loaded,
     MemoryPlanned,
+    MemoryUse,
     ModelFacts,
     Obstacle,
     PlanMemory,
@@ -41,6 +42,7 @@ from tui.quantities import UNKNOWN, size
 from tui.screens import model_rows as found_module
 from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
+from tui.widgets.memory_bars import _uses
 from tui.widgets.rows import Row, Rows
 
 INFO = ModelFacts("m", "/m", "llama", 1, "Q8_0", 1, 4096, 300)
@@ -573,3 +575,10 @@ async def test_what_was_left_out_is_filtered_too(tmp_path: Path) -> None:
         await pilot.press(*"zz")
         await until(pilot, lambda: "no file has these words: shorten the filter" in text(app))
         assert "old.gguf" not in text(app)
+
+
+def test_the_bar_shows_the_room_for_chats_as_a_part() -> None:
+    (line,) = _uses([MemoryUse("memory", 16 * 10**9, 16 * 10**9, 4 * 10**9, 0, 10**9, 0, 3 * 10**9)], 120)
+    assert line.plain == (
+        "memory ████████░░░░░░░░  8.0 GB of 16.0 GB free  main 4.0 GB  caches 1.0 GB  chats 3.0 GB"
+    )

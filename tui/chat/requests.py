@@ -10,7 +10,7 @@ import msgspec
 from msgspec import structs
 
 from tui import protocol
-from tui.choices import is_scripted, names_model
+from tui.choices import AUTO, SHARE_OF_FREE, is_scripted, names_model
 from tui.config import Generation, Settings
 from tui.files import there, typed
 
@@ -90,6 +90,7 @@ def load_request(settings: Settings) -> protocol.Load:
         folders=tuple(map(located, models.folders)),
         exact=models.exact,
         disk_cache=int(settings.cache.disk),
+        memory_cache=SHARE_OF_FREE if settings.cache.memory == AUTO else int(settings.cache.memory),
     )
 
 

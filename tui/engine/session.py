@@ -100,8 +100,8 @@ class Session:
                     self._practise()
                 case protocol.Inspect():
                     self._chats.leave()
-                    cancelled = partial(self._cancelled, command.id)
-                    inspect(self._loaded, command, self._send, cancelled, self._templates)
+                    stopped = partial(self._stopped, command.id)
+                    inspect(self._loaded, command, self._send, stopped, self._templates)
                 case protocol.Count():
                     tokens = self._loaded.main.vocabulary.encode(command.text)
                     self._send(protocol.Counted(command.id, len(tokens)))
@@ -188,15 +188,20 @@ class Session:
 
     def _generate(self, command: protocol.Generate) -> None:
         pair = self._loaded
-        cancelled, length = partial(self._cancelled, command.id), partial(self._draft_length, command)
+        stopped, length = partial(self._stopped, command.id), partial(self._draft_length, command)
         self._chats.turn_to(command.chat)
         if fault := self._chats.told():
             self._send(protocol.Notice(command.id, fault))
-        answer = Answer(pair, command, self._send, cancelled, length, chats=self._chats)
+        answer = Answer(pair, command, self._send, stopped, length, chats=self._chats)
         finished = answer.run(self._templates)
         if command.draft_length == AUTO and length() == AUTO:
             draft = pair.draft.facts.path if pair.draft else LOOKUP
             self._library.records.keep(pair.main.facts.path, draft, finished)
+
+    def _stopped(self, answer: int) -> bool:
+        """Return whether an answer is no longer wanted. Meanwhile, look after the free memory."""
+        self._chats.relieve()
+        return self._cancelled(answer)
 
     def _fail(self, answer: int, error: Exception) -> None:
         if answer != LOAD and self._pair:

@@ -125,6 +125,8 @@ class Load(Tagged, frozen=True):
     disk_cache: Signed = -1
     """Most bytes on the engine's disk for the caches of chats. 0 saves none and removes all; -1 saves none
     and leaves those alone that are there."""
+    memory_cache: Signed = 0
+    """Most bytes in the engine's memory for the caches of chats; -1 is a share of the free memory."""
 
 
 class Generate(Tagged, frozen=True):

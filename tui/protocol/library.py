@@ -151,10 +151,12 @@ class MemoryUse(Struct, frozen=True):
     """The KV caches of both."""
     buffers: Unsigned
     """Buffers for computing."""
+    chats: Unsigned = 0
+    """Room for the caches of chats that are not in use."""
 
     @property
     def needed(self) -> int:
-        return self.main + self.draft + self.cache + self.buffers
+        return self.main + self.draft + self.cache + self.buffers + self.chats
 
 
 class MemoryPlanned(Tagged, frozen=True):

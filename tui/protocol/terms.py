@@ -121,7 +121,7 @@ class Statistics(Struct, frozen=True):
     rounding: Rounding | None = None
     """The rounding of the main model, if it is known by now."""
     prompt_restored: Unsigned = 0
-    """Prompt tokens of `prompt_reused` that came from the disk for this answer."""
+    """Prompt tokens of `prompt_reused` that a saved state brought for this answer."""
 
     @property
     def speed_up(self) -> float | None:

@@ -27,6 +27,7 @@ _PARTS = (
     ("draft", "$token-draft", "draft"),
     ("cache", "$token-lookup", "caches"),
     ("buffers", "$quiet", "buffers"),
+    ("chats", "$secondary", "chats"),
 )
 _CACHES = {"f16": "16 bits", "q8_0": "8 bits"}
 

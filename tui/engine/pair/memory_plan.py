@@ -27,7 +27,7 @@ from ..library.gguf import BadModelFile
 from ..library.header import Header, read_header
 from ..library.mlx_folder import WINDOWS_SHARE, Folder, is_folder, read_folder
 from ..machine.apple import ask_library
-from ..machine.hardware import memory_bytes
+from ..machine.hardware import memory_bytes, room_for_chats
 from ..starter import place
 
 SHORTEST = 2048
@@ -185,7 +185,9 @@ def _uses(load: Load, needs: Needs, machine: Machine) -> tuple[MemoryUse, ...]:
     found = [_use(machine.gpu, gpu)] if machine.gpu else []
     if not machine.shared or any(host.values()):
         found.append(_use(machine.host, host))
-    return tuple(found)
+    last = found[-1]  # the host's memory
+    chats = room_for_chats(load.memory_cache, last.free - last.needed)
+    return (*found[:-1], structs.replace(last, chats=chats))
 
 
 def _use(memory: MemorySpace, taken: dict[str, int]) -> MemoryUse:
