@@ -60,6 +60,8 @@ class MlxBackend:
         with failing("the model cannot be loaded", _OTHER):
             self._check_kind(folder)
             network, _ = mlx_lm.load_model(folder.path, lazy=True, strict=True, trust_remote_code=False)
+            if mx.default_device() != mx.gpu and folder.widened:
+                network.set_dtype(mx.float32)
         self._read_weights(network, progress)
         return self._ready(network, folder, options)
 
