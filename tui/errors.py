@@ -13,8 +13,8 @@ OutriderError             tui.errors                    the root: anything that 
   HostError               tui.client.host               a host has a senseless address or program
   EngineError             tui.client.call               a command failed; the engine keeps working
     EngineDied            tui.client.call               there is no engine any more
+  GivenUp                 tui.engine.backends           the load, or the answer, is no longer wanted
   ModelError              tui.engine.backends           a model cannot be opened or run
-    GivenUp               tui.engine.pair.rounding      the load is no longer wanted
     TemplateError         tui.engine.answer.templates   a chat template does not render this conversation
   BadModelFile            tui.engine.library.gguf       a file is no model that can be opened
     UnusableModelFile     tui.engine.library.gguf       the file is sound, and nothing here can open it

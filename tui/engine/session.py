@@ -19,13 +19,13 @@ from ..paths import find_states
 from .answer.answer import Answer
 from .answer.inspection import inspect
 from .answer.templates import TemplateRenderer
-from .backends import LoadedModel, ModelError
+from .backends import GivenUp, LoadedModel, ModelError
 from .backends.selection import open_backend
 from .library.local import Library
 from .machine.hardware import all_memory
 from .pair.exactness import keep_last
-from .pair.pair import Pair, Progress, load_pair
-from .pair.rounding import GivenUp
+from .pair.pair import Pair, load_pair
+from .pair.stages import Progress
 from .sentences import failure
 from .speculation.policy import FixedLength
 from .speculation.sampling import InvalidLogits

@@ -162,20 +162,6 @@ def test_a_ratio_that_was_timed_often_and_evenly_is_doubted_less(tmp_path: Path)
     assert sure[4] < sure[15], "never timed"
 
 
-def test_measuring_can_be_ended_and_tells_how_far_it_is(tmp_path: Path) -> None:
-    main, draft, clock = timed(tmp_path)
-    told: list[float] = []
-
-    def progress(fraction: float) -> bool:
-        told.append(fraction)
-        return len(told) < 4
-
-    measure(main, draft, None, lambda: clock[0], progress)
-    calls = len(main.asked) + len(draft.asked)
-    assert told == sorted(told) and 0 < told[0] < told[3] < 0.5
-    assert calls < 16
-
-
 def test_a_token_that_seems_dearer_than_several_is_not_believed(tmp_path: Path) -> None:
     """The machine was busy when it was timed first."""
     main, draft, clock = timed(tmp_path)

@@ -6,7 +6,8 @@ into text. Arrays, native handles and library types stay inside the backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -20,6 +21,10 @@ from ..speculation.sampling import Constraint, Sampler
 
 class ModelError(OutriderError):
     """A model cannot be opened or run."""
+
+
+class GivenUp(OutriderError):
+    """The load, or the answer, is no longer wanted."""
 
 
 LONGEST_DEFAULT_CONTEXT = 8192
@@ -63,7 +68,11 @@ class Options:
 
 
 Progress = Callable[[float], bool]
-"""Receives the read share of a file, from 0 to 1; returns False to give up."""
+"""Receives the read share of a file, from 0 to 1, and then 1 to 2 while the model is prepared. Returns False
+to give up."""
+Wanted = Callable[[float], bool]
+"""Receives the number of tokens that a call has computed since it asked last, perhaps a part of one. Returns
+whether the result of the call is still wanted."""
 
 
 class Vocabulary(Protocol):
@@ -150,6 +159,30 @@ class LoadedModel(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A model that asks before a call, and during one that takes long, whether its result is still wanted.
+
+    If not, it raises `GivenUp`. The cache then holds the tokens that it held before the call, or some more of
+    those that the call was to run.
+    """
+
+    wanted: Wanted
+
+
+@contextmanager
+def asking(models: Iterable[object], wanted: Wanted) -> Iterator[None]:
+    """Let the models ask `wanted` during their calls, as far as they can ask."""
+    asked = [(each, each.wanted) for each in models if isinstance(each, Interruptible)]
+    for each, _ in asked:
+        each.wanted = wanted
+    try:
+        yield
+    finally:
+        for each, before in asked:
+            each.wanted = before
 
 
 @runtime_checkable
@@ -242,7 +275,7 @@ class Backend(Protocol):
         ...
 
     def load(self, path: str, options: Options, progress: Progress) -> LoadedModel:
-        """Open a model. `progress` gets 0 to 1 and returns False to give up. Raises `ModelError`."""
+        """Open a model. Raises `ModelError`, and `GivenUp` if `progress` returns False."""
         ...
 
     def load_head(

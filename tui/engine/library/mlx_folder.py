@@ -130,6 +130,18 @@ class Folder:
         """Numbers for one token inside a layer, at the widest point."""
         return 2 * self._number("hidden_size", "n_embd", "d_model") + 3 * self._number("intermediate_size")
 
+    @property
+    def widened(self) -> int:
+        """Bytes by which the 16-bit numbers of a quantized model grow in 32 bits; 0 for other models.
+
+        MLX's kernels for a processor multiply quantized weights 10 to 50 times as fast with scales of 32
+        bits (mlx 0.32). So without a GPU these numbers get 32 bits when they are loaded.
+        """
+        short = [each for each in self.tensors if each.dtype in ("F16", "BF16")]
+        if not any(each.name.endswith(".scales") for each in short):
+            return 0
+        return sum(each.end - each.begin for each in short)
+
     def _number(self, *keys: str) -> int:
         """Return the first of `keys` with a whole number above zero in the configuration; else 0."""
         for config in (self.config, _mapping(self.config.get("text_config"))):

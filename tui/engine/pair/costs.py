@@ -41,23 +41,19 @@ logarithm. The first is a lower bound, the others are estimates."""
 _PER_ROW = 0.2
 """Assumed cost of one more row, in rows, if no call of several rows was timed."""
 
-Progress = Callable[[float], bool]
-"""Receives the progress from 0 to 1. Returns False to end the measurement with the costs so far."""
-
 
 def measure(
     main: LoadedModel,
     draft: LoadedModel | None,
     plain: float | None,
     clock: Callable[[], float] = perf_counter,
-    progress: Progress = lambda fraction: True,
 ) -> Costs:
     """Time both models with empty caches, and leave the caches empty. `plain`: seconds of one token of the
     main model.
 
     Raises `ModelError`, `InvalidLogits` or `ValueError` if the models give no sensible figures.
     """
-    turns = _Turns(main, plain, clock, progress)
+    turns = _Turns(main, plain, clock)
     calls = [_Call(rows, main, rows, rows) for rows in _ROWS if rows < main.capacity]
     size = 0
     if draft is not None:
@@ -100,15 +96,12 @@ class _Turns:
     change.
     """
 
-    def __init__(
-        self, main: LoadedModel, plain: float | None, clock: Callable[[], float], progress: Progress
-    ) -> None:
-        self._clock, self._progress = clock, progress
+    def __init__(self, main: LoadedModel, plain: float | None, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._started = clock()
         self._one = _Call(1, main, 1, 1)
         self.ratios: dict[int, list[float]] = {1: [1.0]}
         """By index of a call: its seconds divided by those of one row, for each time."""
-        self._ended = False
         if plain is None:
             self._seconds(self._one)  # warms up
         self._ones = [plain or self._seconds(self._one)]
@@ -120,10 +113,7 @@ class _Turns:
         warm = fresh and expected < _LONG
         spent = self._clock() - self._started
         allowed = SECONDS * (2 if len(self.ratios) < 3 else 1)
-        if self._ended or spent + (1 + warm) * expected + self._ones[-1] > allowed:
-            return
-        if not self._progress(min(1.0, spent / SECONDS)):
-            self._ended = True
+        if spent + (1 + warm) * expected + self._ones[-1] > allowed:
             return
         before = self._ones[-1]
         if warm:
@@ -212,10 +202,9 @@ def fresh_policy(
     main: LoadedModel,
     draft: LoadedModel | None,
     plain: float | None,
-    progress: Progress = lambda fraction: True,
 ) -> AdaptiveLength | None:
     """Return a policy for a pair without stored facts; None if the models give no sensible figures."""
     try:
-        return AdaptiveLength(measure(main, draft, plain, progress=progress))
+        return AdaptiveLength(measure(main, draft, plain))
     except (ModelError, InvalidLogits, ValueError):
         return None

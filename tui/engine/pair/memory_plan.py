@@ -220,7 +220,7 @@ def rehearse(
         by_role[role] = [each and _need(files[role], each, machine.labels) for each in answer]
     for role, model in models.items():
         if isinstance(model, Folder):
-            by_role[role] = [_folder_need(model, role, *shape) for shape in shapes]
+            by_role[role] = [_folder_need(model, role, *shape, gpu=bool(machine.gpu)) for shape in shapes]
     rows = zip(*by_role.values(), strict=True)
     return machine, [dict(zip(by_role, row, strict=True)) if all(row) else None for row in rows]
 
@@ -276,9 +276,10 @@ def _need(header: Header, reserved: Any, labels: Sequence[str]) -> Need:
     )
 
 
-def _folder_need(folder: Folder, role: Role, length: int, cache_type: CacheType) -> Need:
+def _folder_need(folder: Folder, role: Role, length: int, cache_type: CacheType, *, gpu: bool = True) -> Need:
     """Return the needs with a full context. MLX itself takes its memory only as it goes."""
-    bits = 8.5 if cache_type == "q8_0" and role == "main" else 16
+    widened = 0 if gpu else folder.widened
+    bits = 8.5 if cache_type == "q8_0" and role == "main" else 32 if widened else 16
     token = round(folder.cached_numbers * bits / 8)
     windows, window = folder.windowed
     windows = min(windows, folder.layers)
@@ -286,4 +287,4 @@ def _folder_need(folder: Folder, role: Role, length: int, cache_type: CacheType)
     held = length if of_windows * length <= folder.weight_bytes // WINDOWS_SHARE else window + _MLX_SPARE
     cache = (token - of_windows) * length + of_windows * min(length, held)
     buffers = 2 * _MLX_ROWS * folder.widest
-    return Need(folder.weight_bytes, 0, 0, folder.layers, cache, buffers, 0)
+    return Need(folder.weight_bytes + widened, 0, 0, folder.layers, cache, buffers, 0)

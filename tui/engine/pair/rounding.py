@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..backends import LoadedModel, ModelError
+from ..backends import GivenUp, LoadedModel, ModelError
 from ..speculation.chances import LONGEST
 from ..speculation.sampling import Logits
 from .deviation import Watched, deviation, known_tokens
@@ -40,10 +40,6 @@ EXPLICABLE = 0.3
 """Largest value that rounding can explain: root mean square, in standard deviations of a row. The files
 tried, from F16 to Q2_K, have 0.0006 to 0.075. A wrong token in the cache gives 0.17 to 2.2. A kernel that
 moves every score by a third of their spread computes something else."""
-
-
-class GivenUp(ModelError):
-    """The load is no longer wanted."""
 
 
 Going = Callable[[float], bool]

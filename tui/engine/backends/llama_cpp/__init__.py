@@ -17,7 +17,7 @@ from ....protocol import Obstacle
 from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, unfit_head, vocabularies
 from ...library.head_files import ITS_MAIN, ONLY_HEAD
 from ...library.header import BadModelFile, Header, read_header
-from .. import LoadedModel, ModelError, Options, Progress
+from .. import GivenUp, LoadedModel, ModelError, Options, Progress
 from ..cached import PICKS, WARM_UP
 from . import native
 from .assistant import open_assistant, reserved_by_assistant
@@ -208,7 +208,7 @@ class LlamaBackend:
         if model:
             return int(model)
         if rejected:
-            raise ModelError("the load was given up")
+            raise GivenUp("the load was given up")
         raise ModelError(self._reason("the model cannot be loaded"), "Choose another model file.")
 
     def _check_kind(self, model: int) -> None:

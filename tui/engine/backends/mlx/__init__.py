@@ -24,10 +24,11 @@ from ...eligibility import NO_HEADS_IN_MLX, OTHER_LIBRARY, uncut_draft, vocabula
 from ...library.gguf import BadModelFile
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
 from ...machine.hardware import memory_bytes
-from .. import LoadedModel, ModelError, Options, Progress
+from .. import GivenUp, LoadedModel, ModelError, Options, Progress, asking
 from ..cached import PICKS, WARM_UP
 from .caches import Caches
 from .model import MlxModel, failing
+from .parts import Parts
 from .vocabulary import MlxVocabulary
 
 _PIECE = 256 << 20
@@ -60,8 +61,10 @@ class MlxBackend:
         with failing("the model cannot be loaded", _OTHER):
             self._check_kind(folder)
             network, _ = mlx_lm.load_model(folder.path, lazy=True, strict=True, trust_remote_code=False)
+            if mx.default_device() != mx.gpu and folder.widened:
+                network.set_dtype(mx.float32)
         self._read_weights(network, progress)
-        return self._ready(network, folder, options)
+        return self._ready(network, folder, options, progress)
 
     def load_head(
         self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
@@ -106,7 +109,7 @@ class MlxBackend:
                 mx.eval(piece)
             piece = []
             if not progress(done / total):
-                raise ModelError("the load was given up")
+                raise GivenUp("the load was given up")
 
     def _check_memory(self, needed: int) -> None:
         most = mx.device_info().get("max_recommended_working_set_size") or mx.device_info().get("memory_size")
@@ -117,18 +120,42 @@ class MlxBackend:
                 "Choose a smaller model, or one with fewer bits.",
             )
 
-    def _ready(self, network: Any, folder: Folder, options: Options) -> MlxModel:
+    def _ready(
+        self, network: Any, folder: Folder, options: Options, progress: Callable[[float], bool]
+    ) -> MlxModel:
+        """Return the model, after its first calls. `progress` gets 1 to 2 meanwhile."""
+        passed = 1.0
+
+        def wanted(tokens: float) -> bool:
+            nonlocal passed
+            passed += tokens / (2 + sum(WARM_UP[options.role]))
+            return progress(min(2.0, passed))
+
+        def ask(tokens: float) -> None:
+            if not wanted(tokens):
+                raise GivenUp("the load was given up")
+
         bits = 8 if options.role == "main" and options.cache_type == "q8_0" else 0
         capacity = options.tokens(folder.context_length)
         hint = "Load with a KV cache of 16 bits." if bits else _OTHER
         with failing("the model cannot be run", hint):
             caches = Caches(lambda: make_prompt_cache(network), bits=bits)
-            scores = network(mx.array([[0]]), cache=caches.all)
-            mx.eval(scores, caches.state)
+            parts = Parts(caches)
+            scores = parts.compute(
+                lambda: network(mx.array([[0]]), cache=caches.all),
+                lambda scores: mx.eval(scores, caches.state) or scores,
+                1,
+                ask,
+            )
             caches.spare_all(capacity, folder.weight_bytes // WINDOWS_SHARE)
         if scores.ndim != 3:
             raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
         vocabulary = MlxVocabulary(folder, scores.shape[-1])
-        loaded = MlxModel(network, caches, vocabulary, folder, capacity, PICKS[options.role])
-        loaded.warm_up(WARM_UP[options.role])
+        ask(1.0)
+        picks = PICKS[options.role]
+        loaded = MlxModel(
+            network, caches, vocabulary, folder, capacity, picks, parts=parts, exact=options.exact
+        )
+        with asking([loaded], wanted):
+            loaded.warm_up(WARM_UP[options.role])
         return loaded
