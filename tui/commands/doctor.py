@@ -24,9 +24,9 @@ from ..chat.requests import load_request
 from ..choices import AUTO, drafts_with_model
 from ..clean import clean, clean_line
 from ..client import EngineClient, EngineError, engine_environment, last_reply
-from ..client.host import Host, said
 from ..config import Models, Settings
 from ..config.last import next_start
+from ..host import Host, said
 from ..paths import Paths, find_states
 from ..protocol import DescribeModel, DraftsJudged, DraftVerdict, JudgeDrafts, Load, ModelDescribed
 from ..quantities import prompt_form, rounding, size
