@@ -343,7 +343,7 @@ def _fill_history(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_doctor(parser: argparse.ArgumentParser) -> None:
-    _add(parser, _HOST, default=argparse.SUPPRESS)
+    _add(parser, {**_HOST, **_WORKERS}, default=argparse.SUPPRESS)
     _add(parser, {"--json": _flag("one JSON object instead of text")})
     _add(parser, {"--forget": _flag("first remove the saved caches of chats from the disk; the chats stay")})
 

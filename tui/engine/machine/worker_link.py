@@ -40,7 +40,7 @@ from .worker_messages import (
 
 START = 10.0
 """Seconds in which a worker must greet, and then survey its devices. ssh waits as long for a machine."""
-STALLED = 8.0
+STALLED = 6.0
 """Seconds without a sign of life after which a worker counts as lost."""
 _BEAT, _FIRST_BEATS = 1.0, 0.05
 """Seconds between two probes, and between the first ones, so that the round trip is known soon."""
@@ -160,8 +160,6 @@ class WorkerLink:
                     stderr=subprocess.PIPE,
                 )
             self._read_errors(tunnel)
-            with self._changed:
-                self._changed.notify_all()
 
     def _too_late(self) -> None:
         """llama.cpp waits for a connection that does not come."""
@@ -187,13 +185,12 @@ class WorkerLink:
     def lost_within(self, seconds: float) -> bool:
         """Return whether the worker is lost, or will be within `seconds`."""
         with self._changed:
-            ended = self._changed.wait_for(lambda: self.loss is not None or self._tunnel_ended(), seconds)
-            if ended and self.loss is None:
+            if not self._changed.wait_for(lambda: self.loss is not None, seconds) and self._tunnel_ended():
                 words = "The connection to {name} is broken"
                 if "prohibited" in self._tail:
                     words = "sshd on {name} forbids the connection of llama.cpp (AllowTcpForwarding)"
                 self.loss = self._lost_words(words, _AGAIN)
-            return bool(ended)
+            return self.loss is not None
 
     # Messages
 
@@ -274,13 +271,18 @@ class WorkerLink:
         assert self._ssh
         with suppress(subprocess.TimeoutExpired):
             self._ssh.wait(1)
-        found = said(self.host, self._ssh.returncode, self._tail)
+        status, name = self._ssh.returncode, self.host.name
+        found = said(self.host, status, self._tail)
         words = [line for line in self._tail.splitlines() if line.strip()]
-        last = f": {clean_line(words[-1], 160)}" if words and not found else ""
+        if self._greeted:  # ssh has the same status if the link breaks and if a signal ends the worker
+            line, hint = f"The worker on {name} is gone: it has ended, or the link is broken", _AGAIN
+        elif found:
+            line, hint, _ = found
+        else:
+            last = f": {clean_line(words[-1], 160)}" if words else ""
+            line, hint = f"The worker on {name} does not start{last}", f"Run `outrider doctor --host {name}`."
         with self._changed:
-            if self.loss is None:
-                broken = found or (f"The worker on {self.host.name} has ended{last}", _AGAIN, False)
-                self.loss = WorkerLost(broken[0], broken[1])
+            self.loss = self.loss or WorkerLost(line, hint)
             self._changed.notify_all()
         self._report()
 

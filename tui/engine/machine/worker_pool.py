@@ -55,6 +55,7 @@ class WorkerPool:
         self._link = link
         self._links: dict[WorkerHost, WorkerLink] = {}
         self._lock = Lock()
+        self._ending = Lock()
 
     def reach(self, wanted: Sequence[WorkerHost]) -> list[ReachedWorker | MissedWorker]:
         """Start the workers that do not run yet, all at once, and survey all of them. Keeps their order."""
@@ -67,7 +68,7 @@ class WorkerPool:
         try:
             link = self._links.get(wanted)
             if link is None or link.loss:
-                link = self._link(Host(wanted.name, wanted.address, wanted.program), on_loss=end_engine)
+                link = self._link(Host(wanted.name, wanted.address, wanted.program), on_loss=self._lost)
                 link.start()
                 self._links[wanted] = link
             return ReachedWorker(link, link.survey())
@@ -85,7 +86,16 @@ class WorkerPool:
         if lost is None:
             lost = attached[0]
             lost.loss = WorkerLost("The connection to a worker is broken", "Your next prompt tries again.")
-        end_engine(lost)
+        self._lost(lost)
+
+    def _lost(self, link: WorkerLink) -> NoReturn:
+        """End this process, because llama.cpp waits for a worker that is lost."""
+        with self._ending:  # the abort of llama.cpp and the link may report the same loss
+            if link.loss:
+                line = f"\n{SIGN}{link.loss.message}\t{link.loss.hint}\n"
+                print(line, end="", file=sys.stderr, flush=True)
+            self.kill()
+            os._exit(LOST)
 
     def close(self) -> None:
         """End all workers."""
@@ -96,11 +106,3 @@ class WorkerPool:
         """Cut all links without waiting: this process ends."""
         for link in self._links.values():
             link.kill()
-
-
-def end_engine(link: WorkerLink) -> NoReturn:
-    """End this process, because llama.cpp waits for a worker that is lost."""
-    if link.loss:
-        print(f"{SIGN}{link.loss.message}\t{link.loss.hint}", file=sys.stderr, flush=True)
-    link.close()
-    os._exit(LOST)

@@ -53,7 +53,7 @@ def distribute(load: Load, pool: WorkerPool) -> Distributed:
     states = tuple(_states(reached, planned.split))
     if not planned.fits or planned.load != load:
         raise ModelError(_too_large(planned, states), "Choose a smaller model or a shorter context.")
-    return Distributed(_connect(load, reached, planned, pool), states)
+    return Distributed(_connect(reached, planned, pool) if planned.split else None, states)
 
 
 def planned_memory(question: PlanMemory, load: Load, loaded: Load | None, pool: WorkerPool) -> MemoryPlanned:
@@ -124,7 +124,7 @@ def _too_large(planned: MemoryPlan, states: Sequence[WorkerState]) -> str:
     return "; ".join([reason, *missing])
 
 
-def _connect(load: Load, reached: Reached, planned: MemoryPlan, pool: WorkerPool) -> Spread | None:
+def _connect(reached: Reached, planned: MemoryPlan, pool: WorkerPool) -> Spread | None:
     """Connect llama.cpp to each worker that gets layers. Return None if there is none."""
     from ..backends.llama_cpp import native
     from ..backends.llama_cpp.rpc import NoRpc, Rpc
