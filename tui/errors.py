@@ -10,7 +10,7 @@ OutriderError             tui.errors                    the root: anything that 
   Unreadable              tui.store.keeper              the conversations cannot be read
   NotAttached             tui.chat.attachments          a file cannot go with a prompt
   EditorFailed            tui.screens.editor            the text editor could not be used
-  HostError               tui.client.host               a host has a senseless address or program
+  HostError               tui.host                      a host has a senseless address or program
   EngineError             tui.client.call               a command failed; the engine keeps working
     EngineDied            tui.client.call               there is no engine any more
   GivenUp                 tui.engine.backends           the load, or the answer, is no longer wanted

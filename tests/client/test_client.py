@@ -24,7 +24,7 @@ from tui.client import child as child_module
 from tui.client import engine as engine_module
 from tui.client.exit_reason import death, last_words
 from tui.client.heartbeat import MISSED
-from tui.client.host import Host
+from tui.host import Host
 
 FAKE = SUPPORT / "fake_engine.py"
 DEATHS = ("segv", "abrt", "kill", "exit0", "exit1", "hang")

@@ -18,8 +18,8 @@ from tests.support.panel import Desk, paste
 from tests.support.pastes import pastes
 from tui.app import Outrider
 from tui.chat.export import as_markdown
-from tui.client.host import Host
 from tui.config import Generation, Models, Settings
+from tui.host import Host
 from tui.screens.consent import ConsentScreen
 
 QUICK = "scripted:sample?tokens=2"

@@ -122,6 +122,9 @@ class Engine:
     )
     backend: BackendName = _setting("auto", '"auto" goes by the model; "llama.cpp"; "mlx"')
     host: str = _setting("", "where it runs: a name under [hosts], or me@gpu as ssh takes it; empty is here")
+    workers: tuple[str, ...] = _setting(
+        (), "machines that share the main model, named like a host; see docs/several-machines.md"
+    )
 
 
 @dataclass(frozen=True)

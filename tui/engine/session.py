@@ -23,6 +23,8 @@ from .backends import GivenUp, LoadedModel, ModelError
 from .backends.selection import open_backend
 from .library.local import Library
 from .machine.hardware import all_memory
+from .machine.worker_pool import WorkerPool
+from .pair.distribution import distribute
 from .pair.exactness import keep_last
 from .pair.pair import Pair, load_pair
 from .pair.stages import Progress
@@ -48,12 +50,15 @@ class Session:
         draft_length: Callable[[protocol.Generate], DraftLength] = lambda command: command.draft_length,
         library: Library | None = None,
         idle: Callable[[], bool] = lambda: False,
+        workers: WorkerPool | None = None,
     ) -> None:  # fmt: skip
         """`cancelled` returns whether the answer (or load) with an id is no longer wanted.
 
         `draft_length` returns the draft length for the next rounds of a command. Without a `library`, it uses
-        the library of this machine. `idle` returns whether no command is waiting.
+        the library of this machine. `idle` returns whether no command is waiting. `workers` are the
+        workers that loads may use.
         """
+        self._workers = workers or WorkerPool()
         self._idle = idle
         self._library = library or Library.here(all_memory)
         self._send = send
@@ -86,6 +91,7 @@ class Session:
         """Save the chat, free the models and end the template worker."""
         self._unload()
         self._templates.close()
+        self._workers.close()
 
     def do(self, command: protocol.Command) -> None:
         """Carry out one command; every error becomes a `Failed`."""
@@ -126,7 +132,10 @@ class Session:
         if command.draft == AUTO:
             self._send(protocol.Loading("Looking for a draft"))
         command = self._library.resolved(command, lambda: not self._cancelled(LOAD))
-        self._pair = pair = load_pair(command, self._progress())
+        if command.workers:
+            self._send(protocol.Loading("Connecting to the workers"))
+        parts = distribute(command, self._workers)
+        self._pair = pair = load_pair(command, self._progress(), parts.spread)
         self._chats = SavedChats.of(pair, command, find_states())
         if command.disk_cache == 0:
             self._forget(None)
@@ -142,6 +151,7 @@ class Session:
                 monotonic() - started,
                 pair.policy.length if isinstance(pair.policy, FixedLength) else AUTO,
                 pair.rounding,
+                parts.workers,
             )
         )
         self._learn()

@@ -96,6 +96,27 @@ class Obstacle(Struct, frozen=True):
         return "draft failed" if self.stage == "answer" else "draft rejected"
 
 
+class WorkerHost(Struct, frozen=True):
+    """Another machine that may compute some layers of the main model, as the config names it."""
+
+    name: str
+    address: str
+    program: str = ""
+    """Path of Outrider there; empty searches the usual places."""
+
+
+class WorkerState(Struct, frozen=True):
+    """A worker beside the pair that is loaded or planned."""
+
+    name: str
+    layers: Unsigned
+    """Layers of the main model that it computes; 0 if it is not used."""
+    round_trip: Finite | None = None
+    """Seconds from a probe to its reply; None if unknown."""
+    fault: str = ""
+    """Why it is not used, as a sentence; empty if it is."""
+
+
 # Commands: app -> engine
 
 
@@ -127,6 +148,8 @@ class Load(Tagged, frozen=True):
     and leaves those alone that are there."""
     memory_cache: Signed = 0
     """Most bytes in the engine's memory for the caches of chats; -1 is a share of the free memory."""
+    workers: tuple[WorkerHost, ...] = ()
+    """The machines that share the layers of the main model with the engine's machine."""
 
 
 class Generate(Tagged, frozen=True):
@@ -245,6 +268,8 @@ class Loaded(Tagged, frozen=True):
     """The fixed draft length that the engine uses for this pair, or `AUTO`."""
     rounding: Rounding | None = None
     """None if it is unknown, as for scripted models."""
+    workers: tuple[WorkerState, ...] = ()
+    """In the order of `Load.workers`."""
 
 
 class Unloaded(Tagged, frozen=True):

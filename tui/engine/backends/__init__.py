@@ -39,6 +39,20 @@ the second kind needs a checkpoint."""
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The layers of a main model on several machines: the first ones on workers, the last ones here."""
+
+    devices: tuple[int, ...]
+    """The workers' devices, by the library's pointers in this process."""
+    layers: tuple[int, ...]
+    """Layers of each device."""
+    here: int
+    """Layers on this machine, the output layer included."""
+    name: str
+    """The workers, their layers and round trips: "gpu2 (12 layers, 0.4 ms)"."""
+
+
+@dataclass(frozen=True)
 class Options:
     """The options for opening a model."""
 
@@ -52,6 +66,8 @@ class Options:
     """Open a main model together with the head in its file, if there is one; see `Backend.load_head`."""
     exact: bool = False
     """Whether exact mode is wanted: no token may run again in another call."""
+    spread: Spread | None = None
+    """The workers that share a main model; None if it stays on this machine."""
 
     @classmethod
     def of(cls, load: Load, role: Role) -> Options:

@@ -29,6 +29,7 @@ from ..library.mlx_folder import WINDOWS_SHARE, Folder, is_folder, read_folder
 from ..machine.apple import ask_library
 from ..machine.hardware import memory_bytes, room_for_chats
 from ..starter import place
+from .layer_split import LayerSplit, split_layers
 
 SHORTEST = 2048
 """Tokens of the shortest context that is proposed."""
@@ -94,6 +95,16 @@ class Need:
 Needs = dict[Role, Need]
 
 
+class RemoteMemory(NamedTuple):
+    """The memory of a worker: all its devices together."""
+
+    name: str
+    free: int
+    total: int
+    round_trip: float | None = None
+    """Seconds to the worker and back; None if unknown."""
+
+
 class MemoryPlan(NamedTuple):
     """A memory plan, as in `MemoryPlanned`."""
 
@@ -101,10 +112,15 @@ class MemoryPlan(NamedTuple):
     context_length: int
     fits: bool
     uses: tuple[MemoryUse, ...]
+    split: LayerSplit | None = None
+    """The layers of each worker; None without workers."""
 
 
-def plan(load: Load, loaded: Load | None = None) -> MemoryPlan:
-    """Return the plan for `load`. Names must be resolved to paths. Raises `Unplanned`."""
+def plan(load: Load, loaded: Load | None = None, workers: Sequence[RemoteMemory] = ()) -> MemoryPlan:
+    """Return the plan for `load`, with the main model on this machine and on `workers`.
+
+    Names must be resolved to paths. Raises `Unplanned`.
+    """
     models = models_of(load)
     shapes = list(_shapes(load, models["main"]))
     before = models_of(loaded) if loaded else {}
@@ -112,13 +128,50 @@ def plan(load: Load, loaded: Load | None = None) -> MemoryPlan:
     if machine.gpu and not machine.shared and loaded:
         _, held = rehearse(loaded, before, [next(_shapes(loaded, before["main"]))])
         machine = _without(machine, loaded, held[0])
-    for each, length, need in _ways(load, shapes, needs, machine):
-        uses = _uses(each, need, machine)
+    for each, length, need in _ways(load, shapes, needs, machine, alone=not workers):
+        split, uses = _spread(each, need, machine, workers)
         if all(use.needed <= use.free for use in uses):
-            return MemoryPlan(each, length, True, uses)
+            return MemoryPlan(each, length, True, uses, split)
     if needs[0] is None:
         raise Unplanned("the library rejects this context or this type of cache")
-    return MemoryPlan(load, shapes[0][0], False, _uses(load, needs[0], machine))
+    split, uses = _spread(load, needs[0], machine, workers)
+    return MemoryPlan(load, shapes[0][0], False, uses, split)
+
+
+def _spread(
+    load: Load, needs: Needs, machine: Machine, workers: Sequence[RemoteMemory]
+) -> tuple[LayerSplit | None, tuple[MemoryUse, ...]]:
+    """Return the split of the main model, and the memory uses: those of this machine first."""
+    if not workers:
+        return None, _uses(load, needs, machine)
+    main = needs["main"]
+    body = main.weights - main.table - main.output
+    layer = max(1.0, (body + main.cache) / max(1, main.layers))
+    buffers = main.buffers_gpu + main.buffers_host
+    base = _uses(load, _part(needs, 0), machine)
+    local = base[0] if machine.gpu and load.gpu_layers else base[-1]
+    room = [each.free - buffers for each in workers]
+    split = split_layers(main.layers, layer, local.free - local.needed, room)
+    uses = list(_uses(load, _part(needs, split.here), machine))
+    for worker, layers in zip(workers, split.workers, strict=True):
+        if layers:
+            weights, cache = (round(size * layers / main.layers) for size in (body, main.cache))
+            uses.append(
+                MemoryUse(worker.name, worker.free, worker.total, weights, 0, cache, buffers,
+                          layers=layers, round_trip=worker.round_trip)
+            )  # fmt: skip
+    return split, tuple(uses)
+
+
+def _part(needs: Needs, layers: int) -> Needs:
+    """Return the needs of this machine if it computes only `layers` layers of the main model."""
+    main = needs["main"]
+    body, share = main.weights - main.table - main.output, layers / max(1, main.layers)
+    part = replace(
+        main, weights=main.table + main.output + round(body * share), layers=layers,
+        cache=round(main.cache * share),
+    )  # fmt: skip
+    return {**needs, "main": part}
 
 
 def models_of(load: Load) -> dict[Role, Header | Folder]:
@@ -150,9 +203,13 @@ def _shapes(load: Load, main: Header | Folder) -> Iterator[tuple[int, CacheType]
 
 
 def _ways(
-    asked: Load, shapes: Sequence[tuple[int, CacheType]], needs: Sequence[Needs | None], machine: Machine
-) -> Iterator[tuple[Load, int, Needs]]:
-    """Yield `asked` and then the alternatives, the best first, each with its context length."""
+    asked: Load, shapes: Sequence[tuple[int, CacheType]], needs: Sequence[Needs | None], machine: Machine,
+    *, alone: bool,
+) -> Iterator[tuple[Load, int, Needs]]:  # fmt: skip
+    """Yield `asked` and then the alternatives, the best first, each with its context length.
+
+    `alone`: no worker takes layers, so that fewer of them may lie on the GPU.
+    """
     possible = []
     for (length, cache_type), need in zip(shapes, needs, strict=True):
         said = asked.context_length if length == shapes[0][0] else length
@@ -160,7 +217,7 @@ def _ways(
             load = structs.replace(asked, context_length=said, cache_type=cache_type)
             possible.append((load, length, need))
     yield from possible
-    if machine.gpu and not machine.shared and asked.gpu_layers < 0:
+    if alone and machine.gpu and not machine.shared and asked.gpu_layers < 0:
         for load, length, need in possible:
             for layers in range(need["main"].layers, -1, -1):
                 yield structs.replace(load, gpu_layers=layers), length, need

@@ -15,7 +15,7 @@ from time import perf_counter
 from ...choices import HEAD, NONE, drafts_with_model, is_scripted
 from ...paths import find_costs, find_starter
 from ...protocol import Load, Obstacle, Rounding
-from ..backends import Backend, GivenUp, LimitsDrafts, LoadedModel, ModelError, Options, Role
+from ..backends import Backend, GivenUp, LimitsDrafts, LoadedModel, ModelError, Options, Role, Spread
 from ..backends.selection import open_backend
 from ..eligibility import NOTHING_COPIED, POLICY, broken_draft
 from ..library.describe import holds_only_head
@@ -130,11 +130,14 @@ class Pair:
             model.close()
 
 
-def load_pair(command: Load, progress: Progress) -> Pair:
-    """Load the models of `command`, which are paths. Raises `ModelError` if the main model cannot be used."""
+def load_pair(command: Load, progress: Progress, spread: Spread | None = None) -> Pair:
+    """Load the models of `command`, which are paths; the main model is `spread` over several machines.
+
+    Raises `ModelError` if the main model cannot be used.
+    """
     path, room, stages = _path(command, command.main, "main"), Room(), Stages(progress)
     backend = open_backend(path, command.backend)
-    main, fault = _load_main(command, backend, path, stages)
+    main, fault = _load_main(command, backend, path, stages, spread)
     draft = None
     try:
         draft, obstacle = _load_draft(command, backend, main, stages) if fault is None else (None, fault)
@@ -152,10 +155,11 @@ def load_pair(command: Load, progress: Progress) -> Pair:
 
 
 def _load_main(
-    command: Load, backend: Backend, path: str, stages: Stages
+    command: Load, backend: Backend, path: str, stages: Stages, spread: Spread | None
 ) -> tuple[LoadedModel, Obstacle | None]:
     """Return the main model, and the reason if it could be opened only without its head."""
-    options, read = Options.of(command, "main"), stages.reading("main model")
+    options = replace(Options.of(command, "main"), spread=spread)
+    read = stages.reading("main model")
     try:
         return backend.load(path, options, read), None
     except ModelError as error:
