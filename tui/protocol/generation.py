@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ..choices import AUTO, LOOKUP, BackendName, CacheType, DraftChoice, DraftLength, Effort, Thinking
+from ..choices import AUTO, HEAD, LOOKUP, BackendName, CacheType, DraftChoice, DraftLength, Effort, Thinking
 from .terms import (
     Finite,
     HeadKind,
@@ -77,6 +77,11 @@ class ModelFacts(Struct, frozen=True):
     """The head in its file that can draft; empty for none."""
     only_head: bool = False
     """Whether the file holds nothing but this head: it drafts for its main model, which is another file."""
+
+    @property
+    def is_head(self) -> bool:
+        """Whether it is a head, in the main model's file or in one of its own."""
+        return self.only_head or self.path == HEAD
 
 
 class Obstacle(Struct, frozen=True):

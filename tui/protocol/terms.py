@@ -22,6 +22,8 @@ class Origin(IntEnum):
     """Proposed and rejected: not part of the answer."""
     LOOKUP = 4
     """Proposed by the lookup from earlier text, and accepted by the main model."""
+    HEAD = 5
+    """Proposed by a head of the main model, and accepted by the main model."""
 
 
 LIMIT: Final = 1 << 63
