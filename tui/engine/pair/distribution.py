@@ -127,13 +127,13 @@ def _too_large(planned: MemoryPlan, states: Sequence[WorkerState]) -> str:
 def _connect(reached: Reached, planned: MemoryPlan, pool: WorkerPool) -> Spread | None:
     """Connect llama.cpp to each worker that gets layers. Return None if there is none."""
     from ..backends.llama_cpp import native
-    from ..backends.llama_cpp.rpc import NoRpc, Rpc
+    from ..backends.llama_cpp.rpc import Rpc
     from ..backends.llama_cpp.spreading import by_free_memory
 
     assert planned.split
     try:
         rpc = Rpc(native.bindings())
-    except (NoRpc, AttributeError):
+    except (FileNotFoundError, AttributeError):
         raise ModelError("The llama.cpp here has no RPC", "`make clean run` builds it with RPC.") from None
     rpc.on_abort(pool.aborted)
     devices: list[int] = []
