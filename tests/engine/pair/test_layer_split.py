@@ -1,4 +1,4 @@
-"""The split of a model: every layer has one place, no memory gets more than it holds, and a plan counts it."""
+"""The split of a model: each layer has one place, no memory gets more than it holds, a plan counts it."""
 
 from __future__ import annotations
 

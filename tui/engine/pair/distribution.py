@@ -117,6 +117,8 @@ def _too_large(planned: MemoryPlan, states: Sequence[WorkerState]) -> str:
     """Return why a model does not fit, with the workers that are missing."""
     short = next((use for use in planned.uses if use.needed > use.free), None)
     reason = "the model does not fit into the memories of these machines"
+    if planned.fits:
+        reason += f"; with a context of {planned.context_length:,} tokens it would"
     if short:
         needed, free = (f"{size / (1 << 30):.1f} GiB" for size in (short.needed, short.free))
         reason += f": {short.name} needs {needed}, {free} are free"
