@@ -22,6 +22,7 @@ OutriderError             tui.errors                    the root: anything that 
   LibraryError            tui.engine.library.names      the library does not have the wanted model
   HubError                tui.engine.library.hub_access     the hub does not give the wanted file or answer
     TryLater              tui.engine.library.hub_access     the hub names the time of the next try
+  WorkerLost              tui.engine.machine.worker_link    a worker cannot be used, or is gone
   Unplanned               tui.engine.pair.memory_plan   nobody knows how much memory a pair needs
 """
 

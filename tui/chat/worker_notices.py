@@ -10,7 +10,7 @@ from tui import files, protocol
 
 RISK = (
     "Workers: llama.cpp's RPC knows no password, and its faults let a program that reaches the port take "
-    "over the process. Outrider opens the port only on the loopback address, and closes it when ssh is "
+    "over the process. Outrider opens the port on the loopback address alone, and closes it once ssh is "
     "connected. Use machines whose other users you trust. This is shown once."
 )
 

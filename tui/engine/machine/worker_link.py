@@ -223,7 +223,7 @@ class WorkerLink:
     def _read(self) -> None:
         assert self._ssh and self._ssh.stdout
         lines = Lines(LONGEST)
-        with suppress(OSError, ValueError, ProtocolError):
+        with self._ssh.stdout, suppress(OSError, ValueError, ProtocolError):
             while data := self._ssh.stdout.read(1 << 16):
                 for line in lines.feed(data):
                     self._take(from_worker(line))
@@ -244,7 +244,7 @@ class WorkerLink:
 
     def _read_errors(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr
-        with suppress(OSError, ValueError):
+        with process.stderr, suppress(OSError, ValueError):
             while data := os.read(process.stderr.fileno(), 1 << 12):
                 self._tail = (self._tail + data.decode("utf-8", "replace"))[-_TAIL:]
 
@@ -295,7 +295,7 @@ class WorkerLink:
     def _lose(self, message: str, hint: str) -> WorkerLost:
         """End the link. Return the error to raise."""
         with self._changed:
-            self.loss = self.loss or WorkerLost(message[:1].upper() + message[1:], hint)
+            self.loss = self.loss or WorkerLost(message, hint)
             self._changed.notify_all()
         self._end()
         return self.loss

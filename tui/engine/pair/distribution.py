@@ -117,6 +117,8 @@ def _too_large(planned: MemoryPlan, states: Sequence[WorkerState]) -> str:
     """Return why a model does not fit, with the workers that are missing."""
     short = next((use for use in planned.uses if use.needed > use.free), None)
     reason = "the model does not fit into the memories of these machines"
+    if planned.fits:
+        reason += f"; with a context of {planned.context_length:,} tokens it would"
     if short:
         needed, free = (f"{size / (1 << 30):.1f} GiB" for size in (short.needed, short.free))
         reason += f": {short.name} needs {needed}, {free} are free"
@@ -127,13 +129,13 @@ def _too_large(planned: MemoryPlan, states: Sequence[WorkerState]) -> str:
 def _connect(reached: Reached, planned: MemoryPlan, pool: WorkerPool) -> Spread | None:
     """Connect llama.cpp to each worker that gets layers. Return None if there is none."""
     from ..backends.llama_cpp import native
-    from ..backends.llama_cpp.rpc import NoRpc, Rpc
+    from ..backends.llama_cpp.rpc import Rpc
     from ..backends.llama_cpp.spreading import by_free_memory
 
     assert planned.split
     try:
         rpc = Rpc(native.bindings())
-    except (NoRpc, AttributeError):
+    except (FileNotFoundError, AttributeError):
         raise ModelError("The llama.cpp here has no RPC", "`make clean run` builds it with RPC.") from None
     rpc.on_abort(pool.aborted)
     devices: list[int] = []

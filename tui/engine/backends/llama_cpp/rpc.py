@@ -19,22 +19,18 @@ from ....host import LOOPBACK
 from . import native
 
 
-class NoRpc(Exception):
-    """This build of the library has no RPC backend."""
-
-
 class Rpc:
     """Both ends of the RPC backend in one library."""
 
     def __init__(self, library: Any) -> None:
-        """`library` is the ctypes layer of llama-cpp-python. Raises `NoRpc`."""
+        """`library` is the ctypes layer of llama-cpp-python.
+
+        Raises `FileNotFoundError` if it was built without RPC.
+        """
         # A handle also finds the functions of the libraries that it needs. Another copy of them would have
         # devices of its own.
         self._ggml = library._lib
-        try:
-            self._rpc = self._ggml if _has_rpc(self._ggml) else native.sibling(library, "ggml-rpc")
-        except FileNotFoundError:
-            raise NoRpc from None
+        self._rpc = self._ggml if _has_rpc(self._ggml) else native.sibling(library, "ggml-rpc")
         pointer, size = ctypes.c_void_p, ctypes.c_size_t
         _declare(self._rpc.ggml_backend_rpc_init, pointer, ctypes.c_char_p, ctypes.c_uint32)
         _declare(self._rpc.ggml_backend_rpc_add_server, pointer, ctypes.c_char_p)
