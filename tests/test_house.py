@@ -74,6 +74,8 @@ def test_the_product_imports_neither_tests_nor_tools() -> None:
 
 SHARED = {
     "chat": "the chat: its command, its screen",
+    "head": "the MTP head of a model, in each backend",
+    "hidden": "the hidden rows of a main model, in each backend",
     "history": "earlier chats: the command that lists them, the screen",
     "hub": "the Hugging Face hub: the engine asks it, the client asks the engine, the screen shows it",
     "inspection": "probabilities inside an answer: computed, shown",

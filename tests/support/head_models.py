@@ -93,6 +93,15 @@ def write_headed(path: Path, headed: Headed = Headed()) -> Path:
     writer = gguf.GGUFWriter(path, headed.architecture)
     _describe(writer, headed)
     add_vocabulary(writer, Toy(vocabulary=VOCABULARY))
+    for name, each in weights_of(headed).items():
+        if not name.startswith(headed.without or "-"):
+            writer.add_tensor(name, np.ascontiguousarray(each, np.float32))
+    finish(writer)
+    return path
+
+
+def weights_of(headed: Headed) -> dict[str, np.ndarray]:
+    """Return the weights by the names that GGUF files use."""
     rng = np.random.default_rng(headed.seed)
     parts = alphabet(rng)
     weights: dict[str, np.ndarray] = {
@@ -102,11 +111,7 @@ def write_headed(path: Path, headed: Headed = Headed()) -> Path:
     }
     for layer in range(headed.blocks):
         weights |= {f"blk.{layer}.{name}": each for name, each in _block(headed, layer, parts.order, rng)}
-    for name, each in weights.items():
-        if not name.startswith(headed.without or "-"):
-            writer.add_tensor(name, np.ascontiguousarray(each, np.float32))
-    finish(writer)
-    return path
+    return weights
 
 
 def _describe(writer: gguf.GGUFWriter, headed: Headed) -> None:

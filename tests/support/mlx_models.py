@@ -245,9 +245,9 @@ def widened(folder: Path, target: Path) -> Path:
     return converted(target, mx.float32)
 
 
-def write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path, vocabulary: int = VOCABULARY) -> None:
     """The vocabulary of `models`, as tokenizer.json has it."""
-    texts, merges = models._vocabulary(VOCABULARY)
+    texts, merges = models._vocabulary(vocabulary)
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [{"id": texts.index(text), "content": text, **flags, "special": True} for text in models.CONTROL]
     kind = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}

@@ -108,7 +108,7 @@ class Task:
         mx.random.seed(seed)
         # The order and the values of our chain, as far as theirs has them.
         sampler = make_sampler(self.temperature, top_p=0.95, min_p=0.05, top_k=40)
-        networks = self.main._network, self.draft._network
+        networks = self.main.runner.network, self.draft.runner.network
         caches = [cache for network in networks for cache in make_prompt_cache(network)]
         steps = speculative_generate_step(
             mx.array(context), *networks, num_draft_tokens=self.length, max_tokens=self.tokens,
@@ -139,7 +139,7 @@ def certainty(task: Task, contexts: Sequence[Sequence[int]], texts: Sequence[Seq
     """The mean probability of the main model's likeliest token, at each place of these answers."""
     likeliest: list[float] = []
     for context, text in zip(contexts, texts, strict=False):
-        scores = task.main._network(mx.array([[*context, *text]]))[0, len(context) - 1 : -1]
+        scores = task.main.runner.network(mx.array([[*context, *text]]))[0, len(context) - 1 : -1]
         heated = mx.softmax(scores.astype(mx.float32) / (task.temperature or 1.0), axis=-1)
         likeliest += heated.max(axis=-1).tolist()
     return mean(likeliest)

@@ -17,6 +17,8 @@ from typing import Final
 from ..protocol import Obstacle, Stage
 from .library.head_files import Shape, misfit
 from .library.header import Header
+from .library.mlx_folder import Folder
+from .library.mlx_heads import misfit as other_folder
 from .library.token_texts import Tokens
 
 MOST = 1 / 1000
@@ -76,6 +78,12 @@ def unfit_head(main: Header, head: Header, stage: Stage) -> Obstacle | None:
     return Obstacle(stage, reason) if reason else None
 
 
+def unfit_folder(main: Folder, head: Folder, stage: Stage) -> Obstacle | None:
+    """Return why the head in a folder of its own cannot draft for `main`; None if it can."""
+    reason = other_folder(main, head)
+    return Obstacle(stage, reason) if reason else None
+
+
 def _shape(header: Header) -> Shape:
     layers, facts = header.block_count - header.heads, header.facts
     return Shape(facts.architecture, layers, header.width, facts.vocabulary, header.cells)
@@ -102,11 +110,8 @@ def broken_draft(error: Exception) -> Obstacle:
 
 # Load: the head of the main model
 
-NO_HEAD: Final = Obstacle("load", "the file of the main model holds no head (MTP) that can be used")
+NO_HEAD: Final = Obstacle("load", "the main model holds no head (MTP) that can be used")
 NO_HEADS_HERE: Final = Obstacle("load", "this llama.cpp has no heads; install llama-cpp-python again")
-NO_HEADS_IN_MLX: Final = Obstacle(
-    "load", "heads of MLX models cannot be used yet; a GGUF file of it may work"
-)
 
 # Load: the main model
 

@@ -353,9 +353,9 @@ def test_a_folder_for_mlx_is_one_choice_and_becomes_a_model_last() -> None:
 def test_of_a_folder_for_mlx_only_what_is_read_is_fetched_and_counted() -> None:
     read = ("chat_template.jinja", "config.json", "generation_config.json", "tokenizer.json",
             "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
-            "model.safetensors.index.json")  # fmt: skip
+            "model.safetensors.index.json", "mtp.safetensors")  # fmt: skip
     more = ("consolidated.safetensors", "adapters.safetensors", "params.json", "original/config.json",
-            "consolidated.00.safetensors", "vocab.json", "mtp.safetensors")  # fmt: skip
+            "consolidated.00.safetensors", "vocab.json", "mtp-adapter.safetensors")  # fmt: skip
     found = listed(*read, *more)
     (choice,) = found.choices()
     assert (choice.size, choice.parts) == (sum(map(len, read)), len(read))

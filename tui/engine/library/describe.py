@@ -17,6 +17,7 @@ from .forms import form_of
 from .gguf import BadModelFile, UnusableModelFile
 from .header import MAX_TEXT, read_header, read_words
 from .mlx_folder import Folder, is_folder, read_folder
+from .mlx_heads import ALONE, facts_of, head_in
 from .short_name import short_name
 from .supported import llama_cpp_knows, mlx_knows
 from .token_texts import Tokens, fingerprint
@@ -38,8 +39,10 @@ def describe(candidate: ModelFile) -> FoundModel:
 
 
 def holds_only_head(path: str | Path) -> bool:
-    """Return whether a file holds a head and no model. A file that cannot be read holds none."""
+    """Return whether a file or folder holds a head and no model. One that cannot be read holds none."""
     try:
+        if is_folder(Path(path)):
+            return bool((head := head_in(read_folder(path))) and head.alone)
         return read_header(path).facts.only_head
     except BadModelFile:
         return False
@@ -94,12 +97,12 @@ def _of_file(path: Path) -> tuple[ModelFacts, dict[str, Any]]:
 def _of_folder(path: Path) -> tuple[ModelFacts, dict[str, Any]]:
     """Return the same of an MLX folder."""
     folder = read_folder(path)
-    if not mlx_knows(folder.model_type):
+    if folder.model_type not in ALONE and not mlx_knows(folder.model_type):
         raise UnusableModelFile(f"mlx-lm has no architecture {folder.model_type!r}")
     tokens = folder_tokens(path)
     texts = [tokens.get(number, b"") for number in range(max(tokens, default=-1) + 1)]
     end = folder.config.get("eos_token_id")
-    facts = folder.facts(len(tokens), form_of(folder.chat_template, lambda mark: mark.encode() in texts))
+    facts = facts_of(folder, len(tokens), form_of(folder.chat_template, lambda mark: mark.encode() in texts))
     return facts, {
         "backend": "mlx",
         "tokenizer": "tokenizers",
@@ -115,7 +118,7 @@ def _traits(folder: Folder) -> Iterator[str]:
         yield "recurrent"
     if config.get("sliding_window") and config.get("use_sliding_window", True):
         yield "sliding window"
-    if config.get("num_nextn_predict_layers"):
+    if head_in(folder):
         yield "MTP heads"
     if config.get("num_experts") or config.get("num_local_experts") or config.get("n_routed_experts"):
         yield "mixture of experts"

@@ -24,7 +24,7 @@ from .gguf import BadModelFile
 from .short_name import told_apart
 from .supported import versions
 
-_VERSION = f"5 {versions()}"
+_VERSION = f"6 {versions()}"
 """Changes when descriptions hold more than before, and when other libraries can open other models."""
 _MAX_SIZE = 64 << 20
 """Most bytes of a cache file; a larger one is ignored."""

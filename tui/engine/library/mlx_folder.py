@@ -39,6 +39,8 @@ _SETTINGS = (
 """All settings files that this module or mlx-lm reads."""
 _TOKENIZER, _TEMPLATE = "tokenizer.json", "chat_template.jinja"
 _INDEX = "model.safetensors.index.json"
+HEAD_FILE = "mtp.safetensors"
+"""The head of the model, where it is not among the weights. mlx-lm does not read it."""
 _PART = re.compile(r"(model.*)-\d{5}-of-(\d{5})\.safetensors", re.DOTALL)
 _CODE_KEYS = ("model_file",)
 """Keys whose values name code that mlx-lm could be made to run."""
@@ -65,6 +67,8 @@ class Folder:
     chat_template: str | None
     shards: tuple[Path, ...]
     tensors: tuple[StoredTensor, ...] = field(repr=False)
+    beside: tuple[StoredTensor, ...] = field(default=(), repr=False)
+    """The tensors in `HEAD_FILE`."""
 
     def facts(self, vocabulary: int, form: PromptForm) -> ModelFacts:
         """Return the facts. The tokenizer knows the number of tokens and the form of prompts."""
@@ -72,7 +76,7 @@ class Folder:
             name=self.name,
             path=str(self.path),
             architecture=self.model_type,
-            parameters=sum(map(self._stands_for, self.tensors)),
+            parameters=sum(map(self.stands_for, self.tensors)),
             quantization=self.quantization,
             size=self.weight_bytes,
             context_length=self.context_length,
@@ -102,6 +106,11 @@ class Folder:
         return self._number(*_CONTEXT)
 
     @property
+    def width(self) -> int:
+        """Numbers in a hidden row."""
+        return self._number("hidden_size", "n_embd", "d_model")
+
+    @property
     def layers(self) -> int:
         return self._number(*_LAYERS)
 
@@ -109,8 +118,7 @@ class Folder:
     def cached_numbers(self) -> int:
         """Numbers that attention keeps for each token, over all layers; sliding windows count as full."""
         heads = self._number("num_attention_heads", "n_heads", "n_head")
-        width = self._number("hidden_size", "n_embd", "d_model")
-        each = self._number("head_dim") or width // max(1, heads)
+        each = self._number("head_dim") or self.width // max(1, heads)
         return 2 * self.layers * (self._number("num_key_value_heads") or heads) * each
 
     @property
@@ -128,7 +136,7 @@ class Folder:
     @property
     def widest(self) -> int:
         """Numbers for one token inside a layer, at the widest point."""
-        return 2 * self._number("hidden_size", "n_embd", "d_model") + 3 * self._number("intermediate_size")
+        return 2 * self.width + 3 * self._number("intermediate_size")
 
     @property
     def widened(self) -> int:
@@ -169,7 +177,7 @@ class Folder:
     def _commonest_type(self) -> str:
         return commonest((tensor.dtype, tensor.end - tensor.begin) for tensor in self.tensors)
 
-    def _stands_for(self, tensor: StoredTensor) -> int:
+    def stands_for(self, tensor: StoredTensor) -> int:
         """Return the number of parameters that a tensor stands for; quantized, it holds fewer numbers."""
         bits = self._quantization.get("bits")
         if tensor.dtype == "U32" and type(bits) is int and bits > 0:
@@ -208,6 +216,7 @@ def read_folder(path: str | Path) -> Folder:
             chat_template=_chat_template(path, settings),
             shards=shards,
             tensors=tensors,
+            beside=_tensors((path / HEAD_FILE,)) if (path / HEAD_FILE).is_file() else (),
         )
     except OSError as error:
         raise UnreadableModelFile(f"the folder {path.name} cannot be read: {error.strerror}") from None
@@ -223,7 +232,7 @@ def is_read(name: str) -> bool:
 
     Repositories hold other files too: the weights in a second format, adapters, other tokenizers.
     """
-    return is_weights(name) or name in (*_SETTINGS, _TOKENIZER, _TEMPLATE, _INDEX)
+    return is_weights(name) or name in (*_SETTINGS, _TOKENIZER, _TEMPLATE, _INDEX, HEAD_FILE)
 
 
 def is_weights(name: str) -> bool:
@@ -346,7 +355,7 @@ def _check_index(path: Path, shards: tuple[Path, ...], tensors: Iterable[StoredT
     for name in sorted(files):
         if not (path / name).is_file():
             raise BadModelFile(f"{name} is missing: {_INDEX} names it")
-        if path / name not in shards:
+        if path / name not in shards and name != HEAD_FILE:
             raise UnusableModelFile(
                 f"{_INDEX}: {name} is no file that MLX reads: it must be model*.safetensors"
             )

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from ...choices import HEAD, LOOKUP, NONE, DraftChoice, drafts_with_model
 from ...protocol import DraftVerdict, FoundModel, Obstacle, Skipped
-from ..eligibility import NOT_SMALLER, bad_file, other_backend, unfit_head, vocabularies
+from ..eligibility import NOT_SMALLER, bad_file, other_backend, unfit_folder, unfit_head, vocabularies
 from .describe import tokens_of
 from .gguf import BadModelFile
 from .header import read_header
+from .mlx_folder import read_folder
 from .records import Measured
 from .token_texts import Tokens
 
@@ -112,8 +113,11 @@ class Judge:
 
     def _misfit(self, head: FoundModel) -> Obstacle | None:
         """Return why a head in a file of its own is the head of another model."""
+        main, own = self._main.path, head.path
         try:
-            return unfit_head(read_header(self._main.path), read_header(head.path), "headers")
+            if head.backend == "mlx":
+                return unfit_folder(read_folder(main), read_folder(own), "headers")
+            return unfit_head(read_header(main), read_header(own), "headers")
         except BadModelFile as error:
             return bad_file(error)
 

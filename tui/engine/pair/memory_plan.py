@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from ...choices import names_model
+from ...choices import HEAD, names_model
 from ...errors import OutriderError
 from ...protocol import CacheType, Load, MemoryUse
 from ..backends import Options, Role
@@ -26,6 +26,7 @@ from ..backends.checkpoints import most_bytes
 from ..library.gguf import BadModelFile
 from ..library.header import Header, read_header
 from ..library.mlx_folder import WINDOWS_SHARE, Folder, is_folder, read_folder
+from ..library.mlx_heads import head_in
 from ..machine.apple import ask_library
 from ..machine.hardware import memory_bytes, room_for_chats
 from ..starter import place
@@ -277,7 +278,8 @@ def rehearse(
         by_role[role] = [each and _need(files[role], each, machine.labels) for each in answer]
     for role, model in models.items():
         if isinstance(model, Folder):
-            by_role[role] = [_folder_need(model, role, *shape, gpu=bool(machine.gpu)) for shape in shapes]
+            head, gpu = role == "main" and load.draft == HEAD, bool(machine.gpu)
+            by_role[role] = [_folder_need(model, role, *shape, gpu=gpu, head=head) for shape in shapes]
     rows = zip(*by_role.values(), strict=True)
     return machine, [dict(zip(by_role, row, strict=True)) if all(row) else None for row in rows]
 
@@ -333,10 +335,21 @@ def _need(header: Header, reserved: Any, labels: Sequence[str]) -> Need:
     )
 
 
-def _folder_need(folder: Folder, role: Role, length: int, cache_type: CacheType, *, gpu: bool = True) -> Need:
-    """Return the needs with a full context. MLX itself takes its memory only as it goes."""
+def _folder_need(
+    folder: Folder, role: Role, length: int, cache_type: CacheType, *, gpu: bool = True, head: bool = False
+) -> Need:
+    """Return the needs with a full context, and with the head in the folder if `head`.
+
+    MLX itself takes its memory only as it goes.
+    """
     widened = 0 if gpu else folder.widened
-    bits = 8.5 if cache_type == "q8_0" and role == "main" else 32 if widened else 16
+    of_number = 32 if widened else 16
+    weights = folder.weight_bytes + widened
+    of_head = folder.cached_numbers // max(1, folder.layers) * of_number // 8 * length
+    found = head_in(folder)
+    if found and found.alone:
+        return Need(weights, 0, 0, 1, of_head, 2 * _MLX_ROWS * folder.widest, 0)
+    bits = 8.5 if cache_type == "q8_0" and role == "main" else of_number
     token = round(folder.cached_numbers * bits / 8)
     windows, window = folder.windowed
     windows = min(windows, folder.layers)
@@ -344,4 +357,7 @@ def _folder_need(folder: Folder, role: Role, length: int, cache_type: CacheType,
     held = length if of_windows * length <= folder.weight_bytes // WINDOWS_SHARE else window + _MLX_SPARE
     cache = (token - of_windows) * length + of_windows * min(length, held)
     buffers = 2 * _MLX_ROWS * folder.widest
-    return Need(folder.weight_bytes + widened, 0, 0, folder.layers, cache, buffers, 0)
+    if found and head:
+        cache += of_head
+        weights += sum(each.end - each.begin for each in folder.beside)
+    return Need(weights, 0, 0, folder.layers, cache, buffers, 0)

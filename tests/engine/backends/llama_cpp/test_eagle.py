@@ -29,9 +29,10 @@ from tests.support.rows import Watching, some_tokens
 from tests.support.talk import Talk
 from tui.engine import eligibility
 from tui.engine.backends import LoadedModel, ModelError, Options
+from tui.engine.backends.kept_rows import WAITING
 from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.eagle import ROWS, EagleHead
-from tui.engine.backends.llama_cpp.hidden import WAITING, HiddenRows, JoinedRows
+from tui.engine.backends.llama_cpp.hidden import HiddenRows, JoinedRows
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.speculation.sampling import Chain, Sampler
 from tui.protocol import Obstacle

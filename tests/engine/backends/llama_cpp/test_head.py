@@ -28,9 +28,10 @@ from tests.support.rows import some_tokens
 from tests.support.talk import Talk
 from tui.engine import eligibility
 from tui.engine.backends import LoadedModel, ModelError, Options, llama_cpp
+from tui.engine.backends.kept_rows import WAITING
 from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.head import LlamaHead
-from tui.engine.backends.llama_cpp.hidden import WAITING, HiddenRows
+from tui.engine.backends.llama_cpp.hidden import HiddenRows
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import HEAD_COPIES, Fork, Snapshots
 from tui.engine.library.header import BadModelFile, read_header
@@ -301,5 +302,5 @@ def test_a_file_with_a_damaged_head_does_not_end_the_process(tmp_path: Path, arc
 
 
 def test_obstacles_are_values() -> None:
-    for each in (eligibility.NO_HEAD, eligibility.NO_HEADS_HERE, eligibility.NO_HEADS_IN_MLX):
+    for each in (eligibility.NO_HEAD, eligibility.NO_HEADS_HERE):
         assert isinstance(each, Obstacle) and not each.everything

@@ -626,7 +626,7 @@ def test_a_folder_says_what_it_holds(toy: Path) -> None:
 def test_quantized_weights_with_tied_embeddings(tmp_path: Path, bits: int, mode: str) -> None:
     folder = mlx_models.write_folder(tmp_path / "m", settings={"tie_word_embeddings": True})
     whole = opened(folder)
-    network = whole._network
+    network = whole.runner.network
     mlx.nn.quantize(network, 32, bits, mode=mode)
     mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(network.parameters())))
     config = json.loads((folder / "config.json").read_text())
@@ -703,7 +703,7 @@ def test_a_quantized_model_computes_with_scales_of_32_bits_on_a_processor(tmp_pa
     folder = mlx_models.quantized(tmp_path / "short", dtype)
     exact = mlx_models.widened(folder, tmp_path / "long")
     short, long = opened(folder), opened(exact)
-    types = {str(each.dtype) for _, each in tree_flatten(short._network.parameters())}
+    types = {str(each.dtype) for _, each in tree_flatten(short.runner.network.parameters())}
     assert types == {"mlx.core.uint32", "mlx.core.float32"}, "MLX multiplies by scales of 16 bits slowly"
     for model in (short, long):
         model.start(Sampler(GREEDY, 0, 0))
@@ -721,7 +721,7 @@ def test_only_a_quantized_model_is_widened(tmp_path: Path) -> None:
     folder = mlx_models.write_folder(tmp_path / "m")
     mlx_models.converted(folder, mx.bfloat16)
     assert read_folder(folder).widened == 0
-    assert {each.dtype for _, each in tree_flatten(opened(folder)._network.parameters())} == {mx.bfloat16}
+    assert {each.dtype for _, each in tree_flatten(opened(folder).runner.network.parameters())} == {mx.bfloat16}
 
 
 @pytest.mark.parametrize("window", [{"layer_types": ["sliding_attention", "full_attention"]}, {}])

@@ -1,14 +1,12 @@
 """The hidden rows of a main model: the numbers behind its last layer, one row for each token.
 
-A head needs the row of the token before each token that it reads. llama.cpp overwrites the rows in its next
-call, so they are copied after each call. The latest ones stay here, and also the row at the end of each
-checkpoint, where a cut may lead back to. Other rows are gone; the main model then runs a token again, or the
-head gets zeros. This module runs no model.
+llama.cpp overwrites the rows in its next call, so they are copied after each call. `kept_rows` tells which of
+them stay. This module runs no model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import addressof
 from itertools import accumulate
 from typing import Any, Protocol
@@ -16,14 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kept_rows import KEPT, KeptRows
 from .batch import BATCH
 
-WAITING = 64
-"""Most tokens of an answer that wait for the head while nothing is drafted. Reading them takes less time than
-a token of a large model, so the text does not stand still. Fewer would waste the head's weights, which each
-call reads."""
-KEPT = 128
-"""Latest rows that stay when there is no room for all."""
 HELD = 2 * BATCH
 """Most rows that stay."""
 
@@ -133,21 +126,15 @@ class _Views:
         return self._known[address]
 
 
-class HiddenRows:
+class HiddenRows(KeptRows[Rows]):
     """The rows of a main model, by the position of their token."""
 
     def __init__(self, native: RowSource, *, again: bool) -> None:
         """`again` tells whether the main model may run a token again for its row."""
+        super().__init__(again=again)
         self._native = native
-        self._again = again
         self.width = native.width
         self._rows = np.zeros((HELD, native.width), np.float32)
-        self._first = 0
-        self.end = 0
-        """Position behind the last row: the number of tokens in the main model's cache."""
-        self._marked: dict[int, Rows] = {}
-        self.reader: Callable[[int], object] = lambda least: None
-        """Reads the tokens that wait for the head, if they are at least so many."""
 
     def close(self) -> None:
         """End it, while the context still exists."""
@@ -165,29 +152,6 @@ class HiddenRows:
         if not self._native.copy(self._rows[held : held + count]):
             self._first = self.end
 
-    def cut(self, length: int) -> None:
-        """Forget the rows behind the first `length` tokens."""
-        self.end = min(self.end, length)
-        self._first = min(self._first, self.end)
-        self._marked = {place: row for place, row in self._marked.items() if place < length}
-
-    def mark(self, length: int, nearest: Callable[[int], int]) -> None:
-        """Keep the last row of a checkpoint at `length` tokens.
-
-        `nearest` returns the length of the longest checkpoint with at most so many tokens.
-        """
-        self._marked = {place: row for place, row in self._marked.items() if nearest(place + 1) == place + 1}
-        if self._has(length - 1):
-            self._marked[length - 1] = self._rows[length - 1 - self._first].copy()
-
-    def wants_again(self, length: int) -> bool:
-        """Return whether the main model, cut to `length` tokens, should run the last of them again."""
-        return self._again and length > 0 and not self._has(length - 1) and length - 1 not in self._marked
-
-    def read_along(self, least: int = 1) -> None:
-        """Let the head read the tokens that wait for it, if they are at least `least`."""
-        self.reader(least)
-
     def fill(self, target: Rows, start: int) -> None:
         """Write the rows of the positions from `start` on into `target`; zeros where a row is unknown."""
         stop = start + len(target)
@@ -200,5 +164,6 @@ class HiddenRows:
         if low < high:
             target[low - start : high - start] = self._rows[low - self._first : high - self._first]
 
-    def _has(self, position: int) -> bool:
-        return self._first <= position < self.end
+    def _at(self, position: int) -> Rows:
+        row: Rows = self._rows[position - self._first].copy()
+        return row

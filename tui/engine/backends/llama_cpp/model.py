@@ -22,8 +22,9 @@ from ...speculation.chances import LONGEST
 from ...speculation.loop import Pick
 from .. import ModelError, prompt_form
 from ..cached import REPLAY, CachedModel
+from ..kept_rows import WAITING
 from .batch import BATCH, Batch
-from .hidden import WAITING, HiddenRows
+from .hidden import HiddenRows
 from .rollback import ANSWER, NativeCache, cache_of
 from .vocabulary import LlamaVocabulary
 

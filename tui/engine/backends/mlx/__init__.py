@@ -11,6 +11,7 @@ import glob
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -18,16 +19,23 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm import utils as mlx_lm
 from mlx_lm.models.cache import make_prompt_cache
+from msgspec.structs import replace
 
-from ....protocol import Obstacle
-from ...eligibility import NO_HEADS_IN_MLX, OTHER_LIBRARY, uncut_draft, vocabularies
+from ....choices import HEAD
+from ....protocol import ModelFacts, Obstacle
+from ...eligibility import NO_HEAD, OTHER_LIBRARY, uncut_draft, unfit_folder, vocabularies
+from ...library.describe import folder_tokens, named
 from ...library.gguf import BadModelFile
+from ...library.head_files import ITS_MAIN, ONLY_HEAD
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
+from ...library.mlx_heads import FAMILIES, FolderHead, facts_of, head_in
 from ...machine.hardware import memory_bytes
-from .. import GivenUp, LoadedModel, ModelError, Options, Progress, asking
+from .. import GivenUp, LoadedModel, ModelError, Options, Progress, asking, prompt_form
 from ..cached import PICKS, WARM_UP
 from .caches import Caches
+from .head import NAME, MlxHead, open_head
 from .model import MlxModel, failing
+from .mtp import read_head, without_head
 from .parts import Parts
 from .vocabulary import MlxVocabulary
 
@@ -52,25 +60,42 @@ class MlxBackend:
 
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> MlxModel:
         """Open a folder. Raises `ModelError` with the reason from its files or the library."""
-        try:
-            folder = read_folder(path)
-        except BadModelFile as error:
-            raise ModelError(f"{error} ({path})", error.hint) from None
-        if glob.escape(path) != path:
-            raise ModelError("MLX reads no folder with *, ? or [ in its path", "Rename it, or move it.")
+        folder = _folder(path)
+        if (head := head_in(folder)) and head.alone:
+            raise ModelError(ONLY_HEAD, ITS_MAIN)
         with failing("the model cannot be loaded", _OTHER):
-            self._check_kind(folder)
-            network, _ = mlx_lm.load_model(folder.path, lazy=True, strict=True, trust_remote_code=False)
-            if mx.default_device() != mx.gpu and folder.widened:
-                network.set_dtype(mx.float32)
+            network, _ = mlx_lm.load_model(
+                folder.path, lazy=True, strict=True, trust_remote_code=False, **self._classes(folder)
+            )
+            _widen(network, folder)
         self._read_weights(network, progress)
         return self._ready(network, folder, options, progress)
 
     def load_head(
         self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
-    ) -> Obstacle:
-        """Return why there is no head: mlx-lm drops its weights."""
-        return NO_HEADS_IN_MLX
+    ) -> MlxHead | Obstacle:
+        """Return the head in the folder of `main` as a draft model for it, or why there is none.
+
+        With `path`, it is the head in that folder.
+        """
+        if not isinstance(main, MlxModel):
+            return OTHER_LIBRARY if path else NO_HEAD
+        own = _folder(main.facts.path)
+        folder = _folder(path) if path else own
+        if path:
+            words = partial(folder_tokens, words=True)
+            if obstacle := unfit_folder(own, folder, "load"):
+                return obstacle
+            if obstacle := vocabularies(words(own.path), words(folder.path), "load"):
+                return obstacle
+        if (found := head_in(folder)) is None:
+            return NO_HEAD
+        facts = _facts_of(found, folder, main) if path else replace(_facts_of(found, folder, main), path=HEAD)
+        with failing("the head cannot be loaded", "Choose another draft."):
+            network = read_head(folder, main.runner.network)
+            _widen(network, folder)
+        self._read_weights(network, progress)
+        return open_head(network, main, facts, again=not options.exact)
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
         """Return why `draft` cannot draft for `main`; None if it can."""
@@ -85,14 +110,22 @@ class MlxBackend:
         if mx.metal.is_available() and (most := mx.device_info().get("max_recommended_working_set_size")):
             mx.set_wired_limit(int(most))
 
-    def _check_kind(self, folder: Folder) -> None:
-        """Reject an unknown architecture before mlx-lm imports anything by its name."""
+    def _classes(self, folder: Folder) -> dict[str, Any]:
+        """Return mlx-lm's argument for the classes of an architecture, if they are not its own.
+
+        An unknown architecture is rejected before mlx-lm imports anything by its name.
+        """
         kind = mlx_lm.MODEL_REMAPPING.get(folder.model_type, folder.model_type)
-        module = f"mlx_lm.models.{kind}"
-        if importlib.util.find_spec(module) is None or not hasattr(importlib.import_module(module), "Model"):
+        name = f"mlx_lm.models.{kind}"
+        module = importlib.import_module(name) if importlib.util.find_spec(name) else None
+        if module is None or not hasattr(module, "Model"):
             raise ModelError(
                 f"mlx-lm has no architecture {folder.model_type!r}", "Update mlx-lm, or choose another model."
             )
+        if folder.model_type not in FAMILIES:
+            return {}
+        model = without_head(module.Model, folder)
+        return {"get_model_classes": lambda config: (model, module.ModelArgs)}
 
     def _read_weights(self, network: Any, progress: Callable[[float], bool]) -> None:
         """Read the weights into memory piece by piece."""
@@ -152,10 +185,41 @@ class MlxBackend:
             raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
         vocabulary = MlxVocabulary(folder, scores.shape[-1])
         ask(1.0)
-        picks = PICKS[options.role]
+        facts = named(facts_of(folder, vocabulary.size, prompt_form(vocabulary)))
         loaded = MlxModel(
-            network, caches, vocabulary, folder, capacity, picks, parts=parts, exact=options.exact
+            network,
+            caches,
+            vocabulary,
+            facts,
+            capacity,
+            PICKS[options.role],
+            parts=parts,
+            exact=options.exact,
         )
         with asking([loaded], wanted):
             loaded.warm_up(WARM_UP[options.role])
         return loaded
+
+
+def _folder(path: str) -> Folder:
+    """Return a folder that MLX can read. Raises `ModelError`."""
+    try:
+        folder = read_folder(path)
+    except BadModelFile as error:
+        raise ModelError(f"{error} ({path})", error.hint) from None
+    if glob.escape(path) != path:
+        raise ModelError("MLX reads no folder with *, ? or [ in its path", "Rename it, or move it.")
+    return folder
+
+
+def _widen(network: Any, folder: Folder) -> None:
+    """Give the 16-bit numbers of a quantized network 32 bits where no GPU computes."""
+    if mx.default_device() != mx.gpu and folder.widened:
+        network.set_dtype(mx.float32)
+
+
+def _facts_of(head: FolderHead, folder: Folder, main: MlxModel) -> ModelFacts:
+    """Return the facts about a head. Its vocabulary and its output layer are those of `main`."""
+    name = NAME if str(folder.path) == main.facts.path else folder.name
+    parameters = sum(map(folder.stands_for, head.tensors.values()))
+    return replace(main.facts, name=name, path=str(folder.path), parameters=parameters, size=head.size)

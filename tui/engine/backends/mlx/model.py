@@ -13,13 +13,14 @@ from typing import Any
 
 import mlx.core as mx
 
-from ...library.describe import named
-from ...library.mlx_folder import Folder
+from ....protocol import ModelFacts
 from ...speculation.loop import Pick
 from ...speculation.sampling import InvalidLogits
-from .. import GivenUp, ModelError, check_call, prompt_form
+from .. import CacheState, GivenUp, ModelError, check_call
 from ..cached import PICKS, REPLAY, CachedModel
+from ..kept_rows import WAITING
 from .caches import Caches
+from .hidden import Runner
 from .parts import Parts, Result
 from .picking import chain_of_best, pick_rows
 from .vocabulary import MlxVocabulary
@@ -39,20 +40,21 @@ class MlxModel(CachedModel):
     vocabulary: MlxVocabulary
 
     def __init__(
-        self, network: Any, caches: Caches, vocabulary: MlxVocabulary, folder: Folder, capacity: int,
-        picks: int = PICKS["main"], *, parts: Parts | None = None, exact: bool = False,
+        self, network: Any, caches: Caches, vocabulary: MlxVocabulary, facts: ModelFacts, capacity: int,
+        picks: int = PICKS["main"], *, runner: Runner | None = None, parts: Parts | None = None,
+        exact: bool = False,
     ) -> None:  # fmt: skip
         """`picks` is the most tokens with a choice in one call; 1 makes a draft model.
 
         `parts` computes the calls. In exact mode, the time of a token cuts no call into several.
         """
-        super().__init__(caches, vocabulary, folder.weight_bytes, capacity, picks)
-        self._network = network
+        super().__init__(caches, vocabulary, facts.size, capacity, picks)
         self._parts = parts or Parts(caches)
         self._exact = exact
         self.drops_from = caches.drops_from
         self.chunk = CHUNK if mx.default_device() == mx.gpu else _SLOW_CHUNK
-        self.facts = named(folder.facts(vocabulary.size, prompt_form(vocabulary)))
+        self.facts = facts
+        self._network = self.runner = runner or Runner(network)
 
     @property
     def cache_unknown(self) -> str:
@@ -74,13 +76,30 @@ class MlxModel(CachedModel):
         known = len(self._tokens)
         self._tokens.extend(tokens)
         self._begin(known, 1)
+
+        def row(unread: Any) -> tuple[Any, Any]:
+            return self._network(unread, cache=self._cache.all)[0, -1:], self._cache.state
+
         with self._failing():
             unread = mx.array([self._tokens[self._held :]])
             index = len(self._tokens) - self._sampler.start
-            picks = chain_of_best(self._row, unread, count, index)
+            picks = chain_of_best(row, unread, count, index)
         self._tokens += [pick.token for pick in picks[:-1]]
         self._held = len(self._tokens)
         return picks
+
+    def rewind(self, length: int) -> None:
+        super().rewind(length)
+        before = length - 1
+        cuts = self.rewinds == "anywhere" and self._cache.reaches(before) == before
+        if cuts and self._held == length and self.runner.wants_again(length):
+            self._trim(before)
+        self.runner.read_along(WAITING)
+
+    def put_state(self, state: CacheState) -> bool:
+        done = super().put_state(state)
+        self.runner.stand_at(self._held)
+        return done
 
     def warm_up(self, row_counts: Sequence[int]) -> None:
         """Let MLX prepare for calls of these sizes, so that the first token is not late.
@@ -95,7 +114,7 @@ class MlxModel(CachedModel):
     def close(self) -> None:
         """Free the model. Only a second `close` is allowed after this."""
         self._tokens.clear()
-        self._network = self._cache = None  # type: ignore[assignment]
+        self._network = self._cache = self.runner = None  # type: ignore[assignment]
         mx.clear_cache()
 
     def _run_certain(self, certain: int, picks: int) -> None:
@@ -106,11 +125,13 @@ class MlxModel(CachedModel):
         while self._held < end:
             most = min(end - self._held, CHUNK)
             most = most if self._exact else self._parts.most(most)
-            stop = self._checkpoints.stop(self._held, self._held + most)
+            stop = self.runner.end_of_call(self._held, self._held + most)
+            stop = self._checkpoints.stop(self._held, stop)
             chunk = self._tokens[self._held : stop]
-            self._compute(chunk, lambda scores: mx.eval(self._cache.state))
+            self._compute(chunk, lambda scores: mx.eval(self._cache.state, self.runner.rows))
             with self._failing():
                 self._checkpoints.computed(self._held)
+                self.runner.computed(self._held, self._checkpoints.nearest)
             if len(chunk) > _SMALL:
                 mx.clear_cache()
 
@@ -134,10 +155,9 @@ class MlxModel(CachedModel):
             self._held += len(tokens)
             return result
 
-    def _row(self, tokens: Any) -> tuple[Any, Any]:
-        """Run tokens of shape (1, any), perhaps lazy. Return the last scores and the caches' arrays."""
-        scores = self._network(tokens, cache=self._cache.all)
-        return scores[0, -1:], self._cache.state
+    def _trim(self, length: int) -> None:
+        super()._trim(length)
+        self.runner.stand_at(self._held)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -151,6 +171,7 @@ class MlxModel(CachedModel):
                 yield
         except GivenUp:
             del self._tokens[self._held :]
+            self.runner.stand_at(self._held)
             raise
         except (ModelError, InvalidLogits):
             self._forget()
@@ -161,6 +182,7 @@ class MlxModel(CachedModel):
         self._cache.clear()
         self._tokens.clear()
         self._held = 0
+        self.runner.stand_at(0)
 
 
 @contextmanager
