@@ -186,16 +186,8 @@ class MlxBackend:
         vocabulary = MlxVocabulary(folder, scores.shape[-1])
         ask(1.0)
         facts = named(facts_of(folder, vocabulary.size, prompt_form(vocabulary)))
-        loaded = MlxModel(
-            network,
-            caches,
-            vocabulary,
-            facts,
-            capacity,
-            PICKS[options.role],
-            parts=parts,
-            exact=options.exact,
-        )
+        picks, exact = PICKS[options.role], options.exact
+        loaded = MlxModel(network, caches, vocabulary, facts, capacity, picks, parts=parts, exact=exact)
         with asking([loaded], wanted):
             loaded.warm_up(WARM_UP[options.role])
         return loaded
