@@ -19,7 +19,7 @@ from ..paths import find_states
 from .answer.answer import Answer
 from .answer.inspection import inspect
 from .answer.templates import TemplateRenderer
-from .backends import GivenUp, LoadedModel, ModelError
+from .backends import GivenUp, LoadedModel, ModelError, asking
 from .backends.selection import open_backend
 from .library.local import Library
 from .machine.hardware import all_memory
@@ -161,14 +161,15 @@ class Session:
         pair = self._loaded
         if pair.later and self._idle():
             with suppress(GivenUp, ModelError, InvalidLogits):
-                rounding = pair.later(lambda _: self._idle())
+                with asking(pair.models, lambda tokens: self._idle()):
+                    rounding = pair.later(lambda _: self._idle())
                 keep_last(pair.main.facts.path, rounding)
                 self._pair = replace(pair, rounding=rounding, later=None)
         self._practise()
 
     def _practise(self) -> None:
         """Learn the costs of rounds, until a command comes."""
-        with suppress(ModelError, InvalidLogits):
+        with suppress(GivenUp, ModelError, InvalidLogits):
             self._loaded.practise(self._idle)
 
     def _info(self, model: LoadedModel, *, demo: bool) -> protocol.ModelFacts:

@@ -601,3 +601,17 @@ def test_drafts_grow_with_the_delay_of_each_round() -> None:
         settled = machine.rounds[len(machine.rounds) // 2 :]
         lengths.append(sum(len(each.drafted) for each in settled) / len(settled))
     assert lengths == sorted(lengths) and lengths[-1] > lengths[0] + 3, lengths
+
+
+def test_the_first_token_waits_for_no_draft_at_a_fixed_length_either() -> None:
+    machine = Machine(TABLES["flat"], 0.1, 0.01)
+    policy = machine.fresh()
+    for _ in range(2):
+        policy.start()
+        first = policy.plan(64, 5)
+        assert first.may_read(40) == first.may_read(1) == 0
+        assert first.add(RIGHT, 0.99, looked_up=True)
+        first.close()
+        assert first.tokens == [RIGHT], "a copy costs no reading"
+        policy.observe(Round((RIGHT,), 1, 1, Pick(OTHER, 1.0), 0.0, 1.0, 1.0))
+        assert policy.plan(64, 5).may_read(40) == 40

@@ -16,7 +16,7 @@ from msgspec import structs
 from ... import protocol
 from ...choices import AUTO, DraftLength
 from ...protocol.pieces import origin_at
-from ..backends import LoadedModel, ModelError
+from ..backends import GivenUp, LoadedModel, ModelError, asking
 from ..eligibility import failed_draft, short_draft
 from ..pair.pair import Pair
 from ..pair.reading import cut, shared
@@ -113,10 +113,13 @@ class Answer:
         self._main.start(sampler)
         self._start_crew()
         read = reader.read(context, self._cancelled, self._progress)
+        reason: protocol.Reason = "stop" if self._text.stopped else "cancelled"
         try:
-            reason: protocol.Reason = "stop" if self._text.stopped else "cancelled"
             if read and not self._text.stopped and not self._cancelled():
-                reason = self._generate(context)
+                with asking(self._pair.models, lambda tokens: not self._cancelled()):
+                    reason = self._generate(context)
+        except GivenUp:
+            reason = "cancelled"
         except NoValidToken:
             fault = _TOO_COMPLEX if sampler.met_limit else _DEAD_END
             raise ModelError(fault, "Change the grammar, the schema or the logit bias.") from None

@@ -40,6 +40,9 @@ _LEAST_DOUBT, _FEW, _NO_IDEA = 0.1, 0.2, 0.5
 logarithm. The first is a lower bound, the others are estimates."""
 _PER_ROW = 0.2
 """Assumed cost of one more row, in rows, if no call of several rows was timed."""
+_DEAR = 0.5
+"""Cost of one more row, in rows, above which the first time of a long call may be that of a busy moment. The
+call is then timed again at once: the policy would not try it soon."""
 
 
 def measure(
@@ -118,6 +121,19 @@ class _Turns:
         before = self._ones[-1]
         if warm:
             self._seconds(call)
+        self._compare(call, before)
+        if fresh and not warm and self._seems_busy(call):
+            self._compare(call, self._ones[-1])
+
+    def _seems_busy(self, call: _Call) -> bool:
+        """Return whether the only time of a call of rows is a long one, and there is time for another."""
+        if call.place > LONGEST + 1 or self.ratios[call.place][0] < 1 + _DEAR * (call.tokens - 1):
+            return False
+        again = self.seconds(call.place) + self._ones[-1]
+        return self._clock() - self._started + again < 2 * SECONDS
+
+    def _compare(self, call: _Call, before: float) -> None:
+        """Time a call, and compare it with the single rows `before` and after it."""
         seconds = self._seconds(call)
         self._ones.append(self._seconds(self._one))
         self.ratios.setdefault(call.place, []).append(seconds / sqrt(before * self._ones[-1]))
@@ -137,7 +153,12 @@ class _Turns:
         return max(2, min(_READ, draft.capacity - 1, int(SECONDS / 6 / one)))
 
     def seconds(self, place: int) -> float:
-        return median(self.ratios[place]) * median(self._ones)
+        """Return the seconds of a call, by the median of its ratios, or by the lesser of two.
+
+        A busy moment makes a call longer, and nothing makes it shorter.
+        """
+        ratios = self.ratios[place]
+        return (median(ratios) if len(ratios) > 2 else min(ratios)) * median(self._ones)
 
     def doubt(self, place: int) -> float:
         """Return the standard error of a ratio's median, as a factor's logarithm; a guess below three

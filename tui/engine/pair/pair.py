@@ -15,7 +15,7 @@ from time import perf_counter
 from ...choices import HEAD, NONE, drafts_with_model, is_scripted
 from ...paths import find_costs, find_starter
 from ...protocol import Load, Obstacle, Rounding
-from ..backends import Backend, GivenUp, LimitsDrafts, LoadedModel, ModelError, Options, Role, Spread
+from ..backends import Backend, GivenUp, LimitsDrafts, LoadedModel, ModelError, Options, Role, Spread, asking
 from ..backends.selection import open_backend
 from ..eligibility import NOTHING_COPIED, POLICY, broken_draft
 from ..library.describe import holds_only_head
@@ -108,13 +108,17 @@ class Pair:
             model.rewind(0)
 
     def practise(self, idle: Callable[[], bool]) -> None:
-        """Measure the costs of rounds further, as long as the engine is idle."""
+        """Measure the costs of rounds further, as long as the engine is idle.
+
+        Raises `GivenUp` if a command comes during a call.
+        """
         crew = self.crew
         if crew:
             crew.start()
         try:
-            if self.practice and self.practice.run(idle, crew.passed if crew else None):
-                self.remember()
+            with asking(self.models, lambda tokens: idle()):
+                if self.practice and self.practice.run(idle, crew.passed if crew else None):
+                    self.remember()
         finally:
             if crew:
                 crew.rest()

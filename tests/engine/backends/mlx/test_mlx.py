@@ -721,7 +721,9 @@ def test_only_a_quantized_model_is_widened(tmp_path: Path) -> None:
     folder = mlx_models.write_folder(tmp_path / "m")
     mlx_models.converted(folder, mx.bfloat16)
     assert read_folder(folder).widened == 0
-    assert {each.dtype for _, each in tree_flatten(opened(folder).runner.network.parameters())} == {mx.bfloat16}
+    assert {each.dtype for _, each in tree_flatten(opened(folder).runner.network.parameters())} == {
+        mx.bfloat16
+    }
 
 
 @pytest.mark.parametrize("window", [{"layer_types": ["sliding_attention", "full_attention"]}, {}])
