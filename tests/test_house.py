@@ -73,6 +73,7 @@ def test_the_product_imports_neither_tests_nor_tools() -> None:
 
 
 SHARED = {
+    "assistant": "the assistant of a Gemma 4 model, in each backend",
     "chat": "the chat: its command, its screen",
     "head": "the MTP head of a model, in each backend",
     "hidden": "the hidden rows of a main model, in each backend",

@@ -17,7 +17,7 @@ from .models import Toy, add_vocabulary, finish
 
 _LOOK = 10.0
 """Strength of the attention to the token before."""
-_OWN = 128
+OWN = 128
 """Width of an assistant."""
 _HEADS, _KEYS, _SIZE = 4, 2, 16
 
@@ -53,19 +53,8 @@ def write_gemma(path: Path, gemma: Gemma = Gemma()) -> Path:
     """Write a main model."""
     writer = gguf.GGUFWriter(path, "gemma4")
     _describe(writer, gemma, WIDTH)
-    rng = np.random.default_rng(gemma.seed)
-    parts = alphabet(rng)
-    _add(writer, gemma, "token_embd.weight", parts.embeddings)
-    _add(writer, gemma, "output.weight", parts.output)
-    _add(writer, gemma, "output_norm.weight", np.ones(WIDTH))
-    _add(writer, gemma, "rope_freqs.weight", np.ones(gemma.size // 2))
-    for layer in range(gemma.layers):
-        for name, each in _layer(gemma, WIDTH, rng, 8 * gemma.noise):
-            _add(writer, gemma, f"blk.{layer}.{name}.weight", each) if layer != 1 else None
-        for name, each in _keys(gemma, rng):
-            _add(writer, gemma, f"blk.{layer}.{name}.weight", each) if layer != 1 else None
-    for name, each in _looking_back(gemma, parts.order, rng):
-        _add(writer, gemma, f"blk.1.{name}.weight", each)
+    for name, each in gemma_weights(gemma):
+        _add(writer, gemma, name, each)
     finish(writer)
     return path
 
@@ -73,28 +62,50 @@ def write_gemma(path: Path, gemma: Gemma = Gemma()) -> Path:
 def write_assistant(path: Path, gemma: Gemma = ASSISTANT) -> Path:
     """Write the assistant of a model with the same seed."""
     writer = gguf.GGUFWriter(path, "gemma4-assistant")
-    _describe(writer, gemma, _OWN)
+    _describe(writer, gemma, OWN)
     writer.add_embedding_length_out(gemma.main_width)
     writer.add_nextn_predict_layers(gemma.heads or gemma.layers)
+    for name, each in assistant_weights(gemma):
+        _add(writer, gemma, name, each)
+    finish(writer)
+    return path
+
+
+def gemma_weights(gemma: Gemma) -> Weights:
+    """Yield the weights of a main model by the names that GGUF files use."""
     rng = np.random.default_rng(gemma.seed)
     parts = alphabet(rng)
-    scores = np.zeros((gemma.vocabulary, _OWN))
+    yield "token_embd.weight", parts.embeddings
+    yield "output.weight", parts.output
+    yield "output_norm.weight", np.ones(WIDTH)
+    yield "rope_freqs.weight", np.ones(gemma.size // 2)
+    for layer in range(gemma.layers):
+        weights = [*_layer(gemma, WIDTH, rng, 8 * gemma.noise), *_keys(gemma, rng)]
+        for name, each in weights if layer != 1 else ():
+            yield f"blk.{layer}.{name}.weight", each
+    for name, each in _looking_back(gemma, parts.order, rng):
+        yield f"blk.1.{name}.weight", each
+
+
+def assistant_weights(gemma: Gemma) -> Weights:
+    """Yield the weights of an assistant by the names that GGUF files use."""
+    rng = np.random.default_rng(gemma.seed)
+    parts = alphabet(rng)
+    scores = np.zeros((gemma.vocabulary, OWN))
     scores[:, :WIDTH] = parts.output[: gemma.vocabulary] / np.sqrt(2)
-    joined = np.zeros((_OWN, 2, WIDTH))
+    joined = np.zeros((OWN, 2, WIDTH))
     joined[: 1 + CODE, 0, : 1 + CODE] = np.eye(1 + CODE) / 8  # the embeddings were scaled
     for place, source in enumerate(parts.order):
         joined[1 + CODE + place, 1, 1 + source] = np.sqrt((1 + 2 * CODE) / WIDTH)
-    _add(writer, gemma, "token_embd.weight", scores)
-    _add(writer, gemma, "output_norm.weight", np.ones(_OWN))
-    _add(writer, gemma, "rope_freqs.weight", np.ones(gemma.size // 2))
-    _add(writer, gemma, "nextn.pre_projection.weight", joined.reshape(_OWN, -1))
-    _add(writer, gemma, "nextn.post_projection.weight", np.eye(WIDTH, _OWN) / np.sqrt(2))
+    yield "token_embd.weight", scores
+    yield "output_norm.weight", np.ones(OWN)
+    yield "rope_freqs.weight", np.ones(gemma.size // 2)
+    yield "nextn.pre_projection.weight", joined.reshape(OWN, -1)
+    yield "nextn.post_projection.weight", np.eye(WIDTH, OWN) / np.sqrt(2)
     for layer in range(gemma.layers):
-        _add(writer, gemma, f"blk.{layer}.layer_output_scale.weight", np.ones(1))
-        for name, each in _layer(gemma, _OWN, rng, gemma.noise):
-            _add(writer, gemma, f"blk.{layer}.{name}.weight", each)
-    finish(writer)
-    return path
+        yield f"blk.{layer}.layer_output_scale.weight", np.ones(1)
+        for name, each in _layer(gemma, OWN, rng, gemma.noise):
+            yield f"blk.{layer}.{name}.weight", each
 
 
 def _add(writer: gguf.GGUFWriter, gemma: Gemma, name: str, weight: np.ndarray) -> None:

@@ -76,6 +76,7 @@ _GLM: dict[str, Any] = {
     "n_group": 1,
     "topk_group": 1,
     "n_shared_experts": 1,
+    "norm_topk_prob": False,
     "n_routed_experts": 4,
     "routed_scaling_factor": 1.0,
     "first_k_dense_replace": 0,

@@ -16,11 +16,11 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from ...protocol import ModelFacts, PromptForm
+from ...protocol import HeadKind, ModelFacts, PromptForm
 from .mlx_folder import HEAD_FILE, Folder
 from .safetensors import StoredTensor
 
-Family = Literal["qwen", "deepseek"]
+Family = Literal["qwen", "deepseek", "gemma"]
 """The heads that have the same tensors."""
 FAMILIES: Final[Mapping[str, Family]] = {
     "qwen3_5": "qwen",
@@ -30,9 +30,13 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "deepseek_v3": "deepseek",
     "glm4_moe": "deepseek",
     "glm4_moe_lite": "deepseek",
+    "gemma4": "gemma",
+    "gemma4_text": "gemma",
+    "gemma4_unified": "gemma",
+    "gemma4_assistant": "gemma",
 }
 """By mlx-lm's architecture of the main model, or by that of a folder with nothing but a head."""
-ALONE: Final = frozenset({"qwen3_5_mtp"})
+ALONE: Final = frozenset({"qwen3_5_mtp", "gemma4_assistant"})
 """The architectures of folders with nothing but a head. mlx-lm has none of them."""
 _NEEDED: Final[Mapping[Family, tuple[str, ...]]] = {
     "qwen": (
@@ -51,13 +55,21 @@ _NEEDED: Final[Mapping[Family, tuple[str, ...]]] = {
         "input_layernorm.weight",
         "self_attn.o_proj.weight",
     ),
+    "gemma": (
+        "post_projection.weight",
+        "pre_projection.weight",
+        "model.embed_tokens.weight",
+        "model.norm.weight",
+        "model.layers.0.self_attn.q_proj.weight",
+    ),
 }
 """Tensors that every head has, by their own names. The first one gives rows."""
 _QWEN = re.compile(r"(?:model\.|language_model\.)*mtp\.(.+)", re.DOTALL)
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)", re.DOTALL)
 """DeepSeek's heads are layers behind the last one."""
-_SECOND: Final[Mapping[Family, str]] = {"qwen": "layers.1.", "deepseek": "1."}
+_SECOND: Final[Mapping[Family, tuple[str, ...]]] = {"qwen": ("layers.1.",), "deepseek": ("1.",), "gemma": ()}
 """The beginning of the names of a second head in a row. No architecture here has one."""
+_KINDS: Final[Mapping[Family, HeadKind]] = {"qwen": "mtp", "deepseek": "mtp", "gemma": "assistant"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,7 @@ def facts_of(folder: Folder, vocabulary: int, form: PromptForm) -> ModelFacts:
     """Return the facts of a folder, with those of its head."""
     head = head_in(folder)
     facts = folder.facts(vocabulary, form)
-    return replace(facts, head="mtp", only_head=head.alone) if head else facts
+    return replace(facts, head=_KINDS[head.family], only_head=head.alone) if head else facts
 
 
 def own_name(folder: Folder, tensor: str, file: str = "") -> str:
@@ -126,7 +138,47 @@ def misfit(main: Folder, head: Folder) -> str:
     if family != found.family:
         return f"the head of another model: it does not draft for the architecture {main.model_type!r}"
     if found.width != main.width:
-        return (
-            f"the head of another model: it needs rows of {found.width:,} numbers, these have {main.width:,}"
-        )
+        needed = f"it needs rows of {found.width:,} numbers, these have {main.width:,}"
+        return f"the head of another model: {needed}"
+    if family == "gemma" and (kind := _other_keys(_keys(main), _keys(head))):
+        return f"the head of another model: it looks at keys ({kind}) of another form"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The keys of one kind of attention."""
+
+    size: int
+    """Numbers in a key."""
+    heads: int
+    """Keys of a token."""
+    readers: int
+    """Queries of a token."""
+
+
+def _keys(folder: Folder) -> dict[str, _Keys]:
+    """Return the forms of keys in a Gemma 4 model, by mlx-lm's names of the kinds of attention."""
+    inner = folder.config.get("text_config")
+    config = inner if isinstance(inner, dict) else folder.config
+
+    def number(key: str, otherwise: int) -> int:
+        return value if type(value := config.get(key)) is int and value > 0 else otherwise
+
+    readers, heads, size = number("num_attention_heads", 8), number("num_key_value_heads", 1), 256
+    of_all = number("num_global_key_value_heads", heads) if config.get("attention_k_eq_v") else heads
+    forms = {
+        "sliding_attention": _Keys(number("head_dim", size), heads, readers),
+        "full_attention": _Keys(number("global_head_dim", 2 * size), of_all, readers),
+    }
+    kinds = config.get("layer_types")
+    return {kind: form for kind, form in forms.items() if not isinstance(kinds, list) or kind in kinds}
+
+
+def _other_keys(main: Mapping[str, _Keys], head: Mapping[str, _Keys]) -> str:
+    """Return the first kind of attention whose keys in `main` the head cannot read; empty for none."""
+    for kind, form in head.items():
+        theirs = main.get(kind)
+        if theirs is None or theirs.size != form.size or form.readers % theirs.heads:
+            return kind
     return ""

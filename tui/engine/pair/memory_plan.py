@@ -348,6 +348,7 @@ def _folder_need(
     of_head = folder.cached_numbers // max(1, folder.layers) * of_number // 8 * length
     found = head_in(folder)
     if found and found.alone:
+        of_head = 0 if found.family == "gemma" else of_head  # an assistant looks at the main model's cache
         return Need(weights, 0, 0, 1, of_head, 2 * _MLX_ROWS * folder.widest, 0)
     bits = 8.5 if cache_type == "q8_0" and role == "main" else of_number
     token = round(folder.cached_numbers * bits / 8)

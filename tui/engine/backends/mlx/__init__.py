@@ -32,6 +32,7 @@ from ...library.mlx_heads import FAMILIES, FolderHead, facts_of, head_in
 from ...machine.hardware import memory_bytes
 from .. import GivenUp, LoadedModel, ModelError, Options, Progress, asking, prompt_form
 from ..cached import PICKS, WARM_UP
+from .assistant import open_assistant, read_assistant
 from .caches import Caches
 from .head import NAME, MlxHead, open_head
 from .model import MlxModel, failing
@@ -91,11 +92,15 @@ class MlxBackend:
         if (found := head_in(folder)) is None:
             return NO_HEAD
         facts = _facts_of(found, folder, main) if path else replace(_facts_of(found, folder, main), path=HEAD)
+        assistant = found.family == "gemma"
         with failing("the head cannot be loaded", "Choose another draft."):
-            network = read_head(folder, main.runner.network)
+            network = read_assistant(folder) if assistant else read_head(folder, main.runner.network)
             _widen(network, folder)
         self._read_weights(network, progress)
-        return open_head(network, main, facts, again=not options.exact)
+        with failing("the head cannot be run", "Choose another draft."):
+            if assistant:
+                return open_assistant(network, main, facts)
+            return open_head(network, main, facts, again=not options.exact)
 
     def mismatch(self, main: LoadedModel, draft: LoadedModel) -> Obstacle | None:
         """Return why `draft` cannot draft for `main`; None if it can."""

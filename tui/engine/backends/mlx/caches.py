@@ -103,6 +103,11 @@ class WindowCache:
     def cut(self, length: int) -> None:
         self.offset = length
 
+    def seen(self) -> tuple[Any, Any]:
+        """Return the entries that the next token sees."""
+        shown = slice(max(0, self.offset - self.window + 1 - self._first), self.offset - self._first)
+        return self.keys[..., shown, :], self.values[..., shown, :]
+
     def save(self) -> tuple[int, Any, Any]:
         """Return copies of the entries that the next token sees, after the position of the first one."""
         first = max(self._first, self.offset - self.window + 1)

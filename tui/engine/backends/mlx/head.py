@@ -21,7 +21,7 @@ from ....protocol import ModelFacts
 from .. import CacheState, GivenUp, ModelError, common_prefix
 from ..cached import PICKS, WARM_UP
 from .caches import Caches
-from .hidden import HiddenPieces, Runner, Trunk
+from .hidden import HiddenPieces, Runner
 from .model import MlxModel
 from .mtp import HeadNetwork
 
@@ -33,24 +33,29 @@ def open_head(network: HeadNetwork, main: MlxModel, facts: ModelFacts, *, again:
 
     `again` tells whether `main` may run a token again for its row.
     """
+    caches = Caches(lambda: [KVCache() for _ in network.layers])
+    return begun(main, HeadRunner(network, caches, main.runner, again=again), facts, MlxHead)
+
+
+def begun(main: MlxModel, runner: HeadRunner, facts: ModelFacts, kind: type[MlxHead]) -> MlxHead:
+    """Return a head of this kind that reads the rows of `main` from now on. Raises `ModelError`."""
     main.rewind(0)
-    trunk = main.runner.trunk
-    hidden = HiddenPieces(trunk.args.hidden_size, trunk.embed(mx.array([0])).dtype, again=again)
-    head = MlxHead(network, main, facts, HeadRunner(network, trunk, hidden))
+    head = kind(main, runner, facts)
     head.warm_up(WARM_UP["draft"])
-    main.runner.show(hidden)
-    hidden.reader = head.read_along
+    main.runner.show(runner.theirs)
+    runner.theirs.reader = head.read_along
     return head
 
 
 class HeadRunner(Runner):
     """Runs the network of a head, with the rows of the main model or its own."""
 
-    def __init__(self, network: HeadNetwork, trunk: Trunk, hidden: HiddenPieces) -> None:
-        """`trunk` and `hidden` are those of the main model."""
-        super().__init__(network)
-        self._parts = trunk
-        self.theirs = hidden
+    def __init__(self, network: HeadNetwork, caches: Caches, main: Runner, *, again: bool) -> None:
+        """`main` runs the main model, and `again` tells whether that may run a token again for its row."""
+        super().__init__(network, caches)
+        self.parts = main.trunk
+        kind = self.parts.embed(mx.array([[0]])).dtype
+        self.theirs = HiddenPieces(self.parts.args.hidden_size, kind, again=again)
         """The rows of the main model."""
         self.sound = 0
         """Number of tokens, from the left, whose rows were the main model's: they need not run again."""
@@ -70,11 +75,11 @@ class HeadRunner(Runner):
             rows = self._last[1]
         else:
             rows = self.theirs.rows(start - 1, count)
-        own = self.network(self.network.embed(tokens, self._parts), rows, cache)[:, -1:]
+        own = self.network(self.network.embed(tokens, self.parts), rows, cache)[:, -1:]
         self._last = (last, own) if last >= end else None
         if self.sound == start:
             self.sound = min(start + count, end + 1)
-        return self.network.scores(own, self._parts)
+        return self.network.scores(own, self.parts)
 
     @property
     def rows(self) -> list[Any]:
@@ -89,11 +94,10 @@ class MlxHead(MlxModel):
 
     runner: HeadRunner
 
-    def __init__(self, network: HeadNetwork, main: MlxModel, facts: ModelFacts, runner: HeadRunner) -> None:
-        caches = Caches(lambda: [KVCache() for _ in network.layers])
-        super().__init__(
-            network, caches, main.vocabulary, facts, main.capacity, PICKS["draft"], runner=runner
-        )
+    def __init__(self, main: MlxModel, runner: HeadRunner, facts: ModelFacts) -> None:
+        network, vocabulary, picks = runner.network, main.vocabulary, PICKS["draft"]
+        caches, capacity = runner.caches, main.capacity
+        super().__init__(network, caches, vocabulary, facts, capacity, picks, runner=runner)
         self._main = main
         self._hidden = runner.theirs
 

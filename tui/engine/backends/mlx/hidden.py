@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
+from mlx_lm.models.gemma4_text import logit_softcap
 
 from ..kept_rows import KEPT, KeptRows
+from .caches import Caches
 
 
 class Trunk:
@@ -24,10 +26,24 @@ class Trunk:
         self._layers = inner.model
         self.args = inner.args
         """mlx-lm's settings of the network."""
-        self.embed = inner.model.embed_tokens
-        """Returns the embeddings of tokens."""
-        self.scores: Callable[[Any], Any] = getattr(inner, "lm_head", None) or self.embed.as_linear
-        """Returns the scores that follow from rows."""
+        self._embeddings = inner.model.embed_tokens
+        self._scale = getattr(inner.model, "embed_scale", None)
+        self._output: Callable[[Any], Any] = getattr(inner, "lm_head", None) or self._embeddings.as_linear
+        self._cap = getattr(inner, "final_logit_softcapping", None)
+
+    def embed(self, tokens: Any) -> Any:
+        """Return the embeddings of tokens, of shape (1, any), as they enter the first layer."""
+        found = self._embeddings(tokens)
+        return found if self._scale is None else found * self._scale
+
+    def scores(self, rows: Any) -> Any:
+        """Return the scores that follow from rows."""
+        found = self._output(rows)
+        return found if self._cap is None else logit_softcap(self._cap, found)
+
+    def layer(self, place: int) -> Any:
+        """Return one of the layers."""
+        return self._layers.layers[place]
 
     def rows(self, tokens: Any, caches: Sequence[Any]) -> Any:
         """Run tokens of shape (1, any). Return their rows, of shape (1, any, width) and lazy."""
@@ -99,8 +115,9 @@ class HiddenPieces(KeptRows[Any]):
 class Runner:
     """Runs the network of a model, and shows its hidden rows to a head if there is one."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, caches: Caches) -> None:
         self.network = network
+        self.caches = caches
         self._trunk: Trunk | None = None
         self._hidden: HiddenPieces | None = None
 

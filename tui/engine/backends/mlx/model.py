@@ -54,7 +54,7 @@ class MlxModel(CachedModel):
         self.drops_from = caches.drops_from
         self.chunk = CHUNK if mx.default_device() == mx.gpu else _SLOW_CHUNK
         self.facts = facts
-        self._network = self.runner = runner or Runner(network)
+        self._network = self.runner = runner or Runner(network, caches)
 
     @property
     def cache_unknown(self) -> str:

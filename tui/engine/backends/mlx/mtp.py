@@ -115,9 +115,14 @@ def read_head(folder: Folder, network: Any) -> HeadNetwork:
 
     Raises the errors of MLX for weights that are missing, that are of other shapes, or of an unknown format.
     """
-    weights = dict(_stored(folder))
-    found = _qwen(network, weights) if FAMILIES[folder.model_type] == "qwen" else _deepseek(network, weights)
-    head, weights = found
+    make = _qwen if FAMILIES[folder.model_type] == "qwen" else _deepseek
+    head, weights = make(network, dict(stored(folder)))
+    fill(head, weights)
+    return head
+
+
+def fill(head: Any, weights: dict[str, Any]) -> None:
+    """Give an empty network its weights, quantized where they are."""
 
     def quantized(path: str, module: Any) -> Any:
         packed = hasattr(module, "to_quantized") and f"{path}.scales" in weights
@@ -126,7 +131,6 @@ def read_head(folder: Folder, network: Any) -> HeadNetwork:
     nn.quantize(head, class_predicate=quantized)
     head.eval()
     head.load_weights([*weights.items()], strict=True)
-    return head
 
 
 def without_head(model: type, folder: Folder) -> type:
@@ -162,7 +166,7 @@ def _model_class(network: Any) -> Any:
     return next(each for each in type(network).__mro__ if each.__module__.startswith("mlx_lm."))
 
 
-def _stored(folder: Folder) -> Iterator[tuple[str, Any]]:
+def stored(folder: Folder) -> Iterator[tuple[str, Any]]:
     """Yield the arrays of the head, unread, by their own names."""
     files = [*folder.shards, *([folder.path / HEAD_FILE] if folder.beside else [])]
     for file in files:
