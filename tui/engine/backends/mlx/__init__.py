@@ -29,7 +29,7 @@ from ..cached import PICKS, WARM_UP
 from .caches import Caches
 from .model import MlxModel, failing
 from .parts import Parts
-from .vocabulary import MlxVocabulary
+from .vocabulary import MlxVocabulary, Tokenizers
 
 _PIECE = 256 << 20
 """Bytes of weights between two reports of progress."""
@@ -44,6 +44,7 @@ class MlxBackend:
 
     def __init__(self) -> None:
         self._wire_memory()
+        self._tokenizers = Tokenizers()
 
     def device(self) -> str:
         """Return the chip or processor that computes."""
@@ -150,7 +151,7 @@ class MlxBackend:
             caches.spare_all(capacity, folder.weight_bytes // WINDOWS_SHARE)
         if scores.ndim != 3:
             raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
-        vocabulary = MlxVocabulary(folder, scores.shape[-1])
+        vocabulary = MlxVocabulary(folder, scores.shape[-1], self._tokenizers.open)
         ask(1.0)
         picks = PICKS[options.role]
         loaded = MlxModel(
