@@ -37,7 +37,7 @@ _SETTINGS = (
     *("hf_quant_config.json", "chat_template.json"),
 )
 """All settings files that this module or mlx-lm reads."""
-_TOKENIZER, _TEMPLATE = "tokenizer.json", "chat_template.jinja"
+TOKENIZER, _TEMPLATE = "tokenizer.json", "chat_template.jinja"
 _INDEX = "model.safetensors.index.json"
 HEAD_FILE = "mtp.safetensors"
 """The head of the model, where it is not among the weights. mlx-lm does not read it."""
@@ -198,12 +198,12 @@ def read_folder(path: str | Path) -> Folder:
         for name, values in settings.items():
             _check_settings(name, values)
         _check_config(settings["config.json"])
-        if not (path / _TOKENIZER).is_file():
+        if not (path / TOKENIZER).is_file():
             missing = "tokenizer.json is missing: text cannot become tokens"
             if (path / "tokenizer.model").is_file():
                 raise UnusableModelFile(f"{missing} by tokenizer.model alone")
             raise BadModelFile(missing)
-        if (size := (path / _TOKENIZER).stat().st_size) > MAX_TOKENIZER:
+        if (size := (path / TOKENIZER).stat().st_size) > MAX_TOKENIZER:
             raise BadModelFile(f"tokenizer.json has {size >> 20} MiB, {MAX_TOKENIZER >> 20} at most")
         shards = _shards(path)
         tensors = _tensors(shards)
@@ -232,7 +232,7 @@ def is_read(name: str) -> bool:
 
     Repositories hold other files too: the weights in a second format, adapters, other tokenizers.
     """
-    return is_weights(name) or name in (*_SETTINGS, _TOKENIZER, _TEMPLATE, _INDEX, HEAD_FILE)
+    return is_weights(name) or name in (*_SETTINGS, TOKENIZER, _TEMPLATE, _INDEX, HEAD_FILE)
 
 
 def is_weights(name: str) -> bool:

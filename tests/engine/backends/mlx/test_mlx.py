@@ -183,6 +183,20 @@ def test_every_text_comes_back_from_its_tokens(toy: Path) -> None:
     assert vocabulary.encode("\ud800") == vocabulary.encode("?")
 
 
+def test_a_draft_shares_the_tokenizer_of_its_main_model_if_the_files_agree(tmp_path: Path) -> None:
+    """A large file takes seconds to open."""
+    folders = [mlx_models.write_folder(tmp_path / name) for name in ("main", "draft", "other")]
+    values = json.loads((folders[2] / "tokenizer.json").read_text())
+    values["added_tokens"][0]["content"] = "<|other|>"
+    mlx_models.write_json(folders[2] / "tokenizer.json", values)
+    engine = MlxBackend()
+    main, draft, other = (
+        engine.load(str(each), Options("main", 0), lambda _: True).vocabulary for each in folders
+    )
+    assert main._tokenizer is draft._tokenizer is not other._tokenizer
+    assert main.encode("<|other|>") == draft.encode("<|other|>") != other.encode("<|other|>")
+
+
 def sentence_pieces() -> Tokenizer:
     """As SentencePiece makes them: spaces as a character of their own, bytes for what is no piece."""
     words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "▁He", "l", "lo", "o"]

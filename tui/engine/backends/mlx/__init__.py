@@ -38,7 +38,7 @@ from .head import NAME, MlxHead, open_head
 from .model import MlxModel, failing
 from .mtp import read_head, without_head
 from .parts import Parts
-from .vocabulary import MlxVocabulary
+from .vocabulary import MlxVocabulary, Tokenizers
 
 _PIECE = 256 << 20
 """Bytes of weights between two reports of progress."""
@@ -53,6 +53,7 @@ class MlxBackend:
 
     def __init__(self) -> None:
         self._wire_memory()
+        self._tokenizers = Tokenizers()
 
     def device(self) -> str:
         """Return the chip or processor that computes."""
@@ -188,7 +189,7 @@ class MlxBackend:
             caches.spare_all(capacity, folder.weight_bytes // WINDOWS_SHARE)
         if scores.ndim != 3:
             raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
-        vocabulary = MlxVocabulary(folder, scores.shape[-1])
+        vocabulary = MlxVocabulary(folder, scores.shape[-1], self._tokenizers.open)
         ask(1.0)
         facts = named(facts_of(folder, vocabulary.size, prompt_form(vocabulary)))
         picks, exact = PICKS[options.role], options.exact
