@@ -9,7 +9,9 @@ import pytest
 from msgspec import structs
 
 from tests.support import mlx_models
+from tests.support.assistant_models import Gemma
 from tests.support.head_models import WIDTH, Headed
+from tests.support.mlx_assistant_models import write_assistant_folder, write_gemma_folder
 from tests.support.mlx_head_models import write_head_folder, write_headed_folder
 from tui.choices import AUTO, HEAD, LOOKUP, NONE
 from tui.engine.library.describe import describe, holds_only_head
@@ -104,6 +106,31 @@ def test_it_fits_a_main_model_by_its_numbers(tmp_path: Path) -> None:
     assert "no head" in misfit(main, main)
 
 
+def test_an_assistant_fits_by_the_keys_of_a_model(tmp_path: Path) -> None:
+    path = write_assistant_folder(tmp_path / "head")
+    head = read_folder(path)
+    found = described(path)
+    assert (found.head, found.only_head) == ("assistant", True)
+    for number, nested in enumerate((False, True)):
+        main = read_folder(write_gemma_folder(tmp_path / f"{number}", Gemma(), nested=nested))
+        assert misfit(main, head) == "" and head_in(main) is None
+    differing = {
+        "keys (full_attention)": Gemma(full=()),
+        "keys (sliding_attention)": Gemma(size=32),
+        "does not draft": HYBRID,
+    }
+    for reason, other in differing.items():
+        folder = tmp_path / reason
+        write = write_gemma_folder if isinstance(other, Gemma) else write_headed_folder
+        assert reason in misfit(read_folder(write(folder, other)), head)  # type: ignore[operator]
+    for changed, reason in (({"hidden_size": 128}, "these have 128"), ({"num_key_value_heads": 3}, "keys (")):
+        config = {**main.config, "text_config": main.config["text_config"] | changed}
+        assert reason in misfit(replace(main, config=config), head)
+    model, both = described(main.path), described(path)
+    first = Judge(structs.replace(model, size=1 << 30), lambda *_: None, 0.05).all([both])[0]
+    assert (first.draft, first.reason) == (str(path), "a head (Gemma 4 assistant) that fits this model")
+
+
 def test_it_is_proposed_before_every_predicted_draft(tmp_path: Path) -> None:
     main = described(write_headed_folder(tmp_path / "main", HYBRID))
     plain = described(write_headed_folder(tmp_path / "plain", HYBRID, form="none"))
@@ -151,3 +178,8 @@ def test_its_cache_and_its_file_are_planned(tmp_path: Path) -> None:
     both = plan(Load(str(main), str(write_head_folder(head, HYBRID)), 1024)).uses[-1]
     alone = plan(Load(str(main), NONE, 1024)).uses[-1]
     assert both.cache - alone.cache == cells
+    gemma = str(write_gemma_folder(tmp_path / "gemma", Gemma()))
+    assistant = str(write_assistant_folder(tmp_path / "assistant"))
+    with_one, without = (plan(Load(gemma, draft, 1024)).uses[-1] for draft in (assistant, NONE))
+    assert with_one.cache == without.cache, "it looks at the main model's"
+    assert with_one.draft > 0

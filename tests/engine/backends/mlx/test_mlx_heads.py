@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from tests.support import mlx_models
+from tests.support.assistant_models import ASSISTANT, Gemma
 from tests.support.head_models import WIDTH, Headed
+from tests.support.mlx_assistant_models import write_assistant_folder, write_gemma_folder
 from tests.support.mlx_head_models import write_head_folder, write_headed_folder
 from tests.support.rows import GREEDY, Watching, assert_close, some_tokens
 from tests.support.talk import Talk
@@ -34,13 +36,17 @@ from tui.protocol import Obstacle
 class Kind:
     """A kind of head, and how strongly a noise disturbs it."""
 
-    headed: Headed
+    headed: Headed | Gemma
     latent: str = ""
     form: str = "inside"
     norms: str = "whole"
     noise: float = 0.1
+    cap: float | None = None
+    """The bound of the scores of a Gemma."""
 
     def noisy(self) -> Kind:
+        if isinstance(self.headed, Gemma):
+            return replace(self, headed=replace(self.headed, noise=self.noise))
         return replace(self, headed=replace(self.headed, noise=self.noise, own_noise=self.noise))
 
 
@@ -52,6 +58,8 @@ KINDS = {
     "hybrid with experts": Kind(Headed("qwen35moe", layers=2), form="parts"),
     "hybrid, head beside it": Kind(Headed("qwen3next", layers=2), form="beside"),
     "hybrid, head in a folder": Kind(Headed("qwen35", layers=2), form="none"),
+    "windows, assistant": Kind(Gemma(), form="none", noise=0.05),
+    "windows, assistant, bounded": Kind(Gemma(window=24, full=(1, 3)), form="none", noise=0.05, cap=60.0),
 }
 SURE = 0.9
 """Acceptance above which a perfect head must be: rounding and the first entry of all cost a little."""
@@ -90,8 +98,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Kind]
             return known[kind]
         folder = tmp_path_factory.mktemp("headed")
         main = load(written(folder / "main", kind))
-        own = kind.form == "none"
-        head = open_head(main, write_head_folder(folder / "head", kind.headed) if own else None)
+        head = open_head(main, written_head(folder / "head", kind) if kind.form == "none" else None)
         assert isinstance(head, MlxHead), head
         known[kind] = Loaded(load(folder / "main"), main, head)
         return known[kind]
@@ -105,11 +112,21 @@ Opened = Callable[[Kind], Loaded]
 
 
 def written(folder: Path, kind: Kind) -> Path:
+    if isinstance(kind.headed, Gemma):
+        return write_gemma_folder(folder, kind.headed, cap=kind.cap, nested=kind.cap is not None)
     return write_headed_folder(folder, kind.headed, form=kind.form, norms=kind.norms, latent=kind.latent)
+
+
+def written_head(folder: Path, kind: Kind) -> Path:
+    if isinstance(kind.headed, Gemma):
+        noise, window = kind.headed.noise / 8, kind.headed.window
+        return write_assistant_folder(folder, replace(ASSISTANT, noise=noise, window=window))
+    return write_head_folder(folder, kind.headed)
 
 
 @pytest.mark.parametrize(("kind", "temperature"), product(KINDS, (0.0, 0.8)))
 def test_same_seed_same_text(opened: Opened, kind: str, temperature: float) -> None:
+    """A window is left on the way, where there is one."""
     loaded, prompt, chain = opened(KINDS[kind].noisy()), some_tokens(20), Chain(temperature)
     expected = Talk(loaded.alone).answer(prompt, 24, chain=chain).tokens
     talk, drafted, accepted = Talk(loaded.main, loaded.head), 0, 0
@@ -160,7 +177,7 @@ def test_it_keeps_up_while_nothing_is_drafted(opened: Opened, kind: str) -> None
     assert talk.answer([*prompt, *silent.tokens, 5], 30).acceptance > SURE
 
 
-@pytest.mark.parametrize("kind", ["attention", "latent attention", "hybrid", "hybrid, head beside it"])
+@pytest.mark.parametrize("kind", ["attention", "latent attention", "hybrid", "windows, assistant"])
 def test_an_answer_may_end_between_two_rounds(opened: Opened, kind: str) -> None:
     """Canceled, continued, asked again, branched in the middle, and changed at the end."""
     loaded, prompt = opened(KINDS[kind].noisy()), some_tokens(40)
@@ -257,7 +274,7 @@ def test_a_cut_to_an_older_place_leaves_the_scores_of_a_fresh_head(opened: Opene
         assert_close(behind(text), expected)
 
 
-@pytest.mark.parametrize("kind", ["attention", "hybrid"])
+@pytest.mark.parametrize("kind", ["attention", "hybrid", "windows, assistant"])
 def test_several_tokens_chosen_without_a_wait_are_those_chosen_one_by_one(opened: Opened, kind: str) -> None:
     loaded, text = opened(KINDS[kind].noisy()), some_tokens(50)
     main, head = loaded.main, loaded.head
@@ -349,6 +366,18 @@ def test_a_quantized_head_drafts(tmp_path: Path, kind: str, bits: int) -> None:
     head = open_head(main)
     assert isinstance(head, MlxHead)
     assert Talk(main, head).answer(some_tokens(30), 30).acceptance > SURE
+    head.close()
+    main.close()
+
+
+def test_an_assistant_reads_a_cache_of_8_bits(tmp_path: Path) -> None:
+    main = load(write_gemma_folder(tmp_path / "main", Gemma(size=32)), cache_type="q8_0")
+    head = open_head(main, write_assistant_folder(tmp_path / "head", replace(ASSISTANT, size=32, noise=0.05)))
+    assert isinstance(head, MlxHead)
+    prompt = some_tokens(60)
+    expected = Talk(main).answer(prompt, 24, length=0).tokens
+    found = Talk(main, head).answer(prompt, 24, length=3)
+    assert found.tokens == expected and found.acceptance > 0.2
     head.close()
     main.close()
 

@@ -1,7 +1,7 @@
 """The same weights in both formats: a head of MLX gives the scores that it gives in llama.cpp.
 
-llama.cpp computes the same heads by code of its own. So this finds a wrong order of parts, a wrong position, or
-keys of another layer, which a test with MLX alone would not see.
+llama.cpp computes the same heads by code of its own. So this finds a wrong order of parts, a wrong position,
+or keys of another layer, which a test with MLX alone would not see.
 """
 
 from __future__ import annotations

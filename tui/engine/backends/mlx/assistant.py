@@ -73,7 +73,7 @@ def read_assistant(folder: Folder) -> AssistantNetwork:
 
 def open_assistant(network: AssistantNetwork, main: MlxModel, facts: ModelFacts) -> MlxHead:
     """Return the assistant of `main`, which is emptied. Raises `ModelError`."""
-    return begun(main, AssistantRunner(network, Caches(list), main.runner, again=False), facts, AssistantHead)
+    return begun(main, AssistantRunner(network, Caches(list), main.runner, again=False), facts, MlxAssistant)
 
 
 class AssistantRunner(HeadRunner):
@@ -122,7 +122,7 @@ class AssistantRunner(HeadRunner):
         return 1, attention.n_kv_heads, 1, attention.head_dim
 
 
-class AssistantHead(MlxHead):
+class MlxAssistant(MlxHead):
     """The assistant of an `MlxModel`. Close it before that."""
 
     runner: AssistantRunner
