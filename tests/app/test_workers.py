@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -137,8 +140,6 @@ async def test_the_only_address_is_the_loopback_while_a_port_is_open(
                 time.sleep(0.02)
             (hold / "go").touch()
 
-        import asyncio
-
         watching = asyncio.get_running_loop().run_in_executor(None, look, None)
         await client.load(Load("starter", NONE, workers=machines[:1]), lambda progress: None)
         await watching
@@ -250,7 +251,7 @@ async def test_drafts_grow_with_the_round_trip(
     main, draft = copied(tmp_path)
     drafted: dict[float, float] = {}
     for delay in (0.0, 0.02):
-        with SlowLine(server.port, 50e6, delay) as line:
+        with SlowLine(server.port, 50e6, delay, piece=1 << 16) as line:
             server.configure(port=line.port)
             load = Load(main, draft, workers=machines[:1], threads=1)
             sampling = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0)
@@ -260,4 +261,48 @@ async def test_drafts_grow_with_the_round_trip(
         assert loaded.workers[0].round_trip >= 2 * delay
         drafted[delay] = spent.drafted / spent.rounds
     assert drafted[0.02] > drafted[0.0] + 0.5, drafted
+    assert server.ends()
+
+
+# The commands
+
+
+def run(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of Outrider, whose config knows gpu2 and a machine without Outrider."""
+    config = server.folder / "config" / "outrider"
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "config.toml").write_text(
+        f'[hosts]\ngpu2 = {{ address = "gpu2", program = "{server.program}" }}\n'
+        'bare = { address = "gpu3", program = "/opt/gone/outrider" }\n'
+    )
+    env = os.environ | {"XDG_CONFIG_HOME": str(config.parent), "PATH": server.path}
+    command = [sys.executable, "-m", "tui", *words]
+    return subprocess.run(
+        command, env=env, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120
+    )
+
+
+@pytest.mark.usefixtures("machines")
+def test_doctor_shows_each_worker_and_its_link(server: Server) -> None:
+    shown = run(server, "doctor", "--workers", "gpu2,bare").stdout
+    lines = shown[shown.index("Workers") :].splitlines()[1:3]
+    assert "CPU" in lines[0] and " free · " in lines[0] and "ms there and back" in lines[0]
+    assert "There is no Outrider on bare" in lines[1] and "Install it there" in lines[1]
+    found = json.loads(run(server, "doctor", "--json", "--workers", "gpu2").stdout)["workers"]["gpu2"]
+    assert 0 < found["free"] <= found["memory"] and found["round_trip"] > 0
+    assert "Workers" not in run(server, "doctor").stdout
+    assert server.ends()
+
+
+@pytest.mark.usefixtures("machines")
+def test_ask_takes_workers_and_says_which_compute_nothing(server: Server) -> None:
+    find_told().unlink(missing_ok=True)
+    words = ("ask", "--seed", "5", "--workers", "gpu2,bare", "What is a draft model?")
+    first, second = run(server, *words), run(server, *words)
+    assert "draft model" in first.stdout and first.stdout == second.stdout
+    for each in (first, second):
+        assert "bare computes nothing: There is no Outrider on bare" in each.stderr
+    assert RISK[:40] in first.stderr and RISK[:40] not in second.stderr
+    wrong = run(server, "ask", "--workers", "gpu2,-oProxyCommand=id", "x")
+    assert wrong.returncode == 2 and "is not a host" in wrong.stderr
     assert server.ends()
