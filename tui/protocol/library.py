@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ..choices import DraftChoice
 from .generation import Load, ModelFacts, WorkerHost, WorkerState
-from .terms import Finite, Rounding, Signed, Tagged, Unsigned
+from .terms import Finite, HeadKind, Rounding, Signed, Tagged, Unsigned
 
 Judgement = Literal["recommended", "possible", "no"]
 """Whether a model can draft for another: it should, it can, it cannot."""
@@ -291,10 +291,12 @@ class HubFile(Struct, frozen=True):
     parts: Unsigned
     backend: Literal["llama.cpp", "mlx"]
     quantization: str
+    head: HeadKind = ""
+    """The head that it seems to be, by its name: it would draft for a model beside it. Empty for a model."""
 
 
 class HubListed(Tagged, frozen=True):
-    """The reply to `ListHub`, the smallest first."""
+    """The reply to `ListHub`: the models, the smallest first, and then the heads beside them."""
 
     id: Signed
     repository: str
@@ -333,6 +335,8 @@ class Downloaded(Tagged, frozen=True):
     path: str
     """The same as `FoundModel.path`."""
     size: Unsigned
+    head: str = ""
+    """The name of a head beside it that seems to draft for it; empty if there is none."""
 
 
 class ProposePairs(Tagged, frozen=True):

@@ -94,6 +94,20 @@ def test_the_answer_goes_on_at_its_last_token(talk: Open, kind: str) -> None:
     assert half + one.tokens == whole.tokens
 
 
+def test_chats_with_a_long_beginning_in_common_are_not_read_again_either(talk: Open) -> None:
+    """Most of the chat is in the cache already. The state brings the rest, which is less than an eighth."""
+    one, fresh = talk(), talk(memory=0)
+    story = TOLD + OTHER
+    prompts = {"one": story + "Where is the first boat?", "two": story + "What do the two say?"}
+    for chat, prompt in prompts.items():
+        one.ask(prompt, chat)
+    for chat, prompt in prompts.items():
+        again = one.ask(prompt, chat, seed=9)
+        assert again.prompt_restored == again.prompt_tokens - 1
+        fresh.ask(prompt, "", seed=9, fresh=True)
+        assert one.tokens == fresh.tokens
+
+
 def test_a_change_of_chats_opens_no_file(talk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     one = talk(disk=ROOM)
     one.ask()

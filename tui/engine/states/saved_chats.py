@@ -26,10 +26,11 @@ from .model_states import ModelStates, calls_of
 from .state_file import SavedState
 from .state_folder import LEAST, ModelMark, StateFolder, StateWriter
 
-_SHARE = 8
+_SHARE, _SHARE_HELD = 8, 256
 """A chat that stays open is saved again when an eighth of its tokens is new. So all its files together have
 at most nine times the bytes of the last one. A saved state is loaded if it brings at least an eighth of its
-tokens: the load takes time for each of them, but less than an eighth of the time to read one."""
+tokens: the load takes time for each of them, but less than an eighth of the time to read one. A state in
+memory is put back much faster: there, so small a part is enough."""
 
 
 @dataclass
@@ -126,7 +127,7 @@ class SavedChats:
         most = len(context) - 1
         usable = partial(states.usable, context, now)
         held = self._held.best(states.mark, usable) if most - has >= FEWEST else None
-        if held and held.usable - has < max(FEWEST, held.usable // _SHARE):
+        if held and held.usable - has < max(FEWEST, held.usable // _SHARE_HELD):
             held = None
         read = self._read(states, usable, has, most, held.usable if held else has, cancelled)
         if read or held is None:
