@@ -15,7 +15,7 @@ from tui.paths import shipped
 from tui.themes import VARIABLES, load_themes
 
 OURS, _ = load_themes([shipped("themes")])
-ORIGINS = ("token-draft", "token-lookup", "token-main", "token-rejected")
+ORIGINS = ("token-draft", "token-head", "token-lookup", "token-main", "token-rejected")
 
 
 def contrast(one: Color, other: Color) -> float:

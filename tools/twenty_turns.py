@@ -188,7 +188,7 @@ def second_day(columns: int, rows: int, home: Path) -> int:
 
 
 def last_note(shown: str) -> str:
-    """The line below the last answer on the screen: its tokens and its speed, and which answer of how many."""
+    """The line below the last answer on the screen: its tokens, its speed, and its number among several."""
     notes = re.findall(r"^.*\d tokens? · .*tok/s.*$", shown, re.MULTILINE)
     return notes[-1].strip() if notes else ""
 

@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 """Exit codes. argparse adds 2 for an invalid command line."""
 
-UNSAID = ("command", "main", "draft", "backend", "exact", "draft_length", "seed", "theme", "go_on", "host")
+UNSAID = (
+    "command",
+    "main",
+    "draft",
+    "backend",
+    "exact",
+    "draft_length",
+    "seed",
+    "theme",
+    "go_on",
+    "host",
+    "workers",
+)
 """The chat's options."""
 
 
@@ -77,6 +89,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from .engine.server import main as serve
 
         serve()
+    if arguments.command == "worker":
+        from .engine.worker import main as work
+
+        work()
     if arguments.command is not None:
         return commands.run(arguments)
     from .commands import chat

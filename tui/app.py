@@ -26,9 +26,9 @@ from .chat.formatting import readable
 from .chat.session import ChatSession
 from .clean import clean_line, exact
 from .client import Downloads, EngineClient, EngineDied, HubClient, Item
-from .client.host import Host
 from .config import Keys, Settings
 from .config.last import LastPair
+from .host import Host
 from .paths import Paths, shipped
 from .screens.chat import ChatScreen
 from .screens.chat_commands import KEYS_ONLY
@@ -110,6 +110,7 @@ class Outrider(LeanOutput):
         self._clock = clock
         self._draw_seed = draw_seed
         self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died, host=host)
+        self._client.use_agent(bool(settings.engine.workers))
         self._hub_client = HubClient(self._client, os.environ)
         self._downloads = Downloads(self._hub_client, clock)
         self._downloads.on_change = self._download_changed

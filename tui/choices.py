@@ -29,6 +29,9 @@ NONE: Final = "none"
 HEAD: Final = "head"
 """As a draft: the head in the main model's own file, which was trained for multi-token prediction (MTP)."""
 
+HEADS: Final = {"mtp": "MTP head", "eagle3": "EAGLE-3 head", "assistant": "assistant"}
+"""The names of the kinds of heads (`HeadKind`)."""
+
 DraftChoice = str
 """The draft of a pair: `AUTO`, `LOOKUP`, `NONE`, `HEAD`, or a draft model by its path or name.
 
@@ -84,6 +87,9 @@ DraftLength = int | Literal["auto"]
 
 config.toml, the command line, the chat and the protocol spell it alike.
 """
+
+SHARE_OF_FREE: Final = -1
+"""As a number of bytes in a `Load`: a share of the memory that is free."""
 
 MOST_TOKENS = 1 << 24
 """More tokens than any context holds."""

@@ -10,11 +10,11 @@ OutriderError             tui.errors                    the root: anything that 
   Unreadable              tui.store.keeper              the conversations cannot be read
   NotAttached             tui.chat.attachments          a file cannot go with a prompt
   EditorFailed            tui.screens.editor            the text editor could not be used
-  HostError               tui.client.host               a host has a senseless address or program
+  HostError               tui.host                      a host has a senseless address or program
   EngineError             tui.client.call               a command failed; the engine keeps working
     EngineDied            tui.client.call               there is no engine any more
+  GivenUp                 tui.engine.backends           the load, or the answer, is no longer wanted
   ModelError              tui.engine.backends           a model cannot be opened or run
-    GivenUp               tui.engine.pair.rounding      the load is no longer wanted
     TemplateError         tui.engine.answer.templates   a chat template does not render this conversation
   BadModelFile            tui.engine.library.gguf       a file is no model that can be opened
     UnusableModelFile     tui.engine.library.gguf       the file is sound, and nothing here can open it
@@ -22,6 +22,7 @@ OutriderError             tui.errors                    the root: anything that 
   LibraryError            tui.engine.library.names      the library does not have the wanted model
   HubError                tui.engine.library.hub_access     the hub does not give the wanted file or answer
     TryLater              tui.engine.library.hub_access     the hub names the time of the next try
+  WorkerLost              tui.engine.machine.worker_link    a worker cannot be used, or is gone
   Unplanned               tui.engine.pair.memory_plan   nobody knows how much memory a pair needs
 """
 

@@ -44,6 +44,11 @@ def find_places() -> Paths:
     )
 
 
+def find_told() -> Path:
+    """Return the file that remembers that the risk of workers was shown."""
+    return _DIRS.user_state_path / "workers-told"
+
+
 def find_records() -> Path:
     """Return the folder of the measured speed-ups. Without it, only predictions are left."""
     return _DIRS.user_state_path / "measured"

@@ -63,6 +63,13 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{share * 100:.{digits}f} %"
 
 
+def delay(seconds: float | None) -> str:
+    """Return the seconds of a round trip: "0.4 ms", "12 ms"."""
+    if seconds is None:
+        return UNKNOWN
+    return number(seconds * 1000, "ms", 1 if seconds < 0.01 else 0)
+
+
 def size(count: int) -> str:
     """Return bytes as "8.2 MB" or "4.7 GB", in powers of ten like file managers and the hub."""
     return _scaled(count, ((1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1, " B")))

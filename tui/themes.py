@@ -33,6 +33,7 @@ COLORS = frozenset(
 STYLES = frozenset(("none", "bold", "dim", "italic", "underline", "reverse", "strike"))
 VARIABLES = {
     "token-draft": "success",
+    "token-head": "secondary",
     "token-lookup": "accent",
     "token-main": "warning",
     "token-rejected": "error",

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 from rich.cells import cell_len
 from textual.app import ComposeResult
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -14,7 +15,7 @@ from tests.support.names import FILES
 from tui.chat import formatting
 from tui.chat.draft_length import NEVER, Drafting
 from tui.chat.meter import MeterReading
-from tui.choices import AUTO
+from tui.choices import AUTO, HEAD
 from tui.config import Generation
 from tui.engine.eligibility import NOT_RESTORED
 from tui.protocol import FoundModel, Loaded, ModelFacts, Rounding
@@ -90,6 +91,22 @@ async def test_the_sidebar_shows_the_quantization_of_both_models() -> None:
         assert draft == "draft Qwen2.5-Cod…0.5B Q4_K_M"
         sidebar.show_models(replace(PAIR, main=info("Starter (demo)", demo=True)))
         assert lines(sidebar.query_one("#models", Static))[1] == "main           Starter (demo)"
+
+
+async def test_a_head_has_its_own_name_and_color_in_the_sidebar() -> None:
+    sidebar = Sidebar()
+    reading = MeterReading(drafted=8, accepted=4, acceptance=0.5, draft_share=0.2, verify_share=0.7)
+    async with Alone(sidebar).run_test(size=(34, 40)):
+        head = replace(PAIR.main, name="MTP head", path=HEAD)
+        for pair, name in ((replace(PAIR, draft=head), "head"), (PAIR, "draft")):
+            sidebar.show_models(pair)
+            sidebar.show_reading(reading, ())
+            assert lines(sidebar.query_one("#models", Static))[2].split()[0] == name
+            assert f"{name} 20" in lines(sidebar.query_one("#time", Static))[2]
+            for part in ("#drafts", "#time"):
+                content = sidebar.query_one(part, Static).content
+                assert isinstance(content, Content)
+                assert f"$token-{name}" in {str(span.style) for span in content.spans}
 
 
 async def test_the_lookup_stands_where_a_draft_model_would() -> None:

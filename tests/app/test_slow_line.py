@@ -15,7 +15,7 @@ from tests.support.slow_line import SlowLine, keys_while_streaming
 from tests.support.sshd import Server, with_ssh
 from tests.support.terminal import Terminal
 from tui.client import EngineClient
-from tui.client.host import Host
+from tui.host import Host
 from tui.protocol import Finished, Generate, Load, Message, TextRound
 
 pytestmark = [with_ssh, pytest.mark.alone]

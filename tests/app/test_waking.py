@@ -69,6 +69,28 @@ async def test_a_chat_of_yesterday_wakes_and_its_cache_goes_by_key(tmp_path: Pat
         await until(pilot, lambda: "No cache of a chat is saved." in told(app))
 
 
+@pytest.mark.parametrize("words", ["cache disk", "go on without", "disk"])
+async def test_in_a_small_terminal_the_size_and_the_key_are_there_while_one_filters(
+    tmp_path: Path, main: str, words: str
+) -> None:
+    """The letters go to the filter line, which keeps the focus."""
+    app = app_on(tmp_path, main)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await answered(pilot, TOLD)
+        await until(pilot, saved)
+        for number in range(400):
+            (find_states() / f"{number:016x}-{number:016x}.state").write_bytes(b"x" * 2500)
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, SettingsScreen))
+        await pilot.press(*["space" if letter == " " else letter for letter in words])
+        await until(pilot, lambda: "cache.disk" in text(app))
+        await until(pilot, lambda: "401 saved caches, 1.1 MB · Ctrl+X empties them" in text(app))
+        assert app.focused is app.screen.line  # type: ignore[attr-defined]
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: not saved() and "nothing saved" in text(app))
+        assert app.screen.line.value == words  # type: ignore[attr-defined]
+
+
 async def test_a_deleted_chat_and_a_deleted_message_take_the_cache_with_them(
     tmp_path: Path, main: str
 ) -> None:

@@ -24,7 +24,7 @@ from tui.client import child as child_module
 from tui.client import engine as engine_module
 from tui.client.exit_reason import death, last_words
 from tui.client.heartbeat import MISSED
-from tui.client.host import Host
+from tui.host import Host
 
 FAKE = SUPPORT / "fake_engine.py"
 DEATHS = ("segv", "abrt", "kill", "exit0", "exit1", "hang")
@@ -687,3 +687,15 @@ async def test_an_answer_without_end_is_broken_off(
     with pytest.raises(EngineDied, match="more than 100,000 characters"):
         await ask(engine, 1, text)
     assert 90_000 < sum(map(len, text)) <= 100_000
+
+
+def test_a_lost_worker_is_named_with_the_next_step() -> None:
+    words = (
+        "ggml-rpc.cpp:566: Remote RPC server crashed\n\nworker lost: gpu2 is gone\tTry \x1b[2Jagain.\nmore\n"
+    )
+    died = death(3, words, "answering")
+    assert died.message == "gpu2 is gone"
+    assert died.hint.startswith("Try ") and "\x1b" not in died.hint and not died.link
+    there = death(3, words, "idle", Host("gpu", "gpu"))
+    assert there.message == "gpu2 is gone", "also where the engine itself is on another machine"
+    assert "worker" not in death(3, "some worker lost: x", "idle").hint

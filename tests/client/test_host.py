@@ -21,8 +21,8 @@ from tests.support.models import Toy, write_model
 from tests.support.sshd import SOON, Server, with_ssh
 from tests.support.terminal import Terminal
 from tui.client import EngineClient, EngineDied
-from tui.client.host import HERE, Host, HostError, engine_on, find_host, known_to_ssh, said
 from tui.config.settings import HostEntry
+from tui.host import HERE, Host, HostError, engine_on, find_host, known_to_ssh, said
 from tui.protocol import Generate, Load, Message, TextRound
 from tui.screens.hosts import HostsScreen
 from tui.screens.models import ModelsScreen

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tui.chat.requests import load_request
 from tui.config import (
     Appearance,
     CacheSpace,
@@ -368,3 +369,30 @@ def test_every_size_reads_back_as_it_was_written() -> None:
     for _ in range(2000):
         size = ByteSize(chance.randrange(1 << chance.randrange(1, 50)))
         assert ByteSize.read(str(size)) == size
+
+
+@pytest.mark.parametrize(
+    ("written", "value", "asked", "shown"),
+    [
+        ('"auto"', "auto", -1, "auto"),
+        ('"2 GiB"', 2 << 30, 2 << 30, "2 GiB"),
+        ("0", 0, 0, "off"),
+        ("5000", 5000, 5000, "5 kB"),
+    ],
+)
+def test_the_memory_for_chats_is_a_size_or_auto(
+    path: Path, written: str, value: object, asked: int, shown: str
+) -> None:
+    settings, problems = read(path, f"[cache]\nmemory = {written}\n")
+    assert (settings.cache.memory, problems) == (value, [])
+    assert load_request(settings).memory_cache == asked
+    assert show_setting(CacheSpace, "memory", settings.cache.memory) == shown
+    assert read_value(CacheSpace, "memory", shown) == value
+    change_config(path, ("cache", "memory"), settings.cache.memory)
+    assert read_config(path)[0] == settings
+
+
+def test_a_memory_for_chats_that_is_none_is_reported(path: Path) -> None:
+    settings, problems = read(path, '[cache]\nmemory = "half"\n')
+    assert settings.cache.memory == "auto"
+    assert 'cache.memory must be a size such as "4 GiB", or 0 or "auto"' in problems[0]

@@ -417,7 +417,7 @@ def test_bench_gives_the_reason_of_each_prompt_for_which_nothing_was_drafted(
     for kind in ("CONFIG", "STATE", "CACHE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path))
     fake = ROOT / "tests" / "support" / "fake_bench_engine.py"
-    monkeypatch.setattr("tui.client.host.HERE", (sys.executable, str(fake), "--idle", "Write"))
+    monkeypatch.setattr("tui.host.HERE", (sys.executable, str(fake), "--idle", "Write"))
     prompts = tmp_path / "prompts.toml"
     prompts.write_text("code = ['Write quicksort.', 'Name a color.']")
     asked = ["bench", "--runs", "1", "--temperature", "0", "--prompts", str(prompts), "--draft", "d"]

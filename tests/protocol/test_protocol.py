@@ -89,6 +89,14 @@ MESSAGES: list[Any] = [
     protocol.MemoryPlanned(
         -3, protocol.Load("/m.gguf"), 4096, False, (protocol.MemoryUse("GPU", 2**35, 2**36, 9, 8, 7, 6),)
     ),
+    protocol.SurveyWorkers(-3, (protocol.WorkerHost("gpu2", "me@gpu2", "/opt/outrider"),)),
+    protocol.WorkersSurveyed(
+        -3,
+        (
+            protocol.SurveyedWorker("gpu2", ("H200",), 2**37, 2**38, 0.001),
+            protocol.SurveyedWorker("x", fault="no"),
+        ),
+    ),
     protocol.CountStates(-8),
     protocol.StatesCounted(-8, 3, 2**40),
     protocol.ForgetStates(-9, "0f"),

@@ -13,10 +13,8 @@ from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.hub import Hub, hub
 from tests.support.models import Toy, write_model
 from tests.support.rest import at_rest
-from tests.support.screens.hub import Alone
-from tui.protocol import (
-    SearchHub,
-)
+from tests.support.screens.hub import GB, Alone
+from tui.protocol import HubFile, SearchHub
 from tui.screens.hub import HubScreen
 from tui.widgets.rows import Rows
 
@@ -88,6 +86,30 @@ async def test_what_was_searched_for_is_listed_and_the_common_file_chosen(
         await until(pilot, lambda: app.wanted)
     assert [each.words for each in app.engine.asked if isinstance(each, SearchHub)] == ["model"]
     assert app.wanted == [("maker/Model-7B-GGUF", "Model-Q4_K_M.gguf")]
+
+
+def words(app: Alone) -> str:
+    """The screen, without the ends of its lines."""
+    return " ".join(app.shown.split())
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_a_head_beside_a_model_is_offered_and_fetched_by_key(size: tuple[int, int]) -> None:
+    app = Alone()
+    app.engine.heads = (HubFile("mtp-Model-Q4_K_M.gguf", GB // 2, 1, "llama.cpp", "Q4_K_M", "mtp"),)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press(*"model")
+        await until(pilot, lambda: "Q4_K_M 500 MB MTP head" in words(app))
+        assert "with its own draft: MTP head" in words(app)
+        await pilot.press("enter")
+        assert "Its MTP head is at the end of this list" in words(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.wanted == [("maker/Model-7B-GGUF", "Model-Q4_K_M.gguf")])
+        await pilot.press("down", "down")
+        assert "mtp-Model-Q4_K_M.gguf drafts for a model beside it" in words(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: len(app.downloads.items) == 2)
+        assert app.downloads.items[1].file == "mtp-Model-Q4_K_M.gguf"
 
 
 async def test_enter_on_a_download_pauses_it_and_goes_on() -> None:

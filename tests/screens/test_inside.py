@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from textual.app import App, ComposeResult
 
 from tests.support.chat import answered, chat, outrider, text, until
 from tests.support.rest import at_rest
-from tests.support.screens.inside import TEXTS, D, Engine, L, M, P, R, Screen, rounds
-from tui.chat.trace import Tries, acceptance, gained, tokens_of
+from tests.support.screens.inside import TEXTS, TURN, D, Engine, H, L, M, P, R, Screen, rounds
+from tui.chat.trace import Tries, acceptance, as_json_lines, drafted_by_head, gained, tokens_of
 from tui.client import EngineDied
 from tui.config import Generation, History
 from tui.protocol import TextRound, TokenInspection
-from tui.screens.answer_figures import WIDTH, figures, thoughts
+from tui.screens.answer_figures import WIDTH, figures, thoughts, token
 from tui.screens.inspection import InspectionScreen
 from tui.widgets.tokens import TokenView
 
@@ -30,6 +31,22 @@ def test_tokens_carry_their_origin_and_the_rejected_stand_where_they_were_reject
     unknown = tokens_of(rounds())
     assert [each.text for each in unknown] == ["a", "b\n", " no", " nor", "c", "d", "e"]
     assert not any(each.id for each in unknown)
+
+
+def test_the_tokens_of_a_head_are_told_from_those_of_a_draft_model() -> None:
+    """The texts of single tokens come later, without an origin. The pieces of the answer tell who drafted."""
+    headed = tuple(
+        replace(each, pieces=tuple((text, H if by == D else by) for text, by in each.pieces))
+        for each in rounds()
+    )
+    assert drafted_by_head(headed) and not drafted_by_head(rounds())
+    for texts in ((), TEXTS):
+        assert [each.origin for each in tokens_of(headed, texts)] == [L, H, R, R, M, P, H]
+    for record in as_json_lines(TURN, headed, TEXTS, {}).splitlines()[1:]:
+        assert '"origin": "draft"' not in record
+    assert "main model's head" in token(tokens_of(headed, TEXTS)[1], 5).plain
+    for shown, tone in ((headed, "$token-head"), (rounds(), "$token-draft")):
+        assert {str(span.style) for span in figures(shown).spans} & {"$token-head", "$token-draft"} == {tone}
 
 
 def test_of_a_place_that_was_not_reached_nothing_is_counted() -> None:
@@ -50,7 +67,7 @@ class Alone(App[None]):
         yield self.view
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        names = ("draft", "lookup", "main", "rejected")
+        names = ("draft", "head", "lookup", "main", "rejected")
         return {f"token-{name}": "red" for name in names} | {"line": "grey", "quiet": "grey"}
 
 

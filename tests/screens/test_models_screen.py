@@ -28,6 +28,7 @@ from tui.protocol import (
     Load,
     Loaded,
     MemoryPlanned,
+    MemoryUse,
     ModelFacts,
     Obstacle,
     PlanMemory,
@@ -36,11 +37,13 @@ from tui.protocol import (
     Skipped,
     Statistics,
     TextRound,
+    WorkerState,
 )
 from tui.quantities import UNKNOWN, size
 from tui.screens import model_rows as found_module
 from tui.screens.hub import HubScreen
 from tui.screens.models import ModelsScreen
+from tui.widgets.memory_bars import _uses
 from tui.widgets.rows import Row, Rows
 
 INFO = ModelFacts("m", "/m", "llama", 1, "Q8_0", 1, 4096, 300)
@@ -573,3 +576,28 @@ async def test_what_was_left_out_is_filtered_too(tmp_path: Path) -> None:
         await pilot.press(*"zz")
         await until(pilot, lambda: "no file has these words: shorten the filter" in text(app))
         assert "old.gguf" not in text(app)
+
+
+def test_the_bar_shows_the_room_for_chats_as_a_part() -> None:
+    (line,) = _uses([MemoryUse("memory", 16 * 10**9, 16 * 10**9, 4 * 10**9, 0, 10**9, 0, 3 * 10**9)], 120)
+    assert line.plain == (
+        "memory ████████░░░░░░░░  8.0 GB of 16.0 GB free  main 4.0 GB  caches 1.0 GB  chats 3.0 GB"
+    )
+
+
+async def test_each_machine_has_a_bar_with_its_layers_and_its_round_trip() -> None:
+    library = Library(*MANY)
+    library.workers = (
+        WorkerState("gpu2", 24, 0.0004),
+        WorkerState("gpu3", 0, fault="gpu3 does not answer"),
+    )
+    app = Alone(library)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "24 layers" in text(app))
+        lines = [line.strip() for line in text(app).splitlines()]
+        (bar,) = [line for line in lines if line.startswith("gpu2")]
+        assert "8.6 GB of 70.0 GB free" in bar and "24 layers, 0.4 ms there and back" in bar
+        assert "caches 2.0 GB" in bar
+        (missing,) = [line for line in lines if line.startswith("gpu3")]
+        assert "gpu3 does not answer" in missing
+        assert any(line.startswith("F5 context") for line in lines), "the settings stay in view"

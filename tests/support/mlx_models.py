@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
@@ -208,6 +209,40 @@ def perturbed(folder: Path, target: Path, amount: float = 0.15) -> Path:
     weights[name] += mx.array(noise) * mx.std(weights[name])
     mx.save_safetensors(str(target / "model.safetensors"), weights, {"format": "mlx"})
     return target
+
+
+def converted(folder: Path, dtype: mx.Dtype) -> Path:
+    """Write the numbers of a model again, as `dtype`; quantized weights stay as they are."""
+    file = str(folder / "model.safetensors")
+    weights = {
+        name: array.astype(dtype) if mx.issubdtype(array.dtype, mx.floating) else mx.array(array)
+        for name, array in mx.load(file).items()
+    }
+    mx.eval(weights)
+    mx.save_safetensors(file, weights, {"format": "mlx"})
+    return folder
+
+
+def quantized(folder: Path, dtype: mx.Dtype, bits: int = 4) -> Path:
+    """Write a model as mlx-lm's conversion does: quantized, with scales of `dtype`."""
+    write_folder(folder)
+    config = json.loads((folder / "config.json").read_text())
+    module = import_module(f"mlx_lm.models.{config['model_type']}")
+    network = module.Model(module.ModelArgs.from_dict(config))
+    network.load_weights(str(folder / "model.safetensors"))
+    nn.quantize(network, 32, bits)
+    weights = dict(tree_flatten(network.parameters()))
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
+    write_json(folder / "config.json", config | {"quantization": {"group_size": 32, "bits": bits}})
+    return converted(folder, dtype)
+
+
+def widened(folder: Path, target: Path) -> Path:
+    """A copy of a model, whose numbers have 32 bits."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return converted(target, mx.float32)
 
 
 def write_tokenizer(folder: Path, vocabulary: int = VOCABULARY) -> None:

@@ -25,6 +25,7 @@ from zlib import crc32
 
 from tests.support.scripted_sample import SAMPLE
 from tui.engine.backends import (
+    GivenUp,
     LoadedModel,
     ModelError,
     Options,
@@ -258,7 +259,7 @@ class ScriptedBackend:
         for step in range(21):
             sleep(script.load / 20)
             if not progress(step / 20):
-                raise ModelError("the load was given up")
+                raise GivenUp("the load was given up")
         if script.at == "load":
             die(script.die)
         if script.at == "idle":

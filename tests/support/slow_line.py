@@ -12,8 +12,8 @@ from tests.support.terminal import Terminal
 LETTERS = "αβγδεζηθικλμνξπρστυφχψω"
 """Nothing that is shown has them."""
 _PIECE = 1_024
-_ROOM = 16 * 1024
-"""Bytes that wait at its beginning; what more there is waits with the sender."""
+_PIECES = 16
+"""Pieces that wait at its beginning; what more there is waits with the sender."""
 
 
 def keys_while_streaming(
@@ -40,15 +40,18 @@ def keys_while_streaming(
 
 class SlowLine:
     """Takes connections on `port` and carries them to another, each way at `rate` bytes a second, `delay`
-    seconds late. Use as a context manager."""
+    seconds late. Use as a context manager.
 
-    def __init__(self, target: int, rate: float, delay: float) -> None:
+    It carries `piece` bytes at a time: small pieces for a slow terminal, large ones for weights."""
+
+    def __init__(self, target: int, rate: float, delay: float, piece: int = _PIECE) -> None:
         self.rate, self.delay = rate, delay
+        self._piece, self._room = piece, _PIECES * piece
         self.carried = [0, 0]
         """Bytes to the target, and from it."""
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room)
         self.port: int = self._listener.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -72,13 +75,13 @@ class SlowLine:
         self._listener.close()
 
     async def _serve(self) -> None:
-        await asyncio.start_server(self._connected, sock=self._listener, limit=_ROOM)
+        await asyncio.start_server(self._connected, sock=self._listener, limit=self._room)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = socket.socket()
-        there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room)
         there.connect(("127.0.0.1", self._target))
-        far_reader, far_writer = await asyncio.open_connection(sock=there, limit=_ROOM)
+        far_reader, far_writer = await asyncio.open_connection(sock=there, limit=self._room)
         try:
             await asyncio.gather(self._carry(reader, far_writer, 0), self._carry(far_reader, writer, 1))
         except (OSError, asyncio.CancelledError):
@@ -90,7 +93,7 @@ class SlowLine:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: int) -> None:
         free = 0.0  # when the line has sent all that it took
         try:
-            while data := await reader.read(_PIECE):
+            while data := await reader.read(self._piece):
                 self.carried[way] += len(data)
                 free = max(free, monotonic()) + len(data) / self.rate
                 await asyncio.sleep(free - monotonic())

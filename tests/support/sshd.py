@@ -74,7 +74,8 @@ class Server:
         """What ssh believes and shows, and where it goes if not to the server itself."""
         folder = self.folder
         (folder / "ssh.conf").write_text(
-            f"Host gpu\n HostName 127.0.0.1\n Port {port or self.port}\n IdentityFile {folder / key}\n"
+            f"Host gpu gpu2 gpu3\n"
+            f" HostName 127.0.0.1\n Port {port or self.port}\n IdentityFile {folder / key}\n"
             f" IdentitiesOnly yes\n IdentityAgent none\n UserKnownHostsFile {folder / known}\n"
             " GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n"
             f" HostKeyAlias [127.0.0.1]:{self.port}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import pyte
@@ -38,6 +39,7 @@ class Both:
             return
         if (self.app.size.width, self.app.size.height) != (self.stock.columns, self.stock.lines):
             self.resize(*self.app.size)
+        forget_codes(renderable)
         texts = renderable.render_segments(self.app.console), self.app._drawn(renderable)
         for place, (stream, text) in enumerate(zip(self._streams, texts, strict=True)):
             self.bytes[place] += len(text.encode())
@@ -62,7 +64,18 @@ class Both:
             for column in range(self.stock.columns):
                 here, there = one[column], other[column]
                 same = here == there or seen(here) == seen(there)
-                assert same, (row, column, self.stock.display[row])
+                assert same, (row, column, here, there, self.stock.display[row])
+
+
+def forget_codes(update: ChopsUpdate | LayoutUpdate) -> None:
+    """Let Textual render this anew. Blank lines and styles are shared by all apps of a process, and they keep
+    the codes of the one that showed them first, which may have had fewer colors."""
+    lines = update.strips if isinstance(update, LayoutUpdate) else [line.values() for line in update.chops]
+    for strip in filter(None, chain.from_iterable(lines)):
+        strip._render_cache = None
+        for _, style, _ in strip:
+            if style is not None:
+                style._ansi = None
 
 
 def seen(cell: Any) -> Any:

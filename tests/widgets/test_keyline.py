@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.chat import answered, ask, chat, outrider, text, until
+from tui.screens.help import HelpScreen
 from tui.widgets.keyline import KeyLine
 
 FAST = "scripted:sample?rate=2000&tokens=20"
@@ -31,16 +32,16 @@ async def test_the_keys_follow_while_another_window_has_the_focus(tmp_path: Path
         assert "Quit" in footer(app)
 
 
-async def test_keys_that_stay_are_not_made_anew(tmp_path: Path) -> None:
+async def test_a_click_on_a_key_is_a_press_of_it(tmp_path: Path) -> None:
     app = outrider(tmp_path, main=FAST)
     async with app.run_test(size=(120, 40)) as pilot:
-        screen = chat(app)
-        await until(pilot, lambda: screen.phase == "ready" and "esc Stop" not in footer(app))
-        shown = list(screen.query("FooterKey"))
-        assert shown
-        screen.refresh_bindings()
-        await pilot.pause()
-        assert list(screen.query("FooterKey")) == shown
+        await until(pilot, lambda: "f1 Help" in footer(app))
+        await pilot.click(KeyLine, offset=(footer(app).index("f1 Help") + 4, 0))
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: "f1 Help" in footer(app))
+        await pilot.click(KeyLine, offset=(footer(app).index("f1 Help") + 9, 0))  # where no key is
+        assert chat(app)
 
 
 async def test_the_key_that_ends_an_edit_says_so(tmp_path: Path) -> None:
@@ -70,20 +71,3 @@ async def test_who_reads_stops_an_answer_with_one_key_and_goes_back_with_the_nex
         assert screen.panel.transcript.has_focus
         await pilot.press("escape")
         await until(pilot, lambda: screen.panel.composer.has_focus)
-
-
-async def test_it_holds_on_to_no_key_that_it_showed_before(tmp_path: Path) -> None:
-    app = outrider(tmp_path)
-    async with app.run_test(size=(120, 30)) as pilot:
-        screen = chat(app)
-        await until(pilot, lambda: screen.phase == "ready")
-        line = screen.query_one(KeyLine)
-        await ask(pilot, "one")
-        await until(pilot, lambda: screen.phase == "ready")
-        for _ in range(10):
-            await pilot.press("tab")
-            await until(pilot, lambda: "Branch" in footer(app) or "Copy" in footer(app))
-            await pilot.press("escape")
-            await until(pilot, lambda: "Copy" not in footer(app))
-        held = getattr(line, "__watchers")["compact"]
-        assert len(held) <= 2 * len(line.children)

@@ -18,8 +18,8 @@ from tests.support.panel import Desk, paste
 from tests.support.pastes import pastes
 from tui.app import Outrider
 from tui.chat.export import as_markdown
-from tui.client.host import Host
 from tui.config import Generation, Models, Settings
+from tui.host import Host
 from tui.screens.consent import ConsentScreen
 
 QUICK = "scripted:sample?tokens=2"
@@ -62,7 +62,7 @@ async def send(pilot: Any, words: str) -> None:
 
 
 async def test_pastes_are_sent_as_they_are_and_do_nothing(
-    tmp_path: Path, folder: Path, many: int = 60
+    tmp_path: Path, folder: Path, many: int = 24
 ) -> None:
     app = outrider(tmp_path, main=QUICK, draft="lookup")
     async with app.run_test(size=(120, 40)) as pilot:
@@ -78,7 +78,7 @@ async def test_pastes_are_sent_as_they_are_and_do_nothing(
             assert len(sent) == 1 and app.screen is screen, found
             assert sent.pop().messages[-1].content == found.meant
             assert not screen.panel.has_class("-files")
-            if number % 20 == 19:
+            if number % 8 == 7:
                 await pilot.press("ctrl+n")
                 await until(pilot, lambda: not screen.session.conversation.path)
         assert screen.session.overrides.values == ()
@@ -398,7 +398,7 @@ async def test_every_character_goes_all_the_way(tmp_path: Path, turns: int = 12,
             assert sent[-1].messages[-1].content == said[-1]
             screen.actions.want("copy", screen.session.conversation.path[-2])
             assert copied[-1] == said[-1]
-            if number % 20 == 19:
+            if number % 8 == 7:
                 await pilot.press("ctrl+n")
                 await until(pilot, lambda: not screen.session.conversation.path)
     kept = stored(tmp_path)

@@ -22,7 +22,7 @@ from pathlib import Path
 from tools.bench.grow import questions
 from tools.bench.peer import ask_outrider
 from tui.client import EngineClient
-from tui.client.host import HERE
+from tui.host import HERE
 from tui.protocol import Load
 
 PROMPTS = questions(Path(__file__).with_name("known.toml"))

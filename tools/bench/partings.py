@@ -25,9 +25,9 @@ from msgspec.structs import replace
 from tools.bench.grow import questions
 from tui.choices import AUTO, DraftLength
 from tui.client import EngineClient
-from tui.client.host import HERE
 from tui.client.parting import explained, first_difference
 from tui.commands.bench.plan import read_prompts
+from tui.host import HERE
 from tui.protocol import Generate, Inspect, Load, Message, Sampling, TextRound, TokenInspection
 
 _numbers = count(1)

@@ -40,9 +40,9 @@ from tools.bench.grow import questions
 from tools.bench.turns import Took, Turn
 from tui.choices import AUTO, DraftLength
 from tui.client import EngineClient
-from tui.client.host import HERE
 from tui.commands.bench.plan import read_prompts
 from tui.engine.pair.practice import LIMIT
+from tui.host import HERE
 from tui.protocol import Finished, Generate, Load, Message, Sampling, TextRound
 
 QUICK = ("plain", "auto", "server")

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 
 from tui.client import EngineClient
-from tui.client.host import HERE
+from tui.host import HERE
 from tui.protocol import Finished, Generate, Load, Message, Sampling
 
 

@@ -18,7 +18,7 @@ from statistics import median
 
 from tui.choices import AUTO
 from tui.client import EngineClient
-from tui.client.host import HERE
+from tui.host import HERE
 from tui.protocol import Finished, Generate, Load, Message, Sampling, TextRound
 
 PROMPT = "Explain speculative decoding in detail. " * 12

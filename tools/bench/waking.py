@@ -2,10 +2,11 @@
 
     python -m tools.bench.waking MAIN [--tokens 7600] [--draft none] [--times 3]
 
-The same chat is continued by three ways in turns, each time by a session that has just loaded the models:
-everything is read again; the saved cache is loaded; and, in the same session, another question of the same
-length, for which nothing is loaded. Time and processor time until the first token are printed, because other
-programs may run. The saved caches go into a folder of their own, which is removed.
+The same chat is continued by four ways in turns. In a session that has just loaded the models, everything is
+read again, or the saved cache is loaded. In the second session, another question of the same length follows,
+for which nothing is loaded. Then another chat is asked, and a question comes back to the first one, whose
+cache is in memory. Time and processor time until the first token are printed, because other programs may run.
+The saved caches go into a folder of their own, which is removed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Asked:
         self._began = self._first = (0.0, 0.0)
         self._last: Event | None = None
         self.session = Session(self._hear, lambda _: False)
-        load = Load(str(options.main), options.draft, options.tokens + 512, disk_cache=_ROOM)
+        context = options.tokens + 512
+        load = Load(str(options.main), options.draft, context, disk_cache=_ROOM, memory_cache=_ROOM)
         self.session.do(load)
         if not isinstance(self._last, Loaded):
             raise SystemExit(str(self._last))
@@ -89,7 +91,9 @@ def _measure(options: argparse.Namespace) -> None:
     print(f"{size / 1e6:.0f} MB saved, copied in {copied:.3f} s", flush=True)
     more = [*chat, Message("assistant", "Yes."), Message("user", "And then?")]
     other = [*chat, Message("assistant", "No."), Message("user", "And then?")]
-    found: dict[str, list[tuple[float, float]]] = {"read again": [], "woken": [], "in the session": []}
+    ways = ("read again", "woken", "in the session", "after another chat")
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    short = [Message("user", "Good morning! What does the river do?")]
     for _ in range(options.times):
         for way, name in (("read again", ""), ("woken", "saved")):
             asked = Asked(options)
@@ -98,10 +102,14 @@ def _measure(options: argparse.Namespace) -> None:
             found[way].append((seconds, busy))
             if name:
                 found["in the session"].append(asked.ask(other, name)[:2])
+                asked.ask(short, "short")
+                seconds, busy, end = asked.ask(more, name)
+                assert end.statistics.prompt_restored, "from memory"
+                found["after another chat"].append((seconds, busy))
             asked.session.close()
         for way, times in found.items():
             seconds, busy = (median(column) for column in zip(*times, strict=True))
-            print(f"{way:15} {seconds:7.2f} s   processor {busy:7.2f} s", flush=True)
+            print(f"{way:18} {seconds:7.2f} s   processor {busy:7.2f} s", flush=True)
 
 
 if __name__ == "__main__":

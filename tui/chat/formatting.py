@@ -5,8 +5,8 @@ from __future__ import annotations
 from tui import protocol, store
 from tui.choices import AUTO
 from tui.client import EngineClient
-from tui.client.host import Host
 from tui.config import Generation
+from tui.host import Host
 from tui.quantities import named, number, percent, prompt_form
 
 from .draft_length import NEVER, Drafting

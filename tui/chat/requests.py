@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from msgspec import structs
 
 from tui import protocol
-from tui.choices import is_scripted, names_model
+from tui.choices import AUTO, SHARE_OF_FREE, is_scripted, names_model
 from tui.config import Generation, Settings
 from tui.files import there, typed
+from tui.host import find_host
 
 STARTER = "starter"
 """The name of the demo pair, even if a file has that name."""
@@ -90,7 +92,14 @@ def load_request(settings: Settings) -> protocol.Load:
         folders=tuple(map(located, models.folders)),
         exact=models.exact,
         disk_cache=int(settings.cache.disk),
+        memory_cache=SHARE_OF_FREE if settings.cache.memory == AUTO else int(settings.cache.memory),
+        workers=tuple(map(partial(_worker, settings), engine.workers)),
     )
+
+
+def _worker(settings: Settings, name: str) -> protocol.WorkerHost:
+    host = find_host(name, settings.hosts)
+    return protocol.WorkerHost(host.name, host.address, host.program)
 
 
 def generate_request(

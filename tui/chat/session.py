@@ -14,9 +14,9 @@ from time import monotonic
 from tui import protocol
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
-from tui.client.host import HostError, engine_on
 from tui.config import Generation, Settings
 from tui.config.last import PairSettings
+from tui.host import HostError, engine_on
 from tui.store.keeper import Keeper, Unreadable
 
 from . import formatting

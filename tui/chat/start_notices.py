@@ -9,10 +9,12 @@ from contextlib import aclosing, suppress
 
 from tui import protocol, store
 from tui.client import EngineClient, EngineError
+from tui.paths import find_told
 from tui.quantities import named
 
 from . import formatting
 from .view import ChatView
+from .worker_notices import worker_notices
 
 
 class Opening:
@@ -40,7 +42,8 @@ class Opening:
     def loaded(self, loaded: protocol.Loaded, *, is_new: bool, folders: tuple[str, ...]) -> None:
         """Note that a pair is loaded; its main model may be new. Models in `folders` could be loaded in its
         place."""
-        said = (formatting.rejected(loaded), formatting.form(loaded.main) if is_new else "")
+        about_workers = worker_notices(loaded.workers, find_told())
+        said = (formatting.rejected(loaded), formatting.form(loaded.main) if is_new else "", *about_workers)
         self._notices += [words for words in said if words and words not in self._notices]
         self.show(loaded)
         if loaded.main.demo and (self._counting is None or self._counting.done()):

@@ -48,22 +48,30 @@ def tokens_of(rounds: Sequence[TextRound], texts: Sequence[str] = ()) -> list[To
     one token, and single tokens have no figures.
     """
     known = len(texts) == sum(len(each.tokens) for each in rounds)
+    by = Origin.HEAD if drafted_by_head(rounds) else Origin.DRAFT
     found: list[Token] = []
     place = 0
     for number, each in enumerate(rounds):
-        rejected = [Token(text, Origin.REJECTED, number) for text, by in each.pieces if by == Origin.REJECTED]
+        rejected = [
+            Token(text, Origin.REJECTED, number) for text, origin in each.pieces if origin == Origin.REJECTED
+        ]
         if not known:
-            found += [Token(text, Origin(by), number) for text, by in each.pieces]
+            found += [Token(text, Origin(origin), number) for text, origin in each.pieces]
             continue
         for index, token in enumerate(each.tokens):
             if index == each.accepted:
                 found += rejected
             counts = {"drafted": each.drafted, "looked_up": each.looked_up, "accepted": each.accepted}
-            found.append(Token(texts[place], origin_at(index, **counts), number, place, token))
+            found.append(Token(texts[place], origin_at(index, **counts, by=by), number, place, token))
             place += 1
         if len(each.tokens) <= each.accepted:
             found += rejected
     return found
+
+
+def drafted_by_head(rounds: Iterable[TextRound]) -> bool:
+    """Return whether a head drafted, and not a draft model: only the pieces of text tell that."""
+    return any(origin == Origin.HEAD for each in rounds for _, origin in each.pieces)
 
 
 def acceptance(rounds: Iterable[tuple[int, int]]) -> list[Tries]:

@@ -31,6 +31,7 @@ _LAST = {
     "ProposePairs": "PairsProposed",
     "CountStates": "StatesCounted",
     "ForgetStates": "StatesForgotten",
+    "SurveyWorkers": "WorkersSurveyed",
     "SearchHub": "HubFound",
     "ListHub": "HubListed",
     "Download": "Downloaded",

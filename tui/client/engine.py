@@ -18,10 +18,10 @@ from tui.choices import DraftLength
 
 from .. import protocol
 from ..clean import clean_line
+from ..host import Host
 from .call import Call, EngineDied, Questions, end_of, error_of
 from .child import Child, EngineLog, engine_environment
 from .heartbeat import Heartbeat
-from .host import Host
 
 if TYPE_CHECKING:
     from ..protocol import Command, Event, Question, Reply
@@ -72,6 +72,7 @@ class EngineClient:
         """
         self._log_path = log_path
         self._given = dict(os.environ if environment is None else environment)
+        self._uses_agent = False
         self._lead(command, host)
         self.heartbeat = Heartbeat(heartbeat, lambda: self._send(protocol.Ping()), self._fell_silent)
         self._on_death = on_death
@@ -90,7 +91,12 @@ class EngineClient:
         self._command = tuple(command)
         self.host = host
         """The machine of the engine; None for this one."""
-        self._environment = engine_environment(self._given, remote=host is not None)
+        self._environment = engine_environment(self._given, remote=host is not None or self._uses_agent)
+
+    def use_agent(self, allowed: bool) -> None:
+        """Let the next engine ask the agent for the keys of ssh, to reach workers."""
+        self._uses_agent = allowed
+        self._lead(self._command, self.host)
 
     async def move(self, command: Sequence[str], host: Host | None) -> None:
         """End the running engine. The next one is started by `command`, on `host`."""

@@ -9,9 +9,9 @@ import re
 import signal
 
 from ..clean import clean_line
+from ..host import Host
+from ..host import said as link_said
 from .call import EngineDied
-from .host import Host
-from .host import said as link_said
 
 _LAST_WORDS = (
     re.compile(r"(?:[^\s:/]*/)*(?P<words>[^\s/]*:\d+: (?:GGML_ASSERT|GGML_ABORT|fatal error).*)"),
@@ -24,6 +24,8 @@ _LAST_WORDS = (
 _DUMP = re.compile(
     r"^(?:Fatal Python error|Traceback|Current thread|Thread 0x|Extension modules|\s+File |\s{4})"
 )
+_LOST_WORKER = re.compile(r"^worker lost: (.+)$", re.MULTILINE)
+"""The last words of an engine that has lost a worker: a sentence, a tab, and the next step."""
 _MEMORY = re.compile(
     r"out of memory|bad_alloc|MemoryError|failed to (?:allocate|map segment)|mem_buffer != NULL"
     r"|memory allocation still failed|cannot allocate memory|can't start new thread",
@@ -47,6 +49,9 @@ def death(status: int | None, said: str, doing: str, host: Host | None = None) -
     """
     if host and (lost := link_said(host, status, said)):
         return EngineDied(lost[0], lost[1], link=lost[2])
+    if gone := _LOST_WORKER.findall(said):
+        words, _, hint = gone[-1].partition("\t")
+        return EngineDied(clean_line(words), clean_line(hint))
     words = last_words(said, crashed=status is None or status < 0)
     during = f" while {doing}" if doing in _HINTS else ""
     hint = _LESS_MEMORY if _MEMORY.search(said) else _HINTS.get(doing, _AGAIN)

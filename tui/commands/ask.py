@@ -23,10 +23,12 @@ from msgspec import structs
 from .. import protocol
 from ..chat.formatting import finished
 from ..chat.requests import generate_request, load_request
+from ..chat.worker_notices import worker_notices
 from ..choices import SAMPLING
 from ..clean import clean, clean_line, clean_next
 from ..client import AnswerEvent, EngineClient
 from ..config import Settings
+from ..paths import find_told
 from ..quantities import percent, prompt_form
 from .setup import UsageError, set_up, with_models
 
@@ -148,6 +150,8 @@ async def _answer(
             loaded = await client.load(load_request(settings), output.loading)
             if loaded.obstacle:
                 _remark(f"no draft: {clean_line(loaded.obstacle.text, 500)}")
+            for notice in worker_notices(loaded.workers, find_told()):
+                _remark(clean_line(notice, 500))
             if not question.raw and (form := prompt_form(loaded.main)):
                 _remark(form)
             async for event in client.generate(question):

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -24,14 +24,15 @@ from ..chat.requests import load_request
 from ..choices import AUTO, drafts_with_model
 from ..clean import clean, clean_line
 from ..client import EngineClient, EngineError, engine_environment, last_reply
-from ..client.host import Host, said
 from ..config import Models, Settings
 from ..config.last import next_start
+from ..host import Host, said
 from ..paths import Paths, find_states
 from ..protocol import DescribeModel, DraftsJudged, DraftVerdict, JudgeDrafts, Load, ModelDescribed
 from ..quantities import prompt_form, rounding, size
 from .chat import TRUECOLOR, is_lean
 from .setup import Setup, set_up
+from .worker_report import survey_workers, worker_line
 
 if TYPE_CHECKING:
     import argparse
@@ -49,12 +50,18 @@ def run(arguments: argparse.Namespace, hardware: Sequence[str] = HARDWARE) -> in
     setup = set_up(arguments)
     if setup.host:
         given = [f" --{name}" for name in ("json", "forget") if getattr(arguments, name)]
-        return _ask_there(setup.host, "doctor" + "".join(given))
+        status = _ask_there(setup.host, "doctor" + "".join(given))
+        if setup.settings.engine.workers and not arguments.json:
+            found = {"workers": survey_workers(setup.client(), setup.settings)}
+            print("\n".join(_lines(_sections_of_workers(found))))
+        return status
     if arguments.forget:
         forget_states(find_states())
     found = examine(os.environ, setup.places, hardware)
     if setup.settings.models.main != "starter":
         _add_main_model(found, setup)
+    if setup.settings.engine.workers:
+        found["workers"] = survey_workers(setup.client(), setup.settings)
     if arguments.json:
         print(json.dumps(found))
     else:
@@ -213,11 +220,7 @@ def _lean_fits() -> bool:
 
 def report(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield the findings as clean lines."""
-    for title, facts in _sections(found):
-        yield title
-        width = max(map(len, facts), default=0)
-        yield from (f"  {name:{width}}  {clean_line(value, 500)}" for name, value in facts.items())
-        yield ""
+    yield from _lines(_sections(found))
     tips = [*(f"{problem} (config)" for problem in found["problems"]), *found["advice"]]
     yield "What would help" if tips else "Nothing to improve."
     for tip in tips:
@@ -226,9 +229,25 @@ def report(found: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _lines(sections: Iterable[tuple[str, dict[str, str]]]) -> Iterator[str]:
+    for title, facts in sections:
+        yield title
+        width = max(map(len, facts), default=0)
+        yield from (
+            f"  {clean_line(name):{width}}  {clean_line(value, 500)}" for name, value in facts.items()
+        )
+        yield ""
+
+
+def _sections_of_workers(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+    if workers := found.get("workers"):
+        yield "Workers", {name: worker_line(facts) for name, facts in workers.items()}
+
+
 def _sections(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     yield "Machine", _machine(found["hardware"])
     yield "Engine", _engine(found["hardware"])
+    yield from _sections_of_workers(found)
     yield "Models that the next start loads", {key: value or "none" for key, value in found["models"].items()}
     files = dict(found["files"])
     if not files.pop("config_exists"):

@@ -37,6 +37,7 @@ examples:
   outrider bench --quick                        measure the gain of drafting on this machine
   outrider doctor                               this machine, and changes that would make it faster
   outrider --host me@gpu                        the chat here, the models there
+  outrider --workers gpu2,gpu3 --main big.gguf  one model over three machines
 
 exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage, 130 ctrl+c
 """
@@ -134,6 +135,14 @@ def _bias(text: str) -> tuple[int | str, float | None]:
 _bias.__name__ = "bias"  # argparse shows it: invalid bias value
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """Parse names with commas between; an empty text is none."""
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
+
+
+_names.__name__ = "list of hosts"  # argparse shows it: invalid list of hosts value
+
+
 Options = Mapping[str, dict[str, Any]]
 """Names of options, each with the words of `add_argument`."""
 
@@ -162,6 +171,13 @@ def _sampling(*names: str) -> Options:
 _HOST: Options = {
     "--host": _value(
         "HOST", "let the engine run there, by ssh: me@gpu, or a name under [hosts] in config.toml"
+    )
+}
+_WORKERS: Options = {
+    "--workers": _value(
+        "HOSTS",
+        "share the main model with these machines, by ssh: gpu2,me@gpu3 (docs/several-machines.md)",
+        type=_names,
     )
 }
 _DRAFT = (
@@ -255,6 +271,8 @@ def parser() -> argparse.ArgumentParser:
         make = partial(commands.add_parser, name, help=about)
         fill(_new_parser(make, description=description, epilog=examples))
     commands.add_parser("engine", help="the process that runs the models; the chat starts it by itself")
+    about = "the process that computes some layers for another machine; an engine there starts it by ssh"
+    commands.add_parser("worker", help=about)
     return outrider
 
 
@@ -271,7 +289,7 @@ def _add_models(
     parser: argparse.ArgumentParser, default: str | None, options: Options = _MODEL_OPTIONS
 ) -> None:
     """Add the options of all commands that answer. An option that is not given is `default`."""
-    _add(parser, _HOST, default=default)
+    _add(parser, {**_HOST, **_WORKERS}, default=default)
     _add(parser.add_argument_group("models"), options, default=default)
 
 
@@ -325,7 +343,7 @@ def _fill_history(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_doctor(parser: argparse.ArgumentParser) -> None:
-    _add(parser, _HOST, default=argparse.SUPPRESS)
+    _add(parser, {**_HOST, **_WORKERS}, default=argparse.SUPPRESS)
     _add(parser, {"--json": _flag("one JSON object instead of text")})
     _add(parser, {"--forget": _flag("first remove the saved caches of chats from the disk; the chats stay")})
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .. import protocol
+from ..choices import HEADS
 from ..clean import clean_line
 from ..client import EngineClient, HubClient, last_reply
 from ..quantities import cells, duration, percent, size, slowness
@@ -61,6 +62,9 @@ async def _pull(client: HubClient, repository: str, file: str) -> None:
                 if watched:
                     _bar("")
                 print(clean_line(reply.path), flush=True)
+                if reply.head:
+                    head = f"outrider pull {repository}:{reply.head}"
+                    print(clean_line(f"A head beside it drafts for it: {head}"), file=sys.stderr)
 
 
 def progress(reply: protocol.Downloading, speed: float) -> str:
@@ -86,7 +90,8 @@ def listed_text(found: protocol.HubListed) -> Iterator[str]:
     for each in found.files:
         name = f"{found.repository}:{each.name}" if each.name else found.repository
         fits = "" if each.size <= found.memory else "larger than this machine's memory"
-        rows.append((clean_line(name), clean_line(each.quantization), size(each.size), fits))
+        remark = f"{HEADS[each.head]}, drafts for the model" if each.head else fits
+        rows.append((clean_line(name), clean_line(each.quantization), size(each.size), remark))
     yield from table(rows, "<<><")
     if not found.files:
         yield "no GGUF file and no MLX folder"

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from ..choices import AUTO
 from ..client import EngineClient
-from ..client.host import Host, HostError, engine_on
 from ..config import Problem, Settings, read_config
 from ..config.last import with_last
 from ..errors import OutriderError
+from ..host import Host, HostError, engine_on, find_host
 from ..paths import Paths, find_places
 from ..protocol import BackendName
 
@@ -39,7 +39,9 @@ class Setup(NamedTuple):
 
     def client(self) -> EngineClient:
         """Return a client of that engine, which is not started yet."""
-        return EngineClient(self.engine, self.places.log, host=self.host)
+        client = EngineClient(self.engine, self.places.log, host=self.host)
+        client.use_agent(bool(self.settings.engine.workers))
+        return client
 
 
 def set_up(arguments: argparse.Namespace) -> Setup:
@@ -51,8 +53,12 @@ def set_up(arguments: argparse.Namespace) -> Setup:
     settings, problems = read_config(places.config)
     if arguments.host is not None:
         settings = replace(settings, engine=replace(settings.engine, host=arguments.host))
+    if getattr(arguments, "workers", None) is not None:
+        settings = replace(settings, engine=replace(settings.engine, workers=arguments.workers))
     try:
         engine, host = engine_on(settings.engine.host, settings.hosts)
+        for name in settings.engine.workers:
+            find_host(name, settings.hosts)
     except HostError as error:
         raise UsageError(str(error)) from error
     places = places.of_host(host.name if host else "")

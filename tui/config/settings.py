@@ -20,6 +20,7 @@ Sidebar = Literal["auto", "shown", "hidden"]
 Output = Literal["auto", "lean", "stock"]
 Mouse = Literal["auto", "on", "off"]
 KeySet = Literal["default", "vi"]
+MemoryBudget = ByteSize | Literal["auto"]
 
 
 def _setting(
@@ -121,6 +122,9 @@ class Engine:
     )
     backend: BackendName = _setting("auto", '"auto" goes by the model; "llama.cpp"; "mlx"')
     host: str = _setting("", "where it runs: a name under [hosts], or me@gpu as ssh takes it; empty is here")
+    workers: tuple[str, ...] = _setting(
+        (), "machines that share the main model, named like a host; see docs/several-machines.md"
+    )
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,14 @@ class CacheSpace:
     disk: ByteSize = _setting(
         ByteSize(4 << 30),
         "disk space of the engine's machine for chats, so that they go on without being read again; 0 is off",
+        0,
+        1 << 50,
+        off=0,
+    )
+    memory: MemoryBudget = _setting(
+        AUTO,
+        'memory of the engine for chats that you leave and come back to; "auto" is a quarter of the free '
+        "memory; 0 is off",
         0,
         1 << 50,
         off=0,

@@ -160,7 +160,7 @@ def _download(
         fetch(file, target, root, progress, wanted, pause, report)
         before += file.size
     path = targets[-1].parent if name == "" else targets[-1]
-    send(protocol.Downloaded(question.id, str(path), total))
+    send(protocol.Downloaded(question.id, str(path), total, found.head_beside(name)))
 
 
 if __name__ == "__main__":

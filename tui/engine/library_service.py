@@ -15,8 +15,9 @@ from .library.catalogue import pairs_for
 from .library.local import Library, Wanted
 from .machine.bandwidth import decoding_bound
 from .machine.hardware import all_memory
+from .machine.worker_pool import WorkerPool
+from .pair.distribution import planned_memory, surveyed
 from .pair.exactness import last_known
-from .pair.memory_plan import plan
 from .sentences import failure
 from .states.state_folder import StateFolder
 
@@ -30,10 +31,15 @@ def answer(
     send: Callable[[protocol.Event], None],
     wanted: Wanted,
     for_hub: Mapping[str, str] = NOTHING,
+    workers: WorkerPool | None = None,
 ) -> None:
-    """Send the replies to `question` as long as it is wanted. Only downloaders see `for_hub`."""
+    """Send the replies to `question` as long as it is wanted. Only downloaders see `for_hub`.
+
+    `workers` are the workers that loads may use.
+    """
     try:
-        for reply in _replies(question, Library.here(all_memory), wanted, for_hub):
+        pool = workers or WorkerPool()
+        for reply in _replies(question, Library.here(all_memory), wanted, for_hub, pool):
             if not wanted():
                 return
             send(reply)
@@ -42,7 +48,11 @@ def answer(
 
 
 def _replies(
-    question: protocol.Question, library: Library, wanted: Wanted, for_hub: Mapping[str, str]
+    question: protocol.Question,
+    library: Library,
+    wanted: Wanted,
+    for_hub: Mapping[str, str],
+    workers: WorkerPool,
 ) -> Iterator[protocol.Event]:
     match question:
         case protocol.ListModels():
@@ -55,7 +65,9 @@ def _replies(
         case protocol.PlanMemory():
             load = library.resolved(question.load, wanted)
             loaded = question.loaded and library.resolved(question.loaded, wanted)
-            yield protocol.MemoryPlanned(question.id, *plan(load, loaded))
+            yield planned_memory(question, load, loaded, workers)
+        case protocol.SurveyWorkers():
+            yield protocol.WorkersSurveyed(question.id, surveyed(workers.reach(question.workers)))
         case protocol.ProposePairs():
             yield protocol.PairsProposed(question.id, pairs_for(all_memory(), decoding_bound()))
         case protocol.CountStates():

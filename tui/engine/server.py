@@ -19,12 +19,16 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from importlib import metadata
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .. import protocol
 from ..choices import LONGEST_DRAFT, DraftLength
 from .outbox import Outbox
+
+if TYPE_CHECKING:
+    from .machine.worker_pool import WorkerPool
 
 HEARTBEAT = 20.0
 """Seconds without a line from the app after which the engine ends itself. The app pings every 5."""
@@ -43,15 +47,17 @@ _OF_ALL = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE")
 
 def main(heartbeat: float = HEARTBEAT) -> NoReturn:
     """Serve until the app is gone. Never returns."""
-    channel = Channel(*_take_descriptors(), heartbeat)
+    channel = Channel(*take_descriptors(), heartbeat)
     channel.for_hub = taken_for_hub()
-    _settle_process()
+    settle_process()
     channel.send(protocol.Hello(protocol.PROTOCOL, _version(), os.getpid()))
     threading.Thread(target=channel.speak, name="events", daemon=True).start()
     threading.Thread(target=channel.listen, name="commands", daemon=True).start()
     from .session import Session  # imports numpy and much else: after Hello
 
-    session = Session(channel.send, channel.cancelled, channel.draft_length, idle=channel.idle)
+    session = Session(
+        channel.send, channel.cancelled, channel.draft_length, idle=channel.idle, workers=channel.workers()
+    )
     if channel.quiet(_PRELOAD_AFTER):
         session.preload()
     channel.saves = lambda: session.saves
@@ -73,6 +79,8 @@ class Channel:
         self._heartbeat = self._patience = heartbeat
         self.for_hub: Mapping[str, str] = {}
         """The variables for the hub. Only a downloader gets them."""
+        self._pool: WorkerPool | None = None
+        self._making_pool = threading.Lock()
         self._waiting: queue.SimpleQueue[protocol.Command | None] = queue.SimpleQueue()
         self.saves: Callable[[], bool] = lambda: False
         """Returns whether the session needs time at its end, to save a chat."""
@@ -98,6 +106,15 @@ class Channel:
         """Wait for a command for `seconds`. Return whether none has come."""
         return not self._commanded.wait(seconds)
 
+    def workers(self) -> WorkerPool:
+        """Return the workers that loads may use: the same ones at each call."""
+        with self._making_pool:
+            if self._pool is None:
+                from .machine.worker_pool import WorkerPool
+
+                self._pool = WorkerPool()
+            return self._pool
+
     def commands(self) -> Iterator[protocol.Command]:
         """Yield Load, Generate and Unload in order, until the app is gone."""
         while (command := self._waiting.get()) is not None:
@@ -108,10 +125,10 @@ class Channel:
         try:
             self._outbox.write()
         except OSError:
-            _leave(0)
+            self._leave(0)
         except Exception:  # the process edge: without this thread the app would hear nothing
             traceback.print_exc(file=sys.stderr)
-        _leave(1)
+        self._leave(1)
 
     def listen(self) -> NoReturn:
         """Read commands until the app is gone; then end the process, even if a model is running."""
@@ -119,7 +136,7 @@ class Channel:
             self._read()
         except Exception:  # the process edge: without this thread nobody would hear the app
             traceback.print_exc(file=sys.stderr)
-        _leave(1)
+        self._leave(1)
 
     def _read(self) -> None:
         lines = protocol.Lines()
@@ -133,7 +150,7 @@ class Channel:
             except protocol.ProtocolError:
                 self.send(protocol.Failed(_LOAD, f"A command is longer than {protocol.MAX_LINE} bytes."))
                 self._outbox.drain(_LAST_WORDS)
-                _leave(1)
+                self._leave(1)
         print(f"nothing heard from the app for {self._patience:g} s", file=sys.stderr, flush=True)
 
     def _receive(self, line: bytes) -> None:
@@ -173,15 +190,25 @@ class Channel:
         if self.saves():
             self._waiting.put(None)
             time.sleep(LAST_SAVE)
-        _leave(0)
+        self._leave(0)
 
     def _answer(self, question: protocol.Question) -> None:
         from .library_service import answer  # after Hello, like all that takes time to import
 
-        answer(question, self.send, lambda: question.id not in self._unwanted, self.for_hub)
+        wanted = partial(self._is_wanted, question.id)
+        answer(question, self.send, wanted, self.for_hub, self.workers())
+
+    def _is_wanted(self, question: int) -> bool:
+        return question not in self._unwanted
+
+    def _leave(self, status: int) -> NoReturn:
+        """End the process and the links to all workers."""
+        if self._pool:
+            self._pool.kill()
+        _leave(status)
 
 
-def _take_descriptors() -> tuple[int, int]:
+def take_descriptors() -> tuple[int, int]:
     """Reserve standard input and output for the protocol. All other output there goes to standard error."""
     source, sink = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -203,7 +230,7 @@ def taken_for_hub() -> dict[str, str]:
     return taken
 
 
-def _settle_process() -> None:
+def settle_process() -> None:
     """Disable core dumps, debuggers at a crash and Ctrl+C; let no child outlive the app."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ["GGML_NO_BACKTRACE"] = "1"  # else ggml runs gdb, which prints to any stream

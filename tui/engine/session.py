@@ -19,13 +19,15 @@ from ..paths import find_states
 from .answer.answer import Answer
 from .answer.inspection import inspect
 from .answer.templates import TemplateRenderer
-from .backends import LoadedModel, ModelError
+from .backends import GivenUp, LoadedModel, ModelError, asking
 from .backends.selection import open_backend
 from .library.local import Library
 from .machine.hardware import all_memory
+from .machine.worker_pool import WorkerPool
+from .pair.distribution import distribute
 from .pair.exactness import keep_last
-from .pair.pair import Pair, Progress, load_pair
-from .pair.rounding import GivenUp
+from .pair.pair import Pair, load_pair
+from .pair.stages import Progress
 from .sentences import failure
 from .speculation.policy import FixedLength
 from .speculation.sampling import InvalidLogits
@@ -48,12 +50,15 @@ class Session:
         draft_length: Callable[[protocol.Generate], DraftLength] = lambda command: command.draft_length,
         library: Library | None = None,
         idle: Callable[[], bool] = lambda: False,
+        workers: WorkerPool | None = None,
     ) -> None:  # fmt: skip
         """`cancelled` returns whether the answer (or load) with an id is no longer wanted.
 
         `draft_length` returns the draft length for the next rounds of a command. Without a `library`, it uses
-        the library of this machine. `idle` returns whether no command is waiting.
+        the library of this machine. `idle` returns whether no command is waiting. `workers` are the
+        workers that loads may use.
         """
+        self._workers = workers or WorkerPool()
         self._idle = idle
         self._library = library or Library.here(all_memory)
         self._send = send
@@ -86,6 +91,7 @@ class Session:
         """Save the chat, free the models and end the template worker."""
         self._unload()
         self._templates.close()
+        self._workers.close()
 
     def do(self, command: protocol.Command) -> None:
         """Carry out one command; every error becomes a `Failed`."""
@@ -100,8 +106,8 @@ class Session:
                     self._practise()
                 case protocol.Inspect():
                     self._chats.leave()
-                    cancelled = partial(self._cancelled, command.id)
-                    inspect(self._loaded, command, self._send, cancelled, self._templates)
+                    stopped = partial(self._stopped, command.id)
+                    inspect(self._loaded, command, self._send, stopped, self._templates)
                 case protocol.Count():
                     tokens = self._loaded.main.vocabulary.encode(command.text)
                     self._send(protocol.Counted(command.id, len(tokens)))
@@ -126,7 +132,10 @@ class Session:
         if command.draft == AUTO:
             self._send(protocol.Loading("Looking for a draft"))
         command = self._library.resolved(command, lambda: not self._cancelled(LOAD))
-        self._pair = pair = load_pair(command, self._progress())
+        if command.workers:
+            self._send(protocol.Loading("Connecting to the workers"))
+        parts = distribute(command, self._workers)
+        self._pair = pair = load_pair(command, self._progress(), parts.spread)
         self._chats = SavedChats.of(pair, command, find_states())
         if command.disk_cache == 0:
             self._forget(None)
@@ -142,6 +151,7 @@ class Session:
                 monotonic() - started,
                 pair.policy.length if isinstance(pair.policy, FixedLength) else AUTO,
                 pair.rounding,
+                parts.workers,
             )
         )
         self._learn()
@@ -151,14 +161,15 @@ class Session:
         pair = self._loaded
         if pair.later and self._idle():
             with suppress(GivenUp, ModelError, InvalidLogits):
-                rounding = pair.later(lambda _: self._idle())
+                with asking(pair.models, lambda tokens: self._idle()):
+                    rounding = pair.later(lambda _: self._idle())
                 keep_last(pair.main.facts.path, rounding)
                 self._pair = replace(pair, rounding=rounding, later=None)
         self._practise()
 
     def _practise(self) -> None:
         """Learn the costs of rounds, until a command comes."""
-        with suppress(ModelError, InvalidLogits):
+        with suppress(GivenUp, ModelError, InvalidLogits):
             self._loaded.practise(self._idle)
 
     def _info(self, model: LoadedModel, *, demo: bool) -> protocol.ModelFacts:
@@ -188,15 +199,20 @@ class Session:
 
     def _generate(self, command: protocol.Generate) -> None:
         pair = self._loaded
-        cancelled, length = partial(self._cancelled, command.id), partial(self._draft_length, command)
+        stopped, length = partial(self._stopped, command.id), partial(self._draft_length, command)
         self._chats.turn_to(command.chat)
         if fault := self._chats.told():
             self._send(protocol.Notice(command.id, fault))
-        answer = Answer(pair, command, self._send, cancelled, length, chats=self._chats)
+        answer = Answer(pair, command, self._send, stopped, length, chats=self._chats)
         finished = answer.run(self._templates)
         if command.draft_length == AUTO and length() == AUTO:
             draft = pair.draft.facts.path if pair.draft else LOOKUP
             self._library.records.keep(pair.main.facts.path, draft, finished)
+
+    def _stopped(self, answer: int) -> bool:
+        """Return whether an answer is no longer wanted. Meanwhile, look after the free memory."""
+        self._chats.relieve()
+        return self._cancelled(answer)
 
     def _fail(self, answer: int, error: Exception) -> None:
         if answer != LOAD and self._pair:

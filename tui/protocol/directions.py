@@ -8,13 +8,14 @@ HubQuestion = library.SearchHub | library.ListHub | library.Download
 """Questions that only the hub can answer."""
 Question = (
     library.ListModels | library.DescribeModel | library.JudgeDrafts | library.PlanMemory
-    | library.ProposePairs | library.CountStates | library.ForgetStates | HubQuestion
+    | library.ProposePairs | library.CountStates | library.ForgetStates | library.SurveyWorkers | HubQuestion
 )  # fmt: skip
 """Questions about the library. The engine answers them beside all its other work, `ForgetStates` after it."""
 Reply = (
     library.ModelsFound | library.ModelsListed | library.ModelDescribed | library.DraftsJudged
     | library.MemoryPlanned | library.PairsProposed | library.StatesCounted | library.StatesForgotten
-    | library.HubFound | library.HubListed | library.Downloading | library.Downloaded
+    | library.WorkersSurveyed | library.HubFound | library.HubListed | library.Downloading
+    | library.Downloaded
 )  # fmt: skip
 Command = (
     generation.Load | generation.Generate | generation.Inspect | generation.Count | generation.Cancel

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ..choices import AUTO, LOOKUP, BackendName, CacheType, DraftChoice, DraftLength, Effort, Thinking
+from ..choices import AUTO, HEAD, LOOKUP, BackendName, CacheType, DraftChoice, DraftLength, Effort, Thinking
 from .terms import (
     Finite,
     HeadKind,
@@ -78,6 +78,11 @@ class ModelFacts(Struct, frozen=True):
     only_head: bool = False
     """Whether the file holds nothing but this head: it drafts for its main model, which is another file."""
 
+    @property
+    def is_head(self) -> bool:
+        """Whether it is a head, in the main model's file or in one of its own."""
+        return self.only_head or self.path == HEAD
+
 
 class Obstacle(Struct, frozen=True):
     """A reason not to draft."""
@@ -94,6 +99,27 @@ class Obstacle(Struct, frozen=True):
         if self.stage == "policy":
             return self.text
         return "draft failed" if self.stage == "answer" else "draft rejected"
+
+
+class WorkerHost(Struct, frozen=True):
+    """Another machine that may compute some layers of the main model, as the config names it."""
+
+    name: str
+    address: str
+    program: str = ""
+    """Path of Outrider there; empty searches the usual places."""
+
+
+class WorkerState(Struct, frozen=True):
+    """A worker beside the pair that is loaded or planned."""
+
+    name: str
+    layers: Unsigned
+    """Layers of the main model that it computes; 0 if it is not used."""
+    round_trip: Finite | None = None
+    """Seconds from a probe to its reply; None if unknown."""
+    fault: str = ""
+    """Why it is not used, as a sentence; empty if it is."""
 
 
 # Commands: app -> engine
@@ -125,6 +151,10 @@ class Load(Tagged, frozen=True):
     disk_cache: Signed = -1
     """Most bytes on the engine's disk for the caches of chats. 0 saves none and removes all; -1 saves none
     and leaves those alone that are there."""
+    memory_cache: Signed = 0
+    """Most bytes in the engine's memory for the caches of chats; -1 is a share of the free memory."""
+    workers: tuple[WorkerHost, ...] = ()
+    """The machines that share the layers of the main model with the engine's machine."""
 
 
 class Generate(Tagged, frozen=True):
@@ -243,6 +273,8 @@ class Loaded(Tagged, frozen=True):
     """The fixed draft length that the engine uses for this pair, or `AUTO`."""
     rounding: Rounding | None = None
     """None if it is unknown, as for scripted models."""
+    workers: tuple[WorkerState, ...] = ()
+    """In the order of `Load.workers`."""
 
 
 class Unloaded(Tagged, frozen=True):

@@ -13,8 +13,8 @@ from typing import Literal
 from msgspec import Struct
 
 from ..choices import DraftChoice
-from .generation import Load, ModelFacts
-from .terms import Finite, Rounding, Signed, Tagged, Unsigned
+from .generation import Load, ModelFacts, WorkerHost, WorkerState
+from .terms import Finite, HeadKind, Rounding, Signed, Tagged, Unsigned
 
 Judgement = Literal["recommended", "possible", "no"]
 """Whether a model can draft for another: it should, it can, it cannot."""
@@ -151,10 +151,16 @@ class MemoryUse(Struct, frozen=True):
     """The KV caches of both."""
     buffers: Unsigned
     """Buffers for computing."""
+    chats: Unsigned = 0
+    """Room for the caches of chats that are not in use."""
+    layers: Unsigned = 0
+    """Layers of the main model on a worker; 0 on the engine's machine."""
+    round_trip: Finite | None = None
+    """Seconds to a worker and back; None on the engine's machine, or if unknown."""
 
     @property
     def needed(self) -> int:
-        return self.main + self.draft + self.cache + self.buffers
+        return self.main + self.draft + self.cache + self.buffers + self.chats
 
 
 class MemoryPlanned(Tagged, frozen=True):
@@ -168,7 +174,37 @@ class MemoryPlanned(Tagged, frozen=True):
     """Context length of `load` in tokens; never 0."""
     fits: bool
     uses: tuple[MemoryUse, ...]
-    """The memory uses of `load`, the GPU first."""
+    """The memory uses of `load`: the GPU first, then the machine's own memory, then the workers."""
+    workers: tuple[WorkerState, ...] = ()
+    """In the order of `Load.workers`."""
+
+
+class SurveyWorkers(Tagged, frozen=True):
+    """Start `workers` where they do not run yet, and survey them. Ends with `WorkersSurveyed`."""
+
+    id: Signed
+    workers: tuple[WorkerHost, ...]
+
+
+class SurveyedWorker(Struct, frozen=True):
+    """A worker and its devices."""
+
+    name: str
+    devices: tuple[str, ...] = ()
+    free: Unsigned = 0
+    """Free bytes of all its devices."""
+    total: Unsigned = 0
+    round_trip: Finite | None = None
+    """Seconds to the worker and back; None if unknown."""
+    fault: str = ""
+    """Why it cannot be used, with the remedy; empty if it can."""
+
+
+class WorkersSurveyed(Tagged, frozen=True):
+    """The reply to `SurveyWorkers`, in its order."""
+
+    id: Signed
+    workers: tuple[SurveyedWorker, ...]
 
 
 # The saved caches of chats
@@ -255,10 +291,12 @@ class HubFile(Struct, frozen=True):
     parts: Unsigned
     backend: Literal["llama.cpp", "mlx"]
     quantization: str
+    head: HeadKind = ""
+    """The head that it seems to be, by its name: it would draft for a model beside it. Empty for a model."""
 
 
 class HubListed(Tagged, frozen=True):
-    """The reply to `ListHub`, the smallest first."""
+    """The reply to `ListHub`: the models, the smallest first, and then the heads beside them."""
 
     id: Signed
     repository: str
@@ -297,6 +335,8 @@ class Downloaded(Tagged, frozen=True):
     path: str
     """The same as `FoundModel.path`."""
     size: Unsigned
+    head: str = ""
+    """The name of a head beside it that seems to draft for it; empty if there is none."""
 
 
 class ProposePairs(Tagged, frozen=True):

@@ -34,10 +34,15 @@ def take(held: list[Piece], length: int) -> list[Piece]:
     return taken
 
 
-def origin_at(index: int, *, drafted: int, looked_up: int, accepted: int) -> Origin:
-    """Return the origin of the token at `index` of a round's tokens. The other numbers are the round's."""
+def origin_at(
+    index: int, *, drafted: int, looked_up: int, accepted: int, by: Origin = Origin.DRAFT
+) -> Origin:
+    """Return the origin of the token at `index` of a round's tokens. The other numbers are the round's.
+
+    `by` is the origin of tokens that the lookup did not propose: `DRAFT` or `HEAD`.
+    """
     if not drafted:
         return Origin.PLAIN
     if index >= accepted:
         return Origin.MAIN
-    return Origin.LOOKUP if index < looked_up else Origin.DRAFT
+    return Origin.LOOKUP if index < looked_up else by

@@ -22,6 +22,8 @@ class Origin(IntEnum):
     """Proposed and rejected: not part of the answer."""
     LOOKUP = 4
     """Proposed by the lookup from earlier text, and accepted by the main model."""
+    HEAD = 5
+    """Proposed by a head of the main model, and accepted by the main model."""
 
 
 LIMIT: Final = 1 << 63
@@ -121,7 +123,7 @@ class Statistics(Struct, frozen=True):
     rounding: Rounding | None = None
     """The rounding of the main model, if it is known by now."""
     prompt_restored: Unsigned = 0
-    """Prompt tokens of `prompt_reused` that came from the disk for this answer."""
+    """Prompt tokens of `prompt_reused` that a saved state brought for this answer."""
 
     @property
     def speed_up(self) -> float | None:

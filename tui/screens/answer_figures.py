@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from tui.chat.trace import Token, acceptance, gained
+from tui.chat.trace import Token, acceptance, drafted_by_head, gained
 from tui.clean import clean_line
 from tui.client.parting import can_part
 from tui.protocol import Origin, TextRound, TokenCandidate, TokenInspection
@@ -26,6 +26,7 @@ ORIGINS: dict[Origin, tuple[str, str]] = {
     Origin.MAIN: ("the main model's own", "$token-main underline"),
     Origin.REJECTED: ("proposed; the main model chose another", "$token-rejected strike"),
     Origin.LOOKUP: ("found earlier in the chat; accepted", "$token-lookup"),
+    Origin.HEAD: ("the main model's head; accepted", "$token-head"),
 }
 
 
@@ -45,9 +46,9 @@ def token(of: Token, total: int) -> Content:
     )
 
 
-def thoughts(of: Token, place: TokenInspection, stands: Token) -> Content:
+def thoughts(of: Token, place: TokenInspection, stands: Token, *, by_head: bool = False) -> Content:
     """Return the models' candidates at its place. `stands` is the token that stands there: itself, or the one
-    that replaced it."""
+    that replaced it. `by_head` tells that a head drafted."""
     own = f"{percent(place.probability, 1)} by itself"
     if stands is not of:
         own = f"the main model chose {_named(stands.text, 9)} ({percent(place.probability, 1)})"
@@ -56,7 +57,8 @@ def thoughts(of: Token, place: TokenInspection, stands: Token) -> Content:
     if not place.chosen:
         lines.append(Content.styled("It would not choose it again: not the same prompt", "$warning"))
     half = WIDTH // 2
-    lines.append(Content.assemble(("main model".ljust(half), "$quiet"), ("draft model", "$quiet")))
+    drafter = "its head" if by_head else "draft model"
+    lines.append(Content.assemble(("main model".ljust(half), "$quiet"), (drafter, "$quiet")))
     for row in range(max(len(place.main), len(place.draft))):
         pairs = [each[row] if row < len(each) else None for each in (place.main, place.draft)]
         lines.append(Content("").join([_candidate(each, of, stands, half) for each in pairs]))
@@ -109,6 +111,7 @@ def round_of(happened: TextRound, place: int, total: int, rejected: Sequence[str
 def figures(rounds: Sequence[TextRound]) -> Content:
     """Return the acceptance by position in a round, and over the answer."""
     tries = acceptance((each.drafted, each.accepted) for each in rounds)
+    tone = "$token-head" if drafted_by_head(rounds) else "$token-draft"
     if not tries:
         return Content.styled("Nothing was drafted in this answer.", "$quiet")
     lines = [Content.assemble(("Accepted by place in the round", "bold $primary"))]
@@ -117,7 +120,7 @@ def figures(rounds: Sequence[TextRound]) -> Content:
         lines.append(
             Content.assemble(
                 f"{place + 1:>2} ",
-                ("━" * full, "$token-draft"),
+                ("━" * full, tone),
                 ("─" * (_BAR - full), "$line"),
                 f" {percent(each.rate, 1):>7}",
                 (f" of {each.reached:,}", "$quiet"),
@@ -130,7 +133,7 @@ def figures(rounds: Sequence[TextRound]) -> Content:
     lines += [
         Content(""),
         Content.assemble(("Tokens per round, start to end", "bold $primary")),
-        Content.styled("".join(_level(each, high) for each in stretches), "$token-draft"),
+        Content.styled("".join(_level(each, high) for each in stretches), tone),
         Content.styled(f"{number(low, '')} to {number(high, '')}", "$quiet"),
     ]
     return Content("\n").join(lines)

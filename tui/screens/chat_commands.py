@@ -30,8 +30,8 @@ from tui.chat.slash import Choice, SlashCommand
 from tui.choices import AUTO
 from tui.clean import clean_line
 from tui.client import EngineError
-from tui.client.host import known_to_ssh
 from tui.config import ConfigError, Generation, Preset, change_config, read_value, show_setting, show_value
+from tui.host import known_to_ssh
 from tui.paths import find_ssh_config
 from tui.store.keeper import Unreadable
 from tui.widgets.chat_panel import ChatPanel

@@ -20,6 +20,7 @@ Group = tuple[str, Sequence[Binding]]
 
 COLORS = (
     ("$token-draft", "draft", "proposed by the draft model, accepted"),
+    ("$token-head", "head", "proposed by the main model's own head, accepted"),
     ("$token-lookup", "lookup", "copied from earlier in the chat, accepted"),
     ("$token-main underline", "main", "the main model's own"),
     ("$token-rejected strike", "rejected", "proposed, not accepted"),

@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 
 from tui.chat.requests import HERE
 from tui.clean import clean_line
-from tui.client.host import is_address
+from tui.host import is_address
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Row, Rows
 

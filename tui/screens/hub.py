@@ -15,6 +15,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from tui.choices import HEADS
 from tui.clean import clean_line
 from tui.client import Downloads, EngineError, HubClient, Item, last_reply
 from tui.protocol import (
@@ -159,7 +160,7 @@ class HubScreen(ListsScreen[None]):
         self._files.empty = clean_line(listed.note) or "no GGUF file and no MLX folder"
         rows = [_file_row(each, listed.memory) for each in listed.files]
         self._files.show(rows, keep=False)
-        wanted = [each.name for each in listed.files if each.quantization == "Q4_K_M"]
+        wanted = [each.name for each in listed.files if each.quantization == "Q4_K_M" and not each.head]
         if wanted:
             self._files.go_to(wanted[0])
         self._describe()
@@ -181,13 +182,27 @@ class HubScreen(ListsScreen[None]):
             terms = f" · {self._listed.license}" if self._listed and self._listed.license else ""
             gated = " · gated: its makers ask for your consent first" if hit.gated else ""
             note = f" · {self._listed.note}" if self._listed and self._listed.note else ""
-            words = f"huggingface.co/{hit.name}{terms}{gated}{note}"
+            kinds = sorted({each.head for each in self._listed.files if each.head} if self._listed else ())
+            heads = "".join(f" · with its own draft: {HEADS[each]}" for each in kinds)
+            words = self._about_head() or f"huggingface.co/{hit.name}{terms}{gated}{heads}{note}"
         elif row and (pair := self._pairs.get(row.key)):
             slow = f"{slowness(pair).capitalize()} without a draft. " if pair.slow else ""
             words = f"{slow}{pair.main}, with {pair.draft} as its draft"
         if words != self._said:
             self._said = words
             self._about.update(Content(clean_line(words)), layout=False)
+
+    def _about_head(self) -> str:
+        """Return the words about the head under the cursor, or about the heads beside the model there."""
+        file = self._files.current if self.active is self._files else None
+        heads = [each for each in self._listed.files if each.head] if self._listed and file else []
+        if not heads or file is None:
+            return ""
+        if any(each.name == file.key for each in heads):
+            return f"{file.key} drafts for a model beside it. When both are here, it stands among the drafts."
+        smallest = min(heads, key=lambda each: each.size)
+        last = f"Its {HEADS[smallest.head]} is at the end of this list, {size(smallest.size)}"
+        return f"{last}. Enter there downloads it too, and it drafts for this model."
 
     # Downloads
 
@@ -265,8 +280,11 @@ def _file_row(file: HubFile, memory: int) -> Row:
     fits = file.size <= memory
     name = file.quantization or file.name
     parts = f" in {file.parts} files" if file.parts > 1 else ""
+    remark = HEADS[file.head] if file.head else ""
     return Row(
-        file.name, (name + parts, size(file.size), "" if fits else "too large"), "plain" if fits else "faint"
+        file.name,
+        (name + parts, size(file.size), remark if fits else "too large"),
+        "plain" if fits else "faint",
     )
 
 

@@ -21,7 +21,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from tui.chat.export import new_file
-from tui.chat.trace import Token, as_json_lines, tokens_of
+from tui.chat.trace import Token, as_json_lines, drafted_by_head, tokens_of
 from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import Generate, Inspect, Origin, TokenInspection
@@ -207,7 +207,7 @@ class InspectionScreen(Screen[EngineError | None]):
         stands = self._stands()
         place = self._places.get(stands.place) if stands and stands.place is not None else None
         self._thoughts.update(
-            answer_figures.thoughts(current, place, stands)
+            answer_figures.thoughts(current, place, stands, by_head=drafted_by_head(self._rounds))
             if place and stands
             else Content.styled(self._why or "asking the models …", "$quiet")
         )

@@ -11,8 +11,8 @@ from textual.screen import Screen
 
 from tui.chat.requests import HERE, Move, load_request
 from tui.chat.session import ChatSession
-from tui.client.host import known_to_ssh
 from tui.config.last import PairSettings
+from tui.host import known_to_ssh
 from tui.paths import find_ssh_config
 from tui.store.keeper import Unreadable
 

@@ -175,9 +175,7 @@ class SettingsScreen(ListsScreen[None]):
         if current == SAVED:  # before the default, which a small terminal cuts off
             key_to_press = key_of(self, EMPTY, "ctrl+x")
             lines.append(
-                Content.assemble(
-                    ("on disk  ", "$quiet"), f"{self._saved} · {key_to_press} empties it, the chats stay"
-                )
+                Content.assemble(("on disk  ", "$quiet"), f"{self._saved} · {key_to_press} empties them")
             )
         lines.append(Content.assemble(("default  ", "$quiet"), default))
         if choices := choices_of(section, key):

@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.widget import Widget
 
 from tui.clean import clean_line
-from tui.protocol import Load, MemoryPlanned, MemoryUse
-from tui.quantities import cells, context, size
+from tui.protocol import Load, MemoryPlanned, MemoryUse, WorkerState
+from tui.quantities import cells, context, delay, size
 
 HOST = "memory"
 """The name of the machine's own memory, as `MemoryUse.name`."""
@@ -27,15 +27,16 @@ _PARTS = (
     ("draft", "$token-draft", "draft"),
     ("cache", "$token-lookup", "caches"),
     ("buffers", "$quiet", "buffers"),
+    ("chats", "$secondary", "chats"),
 )
 _CACHES = {"f16": "16 bits", "q8_0": "8 bits"}
 
 
 class MemoryBars(Widget):
-    """Two lines, or three if a GPU has a memory of its own."""
+    """Two lines, three if a GPU has a memory of its own, and one more for each worker."""
 
     DEFAULT_CSS = """
-    MemoryBars { height: 3; margin: 0 4; text-wrap: nowrap; }
+    MemoryBars { height: auto; min-height: 3; max-height: 9; margin: 0 4; text-wrap: nowrap; }
     """
 
     def __init__(self, id: str) -> None:  # noqa: A002
@@ -46,8 +47,9 @@ class MemoryBars(Widget):
 
     def show(self, asked: Load | None, planned: MemoryPlanned | None = None, words: str = "") -> None:
         """Show the plan for `asked`; None shows nothing. `words` stand in place of an unknown plan."""
+        workers = max(_workers(self._planned), _workers(planned))
         self._asked, self._planned, self._words = asked, planned, words
-        self.refresh()
+        self.refresh(layout=workers > 0)
 
     def render(self) -> Content:
         if self._asked is None:
@@ -56,9 +58,24 @@ class MemoryBars(Widget):
         if planned is None:
             settings = _settings(self._asked, self._asked, 0, self._asked.gpu_layers >= 0, width)
             return Content("\n").join([Content(clean_line(self._words)), settings])
-        gpu = any(use.name != HOST for use in planned.uses)
+        gpu = any(use.name != HOST and not use.layers for use in planned.uses)
         settings = _settings(self._asked, planned.load, planned.context_length, gpu, width)
-        return Content("\n").join([*_uses(planned.uses, width), settings])
+        missing = [_missing(each) for each in planned.workers if each.fault]
+        return Content("\n").join([*_uses(planned.uses, width), *missing, settings])
+
+
+def _workers(planned: MemoryPlanned | None) -> int:
+    """Return the number of lines that show workers."""
+    return len(planned.workers) if planned else 0
+
+
+def _missing(worker: WorkerState) -> Content:
+    name = _fitted(clean_line(worker.name))
+    return Content.assemble((f"{name} ", "$quiet"), (clean_line(worker.fault, 200), "$warning"))
+
+
+def _fitted(name: str) -> str:
+    return set_cell_size(name, min(_NAME, cell_len(name)))
 
 
 def _settings(asked: Load, load: Load, tokens: int, gpu: bool, width: int) -> Content:
@@ -120,5 +137,8 @@ def _use(use: MemoryUse, name: str, width: int) -> Content:
     parts = [
         (f"  {called} {size(value)}", tone) for part, tone, called in _PARTS if (value := getattr(use, part))
     ]
+    if use.layers:
+        layers = f"  {use.layers:,} layer{'' if use.layers == 1 else 's'}"
+        line = Content.assemble(line, (f"{layers}, {delay(use.round_trip)} there and back", "$quiet"))
     full = Content.assemble(line, *parts)
     return full if full.cell_length <= width else line

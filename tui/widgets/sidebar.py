@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 from rich.cells import cell_len
@@ -24,6 +25,16 @@ WIDTH = 29
 """Columns inside the padding."""
 Row = tuple[str, str]
 Part = tuple[float, str]
+
+
+class Proposer(NamedTuple):
+    """The model that drafts, as the sidebar names it, and the color of its tokens."""
+
+    name: str
+    tone: str
+
+
+DRAFT, HEAD = Proposer("draft", "$token-draft"), Proposer("head", "$token-head")
 
 
 class Sidebar(VerticalScroll, can_focus=False):
@@ -53,6 +64,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         self._room = Static(id="context")
         self._context_length: int | None = None
         self._loaded: protocol.Loaded | None = None
+        self._proposer = DRAFT
         self._link = ""
         self._rows = 0
         self._lookup = False
@@ -81,12 +93,13 @@ class Sidebar(VerticalScroll, can_focus=False):
     def show_models(self, loaded: protocol.Loaded | None) -> None:
         """Show the loaded pair, or that there is none."""
         self._loaded = loaded
+        self._proposer = HEAD if loaded and loaded.draft and loaded.draft.is_head else DRAFT
         self._context_length = loaded.context_length if loaded else None
         rows: list[Row] = [(name, UNKNOWN) for name in ("main", "draft", "backend", "device")]
         if loaded:
             rows = [
                 ("main", _model(loaded.main)),
-                ("draft", _model(loaded.draft, "lookup" if self._lookup else "none")),
+                (self._proposer.name, _model(loaded.draft, "lookup" if self._lookup else "none")),
                 ("backend", clean_line(loaded.backend, WIDTH - 9)),
                 ("device", clean_line(loaded.device, WIDTH - 8)),
             ]
@@ -123,8 +136,8 @@ class Sidebar(VerticalScroll, can_focus=False):
         """Show the numbers of this moment. Heights never change, so no layout is needed."""
         _put(self._speed_now, _heading("Speed now", number(reading.speed_now, "tok/s")))
         _put(self._speed, _table(_speed_rows(reading)))
-        _put(self._drafts, _drafts(reading, self.drafting))
-        _put(self._time, _time(reading))
+        _put(self._drafts, _drafts(reading, self.drafting, self._proposer.tone))
+        _put(self._time, _time(reading, self._proposer))
         _put(self._room, _context(reading, self._context_length))
         self._bars.values = tuple(history)
 
@@ -149,14 +162,14 @@ def _speed_up(reading: MeterReading) -> str:
     return "ctrl+r measures it" if unknown else number(reading.speed_up, "×", 2)
 
 
-def _drafts(reading: MeterReading, drafting: str) -> Content:
+def _drafts(reading: MeterReading, drafting: str, tone: str) -> Content:
     known = reading.acceptance is not None
     counts = f"{reading.accepted:,} of {reading.drafted:,}" if known else UNKNOWN
     rate = UNKNOWN if reading.acceptance is None else percent(reading.acceptance)
     return Content("\n").join(
         [
             _heading("Drafts accepted", counts, short="Accepted"),
-            _bar([(reading.acceptance or 0.0, "$token-draft")]),
+            _bar([(reading.acceptance or 0.0, tone)]),
             _table(
                 [
                     ("acceptance rate", rate),
@@ -176,10 +189,14 @@ def _draft_length(reading: MeterReading, drafting: str) -> Row:
     return "draft length", drafting or UNKNOWN
 
 
-def _time(reading: MeterReading) -> Content:
+def _time(reading: MeterReading, proposer: Proposer) -> Content:
     draft, verify = reading.draft_share, reading.verify_share
     other = None if draft is None or verify is None else max(0.0, 1.0 - draft - verify)
-    shares = [("draft", draft, "$token-draft"), ("verify", verify, "$token-main"), ("other", other, "$quiet")]
+    shares = [
+        (proposer.name, draft, proposer.tone),
+        ("verify", verify, "$token-main"),
+        ("other", other, "$quiet"),
+    ]
     legend = Content("  ").join(
         Content.styled(f"{name} {figure}", style)
         for (name, _, style), figure in zip(shares, _percents(draft, verify), strict=True)

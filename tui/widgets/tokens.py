@@ -62,6 +62,7 @@ class TokenView(ScrollView, can_focus=False):
         scrollbar-size-vertical: 1;
         .tokens--plain { color: $foreground; }
         .tokens--draft { color: $token-draft; }
+        .tokens--head { color: $token-head; }
         .tokens--lookup { color: $token-lookup; text-style: italic; }
         .tokens--main { color: $token-main; text-style: underline; }
         .tokens--rejected { color: $token-rejected; text-style: strike; }

@@ -24,6 +24,7 @@ from tui.engine.pair.cache_check import trial, trial_of_checkpoints
 from tui.engine.pair.exactness import judge
 from tui.engine.pair.pair import Pair
 from tui.engine.pair.reading import ContextReader
+from tui.engine.pair.stages import Stages
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.policy import FixedLength
 from tui.protocol import Generate, Load, Message, Sampling
@@ -315,7 +316,7 @@ def test_the_verdict_is_remembered_with_the_rest(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("tui.engine.pair.exactness.trial_of_checkpoints", distrusting)
     for _ in range(2):
-        assert judge(load, backend, main, lambda *_: True).checkpoints is False
+        assert judge(load, backend, main, Stages(lambda *_: True)).checkpoints is False
     assert asked == [main]
     main.close()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import models
-from tui.engine.backends import Backend, LoadedModel, ModelError, Options
+from tui.engine.backends import Backend, GivenUp, LoadedModel, ModelError, Options
 from tui.engine.backends.selection import SCRIPTED, open_backend
 from tui.engine.pair.cache_check import trial
 from tui.engine.pair.costs import first_tokens
@@ -205,7 +205,7 @@ def test_a_draft_fits_its_own_main_model(backend: Backend, place: str) -> None:
 
 
 def test_a_load_can_be_given_up(backend: Backend, place: str) -> None:
-    with pytest.raises(ModelError, match="given up"):
+    with pytest.raises(GivenUp, match="given up"):
         backend.load(place, Options("main", CAPACITY), lambda _: False)
 
 

@@ -21,7 +21,7 @@ from tui.choices import LOOKUP, NONE
 from tui.engine.eligibility import no_room, vocabularies
 from tui.engine.library import index as index_module
 from tui.engine.library import local
-from tui.engine.library.describe import describe, tokens_of
+from tui.engine.library.describe import LastVocabulary, describe, folder_tokens, tokens_of
 from tui.engine.library.find import ModelFile, ModelFolder, candidate, find, known_places
 from tui.engine.library.index import list_models
 from tui.engine.library.local import Library
@@ -319,9 +319,9 @@ def test_a_description_is_read_once_until_the_file_changes(
     opened: list[ModelFile] = []
     describe = index_module.describe
 
-    def counted(what: ModelFile) -> FoundModel:
+    def counted(what: ModelFile, last: LastVocabulary) -> FoundModel:
         opened.append(what)
-        return describe(what)
+        return describe(what, last)
 
     monkeypatch.setattr(index_module, "describe", counted)
     assert listed(places, memory) == before
@@ -425,6 +425,53 @@ def test_tokens_that_are_no_text_need_not_agree(tmp_path: Path, toys: Path) -> N
     (folder / "tokenizer.json").write_text(json.dumps(values))
     assert tokens_of(folder) == before
     assert special["id"] not in before
+
+
+def change_tokenizer(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    values = json.loads((folder / "tokenizer.json").read_text())
+    change(values)
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    return folder
+
+
+def test_folders_of_one_model_read_their_vocabulary_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "d"):
+        write_folder(tmp_path / "models" / name)
+    changed = change_tokenizer(write_folder(tmp_path / "models" / "c"), lambda own: own["model"].update(x=1))
+    change_tokenizer(changed, lambda own: own["added_tokens"][0].update(content="<else>"))
+    read: list[str] = []
+
+    def counting(path: Path, *, words: bool = False) -> Any:
+        read.append(path.name)
+        return folder_tokens(path, words=words)
+
+    monkeypatch.setattr("tui.engine.library.describe.folder_tokens", counting)
+    places = [ModelFolder("folder", tmp_path / "models", "tree")]
+    found = {Path(each.path).name: each for each in list_models(places, tmp_path / "index")}
+    prints = {name: model.fingerprint for name, model in found.items() if isinstance(model, FoundModel)}
+    assert read == ["a", "c", "d"]
+    assert prints["a"] == prints["b"] == prints["d"] != prints["c"]
+
+
+@pytest.mark.parametrize("half", ["\ud83d", "x"])
+@pytest.mark.parametrize("as_list", [False, True])
+def test_every_form_of_a_vocabulary_is_read(tmp_path: Path, half: str, as_list: bool) -> None:
+    """A list of texts with scores, as of Unigram, and half a character, which json lets pass."""
+
+    def change(values: dict[str, Any]) -> None:
+        own = values["model"]["vocab"]
+        own[half] = len(own) + 9
+        if as_list:
+            values["model"]["vocab"] = [[text, 0.5] for text in own]
+
+    folder = change_tokenizer(write_folder(tmp_path / "m"), change)
+    values = json.loads((folder / "tokenizer.json").read_text())
+    own = values["model"]["vocab"]
+    expected = {i: text for i, (text, _) in enumerate(own)} if as_list else {i: t for t, i in own.items()}
+    expected |= {each["id"]: each["content"] for each in values["added_tokens"]}
+    assert folder_tokens(folder) == {i: t.encode("utf-8", "surrogatepass") for i, t in expected.items()}
 
 
 def test_a_few_words_that_differ_make_no_other_tokenizer() -> None:

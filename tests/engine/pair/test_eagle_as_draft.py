@@ -22,7 +22,7 @@ from tui.engine.pair.memory_plan import plan
 from tui.engine.pair.pair import Pair, load_pair
 from tui.engine.pair.practice import Practice
 from tui.engine.speculation.policy import AdaptiveLength
-from tui.protocol import Load, Message, Sampling
+from tui.protocol import Load, Message, Origin, Sampling
 
 TALK = (
     Message("user", "Which way does the river run?"),
@@ -55,6 +55,13 @@ def load(tmp_path: Path) -> Iterator[Loader]:
     yield load
     for pair in pairs:
         pair.close()
+
+
+def test_its_tokens_have_the_origin_of_a_head(load: Loader, renderer: TemplateRenderer) -> None:
+    heard = ask(load(), renderer, TALK, draft_length=3, max_tokens=60)
+    origins = {origin for each in heard.rounds for text, origin in each.pieces if text}
+    assert Origin.HEAD in origins
+    assert Origin.DRAFT not in origins
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen35"])

@@ -26,7 +26,7 @@ from tui.engine.pair.pair import Pair, load_pair
 from tui.engine.pair.practice import Practice
 from tui.engine.speculation.policy import AdaptiveLength
 from tui.paths import find_costs
-from tui.protocol import Event, Generate, Inspect, Inspected, Load, Message, Sampling
+from tui.protocol import Event, Generate, Inspect, Inspected, Load, Message, Origin, Sampling
 
 TALK = (
     Message("user", "Which way does the river run?"),
@@ -73,6 +73,15 @@ def test_it_drafts_in_every_answer_of_a_chat(load: Loader, renderer: TemplateRen
             assert heard.statistics.tokens == 120
             if length == 3:
                 assert heard.statistics.accepted > 0.85 * heard.statistics.drafted
+
+
+def test_its_tokens_have_an_origin_of_their_own(load: Loader, renderer: TemplateRenderer) -> None:
+    pair = load(Headed("glm4moe"))
+    heard = ask(pair, renderer, TALK, draft_length=3, max_tokens=60)
+    assert pair.draft and pair.draft.facts.is_head and not pair.main.facts.is_head
+    origins = {origin for each in heard.rounds for text, origin in each.pieces if text}
+    assert Origin.HEAD in origins
+    assert Origin.DRAFT not in origins
 
 
 def test_its_costs_are_measured_and_kept_apart_from_those_without_it(load: Loader) -> None:

@@ -252,3 +252,39 @@ def test_a_mac_has_one_memory(gpu: Callable[..., None], monkeypatch: pytest.Monk
         ("H200", 8 * GB, GB, GB + GB // 10)
     ]
     assert load == LOAD
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(0, 0), (-1, 63 * GB // 4), (5 * GB, 5 * GB), (100 * GB, 63 * GB // 2)]
+)
+def test_chats_get_a_part_of_the_memory_that_the_pair_leaves_free(
+    gpu: Callable[..., None], limit: int, expected: int
+) -> None:
+    gpu(20 * GB)
+    whole = structs.replace(LOAD, memory_cache=limit)
+    load, _, fits, uses = plan(whole)
+    assert (load, fits) == (whole, True), "chats never make a pair too large"
+    used = by_name(uses)
+    assert used["H200"].chats == 0, "they lie in the host's memory"
+    assert used["memory"].chats == pytest.approx(expected, rel=0.01)
+    assert used["memory"].needed == pytest.approx(0.6 * GB + expected, rel=0.01)
+
+
+def test_a_pair_that_does_not_fit_leaves_no_room_for_chats(gpu: Callable[..., None]) -> None:
+    gpu(2 * GB, host=4 * GB)
+    large = plan(structs.replace(LOAD, gpu_layers=0, memory_cache=-1))
+    assert (large.fits, by_name(large.uses)["memory"].chats) == (False, 0)
+    gpu(6 * GB, host=12 * GB)
+    small = plan(structs.replace(LOAD, memory_cache=8 * GB))
+    assert small.fits
+    use = by_name(small.uses)["memory"]
+    assert 0 < use.chats <= (use.free - use.needed + use.chats) // 2
+
+
+def test_on_a_mac_the_chats_are_in_the_one_memory(
+    gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu(20 * GB)
+    monkeypatch.setattr(memory_plan.sys, "platform", "darwin")
+    (use,) = plan(structs.replace(LOAD, memory_cache=2 * GB)).uses
+    assert use.chats == 2 * GB

@@ -254,3 +254,14 @@ def answered() -> Callable[[list[Event]], list[int]]:
         return found
 
     return tokens
+
+
+@pytest.mark.parametrize("one", [0.05, 0.4])
+def test_a_call_that_was_timed_once_in_a_busy_moment_is_practiced_all_the_same(one: float) -> None:
+    """Its wrong time is longer than a person should wait for, but its true time need not be."""
+    main, draft, costs, _ = practice(one)
+    wrong = {1: one, 2: 1.35 * one, 4: 3.8 * one}
+    costs = Costs(wrong, one * 0.3, one * 0.03, doubt=dict.fromkeys(wrong, 0.2) | {1: 0.1})
+    assert Practice(main, draft, costs, lambda: main._machine.now).run(lambda: True)
+    assert costs.verify[3] / costs.verify[0] < 2.2, "1.5 in truth"
+    assert costs.verify[3] / costs.verify[0] == pytest.approx(1.5, rel=0.45)

@@ -590,3 +590,28 @@ def test_a_pause_between_two_calls_is_hardly_taken_for_what_a_round_costs(unit: 
     for _ in range(3):
         costs.learn(Round((), 0, 0, Pick(OTHER, 1.0), 0.0, unit, 100 * unit), 0, 0)
     assert 0.01 * unit < costs.host < 0.1 * unit
+
+
+def test_drafts_grow_with_the_delay_of_each_round() -> None:
+    """A worker on another machine makes each round later by the same time, however many rows it has."""
+    text, lengths = Text.of([0.75] * 600, 5), []
+    for delay in (0.0, 1.0, 4.0, 16.0):
+        machine = Machine([1 + 0.15 * m + delay for m in range(17)], draft=0.2, read=0.01)
+        machine.answer(machine.fresh(), text)
+        settled = machine.rounds[len(machine.rounds) // 2 :]
+        lengths.append(sum(len(each.drafted) for each in settled) / len(settled))
+    assert lengths == sorted(lengths) and lengths[-1] > lengths[0] + 3, lengths
+
+
+def test_the_first_token_waits_for_no_draft_at_a_fixed_length_either() -> None:
+    machine = Machine(TABLES["flat"], 0.1, 0.01)
+    policy = machine.fresh()
+    for _ in range(2):
+        policy.start()
+        first = policy.plan(64, 5)
+        assert first.may_read(40) == first.may_read(1) == 0
+        assert first.add(RIGHT, 0.99, looked_up=True)
+        first.close()
+        assert first.tokens == [RIGHT], "a copy costs no reading"
+        policy.observe(Round((RIGHT,), 1, 1, Pick(OTHER, 1.0), 0.0, 1.0, 1.0))
+        assert policy.plan(64, 5).may_read(40) == 40

@@ -6,7 +6,7 @@ import errno
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,72 +16,25 @@ from msgspec import structs
 from tests.support import models
 from tests.support.engine import Engine, text_of
 from tests.support.models import Toy
-from tui.engine.session import Session
+from tests.support.states import OTHER, ROOM, TOLD, Talk
 from tui.engine.states import saved_chats, state_file
 from tui.engine.states.state_folder import StateFolder, StateWriter
 from tui.paths import find_states
 from tui.protocol import (
     Count,
     CountStates,
-    Event,
     Finished,
     ForgetStates,
     Generate,
     Inspect,
     Load,
     Message,
-    Notice,
     Quit,
     Rounds,
-    Sampling,
     StatesCounted,
     StatesForgotten,
-    Statistics,
     Unload,
 )
-
-TOLD = "Tell me about the rivers and the mountains of a country that you know. " * 4
-OTHER = "What do the birds and the fishes of the sea say to the wind and the rain? " * 4
-ROOM = 1 << 30
-
-
-class Talk:
-    """A session with a toy, and its events."""
-
-    def __init__(self, model: Path, disk: int = ROOM, **load: Any) -> None:
-        self.events: list[Event] = []
-        self.idle: Callable[[], bool] = lambda: False
-        """Whether the engine is idle. Where it is always so, a pair would practice for half a minute."""
-        self.session = Session(self.events.append, lambda _: False, idle=lambda: self.idle())
-        self.load = Load(str(model), "none", 1024, threads=1, disk_cache=disk, **load)
-        self.session.do(self.load)
-
-    def ask(self, prompt: str = TOLD, chat: str = "one", **settings: Any) -> Statistics:
-        return self.chat([Message("user", prompt)], chat, **settings)
-
-    def chat(self, messages: Sequence[Message], chat: str = "one", **settings: Any) -> Statistics:
-        self.events.clear()
-        settings = {"seed": 3, "max_tokens": 12, "ignore_eos": True, "sampling": Sampling(0.7), **settings}
-        self.session.do(Generate(1, tuple(messages), chat=chat, **settings))
-        assert isinstance(self.events[-1], Finished), self.events
-        return self.events[-1].statistics
-
-    @property
-    def tokens(self) -> list[int]:
-        rounds = (each for event in self.events if isinstance(event, Rounds) for each in event.rounds)
-        return [token for each in rounds for token in each.tokens]
-
-    @property
-    def text(self) -> str:
-        return text_of(self.events)
-
-    @property
-    def notices(self) -> list[str]:
-        return [event.message for event in self.events if isinstance(event, Notice)]
-
-    def rest(self) -> None:
-        """Be idle until all is saved."""
-        self.session._chats.save(lambda: True)
 
 
 @pytest.fixture(autouse=True)
@@ -388,7 +341,7 @@ def test_a_state_larger_than_half_of_the_free_memory_is_not_made(
     first = talk()
     first.ask()
     first.session.save()
-    monkeypatch.setattr(saved_chats, "memory_bytes", lambda: (1 << 30, 20_000))
+    monkeypatch.setattr(saved_chats, "spare_memory", lambda: (1 << 30, 20_000))
     second = talk()
     assert second.ask().prompt_restored == 0
     second.ask(OTHER, "two")

@@ -52,6 +52,7 @@ class Engine:
         self.fault = fault
         self.asked: list[Question] = []
         self.go_on = asyncio.Event()
+        self.heads: tuple[HubFile, ...] = ()
         self.reason = self.note = ""
 
     async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
@@ -65,7 +66,7 @@ class Engine:
             case SearchHub():
                 yield HubFound(-1, FOUND if "nothing" not in question.words else ())
             case ListHub():
-                files = () if self.note else FILES
+                files = () if self.note else (*FILES, *self.heads)
                 yield HubListed(-1, question.repository, files, "apache-2.0", 12 * GB, self.note)
             case Download():
                 yield Downloading(-1, "Model-Q4_K_M.gguf", GB, 3 * GB, self.reason)

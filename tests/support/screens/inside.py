@@ -22,6 +22,7 @@ from tui.screens.inspection import InspectionScreen
 from tui.store.changes import Turn
 
 D, M, P, R, L = Origin.DRAFT, Origin.MAIN, Origin.PLAIN, Origin.REJECTED, Origin.LOOKUP
+H = Origin.HEAD
 
 
 def rounds() -> tuple[TextRound, ...]:

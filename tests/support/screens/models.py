@@ -27,6 +27,7 @@ from tui.protocol import (
     Question,
     Reply,
     Skipped,
+    WorkerState,
 )
 from tui.screens.models import ModelsScreen
 from tui.widgets.rows import Rows
@@ -76,6 +77,8 @@ VERDICTS = (
 
 GPU = MemoryUse("NVIDIA GeForce RTX 4090", 22 * 10**9, 24 * 10**9, 5 * 10**9, 10**9, 2 * 10**9, 6 * 10**8)
 
+WORKER = MemoryUse("gpu2", 70 * 10**9, 80 * 10**9, 6 * 10**9, 0, 2 * 10**9, 6 * 10**8, 24, 0.0004)
+
 HOST = MemoryUse("memory", 50 * 10**9, 64 * 10**9, 4 * 10**8, 10**8, 0, 10**8)
 
 
@@ -92,6 +95,7 @@ class Library:
         self.planned: list[Load] = []
         self.room = room
         """Bytes that are free on the GPU: below 8.6 GB a shorter context is proposed, below 6 GB nothing."""
+        self.workers: tuple[WorkerState, ...] = ()
 
     def plan(self, load: Load) -> MemoryPlanned:
         self.planned.append(load)
@@ -99,7 +103,10 @@ class Library:
         fits = self.room > 6 * 10**9
         if fits and self.room < GPU.needed:
             load, use = replace(load, context_length=4096, cache_type="q8_0"), replace(use, cache=5 * 10**8)
-        return MemoryPlanned(-3, load, load.context_length or 8192, fits, (use, HOST))
+        uses, workers = (use, HOST), self.workers
+        if workers:
+            uses = (*uses, WORKER)
+        return MemoryPlanned(-3, load, load.context_length or 8192, fits, uses, workers)
 
     async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
         await asyncio.sleep(0)

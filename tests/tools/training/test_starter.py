@@ -23,7 +23,7 @@ from tui.keys import groups
 
 QUESTIONS = tomllib.loads((ROOT / "tools" / "training" / "questions.toml").read_text())["question"]
 LONGEST = 400
-WORDINGS = 5
+WORDINGS = 3
 """Of each fact, as questions to the pair."""
 DRAFT_LENGTH = 4
 KEY = re.compile(r"\b(ctrl|alt|shift)\s?[+-]|\*\*(esc|enter|tab|up|page (up|down)|f[2-9])\*\*", re.I)

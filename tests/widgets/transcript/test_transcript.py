@@ -33,7 +33,7 @@ from tui.widgets.transcript.scrollbar import SteadyScrollBar
 from tui.widgets.transcript.throttle import Throttle
 from tui.widgets.transcript.token_styles import Highlight, Palette, Theme
 
-PLAIN, DRAFT, MAIN, REJECTED, LOOKUP = map(int, Origin)
+PLAIN, DRAFT, MAIN, REJECTED, LOOKUP, HEAD = map(int, Origin)
 PARAGRAPH = "Some words of a paragraph that is a little longer than one line of the screen is wide.\n\n"
 
 
@@ -465,6 +465,7 @@ async def test_a_selection_is_by_letters_and_survives_streaming() -> None:
 
 VARIABLES = {
     "token-draft": "#44cc66",
+    "token-head": "#cc66ff",
     "token-lookup": "#33bbdd",
     "token-main": "#ffaa33",
     "token-rejected": "#dd5555",
@@ -476,7 +477,7 @@ VARIABLES |= {
     "primary": "#4488ff",
     "text-warning": "#eeaa66",
 }
-ANSI = {"token-draft": "ansi_green", "token-lookup": "ansi_cyan"}
+ANSI = {"token-draft": "ansi_green", "token-head": "ansi_bright_magenta", "token-lookup": "ansi_cyan"}
 ANSI |= {"token-main": "ansi_yellow", "token-rejected": "ansi_red"}
 ANSI |= {
     "foreground": "ansi_default",
@@ -497,6 +498,11 @@ THEMES = {
 ATTRIBUTES = ("bold", "dim", "italic", "underline", "strike")
 
 
+def codes(style: Style, system: ColorSystem) -> str:
+    """Of a copy: a style keeps its first codes, and equal styles are shared between tests."""
+    return Strip.render_ansi(style.copy(), system)
+
+
 def attributes(style: Style) -> tuple[bool, ...]:
     return tuple(bool(getattr(style, name)) for name in ATTRIBUTES)
 
@@ -507,12 +513,12 @@ def attributes(style: Style) -> tuple[bool, ...]:
 )
 def test_the_origins_differ_on_every_kind_of_terminal(name: str, look: int) -> None:
     theme, system = THEMES[name]
-    full = [Strip.render_ansi(Palette(theme, "full").style(look, origin), system) for origin in Origin]
+    full = [codes(Palette(theme, "full").style(look, origin), system) for origin in Origin]
     assert len(set(full)) == len(Origin)
-    quiet = [Strip.render_ansi(Palette(theme, "quiet").style(look, origin), system) for origin in Origin]
-    assert quiet[PLAIN] == quiet[DRAFT] != quiet[MAIN]
-    off = [Strip.render_ansi(Palette(theme, "off").style(look, origin), system) for origin in Origin]
-    assert off[PLAIN] == off[DRAFT] == off[MAIN] != off[REJECTED]
+    quiet = [codes(Palette(theme, "quiet").style(look, origin), system) for origin in Origin]
+    assert quiet[PLAIN] == quiet[DRAFT] == quiet[HEAD] != quiet[MAIN]
+    off = [codes(Palette(theme, "off").style(look, origin), system) for origin in Origin]
+    assert off[PLAIN] == off[DRAFT] == off[HEAD] == off[MAIN] != off[REJECTED]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "themes").glob("*.toml")), ids=lambda path: path.stem)
@@ -524,9 +530,7 @@ def test_the_origins_differ_in_our_themes(path: Path) -> None:
         (0, style_codes.BOLD, style_codes.FENCE),
     ):
         palette = Palette(Theme(variables, Style(), ansi, False), "full")
-        assert len({Strip.render_ansi(palette.style(look, origin), system) for origin in Origin}) == len(
-            Origin
-        )
+        assert len({codes(palette.style(look, origin), system) for origin in Origin}) == len(Origin)
 
 
 @pytest.mark.parametrize(
@@ -543,6 +547,7 @@ def test_the_origins_differ_without_any_color(look: int) -> None:
 def test_only_the_main_models_own_tokens_are_underlined() -> None:
     for (theme, _), look in product(THEMES.values(), range(256)):
         assert not Palette(theme, "full").style(look, Origin.DRAFT).underline
+        assert not Palette(theme, "full").style(look, Origin.HEAD).underline
         assert Palette(theme, "full").style(look, Origin.MAIN).underline
 
 

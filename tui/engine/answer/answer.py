@@ -16,7 +16,7 @@ from msgspec import structs
 from ... import protocol
 from ...choices import AUTO, DraftLength
 from ...protocol.pieces import origin_at
-from ..backends import LoadedModel, ModelError
+from ..backends import GivenUp, LoadedModel, ModelError, asking
 from ..eligibility import failed_draft, short_draft
 from ..pair.pair import Pair
 from ..pair.reading import cut, shared
@@ -113,10 +113,13 @@ class Answer:
         self._main.start(sampler)
         self._start_crew()
         read = reader.read(context, self._cancelled, self._progress)
+        reason: protocol.Reason = "stop" if self._text.stopped else "cancelled"
         try:
-            reason: protocol.Reason = "stop" if self._text.stopped else "cancelled"
             if read and not self._text.stopped and not self._cancelled():
-                reason = self._generate(context)
+                with asking(self._pair.models, lambda tokens: not self._cancelled()):
+                    reason = self._generate(context)
+        except GivenUp:
+            reason = "cancelled"
         except NoValidToken:
             fault = _TOO_COMPLEX if sampler.met_limit else _DEAD_END
             raise ModelError(fault, "Change the grammar, the schema or the logit bias.") from None
@@ -300,10 +303,20 @@ class Answer:
         for index, token in enumerate(happened.tokens):
             if index == happened.accepted and happened.drafted:
                 pieces += self._text.rejected(happened.drafted[index:])
-            pieces += self._text.feed(token, _origin(happened, index))
+            pieces += self._text.feed(token, self._origin(happened, index))
             if self._text.stopped:
                 return pieces, happened.tokens[: index + 1]
         return pieces, happened.tokens
+
+    def _origin(self, happened: Round, index: int) -> protocol.Origin:
+        draft = self._pair.draft
+        return origin_at(
+            index,
+            drafted=len(happened.drafted),
+            looked_up=happened.looked_up,
+            accepted=happened.accepted,
+            by=protocol.Origin.HEAD if draft and draft.facts.is_head else protocol.Origin.DRAFT,
+        )
 
     def _finish(self, reason: protocol.Reason, context: list[int]) -> protocol.Finished:
         done = self._cost
@@ -374,11 +387,6 @@ def _rounded(told: protocol.TextRound) -> protocol.TextRound:
     names = ("seconds", "draft_seconds", "verify_seconds", "plain_seconds")
     known = {name: value for name in names if (value := getattr(told, name)) is not None}
     return structs.replace(told, **{name: round(value, _DIGITS) for name, value in known.items()})
-
-
-def _origin(happened: Round, index: int) -> protocol.Origin:
-    counts = {"looked_up": happened.looked_up, "accepted": happened.accepted}
-    return origin_at(index, drafted=len(happened.drafted), **counts)
 
 
 def peak_memory() -> int:

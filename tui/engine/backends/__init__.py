@@ -6,7 +6,8 @@ into text. Arrays, native handles and library types stay inside the backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -22,6 +23,10 @@ class ModelError(OutriderError):
     """A model cannot be opened or run."""
 
 
+class GivenUp(OutriderError):
+    """The load, or the answer, is no longer wanted."""
+
+
 LONGEST_DEFAULT_CONTEXT = 8192
 """Largest context length in tokens if nobody sets one."""
 
@@ -31,6 +36,20 @@ Rewinds = Literal["anywhere", "round"]
 """The lengths to which a cache can be cut back without computing it again: "anywhere", or "round", which is
 back to the length after the last rewind. The tokens of a round can be rejected in both kinds. Further back
 the second kind needs a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The layers of a main model on several machines: the first ones on workers, the last ones here."""
+
+    devices: tuple[int, ...]
+    """The workers' devices, by the library's pointers in this process."""
+    layers: tuple[int, ...]
+    """Layers of each device."""
+    here: int
+    """Layers on this machine, the output layer included."""
+    name: str
+    """The workers, their layers and round trips: "gpu2 (12 layers, 0.4 ms)"."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,8 @@ class Options:
     """Open a main model together with the head in its file, if there is one; see `Backend.load_head`."""
     exact: bool = False
     """Whether exact mode is wanted: no token may run again in another call."""
+    spread: Spread | None = None
+    """The workers that share a main model; None if it stays on this machine."""
 
     @classmethod
     def of(cls, load: Load, role: Role) -> Options:
@@ -63,7 +84,11 @@ class Options:
 
 
 Progress = Callable[[float], bool]
-"""Receives the read share of a file, from 0 to 1; returns False to give up."""
+"""Receives the read share of a file, from 0 to 1, and then 1 to 2 while the model is prepared. Returns False
+to give up."""
+Wanted = Callable[[float], bool]
+"""Receives the number of tokens that a call has computed since it asked last, perhaps a part of one. Returns
+whether the result of the call is still wanted."""
 
 
 class Vocabulary(Protocol):
@@ -150,6 +175,30 @@ class LoadedModel(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A model that asks before a call, and during one that takes long, whether its result is still wanted.
+
+    If not, it raises `GivenUp`. The cache then holds the tokens that it held before the call, or some more of
+    those that the call was to run.
+    """
+
+    wanted: Wanted
+
+
+@contextmanager
+def asking(models: Iterable[object], wanted: Wanted) -> Iterator[None]:
+    """Let the models ask `wanted` during their calls, as far as they can ask."""
+    asked = [(each, each.wanted) for each in models if isinstance(each, Interruptible)]
+    for each, _ in asked:
+        each.wanted = wanted
+    try:
+        yield
+    finally:
+        for each, before in asked:
+            each.wanted = before
 
 
 @runtime_checkable
@@ -242,7 +291,7 @@ class Backend(Protocol):
         ...
 
     def load(self, path: str, options: Options, progress: Progress) -> LoadedModel:
-        """Open a model. `progress` gets 0 to 1 and returns False to give up. Raises `ModelError`."""
+        """Open a model. Raises `ModelError`, and `GivenUp` if `progress` returns False."""
         ...
 
     def load_head(

@@ -17,6 +17,7 @@ from typing import Any
 from ...protocol import HubFile, HubRepository
 from .find import whole_of
 from .hub_access import HubError, HubToken, asked, endpoint
+from .hub_heads import head_for, with_heads
 from .mlx_folder import is_read, is_weights
 from .short_name import quantization_in
 
@@ -65,13 +66,21 @@ class Listing:
         return f"split in an old way, which no program opens: {names}" if self.cut else ""
 
     def choices(self) -> tuple[HubFile, ...]:
-        """Return the choices, smallest first: GGUF files (parts as one) and the folder for MLX."""
+        """Return the choices: GGUF files (parts as one) and the folder for MLX, the smallest first, and then
+        the heads beside them."""
         found = [self._choice(group) for group in _grouped(name for name in self.files if _is_gguf(name))]
         if self._is_folder():
             names = self.folder()
             size = sum(self.files[name].size for name in names)
             found.append(HubFile("", size, len(names), "mlx", "MLX folder"))
-        return tuple(sorted(found, key=lambda each: each.size))
+        return with_heads(found)
+
+    def head_beside(self, choice: str) -> str:
+        """Return the name of the head to offer with a choice; empty if there is none."""
+        choices = self.choices()
+        chosen = next((each for each in choices if each.name == choice), None)
+        head = head_for(chosen, choices) if chosen else None
+        return head.name if head else ""
 
     def parts(self, choice: str) -> list[RemoteFile]:
         """Return the files of a choice, in the order of their download.
@@ -101,6 +110,7 @@ class Listing:
         ] or [each for each in choices if words and words in each.name.casefold()]
         if not wanted:
             fitting = [each for each in choices if each.quantization.upper() == "Q4_K_M"] or list(choices)
+        fitting = [each for each in fitting if not each.head] or fitting
         if len(fitting) == 1:
             return fitting[0].name
         names = ", ".join(each.name or "the folder" for each in (fitting or choices)[:12])

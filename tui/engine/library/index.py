@@ -18,7 +18,7 @@ from msgspec import convert, to_builtins
 
 from ... import files
 from ...protocol import FoundModel, Skipped
-from .describe import describe
+from .describe import LastVocabulary, describe
 from .find import ModelFile, ModelFolder, find
 from .gguf import BadModelFile
 from .short_name import told_apart
@@ -41,13 +41,14 @@ def list_models(
     known = _read(memory)
     used: dict[str, Any] = {}
     models: list[FoundModel] = []
+    last = LastVocabulary()
     try:
         for candidate in find(places):
             if not wanted():
                 return
             if isinstance(candidate, Skipped):
                 yield candidate
-            elif found := _look_at(candidate, known, used):
+            elif found := _look_at(candidate, known, used, last):
                 models += [found] if isinstance(found, FoundModel) else []
                 yield found
         renamed = told_apart(models)
@@ -68,7 +69,7 @@ def name_in_list(path: str, name: str, memory: Path) -> str:
 
 
 def _look_at(
-    candidate: ModelFile, known: dict[str, Any], used: dict[str, Any]
+    candidate: ModelFile, known: dict[str, Any], used: dict[str, Any], last: LastVocabulary
 ) -> FoundModel | Skipped | None:
     """Return the model, the reason why it is none, or None if it is gone."""
     path = str(candidate.path)
@@ -82,7 +83,7 @@ def _look_at(
         used[path] = entry
         return model
     try:
-        model = describe(candidate)
+        model = describe(candidate, last)
         used[path] = {"stamp": stamp, "model": to_builtins(model)}
     except BadModelFile as error:
         model = Skipped(path, str(error))

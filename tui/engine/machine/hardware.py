@@ -189,6 +189,26 @@ def memory_bytes() -> tuple[int, int | None]:
     return total, available
 
 
+def spare_memory() -> tuple[int, int | None]:
+    """Return the bytes of memory, and the free ones without the files that this process has mapped.
+
+    The system counts the pages of a mapped file as free, but without the weights no model runs.
+    """
+    total, available = memory_bytes()
+    for line in _text("/proc/self/status").splitlines() if available is not None else ():
+        if line.startswith("RssFile:"):
+            available = max(0, (available or 0) - int(line.split()[1]) * 1024)
+    return total, available
+
+
+def room_for_chats(limit: int, free: int) -> int:
+    """Return the most bytes that caches of chats may take in memory, of which `free` bytes are free.
+
+    They get at most `limit` bytes and half of the free memory; a quarter of it if `limit` is -1.
+    """
+    return max(0, free // 4 if limit < 0 else min(limit, free // 2))
+
+
 def usable_cores() -> int:
     """Return how many processors this process may use at a time, including hyper-threads."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)

@@ -40,9 +40,9 @@ _LEAST_DOUBT, _FEW, _NO_IDEA = 0.1, 0.2, 0.5
 logarithm. The first is a lower bound, the others are estimates."""
 _PER_ROW = 0.2
 """Assumed cost of one more row, in rows, if no call of several rows was timed."""
-
-Progress = Callable[[float], bool]
-"""Receives the progress from 0 to 1. Returns False to end the measurement with the costs so far."""
+_DEAR = 0.5
+"""Cost of one more row, in rows, above which the first time of a long call may be that of a busy moment. The
+call is then timed again at once: the policy would not try it soon."""
 
 
 def measure(
@@ -50,14 +50,13 @@ def measure(
     draft: LoadedModel | None,
     plain: float | None,
     clock: Callable[[], float] = perf_counter,
-    progress: Progress = lambda fraction: True,
 ) -> Costs:
     """Time both models with empty caches, and leave the caches empty. `plain`: seconds of one token of the
     main model.
 
     Raises `ModelError`, `InvalidLogits` or `ValueError` if the models give no sensible figures.
     """
-    turns = _Turns(main, plain, clock, progress)
+    turns = _Turns(main, plain, clock)
     calls = [_Call(rows, main, rows, rows) for rows in _ROWS if rows < main.capacity]
     size = 0
     if draft is not None:
@@ -100,15 +99,12 @@ class _Turns:
     change.
     """
 
-    def __init__(
-        self, main: LoadedModel, plain: float | None, clock: Callable[[], float], progress: Progress
-    ) -> None:
-        self._clock, self._progress = clock, progress
+    def __init__(self, main: LoadedModel, plain: float | None, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._started = clock()
         self._one = _Call(1, main, 1, 1)
         self.ratios: dict[int, list[float]] = {1: [1.0]}
         """By index of a call: its seconds divided by those of one row, for each time."""
-        self._ended = False
         if plain is None:
             self._seconds(self._one)  # warms up
         self._ones = [plain or self._seconds(self._one)]
@@ -120,14 +116,24 @@ class _Turns:
         warm = fresh and expected < _LONG
         spent = self._clock() - self._started
         allowed = SECONDS * (2 if len(self.ratios) < 3 else 1)
-        if self._ended or spent + (1 + warm) * expected + self._ones[-1] > allowed:
-            return
-        if not self._progress(min(1.0, spent / SECONDS)):
-            self._ended = True
+        if spent + (1 + warm) * expected + self._ones[-1] > allowed:
             return
         before = self._ones[-1]
         if warm:
             self._seconds(call)
+        self._compare(call, before)
+        if fresh and not warm and self._seems_busy(call):
+            self._compare(call, self._ones[-1])
+
+    def _seems_busy(self, call: _Call) -> bool:
+        """Return whether the only time of a call of rows is a long one, and there is time for another."""
+        if call.place > LONGEST + 1 or self.ratios[call.place][0] < 1 + _DEAR * (call.tokens - 1):
+            return False
+        again = self.seconds(call.place) + self._ones[-1]
+        return self._clock() - self._started + again < 2 * SECONDS
+
+    def _compare(self, call: _Call, before: float) -> None:
+        """Time a call, and compare it with the single rows `before` and after it."""
         seconds = self._seconds(call)
         self._ones.append(self._seconds(self._one))
         self.ratios.setdefault(call.place, []).append(seconds / sqrt(before * self._ones[-1]))
@@ -147,7 +153,12 @@ class _Turns:
         return max(2, min(_READ, draft.capacity - 1, int(SECONDS / 6 / one)))
 
     def seconds(self, place: int) -> float:
-        return median(self.ratios[place]) * median(self._ones)
+        """Return the seconds of a call, by the median of its ratios, or by the lesser of two.
+
+        A busy moment makes a call longer, and nothing makes it shorter.
+        """
+        ratios = self.ratios[place]
+        return (median(ratios) if len(ratios) > 2 else min(ratios)) * median(self._ones)
 
     def doubt(self, place: int) -> float:
         """Return the standard error of a ratio's median, as a factor's logarithm; a guess below three
@@ -212,10 +223,9 @@ def fresh_policy(
     main: LoadedModel,
     draft: LoadedModel | None,
     plain: float | None,
-    progress: Progress = lambda fraction: True,
 ) -> AdaptiveLength | None:
     """Return a policy for a pair without stored facts; None if the models give no sensible figures."""
     try:
-        return AdaptiveLength(measure(main, draft, plain, progress=progress))
+        return AdaptiveLength(measure(main, draft, plain))
     except (ModelError, InvalidLogits, ValueError):
         return None

@@ -25,20 +25,21 @@ from .rounding import (  # fmt: skip
     LONG,
     MOST_ROWS,
     Exactness,
-    GivenUp,
     Going,
     exactness,
     measure_long,
     measure_rounding,
     measure_views,
 )
+from .stages import Stages
 
 CHECKING = "Checking that drafting keeps the text"
 EXACT = "Measuring which rows are exact"
 
 _LAST = "rounding, as it was last seen"
 
-Progress = Callable[[str, float | None], bool]
+_TOKENS, _TOKENS_OF_VIEWS = 120, 700
+"""Tokens that a model runs in the two stages, at most about. A window takes some more."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Judged:
     """Whether checkpoints of its cache can be trusted."""
 
 
-def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress) -> Judged:
+def judge(command: Load, backend: Backend, main: LoadedModel, stages: Stages) -> Judged:
     """Ask both questions of a loaded model, and set it up for exact mode if that is wanted. Empties its
     cache."""
     rest = [backend.name, backend.version, backend.device(), command.cache_type, str(command.gpu_layers)]
@@ -65,24 +66,23 @@ def judge(command: Load, backend: Backend, main: LoadedModel, progress: Progress
     try:
         deviation, checkpoints = kept.get("deviation"), kept.get("checkpoints")
         if not isinstance(deviation, float) or not isinstance(checkpoints, bool):
-            progress(CHECKING, None)
-            if obstacle := trial(main):
-                return Judged(obstacle)
-            deviation = measure_rounding(main).largest
-            if deviation > EXPLICABLE:
-                return Judged(far_rounding(deviation), Rounding(deviation))
-            checkpoints = trial_of_checkpoints(main)
+            with stages.running(CHECKING, _TOKENS + main.drops_from, main):
+                if obstacle := trial(main):
+                    return Judged(obstacle)
+                deviation = measure_rounding(main).largest
+                if deviation > EXPLICABLE:
+                    return Judged(far_rounding(deviation), Rounding(deviation))
+                checkpoints = trial_of_checkpoints(main)
             kept = {"deviation": deviation, "checkpoints": checkpoints}
             known.write(kept)
         if not command.exact:
             return replace(_fast(main, known, kept, deviation), checkpoints=checkpoints)
         found = _recalled(kept.get("exact"))
         if found is None:
-            found = exactness(*measure_views(main, lambda part: progress(EXACT, part)))
+            with stages.running(EXACT, _TOKENS_OF_VIEWS, main):
+                found = exactness(*measure_views(main))
             known.write({**kept, "exact": asdict(found)})
         return replace(_exact(main, found, deviation), checkpoints=checkpoints)
-    except GivenUp:
-        raise
     except (ModelError, InvalidLogits) as error:
         return Judged(broken_trial(error))
 

@@ -28,8 +28,9 @@ from ..library.header import Header, read_header
 from ..library.mlx_folder import WINDOWS_SHARE, Folder, is_folder, read_folder
 from ..library.mlx_heads import head_in
 from ..machine.apple import ask_library
-from ..machine.hardware import memory_bytes
+from ..machine.hardware import memory_bytes, room_for_chats
 from ..starter import place
+from .layer_split import LayerSplit, split_layers
 
 SHORTEST = 2048
 """Tokens of the shortest context that is proposed."""
@@ -95,6 +96,16 @@ class Need:
 Needs = dict[Role, Need]
 
 
+class RemoteMemory(NamedTuple):
+    """The memory of a worker: all its devices together."""
+
+    name: str
+    free: int
+    total: int
+    round_trip: float | None = None
+    """Seconds to the worker and back; None if unknown."""
+
+
 class MemoryPlan(NamedTuple):
     """A memory plan, as in `MemoryPlanned`."""
 
@@ -102,10 +113,15 @@ class MemoryPlan(NamedTuple):
     context_length: int
     fits: bool
     uses: tuple[MemoryUse, ...]
+    split: LayerSplit | None = None
+    """The layers of each worker; None without workers."""
 
 
-def plan(load: Load, loaded: Load | None = None) -> MemoryPlan:
-    """Return the plan for `load`. Names must be resolved to paths. Raises `Unplanned`."""
+def plan(load: Load, loaded: Load | None = None, workers: Sequence[RemoteMemory] = ()) -> MemoryPlan:
+    """Return the plan for `load`, with the main model on this machine and on `workers`.
+
+    Names must be resolved to paths. Raises `Unplanned`.
+    """
     models = models_of(load)
     shapes = list(_shapes(load, models["main"]))
     before = models_of(loaded) if loaded else {}
@@ -113,13 +129,50 @@ def plan(load: Load, loaded: Load | None = None) -> MemoryPlan:
     if machine.gpu and not machine.shared and loaded:
         _, held = rehearse(loaded, before, [next(_shapes(loaded, before["main"]))])
         machine = _without(machine, loaded, held[0])
-    for each, length, need in _ways(load, shapes, needs, machine):
-        uses = _uses(each, need, machine)
+    for each, length, need in _ways(load, shapes, needs, machine, alone=not workers):
+        split, uses = _spread(each, need, machine, workers)
         if all(use.needed <= use.free for use in uses):
-            return MemoryPlan(each, length, True, uses)
+            return MemoryPlan(each, length, True, uses, split)
     if needs[0] is None:
         raise Unplanned("the library rejects this context or this type of cache")
-    return MemoryPlan(load, shapes[0][0], False, _uses(load, needs[0], machine))
+    split, uses = _spread(load, needs[0], machine, workers)
+    return MemoryPlan(load, shapes[0][0], False, uses, split)
+
+
+def _spread(
+    load: Load, needs: Needs, machine: Machine, workers: Sequence[RemoteMemory]
+) -> tuple[LayerSplit | None, tuple[MemoryUse, ...]]:
+    """Return the split of the main model, and the memory uses: those of this machine first."""
+    if not workers:
+        return None, _uses(load, needs, machine)
+    main = needs["main"]
+    body = main.weights - main.table - main.output
+    layer = max(1.0, (body + main.cache) / max(1, main.layers))
+    buffers = main.buffers_gpu + main.buffers_host
+    base = _uses(load, _part(needs, 0), machine)
+    local = base[0] if machine.gpu and load.gpu_layers else base[-1]
+    room = [each.free - buffers for each in workers]
+    split = split_layers(main.layers, layer, local.free - local.needed, room)
+    uses = list(_uses(load, _part(needs, split.here), machine))
+    for worker, layers in zip(workers, split.workers, strict=True):
+        if layers:
+            weights, cache = (round(size * layers / main.layers) for size in (body, main.cache))
+            uses.append(
+                MemoryUse(worker.name, worker.free, worker.total, weights, 0, cache, buffers,
+                          layers=layers, round_trip=worker.round_trip)
+            )  # fmt: skip
+    return split, tuple(uses)
+
+
+def _part(needs: Needs, layers: int) -> Needs:
+    """Return the needs of this machine if it computes only `layers` layers of the main model."""
+    main = needs["main"]
+    body, share = main.weights - main.table - main.output, layers / max(1, main.layers)
+    part = replace(
+        main, weights=main.table + main.output + round(body * share), layers=layers,
+        cache=round(main.cache * share),
+    )  # fmt: skip
+    return {**needs, "main": part}
 
 
 def models_of(load: Load) -> dict[Role, Header | Folder]:
@@ -151,9 +204,13 @@ def _shapes(load: Load, main: Header | Folder) -> Iterator[tuple[int, CacheType]
 
 
 def _ways(
-    asked: Load, shapes: Sequence[tuple[int, CacheType]], needs: Sequence[Needs | None], machine: Machine
-) -> Iterator[tuple[Load, int, Needs]]:
-    """Yield `asked` and then the alternatives, the best first, each with its context length."""
+    asked: Load, shapes: Sequence[tuple[int, CacheType]], needs: Sequence[Needs | None], machine: Machine,
+    *, alone: bool,
+) -> Iterator[tuple[Load, int, Needs]]:  # fmt: skip
+    """Yield `asked` and then the alternatives, the best first, each with its context length.
+
+    `alone`: no worker takes layers, so that fewer of them may lie on the GPU.
+    """
     possible = []
     for (length, cache_type), need in zip(shapes, needs, strict=True):
         said = asked.context_length if length == shapes[0][0] else length
@@ -161,7 +218,7 @@ def _ways(
             load = structs.replace(asked, context_length=said, cache_type=cache_type)
             possible.append((load, length, need))
     yield from possible
-    if machine.gpu and not machine.shared and asked.gpu_layers < 0:
+    if alone and machine.gpu and not machine.shared and asked.gpu_layers < 0:
         for load, length, need in possible:
             for layers in range(need["main"].layers, -1, -1):
                 yield structs.replace(load, gpu_layers=layers), length, need
@@ -186,7 +243,9 @@ def _uses(load: Load, needs: Needs, machine: Machine) -> tuple[MemoryUse, ...]:
     found = [_use(machine.gpu, gpu)] if machine.gpu else []
     if not machine.shared or any(host.values()):
         found.append(_use(machine.host, host))
-    return tuple(found)
+    last = found[-1]  # the host's memory
+    chats = room_for_chats(load.memory_cache, last.free - last.needed)
+    return (*found[:-1], structs.replace(last, chats=chats))
 
 
 def _use(memory: MemorySpace, taken: dict[str, int]) -> MemoryUse:
@@ -219,8 +278,8 @@ def rehearse(
         by_role[role] = [each and _need(files[role], each, machine.labels) for each in answer]
     for role, model in models.items():
         if isinstance(model, Folder):
-            head = role == "main" and load.draft == HEAD
-            by_role[role] = [_folder_need(model, role, *shape, head=head) for shape in shapes]
+            head, gpu = role == "main" and load.draft == HEAD, bool(machine.gpu)
+            by_role[role] = [_folder_need(model, role, *shape, gpu=gpu, head=head) for shape in shapes]
     rows = zip(*by_role.values(), strict=True)
     return machine, [dict(zip(by_role, row, strict=True)) if all(row) else None for row in rows]
 
@@ -277,18 +336,21 @@ def _need(header: Header, reserved: Any, labels: Sequence[str]) -> Need:
 
 
 def _folder_need(
-    folder: Folder, role: Role, length: int, cache_type: CacheType, *, head: bool = False
+    folder: Folder, role: Role, length: int, cache_type: CacheType, *, gpu: bool = True, head: bool = False
 ) -> Need:
     """Return the needs with a full context, and with the head in the folder if `head`.
 
     MLX itself takes its memory only as it goes.
     """
-    weights, of_head = folder.weight_bytes, folder.cached_numbers // max(1, folder.layers) * 2 * length
+    widened = 0 if gpu else folder.widened
+    of_number = 32 if widened else 16
+    weights = folder.weight_bytes + widened
+    of_head = folder.cached_numbers // max(1, folder.layers) * of_number // 8 * length
     found = head_in(folder)
     if found and found.alone:
         of_head = 0 if found.family == "gemma" else of_head  # an assistant looks at the main model's cache
         return Need(weights, 0, 0, 1, of_head, 2 * _MLX_ROWS * folder.widest, 0)
-    bits = 8.5 if cache_type == "q8_0" and role == "main" else 16
+    bits = 8.5 if cache_type == "q8_0" and role == "main" else of_number
     token = round(folder.cached_numbers * bits / 8)
     windows, window = folder.windowed
     windows = min(windows, folder.layers)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -16,7 +15,7 @@ from time import perf_counter
 from ...choices import HEAD, NONE, drafts_with_model, is_scripted
 from ...paths import find_costs, find_starter
 from ...protocol import Load, Obstacle, Rounding
-from ..backends import Backend, LimitsDrafts, LoadedModel, ModelError, Options, Role
+from ..backends import Backend, GivenUp, LimitsDrafts, LoadedModel, ModelError, Options, Role, Spread, asking
 from ..backends.selection import open_backend
 from ..eligibility import NOTHING_COPIED, POLICY, broken_draft
 from ..library.describe import holds_only_head
@@ -28,11 +27,12 @@ from ..speculation.sampling import Chain, InvalidLogits, Sampler
 from ..starter import NAME as STARTER
 from ..starter import place
 from ..starter.mlx import starter_folder
-from .costs import RememberedCosts, first_tokens, fresh_policy
+from .costs import SECONDS, RememberedCosts, first_tokens, fresh_policy
 from .exactness import Judged, judge, keep_last
 from .practice import Practice
 from .reading import ContextReader
-from .rounding import GivenUp, Going
+from .rounding import Going
+from .stages import Progress, Stages
 from .threads import Crew, Room
 
 _SAMPLES = 12
@@ -40,9 +40,6 @@ _SECONDS = 0.5
 
 _SHOWN = 4
 """The draft length of models that only demonstrate drafting: the demo pair, and scripted ones."""
-
-Progress = Callable[[str, float | None], bool]
-"""Receives a stage and its progress from 0 to 1, or None where that is unknown; returns False to cancel."""
 
 PLAIN = "Measuring plain decoding"
 PAYING = "Measuring how far drafting pays"
@@ -111,13 +108,17 @@ class Pair:
             model.rewind(0)
 
     def practise(self, idle: Callable[[], bool]) -> None:
-        """Measure the costs of rounds further, as long as the engine is idle."""
+        """Measure the costs of rounds further, as long as the engine is idle.
+
+        Raises `GivenUp` if a command comes during a call.
+        """
         crew = self.crew
         if crew:
             crew.start()
         try:
-            if self.practice and self.practice.run(idle, crew.passed if crew else None):
-                self.remember()
+            with asking(self.models, lambda tokens: idle()):
+                if self.practice and self.practice.run(idle, crew.passed if crew else None):
+                    self.remember()
         finally:
             if crew:
                 crew.rest()
@@ -133,19 +134,22 @@ class Pair:
             model.close()
 
 
-def load_pair(command: Load, progress: Progress) -> Pair:
-    """Load the models of `command`, which are paths. Raises `ModelError` if the main model cannot be used."""
-    path, room = _path(command, command.main, "main"), Room()
+def load_pair(command: Load, progress: Progress, spread: Spread | None = None) -> Pair:
+    """Load the models of `command`, which are paths; the main model is `spread` over several machines.
+
+    Raises `ModelError` if the main model cannot be used.
+    """
+    path, room, stages = _path(command, command.main, "main"), Room(), Stages(progress)
     backend = open_backend(path, command.backend)
-    main, fault = _load_main(command, backend, path, progress)
+    main, fault = _load_main(command, backend, path, stages, spread)
     draft = None
     try:
-        draft, obstacle = _load_draft(command, backend, main, progress) if fault is None else (None, fault)
+        draft, obstacle = _load_draft(command, backend, main, stages) if fault is None else (None, fault)
         if command.exact:  # another number of threads rounds in another way
-            return _paired(command, backend, main, draft, obstacle, progress)
+            return _paired(command, backend, main, draft, obstacle, stages)
         if crew := Crew.of(room, main, draft):
             crew.start()  # with one thread too many, measuring would take minutes on a busy machine
-        pair = _paired(command, backend, main, draft, obstacle, progress)
+        pair = _paired(command, backend, main, draft, obstacle, stages)
         return replace(pair, crew=Crew.of(Room(), main, pair.draft))
     except BaseException:
         if draft:
@@ -155,10 +159,11 @@ def load_pair(command: Load, progress: Progress) -> Pair:
 
 
 def _load_main(
-    command: Load, backend: Backend, path: str, progress: Progress
+    command: Load, backend: Backend, path: str, stages: Stages, spread: Spread | None
 ) -> tuple[LoadedModel, Obstacle | None]:
     """Return the main model, and the reason if it could be opened only without its head."""
-    options, read = Options.of(command, "main"), _reading("main model", progress)
+    options = replace(Options.of(command, "main"), spread=spread)
+    read = stages.reading("main model")
     try:
         return backend.load(path, options, read), None
     except ModelError as error:
@@ -167,33 +172,21 @@ def _load_main(
         return backend.load(path, replace(options, head=False), read), broken_draft(error)
 
 
-def _reading(model: str, progress: Progress) -> Callable[[float], bool]:
-    """Return a function that tells the read share of a model's file. The work after the last byte takes
-    seconds too."""
-
-    def read(share: float) -> bool:
-        if share >= 1:
-            return progress(f"Preparing the {model}", None)
-        return progress(f"Loading the {model}", share)
-
-    return read
-
-
 def _paired(
     command: Load,
     backend: Backend,
     main: LoadedModel,
     draft: LoadedModel | None,
     obstacle: Obstacle | None,
-    progress: Progress,
+    stages: Stages,
 ) -> Pair:
     """Return the pair with a draft length policy that suits it."""
     scripted = is_scripted(command.main)
-    judged = Judged() if scripted else judge(command, backend, main, progress)
+    judged = Judged() if scripted else judge(command, backend, main, stages)
     if judged.rounding:
         keep_last(main.facts.path, judged.rounding)
-    progress(PLAIN, None)
-    speed, rounding = plain_speed(main), judged.rounding
+    with stages.measuring(PLAIN, _SECONDS, main):
+        speed, rounding = plain_speed(main), judged.rounding
     plain = Pair(
         backend,
         main,
@@ -214,7 +207,7 @@ def _paired(
     pair = replace(
         plain, draft=draft, obstacle=obstacle, policy=FixedLength(_SHOWN), lookup=lookup, later=judged.later
     )
-    return pair if scripted or command.main == STARTER else _measured(pair, command, progress)
+    return pair if scripted or command.main == STARTER else _measured(pair, command, stages)
 
 
 def _reader(main: LoadedModel, judged: Judged) -> ContextReader:
@@ -223,15 +216,14 @@ def _reader(main: LoadedModel, judged: Judged) -> ContextReader:
     return ContextReader(main, rows, checkpoints=judged.checkpoints and not (rows and main.drops_from))
 
 
-def _measured(pair: Pair, command: Load, progress: Progress) -> Pair:
+def _measured(pair: Pair, command: Load, stages: Stages) -> Pair:
     """Return the pair with a policy that measures. Costs that an earlier load measured are used again."""
     backend, plain = pair.backend, 1 / pair.first_speed if pair.first_speed else None
     rest = [backend.name, backend.device(), command.cache_type, *(["exact"] if command.exact else [])]
     memory = RememberedCosts(find_costs(), pair.models, rest)
     if (policy := memory.recall(plain)) is None:
-        policy = fresh_policy(pair.main, pair.draft, plain, partial(progress, PAYING))
-        if not progress(PAYING, 1.0):
-            raise GivenUp("the load was given up")
+        with stages.measuring(PAYING, SECONDS, *pair.models):
+            policy = fresh_policy(pair.main, pair.draft, plain)
     if policy is None:
         return replace(pair, memory=memory)
     practice = Practice(pair.main, pair.draft, policy.costs)
@@ -250,7 +242,7 @@ def _path(command: Load, name: str, role: Role) -> str:
 
 
 def _load_draft(
-    command: Load, backend: Backend, main: LoadedModel, progress: Progress
+    command: Load, backend: Backend, main: LoadedModel, stages: Stages
 ) -> tuple[LoadedModel | None, Obstacle | None]:
     """Return the draft, or None and the reason; None alone if no model should draft."""
     if not drafts_with_model(command.draft):
@@ -258,7 +250,7 @@ def _load_draft(
     options = replace(Options.of(command, "draft"), context_length=main.capacity)
     try:
         path = "" if command.draft == HEAD else _path(command, command.draft, "draft")
-        read = _reading("draft model", progress)
+        read = stages.reading("draft model")
         if not path or holds_only_head(path):
             draft = backend.load_head(main, options, path, read)
             if isinstance(draft, Obstacle):
@@ -269,21 +261,26 @@ def _load_draft(
             obstacle = backend.mismatch(main, draft)
     except ModelError as error:
         return None, broken_draft(error)
-    if obstacle := obstacle or _fault(draft):
+    if obstacle := obstacle or _fault(draft, stages):
         draft.close()
         return None, obstacle
     return draft, None
 
 
-def _fault(draft: LoadedModel) -> Obstacle | None:
+def _fault(draft: LoadedModel, stages: Stages) -> Obstacle | None:
     """Return why `draft` cannot choose even one token; None if it can."""
     try:
-        _first(draft)
+        with stages.running("Preparing the draft model", 1, draft):
+            _first(draft)
         return None
+    except GivenUp:
+        draft.close()
+        raise
     except (ModelError, InvalidLogits) as error:
         return broken_draft(error)
     finally:
-        draft.rewind(0)
+        if draft.length:
+            draft.rewind(0)
 
 
 def plain_speed(model: LoadedModel, clock: Callable[[], float] = perf_counter) -> float | None:

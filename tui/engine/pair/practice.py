@@ -30,6 +30,9 @@ _KNOWN = 0.06
 _PATIENCE, _STEPS = 0.5, 2.0
 """Most seconds of a call, or most plain steps if that is longer, because a user may begin to wait
 during it."""
+_SELDOM, _PER_ROW = 0.15, 0.2
+"""Doubt above which a call counts as timed once or twice, perhaps in a busy moment. It may then be practiced
+if its time could be short: each further row of a quick call costs this part of a row."""
 _DRAFTS = 3
 """Most tokens that the draft proposes in a round of practice."""
 
@@ -81,12 +84,15 @@ class Practice:
             return []
         verify = self._costs.verify
         most = max(_PATIENCE, _STEPS * verify[0])
+        least = {rows: verify[0] * (1 + _PER_ROW * (rows - 1)) for rows in _ROWS}
         room = min(model.capacity - model.length for model in self._models)
         doubt = self._costs.doubt()
         unsure = self._draft is not None and doubt[DRAFT] > _KNOWN
         return [
             rows for rows in _ROWS
-            if rows < room and verify[rows - 1] <= most and (unsure or doubt[rows] > _KNOWN)
+            if rows < room
+            and (verify[rows - 1] <= most or (doubt[rows] >= _SELDOM and least[rows] <= most))
+            and (unsure or doubt[rows] > _KNOWN)
         ]  # fmt: skip
 
     @staticmethod

@@ -13,8 +13,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..backends import LoadedModel, common_prefix
+from ..backends import GivenUp, LoadedModel, asking, common_prefix
 from ..speculation.loop import prefill
+
+_FRACTION = 1e-3
+"""Tokens by which a sum of fractions may be wrong."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,30 @@ class ContextReader:
     def read(
         self, context: Sequence[int], cancelled: Callable[[], bool], progress: Callable[[int, int], None]
     ) -> bool:
-        """Bring all but the last token of `context` into the cache; see `prefill`."""
-        return prefill(self._model, context, end=self.calls.end, cancelled=cancelled, progress=progress)
+        """Bring all but the last token of `context` into the cache; see `prefill`.
+
+        A call that takes long tells its progress too, and hears a cancel.
+        """
+        total = len(context) - 1 - self._model.length
+        done, told = 0.0, 0
+
+        def tell(now: int, total: int) -> None:
+            nonlocal told
+            if now > told:
+                told = now
+                progress(now, total)
+
+        def wanted(tokens: float) -> bool:
+            nonlocal done
+            done += tokens
+            tell(min(total, int(done + _FRACTION)), total)
+            return not cancelled()
+
+        try:
+            with asking([self._model], wanted):
+                return prefill(self._model, context, end=self.calls.end, cancelled=cancelled, progress=tell)
+        except GivenUp:
+            return False
 
 
 def shared(model: LoadedModel, context: Sequence[int]) -> int:

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from time import perf_counter
 
-from ..backends import LoadedModel, ModelError
+from ..backends import GivenUp, LoadedModel, ModelError
 from ..speculation.chances import LONGEST
 from ..speculation.sampling import Logits
 from .deviation import Watched, deviation, known_tokens
@@ -34,16 +36,14 @@ _TELLING = (2, 3, 4, 8, 16)
 """Numbers of rows to try if only the size of the rounding is asked for."""
 _SINGLES = 8
 """Single rows to compare with, if only the size of the rounding is asked for."""
+_SECONDS = 2.0
+"""Seconds for the rows, if only the size of the rounding is asked for. A slow model runs fewer rows."""
 _SLICE = 32
 """Tokens that are read in one call, so that the load can be canceled after each."""
 EXPLICABLE = 0.3
 """Largest value that rounding can explain: root mean square, in standard deviations of a row. The files
 tried, from F16 to Q2_K, have 0.0006 to 0.075. A wrong token in the cache gives 0.17 to 2.2. A kernel that
 moves every score by a third of their spread computes something else."""
-
-
-class GivenUp(ModelError):
-    """The load is no longer wanted."""
 
 
 Going = Callable[[float], bool]
@@ -76,7 +76,8 @@ class Exactness:
 
 
 def measure_rounding(main: LoadedModel, going: Going = lambda fraction: True) -> View:
-    """Return the rounding after a short text. Takes as long as about 20 tokens; empties the cache."""
+    """Return the rounding after a short text. Takes as long as about 20 tokens, but hardly longer than
+    `_SECONDS`; empties the cache."""
     counts = [rows for rows in _TELLING if SHORT + rows < main.capacity]
     return _measure(main, SHORT, counts, _SINGLES, going, pairs=False)
 
@@ -129,10 +130,14 @@ def _measure(
     watched, view = Watched(main), View()
     try:
         watched.begin(())
+        began = perf_counter()
         for at in range(0, base, _SLICE):
             if not going(0.0):
                 raise GivenUp("the load was given up")
             main.extend(text[at : min(at + _SLICE, base)], picks=0)
+        if not pairs:
+            counts = _affordable(counts, (perf_counter() - began) / base)
+            singles = min(singles, counts[-1])
         alone = _by(watched, text[base : base + singles], 1)
         main.rewind(base)
         paired = _by(watched, text[base:], 2) if pairs else []
@@ -150,6 +155,13 @@ def _measure(
     finally:
         main.rewind(0)
     return view
+
+
+def _affordable(counts: Sequence[int], row: float) -> Sequence[int]:
+    """Return the first of `counts` whose rows take at most `_SECONDS`, by the seconds of a row, but one at
+    least."""
+    sums = list(accumulate(counts))
+    return [rows for rows, whole in zip(counts, sums, strict=True) if whole * row <= _SECONDS] or counts[:1]
 
 
 def _by(watched: Watched, tokens: Sequence[int], size: int) -> list[Logits]:

@@ -223,11 +223,14 @@ class AdaptiveLength:
         self.why_not = "first token"
 
     def plan(self, room: int, length: int | None = None) -> FixedProposal:
-        """Return a proposal. With `length` it has a fixed number of tokens, and the policy only learns."""
+        """Return a proposal. With `length` it has a fixed number of tokens, and the policy only learns.
+
+        The first token of an answer waits for no draft model in either case.
+        """
         limit = min(room, LONGEST)
         self._choose(limit)
         if length is not None:
-            self._plan = FixedProposal(min(length, room), self.skill)
+            self._plan = FixedProposal(min(length, room), self.skill, first=not self._tokens)
         else:
             self._plan = CostAwareProposal(self, 0 if self._must_compare() else limit)
         return self._plan

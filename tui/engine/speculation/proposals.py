@@ -21,7 +21,8 @@ _SOBER = 0.96
 class FixedProposal:
     """A proposal of a fixed number of tokens, at any cost."""
 
-    def __init__(self, length: int, skill: Skill | None = None) -> None:
+    def __init__(self, length: int, skill: Skill | None = None, *, first: bool = False) -> None:
+        """The `first` round of an answer uses no draft model: its token waits for no reading."""
         self.tokens: list[int] = []
         self.looked_up = 0
         self.found: list[Guess] = []
@@ -33,11 +34,12 @@ class FixedProposal:
         self.extra = 0
         """Number of tokens that the draft model read, beyond one for each call."""
         self._limit = length
+        self._reading = not first
         self._skill = skill or Skill()
         self._unread = 0
 
     def may_read(self, unread: int) -> int:
-        return self._reads(unread, min(unread, SLICE) if self._limit else 0)
+        return self._reads(unread, min(unread, SLICE) if self._limit and self._reading else 0)
 
     def wants_more(self) -> int:
         self._copy(max(_SOBER, self._skill.expected_of_draft))

@@ -1,7 +1,7 @@
 """Saves the caches of chats while the engine is idle, and loads them again when their chats continue.
 
-The content of a cache is first copied into memory, which takes a tenth of a second for a gigabyte. From
-there it goes to the disk in pieces, between two commands. So no answer waits for a disk. Whatever fails here
+The content of a cache is first copied into memory. From there it goes to the disk in pieces, between two
+commands. So no answer waits for a disk. The copy also stays in memory while there is room. A fault here
 costs only time: the prompt is then read as usual.
 """
 
@@ -11,79 +11,26 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ...choices import HEAD, is_scripted
 from ...protocol import Load
-from ..backends import CacheState, LoadedModel, Portable, ReadsAlong, common_prefix
-from ..machine.hardware import memory_bytes
+from ..backends import ReadsAlong
+from ..machine.hardware import spare_memory
 from ..machine.stored_facts import fingerprint
 from ..pair.pair import Pair
-from ..pair.reading import Calls, shared, usable
-from .state_file import ReadingRule, SavedState, StateHead
+from ..pair.reading import Calls, shared
+from .held_states import FEWEST, HeldStates
+from .model_states import ModelStates, calls_of
+from .state_file import SavedState
 from .state_folder import LEAST, ModelMark, StateFolder, StateWriter
 
-_SHARE = 8
+_SHARE, _SHARE_HELD = 8, 256
 """A chat that stays open is saved again when an eighth of its tokens is new. So all its files together have
 at most nine times the bytes of the last one. A saved state is loaded if it brings at least an eighth of its
-tokens: the load takes time for each of them, but less than an eighth of the time to read one."""
-
-
-class ModelStates:
-    """The saved states of one loaded model."""
-
-    def __init__(self, model: LoadedModel, mark: ModelMark) -> None:
-        self.model = model
-        self.mark = mark
-        self._saved: tuple[str, Sequence[int]] = ("", ())
-        """The chat and the tokens of its latest state on disk, or on the way there."""
-
-    def unsaved(self, chat: str) -> tuple[int, int]:
-        """Return how many tokens of the cache are saved for `chat`, and how many are not."""
-        held = self.model.reach(self.model.length)
-        of_chat, tokens = self._saved
-        covered = min(held, common_prefix(tokens, self.model.tokens)) if of_chat == chat else 0
-        return covered, held - covered
-
-    def taken(self, chat: str, calls: Calls, most: int) -> SavedState | None:
-        """Return a copy of the cache, with at most `most` bytes; None if it cannot be copied."""
-        state = self.model.take_state(most) if isinstance(self.model, Portable) else None
-        if state is None or not _keeps_its_bits(self.model, calls, state.cut_from):
-            return None
-        self._saved = chat, state.tokens
-        rule = ReadingRule(calls.chunk, calls.rows, tuple((each.start, each.stop) for each in calls.answers))
-        copies = tuple((length, len(copy)) for length, copy in state.copies)
-        head = StateHead(
-            self.mark.model,
-            self.mark.library,
-            len(state.tokens),
-            state.cut_from,
-            copies,
-            len(state.cells),
-            rule,
-        )
-        return SavedState(head, state.tokens, tuple(copy for _, copy in state.copies), state.cells)
-
-    def usable(self, context: Sequence[int], now: Calls, head: StateHead, tokens: Sequence[int]) -> int:
-        """Return how many tokens of `context` a saved state would save from being read."""
-        before = calls_of(head.rule)
-        if head.tokens > self.model.capacity or not _keeps_its_bits(self.model, now, head.cut_from):
-            return 0
-        return usable(common_prefix(tokens, context[:-1]), before, now, head.reach)
-
-    def put(self, chat: str, state: SavedState) -> bool:
-        """Put a saved state into the cache. Returns False if that is impossible; the cache is then empty."""
-        copies = zip((length for length, _ in state.head.copies), state.copies, strict=True)
-        content = CacheState(state.tokens, state.cells, tuple(copies), state.head.cut_from)
-        if not isinstance(self.model, Portable) or not self.model.put_state(content):
-            return False
-        self._saved = chat, state.tokens
-        return True
-
-    def forget(self, chat: str | None) -> None:
-        """The states of `chat`, or all of them, are no longer on the disk."""
-        if chat is None or chat == self._saved[0]:
-            self._saved = ("", ())
+tokens: the load takes time for each of them, but less than an eighth of the time to read one. A state in
+memory is put back much faster: there, so small a part is enough."""
 
 
 @dataclass
@@ -105,16 +52,20 @@ class SavedChats:
 
     def __init__(
         self, pair: Pair | None, folder: StateFolder | None, marks: Sequence[ModelMark] = (),
-        least: int = LEAST, memory: Callable[[], int | None] = lambda: memory_bytes()[1],
+        least: int = LEAST, held: HeldStates | None = None,
+        memory: Callable[[], tuple[int, int | None]] = lambda: spare_memory(),
     ) -> None:  # fmt: skip
-        """Without a pair or a folder, nothing is saved. `marks` are those of the models of the pair.
+        """Without a pair, nothing is saved; without a folder, nothing goes to the disk. `marks` are those of
+        the models of the pair, `held` the states in memory.
 
-        `least` is the number of tokens that are worth a file. `memory` returns the free bytes of memory.
+        `least` is the number of tokens that are worth a file. `memory` returns the bytes of memory, and the
+        free ones.
         """
         self.folder = folder
-        """None if nothing is saved."""
+        """None if nothing goes to the disk."""
+        self._held = held or HeldStates(0, memory)
         self._reader = pair.reader if pair else None
-        models = pair.models if pair and folder else ()
+        models = pair.models if pair and (folder or self._held.on) else ()
         self._states = [ModelStates(*each) for each in zip(models, marks, strict=bool(models))]
         self._least = least
         self._memory = memory
@@ -129,9 +80,11 @@ class SavedChats:
     @classmethod
     def of(cls, pair: Pair, command: Load, path: Path) -> SavedChats:
         """Return the saved chats in the folder `path` for a pair that was loaded by `command`."""
-        if command.disk_cache <= 0 or is_scripted(command.main):
+        if is_scripted(command.main):
             return cls(None, None)
-        return cls(pair, StateFolder(path, command.disk_cache), marks_of(pair, command))
+        held = HeldStates(command.memory_cache, lambda: spare_memory())
+        folder = StateFolder(path, command.disk_cache) if command.disk_cache > 0 else None
+        return cls(pair, folder, marks_of(pair, command), held=held)
 
     # Loading
 
@@ -171,15 +124,39 @@ class SavedChats:
         cancelled: Callable[[], bool],
     ) -> SavedState | None:  # fmt: skip
         """Return the saved state that was put into the cache, which has `has` tokens of `context` so far."""
-        if len(context) - 1 - has < self._least or self.folder is None:
+        most = len(context) - 1
+        usable = partial(states.usable, context, now)
+        held = self._held.best(states.mark, usable) if most - has >= FEWEST else None
+        if held and held.usable - has < max(FEWEST, held.usable // _SHARE_HELD):
+            held = None
+        read = self._read(states, usable, has, most, held.usable if held else has, cancelled)
+        if read or held is None:
+            return read
+        self._held.use(states.mark, held.chat)
+        if self.folder:
+            self.folder.use(states.mark, held.chat)
+        if states.put(held.state):
+            return held.state
+        self._held.forget(held.chat)
+        return None
+
+    def _read(
+        self, states: ModelStates, usable: Callable[..., int], has: int, most: int, other: int,
+        cancelled: Callable[[], bool],
+    ) -> SavedState | None:  # fmt: skip
+        """Return the state from the disk that was put into the cache, which has `has` of `most` tokens.
+
+        It must be so much longer than the `other` tokens that can be had without the disk.
+        """
+        if most - other < self._least or self.folder is None:
             return None
-        found = self.folder.candidates(states.mark, lambda *each: states.usable(context, now, *each))
-        for candidate in found:
-            if candidate.usable - has < max(self._least, candidate.usable // _SHARE):
+        for candidate in self.folder.candidates(states.mark, usable):
+            if candidate.usable - max(has, other) < max(self._least, candidate.usable // _SHARE):
                 break
             if candidate.size > self._room() or not (state := self.folder.load(candidate.path, cancelled)):
                 continue
-            if states.put(self._chat, state):
+            if states.put(state):
+                states.saved(self._chat, state)
                 return state
             self.folder.reject(candidate.path, "the library does not take it")
             has = 0
@@ -187,7 +164,7 @@ class SavedChats:
 
     def _room(self) -> int:
         """Return the most bytes for a copy of a cache in memory: half of the free memory."""
-        free = self._memory()
+        _, free = self._memory()
         return sys.maxsize if free is None else free // 2
 
     # Saving
@@ -200,7 +177,7 @@ class SavedChats:
 
     def leave(self) -> None:
         """Copy the unsaved caches of the present chat into memory. Other tokens will follow there."""
-        self._take(lambda covered: self._least)
+        self._take(lambda covered: self._least, to_hold=True)
         self._chat = ""
 
     def save(self, idle: Callable[[], bool]) -> None:
@@ -211,8 +188,10 @@ class SavedChats:
             self._step()
 
     def finish(self) -> None:
-        """Save all that is not saved yet. It may take seconds."""
-        self.leave()
+        """Write all that is not on the disk yet. It may take seconds. Nothing stays in memory."""
+        self._held.forget()
+        self._take(lambda covered: self._least)
+        self._chat = ""
         while self._tasks:
             self._step()
 
@@ -223,11 +202,10 @@ class SavedChats:
 
     def forget(self, chat: str | None) -> None:
         """Save nothing more of `chat`, or of any chat, until its next answer."""
-        for task in [each for each in self._tasks if chat in (None, each.chat)]:
-            task.drop()
-            self._tasks.remove(task)
+        self._drop_tasks(None, chat)
         for states in self._states:
             states.forget(chat)
+        self._held.forget(chat)
         if chat in (None, self._chat):
             self._chat = ""
 
@@ -245,25 +223,44 @@ class SavedChats:
             f"A chat will be read again when you come back to it: its cache cannot be saved ({self._fault})."
         )
 
-    def _due(self, states: ModelStates, least: Callable[[int], int]) -> bool:
-        if not self._chat:
-            return False
-        covered, unsaved = states.unsaved(self._chat)
-        return unsaved >= least(covered)
+    def relieve(self) -> None:
+        """Drop all states in memory if it is short. An answer asks again and again."""
+        if self._held.relieve():
+            self._drop_tasks()
 
-    def _take(self, least: Callable[[int], int]) -> None:
-        """Copy each cache of which so many tokens are unsaved. `least` gets the number of saved ones."""
-        for states in self._states:
-            if not self._due(states, least):
+    def _take(self, least: Callable[[int], int], *, to_hold: bool = False) -> None:
+        """Copy each cache of which so many tokens are not on the disk. `least` gets the number of those
+        there. If the copy is `to_hold`, a single token that is not in memory is enough."""
+        for states in self._states if self._chat else ():
+            covered, unsaved = states.unsaved(self._chat)
+            to_write = self.folder is not None and unsaved >= least(covered)
+            _, unheld = states.beyond(self._held.tokens(states.mark, self._chat))
+            if not to_write and not (to_hold and self._held.on and unheld):
                 continue
-            calls = self._reader.calls if self._reader and states is self._states[0] else Calls(0)
-            if state := states.taken(self._chat, calls, self._room()):
-                for task in self._tasks:
-                    if task.states is states and task.chat == self._chat:
-                        task.drop()
-                        self._tasks.remove(task)
-                        break
-                self._tasks.append(_Task(states, self._chat, state))
+            if state := self._copy(states):
+                self._held.keep(states.mark, self._chat, state)
+                if to_write:
+                    self._drop_tasks(states, self._chat)
+                    states.saved(self._chat, state)
+                    self._tasks.append(_Task(states, self._chat, state))
+
+    def _copy(self, states: ModelStates) -> SavedState | None:
+        """Return a copy of the cache; None if there is no room for one, or if it cannot be copied."""
+        calls = self._reader.calls if self._reader and states is self._states[0] else Calls(0)
+        state = states.taken(calls, self._room())
+        if state is None and self._held.size:
+            self._held.forget()
+            state = states.taken(calls, self._room())
+        return state
+
+    def _drop_tasks(self, states: ModelStates | None = None, chat: str | None = None) -> None:
+        """Drop the copies that wait for the disk: those of a model and a chat, or all of them."""
+        for task in [
+            each for each in self._tasks if states in (None, each.states) and chat in (None, each.chat)
+        ]:
+            task.drop()
+            task.states.forget(task.chat)
+            self._tasks.remove(task)
 
     def _step(self) -> None:
         """Write one piece of the oldest task."""
@@ -285,20 +282,6 @@ class SavedChats:
         if not self._fault:
             print(f"saved states: a chat cannot be saved: {reason}", file=sys.stderr, flush=True)
         self._fault = reason
-
-
-def _keeps_its_bits(model: LoadedModel, calls: Calls, cut_from: int) -> bool:
-    """Return whether the next rows have the bits that exact mode promises.
-
-    A saved window has only its latest cells. They lie in other places then, and attention over them rounds
-    differently.
-    """
-    return not (calls.rows and cut_from and model.rewinds == "anywhere")
-
-
-def calls_of(rule: ReadingRule) -> Calls:
-    """Return the calls of a saved rule."""
-    return Calls(rule.chunk, rule.rows, tuple(range(*each) for each in rule.answers))
 
 
 def marks_of(pair: Pair, command: Load) -> list[ModelMark]:

@@ -145,6 +145,11 @@ class StateFolder:
             _say(f"{path.name} cannot be read: {error}")
         return None
 
+    def use(self, mark: ModelMark, chat: str) -> None:
+        """Count the state of `chat` as used now, without reading it. It need not exist."""
+        with suppress(OSError):
+            os.utime(self._path_of(mark, chat), (self._now(), self._now()))
+
     def reject(self, path: Path, reason: str) -> None:
         """Remove a file, and give the reason in the log."""
         _say(f"{path.name} is removed: {reason}")
@@ -158,7 +163,7 @@ class StateFolder:
         """
         make_folder(self._path)
         self._remove_leftovers()
-        path = self._path / f"{hashed(mark.group)}-{hashed(chat)}.state"
+        path = self._path_of(mark, chat)
         entries = sorted(self._entries(), key=lambda each: each.used)
         free = self._free(self._path)
         room = min(self._budget, (free + sum(each.size for each in entries)) // 2)
@@ -183,6 +188,9 @@ class StateFolder:
         for each in gone:
             self._remove(each.path)
         return DiskUsage(len(gone), sum(each.size for each in gone))
+
+    def _path_of(self, mark: ModelMark, chat: str) -> Path:
+        return self._path / f"{hashed(mark.group)}-{hashed(chat)}.state"
 
     def _head(self, entry: _Entry) -> tuple[StateHead, array[int]]:
         if entry not in self._heads:

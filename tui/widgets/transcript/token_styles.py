@@ -40,11 +40,13 @@ _BOLD: Final = frozenset((style_codes.KEYWORD, style_codes.USER, style_codes.USE
 
 _ORIGINS: Final[dict[int, tuple[str, str]]] = {
     Origin.DRAFT: ("token-draft", "success"),
+    Origin.HEAD: ("token-head", "secondary"),
     Origin.LOOKUP: ("token-lookup", "accent"),
     Origin.MAIN: ("token-main", "warning"),
 }
 _MONOCHROME: Final[dict[int, Style]] = {
     Origin.DRAFT: Style(dim=True),
+    Origin.HEAD: Style(italic=True),
     Origin.LOOKUP: Style(dim=True, italic=True),
     Origin.MAIN: Style(bold=True),
 }

@@ -13,11 +13,16 @@ import numpy as np
 import pytest
 
 from tests.support.assistant_models import ASSISTANT, Gemma, write_assistant, write_gemma
+from tests.support.head_checks import (
+    check_an_end_between_rounds,
+    check_penalties_and_grammars,
+    check_rewinds,
+    check_same_text,
+)
 from tests.support.head_models import Headed, write_headed
 from tests.support.rows import Watching, some_tokens
 from tests.support.talk import Talk
 from tui.engine.backends import ModelError, Options
-from tui.engine.backends.grammars import of_gbnf
 from tui.engine.backends.llama_cpp import LlamaBackend
 from tui.engine.backends.llama_cpp.assistant import AssistantHead
 from tui.engine.backends.llama_cpp.hidden import HiddenRows
@@ -25,7 +30,7 @@ from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.library.header import read_header
 from tui.engine.pair.memory_plan import plan
 from tui.engine.pair.pair import load_pair
-from tui.engine.speculation.sampling import Chain, Logits, Sampler
+from tui.engine.speculation.sampling import Chain, Logits
 from tui.protocol import CacheType, Load
 
 GREEDY = Chain(temperature=0)
@@ -67,16 +72,7 @@ def opened(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.M
 
 def test_same_seed_same_text(opened: Open) -> None:
     main, head = opened(0.03, 0.1)
-    prompt = some_tokens(30)
-    drafted = accepted = 0
-    for temperature in (0.0, 1.0):
-        chain = Chain(temperature)
-        expected = Talk(main).answer(prompt, 70, chain=chain).tokens
-        for length in (1, 4, 8):
-            found = Talk(main, head).answer(prompt, 70, length=length, chain=chain)
-            assert found.tokens == expected, (temperature, length)
-            drafted, accepted = drafted + found.drafted, accepted + found.accepted
-    assert 0.1 < accepted / drafted < 0.95, "tokens must be accepted and rejected, or this shows little"
+    check_same_text(Talk(main), Talk(main, head), 70, temperatures=(0.0, 1.0), lengths=(1, 4, 8))
 
 
 def test_a_perfect_assistant_is_right_wherever_a_chat_goes(opened: Open) -> None:
@@ -103,30 +99,7 @@ def test_rows_of_another_place_spoil_it(opened: Open, monkeypatch: pytest.Monkey
 
 def test_rewinds_leave_the_logits_of_a_fresh_assistant(opened: Open) -> None:
     """Its attention looks at the main model's cells, which hold no drafted token after a round."""
-    main, head = opened(0.03, 0.5)
-    text = some_tokens(120)
-    found: dict[int, Logits] = {}
-    for sampler in (Watching(), Watching()):
-        for model in (main, head):
-            model.rewind(0)
-        main.start(Sampler(GREEDY, 0, 0))
-        head.start(sampler)
-        main.extend(text[:20], picks=0)
-        for place in range(20, 100, 5):
-            head.extend(text[head.length : place + 1], picks=1)
-            if not found:  # a round: it drafts on, and the main model accepts two of four tokens
-                for token in (*text[place + 1 : place + 3], 3):
-                    head.extend([token], picks=1)
-                main.extend([*text[place : place + 3], 3, 1], picks=5)
-                main.rewind(place + 3)
-                head.rewind(place + 3)
-            main.extend(text[main.length : place + 5], picks=2)
-        if found:
-            places = sampler.rows.keys() & found.keys()
-            assert len(places) == 16
-            for place in places:
-                np.testing.assert_allclose(found[place], sampler.rows[place], atol=1e-4)
-        found = {place: row for place, row in sampler.rows.items() if place % 5 == 1}
+    check_rewinds(*opened(0.03, 0.5))
 
 
 def test_it_sees_the_text_of_the_main_model_in_every_form(opened: Open) -> None:
@@ -159,14 +132,8 @@ def test_an_emptied_assistant_leaves_the_cells_of_the_main_model(opened: Open) -
 
 def test_an_answer_may_end_between_two_rounds_and_follow_a_grammar(opened: Open) -> None:
     main, head = opened(0.03)
-    prompt = some_tokens(40)
-    begun = Talk(main, head).answer(prompt, 100, length=8, rounds=5).tokens
-    for context in ([*prompt, *begun], [*prompt, *begun[:3], 7], [*prompt[:20], 9, 9], [7]):
-        expected = Talk(main).answer(context, 40, length=0).tokens
-        assert Talk(main, head).answer(context, 40, length=4).tokens == expected
-    grammar = of_gbnf('root ::= ([a-z] | " ")*')
-    expected = Talk(main).answer(prompt, 40, grammar=grammar).tokens
-    assert Talk(main, head).answer(prompt, 40, grammar=grammar).tokens == expected
+    check_an_end_between_rounds(Talk(main), Talk(main, head), 40)
+    check_penalties_and_grammars(Talk(main), Talk(main, head), 40)
 
 
 def test_a_failing_assistant_leaves_the_main_model_alone(

@@ -16,18 +16,25 @@ import pytest
 
 from tests.support import models
 from tests.support.eagle_models import Eagle, write_eagle
+from tests.support.head_checks import (
+    check_an_end_between_rounds,
+    check_cuts_to_older_places,
+    check_penalties_and_grammars,
+    check_rewinds,
+    check_same_text,
+    check_wherever_a_chat_goes,
+)
 from tests.support.head_models import Headed, write_headed
 from tests.support.rows import Watching, some_tokens
 from tests.support.talk import Talk
 from tui.engine import eligibility
 from tui.engine.backends import LoadedModel, ModelError, Options
-from tui.engine.backends.grammars import of_gbnf
 from tui.engine.backends.kept_rows import WAITING
 from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.eagle import ROWS, EagleHead
 from tui.engine.backends.llama_cpp.hidden import HiddenRows, JoinedRows
 from tui.engine.backends.llama_cpp.model import LlamaModel
-from tui.engine.speculation.sampling import Chain, Logits, Sampler
+from tui.engine.speculation.sampling import Chain, Sampler
 from tui.protocol import Obstacle
 
 
@@ -105,16 +112,8 @@ def plain(write: Callable[[Headed | Eagle], Path]) -> Iterator[Callable[..., Loa
 
 @pytest.mark.parametrize("kind", ALL)
 def test_same_seed_same_text(opened: Open, plain: Callable[..., LoadedModel], kind: str) -> None:
-    alone, talk = Talk(plain(ALL[kind], noise=0.15)), Talk(*opened(ALL[kind], noise=0.15, own_noise=0.1))
-    prompt = some_tokens(30)
-    drafted = accepted = 0
-    for temperature in (0.0, 0.8, 1.0):
-        expected = alone.answer(prompt, 50, chain=Chain(temperature)).tokens
-        for length in (1, 2, 4, 8):
-            found = talk.answer(prompt, 50, length=length, chain=Chain(temperature))
-            assert found.tokens == expected, (temperature, length)
-            drafted, accepted = drafted + found.drafted, accepted + found.accepted
-    assert 0.1 < accepted / drafted < 0.9, "tokens must be accepted and rejected, or this shows little"
+    talk = Talk(*opened(ALL[kind], noise=0.15, own_noise=0.1))
+    check_same_text(Talk(plain(ALL[kind], noise=0.15)), talk, 50)
 
 
 @pytest.mark.parametrize(("kind", "temperature"), product(KINDS, (0.0, 0.8)))
@@ -137,16 +136,8 @@ def test_a_reduced_vocabulary_drafts_its_own_tokens_alone(opened: Open) -> None:
 @pytest.mark.parametrize("kind", ["attention", "hybrid"])
 def test_it_reads_the_right_rows_wherever_a_chat_goes(opened: Open, kind: str) -> None:
     main, head = opened(KINDS[kind])
-    talk = Talk(main, head)
-    first = some_tokens(700)
-    assert head.chunk == ROWS < main.chunk < len(first), "the prompt needs several native calls"
-    answer = talk.answer(first, 40)
-    second = [*first, *answer.tokens, *some_tokens(30, seed=2)]
-    edited = [*first[:650], *some_tokens(50, seed=3)]
-    far_back = [*first[:200], *some_tokens(40, seed=4)]
-    for prompt in (second, edited, first, first, far_back, first[:2], second):
-        found = talk.answer(prompt, 60)
-        assert found.acceptance > SURE, len(prompt)
+    assert head.chunk == ROWS < main.chunk < 700, "the prompt needs several native calls"
+    check_wherever_a_chat_goes(Talk(main, head), SURE)
 
 
 @pytest.mark.parametrize("shift", [-1, 1])
@@ -179,82 +170,22 @@ def test_it_keeps_up_while_nothing_is_drafted(opened: Open, kind: str) -> None:
 def test_an_answer_may_end_between_two_rounds(
     opened: Open, plain: Callable[..., LoadedModel], kind: str
 ) -> None:
-    alone, talk = Talk(plain(KINDS[kind], noise=0.1)), Talk(*opened(KINDS[kind], noise=0.1))
-    prompt = some_tokens(40)
-    begun = talk.answer(prompt, 100, length=8, rounds=5).tokens
-    for context in ([*prompt, *begun], prompt, [*prompt, *begun[:3], 7], [*prompt[:20], 9, 9], [7]):
-        expected = alone.answer(context, 50).tokens
-        assert talk.answer(context, 50, length=4).tokens == expected
-        cut_short = talk.answer(context, 50, length=4, rounds=2).tokens
-        assert cut_short == expected[: len(cut_short)]
+    check_an_end_between_rounds(Talk(plain(KINDS[kind], noise=0.1)), Talk(*opened(KINDS[kind], noise=0.1)))
 
 
 def test_penalties_and_grammars_hold_for_it_too(opened: Open, plain: Callable[..., LoadedModel]) -> None:
-    alone, talk = Talk(plain(REDUCED, noise=0.1)), Talk(*opened(REDUCED, noise=0.1))
-    penalties = Chain(0.8, repeat_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.2)
-    grammar = of_gbnf('root ::= ([a-z] | " ")*')
-    for kind_of in ({"chain": penalties}, {"grammar": grammar}, {"chain": Chain(0), "grammar": grammar}):
-        given: dict[str, Any] = kind_of
-        found = talk.answer(some_tokens(30), 60, **given)
-        assert found.tokens == alone.answer(some_tokens(30), 60, **given).tokens
-        assert found.accepted, given
+    check_penalties_and_grammars(Talk(plain(REDUCED, noise=0.1)), Talk(*opened(REDUCED, noise=0.1)))
 
 
 @pytest.mark.parametrize("kind", ["attention", "hybrid", "output of the last layer"])
 def test_rewinds_leave_the_logits_of_a_fresh_head(opened: Open, kind: str) -> None:
-    main, head = opened(KINDS[kind], noise=0.1, own_noise=0.3)
-    text = some_tokens(120)
-    found: dict[int, Logits] = {}
-    for sampler in (Watching(), Watching()):
-        for model in (main, head):
-            model.rewind(0)
-        main.start(Sampler(GREEDY, 0, 0))
-        head.start(sampler)
-        main.extend(text[:20], picks=0)
-        for place in range(20, 100, 5):
-            head.extend(text[head.length : place + 1], picks=1)
-            if not found:  # a round: the head drafts on, and the main model accepts two of four tokens
-                for token in (*text[place + 1 : place + 3], 3):
-                    head.extend([token], picks=1)
-                main.extend([*text[place : place + 3], 3, 1], picks=5)
-                main.rewind(place + 3)
-                head.rewind(place + 3)
-            main.extend(text[main.length : place + 5], picks=2)  # without a choice, the head would read along
-        if found:
-            places = sampler.rows.keys() & found.keys()
-            assert len(places) == 16
-            for place in places:
-                np.testing.assert_allclose(found[place], sampler.rows[place], atol=1e-4)
-        found = {place: row for place, row in sampler.rows.items() if place % 5 == 1}
+    check_rewinds(*opened(KINDS[kind], noise=0.1, own_noise=0.3))
 
 
 @pytest.mark.parametrize("kind", ["attention", "hybrid"])
 def test_a_cut_to_an_older_place_leaves_the_logits_of_a_fresh_head(opened: Open, kind: str) -> None:
-    """The rows there are gone: a checkpoint has kept its own, or the main model runs a token again."""
     main, head = opened(KINDS[kind], noise=0.1, own_noise=0.3)
-    long, checkpoint = some_tokens(1100), 40
-
-    def behind(text: list[int]) -> Logits:
-        """The head's logits behind `text`, whose last token only the head reads."""
-        main.start(Sampler(GREEDY, 0, 0))
-        main.checkpoint(checkpoint)
-        for place in range(main.length, len(text) - 1, main.chunk):
-            main.extend(text[place : min(place + main.chunk, len(text) - 1)], picks=0)
-        assert head.length == main.length, "it reads along"
-        head.start(sampler := Watching())
-        head.extend(text[-1:], picks=1)
-        return sampler.rows[len(text)]
-
-    at_once = () if main.rewinds == "anywhere" else ((checkpoint, 1),)  # others first run a token again
-    for kept, more in (*at_once, (checkpoint, 2), (7, 6), (1, 3), (0, 900)):
-        text = [*long[:kept], *some_tokens(more, seed=5)]
-        for model in (main, head):
-            model.rewind(0)
-        expected = behind(text)
-        main.rewind(0)
-        behind(long)
-        main.rewind(main.reach(kept))
-        np.testing.assert_allclose(behind(text), expected, atol=1e-3)
+    check_cuts_to_older_places(main, head, main.chunk, anywhere=main.rewinds == "anywhere", long=1100)
 
 
 def test_a_catch_up_and_the_first_choice_are_one_call(opened: Open) -> None:

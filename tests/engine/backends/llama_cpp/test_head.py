@@ -11,18 +11,23 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from random import Random
-from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.support import models
+from tests.support.head_checks import (
+    check_an_end_between_rounds,
+    check_cuts_to_older_places,
+    check_penalties_and_grammars,
+    check_rewinds,
+    check_same_text,
+    check_wherever_a_chat_goes,
+)
 from tests.support.head_models import Headed, write_headed
 from tests.support.rows import some_tokens
 from tests.support.talk import Talk
 from tui.engine import eligibility
 from tui.engine.backends import LoadedModel, ModelError, Options, llama_cpp
-from tui.engine.backends.grammars import of_gbnf
 from tui.engine.backends.kept_rows import WAITING
 from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.head import LlamaHead
@@ -30,7 +35,7 @@ from tui.engine.backends.llama_cpp.hidden import HiddenRows
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.rollback import HEAD_COPIES, Fork, Snapshots
 from tui.engine.library.header import BadModelFile, read_header
-from tui.engine.speculation.sampling import Chain, Logits, Sampler
+from tui.engine.speculation.sampling import Chain
 from tui.protocol import Obstacle
 
 KINDS = {
@@ -95,16 +100,7 @@ def plain(write: Callable[[Headed], Path]) -> Iterator[Callable[[Headed], Loaded
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_seed_same_text(opened: Open, plain: Callable[[Headed], LoadedModel], kind: str) -> None:
     headed = replace(KINDS[kind], noise=0.15, own_noise=0.1)
-    alone, talk = Talk(plain(headed)), Talk(*opened(headed))
-    prompt = some_tokens(30)
-    drafted = accepted = 0
-    for temperature in (0.0, 0.8, 1.0):
-        expected = alone.answer(prompt, 100, chain=Chain(temperature)).tokens
-        for length in (1, 2, 4, 8):
-            found = talk.answer(prompt, 100, length=length, chain=Chain(temperature))
-            assert found.tokens == expected, (temperature, length)
-            drafted, accepted = drafted + found.drafted, accepted + found.accepted
-    assert 0.2 < accepted / drafted < 0.9, "tokens must be accepted and rejected, or this shows little"
+    check_same_text(Talk(plain(headed)), Talk(*opened(headed)), 100)
 
 
 @pytest.mark.parametrize(("kind", "temperature"), product(KINDS, (0.0, 0.8)))
@@ -118,17 +114,8 @@ def test_a_perfect_head_is_right_nearly_always(opened: Open, kind: str, temperat
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_reads_the_right_rows_wherever_a_chat_goes(opened: Open, kind: str) -> None:
     main, head = opened(KINDS[kind])
-    talk = Talk(main, head)
-    first = some_tokens(700)
-    assert main.chunk < len(first), "the prompt needs several native calls"
-    answer = talk.answer(first, 40)
-    second = [*first, *answer.tokens, *some_tokens(30, seed=2)]
-    edited = [*first[:650], *some_tokens(50, seed=3)]
-    far_back = [*first[:200], *some_tokens(40, seed=4)]
-    short = some_tokens(10, seed=5)
-    for prompt in (second, edited, second, first, first, far_back, short, second):
-        found = talk.answer(prompt, 60)
-        assert found.acceptance > SURE, len(prompt)
+    assert main.chunk < 700, "the prompt needs several native calls"
+    check_wherever_a_chat_goes(Talk(main, head), SURE)
 
 
 def test_a_row_too_far_spoils_it(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,14 +140,7 @@ def test_an_answer_may_end_between_two_rounds(
     opened: Open, plain: Callable[[Headed], LoadedModel], kind: str
 ) -> None:
     headed = replace(KINDS[kind], noise=0.1)
-    alone, talk = Talk(plain(headed)), Talk(*opened(headed))
-    prompt = some_tokens(40)
-    begun = talk.answer(prompt, 100, length=8, rounds=5).tokens
-    for context in ([*prompt, *begun], prompt, [*prompt, *begun[:3], 7], [*prompt[:20], 9, 9]):
-        expected = alone.answer(context, 50).tokens
-        assert talk.answer(context, 50, length=4).tokens == expected
-        cut_short = talk.answer(context, 50, length=4, rounds=2).tokens
-        assert cut_short == expected[: len(cut_short)]
+    check_an_end_between_rounds(Talk(plain(headed)), Talk(*opened(headed)))
 
 
 @pytest.mark.parametrize("kind", ["attention", "hybrid"])
@@ -168,83 +148,18 @@ def test_penalties_and_grammars_hold_for_it_too(
     opened: Open, plain: Callable[[Headed], LoadedModel], kind: str
 ) -> None:
     headed = replace(KINDS[kind], noise=0.1)
-    alone, talk = Talk(plain(headed)), Talk(*opened(headed))
-    penalties = Chain(0.8, repeat_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.2)
-    grammar = of_gbnf('root ::= ([a-z] | " ")*')
-    for kind_of in ({"chain": penalties}, {"grammar": grammar}, {"chain": Chain(0), "grammar": grammar}):
-        given: dict[str, Any] = kind_of
-        found = talk.answer(some_tokens(30), 60, **given)
-        assert found.tokens == alone.answer(some_tokens(30), 60, **given).tokens
-        assert found.accepted, given
-
-
-class _Recording(Sampler):
-    """Keeps the rows of logits by the number of tokens before them."""
-
-    def __init__(self) -> None:
-        super().__init__(GREEDY, 0, 0)
-        self.rows: dict[int, Logits] = {}
-
-    def pick(self, logits: Logits, tokens: Any, length: int) -> Any:
-        self.rows[length] = logits.copy()
-        return super().pick(logits, tokens, length)
+    check_penalties_and_grammars(Talk(plain(headed)), Talk(*opened(headed)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rewinds_leave_the_logits_of_a_fresh_head(opened: Open, kind: str) -> None:
-    main, head = opened(replace(KINDS[kind], noise=0.1, own_noise=0.3))
-    text = some_tokens(120)
-    found: dict[int, Logits] = {}
-    for sampler in (_Recording(), _Recording()):
-        for model in (main, head):
-            model.rewind(0)
-        main.start(Sampler(GREEDY, 0, 0))
-        head.start(sampler)
-        main.extend(text[:20], picks=0)
-        for place in range(20, 100, 5):
-            head.extend(text[head.length : place + 1], picks=1)
-            if not found:  # a round: the head drafts on, and the main model accepts two of four tokens
-                for token in (*text[place + 1 : place + 3], 3):
-                    head.extend([token], picks=1)
-                main.extend([*text[place : place + 3], 3, 1], picks=5)
-                main.rewind(place + 3)
-                head.rewind(place + 3)
-            main.extend(text[main.length : place + 5], picks=2)  # without a choice, the head would read along
-        if found:
-            places = sampler.rows.keys() & found.keys()
-            assert len(places) == 16
-            for place in places:
-                np.testing.assert_allclose(found[place], sampler.rows[place], atol=1e-4)
-        found = {place: row for place, row in sampler.rows.items() if place % 5 == 1}
+    check_rewinds(*opened(replace(KINDS[kind], noise=0.1, own_noise=0.3)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cut_to_an_older_place_leaves_the_logits_of_a_fresh_head(opened: Open, kind: str) -> None:
-    """The rows there are gone: a checkpoint has kept its own, or the main model runs a token again."""
     main, head = opened(replace(KINDS[kind], noise=0.1, own_noise=0.3))
-    long, checkpoint = some_tokens(1500), 40
-
-    def behind(text: list[int]) -> Logits:
-        """The head's logits behind `text`, whose last token only the head reads."""
-        main.start(Sampler(GREEDY, 0, 0))
-        main.checkpoint(checkpoint)
-        for place in range(main.length, len(text) - 1, main.chunk):
-            main.extend(text[place : min(place + main.chunk, len(text) - 1)], picks=0)
-        assert head.length == main.length, "it reads along"
-        head.start(sampler := _Recording())
-        head.extend(text[-1:], picks=1)
-        return sampler.rows[len(text)]
-
-    at_once = () if main.rewinds == "anywhere" else ((checkpoint, 1),)  # others first run a token again
-    for kept, more in (*at_once, (checkpoint, 2), (7, 6), (0, 1400)):
-        text = [*long[:kept], *some_tokens(more, seed=5)]
-        for model in (main, head):
-            model.rewind(0)
-        expected = behind(text)
-        main.rewind(0)
-        behind(long)
-        main.rewind(main.reach(kept))
-        np.testing.assert_allclose(behind(text), expected, atol=1e-3)
+    check_cuts_to_older_places(main, head, main.chunk, anywhere=main.rewinds == "anywhere")
 
 
 def test_a_hybrid_keeps_as_many_copies_as_a_draft_of_a_head_is_long(

@@ -16,7 +16,7 @@ from tests.support.models import Toy
 from tests.support.paths import ROOT
 from tests.support.rows import GREEDY, Watching, assert_close, rows_of, some_tokens
 from tui.engine.answer.templates import TemplateRenderer, encode_conversation
-from tui.engine.backends import LoadedModel, ModelError, Options
+from tui.engine.backends import GivenUp, LoadedModel, ModelError, Options
 from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.reserve import CacheShape
@@ -407,7 +407,7 @@ def test_loading_reports_progress_and_can_be_given_up(backend: LlamaBackend, tmp
     backend.load(path, Options("main", 0), lambda fraction: seen.append(fraction) or True).close()  # type: ignore[func-returns-value]
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
-    with pytest.raises(ModelError, match="given up"):
+    with pytest.raises(GivenUp, match="given up"):
         backend.load(path, Options("main", 0), lambda fraction: fraction < 0.5)
 
 

@@ -31,7 +31,7 @@ from tokenizers import models as kinds
 from tests.support import mlx_models
 from tui.engine.answer.templates import MARK, TemplateRenderer, encode_conversation, puts_space
 from tui.engine.answer.text import TextStream
-from tui.engine.backends import ModelError, Options
+from tui.engine.backends import GivenUp, ModelError, Options
 from tui.engine.backends import mlx as backend
 from tui.engine.backends.grammars import of_gbnf, of_schema
 from tui.engine.backends.mlx import MlxBackend
@@ -181,6 +181,20 @@ def test_every_text_comes_back_from_its_tokens(toy: Path) -> None:
     with pytest.raises(ModelError, match="too long"):
         vocabulary.encode("a" * (2 << 20) + "b")
     assert vocabulary.encode("\ud800") == vocabulary.encode("?")
+
+
+def test_a_draft_shares_the_tokenizer_of_its_main_model_if_the_files_agree(tmp_path: Path) -> None:
+    """A large file takes seconds to open."""
+    folders = [mlx_models.write_folder(tmp_path / name) for name in ("main", "draft", "other")]
+    values = json.loads((folders[2] / "tokenizer.json").read_text())
+    values["added_tokens"][0]["content"] = "<|other|>"
+    mlx_models.write_json(folders[2] / "tokenizer.json", values)
+    engine = MlxBackend()
+    main, draft, other = (
+        engine.load(str(each), Options("main", 0), lambda _: True).vocabulary for each in folders
+    )
+    assert main._tokenizer is draft._tokenizer is not other._tokenizer
+    assert main.encode("<|other|>") == draft.encode("<|other|>") != other.encode("<|other|>")
 
 
 def sentence_pieces() -> Tokenizer:
@@ -697,6 +711,35 @@ def test_a_shard_that_is_missing_is_named_with_a_current_index_and_with_a_stale_
             opened(folder)
 
 
+@pytest.mark.skipif(mx.default_device() == mx.gpu, reason="a GPU computes with scales of 16 bits")
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_a_quantized_model_computes_with_scales_of_32_bits_on_a_processor(tmp_path: Path, dtype: Any) -> None:
+    folder = mlx_models.quantized(tmp_path / "short", dtype)
+    exact = mlx_models.widened(folder, tmp_path / "long")
+    short, long = opened(folder), opened(exact)
+    types = {str(each.dtype) for _, each in tree_flatten(short.runner.network.parameters())}
+    assert types == {"mlx.core.uint32", "mlx.core.float32"}, "MLX multiplies by scales of 16 bits slowly"
+    for model in (short, long):
+        model.start(Sampler(GREEDY, 0, 0))
+    assert short.extend(some_tokens(30, 1), 8) == long.extend(some_tokens(30, 1), 8)
+    read = read_folder(folder)
+    grown = sum(file.stat().st_size for file in exact.glob("*.safetensors"))
+    grown -= sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    assert abs(read.widened - grown) < 2000, "all numbers of 16 bits grow, besides the header of the file"
+    processor, gpu = (_folder_need(read, "main", 100, "f16", gpu=each) for each in (False, True))
+    assert processor.weights - gpu.weights == read.widened
+    assert processor.cache == 2 * gpu.cache, "keys and values have the type of the numbers"
+
+
+def test_only_a_quantized_model_is_widened(tmp_path: Path) -> None:
+    folder = mlx_models.write_folder(tmp_path / "m")
+    mlx_models.converted(folder, mx.bfloat16)
+    assert read_folder(folder).widened == 0
+    assert {each.dtype for _, each in tree_flatten(opened(folder).runner.network.parameters())} == {
+        mx.bfloat16
+    }
+
+
 @pytest.mark.parametrize("window", [{"layer_types": ["sliding_attention", "full_attention"]}, {}])
 def test_a_cache_with_windows_is_planned_as_it_will_be(tmp_path: Path, window: dict[str, Any]) -> None:
     """A long context: windows that kept all of it would take more than their share of the weights."""
@@ -716,11 +759,12 @@ def test_a_folder_that_mlx_would_not_find_is_rejected(tmp_path: Path) -> None:
 
 
 def test_a_load_can_be_given_up(toy: Path) -> None:
-    with pytest.raises(ModelError, match="given up"):
+    with pytest.raises(GivenUp, match="given up"):
         MlxBackend().load(str(toy), Options("main", 0), lambda _: False)
     done: list[float] = []
     MlxBackend().load(str(toy), Options("main", 0), lambda fraction: done.append(fraction) or True)
-    assert done[-1] == 1
+    assert done == sorted(done)
+    assert 1 in done and 1 < done[-1] <= 2, "the weights, and then the first calls"
 
 
 def test_weights_that_do_not_fit_are_rejected_before_they_are_read(

@@ -17,7 +17,7 @@ from ....protocol import Obstacle
 from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, unfit_head, vocabularies
 from ...library.head_files import ITS_MAIN, ONLY_HEAD
 from ...library.header import BadModelFile, Header, read_header
-from .. import LoadedModel, ModelError, Options, Progress
+from .. import GivenUp, LoadedModel, ModelError, Options, Progress, Spread
 from ..cached import PICKS, WARM_UP
 from . import native
 from .assistant import open_assistant, reserved_by_assistant
@@ -27,6 +27,7 @@ from .head import LlamaHead, new_context, open_head
 from .model import CELLS, LlamaModel
 from .reserve import CacheShape, Reserved, reserved
 from .rollback import COPIES, HEAD_COPIES, affords_copies, is_recurrent
+from .spreading import spread_over
 from .vocabulary import LlamaVocabulary
 
 _Q8_0 = 8
@@ -53,12 +54,14 @@ class LlamaBackend:
         self._library.llama_backend_init()
         self._threads = native.physical_cores()
         self._on_gpu = True
+        self._spread: Spread | None = None
 
     def device(self) -> str:
-        """Return the device of the main model: the GPUs, or the CPU with its threads."""
+        """Return the devices of the main model: the GPUs or the CPU with its threads, and the workers."""
         plural = "" if self._threads == 1 else "s"
         gpus = self.gpus() if self._on_gpu else []
-        return ", ".join(gpu.name for gpu in gpus) or f"CPU, {self._threads} thread{plural}"
+        here = ", ".join(gpu.name for gpu in gpus) or f"CPU, {self._threads} thread{plural}"
+        return f"{here} + {self._spread.name}" if self._spread else here
 
     def gpus(self) -> list[native.NativeGpu]:
         """Return the GPUs that it can use."""
@@ -73,6 +76,7 @@ class LlamaBackend:
         threads = options.threads or self._default_threads(header)
         if options.role == "main":
             self._threads, self._on_gpu = threads, options.gpu_layers != 0
+            self._spread = options.spread
         self.log.clear()
         with ExitStack() as undo:
             model = self._open(path, options, progress)
@@ -198,17 +202,18 @@ class LlamaBackend:
 
         params = self._library.llama_model_default_params()
         params.n_gpu_layers, params.load_mtp = options.gpu_layers, options.head
+        kept = options.spread and spread_over(params, self._library, options.spread, options.gpu_layers)
         if dry:
             params.no_alloc, params.load_mode = True, self._library.LLAMA_LOAD_MODE_NONE
         params.progress_callback = callback = self._library.llama_progress_callback(report)
         model = self._library.llama_model_load_from_file(os.fsencode(path), params)
-        del callback  # it must live until here
+        del callback, kept  # they must live until here
         if failure:
             raise failure[0]
         if model:
             return int(model)
         if rejected:
-            raise ModelError("the load was given up")
+            raise GivenUp("the load was given up")
         raise ModelError(self._reason("the model cannot be loaded"), "Choose another model file.")
 
     def _check_kind(self, model: int) -> None:
@@ -225,6 +230,8 @@ class LlamaBackend:
         Linux hands out memory that it does not have, and kills the process when the memory is used. Raises
         `ModelError` if no layout fits.
         """
+        if options.spread:  # its memories were planned
+            return []
         params, memory = self._params(header, options, threads=1), native.memory_bytes()
         needed = params.n_ctx * header.cache_bytes * (17 if params.type_k == _Q8_0 else 32) // 32
         if needed <= memory or self.gpus():

@@ -20,6 +20,8 @@ from ...machine import hardware
 
 _DEBUG, _ERROR, _CONTINUED = 1, 4, 5
 """ggml_log_level: lines for debugging, an error, and the rest of the line before."""
+_CPU = 0
+"""ggml_backend_dev_type: the processor."""
 _GPU_DEVICES = (1, 2)
 """ggml_backend_dev_type: a GPU with its own memory, and one that shares the host's."""
 _SPINS = "1000"
@@ -154,20 +156,19 @@ class NativeGpu:
     free: int
     """Bytes that this process may still take."""
     total: int
+    handle: int = 0
+    """ggml's pointer to the device, in this process."""
 
 
 def gpus(library: Any) -> list[NativeGpu]:
     """Return all GPUs, with their present memory."""
-    registry = _sibling(library, "ggml")
-    devices = _sibling(library, "ggml-base")
-    registry.ggml_backend_dev_count.restype = ctypes.c_size_t
-    registry.ggml_backend_dev_get.restype = ctypes.c_void_p
-    registry.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-    devices.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    found = (registry.ggml_backend_dev_get(i) for i in range(registry.ggml_backend_dev_count()))
-    return [
-        _gpu(devices, device) for device in found if devices.ggml_backend_dev_type(device) in _GPU_DEVICES
-    ]
+    ggml = library._lib  # a handle also finds the functions of the libraries that it needs
+    ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
+    ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    ggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    found = (ggml.ggml_backend_dev_get(i) for i in range(ggml.ggml_backend_dev_count()))
+    return [_gpu(ggml, device) for device in found if ggml.ggml_backend_dev_type(device) in _GPU_DEVICES]
 
 
 def _gpu(devices: ctypes.CDLL, device: int) -> NativeGpu:
@@ -180,11 +181,21 @@ def _gpu(devices: ctypes.CDLL, device: int) -> NativeGpu:
     devices.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
     name = devices.ggml_backend_dev_description(device).decode("utf-8", "replace")
     label = devices.ggml_backend_dev_name(device).decode("utf-8", "replace")
-    return NativeGpu(label, name, free.value, total.value)
+    return NativeGpu(label, name, free.value, total.value, device)
 
 
-def _sibling(library: Any, name: str) -> ctypes.CDLL:
-    """Return another library of the same build. Loading it again only counts a reference."""
+def processor(library: Any) -> int:
+    """Return ggml's pointer to the processor as a device."""
+    by_type = library._lib.ggml_backend_dev_by_type
+    by_type.restype, by_type.argtypes = ctypes.c_void_p, [ctypes.c_int]
+    return int(by_type(_CPU))
+
+
+def sibling(library: Any, name: str) -> ctypes.CDLL:
+    """Return another library of the same build. Raises `FileNotFoundError`.
+
+    A wheel has copies in place of links, so a library that is loaded already may be loaded a second time.
+    """
     folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(library.__file__).parent / "lib")
     suffixes = {"darwin": ("lib{}.dylib", "lib{}.so"), "win32": ("{}.dll", "lib{}.dll")}
     for pattern in suffixes.get(sys.platform, ("lib{}.so",)):

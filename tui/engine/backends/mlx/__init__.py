@@ -30,14 +30,15 @@ from ...library.head_files import ITS_MAIN, ONLY_HEAD
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
 from ...library.mlx_heads import FAMILIES, FolderHead, facts_of, head_in
 from ...machine.hardware import memory_bytes
-from .. import LoadedModel, ModelError, Options, Progress, prompt_form
+from .. import GivenUp, LoadedModel, ModelError, Options, Progress, asking, prompt_form
 from ..cached import PICKS, WARM_UP
 from .assistant import open_assistant, read_assistant
 from .caches import Caches
 from .head import NAME, MlxHead, open_head
 from .model import MlxModel, failing
 from .mtp import read_head, without_head
-from .vocabulary import MlxVocabulary
+from .parts import Parts
+from .vocabulary import MlxVocabulary, Tokenizers
 
 _PIECE = 256 << 20
 """Bytes of weights between two reports of progress."""
@@ -52,6 +53,7 @@ class MlxBackend:
 
     def __init__(self) -> None:
         self._wire_memory()
+        self._tokenizers = Tokenizers()
 
     def device(self) -> str:
         """Return the chip or processor that computes."""
@@ -67,8 +69,9 @@ class MlxBackend:
             network, _ = mlx_lm.load_model(
                 folder.path, lazy=True, strict=True, trust_remote_code=False, **self._classes(folder)
             )
+            _widen(network, folder)
         self._read_weights(network, progress)
-        return self._ready(network, folder, options)
+        return self._ready(network, folder, options, progress)
 
     def load_head(
         self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
@@ -93,6 +96,7 @@ class MlxBackend:
         assistant = found.family == "gemma"
         with failing("the head cannot be loaded", "Choose another draft."):
             network = read_assistant(folder) if assistant else read_head(folder, main.runner.network)
+            _widen(network, folder)
         self._read_weights(network, progress)
         with failing("the head cannot be run", "Choose another draft."):
             if assistant:
@@ -144,7 +148,7 @@ class MlxBackend:
                 mx.eval(piece)
             piece = []
             if not progress(done / total):
-                raise ModelError("the load was given up")
+                raise GivenUp("the load was given up")
 
     def _check_memory(self, needed: int) -> None:
         most = mx.device_info().get("max_recommended_working_set_size") or mx.device_info().get("memory_size")
@@ -155,21 +159,43 @@ class MlxBackend:
                 "Choose a smaller model, or one with fewer bits.",
             )
 
-    def _ready(self, network: Any, folder: Folder, options: Options) -> MlxModel:
+    def _ready(
+        self, network: Any, folder: Folder, options: Options, progress: Callable[[float], bool]
+    ) -> MlxModel:
+        """Return the model, after its first calls. `progress` gets 1 to 2 meanwhile."""
+        passed = 1.0
+
+        def wanted(tokens: float) -> bool:
+            nonlocal passed
+            passed += tokens / (2 + sum(WARM_UP[options.role]))
+            return progress(min(2.0, passed))
+
+        def ask(tokens: float) -> None:
+            if not wanted(tokens):
+                raise GivenUp("the load was given up")
+
         bits = 8 if options.role == "main" and options.cache_type == "q8_0" else 0
         capacity = options.tokens(folder.context_length)
         hint = "Load with a KV cache of 16 bits." if bits else _OTHER
         with failing("the model cannot be run", hint):
             caches = Caches(lambda: make_prompt_cache(network), bits=bits)
-            scores = network(mx.array([[0]]), cache=caches.all)
-            mx.eval(scores, caches.state)
+            parts = Parts(caches)
+            scores = parts.compute(
+                lambda: network(mx.array([[0]]), cache=caches.all),
+                lambda scores: mx.eval(scores, caches.state) or scores,
+                1,
+                ask,
+            )
             caches.spare_all(capacity, folder.weight_bytes // WINDOWS_SHARE)
         if scores.ndim != 3:
             raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
-        vocabulary = MlxVocabulary(folder, scores.shape[-1])
+        vocabulary = MlxVocabulary(folder, scores.shape[-1], self._tokenizers.open)
+        ask(1.0)
         facts = named(facts_of(folder, vocabulary.size, prompt_form(vocabulary)))
-        loaded = MlxModel(network, caches, vocabulary, facts, capacity, PICKS[options.role])
-        loaded.warm_up(WARM_UP[options.role])
+        picks, exact = PICKS[options.role], options.exact
+        loaded = MlxModel(network, caches, vocabulary, facts, capacity, picks, parts=parts, exact=exact)
+        with asking([loaded], wanted):
+            loaded.warm_up(WARM_UP[options.role])
         return loaded
 
 
@@ -182,6 +208,12 @@ def _folder(path: str) -> Folder:
     if glob.escape(path) != path:
         raise ModelError("MLX reads no folder with *, ? or [ in its path", "Rename it, or move it.")
     return folder
+
+
+def _widen(network: Any, folder: Folder) -> None:
+    """Give the 16-bit numbers of a quantized network 32 bits where no GPU computes."""
+    if mx.default_device() != mx.gpu and folder.widened:
+        network.set_dtype(mx.float32)
 
 
 def _facts_of(head: FolderHead, folder: Folder, main: MlxModel) -> ModelFacts:

@@ -240,7 +240,7 @@ class Caches:
         """Start with empty caches."""
         self._kept, self._states = 0, []
         self.all = [self._own(each) for each in self._make()]
-        self._leaves = list(_leaves(self.all))
+        self._leaves = list(leaves(self.all))
         self._spread_beginnings()
         self._recurrent = [leaf for leaf in self._leaves if isinstance(leaf, ArraysCache)]
 
@@ -324,10 +324,10 @@ def _begin(cache: PlainCache | WindowCache | EightBits, keys: Any) -> None:
         mx.async_eval(keys)
 
 
-def _leaves(caches: Sequence[Any]) -> Iterator[Any]:
+def leaves(caches: Sequence[Any]) -> Iterator[Any]:
     for cache in caches:
         if type(cache) is CacheList:
-            yield from _leaves(cache.caches)
+            yield from leaves(cache.caches)
         else:
             yield cache
 

@@ -18,7 +18,7 @@ import mlx.core as mx
 from mlx_lm.models.cache import KVCache
 
 from ....protocol import ModelFacts
-from .. import CacheState, ModelError, common_prefix
+from .. import CacheState, GivenUp, ModelError, common_prefix
 from ..cached import PICKS, WARM_UP
 from .caches import Caches
 from .hidden import HiddenPieces, Runner
@@ -96,7 +96,8 @@ class MlxHead(MlxModel):
 
     def __init__(self, main: MlxModel, runner: HeadRunner, facts: ModelFacts) -> None:
         network, vocabulary, picks = runner.network, main.vocabulary, PICKS["draft"]
-        super().__init__(network, runner.caches, vocabulary, facts, main.capacity, picks, runner)
+        caches, capacity = runner.caches, main.capacity
+        super().__init__(network, caches, vocabulary, facts, capacity, picks, runner=runner)
         self._main = main
         self._hidden = runner.theirs
 
@@ -106,7 +107,8 @@ class MlxHead(MlxModel):
     def read_along(self, least: int) -> None:
         """Forget what the main model has forgotten, and read its tokens that wait, if at least `least` do.
 
-        Raises nothing: a head that fails reads nothing, and its next call as a draft model reports that.
+        Raises nothing: a head that fails or is given up reads nothing, and its next call as a draft model
+        reports a failure.
         """
         if self.runner.sound > self._main.length:
             self.rewind(self._main.length)
@@ -117,6 +119,8 @@ class MlxHead(MlxModel):
         try:
             self.rewind(common_prefix(self._tokens[: self.runner.sound], tokens))
             self.extend(tokens[self.length :], picks=0)
+        except GivenUp:
+            return
         except ModelError:
             self.rewind(0)
 

@@ -7,7 +7,7 @@ belongs to the thread that made it, so a model is used on one thread. This modul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,11 +16,12 @@ import mlx.core as mx
 from ....protocol import ModelFacts
 from ...speculation.loop import Pick
 from ...speculation.sampling import InvalidLogits
-from .. import CacheState, ModelError, check_call
+from .. import CacheState, GivenUp, ModelError, check_call
 from ..cached import PICKS, REPLAY, CachedModel
 from ..kept_rows import WAITING
 from .caches import Caches
 from .hidden import Runner
+from .parts import Parts, Result
 from .picking import chain_of_best, pick_rows
 from .vocabulary import MlxVocabulary
 
@@ -40,10 +41,16 @@ class MlxModel(CachedModel):
 
     def __init__(
         self, network: Any, caches: Caches, vocabulary: MlxVocabulary, facts: ModelFacts, capacity: int,
-        picks: int = PICKS["main"], runner: Runner | None = None,
+        picks: int = PICKS["main"], *, runner: Runner | None = None, parts: Parts | None = None,
+        exact: bool = False,
     ) -> None:  # fmt: skip
-        """`picks` is the most tokens with a choice in one call; 1 makes a draft model."""
+        """`picks` is the most tokens with a choice in one call; 1 makes a draft model.
+
+        `parts` computes the calls. In exact mode, the time of a token cuts no call into several.
+        """
         super().__init__(caches, vocabulary, facts.size, capacity, picks)
+        self._parts = parts or Parts(caches)
+        self._exact = exact
         self.drops_from = caches.drops_from
         self.chunk = CHUNK if mx.default_device() == mx.gpu else _SLOW_CHUNK
         self.facts = facts
@@ -62,8 +69,10 @@ class MlxModel(CachedModel):
         """
         check_call(self, tokens, 1, self._picks)
         count = min(count, self.capacity - self.length - len(tokens) + 1)
-        if count == 1 or self._sampler is None or not self._sampler.chooses_best:
+        slow = self._parts.are_needed(count)  # a chain of choices cannot be given up
+        if slow or count == 1 or self._sampler is None or not self._sampler.chooses_best:
             return self.extend(tokens, picks=1)
+        self._ask()
         known = len(self._tokens)
         self._tokens.extend(tokens)
         self._begin(known, 1)
@@ -93,11 +102,14 @@ class MlxModel(CachedModel):
         return done
 
     def warm_up(self, row_counts: Sequence[int]) -> None:
-        """Let MLX prepare for calls of these sizes, so that the first token is not late."""
-        for rows in row_counts:
-            with self._failing():
-                mx.eval(self._network(mx.array([[0] * rows]), cache=self._cache.all), self._cache.state)
-            self._forget()
+        """Let MLX prepare for calls of these sizes, so that the first token is not late.
+
+        A slow model is prepared by one call: all its calls take longer than their preparation.
+        """
+        for place, rows in enumerate(row_counts):
+            if not place or not self._parts.are_needed(1):
+                self._compute([0] * rows, lambda scores: mx.eval(scores, self._cache.state))
+                self._forget()
 
     def close(self) -> None:
         """Free the model. Only a second `close` is allowed after this."""
@@ -111,25 +123,37 @@ class MlxModel(CachedModel):
 
     def _run(self, end: int) -> None:
         while self._held < end:
-            stop = self.runner.end_of_call(self._held, min(end, self._held + CHUNK))
+            most = min(end - self._held, CHUNK)
+            most = most if self._exact else self._parts.most(most)
+            stop = self.runner.end_of_call(self._held, self._held + most)
             stop = self._checkpoints.stop(self._held, stop)
             chunk = self._tokens[self._held : stop]
+            self._compute(chunk, lambda scores: mx.eval(self._cache.state, self.runner.rows))
             with self._failing():
-                self._network(mx.array([chunk]), cache=self._cache.all)
-                self._held += len(chunk)
-                mx.eval(self._cache.state, self.runner.rows)
                 self._checkpoints.computed(self._held)
-            self.runner.computed(self._held, self._checkpoints.nearest)
+                self.runner.computed(self._held, self._checkpoints.nearest)
             if len(chunk) > _SMALL:
                 mx.clear_cache()
 
     def _choose(self, end: int, picks: int) -> list[Pick]:
         assert self._sampler is not None
+        sampler, state = self._sampler, self._cache
+        # A state that no score needs is computed together with them. As a mere note, it would grow.
+        return self._compute(
+            self._tokens[self._held : end],
+            lambda scores: pick_rows(scores[0, -picks:], state.state, sampler, self._tokens),
+        )
+
+    def _compute(self, tokens: Sequence[int], finish: Callable[[Any], Result]) -> Result:
+        """Run tokens in one call. Return what `finish` makes of their scores, which it computes."""
+
+        def note() -> Any:
+            return self._network(mx.array([tokens]), cache=self._cache.all)
+
         with self._failing():
-            scores = self._network(mx.array([self._tokens[self._held : end]]), cache=self._cache.all)
-            self._held = end
-            # A state that no score needs is computed together with them. As a mere note, it would grow.
-            return pick_rows(scores[0, -picks:], self._cache.state, self._sampler, self._tokens)
+            result = self._parts.compute(note, finish, len(tokens), self._ask)
+            self._held += len(tokens)
+            return result
 
     def _trim(self, length: int) -> None:
         super()._trim(length)
@@ -140,10 +164,15 @@ class MlxModel(CachedModel):
         """Turn a failure of MLX into a `ModelError`, and empty the caches, which may then hold anything.
 
         Scores that are not numbers empty them too: tokens chosen by such scores may already be in the caches.
+        A call that is given up leaves the tokens of the calls before it.
         """
         try:
             with failing("the model could not be run", "Load the model again."):
                 yield
+        except GivenUp:
+            del self._tokens[self._held :]
+            self.runner.stand_at(self._held)
+            raise
         except (ModelError, InvalidLogits):
             self._forget()
             raise
@@ -161,7 +190,7 @@ def failing(what: str, hint: str) -> Iterator[None]:
     """Turn any error that a foreign library raises about a model's numbers into a one-line `ModelError`."""
     try:
         yield
-    except (ModelError, InvalidLogits):
+    except (GivenUp, ModelError, InvalidLogits):
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from ....protocol.spans import any_of
-from ...library.mlx_folder import Folder
+from ...library.mlx_folder import TOKENIZER, Folder
 from ...library.special import end_tokens, is_structure
 from ...library.token_texts import Tokens
 from .. import ModelError
 
 _LONGEST = 2 << 20
 """Most bytes of a text, as with llama.cpp."""
+OpenTokenizer = Callable[[Folder], Any]
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "▁"
 _LOADS = "Choose another model, or download this one again."
@@ -29,10 +31,10 @@ _LOADS = "Choose another model, or download this one again."
 class MlxVocabulary:
     """Implements `backends.Vocabulary`."""
 
-    def __init__(self, folder: Folder, size: int) -> None:
+    def __init__(self, folder: Folder, size: int, open_one: OpenTokenizer | None = None) -> None:
         """`size` is the number of scores of the model; the tokens may be fewer. Raises `ModelError`."""
         self.size = size
-        self._tokenizer = _open(folder)
+        self._tokenizer = (open_one or Tokenizers().open)(folder)
         self._texts: dict[int, str] = {number: text for text, number in self._tokenizer.get_vocab().items()}
         added = self._tokenizer.get_added_tokens_decoder()
         self._added: dict[int, str] = {number: token.content for number, token in added.items()}
@@ -156,13 +158,26 @@ class MlxVocabulary:
         return str(_guarded(lambda: self._tokenizer.decode([token], skip_special_tokens=False)))
 
 
-def _open(folder: Folder) -> Any:
-    data = (folder.path / "tokenizer.json").read_bytes()
-    tokenizer = _guarded(lambda: Tokenizer.from_buffer(data))
-    # A file may tell the tokenizer to cut or to pad a text.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+class Tokenizers:
+    """Opens tokenizers, and the last one only once: a draft mostly has the file of its main model.
+
+    A large file takes seconds, in which nothing else can run.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[bytes, Any] = (b"", None)
+
+    def open(self, folder: Folder) -> Any:
+        """Return the tokenizer of a folder. Raises `ModelError`."""
+        data = (folder.path / TOKENIZER).read_bytes()
+        digest = blake2b(data).digest()
+        if self._last[0] != digest:
+            tokenizer = _guarded(lambda: Tokenizer.from_buffer(data))
+            # A file may tell the tokenizer to cut or to pad a text.
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+            self._last = digest, tokenizer
+        return self._last[1]
 
 
 def _guarded(call: Any) -> Any:

@@ -1,4 +1,4 @@
-"""An engine on another machine: the command that reaches it through ssh, and the meaning of ssh's messages.
+"""Another machine: the commands that reach it through ssh, and the meaning of ssh's messages.
 
 No shell string contains text that a person typed. An address is checked letter by letter and stands behind
 `--`, so that it can never be an option. The program's path is checked too. The rest of the command never
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import OutriderError
+from .errors import OutriderError
 
 _ADDRESS = re.compile(
     r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}@)?"
@@ -21,12 +21,15 @@ _ADDRESS = re.compile(
 )
 _PROGRAM = re.compile(r"(?:~/)?[A-Za-z0-9_./+-]{1,255}")
 _OPTIONS = (
-    *("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "Compression=yes"),
+    *("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
     *("-o", "ClearAllForwardings=yes", "-o", "ForwardAgent=no"),
     *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
 )
-"""No terminal, no question, no forwarding; compression, because JSON packs well; and a dead link is known
-within 15 seconds."""
+"""No terminal, no question, no listening port; and a dead link is known within 15 seconds."""
+_PACKED, _PLAIN = ("-o", "Compression=yes"), ("-o", "Compression=no")
+"""JSON packs well. Weights do not, and the packing would slow them down."""
+LOOPBACK = "127.0.0.1"
+"""The only address at which a process of ours takes connections."""
 _ENTRY = re.compile(r"\s*host(?:\s*=\s*|\s+)(.*)", re.IGNORECASE)
 _MOST = 1 << 20
 """Characters of ssh's config that are read, at most."""
@@ -65,7 +68,14 @@ class Host:
             raise HostError(f"{word!r} is not a command for another machine")
         # Every login shell understands `sh -c` and single quotes.
         search = f"exec {self.program}" if self.program else _SEARCH
-        return (*ssh, *_OPTIONS, "--", self.address, f"sh -c '{search} {word}'")
+        return (*ssh, *_OPTIONS, *_PACKED, "--", self.address, f"sh -c '{search} {word}'")
+
+    def tunnel(self, port: int, ssh: Sequence[str] = ("ssh",)) -> tuple[str, ...]:
+        """Return the command that joins its own pipes to `port` on the loopback address there.
+
+        Nothing listens on this machine for it.
+        """
+        return (*ssh, *_OPTIONS, *_PLAIN, "-W", f"{LOOPBACK}:{int(port)}", "--", self.address)
 
 
 def is_address(words: str) -> bool:

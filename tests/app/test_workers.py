@@ -1,0 +1,308 @@
+"""One model over several machines: a real sshd, real workers; the same text, and nothing is left hanging."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.chat import ask, chat, outrider, text, until
+from tests.support.models import Toy, write_model
+from tests.support.slow_line import SlowLine
+from tests.support.sshd import Server, with_ssh
+from tests.support.workers import LOOPBACK, listening, with_rpc, worker_hosts
+from tui.chat.worker_notices import RISK
+from tui.choices import AUTO, NONE
+from tui.client import EngineClient, EngineError
+from tui.config.settings import HostEntry
+from tui.engine.starter import DRAFT, MAIN
+from tui.host import HERE
+from tui.paths import find_told
+from tui.protocol import (
+    Finished,
+    Generate,
+    Load,
+    Loaded,
+    Message,
+    Sampling,
+    Statistics,
+    TextRound,
+    WorkerHost,
+)
+
+pytestmark = [with_ssh, with_rpc, pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")]
+QUESTION = (Message("user", "What is a draft model?"),)
+BOTH = ("gpu2", "gpu3")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("sshd"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def machines(server: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[WorkerHost, ...]:
+    """Two machines that are workers."""
+    monkeypatch.setenv("PATH", server.path)
+    server.configure()
+    return worker_hosts(server, *BOTH)
+
+
+def copied(folder: Path) -> tuple[str, str]:
+    """The demo pair under other names, so that its draft length is measured like that of any pair."""
+    return (
+        str(shutil.copy(MAIN, folder / "large.gguf")),
+        str(shutil.copy(DRAFT, folder / "small.gguf")),
+    )
+
+
+async def answer(
+    load: Load, log: Path, meanwhile: Callable[[int], None] = lambda pid: None, **how: object
+) -> tuple[Loaded, list[int], Statistics]:
+    """Load in a new engine and answer. `meanwhile` is called with the engine's process during the answer."""
+    client = EngineClient(HERE, log, os.environ)
+    client.use_agent(True)
+    tokens: list[int] = []
+    async with client:
+        hello = await client.start()
+        loaded = await client.load(load, lambda progress: None)
+        wish = Generate(1, QUESTION, 5, **{"max_tokens": 60, "lookup": False, **how})  # type: ignore[arg-type]
+        async with aclosing(client.generate(wish)) as events:
+            async for event in events:
+                if isinstance(event, TextRound):
+                    tokens += event.tokens
+                    meanwhile(hello.pid)
+                    meanwhile = lambda pid: None  # noqa: E731
+                elif isinstance(event, Finished):
+                    return loaded, tokens, event.statistics
+    raise AssertionError("the answer did not finish")
+
+
+async def test_same_seed_same_text_on_one_machine_and_on_three(
+    server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path
+) -> None:
+    """And no process listens on another address than the loopback, or for longer than it takes to connect."""
+    main, draft = copied(tmp_path)
+    seen: list[set[tuple[str, int]]] = []
+
+    def look(engine: int) -> None:
+        seen.append(listening([engine, *children(engine), *server.processes()]))
+
+    _, alone, _ = await answer(Load(main, NONE), tmp_path / "log")
+    loaded, plain, _ = await answer(Load(main, NONE, workers=machines), tmp_path / "log", look)
+    _, drafted, spent = await answer(
+        Load(main, draft, workers=machines), tmp_path / "log", look, draft_length=4
+    )
+    assert alone == plain == drafted and len(alone) > 20
+    assert spent.accepted > 0
+    assert [each.name for each in loaded.workers] == ["gpu2", "gpu3"]
+    assert all(each.layers > 0 and each.round_trip and not each.fault for each in loaded.workers)
+    assert "gpu2" in loaded.device and "gpu3" in loaded.device
+    assert seen == [set(), set()], "the ports are closed as soon as ssh is connected"
+    assert server.ends()
+
+
+async def test_the_only_address_is_the_loopback_while_a_port_is_open(
+    server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second ssh waits, so that both ends stay open."""
+    hold = tmp_path / "hold"
+    hold.mkdir()
+    real = shutil.which("ssh", path=server.path)
+    (hold / "ssh").write_text(
+        f'#!/bin/sh\ncase "$*" in *" -W "*) while [ ! -e {hold}/go ]; do sleep 0.05; done;; esac\n'
+        f'exec {real} "$@"\n'
+    )
+    (hold / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{hold}:{server.path}")
+    client = EngineClient(HERE, tmp_path / "log", os.environ)
+    async with client:
+        hello = await client.start()
+        found: set[tuple[str, int]] = set()
+
+        def look(_: object) -> None:
+            until_open = time.monotonic() + 30
+            while not found and time.monotonic() < until_open:
+                found.update(listening([hello.pid, *server.processes()]))
+                time.sleep(0.02)
+            (hold / "go").touch()
+
+        watching = asyncio.get_running_loop().run_in_executor(None, look, None)
+        await client.load(Load("starter", NONE, workers=machines[:1]), lambda progress: None)
+        await watching
+    assert found and {address for address, _ in found} == {LOOPBACK}
+    assert server.ends()
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has started."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(place.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(place.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+# Lost workers
+
+
+WAYS: dict[str, Callable[[Server], None]] = {
+    "is killed": lambda server: os.kill(server.processes()[0], signal.SIGKILL),
+    "stalls": lambda server: os.kill(server.processes()[0], signal.SIGSTOP),
+    "loses its link": lambda server: os.kill(server.sessions()[0], signal.SIGKILL),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_worker_that_is_lost_ends_only_the_engine_and_the_next_prompt_goes_on(
+    server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path, way: str
+) -> None:
+    main, _ = copied(tmp_path)
+    app = outrider(tmp_path, main=main, draft=NONE)
+    entries = tuple(HostEntry(*each) for each in (("gpu2", "gpu2", str(server.program)),))
+    app._settings = replace(
+        app._settings, hosts=entries, engine=replace(app._settings.engine, workers=("gpu2",))
+    )
+    app._client._given["PATH"] = os.environ["PATH"]
+    app._client.use_agent(True)
+    app._settings = replace(app._settings, generation=replace(app._settings.generation, max_tokens=4000))
+    find_told().unlink(missing_ok=True)
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = chat(app)
+        await until(pilot, lambda: screen.phase == "ready")
+        assert RISK[:40] in text(app), "the risk is told at the first use"
+        await ask(pilot, "go")
+        await until(pilot, lambda: len(screen.panel.transcript.writer.text_of(1)) > 20)
+        stopped = server.processes()
+        WAYS[way](server)
+        await until(pilot, lambda: screen.phase == "ended")
+        assert "gpu2" in text(app)
+        part = screen.panel.transcript.writer.text_of(1)
+        assert len(part) > 20
+        if way == "stalls":
+            os.kill(stopped[0], signal.SIGCONT)
+        assert server.ends(among=stopped)
+        await ask(pilot, "and again")
+        await until(pilot, lambda: screen.phase == "answering")
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.phase == "ready")
+        assert screen.panel.transcript.writer.text_of(1) == part
+        loaded = app._session.connection.loaded
+        assert loaded and loaded.workers[0].layers > 0, "the worker came back"
+        assert RISK[:40] not in text(app)
+    assert server.ends()
+
+
+async def test_a_worker_that_stays_away_is_left_out(
+    server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path
+) -> None:
+    main, _ = copied(tmp_path)
+    away = WorkerHost("gpu3", "gpu3", "/opt/gone/outrider")
+    _, alone, _ = await answer(Load(main, NONE), tmp_path / "log")
+    loaded, tokens, _ = await answer(Load(main, NONE, workers=(away, machines[0])), tmp_path / "log")
+    assert [(each.name, each.layers > 0) for each in loaded.workers] == [("gpu3", False), ("gpu2", True)]
+    assert "no Outrider on gpu3" in loaded.workers[0].fault and tokens == alone
+    loaded, tokens, _ = await answer(Load(main, NONE, workers=(away,)), tmp_path / "log")
+    assert loaded.workers[0].layers == 0 and tokens == alone
+    assert server.ends()
+
+
+async def test_a_model_that_does_not_fit_without_a_lost_worker_is_not_loaded(
+    server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path
+) -> None:
+    """The cache of 4 million tokens in 200 layers takes 200 GB."""
+    path = str(write_model(tmp_path / "toy.gguf", Toy(layers=200, width=64, context_length=1 << 22)))
+    away = WorkerHost("gpu3", "gpu3", "/opt/gone/outrider")
+    load = Load(path, NONE, context_length=1 << 22, workers=(away, machines[0]))
+    client = EngineClient(HERE, tmp_path / "log", os.environ)
+    async with client:
+        await client.start()
+        with pytest.raises(EngineError, match="does not fit") as raised:
+            await client.load(load, lambda progress: None)
+        assert "gpu3" in raised.value.message and raised.value.hint
+        await client.load(Load("starter", NONE), lambda progress: None)
+    assert server.ends()
+
+
+# Pacing
+
+
+async def test_drafts_grow_with_the_round_trip(
+    server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path
+) -> None:
+    """The cost of a round over a link is measured like any other cost. At this temperature the draft is often
+    wrong, so that long drafts pay only where each round is dear."""
+    main, draft = copied(tmp_path)
+    drafted: dict[float, float] = {}
+    for delay in (0.0, 0.02):
+        with SlowLine(server.port, 50e6, delay, piece=1 << 16) as line:
+            server.configure(port=line.port)
+            load = Load(main, draft, workers=machines[:1], threads=1)
+            sampling = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0)
+            how = {"draft_length": AUTO, "max_tokens": 120, "ignore_eos": True, "sampling": sampling}
+            loaded, _, spent = await answer(load, tmp_path / "log", **how)
+        assert loaded.workers[0].round_trip is not None
+        assert loaded.workers[0].round_trip >= 2 * delay
+        drafted[delay] = spent.drafted / spent.rounds
+    assert drafted[0.02] > drafted[0.0] + 0.5, drafted
+    assert server.ends()
+
+
+# The commands
+
+
+def run(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of Outrider, whose config knows gpu2 and a machine without Outrider."""
+    config = server.folder / "config" / "outrider"
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "config.toml").write_text(
+        f'[hosts]\ngpu2 = {{ address = "gpu2", program = "{server.program}" }}\n'
+        'bare = { address = "gpu3", program = "/opt/gone/outrider" }\n'
+    )
+    env = os.environ | {"XDG_CONFIG_HOME": str(config.parent), "PATH": server.path}
+    command = [sys.executable, "-m", "tui", *words]
+    return subprocess.run(
+        command, env=env, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120
+    )
+
+
+@pytest.mark.usefixtures("machines")
+def test_doctor_shows_each_worker_and_its_link(server: Server) -> None:
+    shown = run(server, "doctor", "--workers", "gpu2,bare").stdout
+    lines = shown[shown.index("Workers") :].splitlines()[1:3]
+    assert "CPU" in lines[0] and " free · " in lines[0] and "ms there and back" in lines[0]
+    assert "There is no Outrider on bare" in lines[1] and "Install it there" in lines[1]
+    found = json.loads(run(server, "doctor", "--json", "--workers", "gpu2").stdout)["workers"]["gpu2"]
+    assert 0 < found["free"] <= found["memory"] and found["round_trip"] > 0
+    assert "Workers" not in run(server, "doctor").stdout
+    assert server.ends()
+
+
+@pytest.mark.usefixtures("machines")
+def test_ask_takes_workers_and_says_which_compute_nothing(server: Server) -> None:
+    find_told().unlink(missing_ok=True)
+    words = ("ask", "--seed", "5", "--workers", "gpu2,bare", "What is a draft model?")
+    first, second = run(server, *words), run(server, *words)
+    assert "draft model" in first.stdout and first.stdout == second.stdout
+    for each in (first, second):
+        assert "bare computes nothing: There is no Outrider on bare" in each.stderr
+    assert RISK[:40] in first.stderr and RISK[:40] not in second.stderr
+    wrong = run(server, "ask", "--workers", "gpu2,-oProxyCommand=id", "x")
+    assert wrong.returncode == 2 and "is not a host" in wrong.stderr
+    assert server.ends()

@@ -1,0 +1,159 @@
+"""Calls of MLX that take long: computed in parts, with the same bits, and given up between two parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.rows import some_tokens
+
+pytest.importorskip("mlx_lm")
+
+import mlx.core as mx
+
+from tests.support import mlx_models
+from tui.engine.backends import GivenUp, Options, asking
+from tui.engine.backends.mlx import MlxBackend, parts
+from tui.engine.backends.mlx.caches import leaves
+from tui.engine.backends.mlx.model import MlxModel
+from tui.engine.pair.deviation import Watched, deviation
+from tui.engine.pair.reading import ContextReader
+from tui.engine.speculation.sampling import Chain, Sampler
+
+GREEDY = Chain(temperature=0)
+KINDS = ("llama", "gemma3_text", "lfm2", "llama4", "qwen3_next")
+LAYERS = 6
+
+Open = Callable[[str, str], MlxModel]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    def make(kind: str, cache: str = "f16") -> MlxModel:
+        settings = {"num_hidden_layers": LAYERS} if kind in ("llama", "gemma3_text") else {}
+        folder = mlx_models.write_folder(tmp_path / kind, kind, settings=settings)
+        options = Options("main", 512, cache_type=cache)  # type: ignore[arg-type]
+        return MlxBackend().load(str(folder), options, lambda _: True)
+
+    yield make
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call counts as one that takes long."""
+    monkeypatch.setattr(parts, "LONG", 0.0)
+
+
+def fast(model: MlxModel, text: list[int]) -> list[int]:
+    """The tokens that a model chooses behind a text, all its calls at once."""
+    model.rewind(0)
+    model.start(Sampler(GREEDY, 0, 0))
+    return [pick.token for pick in model.extend(text, 8)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_in_parts_has_the_bits_of_a_whole_one(
+    opened: Open, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, text = opened(kind, "f16"), some_tokens(40)
+    rows = []
+    for long in (1e9, 0.0):
+        monkeypatch.setattr(parts, "LONG", long)
+        watched = Watched(model)
+        watched.begin(text[:20])
+        rows.append([*watched.run(text[20:28]), *watched.run(text[28:29])])
+    assert deviation(*rows) == 0.0
+
+
+def test_the_parts_of_a_call_add_up_to_its_tokens(opened: Open, slow: None) -> None:
+    model, told = opened("llama", "f16"), list[float]()
+    with asking([model], lambda tokens: told.append(tokens) or True):  # type: ignore[func-returns-value]
+        model.extend(some_tokens(24), 0)
+    assert sum(told) == pytest.approx(24)
+    assert sum(each > 0 for each in told) > LAYERS, "each layer tells"
+
+
+@pytest.mark.parametrize(("kind", "cache"), [*((kind, "f16") for kind in KINDS), ("llama", "q8_0")])
+def test_a_call_that_is_given_up_leaves_the_cache_as_it_was(
+    opened: Open, slow: None, kind: str, cache: str
+) -> None:
+    model, text = opened(kind, cache), some_tokens(40)
+    expected = fast(model, text)
+    for place in range(1, 3):
+        model.rewind(0)
+        model.start(Sampler(GREEDY, 0, 0))
+        model.extend(text[:30], 0)
+        asked = 0
+
+        def wanted(tokens: float, last: int = place) -> bool:
+            nonlocal asked
+            asked += 1
+            return asked <= last
+
+        with asking([model], wanted), pytest.raises(GivenUp):
+            model.extend(some_tokens(10, 7), 8)
+        assert asked == place + 1, "nothing more is computed"
+        assert list(model.tokens) == text[: model.length]
+        assert model.length > 0, "the tokens of earlier calls stay"
+        assert [pick.token for pick in model.extend(text[model.length :], 8)] == expected
+
+
+def test_a_layer_that_is_not_wanted_any_more_is_not_computed(
+    opened: Open, slow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLX must not begin with the layers behind: what it has begun would delay the next call."""
+    model = opened("llama", "f16")
+    monkeypatch.setattr(mx, "async_eval", None)  # an early beginning fails
+    model.extend(some_tokens(3), 0)
+    assert any(leaf.begins for leaf in leaves(model._cache.all)), "a short call begins early again"
+
+
+def test_a_long_prompt_is_read_in_calls_that_the_time_of_a_token_limits(
+    opened: Open, slow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, text = opened("llama", "f16"), some_tokens(300)
+    monkeypatch.setattr(model._parts, "_token", 0.2)
+    assert model._parts.most(300) == int(parts._PART * (LAYERS + 1) / 0.2) == 14
+    monkeypatch.setattr(model._parts, "_token", 100.0)
+    assert model._parts.most(300) == 1
+    told: list[tuple[int, int]] = []
+    reader = ContextReader(model)
+    assert reader.read(text, lambda: False, lambda *each: told.append(each))
+    assert told == sorted(set(told)) and told[-1] == (299, 299)
+    assert len(told) > len(text) // model.chunk + 2, "progress within the calls"
+    whole = fast(model, text)
+    model.rewind(0)
+    model.extend(text[:250], 0)
+    assert [pick.token for pick in model.extend(text[250:], 8)] == whole
+
+
+def test_a_cancel_ends_a_reading_within_a_call(opened: Open, slow: None) -> None:
+    model, text = opened("llama", "f16"), some_tokens(300)
+    model.extend(text[:100], 0)
+    polled = 0
+
+    def cancelled() -> bool:
+        nonlocal polled
+        polled += 1
+        return polled > 4
+
+    assert not ContextReader(model).read(text, cancelled, lambda *_: None)
+    assert polled == 5
+    assert model.length == 100 and list(model.tokens) == text[:100]
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_load_is_given_up_at_every_place_where_it_asks(tmp_path: Path, slow: None, at: int) -> None:
+    folder = mlx_models.write_folder(tmp_path / "m", settings={"num_hidden_layers": LAYERS})
+    told: list[float] = []
+
+    def progress(share: float) -> bool:
+        told.append(share)
+        return len(told) <= at
+
+    with pytest.raises(GivenUp, match="given up"):
+        MlxBackend().load(str(folder), Options("main", 0), progress)
+    assert len(told) == at + 1
+    assert told == sorted(told)

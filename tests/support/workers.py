@@ -1,0 +1,77 @@
+"""Workers for tests: real ones behind a real sshd, and programs that stand in for ssh and the worker."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.sshd import Server
+from tui.engine.machine.worker_messages import has_rpc
+from tui.protocol import WorkerHost
+
+with_rpc = pytest.mark.skipif(
+    not has_rpc(), reason="llama.cpp was built without RPC: `make clean test` builds it with RPC"
+)
+
+
+def worker_hosts(server: Server, *names: str) -> tuple[WorkerHost, ...]:
+    """Machines of the server's ssh under `names`: "gpu", "gpu2", "gpu3"."""
+    return tuple(WorkerHost(name, name, str(server.program)) for name in names)
+
+
+def fake_ssh(folder: Path, program: str) -> Path:
+    """A folder for PATH whose `ssh` runs `program`, in Python, in place of a login.
+
+    The program has `hello`, the greeting of this installation as a dictionary, `say(message)`, and `heard`,
+    which yields the messages of the engine.
+    """
+    folder.mkdir()
+    ssh = folder / "ssh"
+    ssh.write_text(f"#!{sys.executable}\n{_BEFORE}\n{program}\n")
+    ssh.chmod(0o755)
+    return folder
+
+
+_BEFORE = """
+import json, os, sys, time
+import msgspec
+from tui.engine.machine.worker_messages import Greeting
+hello = {"type": "greeting", **msgspec.to_builtins(Greeting("0.1.0", "1.2.3", "7.0"))}
+def say(message):
+    print(message if isinstance(message, str) else json.dumps(message), flush=True)
+def listen():
+    for line in sys.stdin:
+        yield json.loads(line)
+heard = listen()
+"""
+
+
+def listening(pids: list[int]) -> set[tuple[str, int]]:
+    """The addresses and ports at which one of the processes takes connections. Linux only."""
+    sockets = {name for pid in pids for name in _descriptors(pid)}
+    found = set()
+    for name, length in (("tcp", 8), ("tcp6", 32)):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and f"socket:[{rest[5]}]" in sockets:
+                address, port = local.split(":")
+                assert len(address) == length
+                found.add((address, int(port, 16)))
+    return found
+
+
+LOOPBACK = "0100007F"
+"""127.0.0.1 as the kernel writes it."""
+
+
+def _descriptors(pid: int) -> list[str]:
+    """The open files of a process, as the kernel names them. One that closes meanwhile is left out."""
+    found = []
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.append(str(link.readlink()))
+    return found

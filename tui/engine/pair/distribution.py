@@ -1,0 +1,177 @@
+"""Brings the main model of a load to several machines: reaches the workers, plans, and connects llama.cpp.
+
+A worker that cannot be used is left out, with its reason. The load fails only if the model does not fit into
+the memories that are left. This module opens no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+
+from ...choices import is_scripted
+from ...protocol import Load, MemoryPlanned, PlanMemory, SurveyedWorker, WorkerState
+from ..backends import ModelError, Spread
+from ..library.mlx_folder import is_folder
+from ..machine.worker_link import WorkerLost
+from ..machine.worker_pool import MissedWorker, ReachedWorker, WorkerPool
+from ..starter import place
+from .layer_split import LayerSplit
+from .memory_plan import MemoryPlan, RemoteMemory, Unplanned, plan
+
+_NO_LAYER = "Its free memory holds no layer of this model"
+_ONE_MACHINE = "Only GGUF models are split over machines"
+
+Reached = Sequence[ReachedWorker | MissedWorker]
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """The place of each layer of a main model."""
+
+    spread: Spread | None
+    """None if the model stays on this machine."""
+    workers: tuple[WorkerState, ...]
+
+
+def distribute(load: Load, pool: WorkerPool) -> Distributed:
+    """Return the places of the layers of `load`, whose names are paths. Connects the workers that get some.
+
+    Raises `ModelError` if the model fits nowhere.
+    """
+    if not load.workers:
+        return Distributed(None, ())
+    if not _can_split(load):
+        return Distributed(None, _unused(load))
+    reached = pool.reach(load.workers)
+    try:
+        planned = plan(load, workers=_memories(reached))
+    except Unplanned as error:
+        raise ModelError(error.message, error.hint) from None
+    states = tuple(_states(reached, planned.split))
+    if not planned.fits or planned.load != load:
+        raise ModelError(_too_large(planned, states), "Choose a smaller model or a shorter context.")
+    return Distributed(_connect(reached, planned, pool) if planned.split else None, states)
+
+
+def planned_memory(question: PlanMemory, load: Load, loaded: Load | None, pool: WorkerPool) -> MemoryPlanned:
+    """Return the reply to `question`. The names of `load` and `loaded` are paths. Raises `Unplanned`."""
+    reached = pool.reach(load.workers) if load.workers and _can_split(load) else ()
+    found = plan(load, loaded, _memories(reached, freed=loaded is not None))
+    states = tuple(_states(reached, found.split)) if reached else _unused(load)
+    return MemoryPlanned(question.id, found.load, found.context_length, found.fits, found.uses, states)
+
+
+def surveyed(reached: Reached) -> tuple[SurveyedWorker, ...]:
+    """Return the workers as the app shows them."""
+    return tuple(
+        SurveyedWorker(each.name, fault=each.reason.line)
+        if isinstance(each, MissedWorker)
+        else SurveyedWorker(
+            each.name,
+            tuple(device.name for device in each.survey.devices),
+            sum(device.free for device in each.survey.devices),
+            sum(device.total for device in each.survey.devices),
+            each.link.round_trip,
+        )
+        for each in reached
+    )
+
+
+def _can_split(load: Load) -> bool:
+    return not is_scripted(load.main) and not is_folder(Path(place(load.main, "main")))
+
+
+def _unused(load: Load) -> tuple[WorkerState, ...]:
+    return tuple(WorkerState(each.name, 0, fault=_ONE_MACHINE) for each in load.workers)
+
+
+def _memories(reached: Reached, *, freed: bool = False) -> list[RemoteMemory]:
+    """Return the memories of the reached workers. `freed`: the loaded pair will be gone."""
+    found = []
+    for each in _usable(reached):
+        devices = each.survey.devices
+        total = sum(device.total for device in devices)
+        free = sum(device.free for device in devices) + (each.link.held if freed else 0)
+        found.append(RemoteMemory(each.name, min(free, total), total, each.link.round_trip))
+    return found
+
+
+def _usable(reached: Reached) -> list[ReachedWorker]:
+    return [each for each in reached if isinstance(each, ReachedWorker)]
+
+
+def _states(reached: Reached, split: LayerSplit | None) -> Iterator[WorkerState]:
+    layers = iter(split.workers if split else ())
+    for each in reached:
+        if isinstance(each, MissedWorker):
+            yield WorkerState(each.name, 0, fault=each.reason.message)
+        else:
+            count = next(layers, 0)
+            yield WorkerState(each.name, count, each.link.round_trip, "" if count else _NO_LAYER)
+
+
+def _too_large(planned: MemoryPlan, states: Sequence[WorkerState]) -> str:
+    """Return why a model does not fit, with the workers that are missing."""
+    short = next((use for use in planned.uses if use.needed > use.free), None)
+    reason = "the model does not fit into the memories of these machines"
+    if planned.fits:
+        reason += f"; with a context of {planned.context_length:,} tokens it would"
+    if short:
+        needed, free = (f"{size / (1 << 30):.1f} GiB" for size in (short.needed, short.free))
+        reason += f": {short.name} needs {needed}, {free} are free"
+    missing = [f"{each.name}: {each.fault}" for each in states if each.fault and each.fault != _NO_LAYER]
+    return "; ".join([reason, *missing])
+
+
+def _connect(reached: Reached, planned: MemoryPlan, pool: WorkerPool) -> Spread | None:
+    """Connect llama.cpp to each worker that gets layers. Return None if there is none."""
+    from ..backends.llama_cpp import native
+    from ..backends.llama_cpp.rpc import Rpc
+    from ..backends.llama_cpp.spreading import by_free_memory
+
+    assert planned.split
+    try:
+        rpc = Rpc(native.bindings())
+    except (FileNotFoundError, AttributeError):
+        raise ModelError("The llama.cpp here has no RPC", "`make clean run` builds it with RPC.") from None
+    rpc.on_abort(pool.aborted)
+    devices: list[int] = []
+    layers: list[int] = []
+    names = []
+    held = {use.name: use.needed for use in planned.uses if use.layers}
+    for each, count in zip(_usable(reached), planned.split.workers, strict=True):
+        each.link.held = held.get(each.name, 0)
+        if count:
+            handles = _attach(each, rpc.build, rpc.connect)
+            devices += handles
+            layers += by_free_memory(count, [device.free for device in each.survey.devices])
+            names.append(_described(each, count))
+    return (
+        Spread(tuple(devices), tuple(layers), planned.split.here + 1, ", ".join(names)) if devices else None
+    )
+
+
+def _attach(worker: ReachedWorker, build: str, connect: Callable[[int], list[int]]) -> list[int]:
+    if worker.survey.build != build:
+        reason = f"{worker.name} has another build of llama.cpp: {worker.survey.build}, and here {build}"
+        raise ModelError(reason, "Install the same version of Outrider on both, by `make clean run`.")
+    try:
+        return worker.link.attach(connect)
+    except WorkerLost as error:
+        raise ModelError(error.message, error.hint) from None
+
+
+def _described(worker: ReachedWorker, layers: int) -> str:
+    """Return a worker with its layers and about its round trip: costs are remembered by this text."""
+    seconds = worker.link.round_trip
+    shown = "" if seconds is None else f", {_coarse(seconds * 1000)} ms"
+    return f"{worker.name} ({layers} layer{'' if layers == 1 else 's'}{shown})"
+
+
+def _coarse(milliseconds: float) -> str:
+    """Return the nearest of 1, 2, 5, 10, 20, 50 and so on; less than 1 counts as 1."""
+    steps = [base * 10**power for power in range(4) for base in (1, 2, 5)]
+    return f"{min(steps, key=lambda step: abs(log(max(milliseconds, 1)) - log(step)))}"
