@@ -6,6 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("mlx_lm")
+
 from msgspec import structs
 
 from tests.support import mlx_models

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("mlx_lm")
+
 
 from tests.support.answering import ask
 from tests.support.head_models import Headed
 from tests.support.mlx_head_models import write_head_folder, write_headed_folder
 from tui.choices import HEAD, NONE
 from tui.engine import eligibility
+from tui.engine.answer.inspection import inspect
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends.mlx.head import MlxHead
 from tui.engine.pair.pair import Pair, load_pair
 from tui.engine.speculation.policy import AdaptiveLength
 from tui.engine.states.saved_chats import marks_of
-from tui.protocol import Load, Message, Sampling
+from tui.protocol import Event, Generate, Inspect, Inspected, Load, Message, Sampling
 
 TALK = (
     Message("user", "Which way does the river run?"),
@@ -81,6 +86,17 @@ def test_a_canceled_answer_goes_on_with_the_same_tokens(load: Loader, renderer: 
     ask(pair, renderer, TALK[:1], draft_length=4, max_tokens=10)
     rest = ask(pair, renderer, TALK, draft_length=4, max_tokens=40 - count, resume=tuple(begun.tokens))
     assert [*begun.tokens, *rest.tokens] == whole.tokens
+
+
+def test_the_inspector_shows_its_candidates(load: Loader, renderer: TemplateRenderer) -> None:
+    pair = load(replace(ATTENTION, noise=0, own_noise=0))
+    heard = ask(pair, renderer, TALK[:1], draft_length=4, max_tokens=30)
+    request = Generate(2, TALK[:1], 11, ignore_eos=True, resume=tuple(heard.tokens))
+    events: list[Event] = []
+    inspect(pair, Inspect(2, request, 5, 20), events.append, lambda: False, renderer)
+    (shown,) = [event for event in events if isinstance(event, Inspected)]
+    agreed = [place for place in shown.places if place.draft[0].token == place.main[0].token]
+    assert len(shown.places) == 20 and len(agreed) > 17
 
 
 def test_a_head_in_a_folder_of_its_own_drafts(

@@ -20,8 +20,8 @@ from tests.support.states import Desk
 from tests.support.windows import no_room_for_full_windows
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import CacheState, LoadedModel, Options, Portable, llama_cpp
+from tui.engine.backends.cached import CachedModel
 from tui.engine.backends.llama_cpp import model as native_model
-from tui.engine.backends.llama_cpp.head import LlamaHead
 from tui.engine.backends.selection import open_backend
 from tui.engine.speculation import proposals
 from tui.protocol import Message, Sampling
@@ -272,6 +272,13 @@ def test_a_state_that_does_not_fit_leaves_an_empty_cache(start: Start, kind: Kin
 
 def _with_its_head(which: str, folder: Path) -> tuple[Path, str]:
     """Write a main model and its head. Return the file, and the file of the head; empty for the same file."""
+    if which.startswith("MLX "):
+        pytest.importorskip("mlx_lm")
+        from tests.support.mlx_head_models import write_headed_folder
+
+        kind: Any = which.removeprefix("MLX ")
+        headed = Headed(kind, noise=0.1, own_noise=0.3, layers=2)
+        return write_headed_folder(folder / "main", headed), ""
     main, head = folder / "main.gguf", folder / "head.gguf"
     if which == "EAGLE-3":
         write_headed(main, Headed("llama", noise=0.1))
@@ -282,7 +289,7 @@ def _with_its_head(which: str, folder: Path) -> tuple[Path, str]:
     return write_headed(main, Headed(which, noise=0.1, own_noise=0.3)), ""  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("which", ["glm4moe", "qwen35", "EAGLE-3", "assistant"])
+@pytest.mark.parametrize("which", ["glm4moe", "qwen35", "EAGLE-3", "assistant", "MLX glm4moe", "MLX qwen35"])
 def test_a_head_wakes_together_with_its_main_model(
     which: str, tmp_path: Path, renderer: TemplateRenderer
 ) -> None:
@@ -292,7 +299,7 @@ def test_a_head_wakes_together_with_its_main_model(
         backend, options = open_backend(str(path)), Options("main", 1024, threads=1, head=not file)
         main = backend.load(str(path), options, lambda share: True)
         head = backend.load_head(main, replace(options, role="draft"), file)
-        assert isinstance(head, LlamaHead)
+        assert isinstance(head, CachedModel)
         return Desk(main, head, folder, renderer)
 
     talk, settings = [Message("user", TOLD)], {"max_tokens": 80, "sampling": SAMPLING, "lookup": False}

@@ -8,9 +8,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 import pytest
+
+pytest.importorskip("mlx_lm")
+
+import mlx.core as mx
 
 from tests.support import mlx_models
 from tests.support.assistant_models import ASSISTANT, Gemma
@@ -21,13 +24,14 @@ from tests.support.rows import GREEDY, Watching, assert_close, some_tokens
 from tests.support.talk import Talk
 from tui.choices import HEAD
 from tui.engine import eligibility
-from tui.engine.backends import ModelError, Options
+from tui.engine.backends import GivenUp, ModelError, Options
 from tui.engine.backends.grammars import of_gbnf
 from tui.engine.backends.kept_rows import KEPT, WAITING
 from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.head import HeadRunner, MlxHead
 from tui.engine.backends.mlx.hidden import HiddenPieces
 from tui.engine.backends.mlx.model import MlxModel
+from tui.engine.backends.mlx.parts import Parts
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
 from tui.protocol import Obstacle
 
@@ -318,8 +322,34 @@ def test_tokens_of_the_lookup_before_its_own_run_one_by_one(opened: Opened, kind
     np.testing.assert_allclose(*rows, atol=1e-3)
 
 
-def test_its_cache_outlives_its_process(opened: Opened, tmp_path: Path) -> None:
-    kind = KINDS["attention"]
+@pytest.mark.parametrize("name", ["attention", "hybrid", "windows, assistant"])
+def test_a_prompt_may_be_given_up_at_any_part(opened: Opened, name: str) -> None:
+    """The main model gives up between two layers, or the head where it reads along."""
+    loaded, prompt = opened(KINDS[name]), some_tokens(300, seed=4)
+    main, head = loaded.main, loaded.head
+    expected, given_up = Talk(loaded.alone).answer(prompt, 12).tokens, 0
+    for asked, model in product((1, 3, 4), (main, head)):
+        for each in (main, head):
+            each.rewind(0)
+        left = iter([True] * asked)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Parts, "are_needed", lambda self, tokens: True)
+            patched.setattr(model, "wanted", lambda tokens, left=left: next(left, False))
+            try:
+                main.extend(prompt[:256], picks=0)
+            except GivenUp:
+                assert model is main and main.length < 256
+                given_up += 1
+        assert head.length <= main.length
+        found = Talk(main, head).answer(prompt, 12)
+        assert found.tokens == expected, (asked, model)
+        assert model is head or found.acceptance > SURE
+    assert given_up
+
+
+@pytest.mark.parametrize("name", ["attention", "hybrid"])
+def test_its_cache_outlives_its_process(opened: Opened, tmp_path: Path, name: str) -> None:
+    kind = KINDS[name].noisy(3)
     loaded, prompt = opened(kind), some_tokens(60, seed=8)
     answer = Talk(loaded.main, loaded.head).answer(prompt, 20)
     states = [model.take_state(1 << 30) for model in (loaded.main, loaded.head)]
@@ -332,9 +362,9 @@ def test_its_cache_outlives_its_process(opened: Opened, tmp_path: Path) -> None:
     assert head.reach(head.length) == head.length > 60, "it need not read them again"
     head.rewind(min(head.length, main.length))
     again = [*prompt, *answer.tokens, 4]
-    with_state = Talk(main, head).answer(again, 20)
-    assert with_state.tokens == Talk(loaded.alone).answer(again, 20).tokens
-    assert with_state.acceptance > SURE
+    expected = Talk(loaded.main, loaded.head).answer(again, 20)
+    assert Talk(main, head).answer(again, 20) == expected
+    assert expected.tokens == Talk(loaded.alone).answer(again, 20).tokens
     head.close()
     main.close()
 

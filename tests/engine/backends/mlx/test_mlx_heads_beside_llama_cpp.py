@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("mlx_lm")
+
+
 from tests.support.assistant_models import ASSISTANT, Gemma, write_assistant, write_gemma
 from tests.support.head_models import Headed, write_headed
 from tests.support.mlx_assistant_models import write_assistant_folder, write_gemma_folder

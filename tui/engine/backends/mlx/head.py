@@ -12,6 +12,7 @@ This module never changes the main model's text: a wrong row only costs acceptan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -24,8 +25,11 @@ from .caches import Caches
 from .hidden import HiddenPieces, Runner
 from .model import MlxModel
 from .mtp import HeadNetwork
+from .portable import packed, unpacked
 
 NAME = "MTP head"
+_LENGTH = 4
+"""Bytes of the length of the saved rows, which stand before the saved cache."""
 
 
 def open_head(network: HeadNetwork, main: MlxModel, facts: ModelFacts, *, again: bool) -> MlxHead:
@@ -127,11 +131,19 @@ class MlxHead(MlxModel):
     def take_state(self, most: int) -> CacheState | None:
         self.read_along(1)
         self.rewind(min(self.length, self.runner.sound))
-        return super().take_state(most)
+        if (state := super().take_state(most)) is None:
+            return None
+        rows = packed(self._hidden.kept())
+        return replace(state, cells=b"".join((len(rows).to_bytes(_LENGTH, "little"), rows, state.cells)))
 
     def put_state(self, state: CacheState) -> bool:
-        done = super().put_state(state)
+        """Replace the content of the cache, after that of the main model: rows of it are in `state` too."""
+        view = memoryview(state.cells)
+        behind = _LENGTH + int.from_bytes(view[:_LENGTH], "little")
+        done = super().put_state(replace(state, cells=view[behind:]))
         self.runner.sound = self._held
+        if done:
+            self._hidden.recall(unpacked(view[_LENGTH:behind]))
         return done
 
     def close(self) -> None:

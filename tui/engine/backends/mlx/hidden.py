@@ -8,7 +8,7 @@ head, and chooses no token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -81,6 +81,19 @@ class HiddenPieces(KeptRows[Any]):
             self._first = self.end = length
         elif length < self.end:
             self.cut(length)
+
+    def kept(self) -> list[list[Any]]:
+        """Return the rows at the ends of checkpoints and the last row, each behind its position."""
+        last = [self.end - 1] if self._has(self.end - 1) else []
+        return [*map(list, self._marked.items()), *([place, self._at(place)] for place in last)]
+
+    def recall(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Take rows that `kept` has returned for a cache of the same length, which now has no others."""
+        for place, row in rows:
+            if place == self.end - 1:
+                self._pieces, self._first = [(place, row)], place
+            elif place < self.end:
+                self._marked[place] = row
 
     def cut(self, length: int) -> None:
         super().cut(length)
