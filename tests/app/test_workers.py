@@ -73,8 +73,7 @@ async def answer(
     load: Load, log: Path, meanwhile: Callable[[int], None] = lambda pid: None, **how: object
 ) -> tuple[Loaded, list[int], Statistics]:
     """Load in a new engine and answer. `meanwhile` is called with the engine's process during the answer."""
-    client = EngineClient(HERE, log, os.environ)
-    client.use_agent(True)
+    client = EngineClient(HERE, log, os.environ, agent=True)
     tokens: list[int] = []
     async with client:
         hello = await client.start()
@@ -180,7 +179,6 @@ async def test_a_worker_that_is_lost_ends_only_the_engine_and_the_next_prompt_go
         app._settings, hosts=entries, engine=replace(app._settings.engine, workers=("gpu2",))
     )
     app._client._given["PATH"] = os.environ["PATH"]
-    app._client.use_agent(True)
     app._settings = replace(app._settings, generation=replace(app._settings.generation, max_tokens=4000))
     find_told().unlink(missing_ok=True)
     async with app.run_test(size=(140, 40)) as pilot:
