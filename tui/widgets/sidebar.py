@@ -101,8 +101,9 @@ class Sidebar(VerticalScroll, can_focus=False):
                 ("main", _model(loaded.main)),
                 (self._drafter.name, _model(loaded.draft, "lookup" if self._lookup else "none")),
                 ("backend", clean_line(loaded.backend, WIDTH - 9)),
-                ("device", clean_line(loaded.device, WIDTH - 8)),
+                ("device", clean_line(loaded.device.partition(" + ")[0], WIDTH - 8)),
             ]
+            rows += [(clean_line(each.name, 12), _share(each)) for each in loaded.workers]
         if loaded and loaded.rounding:
             rows.append(rounding(loaded.rounding))
         if self._link:
@@ -140,6 +141,11 @@ class Sidebar(VerticalScroll, can_focus=False):
         _put(self._time, _time(reading, self._drafter))
         _put(self._room, _context(reading, self._context_length))
         self._bars.values = tuple(history)
+
+
+def _share(worker: protocol.WorkerState) -> str:
+    """Return the layers of a worker."""
+    return f"{worker.layers:,} layer{'' if worker.layers == 1 else 's'}" if worker.layers else "not used"
 
 
 def _put(place: Static, content: Content) -> None:
