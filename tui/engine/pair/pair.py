@@ -273,7 +273,7 @@ def _load_draft(
 def _fault(draft: LoadedModel, stages: Stages) -> Obstacle | None:
     """Return why `draft` cannot choose even one token; None if it can."""
     try:
-        with stages.running("Preparing the draft model", 1, draft):
+        with stages.going_on("Preparing the draft model", draft):
             _first(draft)
         return None
     except GivenUp:
