@@ -109,8 +109,10 @@ class Outrider(LeanOutput):
         self._places = places
         self._clock = clock
         self._draw_seed = draw_seed
-        self._client = EngineClient(engine, places.log, os.environ, on_death=self._engine_died, host=host)
-        self._client.use_agent(bool(settings.engine.workers))
+        self._client = EngineClient(
+            engine, places.log, os.environ, on_death=self._engine_died, host=host,
+            agent=bool(settings.engine.workers),
+        )  # fmt: skip
         self._hub_client = HubClient(self._client, os.environ)
         self._downloads = Downloads(self._hub_client, clock)
         self._downloads.on_change = self._download_changed

@@ -62,7 +62,7 @@ async def test_the_sidebar_takes_every_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("taken", COUNTS)
 def test_the_bars_of_memory_take_every_number(free: int, taken: int) -> None:
     for width in (10, 200):
-        (line,) = _uses([MemoryUse("GPU", free, free, taken, taken, taken, taken)], width)
+        (line,) = _uses([MemoryUse("GPU", free, free, taken, taken, taken, taken)], width, 14)
         assert line.plain.count("█") + line.plain.count("░") < 100
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.chat import ask, chat, outrider, text, until
+from tests.support.engine import Engine
 from tests.support.models import Toy, write_model
 from tests.support.slow_line import SlowLine
-from tests.support.sshd import Server, with_ssh
+from tests.support.sshd import SOON, Server, with_ssh
 from tests.support.workers import LOOPBACK, listening, with_rpc, worker_hosts
 from tui.chat.worker_notices import RISK
 from tui.choices import AUTO, NONE
@@ -32,6 +33,7 @@ from tui.paths import find_told
 from tui.protocol import (
     Finished,
     Generate,
+    Hello,
     Load,
     Loaded,
     Message,
@@ -73,8 +75,7 @@ async def answer(
     load: Load, log: Path, meanwhile: Callable[[int], None] = lambda pid: None, **how: object
 ) -> tuple[Loaded, list[int], Statistics]:
     """Load in a new engine and answer. `meanwhile` is called with the engine's process during the answer."""
-    client = EngineClient(HERE, log, os.environ)
-    client.use_agent(True)
+    client = EngineClient(HERE, log, os.environ, agent=True)
     tokens: list[int] = []
     async with client:
         hello = await client.start()
@@ -180,13 +181,13 @@ async def test_a_worker_that_is_lost_ends_only_the_engine_and_the_next_prompt_go
         app._settings, hosts=entries, engine=replace(app._settings.engine, workers=("gpu2",))
     )
     app._client._given["PATH"] = os.environ["PATH"]
-    app._client.use_agent(True)
     app._settings = replace(app._settings, generation=replace(app._settings.generation, max_tokens=4000))
     find_told().unlink(missing_ok=True)
     async with app.run_test(size=(140, 40)) as pilot:
         screen = chat(app)
         await until(pilot, lambda: screen.phase == "ready")
-        assert RISK[:40] in text(app), "the risk is told at the first use"
+        assert RISK[:40] in text(app) and "Shown once" in text(app), "the risk is told at the first use"
+        assert "layer" in text(app), "the sidebar has the share of each worker"
         await ask(pilot, "go")
         await until(pilot, lambda: len(screen.panel.transcript.writer.text_of(1)) > 20)
         stopped = server.processes()
@@ -207,6 +208,35 @@ async def test_a_worker_that_is_lost_ends_only_the_engine_and_the_next_prompt_go
         assert loaded and loaded.workers[0].layers > 0, "the worker came back"
         assert RISK[:40] not in text(app)
     assert server.ends()
+
+
+def test_nothing_outlives_an_engine_that_is_killed(
+    server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path
+) -> None:
+    """Neither the workers nor the ssh processes to them, although nobody ends them."""
+    engine = Engine(tmp_path / "log")
+    try:
+        engine.until(Hello)
+        engine.send(Load("starter", NONE, workers=machines))
+        engine.until(Loaded)
+        links = children(engine.process.pid)
+        assert len(links) >= 4 and server.processes()
+        engine.process.kill()
+        assert server.ends()
+        end = time.monotonic() + SOON
+        while any(map(is_ssh, links)) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not any(map(is_ssh, links))
+    finally:
+        engine.close()
+
+
+def is_ssh(pid: int) -> bool:
+    """Whether the process still runs. A dead one that nobody has waited for has no command line."""
+    try:
+        return b"ssh" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 async def test_a_worker_that_stays_away_is_left_out(

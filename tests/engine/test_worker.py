@@ -19,9 +19,9 @@ from tests.support.workers import LOOPBACK, listening, with_rpc
 from tui.engine.machine.worker_messages import (
     RPC_PROTOCOL,
     Alive,
-    Attached,
     FromWorker,
     Greeting,
+    Joined,
     Listen,
     Listening,
     Probe,
@@ -164,7 +164,7 @@ def test_it_listens_on_the_loopback_address_alone_and_not_for_long(start: Start)
     assert worker.next(Listening).port == port
     with socket.create_connection(("127.0.0.1", port)) as connection:
         assert hello(connection).startswith(bytes(map(int, RPC_PROTOCOL.split("."))))
-        worker.send(Attached(), Probe(2))
+        worker.send(Joined(), Probe(2))
         worker.next(Alive)
         assert until(lambda: listening([worker.process.pid]) == set())
         with pytest.raises(OSError, match="refused"):

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.exchanges import exchange, round_of, writer
-from tui.protocol import Rounding, Statistics, TextRound
+from tui.chat.trace import drafted_by_head
+from tui.protocol import Origin, Rounding, Statistics, TextRound
 from tui.store import database
 from tui.store.changes import (
     AddMessage,
@@ -73,6 +74,24 @@ def test_the_files_of_a_prompt_come_back_with_it(store: Store) -> None:
     store.apply([StartConversation("c", "x"), AddMessage("c", Turn("k", "", "user", "x" * 30, files=files))])
     found = store.read("c")
     assert found is not None and found.turns[0].files == files
+
+
+def test_an_answer_tells_whether_a_head_or_a_draft_model_drafted_it(store: Store) -> None:
+    """An answer of an earlier version names the draft model for both: it still opens."""
+    rounds = {
+        by: (TextRound((("yes", int(by)), ("no", 3), ("!", 2)), (1, 2), 2, 0, 1, 0.1, 0.0, 0.1, 9),)
+        for by in (Origin.DRAFT, Origin.HEAD)
+    }
+    store.apply([StartConversation("c", "t"), AddMessage("c", Turn("a", "", "user", "Is it?"))])
+    for by, record in rounds.items():
+        store.apply(
+            [AddMessage("c", Turn(by.name, "a", "assistant", "yes!")), AppendRounds(by.name, 0, record)]
+        )
+    found = store.read("c")
+    assert found is not None
+    kept = {turn.key: turn.rounds for turn in found.turns if turn.role == "assistant"}
+    assert kept == {by.name: record for by, record in rounds.items()}
+    assert [drafted_by_head(kept[by.name]) for by in rounds] == [False, True]
 
 
 def test_a_chat_opens_in_the_form_in_which_the_first_version_wrote_it(store: Store) -> None:

@@ -94,7 +94,7 @@ KINDS = {
     "attention": Kind(_gguf("llama"), head="glm4moe"),
     "window": Kind(_gguf("gemma3")),
     "hybrid": Kind(_gguf("lfm2"), head="qwen35"),
-    "quantized": Kind(_gguf("llama"), "q8_0", head="glm4moe"),
+    "quantized": Kind(_gguf("llama"), "q8_0"),
     "MLX attention": Kind(_mlx("llama")),
     "MLX window": Kind(_mlx("gemma3_text")),
     "MLX hybrid": Kind(_mlx("lfm2")),

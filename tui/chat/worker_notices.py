@@ -9,10 +9,10 @@ from pathlib import Path
 from tui import files, protocol
 
 RISK = (
-    "Workers: llama.cpp's RPC knows no password, and its faults let a program that reaches the port take "
-    "over the process. Outrider opens the port on the loopback address alone, and closes it once ssh is "
-    "connected. Use machines whose other users you trust. This is shown once."
+    "Workers: llama.cpp's RPC knows no password. Until ssh is connected, other users of these machines could "
+    "take over the worker. Use machines whose users you trust. Shown once."
 )
+"""Short enough for a notice; docs/several-machines.md has the details."""
 
 
 def worker_notices(workers: tuple[protocol.WorkerState, ...], told: Path) -> Iterator[str]:

@@ -64,15 +64,17 @@ class EngineClient:
         heartbeat: float = 5.0,
         on_death: Callable[[EngineDied], None] | None = None,
         host: Host | None = None,
+        agent: bool = False,
     ) -> None:
         """`command` runs an engine, here or on `host`. It gets only the variables that it needs.
 
+        `agent`: it may ask the agent for the keys of ssh, to reach workers.
         `heartbeat` is in seconds. After `heartbeat.MISSED` of them without a reply the engine counts as
         dead.
         """
         self._log_path = log_path
         self._given = dict(os.environ if environment is None else environment)
-        self._uses_agent = False
+        self._uses_agent = agent
         self._lead(command, host)
         self.heartbeat = Heartbeat(heartbeat, lambda: self._send(protocol.Ping()), self._fell_silent)
         self._on_death = on_death
@@ -92,11 +94,6 @@ class EngineClient:
         self.host = host
         """The machine of the engine; None for this one."""
         self._environment = engine_environment(self._given, remote=host is not None or self._uses_agent)
-
-    def use_agent(self, allowed: bool) -> None:
-        """Let the next engine ask the agent for the keys of ssh, to reach workers."""
-        self._uses_agent = allowed
-        self._lead(self._command, self.host)
 
     async def move(self, command: Sequence[str], host: Host | None) -> None:
         """End the running engine. The next one is started by `command`, on `host`."""

@@ -39,9 +39,8 @@ class Setup(NamedTuple):
 
     def client(self) -> EngineClient:
         """Return a client of that engine, which is not started yet."""
-        client = EngineClient(self.engine, self.places.log, host=self.host)
-        client.use_agent(bool(self.settings.engine.workers))
-        return client
+        agent = bool(self.settings.engine.workers)
+        return EngineClient(self.engine, self.places.log, host=self.host, agent=agent)
 
 
 def set_up(arguments: argparse.Namespace) -> Setup:

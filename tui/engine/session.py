@@ -136,6 +136,8 @@ class Session:
             self._send(protocol.Loading("Connecting to the workers"))
         parts = distribute(command, self._workers)
         self._pair = pair = load_pair(command, self._progress(), parts.spread)
+        if pair.draft and (cost := pair.draft_cost) is not None:
+            self._library.records.keep_cost(pair.main.facts.path, pair.draft.facts.path, cost)
         self._chats = SavedChats.of(pair, command, find_states())
         if command.disk_cache == 0:
             self._forget(None)

@@ -19,9 +19,9 @@ from .machine.hardware import memory_bytes
 from .machine.worker_messages import (
     LONGEST,
     Alive,
-    Attached,
     FromWorker,
     Greeting,
+    Joined,
     Listen,
     Listening,
     Probe,
@@ -91,7 +91,7 @@ class Worker:
                 self.send(Alive(message.number))
             case Survey() | Listen():  # they load the library, and probes must be answered meanwhile
                 threading.Thread(target=self._carry_out, args=(message,), daemon=True).start()
-            case Attached():
+            case Joined():
                 if self._served:
                     self._served.close_door()
             case None:

@@ -6,6 +6,7 @@ Downloads go to the engine's machine. They belong to the app: they continue when
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import on, work
@@ -184,25 +185,15 @@ class HubScreen(ListsScreen[None]):
             note = f" · {self._listed.note}" if self._listed and self._listed.note else ""
             kinds = sorted({each.head for each in self._listed.files if each.head} if self._listed else ())
             heads = "".join(f" · with its own draft: {HEADS[each]}" for each in kinds)
-            words = self._about_head() or f"huggingface.co/{hit.name}{terms}{gated}{heads}{note}"
+            file = self._files.current if self.active is self._files else None
+            about = _about_heads(file.key, self._listed.files) if file and self._listed else ""
+            words = about or f"huggingface.co/{hit.name}{terms}{gated}{heads}{note}"
         elif row and (pair := self._pairs.get(row.key)):
             slow = f"{slowness(pair).capitalize()} without a draft. " if pair.slow else ""
             words = f"{slow}{pair.main}, with {pair.draft} as its draft"
         if words != self._said:
             self._said = words
             self._about.update(Content(clean_line(words)), layout=False)
-
-    def _about_head(self) -> str:
-        """Return the words about the head under the cursor, or about the heads beside the model there."""
-        file = self._files.current if self.active is self._files else None
-        heads = [each for each in self._listed.files if each.head] if self._listed and file else []
-        if not heads or file is None:
-            return ""
-        if any(each.name == file.key for each in heads):
-            return f"{file.key} drafts for a model beside it. When both are here, it stands among the drafts."
-        smallest = min(heads, key=lambda each: each.size)
-        last = f"Its {HEADS[smallest.head]} is at the end of this list, {size(smallest.size)}"
-        return f"{last}. Enter there downloads it too, and it drafts for this model."
 
     # Downloads
 
@@ -286,6 +277,18 @@ def _file_row(file: HubFile, memory: int) -> Row:
         (name + parts, size(file.size), remark if fits else "too large"),
         "plain" if fits else "faint",
     )
+
+
+def _about_heads(name: str, files: Sequence[HubFile]) -> str:
+    """Return the words about the file `name` if it is a head, or about the heads beside it; else nothing."""
+    heads = [each for each in files if each.head]
+    if not heads:
+        return ""
+    if any(each.name == name for each in heads):
+        return f"{name} drafts for a model beside it. When both are here, it stands among the drafts."
+    smallest = min(heads, key=lambda each: each.size)
+    last = f"Its {HEADS[smallest.head]} is at the end of this list, {size(smallest.size)}"
+    return f"{last}. Enter there downloads it too, and it drafts for this model."
 
 
 def _about(item: Item) -> str:

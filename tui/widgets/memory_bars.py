@@ -60,22 +60,12 @@ class MemoryBars(Widget):
             return Content("\n").join([Content(clean_line(self._words)), settings])
         gpu = any(use.name != HOST and not use.layers for use in planned.uses)
         settings = _settings(self._asked, planned.load, planned.context_length, gpu, width)
-        missing = [_missing(each) for each in planned.workers if each.fault]
-        return Content("\n").join([*_uses(planned.uses, width), *missing, settings])
+        return Content("\n").join([*_machines(planned, width), settings])
 
 
 def _workers(planned: MemoryPlanned | None) -> int:
     """Return the number of lines that show workers."""
     return len(planned.workers) if planned else 0
-
-
-def _missing(worker: WorkerState) -> Content:
-    name = _fitted(clean_line(worker.name))
-    return Content.assemble((f"{name} ", "$quiet"), (clean_line(worker.fault, 200), "$warning"))
-
-
-def _fitted(name: str) -> str:
-    return set_cell_size(name, min(_NAME, cell_len(name)))
 
 
 def _settings(asked: Load, load: Load, tokens: int, gpu: bool, width: int) -> Content:
@@ -111,10 +101,28 @@ def _layers(load: Load) -> str:
     return "all" if load.gpu_layers < 0 else f"{load.gpu_layers:,}"
 
 
-def _uses(uses: Sequence[MemoryUse], width: int) -> list[Content]:
-    names = [_short(clean_line(use.name)) for use in uses]
-    room = min(_NAME, max(map(cell_len, names), default=0))
-    return [_use(use, set_cell_size(name, room), width) for use, name in zip(uses, names, strict=True)]
+def _machines(planned: MemoryPlanned, width: int) -> list[Content]:
+    """Return a line for each memory, and one for each worker that computes nothing."""
+    missing = [worker for worker in planned.workers if worker.fault]
+    room = _room([*planned.uses, *missing])
+    without = [
+        Content.assemble((f"{_name(each, room)} ", "$quiet"), (clean_line(each.fault, 200), "$warning"))
+        for each in missing
+    ]
+    return [*_uses(planned.uses, width, room), *without]
+
+
+def _uses(uses: Sequence[MemoryUse], width: int, room: int) -> list[Content]:
+    return [_use(use, _name(use, room), width) for use in uses]
+
+
+def _room(named: Sequence[MemoryUse | WorkerState]) -> int:
+    """Return the cells for the longest name."""
+    return min(_NAME, max((cell_len(_short(clean_line(each.name))) for each in named), default=0))
+
+
+def _name(named: MemoryUse | WorkerState, room: int) -> str:
+    return set_cell_size(_short(clean_line(named.name)), room)
 
 
 def _short(name: str) -> str:

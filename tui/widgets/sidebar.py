@@ -27,14 +27,14 @@ Row = tuple[str, str]
 Part = tuple[float, str]
 
 
-class Proposer(NamedTuple):
+class Drafter(NamedTuple):
     """The model that drafts, as the sidebar names it, and the color of its tokens."""
 
     name: str
     tone: str
 
 
-DRAFT, HEAD = Proposer("draft", "$token-draft"), Proposer("head", "$token-head")
+DRAFT, HEAD = Drafter("draft", "$token-draft"), Drafter("head", "$token-head")
 
 
 class Sidebar(VerticalScroll, can_focus=False):
@@ -64,7 +64,7 @@ class Sidebar(VerticalScroll, can_focus=False):
         self._room = Static(id="context")
         self._context_length: int | None = None
         self._loaded: protocol.Loaded | None = None
-        self._proposer = DRAFT
+        self._drafter = DRAFT
         self._link = ""
         self._rows = 0
         self._lookup = False
@@ -93,16 +93,17 @@ class Sidebar(VerticalScroll, can_focus=False):
     def show_models(self, loaded: protocol.Loaded | None) -> None:
         """Show the loaded pair, or that there is none."""
         self._loaded = loaded
-        self._proposer = HEAD if loaded and loaded.draft and loaded.draft.is_head else DRAFT
+        self._drafter = HEAD if loaded and loaded.draft and loaded.draft.is_head else DRAFT
         self._context_length = loaded.context_length if loaded else None
         rows: list[Row] = [(name, UNKNOWN) for name in ("main", "draft", "backend", "device")]
         if loaded:
             rows = [
                 ("main", _model(loaded.main)),
-                (self._proposer.name, _model(loaded.draft, "lookup" if self._lookup else "none")),
+                (self._drafter.name, _model(loaded.draft, "lookup" if self._lookup else "none")),
                 ("backend", clean_line(loaded.backend, WIDTH - 9)),
-                ("device", clean_line(loaded.device, WIDTH - 8)),
+                ("device", clean_line(loaded.device.partition(" + ")[0], WIDTH - 8)),
             ]
+            rows += [(clean_line(each.name, 12), _share(each)) for each in loaded.workers]
         if loaded and loaded.rounding:
             rows.append(rounding(loaded.rounding))
         if self._link:
@@ -136,10 +137,15 @@ class Sidebar(VerticalScroll, can_focus=False):
         """Show the numbers of this moment. Heights never change, so no layout is needed."""
         _put(self._speed_now, _heading("Speed now", number(reading.speed_now, "tok/s")))
         _put(self._speed, _table(_speed_rows(reading)))
-        _put(self._drafts, _drafts(reading, self.drafting, self._proposer.tone))
-        _put(self._time, _time(reading, self._proposer))
+        _put(self._drafts, _drafts(reading, self.drafting, self._drafter.tone))
+        _put(self._time, _time(reading, self._drafter))
         _put(self._room, _context(reading, self._context_length))
         self._bars.values = tuple(history)
+
+
+def _share(worker: protocol.WorkerState) -> str:
+    """Return the layers of a worker."""
+    return f"{worker.layers:,} layer{'' if worker.layers == 1 else 's'}" if worker.layers else "not used"
 
 
 def _put(place: Static, content: Content) -> None:
@@ -189,11 +195,11 @@ def _draft_length(reading: MeterReading, drafting: str) -> Row:
     return "draft length", drafting or UNKNOWN
 
 
-def _time(reading: MeterReading, proposer: Proposer) -> Content:
+def _time(reading: MeterReading, drafter: Drafter) -> Content:
     draft, verify = reading.draft_share, reading.verify_share
     other = None if draft is None or verify is None else max(0.0, 1.0 - draft - verify)
     shares = [
-        (proposer.name, draft, proposer.tone),
+        (drafter.name, draft, drafter.tone),
         ("verify", verify, "$token-main"),
         ("other", other, "$quiet"),
     ]

@@ -16,7 +16,7 @@ from tests.support.answering import HELLO, Heard, ask, command
 from tui.choices import AUTO, DraftLength
 from tui.engine.answer.answer import Answer
 from tui.engine.answer.templates import TemplateRenderer
-from tui.engine.backends import LoadedModel, ModelError, Options
+from tui.engine.backends import Interruptible, LoadedModel, ModelError, Options
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.selection import open_backend
 from tui.engine.pair.pair import Pair, load_pair, plain_speed
@@ -271,6 +271,29 @@ def test_after_a_cancel_the_next_answer_is_that_of_a_fresh_start(
         assert cut.statistics.rounds == len(cut.rounds) == stop_after
         talk = (*HELLO, Message("assistant", cut.text), Message("user", "Go on"))
         assert ask(pair, renderer, talk, draft_length=length).tokens == ask(fresh, renderer, talk).tokens
+
+
+@pytest.mark.parametrize("calls", [2, 5, 9])
+def test_a_cancel_while_the_draft_works_ends_the_answer_before_the_next_call(
+    opened: Callable[..., Opened], renderer: TemplateRenderer, calls: int
+) -> None:
+    pair, main, draft = opened()
+    expected = ask(opened()[0], renderer).tokens
+    seen: list[int] = []
+
+    def cancelled(events: Sequence[Event]) -> bool:
+        if draft.calls >= calls:
+            seen.append(main.calls)
+        return draft.calls >= calls
+
+    cut = ask(pair, renderer, draft_length=4, cancelled=cancelled)
+    assert cut.end.reason == "cancelled"
+    if isinstance(main, Interruptible):
+        assert main.calls <= seen[0] + 1 and draft.calls <= calls + 1
+    assert not any(isinstance(event, Notice) for event in cut.events), "the draft has not failed"
+    assert cut.tokens == expected[: len(cut.tokens)] != expected
+    rest = ask(pair, renderer, draft_length=4, resume=tuple(cut.tokens), max_tokens=30 - len(cut.tokens))
+    assert [*cut.tokens, *rest.tokens] == expected
 
 
 def test_a_long_prompt_is_read_in_chunks_and_can_be_cancelled_between_them(

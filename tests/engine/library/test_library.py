@@ -502,6 +502,48 @@ def test_what_a_draft_would_bring_is_predicted_for_a_main_model_of_some_size(toy
     assert (dear.judgement, dear.speed_up) == ("possible", 1.0)
 
 
+@pytest.mark.parametrize("size", [SMALLEST - 1, SMALLEST])
+def test_a_draft_that_is_as_slow_as_its_main_model_is_not_recommended(toys: Path, size: int) -> None:
+    """By its size alone it would be: some number formats have slow kernels on some devices."""
+    main = structs.replace(described(toys / "large.gguf"), size=size)
+    draft = structs.replace(described(toys / "small.gguf"), size=size // 20)
+
+    def verdict(cost: float | None) -> DraftVerdict:
+        return Judge(main, nothing, 0.05, cost=lambda *pair: cost).verdict(draft)
+
+    assert verdict(None).judgement == verdict(0.1).judgement == "recommended"
+    assert verdict(1.0).judgement == "possible"
+    assert "take longer" in verdict(1.0).reason
+    if size == SMALLEST:
+        assert 1 < (verdict(0.4).speed_up or 0) < (verdict(None).speed_up or 0)
+    past = Judge(main, lambda *pair: Measured(1.3, 4), 0.05, cost=lambda *pair: 1.2)
+    assert past.verdict(draft).judgement == "recommended", "answers tell more than a single token"
+
+
+def test_the_cost_of_a_drafted_token_is_remembered_for_each_pair(tmp_path: Path) -> None:
+    records = Records(tmp_path / "measured")
+    assert records.cost("/main", "/draft") is None
+    records.keep_cost("/main", "/draft", 1.25)
+    assert Records(tmp_path / "measured").cost("/main", "/draft") == 1.25
+    assert records.cost("/main", "/other") is None
+    assert records.measured("/main", "/draft") is None
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        records.keep_cost("/main", "/draft", wrong)
+        assert records.cost("/main", "/draft") is None
+
+
+def test_a_load_keeps_the_cost_of_its_draft(toys: Path, tmp_path: Path) -> None:
+    library = Library((ModelFolder("LM Studio", toys),), tmp_path / "i.json", Records(tmp_path / "r"), 0.05)
+    main, draft = str(toys / "large.gguf"), str(toys / "small.gguf")
+    events: list[Event] = []
+    session = Session(events.append, lambda number: False, library=library)
+    session.do(Load(main, draft, context_length=256, threads=1))
+    assert isinstance(events[-1], Loaded) and events[-1].draft
+    cost = library.records.cost(main, draft)
+    assert cost and 0.01 < cost < 10
+    session.close()
+
+
 def test_the_best_draft_stands_first_and_none_is_never_missing(toys: Path) -> None:
     order = list(verdicts(toys / "large.gguf", toys).values())
     rank = {"recommended": 0, "possible": 1, "no": 2}

@@ -194,6 +194,7 @@ def test_workers_start_at_once_and_a_lost_one_again_at_the_next_wish(
     assert [each.name for each in first] == ["gpu2", "gpu3", "-x"]
     assert isinstance(first[1], MissedWorker) and "no Outrider on gpu3" in first[1].reason.message
     closed.unlink()
+    assert pool.reach(hosts, again=False) == first, "a plan does not wait for it each time"
     second = pool.reach(hosts[:2])
     assert all(isinstance(each, ReachedWorker) for each in second)
     assert isinstance(first[0], ReachedWorker) and isinstance(second[0], ReachedWorker)

@@ -10,6 +10,7 @@ import pytest
 from tests.support import models
 from tests.support.models import Toy
 from tests.support.states import OTHER, ROOM, TOLD, Talk
+from tui.engine.backends.cached import CachedModel
 from tui.engine.states import saved_chats
 from tui.engine.states.held_states import HeldStates
 from tui.engine.states.state_file import SavedState, StateHead
@@ -198,6 +199,28 @@ def test_a_copy_for_the_disk_makes_room_for_itself(talk: Open, monkeypatch: pyte
     assert 0 < held.size < taken
     assert len(list(find_states().iterdir())) == 2
     one.ask(TOLD, "one")
+
+
+def test_a_copy_for_which_there_is_no_memory_is_tried_without_the_others_and_then_given_up(
+    talk: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, fresh = talk(), talk(memory=0)
+    one.ask()
+    one.ask(OTHER, "two")
+    held = one.session._chats._held
+    tried: list[int] = []
+
+    def none(self: object, most: int) -> None:
+        tried.append(held.size)
+        raise MemoryError
+
+    monkeypatch.setattr(CachedModel, "take_state", none)
+    one.ask(THIRD, "three")
+    assert len(tried) == 2
+    assert tried[0] > 0
+    assert tried[1] == held.size == 0
+    fresh.ask(THIRD, "")
+    assert one.tokens == fresh.tokens
 
 
 # The states alone

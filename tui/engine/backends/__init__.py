@@ -177,6 +177,30 @@ class LoadedModel(Protocol):
     def close(self) -> None: ...
 
 
+class Asker:
+    """Asks for a model whether the result of its present call is still wanted."""
+
+    def __init__(self) -> None:
+        self.wanted: Wanted = lambda tokens: True
+        self._told = 0.0
+        """Tokens of the present call that `wanted` knows of."""
+
+    def begin(self) -> None:
+        """Begin a call. Raises `GivenUp`."""
+        self._told = 0.0
+        self.ask(0.0)
+
+    def ask(self, tokens: float) -> None:
+        """Tell that the call has computed so many more tokens. Raises `GivenUp`."""
+        self._told += tokens
+        if not self.wanted(tokens):
+            raise GivenUp("the work was given up")
+
+    def end(self, tokens: int) -> None:
+        """End a call of `tokens` tokens, whose result exists and is kept."""
+        self.wanted(max(0.0, tokens - self._told))
+
+
 @runtime_checkable
 class Interruptible(Protocol):
     """A model that asks before a call, and during one that takes long, whether its result is still wanted.
@@ -185,20 +209,21 @@ class Interruptible(Protocol):
     those that the call was to run.
     """
 
-    wanted: Wanted
+    asker: Asker
 
 
 @contextmanager
 def asking(models: Iterable[object], wanted: Wanted) -> Iterator[None]:
     """Let the models ask `wanted` during their calls, as far as they can ask."""
-    asked = [(each, each.wanted) for each in models if isinstance(each, Interruptible)]
-    for each, _ in asked:
+    askers = [each.asker for each in models if isinstance(each, Interruptible)]
+    before = [each.wanted for each in askers]
+    for each in askers:
         each.wanted = wanted
     try:
         yield
     finally:
-        for each, before in asked:
-            each.wanted = before
+        for each, wanted in zip(askers, before, strict=True):
+            each.wanted = wanted
 
 
 @runtime_checkable
@@ -207,6 +232,18 @@ class Doubling(Protocol):
 
     def double_single_rows(self, length: int) -> None:
         """Run single rows beside a copy from `length` cached tokens on. The capacity may shrink by one."""
+        ...
+
+
+@runtime_checkable
+class RestoresEarly(Protocol):
+    """A model that puts a checkpoint back in the same way at any time, also where a cut would do.
+
+    So a check of its checkpoints need not read until a window is full.
+    """
+
+    def put_back(self, length: int) -> None:
+        """Restore the checkpoint at `length` tokens; there must be one."""
         ...
 
 

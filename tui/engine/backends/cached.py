@@ -14,7 +14,7 @@ from ...protocol import ModelFacts
 from ..speculation.chances import LONGEST
 from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
-from . import CacheState, GivenUp, Rewinds, Vocabulary, Wanted, check_call
+from . import Asker, CacheState, Rewinds, Vocabulary, check_call
 from .checkpoints import Cache, Checkpoints
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ class CachedModel(ABC):
         """Number of `tokens`, from the left, in the cache. The others must run again."""
         self._settled = True
         """Whether nothing was chosen since the last rewind."""
-        self.wanted: Wanted = lambda tokens: True
-        self._asked = 0.0
-        """Tokens of the present call that `wanted` knows of."""
+        self.asker = Asker()
         self.vocabulary = vocabulary
         self.capacity = capacity
         self.rewinds = cache.rewinds
@@ -129,13 +127,12 @@ class CachedModel(ABC):
 
         Raises `ModelError` for an unknown token, for a full cache, and if the library fails. Tokens that ran
         before an error of llama.cpp stay in the cache; an error of MLX and `InvalidLogits` there empty it.
-        Raises `GivenUp` if the call is not `wanted` any more; the tokens that ran stay.
+        Raises `GivenUp` if the call is not wanted any more; the tokens that ran stay.
         """
         check_call(self, tokens, picks, self._picks)
         if picks and self._sampler is None:
             raise ValueError("no sampler to pick with")
-        self._asked = 0.0
-        self._ask()
+        self.asker.begin()
         known = len(self._tokens)
         self._tokens.extend(tokens)
         chosen = []
@@ -144,14 +141,8 @@ class CachedModel(ABC):
             chosen = self._choose(len(self._tokens), picks)
         else:
             self._run(len(self._tokens))
-        self.wanted(max(0.0, len(tokens) - self._asked))
+        self.asker.end(len(tokens))
         return chosen
-
-    def _ask(self, tokens: float = 0.0) -> None:
-        """Raise `GivenUp` if the result of the call is not wanted any more; see `Wanted`."""
-        self._asked += tokens
-        if not self.wanted(tokens):
-            raise GivenUp("the work was given up")
 
     def checkpoint(self, length: int) -> None:
         self._checkpoints.want(length)

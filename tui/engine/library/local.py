@@ -141,7 +141,7 @@ class _Question:
         skipped = (each for each in self._found if isinstance(each, Skipped))
         useless = [each for each in skipped if Path(each.path).parent == path.parent]
         records, row_cost = self._library.records, self._library.row_cost
-        return Judge(main, records.measured, row_cost, self._room).all(models, useless)
+        return Judge(main, records.measured, row_cost, self._room, records.cost).all(models, useless)
 
     def _room(self, draft: FoundModel) -> Obstacle | None:
         """Return whether the weights are too large. Free memory counts only when a pair is chosen."""

@@ -39,6 +39,8 @@ _ORDER = {"recommended": 0, "possible": 1, "no": 2}
 
 Past = Callable[[str, DraftChoice], Measured | None]
 """Returns the measured speed-up of a draft (its path, `HEAD` or `LOOKUP`) for a main model."""
+Cost = Callable[[str, DraftChoice], float | None]
+"""Returns the measured time of a drafted token, as a share of a token of the main model."""
 Room = Callable[[FoundModel], Obstacle | None]
 """Returns the reason why a draft does not fit into memory beside the main model; None if it fits."""
 
@@ -47,13 +49,15 @@ class Judge:
     """Judges drafts for one main model. It keeps the vocabularies that it has read."""
 
     def __init__(
-        self, main: FoundModel, past: Past, row_cost: float, room: Room = lambda draft: None
-    ) -> None:
+        self, main: FoundModel, past: Past, row_cost: float, room: Room = lambda draft: None,
+        cost: Cost = lambda main, draft: None,
+    ) -> None:  # fmt: skip
         """`row_cost` is one more row in a batch, as a share of the first row; about 0.05 on a GPU."""
         self._main = main
         self._past = past
         self._row_cost = row_cost
         self._room = room
+        self._cost = cost
         self._tokens: Tokens | None = None
         self._heads = {HEAD} if main.head == "mtp" else set()
         """The heads among the possible drafts."""
@@ -73,7 +77,8 @@ class Judge:
     def verdict(self, draft: FoundModel) -> DraftVerdict:
         """Return the verdict on one model. Reads its vocabulary if necessary."""
         past = self._past(self._main.path, draft.path)
-        speed_up = past.speed_up if past else None if draft.only_head else self._predicted(draft)
+        cost = None if past else self._cost(self._main.path, draft.path)
+        speed_up = past.speed_up if past else None if draft.only_head else self._predicted(draft, cost)
         measured = past.answers if past else 0
         worthwhile = speed_up is None or speed_up >= WORTHWHILE
 
@@ -92,6 +97,10 @@ class Judge:
         share = f"{_share(draft.size / self._main.size)} of the main model's size"
         if measured:
             return judged("recommended" if worthwhile else "possible", f"same tokenizer, {share}")
+        if cost is not None and cost >= 1:
+            return judged(
+                "possible", f"same tokenizer, {share}; its tokens take longer than the main model's"
+            )
         if draft.size > LARGEST * self._main.size:
             return judged("possible", f"same tokenizer, but {share}: more than a third seldom pays")
         if "recurrent" in draft.traits:
@@ -133,12 +142,16 @@ class Judge:
                 return bad_file(error)
         return self._known[draft.fingerprint]
 
-    def _predicted(self, draft: FoundModel) -> float | None:
-        """Return the predicted speed-up at the best fixed draft length; None if there is no prediction."""
+    def _predicted(self, draft: FoundModel, cost: float | None) -> float | None:
+        """Return the predicted speed-up at the best fixed draft length; None if there is no prediction.
+
+        Where the cost of a drafted token was not measured, it is the share of the sizes.
+        """
         if self._main.size < SMALLEST:
             return None
         same = _family(draft) == _family(self._main)
-        acceptance, cost = (_SAME_FAMILY if same else _OTHER_FAMILY), draft.size / self._main.size
+        acceptance = _SAME_FAMILY if same else _OTHER_FAMILY
+        cost = cost or draft.size / self._main.size
         best, expected = 1.0, 1.0
         for length in range(1, _LONGEST + 1):
             expected += acceptance**length

@@ -1,4 +1,4 @@
-"""The measured speed-ups of whole answers on this machine, for each pair.
+"""The measured speed-ups of whole answers on this machine, and the cost of a drafted token, for each pair.
 
 One file per pair holds the latest. If two engines write at once, one answer may be lost, and nothing else.
 This module decides nothing.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, isfinite, log
 from pathlib import Path
 
 from ...choices import DraftChoice
@@ -57,8 +57,17 @@ class Records:
         ratios = _ratios(self._file(main, draft))
         return Measured(exp(sum(map(log, ratios)) / len(ratios)), len(ratios)) if ratios else None
 
-    def _file(self, main: str, draft: str) -> StoredFact:
-        return StoredFact(self._folder, (), [f"{name} {_size(name)}" for name in (main, draft)])
+    def keep_cost(self, main: str, draft: DraftChoice, cost: float) -> None:
+        """Keep the time of a drafted token, as a share of that of a main model's token."""
+        self._file(main, draft, "cost").write(round(cost, 4))
+
+    def cost(self, main: str, draft: DraftChoice) -> float | None:
+        """Return the cost of a drafted token that was measured last; None if the pair was never loaded."""
+        cost = self._file(main, draft, "cost").read()
+        return cost if isinstance(cost, float) and isfinite(cost) and cost > 0 else None
+
+    def _file(self, main: str, draft: str, *kind: str) -> StoredFact:
+        return StoredFact(self._folder, (), [*(f"{name} {_size(name)}" for name in (main, draft)), *kind])
 
 
 def _ratios(file: StoredFact) -> list[float]:

@@ -17,16 +17,15 @@ from threading import Condition, Lock, Thread, Timer
 from time import monotonic
 from typing import TypeVar
 
-from ...clean import clean_line
 from ...errors import OutriderError
 from ...host import LOOPBACK, Host, said
 from ...protocol import Lines, ProtocolError
 from .worker_messages import (
     LONGEST,
     Alive,
-    Attached,
     FromWorker,
     Greeting,
+    Joined,
     Listen,
     Listening,
     Probe,
@@ -143,7 +142,7 @@ class WorkerLink:
             late.start()
             self.devices = connect(self.port)
             late.cancel()
-        self._send(Attached())
+        self._send(Joined())
         return self.devices
 
     def _carry(self, door: socket.socket, there: int) -> None:
@@ -212,7 +211,7 @@ class WorkerLink:
         if isinstance(found, kind):
             return found
         if isinstance(unable, Unable):
-            raise self._lose(f"{self.host.name}: {clean_line(unable.reason)}", "Run `outrider doctor` there.")
+            raise self._lose(f"{self.host.name}: {_line(unable.reason)}", "Run `outrider doctor` there.")
         raise self._lose(f"{self.host.name} did not answer within {seconds:g} seconds", "Check the network.")
 
     def _send(self, message: ToWorker) -> None:
@@ -279,7 +278,7 @@ class WorkerLink:
         elif found:
             line, hint, _ = found
         else:
-            last = f": {clean_line(words[-1], 160)}" if words else ""
+            last = f": {_line(words[-1])}" if words else ""
             line, hint = f"The worker on {name} does not start{last}", f"Run `outrider doctor --host {name}`."
         with self._changed:
             self.loss = self.loss or WorkerLost(line, hint)
@@ -336,5 +335,10 @@ def _misfit(theirs: Greeting, ours: Greeting, name: str) -> tuple[str, str] | No
         ("messages of version", str(theirs.messages), str(ours.messages)),
     ):
         if there != here:
-            return f"{name} has {what} {clean_line(there, 40)}, and this machine {here}", _SAME
+            return f"{name} has {what} {_line(there)}, and this machine {here}", _SAME
     return None
+
+
+def _line(text: str) -> str:
+    """Return foreign text as a part of a line. The app makes it harmless."""
+    return " ".join(text.split())[:160]

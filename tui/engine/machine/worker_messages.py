@@ -90,7 +90,7 @@ class Listen(_Message, frozen=True):
     """Take a connection. Ends with `Listening` or `Unable`."""
 
 
-class Attached(_Message, frozen=True):
+class Joined(_Message, frozen=True):
     """The connection is there: take no other one, and end when it ends."""
 
 
@@ -101,7 +101,7 @@ class Probe(_Message, frozen=True):
 
 
 FromWorker = Greeting | Surveyed | Listening | Alive | Unable
-ToWorker = Survey | Listen | Attached | Probe
+ToWorker = Survey | Listen | Joined | Probe
 _encode = Encoder().encode
 _from_worker: Decoder[FromWorker] = Decoder(FromWorker)
 _to_worker: Decoder[ToWorker] = Decoder(ToWorker)

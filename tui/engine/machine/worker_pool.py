@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
+from time import monotonic
 from typing import NoReturn
 
 from ...errors import OutriderError
@@ -24,6 +25,8 @@ LOST = 3
 """Exit status of an engine that has lost a worker."""
 SIGN = "worker lost: "
 """Begins the line on stderr that explains this end: a sentence and the next step, with a tab between."""
+_REMEMBERED = 30.0
+"""Seconds for which a plan takes a worker for missing that could not be started: a try may take ten."""
 _EXPLAINED = 2.0
 """Seconds that the reason for a broken connection may take to arrive."""
 
@@ -54,17 +57,29 @@ class WorkerPool:
     def __init__(self, link: Callable[..., WorkerLink] = WorkerLink) -> None:
         self._link = link
         self._links: dict[WorkerHost, WorkerLink] = {}
+        self._missed: dict[WorkerHost, tuple[float, MissedWorker]] = {}
+        """The workers that could not be started, and when."""
         self._lock = Lock()
         self._ending = Lock()
 
-    def reach(self, wanted: Sequence[WorkerHost]) -> list[ReachedWorker | MissedWorker]:
-        """Start the workers that do not run yet, all at once, and survey all of them. Keeps their order."""
+    def reach(
+        self, wanted: Sequence[WorkerHost], *, again: bool = True
+    ) -> list[ReachedWorker | MissedWorker]:
+        """Start the workers that do not run yet, all at once, and survey all of them. Keeps their order.
+
+        `again`: also try those that could not be started a moment ago.
+        """
         if not wanted:
             return []
+        if again:
+            self._missed.clear()
         with self._lock, ThreadPoolExecutor(len(wanted)) as threads:
             return list(threads.map(self._reach, wanted))
 
     def _reach(self, wanted: WorkerHost) -> ReachedWorker | MissedWorker:
+        when, missed = self._missed.get(wanted, (0.0, None))
+        if missed and monotonic() < when + _REMEMBERED:
+            return missed
         try:
             link = self._links.get(wanted)
             if link is None or link.loss:
@@ -73,7 +88,9 @@ class WorkerPool:
                 self._links[wanted] = link
             return ReachedWorker(link, link.survey())
         except OutriderError as error:
-            return MissedWorker(wanted.name, error)
+            missed = MissedWorker(wanted.name, error)
+            self._missed[wanted] = monotonic(), missed
+            return missed
 
     def aborted(self, words: str) -> None:
         """End the process with the reason if a lost worker is the reason for an abort of llama.cpp."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from ...protocol import Obstacle
-from ..backends import LoadedModel, ModelError
+from ..backends import LoadedModel, ModelError, RestoresEarly
 from ..eligibility import NOT_RESTORED, broken_trial, short_context
 from ..speculation.sampling import InvalidLogits, Logits
 from .deviation import Watched, deviation, known_tokens
@@ -59,8 +59,8 @@ def trial_of_checkpoints(main: LoadedModel) -> bool:
 
     A batch runs behind some tokens. Then these are read again, with a checkpoint behind them, others follow
     until no cut reaches back, and the checkpoint is put back. The same batch must now have the same bits.
-    Where reading so far takes long, the answer is no: without checkpoints a text is read again, which is slow
-    but right.
+    Where reading so far takes long, a model that can put the checkpoint back earlier does so. For others the
+    answer is no: without checkpoints a text is read again, which is slow but right.
     """
     try:
         return not loses(main) or _puts_back(main)
@@ -87,8 +87,13 @@ def _puts_back(main: LoadedModel) -> bool:
     while main.reach(_BASE + 1) > _BASE or main.length < main.drops_from:  # the window holds the base still
         due = _SECONDS * min(1.0, main.length / max(1, main.drops_from))
         until = min(main.length + min(main.chunk, main.drops_from or _BATCH), main.capacity)
-        if until == main.length or perf_counter() - began > due:
+        if until == main.length:
             return False
+        if perf_counter() - began > due:
+            if not isinstance(main, RestoresEarly):
+                return False
+            main.put_back(_BASE)
+            break
         main.extend(text[main.length : until], picks=0)
     main.rewind(_BASE)
     return deviation(expected, watched.run(batch)) <= unsteady

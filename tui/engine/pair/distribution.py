@@ -58,7 +58,7 @@ def distribute(load: Load, pool: WorkerPool) -> Distributed:
 
 def planned_memory(question: PlanMemory, load: Load, loaded: Load | None, pool: WorkerPool) -> MemoryPlanned:
     """Return the reply to `question`. The names of `load` and `loaded` are paths. Raises `Unplanned`."""
-    reached = pool.reach(load.workers) if load.workers and _can_split(load) else ()
+    reached = pool.reach(load.workers, again=False) if load.workers and _can_split(load) else ()
     found = plan(load, loaded, _memories(reached, freed=loaded is not None))
     states = tuple(_states(reached, found.split)) if reached else _unused(load)
     return MemoryPlanned(question.id, found.load, found.context_length, found.fits, found.uses, states)

@@ -91,6 +91,13 @@ class Pair:
         return self.policy.plain_rate if isinstance(self.policy, AdaptiveLength) else self.first_speed
 
     @property
+    def draft_cost(self) -> float | None:
+        """Time of a drafted token, as a share of a token of the main model; None if nothing was measured."""
+        if self.draft is None or not isinstance(self.policy, AdaptiveLength):
+            return None
+        return float(self.policy.costs.draft / self.policy.costs.verify[0])
+
+    @property
     def why_idle(self) -> Obstacle | None:
         """The reason why nobody proposes at this moment; None for a policy that always drafts."""
         if self.draft is None:
@@ -270,7 +277,7 @@ def _load_draft(
 def _fault(draft: LoadedModel, stages: Stages) -> Obstacle | None:
     """Return why `draft` cannot choose even one token; None if it can."""
     try:
-        with stages.running("Preparing the draft model", 1, draft):
+        with stages.going_on("Preparing the draft model", draft):
             _first(draft)
         return None
     except GivenUp:

@@ -50,6 +50,12 @@ class Stages:
             yield
 
     @contextmanager
+    def going_on(self, stage: str, *models: LoadedModel | None) -> Iterator[None]:
+        """Let `models` run a few tokens more in the present stage. Else it is like `running`."""
+        with self._asking(models, lambda passed: self._progress(stage, None)):
+            yield
+
+    @contextmanager
     def measuring(self, stage: str, seconds: float, *models: LoadedModel | None) -> Iterator[None]:
         """Show a stage in which `models` run for about so many seconds. Else it is like `running`."""
         began = perf_counter()

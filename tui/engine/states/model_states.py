@@ -39,7 +39,10 @@ class ModelStates:
 
     def taken(self, calls: Calls, most: int) -> SavedState | None:
         """Return a copy of the cache, with at most `most` bytes; None if it cannot be copied."""
-        state = self.model.take_state(most) if isinstance(self.model, Portable) else None
+        try:
+            state = self.model.take_state(most) if isinstance(self.model, Portable) else None
+        except MemoryError:
+            return None
         if state is None or not _keeps_its_bits(self.model, calls, state.cut_from):
             return None
         rule = ReadingRule(calls.chunk, calls.rows, tuple((each.start, each.stop) for each in calls.answers))

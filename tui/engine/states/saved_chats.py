@@ -188,7 +188,7 @@ class SavedChats:
             self._step()
 
     def finish(self) -> None:
-        """Write all that is not on the disk yet. It may take seconds. Nothing stays in memory."""
+        """Write all that is not on the disk yet. It may take seconds. States in memory make room first."""
         self._held.forget()
         self._take(lambda covered: self._least)
         self._chat = ""

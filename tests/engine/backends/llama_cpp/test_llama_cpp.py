@@ -16,7 +16,7 @@ from tests.support.models import Toy
 from tests.support.paths import ROOT
 from tests.support.rows import GREEDY, Watching, assert_close, rows_of, some_tokens
 from tui.engine.answer.templates import TemplateRenderer, encode_conversation
-from tui.engine.backends import GivenUp, LoadedModel, ModelError, Options
+from tui.engine.backends import GivenUp, LoadedModel, ModelError, Options, asking
 from tui.engine.backends.llama_cpp import LlamaBackend, native
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.backends.llama_cpp.reserve import CacheShape
@@ -555,3 +555,38 @@ def test_a_context_of_any_length_can_be_filled(length: int, tmp_path: Path) -> N
     assert len(model.extend([5] * 17, 17)) == 17
     assert model.length == model.capacity
     model.close()
+
+
+@pytest.mark.parametrize("chances", [1, 2, 12])
+def test_a_long_call_is_ended_when_nobody_wants_it_and_the_cache_stays_sound(
+    load: Load, chances: int
+) -> None:
+    model, text = load(), some_tokens(300)
+    expected = rows_of(model, text, 290)
+    model.rewind(0)
+    model.start(Sampler(GREEDY, 0, 0))
+    model.extend(text[:50], 0)
+    asked = 0
+
+    def wanted(tokens: float) -> bool:
+        nonlocal asked
+        asked += 1
+        return asked <= chances
+
+    with asking([model], wanted), pytest.raises(GivenUp):
+        model.extend(some_tokens(200, 9), 0)
+    assert asked == chances + 1, "it is asked within the call"
+    assert list(model.tokens) == text[:50]
+    model.start(watching := Watching())
+    model.extend(text[50:290], 0)
+    for token in text[290:]:
+        model.extend([token], 1)
+    assert_close(watching.rows, expected)
+
+
+def test_a_short_call_is_not_asked_about_by_the_library(load: Load) -> None:
+    """Each question takes some thousandths of a millisecond, and a round has a thousand nodes."""
+    model, asked = load(), list[float]()
+    with asking([model], lambda tokens: asked.append(tokens) is None):  # type: ignore[func-returns-value]
+        model.extend(some_tokens(17), 0)
+    assert asked == [0.0, 17.0], "before the call and after it"

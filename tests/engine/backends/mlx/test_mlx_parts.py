@@ -19,8 +19,10 @@ from tui.engine.backends.mlx import MlxBackend, parts
 from tui.engine.backends.mlx.caches import leaves
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.pair.deviation import Watched, deviation
+from tui.engine.pair.pair import load_pair
 from tui.engine.pair.reading import ContextReader
 from tui.engine.speculation.sampling import Chain, Sampler
+from tui.protocol import Load
 
 GREEDY = Chain(temperature=0)
 KINDS = ("llama", "gemma3_text", "lfm2", "llama4", "qwen3_next")
@@ -157,3 +159,54 @@ def test_a_load_is_given_up_at_every_place_where_it_asks(tmp_path: Path, slow: N
         MlxBackend().load(str(folder), Options("main", 0), progress)
     assert len(told) == at + 1
     assert told == sorted(told)
+
+
+@pytest.fixture
+def pair_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """A main model and a draft; nothing of them is known from earlier loads."""
+    for module in ("exactness", "pair"):
+        monkeypatch.setattr(f"tui.engine.pair.{module}.find_costs", lambda: tmp_path / "costs")
+    main = mlx_models.write_folder(tmp_path / "main", settings={"num_hidden_layers": LAYERS})
+    return str(main), str(mlx_models.perturbed(main, tmp_path / "draft"))
+
+
+def test_a_load_of_a_slow_pair_tells_its_progress_and_is_given_up_wherever_it_asks(
+    pair_folders: tuple[str, str], slow: None
+) -> None:
+    command, told = Load(*pair_folders, context_length=256), list[tuple[str, float | None]]()
+
+    def progress(stage: str, share: float | None) -> bool:
+        told.append((stage, share))
+        return len(told) <= last
+
+    last = 10**9
+    load_pair(command, progress).close()
+    for stage in dict.fromkeys(stage for stage, _ in told):
+        shares = [share for each, share in told if each == stage and share is not None]
+        assert shares == sorted(shares) and shares[-1] <= 1, stage
+        assert len(set(shares)) >= LAYERS or stage.startswith("Loading"), (stage, shares)
+    whole = len(told)
+    for last in [0, 1, 5, *range(20, whole // 2, whole // 12)]:
+        told.clear()
+        with pytest.raises(GivenUp):
+            load_pair(command, progress)
+        assert last < len(told) <= last + 2, "the end of a call tells too, and then the next one asks"
+
+
+def test_practice_stops_within_a_call_when_a_command_comes(pair_folders: tuple[str, str], slow: None) -> None:
+    pair = load_pair(Load(*pair_folders, context_length=256), lambda *_: True)
+    text = some_tokens(20)
+    pair.main.extend(text, 0)
+    asked = 0
+
+    def idle() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked <= 30
+
+    with pytest.raises(GivenUp):
+        pair.practise(idle)
+    assert asked == 31
+    assert list(pair.main.tokens) == text
+    assert pair.draft and not pair.draft.length
+    pair.close()

@@ -1,11 +1,17 @@
-"""A native batch of one sequence, filled through numpy views. It runs nothing."""
+"""A native batch of one sequence, filled through numpy views, and the end of a call that nobody wants.
+
+It runs nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+from .. import Asker
 
 BATCH = 512
 """Most tokens in one native call, if the library allows that many."""
@@ -46,3 +52,30 @@ class Batch:
         if self._width:
             self._batch.token = None  # the library did not allocate these
         self._library.llama_batch_free(self._batch)
+
+
+class Abort:
+    """Ends a long native call whose result is no longer wanted.
+
+    The library asks before each node of its graph, on a processor only. So short calls are not asked about.
+    """
+
+    LONG = 32
+    """Tokens of a call that may take long."""
+
+    def __init__(self, library: Any, asker: Asker) -> None:
+        self._set = library.llama_set_abort_callback
+        self._asks = library.ggml_abort_callback(lambda data: not asker.wanted(0.0))
+        self._never = library.ggml_abort_callback()
+
+    @contextmanager
+    def around(self, context: int, tokens: int) -> Iterator[None]:
+        """Let the library ask during a call of so many tokens."""
+        if tokens < self.LONG:
+            yield
+            return
+        self._set(context, self._asks, None)
+        try:
+            yield
+        finally:
+            self._set(context, self._never, None)

@@ -20,15 +20,16 @@ from ...library.describe import named
 from ...library.header import Header
 from ...speculation.chances import LONGEST
 from ...speculation.loop import Pick
-from .. import ModelError, prompt_form
+from .. import GivenUp, ModelError, prompt_form
 from ..cached import REPLAY, CachedModel
 from ..kept_rows import WAITING
-from .batch import BATCH, Batch
+from .batch import BATCH, Abort, Batch
 from .hidden import HiddenRows
 from .rollback import ANSWER, NativeCache, cache_of
 from .vocabulary import LlamaVocabulary
 
-_NO_SLOT = 1
+_NO_SLOT, _ABORTED = 1, 2
+"""Results of llama_decode."""
 CELLS = 256
 """Cells. The library makes caches in multiples of this; a window gets room for itself and one call."""
 
@@ -53,6 +54,7 @@ class NativeModel(CachedModel):
         self.context = context
         self._memory = library.llama_get_memory(context)
         self._batch = Batch(library, width)
+        self._abort = Abort(library, self.asker)
         self._rows: dict[int, NDArray[np.float32]] = {}
         """Logits, by the address that the library writes them to."""
 
@@ -100,7 +102,10 @@ class NativeModel(CachedModel):
     def _decode(self, tokens: Sequence[int], first_row: int) -> None:
         """Run at most `chunk` tokens, with logits from row `first_row` on."""
         self._cache.began = self._held
-        answer = self._library.llama_decode(self.context, self._batch.fill(tokens, self._held, first_row))
+        # A recurrent state that a call has half changed could not be told from a sound one.
+        long = len(tokens) if self.rewinds == "anywhere" else 0
+        with self._abort.around(self.context, long):
+            answer = self._library.llama_decode(self.context, self._batch.fill(tokens, self._held, first_row))
         if answer == 0:
             self._held += len(tokens)
             return
@@ -108,6 +113,8 @@ class NativeModel(CachedModel):
         if self._library.llama_memory_seq_pos_max(self._memory, ANSWER) != self._held - 1:
             self._held += 1  # the rest of a failed call counts as one token too many
             self._trim(len(self._tokens))
+        if answer == _ABORTED:
+            raise GivenUp("the work was given up")
         if answer == _NO_SLOT:
             raise ModelError("the context is full", "Start a new chat, or load with a longer context.")
         raise ModelError(f"the model could not be run (llama_decode: {answer})", "Load the model again.")

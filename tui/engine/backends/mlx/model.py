@@ -72,13 +72,14 @@ class MlxModel(CachedModel):
         slow = self._parts.are_needed(count)  # a chain of choices cannot be given up
         if slow or count == 1 or self._sampler is None or not self._sampler.chooses_best:
             return self.extend(tokens, picks=1)
-        self._ask()
+        self.asker.begin()
         known = len(self._tokens)
         self._tokens.extend(tokens)
         self._begin(known, 1)
+        network, cache = self._network, self._cache
 
-        def row(unread: Any) -> tuple[Any, Any]:
-            return self._network(unread, cache=self._cache.all)[0, -1:], self._cache.state
+        def row(tokens: Any) -> tuple[Any, Any]:
+            return network(tokens, cache=cache.all)[0, -1:], cache.state
 
         with self._failing():
             unread = mx.array([self._tokens[self._held :]])
@@ -100,6 +101,12 @@ class MlxModel(CachedModel):
         done = super().put_state(state)
         self.runner.stand_at(self._held)
         return done
+
+    def put_back(self, length: int) -> None:
+        """Restore the checkpoint at `length` tokens, whether a cut would do or not."""
+        self._held = self._checkpoints.restore(length)
+        self.rewind(length)
+        self.runner.stand_at(self._held)
 
     def warm_up(self, row_counts: Sequence[int]) -> None:
         """Let MLX prepare for calls of these sizes, so that the first token is not late.
@@ -151,7 +158,7 @@ class MlxModel(CachedModel):
             return self._network(mx.array([tokens]), cache=self._cache.all)
 
         with self._failing():
-            result = self._parts.compute(note, finish, len(tokens), self._ask)
+            result = self._parts.compute(note, finish, len(tokens), self.asker.ask)
             self._held += len(tokens)
             return result
 
