@@ -24,7 +24,7 @@ from tests.support.rows import GREEDY, Watching, assert_close, some_tokens
 from tests.support.talk import Talk
 from tui.choices import HEAD
 from tui.engine import eligibility
-from tui.engine.backends import GivenUp, ModelError, Options
+from tui.engine.backends import GivenUp, ModelError, Options, Wanted, asking
 from tui.engine.backends.grammars import of_gbnf
 from tui.engine.backends.kept_rows import KEPT, WAITING
 from tui.engine.backends.mlx import MlxBackend
@@ -322,6 +322,12 @@ def test_tokens_of_the_lookup_before_its_own_run_one_by_one(opened: Opened, kind
     np.testing.assert_allclose(*rows, atol=1e-3)
 
 
+def only(times: int) -> Wanted:
+    """Want a result the first `times` times that one is asked."""
+    left = iter([True] * times)
+    return lambda tokens: next(left, False)
+
+
 @pytest.mark.parametrize("name", ["attention", "hybrid", "windows, assistant"])
 def test_a_prompt_may_be_given_up_at_any_part(opened: Opened, name: str) -> None:
     """The main model gives up between two layers, or the head where it reads along."""
@@ -331,10 +337,8 @@ def test_a_prompt_may_be_given_up_at_any_part(opened: Opened, name: str) -> None
     for asked, model in product((1, 3, 4), (main, head)):
         for each in (main, head):
             each.rewind(0)
-        left = iter([True] * asked)
-        with pytest.MonkeyPatch.context() as patched:
+        with pytest.MonkeyPatch.context() as patched, asking([model], only(asked)):
             patched.setattr(Parts, "are_needed", lambda self, tokens: True)
-            patched.setattr(model, "wanted", lambda tokens, left=left: next(left, False))
             try:
                 main.extend(prompt[:256], picks=0)
             except GivenUp:
