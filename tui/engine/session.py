@@ -136,7 +136,9 @@ class Session:
             self._send(protocol.Loading("Connecting to the workers"))
         parts = distribute(command, self._workers)
         self._pair = pair = load_pair(command, self._progress(), parts.spread)
-        self._chats = SavedChats.of(pair, command, find_states())
+        # A cache on workers would cross their links, in one call that nothing can interrupt.
+        saved = structs.replace(command, disk_cache=-1) if parts.spread else command
+        self._chats = SavedChats.of(pair, saved, find_states())
         if command.disk_cache == 0:
             self._forget(None)
         self._send(
