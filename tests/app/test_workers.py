@@ -29,7 +29,7 @@ from tui.client import EngineClient, EngineError
 from tui.config.settings import HostEntry
 from tui.engine.starter import DRAFT, MAIN
 from tui.host import HERE
-from tui.paths import find_told
+from tui.paths import find_states, find_told
 from tui.protocol import (
     Finished,
     Generate,
@@ -37,6 +37,7 @@ from tui.protocol import (
     Load,
     Loaded,
     Message,
+    Quit,
     Sampling,
     Statistics,
     TextRound,
@@ -229,6 +230,28 @@ def test_nothing_outlives_an_engine_that_is_killed(
         assert not any(map(is_ssh, links))
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_cache_on_workers_does_not_cross_their_links_to_the_disk(
+    server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path, shared: bool
+) -> None:
+    main, _ = copied(tmp_path)
+    engine = Engine(tmp_path / "log")
+    try:
+        engine.until(Hello)
+        before = set(find_states().glob("*"))
+        load = Load(main, NONE, 1024, workers=machines[:1] if shared else (), disk_cache=1 << 30, threads=1)
+        engine.send(load)
+        engine.until(Loaded)
+        wish = Generate(1, QUESTION, 5, max_tokens=400, ignore_eos=True, lookup=False, chat="c")
+        engine.answer(wish)
+        engine.send(Quit())
+        engine.ended()
+        assert (set(find_states().glob("*")) == before) is shared
+    finally:
+        engine.close()
+    assert server.ends()
 
 
 def is_ssh(pid: int) -> bool:

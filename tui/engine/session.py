@@ -138,7 +138,9 @@ class Session:
         self._pair = pair = load_pair(command, self._progress(), parts.spread)
         if pair.draft and (cost := pair.draft_cost) is not None:
             self._library.records.keep_cost(pair.main.facts.path, pair.draft.facts.path, cost)
-        self._chats = SavedChats.of(pair, command, find_states())
+        # A cache on workers would cross their links, in one call that nothing can interrupt.
+        saved = structs.replace(command, disk_cache=-1, memory_cache=0) if parts.spread else command
+        self._chats = SavedChats.of(pair, saved, find_states())
         if command.disk_cache == 0:
             self._forget(None)
         self._send(
