@@ -37,6 +37,8 @@ _CARRIED = 8.0
 
 _SECONDS = 10.0
 """Longest time to read behind a window."""
+_FIRST = 32
+"""Tokens of the first call there. It tells how long the reading would take."""
 
 
 def trial(main: LoadedModel) -> Obstacle | None:
@@ -86,7 +88,8 @@ def _puts_back(main: LoadedModel) -> bool:
     began = perf_counter()
     while main.reach(_BASE + 1) > _BASE or main.length < main.drops_from:  # the window holds the base still
         due = _SECONDS * min(1.0, main.length / max(1, main.drops_from))
-        until = min(main.length + min(main.chunk, main.drops_from or _BATCH), main.capacity)
+        step = _FIRST if main.length < 2 * _FIRST else main.chunk
+        until = min(main.length + min(step, main.drops_from or _BATCH), main.capacity)
         if until == main.length:
             return False
         if perf_counter() - began > due:
@@ -174,7 +177,8 @@ def _reaches_back(main: LoadedModel) -> bool:
     kept = watched.run(batch)
     began = perf_counter()
     while main.length < size:
-        main.extend(text[main.length : min(main.length + main.chunk, size)], picks=0)
+        step = _FIRST if main.length < _FIRST else main.chunk
+        main.extend(text[main.length : min(main.length + step, size)], picks=0)
         if perf_counter() - began > _SECONDS * main.length / size:
             return True
     main.rewind(_BASE)
