@@ -20,6 +20,8 @@ independently, Outrider with shared noise. At temperature 0 both take the same r
 round costs. Each prompt is answered by the one and then the other, timed from the end of the first round,
 whose time holds the prompt's, to the end of the last.
 
+Both loops run the networks as Outrider has loaded them: without a GPU, quantized ones with scales of 32 bits.
+
 It belongs to no test: a busy machine spoils the speeds, and only Apple silicon can tell what they are there.
 """
 

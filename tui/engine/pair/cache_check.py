@@ -37,6 +37,8 @@ _CARRIED = 8.0
 
 _SECONDS = 10.0
 """Longest time to read behind a window."""
+_FIRST = 32
+"""Tokens of the first call there. It tells how long the reading would take."""
 
 
 def trial(main: LoadedModel) -> Obstacle | None:
@@ -86,7 +88,8 @@ def _puts_back(main: LoadedModel) -> bool:
     began = perf_counter()
     while main.reach(_BASE + 1) > _BASE or main.length < main.drops_from:  # the window holds the base still
         due = _SECONDS * min(1.0, main.length / max(1, main.drops_from))
-        until = min(main.length + min(main.chunk, main.drops_from or _BATCH), main.capacity)
+        step = _FIRST if main.length < 2 * _FIRST else main.chunk
+        until = min(main.length + min(step, main.drops_from or _BATCH), main.capacity)
         if until == main.length:
             return False
         if perf_counter() - began > due:
@@ -142,21 +145,18 @@ def _restores(main: LoadedModel) -> bool:
         batches.reject(count)
     after = deviation(expected, batches.second())
     beside, rows = batches.first(_others(batches.text, 3)), batches.second()
-    if not after and not deviation(expected, rows):
-        return True  # with the same bits, nothing needs a tolerance, and measuring one takes time
+    batches.first(_others(batches.text[:-1], 3))
+    apart, moved = deviation(rows, batches.second()), deviation(expected, rows)
+    if not (after or apart or moved):
+        return True  # the same bits need no tolerance, which takes time to measure
     batches.first()
     unsteady = _UNSTEADY * deviation(expected, batches.second())
     if main.rewinds != "anywhere":  # it may run lost tokens again in front of the next ones: another shape
         unsteady = min(_LOST, max(unsteady, _UNSTEADY * deviation(expected, batches.together())))
-    if after > unsteady:
-        return False
-    batches.first(_others(batches.text[:-1], 3))
     carried = _LOST
     if main.rewinds == "anywhere":  # where the first batch has the same bits, the second one must have them
         carried = min(_LOST, _CARRIED * deviation(alone, beside))
-    return deviation(rows, batches.second()) <= unsteady and deviation(expected, rows) <= max(
-        carried, unsteady
-    )
+    return max(after, apart) <= unsteady and moved <= max(carried, unsteady)
 
 
 def _reaches_back(main: LoadedModel) -> bool:
@@ -177,7 +177,8 @@ def _reaches_back(main: LoadedModel) -> bool:
     kept = watched.run(batch)
     began = perf_counter()
     while main.length < size:
-        main.extend(text[main.length : min(main.length + main.chunk, size)], picks=0)
+        step = _FIRST if main.length < _FIRST else main.chunk
+        main.extend(text[main.length : min(main.length + step, size)], picks=0)
         if perf_counter() - began > _SECONDS * main.length / size:
             return True
     main.rewind(_BASE)

@@ -38,7 +38,7 @@ EXACT = "Measuring which rows are exact"
 
 _LAST = "rounding, as it was last seen"
 
-_TOKENS, _TOKENS_OF_VIEWS = 120, 700
+_TOKENS, _TOKENS_OF_VIEWS = 150, 700
 """Tokens that a model runs in the two stages, at most about. A window takes some more."""
 
 

@@ -182,7 +182,7 @@ class MlxBackend:
             parts = Parts(caches)
             scores = parts.compute(
                 lambda: network(mx.array([[0]]), cache=caches.all),
-                lambda scores: mx.eval(scores, caches.state) or scores,
+                lambda scores: mx.eval(caches.state) or scores,
                 1,
                 ask,
             )
