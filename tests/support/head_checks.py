@@ -43,7 +43,7 @@ def check_wherever_a_chat_goes(talk: Talk, sure: float, prompt: int = 700, count
     second = [*first, *answer.tokens, *some_tokens(30, seed=2)]
     edited = [*first[: prompt - 50], *some_tokens(50, seed=3)]
     far_back = [*first[: prompt // 3], *some_tokens(40, seed=4)]
-    for text in (second, edited, second, first, first, far_back, first[:2], some_tokens(10, seed=5), second):
+    for text in (second, edited, second, first, first, far_back, some_tokens(10, seed=5), second):
         assert talk.answer(text, count).acceptance > sure, len(text)
 
 
@@ -71,26 +71,26 @@ def check_penalties_and_grammars(alone: Talk, talk: Talk, count: int = 60) -> No
         assert found.accepted, given
 
 
-def check_rewinds(main: LoadedModel, head: LoadedModel) -> None:
+def check_rewinds(main: LoadedModel, head: LoadedModel, rounds: int = 16, close: float = 1e-4) -> None:
     """After rounds with rejected tokens, a head gives the rows of one that drafted nothing."""
-    text = some_tokens(120)
-    with_rounds = _rows_at_each_round(main, head, text, draft=True)
-    without = _rows_at_each_round(main, head, text, draft=False)
-    assert len(with_rounds) == 16 and with_rounds.keys() == without.keys()
+    with_rounds = _rows_at_each_round(main, head, rounds, draft=True)
+    without = _rows_at_each_round(main, head, rounds, draft=False)
+    assert len(with_rounds) == rounds and with_rounds.keys() == without.keys()
     for place, row in with_rounds.items():
-        np.testing.assert_allclose(row, without[place], atol=1e-4)
+        np.testing.assert_allclose(row, without[place], atol=close)
 
 
 def _rows_at_each_round(
-    main: LoadedModel, head: LoadedModel, text: list[int], *, draft: bool
+    main: LoadedModel, head: LoadedModel, rounds: int, *, draft: bool
 ) -> dict[int, Logits]:
     """The head's row at the first token of each round, by its place."""
+    text = some_tokens(40 + 5 * rounds)
     for model in (main, head):
         model.rewind(0)
     main.start(Sampler(GREEDY, 0, 0))
     head.start(watching := Watching())
     main.extend(text[:20], picks=0)
-    for place in range(20, 100, 5):
+    for place in range(20, 20 + 5 * rounds, 5):
         head.extend(text[head.length : place + 1], picks=1)
         if draft:  # the head drafts on, and the main model accepts two of four tokens
             for token in (*text[place + 1 : place + 3], 3):
@@ -103,7 +103,7 @@ def _rows_at_each_round(
 
 
 def check_cuts_to_older_places(
-    main: LoadedModel, head: LoadedModel, chunk: int, *, anywhere: bool, long: int = 1500
+    main: LoadedModel, head: LoadedModel, chunk: int, *, anywhere: bool, long: int = 1500, close: float = 1e-3
 ) -> None:
     """The rows there are gone: a checkpoint has kept its own, or the main model runs a token again."""
     before, checkpoint = some_tokens(long), 40
@@ -128,4 +128,4 @@ def check_cuts_to_older_places(
         main.rewind(0)
         behind(before)
         main.rewind(main.reach(kept))
-        np.testing.assert_allclose(behind(text), expected, atol=1e-3)
+        np.testing.assert_allclose(behind(text), expected, atol=close)

@@ -17,22 +17,29 @@ import mlx.core as mx
 
 from tests.support import mlx_models
 from tests.support.assistant_models import ASSISTANT, Gemma
+from tests.support.head_checks import (
+    check_an_end_between_rounds,
+    check_cuts_to_older_places,
+    check_penalties_and_grammars,
+    check_rewinds,
+    check_same_text,
+    check_wherever_a_chat_goes,
+)
 from tests.support.head_models import WIDTH, Headed
 from tests.support.mlx_assistant_models import write_assistant_folder, write_gemma_folder
 from tests.support.mlx_head_models import write_head_folder, write_headed_folder
-from tests.support.rows import GREEDY, Watching, assert_close, some_tokens
+from tests.support.rows import CLOSE, GREEDY, Watching, some_tokens
 from tests.support.talk import Talk
 from tui.choices import HEAD
 from tui.engine import eligibility
 from tui.engine.backends import GivenUp, ModelError, Options, Wanted, asking
-from tui.engine.backends.grammars import of_gbnf
 from tui.engine.backends.kept_rows import KEPT, WAITING
 from tui.engine.backends.mlx import MlxBackend
 from tui.engine.backends.mlx.head import HeadRunner, MlxHead
 from tui.engine.backends.mlx.hidden import HiddenPieces
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.backends.mlx.parts import Parts
-from tui.engine.speculation.sampling import Chain, Logits, Sampler
+from tui.engine.speculation.sampling import Chain, Sampler
 from tui.protocol import Obstacle
 
 
@@ -137,14 +144,9 @@ def written_head(folder: Path, kind: Kind) -> Path:
 @pytest.mark.parametrize(("kind", "temperature"), product(COMPUTED, (0.0, 0.8)))
 def test_same_seed_same_text(opened: Opened, kind: str, temperature: float) -> None:
     """A window is left on the way, where there is one."""
-    loaded, prompt, chain = opened(KINDS[kind].noisy()), some_tokens(20), Chain(temperature)
-    expected = Talk(loaded.alone).answer(prompt, 20, chain=chain).tokens
-    talk, drafted, accepted = Talk(loaded.main, loaded.head), 0, 0
-    for length in range(1, 9):
-        found = talk.answer(prompt, 20, length=length, chain=chain)
-        assert found.tokens == expected, length
-        drafted, accepted = drafted + found.drafted, accepted + found.accepted
-    assert 0.3 < accepted / drafted < 0.95, "tokens must be accepted and rejected, or this shows little"
+    loaded = opened(KINDS[kind].noisy())
+    alone, talk = Talk(loaded.alone), Talk(loaded.main, loaded.head)
+    check_same_text(alone, talk, 20, temperatures=(temperature,), lengths=range(1, 9))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -159,15 +161,8 @@ def test_a_perfect_head_is_right_nearly_always(opened: Opened, kind: str) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_reads_the_right_rows_wherever_a_chat_goes(opened: Opened, kind: str) -> None:
     loaded = opened(KINDS[kind])
-    talk = Talk(loaded.main, loaded.head)
-    first = some_tokens(300)
-    assert loaded.main.chunk < len(first), "the prompt needs several calls"
-    answer = talk.answer(first, 20)
-    second = [*first, *answer.tokens, *some_tokens(30, seed=2)]
-    edited = [*first[:280], *some_tokens(40, seed=3)]
-    far_back = [*first[:100], *some_tokens(30, seed=4)]
-    for prompt in (second, edited, second, first, first, far_back, some_tokens(10, seed=5)):
-        assert talk.answer(prompt, 20).acceptance > SURE, len(prompt)
+    assert loaded.main.chunk < 300, "the prompt needs several calls"
+    check_wherever_a_chat_goes(Talk(loaded.main, loaded.head), SURE, 300, 20)
 
 
 def test_a_row_too_far_spoils_it(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,27 +184,14 @@ def test_it_keeps_up_while_nothing_is_drafted(opened: Opened, kind: str) -> None
 
 @pytest.mark.parametrize("kind", ["attention", "latent attention", "hybrid", "windows, assistant"])
 def test_an_answer_may_end_between_two_rounds(opened: Opened, kind: str) -> None:
-    """Canceled, continued, asked again, branched in the middle, and changed at the end."""
-    loaded, prompt = opened(KINDS[kind].noisy()), some_tokens(40)
-    alone, talk = Talk(loaded.alone), Talk(loaded.main, loaded.head)
-    begun = talk.answer(prompt, 40, length=8, rounds=4).tokens
-    for context in ([*prompt, *begun], prompt, [*prompt, *begun[:3], 7], [*prompt[:20], 9, 9]):
-        expected = alone.answer(context, 20).tokens
-        assert talk.answer(context, 20, length=4).tokens == expected
-        cut_short = talk.answer(context, 20, length=4, rounds=2).tokens
-        assert cut_short == expected[: len(cut_short)]
+    loaded = opened(KINDS[kind].noisy())
+    check_an_end_between_rounds(Talk(loaded.alone), Talk(loaded.main, loaded.head), 20)
 
 
 @pytest.mark.parametrize("kind", ["attention", "hybrid"])
 def test_penalties_and_grammars_hold_for_it_too(opened: Opened, kind: str) -> None:
     loaded = opened(KINDS[kind].noisy())
-    alone, talk = Talk(loaded.alone), Talk(loaded.main, loaded.head)
-    penalties = Chain(0.8, repeat_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.2)
-    grammar = of_gbnf('root ::= ([a-z] | " ")*')
-    for given in ({"chain": penalties}, {"chain": Chain(0), "grammar": grammar}):
-        found = talk.answer(some_tokens(30), 40, **given)  # type: ignore[arg-type]
-        assert found.tokens == alone.answer(some_tokens(30), 40, **given).tokens  # type: ignore[arg-type]
-        assert found.accepted, given
+    check_penalties_and_grammars(Talk(loaded.alone), Talk(loaded.main, loaded.head), 40)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -230,58 +212,15 @@ def test_its_presence_leaves_the_bits_of_the_main_models_scores(opened: Opened, 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rewinds_leave_the_scores_of_a_fresh_head(opened: Opened, kind: str) -> None:
-    loaded, text = opened(KINDS[kind].noisy(5)), some_tokens(80)
-    main, head = loaded.main, loaded.head
-    found: dict[int, Logits] = {}
-    for fresh in (False, True):
-        for model in (main, head):
-            model.rewind(0)
-        main.start(Sampler(GREEDY, 0, 0))
-        head.start(watching := Watching())
-        main.extend(text[:20], picks=0)
-        for place in range(20, 60, 5):
-            head.extend(text[head.length : place + 1], picks=1)
-            if not fresh:  # a round: the head drafts on, and the main model accepts two of four tokens
-                for token in (*text[place + 1 : place + 3], 3):
-                    head.extend([token], picks=1)
-                main.extend([*text[place : place + 3], 3, 1], picks=5)
-                main.rewind(place + 3)
-                head.rewind(place + 3)
-            main.extend(text[main.length : place + 5], picks=2)  # without a choice, the head would read along
-        rows = {place: row for place, row in watching.rows.items() if place % 5 == 1}
-        assert len(rows) == 8
-        if fresh:
-            assert_close(rows, found)
-        found = rows
+    loaded = opened(KINDS[kind].noisy(5))
+    check_rewinds(loaded.main, loaded.head, rounds=8, close=CLOSE)
 
 
 @pytest.mark.parametrize("kind", ["attention", "hybrid"])
 def test_a_cut_to_an_older_place_leaves_the_scores_of_a_fresh_head(opened: Opened, kind: str) -> None:
-    """The rows there are gone: a checkpoint has kept its own, or the main model runs a token again."""
-    loaded, long, checkpoint = opened(KINDS[kind].noisy()), some_tokens(400), 40
-    main, head = loaded.main, loaded.head
-
-    def behind(text: list[int]) -> dict[int, Logits]:
-        """The head's scores behind `text`, whose last token only the head reads."""
-        main.start(Sampler(GREEDY, 0, 0))
-        main.checkpoint(checkpoint)
-        for place in range(main.length, len(text) - 1, main.chunk):
-            main.extend(text[place : min(place + main.chunk, len(text) - 1)], picks=0)
-        assert head.length == main.length, "it reads along"
-        head.start(watching := Watching())
-        head.extend(text[-1:], picks=1)
-        return {len(text): watching.rows[len(text)]}
-
-    at_once = () if main.rewinds == "anywhere" else ((checkpoint, 1),)  # others first run a token again
-    for kept, more in (*at_once, (checkpoint, 2), (7, 6), (1, 4), (0, 300)):
-        text = [*long[:kept], *some_tokens(more, seed=5)]
-        for model in (main, head):
-            model.rewind(0)
-        expected = behind(text)
-        main.rewind(0)
-        behind(long)
-        main.rewind(main.reach(kept))
-        assert_close(behind(text), expected)
+    loaded = opened(KINDS[kind].noisy())
+    main, anywhere = loaded.main, loaded.main.rewinds == "anywhere"
+    check_cuts_to_older_places(main, loaded.head, main.chunk, anywhere=anywhere, long=400, close=CLOSE)
 
 
 @pytest.mark.parametrize("kind", ["attention", "hybrid", "windows, assistant"])
