@@ -194,7 +194,7 @@ async def test_a_worker_that_is_lost_ends_only_the_engine_and_the_next_prompt_go
         stopped = server.processes()
         WAYS[way](server)
         await until(pilot, lambda: screen.phase == "ended")
-        assert "gpu2" in text(app)
+        assert "gpu2" in text(app) and "your next prompt goes on" in text(app)
         part = screen.panel.transcript.writer.text_of(1)
         assert len(part) > 20
         if way == "stalls":
