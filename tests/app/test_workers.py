@@ -25,7 +25,7 @@ from tests.support.sshd import SOON, Server, with_ssh
 from tests.support.workers import LOOPBACK, listening, with_rpc, worker_hosts
 from tui.chat.worker_notices import RISK
 from tui.choices import AUTO, NONE
-from tui.client import EngineClient, EngineError
+from tui.client import EngineClient, EngineDied, EngineError
 from tui.config.settings import HostEntry
 from tui.engine.starter import DRAFT, MAIN
 from tui.host import HERE
@@ -194,7 +194,7 @@ async def test_a_worker_that_is_lost_ends_only_the_engine_and_the_next_prompt_go
         stopped = server.processes()
         WAYS[way](server)
         await until(pilot, lambda: screen.phase == "ended")
-        assert "gpu2" in text(app)
+        assert "gpu2" in text(app) and "your next prompt goes on" in text(app)
         part = screen.panel.transcript.writer.text_of(1)
         assert len(part) > 20
         if way == "stalls":
@@ -274,6 +274,22 @@ async def test_a_worker_that_stays_away_is_left_out(
     loaded, tokens, _ = await answer(Load(main, NONE, workers=(away,)), tmp_path / "log")
     assert loaded.workers[0].layers == 0 and tokens == alone
     assert server.ends()
+
+
+async def test_an_sshd_that_forbids_the_connection_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "strict"
+    folder.mkdir()
+    strict = Server(folder, "AllowTcpForwarding no\n")
+    monkeypatch.setenv("PATH", strict.path)
+    try:
+        load = Load("starter", NONE, workers=worker_hosts(strict, "gpu2"))
+        with pytest.raises(EngineDied, match=r"sshd on gpu2 forbids .*AllowTcpForwarding"):
+            await answer(load, tmp_path / "log")
+        assert strict.ends()
+    finally:
+        strict.close()
 
 
 async def test_a_model_that_does_not_fit_without_a_lost_worker_is_not_loaded(

@@ -33,7 +33,8 @@ SOON = 15.0
 class Server:
     """One machine to log in to, which is this one with another home."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
+        """`more` are further lines of sshd's configuration."""
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir()
@@ -49,7 +50,7 @@ class Server:
         (folder / "sshd.conf").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder / 'host'}\nPidFile none\n"
             f"AuthorizedKeysFile {folder / 'authorized'}\nStrictModes no\nUsePAM no\n"
-            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
+            f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n{more}"
         )
         key = (folder / "host.pub").read_text()
         (folder / "known").write_text(f"[127.0.0.1]:{self.port} {key}")

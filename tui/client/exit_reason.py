@@ -51,7 +51,7 @@ def death(status: int | None, said: str, doing: str, host: Host | None = None) -
         return EngineDied(lost[0], lost[1], link=lost[2])
     if gone := _LOST_WORKER.findall(said):
         words, _, hint = gone[-1].partition("\t")
-        return EngineDied(clean_line(words), clean_line(hint))
+        return EngineDied(f"{clean_line(words)}; your next prompt goes on", clean_line(hint))
     words = last_words(said, crashed=status is None or status < 0)
     during = f" while {doing}" if doing in _HINTS else ""
     hint = _LESS_MEMORY if _MEMORY.search(said) else _HINTS.get(doing, _AGAIN)

@@ -9,10 +9,12 @@ import pytest
 
 from tests.support.models import Toy, write_model
 from tui.engine.backends.llama_cpp.spreading import by_free_memory
+from tui.engine.machine.worker_pool import WorkerPool
 from tui.engine.pair import memory_plan
+from tui.engine.pair.distribution import distribute
 from tui.engine.pair.layer_split import split_layers
 from tui.engine.pair.memory_plan import RemoteMemory, plan
-from tui.protocol import Load
+from tui.protocol import Load, WorkerHost
 
 GB = 10**9
 
@@ -89,3 +91,18 @@ def test_a_model_that_is_too_large_for_this_machine_fits_with_a_worker(
     assert helped.fits and helped.load == load
     full = plan(load, workers=[RemoteMemory("gpu2", 1 << 20, GB)])
     assert not full.fits and full.split and full.split.workers == (0,)
+
+
+@pytest.mark.parametrize("main", ["scripted:sample", "folder"])
+def test_a_model_that_is_no_gguf_stays_here_and_no_worker_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: str
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    if main == "folder":
+        (tmp_path / "config.json").write_text("{}")
+        main = str(tmp_path)
+    load = Load(main, workers=(WorkerHost("gpu2", "gpu2"),))
+    found = distribute(load, WorkerPool())
+    assert found.spread is None
+    (state,) = found.workers
+    assert (state.name, state.layers) == ("gpu2", 0) and "GGUF" in state.fault

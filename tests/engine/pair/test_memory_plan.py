@@ -68,7 +68,7 @@ def test_the_copies_of_a_recurrent_state_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_pair_takes_what_both_take() -> None:
-    load, _, fits, uses, *_ = plan(Load("starter", "starter", context_length=1024))
+    load, _, fits, uses, _ = plan(Load("starter", "starter", context_length=1024))
     alone = plan(Load("starter", context_length=1024)).uses
     assert fits
     assert load == Load("starter", "starter", context_length=1024)
@@ -146,7 +146,7 @@ def by_name(uses: tuple[MemoryUse, ...]) -> dict[str, MemoryUse]:
 
 def test_all_layers_go_to_a_gpu_with_room(gpu: Callable[..., None]) -> None:
     gpu(20 * GB)
-    load, _, fits, uses, *_ = plan(LOAD)
+    load, _, fits, uses, _ = plan(LOAD)
     assert (load, fits) == (LOAD, True)
     assert [use.name for use in uses] == ["H200", "memory"]
     gpu_use, host = uses
@@ -169,7 +169,7 @@ def test_a_smaller_cache_is_proposed_before_a_shorter_context(
     gpu: Callable[..., None], room: float, context: int, cache_type: CacheType
 ) -> None:
     gpu(round(room * GB) + round(0.05 * 24 * GB))
-    load, _, fits, uses, *_ = plan(LOAD)
+    load, _, fits, uses, _ = plan(LOAD)
     assert fits
     assert load == structs.replace(LOAD, context_length=context, cache_type=cache_type)
     assert all(use.needed <= use.free for use in uses)
@@ -177,7 +177,7 @@ def test_a_smaller_cache_is_proposed_before_a_shorter_context(
 
 def test_layers_stay_with_the_host_where_no_cache_is_small_enough(gpu: Callable[..., None]) -> None:
     gpu(6 * GB)
-    load, _, fits, uses, *_ = plan(LOAD)
+    load, _, fits, uses, _ = plan(LOAD)
     assert fits
     assert load == structs.replace(LOAD, gpu_layers=load.gpu_layers)
     assert 0 < load.gpu_layers < 31
@@ -190,7 +190,7 @@ def test_layers_stay_with_the_host_where_no_cache_is_small_enough(gpu: Callable[
 
 def test_the_draft_goes_to_the_gpu_whole(gpu: Callable[..., None]) -> None:
     gpu(16 * GB)
-    load, _, fits, uses, *_ = plan(structs.replace(LOAD, draft="/d.gguf"))
+    load, _, fits, uses, _ = plan(structs.replace(LOAD, draft="/d.gguf"))
     assert fits
     assert 0 < load.gpu_layers < 31
     assert by_name(uses)["memory"].draft == GB // 2  # the table
@@ -199,7 +199,7 @@ def test_the_draft_goes_to_the_gpu_whole(gpu: Callable[..., None]) -> None:
 
 def test_what_fits_nowhere_is_said_with_its_numbers(gpu: Callable[..., None]) -> None:
     gpu(2 * GB, host=4 * GB)
-    load, _, fits, uses, *_ = plan(LOAD)
+    load, _, fits, uses, _ = plan(LOAD)
     assert (load, fits) == (LOAD, False)
     assert any(use.needed > use.free for use in uses)
 
@@ -209,7 +209,7 @@ def test_layers_that_are_asked_for_stay_as_they_are(gpu: Callable[..., None]) ->
     asked = structs.replace(LOAD, gpu_layers=30)
     assert plan(asked)[:3] == (asked, 8192, False)
     nothing = structs.replace(LOAD, gpu_layers=0)
-    load, _, fits, uses, *_ = plan(nothing)
+    load, _, fits, uses, _ = plan(nothing)
     assert (load, fits) == (nothing, True)
     assert by_name(uses)["H200"].main == 0
 
@@ -246,7 +246,7 @@ def test_a_shape_that_the_library_refuses_is_left_out(
 def test_a_mac_has_one_memory(gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     gpu(20 * GB)
     monkeypatch.setattr(memory_plan.sys, "platform", "darwin")
-    load, _, fits, uses, *_ = plan(LOAD)
+    load, _, fits, uses, _ = plan(LOAD)
     assert fits
     assert [(use.name, use.main, use.cache, use.buffers) for use in uses] == [
         ("H200", 8 * GB, GB, GB + GB // 10)

@@ -274,7 +274,7 @@ class WorkerLink:
         found = said(self.host, status, self._tail)
         words = [line for line in self._tail.splitlines() if line.strip()]
         if self._greeted:  # ssh has the same status if the link breaks and if a signal ends the worker
-            line, hint = f"The worker on {name} is gone: it has ended, or the link is broken", _AGAIN
+            line, hint = f"The worker on {name} is gone, or its link is broken", _AGAIN
         elif found:
             line, hint, _ = found
         else:
