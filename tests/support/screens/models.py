@@ -77,7 +77,9 @@ VERDICTS = (
 
 GPU = MemoryUse("NVIDIA GeForce RTX 4090", 22 * 10**9, 24 * 10**9, 5 * 10**9, 10**9, 2 * 10**9, 6 * 10**8)
 
-WORKER = MemoryUse("gpu2", 70 * 10**9, 80 * 10**9, 6 * 10**9, 0, 2 * 10**9, 6 * 10**8, 24, 0.0004)
+WORKER = MemoryUse(
+    "gpu2", 70 * 10**9, 80 * 10**9, 6 * 10**9, 0, 2 * 10**9, 6 * 10**8, layers=24, round_trip=0.0004
+)
 
 HOST = MemoryUse("memory", 50 * 10**9, 64 * 10**9, 4 * 10**8, 10**8, 0, 10**8)
 
