@@ -14,6 +14,8 @@ METHODS = 25
 """Most methods of a class, with those of its bases in this package, properties included."""
 LINES = 40
 """Most lines of a function, its docstring left out."""
+MODULE = 400
+"""Most lines of a module."""
 SHOWN = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -90,3 +92,8 @@ def test_inherited_methods_count() -> None:
 
 def test_no_function_is_longer_than_a_screen() -> None:
     assert {name for name, lines in functions() if lines > LINES} == set()
+
+
+def test_no_module_is_longer_than_one_subject_needs() -> None:
+    lengths = {path: path.read_text(encoding="utf-8").count("\n") for path in (ROOT / "tui").rglob("*.py")}
+    assert {path.name: lines for path, lines in lengths.items() if lines > MODULE} == {}

@@ -25,7 +25,6 @@ from .gguf import (
     BadModelFile,
     Contents,
     GgufReader,
-    Scalar,
     Tensor,
     UnreadableModelFile,
     UnusableModelFile,
@@ -360,7 +359,7 @@ class _Metadata:
             if isinstance(value, float) and not isfinite(value):
                 raise BadModelFile(f"damaged header: {key} is not a finite number")
             if key.endswith("_epsilon") and not (isinstance(value, float) and 0 <= value < 1):
-                raise BadModelFile(f"damaged header: {key} is {_shown(value)}")
+                raise BadModelFile(f"damaged header: {key} is {repr(value)[:40]}")
 
     def _check_tokens(self) -> None:
         tokens = self._values.get(_TOKENS)
@@ -398,7 +397,3 @@ class _Metadata:
 
 def _spread(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:
     return numbers if len(numbers) > 1 else (numbers or (0,)) * count
-
-
-def _shown(value: Scalar | Array | Tensor) -> str:
-    return repr(value)[:40]

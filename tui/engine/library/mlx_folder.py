@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...protocol import ModelFacts, PromptForm
+from .foreign_code import CODE, check_settings
 from .gguf import BadModelFile, UnreadableModelFile, UnusableModelFile
 from .safetensors import StoredTensor, read_tensors, without_repeats
 from .tensor_types import commonest
@@ -27,8 +28,6 @@ MAX_TOKENIZER = 64 << 20
 WINDOWS_SHARE = 4
 """MLX's windowed caches keep every entry if that takes at most one byte for this many bytes of weights. Such
 a cache can be rewound to any position."""
-_MAX_DEPTH = 32
-_MAX_VALUES = 300_000
 _MAX_ENTRIES = 10_000
 _MAX_LAYERS = 1024
 _MAX_SHARDS = 2000
@@ -42,14 +41,6 @@ _INDEX = "model.safetensors.index.json"
 HEAD_FILE = "mtp.safetensors"
 """The head of the model, where it is not among the weights. mlx-lm does not read it."""
 _PART = re.compile(r"(model.*)-\d{5}-of-(\d{5})\.safetensors", re.DOTALL)
-_CODE_KEYS = ("model_file",)
-"""Keys whose values name code that mlx-lm could be made to run."""
-_NEVER_READ = ("auto_map", "custom_pipelines")
-"""Keys that name code for transformers, which opens nothing here. A folder works without that code."""
-_CODE = re.compile(r"\S*\.(py[cdiowz]?|pyzw|so|dylib|dll)", re.IGNORECASE)
-_OUTSIDE = re.compile(r"(/|~/|\\|[A-Za-z]:[\\/]|file:)\S*|(\S*[\\/])?\.\.([\\/]\S*)?", re.IGNORECASE)
-_PROVENANCE = ("name_or_path", "tokenizer_file", "special_tokens_map_file", "vocab_file", "merges_file")
-"""Keys, or ends of keys, that tell the origin of a file. Nothing opens the files that they name."""
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
@@ -196,7 +187,7 @@ def read_folder(path: str | Path) -> Folder:
         if "config.json" not in settings:
             raise BadModelFile("config.json is missing")
         for name, values in settings.items():
-            _check_settings(name, values)
+            check_settings(name, values)
         _check_config(settings["config.json"])
         if not (path / TOKENIZER).is_file():
             missing = "tokenizer.json is missing: text cannot become tokens"
@@ -265,7 +256,7 @@ def _check_links(path: Path) -> None:
             target = Path(os.path.realpath(entry.path))
             if not any(target.is_relative_to(folder) for folder in inside):
                 raise UnusableModelFile(f"{entry.name} is a link that leaves the folder")
-            if _CODE.fullmatch(target.name):
+            if CODE.fullmatch(target.name):
                 raise UnusableModelFile(f"{entry.name} is a link to code ({target.name})")
 
 
@@ -279,41 +270,6 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadModelFile(f"{path.name} is no JSON object")
     return values
-
-
-def _check_settings(name: str, values: Mapping[str, Any]) -> None:
-    """Reject names of code, and of files outside the folder."""
-    for count, (key, value, place) in enumerate(_walk(values, ())):
-        if count >= _MAX_VALUES:
-            raise UnusableModelFile(f"{name} holds more than {_MAX_VALUES} values")
-        if key in _CODE_KEYS and value not in (None, False, {}, [], ""):
-            raise UnusableModelFile(
-                f"{_at(name, place)} asks for code of the model's own, which is never run"
-            )
-        if not isinstance(value, str) or "template" in key:
-            continue
-        if _CODE.fullmatch(value.strip()):
-            raise UnusableModelFile(f"{_at(name, place)} names code, which is never run: {value[:60]}")
-        if name != "tokenizer_config.json" and not key.endswith(_PROVENANCE) and _OUTSIDE.fullmatch(value):
-            raise UnusableModelFile(f"{_at(name, place)} names a file outside of the folder: {value[:60]}")
-
-
-def _at(name: str, place: tuple[str, ...]) -> str:
-    return f"{name}: {'.'.join(place)}"
-
-
-def _walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Yield every value that is read, with its key and the keys on the way; list items have the list's."""
-    if len(place) > _MAX_DEPTH:
-        raise UnusableModelFile(f"settings are nested too deep at {'.'.join(place[:3])}")
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in items:
-        if isinstance(value, dict) and key in _NEVER_READ:
-            continue
-        steps = (*place, str(key)[:80])
-        yield (str(key) if isinstance(value, dict) else place[-1]), item, steps
-        if isinstance(item, dict | list):
-            yield from _walk(item, steps)
 
 
 def _check_config(config: Mapping[str, Any]) -> None:
