@@ -140,8 +140,10 @@ class WorkerLink:
             self._attached = True
             late = Timer(START, self._too_late)
             late.start()
-            self.devices = connect(self.port)
-            late.cancel()
+            try:
+                self.devices = connect(self.port)
+            finally:
+                late.cancel()
         self._send(Joined())
         return self.devices
 
