@@ -13,6 +13,9 @@ import pytest
 
 from tests.support.hub import Hub, hub
 from tests.support.models import Toy, write_model
+from tui.choices import HEAD
+from tui.commands.pull import proposed_text
+from tui.protocol import HubPair
 
 REPOSITORY = "maker/Toy-GGUF"
 
@@ -76,6 +79,19 @@ def test_without_a_name_pairs_are_proposed(tmp_path: Path, server: Hub) -> None:
     done = outrider(tmp_path, server, "pull")
     assert done.returncode == 0
     assert "outrider pull bartowski/" in done.stdout
+
+
+def test_a_proposed_pair_says_where_its_head_is_and_names_only_what_has_a_file() -> None:
+    own = HubPair("Own 9B", "a/own:Q4_K_M", HEAD, 6 * 10**9, head=True)
+    beside = HubPair("Beside 5B", "a/two:Q4_K_M", "a/two:mtp-two.gguf", 10**9, 2.0, head=True)
+    small = HubPair("Small 3B", "a/three:Q4_K_M", "a/draft:Q4_K_M", 10**9)
+    text = [*proposed_text((own, beside, small))]
+    assert text[text.index("Own 9B, 6.0 GB, with its own head") + 1] == "  outrider pull a/own:Q4_K_M"
+    slow = "Beside 5B, 1.0 GB, with its head in a second file, slow here: at most 2.0 tok/s"
+    assert text[text.index(slow) + 1] == "  outrider pull a/two:Q4_K_M a/two:mtp-two.gguf"
+    assert text[text.index("Small 3B, 1.0 GB") + 1] == "  outrider pull a/three:Q4_K_M a/draft:Q4_K_M"
+    assert "the default draft (auto) takes the head" in text[-2]
+    assert not any("head" in line for line in proposed_text((small,)))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from .. import protocol
 from ..choices import HEADS
 from ..clean import clean_line
 from ..client import EngineClient, HubClient, last_reply
-from ..quantities import cells, duration, percent, size, slowness
+from ..quantities import cells, duration, percent, size, slowness, with_head
 from .models import table
 from .setup import set_up
 
@@ -104,7 +104,9 @@ def proposed_text(pairs: Sequence[protocol.HubPair]) -> Iterator[str]:
     yield "Pairs that work together and fit into this machine's memory, best first:"
     for pair in pairs:
         yield ""
-        yield ", ".join(filter(None, (pair.name, size(pair.size), slowness(pair))))
-        yield f"  outrider pull {pair.main} {pair.draft}"
+        yield ", ".join(filter(None, (pair.name, size(pair.size), with_head(pair), slowness(pair))))
+        yield f"  outrider pull {' '.join(pair.downloads)}"
     yield ""
+    if any(pair.head for pair in pairs):
+        yield "A head drafts for its main model. Load the model: the default draft (auto) takes the head."
     yield "Other models: outrider pull OWNER/MODEL:FILE; --list shows the files of a repository."
