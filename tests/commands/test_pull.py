@@ -30,6 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
             REPOSITORY: {"Toy-Q4_K_M.gguf": main, "Toy-Q8_0.gguf": main + b"0"},
             "maker/Small-GGUF": {"Small-Q4_K_M.gguf": draft},
             "maker/Closed-GGUF": {"Closed-Q4_K_M.gguf": draft},
+            "maker/Headed-GGUF": {"Headed-Q4_K_M.gguf": main, "mtp-Headed.gguf": draft},
         }
         running.gated = {"maker/Closed-GGUF"}
         yield running
@@ -92,6 +93,15 @@ def test_a_proposed_pair_says_where_its_head_is_and_names_only_what_has_a_file()
     assert text[text.index("Small 3B, 1.0 GB") + 1] == "  outrider pull a/three:Q4_K_M a/draft:Q4_K_M"
     assert "the default draft (auto) takes the head" in text[-2]
     assert not any("head" in line for line in proposed_text((small,)))
+
+
+def test_a_head_is_offered_unless_the_same_command_pulls_it(tmp_path: Path, server: Hub) -> None:
+    main, head = "maker/Headed-GGUF:Q4_K_M", "maker/Headed-GGUF:mtp-Headed.gguf"
+    alone = outrider(tmp_path, server, "pull", main)
+    assert f"outrider pull {head}" in alone.stderr
+    both = outrider(tmp_path, server, "pull", main, head)
+    assert [Path(line).name for line in both.stdout.splitlines()] == ["Headed-Q4_K_M.gguf", "mtp-Headed.gguf"]
+    assert both.stderr == ""
 
 
 @pytest.mark.parametrize(

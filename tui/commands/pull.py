@@ -44,11 +44,15 @@ async def _run(arguments: argparse.Namespace, engine: EngineClient) -> None:
                 found = await last_reply(client.ask(protocol.ListHub(0, repository)), protocol.HubListed)
                 print("\n".join(listed_text(found)))
             else:
-                await _pull(client, repository, file)
+                pulled = [each.partition(":")[0] for each in arguments.models]
+                await _pull(client, repository, file, offer=pulled.count(repository) == 1)
 
 
-async def _pull(client: HubClient, repository: str, file: str) -> None:
-    """Download one model. Progress goes to stderr, the path to stdout."""
+async def _pull(client: HubClient, repository: str, file: str, offer: bool) -> None:
+    """Download one model. Progress goes to stderr, the path to stdout.
+
+    With `offer`, name the command for a head beside the model.
+    """
     watched = sys.stderr.isatty()
     clock, began, first = asyncio.get_running_loop().time, 0.0, 0
     async for reply in client.ask(protocol.Download(0, repository, file)):
@@ -62,7 +66,7 @@ async def _pull(client: HubClient, repository: str, file: str) -> None:
                 if watched:
                     _bar("")
                 print(clean_line(reply.path), flush=True)
-                if reply.head:
+                if reply.head and offer:
                     head = f"outrider pull {repository}:{reply.head}"
                     print(clean_line(f"A head beside it drafts for it: {head}"), file=sys.stderr)
 
