@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
+from .choices import HEAD
+
 if TYPE_CHECKING:
     from .protocol import DraftVerdict, FoundModel, HubPair, ModelFacts, Rounding
 
@@ -86,6 +88,13 @@ def _scaled(count: int, units: Sequence[tuple[float, str]]) -> str:
 def slowness(pair: HubPair) -> str:
     """Return how slow a pair is on the engine's machine; empty if it is not slow."""
     return f"slow here: at most {number(pair.at_most, 'tok/s')}" if pair.slow else ""
+
+
+def with_head(pair: HubPair) -> str:
+    """Return where the head of a pair is; empty if its draft is a model."""
+    if pair.draft == HEAD:
+        return "with its own head"
+    return "with its head in a second file" if pair.head else ""
 
 
 def parameters(model: FoundModel) -> str:

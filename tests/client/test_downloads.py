@@ -95,7 +95,8 @@ async def test_a_fault_is_kept_and_the_same_model_tries_again() -> None:
     assert item.fault is not None
     assert item.fault.message == "The disk has no room"
     engine.fault = ""
-    assert downloads.add("a/a", item.file) is item
+    assert downloads.add("a/a", item.file, "a head") is item
+    assert item.note == "a head"
     await until(lambda: item.state == "done")
     assert item.fault is None
 

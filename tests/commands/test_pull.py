@@ -13,6 +13,9 @@ import pytest
 
 from tests.support.hub import Hub, hub
 from tests.support.models import Toy, write_model
+from tui.choices import HEAD
+from tui.commands.pull import proposed_text
+from tui.protocol import HubPair
 
 REPOSITORY = "maker/Toy-GGUF"
 
@@ -27,6 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
             REPOSITORY: {"Toy-Q4_K_M.gguf": main, "Toy-Q8_0.gguf": main + b"0"},
             "maker/Small-GGUF": {"Small-Q4_K_M.gguf": draft},
             "maker/Closed-GGUF": {"Closed-Q4_K_M.gguf": draft},
+            "maker/Headed-GGUF": {"Headed-Q4_K_M.gguf": main, "mtp-Headed.gguf": draft},
         }
         running.gated = {"maker/Closed-GGUF"}
         yield running
@@ -76,6 +80,28 @@ def test_without_a_name_pairs_are_proposed(tmp_path: Path, server: Hub) -> None:
     done = outrider(tmp_path, server, "pull")
     assert done.returncode == 0
     assert "outrider pull bartowski/" in done.stdout
+
+
+def test_a_proposed_pair_says_where_its_head_is_and_names_only_what_has_a_file() -> None:
+    own = HubPair("Own 9B", "a/own:Q4_K_M", HEAD, 6 * 10**9, head=True)
+    beside = HubPair("Beside 5B", "a/two:Q4_K_M", "a/two:mtp-two.gguf", 10**9, 2.0, head=True)
+    small = HubPair("Small 3B", "a/three:Q4_K_M", "a/draft:Q4_K_M", 10**9)
+    text = [*proposed_text((own, beside, small))]
+    assert text[text.index("Own 9B, 6.0 GB, with its own head") + 1] == "  outrider pull a/own:Q4_K_M"
+    slow = "Beside 5B, 1.0 GB, with its head in a second file, slow here: at most 2.0 tok/s"
+    assert text[text.index(slow) + 1] == "  outrider pull a/two:Q4_K_M a/two:mtp-two.gguf"
+    assert text[text.index("Small 3B, 1.0 GB") + 1] == "  outrider pull a/three:Q4_K_M a/draft:Q4_K_M"
+    assert "the default draft (auto) takes the head" in text[-2]
+    assert not any("head" in line for line in proposed_text((small,)))
+
+
+def test_a_head_is_offered_unless_the_same_command_pulls_it(tmp_path: Path, server: Hub) -> None:
+    main, head = "maker/Headed-GGUF:Q4_K_M", "maker/Headed-GGUF:mtp-Headed.gguf"
+    alone = outrider(tmp_path, server, "pull", main)
+    assert f"outrider pull {head}" in alone.stderr
+    both = outrider(tmp_path, server, "pull", main, head)
+    assert [Path(line).name for line in both.stdout.splitlines()] == ["Headed-Q4_K_M.gguf", "mtp-Headed.gguf"]
+    assert both.stderr == ""
 
 
 @pytest.mark.parametrize(

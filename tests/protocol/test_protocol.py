@@ -85,6 +85,7 @@ MESSAGES: list[Any] = [
     protocol.Downloaded(-6, "/m.gguf", 2**40),
     protocol.ProposePairs(-7),
     protocol.PairsProposed(-7, (protocol.HubPair("M", "a/b:Q4_0", "a/c:Q4_0", 7),)),
+    protocol.PairsProposed(-7, (protocol.HubPair("M", "a/b:Q4_0", "head", 7, 9.5, True),)),
     protocol.PlanMemory(-3, protocol.Load("/m.gguf", "/d.gguf"), protocol.Load("starter")),
     protocol.MemoryPlanned(
         -3, protocol.Load("/m.gguf"), 4096, False, (protocol.MemoryUse("GPU", 2**35, 2**36, 9, 8, 7, 6),)

@@ -13,7 +13,7 @@ from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.hub import Hub, hub
 from tests.support.models import Toy, write_model
 from tests.support.rest import at_rest
-from tests.support.screens.hub import GB, Alone
+from tests.support.screens.hub import GB, WITH_HEADS, Alone
 from tui.protocol import HubFile, SearchHub
 from tui.screens.hub import HubScreen
 from tui.widgets.rows import Rows
@@ -60,6 +60,44 @@ async def test_enter_on_a_pair_fetches_both() -> None:
         await until(pilot, lambda: len(app.downloads.items) == 2)
         await until(pilot, lambda: all(item.state == "done" for item in app.downloads.items))
     assert app.wanted == [("maker/Model-7B-GGUF", "Q4_K_M"), ("maker/Model-0.5B-GGUF", "Q4_K_M")]
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_a_pair_with_its_own_head_is_one_file(size: tuple[int, int]) -> None:
+    app = Alone()
+    app.engine.pairs = WITH_HEADS
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.rows("files").current)
+        assert app.shown.count("with head") == 2
+        assert (
+            "Model-9B-MTP-GGUF:Q4_K_M, with its own head as its draft: Enter downloads this one file"
+            in words(app)
+        )
+        await pilot.press("enter")
+        await until(pilot, lambda: app.wanted)
+        assert "main + head" in app.shown
+        await pilot.press("tab", "tab")
+        await until(pilot, lambda: "with its own head, which drafts once you load it" in words(app))
+        app.engine.go_on.set()
+        await until(pilot, lambda: "Model-Q4_K_M.gguf · with its own head" in words(app))
+    assert app.wanted == [("maker/Model-9B-MTP-GGUF", "Q4_K_M")]
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_a_head_in_a_second_file_is_fetched_with_its_model(size: tuple[int, int]) -> None:
+    app = Alone()
+    app.engine.pairs = WITH_HEADS
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.rows("files").current)
+        await pilot.press("down")
+        await until(pilot, lambda: "Q4_K_M, with the head mtp-Model-5B.gguf as its draft" in words(app))
+        first, second = app.shown.partition("Files")[2].splitlines()[1:3]
+        assert first.rstrip(" │").endswith("main")
+        assert second.rstrip(" │").endswith("head")
+        app.engine.go_on.set()
+        await pilot.press("enter", "tab", "tab", "down")
+        await until(pilot, lambda: "a head: it drafts for Model 5B once you load that" in words(app))
+    assert app.wanted == [("maker/Model-5B-GGUF", "Q4_K_M"), ("maker/Model-5B-GGUF", "mtp-Model-5B.gguf")]
 
 
 async def test_enter_on_one_half_fetches_it_alone() -> None:

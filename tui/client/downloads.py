@@ -41,6 +41,8 @@ class Item:
     """The reason why a running download receives nothing at the moment."""
     path: str = ""
     """The path to load, once the download is complete."""
+    note: str = ""
+    """A remark for the person about its part in a pair; may be empty."""
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     @property
@@ -91,13 +93,14 @@ class Downloads:
         self.on_change: Callable[[Item], None] = lambda item: None
         """Called at every change, progress included."""
 
-    def add(self, repository: str, file: str) -> Item:
-        """Add a model to the queue, or continue one that is in it."""
+    def add(self, repository: str, file: str, note: str = "") -> Item:
+        """Add a model to the queue, or continue one that is in it. `note` is `Item.note`."""
         for item in self.items:
             if (item.repository, item.file) == (repository, file):
+                item.note = note or item.note
                 self.resume(item)
                 return item
-        self.items.append(item := Item(repository, file))
+        self.items.append(item := Item(repository, file, note=note))
         self._changed(item, "waiting")
         return item
 

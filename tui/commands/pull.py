@@ -16,7 +16,7 @@ from .. import protocol
 from ..choices import HEADS
 from ..clean import clean_line
 from ..client import EngineClient, HubClient, last_reply
-from ..quantities import cells, duration, percent, size, slowness
+from ..quantities import cells, duration, percent, size, slowness, with_head
 from .models import table
 from .setup import set_up
 
@@ -44,11 +44,15 @@ async def _run(arguments: argparse.Namespace, engine: EngineClient) -> None:
                 found = await last_reply(client.ask(protocol.ListHub(0, repository)), protocol.HubListed)
                 print("\n".join(listed_text(found)))
             else:
-                await _pull(client, repository, file)
+                pulled = [each.partition(":")[0] for each in arguments.models]
+                await _pull(client, repository, file, offer=pulled.count(repository) == 1)
 
 
-async def _pull(client: HubClient, repository: str, file: str) -> None:
-    """Download one model. Progress goes to stderr, the path to stdout."""
+async def _pull(client: HubClient, repository: str, file: str, offer: bool) -> None:
+    """Download one model. Progress goes to stderr, the path to stdout.
+
+    With `offer`, name the command for a head beside the model.
+    """
     watched = sys.stderr.isatty()
     clock, began, first = asyncio.get_running_loop().time, 0.0, 0
     async for reply in client.ask(protocol.Download(0, repository, file)):
@@ -62,7 +66,7 @@ async def _pull(client: HubClient, repository: str, file: str) -> None:
                 if watched:
                     _bar("")
                 print(clean_line(reply.path), flush=True)
-                if reply.head:
+                if reply.head and offer:
                     head = f"outrider pull {repository}:{reply.head}"
                     print(clean_line(f"A head beside it drafts for it: {head}"), file=sys.stderr)
 
@@ -104,7 +108,9 @@ def proposed_text(pairs: Sequence[protocol.HubPair]) -> Iterator[str]:
     yield "Pairs that work together and fit into this machine's memory, best first:"
     for pair in pairs:
         yield ""
-        yield ", ".join(filter(None, (pair.name, size(pair.size), slowness(pair))))
-        yield f"  outrider pull {pair.main} {pair.draft}"
+        yield ", ".join(filter(None, (pair.name, size(pair.size), with_head(pair), slowness(pair))))
+        yield f"  outrider pull {' '.join(pair.downloads)}"
     yield ""
+    if any(pair.head for pair in pairs):
+        yield "A head drafts for its main model. Load the model: the default draft (auto) takes the head."
     yield "Other models: outrider pull OWNER/MODEL:FILE; --list shows the files of a repository."

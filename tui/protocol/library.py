@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ..choices import DraftChoice
+from ..choices import HEAD, DraftChoice
 from .generation import Load, ModelFacts, WorkerHost, WorkerState
 from .terms import Finite, HeadKind, Rounding, Signed, Tagged, Unsigned
 
@@ -354,16 +354,23 @@ class HubPair(Struct, frozen=True):
     main: str
     """REPOSITORY:FILE, as in `outrider pull`."""
     draft: str
-    """The draft, in the same form."""
+    """The draft, in the same form; `HEAD` if it is a head in the file of the main model."""
     size: Unsigned
     """Bytes of both together, approximately."""
     at_most: Finite | None = None
     """Most tokens per second, without drafts, that the speed of the machine's memory allows; None if a GPU
     has room for the pair or the speed is unknown."""
+    head: bool = False
+    """Whether the draft is a head: in the file of the main model, or in a file of its own."""
 
     @property
     def slow(self) -> bool:
         return self.at_most is not None and self.at_most < FLUENT
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """The models to download, as REPOSITORY:FILE: the main model, and then the draft if it has a file."""
+        return (self.main,) if self.draft == HEAD else (self.main, self.draft)
 
 
 class PairsProposed(Tagged, frozen=True):

@@ -16,7 +16,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from tui.choices import HEADS
+from tui.choices import HEAD, HEADS
 from tui.clean import clean_line
 from tui.client import Downloads, EngineError, HubClient, Item, last_reply
 from tui.protocol import (
@@ -142,7 +142,7 @@ class HubScreen(ListsScreen[None]):
         self._files.show(())
         row = self._repositories.current
         if row and (pair := self._pairs.get(row.key)):
-            self._files.show([Row(each, (each.partition("/")[2], role)) for each, role in _halves(pair)])
+            self._files.show([Row(name, (name.partition("/")[2], role)) for name, role, _ in _parts(pair)])
         elif row:
             self._files.empty = "asking for its files …"
             self._list(row.key)
@@ -190,7 +190,7 @@ class HubScreen(ListsScreen[None]):
             words = about or f"huggingface.co/{hit.name}{terms}{gated}{heads}{note}"
         elif row and (pair := self._pairs.get(row.key)):
             slow = f"{slowness(pair).capitalize()} without a draft. " if pair.slow else ""
-            words = f"{slow}{pair.main}, with {pair.draft} as its draft"
+            words = f"{slow}{pair.main}, {_drafted_by(pair)}"
         if words != self._said:
             self._said = words
             self._about.update(Content(clean_line(words)), layout=False)
@@ -227,16 +227,17 @@ class HubScreen(ListsScreen[None]):
             self._toggle()
         elif pair:
             whole = self.active is self._repositories
-            for name, _ in _halves(pair):
+            for name, _, note in _parts(pair):
                 if whole or (file and file.key == name):
-                    self._add(*name.split(":"))
+                    repository, _, part = name.partition(":")
+                    self._add(repository, part, note)
         elif self.active is self._repositories:
             self.action_change(1)
         elif self._listed and file:
             self._add(self._listed.repository, file.key)
 
-    def _add(self, repository: str, file: str) -> None:
-        self._downloads.add(repository, file)
+    def _add(self, repository: str, file: str, note: str = "") -> None:
+        self._downloads.add(repository, file, note)
         self._show_downloads()
 
     def _toggle(self) -> None:
@@ -253,13 +254,24 @@ class HubScreen(ListsScreen[None]):
             self._show_downloads()
 
 
-def _halves(pair: HubPair) -> tuple[tuple[str, str], tuple[str, str]]:
-    return (pair.main, "main"), (pair.draft, "draft")
+def _parts(pair: HubPair) -> tuple[tuple[str, str, str], ...]:
+    """Return each model to download, with its role and the note about it in the list of downloads."""
+    if pair.draft == HEAD:
+        return ((pair.main, "main + head", "with its own head, which drafts once you load it"),)
+    note = f"a head: it drafts for {pair.name} once you load that" if pair.head else ""
+    return (pair.main, "main", ""), (pair.draft, "head" if pair.head else "draft", note)
+
+
+def _drafted_by(pair: HubPair) -> str:
+    if pair.draft == HEAD:
+        return "with its own head as its draft: Enter downloads this one file"
+    name = pair.draft.removeprefix(f"{pair.main.partition(':')[0]}:")
+    return f"with {'the head ' if pair.head else ''}{name} as its draft"
 
 
 def _pair_row(pair: HubPair) -> Row:
-    speed = f"≤ {number(pair.at_most, 'tok/s')}" if pair.slow else ""
-    return Row(pair.main, (pair.name, size(pair.size), speed), "faint" if pair.slow else "plain")
+    remark = f"≤ {number(pair.at_most, 'tok/s')}" if pair.slow else "with head" if pair.head else ""
+    return Row(pair.main, (pair.name, size(pair.size), remark), "faint" if pair.slow else "plain")
 
 
 def _repository_row(found: HubRepository) -> Row:
@@ -295,7 +307,9 @@ def _about(item: Item) -> str:
     """Return the words about a download, beside its numbers."""
     if item.reason:
         return f"Waiting: {item.reason}. It goes on by itself; Enter pauses it."
-    return item.fault.line if item.fault else item.path or item.repository
+    if item.fault:
+        return item.fault.line
+    return " · ".join(filter(None, (item.path or item.repository, item.note)))
 
 
 def _download_row(key: str, item: Item) -> Row:

@@ -21,6 +21,7 @@ import pytest
 from httpx2 import Headers
 
 from tests.support.hub import COMMIT, Fault, Hub, hub
+from tui.choices import HEAD
 from tui.client import EngineClient, EngineError
 from tui.client.child import engine_environment
 from tui.engine.downloader import COMMAND, answer, relay
@@ -37,6 +38,7 @@ from tui.engine.library.hub import (
     search,
 )
 from tui.engine.library.hub_access import HubError, seconds_to_wait
+from tui.engine.library.hub_heads import with_heads
 from tui.engine.machine import bandwidth
 from tui.engine.server import taken_for_hub
 from tui.protocol import (
@@ -45,6 +47,7 @@ from tui.protocol import (
     Downloading,
     Event,
     Failed,
+    HubFile,
     HubFound,
     HubListed,
     ListHub,
@@ -868,21 +871,54 @@ def test_a_pair_is_proposed_for_the_memory_that_is_there() -> None:
     for gigabytes in (8, 16, 24, 64):
         assert pairs_for(gigabytes * 10**9)[0].size <= USABLE * gigabytes * 10**9
     for pair in large:
-        for name in (pair.main, pair.draft):
-            repository, _, quantization = name.partition(":")
+        for name in pair.downloads:
+            repository, _, file = name.partition(":")
             places_for(Path("/"), repository, ())
-            assert quantization == "Q4_K_M"
+            assert is_harmless(file) or quantization_of(f"m-{file}.gguf") == file, name
+            assert "Q4_K" in file or name == pair.draft
 
 
 def test_a_pair_that_would_crawl_comes_after_those_that_do_not() -> None:
     on_two_cores = pairs_for(128 << 30, lambda size: 20e9 / size)
-    assert (on_two_cores[0].name, on_two_cores[0].slow) == ("Qwen2.5 3B Q4_K_M", False)
-    slow = on_two_cores[1:]
-    assert all(pair.slow for pair in slow)
-    assert [pair.size for pair in slow] == sorted(pair.size for pair in slow)
+    fast = [pair for pair in on_two_cores if not pair.slow]
+    assert fast == [*on_two_cores[: len(fast)]]
+    assert fast[-1].name == "Qwen2.5 3B Q4_K_M"
+    bounds = [pair.at_most or 0.0 for pair in on_two_cores[len(fast) :]]
+    assert bounds == sorted(bounds, reverse=True)
+    assert len(bounds) > 5
     assert [pair.name for pair in pairs_for(128 << 30, lambda size: 1e12 / size)] == [
         pair.name for pair in pairs_for(128 << 30)
     ]
+
+
+def test_a_mixture_of_experts_reads_a_part_of_its_weights_for_a_token() -> None:
+    bounds = {
+        pair.name.partition(" ")[2]: pair.at_most for pair in pairs_for(128 << 30, lambda size: 20e9 / size)
+    }
+    experts, dense = bounds["35B-A3B MTP UD-Q4_K_M"], bounds["27B MTP Q4_K_M"]
+    assert experts and dense and experts > 20e9 / 22.7e9 > dense * 0.5
+    assert experts == pytest.approx(20e9 / (3 / 35 * 22.7e9), rel=0.02)
+    assert dense == pytest.approx(20e9 / 17.1e9)
+    assert all(pair.at_most is None for pair in pairs_for(128 << 30))
+
+
+def test_a_pair_with_its_own_head_is_one_file_to_download() -> None:
+    own = [pair for pair in pairs_for(128 << 30) if pair.draft == HEAD]
+    assert len(own) >= 3
+    for pair in own:
+        assert pair.head
+        assert pair.downloads == (pair.main,)
+
+
+def test_a_head_in_a_file_of_its_own_is_named_and_looks_like_one() -> None:
+    pairs = [pair for pair in pairs_for(128 << 30) if pair.draft != HEAD]
+    for pair in pairs:
+        assert pair.downloads == (pair.main, pair.draft)
+        file = pair.draft.partition(":")[2]
+        model = HubFile("Model-Q4_K_M.gguf", 100, 1, "llama.cpp", "Q4_K_M")
+        _, draft = with_heads((model, HubFile(file, 1, 1, "llama.cpp", "")))[-2:]
+        assert bool(draft.head) == pair.head, pair.draft
+    assert {pair.head for pair in pairs} == {True, False}
 
 
 def test_the_memory_bounds_what_a_gpu_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:

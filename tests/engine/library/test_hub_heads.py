@@ -74,6 +74,20 @@ def test_a_quantization_means_the_model_and_a_name_means_the_head() -> None:
     assert listing(**{"Model-F16.gguf": 9, "mtp-Model-F16.gguf": 1}).named("") == "Model-F16.gguf"
 
 
+def test_a_head_at_the_top_is_told_from_the_same_head_in_a_folder() -> None:
+    found = listing(
+        **{
+            "Model-UD-Q4_K_XL.gguf": 6,
+            "mtp-Model.gguf": 0.2,
+            "MTP/mtp-Model-Q4_0.gguf": 0.2,
+            "MTP/mtp-Model.gguf": 0.4,
+        }
+    )
+    assert found.named("UD-Q4_K_XL") == "Model-UD-Q4_K_XL.gguf"
+    assert found.named("mtp-Model.gguf") == "mtp-Model.gguf"
+    assert found.named("MTP/mtp-Model.gguf") == "MTP/mtp-Model.gguf"
+
+
 def test_the_head_of_the_same_quantization_is_offered_or_else_the_usual_one() -> None:
     found = listing(
         **{

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from tests.support.alone import Themed
+from tui.choices import HEAD
 from tui.client import Downloads, EngineError
 from tui.protocol import (
     Download,
@@ -32,6 +33,13 @@ PAIRS = tuple(
     for n, at_most in ((14, 8.0), (7, None), (3, 20.0), (24, 1.4))
 )
 
+WITH_HEADS = (
+    HubPair("Model 9B", "maker/Model-9B-MTP-GGUF:Q4_K_M", HEAD, 9 * GB, head=True),
+    HubPair(
+        "Model 5B", "maker/Model-5B-GGUF:Q4_K_M", "maker/Model-5B-GGUF:mtp-Model-5B.gguf", 5 * GB, head=True
+    ),
+)
+
 FOUND = (
     HubRepository("maker/Model-7B-GGUF", 1_234_567, 99, False, "GGUF"),
     HubRepository("closed/Model-GGUF", 88_000, 9, True, "GGUF"),
@@ -53,6 +61,7 @@ class Engine:
         self.asked: list[Question] = []
         self.go_on = asyncio.Event()
         self.heads: tuple[HubFile, ...] = ()
+        self.pairs = PAIRS
         self.reason = self.note = ""
 
     async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
@@ -62,7 +71,7 @@ class Engine:
             raise EngineError(self.fault, "Check the network.")
         match question:
             case ProposePairs():
-                yield PairsProposed(-1, PAIRS)
+                yield PairsProposed(-1, self.pairs)
             case SearchHub():
                 yield HubFound(-1, FOUND if "nothing" not in question.words else ())
             case ListHub():

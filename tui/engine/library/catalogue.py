@@ -8,9 +8,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from msgspec.structs import replace
-
+from ...choices import HEAD
 from ...protocol import HubPair
 from ..machine.hardware import USABLE
 from .short_name import short_name
@@ -23,13 +23,23 @@ def pairs_for(memory: int, at_most: Callable[[int], float | None] = lambda size:
     `at_most` gives the largest possible tokens per second of a pair with so many bytes, None for no bound.
     """
     data = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text("utf-8"))
-    pairs = [
-        HubPair(_name(each["main"]), each["main"], each["draft"], round(each["gigabytes"] * 1e9))
-        for each in data["pair"]
+    pairs = [_pair(each, at_most) for each in data["pair"]]
+    fitting = [pair for pair in pairs if pair.size <= USABLE * memory] or [
+        min(pairs, key=lambda pair: pair.size)
     ]
-    fitting = [pair for pair in pairs if pair.size <= USABLE * memory]
-    bounded = [replace(pair, at_most=at_most(pair.size)) for pair in fitting or pairs[:1]]
-    return tuple(sorted(bounded, key=lambda pair: (pair.slow, pair.size if pair.slow else -pair.size)))
+    return tuple(sorted(fitting, key=_rank))
+
+
+def _pair(entry: dict[str, Any], at_most: Callable[[int], float | None]) -> HubPair:
+    main, draft, size = entry["main"], entry["draft"], round(entry["gigabytes"] * 1e9)
+    bound = at_most(size)
+    if bound is not None:  # a mixture of experts reads only a part of its weights for a token
+        bound /= entry.get("active", 1.0)
+    return HubPair(_name(main), main, draft, size, bound, draft == HEAD or entry.get("head", False))
+
+
+def _rank(pair: HubPair) -> tuple[bool, float]:
+    return pair.slow, -(pair.at_most or 0.0) if pair.slow else -pair.size
 
 
 def _name(main: str) -> str:
