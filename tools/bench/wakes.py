@@ -56,7 +56,7 @@ class Files(NamedTuple):
     main: str
     draft: str
     words: str
-    """Text before each question."""
+    """Text behind each question."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Case:
 
     def question(self, number: int) -> Generate:
         words = f"Question {number}: what do {number * 7 + 3} boats say to {number} birds? "
-        text = self._files.words + words if self._files.words else words * 2
+        text = words + self._files.words if self._files.words else words * 2  # chats begin differently
         return Generate(
             1, (Message("user", text),), number, ignore_eos=True, chat=f"chat {number}", **self._how
         )
@@ -296,7 +296,7 @@ def main() -> None:
     add("--tokens", type=int, default=16, help="of each half of an answer")
     add("--main", type=Path, help="a real model in place of the toys; --kinds then only names the table")
     add("--draft", type=Path)
-    add("--story", type=int, default=28, help="sentences before each question to a real model")
+    add("--story", type=int, default=28, help="sentences behind each question to a real model")
     add("--cache-type", choices=["f16", "q8_0"], default="")
     add("--exact", action="store_true")
     options = parser.parse_args()
