@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.alone import Themed
-from tests.support.chat import ask, chat, outrider, parts_written, stored, text, until
+from tests.support.chat import answered, ask, chat, outrider, parts_written, stored, text, until
 from tests.support.models import Toy, write_model
 from tests.support.sshd import SOON, Server, with_ssh
 from tests.support.terminal import Terminal
@@ -51,6 +51,37 @@ def remote_settings(app: Any, host: Host) -> None:
     app._client._lead(host.command("engine"), host)
     app._client._given["PATH"] = os.environ["PATH"]
     app._client._lead(host.command("engine"), host)
+
+
+# What stays on the host
+
+
+@with_ssh
+async def test_the_caches_of_chats_stay_on_the_host(
+    tmp_path: Path, server: Server, gpu: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are saved there, and only words go over the line."""
+    here = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here))
+    crossed = 0
+    received = EngineClient._received
+
+    def counted(client: EngineClient, data: bytes) -> None:
+        nonlocal crossed
+        crossed += len(data)
+        received(client, data)
+
+    monkeypatch.setattr(EngineClient, "_received", counted)
+    app = outrider(tmp_path, main="starter", draft="starter")
+    remote_settings(app, gpu)
+    async with app.run_test(size=(100, 30)) as pilot:
+        for question in ("What is a draft model?", "What is a seed?", "What do the colors mean?"):
+            await answered(pilot, question)
+        states = server.home / "cache"
+        await until(pilot, lambda: list(states.rglob("*.state")))
+        saved = sum(path.stat().st_size for path in states.rglob("*.state"))
+    assert not list(here.rglob("*.state"))
+    assert 0 < crossed < saved / 4, (crossed, saved)
 
 
 # What strangers' words may not do
