@@ -20,11 +20,10 @@ import pytest
 from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.engine import Engine
 from tests.support.models import Toy, write_model
-from tests.support.slow_line import SlowLine
 from tests.support.sshd import SOON, Server, with_ssh
 from tests.support.workers import LOOPBACK, listening, with_rpc, worker_hosts
 from tui.chat.worker_notices import RISK
-from tui.choices import AUTO, NONE
+from tui.choices import NONE
 from tui.client import EngineClient, EngineDied, EngineError
 from tui.config.settings import HostEntry
 from tui.engine.starter import DRAFT, MAIN
@@ -38,7 +37,6 @@ from tui.protocol import (
     Loaded,
     Message,
     Quit,
-    Sampling,
     Statistics,
     TextRound,
     WorkerHost,
@@ -306,30 +304,6 @@ async def test_a_model_that_does_not_fit_without_a_lost_worker_is_not_loaded(
             await client.load(load, lambda progress: None)
         assert "gpu3" in raised.value.message and raised.value.hint
         await client.load(Load("starter", NONE), lambda progress: None)
-    assert server.ends()
-
-
-# Pacing
-
-
-async def test_drafts_grow_with_the_round_trip(
-    server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path
-) -> None:
-    """The cost of a round over a link is measured like any other cost. At this temperature the draft is often
-    wrong, so that long drafts pay only where each round is dear."""
-    main, draft = copied(tmp_path)
-    drafted: dict[float, float] = {}
-    for delay in (0.0, 0.02):
-        with SlowLine(server.port, 50e6, delay, piece=1 << 16) as line:
-            server.configure(port=line.port)
-            load = Load(main, draft, workers=machines[:1], threads=1)
-            sampling = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0)
-            how = {"draft_length": AUTO, "max_tokens": 120, "ignore_eos": True, "sampling": sampling}
-            loaded, _, spent = await answer(load, tmp_path / "log", **how)
-        assert loaded.workers[0].round_trip is not None
-        assert loaded.workers[0].round_trip >= 2 * delay
-        drafted[delay] = spent.drafted / spent.rounds
-    assert drafted[0.02] > drafted[0.0] + 0.5, drafted
     assert server.ends()
 
 

@@ -112,7 +112,7 @@ def test_its_costs_are_measured_and_practice_leaves_a_chat_as_it_was(
     assert pair.main.length == held
     again = ask(pair, renderer, TALK[:1], draft_length=4, max_tokens=60)
     assert again.tokens == first.tokens
-    assert again.statistics.accepted > 0.8 * again.statistics.drafted
+    assert again.statistics.accepted > 0.7 * again.statistics.drafted
 
 
 def test_exact_mode_drafts_with_it(load: Loader, renderer: TemplateRenderer) -> None:

@@ -92,6 +92,8 @@ class WorkerLink:
         self._attached = False
         self._tail = ""
         self._ssh: subprocess.Popen[bytes] | None = None
+        self._errors: Thread | None = None
+        """Reads the stderr of `_ssh`, until its end."""
         self._tunnel: subprocess.Popen[bytes] | None = None
 
     @property
@@ -109,7 +111,8 @@ class WorkerLink:
         except OSError as error:
             raise self._lose(f"ssh cannot be started: {error.strerror}", "Install it.") from None
         Thread(target=self._read, name=f"worker {self.host.name}", daemon=True).start()
-        Thread(target=self._read_errors, args=(self._ssh,), name="stderr", daemon=True).start()
+        self._errors = Thread(target=self._read_errors, args=(self._ssh,), name="stderr", daemon=True)
+        self._errors.start()
         theirs = self._wait(Greeting, START)
         self._greeted = True
         if fault := _misfit(theirs, self._greeting, self.host.name):
@@ -272,6 +275,8 @@ class WorkerLink:
         assert self._ssh
         with suppress(subprocess.TimeoutExpired):
             self._ssh.wait(1)
+        if self._errors:
+            self._errors.join(1)  # its last words explain the end
         status, name = self._ssh.returncode, self.host.name
         found = said(self.host, status, self._tail)
         words = [line for line in self._tail.splitlines() if line.strip()]
