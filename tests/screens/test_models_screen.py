@@ -581,8 +581,10 @@ async def test_what_was_left_out_is_filtered_too(tmp_path: Path) -> None:
 def test_the_bar_shows_the_room_for_chats_as_a_part() -> None:
     (line,) = _uses([MemoryUse("memory", 16 * 10**9, 16 * 10**9, 4 * 10**9, 0, 10**9, 0, 3 * 10**9)], 120, 6)
     assert line.plain == (
-        "memory ████████░░░░░░░░  8.0 GB of 16.0 GB free  main 4.0 GB  caches 1.0 GB  chats 3.0 GB"
+        "memory ████████░░░░░░░░  5.0 GB of 16.0 GB free  main 4.0 GB  caches 1.0 GB  chats up to 3.0 GB"
     )
+    (line,) = _uses([MemoryUse("memory", 16 * 10**9, 16 * 10**9, 4 * 10**9, 0, 10**9, 0, 3 * 10**9)], 72, 6)
+    assert line.plain == "memory ████████░░░░░░░░  5.0 GB of 16.0 GB free  chats up to 3.0 GB"
 
 
 async def test_each_machine_has_a_bar_with_its_layers_and_its_round_trip() -> None:

@@ -160,7 +160,8 @@ class MemoryUse(Struct, frozen=True):
 
     @property
     def needed(self) -> int:
-        return self.main + self.draft + self.cache + self.buffers + self.chats
+        """Bytes that the pair takes. Chats get no more than it leaves."""
+        return self.main + self.draft + self.cache + self.buffers
 
 
 class MemoryPlanned(Tagged, frozen=True):

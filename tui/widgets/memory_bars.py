@@ -27,7 +27,7 @@ _PARTS = (
     ("draft", "$token-draft", "draft"),
     ("cache", "$token-lookup", "caches"),
     ("buffers", "$quiet", "buffers"),
-    ("chats", "$secondary", "chats"),
+    ("chats", "$secondary", "chats up to"),
 )
 _CACHES = {"f16": "16 bits", "q8_0": "8 bits"}
 
@@ -135,7 +135,7 @@ def _short(name: str) -> str:
 def _use(use: MemoryUse, name: str, width: int) -> Content:
     """Return the bar of one memory with its numbers, and its parts if there is room for them."""
     fits = use.needed <= use.free
-    whole = max(use.free, use.needed, 1)
+    whole = max(use.free, use.needed + use.chats, 1)
     bar = [("█" * cells(getattr(use, part) / whole, _BAR), tone) for part, tone, _ in _PARTS]
     rest = max(0, _BAR - sum(len(text) for text, _ in bar))
     words = f"  {size(use.needed)} of {size(use.free)} free" + ("" if fits else ": does not fit")
@@ -148,5 +148,5 @@ def _use(use: MemoryUse, name: str, width: int) -> Content:
     if use.layers:
         layers = f"  {use.layers:,} layer{'' if use.layers == 1 else 's'}"
         line = Content.assemble(line, (f"{layers}, {delay(use.round_trip)} there and back", "$quiet"))
-    full = Content.assemble(line, *parts)
-    return full if full.cell_length <= width else line
+    choices = (Content.assemble(line, *parts), Content.assemble(line, *parts[-1:]) if use.chats else line)
+    return next((each for each in choices if each.cell_length <= width), line)
