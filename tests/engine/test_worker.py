@@ -120,8 +120,8 @@ def test_a_message_that_is_none_is_rejected(start: Start, line: bytes) -> None:
     worker = start()
     worker.next(Greeting)
     worker.send(line + b"\n", Probe(1))
-    worker.next(Unable)
-    worker.next(Alive)
+    assert worker.next(Unable).reason == "a message was not understood"
+    assert worker.next(Alive).number == 1, "it goes on"
 
 
 def test_a_line_without_end_ends_it(start: Start) -> None:
