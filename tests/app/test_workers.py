@@ -24,7 +24,7 @@ from tests.support.sshd import SOON, Server, with_ssh
 from tests.support.workers import LOOPBACK, listening, with_rpc, worker_hosts
 from tui.chat.worker_notices import RISK
 from tui.choices import NONE
-from tui.client import EngineClient, EngineDied, EngineError
+from tui.client import EngineClient, EngineDied, EngineError, running
 from tui.config.settings import HostEntry
 from tui.engine.starter import DRAFT, MAIN
 from tui.host import HERE
@@ -76,7 +76,7 @@ async def answer(
     """Load in a new engine and answer. `meanwhile` is called with the engine's process during the answer."""
     client = EngineClient(HERE, log, os.environ, agent=True)
     tokens: list[int] = []
-    async with client:
+    async with running(client):
         hello = await client.start()
         loaded = await client.load(load, lambda progress: None)
         wish = Generate(1, QUESTION, 5, **{"max_tokens": 60, "lookup": False, **how})  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ async def test_the_only_address_is_the_loopback_while_a_port_is_open(
     (hold / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{hold}:{server.path}")
     client = EngineClient(HERE, tmp_path / "log", os.environ)
-    async with client:
+    async with running(client):
         hello = await client.start()
         found: set[tuple[str, int]] = set()
 
@@ -298,7 +298,7 @@ async def test_a_model_that_does_not_fit_without_a_lost_worker_is_not_loaded(
     away = WorkerHost("gpu3", "gpu3", "/opt/gone/outrider")
     load = Load(path, NONE, context_length=1 << 22, workers=(away, machines[0]))
     client = EngineClient(HERE, tmp_path / "log", os.environ)
-    async with client:
+    async with running(client):
         await client.start()
         with pytest.raises(EngineError, match="does not fit") as raised:
             await client.load(load, lambda progress: None)

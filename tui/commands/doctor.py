@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ..chat.requests import load_request
 from ..choices import AUTO, drafts_with_model
 from ..clean import clean, clean_line
-from ..client import EngineClient, EngineError, engine_environment, last_reply
+from ..client import EngineClient, EngineError, engine_environment, last_reply, running
 from ..config import Models, Settings
 from ..config.last import next_start
 from ..host import Host, said
@@ -89,7 +89,7 @@ def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
 
 async def _asked(client: EngineClient, load: Load) -> tuple[ModelDescribed, tuple[DraftVerdict, ...]]:
     """Return the engine's figures for the main model, and for each possible draft for it, the best first."""
-    async with client:
+    async with running(client):
         model = await last_reply(client.ask(DescribeModel(0, load)), ModelDescribed)
         if load.draft != AUTO:
             return model, ()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .. import protocol
 from ..choices import HEADS
 from ..clean import clean_line
-from ..client import EngineClient, HubClient, last_reply
+from ..client import EngineClient, HubClient, last_reply, running
 from ..quantities import cells, duration, percent, size, slowness, with_head
 from .models import table
 from .setup import set_up
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run(arguments: argparse.Namespace, engine: EngineClient) -> None:
     client = HubClient(engine, os.environ)
-    async with engine:
+    async with running(engine):
         if not arguments.models:
             proposed = await last_reply(client.ask(protocol.ProposePairs(0)), protocol.PairsProposed)
             print("\n".join(proposed_text(proposed.pairs)))
