@@ -31,9 +31,9 @@ from .config.last import LastPair
 from .host import Host
 from .keys import groups, keymap, take_keys
 from .paths import Paths, shipped
+from .screens.background import work_alone
 from .screens.chat import ChatScreen
 from .screens.chat_commands import KEYS_ONLY
-from .screens.workers import work_alone
 from .store.keeper import Keeper
 from .terminal.compositor import FrugalCompositor, PaintFaults
 from .terminal.keyboard import mend

@@ -200,7 +200,7 @@ class ChatSession:
         """Continue the chat `key`, after stopping an answer that is coming."""
         await self.new()
         try:
-            stored = await self.keeper.ask(lambda store: store.read(key))
+            stored = await self.keeper.read(key)
         except Unreadable as error:
             self.view.tell(f"That chat cannot be read: {error}", severity="error")
             return

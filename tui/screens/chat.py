@@ -26,12 +26,12 @@ from tui.widgets.composer import Composer
 from tui.widgets.keyline import KeyLine
 from tui.widgets.transcript import Transcript
 
+from .background import work_alone
 from .chat_commands import ChatCommands
 from .message_actions import MessageActions
 from .other_screens import OtherScreens
 from .prompt_files import PromptFiles
 from .transcript_sync import TranscriptSync
-from .workers import work_alone
 
 
 class ChatScreen(Screen[None]):

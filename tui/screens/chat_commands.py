@@ -36,9 +36,9 @@ from tui.paths import find_ssh_config
 from tui.store.keeper import Unreadable
 from tui.widgets.chat_panel import HIGHLIGHTS, ChatPanel, Part
 
+from .background import work_alone
 from .message_actions import OF_THE_LAST, MessageActions
 from .other_screens import OtherScreens
-from .workers import work_alone
 
 NONE = "none"
 SWITCHES: tuple[tuple[str, str, Part], ...] = (
@@ -315,9 +315,8 @@ async def _export(session: ChatSession, _: str) -> None:
     from tui.chat.export import export
 
     await session.keeper.settle()
-    key = session.conversation.key
     try:
-        stored = await session.keeper.ask(lambda store: store.read(key))
+        stored = await session.keeper.read(session.conversation.key)
         path = export(stored, session.folder()) if stored else None
     except (Unreadable, OSError) as error:
         session.view.tell(f"It is not written: {error}", severity="error")

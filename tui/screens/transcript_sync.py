@@ -180,8 +180,7 @@ class TranscriptSync:
         if same < len(keys):
             self._lay_aside(self._places(keys[same])[0])
         if not stored and any(turn.key not in self._aside for turn in path[same:]):
-            key = self._conversation.key
-            stored = await self._keeper.ask(lambda store: store.read(key))
+            stored = await self._keeper.read(self._conversation.key)
         read = {turn.key: turn for turn in stored.turns} if stored else {}
         due = 0.0
         for turn in path[same:]:
