@@ -30,6 +30,7 @@ from ..host import Host, said
 from ..paths import Paths, find_states
 from ..protocol import DescribeModel, DraftsJudged, DraftVerdict, JudgeDrafts, Load, ModelDescribed
 from ..quantities import prompt_form, rounding, size
+from ..terminal import clipboard
 from .chat import TRUECOLOR, is_lean
 from .setup import Setup, set_up
 from .worker_report import survey_workers, worker_line
@@ -168,8 +169,6 @@ def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str
 
 def terminal_facts(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
     """Return how the chat will see its terminal, and how it will write to it."""
-    from ..terminal import clipboard
-
     columns, rows = shutil.get_terminal_size((0, 0))
     return {
         "term": environ.get("TERM", ""),
