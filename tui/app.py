@@ -22,7 +22,6 @@ from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.types import AnimationLevel
 
-from .chat.formatting import readable
 from .chat.session import ChatSession
 from .clean import clean_line, exact
 from .client import Downloads, EngineClient, EngineDied, HubClient, Item
@@ -40,7 +39,7 @@ from .terminal.keyboard import mend
 from .terminal.lean import LeanOutput
 from .terminal.output_filter import OutputFilter
 from .themes import ThemeChoice, default_variables
-from .widgets.keyline import key_of
+from .widgets.keyline import key_of, readable_key
 
 QUIT = ("app.quit",)
 STRIDE, SELDOM = 10, 1.0
@@ -278,7 +277,7 @@ class Outrider(LeanOutput):
         for key, active in screen.active_bindings.items():
             binding = active.binding
             if active.enabled and binding.id and binding.description and binding.id not in KEYS_ONLY:
-                about = f"{binding.tooltip or binding.description}  ({readable(key)})"
+                about = f"{binding.tooltip or binding.description}  ({readable_key(key)})"
                 run = partial(self.run_action, binding.action, active.node)
                 yield SystemCommand(binding.description, about, run)
         yield SystemCommand("Get models", "Download from the Hugging Face hub", self.action_hub)
