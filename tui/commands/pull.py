@@ -16,7 +16,7 @@ from .. import protocol
 from ..choices import HEADS
 from ..clean import clean_line
 from ..client import EngineClient, HubClient, last_reply, running
-from ..quantities import cells, duration, percent, size, slowness, with_head
+from ..quantities import bar, duration, percent, size, slowness, with_head
 from .models import table
 from .setup import set_up
 
@@ -76,11 +76,9 @@ def progress(reply: protocol.Downloading, speed: float) -> str:
     if reply.reason:
         return clean_line(f"waiting: {reply.reason}")
     share = reply.done / max(1, reply.total)
-    full = cells(share, _BAR)
-    bar = "█" * full + "░" * (_BAR - full)
     left = f", {duration((reply.total - reply.done) / speed)} left" if speed else ""
     pace = f"  {size(round(speed))}/s{left}" if speed else ""
-    return f"{bar} {percent(share):>5}  {size(reply.done)} of {size(reply.total)}{pace}"
+    return f"{bar(share, _BAR)} {percent(share):>5}  {size(reply.done)} of {size(reply.total)}{pace}"
 
 
 def _bar(line: str) -> None:

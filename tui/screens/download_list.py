@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tui.client import Downloads, Item
-from tui.quantities import cells, duration, percent, size
+from tui.quantities import bar, duration, percent, size
 from tui.widgets.rows import Row, Rows, Tone
 
 TICK = 0.25
@@ -75,8 +75,6 @@ class DownloadList(Rows):
 
 def download_row(key: str, item: Item) -> Row:
     share = item.done / item.total if item.total else 0.0
-    full = cells(share, _BAR)
-    bar = "█" * full + "░" * (_BAR - full)
     came = f"{size(item.done)} of {size(item.total)}" if item.total else ""
     pace = f"{size(round(item.speed))}/s" if item.speed else ""
     left = f"{duration(item.seconds_left)} left" if item.seconds_left else item.state
@@ -84,6 +82,6 @@ def download_row(key: str, item: Item) -> Row:
         came, left = "", item.reason.partition(":")[0]
     return Row(
         key,
-        (item.name, f"{bar} {percent(min(1.0, share)):>5}", came, pace, left),
+        (item.name, f"{bar(share, _BAR)} {percent(min(1.0, share)):>5}", came, pace, left),
         _TONES.get(item.state, "plain"),
     )
