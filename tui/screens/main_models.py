@@ -19,7 +19,7 @@ from tui.protocol import FoundModel, ListModels, Load, ModelsFound, ModelsListed
 from tui.widgets.rows import Row, Rows
 
 from .background import work_alone
-from .model_rows import Found
+from .model_rows import ModelRows
 
 PATIENCE = 0.25
 """Seconds between two updates of a list that grows."""
@@ -32,7 +32,7 @@ class MainModels:
     def __init__(self, client: EngineClient, load: Load, about: Static) -> None:
         """`load` is the loaded pair. `about` shows the remedy for an error."""
         self.rows = Rows("mains", "looking for models …", models=True)
-        self.found = Found()
+        self.found = ModelRows()
         self.words = ""
         """The filter: only models with these words are shown."""
         self.at_home = False
