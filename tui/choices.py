@@ -29,6 +29,9 @@ NONE: Final = "none"
 HEAD: Final = "head"
 """As a draft: the head in the main model's own file, which was trained for multi-token prediction (MTP)."""
 
+COPY_FORMAT: Final = "Q4_0"
+"""The number format of a copy of a draft: most processors compute it faster than any other."""
+
 HEADS: Final = {"mtp": "MTP head", "eagle3": "EAGLE-3 head", "assistant": "assistant"}
 """The names of the kinds of heads (`HeadKind`)."""
 
