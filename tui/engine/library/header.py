@@ -93,9 +93,8 @@ class Header:
     """Properties that matter for drafting: see `FoundModel.traits`."""
     license: str = ""
     heads: int = 0
-    """Number of heads that the file claims. They are its last blocks."""
+    """Number of heads that the file claims. They are its last blocks. `usable_heads` of them can run."""
     usable_heads: int = 0
-    """Number of these, from the first one on, that llama.cpp can run."""
     width: int = 0
     """Numbers in a hidden row."""
     reader: RowReader | None = None
@@ -139,14 +138,11 @@ def _with_head(header: Header) -> Header:
     names, architecture = {tensor.name for tensor in header.tensors}, header.facts.architecture
     alone = is_only_head(architecture, header.block_count, header.heads, names)
     usable = usable_heads(architecture, header.block_count, header.heads, names)
-    head: HeadKind = "mtp" if usable else ""
-    if alone and not head:
+    if alone and not usable:
         raise UnusableModelFile("only the head of a model, and it cannot be used")
-    if own := ALONE.get(architecture):
-        alone, head = True, own
-    return replace(
-        header, usable_heads=usable, facts=structs.replace(header.facts, head=head, only_head=alone)
-    )
+    head: HeadKind = ALONE.get(architecture, "mtp" if usable else "")
+    facts = structs.replace(header.facts, head=head, only_head=alone or architecture in ALONE)
+    return replace(header, usable_heads=usable, facts=facts)
 
 
 def read_tokens(path: str | Path) -> tuple[bytes, ...]:

@@ -66,7 +66,7 @@ class HeadChain(LlamaHead):
         self.read_along(1)
         self.rewind(min(self.length, self._sound))
         try:
-            self._catch_up()
+            self._run(self._held)
         except ModelError:
             return None
         return super().take_state(most)
@@ -83,36 +83,35 @@ class HeadChain(LlamaHead):
     def _run(self, end: int, picks: int = 0) -> None:
         if not picks:
             super()._run(end)
-            self._catch_up()
+            # The other heads read what the first one has read. The cache then ends there.
+            stop = min(self._sound, self._hidden.end)
+            while (start := min(self._others)) < stop:
+                tokens = self._tokens[start : min(stop, start + self.chunk)]
+                self._decode(tokens, len(tokens), head=1 + self._others.index(start))
             return
         if self._hidden.end >= self._held >= min(self._others) + WAITING:  # later the rows would be gone
-            self._catch_up()
+            self._run(self._held)
         super()._run(end, picks)
 
-    def _catch_up(self) -> None:
-        """Let the other heads read what the first one has read. The cache then ends there."""
-        stop = min(self._sound, self._hidden.end)
-        while (start := min(self._others)) < stop:
-            end = min(stop, start + self.chunk)
-            self._by(1 + self._others.index(start), start, self._tokens[start:end], end - start)
+    def _decode(self, tokens: Sequence[int], first_row: int, head: int | None = None) -> None:
+        """Run tokens through the head whose turn it is, in one call with those that it has not read yet.
 
-    def _decode(self, tokens: Sequence[int], first_row: int) -> None:
-        start = self._held
-        last = start + len(tokens) - 1
-        place = last - self._hidden.end if self._hidden.end else 0
-        head = min(max(0, place), len(self._others))
-        begin = start if head in (0, self._turn) else min(start, self._others[head - 1])
-        self._by(head, begin, [*self._tokens[begin:start], *tokens], first_row + start - begin)
-
-    def _by(self, head: int, start: int, tokens: Sequence[int], first_row: int) -> None:
-        """Run `tokens` from the position `start` on through one head. They end the cache.
-
-        The cells are taken back first, and the library gives the same ones again. So the keys and values that
-        other heads have there stay.
+        With `head`, run the first tokens that this one has not read. The call ends the cache. The library
+        gives cells that were taken back to the next call again, so the keys and values that other heads have
+        there stay.
         """
-        if start < self._held:
-            self._library.llama_memory_seq_rm(self._memory, ANSWER, start, -1)
-            self._held = start
+        start = begin = self._held
+        if head is None:
+            ahead = start + len(tokens) - 1 - self._hidden.end if self._hidden.end else 0
+            head = min(max(0, ahead), len(self._others))
+            if head not in (0, self._turn):
+                begin = min(start, self._others[head - 1])
+            tokens, first_row = [*self._tokens[begin:start], *tokens], first_row + start - begin
+        else:
+            begin = self._others[head - 1]
+        if begin < start:
+            self._library.llama_memory_seq_rm(self._memory, ANSWER, begin, -1)
+            self._held = begin
         self._select(self.context, head)
         self._turn = head
         try:
@@ -120,7 +119,7 @@ class HeadChain(LlamaHead):
         finally:
             self._sound = min(self._sound, self._held)
             self._others = [min(each, self._held) for each in self._others]
-        if head and self._others[head - 1] == start:
+        if head and self._others[head - 1] == begin:
             self._others[head - 1] = min(self._held, self._hidden.end + 1)
 
     def _fill(self, rows: Rows, start: int, own: Rows | None) -> None:
