@@ -106,6 +106,24 @@ def test_a_head_out_of_turn_is_wrong(opened: Open, monkeypatch: pytest.MonkeyPat
     assert talk.answer(some_tokens(30), 60, length=3, chain=GREEDY).acceptance < 0.6
 
 
+def test_the_keys_and_values_of_all_heads_are_saved(opened: Open) -> None:
+    main, head = opened(NOISY["all rows"])
+    text = some_tokens(300)
+    main.start(Sampler(GREEDY, 0, 0))
+    for place in range(20, 60, ROUND):  # the later heads wait
+        drafted(main, head, text, place, 1)
+    held = main.length
+    assert min(head._others) < held
+    states = main.take_state(1 << 30), head.take_state(1 << 30)
+    assert states[0] and states[1]
+    assert len(states[1].tokens) == held
+    expected = drafted(main, head, text, held + 2, STEPS)
+    for model, state in zip((main, head), states, strict=True):
+        model.rewind(0)
+        assert model.put_state(state)
+    np.testing.assert_allclose(drafted(main, head, text, held + 2, STEPS), expected, atol=CLOSE)
+
+
 @pytest.mark.parametrize("error", [ModelError("the head is broken"), GivenUp("it is not wanted")])
 @pytest.mark.parametrize("failing", [1, 2, 3, 4])
 def test_it_goes_on_after_a_call_that_failed(

@@ -98,11 +98,16 @@ class LlamaHead(NativeModel):
     def take_state(self, most: int) -> CacheState | None:
         self.read_along(1)
         self.rewind(min(self.length, self._sound))
-        return super().take_state(most)
+        if (state := super().take_state(most)) is None:
+            return None
+        return CacheState(state.tokens, state.cells, tuple(self._hidden.kept()), state.cut_from)
 
     def put_state(self, state: CacheState) -> bool:
-        done = super().put_state(state)
+        """Replace the content of the cache, after that of the main model. The copies are rows of that one."""
+        done = super().put_state(CacheState(state.tokens, state.cells, (), state.cut_from))
         self._sound = self._held
+        if done:
+            self._hidden.recall(state.copies)
         return done
 
     def close(self) -> None:
