@@ -21,11 +21,13 @@ from tests.support.head_checks import (
     check_penalties_and_grammars,
     check_rewinds,
     check_same_text,
+    check_wakes,
     check_wherever_a_chat_goes,
 )
 from tests.support.head_models import Headed, write_headed
 from tests.support.rows import some_tokens
 from tests.support.talk import Talk
+from tests.support.windows import no_room_for_full_windows
 from tui.engine import eligibility
 from tui.engine.backends import LoadedModel, ModelError, Options, llama_cpp
 from tui.engine.backends.kept_rows import WAITING
@@ -43,6 +45,9 @@ KINDS = {
     "hybrid": Headed(),
     "hybrid with experts": Headed("qwen35moe"),
     "own rows of outputs only": Headed("qwen3next"),
+    "several heads": Headed("hy_v3", heads=3),
+    "several heads with a window": Headed("step35", heads=2),
+    "several heads of fused weights": Headed("mimo2", heads=3),
 }
 GREEDY = Chain(temperature=0)
 SURE = 0.9
@@ -160,6 +165,23 @@ def test_rewinds_leave_the_logits_of_a_fresh_head(opened: Open, kind: str) -> No
 def test_a_cut_to_an_older_place_leaves_the_logits_of_a_fresh_head(opened: Open, kind: str) -> None:
     main, head = opened(replace(KINDS[kind], noise=0.1, own_noise=0.3))
     check_cuts_to_older_places(main, head, main.chunk, anywhere=main.rewinds == "anywhere")
+
+
+def test_a_cut_beyond_a_dropped_window_leaves_the_logits_of_a_fresh_head(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_room_for_full_windows(monkeypatch)
+    headed = replace(KINDS["several heads with a window"], noise=0.1, own_noise=0.3)
+    main, head = opened(headed)
+    assert 0 < main.drops_from < 1100
+    check_cuts_to_older_places(main, head, main.chunk, anywhere=False)
+    check_wakes((main, head), opened(headed), close=0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_head_goes_on_with_the_rows_of_its_main_model(opened: Open, kind: str) -> None:
+    headed = replace(KINDS[kind], noise=0.1, own_noise=0.3)
+    check_wakes(opened(headed), opened(headed))
 
 
 def test_a_hybrid_keeps_as_many_copies_as_a_draft_of_a_head_is_long(

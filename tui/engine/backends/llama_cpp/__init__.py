@@ -22,8 +22,9 @@ from ..cached import PICKS, WARM_UP
 from . import native
 from .assistant import open_assistant, reserved_by_assistant
 from .batch import BATCH
+from .chain import open_head
 from .eagle import open_eagle, reserved_by_eagle
-from .head import LlamaHead, new_context, open_head
+from .head import LlamaHead, new_context
 from .model import CELLS, LlamaModel
 from .reserve import CacheShape, Reserved, reserved
 from .rollback import COPIES, HEAD_COPIES, affords_copies, is_recurrent
