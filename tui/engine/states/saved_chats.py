@@ -245,13 +245,17 @@ class SavedChats:
                     self._tasks.append(_Task(states, self._chat, state))
 
     def _copy(self, states: ModelStates) -> SavedState | None:
-        """Return a copy of the cache; None if there is no room for one, or if it cannot be copied."""
+        """Return a copy of the cache; None if there is no room for one, or nothing to copy."""
         calls = self._reader.calls if self._reader and states is self._states[0] else Calls(0)
-        state = states.taken(calls, self._room())
-        if state is None and self._held.size:
-            self._held.forget()
-            state = states.taken(calls, self._room())
-        return state
+        try:
+            return states.taken(calls, self._room())
+        except MemoryError:
+            if not self._held.size:
+                return None
+        self._held.forget()
+        with suppress(MemoryError):
+            return states.taken(calls, self._room())
+        return None
 
     def _drop_tasks(self, states: ModelStates | None = None, chat: str | None = None) -> None:
         """Drop the copies that wait for the disk: those of a model and a chat, or all of them."""
