@@ -17,6 +17,7 @@ from pathlib import Path
 from ...choices import HEAD, is_scripted
 from ...protocol import Load
 from ..backends import ReadsAlong
+from ..library.header import files_of
 from ..machine.hardware import spare_memory
 from ..machine.stored_facts import fingerprint
 from ..pair.pair import Pair
@@ -278,8 +279,9 @@ class SavedChats:
         except OSError as error:
             task.drop()
             self._tasks.remove(task)
-            task.states.forget(task.chat)
-            self._fail(error)
+            if not isinstance(error, FileNotFoundError):  # another engine was told to forget this chat
+                task.states.forget(task.chat)
+                self._fail(error)
 
     def _fail(self, error: OSError) -> None:
         reason = error.strerror or str(error)
@@ -304,8 +306,9 @@ def marks_of(pair: Pair, command: Load) -> list[ModelMark]:
 
 
 def _identity(path: Path) -> str:
-    """Return the identity of a model's file or folder: its ends, its size and the time of its last change."""
-    changed = 0
+    """Return the identity of a model: the ends, the size and the time of the last change of each file."""
+    found = []
     with suppress(OSError):
-        changed = path.stat().st_mtime_ns
-    return f"{fingerprint(path)} {changed}"
+        for each in files_of(path):
+            found.append(f"{fingerprint(each)} {each.stat().st_mtime_ns}")
+    return " ".join(found)
