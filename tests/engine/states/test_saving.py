@@ -442,6 +442,20 @@ def test_an_engine_that_quits_in_an_answer_saves_that_far(start: Callable[..., E
     assert len(files()) == 1
 
 
+def test_an_engine_that_quits_in_a_load_still_forgets(start: Callable[..., Engine]) -> None:
+    first = start()
+    first.answer(question())
+    first.send(Quit())
+    assert first.ended() == 0
+    assert len(files()) == 1
+    busy = "import time\nfrom tui.engine.session import Session\nSession._load = lambda *_: time.sleep(600)"
+    second = start(busy)
+    second.send(ForgetStates(-1, "one"))
+    second.send(Quit())
+    assert second.ended() == 0
+    assert files() == []
+
+
 def test_an_engine_that_is_killed_while_it_saves_harms_no_other(
     start: Callable[..., Engine], tmp_path: Path
 ) -> None:
