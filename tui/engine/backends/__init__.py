@@ -284,7 +284,7 @@ class Portable(Protocol):
     def take_state(self, most: int) -> CacheState | None:
         """Return the present content of the cache, which stays as it is.
 
-        None for an empty cache, for more than `most` bytes, and if the library fails.
+        None for an empty cache, and if the library fails. Raises `MemoryError` for more than `most` bytes.
         """
         ...
 
