@@ -24,7 +24,7 @@ from ..speculation.loop import DraftLengthPolicy, NoValidToken, Proposal, Propos
 from ..speculation.proposers import DraftModel, NullProposer, ProposersInTurn
 from ..speculation.sampling import InvalidLogits, Sampler
 from ..states.saved_chats import SavedChats
-from .prompt import answers_in, continues, opening_of, prompt_of, staying
+from .prompt import continues, encoded, opening_of
 from .request import bias_of, chain_of, check, grammar_of
 from .templates import TemplateRenderer, puts_space, turn_marks
 from .text import Piece, TextStream, readable
@@ -93,16 +93,16 @@ class Answer:
         self._grammar = grammar_of(self._command)
         if self._command.fresh:
             self._pair.clear()
-        context = prompt_of(self._command, self._main, templates, self._tell)
-        self._first = len(context)
+        try:
+            prompt = encoded(self._command, self._pair, templates, self._cancelled, self._tell)
+        except GivenUp:
+            return self._finish("cancelled", ())
+        context, answers = list(prompt.tokens), prompt.answers
+        self._first, self._stays = len(context), prompt.stays
         self._open(context)
         self._resume(context)
         sampler = self._sampler(self._main)
         reader = self._pair.reader
-        self._stays = staying(context[: self._first], self._command, self._pair.models, templates)
-        answers = (
-            answers_in(context[: self._first], self._command, self._main, templates) if reader.rows else ()
-        )
         restored = self._chats.wake(context, answers, self._first, self._cancelled) if self._chats else 0
         reused = reader.begin(context, answers, self._first, self._stays)
         self._cost = structs.replace(
@@ -318,7 +318,7 @@ class Answer:
             by=protocol.Origin.HEAD if draft and draft.facts.is_head else protocol.Origin.DRAFT,
         )
 
-    def _finish(self, reason: protocol.Reason, context: list[int]) -> protocol.Finished:
+    def _finish(self, reason: protocol.Reason, context: Sequence[int]) -> protocol.Finished:
         done = self._cost
         speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
         done = structs.replace(

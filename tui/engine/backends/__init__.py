@@ -109,7 +109,10 @@ class Vocabulary(Protocol):
     """The tokens that the file marks as no text."""
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of `text`. Control tokens are recognized; no BOS is added."""
+        """Return the tokens of `text`. Control tokens are recognized; no BOS is added.
+
+        A vocabulary that is `Interruptible` asks while it encodes a long text, and may raise `GivenUp`.
+        """
         ...
 
     def encode_start(self) -> list[int]:
@@ -206,7 +209,7 @@ class Interruptible(Protocol):
     """A model that asks before a call, and during one that takes long, whether its result is still wanted.
 
     If not, it raises `GivenUp`. The cache then holds the tokens that it held before the call, or some more of
-    those that the call was to run.
+    those that the call was to run. A vocabulary may ask too, while it encodes a long text.
     """
 
     asker: Asker
@@ -214,7 +217,7 @@ class Interruptible(Protocol):
 
 @contextmanager
 def asking(models: Iterable[object], wanted: Wanted) -> Iterator[None]:
-    """Let the models ask `wanted` during their calls, as far as they can ask."""
+    """Let the models, or vocabularies, ask `wanted` during their calls, as far as they can ask."""
     askers = [each.asker for each in models if isinstance(each, Interruptible)]
     before = [each.wanted for each in askers]
     for each in askers:
