@@ -17,7 +17,7 @@ from .library.requantized import requantized
 from .machine.bandwidth import decoding_bound
 from .machine.hardware import all_memory
 from .machine.worker_pool import WorkerPool
-from .pair.distribution import planned_memory, surveyed
+from .pair.distribution import planned_memory, present_library, surveyed
 from .pair.exactness import last_known
 from .sentences import failure
 from .states.state_folder import StateFolder
@@ -68,7 +68,9 @@ def _replies(
             loaded = question.loaded and library.resolved(question.loaded, wanted)
             yield planned_memory(question, load, loaded, workers)
         case protocol.SurveyWorkers():
-            yield protocol.WorkersSurveyed(question.id, surveyed(workers.reach(question.workers)))
+            yield protocol.WorkersSurveyed(
+                question.id, surveyed(workers.reach(question.workers, present_library()))
+            )
         case protocol.ProposePairs():
             yield protocol.PairsProposed(question.id, pairs_for(all_memory(), decoding_bound()))
         case protocol.Requantize():

@@ -1,8 +1,9 @@
 """`outrider worker`: serves the devices of this machine to an engine on another one. A PROCESS OF ITS OWN.
 
 The engine starts it by ssh and speaks to it over the pipe of ssh. llama.cpp takes one connection, on the
-loopback address alone. The process ends with its link: when the pipe closes, when nothing is heard for some
-seconds, or when the connection is over. It opens no file and loads no model.
+loopback address alone, and needs no file. With MLX, the worker opens its own copy of the model
+(`ring_follower.py`). The process ends with its link: when the pipe closes, when nothing is heard for some
+seconds, or when the connection of llama.cpp is over.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ import select
 import sys
 import threading
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..protocol import Lines, ProtocolError
 from .machine.hardware import memory_bytes
 from .machine.worker_messages import (
-    LONGEST,
+    LONGEST_ORDER,
     Alive,
     FromWorker,
     Greeting,
     Joined,
     Listen,
     Listening,
+    OfRing,
     Probe,
     Survey,
     Surveyed,
@@ -34,6 +36,9 @@ from .machine.worker_messages import (
     written,
 )
 from .server import settle_process, take_descriptors
+
+if TYPE_CHECKING:
+    from .ring_follower import RingFollower
 
 SILENCE = 10.0
 """Seconds without a message after which the worker ends itself. The engine sends one every second."""
@@ -61,6 +66,7 @@ class Worker:
         self._writing = threading.Lock()
         self._opened = threading.Lock()
         self._served: ServedDevices | None = None
+        self._follower: RingFollower | None = None
 
     def send(self, message: FromWorker) -> None:
         """Send a message, or end the process if nobody reads it."""
@@ -72,7 +78,7 @@ class Worker:
 
     def listen(self) -> NoReturn:
         """Carry out messages until the engine is gone or silent."""
-        lines = Lines(LONGEST)
+        lines = Lines(LONGEST_ORDER)
         while select.select([self._source], [], [], self._silence)[0]:
             data = os.read(self._source, 1 << 16)
             if not data:
@@ -89,6 +95,8 @@ class Worker:
         match message:
             case Probe():
                 self.send(Alive(message.number))
+            case _ if isinstance(message, OfRing) or message == Survey("MLX"):
+                self._follow(message)
             case Survey() | Listen():  # they load the library, and probes must be answered meanwhile
                 threading.Thread(target=self._carry_out, args=(message,), daemon=True).start()
             case Joined():
@@ -96,6 +104,13 @@ class Worker:
                     self._served.close_door()
             case None:
                 self.send(Unable("a message was not understood"))
+
+    def _follow(self, message: OfRing | Survey) -> None:
+        if self._follower is None:
+            from .ring_follower import RingFollower  # after the greeting: it imports numpy
+
+            self._follower = RingFollower(self.send)
+        self._follower.put(message)
 
     def _carry_out(self, message: Survey | Listen) -> None:
         try:

@@ -52,6 +52,35 @@ class Spread:
     """The workers, their layers and round trips: "gpu2 (12 layers, 0.4 ms)"."""
 
 
+class Ring(Protocol):
+    """The machines that share an MLX model, as one of them sees them."""
+
+    name: str
+    """The other machines, to show: "gpu2 (12 layers, 0.4 ms)"."""
+
+    @property
+    def own(self) -> range:
+        """The layers of this machine."""
+        ...
+
+    @property
+    def lines(self) -> object:
+        """The lines of this machine, in the form of the backend."""
+        ...
+
+    def begin(self, options: Options) -> None:
+        """Let the other machines read their weights."""
+        ...
+
+    def ready(self, wanted: Callable[[], bool]) -> None:
+        """Wait until all machines have their weights. Raises `GivenUp` and `ModelError`."""
+        ...
+
+    def give_up(self) -> None:
+        """Tell the other machines that this one does not load its layers."""
+        ...
+
+
 @dataclass(frozen=True)
 class Options:
     """The options for opening a model."""
@@ -67,7 +96,9 @@ class Options:
     exact: bool = False
     """Whether exact mode is wanted: no token may run again in another call."""
     spread: Spread | None = None
-    """The workers that share a main model; None if it stays on this machine."""
+    """The workers that share a GGUF main model; None if it stays on this machine."""
+    ring: Ring | None = None
+    """The machines that share an MLX main model; None if it stays on this machine."""
 
     @classmethod
     def of(cls, load: Load, role: Role) -> Options:

@@ -106,6 +106,19 @@ class Sampler:
         return self._start
 
     @property
+    def seed(self) -> int:
+        return self._seed
+
+    @property
+    def constraint(self) -> Constraint | None:
+        return self._constraint
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it chooses by its arguments alone."""
+        return type(self).pick is Sampler.pick
+
+    @property
     def met_limit(self) -> bool:
         """Whether the constraint was too much work somewhere."""
         return self._constraint is not None and self._constraint.met_limit
@@ -119,7 +132,7 @@ class Sampler:
     def chooses_best(self) -> bool:
         """Whether the token of a pick is just the best of its row; its probability may still be computed."""
         changed = self._chain.bias or self._chain.penalises or self._constraint is not None
-        return self._chain.temperature == 0 and not changed and type(self).pick is Sampler.pick
+        return self._chain.temperature == 0 and not changed and self.is_plain
 
     def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
         """Choose the token that follows `tokens[:length]`, or `NO_PICK`. `logits` is read, never written.
