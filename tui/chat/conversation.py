@@ -1,14 +1,12 @@
-"""A conversation as a tree of turns, and the source of the messages for the next prompt. It shows and sends
-nothing.
+"""A conversation: its prompts and answers, and the source of the messages for the next prompt. It shows and
+sends nothing.
 
-An edited prompt or another answer is a branch; the screen shows one path through the tree. Every event is
-recorded at once as a change that the store can keep.
+`turn_tree` has its branches. Every event is recorded at once as a change that the store can keep.
 """
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +18,7 @@ from tui.protocol.pieces import said
 
 from .context import SentContext
 from .requests import Asked
+from .turn_tree import TurnTree
 
 if TYPE_CHECKING:
     from tui.store.store import StoredConversation as Stored
@@ -49,7 +48,7 @@ class Conversation:
         self._record = record
         self.context = SentContext(
             lambda: self.path,
-            lambda key: self._turns[key] if key in self._path_keys() else None,
+            lambda key: self.tree.turn(key) if key in self.tree.keys else None,
             lambda key, summary: record(store.TrimContext(self.key, key, summary)),
         )
         """The part of it that the model receives."""
@@ -62,16 +61,9 @@ class Conversation:
         self.settings = ""
         """The settings of this conversation that differ from the config, as text of `SetOverrides`."""
         self._begun = False
-        self._turns: dict[str, store.Turn] = {}
-        self._next: defaultdict[str, list[str]] = defaultdict(list)
-        """The keys of the turns after each turn, oldest first; removed turns too."""
-        self._path: dict[str, None] = {}
-        self._path_end: str | None = None
+        self.tree = TurnTree()
         self._tokens: dict[str, tuple[int, ...]] = {}
         """The tokens of the answers that can continue."""
-        self._removed: list[dict[str, store.Turn]] = []
-        """The removed turns, the latest removal last."""
-        self._shown = ""
         self.context.begin()
         self._open: str | None = None
         self._heard: list[str] = []
@@ -86,40 +78,32 @@ class Conversation:
         self._begun = True
         for turn in stored.turns:
             # A parent comes before its children, so no file can produce a circle.
-            parent = turn.parent if turn.parent in self._turns else ""
-            self._turns[turn.key] = replace(turn, parent=parent, rounds=())
-            self._next[parent].append(turn.key)
+            parent = turn.parent if self.tree.turn(turn.parent) else ""
+            self.tree.add(replace(turn, parent=parent, rounds=()))
             if turn.rounds and store.text_of(turn.rounds) == turn.text and _can_go_on(turn.ending, turn.text):
                 self._tokens[turn.key] = tuple(token for each in turn.rounds for token in each.tokens)
         self.context.begin(stored.sent_from, stored.summary)
-        self._shown = stored.shown if stored.shown in self._turns else ""
-        return self._step_back()
+        self.tree.end = stored.shown if self.tree.turn(stored.shown) else ""
+        return self.tree.step_back()
 
-    # The tree
+    # The path
 
     def turn(self, key: str) -> store.Turn | None:
-        return self._turns.get(key)
+        return self.tree.turn(key)
 
     @property
     def path(self) -> Sequence[store.Turn]:
         """The turns that are shown, oldest first."""
-        return [self._turns[key] for key in self._path_keys()]
-
-    def _path_keys(self) -> dict[str, None]:
-        """Return the keys of the path in order. The result is kept until the path ends elsewhere."""
-        if self._path_end != self._shown:
-            above = self.above(self._turns.get(self._shown))
-            self._path, self._path_end = dict.fromkeys(reversed(above)), self._shown
-        return self._path
+        return self.tree.path
 
     @property
     def last(self) -> store.Turn | None:
         """The last turn of the path."""
-        return self._turns.get(self._shown)
+        return self.tree.last
 
     def show(self, key: str) -> None:
         """End the path at the turn `key`; empty for the beginning."""
-        self._shown = key
+        self.tree.end = key
         self._record(store.SelectBranch(self.key, key))
 
     def remove(self, turn: store.Turn) -> store.Turn | None:
@@ -127,63 +111,18 @@ class Conversation:
 
         Another branch is shown in its place where there is one.
         """
-        beside = self._beside(turn)
-        gone = {key: each for key, each in self._turns.items() if turn.key in self.above(each)}
-        self._removed.append(gone)
-        self._turns = {key: each for key, each in self._turns.items() if key not in gone}
-        self._record(store.RemoveMessages(tuple(gone)))
-        others = [each for each in beside if each.key != turn.key]
-        self._shown = self.leaf(others[-1]) if others else turn.parent
-        unanswered = self._step_back()
-        self.show(self._shown)
+        self._record(store.RemoveMessages(tuple(self.tree.remove(turn))))
+        unanswered = self.tree.step_back()
+        self.show(self.tree.end)
         return unanswered
 
     def restore(self) -> bool:
         """Restore the turns of the last removal. Returns False if there is none."""
-        if not self._removed:
-            return False
-        gone = self._removed.pop()
-        self._turns |= gone
-        self._record(store.RemoveMessages(tuple(gone), removed=False))
-        self.show(self.leaf(next(iter(gone.values()))))
-        return True
-
-    def branch(self, turn: store.Turn) -> tuple[int, int]:
-        """Return the place of `turn` among the branches beside it, from 1, and the number of branches."""
-        keys = [each.key for each in self._beside(turn)]
-        return (keys.index(turn.key) + 1 if turn.key in keys else len(keys) + 1), max(1, len(keys))
-
-    def sibling(self, turn: store.Turn, by: int) -> store.Turn | None:
-        """Return the branch `by` places after `turn`."""
-        beside = self._beside(turn)
-        place = next((number for number, each in enumerate(beside) if each.key == turn.key), None)
-        return None if place is None or not 0 <= place + by < len(beside) else beside[place + by]
-
-    def leaf(self, turn: store.Turn) -> str:
-        """Return the last turn of the latest path through `turn`."""
-        for each in reversed(self._turns.values()):
-            if each.role == "assistant" and each.text and turn.key in self.above(each):
-                return each.key
-        return turn.key
-
-    def above(self, turn: store.Turn | None) -> dict[str, None]:
-        """Return the keys from `turn` up to the beginning, the key of `turn` first."""
-        keys: dict[str, None] = {}
-        while turn:
-            keys[turn.key] = None
-            turn = self._turns.get(turn.parent)
-        return keys
-
-    def _beside(self, turn: store.Turn) -> list[store.Turn]:
-        """Return `turn` and the turns that could stand in its place. A prompt without an answer could not."""
-        beside = [self._turns[key] for key in self._next[turn.parent] if key in self._turns]
-        return [each for each in beside if each.role == turn.role and self._could_stand(each)]
-
-    def _could_stand(self, turn: store.Turn) -> bool:
-        if turn.key in self._path_keys():
-            return True
-        answers = [self._turns[key] for key in self._next[turn.key] if key in self._turns]
-        return bool(turn.text) if turn.role == "assistant" else any(each.text for each in answers)
+        keys = tuple(self.tree.restore())
+        if keys:
+            self._record(store.RemoveMessages(keys, removed=False))
+            self.show(self.tree.end)
+        return bool(keys)
 
     # Answers that are there
 
@@ -201,7 +140,7 @@ class Conversation:
             self._record(store.StartConversation(self.key, title))
             if self.settings:
                 self._record(store.SetOverrides(self.key, self.settings))
-        self._add(store.Turn(draw_key(), self._shown, "user", question, files=files))
+        self._add(store.Turn(draw_key(), self.tree.end, "user", question, files=files))
         return self.context.messages()
 
     def adjust(self, settings: str) -> None:
@@ -214,7 +153,7 @@ class Conversation:
         """Begin an answer to the last prompt."""
         turn = store.Turn(
             draw_key(),
-            self._shown,
+            self.tree.end,
             "assistant",
             main=loaded.main.name if loaded else "",
             draft=loaded.draft.name if loaded and loaded.draft else "",
@@ -251,31 +190,21 @@ class Conversation:
         """End the turn. Returns False if it left nothing, so that it is not part of the conversation."""
         self.flush()
         text = "".join(self._heard)
-        if self._open:
-            turn = self._turns[self._open]
+        if self._open and (turn := self.tree.turn(self._open)):
             whole = _joined(turn.statistics, statistics)
-            self._turns[self._open] = replace(turn, text=text, ending=ending, statistics=whole)
+            self.tree.replace(replace(turn, text=text, ending=ending, statistics=whole))
             self._record(store.FinishAnswer(self._open, text, ending, whole))
             if not _can_go_on(ending, text):
                 del self._tokens[self._open]
         self._open, self._heard = None, []
         if not text and self._begun:
-            self._step_back()
-            self._record(store.SelectBranch(self.key, self._shown))
+            self.tree.step_back()
+            self.show(self.tree.end)
         return bool(text)
 
-    def _step_back(self) -> store.Turn | None:
-        """Go back to the last answer. Returns the prompt after it that had no answer, if there was one."""
-        prompt = None
-        while (last := self._turns.get(self._shown)) and (last.role == "user" or not last.text):
-            prompt = last
-            self._shown = last.parent
-        return prompt
-
     def _add(self, turn: store.Turn) -> None:
-        self._turns[turn.key] = turn
-        self._next[turn.parent].append(turn.key)
-        self._shown = turn.key
+        self.tree.add(turn)
+        self.tree.end = turn.key
         self._record(store.AddMessage(self.key, turn))
 
 

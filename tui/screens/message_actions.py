@@ -154,7 +154,7 @@ class MessageActions:
         """Remove `turn` and the turns after it; None restores the last removal."""
         conversation, prompt = self._session.conversation, None
         if turn:
-            count = sum(1 for each in conversation.path if turn.key in conversation.above(each))
+            count = sum(1 for each in conversation.path if turn.key in conversation.tree.above(each))
             prompt = conversation.remove(turn)
             self._session.states.forget(conversation.key)
             gone, them = ("1 message", "it") if count == 1 else (f"{count:,} messages", "them")

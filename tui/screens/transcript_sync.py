@@ -179,9 +179,9 @@ class TranscriptSync:
 
     async def switch(self, turn: store.Turn, by: int) -> bool:
         """Show the branch `by` places beside `turn`; False if there is none. Raises `Unreadable`."""
-        sibling = self._conversation.sibling(turn, by)
+        sibling = self._conversation.tree.sibling(turn, by)
         if sibling:
-            self._conversation.show(self._conversation.leaf(sibling))
+            self._conversation.show(self._conversation.tree.leaf(sibling))
             await self.show()
         return bool(sibling)
 
@@ -242,7 +242,7 @@ class TranscriptSync:
 
     def _mark(self, turn: store.Turn) -> str:
         """Return the number of a branch at its place; empty for a single one."""
-        place, count = self._conversation.branch(turn)
+        place, count = self._conversation.tree.branch(turn)
         return f"‹ {place} of {count} ›" if count > 1 else ""
 
 
