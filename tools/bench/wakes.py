@@ -92,7 +92,7 @@ def _mlx(architecture: str) -> Callable[[Path], Files]:
 
 KINDS = {
     "attention": Kind(_gguf("llama"), head="glm4moe"),
-    "window": Kind(_gguf("gemma3")),
+    "window": Kind(_gguf("gemma3"), head="step35"),
     "hybrid": Kind(_gguf("lfm2"), head="qwen35"),
     "quantized": Kind(_gguf("llama"), "q8_0"),
     "MLX attention": Kind(_mlx("llama")),
