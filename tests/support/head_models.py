@@ -56,6 +56,7 @@ class Headed:
     own_noise: float = 0.0
     """Strength of the attention and the feed-forward part of the head."""
     layers: int = 4
+    vocabulary: int = VOCABULARY
     context_length: int = 2048
     seed: int = 0
     headless: bool = False
@@ -89,19 +90,19 @@ class Alphabet:
     output: np.ndarray
 
 
-def alphabet(rng: np.random.Generator) -> Alphabet:
+def alphabet(rng: np.random.Generator, vocabulary: int = VOCABULARY) -> Alphabet:
     """Return the parts; `rng` is in its first state."""
-    embeddings = np.zeros((VOCABULARY, WIDTH))
+    embeddings = np.zeros((vocabulary, WIDTH))
     embeddings[:, 0] = 1
-    embeddings[:, 1 : 1 + CODE] = rng.choice((-1.0, 1.0), (VOCABULARY, CODE))
-    return Alphabet(embeddings, rng.permutation(CODE), rng.standard_normal((VOCABULARY, WIDTH)) * _LOUD)
+    embeddings[:, 1 : 1 + CODE] = rng.choice((-1.0, 1.0), (vocabulary, CODE))
+    return Alphabet(embeddings, rng.permutation(CODE), rng.standard_normal((vocabulary, WIDTH)) * _LOUD)
 
 
 def write_headed(path: Path, headed: Headed = Headed()) -> Path:
     """Write `headed` as a GGUF file."""
     writer = gguf.GGUFWriter(path, headed.architecture)
-    _describe(writer, headed)
-    add_vocabulary(writer, Toy(vocabulary=VOCABULARY))
+    describe(writer, headed)
+    add_vocabulary(writer, Toy(vocabulary=headed.vocabulary))
     for name, each in weights_of(headed).items():
         if not name.startswith(headed.without or "-"):
             writer.add_tensor(name, np.ascontiguousarray(each, np.float32))
@@ -112,7 +113,7 @@ def write_headed(path: Path, headed: Headed = Headed()) -> Path:
 def weights_of(headed: Headed) -> dict[str, np.ndarray]:
     """Return the weights by the names that GGUF files use."""
     rng = np.random.default_rng(headed.seed)
-    parts = alphabet(rng)
+    parts = alphabet(rng, headed.vocabulary)
     weights: dict[str, np.ndarray] = {
         "token_embd.weight": parts.embeddings,
         "output_norm.weight": np.ones(WIDTH),
@@ -123,14 +124,17 @@ def weights_of(headed: Headed) -> dict[str, np.ndarray]:
     return weights
 
 
-def _describe(writer: gguf.GGUFWriter, headed: Headed) -> None:
+def describe(
+    writer: gguf.GGUFWriter, headed: Headed, width: int = WIDTH, inner: int = 2 * WIDTH, epsilon: float = 1e-6
+) -> None:
+    """Write the metadata of a model of this width, whose feed-forward parts have the width `inner`."""
     writer.add_key_value("general.name", "toy", gguf.GGUFValueType.STRING)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(headed.context_length)
-    writer.add_embedding_length(WIDTH)
+    writer.add_embedding_length(width)
     writer.add_block_count(headed.blocks)
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_feed_forward_length(2 * WIDTH)
+    writer.add_layer_norm_rms_eps(epsilon)
+    writer.add_feed_forward_length(inner)
     writer.add_head_count(_HEADS)
     writer.add_head_count_kv(_KEYS)
     writer.add_key_length(_SIZE)

@@ -53,6 +53,11 @@ def usable_heads(architecture: str, blocks: int, heads: int, tensors: Collection
     return sum(1 for _ in takewhile(bool, whole))
 
 
+def runs_one_head(architecture: str) -> bool:
+    """Return whether llama.cpp can run a single head of this architecture, and not several."""
+    return architecture in _MORE and architecture not in _SEVERAL
+
+
 def is_only_head(architecture: str, blocks: int, heads: int, tensors: Collection[str]) -> bool:
     """Return whether a file holds a head and no model: llama.cpp would end the process on the first token."""
     if architecture not in _MORE or not heads or not tensors:

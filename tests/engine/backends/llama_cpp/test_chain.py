@@ -58,7 +58,8 @@ def opened(tmp_path: Path) -> Iterator[Open]:
 def drafted(main: LlamaModel, head: LlamaHead, text: Sequence[int], place: int, steps: int) -> list[Logits]:
     """The rows of a draft of the tokens of `text` behind `place`, which the main model then takes back."""
     head.start(watching := Watching())
-    main.extend(text[main.length : place], picks=1)  # without a choice, the heads would read along
+    if place > main.length:
+        main.extend(text[main.length : place], picks=1)  # without a choice, the heads would read along
     for end in range(place + 1, place + 1 + steps):
         head.extend(text[head.length : end], picks=1)
     main.extend(text[place : place + steps], picks=steps)
@@ -94,6 +95,18 @@ def test_rows_wait_for_the_later_heads_only_as_long_as_they_are_kept(opened: Ope
     assert 0 < main.length - min(head._others) <= WAITING + 2
     deep = talk.answer([*prompt, *short.tokens], 60, length=STEPS)
     assert deep.acceptance > 0.9
+
+
+def test_no_call_is_longer_than_the_library_takes(opened: Open) -> None:
+    """The second head has read nothing, and the first one reads a whole call before it chooses."""
+    main, head = opened(NOISY["all rows"])
+    text = some_tokens(main.chunk + STEPS)
+    main.extend(text[: main.chunk - 1], picks=0)
+    main.start(Sampler(GREEDY, 0, 0))
+    expected = drafted(main, head, text, main.chunk - 1, STEPS)
+    main.rewind(main.chunk - 1)
+    head.rewind(0)
+    np.testing.assert_allclose(drafted(main, head, text, main.chunk - 1, STEPS), expected, atol=CLOSE)
 
 
 def test_a_head_out_of_turn_is_wrong(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,10 +234,13 @@ def test_there_is_no_head_where_the_file_or_the_library_has_none(
     path = str(write(KINDS["attention"]))
     unasked = backend.load(path, replace(options, head=False), lambda _: True)
     assert backend.load_head(unasked, options) == eligibility.NO_HEAD
+    two = backend.load(str(write(Headed("glm4moe", heads=2))), options, lambda _: True)
+    told = backend.load_head(two, options)
+    assert isinstance(told, Obstacle) and "2 heads" in told.text and "glm4moe" in told.text
     monkeypatch.setattr(native, "extensions", lambda: None)
     main = backend.load(path, options, lambda _: True)
     assert backend.load_head(main, options) == eligibility.NO_HEADS_HERE
-    for each in (without, unasked, main):
+    for each in (without, unasked, two, main):
         each.close()
 
 
@@ -292,6 +295,7 @@ for path in sys.argv[1:]:
         if not isinstance(head, Obstacle):
             head.start(Sampler(Chain(0), 0, 0))
             head.extend([5], 1)
+            head.extend([6], 1)
             head.close()
         main.close()
     except ModelError:
@@ -300,9 +304,11 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.parametrize("architecture", ["qwen35", "glm4moe"])
-def test_a_file_with_a_damaged_head_does_not_end_the_process(tmp_path: Path, architecture: str) -> None:
-    whole = write_headed(tmp_path / "whole.gguf", Headed(architecture)).read_bytes()  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "headed", [Headed("qwen35"), Headed("glm4moe"), Headed("mimo2", heads=2), Headed("step35", heads=2)]
+)
+def test_a_file_with_a_damaged_head_does_not_end_the_process(tmp_path: Path, headed: Headed) -> None:
+    whole = write_headed(tmp_path / "whole.gguf", headed).read_bytes()
     table = range(whole.index(b"blk.4.") - 8, whole.rindex(b"blk.4.") + 40)
     count = whole.index(b"nextn_predict_layers") + len("nextn_predict_layers") + 4
     passed: list[str] = []

@@ -14,7 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from ....protocol import Obstacle
-from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, unfit_head, vocabularies
+from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, no_head, unfit_head, vocabularies
 from ...library.head_files import ITS_MAIN, ONLY_HEAD
 from ...library.header import BadModelFile, Header, read_header
 from .. import GivenUp, LoadedModel, ModelError, Options, Progress, Spread
@@ -143,7 +143,7 @@ class LlamaBackend:
         elif main.head:
             head = open_head(self._library, extensions, main, params, again=not options.exact)
         else:
-            return NO_HEAD
+            return no_head(main.header)
         if isinstance(head, LlamaHead):
             head.begin()
         return head

@@ -89,8 +89,9 @@ class HeadChain(LlamaHead):
                 tokens = self._tokens[start : min(stop, start + self.chunk)]
                 self._decode(tokens, len(tokens), head=1 + self._others.index(start))
             return
-        if self._hidden.end >= self._held >= min(self._others) + WAITING:  # later the rows would be gone
-            self._run(self._held)
+        known = self._hidden.end
+        if known >= self._held and end - min(self._others) > WAITING:
+            self._run(min(end - 1, known))  # later the rows would be gone, or too many for one call
         super()._run(end, picks)
 
     def _decode(self, tokens: Sequence[int], first_row: int, head: int | None = None) -> None:
