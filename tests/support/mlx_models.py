@@ -180,6 +180,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
 }
 """What each needs besides the plain settings."""
+ARCHITECTURES["deepseek_v32"] = ARCHITECTURES["deepseek_v3"] | {"index_head_dim": 32, "index_n_heads": 2}
 
 
 def write_folder(

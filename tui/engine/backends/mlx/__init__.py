@@ -230,8 +230,11 @@ class MlxBackend:
             keep_all(caches, capacity) if options.ring else caches.spare_all(capacity, windows)
         if scores.ndim != 3:
             raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
-        vocabulary = MlxVocabulary(folder, scores.shape[-1], self._tokenizers.open)
-        ask(1.0)
+        ask(0.0)  # a large tokenizer takes seconds, and its two steps cannot be interrupted
+        encoder = self._tokenizers.open(folder)
+        ask(0.5)
+        vocabulary = MlxVocabulary(folder, scores.shape[-1], encoder)
+        ask(0.5)
         facts = named(facts_of(folder, vocabulary.size, prompt_form(vocabulary)))
         picks, exact = PICKS[options.role], options.exact
         loaded = make(network, caches, vocabulary, facts, capacity, picks, parts=parts, exact=exact)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from hashlib import blake2b
 from typing import Any
@@ -75,17 +75,16 @@ class Encoder:
             return list(self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids)
 
 
-OpenEncoder = Callable[[Folder], Encoder]
-
-
 class MlxVocabulary:
     """Implements `backends.Vocabulary`."""
 
-    def __init__(self, folder: Folder, size: int, open_one: OpenEncoder | None = None) -> None:
-        """`size` is the number of scores of the model; the tokens may be fewer. Raises `ModelError`."""
+    def __init__(self, folder: Folder, size: int, encoder: Encoder | None = None) -> None:
+        """`size` is the number of scores of the model; the tokens may be fewer. `encoder` is that of `folder`
+        if it is open already. Raises `ModelError`.
+        """
         self.size = size
         self.asker = Asker()
-        self._encoder = (open_one or Tokenizers().open)(folder)
+        self._encoder = encoder or Tokenizers().open(folder)
         self._tokenizer = self._encoder.tokenizer
         self._texts: dict[int, str] = {number: text for text, number in self._tokenizer.get_vocab().items()}
         added = self._tokenizer.get_added_tokens_decoder()
