@@ -154,11 +154,19 @@ class Trial:
                     outcome.left = await self._left(self._helpers)
                     await client.start()
             self.at = ""
-            loaded = await self._once(client, self.workers if self._began else self.place.good)
+            loaded = await self._next(client)
             outcome.used = tuple(each.layers for each in loaded.workers)
             outcome.answered = True
         outcome.left += await self._left([])
         return outcome
+
+    async def _next(self, client: EngineClient) -> Loaded:
+        """Load and answer with workers that work. MLX may need a new engine for them."""
+        try:
+            return await self._once(client, self.place.good)
+        except EngineDied:
+            await client.start()
+            return await self._once(client, self.place.good)
 
     async def _once(self, client: EngineClient, workers: tuple[WorkerHost, ...]) -> Loaded:
         """Load and answer."""

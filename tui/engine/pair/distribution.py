@@ -30,6 +30,7 @@ from .memory_plan import MemoryPlan, RemoteMemory, Unplanned, plan
 _NO_LAYER = "Its free memory holds no layer of this model"
 _ONE_MACHINE = "This model is not split over machines"
 _NOT_IN_RING = "It was not there when the ring of MLX was formed. Restart Outrider to use it"
+_OTHER_RING = "This load needs other workers than the ring that MLX keeps"
 _SECONDS = 60.0
 """Seconds in which a worker must find its copy of a model. A lost worker is noticed much sooner."""
 
@@ -205,10 +206,7 @@ def _on_ring(reached: Reached, planned: MemoryPlan, paths: dict[str, str], pool:
         return None
     links = [each.link for each, _ in used]
     if pool.ring and list(pool.ring.links) != links:
-        names = ", ".join(each.host.name for each in pool.ring.links)
-        raise ModelError(
-            f"The ring of MLX needs all of {names} for this model", "Restart Outrider to form another."
-        )
+        pool.failed(pool.ring.links, _OTHER_RING, "It starts the engine again.")
     _hold(reached, planned)
     ring = form_ring(links, pool)
     layers = [*(count for _, count in used), planned.split.here]
