@@ -30,6 +30,7 @@ from tests.support.sshd import Server
 from tests.support.workers import children, worker_hosts
 from tui.choices import NONE
 from tui.client import EngineClient, EngineDied, EngineError
+from tui.engine.library.mlx_folder import is_folder
 from tui.host import HERE
 from tui.protocol import Finished, Generate, Load, Loaded, Loading, Message, Sampling, TextRound, WorkerHost
 
@@ -38,14 +39,27 @@ LONGEST = 10.0
 QUESTION = (Message("user", "Write a short story about a lighthouse."),)
 _SLOW = 4e6
 """Bytes a second of the slow line."""
+_LATE = """
+import resource, tui.engine.{module} as m
+whole = m.{owner}.{method}
+def limited(*given):
+    held = next(l for l in open("/proc/self/status") if l.startswith("VmData:"))
+    most = (int(held.split()[1]) << 10) + {room}
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    return whole(*given)
+m.{owner}.{method} = limited
+"""
+"""Takes the memory of a worker away, down to so many bytes, before a method."""
 _PATCHES = {
     "another version": "import tui; tui.__version__ = '9.9.9'",
     "no free memory": (
         "import tui.engine.machine.hardware as h; h.memory_bytes = lambda: (1 << 34, 1 << 16)"
     ),
-    "memory runs out": (
-        "import resource as r, tui.engine.machine.hardware as h; h.memory_bytes = lambda: (1 << 36, 1 << 35);"
-        " r.setrlimit(r.RLIMIT_DATA, ({limit}, {limit}))"
+    "memory runs out, GGUF": _LATE.format(
+        module="worker", owner="ServedDevices", method="open", room=1 << 20
+    ),
+    "memory runs out, MLX": _LATE.format(
+        module="ring_follower", owner="RingFollower", method="_load", room=1 << 20
     ),
 }
 """Python that a faulty worker runs before it begins."""
@@ -87,12 +101,12 @@ class Place:
 
     def faulty(self, kind: str) -> tuple[WorkerHost, ...]:
         """A worker that is broken from its start, and one that works."""
-        program = self.folder / kind.replace(" ", "-")
-        patch = _PATCHES[kind].format(limit=150 << 20)
-        code = f"{patch}; from tui.engine.worker import main; main()"
+        program = self.folder / kind.replace(" ", "-").replace(",", "")
+        code = program.with_suffix(".py")
+        code.write_text(f"{_PATCHES[kind]}\nfrom tui.engine.worker import main\nmain()\n")
         program.write_text(
             f"#!/bin/sh\nexport {self.server.mark} HOME={self.server.home} PYTHONPATH={ROOT}\n"
-            f'exec {sys.executable} -c "{code}"\n'
+            f"exec {sys.executable} {code}\n"
         )
         program.chmod(0o755)
         return WorkerHost("gpu2", "gpu2", str(program)), self.good[1]
@@ -138,12 +152,21 @@ class Trial:
                 if isinstance(error, EngineDied):
                     self.place.revive()
                     outcome.left = await self._left(self._helpers)
+                    await client.start()
             self.at = ""
-            loaded = await self._once(client, self.workers if self._began else self.place.good)
+            loaded = await self._next(client)
             outcome.used = tuple(each.layers for each in loaded.workers)
             outcome.answered = True
         outcome.left += await self._left([])
         return outcome
+
+    async def _next(self, client: EngineClient) -> Loaded:
+        """Load and answer with workers that work. MLX may need a new engine for them."""
+        try:
+            return await self._once(client, self.place.good)
+        except EngineDied:
+            await client.start()
+            return await self._once(client, self.place.good)
 
     async def _once(self, client: EngineClient, workers: tuple[WorkerHost, ...]) -> Loaded:
         """Load and answer."""
@@ -191,6 +214,8 @@ def _trials(place: Place) -> dict[str, Callable[[], Trial]]:
     def struck(at: str, number: signal.Signals) -> Callable[[], Trial]:
         return lambda: Trial(place, place.good, at, lambda: place.signal(number))
 
+    other = "GGUF" if is_folder(Path(place.main)) else "MLX"
+
     def faulty(kind: str) -> Trial:
         return Trial(place, place.faulty(kind))
 
@@ -200,7 +225,7 @@ def _trials(place: Place) -> dict[str, Callable[[], Trial]]:
         "stalls while loading": struck("load", signal.SIGSTOP),
         "stalls in an answer": struck("answer", signal.SIGSTOP),
         "loses its link": lambda: Trial(place, place.good, "answer", place.server.cut),
-        **{kind: partial(faulty, kind) for kind in _PATCHES},
+        **{kind: partial(faulty, kind) for kind in _PATCHES if not kind.endswith(other)},
     }
 
 

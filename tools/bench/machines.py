@@ -1,6 +1,7 @@
 """One model on several machines, which are this one: workers by a real sshd, behind lines of several kinds.
 
-python -m tools.bench.machines MAIN [DRAFT] [--tokens 96] [--workers 2] [--draft-length 4] [--times 1]
+python -m tools.bench.machines MAIN [DRAFT] [--tokens 96] [--workers 2] [--draft-length 4] [--times 3]
+    [--only LINE]
 
 MAIN is a GGUF file or an MLX folder. It compares the tokens with those of the model alone, at temperature 0.
 It needs root, openssh-server and, for GGUF, a llama.cpp with RPC. Where other programs run too, only the
@@ -97,7 +98,7 @@ def measured(server: Server, given: argparse.Namespace) -> None:
     """Print a line for each kind of line, with a draft and without, and the ratio of both."""
     alone: list[int] = []
     hosts = worker_hosts(server, *("gpu2", "gpu3")[: given.workers])
-    for kind in LINES:
+    for kind in (each for each in LINES if each is ALONE or given.only in each.name):
         workers: tuple[WorkerHost, ...] = () if kind is ALONE else hosts
         speeds: dict[str, list[float]] = {}
         for each in (NONE, given.draft) * given.times:
@@ -122,6 +123,7 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--times", type=int, default=1)
     options.add_argument("--draft-length", type=int, default=AUTO)
+    options.add_argument("--only", default="", help="a part of the names of lines")
     given = options.parse_args()
     server = Server(Path(tempfile.mkdtemp(prefix="outrider-bench-")))
     os.environ["PATH"] = server.path

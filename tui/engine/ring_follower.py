@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from math import inf
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from .backends import GivenUp, ModelError, Options
+from .backends import GivenUp, Options
 from .library.folder_copies import copy_here
 from .library.local import Library
 from .machine.hardware import all_memory, memory_bytes
@@ -42,6 +43,7 @@ from .machine.worker_messages import (
     Unable,
     WorkerDevice,
 )
+from .sentences import reason_of
 from .speculation.sampling import Chain, InvalidLogits, Sampler
 
 if TYPE_CHECKING:
@@ -76,16 +78,14 @@ class RingFollower:
             except GivenUp:
                 self._drop()
             except Exception as error:  # the process edge: a foreign library may raise anything
-                words = (
-                    f"{type(error).__name__} {error}" if not isinstance(error, ModelError) else error.message
-                )
-                reason = " ".join(words.split())[:200]
+                reason = reason_of(error)
                 self._send(StageFailed(reason) if isinstance(message, OfStage) else Unable(reason))
 
     def _carry_out(self, message: OfRing | Survey) -> None:
         match message:
             case Survey():
                 self._send(self._survey())
+                import_module(f"{__package__}.backends.mlx")  # the first load need not wait for it
             case FindModel(name, path, digest):
                 places = Library.here(all_memory).places
                 self._send(ModelFound(*copy_here(name, path, digest, places)))
@@ -109,10 +109,9 @@ class RingFollower:
         return Surveyed(mx.__version__, (WorkerDevice(name, max(0, free), total),))
 
     def _join(self, rank: int, size: int) -> None:
-        from .backends.mlx.ring import join_ring
-
         self._entrance = entrance = Entrance()
         self._send(RingOpened(entrance.left, entrance.right))
+        from .backends.mlx.ring import join_ring
 
         def join(accepts: int, connects: int) -> None:
             self._lines = join_ring(rank, size, accepts, connects)

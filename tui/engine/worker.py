@@ -35,6 +35,7 @@ from .machine.worker_messages import (
     to_worker,
     written,
 )
+from .sentences import reason_of
 from .server import settle_process, take_descriptors
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Worker:
                 self._served = served = self._served or ServedDevices()
             self.send(served.survey() if isinstance(message, Survey) else Listening(served.open()))
         except Exception as error:  # the process edge: a foreign library may raise anything
-            self.send(Unable(f"{type(error).__name__} {error}".strip()[:200]))
+            self.send(Unable(reason_of(error)))
 
 
 class ServedDevices:

@@ -7,17 +7,19 @@ the memories that are left. This module opens no model.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
 
 from ...choices import is_scripted
+from ...errors import OutriderError
 from ...protocol import Load, MemoryPlanned, PlanMemory, SurveyedWorker, WorkerState
 from ..backends import ModelError, Ring, Spread
 from ..library.folder_copies import digest_of
 from ..library.gguf import BadModelFile
 from ..library.mlx_folder import is_folder, read_folder
-from ..machine.worker_link import START, WorkerLost
+from ..machine.worker_link import WorkerLost
 from ..machine.worker_messages import FindModel, Greeting, Library, ModelFound, has_rpc
 from ..machine.worker_pool import MissedWorker, ReachedWorker, WorkerPool
 from ..starter import NAME as STARTER
@@ -28,8 +30,9 @@ from .memory_plan import MemoryPlan, RemoteMemory, Unplanned, plan
 _NO_LAYER = "Its free memory holds no layer of this model"
 _ONE_MACHINE = "This model is not split over machines"
 _NOT_IN_RING = "It was not there when the ring of MLX was formed. Restart Outrider to use it"
-_SECONDS = 2 * START
-"""Seconds in which a worker must find its copy of a model."""
+_OTHER_RING = "This load needs other workers than the ring that MLX keeps"
+_SECONDS = 60.0
+"""Seconds in which a worker must find its copy of a model. A lost worker is noticed much sooner."""
 
 Reached = Sequence[ReachedWorker | MissedWorker]
 
@@ -132,23 +135,25 @@ def _with_copies(load: Load, pool: WorkerPool, reached: Reached) -> tuple[Reache
     except (BadModelFile, OSError) as error:
         raise ModelError(f"{error} ({load.main})", "Choose another model.") from None
     wish = FindModel(folder.name, load.main, digest)
-    found: list[ReachedWorker | MissedWorker] = []
-    paths = {}
-    for each in reached:
-        fault: WorkerLost | None = None
-        if isinstance(each, ReachedWorker) and pool.ring and each.link not in pool.ring.links:
-            fault = WorkerLost(_NOT_IN_RING)
-        elif isinstance(each, ReachedWorker):
-            try:
-                copy = each.link.ask(wish, ModelFound, _SECONDS)
-            except WorkerLost as error:
-                copy, fault = ModelFound(), error
-            paths[each.name] = copy.path
-            if copy.fault:
-                remedy = f"Copy the folder there, to {load.main}"
-                fault = WorkerLost(f"On {each.name}, {copy.fault}. {remedy}")
-        found.append(MissedWorker(each.name, fault) if fault else each)
-    return found, paths
+    with ThreadPoolExecutor(len(reached)) as threads:
+        copies = list(threads.map(lambda each: _copy_on(each, wish, pool), reached))
+    pairs = list(zip(reached, copies, strict=True))
+    found = [each if isinstance(copy, str) else MissedWorker(each.name, copy) for each, copy in pairs]
+    return found, {each.name: copy for each, copy in pairs if isinstance(copy, str)}
+
+
+def _copy_on(each: ReachedWorker | MissedWorker, wish: FindModel, pool: WorkerPool) -> str | OutriderError:
+    """Return the path of the model on a worker, or why it cannot join the ring."""
+    if isinstance(each, MissedWorker):
+        return each.reason
+    if pool.ring and each.link not in pool.ring.links:
+        return WorkerLost(_NOT_IN_RING)
+    try:
+        copy = each.link.ask(wish, ModelFound, _SECONDS)
+    except WorkerLost as error:
+        return error
+    remedy = f"Copy the folder there, to {wish.path}"
+    return WorkerLost(f"On {each.name}, {copy.fault}. {remedy}") if copy.fault else copy.path
 
 
 def _memories(reached: Reached, *, freed: bool = False) -> list[RemoteMemory]:
@@ -201,10 +206,7 @@ def _on_ring(reached: Reached, planned: MemoryPlan, paths: dict[str, str], pool:
         return None
     links = [each.link for each, _ in used]
     if pool.ring and list(pool.ring.links) != links:
-        names = ", ".join(each.host.name for each in pool.ring.links)
-        raise ModelError(
-            f"The ring of MLX needs all of {names} for this model", "Restart Outrider to form another."
-        )
+        pool.failed(pool.ring.links, _OTHER_RING, "It starts the engine again.")
     _hold(reached, planned)
     ring = form_ring(links, pool)
     layers = [*(count for _, count in used), planned.split.here]

@@ -30,6 +30,8 @@ from ..machine.worker_messages import (
 )
 from ..machine.worker_pool import FormedRing, WorkerPool
 
+_JOINING = 60.0
+"""Seconds in which a worker must join, which imports MLX. A lost worker is noticed much sooner."""
 _MOMENT = 0.1
 """Seconds between two looks at a load that may be cancelled."""
 _ALONE = "Load the model again. If it happens again, use one machine, without --workers."
@@ -60,7 +62,7 @@ def _close(links: Sequence[WorkerLink], join: Join, pool: WorkerPool) -> None:
         doors = link.ask(OpenRing(rank, len(links) + 1), RingOpened, START)
         members.append((link, doors.left, doors.right))
     for link in links:
-        link.wait(RingJoined, START)
+        link.wait(RingJoined, _JOINING)
         link.rely()
     try:
         close_ring(members, join)

@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import socket
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from math import isfinite
+from pathlib import Path
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import mlx.core as mx
@@ -51,7 +55,7 @@ def join_ring(rank: int, size: int, accepts: int, connects: int) -> RingWire:
         file.flush()
         os.environ.update(MLX_HOSTFILE=file.name, MLX_RANK=str(rank))
         try:
-            return RingWire(mx.distributed.init(strict=True, backend="ring"))
+            return RingWire(mx.distributed.init(strict=True, backend="ring"), accepts)
         finally:
             del os.environ["MLX_HOSTFILE"], os.environ["MLX_RANK"]
 
@@ -59,8 +63,12 @@ def join_ring(rank: int, size: int, accepts: int, connects: int) -> RingWire:
 class RingWire:
     """Implements `pipeline.Wire` by a group of mlx. All rows go one way around."""
 
-    def __init__(self, group: Any) -> None:
+    def __init__(self, group: Any, port: int) -> None:
+        """At `port`, mlx has taken the connection from the machine before this one."""
         self._group = group
+        self._arrivals = select.poll()
+        self._before = _connection_at(port)
+        self._arrivals.register(self._before, select.POLLIN)
         self.rank, self.size = group.rank(), group.size()
 
     def send(self, rows: Any) -> None:
@@ -68,10 +76,23 @@ class RingWire:
         mx.eval(mx.distributed.send(rows, behind, group=self._group, stream=mx.cpu))
 
     def receive(self, like: Any) -> Any:
+        self._arrivals.poll()  # mlx would keep a processor busy until the rows come
         before = (self.rank - 1) % self.size
         rows = mx.distributed.recv_like(like, before, group=self._group, stream=mx.cpu)
         mx.eval(rows)
         return rows
+
+
+def _connection_at(port: int) -> socket.socket:
+    """Return a second name for the connection that mlx has taken at a port of this machine."""
+    for descriptor in [int(each.name) for each in Path("/dev/fd").iterdir()]:
+        with suppress(OSError):
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(descriptor)) as found:
+                if found.getsockname()[:2] == (LOOPBACK, port) and found.getpeername():
+                    return found.dup()
+    raise RuntimeError("mlx has no connection at its port")
 
 
 class WholeCalls(Parts):
