@@ -108,6 +108,34 @@ def test_every_exception_that_a_person_may_see_is_in_the_tree() -> None:
     assert outside == {*PRIVATE, "tui.errors.OutriderError"}
 
 
+BROAD = re.compile(r"\s*except(:|.*\b(Base)?Exception\b)")
+
+
+def broad_without_reason(source: str) -> list[str]:
+    """The lines that catch every error and name no reason."""
+    return [line.strip() for line in source.splitlines() if BROAD.match(line) and "  # " not in line]
+
+
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("except Exception:", True),
+        ("    except (OSError, BaseException) as error:", True),
+        ("except:", True),
+        ("except Exception:  # the process edge", False),
+        ("except OSError:", False),
+    ],
+)
+def test_an_except_that_catches_every_error_is_found(line: str, is_found: bool) -> None:
+    assert bool(broad_without_reason(line)) == is_found
+
+
+def test_every_except_that_catches_every_error_names_its_reason() -> None:
+    files = sorted((ROOT / "tui").rglob("*.py"))
+    found = {str(path.relative_to(ROOT)): broad_without_reason(path.read_text("utf-8")) for path in files}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
 def test_a_kind_of_error_may_have_a_usual_hint() -> None:
     assert BadModelFile("it is empty").hint == BadModelFile.hint
     assert ModelError("no").hint == ""

@@ -11,11 +11,11 @@ from textual.binding import Binding, BindingsMap
 from tests.support.chat import answered, chat, outrider, text, told, until
 from tools import keys_page
 from tui.app import Outrider
-from tui.chat.formatting import readable
 from tui.config import Keys, Settings
 from tui.keys import SAME, VI, groups, keymap
 from tui.screens.help import HelpScreen
 from tui.screens.history import HistoryScreen
+from tui.widgets.keyline import readable_key
 
 FAST = "scripted:sample?rate=2000&tokens=20"
 
@@ -112,7 +112,7 @@ async def test_the_keys_of_the_config_hold_in_the_app_and_stand_in_the_help(tmp_
         await pilot.pause()
         shown = text(app)
         line = next(each for each in shown.splitlines() if "Earlier chats" in each)
-        assert readable("f10") in line
+        assert readable_key("f10") in line
         await pilot.press("n")
         await pilot.pause()
         assert "chat.history" in text(app)
@@ -146,7 +146,7 @@ async def test_every_action_of_the_chat_is_bound_as_the_config_says_listed_and_i
         shown = text(app)
         for action, (_, key) in zip(wanted, bound, strict=True):
             line = next(each for each in shown.splitlines() if (action.tooltip or action.description) in each)
-            assert readable(key) in line
+            assert readable_key(key) in line
 
 
 async def test_the_actions_of_every_other_screen_are_bound_as_the_config_says_and_in_its_palette(
@@ -201,7 +201,7 @@ def test_docs_keys_is_what_the_bindings_say() -> None:
     ],
 )
 def test_keys_are_written_as_people_write_them(key: str, written: str) -> None:
-    assert readable(key) == written
+    assert readable_key(key) == written
 
 
 def test_in_the_help_the_keys_of_an_action_never_touch_its_words() -> None:
@@ -210,7 +210,7 @@ def test_in_the_help_the_keys_of_an_action_never_touch_its_words() -> None:
         lines = str(HelpScreen(groups(Outrider.BINDINGS), changed)._page()).splitlines()
         for _, bindings in groups(Outrider.BINDINGS):
             for each in bindings:
-                keys = ", ".join(readable(key) for key in changed.get(each.id or "", each.key).split(","))
+                keys = ", ".join(readable_key(key) for key in changed.get(each.id or "", each.key).split(","))
                 words = each.tooltip or each.description
                 assert not words or any(
                     line.startswith(f"{keys}  ") and line.endswith(words) for line in lines

@@ -8,8 +8,8 @@ from pathlib import Path
 from textual.binding import Binding
 
 from tui.app import Outrider
-from tui.chat.formatting import readable
 from tui.keys import groups
+from tui.widgets.keyline import readable_key
 
 PATH = Path(__file__).parent.parent / "docs" / "keys.md"
 HEAD = """# Keys
@@ -36,7 +36,7 @@ def _lines() -> Iterator[str]:
 
 
 def _row(binding: Binding) -> str:
-    keys = " ".join(f"`{readable(key)}`" for key in binding.key.split(","))
+    keys = " ".join(f"`{readable_key(key)}`" for key in binding.key.split(","))
     name = f"`{binding.id}`" if binding.id else ""
     return f"| {keys} | {binding.tooltip or binding.description} | {name} |"
 

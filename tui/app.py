@@ -22,24 +22,24 @@ from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.types import AnimationLevel
 
-from .chat.formatting import readable
 from .chat.session import ChatSession
 from .clean import clean_line, exact
 from .client import Downloads, EngineClient, EngineDied, HubClient, Item
 from .config import Keys, Settings
 from .config.last import LastPair
 from .host import Host
+from .keys import groups, keymap, take_keys
 from .paths import Paths, shipped
+from .screens.background import work_alone
 from .screens.chat import ChatScreen
 from .screens.chat_commands import KEYS_ONLY
-from .screens.workers import work_alone
 from .store.keeper import Keeper
 from .terminal.compositor import FrugalCompositor, PaintFaults
 from .terminal.keyboard import mend
 from .terminal.lean import LeanOutput
 from .terminal.output_filter import OutputFilter
 from .themes import ThemeChoice, default_variables
-from .widgets.keyline import key_of
+from .widgets.keyline import key_of, readable_key
 
 QUIT = ("app.quit",)
 STRIDE, SELDOM = 10, 1.0
@@ -109,10 +109,8 @@ class Outrider(LeanOutput):
         self._places = places
         self._clock = clock
         self._draw_seed = draw_seed
-        self._client = EngineClient(
-            engine, places.log, os.environ, on_death=self._engine_died, host=host,
-            agent=bool(settings.engine.workers),
-        )  # fmt: skip
+        agent = bool(settings.engine.workers)
+        self._client = EngineClient(engine, places.log, on_death=self._engine_died, host=host, agent=agent)
         self._hub_client = HubClient(self._client, os.environ)
         self._downloads = Downloads(self._hub_client, clock)
         self._downloads.on_change = self._download_changed
@@ -121,8 +119,6 @@ class Outrider(LeanOutput):
         self._go_on = go_on
         self._recalled = recalled
         self._last_pair = LastPair(places, lambda: self._client.host.name if self._client.host else "")
-        tell = partial(self.notify, severity="error", timeout=20, markup=False)
-        self._paint_faults = PaintFaults(places.log, tell)
         self._themes = ThemeChoice(self, places.config)
         folders = shipped("themes"), places.themes
         self._notices = [*notices, *self._themes.install(folders, settings.appearance.theme)]
@@ -135,7 +131,8 @@ class Outrider(LeanOutput):
             self._settings, self._client, self._keeper, self._clock, self._draw_seed, self._last_pair.keep
         )
         self._chat = ChatScreen(self._session, self._places.config, self._notices, recalled=self._recalled)
-        self._chat._compositor = FrugalCompositor(self._paint_faults.report)
+        tell = partial(self.notify, severity="error", timeout=20, markup=False)
+        self._chat._compositor = FrugalCompositor(PaintFaults(self._places.log, tell).report)
         if self.lean:
             self._session.turn.tick = SELDOM
             self._chat.panel.transcript.stride = STRIDE
@@ -145,7 +142,7 @@ class Outrider(LeanOutput):
         self._event_loop = asyncio.get_running_loop()
         self.animation_level = motion(self._settings)
         if self._settings.keys != Keys():
-            self.call_after_refresh(self._take_keys)
+            self.call_after_refresh(take_keys, self, self._settings.keys)
         self.call_after_refresh(self._keeper.open)
         if self._go_on is not None:
             self.call_after_refresh(self._chat.others.open_named, self._go_on)
@@ -236,15 +233,6 @@ class Outrider(LeanOutput):
 
     # Keys, looks and settings
 
-    def _take_keys(self) -> None:
-        """Take the keys of the config, and show those that cannot be used."""
-        from .keys import keymap
-
-        found, problems = keymap(self._settings.keys, self.BINDINGS)
-        self.set_keymap(found)
-        for problem in problems:
-            self.notify(clean_line(problem), severity="warning", timeout=12, markup=False)
-
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """Stop the cursor from blinking, so that nothing wakes this process while nobody works."""
         if getattr(event.widget, "cursor_blink", False):
@@ -278,7 +266,6 @@ class Outrider(LeanOutput):
             self.push_screen(ThemesScreen(keep))
 
     def action_help(self) -> None:
-        from .keys import groups, keymap
         from .screens.help import HelpScreen
 
         self.push_screen(HelpScreen(groups(self.BINDINGS), keymap(self._settings.keys, self.BINDINGS)[0]))
@@ -290,7 +277,7 @@ class Outrider(LeanOutput):
         for key, active in screen.active_bindings.items():
             binding = active.binding
             if active.enabled and binding.id and binding.description and binding.id not in KEYS_ONLY:
-                about = f"{binding.tooltip or binding.description}  ({readable(key)})"
+                about = f"{binding.tooltip or binding.description}  ({readable_key(key)})"
                 run = partial(self.run_action, binding.action, active.node)
                 yield SystemCommand(binding.description, about, run)
         yield SystemCommand("Get models", "Download from the Hugging Face hub", self.action_hub)

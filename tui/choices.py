@@ -76,7 +76,7 @@ class Limit(NamedTuple):
 
 def meant(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean X?" for the one of `known` that is most like a mistyped word; else empty."""
-    from difflib import get_close_matches
+    from difflib import get_close_matches  # only mistyped words need it, and `--help` waits for this module
 
     near = get_close_matches(word, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""

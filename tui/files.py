@@ -37,7 +37,7 @@ def replace(path: Path, text: str, *, mode: int = 0o600, durable: bool = False) 
 
     Raises `OSError`.
     """
-    import tempfile
+    import tempfile  # only a write needs it, and `outrider --help` waits for this module
 
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -49,7 +49,7 @@ def replace(path: Path, text: str, *, mode: int = 0o600, durable: bool = False) 
             if durable:
                 os.fsync(file.fileno())
         Path(name).replace(path)
-    except BaseException:
+    except BaseException:  # whatever ends the write: no part of a file may stay
         Path(name).unlink(missing_ok=True)
         raise
     if durable:

@@ -6,12 +6,14 @@ Screens are imported only when a caller asks for them, so that the first paint w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
+from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.keys import Keys as Named
 
 from .choices import meant
+from .clean import clean_line
 from .config import Keys
 
 Group = tuple[str, Sequence[Binding]]
@@ -117,6 +119,14 @@ def keymap(keys: Keys, app: Iterable[BindingType]) -> tuple[dict[str, str], list
         if other in wanted and copy not in dict(keys.bound):
             wanted[copy] = wanted[other]
     return wanted, problems
+
+
+def take_keys(app: App[Any], keys: Keys) -> None:
+    """Give the app the keys of the config, and show those that cannot be used."""
+    found, problems = keymap(keys, app.BINDINGS)
+    app.set_keymap(found)
+    for problem in problems:
+        app.notify(clean_line(problem), severity="warning", timeout=12, markup=False)
 
 
 def _rival(

@@ -24,6 +24,12 @@ def cells(share: float, width: int) -> int:
     return round(width * min(1.0, max(0.0, share)))
 
 
+def bar(share: float, width: int) -> str:
+    """Return a bar of `width` cells, of which `share` is full. `share` is as in `cells`."""
+    full = cells(share, width)
+    return "█" * full + "░" * (width - full)
+
+
 def named(model: ModelFacts) -> str:
     """Return a model's name, with a remark if it is a demo. Not trusted text."""
     return f"{model.name} (demo)" if model.demo and "demo" not in model.name.lower() else model.name

@@ -16,7 +16,7 @@ from tui.client import Item
 from tui.protocol import Load, MemoryPlanned, MemoryUse, Statistics
 from tui.protocol.terms import LIMIT
 from tui.quantities import cells
-from tui.screens.hub import _download_row
+from tui.screens.download_list import download_row
 from tui.widgets.memory_bars import MemoryBars, _uses
 from tui.widgets.sidebar import Sidebar
 
@@ -78,7 +78,7 @@ def test_a_plan_without_a_memory_is_shown_too() -> None:
 @pytest.mark.parametrize(("done", "total"), [(LIMIT - 1, 1), (0, 0), (1, LIMIT - 1), (10**10, 1)])
 def test_a_download_has_a_bar_of_its_length(done: int, total: int) -> None:
     item = Item("a/m", "m.gguf", done=done, total=total)
-    assert sum(len(cell) for cell in _download_row("m", item).cells) < 200
+    assert sum(len(cell) for cell in download_row("m", item).cells) < 200
 
 
 async def test_an_event_that_cannot_be_shown_ends_the_answer_and_not_the_chat(

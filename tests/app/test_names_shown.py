@@ -20,7 +20,7 @@ from tui.config import Generation
 from tui.engine.eligibility import NOT_RESTORED
 from tui.protocol import FoundModel, Loaded, ModelFacts, Rounding
 from tui.quantities import context, parameters, shortened
-from tui.screens.model_rows import Found, facts
+from tui.screens.model_rows import ModelRows, facts
 from tui.widgets.chat_panel import ChatPanel, SidebarMode
 from tui.widgets.rows import Rows
 from tui.widgets.sidebar import WIDTH, Sidebar
@@ -229,7 +229,7 @@ async def test_no_two_rows_of_a_narrow_list_read_alike() -> None:
     names = sorted(
         {name for *_, name in FILES} | {CODER, "Qwen2.5-Coder 1.5B Q8_0", "DeepSeek-R1-Distill-Qwen 7B Q8_0"}
     )
-    models = Found()
+    models = ModelRows()
     models.add(found(name, number) for number, name in enumerate(names))
     rows = Rows("rows", models=True)
     async with Alone(rows).run_test(size=(40, len(names) + 4)) as pilot:

@@ -23,7 +23,7 @@ from tests.support.sshd import SOON, Server, with_ssh
 from tests.support.workers import LOOPBACK, QUESTION, answered, children, listening, with_rpc, worker_hosts
 from tui.chat.worker_notices import RISK
 from tui.choices import NONE
-from tui.client import EngineClient, EngineDied, EngineError
+from tui.client import EngineClient, EngineDied, EngineError, running
 from tui.config.settings import HostEntry
 from tui.engine.starter import DRAFT, MAIN
 from tui.host import HERE
@@ -102,7 +102,7 @@ async def test_the_only_address_is_the_loopback_while_a_port_is_open(
     (hold / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{hold}:{server.path}")
     client = EngineClient(HERE, tmp_path / "log", os.environ)
-    async with client:
+    async with running(client):
         hello = await client.start()
         found: set[tuple[str, int]] = set()
 
@@ -259,7 +259,7 @@ async def test_a_model_that_does_not_fit_without_a_lost_worker_is_not_loaded(
     away = WorkerHost("gpu3", "gpu3", "/opt/gone/outrider")
     load = Load(path, NONE, context_length=1 << 22, workers=(away, machines[0]))
     client = EngineClient(HERE, tmp_path / "log", os.environ)
-    async with client:
+    async with running(client):
         await client.start()
         with pytest.raises(EngineError, match="does not fit") as raised:
             await client.load(load, lambda progress: None)

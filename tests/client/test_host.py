@@ -48,9 +48,8 @@ def gpu(server: Server, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 def remote_settings(app: Any, host: Host) -> None:
     """Let the app's engine run on `host`."""
-    app._client._lead(host.command("engine"), host)
+    app._client._command, app._client.host = tuple(host.command("engine")), host
     app._client._given["PATH"] = os.environ["PATH"]
-    app._client._lead(host.command("engine"), host)
 
 
 # What stays on the host

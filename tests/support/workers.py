@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.sshd import Server
-from tui.client import EngineClient
+from tui.client import EngineClient, running
 from tui.engine.machine.worker_messages import has_rpc
 from tui.host import HERE
 from tui.protocol import Finished, Generate, Load, Loaded, Message, Statistics, TextRound, WorkerHost
@@ -93,7 +93,7 @@ async def answered(
     """
     client = EngineClient(HERE, log, os.environ, agent=True)
     tokens: list[int] = []
-    async with client:
+    async with running(client):
         hello = await client.start()
         loaded = await client.load(load, lambda progress: None)
         wish = Generate(1, QUESTION, 5, **{"max_tokens": 60, "lookup": False, **how})  # type: ignore[arg-type]

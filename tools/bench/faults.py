@@ -29,7 +29,7 @@ from tests.support.slow_line import SlowLine
 from tests.support.sshd import Server
 from tests.support.workers import children, worker_hosts
 from tui.choices import NONE
-from tui.client import EngineClient, EngineDied, EngineError
+from tui.client import EngineClient, EngineDied, EngineError, running
 from tui.engine.library.mlx_folder import is_folder
 from tui.host import HERE
 from tui.protocol import Finished, Generate, Load, Loaded, Loading, Message, Sampling, TextRound, WorkerHost
@@ -141,7 +141,7 @@ class Trial:
 
     async def run(self) -> Outcome:
         outcome = Outcome()
-        async with EngineClient(HERE, self.place.folder / "log", os.environ, agent=True) as client:
+        async with running(EngineClient(HERE, self.place.folder / "log", os.environ, agent=True)) as client:
             self._engine = (await client.start()).pid
             try:
                 loaded = await self._once(client, self.workers)
@@ -242,7 +242,7 @@ def _slow_transfer(place: Place) -> None:
     """Load over a slow line, and cancel such a load."""
 
     async def load(stop: bool) -> float:
-        async with EngineClient(HERE, place.folder / "log", os.environ, agent=True) as client:
+        async with running(EngineClient(HERE, place.folder / "log", os.environ, agent=True)) as client:
             await client.start()
             began = time.monotonic()
             wish = client.load(Load(place.main, NONE, 1024, workers=place.good), lambda progress: None)

@@ -23,7 +23,7 @@ from tests.support.slow_line import SlowLine
 from tests.support.sshd import Server
 from tests.support.workers import worker_hosts
 from tui.choices import AUTO, NONE, DraftLength
-from tui.client import EngineClient
+from tui.client import EngineClient, running
 from tui.host import HERE
 from tui.protocol import Finished, Generate, Load, Message, Sampling, TextRound, WorkerHost
 
@@ -75,7 +75,7 @@ async def answered(load: Load, tokens: int, log: Path, length: DraftLength) -> R
     """Load in a new engine and answer all prompts."""
     found: list[int] = []
     seconds, drafted, accepted = 0.0, 0, 0
-    async with EngineClient(HERE, log, os.environ, agent=True) as client:
+    async with running(EngineClient(HERE, log, os.environ, agent=True)) as client:
         loaded = await client.load(load, lambda progress: None)
         for number, prompt in enumerate(PROMPTS, 1):
             wish = Generate(

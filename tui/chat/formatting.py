@@ -14,19 +14,6 @@ from .draft_length import NEVER, Drafting
 SILENT = 7.0
 """Seconds without a sign of the engine before the screen says so: a ping comes every 5."""
 
-_KEYS = {
-    "escape": "Esc",
-    "pageup": "PgUp",
-    "pagedown": "PgDn",
-    "comma": ",",
-    "full_stop": ".",
-    "plus": "+",
-    "minus": "-",
-    "equals_sign": "=",
-    "slash": "/",
-    "underscore": "_",
-}
-
 ENDINGS: dict[store.Ending, str] = {
     "stop": "",
     "length": "ended at the length limit: /continue goes on",
@@ -157,10 +144,3 @@ def finished(ending: store.Ending, statistics: protocol.Statistics | None) -> st
 def sentence(about: str) -> str:
     """Return the help of a setting, which is a comment in config.toml, as a sentence for the screen."""
     return about[:1].upper() + about[1:]
-
-
-def readable(key: str) -> str:
-    """Return "ctrl+j" as people write it: "Ctrl+J". A letter alone stays as it is: "g" is not "G"."""
-    if len(key) == 1:
-        return key
-    return "+".join(_KEYS.get(part) or part.capitalize().replace("_", " ") for part in key.split("+"))

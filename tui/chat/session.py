@@ -63,7 +63,7 @@ class ChatSession:
         """Returns the folder of files that are attached or exported."""
         self.drafting = Drafting(settings.generation.draft_length)
         self.overrides = ChatOverrides()
-        self.conversation = Conversation(record=keeper.add)
+        self.conversation = Conversation(self.generation.system_prompt, keeper.add)
         self.meter = Meter(clock)
         self.connection = Connection(
             client,
@@ -71,7 +71,6 @@ class ChatSession:
             lambda progress: self._say(formatting.loading(progress)),
             self._load_ended,
         )
-        self._take_system_prompt()
         self.states = SavedStates(client)
         keeper.on_delete = self.states.forget
 
@@ -201,7 +200,7 @@ class ChatSession:
         """Continue the chat `key`, after stopping an answer that is coming."""
         await self.new()
         try:
-            stored = await self.keeper.ask(lambda store: store.read(key))
+            stored = await self.keeper.read(key)
         except Unreadable as error:
             self.view.tell(f"That chat cannot be read: {error}", severity="error")
             return
@@ -242,12 +241,9 @@ class ChatSession:
 
     def _go_by(self, overrides: ChatOverrides) -> None:
         self.overrides = overrides
-        self._take_system_prompt()
+        self.conversation.context.system_prompt = self.generation.system_prompt
         self._show_drafting()
         self.show_extras()
-
-    def _take_system_prompt(self) -> None:
-        self.conversation.context.system_prompt = self.generation.system_prompt
 
     def apply(self, settings: Settings) -> None:
         """Use other settings, as far as they can change at once."""

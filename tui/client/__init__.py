@@ -13,4 +13,5 @@ from .downloads import Downloads as Downloads
 from .downloads import Item as Item
 from .engine import AnswerEvent as AnswerEvent
 from .engine import EngineClient as EngineClient
+from .engine import running as running
 from .hub import HubClient as HubClient

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
@@ -21,6 +21,7 @@ from ..clean import clean_line
 from ..host import Host
 from .call import Call, EngineDied, Questions, end_of, error_of
 from .child import Child, EngineLog, engine_environment
+from .event_reader import EventReader
 from .heartbeat import Heartbeat
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ AnswerEvent: TypeAlias = (
 """The events of an answer."""
 State = Literal["stopped", "starting", "idle", "loading", "answering", "dead"]
 
-NOISE = 64 * 1024
-"""Bytes that a shell may print before the engine's first line, at most."""
 START = 20.0
 """Seconds in which an engine must greet."""
 PATIENCE = 2.0
@@ -45,8 +44,6 @@ LONGEST_ANSWER = 8 << 20
 """Characters and tokens of an answer, at most: a context of a million tokens needs fewer."""
 STUBBORN = 8
 """Heartbeats in which a canceled answer must end."""
-
-_HELLO = re.compile(rb'\{"type": ?"hello"')
 
 
 class EngineClient:
@@ -72,15 +69,17 @@ class EngineClient:
         `heartbeat` is in seconds. After `heartbeat.MISSED` of them without a reply the engine counts as
         dead.
         """
+        self._command = tuple(command)
+        self.host = host
+        """The machine of the engine; None for this one."""
         self._log_path = log_path
         self._given = dict(os.environ if environment is None else environment)
         self._uses_agent = agent
-        self._lead(command, host)
         self.heartbeat = Heartbeat(heartbeat, lambda: self._send(protocol.Ping()), self._fell_silent)
         self._on_death = on_death
         self.state: State = "stopped"
         self._child: Child | None = None
-        self._lines = protocol.Lines(NOISE)
+        self._reader = EventReader()
         self._call: Call | None = None
         self._questions = Questions()
         self._hello: protocol.Hello | None = None
@@ -89,29 +88,11 @@ class EngineClient:
         self._started = asyncio.Event()
         """Set except while an engine is about to greet."""
 
-    def _lead(self, command: Sequence[str], host: Host | None) -> None:
-        self._command = tuple(command)
-        self.host = host
-        """The machine of the engine; None for this one."""
-        self._environment = engine_environment(self._given, remote=host is not None or self._uses_agent)
-
     async def move(self, command: Sequence[str], host: Host | None) -> None:
         """End the running engine. The next one is started by `command`, on `host`."""
         await self.close()
         self.heartbeat.forget()
-        self._lead(command, host)
-
-    async def __aenter__(self) -> EngineClient:
-        """Start an engine, which ends with the block."""
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        self._command, self.host = tuple(command), host
 
     async def start(self, timeout: float | None = None) -> protocol.Hello:
         """Return the greeting of the running engine, or start a new one.
@@ -127,13 +108,14 @@ class EngineClient:
         self._started.clear()
         if self._child is not None:  # only when the last engine is gone, its memory is free
             await self._child.wait(PATIENCE)
-        self._lines = protocol.Lines(NOISE)
+        self._reader = EventReader()
         self._call = call = Call(0, protocol.Hello)
         self._child = child = Child(EngineLog(self._log_path), self._received, self._ended)
         seconds = timeout or START * (2 if self.host else 1)
+        environment = engine_environment(self._given, remote=self.host is not None or self._uses_agent)
         try:
             async with asyncio.timeout(seconds):
-                await child.spawn(self._command, self._environment)
+                await child.spawn(self._command, environment)
                 hello = cast(protocol.Hello, await call.next())
         except TimeoutError:
             late = f"The engine did not start within {seconds:g} seconds"
@@ -287,32 +269,17 @@ class EngineClient:
 
     def _received(self, data: bytes) -> None:
         self.heartbeat.hear()
+        if self.state in ("stopped", "dead"):
+            return
         try:
-            for line in self._lines.feed(data):
-                if self.state == "starting":
-                    self._greet(line)
-                elif self.state not in ("stopped", "dead"):
-                    self._dispatch(protocol.decode_event(line))
+            for event in self._reader.feed(data):
+                if self.state == "starting" and (fault := _other_protocol(event, self.host)):
+                    self._die(fault)
+                    return
+                self._dispatch(event)
         except protocol.ProtocolError as error:
-            what = "printed too much before it started" if self.state == "starting" else "sent garbage"
-            self._die(EngineDied(clean_line(f"The engine {what}: {error}"), "Another try may work."))
-
-    def _greet(self, line: bytes) -> None:
-        """Skip the output of a login shell before the first event, and compare the protocols."""
-        found = _HELLO.search(line)
-        if found is None:
-            self._lines.limit -= len(line) + 1
-            return
-        hello = protocol.decode_event(line[found.start() :])
-        assert isinstance(hello, protocol.Hello)
-        if hello.protocol != protocol.PROTOCOL:
-            where = self.host.name if self.host else "both sides"
-            versions = f"protocol {hello.protocol} and this program {protocol.PROTOCOL}"
-            hint = f"Install the same version of Outrider on {where}."
-            self._die(EngineDied(f"The engine speaks {versions}", hint))
-            return
-        self._lines.limit = protocol.MAX_LINE
-        self._dispatch(hello)
+            did = "printed too much before it started" if self.state == "starting" else "sent garbage"
+            self._die(EngineDied(clean_line(f"The engine {did}: {error}"), "Another try may work."))
 
     def _dispatch(self, event: Event) -> None:
         """Give an event to its call. An event without a call came too late and is dropped."""
@@ -371,6 +338,25 @@ class EngineClient:
             self._call.over.set()
             self._call = None
         self._questions.fail(EngineDied(self._death.message, self._death.hint))
+
+
+@asynccontextmanager
+async def running(client: EngineClient) -> AsyncIterator[EngineClient]:
+    """Start an engine, which ends with the block. Raises `EngineDied`."""
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.close()
+
+
+def _other_protocol(event: Event, host: Host | None) -> EngineDied | None:
+    """Return the error of an engine that greets with another protocol; None for all other events."""
+    if not isinstance(event, protocol.Hello) or event.protocol == protocol.PROTOCOL:
+        return None
+    versions = f"protocol {event.protocol} and this program {protocol.PROTOCOL}"
+    hint = f"Install the same version of Outrider on {host.name if host else 'both sides'}."
+    return EngineDied(f"The engine speaks {versions}", hint)
 
 
 def _length(rounds: protocol.Rounds) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -11,7 +13,7 @@ FAILED, USAGE = 1, 2
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command in `arguments` and return its exit code. A failure becomes one line on stderr."""
-    import sys
+    # The chat imports this package before its first frame, and needs none of these.
     from importlib import import_module
 
     from ..errors import OutriderError

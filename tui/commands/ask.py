@@ -26,7 +26,7 @@ from ..chat.requests import generate_request, load_request
 from ..chat.worker_notices import worker_notices
 from ..choices import SAMPLING
 from ..clean import clean, clean_line, clean_next
-from ..client import AnswerEvent, EngineClient
+from ..client import AnswerEvent, EngineClient, running
 from ..config import Settings
 from ..paths import find_told
 from ..quantities import percent, prompt_form
@@ -145,7 +145,7 @@ async def _answer(
     client: EngineClient, settings: Settings, question: protocol.Generate, output: Output
 ) -> None:
     """Start an engine, ask, and end the engine in any case."""
-    async with client:
+    async with running(client):
         try:
             loaded = await client.load(load_request(settings), output.loading)
             if loaded.obstacle:

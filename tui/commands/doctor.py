@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 from ..chat.requests import load_request
 from ..choices import AUTO, drafts_with_model
 from ..clean import clean, clean_line
-from ..client import EngineClient, EngineError, engine_environment, last_reply
+from ..client import EngineClient, EngineError, engine_environment, last_reply, running
 from ..config import Models, Settings
 from ..config.last import next_start
 from ..host import Host, said
 from ..paths import Paths, find_states
 from ..protocol import DescribeModel, DraftsJudged, DraftVerdict, JudgeDrafts, Load, ModelDescribed
 from ..quantities import prompt_form, rounding, size
+from ..terminal import clipboard
 from .chat import TRUECOLOR, is_lean
 from .setup import Setup, set_up
 from .worker_report import survey_workers, worker_line
@@ -89,7 +90,7 @@ def _add_main_model(found: dict[str, Any], setup: Setup) -> None:
 
 async def _asked(client: EngineClient, load: Load) -> tuple[ModelDescribed, tuple[DraftVerdict, ...]]:
     """Return the engine's figures for the main model, and for each possible draft for it, the best first."""
-    async with client:
+    async with running(client):
         model = await last_reply(client.ask(DescribeModel(0, load)), ModelDescribed)
         if load.draft != AUTO:
             return model, ()
@@ -169,8 +170,6 @@ def ask_hardware(command: Sequence[str], environ: Mapping[str, str]) -> dict[str
 
 def terminal_facts(settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
     """Return how the chat will see its terminal, and how it will write to it."""
-    from ..terminal import clipboard
-
     columns, rows = shutil.get_terminal_size((0, 0))
     return {
         "term": environ.get("TERM", ""),

@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ..chat.requests import load_request
 from ..clean import clean_line
-from ..client import EngineClient, EngineError, last_reply
+from ..client import EngineClient, EngineError, last_reply, running
 from ..config import Settings
 from ..protocol import (
     DraftsJudged,
@@ -81,7 +81,7 @@ async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundMod
     """Return every model, largest first within each source, and the skipped files."""
     models: dict[str, FoundModel] = {}
     skipped: tuple[Skipped, ...] = ()
-    async with client:
+    async with running(client):
         async for reply in client.ask(ListModels(0, load_request(settings).folders)):
             match reply:
                 case ModelsFound():
@@ -93,7 +93,7 @@ async def _list(client: EngineClient, settings: Settings) -> tuple[list[FoundMod
 
 
 async def _judge(client: EngineClient, settings: Settings) -> tuple[DraftVerdict, ...]:
-    async with client:
+    async with running(client):
         question = JudgeDrafts(0, load_request(settings))
         return (await last_reply(client.ask(question), DraftsJudged)).verdicts
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from .. import protocol
 from ..choices import HEADS
 from ..clean import clean_line
-from ..client import EngineClient, HubClient, last_reply
-from ..quantities import cells, duration, percent, size, slowness, with_head
+from ..client import EngineClient, HubClient, last_reply, running
+from ..quantities import bar, duration, percent, size, slowness, with_head
 from .models import table
 from .setup import set_up
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _run(arguments: argparse.Namespace, engine: EngineClient) -> None:
     client = HubClient(engine, os.environ)
-    async with engine:
+    async with running(engine):
         if not arguments.models:
             proposed = await last_reply(client.ask(protocol.ProposePairs(0)), protocol.PairsProposed)
             print("\n".join(proposed_text(proposed.pairs)))
@@ -77,14 +77,13 @@ def progress(reply: protocol.Downloading, speed: float) -> str:
         return clean_line(f"waiting: {reply.reason}")
     left = f", {duration((reply.total - reply.done) / speed)} left" if speed else ""
     pace = f"  {size(round(speed))}/s{left}" if speed else ""
-    return bar(reply.done, reply.total) + pace
+    return arrived(reply.done, reply.total) + pace
 
 
-def bar(done: int, total: int) -> str:
+def arrived(done: int, total: int) -> str:
     """Return a bar of so many bytes of `total`, with the figures."""
     share = done / max(1, total)
-    full = cells(share, _BAR)
-    return f"{'█' * full}{'░' * (_BAR - full)} {percent(share):>5}  {size(done)} of {size(total)}"
+    return f"{bar(share, _BAR)} {percent(share):>5}  {size(done)} of {size(total)}"
 
 
 def redraw(line: str) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..chat.requests import load_request
 from ..clean import clean_line
+from ..client import running
 from ..protocol import Load, Requantize, Requantized, Requantizing
-from .pull import bar, redraw
+from .pull import arrived, redraw
 from .setup import set_up, with_models
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
 async def _copy(client: EngineClient, load: Load, kind: str) -> None:
     """Show the progress on stderr, and the path of the copy on stdout."""
     watched = sys.stderr.isatty()
-    async with client:
+    async with running(client):
         async for reply in client.ask(Requantize(0, load, kind)):
             match reply:
                 case Requantizing() if watched:
-                    redraw(bar(reply.done, reply.total))
+                    redraw(arrived(reply.done, reply.total))
                 case Requantized():
                     if watched:
                         redraw("")

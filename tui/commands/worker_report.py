@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from ..chat.requests import load_request
-from ..client import EngineClient, EngineError, last_reply
+from ..client import EngineClient, EngineError, last_reply, running
 from ..config import Settings
 from ..protocol import SurveyedWorker, SurveyWorkers, WorkersSurveyed
 from ..quantities import delay, size
@@ -25,7 +25,7 @@ def survey_workers(client: EngineClient, settings: Settings) -> dict[str, Any]:
 
 
 async def _asked(client: EngineClient, question: SurveyWorkers) -> WorkersSurveyed:
-    async with client:
+    async with running(client):
         return await last_reply(client.ask(question), WorkersSurveyed)
 
 

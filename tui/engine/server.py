@@ -8,6 +8,7 @@ out the commands.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import queue
 import resource
@@ -110,7 +111,7 @@ class Channel:
         """Return the workers that loads may use: the same ones at each call."""
         with self._making_pool:
             if self._pool is None:
-                from .machine.worker_pool import WorkerPool
+                from .machine.worker_pool import WorkerPool  # after Hello, as below
 
                 self._pool = WorkerPool()
             return self._pool
@@ -247,8 +248,6 @@ def settle_process() -> None:
     os.environ["GGML_NO_BACKTRACE"] = "1"  # else ggml runs gdb, which prints to any stream
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
-        import ctypes
-
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

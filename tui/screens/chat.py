@@ -26,12 +26,12 @@ from tui.widgets.composer import Composer
 from tui.widgets.keyline import KeyLine
 from tui.widgets.transcript import Transcript
 
+from .background import work_alone
 from .chat_commands import ChatCommands
 from .message_actions import MessageActions
 from .other_screens import OtherScreens
 from .prompt_files import PromptFiles
 from .transcript_sync import TranscriptSync
-from .workers import work_alone
 
 
 class ChatScreen(Screen[None]):
@@ -104,9 +104,9 @@ class ChatScreen(Screen[None]):
         if action == "read":
             return not (self.panel.suggestions.is_open or self.panel.transcript.has_focus)
         busy = self.session.connection.busy
-        stoppable = busy or (self.phase == Phase.LOADING and not self._sync.is_editing)
+        stoppable = busy or (self.phase == Phase.LOADING and not self._sync.edited.is_open)
         if action == "cancel_edit":
-            return self._sync.is_editing and not stoppable
+            return self._sync.edited.is_open and not stoppable
         if action == "stop":
             return busy if parameters else stoppable
         return True
@@ -161,7 +161,7 @@ class ChatScreen(Screen[None]):
 
     def action_cancel_edit(self) -> None:
         """Leave the edited prompt unchanged."""
-        self._sync.give_up()
+        self._sync.edited.cancel()
         self.refresh_bindings()
 
     def action_read(self) -> None:

@@ -34,13 +34,19 @@ from tui.config import ConfigError, Generation, Preset, change_config, read_valu
 from tui.host import known_to_ssh
 from tui.paths import find_ssh_config
 from tui.store.keeper import Unreadable
-from tui.widgets.chat_panel import ChatPanel
+from tui.widgets.chat_panel import HIGHLIGHTS, ChatPanel, Part
 
+from .background import work_alone
 from .message_actions import OF_THE_LAST, MessageActions
 from .other_screens import OtherScreens
-from .workers import work_alone
 
 NONE = "none"
+SWITCHES: tuple[tuple[str, str, Part], ...] = (
+    ("Rejected tokens", "Show or hide rejected tokens", "rejected"),
+    ("Thoughts", "Open or fold the thoughts of models before their answers", "thoughts"),
+    ("Sidebar", "Show or hide the numbers", "sidebar"),
+)
+"""Entries of the palette: title, explanation, part of the screen."""
 KEYS_ONLY = frozenset(
     (
         *("chat.send", "chat.newline", "chat.earlier", "chat.later", "chat.complete"),
@@ -82,7 +88,11 @@ class ChatCommands:
         for length in session.drafting.all():
             about = "How many tokens are drafted in a round"
             yield SystemCommand(f"Drafting: {length.words}", about, partial(session.draft, length))
-        yield from self._panel.commands()
+        for mode in HIGHLIGHTS:
+            about = "How it shows where tokens come from"
+            yield SystemCommand(f"Colors: {mode}", about, partial(self._panel.set_highlight, mode))
+        for title, about, part in SWITCHES:
+            yield SystemCommand(title, about, partial(self._panel.action_switch, part))
 
     def run(self, text: str, by_hand: str) -> bool:
         """Run the command in `text`. Returns False if it is none."""
@@ -305,9 +315,8 @@ async def _export(session: ChatSession, _: str) -> None:
     from tui.chat.export import export
 
     await session.keeper.settle()
-    key = session.conversation.key
     try:
-        stored = await session.keeper.ask(lambda store: store.read(key))
+        stored = await session.keeper.read(session.conversation.key)
         path = export(stored, session.folder()) if stored else None
     except (Unreadable, OSError) as error:
         session.view.tell(f"It is not written: {error}", severity="error")

@@ -14,9 +14,9 @@ from tui.clean import clean_line
 from tui.client import EngineClient, EngineError
 from tui.protocol import FoundModel, Load, Requantize, Requantized, Requantizing
 
+from .background import work_alone
 from .main_models import MainModels
 from .pair_choice import PairChoice
-from .workers import work_alone
 
 _LEAN = 5.2
 """Bits of a weight. A model with fewer gains little by a copy: Q4_K_M has 4.8."""

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.chat.formatting import readable
+from tui.widgets.keyline import readable_key
 
 KEYS_WIDTH = 31
 
@@ -87,6 +87,6 @@ class HelpScreen(ModalScreen[None]):
 
     def _line(self, binding: Binding) -> Content:
         wanted = self._keymap.get(binding.id or "", binding.key)
-        keys = ", ".join(readable(key) for key in wanted.split(","))
+        keys = ", ".join(readable_key(key) for key in wanted.split(","))
         what = (binding.id if self._names else binding.tooltip) or binding.description
         return Content.assemble((f"{keys}  ".ljust(KEYS_WIDTH), "bold"), (what, "$quiet"))

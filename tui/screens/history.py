@@ -208,7 +208,7 @@ class HistoryScreen(ListsScreen[str | None]):
         if (chat := self._chat()) is None:
             return
         try:
-            stored = await self._keeper.ask(lambda store: store.read(chat.key))
+            stored = await self._keeper.read(chat.key)
             path = export(stored, self._folder()) if stored else None
         except (Unreadable, OSError) as error:
             self.notify(f"It is not written: {error}", severity="error", markup=False)

@@ -18,7 +18,7 @@ from textual.widgets import Input, Static
 
 from tui.choices import HEAD, HEADS
 from tui.clean import clean_line
-from tui.client import Downloads, EngineError, HubClient, Item, last_reply
+from tui.client import Downloads, EngineError, HubClient, last_reply
 from tui.protocol import (
     HubFile,
     HubFound,
@@ -30,18 +30,15 @@ from tui.protocol import (
     ProposePairs,
     SearchHub,
 )
-from tui.quantities import cells, duration, number, percent, size, slowness
+from tui.quantities import number, size, slowness
 from tui.widgets.keyline import KeyLine
-from tui.widgets.rows import Row, Rows, Tone
+from tui.widgets.rows import Row, Rows
 
+from .download_list import DownloadList
 from .list_screen import ListsScreen
 
 PAUSE = 0.35
 """Seconds without a key before the hub is asked."""
-TICK = 0.25
-"""Seconds between two looks at the downloads."""
-_BAR = 10
-_TONES: dict[str, Tone] = {"done": "good", "failed": "faint", "paused": "faint"}
 
 
 class HubScreen(ListsScreen[None]):
@@ -69,12 +66,11 @@ class HubScreen(ListsScreen[None]):
     def __init__(self, client: HubClient, downloads: Downloads) -> None:
         self._repositories = Rows("repositories", "looking for pairs that fit here …")
         self._files = Rows("files")
-        self._queue = Rows("downloads", "nothing yet: Enter downloads the model under the cursor")
+        self._queue = DownloadList(downloads, self._downloads_shown)
         super().__init__(
             "search the hub, or take a pair that fits here", (self._repositories, self._files, self._queue)
         )
         self._client = client
-        self._downloads = downloads
         self._pairs: dict[str, HubPair] = {}
         self._hits: dict[str, HubRepository] = {}
         self._listed: HubListed | None = None
@@ -94,11 +90,8 @@ class HubScreen(ListsScreen[None]):
 
     def on_mount(self) -> None:
         self._repositories.border_title, self._files.border_title = "Hugging Face", "Files"
-        self._queue.border_title = "Downloads"
         self.activate(self._repositories)
         self._search("")
-        self._watch = self.set_interval(TICK, self._show_downloads)
-        self._show_downloads()
 
     # Repositories and files
 
@@ -177,8 +170,7 @@ class HubScreen(ListsScreen[None]):
         words = ""
         row = self._repositories.current
         if self.active is self._queue:
-            item = self._item()
-            words = _about(item) if item else ""
+            words = self._queue.description()
         elif row and (hit := self._hits.get(row.key)):
             terms = f" · {self._listed.license}" if self._listed and self._listed.license else ""
             gated = " · gated: its makers ask for your consent first" if hit.gated else ""
@@ -195,19 +187,9 @@ class HubScreen(ListsScreen[None]):
             self._said = words
             self._about.update(Content(clean_line(words)), layout=False)
 
-    # Downloads
-
-    def _show_downloads(self) -> None:
-        """Show the queue, repeatedly while anything in it moves."""
-        self._queue.show([_download_row(str(id(each)), each) for each in self._downloads.items])
+    def _downloads_shown(self) -> None:
         if self.active is self._queue:
             self._describe()
-        moving = any(each.state in ("running", "waiting") for each in self._downloads.items)
-        (self._watch.resume if moving else self._watch.pause)()
-
-    def _item(self) -> Item | None:
-        row = self._queue.current
-        return next((each for each in self._downloads.items if row and str(id(each)) == row.key), None)
 
     # Keys
 
@@ -224,34 +206,21 @@ class HubScreen(ListsScreen[None]):
         row, file = self._repositories.current, self._files.current
         pair = self._pairs.get(row.key) if row else None
         if self.active is self._queue:
-            self._toggle()
+            self._queue.toggle()
         elif pair:
             whole = self.active is self._repositories
             for name, _, note in _parts(pair):
                 if whole or (file and file.key == name):
                     repository, _, part = name.partition(":")
-                    self._add(repository, part, note)
+                    self._queue.add(repository, part, note)
         elif self.active is self._repositories:
             self.action_change(1)
         elif self._listed and file:
-            self._add(self._listed.repository, file.key)
-
-    def _add(self, repository: str, file: str, note: str = "") -> None:
-        self._downloads.add(repository, file, note)
-        self._show_downloads()
-
-    def _toggle(self) -> None:
-        if item := self._item():
-            if item.state in ("running", "waiting"):
-                self._downloads.pause(item)
-            else:
-                self._downloads.resume(item)
-            self._show_downloads()
+            self._queue.add(self._listed.repository, file.key)
 
     def action_remove(self) -> None:
-        if self.active is self._queue and (item := self._item()):
-            self._downloads.remove(item)
-            self._show_downloads()
+        if self.active is self._queue:
+            self._queue.remove_item()
 
 
 def _parts(pair: HubPair) -> tuple[tuple[str, str, str], ...]:
@@ -301,28 +270,3 @@ def _about_heads(name: str, files: Sequence[HubFile]) -> str:
     smallest = min(heads, key=lambda each: each.size)
     last = f"Its {HEADS[smallest.head]} is at the end of this list, {size(smallest.size)}"
     return f"{last}. Enter there downloads it too, and it drafts for this model."
-
-
-def _about(item: Item) -> str:
-    """Return the words about a download, beside its numbers."""
-    if item.reason:
-        return f"Waiting: {item.reason}. It goes on by itself; Enter pauses it."
-    if item.fault:
-        return item.fault.line
-    return " · ".join(filter(None, (item.path or item.repository, item.note)))
-
-
-def _download_row(key: str, item: Item) -> Row:
-    share = item.done / item.total if item.total else 0.0
-    full = cells(share, _BAR)
-    bar = "█" * full + "░" * (_BAR - full)
-    came = f"{size(item.done)} of {size(item.total)}" if item.total else ""
-    pace = f"{size(round(item.speed))}/s" if item.speed else ""
-    left = f"{duration(item.seconds_left)} left" if item.seconds_left else item.state
-    if item.reason:  # the full reason stands below the lists
-        came, left = "", item.reason.partition(":")[0]
-    return Row(
-        key,
-        (item.name, f"{bar} {percent(min(1.0, share)):>5}", came, pace, left),
-        _TONES.get(item.state, "plain"),
-    )

@@ -18,8 +18,8 @@ from tui.client import EngineClient, EngineError
 from tui.protocol import FoundModel, ListModels, Load, ModelsFound, ModelsListed, Skipped
 from tui.widgets.rows import Row, Rows
 
-from .model_rows import Found
-from .workers import work_alone
+from .background import work_alone
+from .model_rows import ModelRows
 
 PATIENCE = 0.25
 """Seconds between two updates of a list that grows."""
@@ -32,7 +32,7 @@ class MainModels:
     def __init__(self, client: EngineClient, load: Load, about: Static) -> None:
         """`load` is the loaded pair. `about` shows the remedy for an error."""
         self.rows = Rows("mains", "looking for models …", models=True)
-        self.found = Found()
+        self.found = ModelRows()
         self.words = ""
         """The filter: only models with these words are shown."""
         self.at_home = False
@@ -53,7 +53,7 @@ class MainModels:
         return self.found.get(self.rows.current)
 
     def look(self, screen: Screen[Any]) -> None:
-        """Ask the engine for its models, in a worker of `screen`."""
+        """Ask the engine for its models, in the background of `screen`."""
         work_alone(screen, "list", self._look, screen)
 
     async def _look(self, screen: Screen[Any]) -> None:

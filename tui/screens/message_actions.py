@@ -25,9 +25,9 @@ from tui.store.keeper import Unreadable
 from tui.widgets.chat_panel import ChatPanel
 from tui.widgets.transcript import Want, code_blocks
 
+from .background import work_alone
 from .editor import EditorFailed, edited
 from .transcript_sync import TranscriptSync
-from .workers import work_alone
 
 RACED = 400
 """Tokens of a race, at most."""
@@ -235,9 +235,8 @@ class MessageActions:
 
         session = self._session
         await session.keeper.settle()
-        key = session.conversation.key
         try:
-            stored = await session.keeper.ask(lambda store: store.read(key))
+            stored = await session.keeper.read(session.conversation.key)
         except Unreadable as error:
             self._panel.tell(f"That answer cannot be read: {error}", severity="error")
             return

@@ -33,7 +33,7 @@ class _Entry:
     text: str
 
 
-class Found:
+class ModelRows:
     """The found models; it grows while the engine searches. Heads are in no row: they only draft."""
 
     def __init__(self) -> None:

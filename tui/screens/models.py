@@ -29,13 +29,13 @@ from tui.quantities import prompt_form, size
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Rows
 
+from .background import work_alone
 from .draft_copy import DraftCopy
 from .hosts import HostsScreen
 from .list_screen import ListsScreen
 from .main_models import MainModels
 from .model_rows import copying, facts, judged, progress
 from .pair_choice import PairChoice
-from .workers import work_alone
 
 
 class ModelsScreen(ListsScreen[PairSettings | Move | None]):

@@ -16,7 +16,7 @@ from tui.host import known_to_ssh
 from tui.paths import find_ssh_config
 from tui.store.keeper import Unreadable
 
-from .workers import work_alone
+from .background import work_alone
 
 if TYPE_CHECKING:
     from .hosts import HostsScreen

@@ -23,9 +23,9 @@ from tui.protocol import (
 from tui.widgets.memory_bars import MemoryBars
 from tui.widgets.rows import Rows
 
+from .background import work_alone
 from .main_models import MainModels
 from .model_rows import measuring, verdict_row
-from .workers import work_alone
 
 PAUSE = 0.12
 """Seconds that the cursor must rest before its model is judged and its pair is planned."""

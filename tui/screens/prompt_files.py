@@ -15,7 +15,7 @@ from tui.clean import clean_line
 from tui.client import EngineError
 from tui.widgets.chat_panel import ChatPanel
 
-from .workers import work_alone
+from .background import work_alone
 
 COUNT_AFTER = 0.3
 """Seconds without a key before the tokens are counted."""

@@ -27,9 +27,9 @@ from tui.quantities import UNKNOWN
 from tui.widgets.keyline import KeyLine, key_of
 from tui.widgets.rows import Row, Rows
 
+from .background import work_alone
 from .line_input import LineScreen
 from .list_screen import ListsScreen
-from .workers import work_alone
 
 LATER = {
     "models": "A change holds from the next start on; ctrl+l changes the models now.",

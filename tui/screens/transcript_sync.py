@@ -19,14 +19,14 @@ from tui.store.keeper import Keeper
 from tui.widgets.chat_panel import ChatPanel
 from tui.widgets.transcript import Transcript
 
+from .edited_prompt import EditedPrompt
+
 if TYPE_CHECKING:
     from tui.store.store import StoredConversation as Stored
     from tui.widgets.transcript import MessageBlock
 
-
 SLICE = 0.03
 """Seconds of work between two looks for a key."""
-EDITING = "editing an earlier prompt: Enter sends it as a branch, Esc cancels"
 LEFT = "up to here nothing is sent any more"
 SUMMED_UP = "up to here the summary is sent"
 SUMMARY = "summary of the turns above"
@@ -43,7 +43,7 @@ class TranscriptSync:
         self._answer: ShownAnswer | None = None
         """The answer that comes now."""
         self._aside: dict[str, list[MessageBlock]] = {}
-        self._edited: store.Turn | None = None
+        self.edited = EditedPrompt(panel.composer)
 
     @property
     def is_empty(self) -> bool:
@@ -54,8 +54,7 @@ class TranscriptSync:
         """Begin another conversation."""
         self._panel.clear()
         self._aside.clear()
-        self._edited = None
-        self._panel.composer.border_title = ""
+        self.edited.close()
 
     # A turn
 
@@ -64,26 +63,12 @@ class TranscriptSync:
         one."""
         prompt = turn if turn.role == "user" else self._conversation.turn(turn.parent)
         if prompt:
-            self._edited = prompt
-            self._panel.composer.take_up(attachments.typed(prompt), attachments.names(prompt))
-            self._panel.composer.border_title = EDITING
-
-    @property
-    def is_editing(self) -> bool:
-        return self._edited is not None
-
-    def give_up(self) -> None:
-        """Leave the edited prompt unchanged."""
-        self._edited = None
-        self._panel.composer.border_title = ""
-        self._panel.composer.clear()
+            self.edited.open(prompt)
 
     def make_room(self) -> None:
         """Make room for a prompt. If it is an edited one, its old form leaves the screen."""
-        if self._edited:
-            self.leave(self._edited)
-        self._edited = None
-        self._panel.composer.border_title = ""
+        if prompt := self.edited.close():
+            self.leave(prompt)
         # A prompt without an answer is no part of the conversation, and would stand there twice.
         path = {each.key for each in self._conversation.path}
         for place, message in enumerate(self._panel.transcript.messages):
@@ -145,7 +130,7 @@ class TranscriptSync:
         if prompt:
             composer.write_again(attachments.typed(prompt), attachments.names(prompt))
         else:
-            composer.action_earlier()
+            composer.action_recall(-1)
 
     def leave_out(self, share: float, summary: str = "") -> int:
         """Leave out the oldest turns and mark the place. Returns the number of turns left out."""
@@ -195,8 +180,7 @@ class TranscriptSync:
         if same < len(keys):
             self._lay_aside(self._places(keys[same])[0])
         if not stored and any(turn.key not in self._aside for turn in path[same:]):
-            key = self._conversation.key
-            stored = await self._keeper.ask(lambda store: store.read(key))
+            stored = await self._keeper.read(self._conversation.key)
         read = {turn.key: turn for turn in stored.turns} if stored else {}
         due = 0.0
         for turn in path[same:]:

@@ -139,7 +139,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # whatever ends the block: an open transaction would lock the file
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

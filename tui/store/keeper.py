@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import OutriderError
+from .changes import Change, DeleteConversation, RemoveMessages
 
 if TYPE_CHECKING:  # the first paint needs no part of the file: the thread imports it
-    from .changes import Change
-    from .store import Store
+    from .store import Store, StoredConversation
 
 T = TypeVar("T")
 
@@ -91,8 +91,6 @@ class Keeper:
 
     def add(self, *changes: Change) -> None:
         """Queue `changes` to be written."""
-        from .changes import DeleteConversation, RemoveMessages
-
         for change in changes:
             if isinstance(change, DeleteConversation):
                 (self._deleted.add if change.deleted else self._deleted.discard)(change.conversation)
@@ -112,6 +110,10 @@ class Keeper:
         """Return the store's answer to `question`. Raises `Unreadable`."""
         return await asyncio.wrap_future(self._submit(lambda: self._answer(question)))
 
+    async def read(self, key: str) -> StoredConversation | None:
+        """Return the conversation `key`; None if there is none. Raises `Unreadable`."""
+        return await self.ask(lambda store: store.read(key))
+
     async def close(self) -> None:
         """Write the waiting changes, erase deleted conversations, and close the file."""
         await asyncio.wrap_future(self._submit(self._end))
@@ -127,7 +129,7 @@ class Keeper:
 
     def _opened(self) -> Store | None:
         if self._store is None:
-            from .store import Store
+            from .store import Store  # on the thread, because it takes 50 ms to import
 
             try:
                 self._store = Store.open(self._path) if self._path else Store.in_memory()

@@ -224,7 +224,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         check(connection)
         migrate(connection, path)
-    except BaseException:
+    except BaseException:  # whatever ends the opening: nobody else could close the file
         connection.close()
         raise
     return connection

@@ -17,6 +17,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+import textual
 from rich.cells import cell_len, get_character_cell_size
 from rich.color import ColorSystem
 from rich.console import RenderableType
@@ -55,8 +56,6 @@ SYNC_BEGIN, SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
 @cache
 def fits() -> bool:
     """Return whether this is the Textual version that this module is made for."""
-    import textual
-
     if Path(textual.__path__[0]).with_name(f"textual-{WRITTEN_FOR}.dist-info").is_dir():
         return True
     return textual.__version__ == WRITTEN_FOR  # reads the package's metadata, which takes milliseconds

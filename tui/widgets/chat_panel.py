@@ -5,12 +5,11 @@ It shows the values that the session gives it, and owns the display of tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import ClassVar, Final, Literal, get_args
 
 from textual import on
-from textual.app import ComposeResult, SystemCommand
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -43,12 +42,6 @@ FORMS: Final[dict[protocol.PromptForm, str]] = {
 Part = Literal["colors", "rejected", "thoughts", "sidebar"]
 """A part of the screen whose display a key changes."""
 SidebarMode = Literal["auto", "shown", "hidden"]
-TOGGLES: Final[tuple[tuple[str, str, Part], ...]] = (
-    ("Rejected tokens", "Show or hide rejected tokens", "rejected"),
-    ("Thoughts", "Open or fold the thoughts of models before their answers", "thoughts"),
-    ("Sidebar", "Show or hide the numbers", "sidebar"),
-)
-"""Entries of the palette: title, explanation, part of the screen."""
 STOPS = ("chat.stop", "read.stop")
 """Names of the action that stops an answer, while a person writes and while they read."""
 HIGHLIGHTS: Final[tuple[Highlight, ...]] = ("quiet", "full", "off")
@@ -256,14 +249,6 @@ class ChatPanel(Horizontal):
             scroll(animate=False)
         else:
             self.transcript.following = True
-
-    def commands(self) -> Iterable[SystemCommand]:
-        """Return the entries of the palette for this panel."""
-        for mode in HIGHLIGHTS:
-            about = "How it shows where tokens come from"
-            yield SystemCommand(f"Colors: {mode}", about, partial(self.set_highlight, mode))
-        for title, about, part in TOGGLES:
-            yield SystemCommand(title, about, partial(self.action_switch, part))
 
     def _show_mode(self) -> None:
         drafting = f"drafting {self._drafting}" if self._drafting else ""

@@ -45,8 +45,8 @@ class Composer(TextArea):
             key_display="^j",
             tooltip="New line",
         ),
-        Binding("up", "earlier", "Earlier prompt (when empty)", show=False, id="chat.earlier"),
-        Binding("down", "later", "Later prompt", show=False, id="chat.later"),
+        Binding("up", "recall(-1)", "Earlier prompt (when empty)", show=False, id="chat.earlier"),
+        Binding("down", "recall(1)", "Later prompt", show=False, id="chat.later"),
         Binding("tab", "complete", "Complete", id="chat.complete",
                 tooltip="Take the suggestion for /… or @…"),
         Binding("escape", "close_suggestions", "Close", show=False, id="chat.close_suggestions",
@@ -197,27 +197,18 @@ class Composer(TextArea):
         self.insert("\n")
         self.scroll_cursor_visible()
 
-    def action_earlier(self) -> None:
-        """Recall a prompt if no text would be lost; else move the cursor."""
+    def action_recall(self, by: int) -> None:
+        """Recall the prompt before (-1) or after (1) if no text would be lost; else move the cursor."""
         if self._suggestions.is_open_for(self.before):
-            self._suggestions.move(-1)
+            self._suggestions.move(by)
             return
-        position = self._sent.place(self.document.text) if self.text else len(self._sent)
-        if position is None or not self.cursor_at_first_line:
-            self.action_cursor_up()
-        elif position > 0:
-            self._load(self._sent.recall(position - 1))
-
-    def action_later(self) -> None:
-        if self._suggestions.is_open_for(self.before):
-            self._suggestions.move(1)
-            return
-        position = self._sent.place(self.document.text)
-        if position is None or not self.cursor_at_last_line:
-            self.action_cursor_down()
-        elif position + 1 < len(self._sent):
-            self._load(self._sent.recall(position + 1))
-        else:
+        place = self._sent.place(self.document.text) if self.text or by > 0 else len(self._sent)
+        at_edge = self.cursor_at_first_line if by < 0 else self.cursor_at_last_line
+        if place is None or not at_edge:
+            (self.action_cursor_up if by < 0 else self.action_cursor_down)()
+        elif 0 <= place + by < len(self._sent):
+            self._load(self._sent.recall(place + by))
+        elif by > 0:
             self._sent.leave()
             self.clear()
 

@@ -12,10 +12,21 @@ from textual.screen import Screen
 from textual.style import Style
 from textual.widget import Widget
 
-from tui.chat.formatting import readable
-
 _KEY = "key"
 """Name of the key in the style of its place."""
+_NAMES = {
+    "escape": "Esc",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "comma": ",",
+    "full_stop": ".",
+    "plus": "+",
+    "minus": "-",
+    "equals_sign": "=",
+    "slash": "/",
+    "underscore": "_",
+}
+"""The keys that people write in another way than Textual."""
 
 
 class KeyLine(Widget):
@@ -61,4 +72,11 @@ class KeyLine(Widget):
 def key_of(screen: Screen[Any], names: Container[str], otherwise: str) -> str:
     """Return the key of the first active action among `names`, as people write it; `otherwise` if none is."""
     keys = (key for key, each in screen.active_bindings.items() if each.binding.id in names)
-    return readable(next(keys, otherwise))
+    return readable_key(next(keys, otherwise))
+
+
+def readable_key(key: str) -> str:
+    """Return "ctrl+j" as people write it: "Ctrl+J". A letter alone stays as it is: "g" is not "G"."""
+    if len(key) == 1:
+        return key
+    return "+".join(_NAMES.get(part) or part.capitalize().replace("_", " ") for part in key.split("+"))

@@ -24,7 +24,7 @@ from tui.engine.library.records import Measured, Records
 from tui.engine.library.shared_cells import LayerCells
 from tui.engine.library.shared_cells import misfit as other_cells
 from tui.protocol import DraftVerdict, FoundModel, Load
-from tui.screens.model_rows import Found
+from tui.screens.model_rows import ModelRows
 
 READER = RowReader((2, 16, 29), 4096, 4096, borrows=True)
 MAIN = Shape("llama", 32, 4096, 128_256)
@@ -174,7 +174,7 @@ def test_it_is_no_main_model(tmp_path: Path) -> None:
         library.described(Load(str(head)))
     listed = list(library.models([str(tmp_path)]))
     assert any(isinstance(each, FoundModel) and each.path == str(head) for each in listed)
-    found = Found()
+    found = ModelRows()
     found.add(each for each in listed if isinstance(each, FoundModel))
     assert str(head) not in [row.key for row in found.rows("")]
     assert len(found) == len(found.rows("")) and found.model(str(head))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from httpx2 import Headers
 
 from tests.support.hub import COMMIT, Fault, Hub, hub
 from tui.choices import HEAD
-from tui.client import EngineClient, EngineError
+from tui.client import EngineClient, EngineError, running
 from tui.client.child import engine_environment
 from tui.engine.downloader import COMMAND, answer, relay
 from tui.engine.library import fetch as fetch_module
@@ -846,19 +847,10 @@ async def test_a_download_that_nobody_waits_for_stops_and_keeps_what_came(
         assert 0 < part.stat().st_size < 3_000_000
 
 
-class engine:  # noqa: N801 (it reads as a function)
-    """A client with an engine that asks the hub of the test."""
-
-    def __init__(self, tmp_path: Path, server: Hub) -> None:
-        command = (sys.executable, "-m", "tui", "engine")
-        self._client = EngineClient(command, tmp_path / "log", environment(tmp_path, server))
-
-    async def __aenter__(self) -> EngineClient:
-        await self._client.start()
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+def engine(tmp_path: Path, server: Hub) -> AbstractAsyncContextManager[EngineClient]:
+    """Run an engine that asks the hub of the test."""
+    command = (sys.executable, "-m", "tui", "engine")
+    return running(EngineClient(command, tmp_path / "log", environment(tmp_path, server)))
 
 
 # The catalogue

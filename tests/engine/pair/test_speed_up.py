@@ -16,7 +16,8 @@ from tui.chat import formatting
 from tui.chat.conversation import _joined
 from tui.chat.meter import Meter, MeterReading
 from tui.choices import AUTO, LOOKUP, DraftLength
-from tui.engine.answer.answer import Answer, OverridableLength
+from tui.engine.answer.answer import Answer
+from tui.engine.answer.proposing import OverridableLength
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.pair.pair import Pair, load_pair
 from tui.engine.speculation import loop as speculation

@@ -20,11 +20,12 @@ from ..backends import GivenUp, LoadedModel, ModelError, asking
 from ..eligibility import failed_draft, short_draft
 from ..pair.pair import Pair
 from ..pair.reading import cut, shared
-from ..speculation.loop import DraftLengthPolicy, NoValidToken, Proposal, Proposer, Round, generate
-from ..speculation.proposers import DraftModel, NullProposer, ProposersInTurn
+from ..speculation.loop import NoValidToken, Proposer, Round, generate
+from ..speculation.proposers import DraftModel, ProposersInTurn
 from ..speculation.sampling import InvalidLogits, Sampler
 from ..states.saved_chats import SavedChats
 from .prompt import continues, encoded, opening_of
+from .proposing import FallibleDraft, OverridableLength
 from .request import bias_of, chain_of, check, grammar_of
 from .templates import TemplateRenderer, puts_space, turn_marks
 from .text import Piece, TextStream, readable
@@ -62,8 +63,8 @@ class Answer:
         self._started = self._shown = clock()
         """Times of its beginning, and of the end of its last round."""
         vocabulary = pair.main.vocabulary
-        marks = () if command.raw or command.ignore_eos else turn_marks(vocabulary)
-        ends = vocabulary.end_tokens.union(*map(vocabulary.encode, marks))
+        self._marks = () if command.raw or command.ignore_eos else turn_marks(vocabulary)
+        ends = vocabulary.end_tokens.union(*map(vocabulary.encode, self._marks))
         self._end_tokens = frozenset() if command.ignore_eos else ends
         self._bias: dict[int, float] = {}
         self._grammar = ""
@@ -72,7 +73,6 @@ class Answer:
         """The index of the answer's first token in the context."""
         self._stays = 0
         """Tokens of the prompt that the next prompt will share; 0 if no model needs the number."""
-        self._marks = marks
         self._obstacle = pair.obstacle
         """Why this answer has no draft model; None if it has one, or if nobody asked for one."""
         self._told: protocol.Obstacle | None = None
@@ -97,22 +97,15 @@ class Answer:
             prompt = encoded(self._command, self._pair, templates, self._cancelled, self._tell)
         except GivenUp:
             return self._finish("cancelled", ())
-        context, answers = list(prompt.tokens), prompt.answers
+        context = list(prompt.tokens)
         self._first, self._stays = len(context), prompt.stays
         self._open(context)
         self._resume(context)
         sampler = self._sampler(self._main)
-        reader = self._pair.reader
-        restored = self._chats.wake(context, answers, self._first, self._cancelled) if self._chats else 0
-        reused = reader.begin(context, answers, self._first, self._stays)
-        self._cost = structs.replace(
-            self._cost, prompt_tokens=len(context), prompt_reused=reused, prompt_restored=restored
-        )
-        if unread := len(context) - 1 - reused:
-            self._progress(0, unread)
+        self._reuse(context, prompt.answers)
         self._main.start(sampler)
         self._start_crew()
-        read = reader.read(context, self._cancelled, self._progress)
+        read = self._pair.reader.read(context, self._cancelled, self._progress)
         reason: protocol.Reason = "stop" if self._text.stopped else "cancelled"
         try:
             if read and not self._text.stopped and not self._cancelled():
@@ -124,6 +117,18 @@ class Answer:
             fault = _TOO_COMPLEX if sampler.met_limit else _DEAD_END
             raise ModelError(fault, "Change the grammar, the schema or the logit bias.") from None
         return self._finish(reason, context)
+
+    def _reuse(self, context: Sequence[int], answers: Sequence[range]) -> None:
+        """Cut the caches to the part of `context` that they hold, after loading a saved one if that is
+        longer. `answers` are the ranges of the earlier answers."""
+        reader = self._pair.reader
+        restored = self._chats.wake(context, answers, self._first, self._cancelled) if self._chats else 0
+        reused = reader.begin(context, answers, self._first, self._stays)
+        self._cost = structs.replace(
+            self._cost, prompt_tokens=len(context), prompt_reused=reused, prompt_restored=restored
+        )
+        if unread := len(context) - 1 - reused:
+            self._progress(0, unread)
 
     def _tell(self, notice: str) -> None:
         self._send(protocol.Notice(self._command.id, notice))
@@ -334,53 +339,6 @@ class Answer:
         if self._pair.crew:
             self._pair.crew.rest()
         return finished
-
-
-class OverridableLength:
-    """The pair's own policy, which learns from every round, with a draft length that a person may set."""
-
-    def __init__(self, draft_length: Callable[[], DraftLength], own: DraftLengthPolicy, longest: int) -> None:
-        """`longest` is the most tokens that any round may draft."""
-        self._draft_length = draft_length
-        self._own = own
-        self._longest = longest
-
-    def start(self) -> None:
-        self._own.start()
-
-    def plan(self, room: int, length: int | None = None) -> Proposal:
-        wished = self._draft_length() if length is None else length
-        fixed = wished if isinstance(wished, int) else None
-        return self._own.plan(min(room, self._longest), fixed)
-
-    def observe(self, happened: Round) -> None:
-        self._own.observe(happened)
-
-
-class FallibleDraft:
-    """A proposer that may fail at any time. After that it proposes nothing."""
-
-    def __init__(
-        self, draft: DraftModel, vocabulary: int, failed: Callable[[protocol.Obstacle], None]
-    ) -> None:
-        """`failed` receives the reason, once. The main model has no tokens from `vocabulary` on."""
-        self._draft: Proposer = draft
-        self._vocabulary = vocabulary
-        self._failed = failed
-
-    def propose(self, context: Sequence[int], proposal: Proposal) -> None:
-        try:
-            self._draft.propose(context, proposal)
-        except (ModelError, InvalidLogits) as error:
-            self._draft = NullProposer()
-            self._failed(failed_draft(error))
-        for place, token in enumerate(proposal.tokens):
-            if not 0 <= token < self._vocabulary:
-                del proposal.tokens[place:]
-                return
-
-    def settle(self, context: Sequence[int]) -> None:
-        self._draft.settle(context)
 
 
 def _rounded(told: protocol.TextRound) -> protocol.TextRound:

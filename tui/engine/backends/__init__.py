@@ -183,8 +183,9 @@ class LoadedModel(Protocol):
         """Use `sampler` to choose tokens from now on."""
         ...
 
-    def constraint(self, grammar: str) -> Constraint:
-        """Return a grammar of `grammars` as a constraint for one answer. Raises `ModelError`."""
+    @property
+    def constraint(self) -> Callable[[str], Constraint]:
+        """Makes a grammar of `grammars` a constraint for one answer. Raises `ModelError`."""
         ...
 
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]: ...

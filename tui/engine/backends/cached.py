@@ -6,9 +6,9 @@ It calls no library and chooses no token.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ...protocol import ModelFacts
 from ..speculation.chances import LONGEST
@@ -16,9 +16,6 @@ from ..speculation.loop import Pick
 from ..speculation.sampling import Constraint, Sampler
 from . import Asker, CacheState, Rewinds, Vocabulary, check_call
 from .checkpoints import Cache, Checkpoints
-
-if TYPE_CHECKING:
-    from .constraint import Constraints
 
 PICKS = {"main": LONGEST + 1, "draft": 1}
 """Most tokens with a choice in one call: for the main model, the drafted tokens and the one before them."""
@@ -122,9 +119,6 @@ class CachedModel(ABC):
     def start(self, sampler: Sampler) -> None:
         self._sampler = sampler
 
-    def constraint(self, grammar: str) -> Constraint:
-        return self._constraints.constraint(grammar)
-
     def extend(self, tokens: Sequence[int], picks: int) -> list[Pick]:
         """Run `tokens` and choose the next token at each of the last `picks`.
 
@@ -195,10 +189,10 @@ class CachedModel(ABC):
         return True
 
     @cached_property
-    def _constraints(self) -> Constraints:
+    def constraint(self) -> Callable[[str], Constraint]:
         from .constraint import Constraints  # imports llguidance, which few answers need
 
-        return Constraints(self.vocabulary, self.vocabulary.size)
+        return Constraints(self.vocabulary, self.vocabulary.size).constraint
 
     def _begin(self, known: int, picks: int) -> None:
         """Make a state to return to, before tokens run that may be rejected. `known` tokens are certain.

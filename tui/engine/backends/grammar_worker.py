@@ -25,7 +25,7 @@ _STACK = 4 << 20
 
 def fault(grammar: str) -> str:
     """Return the reason why `grammar` cannot be used; empty if it can."""
-    from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+    from llguidance import LLMatcher, LLParserLimits, LLTokenizer  # `main` sets its folder first
 
     limits = LLParserLimits(verbose_errors=False, max_items_in_row=MOST_WAYS)
     matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0, limits=limits)

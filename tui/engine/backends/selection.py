@@ -50,6 +50,7 @@ def open_backend(path: str, wanted: BackendName = "auto") -> Backend:
             f"this is a file, and MLX opens folders ({path})", "Choose a folder, or another backend."
         )
     try:
+        # A native library for another processor may be missing or broken: only its own models need it.
         from .llama_cpp import LlamaBackend
 
         return LlamaBackend()

@@ -103,7 +103,7 @@ def asked(question: Callable[[HubToken], R], about: str = "") -> R:
             raise rejection from None
     try:
         return question(ANYBODY)
-    except Exception:
+    except Exception:  # as above; the first rejection is the better reason
         raise rejection from None
 
 

@@ -226,6 +226,7 @@ def _hold(reached: Reached, planned: MemoryPlan) -> None:
 
 def _connect(reached: Reached, planned: MemoryPlan, pool: WorkerPool) -> Spread | None:
     """Connect llama.cpp to each worker that gets layers. Return None if there is none."""
+    # A library that is missing or broken must not end an engine that has no workers, or uses MLX alone.
     from ..backends.llama_cpp import native
     from ..backends.llama_cpp.rpc import Rpc
     from ..backends.llama_cpp.spreading import by_free_memory

@@ -159,7 +159,7 @@ def load_pair(command: Load, progress: Progress, places: Distributed = HERE) -> 
             crew.start()  # with one thread too many, measuring would take minutes on a busy machine
         pair = _paired(command, backend, main, draft, obstacle, stages)
         return replace(pair, crew=Crew.of(Room(), main, pair.draft))
-    except BaseException:
+    except BaseException:  # whatever ends the load: native memory is freed only here
         if draft:
             draft.close()
         main.close()

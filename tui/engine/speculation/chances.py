@@ -6,6 +6,11 @@
 
 They forget slowly and follow the text from one passage to the next. This module decides nothing and knows no
 time.
+
+Sources: Rabiner, "A tutorial on hidden Markov models", 1989, for the belief (the forward algorithm); Ayer and
+others, "An empirical distribution function for sampling with incomplete information", 1955, for pooling
+adjacent violators; Zadrozny, Elkan, "Transforming classifier scores into accurate multiclass probability
+estimates", 2002, for its use in calibration.
 """
 
 from __future__ import annotations
@@ -74,15 +79,19 @@ class Acceptance:
 
 
 _RATES = [1 / (1 + exp(-x / 2)) for x in range(-6, 10)]
+"""The rates of acceptance that are told apart: 5 to 99 per cent, at equal steps of the log odds."""
 _REJECTED = [1 - rate for rate in _RATES]
 _POWERS = [[rate**i for rate in _RATES] for i in range(LONGEST + 1)]
 _STAGES = [(1, _POWERS[1]), (1, _POWERS[2]), (2, _POWERS[4]), (4, _POWERS[8]), (8, _POWERS[16])]
+"""Number of tokens of each stage, and the chance of each rate to accept all tokens up to its end."""
 _CERTAIN = [0.999] * LONGEST
+"""Largest chance: no token is certain."""
 _PRIOR = [x / 72 for x in (1, 2, 3, 4, 5, 6, 7, 8, 8, 7, 6, 5, 4, 3, 2, 1)]
 _JUMP, _NEW_TEXT = 0.003, 0.5
 """The chance that the rate changes from one round to the next, and from one answer to the next."""
 _JUMPS = [_JUMP * weight for weight in _PRIOR]
 _POSITION_TRIALS, _POSITION_GAIN = 30.0, 0.005
+"""Tokens that the correction of a position is worth at first. The share of its past that a token replaces."""
 
 
 class Calibration:
@@ -146,11 +155,14 @@ class Calibration:
 
 
 _BINS, _BIN_TRIALS, _KEEP = 10, 2.0, 0.99
+"""Number of bins, tokens that the prior of each is worth, and the share of a count that a token keeps."""
 _MOST = 1 / (1 - _KEEP) + 1
+"""Counts never reach this: the sum of the kept shares is below it."""
 _BIN_PRIOR = [_BIN_TRIALS * (b + 0.5) / _BINS for b in range(_BINS)]
 _SHIFT_LOGS = [-4.0, -2.5, -1.2, 0.0, 1.2, 2.5, 4.0]
 _SHIFTS = [exp(x) for x in _SHIFT_LOGS]
 _SHIFT_PRIOR = [0.02, 0.04, 0.14, 0.6, 0.14, 0.04, 0.02]
+"""The chance of each shift of the log odds in `_SHIFT_LOGS` before a text is known."""
 
 
 def _bin(confidence: float) -> int:

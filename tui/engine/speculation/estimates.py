@@ -242,6 +242,7 @@ _NO_IDEA = 1.0
 _SURE = 0.1
 """A ratio with less doubt than this was seen many times."""
 _HOST_GAIN = 0.05
+"""The weight of a round in `host`, at least."""
 _DRIFTS = np.array([_SPEED_DRIFT**2] + [_RATIO_DRIFT**2] * READ)
 _MEASURED, _BETWEEN, _APART = 0.2, 0.2, 0.02
 """Doubt of a measured ratio, of an unmeasured one, and for each row of distance to a measured one."""

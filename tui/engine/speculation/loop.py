@@ -9,9 +9,20 @@ Acceptance is equality. A choice depends only on the context, the seed and the i
 answer (see `sampling`). So the text is the same with one draft, with another and with none; a draft changes
 only the time. Plain decoding is a round without a proposal.
 
+A round has four phases, in `_one_round`. With d drafted tokens, p_i the main model's distribution behind the
+first i of them, and g_i the shared noise at that place:
+
+1. Draft: the proposers give x_1, ..., x_d, as long as the draft length policy wants more (see `policy`).
+2. Verify: one pass over d + 1 rows gives the picks y_i = argmax(log p_(i-1) + g_(i-1)), i = 1, ..., d + 1.
+3. Accept: a is the largest number with x_i = y_i for all i <= a. The round adds x_1, ..., x_a and y_(a+1).
+4. Settle: the caches forget x_(a+1), ..., x_d.
+
+So a round adds 1 + a tokens, on average 1 + sum over i of P(a >= i).
+
 This module handles token ids. It knows no text, no file and no device, and imports nothing of ours.
-Source of the scheme: Leviathan, Kalman, Matias, arXiv 2211.17192; shared noise: Daliri, Musco, Suresh,
-arXiv 2408.07978.
+Sources: Leviathan, Kalman, Matias, "Fast inference from transformers via speculative decoding", arXiv
+2211.17192, for the phases and the average; Daliri, Musco, Suresh, arXiv 2408.07978, for acceptance by
+equality under shared noise.
 """
 
 from __future__ import annotations
@@ -180,23 +191,23 @@ def _one_round(
     clock: Callable[[], float],
 ) -> Round:
     """Append the tokens of one round to `context`, and leave the caches one token behind it."""
-    # Draft: the proposers fill the proposal until the policy stops them.
+    # 1. Draft: the proposers fill the proposal until the policy stops them.
     started = clock()
     proposer.propose(context, proposal)
     proposal.close()
     drafted = _through_end(proposal.tokens, end_tokens)
-    # Verify: one call chooses the main model's token at every place, and one behind them all.
+    # 2. Verify: one call chooses the main model's token at every place, and one behind them all.
     proposed = clock()
     picks = main.extend(context[main.length :] + drafted, picks=len(drafted) + 1)
     verified = clock()
-    # Accept: the equal tokens, then the main model's own token, unless the answer ends before it.
+    # 3. Accept: the equal tokens, then the main model's own token, unless the answer ends before it.
     accepted = _agreement(drafted, picks)
     ended = accepted > 0 and drafted[accepted - 1] in end_tokens
     correction = None if ended or picks[accepted] == NO_PICK else picks[accepted]
     context += drafted[:accepted]
     if correction is not None:
         context.append(correction.token)
-    # Settle: cut rejected tokens out of the caches. The last token is read in the next round.
+    # 4. Settle: cut rejected tokens out of the caches. The last token is read in the next round.
     main.rewind(len(context) - 1)
     proposer.settle(context)
     looked_up = min(proposal.looked_up, len(drafted))

@@ -1,8 +1,9 @@
 """The draft length policy: it measures the cost and the gain of drafting, and decides every round anew.
 
 A round that verifies m rows (m - 1 proposed tokens and the last token of the context) takes
-v(m) + c * drafted + h seconds and yields 1 + sum over i of P(the first i are accepted) tokens.
-`AdaptiveLength` seeks the most tokens per second. A round may propose nothing: that is plain decoding.
+v(m) + c * drafted + h seconds and yields 1 + sum over i of P(the first i are accepted) tokens (see `loop`).
+`AdaptiveLength` seeks the largest ratio of the two, the tokens per second. A round may propose nothing: that
+is plain decoding.
 
 - Between rounds, the policy takes the length with the best expected rate, from the acceptance by position.
   The cost of a call is uncertain until it was seen beside other calls, so each call counts with the least
@@ -10,9 +11,11 @@ v(m) + c * drafted + h seconds and yields 1 + sum over i of P(the first i are ac
   face of uncertainty; Lai, Robbins, "Asymptotically efficient adaptive allocation rules", 1985). While little
   is known about drafting beside plain decoding, some rounds compare the two early: rounds without drafts if
   drafting seems to pay, and rounds with some drafts if it does not.
-- Inside a round, a token is worth w seconds, the time of a token at the best known rate. One more row is
-  verified while w * P(it is accepted) pays for it, looking ahead over flat stretches and steps of v. A
-  threshold of this form is optimal (SpecDec++, arXiv 2405.19715); ours follows from measured costs.
+- Inside a round, a token is worth w seconds, the time of a token at the best known rate: a ratio is largest
+  where the difference, w * tokens - seconds, is largest (Dinkelbach, "On nonlinear fractional programming",
+  1967). So one more row is verified while w * P(it is accepted) pays for it, looking ahead over flat
+  stretches and steps of v. A threshold of this form is optimal (SpecDec++, arXiv 2405.19715); ours follows
+  from measured costs.
 - A proposed token that is not worth verifying is still compared with the main model's own choice. So a
   proposer that is switched off is judged without the cost of a row.
 
@@ -191,8 +194,14 @@ class ProbeSchedule:
             self._since, self._wait = 0, min(1024, 2 * self._wait)
 
 
-_CREDIT, _PURSE, _SHARE, _UNSURE = 5.0, 40.0, 0.015, 3.0
+_CREDIT, _PURSE = 5.0, 40.0
+"""Plain rounds in the purse of a new pair, and at most."""
+_SHARE = 0.015
+"""A probe whose price is below this share of the tokens since the last one need not wait."""
+_UNSURE = 3.0
+"""Purses that an unsure probe may cost."""
 _SHORTEST_WAIT, _NEXT_WAIT, _FIRST_WAIT = 8, 16, 4
+"""Tokens before a probe: at least; at most at the beginning of an answer; before an unsure one."""
 
 
 class AdaptiveLength:
@@ -348,6 +357,11 @@ class AdaptiveLength:
 
 _SLICE = 4.0
 """The time that a draft that pays may read before the text goes on, in plain rounds."""
-_WORTHWHILE, _FORGONE, _HOPELESS = 1.01, 0.5, 0.05
+_WORTHWHILE = 1.01
+"""Least speed-up by drafting for which the draft model works."""
+_FORGONE = 0.5
+"""Share of the time of a drafted token that counts in favor of a token of the lookup."""
+_HOPELESS = 0.05
+"""A copied token with a smaller chance is never verified: the chance itself is too uncertain."""
 _TRIAL, _COMPARE = 3, 4
 """Most tokens of a trial. Number of drafted rounds before a plain round for comparison."""

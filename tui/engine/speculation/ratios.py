@@ -8,6 +8,9 @@ A single row between other work (several rows or a draft) takes 5 to 20 per cent
 among single rows, and plain decoding has only the latter. The former is compared all the same while nothing
 better is known. After practice, in which single rows follow each other, only the latter counts. The first
 round after a pause may take twice as long and is compared with no other.
+
+A ratio follows its neighbors by a running mean, in which a surprise counts up to `_CLIP` only (Huber, "Robust
+estimation of a location parameter", 1964).
 """
 
 from __future__ import annotations

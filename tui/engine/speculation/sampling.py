@@ -13,8 +13,10 @@ A constraint, such as a grammar, is asked about the choice alone. If it forbids 
 down to the allowed tokens, and the choice is made again with the same noise. A constraint, too, knows only
 the tokens before a place.
 
-Source: Daliri, Musco, Suresh, "Coupling without communication and drafter-invariant speculative
-decoding", arXiv 2408.07978.
+Sources: Gumbel, "Statistical theory of extreme values", 1954, for the trick; Daliri, Musco, Suresh, "Coupling
+without communication and drafter-invariant speculative decoding", arXiv 2408.07978, for the shared noise.
+With it, two models with the distributions p and q choose the same token with a chance of at least
+(1 - D) / (1 + D), where D is the total variation distance of p and q.
 """
 
 from __future__ import annotations
@@ -219,7 +221,9 @@ class Sampler:
 
 
 _FOLD = 64
+"""Scores in a column, where the best ones are looked for."""
 _LIKELY = 512
+"""Number of the best scores that a constraint is asked about before it is asked about all."""
 _RIVALS = 40
 """Number of candidates for the probability at temperature 0; others are too improbable to matter."""
 

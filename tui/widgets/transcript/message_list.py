@@ -43,6 +43,20 @@ class MessageList:
         del self.messages[number:], self._tops[number + 1 :]
         return gone
 
+    def fold_thoughts(self, *, folded: bool, key: str | None = None) -> None:
+        """Fold the thoughts of the turn `key`, or unfold them; None for those of all turns."""
+        for message in self._thoughts(key):
+            if message.folded != folded:
+                message.folded = folded
+                message.read()
+
+    def toggle_thoughts(self, key: str) -> None:
+        """Unfold the thoughts of the turn `key`, or fold them if one is unfolded."""
+        self.fold_thoughts(folded=not all(each.folded for each in self._thoughts(key)), key=key)
+
+    def _thoughts(self, key: str | None) -> list[MessageBlock]:
+        return [each for each in self.messages if each.role == "thought" and key in (None, each.key)]
+
     def lines_of(self, number: int) -> tuple[int, int]:
         """Return the first line of a message, and the line after its last."""
         return self._tops[number], self._tops[number] + self.messages[number].height

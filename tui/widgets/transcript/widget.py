@@ -229,14 +229,7 @@ class Transcript(ScrollView, can_focus=True):
         self.lay_out_again()
 
     def watch_show_thoughts(self) -> None:
-        self.fold(self.conversation.messages, not self.show_thoughts)
-
-    def fold(self, messages: Sequence[MessageBlock], folded: bool) -> None:
-        """Fold the thoughts among `messages`, or unfold them."""
-        for message in messages:
-            if message.role == "thought" and message.folded != folded:
-                message.folded = folded
-                message.read()
+        self.conversation.fold_thoughts(folded=not self.show_thoughts)
         self.lay_out_again()
 
     def notify_style_update(self) -> None:
@@ -322,9 +315,8 @@ class Transcript(ScrollView, can_focus=True):
     def action_fold(self) -> None:
         """Open or fold the thought of the message."""
         if self.marked:
-            key = self.marked.key
-            found = [each for each in self.messages if each.role == "thought" and each.key == key]
-            self.fold(found, folded=not all(each.folded for each in found))
+            self.conversation.toggle_thoughts(self.marked.key)
+            self.lay_out_again()
 
 
 def width_of(view: Transcript) -> int:

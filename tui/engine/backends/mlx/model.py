@@ -210,6 +210,6 @@ def failing(what: str, hint: str) -> Iterator[None]:
         yield
     except (GivenUp, ModelError, InvalidLogits):
         raise
-    except Exception as error:
+    except Exception as error:  # the errors of MLX and of foreign networks have no common base
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f"{what}: {reason}", hint) from None

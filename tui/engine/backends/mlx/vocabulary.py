@@ -235,7 +235,7 @@ def _guarded(call: Any) -> Any:
     """Return the result of `call`. Every failure becomes a `ModelError`, also a panic of the library."""
     try:
         return call()
-    except BaseException as error:
+    except BaseException as error:  # a panic of the library is no `Exception`
         if isinstance(error, GivenUp | KeyboardInterrupt | SystemExit | GeneratorExit):
             raise
         reason = " ".join(str(error).split())[:160]
