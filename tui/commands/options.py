@@ -192,8 +192,8 @@ _WORKERS: Options = {
     )
 }
 _DRAFT = (
-    'a smaller model of the same family and form, a file with a head for it, "auto", "head" (the MTP head '
-    'in the main model\'s file), "lookup" (no draft model) or "none"'
+    'a smaller model of the same family and form, a file with a head for it, "auto", "head" (the head in the '
+    'main model\'s file, or a file with one that fits), "lookup" (no draft model) or "none"'
 )
 _MODEL_OPTIONS: Options = {
     "--main": _value(

@@ -111,7 +111,9 @@ def broken_draft(error: Exception) -> Obstacle:
 
 # Load: the head of the main model
 
-NO_HEAD: Final = Obstacle("load", "the main model holds no head (MTP) that can be used")
+NO_HEAD: Final = Obstacle(
+    "load", "the main model holds no head (MTP) that can be used, and no file here has one for it"
+)
 NO_HEAD_ON_RING: Final = Obstacle("load", "a head does not draft for an MLX model on several machines")
 NO_HEADS_HERE: Final = Obstacle("load", "this llama.cpp has no heads; install llama-cpp-python again")
 

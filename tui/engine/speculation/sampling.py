@@ -174,14 +174,22 @@ class Sampler:
             if not isfinite(scores[best]):
                 raise InvalidLogits(index)
             return Pick(best, _sureness(scores) if self._confident else 1.0)
-        ids = _best(scores, self._chain.top_k)
-        log_p = self._truncated(scores[ids])
+        ids, log_p = self.distribution(scores)
         if not log_p.size:
             raise InvalidLogits(index)
         if log_p.size == 1:
             return Pick(int(ids[0]), 1.0)
-        winner = int((log_p + gumbel(self._seed, index, ids[: log_p.size])).argmax())
+        winner = int((log_p + gumbel(self._seed, index, ids)).argmax())
         return Pick(int(ids[winner]), exp(log_p[winner]))
+
+    def distribution(self, scores: Logits) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the tokens that the sampling chain keeps, the best first, and their log-probabilities.
+
+        `scores` is a row after logit bias and penalties. Both are empty if no score is finite.
+        """
+        ids = _best(scores, self._chain.top_k)
+        log_p = self._truncated(scores[ids])
+        return ids[: log_p.size], log_p
 
     def _adjusted(self, logits: Logits, tokens: Sequence[int], length: int) -> Logits:
         """Return the row after logit bias and penalties; the row itself if there are none."""
