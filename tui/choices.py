@@ -27,7 +27,11 @@ LOOKUP: Final = "lookup"
 NONE: Final = "none"
 """As a draft: nothing proposes tokens. That is plain decoding."""
 HEAD: Final = "head"
-"""As a draft: the head in the main model's own file, which was trained for multi-token prediction (MTP)."""
+"""As a draft: the head of the main model, in its own file (MTP), or else the best that fits in another
+file."""
+
+COPY_FORMAT: Final = "Q4_0"
+"""The number format of a copy of a draft: most processors compute it faster than any other."""
 
 HEADS: Final = {"mtp": "MTP head", "eagle3": "EAGLE-3 head", "assistant": "assistant"}
 """The names of the kinds of heads (`HeadKind`)."""

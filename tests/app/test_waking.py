@@ -91,6 +91,25 @@ async def test_in_a_small_terminal_the_size_and_the_key_are_there_while_one_filt
         assert app.screen.line.value == words  # type: ignore[attr-defined]
 
 
+async def test_the_saved_caches_are_counted_each_time_that_one_comes_to_their_setting(
+    tmp_path: Path, main: str
+) -> None:
+    """The engine may save a chat while the settings are open."""
+    app = app_on(tmp_path, main)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ready")
+        find_states().mkdir(parents=True)
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, SettingsScreen))
+        app.screen.line.value = "cache"  # type: ignore[attr-defined]
+        await until(pilot, lambda: "cache.disk" in text(app) and "generation" not in text(app))
+        await pilot.press("down")
+        for count in (1, 2):
+            (find_states() / f"{count:016x}-{count:016x}.state").write_bytes(b"x" * 2500)
+            await pilot.press("down", "up")
+            await until(pilot, lambda: f"{count} saved cache" in text(app))  # noqa: B023
+
+
 async def test_a_deleted_chat_and_a_deleted_message_take_the_cache_with_them(
     tmp_path: Path, main: str
 ) -> None:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.engine import Engine
 from tests.support.models import Toy, write_model
 from tests.support.sshd import SOON, Server, with_ssh
-from tests.support.workers import LOOPBACK, listening, with_rpc, worker_hosts
+from tests.support.workers import LOOPBACK, QUESTION, answered, children, listening, with_rpc, worker_hosts
 from tui.chat.worker_notices import RISK
 from tui.choices import NONE
 from tui.client import EngineClient, EngineDied, EngineError, running
@@ -30,20 +29,15 @@ from tui.engine.starter import DRAFT, MAIN
 from tui.host import HERE
 from tui.paths import find_states, find_told
 from tui.protocol import (
-    Finished,
     Generate,
     Hello,
     Load,
     Loaded,
-    Message,
     Quit,
-    Statistics,
-    TextRound,
     WorkerHost,
 )
 
 pytestmark = [with_ssh, with_rpc, pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")]
-QUESTION = (Message("user", "What is a draft model?"),)
 BOTH = ("gpu2", "gpu3")
 
 
@@ -70,27 +64,6 @@ def copied(folder: Path) -> tuple[str, str]:
     )
 
 
-async def answer(
-    load: Load, log: Path, meanwhile: Callable[[int], None] = lambda pid: None, **how: object
-) -> tuple[Loaded, list[int], Statistics]:
-    """Load in a new engine and answer. `meanwhile` is called with the engine's process during the answer."""
-    client = EngineClient(HERE, log, os.environ, agent=True)
-    tokens: list[int] = []
-    async with running(client):
-        hello = await client.start()
-        loaded = await client.load(load, lambda progress: None)
-        wish = Generate(1, QUESTION, 5, **{"max_tokens": 60, "lookup": False, **how})  # type: ignore[arg-type]
-        async with aclosing(client.generate(wish)) as events:
-            async for event in events:
-                if isinstance(event, TextRound):
-                    tokens += event.tokens
-                    meanwhile(hello.pid)
-                    meanwhile = lambda pid: None  # noqa: E731
-                elif isinstance(event, Finished):
-                    return loaded, tokens, event.statistics
-    raise AssertionError("the answer did not finish")
-
-
 async def test_same_seed_same_text_on_one_machine_and_on_three(
     server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path
 ) -> None:
@@ -101,9 +74,9 @@ async def test_same_seed_same_text_on_one_machine_and_on_three(
     def look(engine: int) -> None:
         seen.append(listening([engine, *children(engine), *server.processes()]))
 
-    _, alone, _ = await answer(Load(main, NONE), tmp_path / "log")
-    loaded, plain, _ = await answer(Load(main, NONE, workers=machines), tmp_path / "log", look)
-    _, drafted, spent = await answer(
+    _, alone, _ = await answered(Load(main, NONE), tmp_path / "log")
+    loaded, plain, _ = await answered(Load(main, NONE, workers=machines), tmp_path / "log", look)
+    _, drafted, spent = await answered(
         Load(main, draft, workers=machines), tmp_path / "log", look, draft_length=4
     )
     assert alone == plain == drafted and len(alone) > 20
@@ -145,18 +118,6 @@ async def test_the_only_address_is_the_loopback_while_a_port_is_open(
         await watching
     assert found and {address for address, _ in found} == {LOOPBACK}
     assert server.ends()
-
-
-def children(pid: int) -> list[int]:
-    """The processes that `pid` has started."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(place.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(place.parent.name))
-        except OSError:
-            continue
-    return found
 
 
 # Lost workers
@@ -265,11 +226,11 @@ async def test_a_worker_that_stays_away_is_left_out(
 ) -> None:
     main, _ = copied(tmp_path)
     away = WorkerHost("gpu3", "gpu3", "/opt/gone/outrider")
-    _, alone, _ = await answer(Load(main, NONE), tmp_path / "log")
-    loaded, tokens, _ = await answer(Load(main, NONE, workers=(away, machines[0])), tmp_path / "log")
+    _, alone, _ = await answered(Load(main, NONE), tmp_path / "log")
+    loaded, tokens, _ = await answered(Load(main, NONE, workers=(away, machines[0])), tmp_path / "log")
     assert [(each.name, each.layers > 0) for each in loaded.workers] == [("gpu3", False), ("gpu2", True)]
     assert "no Outrider on gpu3" in loaded.workers[0].fault and tokens == alone
-    loaded, tokens, _ = await answer(Load(main, NONE, workers=(away,)), tmp_path / "log")
+    loaded, tokens, _ = await answered(Load(main, NONE, workers=(away,)), tmp_path / "log")
     assert loaded.workers[0].layers == 0 and tokens == alone
     assert server.ends()
 
@@ -284,7 +245,7 @@ async def test_an_sshd_that_forbids_the_connection_is_named(
     try:
         load = Load("starter", NONE, workers=worker_hosts(strict, "gpu2"))
         with pytest.raises(EngineDied, match=r"sshd on gpu2 forbids .*AllowTcpForwarding"):
-            await answer(load, tmp_path / "log")
+            await answered(load, tmp_path / "log")
         assert strict.ends()
     finally:
         strict.close()

@@ -290,8 +290,10 @@ def test_saved_caches_are_shown_and_removed(tmp_path: Path) -> None:
     names = (f"{'0' * 16}-{'1' * 16}.state", f".{'0' * 16}.part", "mine.txt")
     for name in names:
         (folder / name).write_bytes(b"x" * 50_000)
-    told = run(tmp_path, XDG_CACHE_HOME=str(tmp_path)).stdout
-    assert f"{folder} (100 kB of 2; `doctor --forget` removes them)" in " ".join(told.split())
+    told = run(tmp_path, XDG_CACHE_HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path)).stdout
+    assert f"chats {tmp_path / 'outrider' / 'chats.db'} caches" in " ".join(told.split())
+    removes = "`outrider doctor --forget` removes them, and the chats stay"
+    assert f"caches {folder} (2 saved caches, 100 kB; {removes})" in " ".join(told.split())
     told = run(tmp_path, "--forget", XDG_CACHE_HOME=str(tmp_path)).stdout
     assert "(no cache of a chat is saved)" in told
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]

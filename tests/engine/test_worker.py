@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.workers import LOOPBACK, listening, with_rpc
 from tui.engine.machine.worker_messages import (
+    LONGEST_ORDER,
     RPC_PROTOCOL,
     Alive,
     FromWorker,
@@ -127,7 +128,7 @@ def test_a_message_that_is_none_is_rejected(start: Start, line: bytes) -> None:
 def test_a_line_without_end_ends_it(start: Start) -> None:
     worker = start()
     worker.next(Greeting)
-    worker.send(b"x" * 70_000)
+    worker.send(b"x" * (LONGEST_ORDER + 1))
     assert worker.process.wait(SOON) == 1
 
 

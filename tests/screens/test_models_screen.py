@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from textual.widgets import Input, Static
 
 from tests.support.chat import ask, chat, outrider, text, until
@@ -76,6 +77,10 @@ class Racing(Library):
         yield Finished(question.id, "length", Statistics())
 
 
+def verdict_line(app: Alone) -> str:
+    return str(app.screen.query_one("#verdict", Static).render())
+
+
 async def judged(pilot: Any) -> None:
     await until(pilot, lambda: pilot.app.drafts.current)
 
@@ -88,6 +93,7 @@ STATES: dict[str, tuple[Library, tuple[str, ...]]] = {
     "left-out": (Library(*MANY, skipped=(Skipped("/m/cut.gguf", "the file is cut off"),)), ("ctrl+o",)),
     "shorter": (Library(*MANY, room=8 * 10**9), ()),
     "racing": (Racing(*MANY, policy=60), ("ctrl+r",)),
+    "copying": (Library(*MANY), ("tab", "f8")),
     "does-not-fit": (Library(*MANY, room=4 * 10**9), ("f5",)),
 }
 
@@ -107,7 +113,7 @@ def test_the_load_screen_looks_as_it_should(
         pilot.app.screen.query_one(Input).cursor_blink = False
         await at_rest(pilot)
         await pilot.press(*keys)
-        await at_rest(pilot, endless="race")
+        await at_rest(pilot, endless="copy" if "f8" in keys else "race")
 
     assert snap_compare(Alone(library), terminal_size=size, run_before=settle)
 
@@ -128,6 +134,58 @@ async def test_enter_ends_with_the_pair_under_the_cursors() -> None:
         await pilot.press("tab", "down", "down", "enter")
         await until(pilot, lambda: app.chosen)
     assert app.chosen == [PairSettings(MANY[5].path, LOOKUP)]
+
+
+async def test_a_copy_of_a_draft_is_written_and_the_drafts_are_judged_again() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        before = len(app.library.judged)
+        await pilot.press("tab", "f8")
+        await until(pilot, lambda: "writing a copy in Q4_0" in verdict_line(app))
+        assert "150 MB of about 360 MB" in verdict_line(app)
+        await pilot.press("f8")
+        app.library.copies_end = True
+        await until(pilot, lambda: len(app.library.judged) > before)
+        await until(pilot, lambda: "writing" not in verdict_line(app))
+    assert [each.load.main for each in app.library.copied] == [VERDICTS[0].draft]
+    assert app.library.copied[0].format == "Q4_0"
+
+
+async def test_escape_ends_a_copy_and_stays_on_the_screen() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        await pilot.press("tab", "f8")
+        await until(pilot, lambda: "writing a copy" in verdict_line(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "writing" not in verdict_line(app))
+        assert not app.chosen
+        await pilot.press("escape")
+        await until(pilot, lambda: app.chosen == [None])
+
+
+async def test_a_draft_without_a_file_cannot_be_copied() -> None:
+    app = Alone(Library(*MANY))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        await pilot.press("tab", "down", "down", "f8")
+        await until(pilot, lambda: any("Only a draft" in str(each.message) for each in app._notifications))
+    assert not app.library.copied
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [({}, False), ({"size": 10**9}, True), ({"size": 10**9, "quantization": "Q4_0"}, False)],
+    ids=["lean", "heavy", "a copy already"],
+)
+async def test_the_key_for_a_copy_is_named_where_a_copy_is_faster(more: dict[str, Any], named: bool) -> None:
+    draft = replace(MANY[1], parameters=10**9, **({"size": 6 * 10**8} | more))
+    app = Alone(Library(MANY[5], draft))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await judged(pilot)
+        await until(pilot, lambda: "recommended" in verdict_line(app))
+        assert ("F8 writes a copy in Q4_0" in verdict_line(app)) is named
 
 
 async def test_enter_before_a_verdict_lets_the_engine_choose() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.support.rows import GREEDY, Watching, some_tokens
 from tests.support.talk import Talk
-from tui.engine.backends import LoadedModel
+from tui.engine.backends import LoadedModel, Portable
 from tui.engine.backends.grammars import of_gbnf
 from tui.engine.speculation.sampling import Chain, Logits, Sampler
 
@@ -78,6 +78,43 @@ def check_rewinds(main: LoadedModel, head: LoadedModel, rounds: int = 16, close:
     assert len(with_rounds) == rounds and with_rounds.keys() == without.keys()
     for place, row in with_rounds.items():
         np.testing.assert_allclose(row, without[place], atol=close)
+
+
+def check_wakes(
+    before: tuple[LoadedModel, LoadedModel], after: tuple[LoadedModel, LoadedModel], close: float = 1e-3
+) -> None:
+    """The rows behind a saved state, and behind the checkpoint in it, are those of an unbroken chat."""
+    text, checkpoint, end = some_tokens(300), 40, 200
+
+    def behind(pair: tuple[LoadedModel, LoadedModel], tokens: list[int]) -> list[Logits]:
+        """The head's rows behind `tokens`, and behind one more."""
+        main, head = pair
+        main.start(Sampler(GREEDY, 0, 0))
+        head.start(watching := Watching())
+        for length in (len(tokens), len(tokens) + 1):
+            main.extend(tokens[main.length : length - 1], picks=1)
+            head.extend([*tokens, 9][head.length : length], picks=1)
+        return [watching.rows[len(tokens)], watching.rows[len(tokens) + 1]]
+
+    main, head = before
+    main.rewind(0)
+    main.checkpoint(checkpoint)
+    for stop in (checkpoint, end):
+        main.extend(text[main.length : stop], picks=0)
+    states = [model.take_state(1 << 30) for model in before if isinstance(model, Portable)]
+    expected = behind(before, text[: end + 2])
+    main.rewind(checkpoint)
+    other = [*text[:checkpoint], *some_tokens(20, seed=8)]
+    head.rewind(min(head.length, checkpoint))
+    from_checkpoint = behind(before, other)
+    for model, state in zip(after, states, strict=True):
+        assert isinstance(model, Portable) and state is not None and model.put_state(state)
+    np.testing.assert_allclose(behind(after, text[: end + 2]), expected, atol=close)
+    for model, state in zip(after, states, strict=True):
+        assert isinstance(model, Portable) and state is not None and model.put_state(state)
+    after[0].rewind(checkpoint)
+    after[1].rewind(checkpoint)
+    np.testing.assert_allclose(behind(after, other), from_checkpoint, atol=close)
 
 
 def _rows_at_each_round(

@@ -4,7 +4,8 @@ The next token depends on the last two tokens. An embedding holds a one and a co
 layer looks at the token before, and puts its code, in another order, behind the code of the present token.
 The head does the same with the hidden row of the token before, so a perfect head predicts what the main model
 computes, and a head with the wrong row does not. All other layers are random, and `noise` is their strength:
-0 makes the head perfect.
+0 makes the head perfect. Of several heads, each writes its row in an order of its own, which only the next
+head can read. So a perfect head in the wrong turn is wrong.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ _SHARP, _OPEN = 40.0, 20.0
 _LOUD = 0.35
 """Deviation of the weights of the output layer: how sure the model is."""
 
+Architecture = Literal["qwen35", "qwen35moe", "qwen3next", "glm4moe", "hy_v3", "step35", "mimo2", "llama"]
+_HYBRID, _WITH_EXPERTS = ("qwen35", "qwen35moe", "qwen3next"), ("qwen35moe", "qwen3next", "glm4moe")
+_WINDOWED, _WITHOUT_NORMS = ("step35", "mimo2"), ("mimo2", "llama")
+"""Architectures with a window in some layers, and without norms of queries and keys."""
+_WINDOW = 512
+
 Weights = Iterator[tuple[str, np.ndarray]]
 
 
@@ -38,15 +45,18 @@ Weights = Iterator[tuple[str, np.ndarray]]
 class Headed:
     """What to make. The same values give the same bytes."""
 
-    architecture: Literal["qwen35", "qwen35moe", "qwen3next", "glm4moe", "llama"] = "qwen35"
-    """All have a gated delta net in each second layer, except for glm4moe and llama, which have none.
-    All have experts, except for qwen35 and llama. qwen3next gives the head's own rows for tokens with scores
-    only, and has no copies of its state. llama has no head in its file."""
+    architecture: Architecture = "qwen35"
+    """The Qwen ones have a gated delta net in each second layer; step35 and mimo2 have a sliding window in
+    some layers. qwen35moe, qwen3next and glm4moe have experts. qwen3next, step35 and mimo2 give the head's
+    own rows for tokens with scores only. qwen3next has no copies of its state. llama has no head in its file.
+    hy_v3, step35 and mimo2 can have several heads."""
+    heads: int = 1
     noise: float = 0.0
     """Strength of the other layers of the main model, which the head cannot know."""
     own_noise: float = 0.0
     """Strength of the attention and the feed-forward part of the head."""
     layers: int = 4
+    vocabulary: int = VOCABULARY
     context_length: int = 2048
     seed: int = 0
     headless: bool = False
@@ -58,11 +68,11 @@ class Headed:
 
     @property
     def hybrid(self) -> bool:
-        return self.architecture not in ("glm4moe", "llama")
+        return self.architecture in _HYBRID
 
     @property
     def blocks(self) -> int:
-        return self.layers + (self.architecture != "llama" and not self.headless)
+        return self.layers + (0 if self.architecture == "llama" or self.headless else self.heads)
 
     @property
     def trunk(self) -> tuple[str, ...]:
@@ -80,19 +90,19 @@ class Alphabet:
     output: np.ndarray
 
 
-def alphabet(rng: np.random.Generator) -> Alphabet:
+def alphabet(rng: np.random.Generator, vocabulary: int = VOCABULARY) -> Alphabet:
     """Return the parts; `rng` is in its first state."""
-    embeddings = np.zeros((VOCABULARY, WIDTH))
+    embeddings = np.zeros((vocabulary, WIDTH))
     embeddings[:, 0] = 1
-    embeddings[:, 1 : 1 + CODE] = rng.choice((-1.0, 1.0), (VOCABULARY, CODE))
-    return Alphabet(embeddings, rng.permutation(CODE), rng.standard_normal((VOCABULARY, WIDTH)) * _LOUD)
+    embeddings[:, 1 : 1 + CODE] = rng.choice((-1.0, 1.0), (vocabulary, CODE))
+    return Alphabet(embeddings, rng.permutation(CODE), rng.standard_normal((vocabulary, WIDTH)) * _LOUD)
 
 
 def write_headed(path: Path, headed: Headed = Headed()) -> Path:
     """Write `headed` as a GGUF file."""
     writer = gguf.GGUFWriter(path, headed.architecture)
-    _describe(writer, headed)
-    add_vocabulary(writer, Toy(vocabulary=VOCABULARY))
+    describe(writer, headed)
+    add_vocabulary(writer, Toy(vocabulary=headed.vocabulary))
     for name, each in weights_of(headed).items():
         if not name.startswith(headed.without or "-"):
             writer.add_tensor(name, np.ascontiguousarray(each, np.float32))
@@ -103,25 +113,28 @@ def write_headed(path: Path, headed: Headed = Headed()) -> Path:
 def weights_of(headed: Headed) -> dict[str, np.ndarray]:
     """Return the weights by the names that GGUF files use."""
     rng = np.random.default_rng(headed.seed)
-    parts = alphabet(rng)
+    parts = alphabet(rng, headed.vocabulary)
     weights: dict[str, np.ndarray] = {
         "token_embd.weight": parts.embeddings,
         "output_norm.weight": np.ones(WIDTH),
         "output.weight": parts.output,
     }
     for layer in range(headed.blocks):
-        weights |= {f"blk.{layer}.{name}": each for name, each in _block(headed, layer, parts.order, rng)}
+        weights |= {f"blk.{layer}.{name}": each for name, each in _block(headed, layer, parts, rng)}
     return weights
 
 
-def _describe(writer: gguf.GGUFWriter, headed: Headed) -> None:
+def describe(
+    writer: gguf.GGUFWriter, headed: Headed, width: int = WIDTH, inner: int = 2 * WIDTH, epsilon: float = 1e-6
+) -> None:
+    """Write the metadata of a model of this width, whose feed-forward parts have the width `inner`."""
     writer.add_key_value("general.name", "toy", gguf.GGUFValueType.STRING)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(headed.context_length)
-    writer.add_embedding_length(WIDTH)
+    writer.add_embedding_length(width)
     writer.add_block_count(headed.blocks)
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_feed_forward_length(2 * WIDTH)
+    writer.add_layer_norm_rms_eps(epsilon)
+    writer.add_feed_forward_length(inner)
     writer.add_head_count(_HEADS)
     writer.add_head_count_kv(_KEYS)
     writer.add_key_length(_SIZE)
@@ -139,8 +152,16 @@ def _describe(writer: gguf.GGUFWriter, headed: Headed) -> None:
         writer.add_ssm_time_step_rank(_RANK)
         writer.add_ssm_group_count(_GROUPS)
     if headed.blocks > headed.layers:
-        writer.add_uint32(f"{architecture}.nextn_predict_layers", 1)
-    if architecture not in ("qwen35", "llama"):
+        writer.add_uint32(f"{architecture}.nextn_predict_layers", headed.heads)
+    if architecture in _WINDOWED:
+        writer.add_sliding_window(_WINDOW)
+        # The library needs layers with a window and others. step35 turns only half of each key in the others.
+        windows = [layer == 1 or layer >= headed.layers for layer in range(headed.blocks)]
+        writer.add_array(f"{architecture}.attention.sliding_window_pattern", windows)
+    if architecture in ("hy_v3", "step35", "mimo2"):
+        writer.add_expert_feed_forward_length(WIDTH)
+        writer.add_expert_shared_feed_forward_length(WIDTH)
+    if architecture in _WITH_EXPERTS:
         writer.add_expert_count(_EXPERTS)
         writer.add_expert_used_count(_USED)
         writer.add_expert_feed_forward_length(WIDTH)
@@ -148,35 +169,51 @@ def _describe(writer: gguf.GGUFWriter, headed: Headed) -> None:
         writer.add_expert_shared_count(1)
 
 
-def _block(headed: Headed, layer: int, order: np.ndarray, rng: np.random.Generator) -> Weights:
-    """Yield the weights of one layer by name. The layer 1 looks back, and the last one is the head."""
-    is_head = layer == headed.layers
+def _block(headed: Headed, layer: int, parts: Alphabet, rng: np.random.Generator) -> Weights:
+    """Yield the weights of one layer by name. The layer 1 looks back, and the last ones are the heads."""
+    is_head = layer >= headed.layers
     strength = headed.own_noise if is_head else headed.noise
     yield "attn_norm.weight", np.ones(WIDTH)
     yield (
-        "ffn_norm.weight" if headed.architecture == "llama" else "post_attention_norm.weight",
+        "post_attention_norm.weight" if headed.architecture in (*_HYBRID, "glm4moe") else "ffn_norm.weight",
         np.ones(WIDTH),
     )
     if layer == 1:
-        yield from _looking_back(headed, order)
+        yield from _looking_back(headed, parts.order)
     elif headed.hybrid and layer % 2 == 0 and not is_head:
         yield from _delta_net(headed, strength, rng)
+    elif is_head and headed.architecture == "mimo2":
+        yield from _fused(_attention(headed, strength, rng))
     else:
         yield from _attention(headed, strength, rng)
     yield from _feed_forward(headed, strength, rng)
     if is_head:
-        yield from _joining(headed, order)
+        yield from _joining(headed, layer - headed.layers, parts)
 
 
-def _joining(headed: Headed, order: np.ndarray) -> Weights:
+def _joining(headed: Headed, head: int, parts: Alphabet) -> Weights:
     """Put the code of the token before, which its hidden row holds, behind the embedding of the token."""
+    last = headed.heads - 1
+    read, written = _row_order(head), _row_order(min(head + 1, last))
     joined = np.zeros((WIDTH, WIDTH + headed.head_width))
     joined[: 1 + CODE, : 1 + CODE] = np.eye(1 + CODE) * np.sqrt((1 + CODE) / WIDTH)
-    for place, source in enumerate(order):
-        joined[1 + CODE + place, WIDTH + 1 + source] = np.sqrt((1 + 2 * CODE) / WIDTH)
-    yield "nextn.eh_proj.weight", joined
+    for place, source in enumerate(parts.order):
+        joined[1 + CODE + place, WIDTH + read[1 + source]] = np.sqrt((1 + 2 * CODE) / WIDTH)
+    ordered = np.empty_like(joined)
+    ordered[written] = joined
+    yield "nextn.eh_proj.weight", ordered
     yield "nextn.enorm.weight", np.ones(WIDTH)
     yield "nextn.hnorm.weight", np.ones(headed.head_width)
+    if last:
+        output = np.empty_like(parts.output)
+        output[:, written] = parts.output
+        yield "nextn.shared_head_head.weight", output
+        yield "nextn.shared_head_norm.weight", np.ones(WIDTH)
+
+
+def _row_order(head: int) -> np.ndarray:
+    """Return the place of each number of a hidden row in the rows that this head reads."""
+    return np.random.default_rng(head).permutation(WIDTH) if head else np.arange(WIDTH)
 
 
 def _looking_back(headed: Headed, order: np.ndarray) -> Weights:
@@ -187,7 +224,8 @@ def _looking_back(headed: Headed, order: np.ndarray) -> Weights:
     by_pair = headed.architecture == "llama"  # the others have the halves of all pairs one behind the other
     query = np.zeros((_HEADS, 1 + headed.hybrid, _SIZE, WIDTH))
     query[:, 1:, :, 0] = _OPEN  # only hybrids have a gate
-    query[:, 0, :, 0] = pairs.T.ravel() * _SHARP if by_pair else pairs.ravel()
+    sharp = _SHARP if headed.architecture in _WITHOUT_NORMS else 1.0
+    query[:, 0, :, 0] = (pairs.T.ravel() if by_pair else pairs.ravel()) * sharp
     key = np.zeros((_KEYS, _SIZE, WIDTH))
     key[:, :, 0] = first.T.ravel() if by_pair else first.ravel()
     scale = np.sqrt((1 + CODE) / WIDTH)
@@ -201,7 +239,7 @@ def _looking_back(headed: Headed, order: np.ndarray) -> Weights:
     yield "attn_k.weight", key.reshape(-1, WIDTH)
     yield "attn_v.weight", value
     yield "attn_output.weight", output.reshape(WIDTH, -1)
-    if not by_pair:
+    if headed.architecture not in _WITHOUT_NORMS:
         yield "attn_q_norm.weight", np.full(_SIZE, _SHARP)
         yield "attn_k_norm.weight", np.ones(_SIZE)
 
@@ -211,9 +249,16 @@ def _attention(headed: Headed, strength: float, rng: np.random.Generator) -> Wei
     yield "attn_k.weight", _random(rng, _KEYS * _SIZE, WIDTH)
     yield "attn_v.weight", _random(rng, _KEYS * _SIZE, WIDTH)
     yield "attn_output.weight", _random(rng, WIDTH, _HEADS * _SIZE) * strength
-    if headed.architecture != "llama":
+    if headed.architecture not in _WITHOUT_NORMS:
         yield "attn_q_norm.weight", np.ones(_SIZE)
         yield "attn_k_norm.weight", np.ones(_SIZE)
+
+
+def _fused(weights: Weights) -> Weights:
+    """Join the queries, keys and values."""
+    parts = dict(weights)
+    yield "attn_qkv.weight", np.concatenate([parts.pop(f"attn_{name}.weight") for name in "qkv"])
+    yield from parts.items()
 
 
 def _delta_net(headed: Headed, strength: float, rng: np.random.Generator) -> Weights:
@@ -233,7 +278,7 @@ def _delta_net(headed: Headed, strength: float, rng: np.random.Generator) -> Wei
 
 
 def _feed_forward(headed: Headed, strength: float, rng: np.random.Generator) -> Weights:
-    if headed.architecture in ("qwen35", "llama"):
+    if headed.architecture not in _WITH_EXPERTS:
         yield "ffn_gate.weight", _random(rng, 2 * WIDTH, WIDTH)
         yield "ffn_up.weight", _random(rng, 2 * WIDTH, WIDTH)
         yield "ffn_down.weight", _random(rng, WIDTH, 2 * WIDTH) * strength

@@ -18,8 +18,8 @@ from .mlx_models import END, write_json, write_tokenizer
 
 KINDS = {"qwen35": "qwen3_5", "qwen35moe": "qwen3_5_moe", "qwen3next": "qwen3_next", "glm4moe": "glm4_moe"}
 """mlx-lm's architectures by those of llama.cpp."""
-LATENT = ("deepseek_v3", "glm4_moe_lite")
-"""Architectures with latent attention, which are made of a glm4moe."""
+INDEXED = ("deepseek_v32", "glm_moe_dsa")
+"""Architectures with latent attention and an indexer, which are made of a glm4moe."""
 _NAMELESS = ("attn_q_norm.weight", "attn_k_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight")
 """The weights of attention that give way to those of latent attention."""
 _RANK = 1 + CODE
@@ -90,6 +90,18 @@ _GLM: dict[str, Any] = {
     "v_head_dim": 16,
     "num_nextn_predict_layers": 1,
 }
+_INDEXED: dict[str, Any] = {
+    "q_lora_rank": WIDTH,
+    "num_key_value_heads": 4,
+    "moe_layer_freq": 1,
+    "topk_method": "noaux_tc",
+    "scoring_func": "sigmoid",
+    "index_head_dim": 32,
+    "index_n_heads": 2,
+    "index_topk": 1024,
+    "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
+}
+"""Settings for latent queries and an indexer, which lets attention see all tokens of a short text."""
 _OF_GLM_HEAD = {
     "nextn.eh_proj.weight": "eh_proj.weight",
     "nextn.enorm.weight": "enorm.weight",
@@ -119,14 +131,14 @@ def trunk_and_head(headed: Headed, latent: str = "") -> tuple[Weights, Weights]:
     if latent:
         order = alphabet(np.random.default_rng(headed.seed)).order
         for layer in range(headed.layers):
-            trunk |= _latent(headed, layer, order, f"model.layers.{layer}.self_attn.")
-        head |= _latent(headed, headed.layers, order, "self_attn.")
+            trunk |= _latent(headed, layer, order, f"model.layers.{layer}.self_attn.", latent)
+        head |= _latent(headed, headed.layers, order, "self_attn.", latent)
     if headed.architecture == "qwen3next":
         trunk = dict(_joined(trunk))
     return trunk, head
 
 
-def _latent(headed: Headed, layer: int, order: np.ndarray, before: str) -> Weights:
+def _latent(headed: Headed, layer: int, order: np.ndarray, before: str, architecture: str) -> Weights:
     """The attention of a layer, with latent rows. The layer 1 looks back, as in `head_models`."""
     rng = np.random.default_rng([headed.seed, layer])
     query, down = np.zeros((4, 32, WIDTH)), np.zeros((_RANK + 16, WIDTH))
@@ -143,12 +155,28 @@ def _latent(headed: Headed, layer: int, order: np.ndarray, before: str) -> Weigh
         strength = headed.own_noise if layer == headed.layers else headed.noise
         query, down, up = (rng.standard_normal(each.shape) / 8 for each in (query, down, up))
         out = rng.standard_normal(out.shape) / 8 * strength
-    return {
-        f"{before}q_proj.weight": query.reshape(-1, WIDTH),
+    indexed = architecture in INDEXED
+    own = _indexer(rng, before) if indexed else {}
+    return own | {
+        f"{before}{'q_b_proj' if indexed else 'q_proj'}.weight": query.reshape(-1, WIDTH),
         f"{before}kv_a_proj_with_mqa.weight": down,
         f"{before}kv_a_layernorm.weight": np.ones(_RANK),
         f"{before}kv_b_proj.weight": up.reshape(-1, _RANK),
         f"{before}o_proj.weight": out.reshape(WIDTH, -1),
+    }
+
+
+def _indexer(rng: np.random.Generator, before: str) -> Weights:
+    """A random indexer, and the first of two products that make queries; it changes nothing."""
+    heads, size = _INDEXED["index_n_heads"], _INDEXED["index_head_dim"]
+    return {
+        f"{before}q_a_proj.weight": np.eye(WIDTH),
+        f"{before}q_a_layernorm.weight": np.ones(WIDTH),
+        f"{before}indexer.wq_b.weight": rng.standard_normal((heads * size, WIDTH)) / 8,
+        f"{before}indexer.wk.weight": rng.standard_normal((size, WIDTH)) / 8,
+        f"{before}indexer.k_norm.weight": np.ones(size),
+        f"{before}indexer.k_norm.bias": np.zeros(size),
+        f"{before}indexer.weights_proj.weight": rng.standard_normal((heads, WIDTH)) / 8,
     }
 
 
@@ -232,7 +260,8 @@ def config_of(headed: Headed, latent: str = "") -> dict[str, Any]:
         "eos_token_id": END,
     }
     if headed.architecture == "glm4moe":
-        return settings | _GLM | {"rope_theta": 10000.0, "partial_rotary_factor": 1.0}
+        own = _INDEXED if latent in INDEXED else {}
+        return settings | _GLM | own | {"rope_theta": 10000.0, "partial_rotary_factor": 1.0}
     if headed.architecture == "qwen3next":
         return settings | {"mlp_only_layers": [], "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
     rope = {"type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}

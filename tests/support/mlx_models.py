@@ -180,13 +180,14 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
 }
 """What each needs besides the plain settings."""
+ARCHITECTURES["deepseek_v32"] = ARCHITECTURES["deepseek_v3"] | {"index_head_dim": 32, "index_n_heads": 2}
 
 
 def write_folder(
     folder: Path, architecture: str = "llama", *, seed: int = 0, settings: Mapping[str, Any] | None = None
 ) -> Path:
     """Write a model of `architecture`. The same values give the same model."""
-    config = {**_PLAIN, **ARCHITECTURES[architecture], "model_type": architecture, **(settings or {})}
+    config = {**_PLAIN, **ARCHITECTURES.get(architecture, {}), "model_type": architecture, **(settings or {})}
     folder.mkdir(parents=True, exist_ok=True)
     module = import_module(f"mlx_lm.models.{architecture}")
     network = module.Model(module.ModelArgs.from_dict(config))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.sshd import Server
+from tui.client import EngineClient, running
 from tui.engine.machine.worker_messages import has_rpc
-from tui.protocol import WorkerHost
+from tui.host import HERE
+from tui.protocol import Finished, Generate, Load, Loaded, Message, Statistics, TextRound, WorkerHost
 
 with_rpc = pytest.mark.skipif(
     not has_rpc(), reason="llama.cpp was built without RPC: `make clean test` builds it with RPC"
@@ -74,4 +78,43 @@ def _descriptors(pid: int) -> list[str]:
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
                 found.append(str(link.readlink()))
+    return found
+
+
+QUESTION = (Message("user", "What is a draft model?"),)
+
+
+async def answered(
+    load: Load, log: Path, meanwhile: Callable[[int], None] = lambda pid: None, **how: object
+) -> tuple[Loaded, list[int], Statistics]:
+    """Load in a new engine and answer a question.
+
+    `meanwhile` is called with the engine's process during the answer.
+    """
+    client = EngineClient(HERE, log, os.environ, agent=True)
+    tokens: list[int] = []
+    async with running(client):
+        hello = await client.start()
+        loaded = await client.load(load, lambda progress: None)
+        wish = Generate(1, QUESTION, 5, **{"max_tokens": 60, "lookup": False, **how})  # type: ignore[arg-type]
+        async with aclosing(client.generate(wish)) as events:
+            async for event in events:
+                if isinstance(event, TextRound):
+                    tokens += event.tokens
+                    meanwhile(hello.pid)
+                    meanwhile = lambda pid: None  # noqa: E731
+                elif isinstance(event, Finished):
+                    return loaded, tokens, event.statistics
+    raise AssertionError("the answer did not finish")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has started."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(place.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(place.parent.name))
+        except OSError:
+            continue
     return found

@@ -38,7 +38,7 @@ import numpy as np
 from gguf.quants import dequantize, quantize
 from numpy.typing import NDArray
 
-from tools.bench.quantize import quantize_file
+from tui.engine.backends.llama_cpp.requantize import requantize
 from tui.engine.starter import MAIN
 
 Matrix = NDArray[np.float32]
@@ -362,7 +362,7 @@ def grown_files(
     for kind in kinds:
         path = stem.with_name(f"{stem.name}-{kind}.gguf")
         if path != full:
-            quantize_file(full, path, kind)
+            requantize(full, path, kind)
         yield _made(path, shape, agreement(path, answers), certainty(path, answers[:2]), 0.0, started)
         started = time.perf_counter()
     if "F16" not in kinds:

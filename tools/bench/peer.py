@@ -105,7 +105,7 @@ def wanted(options: argparse.Namespace, prompts: Sequence[str]) -> Iterator[Turn
 
 
 def serving(options: argparse.Namespace, way: str) -> AbstractContextManager[int]:
-    draft = None if way == "server-plain" else options.draft
+    draft = None if way == "server-plain" else options.server_draft or options.draft
     rest = ("-c", options.context, "-t", options.threads, "-td", options.threads)
     return llama_server.serving(options.server, options.main, draft, _length(way), *rest)
 
@@ -174,6 +174,7 @@ def parsed() -> argparse.Namespace:
         type=lambda text: text.split(","),
         help=f"default: {','.join(WAYS)}; with --quick {','.join(QUICK)}",
     )
+    add("--server-draft", type=Path, help="another draft for the server: the same model in another format")
     add("--temperatures", type=floats, default=[0.0, 0.8])
     add("--runs", type=int, help="turns of each prompt: 3, and 1 with --quick")
     add("--tokens", type=int, help="of an answer, at most: 96, and 48 with --quick")

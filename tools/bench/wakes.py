@@ -2,12 +2,12 @@
 
     python -m tools.bench.wakes [--kinds attention,window] [--main FILE --draft FILE] [--chats 100] [--exact]
 
-Each chat is answered in one go, in a session that saves nothing. The same answer is stopped in the middle and
-continued in four ways: in the same session; by another session that wakes it from the disk; in a session that
-wakes it from memory after other chats; and a next question is asked in a further session. Every text is
-compared with that of the unbroken session, token by token. Where two part, the main model is asked whether
-rounding explains it, as in the race of drafts. The models are toys, or `--main` with `--draft`. It takes no
-times, so a busy machine does no harm.
+Each chat is answered in one go, with an empty cache and in a session that saves nothing. The same answer is
+stopped in the middle and continued in four ways: in the same session; by another session that wakes it from
+the disk; in a session that wakes it from memory after other chats; and a next question is asked in a further
+session. Every text is compared with that of the unbroken session, token by token. Where two part, the main
+model is asked whether rounding explains it, as in the race of drafts. The models are toys, or `--main` with
+`--draft`. It takes no times, so a busy machine does no harm.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
+from tests.support.assistant_models import ASSISTANT, Gemma, write_assistant, write_gemma
 from tests.support.head_models import Headed, write_headed
 from tests.support.models import Toy, write_model
 from tui.choices import HEAD, NONE
@@ -65,8 +66,8 @@ class Kind:
 
     make: Callable[[Path], Files]
     cache_type: CacheType = "f16"
-    head: str = ""
-    """The architecture of the toy with a head; empty if no head drafts for this kind."""
+    head: Callable[[Path], Files] | None = None
+    """Makes a main model with a head; None if no toy of this kind has one."""
 
 
 def _gguf(architecture: str) -> Callable[[Path], Files]:
@@ -90,15 +91,46 @@ def _mlx(architecture: str) -> Callable[[Path], Files]:
     return make
 
 
+def _headed(architecture: str, *, mlx: bool = False) -> Callable[[Path], Files]:
+    """Make a model with an MTP head."""
+
+    def make(folder: Path) -> Files:
+        headed = Headed(architecture, noise=0.1, own_noise=0.3)  # type: ignore[arg-type]
+        if not mlx:
+            return Files(str(write_headed(folder / "headed.gguf", headed)), HEAD, "")
+        from tests.support.mlx_head_models import write_headed_folder
+
+        return Files(str(write_headed_folder(folder / "headed", headed)), HEAD, "")
+
+    return make
+
+
+def _assisted(*, mlx: bool = False, size: int = 16) -> Callable[[Path], Files]:
+    """Make a Gemma 4 and its assistant. A key has `size` numbers."""
+
+    def make(folder: Path) -> Files:
+        gemma = Gemma(0.1, size=size)
+        assistant = replace(ASSISTANT, noise=0.1, size=size)
+        if not mlx:
+            main = write_gemma(folder / "main.gguf", gemma)
+            return Files(str(main), str(write_assistant(folder / "head.gguf", assistant)), "")
+        from tests.support.mlx_assistant_models import write_assistant_folder, write_gemma_folder
+
+        main = write_gemma_folder(folder / "main", gemma)
+        return Files(str(main), str(write_assistant_folder(folder / "head", assistant)), "")
+
+    return make
+
+
 KINDS = {
-    "attention": Kind(_gguf("llama"), head="glm4moe"),
-    "window": Kind(_gguf("gemma3")),
-    "hybrid": Kind(_gguf("lfm2"), head="qwen35"),
-    "quantized": Kind(_gguf("llama"), "q8_0"),
-    "MLX attention": Kind(_mlx("llama")),
-    "MLX window": Kind(_mlx("gemma3_text")),
-    "MLX hybrid": Kind(_mlx("lfm2")),
-    "MLX quantized": Kind(_mlx("llama"), "q8_0"),
+    "attention": Kind(_gguf("llama"), head=_headed("glm4moe")),
+    "window": Kind(_gguf("gemma3"), head=_assisted()),
+    "hybrid": Kind(_gguf("lfm2"), head=_headed("qwen35")),
+    "quantized": Kind(_gguf("llama"), "q8_0", head=_assisted(size=32)),
+    "MLX attention": Kind(_mlx("llama"), head=_headed("glm4moe", mlx=True)),
+    "MLX window": Kind(_mlx("gemma3_text"), head=_assisted(mlx=True)),
+    "MLX hybrid": Kind(_mlx("lfm2"), head=_headed("qwen35", mlx=True)),
+    "MLX quantized": Kind(_mlx("llama"), "q8_0", head=_assisted(mlx=True, size=32)),
 }
 
 
@@ -178,12 +210,12 @@ class Case:
         whole = [self._whole(unbroken, number) for number in self._chats]
         halves = [each.tokens[: self._length] for each in whole]
         for number in self._chats:  # stopped, and continued at once
-            unbroken.ask(self.question(number), max_tokens=self._length)
+            unbroken.ask(self.question(number), max_tokens=self._length, fresh=True)
             rest = self._rest(unbroken, number, halves[number])
             self._compare(unbroken, "same session", number, whole[number].tokens, rest)
         stopped = Talk(self._load)
         for number in self._chats:
-            stopped.ask(self.question(number), max_tokens=self._length)
+            stopped.ask(self.question(number), max_tokens=self._length, fresh=True)
             stopped.rest()
         stopped.session.close()
         woken = Talk(self._load)
@@ -197,7 +229,7 @@ class Case:
         unbroken.session.close()
 
     def _whole(self, talk: Talk, number: int) -> Answered:
-        answer = talk.ask(self.question(number), max_tokens=2 * self._length)
+        answer = talk.ask(self.question(number), max_tokens=2 * self._length, fresh=True)
         self.drafted, self.accepted = self.drafted + answer.drafted, self.accepted + answer.accepted
         return answer
 
@@ -210,7 +242,7 @@ class Case:
         for first in self._chats[::_TOGETHER]:
             some = self._chats[first : first + _TOGETHER]
             for number in some:
-                talk.ask(self.question(number), max_tokens=self._length)
+                talk.ask(self.question(number), max_tokens=self._length, fresh=True)
             for number in some:
                 rest = self._rest(talk, number, halves[number])
                 self._compare(unbroken, "from memory", number, whole[number], rest)
@@ -249,13 +281,9 @@ def _drafting(drafts: str) -> dict[str, Any]:
 def _models(kind: Kind, drafts: str, folder: Path, options: argparse.Namespace) -> Files | None:
     """Return the models; None if there is no such pair."""
     if drafts == "head":
-        if not kind.head or options.main:
-            return None
-        headed = Headed(kind.head, noise=0.1, own_noise=0.3)  # type: ignore[arg-type]
-        return Files(str(write_headed(folder / "headed.gguf", headed)), HEAD, "")
+        return None if options.main or kind.head is None else kind.head(folder)
     if options.main:
         return Files(str(options.main), str(options.draft or NONE), _STORY * options.story)
-    folder.mkdir(exist_ok=True)
     return kind.make(folder)
 
 
@@ -272,8 +300,8 @@ def cases(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Case
             draft = "lookup" if drafts == "lookup" else draft
             cache_type = options.cache_type or kind.cache_type
             load = Load(
-                files.main, draft, 2048 if options.main else 1024, threads=1, cache_type=cache_type,
-                exact=options.exact, disk_cache=_ROOM,
+                files.main, draft, 2048 if options.main else 1024, threads=options.threads,
+                cache_type=cache_type, exact=options.exact, disk_cache=_ROOM,
             )  # fmt: skip
             for temperature in options.temperatures:
                 shown = options.main.stem if options.main else name
@@ -298,6 +326,7 @@ def main() -> None:
     add("--draft", type=Path)
     add("--story", type=int, default=28, help="sentences behind each question to a real model")
     add("--cache-type", choices=["f16", "q8_0"], default="")
+    add("--threads", type=int, default=1, help="more of them divide the cells of a cache between them")
     add("--exact", action="store_true")
     options = parser.parse_args()
     outcomes = ("same", "rounding", "unexplained", "woken")

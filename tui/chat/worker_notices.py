@@ -9,8 +9,8 @@ from pathlib import Path
 from tui import files, protocol
 
 RISK = (
-    "Workers: llama.cpp's RPC knows no password. Until ssh is connected, other users of these machines could "
-    "take over the worker. Use machines whose users you trust. Shown once."
+    "Workers: until ssh is connected, other users of these machines could take the connection, and "
+    "llama.cpp's RPC knows no password. Use machines whose users you trust. Shown once."
 )
 """Short enough for a notice; docs/several-machines.md has the details."""
 

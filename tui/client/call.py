@@ -32,6 +32,7 @@ _LAST = {
     "CountStates": "StatesCounted",
     "ForgetStates": "StatesForgotten",
     "SurveyWorkers": "WorkersSurveyed",
+    "Requantize": "Requantized",
     "SearchHub": "HubFound",
     "ListHub": "HubListed",
     "Download": "Downloaded",

@@ -125,6 +125,7 @@ def examine(environ: Mapping[str, str], places: Paths, hardware: Sequence[str] =
             "config_exists": os.access(places.config, os.R_OK),
             "themes": str(places.themes),
             "log": str(places.log),
+            "chats": str(places.chats),
             "states": str(find_states()),
             "states_size": sum(_states(find_states()).values()),
             "states_count": len(_states(find_states())),
@@ -251,7 +252,7 @@ def _sections(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     files = dict(found["files"])
     if not files.pop("config_exists"):
         files["config"] += " (none to read: the defaults are used)"
-    files["chats"] = _saved(files.pop("states"), files.pop("states_count"), files.pop("states_size"))
+    files["caches"] = _saved(files.pop("states"), files.pop("states_count"), files.pop("states_size"))
     yield "Files", files
     yield "Terminal", _terminal(found["terminal"])
     packages = found["packages"]
@@ -263,7 +264,8 @@ def _saved(folder: str, count: int, total: int) -> str:
     """Return the size of the saved caches of chats, their folder, and the remedy."""
     if not count:
         return f"{folder} (no cache of a chat is saved)"
-    return f"{folder} ({size(total)} of {count:,}; `doctor --forget` removes them)"
+    caches = f"{count:,} saved cache{'s' * (count != 1)}, {size(total)}"
+    return f"{folder} ({caches}; `outrider doctor --forget` removes them, and the chats stay)"
 
 
 def _states(folder: Path) -> dict[Path, int]:

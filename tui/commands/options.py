@@ -11,6 +11,7 @@ from typing import Any, get_args
 from .. import __version__
 from ..choices import (
     AUTO,
+    COPY_FORMAT,
     LONGEST_DRAFT,
     MOST_BIAS,
     MOST_TOKENS,
@@ -90,6 +91,16 @@ examples:
   outrider pull                                              pairs that fit into this machine's memory
   outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M    one quantization of a repository
   outrider pull bartowski/Qwen2.5-7B-Instruct-GGUF --list    its files
+"""
+
+_QUANTIZE = """\
+Writes a copy of a model in another number format, as a faster draft: a draft never changes the text, only the
+time. The copy is in the list of models from then on. Its path goes to stdout.
+"""
+_QUANTIZE_EXAMPLES = """\
+examples:
+  outrider quantize "coder 0.5b q4_k_m"         a copy in Q4_0, the fastest format on most processors
+  outrider quantize draft.gguf --format Q2_K    a smaller one, which is accepted less often
 """
 
 _HISTORY = """\
@@ -181,8 +192,8 @@ _WORKERS: Options = {
     )
 }
 _DRAFT = (
-    'a smaller model of the same family and form, a file with a head for it, "auto", "head" (the MTP head '
-    'in the main model\'s file), "lookup" (no draft model) or "none"'
+    'a smaller model of the same family and form, a file with a head for it, "auto", "head" (the head in the '
+    'main model\'s file, or a file with one that fits), "lookup" (no draft model) or "none"'
 )
 _MODEL_OPTIONS: Options = {
     "--main": _value(
@@ -337,6 +348,13 @@ def _fill_pull(parser: argparse.ArgumentParser) -> None:
     _add(parser, {"--list": _flag("only list the files of the repositories")})
 
 
+def _fill_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("main", metavar="MODEL", help="a GGUF file, or a name of `outrider models`")
+    about = "a format of llama.cpp (default: %(default)s)"
+    _add(parser, {"--format": _value("FORMAT", about, default=COPY_FORMAT)})
+    _add(parser, _HOST, default=argparse.SUPPRESS)
+
+
 def _fill_history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="WORD", help="only chats with all of these")
     _add(parser, {"--json": _flag("one JSON array instead of the table")})
@@ -358,6 +376,7 @@ _COMMANDS: Mapping[str, tuple[str, str | None, str | None, Callable[[argparse.Ar
         _fill_models,
     ),
     "pull": ("fetch models from the Hugging Face hub", _PULL, _PULL_EXAMPLES, _fill_pull),
+    "quantize": ("write a faster copy of a draft", _QUANTIZE, _QUANTIZE_EXAMPLES, _fill_quantize),
     "history": ("list or search earlier chats", _HISTORY, _HISTORY_EXAMPLES, _fill_history),
     "doctor": ("describe this machine, and changes that would make it faster", None, None, _fill_doctor),
 }

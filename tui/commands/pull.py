@@ -61,10 +61,10 @@ async def _pull(client: HubClient, repository: str, file: str, offer: bool) -> N
                 began, first = (began, first) if began else (clock(), reply.done)
                 passed = clock() - began
                 if watched:
-                    _bar(progress(reply, (reply.done - first) / passed if passed > 1 else 0.0))
+                    redraw(progress(reply, (reply.done - first) / passed if passed > 1 else 0.0))
             case protocol.Downloaded():
                 if watched:
-                    _bar("")
+                    redraw("")
                 print(clean_line(reply.path), flush=True)
                 if reply.head and offer:
                     head = f"outrider pull {repository}:{reply.head}"
@@ -75,13 +75,19 @@ def progress(reply: protocol.Downloading, speed: float) -> str:
     """Return the progress, or the reason for a pause, in one line."""
     if reply.reason:
         return clean_line(f"waiting: {reply.reason}")
-    share = reply.done / max(1, reply.total)
     left = f", {duration((reply.total - reply.done) / speed)} left" if speed else ""
     pace = f"  {size(round(speed))}/s{left}" if speed else ""
-    return f"{bar(share, _BAR)} {percent(share):>5}  {size(reply.done)} of {size(reply.total)}{pace}"
+    return arrived(reply.done, reply.total) + pace
 
 
-def _bar(line: str) -> None:
+def arrived(done: int, total: int) -> str:
+    """Return a bar of so many bytes of `total`, with the figures."""
+    share = done / max(1, total)
+    return f"{bar(share, _BAR)} {percent(share):>5}  {size(done)} of {size(total)}"
+
+
+def redraw(line: str) -> None:
+    """Show `line` in place of the last line on stderr."""
     sys.stderr.write(f"\r\x1b[2K{line}")
     sys.stderr.flush()
 

@@ -46,7 +46,7 @@ class Models:
     main: str = _setting("starter", 'a path or a name of `outrider models`; "starter" is the built-in demo')
     draft: DraftChoice = _setting(
         AUTO,
-        'a path, a name, "auto" (the best), "head" (MTP, in the main file), "lookup" (no model) or "none"',
+        'a path, a name, "auto" (the best), "head" (of the main model), "lookup" (no model) or "none"',
         old=OLD_DRAFTS,
     )
     folders: tuple[str, ...] = _setting((), "where your models lie, besides the places of other programs")

@@ -21,6 +21,7 @@ from types import MappingProxyType
 
 from .. import protocol
 from ..paths import find_models
+from .library.describe import has_own_head
 from .library.fetch import Unwanted, fetch, wait
 from .library.hub import listing, places_for, search
 from .library.hub_access import LONGEST_WAIT, HubError, TryLater, patient
@@ -160,7 +161,8 @@ def _download(
         fetch(file, target, root, progress, wanted, pause, report)
         before += file.size
     path = targets[-1].parent if name == "" else targets[-1]
-    send(protocol.Downloaded(question.id, str(path), total, found.head_beside(name)))
+    head = found.head_beside(name, inside=has_own_head(path))
+    send(protocol.Downloaded(question.id, str(path), total, head))
 
 
 if __name__ == "__main__":

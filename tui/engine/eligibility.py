@@ -17,6 +17,7 @@ from typing import Final
 from ..protocol import Obstacle, Stage
 from .library.head_files import Shape, misfit
 from .library.header import Header
+from .library.heads import runs_one_head
 from .library.mlx_folder import Folder
 from .library.mlx_heads import misfit as other_folder
 from .library.token_texts import Tokens
@@ -110,8 +111,20 @@ def broken_draft(error: Exception) -> Obstacle:
 
 # Load: the head of the main model
 
-NO_HEAD: Final = Obstacle("load", "the main model holds no head (MTP) that can be used")
+NO_HEAD: Final = Obstacle(
+    "load", "the main model holds no head (MTP) that can be used, and no file here has one for it"
+)
+NO_HEAD_ON_RING: Final = Obstacle("load", "a head does not draft for an MLX model on several machines")
 NO_HEADS_HERE: Final = Obstacle("load", "this llama.cpp has no heads; install llama-cpp-python again")
+
+
+def no_head(main: Header) -> Obstacle:
+    """A main model without a head in its file, or with heads that llama.cpp does not run."""
+    if main.heads < 2 or not runs_one_head(main.facts.architecture):
+        return NO_HEAD
+    heads = f"the main model holds {main.heads} heads (MTP)"
+    return Obstacle("load", f"{heads}, and llama.cpp runs only a single one of {main.facts.architecture}")
+
 
 # Load: the main model
 

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from time import monotonic
 
 from .. import protocol
-from ..paths import find_states
+from ..paths import find_models, find_states
 from .downloader import NOTHING, relay
 from .library.catalogue import pairs_for
 from .library.local import Library, Wanted
+from .library.requantized import requantized
 from .machine.bandwidth import decoding_bound
 from .machine.hardware import all_memory
 from .machine.worker_pool import WorkerPool
-from .pair.distribution import planned_memory, surveyed
+from .pair.distribution import planned_memory, present_library, surveyed
 from .pair.exactness import last_known
 from .sentences import failure
 from .states.state_folder import StateFolder
@@ -67,9 +68,14 @@ def _replies(
             loaded = question.loaded and library.resolved(question.loaded, wanted)
             yield planned_memory(question, load, loaded, workers)
         case protocol.SurveyWorkers():
-            yield protocol.WorkersSurveyed(question.id, surveyed(workers.reach(question.workers)))
+            yield protocol.WorkersSurveyed(
+                question.id, surveyed(workers.reach(question.workers, present_library()))
+            )
         case protocol.ProposePairs():
             yield protocol.PairsProposed(question.id, pairs_for(all_memory(), decoding_bound()))
+        case protocol.Requantize():
+            model = library.described(question.load, wanted)
+            yield from requantized(question, model, find_models(), wanted)
         case protocol.CountStates():
             yield protocol.StatesCounted(question.id, *StateFolder(find_states(), 0).usage())
         case protocol.ForgetStates():

@@ -38,3 +38,14 @@ def sentence(message: str) -> str:
     first = message.partition(" ")[0]
     start = message[:1].upper() if first.isalpha() else message[:1]
     return start + message[1:] + "." * (message[-1:] not in ".!?")
+
+
+def reason_of(error: Exception) -> str:
+    """Return the reason of a worker's failure, to stand behind its name."""
+    if isinstance(error, OutriderError):
+        words = error.message
+    elif lacks_memory(error):
+        words = "the system gave no more memory or threads"
+    else:
+        words = f"{type(error).__name__} {error}"
+    return " ".join(words.split())[:200]

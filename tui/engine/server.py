@@ -191,7 +191,18 @@ class Channel:
         if self.saves():
             self._waiting.put(None)
             time.sleep(LAST_SAVE)
+        self._forget()
         self._leave(0)
+
+    def _forget(self) -> None:
+        """Remove the saved states that the session was still to remove: a load may keep it busy."""
+        with suppress(queue.Empty):
+            while True:
+                if isinstance(command := self._waiting.get_nowait(), protocol.ForgetStates):
+                    from ..paths import find_states
+                    from .states.state_folder import StateFolder
+
+                    StateFolder(find_states(), 0).forget(command.chat or None)
 
     def _answer(self, question: protocol.Question) -> None:
         from .library_service import answer  # after Hello, like all that takes time to import

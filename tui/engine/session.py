@@ -135,11 +135,11 @@ class Session:
         if command.workers:
             self._send(protocol.Loading("Connecting to the workers"))
         parts = distribute(command, self._workers)
-        self._pair = pair = load_pair(command, self._progress(), parts.spread)
+        self._pair = pair = load_pair(command, self._progress(), parts)
         if pair.draft and (cost := pair.draft_cost) is not None:
             self._library.records.keep_cost(pair.main.facts.path, pair.draft.facts.path, cost)
         # A cache on workers would cross their links, in one call that nothing can interrupt.
-        saved = structs.replace(command, disk_cache=-1, memory_cache=0) if parts.spread else command
+        saved = structs.replace(command, disk_cache=-1, memory_cache=0) if parts.shared else command
         self._chats = SavedChats.of(pair, saved, find_states())
         if command.disk_cache == 0:
             self._forget(None)

@@ -1,8 +1,9 @@
 """`outrider worker`: serves the devices of this machine to an engine on another one. A PROCESS OF ITS OWN.
 
 The engine starts it by ssh and speaks to it over the pipe of ssh. llama.cpp takes one connection, on the
-loopback address alone. The process ends with its link: when the pipe closes, when nothing is heard for some
-seconds, or when the connection is over. It opens no file and loads no model.
+loopback address alone, and needs no file. With MLX, the worker opens its own copy of the model
+(`ring_follower.py`). The process ends with its link: when the pipe closes, when nothing is heard for some
+seconds, or when the connection of llama.cpp is over.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ import select
 import sys
 import threading
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..protocol import Lines, ProtocolError
 from .machine.hardware import memory_bytes
 from .machine.worker_messages import (
-    LONGEST,
+    LONGEST_ORDER,
     Alive,
     FromWorker,
     Greeting,
     Joined,
     Listen,
     Listening,
+    OfRing,
     Probe,
     Survey,
     Surveyed,
@@ -33,7 +35,11 @@ from .machine.worker_messages import (
     to_worker,
     written,
 )
+from .sentences import reason_of
 from .server import settle_process, take_descriptors
+
+if TYPE_CHECKING:
+    from .ring_follower import RingFollower
 
 SILENCE = 10.0
 """Seconds without a message after which the worker ends itself. The engine sends one every second."""
@@ -61,6 +67,7 @@ class Worker:
         self._writing = threading.Lock()
         self._opened = threading.Lock()
         self._served: ServedDevices | None = None
+        self._follower: RingFollower | None = None
 
     def send(self, message: FromWorker) -> None:
         """Send a message, or end the process if nobody reads it."""
@@ -72,7 +79,7 @@ class Worker:
 
     def listen(self) -> NoReturn:
         """Carry out messages until the engine is gone or silent."""
-        lines = Lines(LONGEST)
+        lines = Lines(LONGEST_ORDER)
         while select.select([self._source], [], [], self._silence)[0]:
             data = os.read(self._source, 1 << 16)
             if not data:
@@ -89,6 +96,8 @@ class Worker:
         match message:
             case Probe():
                 self.send(Alive(message.number))
+            case _ if isinstance(message, OfRing) or message == Survey("MLX"):
+                self._follow(message)
             case Survey() | Listen():  # they load the library, and probes must be answered meanwhile
                 threading.Thread(target=self._carry_out, args=(message,), daemon=True).start()
             case Joined():
@@ -97,13 +106,20 @@ class Worker:
             case None:
                 self.send(Unable("a message was not understood"))
 
+    def _follow(self, message: OfRing | Survey) -> None:
+        if self._follower is None:
+            from .ring_follower import RingFollower  # after the greeting: it imports numpy
+
+            self._follower = RingFollower(self.send)
+        self._follower.put(message)
+
     def _carry_out(self, message: Survey | Listen) -> None:
         try:
             with self._opened:
                 self._served = served = self._served or ServedDevices()
             self.send(served.survey() if isinstance(message, Survey) else Listening(served.open()))
         except Exception as error:  # the process edge: a foreign library may raise anything
-            self.send(Unable(f"{type(error).__name__} {error}".strip()[:200]))
+            self.send(Unable(reason_of(error)))
 
 
 class ServedDevices:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from . import generation, library
+from . import generation, hub, library
 
-HubQuestion = library.SearchHub | library.ListHub | library.Download
+HubQuestion = hub.SearchHub | hub.ListHub | hub.Download
 """Questions that only the hub can answer."""
 Question = (
     library.ListModels | library.DescribeModel | library.JudgeDrafts | library.PlanMemory
-    | library.ProposePairs | library.CountStates | library.ForgetStates | library.SurveyWorkers | HubQuestion
+    | hub.ProposePairs | library.CountStates | library.ForgetStates | library.SurveyWorkers
+    | library.Requantize | HubQuestion
 )  # fmt: skip
 """Questions about the library. The engine answers them beside all its other work, `ForgetStates` after it."""
 Reply = (
     library.ModelsFound | library.ModelsListed | library.ModelDescribed | library.DraftsJudged
-    | library.MemoryPlanned | library.PairsProposed | library.StatesCounted | library.StatesForgotten
-    | library.WorkersSurveyed | library.HubFound | library.HubListed | library.Downloading
-    | library.Downloaded
+    | library.MemoryPlanned | hub.PairsProposed | library.StatesCounted | library.StatesForgotten
+    | library.WorkersSurveyed | hub.HubFound | hub.HubListed | hub.Downloading
+    | hub.Downloaded | library.Requantizing | library.Requantized
 )  # fmt: skip
 Command = (
     generation.Load | generation.Generate | generation.Inspect | generation.Count | generation.Cancel

@@ -16,7 +16,7 @@ from msgspec.json import Decoder
 from ..errors import OutriderError
 from .directions import Command, Event
 
-PROTOCOL = 9
+PROTOCOL = 10
 """The version of the protocol. It grows by one whenever an older peer could misread a newer one."""
 
 MAX_LINE = 16 * 1024 * 1024

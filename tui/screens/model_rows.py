@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from tui.chat.draft_race import PROMPTS, Lap
-from tui.choices import NONE
+from tui.choices import COPY_FORMAT, NONE
 from tui.clean import clean_line
-from tui.protocol import DraftVerdict, FoundModel
+from tui.protocol import DraftVerdict, FoundModel, Requantizing
 from tui.quantities import UNKNOWN, cells, context, named, parameters, percent, size, speed_up
 from tui.widgets.rows import Row
 
@@ -101,12 +101,16 @@ def verdict_row(verdict: DraftVerdict) -> Row:
     return Row(verdict.draft, (name, brought), _TONES[verdict.judgement])  # type: ignore[arg-type]
 
 
-def judged(verdict: DraftVerdict) -> Content:
-    """Return the judgment, the measured or expected speed-up, and the reason."""
+def judged(verdict: DraftVerdict, *, copy_pays: bool = False) -> Content:
+    """Return the judgment, the measured or expected speed-up, and the reason.
+
+    With `copy_pays`, name the key that writes a faster copy.
+    """
     mark, judgement = _MARKS[verdict.judgement], _JUDGEMENTS[verdict.judgement]
     gain = ", ".join(filter(None, (judgement, _gain(verdict))))
     head = (f"{mark} {gain}: ", f"bold {_COLORS[verdict.judgement]}")
-    return Content.assemble(head, (clean_line(verdict.reason), "$foreground"))
+    hint = f"; F8 writes a copy in {COPY_FORMAT}, often faster" if copy_pays else ""
+    return Content.assemble(head, (clean_line(verdict.reason), "$foreground"), (hint, "$quiet"))
 
 
 def _gain(verdict: DraftVerdict) -> str:
@@ -123,12 +127,24 @@ def measuring(model: FoundModel | None, draft: FoundModel | None) -> str:
 
 def progress(lap: Lap) -> Content:
     """Return the progress of the race in two lines."""
-    full = cells(lap.done, _BAR)
+    doing = clean_line(f"{lap.draft}: {lap.doing}")
+    return _progress("racing", lap.done, doing, f"{len(PROMPTS)} prompts for each draft; Esc ends the race")
+
+
+def copying(copy: Requantizing) -> Content:
+    """Return the progress of a copy in two lines."""
+    done = min(copy.done / max(1, copy.total), 0.99)
+    doing = f"{size(copy.done)} of about {size(copy.total)}"
+    return _progress(f"writing a copy in {COPY_FORMAT}", done, doing, "the original stays; Esc ends the copy")
+
+
+def _progress(what: str, done: float, doing: str, below: str) -> Content:
+    full = cells(done, _BAR)
     return Content.assemble(
-        ("racing  ", "bold $primary"),
+        (f"{what}  ", "bold $primary"),
         ("█" * full, "$primary"),
         ("░" * (_BAR - full), "$line"),
-        (f"  {percent(lap.done)}  ", "bold"),
-        (clean_line(f"{lap.draft}: {lap.doing}"), "$foreground"),
-        (f"\n{len(PROMPTS)} prompts for each draft; Esc ends the race", "$quiet"),
+        (f"  {percent(done)}  ", "bold"),
+        (doing, "$foreground"),
+        (f"\n{below}", "$quiet"),
     )

@@ -30,10 +30,11 @@ from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Rows
 
 from .background import work_alone
+from .draft_copy import DraftCopy
 from .hosts import HostsScreen
 from .list_screen import ListsScreen
 from .main_models import MainModels
-from .model_rows import facts, judged, progress
+from .model_rows import copying, facts, judged, progress
 from .pair_choice import PairChoice
 
 
@@ -58,6 +59,8 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
                 tooltip="The main model's KV cache: 16 bits, or 8"),
         Binding("f7", "setting('layers')", "Layers", show=False, id="models.layers",
                 tooltip="All layers on the GPU, or none"),
+        Binding("f8", "copy", "Copy", show=False, id="models.copy",
+                tooltip="Write a copy of this draft in Q4_0: often faster, and the text stays the same"),
         Binding("escape", "back", "Back", id="models.back", tooltip="Back to the chat, nothing loaded"),
     ]  # fmt: skip
     DEFAULT_CSS = """
@@ -87,6 +90,7 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         self._about = Static(id="about", markup=False)
         self._mains = MainModels(client, load, self._about)
         self._pair = PairChoice(self, client, load, self._mains, self._describe)
+        self._copy = DraftCopy(self, client, self._mains, self._pair, self._describe)
         super().__init__("type to filter, arrows to choose", (self._mains.rows, self._pair.rows))
         self.line.value = self._mains.words = words
         self._client = client
@@ -121,7 +125,9 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
     def _describe(self) -> None:
         """Describe the draft and the model under the cursors; during a race, show its progress."""
         model, verdict = self._mains.current, self._pair.verdict
-        words = judged(verdict) if verdict else Content("")
+        words = judged(verdict, copy_pays=self._copy.pays) if verdict else Content("")
+        if copy := self._copy.progress:
+            words = copying(copy)
         self._verdict_line.update(progress(self._lap) if self._lap else words, layout=False)
         lines = [Content(clean_line(facts(model))), Content(clean_line(model.path))] if model else []
         if model and (form := prompt_form(model)):
@@ -186,6 +192,9 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         if host is not None:
             self.dismiss(Move(host))
 
+    def action_copy(self) -> None:
+        self._copy.begin()
+
     def action_setting(self, name: str) -> None:
         self._pair.change(name)
 
@@ -209,15 +218,15 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         self.dismiss(PairSettings(model.path, draft, load.context_length, load.cache_type, load.gpu_layers))
 
     async def interrupt(self) -> bool:
-        """End the race. Returns False if there is none."""
-        if running := self._lap is not None:
+        """End the race or the copy. Returns False if there is none."""
+        if running := self._lap is not None or self._copy.progress is not None:
             self.action_back()
         return running
 
     def action_back(self) -> None:
-        """End the race, empty the filter, or leave the screen: the first of these that is possible."""
+        """End the race or the copy, empty the filter, or leave the screen: the first that is possible."""
         if self._lap:
             self.workers.cancel_group(self, "race")
             self._show_race(None)
-        elif not self.empty_line():
+        elif not (self._copy.stop() or self.empty_line()):
             self.dismiss(PairSettings.of(self._load) if self._raced else None)

@@ -109,7 +109,6 @@ class SettingsScreen(ListsScreen[None]):
         self.activate(self._rows)
         self._help.border_title = "config.toml"
         self._list()
-        work_alone(self, "states", self._count)
 
     # The settings
 
@@ -155,6 +154,8 @@ class SettingsScreen(ListsScreen[None]):
         if isinstance(event, Input.Changed):
             self._list()
         self._tell()
+        if self._current() == SAVED:  # an engine may have saved another chat since the last look
+            work_alone(self, "count", self._count)
 
     def _tell(self) -> None:
         """Show the meaning of the setting under the cursor."""

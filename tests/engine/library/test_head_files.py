@@ -178,3 +178,20 @@ def test_it_is_no_main_model(tmp_path: Path) -> None:
     found.add(each for each in listed if isinstance(each, FoundModel))
     assert str(head) not in [row.key for row in found.rows("")]
     assert len(found) == len(found.rows("")) and found.model(str(head))
+
+
+def test_the_word_head_finds_the_head_of_a_model_by_its_metadata(tmp_path: Path) -> None:
+    """In the model's own file, else in the one that fits, whatever the names say; else the word stays."""
+    library = Library((), tmp_path / "index.json", Records(tmp_path / "records"), 0.05)
+    (folder := tmp_path / "models").mkdir()
+    main = write_headed(folder / "main.gguf", Headed("llama"))
+
+    def found(main: Path) -> str:
+        return library.resolved(Load(str(main), HEAD)).draft
+
+    write_eagle(folder / "main-eagle3.gguf", Eagle(layers=(0, 2, 9)))
+    models.write_model(folder / "small.gguf", models.Toy(vocabulary=2048, width=32))
+    assert found(main) == HEAD, "only the head of another model is there"
+    fits = write_eagle(folder / "other-name.gguf")
+    assert found(main) == str(fits)
+    assert found(write_headed(folder / "inside.gguf")) == HEAD, "this file has an MTP head"

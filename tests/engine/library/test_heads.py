@@ -14,7 +14,7 @@ from tui.choices import HEAD, LOOKUP, NONE
 from tui.engine.library.describe import describe
 from tui.engine.library.find import candidate
 from tui.engine.library.header import BadModelFile, read_header
-from tui.engine.library.heads import head_of
+from tui.engine.library.heads import usable_heads
 from tui.engine.library.pairing import Judge, best_draft
 from tui.engine.library.records import Measured
 from tui.protocol import FoundModel
@@ -39,15 +39,15 @@ def test_a_head_is_seen_by_its_tensors(headed: Path, tmp_path: Path) -> None:
 
 
 def test_only_heads_that_the_library_can_run_count() -> None:
-    assert head_of("qwen35", 5, 1, WHOLE) == "mtp"
-    assert head_of("step35", 6, 2, WHOLE) == "mtp", "the first of several heads"
-    assert head_of("qwen35", 6, 2, WHOLE) == ""
-    assert head_of("qwen35", 5, 0, WHOLE) == ""
-    assert head_of("qwen35", 1, 1, WHOLE) == ""
-    assert head_of("qwen35", 4, 1, WHOLE) == "", "the tensors are of another block"
-    assert head_of("glm5-next", 5, 1, WHOLE) == ""
-    assert head_of("glm4moe", 5, 1, WHOLE) == ""
-    assert head_of("glm4moe", 5, 1, (*WHOLE, "blk.4.ffn_gate_inp.weight")) == "mtp"
+    assert usable_heads("qwen35", 5, 1, WHOLE) == 1
+    assert usable_heads("step35", 6, 2, WHOLE) == 1, "the second of two heads lacks its tensors"
+    assert usable_heads("qwen35", 6, 2, WHOLE) == 0
+    assert usable_heads("qwen35", 5, 0, WHOLE) == 0
+    assert usable_heads("qwen35", 1, 1, WHOLE) == 0
+    assert usable_heads("qwen35", 4, 1, WHOLE) == 0, "the tensors are of another block"
+    assert usable_heads("glm5-next", 5, 1, WHOLE) == 0
+    assert usable_heads("glm4moe", 5, 1, WHOLE) == 0
+    assert usable_heads("glm4moe", 5, 1, (*WHOLE, "blk.4.ffn_gate_inp.weight")) == 1
 
 
 def test_the_head_of_a_model_in_several_files_is_seen_in_the_last_one(headed: Path, tmp_path: Path) -> None:

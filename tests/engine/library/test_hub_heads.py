@@ -104,11 +104,35 @@ def test_the_head_of_the_same_quantization_is_offered_or_else_the_usual_one() ->
     assert listing(**{"Model-Q4_K_M.gguf": 5}).head_beside("Model-Q4_K_M.gguf") == ""
 
 
+def test_no_second_mtp_head_is_offered_to_a_model_with_one_inside() -> None:
+    found = listing(**{"Model-MTP-Q8_0.gguf": 9, "Model-Q8_0.gguf": 9, "mtp-Model-Q8_0.gguf": 1})
+    assert found.head_beside("Model-MTP-Q8_0.gguf") == "", "its name tells"
+    assert found.head_beside("Model-Q8_0.gguf") == "mtp-Model-Q8_0.gguf"
+    assert found.head_beside("Model-Q8_0.gguf", inside=True) == ""
+    other = listing(**{"Model-Q8_0.gguf": 9, "mtp-Model-Q8_0.gguf": 1, "Model-EAGLE3.gguf": 1.1})
+    assert other.head_beside("Model-Q8_0.gguf", inside=True) == "Model-EAGLE3.gguf", "a head of another kind"
+
+
+def test_the_metadata_of_a_download_tell_that_its_head_is_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = write_headed(tmp_path / "whole.gguf", Headed("glm4moe", layers=8))
+    alone = write_headed(tmp_path / "alone.gguf", Headed("glm4moe", layers=8, without=Headed(layers=8).trunk))
+    with hub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        contents = {"Model-Q8_0.gguf": whole.read_bytes(), "mtp-Model-Q8_0.gguf": alone.read_bytes()}
+        server.repositories = {"maker/M": contents}
+        events: list[Event] = []
+        answer(Download(-1, "maker/M", "Model-Q8_0.gguf"), tmp_path / "models", events.append)
+    assert isinstance(events[-1], Downloaded), events
+    assert events[-1].head == ""
+
+
 def test_a_download_names_the_head_and_the_metadata_decide_about_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One file is a head. The other one only has the name of one: here it is a model like any other."""
-    whole = write_headed(tmp_path / "whole.gguf", Headed("glm4moe", layers=8))
+    whole = write_headed(tmp_path / "whole.gguf", Headed("glm4moe", layers=8, headless=True))
     alone = write_headed(tmp_path / "alone.gguf", Headed("glm4moe", layers=8, without=Headed(layers=8).trunk))
     plain = write_model(tmp_path / "plain.gguf", Toy())
     contents = {"Model-Q8_0.gguf": whole, "mtp-Model-Q8_0.gguf": alone, "mtp-other-Q4_0.gguf": plain}

@@ -74,7 +74,7 @@ def test_a_worker_that_fits_reports_its_devices_and_its_round_trip(link: Links) 
         ({"rpc": "6.0"}, "gpu2 has the RPC of llama.cpp in version 6.0, and this machine 7.0"),
         ({"rpc": ""}, "The llama.cpp on gpu2 was built without RPC"),
         ({"llama_cpp": "", "rpc": ""}, "llama.cpp is not installed on gpu2"),
-        ({"messages": 2}, "gpu2 has messages of version 2, and this machine 1"),
+        ({"messages": 1}, "gpu2 has messages of version 1, and this machine 2"),
     ],
 )
 def test_another_version_is_named_and_is_sent_nothing(
@@ -164,7 +164,7 @@ def test_the_loss_of_a_worker_that_computes_nothing_ends_no_engine(link: Links) 
 
 
 def processes(link: WorkerLink) -> list[subprocess.Popen[bytes]]:
-    return [each for each in (link._ssh, link._tunnel) if each]
+    return [each for each in (link._ssh, *link._tunnels) if each]
 
 
 def ends(link: WorkerLink) -> None:
@@ -187,7 +187,7 @@ def test_workers_start_at_once_and_a_lost_one_again_at_the_next_wish(
     )
     path = fake_ssh(tmp_path / "ssh", program)
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
-    pool = WorkerPool(lambda host, on_loss: WorkerLink(host, OURS, on_loss))
+    pool = WorkerPool(lambda host, on_loss, library: WorkerLink(host, OURS, on_loss, library))
     hosts = [WorkerHost(name, name) for name in ("gpu2", "gpu3", "-x")]
     first = pool.reach(hosts)
     assert [type(each) for each in first] == [ReachedWorker, MissedWorker, MissedWorker]

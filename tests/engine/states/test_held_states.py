@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support import models
+from tests.support.assistant_models import ASSISTANT, Gemma, write_assistant, write_gemma
 from tests.support.models import Toy
 from tests.support.states import OTHER, ROOM, TOLD, Talk
 from tui.engine.backends.cached import CachedModel
@@ -40,6 +42,8 @@ KINDS = {
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("m")
     found = {name: models.write_model(folder / f"{name}.gguf", toy) for name, toy in KINDS.items()}
+    found["gemma4"] = write_gemma(folder / "gemma4.gguf", Gemma(0.1))
+    found["assistant"] = write_assistant(folder / "assistant.gguf", replace(ASSISTANT, noise=0.1))
     small = Toy(seed=3, layers=1, width=32, context_length=1024)
     return found | {"draft": models.write_model(folder / "draft.gguf", small)}
 
@@ -49,7 +53,7 @@ def talk(files: dict[str, Path]) -> Iterator[Open]:
     opened: list[Talk] = []
 
     def open_(kind: str = "attention", *, memory: int = ROOM, disk: int = -1, draft: str = "none") -> Talk:
-        draft = str(files["draft"]) if draft == "draft" else draft
+        draft = str(files.get(draft, draft))
         opened.append(Talk(files[kind], disk, memory, draft=draft))
         return opened[-1]
 
@@ -93,6 +97,30 @@ def test_the_answer_goes_on_at_its_last_token(talk: Open, kind: str) -> None:
     whole = talk(kind, memory=0)
     whole.ask(OTHER, "two", max_tokens=24)
     assert half + one.tokens == whole.tokens
+
+
+def test_a_draft_that_has_no_cache_of_its_own_drops_no_chat(files: dict[str, Path], talk: Open) -> None:
+    """The assistant of a Gemma 4 looks at the main model's cells, so there is nothing of it to copy."""
+    one, answers = talk("gemma4", draft="assistant"), []
+    for chat, prompt in enumerate((TOLD, OTHER, THIRD)):
+        one.ask(prompt, str(chat))
+        answers.append(tuple(one.tokens))
+    for chat, prompt in enumerate((TOLD, OTHER)):
+        assert one.ask(prompt, str(chat), resume=answers[chat]).prompt_restored > 100
+
+
+def test_a_cache_that_cannot_be_copied_drops_no_other_chat(talk: Open) -> None:
+    """In exact mode a window that drops cells is not kept, however much memory there is."""
+    one = talk()
+    one.ask()
+    one.ask(OTHER, "two")
+    held = one.session._chats._held
+    taken = held.size
+    assert taken
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CachedModel, "take_state", lambda *_: None)
+        one.ask(THIRD, "three")
+    assert held.size == taken
 
 
 def test_chats_with_a_long_beginning_in_common_are_not_read_again_either(talk: Open) -> None:

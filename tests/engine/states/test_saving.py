@@ -257,6 +257,27 @@ def test_a_changed_model_file_makes_its_states_useless(talk: Open, tmp_path: Pat
     assert files() == []
 
 
+@pytest.mark.parametrize(
+    "names", [("m.gguf",), ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf"), ("a", "b")]
+)
+def test_another_file_of_the_same_name_size_and_ends_is_another_model(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """Of a model in one file, of each part of one in several, and of each file of an MLX folder."""
+    content = os.urandom(300_000)
+    for name in names:
+        (tmp_path / name).write_bytes(content)
+    model = tmp_path if names[0] == "a" else tmp_path / names[0]
+    before = saved_chats._identity(model)
+    assert saved_chats._identity(model) == before
+    for name in names:
+        (tmp_path / name).write_bytes(content[:150_000] + b"!" + content[150_001:])
+        os.utime(tmp_path / name, ns=(0, random.Random(name).randrange(1 << 60)))
+        after = saved_chats._identity(model)
+        assert after != before
+        before = after
+
+
 def test_in_exact_mode_a_chat_wakes_with_states_of_its_own(talk: Open) -> None:
     """The drafted tokens of three turns in three sessions are the plain ones of a single session."""
     plain, fast = talk(disk=-1, exact=True), talk()
@@ -323,6 +344,25 @@ def test_a_copy_on_its_way_is_forgotten_too(talk: Open, monkeypatch: pytest.Monk
     first.session.do(ForgetStates(-1))
     first.rest()
     assert files() == []
+
+
+def test_a_chat_that_another_engine_forgets_in_the_middle_of_a_save_is_no_fault(
+    talk: Open, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(state_file, "PIECE", 10_000)
+    first, other = talk(), talk()
+    looks = iter(range(100))
+    first.idle = lambda: next(looks) < 4
+    first.ask()
+    assert [each.suffix for each in files()] == [".part"]
+    other.session.do(ForgetStates(-1))
+    assert files() == []
+    first.rest()
+    first.rest()
+    assert files() == [], "it is not saved again at once"
+    first.ask(OTHER, "two")
+    assert first.notices == []
+    assert "cannot be saved" not in capfd.readouterr().err
 
 
 def test_off_removes_all_and_an_engine_that_saves_nothing_leaves_them(talk: Open) -> None:
@@ -400,6 +440,20 @@ def test_an_engine_that_quits_in_an_answer_saves_that_far(start: Callable[..., E
     first.send(Quit())
     assert first.ended() == 0
     assert len(files()) == 1
+
+
+def test_an_engine_that_quits_in_a_load_still_forgets(start: Callable[..., Engine]) -> None:
+    first = start()
+    first.answer(question())
+    first.send(Quit())
+    assert first.ended() == 0
+    assert len(files()) == 1
+    busy = "import time\nfrom tui.engine.session import Session\nSession._load = lambda *_: time.sleep(600)"
+    second = start(busy)
+    second.send(ForgetStates(-1, "one"))
+    second.send(Quit())
+    assert second.ended() == 0
+    assert files() == []
 
 
 def test_an_engine_that_is_killed_while_it_saves_harms_no_other(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -43,8 +44,12 @@ def found(folder: StateFolder, context: list[int], mark: ModelMark = MARK) -> li
     return [candidate.usable for candidate in each]
 
 
+def found_files(folder: StateFolder, context: list[int]) -> list[Candidate]:
+    return folder.candidates(MARK, lambda head, tokens: head.reach(common_prefix(tokens, context)))
+
+
 def best(folder: StateFolder, context: list[int]) -> Candidate:
-    return folder.candidates(MARK, lambda head, tokens: head.reach(common_prefix(tokens, context)))[0]
+    return found_files(folder, context)[0]
 
 
 def files(path: Path) -> list[str]:
@@ -189,6 +194,35 @@ def test_a_state_is_removed_after_a_month_without_use(tmp_path: Path) -> None:
     assert folder.usage().files == 1
 
 
+def test_after_a_clock_that_went_back_states_get_old_again(tmp_path: Path) -> None:
+    """A state of the future counts as used now. It must not stay for ever, and make all others leave."""
+    now = [time.time()]
+    folder = StateFolder(tmp_path, 3500, now=lambda: now[0])
+    saved(folder, "future", state([1]))
+    (path,) = tmp_path.iterdir()
+    ahead = now[0] + 10 * state_folder.OLDEST
+    os.utime(path, (ahead, ahead))
+    saved(folder, "b", state([2]))
+    assert path.stat().st_mtime == now[0]
+    now[0] += 10
+    folder.use(MARK, "b")
+    saved(folder, "c", state([3]))
+    saved(folder, "d", state([4]))
+    assert not path.exists()
+    assert folder.usage().files == 2, "each has more than 1,000 bytes"
+
+
+def test_a_leftover_of_the_future_is_removed(tmp_path: Path) -> None:
+    leftover = tmp_path / ".a.b.part"
+    leftover.write_bytes(b"x")
+    StateFolder(tmp_path, LARGE)._remove_leftovers()
+    assert leftover.exists(), "its engine may be about to lock it"
+    ahead = time.time() + 1000
+    os.utime(leftover, (ahead, ahead))
+    StateFolder(tmp_path, LARGE)._remove_leftovers()
+    assert not leftover.exists()
+
+
 def test_a_chat_is_forgotten_with_every_model(folder: StateFolder) -> None:
     other = ModelMark("other.gguf", "x", "y")
     for chat in "ab":
@@ -199,6 +233,95 @@ def test_a_chat_is_forgotten_with_every_model(folder: StateFolder) -> None:
     assert folder.forget("a").files == 0
     assert folder.forget().size > 2000
     assert folder.usage() == (0, 0)
+
+
+def test_a_forgotten_chat_leaves_no_unfinished_file(folder: StateFolder, tmp_path: Path) -> None:
+    """Neither that of an engine that has just been killed, nor that of one that still writes."""
+    begun = [folder.begin(MARK, chat, state([1, 2])) for chat in "abc"]
+    killed, living, other = (each for each in begun if each)
+    killed._file.close()  # as its end would: the file is no longer locked
+    folder.forget("a")
+    folder.forget("b")
+    left = files(tmp_path / "states")
+    assert [other._part.name] == left
+    with pytest.raises(FileNotFoundError):
+        while not living.step():
+            pass
+    folder.forget()
+    living.drop()
+    other.drop()
+    assert files(tmp_path / "states") == []
+
+
+def test_files_are_their_owners_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        folder = StateFolder(tmp_path / "a" / "states", LARGE)
+        writer = folder.begin(MARK, "a", state([1, 2]))
+        assert writer
+        parts = list((tmp_path / "a").rglob(".*.part"))
+        modes = [
+            stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "a", tmp_path / "a" / "states", *parts)
+        ]
+        while not writer.step():
+            pass
+    finally:
+        os.umask(before)
+    assert modes == [0o700, 0o700, 0o600]
+    (path,) = (tmp_path / "a" / "states").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def read_only(path: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let every change of the folder fail, as on a disk that is mounted to be read only."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for holder, name in ((os, "utime"), (Path, "unlink"), (state_folder.tempfile, "mkstemp")):
+        patch.setattr(holder, name, fail)
+
+
+def test_a_folder_that_is_read_only_still_wakes_chats(
+    folder: StateFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(folder, "a", state([1, 2]))
+    with monkeypatch.context() as patch:
+        read_only(tmp_path, patch)
+        loaded = folder.load(best(folder, [1, 2, 3]).path)
+        folder.use(MARK, "a")
+        with pytest.raises(OSError, match="Read-only"):
+            folder.begin(MARK, "a", state([1, 2, 3]))
+    assert loaded is not None
+    assert list(loaded.tokens) == [1, 2]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bad_file_that_cannot_be_removed_is_read_once(
+    folder: StateFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log tells it once, and other states still wake."""
+    saved(folder, "a", state([1, 2, 3]))
+    saved(folder, "b", state([1, 2]))
+    path = best(folder, [1, 2, 3, 4]).path
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    reads: list[Path] = []
+    read = state_folder.read_state
+    monkeypatch.setattr(
+        state_folder, "read_state", lambda path, stopped: reads.append(path) or read(path, stopped)
+    )
+    with monkeypatch.context() as patch:
+        read_only(tmp_path, patch)
+        for _ in range(3):
+            loaded = [folder.load(each.path) for each in found_files(folder, [1, 2, 3, 4])]
+            assert [list(each.tokens) for each in loaded if each] == [[1, 2]]
+    assert reads.count(path) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be used (its checksum is wrong) nor removed: Read-only file system" in line
+    saved(folder, "a", state([1, 2, 3]))
+    assert found(folder, [1, 2, 3, 4]) == [3, 2], "a file that replaces it is read"
 
 
 def test_a_write_that_is_given_up_leaves_nothing(folder: StateFolder, tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ from tui.protocol import (
     PlanMemory,
     Question,
     Reply,
+    Requantize,
+    Requantized,
+    Requantizing,
     Skipped,
     WorkerState,
 )
@@ -95,6 +98,9 @@ class Library:
         self.models, self.skipped, self.fault = models, skipped, fault
         self.judged: list[str] = []
         self.planned: list[Load] = []
+        self.copied: list[Requantize] = []
+        self.copies_end = False
+        """Whether the copy of a draft is finished soon."""
         self.room = room
         """Bytes that are free on the GPU: below 8.6 GB a shorter context is proposed, below 6 GB nothing."""
         self.workers: tuple[WorkerState, ...] = ()
@@ -124,6 +130,12 @@ class Library:
                 yield DraftsJudged(-2, VERDICTS)
             case PlanMemory():
                 yield self.plan(question.load)
+            case Requantize():
+                self.copied.append(question)
+                yield Requantizing(-9, 150 * 10**6, 360 * 10**6)
+                while not self.copies_end:
+                    await asyncio.sleep(0.05)
+                yield Requantized(-9, "/copies/draft-Q4_0.gguf", 350 * 10**6)
 
 
 class Alone(Themed):

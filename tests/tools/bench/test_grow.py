@@ -23,7 +23,7 @@ from tools.bench.grow import (
     load,
     read,
 )
-from tools.bench.quantize import quantize_file
+from tui.engine.backends.llama_cpp.requantize import requantize
 from tui.engine.starter import MAIN
 
 QUESTIONS = ("How do I quit?", "Write quicksort in Python")
@@ -81,7 +81,7 @@ def test_growing_keeps_the_function(grown: Path, answers: list[Answer], kind: st
     path = grown
     if kind != "F16":
         path = tmp_path / "quantized.gguf"
-        quantize_file(grown, path, kind)
+        requantize(grown, path, kind)
     assert ask(path, QUESTIONS, 40) == answers
     assert agreement(path, answers) == 1.0
 
@@ -126,7 +126,7 @@ def test_a_shape_has_about_the_parameters_asked_for(small: Shape, parameters: fl
 
 def test_an_unknown_format_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no format Q4_Z"):
-        quantize_file(MAIN, tmp_path / "never.gguf", "Q4_Z")
+        requantize(MAIN, tmp_path / "never.gguf", "Q4_Z")
 
 
 def test_a_copy_without_noise_agrees_everywhere(

@@ -24,7 +24,7 @@ from ..speculation.loop import NoValidToken, Proposer, Round, generate
 from ..speculation.proposers import DraftModel, ProposersInTurn
 from ..speculation.sampling import InvalidLogits, Sampler
 from ..states.saved_chats import SavedChats
-from .prompt import answers_in, continues, opening_of, prompt_of, staying
+from .prompt import continues, encoded, opening_of
 from .proposing import FallibleDraft, OverridableLength
 from .request import bias_of, chain_of, check, grammar_of
 from .templates import TemplateRenderer, puts_space, turn_marks
@@ -93,12 +93,16 @@ class Answer:
         self._grammar = grammar_of(self._command)
         if self._command.fresh:
             self._pair.clear()
-        context = prompt_of(self._command, self._main, templates, self._tell)
-        self._first = len(context)
+        try:
+            prompt = encoded(self._command, self._pair, templates, self._cancelled, self._tell)
+        except GivenUp:
+            return self._finish("cancelled", ())
+        context = list(prompt.tokens)
+        self._first, self._stays = len(context), prompt.stays
         self._open(context)
         self._resume(context)
         sampler = self._sampler(self._main)
-        self._reuse(context, templates)
+        self._reuse(context, prompt.answers)
         self._main.start(sampler)
         self._start_crew()
         read = self._pair.reader.read(context, self._cancelled, self._progress)
@@ -114,13 +118,10 @@ class Answer:
             raise ModelError(fault, "Change the grammar, the schema or the logit bias.") from None
         return self._finish(reason, context)
 
-    def _reuse(self, context: Sequence[int], templates: TemplateRenderer) -> None:
+    def _reuse(self, context: Sequence[int], answers: Sequence[range]) -> None:
         """Cut the caches to the part of `context` that they hold, after loading a saved one if that is
-        longer."""
+        longer. `answers` are the ranges of the earlier answers."""
         reader = self._pair.reader
-        prompt = context[: self._first]
-        self._stays = staying(prompt, self._command, self._pair.models, templates)
-        answers = answers_in(prompt, self._command, self._main, templates) if reader.rows else ()
         restored = self._chats.wake(context, answers, self._first, self._cancelled) if self._chats else 0
         reused = reader.begin(context, answers, self._first, self._stays)
         self._cost = structs.replace(
@@ -322,7 +323,7 @@ class Answer:
             by=protocol.Origin.HEAD if draft and draft.facts.is_head else protocol.Origin.DRAFT,
         )
 
-    def _finish(self, reason: protocol.Reason, context: list[int]) -> protocol.Finished:
+    def _finish(self, reason: protocol.Reason, context: Sequence[int]) -> protocol.Finished:
         done = self._cost
         speed = done.tokens / done.seconds if done.tokens > 1 and done.seconds else None
         done = structs.replace(

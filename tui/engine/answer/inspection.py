@@ -14,14 +14,14 @@ import numpy as np
 
 from ...choices import LONGEST_DRAFT
 from ...protocol import Inspect, Inspected, Prefill, TokenCandidate, TokenInspection
-from ..backends import LoadedModel, ModelError, Vocabulary
+from ..backends import GivenUp, LoadedModel, ModelError, Vocabulary
 from ..pair.closeness import Closeness, closeness
 from ..pair.pair import Pair
 from ..pair.reading import cut, shared
 from ..speculation.loop import Pick, prefill
 from ..speculation.sampling import Chain, Logits, Sampler, gumbel
 from .answer import Cancelled, Send
-from .prompt import answers_in, prompt_of, staying
+from .prompt import Prompt, encoded
 from .request import bias_of, chain_of, check
 from .templates import TemplateRenderer
 
@@ -41,10 +41,15 @@ def inspect(
         return
     if not 0 <= command.begin < command.begin + command.count <= len(answer):
         raise ModelError("there is no such place in the answer")
-    context = [*prompt_of(command.request, pair.main, templates), *answer]
+    try:
+        prompt = encoded(command.request, pair, templates, cancelled)
+    except GivenUp:
+        send(Inspected(command.id, places=()))
+        return
+    context = [*prompt.tokens, *answer]
     if len(context) > pair.main.capacity + 1:
         raise ModelError("the answer does not fit into the context", "Load with a longer context.")
-    again = _Again(pair, command, context, templates, cancelled)
+    again = _Again(pair, command, prompt, context, cancelled)
     main = again.seen_by_main(lambda done, total: send(Prefill(command.id, done, total)))
     draft = again.seen_by_draft(pair.draft) if pair.draft and _fits(pair.draft, context) else []
     sights = [] if cancelled() else zip_longest(main, draft)
@@ -58,29 +63,27 @@ class _Again:
         self,
         pair: Pair,
         command: Inspect,
+        prompt: Prompt,
         context: list[int],
-        templates: TemplateRenderer,
         cancelled: Cancelled,
     ) -> None:
         """`context` are the tokens of the prompt and of the whole answer."""
         self._pair = pair
         self._request = command.request
         self._context = context
-        self._first = len(context) - len(command.request.resume)
+        self._prompt = prompt
+        self._first = len(prompt.tokens)
         self._begin = self._first + command.begin
         self._end = self._begin + command.count
-        self._templates = templates
         self._cancelled = cancelled
-        self._stays = staying(context[: self._first], command.request, pair.models, templates)
 
     def seen_by_main(self, progress: Callable[[int, int], None]) -> list[_Sight]:
         """Return the sights of the main model, which chooses in the same rounds as in an answer."""
-        pair, prompt = self._pair, self._context[: self._first]
-        answers = answers_in(prompt, self._request, pair.main, self._templates) if pair.reader.rows else ()
+        pair, prompt = self._pair, self._prompt
         text = self._context[: self._begin]
         known = pair.rounding.deviation if pair.rounding and not pair.rounding.exact else 0.0
         onlooker = self._onlooker(pair.main, known)
-        pair.reader.begin(text, answers, self._first, self._stays)
+        pair.reader.begin(text, prompt.answers, self._first, prompt.stays)
         pair.reader.read(text, self._cancelled, progress)
         self._choose(pair.main, pair.reader.rows or LONGEST_DRAFT + 1)
         return onlooker.seen
@@ -89,7 +92,7 @@ class _Again:
         """Return the sights of the draft, which chooses one token after the other."""
         text = self._context[: self._begin]
         onlooker = self._onlooker(draft, 0.0)
-        draft.checkpoint(self._stays)
+        draft.checkpoint(self._prompt.stays)
         cut(draft, shared(draft, text))
         prefill(
             draft,

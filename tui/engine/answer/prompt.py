@@ -6,12 +6,14 @@ It runs no model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from ...protocol import Generate
 from ...protocol.thoughts import opened_by
-from ..backends import LoadedModel, ModelError, Vocabulary, prompt_form
+from ..backends import LoadedModel, ModelError, Vocabulary, asking, prompt_form
+from ..pair.pair import Pair
 from ..pair.reading import loses
 from .templates import TemplateRenderer, encode_conversation
 from .turns import wishes_of
@@ -21,6 +23,33 @@ _CHARACTERS_PER_TOKEN = 16
 
 _MARK_TOKENS = 40
 """Tokens; more than any mark of a thought has, with the line break after it."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation as tokens, up to the first token of the answer."""
+
+    tokens: tuple[int, ...]
+    stays: int
+    """Tokens at its start that the next prompt will share; 0 if no model needs the number."""
+    answers: tuple[range, ...]
+    """Ranges of the earlier answers. Only exact mode needs them; otherwise there are none."""
+
+
+def encoded(
+    command: Generate, pair: Pair, templates: TemplateRenderer, cancelled: Callable[[], bool],
+    tell: Callable[[str], None] = lambda notice: None,
+) -> Prompt:  # fmt: skip
+    """Return the prompt of `command`. `tell` receives a notice for each deviation from the request.
+
+    Raises the errors of `prompt_of`, and `GivenUp` if the answer is canceled while a long text is encoded.
+    """
+    main = pair.main
+    with asking([main.vocabulary], lambda tokens: not cancelled()):
+        context = prompt_of(command, main, templates, tell)
+        stays = staying(context, command, pair.models, templates)
+        answers = answers_in(context, command, main, templates) if pair.reader.rows else ()
+    return Prompt(tuple(context), stays, answers)
 
 
 def prompt_of(

@@ -52,6 +52,35 @@ class Spread:
     """The workers, their layers and round trips: "gpu2 (12 layers, 0.4 ms)"."""
 
 
+class Ring(Protocol):
+    """The machines that share an MLX model, as one of them sees them."""
+
+    name: str
+    """The other machines, to show: "gpu2 (12 layers, 0.4 ms)"."""
+
+    @property
+    def own(self) -> range:
+        """The layers of this machine."""
+        ...
+
+    @property
+    def lines(self) -> object:
+        """The lines of this machine, in the form of the backend."""
+        ...
+
+    def begin(self, options: Options) -> None:
+        """Let the other machines read their weights."""
+        ...
+
+    def ready(self, wanted: Callable[[], bool]) -> None:
+        """Wait until all machines have their weights. Raises `GivenUp` and `ModelError`."""
+        ...
+
+    def give_up(self) -> None:
+        """Tell the other machines that this one does not load its layers."""
+        ...
+
+
 @dataclass(frozen=True)
 class Options:
     """The options for opening a model."""
@@ -67,7 +96,9 @@ class Options:
     exact: bool = False
     """Whether exact mode is wanted: no token may run again in another call."""
     spread: Spread | None = None
-    """The workers that share a main model; None if it stays on this machine."""
+    """The workers that share a GGUF main model; None if it stays on this machine."""
+    ring: Ring | None = None
+    """The machines that share an MLX main model; None if it stays on this machine."""
 
     @classmethod
     def of(cls, load: Load, role: Role) -> Options:
@@ -109,7 +140,10 @@ class Vocabulary(Protocol):
     """The tokens that the file marks as no text."""
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of `text`. Control tokens are recognized; no BOS is added."""
+        """Return the tokens of `text`. Control tokens are recognized; no BOS is added.
+
+        A vocabulary that is `Interruptible` asks while it encodes a long text, and may raise `GivenUp`.
+        """
         ...
 
     def encode_start(self) -> list[int]:
@@ -207,7 +241,7 @@ class Interruptible(Protocol):
     """A model that asks before a call, and during one that takes long, whether its result is still wanted.
 
     If not, it raises `GivenUp`. The cache then holds the tokens that it held before the call, or some more of
-    those that the call was to run.
+    those that the call was to run. A vocabulary may ask too, while it encodes a long text.
     """
 
     asker: Asker
@@ -215,7 +249,7 @@ class Interruptible(Protocol):
 
 @contextmanager
 def asking(models: Iterable[object], wanted: Wanted) -> Iterator[None]:
-    """Let the models ask `wanted` during their calls, as far as they can ask."""
+    """Let the models, or vocabularies, ask `wanted` during their calls, as far as they can ask."""
     askers = [each.asker for each in models if isinstance(each, Interruptible)]
     before = [each.wanted for each in askers]
     for each in askers:
@@ -285,7 +319,7 @@ class Portable(Protocol):
     def take_state(self, most: int) -> CacheState | None:
         """Return the present content of the cache, which stays as it is.
 
-        None for an empty cache, for more than `most` bytes, and if the library fails.
+        None for an empty cache, and if the library fails. Raises `MemoryError` for more than `most` bytes.
         """
         ...
 

@@ -56,7 +56,10 @@ class PortableCache(Protocol):
     """A cache whose content, and whose copies, are bytes that another process can use."""
 
     def content(self, most: int) -> memoryview | None:
-        """Return the whole content; None for more than `most` bytes, and if the library fails."""
+        """Return the whole content; None if there is none, and if the library fails.
+
+        Raises `MemoryError` for more than `most` bytes.
+        """
         ...
 
     def fill(self, content: Any, length: int) -> bool:
@@ -159,7 +162,10 @@ class CachedModel(ABC):
         self._settled = True
 
     def take_state(self, most: int) -> CacheState | None:
-        """Return the content of the cache for `put_state`; None if it is empty, or more than `most` bytes."""
+        """Return the content of the cache for `put_state`; None if it has none.
+
+        Raises `MemoryError` for more than `most` bytes.
+        """
         if not self._held or not isinstance(self._cache, PortableCache):
             return None
         if (cells := self._cache.content(most)) is None:

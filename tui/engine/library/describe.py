@@ -79,6 +79,15 @@ def holds_only_head(path: str | Path) -> bool:
         return False
 
 
+def has_own_head(path: str | Path) -> bool:
+    """Return whether a GGUF file holds a model together with its head. One that cannot be read does not."""
+    try:
+        facts = read_header(path).facts
+        return bool(facts.head) and not facts.only_head
+    except (BadModelFile, OSError):
+        return False
+
+
 def named(facts: ModelFacts, tag: str | None = None) -> ModelFacts:
     """Return `facts` with a short name for the title. `tag` is Ollama's name; None searches for it."""
     path = Path(facts.path)

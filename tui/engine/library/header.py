@@ -18,7 +18,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from ...protocol import ModelFacts
+from ...protocol import HeadKind, ModelFacts
 from .forms import form_of
 from .gguf import (
     Array,
@@ -30,7 +30,7 @@ from .gguf import (
     UnusableModelFile,
 )
 from .head_files import ALONE, WIDTHS, RowReader, check_kind, row_reader
-from .heads import head_of, is_only_head, of_head
+from .heads import is_only_head, of_head, usable_heads
 from .shared_cells import LayerCells, layer_cells
 from .tensor_types import FILE_TYPES, commonest
 from .token_texts import fingerprint
@@ -93,7 +93,8 @@ class Header:
     """Properties that matter for drafting: see `FoundModel.traits`."""
     license: str = ""
     heads: int = 0
-    """Number of heads that the file claims. They are its last blocks."""
+    """Number of heads that the file claims. They are its last blocks. `usable_heads` of them can run."""
+    usable_heads: int = 0
     width: int = 0
     """Numbers in a hidden row."""
     reader: RowReader | None = None
@@ -136,12 +137,12 @@ def _with_head(header: Header) -> Header:
     """Return `header` with the head that its tensors show."""
     names, architecture = {tensor.name for tensor in header.tensors}, header.facts.architecture
     alone = is_only_head(architecture, header.block_count, header.heads, names)
-    head = head_of(architecture, header.block_count, header.heads, names)
-    if alone and not head:
+    usable = usable_heads(architecture, header.block_count, header.heads, names)
+    if alone and not usable:
         raise UnusableModelFile("only the head of a model, and it cannot be used")
-    if own := ALONE.get(architecture):
-        alone, head = True, own
-    return replace(header, facts=structs.replace(header.facts, head=head, only_head=alone))
+    head: HeadKind = ALONE.get(architecture, "mtp" if usable else "")
+    facts = structs.replace(header.facts, head=head, only_head=alone or architecture in ALONE)
+    return replace(header, usable_heads=usable, facts=facts)
 
 
 def read_tokens(path: str | Path) -> tuple[bytes, ...]:
@@ -188,6 +189,17 @@ def _opened(path: Path) -> Iterator[tuple[GgufReader, Contents]]:
             yield reader, contents
     except OSError as error:
         raise UnreadableModelFile(f"the file {path.name} cannot be read: {error.strerror}") from None
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a model: its parts, if `path` is named like the first one, or those of a folder."""
+    if path.is_dir():
+        return sorted(each for each in path.iterdir() if each.is_file())
+    match = _PART.fullmatch(path.name)
+    count = int(match[3]) if match and match[2] == "00001" else 1
+    if not 1 < count <= _MAX_PARTS:
+        return [path]
+    return [path, *(part for part in _other_parts(path, count) if part.is_file())]
 
 
 def _other_parts(path: Path, count: int) -> Iterator[Path]:

@@ -8,8 +8,8 @@ of these. So the names of the tensors count, not the claim. This module opens no
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from itertools import takewhile
 
-from ...protocol import HeadKind
 from .gguf import Tensor
 
 ROWS_OF_OUTPUTS = frozenset({"deepseek4", "mimo2", "qwen3next", "step35"})
@@ -35,19 +35,27 @@ _MORE: dict[str, tuple[str, ...]] = {
 }
 """The architectures for which llama.cpp can run a head, each with the other tensors that it asserts."""
 _SEVERAL = frozenset({"hy_v3", "mimo2", "step35"})
-"""Architectures that may have several heads in a row. The first one is used."""
+"""Architectures for which llama.cpp can run several heads in a row. Elsewhere it ends the process on them."""
 
 
-def head_of(architecture: str, blocks: int, heads: int, tensors: Collection[str]) -> HeadKind:
-    """Return the head of a model with these tensors; empty if it has none that can be run.
+def usable_heads(architecture: str, blocks: int, heads: int, tensors: Collection[str]) -> int:
+    """Return how many heads of a model with these tensors can be run; 0 if it has none.
 
     `heads` is the number of heads that the file claims: they are the last of its `blocks`.
     """
     if architecture not in _MORE or not 0 < heads < blocks or (heads > 1 and architecture not in _SEVERAL):
-        return ""
+        return 0
     needed = (*_EVERY, *_MORE[architecture])
-    whole = all(f"blk.{blocks - heads}.{name}.weight" in tensors for name in needed)
-    return "mtp" if whole else ""
+    whole = (
+        all(f"blk.{block}.{name}.weight" in tensors for name in needed)
+        for block in range(blocks - heads, blocks)
+    )
+    return sum(1 for _ in takewhile(bool, whole))
+
+
+def runs_one_head(architecture: str) -> bool:
+    """Return whether llama.cpp can run a single head of this architecture, and not several."""
+    return architecture in _MORE and architecture not in _SEVERAL
 
 
 def is_only_head(architecture: str, blocks: int, heads: int, tensors: Collection[str]) -> bool:

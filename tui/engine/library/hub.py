@@ -75,11 +75,14 @@ class Listing:
             found.append(HubFile("", size, len(names), "mlx", "MLX folder"))
         return with_heads(found)
 
-    def head_beside(self, choice: str) -> str:
-        """Return the name of the head to offer with a choice; empty if there is none."""
+    def head_beside(self, choice: str, *, inside: bool = False) -> str:
+        """Return the name of the head to offer with a choice; empty if there is none.
+
+        `inside` tells that the file of the choice has an MTP head.
+        """
         choices = self.choices()
         chosen = next((each for each in choices if each.name == choice), None)
-        head = head_for(chosen, choices) if chosen else None
+        head = head_for(chosen, choices, inside=inside) if chosen else None
         return head.name if head else ""
 
     def parts(self, choice: str) -> list[RemoteFile]:

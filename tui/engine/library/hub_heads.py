@@ -20,6 +20,8 @@ _NAMES: tuple[tuple[re.Pattern[str], HeadKind], ...] = (
 )
 """The names that llama.cpp's converter and the makers of heads give. "Model-MTP-Q4_K_M.gguf" is none of them:
 there the head is in the model's own file."""
+_INSIDE = re.compile(r"[-_.]mtp[-_.]", re.IGNORECASE)
+"""The name of a model whose own file has its MTP head."""
 _SMALLER = 2
 """A head has at most this part of the bytes of the largest file beside it."""
 _USUAL = "Q8_0"
@@ -40,11 +42,15 @@ def with_heads(files: Sequence[HubFile]) -> tuple[HubFile, ...]:
     return tuple(sorted(marked, key=lambda each: (bool(each.head), each.size)))
 
 
-def head_for(model: HubFile, files: Sequence[HubFile]) -> HubFile | None:
-    """Return the head beside `model` to offer with it; None if there is none."""
+def head_for(model: HubFile, files: Sequence[HubFile], *, inside: bool = False) -> HubFile | None:
+    """Return the head beside `model` to offer with it; None if there is none.
+
+    A model with an MTP head `inside` needs no second one. Before its download, its name may tell that.
+    """
     if model.head or model.backend == "mlx":
         return None
-    heads = [each for each in files if each.head]
+    inside = inside or bool(_INSIDE.search(model.name))
+    heads = [each for each in files if each.head and not (inside and each.head == "mtp")]
     return min(heads, key=lambda each: _order(each, model), default=None)
 
 

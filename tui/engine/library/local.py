@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ...choices import AUTO, LOOKUP, DraftChoice, is_scripted, names_model
+from ...choices import AUTO, HEAD, LOOKUP, DraftChoice, is_scripted, names_model
 from ...files import typed
 from ...paths import find_index, find_models, find_records
 from ...protocol import DraftVerdict, FoundModel, Load, Obstacle, Skipped
@@ -85,6 +85,8 @@ class Library:
         main = question.path(load.main)
         if load.draft == AUTO:
             return replace(load, main=main, draft=question.best_draft(main))
+        if load.draft == HEAD:
+            return replace(load, main=main, draft=question.head(main))
         draft = question.path(load.draft) if names_model(load.draft) else load.draft
         return replace(load, main=main, draft=draft)
 
@@ -134,6 +136,18 @@ class _Question:
                 return best_draft(self.verdicts())
         return LOOKUP
 
+    def head(self, main: str) -> DraftChoice:
+        """Return `HEAD` if the file of the main model has a head or none fits; else the path of the best
+        one."""
+        if not is_scripted(main):
+            with suppress(LibraryError):  # loading the main model reports its fault
+                if self.main.head:
+                    return HEAD
+                fitting = [each.draft for each in self.verdicts() if each.judgement != "no"]
+                files = {each.path for each in self._found if isinstance(each, FoundModel) and each.only_head}
+                return next((draft for draft in fitting if draft in files), HEAD)
+        return HEAD
+
     def verdicts(self) -> tuple[DraftVerdict, ...]:
         """Return the verdicts on all other models as drafts for the main model. Raises `LibraryError`."""
         main, path = self.main, Path(self.main.path)
@@ -155,7 +169,7 @@ class _Question:
     def _found(self) -> list[FoundModel | Skipped]:
         """Each model once, under its last name. Drafts may also lie beside a main model given by its path."""
         load, beside, wanted = self._load, [], always  # a name needs the whole list
-        if load.draft == AUTO and _is_place(load.main):
+        if load.draft in (AUTO, HEAD) and _is_place(load.main):
             beside.append(ModelFolder("folder", Path(place(load.main, "main")).parent, "flat"))
             wanted = self._wanted
         found = self._library.models(load.folders, wanted, beside)

@@ -41,6 +41,7 @@ _INDEX = "model.safetensors.index.json"
 HEAD_FILE = "mtp.safetensors"
 """The head of the model, where it is not among the weights. mlx-lm does not read it."""
 _PART = re.compile(r"(model.*)-\d{5}-of-(\d{5})\.safetensors", re.DOTALL)
+_OUTER = re.compile(r"(?:^|\.)(?:embed_tokens|lm_head)\.")
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
@@ -90,6 +91,12 @@ class Folder:
     @property
     def weight_bytes(self) -> int:
         return sum(tensor.end - tensor.begin for tensor in self.tensors)
+
+    @property
+    def outer_bytes(self) -> int:
+        """Bytes of the embeddings and of the output layer."""
+        outer = (each for each in self.tensors if _OUTER.search(each.name))
+        return sum(each.end - each.begin for each in outer)
 
     @property
     def context_length(self) -> int:

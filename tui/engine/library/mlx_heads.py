@@ -28,6 +28,8 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "qwen3_next": "qwen",
     "qwen3_5_mtp": "qwen",
     "deepseek_v3": "deepseek",
+    "deepseek_v32": "deepseek",
+    "glm_moe_dsa": "deepseek",
     "glm4_moe": "deepseek",
     "glm4_moe_lite": "deepseek",
     "gemma4": "gemma",

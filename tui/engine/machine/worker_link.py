@@ -1,8 +1,8 @@
 """The link to one worker: a process on another machine that computes some layers of the main model.
 
-One ssh runs `outrider worker` there and carries its messages. A second ssh carries llama.cpp's connection
-between a socket of this process and the loopback address there. Nothing listens here, except for the moment
-in which llama.cpp connects. This module loads no native library.
+One ssh runs `outrider worker` there and carries its messages. Another ssh carries llama.cpp's connection, or
+two carry those of an MLX ring, between a socket of this process and the loopback address there. Nothing
+listens here, except for the moment in which the library connects. This module loads no native library.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Condition, Lock, Thread, Timer
 from time import monotonic
@@ -23,12 +23,16 @@ from ...protocol import Lines, ProtocolError
 from .worker_messages import (
     LONGEST,
     Alive,
+    Chosen,
     FromWorker,
     Greeting,
     Joined,
+    Library,
     Listen,
     Listening,
     Probe,
+    StageFailed,
+    StageReady,
     Survey,
     Surveyed,
     ToWorker,
@@ -52,6 +56,7 @@ _AGAIN = "Your next prompt starts the engine again, with the workers that are le
 _SAME = "Install the same version of Outrider on both, by `make clean run`."
 
 Kind = TypeVar("Kind", bound=FromWorker)
+_OF_RING = StageReady | StageFailed | Chosen
 
 
 class WorkerLost(OutriderError):
@@ -66,9 +71,10 @@ class WorkerLink:
         host: Host,
         greeting: Greeting | None = None,
         on_loss: Callable[[WorkerLink], None] | None = None,
+        library: Library = "llama.cpp",
     ) -> None:
         """`greeting` is that of this installation. `on_loss` is called once, from another thread, when an
-        attached worker is lost."""
+        attached worker is lost. `library` computes there."""
         self.host = host
         self.loss: WorkerLost | None = None
         """Why there is no worker; None while there is one."""
@@ -78,6 +84,9 @@ class WorkerLink:
         """Bytes that the loaded pair takes there."""
         self.devices: list[int] = []
         """llama.cpp's pointers to the devices, in this process."""
+        self.listener: Callable[[FromWorker], None] | None = None
+        """Gets the messages of an MLX ring, from another thread."""
+        self._library = library
         self._greeting = greeting or Greeting.here()
         self._on_loss = on_loss
         self._changed = Condition()
@@ -94,7 +103,8 @@ class WorkerLink:
         self._ssh: subprocess.Popen[bytes] | None = None
         self._errors: Thread | None = None
         """Reads the stderr of `_ssh`, until its end."""
-        self._tunnel: subprocess.Popen[bytes] | None = None
+        self._tunnels: list[subprocess.Popen[bytes]] = []
+        self._writing = Lock()
 
     @property
     def round_trip(self) -> float | None:
@@ -113,9 +123,9 @@ class WorkerLink:
         Thread(target=self._read, name=f"worker {self.host.name}", daemon=True).start()
         self._errors = Thread(target=self._read_errors, args=(self._ssh,), name="stderr", daemon=True)
         self._errors.start()
-        theirs = self._wait(Greeting, START)
+        theirs = self.wait(Greeting, START)
         self._greeted = True
-        if fault := _misfit(theirs, self._greeting, self.host.name):
+        if fault := _misfit(theirs, self._greeting, self.host.name, self._library):
             raise self._lose(*fault)
         Thread(target=self._beat, name=f"beat {self.host.name}", daemon=True).start()
 
@@ -124,7 +134,7 @@ class WorkerLink:
 
         Raises `WorkerLost`.
         """
-        found = self._ask(Survey(), Surveyed, START)
+        found = self.ask(Survey(self._library), Surveyed, START)
         with self._changed:
             self._changed.wait_for(lambda: self.loss or len(self._round_trips) >= _ENOUGH, START)
         return found
@@ -136,7 +146,7 @@ class WorkerLink:
         """
         if self.devices:
             return self.devices
-        there = self._ask(Listen(), Listening, START).port
+        there = self.ask(Listen(), Listening, START).port
         with socket.create_server((LOOPBACK, 0), backlog=1) as door:
             self.port = int(door.getsockname()[1])
             Thread(target=self._carry, args=(door, there), name="tunnel", daemon=True).start()
@@ -147,7 +157,7 @@ class WorkerLink:
                 self.devices = connect(self.port)
             finally:
                 late.cancel()
-        self._send(Joined())
+        self.send(Joined())
         return self.devices
 
     def _carry(self, door: socket.socket, there: int) -> None:
@@ -155,15 +165,24 @@ class WorkerLink:
         with suppress(OSError):
             connection, _ = door.accept()
             door.close()
-            with connection:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._tunnel = tunnel = subprocess.Popen(
-                    self.host.tunnel(there),
-                    stdin=connection.fileno(),
-                    stdout=connection.fileno(),
-                    stderr=subprocess.PIPE,
-                )
-            self._read_errors(tunnel)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.tunnel(connection, there)
+
+    def tunnel(self, connection: socket.socket, port: int, before: Sequence[str] = ()) -> None:
+        """Give a connection to an ssh that carries it to a port of the loopback address there.
+
+        `before` are words before the command of ssh.
+        """
+        command = *before, *self.host.tunnel(port)
+        with connection:
+            end = connection.fileno()
+            ssh = subprocess.Popen(command, stdin=end, stdout=end, stderr=subprocess.PIPE)
+        self._tunnels.append(ssh)
+        Thread(target=self._read_errors, args=(ssh,), name="stderr", daemon=True).start()
+
+    def rely(self) -> None:
+        """Report a loss from now on: a library waits for the worker."""
+        self._attached = True
 
     def _too_late(self) -> None:
         """llama.cpp waits for a connection that does not come."""
@@ -182,7 +201,7 @@ class WorkerLink:
 
     def kill(self) -> None:
         """Cut the link without waiting. The worker ends by itself."""
-        for process in (self._ssh, self._tunnel):
+        for process in (self._ssh, *self._tunnels):
             if process and process.returncode is None:
                 process.kill()
 
@@ -198,15 +217,17 @@ class WorkerLink:
 
     # Messages
 
-    def _ask(self, message: ToWorker, kind: type[Kind], seconds: float) -> Kind:
+    def ask(self, message: ToWorker, kind: type[Kind], seconds: float) -> Kind:
+        """Send a message and return the reply. Raises `WorkerLost`."""
         with self._asking:
             with self._changed:
                 self._came.pop(kind, None)
                 self._came.pop(Unable, None)
-            self._send(message)
-            return self._wait(kind, seconds)
+            self.send(message)
+            return self.wait(kind, seconds)
 
-    def _wait(self, kind: type[Kind], seconds: float) -> Kind:
+    def wait(self, kind: type[Kind], seconds: float) -> Kind:
+        """Return the next message of this kind. Raises `WorkerLost`."""
         with self._changed:
             self._changed.wait_for(lambda: self.loss or self._came.keys() & {kind, Unable}, seconds)
             if self.loss:
@@ -219,10 +240,19 @@ class WorkerLink:
             raise self._lose(f"{self.host.name}: {_line(unable.reason)}", "Run `outrider doctor` there.")
         raise self._lose(f"{self.host.name} did not answer within {seconds:g} seconds", "Check the network.")
 
-    def _send(self, message: ToWorker) -> None:
+    def send(self, message: ToWorker, patience: float = -1) -> None:
+        """Send a message, unless another thread is sending for longer than `patience` seconds."""
         assert self._ssh and self._ssh.stdin
-        with suppress(OSError, ValueError):  # the reader explains the end of the link
-            self._ssh.stdin.write(written(message))
+        if not self._writing.acquire(timeout=patience):
+            return
+        try:
+            left = written(message)
+            while left:
+                left = left[self._ssh.stdin.write(left) or 0 :]
+        except (OSError, ValueError):
+            pass  # the reader explains the end of the link
+        finally:
+            self._writing.release()
 
     def _read(self) -> None:
         assert self._ssh and self._ssh.stdout
@@ -242,9 +272,11 @@ class WorkerLink:
             if isinstance(message, Alive):
                 if (sent := self._sent.pop(message.number, None)) is not None:
                     self._round_trips.append(self._heard - sent)
-            else:
+            elif not (self.listener and isinstance(message, _OF_RING)):
                 self._came[type(message)] = message
             self._changed.notify_all()
+        if self.listener and isinstance(message, _OF_RING):
+            self.listener(message)
 
     def _read_errors(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr
@@ -263,7 +295,7 @@ class WorkerLink:
                     break
                 number += 1
                 self._sent[number] = monotonic()
-                self._send(Probe(number))
+                self.send(Probe(number), patience=0)
                 pause = _BEAT if number > _ENOUGH else _FIRST_BEATS
                 self._changed.wait_for(lambda: self.loss is not None, pause)
         self._report()
@@ -293,7 +325,7 @@ class WorkerLink:
         self._report()
 
     def _tunnel_ended(self) -> bool:
-        return self._tunnel is not None and self._tunnel.poll() is not None
+        return any(each.poll() is not None for each in self._tunnels)
 
     def _lost_words(self, line: str, hint: str) -> WorkerLost:
         return WorkerLost(line.format(name=self.host.name), hint)
@@ -318,7 +350,7 @@ class WorkerLink:
         if self._ssh and self._ssh.stdin:
             with suppress(OSError):
                 self._ssh.stdin.close()  # the worker ends by this
-        for process in (self._ssh, self._tunnel):
+        for process in (self._ssh, *self._tunnels):
             if process and process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     if process is self._ssh:
@@ -327,23 +359,35 @@ class WorkerLink:
                 process.wait()
 
 
-def _misfit(theirs: Greeting, ours: Greeting, name: str) -> tuple[str, str] | None:
+def _misfit(theirs: Greeting, ours: Greeting, name: str, library: Library) -> tuple[str, str] | None:
     """Return why the installation there does not fit the one here, and the remedy; None if it fits."""
-    if not ours.rpc:
+    if library == "MLX":
+        if not theirs.mlx_lm:
+            return f"MLX is not installed on {name}", "Install it there: pip install mlx-lm."
+    elif not ours.rpc:
         return "The llama.cpp here was built without RPC", "`make clean run` builds it with RPC."
-    if not theirs.llama_cpp:
+    elif not theirs.llama_cpp:
         return f"llama.cpp is not installed on {name}", "Run `make clean run` there."
-    if theirs.llama_cpp == ours.llama_cpp and not theirs.rpc:
+    elif theirs.llama_cpp == ours.llama_cpp and not theirs.rpc:
         return f"The llama.cpp on {name} was built without RPC", "Run `make clean run` there."
     for what, there, here in (
         ("Outrider", theirs.outrider, ours.outrider),
-        ("llama-cpp-python", theirs.llama_cpp, ours.llama_cpp),
-        ("the RPC of llama.cpp in version", theirs.rpc, ours.rpc),
+        *_versions(theirs, ours, library),
         ("messages of version", str(theirs.messages), str(ours.messages)),
     ):
         if there != here:
             return f"{name} has {what} {_line(there)}, and this machine {here}", _SAME
     return None
+
+
+def _versions(theirs: Greeting, ours: Greeting, library: Library) -> tuple[tuple[str, str, str], ...]:
+    """Return the versions that must be equal for a library: its name, the version there and the one here."""
+    if library == "MLX":
+        return ("MLX", theirs.mlx, ours.mlx), ("mlx-lm", theirs.mlx_lm, ours.mlx_lm)
+    return (
+        ("llama-cpp-python", theirs.llama_cpp, ours.llama_cpp),
+        ("the RPC of llama.cpp in version", theirs.rpc, ours.rpc),
+    )
 
 
 def _line(text: str) -> str:

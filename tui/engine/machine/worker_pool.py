@@ -19,7 +19,7 @@ from ...errors import OutriderError
 from ...host import Host
 from ...protocol import WorkerHost
 from .worker_link import WorkerLink, WorkerLost
-from .worker_messages import Surveyed
+from .worker_messages import Library, Surveyed
 
 LOST = 3
 """Exit status of an engine that has lost a worker."""
@@ -44,6 +44,16 @@ class ReachedWorker:
 
 
 @dataclass(frozen=True)
+class FormedRing:
+    """The MLX ring of this process."""
+
+    links: tuple[WorkerLink, ...]
+    """Its workers, in their order."""
+    lines: object
+    """The lines of this machine, in the form of the backend."""
+
+
+@dataclass(frozen=True)
 class MissedWorker:
     """A worker that cannot be used now."""
 
@@ -56,40 +66,45 @@ class WorkerPool:
 
     def __init__(self, link: Callable[..., WorkerLink] = WorkerLink) -> None:
         self._link = link
-        self._links: dict[WorkerHost, WorkerLink] = {}
-        self._missed: dict[WorkerHost, tuple[float, MissedWorker]] = {}
+        self._links: dict[tuple[WorkerHost, Library], WorkerLink] = {}
+        self._missed: dict[tuple[WorkerHost, Library], tuple[float, MissedWorker]] = {}
         """The workers that could not be started, and when."""
         self._lock = Lock()
         self._ending = Lock()
+        self.ring: FormedRing | None = None
+        """Set once: MLX joins one ring in the life of a process."""
 
     def reach(
-        self, wanted: Sequence[WorkerHost], *, again: bool = True
+        self, wanted: Sequence[WorkerHost], library: Library = "llama.cpp", *, again: bool = True
     ) -> list[ReachedWorker | MissedWorker]:
         """Start the workers that do not run yet, all at once, and survey all of them. Keeps their order.
 
-        `again`: also try those that could not be started a moment ago.
+        `library` computes there; another one gets a process of its own. `again`: also try those that could
+        not be started a moment ago.
         """
         if not wanted:
             return []
         if again:
             self._missed.clear()
         with self._lock, ThreadPoolExecutor(len(wanted)) as threads:
-            return list(threads.map(self._reach, wanted))
+            return list(threads.map(lambda each: self._reach(each, library), wanted))
 
-    def _reach(self, wanted: WorkerHost) -> ReachedWorker | MissedWorker:
-        when, missed = self._missed.get(wanted, (0.0, None))
+    def _reach(self, wanted: WorkerHost, library: Library) -> ReachedWorker | MissedWorker:
+        key = wanted, library
+        when, missed = self._missed.get(key, (0.0, None))
         if missed and monotonic() < when + _REMEMBERED:
             return missed
         try:
-            link = self._links.get(wanted)
+            link = self._links.get(key)
             if link is None or link.loss:
-                link = self._link(Host(wanted.name, wanted.address, wanted.program), on_loss=self._lost)
+                host = Host(wanted.name, wanted.address, wanted.program)
+                link = self._link(host, on_loss=self._lost, library=library)
                 link.start()
-                self._links[wanted] = link
+                self._links[key] = link
             return ReachedWorker(link, link.survey())
         except OutriderError as error:
             missed = MissedWorker(wanted.name, error)
-            self._missed[wanted] = monotonic(), missed
+            self._missed[key] = monotonic(), missed
             return missed
 
     def aborted(self, words: str) -> None:
@@ -103,6 +118,13 @@ class WorkerPool:
         if lost is None:
             lost = attached[0]
             lost.loss = WorkerLost("The connection to a worker is broken", "Your next prompt tries again.")
+        self._lost(lost)
+
+    def failed(self, links: Sequence[WorkerLink], words: str, hint: str) -> NoReturn:
+        """End the process: a model on these workers cannot go on. A lost worker is the better reason."""
+        share = _EXPLAINED / len(links)
+        lost = next((link for link in links if link.lost_within(share)), links[0])
+        lost.loss = lost.loss or WorkerLost(words, hint)
         self._lost(lost)
 
     def _lost(self, link: WorkerLink) -> NoReturn:

@@ -84,6 +84,13 @@ class Need:
     buffers_host: int
     checkpoints: int = 0
     """Most bytes of copies of the cache, which lie in the host's memory."""
+    everywhere: int = 0
+    """The part of the weights that each machine of an MLX ring holds: embeddings and output layer."""
+
+    @property
+    def body(self) -> int:
+        """Bytes of the weights of the layers."""
+        return self.weights - self.table - self.output - self.everywhere
 
     def on_gpu(self, layers: int) -> tuple[int, int]:
         """Return weights and cache with `layers` layers on the GPU, counted from the output; -1 for all."""
@@ -146,9 +153,8 @@ def _spread(
     if not workers:
         return None, _uses(load, needs, machine)
     main = needs["main"]
-    body = main.weights - main.table - main.output
-    layer = max(1.0, (body + main.cache) / max(1, main.layers))
-    buffers = main.buffers_gpu + main.buffers_host
+    layer = max(1.0, (main.body + main.cache) / max(1, main.layers))
+    buffers = main.buffers_gpu + main.buffers_host + main.everywhere
     base = _uses(load, _part(needs, 0), machine)
     local = base[0] if machine.gpu and load.gpu_layers else base[-1]
     room = [each.free - buffers for each in workers]
@@ -156,7 +162,7 @@ def _spread(
     uses = list(_uses(load, _part(needs, split.here), machine))
     for worker, layers in zip(workers, split.workers, strict=True):
         if layers:
-            weights, cache = (round(size * layers / main.layers) for size in (body, main.cache))
+            weights, cache = (round(size * layers / main.layers) for size in (main.body, main.cache))
             uses.append(
                 MemoryUse(worker.name, worker.free, worker.total, weights, 0, cache, buffers,
                           layers=layers, round_trip=worker.round_trip)
@@ -167,9 +173,9 @@ def _spread(
 def _part(needs: Needs, layers: int) -> Needs:
     """Return the needs of this machine if it computes only `layers` layers of the main model."""
     main = needs["main"]
-    body, share = main.weights - main.table - main.output, layers / max(1, main.layers)
+    share = layers / max(1, main.layers)
     part = replace(
-        main, weights=main.table + main.output + round(body * share), layers=layers,
+        main, weights=main.weights - main.body + round(main.body * share), layers=layers,
         cache=round(main.cache * share),
     )  # fmt: skip
     return {**needs, "main": part}
@@ -279,7 +285,10 @@ def rehearse(
     for role, model in models.items():
         if isinstance(model, Folder):
             head, gpu = role == "main" and load.draft == HEAD, bool(machine.gpu)
-            by_role[role] = [_folder_need(model, role, *shape, gpu=gpu, head=head) for shape in shapes]
+            by_role[role] = [
+                _folder_need(model, role, *shape, gpu=gpu, head=head, whole=bool(load.workers))
+                for shape in shapes
+            ]
     rows = zip(*by_role.values(), strict=True)
     return machine, [dict(zip(by_role, row, strict=True)) if all(row) else None for row in rows]
 
@@ -336,11 +345,18 @@ def _need(header: Header, reserved: Any, labels: Sequence[str]) -> Need:
 
 
 def _folder_need(
-    folder: Folder, role: Role, length: int, cache_type: CacheType, *, gpu: bool = True, head: bool = False
+    folder: Folder,
+    role: Role,
+    length: int,
+    cache_type: CacheType,
+    *,
+    gpu: bool = True,
+    head: bool = False,
+    whole: bool = False,
 ) -> Need:
     """Return the needs with a full context, and with the head in the folder if `head`.
 
-    MLX itself takes its memory only as it goes.
+    `whole`: windows keep every entry. MLX itself takes its memory only as it goes.
     """
     widened = 0 if gpu else folder.widened
     of_number = 32 if widened else 16
@@ -355,10 +371,14 @@ def _folder_need(
     windows, window = folder.windowed
     windows = min(windows, folder.layers)
     of_windows = token * windows // max(1, folder.layers)
-    held = length if of_windows * length <= folder.weight_bytes // WINDOWS_SHARE else window + _MLX_SPARE
+    held = (
+        length
+        if whole or of_windows * length <= folder.weight_bytes // WINDOWS_SHARE
+        else window + _MLX_SPARE
+    )
     cache = (token - of_windows) * length + of_windows * min(length, held)
     buffers = 2 * _MLX_ROWS * folder.widest
     if found and head:
         cache += of_head
         weights += sum(each.end - each.begin for each in folder.beside)
-    return Need(weights, 0, 0, folder.layers, cache, buffers, 0)
+    return Need(weights, 0, 0, folder.layers, cache, buffers, 0, everywhere=folder.outer_bytes)

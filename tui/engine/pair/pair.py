@@ -15,7 +15,7 @@ from time import perf_counter
 from ...choices import HEAD, NONE, drafts_with_model, is_scripted
 from ...paths import find_costs, find_starter
 from ...protocol import Load, Obstacle, Rounding
-from ..backends import Backend, GivenUp, LimitsDrafts, LoadedModel, ModelError, Options, Role, Spread, asking
+from ..backends import Backend, GivenUp, LimitsDrafts, LoadedModel, ModelError, Options, Role, asking
 from ..backends.selection import open_backend
 from ..eligibility import NOTHING_COPIED, POLICY, broken_draft
 from ..library.describe import holds_only_head
@@ -28,6 +28,7 @@ from ..starter import NAME as STARTER
 from ..starter import place
 from ..starter.mlx import starter_folder
 from .costs import SECONDS, RememberedCosts, first_tokens, fresh_policy
+from .distribution import HERE, Distributed
 from .exactness import Judged, judge, keep_last
 from .practice import Practice
 from .reading import ContextReader
@@ -141,14 +142,14 @@ class Pair:
             model.close()
 
 
-def load_pair(command: Load, progress: Progress, spread: Spread | None = None) -> Pair:
-    """Load the models of `command`, which are paths; the main model is `spread` over several machines.
+def load_pair(command: Load, progress: Progress, places: Distributed = HERE) -> Pair:
+    """Load the models of `command`, which are paths. `places` has those of the main model's layers.
 
     Raises `ModelError` if the main model cannot be used.
     """
     path, room, stages = _path(command, command.main, "main"), Room(), Stages(progress)
     backend = open_backend(path, command.backend)
-    main, fault = _load_main(command, backend, path, stages, spread)
+    main, fault = _load_main(command, backend, path, stages, places)
     draft = None
     try:
         draft, obstacle = _load_draft(command, backend, main, stages) if fault is None else (None, fault)
@@ -166,10 +167,10 @@ def load_pair(command: Load, progress: Progress, spread: Spread | None = None) -
 
 
 def _load_main(
-    command: Load, backend: Backend, path: str, stages: Stages, spread: Spread | None
+    command: Load, backend: Backend, path: str, stages: Stages, places: Distributed
 ) -> tuple[LoadedModel, Obstacle | None]:
     """Return the main model, and the reason if it could be opened only without its head."""
-    options = replace(Options.of(command, "main"), spread=spread)
+    options = replace(Options.of(command, "main"), spread=places.spread, ring=places.ring)
     read = stages.reading("main model")
     try:
         return backend.load(path, options, read), None

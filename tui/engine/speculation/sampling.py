@@ -108,6 +108,19 @@ class Sampler:
         return self._start
 
     @property
+    def seed(self) -> int:
+        return self._seed
+
+    @property
+    def constraint(self) -> Constraint | None:
+        return self._constraint
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it chooses by its arguments alone."""
+        return type(self).pick is Sampler.pick
+
+    @property
     def met_limit(self) -> bool:
         """Whether the constraint was too much work somewhere."""
         return self._constraint is not None and self._constraint.met_limit
@@ -121,7 +134,7 @@ class Sampler:
     def chooses_best(self) -> bool:
         """Whether the token of a pick is just the best of its row; its probability may still be computed."""
         changed = self._chain.bias or self._chain.penalises or self._constraint is not None
-        return self._chain.temperature == 0 and not changed and type(self).pick is Sampler.pick
+        return self._chain.temperature == 0 and not changed and self.is_plain
 
     def pick(self, logits: Logits, tokens: Sequence[int], length: int) -> Pick:
         """Choose the token that follows `tokens[:length]`, or `NO_PICK`. `logits` is read, never written.
@@ -161,14 +174,22 @@ class Sampler:
             if not isfinite(scores[best]):
                 raise InvalidLogits(index)
             return Pick(best, _sureness(scores) if self._confident else 1.0)
-        ids = _best(scores, self._chain.top_k)
-        log_p = self._truncated(scores[ids])
+        ids, log_p = self.distribution(scores)
         if not log_p.size:
             raise InvalidLogits(index)
         if log_p.size == 1:
             return Pick(int(ids[0]), 1.0)
-        winner = int((log_p + gumbel(self._seed, index, ids[: log_p.size])).argmax())
+        winner = int((log_p + gumbel(self._seed, index, ids)).argmax())
         return Pick(int(ids[winner]), exp(log_p[winner]))
+
+    def distribution(self, scores: Logits) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the tokens that the sampling chain keeps, the best first, and their log-probabilities.
+
+        `scores` is a row after logit bias and penalties. Both are empty if no score is finite.
+        """
+        ids = _best(scores, self._chain.top_k)
+        log_p = self._truncated(scores[ids])
+        return ids[: log_p.size], log_p
 
     def _adjusted(self, logits: Logits, tokens: Sequence[int], length: int) -> Logits:
         """Return the row after logit bias and penalties; the row itself if there are none."""

@@ -38,11 +38,11 @@ class ModelStates:
         self._saved[chat] = array("I", state.tokens)
 
     def taken(self, calls: Calls, most: int) -> SavedState | None:
-        """Return a copy of the cache, with at most `most` bytes; None if it cannot be copied."""
-        try:
-            state = self.model.take_state(most) if isinstance(self.model, Portable) else None
-        except MemoryError:
-            return None
+        """Return a copy of the cache, of at most `most` bytes; None if it has nothing to copy.
+
+        Raises `MemoryError`.
+        """
+        state = self.model.take_state(most) if isinstance(self.model, Portable) else None
         if state is None or not _keeps_its_bits(self.model, calls, state.cut_from):
             return None
         rule = ReadingRule(calls.chunk, calls.rows, tuple((each.start, each.stop) for each in calls.answers))
@@ -82,10 +82,10 @@ class ModelStates:
 def _keeps_its_bits(model: LoadedModel, calls: Calls, cut_from: int) -> bool:
     """Return whether the next rows have the bits that exact mode promises.
 
-    A saved window has only its latest cells. They lie in other places then, and attention over them rounds
-    differently.
+    Where a window drops cells, the saved ones lie in other places later, and attention over them rounds
+    differently. A cut needs no checkpoint in the window of llama.cpp alone.
     """
-    return not (calls.rows and cut_from and model.rewinds == "anywhere")
+    return not (calls.rows and cut_from and model.drops_from and model.rewinds == "anywhere")
 
 
 def calls_of(rule: ReadingRule) -> Calls:

@@ -17,6 +17,7 @@ from pathlib import Path
 from ...choices import HEAD, is_scripted
 from ...protocol import Load
 from ..backends import ReadsAlong
+from ..library.header import files_of
 from ..machine.hardware import spare_memory
 from ..machine.stored_facts import fingerprint
 from ..pair.pair import Pair
@@ -245,13 +246,17 @@ class SavedChats:
                     self._tasks.append(_Task(states, self._chat, state))
 
     def _copy(self, states: ModelStates) -> SavedState | None:
-        """Return a copy of the cache; None if there is no room for one, or if it cannot be copied."""
+        """Return a copy of the cache; None if there is no room for one, or nothing to copy."""
         calls = self._reader.calls if self._reader and states is self._states[0] else Calls(0)
-        state = states.taken(calls, self._room())
-        if state is None and self._held.size:
-            self._held.forget()
-            state = states.taken(calls, self._room())
-        return state
+        try:
+            return states.taken(calls, self._room())
+        except MemoryError:
+            if not self._held.size:
+                return None
+        self._held.forget()
+        with suppress(MemoryError):
+            return states.taken(calls, self._room())
+        return None
 
     def _drop_tasks(self, states: ModelStates | None = None, chat: str | None = None) -> None:
         """Drop the copies that wait for the disk: those of a model and a chat, or all of them."""
@@ -274,8 +279,9 @@ class SavedChats:
         except OSError as error:
             task.drop()
             self._tasks.remove(task)
-            task.states.forget(task.chat)
-            self._fail(error)
+            if not isinstance(error, FileNotFoundError):  # another engine was told to forget this chat
+                task.states.forget(task.chat)
+                self._fail(error)
 
     def _fail(self, error: OSError) -> None:
         reason = error.strerror or str(error)
@@ -300,8 +306,9 @@ def marks_of(pair: Pair, command: Load) -> list[ModelMark]:
 
 
 def _identity(path: Path) -> str:
-    """Return the identity of a model's file or folder: its ends, its size and the time of its last change."""
-    changed = 0
+    """Return the identity of a model: the ends, the size and the time of the last change of each file."""
+    found = []
     with suppress(OSError):
-        changed = path.stat().st_mtime_ns
-    return f"{fingerprint(path)} {changed}"
+        for each in files_of(path):
+            found.append(f"{fingerprint(each)} {each.stat().st_mtime_ns}")
+    return " ".join(found)

@@ -146,7 +146,7 @@ def _head_of(file: BufferedReader) -> tuple[StateHead, array[int]]:
     text = file.read(min(length, _LONGEST_HEAD))
     try:
         head = msgspec.json.decode(text, type=StateHead)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadStateFile("its head cannot be read") from None
     if not head.tokens or 4 * head.tokens > _size_of(file):
         raise BadStateFile("it is torn")

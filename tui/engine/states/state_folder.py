@@ -103,6 +103,8 @@ class StateFolder:
         self._now = now
         self._heads: dict[_Entry, tuple[StateHead, array[int]]] = {}
         """The heads that were read."""
+        self._bad: set[tuple[Path, int]] = set()
+        """The path and the inode of each unusable file that cannot be removed."""
         self._told = False
         """Whether the log has the reason why a chat was too large."""
 
@@ -118,6 +120,8 @@ class StateFolder:
         """
         found = []
         for entry in self._entries(hashed(mark.group)):
+            if (entry.path, entry.number) in self._bad:
+                continue
             try:
                 head, tokens = self._head(entry)
                 if objection := mark.objection(head):
@@ -125,7 +129,7 @@ class StateFolder:
             except BadStateFile as error:
                 self.reject(entry.path, str(error))
             except OSError as error:
-                _say(f"{entry.path.name} cannot be read: {error.strerror}")
+                self._leave(entry.path, f"cannot be read: {error.strerror}")
             else:
                 found.append(Candidate(usable(head, tokens), entry.path, entry.size))
         return sorted(found, reverse=True)
@@ -137,23 +141,29 @@ class StateFolder:
         """
         try:
             state = read_state(path, stopped)
-            os.utime(path, (self._now(), self._now()))
-            return state
         except BadStateFile as error:
             self.reject(path, str(error))
-        except (OSError, MemoryError) as error:
-            _say(f"{path.name} cannot be read: {error}")
-        return None
+            return None
+        except MemoryError:
+            _say(f"{path.name} is not read: there is too little memory")
+            return None
+        except OSError as error:
+            self._leave(path, f"cannot be read: {error.strerror}")
+            return None
+        self._touch(path)
+        return state
 
     def use(self, mark: ModelMark, chat: str) -> None:
         """Count the state of `chat` as used now, without reading it. It need not exist."""
-        with suppress(OSError):
-            os.utime(self._path_of(mark, chat), (self._now(), self._now()))
+        self._touch(self._path_of(mark, chat))
 
     def reject(self, path: Path, reason: str) -> None:
-        """Remove a file, and give the reason in the log."""
-        _say(f"{path.name} is removed: {reason}")
-        self._remove(path)
+        """Remove a file, and give the reason in the log. One that cannot be removed is never read again."""
+        try:
+            path.unlink(missing_ok=True)
+            _say(f"{path.name} is removed: {reason}")
+        except OSError as error:
+            self._leave(path, f"cannot be used ({reason}) nor removed: {error.strerror}")
 
     def begin(self, mark: ModelMark, chat: str, state: SavedState) -> StateWriter | None:
         """Return a writer for the state of `chat`. None if there is no room for it. Raises `OSError`.
@@ -165,6 +175,9 @@ class StateFolder:
         self._remove_leftovers()
         path = self._path_of(mark, chat)
         entries = sorted(self._entries(), key=lambda each: each.used)
+        for each in entries:
+            if each.used > self._now():  # the clock went back: it gets old from now on
+                self._touch(each.path)
         free = self._free(self._path)
         room = min(self._budget, (free + sum(each.size for each in entries)) // 2)
         if state.size > room or state.size > free:
@@ -181,10 +194,15 @@ class StateFolder:
         return StateWriter(path, pieces(state))
 
     def forget(self, chat: str | None = None) -> DiskUsage:
-        """Remove the states of `chat`, or all of them, and what a killed engine left. Return their number."""
+        """Remove the states of `chat`, or all of them, unfinished ones included. Return their number.
+
+        An unfinished one may be that of another engine, which then gives it up.
+        """
         self._remove_leftovers()
-        end = "" if chat is None else f"-{hashed(chat)}.state"
-        gone = [each for each in self._entries() if each.path.name.endswith(end)]
+        chats = "*" if chat is None else hashed(chat)
+        for path in self._path.glob(f".*-{chats}.*.part"):
+            self._remove(path)
+        gone = [each for each in self._entries() if each.path.match(f"*-{chats}.state")]
         for each in gone:
             self._remove(each.path)
         return DiskUsage(len(gone), sum(each.size for each in gone))
@@ -208,6 +226,20 @@ class StateFolder:
                         facts = each.stat(follow_symlinks=False)
                         yield _Entry(Path(each.path), facts.st_size, facts.st_mtime, facts.st_ino)
 
+    def _touch(self, path: Path) -> None:
+        """Count a state as used now. It need not exist, and the folder need not be writable."""
+        with suppress(OSError):
+            os.utime(path, (self._now(), self._now()))
+
+    def _leave(self, path: Path, reason: str) -> None:
+        """Leave an unusable file where it is, give the reason in the log, and never read it again.
+
+        Another engine may have removed it: that is no fault.
+        """
+        with suppress(FileNotFoundError):
+            self._bad.add((path, path.lstat().st_ino))
+            _say(f"{path.name} {reason}")
+
     @staticmethod
     def _remove(path: Path) -> None:
         with suppress(OSError):
@@ -217,7 +249,7 @@ class StateFolder:
         """Remove the files of engines that died while they wrote. A living one holds a lock."""
         for path in self._path.glob(".*.part"):
             with suppress(OSError), path.open("rb") as file:
-                if path.stat().st_mtime < self._now() - _YOUNG:
+                if abs(path.stat().st_mtime - self._now()) > _YOUNG:  # the clock may have gone back
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
 

@@ -22,6 +22,7 @@ from tests.support.head_checks import (
     check_penalties_and_grammars,
     check_rewinds,
     check_same_text,
+    check_wakes,
     check_wherever_a_chat_goes,
 )
 from tests.support.head_models import Headed, write_headed
@@ -186,6 +187,12 @@ def test_rewinds_leave_the_logits_of_a_fresh_head(opened: Open, kind: str) -> No
 def test_a_cut_to_an_older_place_leaves_the_logits_of_a_fresh_head(opened: Open, kind: str) -> None:
     main, head = opened(KINDS[kind], noise=0.1, own_noise=0.3)
     check_cuts_to_older_places(main, head, main.chunk, anywhere=main.rewinds == "anywhere", long=1100)
+
+
+@pytest.mark.parametrize("kind", ["attention", "hybrid"])
+def test_a_saved_head_goes_on_with_the_rows_of_its_main_model(opened: Open, kind: str) -> None:
+    pairs = [opened(KINDS[kind], noise=0.1, own_noise=0.3) for _ in range(2)]
+    check_wakes(pairs[0], pairs[1])
 
 
 def test_a_catch_up_and_the_first_choice_are_one_call(opened: Open) -> None:

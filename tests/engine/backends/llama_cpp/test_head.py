@@ -21,11 +21,13 @@ from tests.support.head_checks import (
     check_penalties_and_grammars,
     check_rewinds,
     check_same_text,
+    check_wakes,
     check_wherever_a_chat_goes,
 )
 from tests.support.head_models import Headed, write_headed
 from tests.support.rows import some_tokens
 from tests.support.talk import Talk
+from tests.support.windows import no_room_for_full_windows
 from tui.engine import eligibility
 from tui.engine.backends import LoadedModel, ModelError, Options, llama_cpp
 from tui.engine.backends.kept_rows import WAITING
@@ -43,6 +45,9 @@ KINDS = {
     "hybrid": Headed(),
     "hybrid with experts": Headed("qwen35moe"),
     "own rows of outputs only": Headed("qwen3next"),
+    "several heads": Headed("hy_v3", heads=3),
+    "several heads with a window": Headed("step35", heads=2),
+    "several heads of fused weights": Headed("mimo2", heads=3),
 }
 GREEDY = Chain(temperature=0)
 SURE = 0.9
@@ -162,6 +167,23 @@ def test_a_cut_to_an_older_place_leaves_the_logits_of_a_fresh_head(opened: Open,
     check_cuts_to_older_places(main, head, main.chunk, anywhere=main.rewinds == "anywhere")
 
 
+def test_a_cut_beyond_a_dropped_window_leaves_the_logits_of_a_fresh_head(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_room_for_full_windows(monkeypatch)
+    headed = replace(KINDS["several heads with a window"], noise=0.1, own_noise=0.3)
+    main, head = opened(headed)
+    assert 0 < main.drops_from < 1100
+    check_cuts_to_older_places(main, head, main.chunk, anywhere=False)
+    check_wakes((main, head), opened(headed), close=0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_head_goes_on_with_the_rows_of_its_main_model(opened: Open, kind: str) -> None:
+    headed = replace(KINDS[kind], noise=0.1, own_noise=0.3)
+    check_wakes(opened(headed), opened(headed))
+
+
 def test_a_hybrid_keeps_as_many_copies_as_a_draft_of_a_head_is_long(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,10 +234,13 @@ def test_there_is_no_head_where_the_file_or_the_library_has_none(
     path = str(write(KINDS["attention"]))
     unasked = backend.load(path, replace(options, head=False), lambda _: True)
     assert backend.load_head(unasked, options) == eligibility.NO_HEAD
+    two = backend.load(str(write(Headed("glm4moe", heads=2))), options, lambda _: True)
+    told = backend.load_head(two, options)
+    assert isinstance(told, Obstacle) and "2 heads" in told.text and "glm4moe" in told.text
     monkeypatch.setattr(native, "extensions", lambda: None)
     main = backend.load(path, options, lambda _: True)
     assert backend.load_head(main, options) == eligibility.NO_HEADS_HERE
-    for each in (without, unasked, main):
+    for each in (without, unasked, two, main):
         each.close()
 
 
@@ -270,6 +295,7 @@ for path in sys.argv[1:]:
         if not isinstance(head, Obstacle):
             head.start(Sampler(Chain(0), 0, 0))
             head.extend([5], 1)
+            head.extend([6], 1)
             head.close()
         main.close()
     except ModelError:
@@ -278,9 +304,11 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.parametrize("architecture", ["qwen35", "glm4moe"])
-def test_a_file_with_a_damaged_head_does_not_end_the_process(tmp_path: Path, architecture: str) -> None:
-    whole = write_headed(tmp_path / "whole.gguf", Headed(architecture)).read_bytes()  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "headed", [Headed("qwen35"), Headed("glm4moe"), Headed("mimo2", heads=2), Headed("step35", heads=2)]
+)
+def test_a_file_with_a_damaged_head_does_not_end_the_process(tmp_path: Path, headed: Headed) -> None:
+    whole = write_headed(tmp_path / "whole.gguf", headed).read_bytes()
     table = range(whole.index(b"blk.4.") - 8, whole.rindex(b"blk.4.") + 40)
     count = whole.index(b"nextn_predict_layers") + len("nextn_predict_layers") + 4
     passed: list[str] = []

@@ -28,6 +28,9 @@ KINDS = {
     "hybrid": Headed(),
     "hybrid with experts": Headed("qwen35moe"),
     "own rows of outputs only": Headed("qwen3next"),
+    "several heads": Headed("hy_v3", heads=3),
+    "several heads with a window": Headed("step35", heads=2),
+    "several heads of fused weights": Headed("mimo2", heads=3),
 }
 SURE = 0.9
 

@@ -544,6 +544,23 @@ def test_threads_spin_little_unless_the_user_says_how(given: dict[str, str], spi
     assert asked.stdout.decode().strip() == spins
 
 
+def test_the_library_is_found_while_another_thread_imports_it() -> None:
+    """The list of models asks where the package lies, while the first load imports a part of it."""
+    code = """if True:
+        import importlib, importlib.util
+        from tui.engine.backends.llama_cpp import native
+        real = importlib.import_module
+        def watched(name):
+            assert importlib.util.find_spec("llama_cpp").submodule_search_locations
+            return real(name)
+        importlib.import_module = watched
+        native.bindings()
+        print("found")
+    """
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert asked.stdout.strip() == "found", asked.stderr
+
+
 @pytest.mark.parametrize("length", [1, 4, 5, 8, 20, 100, 255, 256, 257, 300, 511, 513])
 def test_a_context_of_any_length_can_be_filled(length: int, tmp_path: Path) -> None:
     """The library makes caches of whole blocks and shortens its calls to what it was asked for."""

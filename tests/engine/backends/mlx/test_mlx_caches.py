@@ -209,6 +209,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "attention in chunks": ("llama4", {}),
     "a window with sinks": ("gpt_oss", {}),
     "compressed attention": ("deepseek_v3", {}),
+    "attention with an indexer": ("deepseek_v32", {"index_topk": 24}),
     "a state of matrices": ("rwkv7", {}),
     "a state of scans": ("mamba2", {}),
 }

@@ -66,6 +66,8 @@ KINDS = {
     "attention": Kind(Headed("glm4moe", layers=2), noise=0.08),
     "latent attention": Kind(Headed("glm4moe", layers=2), "deepseek_v3", "experts", noise=0.04),
     "latent attention, doubled": Kind(Headed("glm4moe", layers=2), "glm4_moe_lite", "doubled", noise=0.04),
+    "latent attention, indexed": Kind(Headed("glm4moe", layers=2), "deepseek_v32", "experts", noise=0.04),
+    "latent attention, indexed as in GLM": Kind(Headed("glm4moe", layers=2), "glm_moe_dsa", noise=0.04),
     "hybrid": Kind(Headed("qwen35", layers=2), norms="raw"),
     "hybrid with experts": Kind(Headed("qwen35moe", layers=2), form="parts", noise=0.08),
     "hybrid, head beside it": Kind(Headed("qwen3next", layers=2), form="beside"),
@@ -73,7 +75,8 @@ KINDS = {
     "windows, assistant": Kind(Gemma(), form="none", noise=0.05),
     "windows, assistant, bounded": Kind(Gemma(window=24, full=(1, 3)), form="none", noise=0.05, cap=200.0),
 }
-COMPUTED = [kind for kind in KINDS if kind not in ("latent attention, doubled", "hybrid, head in a folder")]
+PLACED = ("latent attention, doubled", "latent attention, indexed as in GLM", "hybrid, head in a folder")
+COMPUTED = [kind for kind in KINDS if kind not in PLACED]
 """Those of them that compute in different ways; the others only lie in other places."""
 SURE = 0.9
 """Acceptance above which a perfect head must be: rounding and the first entry of all cost a little."""

@@ -116,3 +116,13 @@ def test_a_cache_of_all_entries_grows_and_is_trimmed_in_place() -> None:
         f"mlx-lm {VERSION}: KVCache keeps trimmed entries"
     )
     assert own.keys.shape[2] >= own.offset, f"mlx-lm {VERSION}: KVCache.keys is no buffer of entries any more"
+
+
+def test_its_server_uses_no_draft_on_several_machines() -> None:
+    """Ours does; docs/several-machines.md names the difference."""
+    from mlx_lm.server import ModelProvider
+
+    provider = ModelProvider.__new__(ModelProvider)
+    provider.is_distributed = True
+    with pytest.raises(ValueError, match="draft models not supported in distributed mode"):
+        provider._load("main", draft_model_path="draft")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,9 @@ def opened(tmp_path: Path) -> Iterator[Open]:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every call counts as one that takes long."""
+    """Every call counts as one that takes long, and every layer too."""
     monkeypatch.setattr(parts, "LONG", 0.0)
+    monkeypatch.setattr(parts, "_TOGETHER", 0.0)
 
 
 def fast(model: MlxModel, text: list[int]) -> list[int]:
@@ -102,6 +104,35 @@ def test_a_call_that_is_given_up_leaves_the_cache_as_it_was(
         assert [pick.token for pick in model.extend(text[model.length :], 8)] == expected
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 6), (0.2, 3), (0.3, 2), (10.0, 1)])
+def test_layers_that_take_little_time_are_computed_together(
+    opened: Open, slow: None, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: int
+) -> None:
+    """Each wait for MLX takes time. A layer and the output layer take a tenth of a second each here."""
+    model, told = opened("llama", "f16"), list[float]()
+    monkeypatch.setattr(parts, "_TOGETHER", seconds + 0.001 * (seconds > 0))
+    monkeypatch.setattr(model._parts, "_token", 0.1 * (LAYERS + 1) / 24)
+    model._parts.compute(
+        lambda: model.runner(mx.array([some_tokens(24)]), cache=model._cache.all), mx.eval, 24, told.append
+    )
+    assert len(told) == expected
+    assert sum(told) == pytest.approx(24 * LAYERS / (LAYERS + 1))
+
+
+@pytest.mark.parametrize("cache", ["f16", "q8_0"])
+def test_a_call_in_parts_copies_no_cache(opened: Open, slow: None, cache: str) -> None:
+    """A long chat has a cache of gigabytes."""
+    model, text = opened("llama", cache), some_tokens(300)
+    model.extend(text[:280], 0)
+    model.extend(text[280:282], 0)
+    held = sum(leaf.nbytes for leaf in leaves(model._cache.all))
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    model.extend(text[282:284], 0)
+    assert mx.get_peak_memory() - before < held / 2
+
+
 def test_a_layer_that_is_not_wanted_any_more_is_not_computed(
     opened: Open, slow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +141,50 @@ def test_a_layer_that_is_not_wanted_any_more_is_not_computed(
     monkeypatch.setattr(mx, "async_eval", None)  # an early beginning fails
     model.extend(some_tokens(3), 0)
     assert any(leaf.begins for leaf in leaves(model._cache.all)), "a short call begins early again"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slow_chain_of_choices_asks_between_them(
+    opened: Open, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chain whose choices take long together, but not each of them, is not made one by one by the host."""
+    model, text = opened(kind, "f16"), some_tokens(30)
+    model.start(Sampler(GREEDY, 0, 0))
+
+    def chosen() -> list[int]:
+        model.rewind(0)
+        model.extend(text[:20], 0)
+        return [pick.token for pick in model.draft(text[20:], 5)]
+
+    monkeypatch.setattr(model._parts, "are_needed", lambda tokens: False)
+    expected = chosen()
+    assert len(expected) == 5
+    monkeypatch.setattr(model._parts, "are_needed", lambda tokens: tokens > 1)
+    monkeypatch.setattr(parts, "_TOGETHER", 0.0)
+    asked = 0
+
+    def wanted(tokens: float) -> bool:
+        nonlocal asked
+        asked += 1
+        return asked <= last
+
+    last = 10**9
+    with asking([model], wanted):
+        assert chosen() == expected
+    assert list(model.tokens) == text + expected[:-1]
+    most = asked
+    for chosen_yet, last in enumerate(range(most - 4, most), 1):
+        asked = 0
+        with asking([model], wanted), pytest.raises(GivenUp):
+            chosen()
+        assert asked == last + 1
+        assert list(model.tokens) == text + expected[:chosen_yet]
+        model.start(Sampler(GREEDY, 0, 0))
+        rest = [*expected[chosen_yet:4], 7]
+        after = model.extend(rest, 1)
+        model.rewind(0)
+        model.extend(text[:20], 0)
+        assert model.extend([*text[20:], *expected[:4], 7], 1) == after, "its cache holds these tokens"
 
 
 def test_a_long_prompt_is_read_in_calls_that_the_time_of_a_token_limits(
@@ -163,9 +238,10 @@ def test_a_load_is_given_up_at_every_place_where_it_asks(tmp_path: Path, slow: N
 
 @pytest.fixture
 def pair_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """A main model and a draft; nothing of them is known from earlier loads."""
+    """A main model and a draft; no load knows anything from earlier ones."""
+    number = count()
     for module in ("exactness", "pair"):
-        monkeypatch.setattr(f"tui.engine.pair.{module}.find_costs", lambda: tmp_path / "costs")
+        monkeypatch.setattr(f"tui.engine.pair.{module}.find_costs", lambda: tmp_path / f"costs{next(number)}")
     main = mlx_models.write_folder(tmp_path / "main", settings={"num_hidden_layers": LAYERS})
     return str(main), str(mlx_models.perturbed(main, tmp_path / "draft"))
 

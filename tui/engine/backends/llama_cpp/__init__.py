@@ -14,7 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from ....protocol import Obstacle
-from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, unfit_head, vocabularies
+from ...eligibility import NO_HEAD, NO_HEADS_HERE, OTHER_LIBRARY, no_head, unfit_head, vocabularies
 from ...library.head_files import ITS_MAIN, ONLY_HEAD
 from ...library.header import BadModelFile, Header, read_header
 from .. import GivenUp, LoadedModel, ModelError, Options, Progress, Spread
@@ -22,8 +22,9 @@ from ..cached import PICKS, WARM_UP
 from . import native
 from .assistant import open_assistant, reserved_by_assistant
 from .batch import BATCH
+from .chain import open_head
 from .eagle import open_eagle, reserved_by_eagle
-from .head import LlamaHead, new_context, open_head
+from .head import LlamaHead, new_context
 from .model import CELLS, LlamaModel
 from .reserve import CacheShape, Reserved, reserved
 from .rollback import COPIES, HEAD_COPIES, affords_copies, is_recurrent
@@ -142,7 +143,7 @@ class LlamaBackend:
         elif main.head:
             head = open_head(self._library, extensions, main, params, again=not options.exact)
         else:
-            return NO_HEAD
+            return no_head(main.header)
         if isinstance(head, LlamaHead):
             head.begin()
         return head

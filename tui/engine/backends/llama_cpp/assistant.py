@@ -89,14 +89,15 @@ class AssistantHead(LlamaHead):
     def _decode(self, tokens: Sequence[int], first_row: int) -> None:
         """Run the last of `tokens` alone."""
         place = self._held + len(tokens) - 1
-        own = self._last[1] if self._last and self._last[0] == place - 1 >= self._hidden.end else None
+        own = self._ahead.get(place - 1) if place > self._hidden.end else None
         self._fill(self._batch.rows[:1], place - 1, own)
         behind = self._library.llama_memory_seq_pos_max(self._memory, ANSWER) + 1
         answer = self._library.llama_decode(self.context, self._batch.fill(tokens[-1:], behind, 0))
         latest = self._own.latest() if answer == 0 else None
         if latest is None:
             del self._tokens[self._held :]
-            self._sound, self._last = self._held, None
+            self._sound = self._held
+            self._ahead.clear()
             raise ModelError(f"the head could not be run (llama_decode: {answer})", "Load the model again.")
         self._held = self._sound = place + 1
-        self._last = (place, latest[0].copy())
+        self._ahead[place] = latest[0].copy()

@@ -19,9 +19,7 @@ from msgspec.structs import replace
 
 from ....choices import HEAD
 from ....protocol import ModelFacts
-from ...library.describe import named
 from ...library.header import Header
-from ...library.heads import ROWS_OF_OUTPUTS
 from ...speculation.loop import Pick
 from .. import CacheState, ModelError, common_prefix
 from ..cached import PICKS, WARM_UP
@@ -30,27 +28,8 @@ from .model import LlamaModel, NativeModel
 from .rollback import Cells, NativeCache
 
 NAME = "MTP head"
-
-
-def open_head(
-    library: Any, extensions: Any, main: LlamaModel, params: Any, model: int = 0,
-    header: Header | None = None, *, again: bool,
-) -> LlamaHead:  # fmt: skip
-    """Return the head of `main`, which has yet to begin. Raises `ModelError`.
-
-    `params` are those of a draft's context. `again` tells whether `main` may run a token again for its row.
-    If the head has a file of its own, `model` is the native model of that file, which it then owns.
-    """
-    width = library.llama_model_n_embd_out(main.model)
-    if model and library.llama_model_n_embd_out(model) != width:
-        raise ModelError("the head of another model: its rows have another width", "Choose another draft.")
-    context = new_context(library, model or main.model, main.context, params)
-    if not context:
-        raise ModelError("there is not enough memory for the head", "Load with a shorter context.")
-    hidden = HiddenRows(NativeRows(extensions, main.context, width), again=again)
-    own = NativeRows(extensions, context, width, of_outputs=main.facts.architecture in ROWS_OF_OUTPUTS)
-    facts = named(header.facts) if header else _facts(main.facts, main.header)
-    return LlamaHead(library, context, main, facts, hidden, own, model)
+SEVERAL = "{} MTP heads"
+"""The names of a head in the main model's file, and of several."""
 
 
 def new_context(library: Any, model: int, other: int, params: Any) -> int:
@@ -83,8 +62,8 @@ class LlamaHead(NativeModel):
         """Number of tokens, from the left, whose rows were the main model's: they need not run again."""
         self._own = own
         self._model = model
-        self._last: tuple[int, Rows] | None = None
-        """The position of the last cell, and the head's own row there; None if that is not needed."""
+        self._ahead: dict[int, Rows] = {}
+        """The head's own rows, by their positions, where the main model has none yet."""
 
     def begin(self) -> None:
         """Prepare the library, and read the main model's rows from now on. Raises `ModelError`."""
@@ -119,11 +98,16 @@ class LlamaHead(NativeModel):
     def take_state(self, most: int) -> CacheState | None:
         self.read_along(1)
         self.rewind(min(self.length, self._sound))
-        return super().take_state(most)
+        if (state := super().take_state(most)) is None:
+            return None
+        return CacheState(state.tokens, state.cells, tuple(self._hidden.kept()), state.cut_from)
 
     def put_state(self, state: CacheState) -> bool:
-        done = super().put_state(state)
+        """Replace the content of the cache, after that of the main model. The copies are rows of that one."""
+        done = super().put_state(CacheState(state.tokens, state.cells, (), state.cut_from))
         self._sound = self._held
+        if done:
+            self._hidden.recall(state.copies)
         return done
 
     def close(self) -> None:
@@ -139,7 +123,7 @@ class LlamaHead(NativeModel):
     def _trim(self, length: int) -> None:
         super()._trim(min(length, self._sound))
         self._sound = min(self._sound, self._held)
-        self._last = None
+        self._ahead.clear()
 
     def _run(self, end: int, picks: int = 0) -> None:
         while self._held < end:
@@ -158,15 +142,14 @@ class LlamaHead(NativeModel):
         start, count = self._held, len(tokens)
         last = start + count - 1
         rows = self._batch.rows[:count]
-        own = self._last[1] if self._last and self._last[0] == start - 1 >= self._hidden.end else None
+        own = self._ahead.get(start - 1) if start > self._hidden.end else None
         self._fill(rows, start - 1, own)
         leads = last >= self._hidden.end  # the next cell needs the own row of this one
         if leads and self._own.of_outputs:
             first_row = min(first_row, count - 1)
         super()._decode(tokens, first_row)
-        latest = self._own.latest() if leads else None
-        row = 0 if self._own.of_outputs else count - 1
-        self._last = None if latest is None else (last, latest[row].copy())
+        if leads and (latest := self._own.latest()) is not None:
+            self._ahead[last] = latest[0 if self._own.of_outputs else count - 1].copy()
         if self._sound == start:
             self._sound = min(self._held, self._hidden.end + 1)
 
@@ -178,12 +161,12 @@ class LlamaHead(NativeModel):
             rows[0] = own
 
 
-def _facts(main: ModelFacts, header: Header) -> ModelFacts:
+def facts_of(main: ModelFacts, header: Header) -> ModelFacts:
     """Return the facts about the head of `main`. Its vocabulary and its output layer are the main model's."""
     own = header.of_head
     return replace(
         main,
-        name=NAME,
+        name=NAME if header.usable_heads < 2 else SEVERAL.format(header.usable_heads),
         path=HEAD,
         parameters=sum(tensor.elements for tensor in own),
         size=sum(tensor.bytes for tensor in own),

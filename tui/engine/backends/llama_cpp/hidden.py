@@ -6,7 +6,7 @@ them stay. This module runs no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ctypes import addressof
 from itertools import accumulate
 from typing import Any, Protocol
@@ -139,6 +139,28 @@ class HiddenRows(KeptRows[Rows]):
     def close(self) -> None:
         """End it, while the context still exists."""
         self._native.close()
+
+    def stand_at(self, length: int) -> None:
+        """Follow a cache into which another content of `length` tokens was put. No row is known then."""
+        self.cut(0)
+        self._first = self.end = length
+
+    def kept(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the rows at the ends of checkpoints, and the last row: the number of tokens, and the row."""
+        yield from ((place + 1, row.tobytes()) for place, row in self._marked.items())
+        if self._has(self.end - 1):
+            yield self.end, self._at(self.end - 1).tobytes()
+
+    def recall(self, rows: Iterable[tuple[int, Any]]) -> None:
+        """Take the rows of `kept` that are missing here."""
+        for length, content in rows:
+            row = np.frombuffer(content, np.float32)
+            if not 0 < length <= self.end or len(row) != self.width or self._has(length - 1):
+                continue
+            if length == self.end:
+                self._first, self._rows[0] = length - 1, row
+            else:
+                self._marked[length - 1] = row
 
     def take(self, start: int, count: int) -> None:
         """Copy the rows of the call that has run `count` tokens from position `start` on."""

@@ -20,7 +20,7 @@ from ...library.describe import named
 from ...library.header import Header
 from ...speculation.chances import LONGEST
 from ...speculation.loop import Pick
-from .. import GivenUp, ModelError, prompt_form
+from .. import CacheState, GivenUp, ModelError, prompt_form
 from ..cached import REPLAY, CachedModel
 from ..kept_rows import WAITING
 from .batch import BATCH, Abort, Batch
@@ -175,6 +175,12 @@ class LlamaModel(NativeModel):
             self._held = self._cache.cut(before)
             self._hidden.cut(self._held)
         self._hidden.read_along(WAITING)
+
+    def put_state(self, state: CacheState) -> bool:
+        done = super().put_state(state)
+        if self._hidden:
+            self._hidden.stand_at(self._held)
+        return done
 
     def close(self) -> None:
         """Free the native model. Only a second `close` is allowed after this."""

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ _CPU = 0
 """ggml_backend_dev_type: the processor."""
 _GPU_DEVICES = (1, 2)
 """ggml_backend_dev_type: a GPU with its own memory, and one that shares the host's."""
+_importing = threading.Lock()
 _SPINS = "1000"
 """Number of checks before a waiting thread sleeps, if GNU OpenMP runs the threads. Its default is 300,000.
 Beside another busy program, a thread then keeps the core that the awaited thread needs. With 1,000, tokens
@@ -88,20 +90,22 @@ def _exported(library: Any, verb: str, itanium: str, msvc: str) -> Any:
 
 def _without_package(name: str) -> Any:
     """Import one module of the package `llama_cpp` without the package's own `__init__`."""
-    if (loaded := sys.modules.get(name)) is not None:
-        return loaded
-    if hasattr(sys.modules.get("llama_cpp"), "__path__"):  # somebody has imported the package
-        return importlib.import_module(name)
-    spec = importlib.util.find_spec("llama_cpp")
-    if spec is None or spec.submodule_search_locations is None:
-        raise ImportError("llama-cpp-python is not installed")
-    bare = ModuleType("llama_cpp")
-    bare.__path__ = list(spec.submodule_search_locations)
-    sys.modules["llama_cpp"] = bare
-    try:
-        return importlib.import_module(name)
-    finally:
-        del sys.modules["llama_cpp"]
+    with _importing:
+        if (loaded := sys.modules.get(name)) is not None:
+            return loaded
+        if hasattr(sys.modules.get("llama_cpp"), "__path__"):  # somebody has imported the package
+            return importlib.import_module(name)
+        spec = importlib.util.find_spec("llama_cpp")
+        if spec is None or spec.submodule_search_locations is None:
+            raise ImportError("llama-cpp-python is not installed")
+        bare = ModuleType("llama_cpp")
+        bare.__path__ = list(spec.submodule_search_locations)
+        bare.__spec__ = spec  # another thread may ask for it meanwhile
+        sys.modules["llama_cpp"] = bare
+        try:
+            return importlib.import_module(name)
+        finally:
+            del sys.modules["llama_cpp"]
 
 
 class NativeLog:

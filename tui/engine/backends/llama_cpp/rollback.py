@@ -19,6 +19,7 @@ from ...library.header import Header
 from ...speculation.chances import LONGEST
 from .. import ModelError, Rewinds
 from ..cached import RewindableCache
+from .window_places import placed
 
 ANSWER, KEPT = 0, 1
 """The sequence that is continued, and the sequence in which a `Fork` keeps the earlier state."""
@@ -79,7 +80,9 @@ class NativeCache(RewindableCache):
     def content(self, most: int) -> memoryview | None:
         """Return all cells and states of the answer's sequence. Masked cells of a window are left out."""
         size = int(self._library.llama_state_seq_get_size_ext(self._context, ANSWER, _WHOLE))
-        if not 0 < size <= most:
+        if size > most:
+            raise MemoryError
+        if not size:
             return None
         buffer = np.empty(size, np.uint8)  # unlike an array of ctypes, without the time to fill it with zeros
         address = buffer.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
@@ -87,7 +90,7 @@ class NativeCache(RewindableCache):
         return buffer.data if written == size else None
 
     def fill(self, content: Any, length: int) -> bool:
-        """Put back the content of a cache of `length` tokens."""
+        """Put back the content of a cache of `length` tokens. False for one that does not fit."""
         self.clear()
         library, size, self.began = self._library, len(content), length
         writable = not memoryview(content).readonly
@@ -113,6 +116,8 @@ class Cells(NativeCache):
         """A token sees `window` tokens before it; 0 for all. `drops` tells that older cells are lost."""
         super().__init__(library, context)
         self._window = window
+        self._blank = 0
+        """Number of cells, from the left, that the windows have without their content."""
         self.loses = drops
 
     def save(self) -> bytes | None:
@@ -131,8 +136,22 @@ class Cells(NativeCache):
         if not self._window:
             return length
         # A sliding-window cache accepts a rewind even if it has dropped cells in the window.
-        first = self._library.llama_memory_seq_pos_min(self._memory, ANSWER)
+        first = max(self._blank, self._library.llama_memory_seq_pos_min(self._memory, ANSWER))
         return length if first <= max(0, length - self._window + 1) else 0
+
+    def clear(self) -> None:
+        super().clear()
+        self._blank = 0
+
+    def fill(self, content: Any, length: int) -> bool:
+        """Put back the content. Where a window keeps all its cells, those in it get their places again."""
+        if not self._window or self.loses:
+            return super().fill(content, length)
+        found = placed(content, length)
+        if found is None or not super().fill(found.state, length):
+            return False
+        self._blank = found.blank
+        return True
 
     def cut_from(self, length: int) -> int:
         # A saved window has only the cells that the next token sees, so one token can be taken out.

@@ -23,14 +23,14 @@ from msgspec.structs import replace
 
 from ....choices import HEAD
 from ....protocol import ModelFacts, Obstacle
-from ...eligibility import NO_HEAD, OTHER_LIBRARY, uncut_draft, unfit_folder, vocabularies
+from ...eligibility import NO_HEAD, NO_HEAD_ON_RING, OTHER_LIBRARY, uncut_draft, unfit_folder, vocabularies
 from ...library.describe import folder_tokens, named
 from ...library.gguf import BadModelFile
 from ...library.head_files import ITS_MAIN, ONLY_HEAD
 from ...library.mlx_folder import WINDOWS_SHARE, Folder, read_folder
 from ...library.mlx_heads import FAMILIES, FolderHead, facts_of, head_in
 from ...machine.hardware import memory_bytes
-from .. import GivenUp, LoadedModel, ModelError, Options, Progress, asking, prompt_form
+from .. import GivenUp, LoadedModel, ModelError, Options, Progress, Ring, asking, prompt_form
 from ..cached import PICKS, WARM_UP
 from .assistant import open_assistant, read_assistant
 from .caches import Caches
@@ -38,6 +38,8 @@ from .head import NAME, MlxHead, open_head
 from .model import MlxModel, failing
 from .mtp import read_head, without_head
 from .parts import Parts
+from .pipeline import SPLIT, Stage
+from .ring import LeadsRing, RingWire, StagedModel, WholeCalls, keep_all, staged
 from .vocabulary import MlxVocabulary, Tokenizers
 
 _PIECE = 256 << 20
@@ -54,14 +56,24 @@ class MlxBackend:
     def __init__(self) -> None:
         self._wire_memory()
         self._tokenizers = Tokenizers()
+        self._machines = ""
 
     def device(self) -> str:
-        """Return the chip or processor that computes."""
+        """Return the chip or processor that computes, and the other machines of the ring."""
         name = str(mx.device_info().get("device_name") or "unknown")
-        return name if mx.default_device() == mx.gpu else f"CPU ({name})"
+        here = name if mx.default_device() == mx.gpu else f"CPU ({name})"
+        return f"{here} + {self._machines}" if self._machines else here
 
     def load(self, path: str, options: Options, progress: Callable[[float], bool]) -> MlxModel:
         """Open a folder. Raises `ModelError` with the reason from its files or the library."""
+        try:
+            return self._load(path, options, progress)
+        except Exception:
+            if options.ring:
+                options.ring.give_up()
+            raise
+
+    def _load(self, path: str, options: Options, progress: Callable[[float], bool]) -> MlxModel:
         folder = _folder(path)
         if (head := head_in(folder)) and head.alone:
             raise ModelError(ONLY_HEAD, ITS_MAIN)
@@ -70,8 +82,33 @@ class MlxBackend:
                 folder.path, lazy=True, strict=True, trust_remote_code=False, **self._classes(folder)
             )
             _widen(network, folder)
+        if options.ring:
+            return self._on_ring(network, folder, options, options.ring, progress)
         self._read_weights(network, progress)
         return self._ready(network, folder, options, progress)
+
+    def _on_ring(
+        self, network: Any, folder: Folder, options: Options, ring: Ring, progress: Callable[[float], bool]
+    ) -> MlxModel:
+        """Return the model of which this machine computes some layers."""
+        if folder.model_type not in SPLIT:
+            reason = f"an MLX model of the architecture {folder.model_type!r} is not split over machines"
+            raise ModelError(reason, "Load it on one machine, without --workers.")
+        assert isinstance(ring.lines, RingWire)
+        ring.begin(options)
+        stage = Stage(network, ring.lines, ring.own)
+        self._read_weights(network, progress)
+        ring.ready(lambda: progress(1.0))
+        self._machines = ring.name
+        # All machines run the first calls together, so none of them may stop alone.
+        try:
+            return self._ready(
+                network, folder, options, lambda share: progress(share) or True, staged(ring, stage)
+            )
+        except ModelError as error:
+            if isinstance(ring, LeadsRing):
+                ring.fail(error)
+            raise
 
     def load_head(
         self, main: LoadedModel, options: Options, path: str = "", progress: Progress = lambda share: True
@@ -82,6 +119,8 @@ class MlxBackend:
         """
         if not isinstance(main, MlxModel):
             return OTHER_LIBRARY if path else NO_HEAD
+        if isinstance(main, StagedModel):
+            return NO_HEAD_ON_RING
         own = _folder(main.facts.path)
         folder = _folder(path) if path else own
         if path:
@@ -160,8 +199,9 @@ class MlxBackend:
             )
 
     def _ready(
-        self, network: Any, folder: Folder, options: Options, progress: Callable[[float], bool]
-    ) -> MlxModel:
+        self, network: Any, folder: Folder, options: Options, progress: Callable[[float], bool],
+        make: Callable[..., MlxModel] = MlxModel,
+    ) -> MlxModel:  # fmt: skip
         """Return the model, after its first calls. `progress` gets 1 to 2 meanwhile."""
         passed = 1.0
 
@@ -176,24 +216,28 @@ class MlxBackend:
 
         bits = 8 if options.role == "main" and options.cache_type == "q8_0" else 0
         capacity = options.tokens(folder.context_length)
+        windows = folder.weight_bytes // WINDOWS_SHARE
         hint = "Load with a KV cache of 16 bits." if bits else _OTHER
         with failing("the model cannot be run", hint):
             caches = Caches(lambda: make_prompt_cache(network), bits=bits)
-            parts = Parts(caches)
+            parts = WholeCalls(caches) if options.ring else Parts(caches)
             scores = parts.compute(
                 lambda: network(mx.array([[0]]), cache=caches.all),
                 lambda scores: mx.eval(caches.state) or scores,
                 1,
                 ask,
             )
-            caches.spare_all(capacity, folder.weight_bytes // WINDOWS_SHARE)
+            keep_all(caches, capacity) if options.ring else caches.spare_all(capacity, windows)
         if scores.ndim != 3:
             raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
-        vocabulary = MlxVocabulary(folder, scores.shape[-1], self._tokenizers.open)
-        ask(1.0)
+        ask(0.0)  # a large tokenizer takes seconds, and its two steps cannot be interrupted
+        encoder = self._tokenizers.open(folder)
+        ask(0.5)
+        vocabulary = MlxVocabulary(folder, scores.shape[-1], encoder)
+        ask(0.5)
         facts = named(facts_of(folder, vocabulary.size, prompt_form(vocabulary)))
         picks, exact = PICKS[options.role], options.exact
-        loaded = MlxModel(network, caches, vocabulary, facts, capacity, picks, parts=parts, exact=exact)
+        loaded = make(network, caches, vocabulary, facts, capacity, picks, parts=parts, exact=exact)
         with asking([loaded], wanted):
             loaded.warm_up(WARM_UP[options.role])
         return loaded

@@ -199,9 +199,11 @@ class Caches:
         return 0 if self.unknown or not all(_reaches(leaf, left) for leaf in self._leaves) else left
 
     def content(self, most: int) -> memoryview | None:
-        """Return all that the caches hold, as bytes; None for more than `most`, and for an unknown kind."""
-        if self.unknown or sum(int(leaf.nbytes) for leaf in self._leaves) > most:
+        """Return all that the caches hold, as bytes; None for an unknown kind. Raises `MemoryError`."""
+        if self.unknown:
             return None
+        if sum(int(leaf.nbytes) for leaf in self._leaves) > most:
+            raise MemoryError
         return memoryview(packed([_whole(leaf) for leaf in self._leaves]))
 
     def fill(self, content: Any, length: int) -> bool:

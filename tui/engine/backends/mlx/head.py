@@ -16,12 +16,11 @@ from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.cache import KVCache
 
 from ....protocol import ModelFacts
 from .. import CacheState, GivenUp, ModelError, common_prefix
 from ..cached import PICKS, WARM_UP
-from .caches import Caches
+from .caches import Caches, leaves
 from .hidden import HiddenPieces, Runner
 from .model import MlxModel
 from .mtp import HeadNetwork
@@ -37,7 +36,7 @@ def open_head(network: HeadNetwork, main: MlxModel, facts: ModelFacts, *, again:
 
     `again` tells whether `main` may run a token again for its row.
     """
-    caches = Caches(lambda: [KVCache() for _ in network.layers])
+    caches = Caches(network.make_caches)
     return begun(main, HeadRunner(network, caches, main.runner, again=again), facts, MlxHead)
 
 
@@ -73,7 +72,7 @@ class HeadRunner(Runner):
 
     def __call__(self, tokens: Any, cache: Sequence[Any]) -> Any:
         """Return the scores of the last token alone."""
-        start, count = int(cache[0].offset), tokens.shape[1]
+        start, count = int(next(leaves(cache)).offset), tokens.shape[1]
         last, end = start + count - 1, self.theirs.end
         if self._last and self._last[0] == start - 1 >= end:
             rows = self._last[1]

@@ -69,23 +69,34 @@ class MlxModel(CachedModel):
         """
         check_call(self, tokens, 1, self._picks)
         count = min(count, self.capacity - self.length - len(tokens) + 1)
-        slow = self._parts.are_needed(count)  # a chain of choices cannot be given up
-        if slow or count == 1 or self._sampler is None or not self._sampler.chooses_best:
+        alone = count == 1 or self._sampler is None or not self._sampler.chooses_best
+        if alone or self._parts.are_needed(1):  # one choice of a chain cannot be given up
             return self.extend(tokens, picks=1)
         self.asker.begin()
         known = len(self._tokens)
         self._tokens.extend(tokens)
         self._begin(known, 1)
-        network, cache = self._network, self._cache
+        with self._failing():
+            return self._chain(count, asks=self._parts.are_needed(count))
+
+    def _chain(self, count: int, *, asks: bool) -> list[Pick]:
+        """Run the tokens that wait, choose, run the choice, and so on. With `asks`, ask after each choice."""
+        assert self._sampler is not None
+        network, cache, picks = self._network, self._cache, list[Pick]()
 
         def row(tokens: Any) -> tuple[Any, Any]:
             return network(tokens, cache=cache.all)[0, -1:], cache.state
 
-        with self._failing():
-            unread = mx.array([self._tokens[self._held :]])
-            index = len(self._tokens) - self._sampler.start
-            picks = chain_of_best(row, unread, count, index)
-        self._tokens += [pick.token for pick in picks[:-1]]
+        unread = mx.array([self._tokens[self._held :]])
+        index = len(self._tokens) - self._sampler.start
+        for pick in chain_of_best(row, unread, count, index, 1 if asks else count):
+            picks.append(pick)
+            if len(picks) == count:
+                break
+            self._tokens.append(pick.token)
+            if asks:
+                self._held = len(self._tokens)  # the call that runs this choice has begun
+                self.asker.ask(0.0)
         self._held = len(self._tokens)
         return picks
 

@@ -20,6 +20,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models import qwen3_5, qwen3_next
 from mlx_lm.models.base import create_attention_mask
+from mlx_lm.models.cache import CacheList, KVCache
 from mlx_lm.utils import infer_quant_config
 
 from ...library.mlx_folder import HEAD_FILE, Folder
@@ -45,6 +46,10 @@ class HeadNetwork(nn.Module):  # type: ignore[misc]
     def __call__(self, embeddings: Any, rows: Any, caches: Sequence[Any]) -> Any:
         """Return the own rows for embeddings and hidden rows, all of shape (1, any, width)."""
         raise NotImplementedError
+
+    def make_caches(self) -> list[Any]:
+        """Return an empty cache for each layer."""
+        return [KVCache() for _ in self.layers]
 
     def embed(self, tokens: Any, trunk: Trunk) -> Any:
         """Return the embeddings of tokens, of shape (1, any)."""
@@ -81,7 +86,10 @@ class QwenHead(HeadNetwork):
 
 
 class DeepseekHead(HeadNetwork):
-    """The head of a model of the kinds deepseek_v3, glm4_moe and glm4_moe_lite."""
+    """The head of a model of the family "deepseek" in `mlx_heads`.
+
+    In some of them an indexer chooses the tokens that attention sees. Its keys are in a second cache.
+    """
 
     def __init__(self, args: Any, layer: Any, names: Container[str]) -> None:
         """`layer` is one of mlx-lm's, and `names` are those of the weights: some heads have more parts."""
@@ -100,8 +108,16 @@ class DeepseekHead(HeadNetwork):
     def __call__(self, embeddings: Any, rows: Any, caches: Sequence[Any]) -> Any:
         joined = mx.concatenate([self.enorm(embeddings), self.hnorm(rows)], axis=-1)
         latent = hasattr(self.layers[0].self_attn, "kv_lora_rank")  # such attention adds its mask
-        mask = create_attention_mask(embeddings, caches[0], return_array=latent)
+        first = caches[0][0] if self._indexed else caches[0]
+        mask = create_attention_mask(embeddings, first, return_array=latent)
         return self.shared_head.norm(self.layers[0](self.eh_proj(joined), mask, caches[0]))
+
+    @property
+    def _indexed(self) -> bool:
+        return hasattr(self.layers[0].self_attn, "indexer")
+
+    def make_caches(self) -> list[Any]:
+        return [CacheList(KVCache(), KVCache())] if self._indexed else super().make_caches()
 
     def embed(self, tokens: Any, trunk: Trunk) -> Any:
         return self.embed_tokens(tokens) if "embed_tokens" in self else super().embed(tokens, trunk)

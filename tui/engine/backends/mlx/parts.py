@@ -4,25 +4,30 @@ MLX computes nothing before it must. So the caches of a noted call can be comput
 between two layers the call asks whether its result is still wanted. If not, the caches become what they were
 before the call. A short call is computed at once. The parts give the same bits as the whole.
 
-This module measures the time of a token, and chooses no token.
+Layers that take little time are one part. This module measures the time of a token, and chooses no token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from time import perf_counter
 from typing import Any, TypeVar
 
 import mlx.core as mx
+from mlx_lm.models.cache import KVCache, QuantizedKVCache
 
 from .. import GivenUp
-from .caches import Caches, leaves
+from .caches import Caches, WindowCache, leaves
 
 LONG = 0.25
 """Seconds. A call that should take longer is computed in parts."""
 _PART = 0.4
 """Most seconds of a part: a person who has canceled waits for its end."""
+_TOGETHER = 0.1
+"""Seconds. Layers that should take no longer together are one part, because each wait for MLX takes time."""
+_ENTRIES = ("keys", "values")
+"""The names of the arrays into which attention caches write."""
 
 Result = TypeVar("Result")
 
@@ -61,24 +66,68 @@ class Parts:
         return result
 
     def _in_parts(self, note: Callable[[], Any], tokens: int, ask: Callable[[float], object]) -> Any:
-        every = list(leaves(self._caches.all))
-        before = [{name: _kept(value) for name, value in vars(leaf).items()} for leaf in every]
-        for leaf in every:
-            vars(leaf).update(begins=False)  # a layer that MLX has begun cannot be given up
+        before = [_Before(leaf) for leaf in leaves(self._caches.all)]
+        for each in before:
+            vars(each.leaf).update(begins=False)  # a layer that MLX has begun cannot be given up
         try:
             noted = note()
-            for leaf in every:
-                mx.eval(leaf.state)
-                ask(tokens / (len(every) + 1))
+            for part in self._divided(before, tokens):
+                for each in part:
+                    each.let_go()
+                mx.eval([each.leaf.state for each in part])
+                ask(tokens * len(part) / (len(before) + 1))
         except GivenUp:
-            for leaf, values in zip(every, before, strict=True):
-                vars(leaf).clear()
-                vars(leaf).update(values)
+            for each in before:
+                each.come_back()
             raise
-        for leaf, values in zip(every, before, strict=True):
-            vars(leaf).pop("begins")
-            vars(leaf).update({name: value for name, value in values.items() if name == "begins"})
+        for each in before:
+            each.begin_again()
         return noted
+
+    def _divided(self, before: Sequence[_Before], tokens: int) -> Iterator[Sequence[_Before]]:
+        """Yield the caches in groups, each for the layers of one part."""
+        size = max(1, int(_TOGETHER * (len(before) + 1) / (tokens * self._token)))
+        for first in range(0, len(before), size):
+            yield before[first : first + size]
+
+
+class _Before:
+    """A cache before a call, to which it can come back."""
+
+    def __init__(self, leaf: Any) -> None:
+        self.leaf = leaf
+        self._values = {name: _kept(value) for name, value in vars(leaf).items()}
+
+    def let_go(self) -> None:
+        """Keep the present arrays no longer, if the noted call only writes behind their entries.
+
+        While they are kept, MLX has to copy all of them before it writes.
+        """
+        now, values = vars(self.leaf), self._values
+        same = isinstance(self.leaf, KVCache | QuantizedKVCache | WindowCache) and all(
+            _shapes(now[name]) == _shapes(values[name]) for name in _ENTRIES
+        )
+        if same and now.get("_first") == values.get("_first"):
+            for name in _ENTRIES:
+                del values[name]
+
+    def come_back(self) -> None:
+        """Give the cache its values of before. Entries behind its end do not count."""
+        now = vars(self.leaf)
+        written = {name: now[name] for name in _ENTRIES if name in now and name not in self._values}
+        now.clear()
+        now.update(self._values | written)
+
+    def begin_again(self) -> None:
+        """Let MLX begin early at this cache, if it did so before."""
+        vars(self.leaf).pop("begins")
+        vars(self.leaf).update({name: value for name, value in self._values.items() if name == "begins"})
+
+
+def _shapes(value: Any) -> list[Any]:
+    """Return the shapes of an array, or of several; no shapes for none, which equal nothing."""
+    arrays = value if isinstance(value, list | tuple) else [value]
+    return [getattr(each, "shape", object()) for each in arrays]
 
 
 def _kept(value: Any) -> Any:

@@ -11,7 +11,8 @@ temperature above 0 or with penalties, each choice goes through the host.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 from typing import Any
 
@@ -41,22 +42,29 @@ def best_of(rows: Any, state: Any, index: int) -> list[Pick]:
     """Return each row's best token, the lowest id among equals. The first row is the answer's `index`."""
     best, scores = _best(rows)
     mx.eval(best, scores, state)
-    return _picks(best.tolist(), scores.tolist(), index)
+    found = zip(best.tolist(), scores.tolist(), strict=True)
+    return [_pick(token, score, index + place) for place, (token, score) in enumerate(found)]
 
 
-def chain_of_best(run: Callable[[Any], tuple[Any, Any]], tokens: Any, count: int, index: int) -> list[Pick]:
-    """Return the best token after `tokens`, the best after that, and so on: `count` of them.
+def chain_of_best(
+    run: Callable[[Any], tuple[Any, Any]], tokens: Any, count: int, index: int, ahead: int
+) -> Iterator[Pick]:
+    """Yield the best token after `tokens`, the best after that, and so on: `count` of them.
 
     For tokens of shape (1, any), `run` returns the row of scores after the last, of shape (1, vocabulary),
     and the state to compute with it. The first row is for the answer's `index`. MLX begins a step while the
-    next one is being noted, and there is one wait for it.
+    next one is being noted, and `ahead` steps have begun behind the one whose token is yielded, except at
+    the end.
     """
-    steps = []
-    for _ in range(count):
+    steps = deque[tuple[Any, Any]]()
+    for place in range(count):
         steps.append(_begun(*run(tokens)))
         tokens = steps[-1][0][None]
-    mx.eval(steps)
-    return _picks([best.item() for best, _ in steps], [score.item() for _, score in steps], index)
+        if place >= ahead:
+            yield _picked(*steps.popleft(), index + place - ahead)
+    mx.eval(*steps)
+    for place, step in enumerate(steps, count - len(steps)):
+        yield _picked(*step, index + place)
 
 
 def _begun(row: Any, state: Any) -> tuple[Any, Any]:
@@ -74,8 +82,12 @@ def _best(rows: Any) -> tuple[Any, Any]:
     return mx.argmax(rows, axis=-1), mx.max(rows, axis=-1)
 
 
-def _picks(best: Sequence[int], scores: Sequence[float], index: int) -> list[Pick]:
-    for place, score in enumerate(scores):
-        if not isfinite(score):
-            raise InvalidLogits(index + place)
-    return [Pick(token, 1.0) for token in best]
+def _picked(best: Any, score: Any, index: int) -> Pick:
+    """Return the best token of the row for the answer's `index`. Waits for MLX."""
+    return _pick(best.item(), score.item(), index)
+
+
+def _pick(best: int, score: float, index: int) -> Pick:
+    if not isfinite(score):
+        raise InvalidLogits(index)
+    return Pick(best, 1.0)

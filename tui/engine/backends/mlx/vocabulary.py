@@ -2,13 +2,20 @@
 
 The `tokenizers` library reads tokenizer.json and runs no code of a folder. transformers is not used, because
 it may. The caller joins the bytes to UTF-8 text, because a token may hold half a character.
+
+The tokenizer takes seconds for a text of some megabytes, and nothing can stop it. So a long text is encoded
+on a thread of its own, without the lock of the interpreter, and the caller asks meanwhile whether the tokens
+are still wanted. If not, the thread ends later and its tokens are dropped. The text is never cut, so the
+tokens are those of the whole text.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from hashlib import blake2b
 from typing import Any
 
@@ -18,23 +25,67 @@ from ....protocol.spans import any_of
 from ...library.mlx_folder import TOKENIZER, Folder
 from ...library.special import end_tokens, is_structure
 from ...library.token_texts import Tokens
-from .. import ModelError
+from .. import Asker, GivenUp, ModelError
 
 _LONGEST = 2 << 20
 """Most bytes of a text, as with llama.cpp."""
-OpenTokenizer = Callable[[Folder], Any]
+_SHORT = 20_000
+"""Characters. A shorter text is encoded at once, in about a hundredth of a second."""
+_POLL = 0.05
+"""Seconds between two questions whether the tokens of a long text are still wanted."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "▁"
 _LOADS = "Choose another model, or download this one again."
 
 
+class Encoder:
+    """Encodes texts with one tokenizer, one text after the other."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._busy = threading.Lock()
+
+    def encode(self, text: str, asker: Asker, *, ordinary: bool = False) -> list[int]:
+        """Return the tokens of `text`. If it is `ordinary`, the name of a control token is a usual text.
+
+        Raises `GivenUp` if the tokens of a long text are no longer wanted, and the errors of the tokenizer.
+        """
+        found = Future[list[int]]()
+
+        def work() -> None:
+            try:
+                found.set_result(self._encoded(text, ordinary))
+            except BaseException as error:  # a foreign library: its panic is no `Exception`
+                found.set_exception(error)
+
+        if len(text) < _SHORT and not self._busy.locked():
+            work()
+        else:
+            threading.Thread(target=work, name="tokenizer", daemon=True).start()
+        while True:
+            try:
+                return found.result(_POLL)
+            except TimeoutError:
+                asker.ask(0.0)
+
+    def _encoded(self, text: str, ordinary: bool) -> list[int]:
+        with self._busy:  # the setting belongs to the whole tokenizer
+            self.tokenizer.encode_special_tokens = ordinary
+            # `encode` would keep the lock of the interpreter.
+            return list(self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+
+
 class MlxVocabulary:
     """Implements `backends.Vocabulary`."""
 
-    def __init__(self, folder: Folder, size: int, open_one: OpenTokenizer | None = None) -> None:
-        """`size` is the number of scores of the model; the tokens may be fewer. Raises `ModelError`."""
+    def __init__(self, folder: Folder, size: int, encoder: Encoder | None = None) -> None:
+        """`size` is the number of scores of the model; the tokens may be fewer. `encoder` is that of `folder`
+        if it is open already. Raises `ModelError`.
+        """
         self.size = size
-        self._tokenizer = (open_one or Tokenizers().open)(folder)
+        self.asker = Asker()
+        self._encoder = encoder or Tokenizers().open(folder)
+        self._tokenizer = self._encoder.tokenizer
         self._texts: dict[int, str] = {number: text for text, number in self._tokenizer.get_vocab().items()}
         added = self._tokenizer.get_added_tokens_decoder()
         self._added: dict[int, str] = {number: token.content for number, token in added.items()}
@@ -58,7 +109,10 @@ class MlxVocabulary:
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of `text`, control tokens included, no BOS. Raises `ModelError` past 2 MiB."""
+        """Return the tokens of `text`, control tokens included, no BOS.
+
+        Raises `ModelError` past 2 MiB, and `GivenUp`.
+        """
         text = text.encode("utf-8", "replace").decode()
         if len(text.encode()) > _LONGEST:
             raise ModelError("the text is too long", f"Shorten it to {_LONGEST >> 20} MiB or less.")
@@ -93,18 +147,14 @@ class MlxVocabulary:
             if number not in self.control_tokens
         }
 
-    def _encoded(self, text: str) -> list[int]:
-        return list(_guarded(lambda: self._tokenizer.encode(text, add_special_tokens=False).ids))
+    def _encoded(self, text: str, *, ordinary: bool = False) -> list[int]:
+        return list(_guarded(lambda: self._encoder.encode(text, self.asker, ordinary=ordinary)))
 
     def _one_kind(self, part: str) -> list[int]:
         """Return the tokens of a control token's text, or of a text without control tokens."""
         if self._spelled.fullmatch(part):
             return [number for number, text in self._added.items() if text == part][:1]
-        self._tokenizer.encode_special_tokens = True
-        try:
-            return [token for token in self._encoded(part) if token not in self._structure]
-        finally:
-            self._tokenizer.encode_special_tokens = False
+        return [token for token in self._encoded(part, ordinary=True) if token not in self._structure]
 
     def _named(self, settings: Mapping[str, Any], key: str) -> str:
         """Return the text of a token in the settings, which give either its text or its properties."""
@@ -165,19 +215,20 @@ class Tokenizers:
     """
 
     def __init__(self) -> None:
-        self._last: tuple[bytes, Any] = (b"", None)
+        self._last: tuple[bytes, Encoder | None] = (b"", None)
 
-    def open(self, folder: Folder) -> Any:
-        """Return the tokenizer of a folder. Raises `ModelError`."""
+    def open(self, folder: Folder) -> Encoder:
+        """Return the tokenizer of a folder as an encoder. Raises `ModelError`."""
         data = (folder.path / TOKENIZER).read_bytes()
-        digest = blake2b(data).digest()
-        if self._last[0] != digest:
+        digest, (known, encoder) = blake2b(data).digest(), self._last
+        if encoder is None or known != digest:
             tokenizer = _guarded(lambda: Tokenizer.from_buffer(data))
             # A file may tell the tokenizer to cut or to pad a text.
             tokenizer.no_truncation()
             tokenizer.no_padding()
-            self._last = digest, tokenizer
-        return self._last[1]
+            encoder = Encoder(tokenizer)
+            self._last = digest, encoder
+        return encoder
 
 
 def _guarded(call: Any) -> Any:
@@ -185,7 +236,7 @@ def _guarded(call: Any) -> Any:
     try:
         return call()
     except BaseException as error:  # a panic of the library is no `Exception`
-        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        if isinstance(error, GivenUp | KeyboardInterrupt | SystemExit | GeneratorExit):
             raise
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"tokenizer.json cannot be used: {reason}", _LOADS) from None

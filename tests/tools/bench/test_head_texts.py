@@ -1,0 +1,54 @@
+"""A fixed small sample of the counted answers with heads: same seed, same text, whatever the head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.head_models import Headed, write_headed
+from tools.bench.head_texts import AUTO, KINDS, TEMPERATURES, WAYS, Counted, cases, opened
+from tui.engine.backends import Options
+from tui.engine.backends.llama_cpp import LlamaBackend
+
+NOISE = {
+    "dense": 0.1,
+    "experts": 0.07,
+    "hybrid": 0.1,
+    "hybrid with experts": 0.09,
+    "three heads": 0.1,
+    "three heads, window": 0.1,
+    "Gemma 4 assistant": 0.05,
+    "EAGLE-3, 1,800 of 2,048 tokens": 0.04,
+}
+FEW = 31
+"""One of so many answers: six, of all ways."""
+
+
+def test_the_sample_meets_all_ways_and_temperatures() -> None:
+    sample = list(cases(FEW))
+    assert {each.way for each in sample} == set(WAYS)
+    assert {each.temperature for each in sample} == set(TEMPERATURES)
+    assert {1, 2, AUTO} < {each.length for each in sample}
+    assert NOISE.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_seed_same_text_in_every_way(tmp_path: Path, kind: str) -> None:
+    with opened(KINDS[kind](tmp_path, NOISE[kind])) as models:
+        counted = Counted(models, tokens=24)
+        counted.run(cases(FEW))
+    assert counted.lines == []
+    assert sum(counted.outcomes.values()) == len(WAYS)
+    assert 0.2 < counted.acceptance < 0.8, "tokens must be accepted and rejected, or this shows little"
+
+
+def test_another_text_is_counted_as_such(tmp_path: Path) -> None:
+    other = write_headed(tmp_path / "other.gguf", Headed("glm4moe", seed=1))
+    with opened(KINDS["experts"](tmp_path, 0.07)) as models:
+        alone = LlamaBackend().load(str(other), Options("main", 512, threads=1), lambda _: True)
+        counted = Counted(models._replace(plain=alone), tokens=24)
+        counted.run(cases(FEW))
+        alone.close()
+    assert sum(count for (_, outcome), count in counted.outcomes.items() if outcome == "other") == len(WAYS)
+    assert len(counted.lines) == len(WAYS)
