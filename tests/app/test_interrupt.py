@@ -121,9 +121,9 @@ async def test_ctrl_c_on_another_screen_stops_what_the_engine_does(tmp_path: Pat
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
         models = app.screen
         assert isinstance(models, ModelsScreen)
-        models._show_race(Lap("a draft", 0.5, "prompt 1 of 3"))
+        models._race._show(Lap("a draft", 0.5, "prompt 1 of 3"))
         await pilot.press("ctrl+c")
-        await until(pilot, lambda: models._lap is None)
+        await until(pilot, lambda: models._race.lap is None)
         assert app.screen is models
 
 

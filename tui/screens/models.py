@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from msgspec.structs import replace
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -18,19 +17,18 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from tui.chat.draft_race import Lap, entrants, race
 from tui.chat.requests import Move
 from tui.choices import AUTO
 from tui.clean import clean_line
 from tui.client import EngineClient
 from tui.config.last import PairSettings
-from tui.protocol import DraftVerdict, FoundModel, Load
+from tui.protocol import Load
 from tui.quantities import prompt_form, size
 from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Rows
 
-from .background import work_alone
 from .draft_copy import DraftCopy
+from .drafts_race import DraftsRace
 from .hosts import HostsScreen
 from .list_screen import ListsScreen
 from .main_models import MainModels
@@ -91,17 +89,13 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         self._mains = MainModels(client, load, self._about)
         self._pair = PairChoice(self, client, load, self._mains, self._describe)
         self._copy = DraftCopy(self, client, self._mains, self._pair, self._describe)
+        self._race = DraftsRace(self, client, self._mains, self._pair, self._describe)
         super().__init__("type to filter, arrows to choose", (self._mains.rows, self._pair.rows))
         self.line.value = self._mains.words = words
-        self._client = client
         self._hosts = hosts
         self._load = load
         self._insisted: Load | None = None
         """The load that was chosen although it does not fit."""
-        self._lap: Lap | None = None
-        """The progress of the race; None while there is no race."""
-        self._raced = False
-        """Whether a race has loaded another pair since the screen opened."""
         self._verdict_line = Static(id="verdict", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -128,36 +122,16 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         words = judged(verdict, copy_pays=self._copy.pays) if verdict else Content("")
         if copy := self._copy.progress:
             words = copying(copy)
-        self._verdict_line.update(progress(self._lap) if self._lap else words, layout=False)
+        self._verdict_line.update(progress(self._race.lap) if self._race.lap else words, layout=False)
         lines = [Content(clean_line(facts(model))), Content(clean_line(model.path))] if model else []
         if model and (form := prompt_form(model)):
             lines.append(Content.styled(form, "$warning"))
         self._about.update(Content("\n").join(lines), layout=False)
 
-    # The race
+    # Keys
 
     def action_race(self) -> None:
-        model, drafts = self._mains.current, entrants(list(self._pair.verdicts.values()))
-        if model and drafts and not self._lap:
-            work_alone(self, "race", self._race, model, drafts)
-
-    async def _race(self, main: FoundModel, drafts: list[DraftVerdict]) -> None:
-        """Let `drafts` race for `main`, then judge them by their results."""
-        self._raced = True
-        load = replace(self._pair.asked, main=main.path)
-        await race(self._client, load, drafts, self._show_race)
-        self._show_race(None)
-        if main == self._mains.current:
-            self._pair.judge(main)
-
-    def _show_race(self, lap: Lap | None) -> None:
-        """Show the progress of the race in place of the verdict."""
-        self._lap = lap
-        if lap and lap.fault:
-            self.notify(clean_line(f"{lap.draft}: {lap.fault}"), markup=False)
-        self._describe()
-
-    # Keys
+        self._race.begin()
 
     @on(Input.Changed)
     def _filtered(self, event: Input.Changed) -> None:
@@ -185,7 +159,7 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         await self.app.run_action("app.hub")
 
     def action_host(self) -> None:
-        if self._hosts and not self._lap:
+        if self._hosts and not self._race.lap:
             self.app.push_screen(self._hosts(), self._moved)
 
     def _moved(self, host: str | None) -> None:
@@ -200,7 +174,7 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
 
     def action_load(self) -> None:
         """End with the pair under the cursors. Without a judged draft, the engine chooses one."""
-        self.workers.cancel_group(self, "race")
+        self._race.stop()
         model, verdict, planned = self._mains.current, self._pair.verdict, self._pair.planned
         if model is None:
             return
@@ -219,14 +193,11 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
 
     async def interrupt(self) -> bool:
         """End the race or the copy. Returns False if there is none."""
-        if running := self._lap is not None or self._copy.progress is not None:
+        if running := self._race.lap is not None or self._copy.progress is not None:
             self.action_back()
         return running
 
     def action_back(self) -> None:
         """End the race or the copy, empty the filter, or leave the screen: the first that is possible."""
-        if self._lap:
-            self.workers.cancel_group(self, "race")
-            self._show_race(None)
-        elif not (self._copy.stop() or self.empty_line()):
-            self.dismiss(PairSettings.of(self._load) if self._raced else None)
+        if not (self._race.stop() or self._copy.stop() or self.empty_line()):
+            self.dismiss(PairSettings.of(self._load) if self._race.has_run else None)
