@@ -6,7 +6,6 @@ without native code. The library may still reject a file that passes, but only w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from pathlib import Path
 from msgspec import structs
 
 from ...protocol import HeadKind, ModelFacts
+from .file_parts import other_parts
 from .forms import form_of
 from .gguf import (
     Array,
@@ -49,8 +49,6 @@ _MAX_LAYERS = 512
 _MAX_EXPERTS = 1024
 _MAX_HEADS = 65_536
 _MAX_EXTENT = 1 << 24
-_MAX_PARTS = 999
-_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 _SEEING = ("v.", "mm.", "a.")
 """First letters of the tensors of projectors (vision and audio). llama.cpp keeps these in files of their own,
 and rejects a model whose file holds more than it reads."""
@@ -116,7 +114,7 @@ def read_header(path: str | Path) -> Header:
     """
     path = Path(path)
     header, parts = _read_file(path, first=True)
-    for part in _other_parts(path, parts):
+    for part in other_parts(path, parts):
         other, _ = _read_file(part, first=False)
         whole, more = header.facts, other.facts
         header = replace(
@@ -189,29 +187,6 @@ def _opened(path: Path) -> Iterator[tuple[GgufReader, Contents]]:
             yield reader, contents
     except OSError as error:
         raise UnreadableModelFile(f"the file {path.name} cannot be read: {error.strerror}") from None
-
-
-def files_of(path: Path) -> list[Path]:
-    """Return the files of a model: its parts, if `path` is named like the first one, or those of a folder."""
-    if path.is_dir():
-        return sorted(each for each in path.iterdir() if each.is_file())
-    match = _PART.fullmatch(path.name)
-    count = int(match[3]) if match and match[2] == "00001" else 1
-    if not 1 < count <= _MAX_PARTS:
-        return [path]
-    return [path, *(part for part in _other_parts(path, count) if part.is_file())]
-
-
-def _other_parts(path: Path, count: int) -> Iterator[Path]:
-    if count <= 1:
-        return
-    match = _PART.fullmatch(path.name)
-    if match is None or match[2] != "00001" or int(match[3]) != count or count > _MAX_PARTS:
-        raise UnusableModelFile(
-            f"this model comes in {count} files: choose the first, named ...-00001-of-..."
-        )
-    for number in range(2, count + 1):
-        yield path.with_name(f"{match[1]}-{number:05d}-of-{count:05d}.gguf")
 
 
 def _check_tensors(contents: Contents, file_size: int) -> None:

@@ -68,7 +68,7 @@ class MlxBackend:
         """Open a folder. Raises `ModelError` with the reason from its files or the library."""
         try:
             return self._load(path, options, progress)
-        except Exception:
+        except Exception:  # whatever ends the load: the other machines wait for this one
             if options.ring:
                 options.ring.give_up()
             raise
@@ -214,6 +214,23 @@ class MlxBackend:
             if not wanted(tokens):
                 raise GivenUp("the load was given up")
 
+        caches, parts, scores = self._first_call(network, folder, options, ask)
+        ask(0.0)  # a large tokenizer takes seconds, and its two steps cannot be interrupted
+        encoder = self._tokenizers.open(folder)
+        ask(0.5)
+        vocabulary = MlxVocabulary(folder, scores.shape[-1], encoder)
+        ask(0.5)
+        facts = named(facts_of(folder, vocabulary.size, prompt_form(vocabulary)))
+        capacity, picks, exact = options.tokens(folder.context_length), PICKS[options.role], options.exact
+        loaded = make(network, caches, vocabulary, facts, capacity, picks, parts=parts, exact=exact)
+        with asking([loaded], wanted):
+            loaded.warm_up(WARM_UP[options.role])
+        return loaded
+
+    def _first_call(
+        self, network: Any, folder: Folder, options: Options, ask: Callable[[float], None]
+    ) -> tuple[Caches, Parts, Any]:
+        """Run one token. Return the caches with their room, the parts of calls, and the scores."""
         bits = 8 if options.role == "main" and options.cache_type == "q8_0" else 0
         capacity = options.tokens(folder.context_length)
         windows = folder.weight_bytes // WINDOWS_SHARE
@@ -230,17 +247,7 @@ class MlxBackend:
             keep_all(caches, capacity) if options.ring else caches.spare_all(capacity, windows)
         if scores.ndim != 3:
             raise ModelError("not a chat model: it gives no scores for tokens", "Choose another model.")
-        ask(0.0)  # a large tokenizer takes seconds, and its two steps cannot be interrupted
-        encoder = self._tokenizers.open(folder)
-        ask(0.5)
-        vocabulary = MlxVocabulary(folder, scores.shape[-1], encoder)
-        ask(0.5)
-        facts = named(facts_of(folder, vocabulary.size, prompt_form(vocabulary)))
-        picks, exact = PICKS[options.role], options.exact
-        loaded = make(network, caches, vocabulary, facts, capacity, picks, parts=parts, exact=exact)
-        with asking([loaded], wanted):
-            loaded.warm_up(WARM_UP[options.role])
-        return loaded
+        return caches, parts, scores
 
 
 def _folder(path: str) -> Folder:

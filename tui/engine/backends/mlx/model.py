@@ -52,14 +52,11 @@ class MlxModel(CachedModel):
         self._parts = parts or Parts(caches)
         self._exact = exact
         self.drops_from = caches.drops_from
+        self.cache_unknown = caches.unknown
+        """The kind of its cache that cannot be rewound; empty if all can."""
         self.chunk = CHUNK if mx.default_device() == mx.gpu else _SLOW_CHUNK
         self.facts = facts
         self._network = self.runner = runner or Runner(network, caches)
-
-    @property
-    def cache_unknown(self) -> str:
-        """The kind of its cache that cannot be rewound; empty if all can."""
-        return self._cache.unknown
 
     def draft(self, tokens: Sequence[int], count: int) -> list[Pick]:
         """Run `tokens`, choose the next token, run it, and so on: up to `count` choices with one wait.
