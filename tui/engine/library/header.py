@@ -6,7 +6,6 @@ without native code. The library may still reject a file that passes, but only w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +31,7 @@ from .gguf import (
 from .head_files import ALONE, WIDTHS, RowReader, check_kind, row_reader
 from .heads import is_only_head, of_head, usable_heads
 from .shared_cells import LayerCells, layer_cells
+from .split_file import MOST, part_of
 from .tensor_types import FILE_TYPES, commonest
 from .token_texts import fingerprint
 
@@ -49,8 +49,6 @@ _MAX_LAYERS = 512
 _MAX_EXPERTS = 1024
 _MAX_HEADS = 65_536
 _MAX_EXTENT = 1 << 24
-_MAX_PARTS = 999
-_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 _SEEING = ("v.", "mm.", "a.")
 """First letters of the tensors of projectors (vision and audio). llama.cpp keeps these in files of their own,
 and rejects a model whose file holds more than it reads."""
@@ -191,27 +189,15 @@ def _opened(path: Path) -> Iterator[tuple[GgufReader, Contents]]:
         raise UnreadableModelFile(f"the file {path.name} cannot be read: {error.strerror}") from None
 
 
-def files_of(path: Path) -> list[Path]:
-    """Return the files of a model: its parts, if `path` is named like the first one, or those of a folder."""
-    if path.is_dir():
-        return sorted(each for each in path.iterdir() if each.is_file())
-    match = _PART.fullmatch(path.name)
-    count = int(match[3]) if match and match[2] == "00001" else 1
-    if not 1 < count <= _MAX_PARTS:
-        return [path]
-    return [path, *(part for part in _other_parts(path, count) if part.is_file())]
-
-
 def _other_parts(path: Path, count: int) -> Iterator[Path]:
     if count <= 1:
         return
-    match = _PART.fullmatch(path.name)
-    if match is None or match[2] != "00001" or int(match[3]) != count or count > _MAX_PARTS:
+    part = part_of(path.name)
+    if part is None or part.number != 1 or part.total != count or count > MOST:
         raise UnusableModelFile(
             f"this model comes in {count} files: choose the first, named ...-00001-of-..."
         )
-    for number in range(2, count + 1):
-        yield path.with_name(f"{match[1]}-{number:05d}-of-{count:05d}.gguf")
+    yield from map(path.with_name, part.names[1:])
 
 
 def _check_tensors(contents: Contents, file_size: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from ...choices import HEAD, is_scripted
 from ...protocol import Load
 from ..backends import ReadsAlong
-from ..library.header import files_of
+from ..library.split_file import files_of
 from ..machine.hardware import spare_memory
 from ..machine.stored_facts import fingerprint
 from ..pair.pair import Pair
