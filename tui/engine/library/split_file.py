@@ -14,7 +14,7 @@ MOST = 999
 _NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 
 
-class Part(NamedTuple):
+class SplitPart(NamedTuple):
     """One file of a model in several files."""
 
     stem: str
@@ -28,10 +28,10 @@ class Part(NamedTuple):
         return [f"{self.stem}-{number:05d}-of-{self.total:05d}.gguf" for number in numbers]
 
 
-def part_of(name: str) -> Part | None:
+def part_of(name: str) -> SplitPart | None:
     """Return the part that a file with this name is; None if the name is not that of a part."""
     found = _NAME.fullmatch(name)
-    return Part(found[1], int(found[2]), int(found[3])) if found else None
+    return SplitPart(found[1], int(found[2]), int(found[3])) if found else None
 
 
 def files_of(path: Path) -> list[Path]:
