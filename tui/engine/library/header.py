@@ -190,17 +190,6 @@ def _opened(path: Path) -> Iterator[tuple[GgufReader, Contents]]:
         raise UnreadableModelFile(f"the file {path.name} cannot be read: {error.strerror}") from None
 
 
-def files_of(path: Path) -> list[Path]:
-    """Return the files of a model: its parts, if `path` is named like the first one, or those of a folder."""
-    if path.is_dir():
-        return sorted(each for each in path.iterdir() if each.is_file())
-    match = _PART.fullmatch(path.name)
-    count = int(match[3]) if match and match[2] == "00001" else 1
-    if not 1 < count <= _MAX_PARTS:
-        return [path]
-    return [path, *(part for part in _other_parts(path, count) if part.is_file())]
-
-
 def _other_parts(path: Path, count: int) -> Iterator[Path]:
     if count <= 1:
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from ... import files
 
 _END = 64 * 1024
+_FIRST = re.compile(r"(.*)-00001-of-(\d{5})\.gguf", re.DOTALL)
+"""The name of the first part of a model in several files."""
 
 
 class StoredFact:
@@ -54,3 +57,14 @@ def fingerprint(path: Path) -> str:
             digest.update(file.read(_END))
         return digest.hexdigest()
     return str(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a model: those of a folder, all parts if `path` is named like the first, or one."""
+    if path.is_dir():
+        return sorted(each for each in path.iterdir() if each.is_file())
+    if not (match := _FIRST.fullmatch(path.name)):
+        return [path]
+    stem, count = match.groups()
+    parts = (path.with_name(f"{stem}-{number:05d}-of-{count}.gguf") for number in range(1, int(count) + 1))
+    return [part for part in parts if part.is_file()]

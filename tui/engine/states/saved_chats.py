@@ -17,9 +17,8 @@ from pathlib import Path
 from ...choices import HEAD, is_scripted
 from ...protocol import Load
 from ..backends import ReadsAlong
-from ..library.header import files_of
 from ..machine.hardware import spare_memory
-from ..machine.stored_facts import fingerprint
+from ..machine.stored_facts import files_of, fingerprint
 from ..pair.pair import Pair
 from ..pair.reading import Calls, shared
 from .held_states import FEWEST, HeldStates
