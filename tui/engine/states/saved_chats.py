@@ -238,6 +238,7 @@ class SavedChats:
             _, unheld = states.beyond(self._held.tokens(states.mark, self._chat))
             if not to_write and not (to_hold and self._held.on and unheld):
                 continue
+            self._held.prepare(states.mark, self._chat, states.model.length)
             if state := self._copy(states):
                 self._held.keep(states.mark, self._chat, state)
                 if to_write:
