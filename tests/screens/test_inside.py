@@ -17,7 +17,7 @@ from tui.chat.trace import Tries, acceptance, as_json_lines, drafted_by_head, ga
 from tui.client import EngineDied
 from tui.config import Generation, History
 from tui.protocol import TextRound, TokenInspection
-from tui.screens.answer_figures import WIDTH, figures, thoughts, token
+from tui.screens.answer_figures import WIDTH, candidates, figures, token
 from tui.screens.inspection import InspectionScreen
 from tui.widgets.tokens import TokenView
 
@@ -152,7 +152,7 @@ async def test_where_two_texts_can_part_it_says_how_close_it_was(
 def test_how_close_a_choice_was_takes_one_line_whatever_the_numbers_are() -> None:
     token = tokens_of(rounds(), TEXTS)[0]
     for lead, rounding in ((1.234e-05, 9.876e-05), (-0.01234, 0.08), (12.34, 4.567)):
-        line = thoughts(
+        line = candidates(
             token, TokenInspection(0.5, 0.5, True, (), lead=lead, rounding=rounding), token
         ).split("\n")[-1]
         assert "apart" in line.plain and line.cell_length <= WIDTH

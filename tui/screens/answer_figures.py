@@ -46,7 +46,7 @@ def token(of: Token, total: int) -> Content:
     )
 
 
-def thoughts(of: Token, place: TokenInspection, stands: Token, *, by_head: bool = False) -> Content:
+def candidates(of: Token, place: TokenInspection, stands: Token, *, by_head: bool = False) -> Content:
     """Return the models' candidates at its place. `stands` is the token that stands there: itself, or the one
     that replaced it. `by_head` tells that a head drafted."""
     own = f"{percent(place.probability, 1)} by itself"

@@ -117,7 +117,7 @@ class InspectionScreen(Screen[EngineError | None]):
         self._places: dict[int, TokenInspection] = {}
         self._tokens = TokenView(id="tokens")
         self._token = Static(id="token", classes="of-token", markup=False)
-        self._thoughts = Static(id="thoughts", classes="of-token", markup=False)
+        self._candidates = Static(id="candidates", classes="of-token", markup=False)
         self._round = Static(id="round", classes="of-token", markup=False)
         self._figures = Static(id="figures", markup=False)
         self._why = "" if request else f"Load {clean_line(turn.main)} to see its probabilities."
@@ -132,7 +132,7 @@ class InspectionScreen(Screen[EngineError | None]):
         with Horizontal(id="inside"):
             yield self._tokens
             with VerticalScroll(id="anatomy", can_focus=False):
-                yield from (self._token, self._thoughts, self._round, self._figures)
+                yield from (self._token, self._candidates, self._round, self._figures)
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -206,8 +206,8 @@ class InspectionScreen(Screen[EngineError | None]):
         self._token.update(answer_figures.token(current, self._total))
         stands = self._stands()
         place = self._places.get(stands.place) if stands and stands.place is not None else None
-        self._thoughts.update(
-            answer_figures.thoughts(current, place, stands, by_head=drafted_by_head(self._rounds))
+        self._candidates.update(
+            answer_figures.candidates(current, place, stands, by_head=drafted_by_head(self._rounds))
             if place and stands
             else Content.styled(self._why or "asking the models …", "$quiet")
         )

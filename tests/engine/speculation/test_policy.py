@@ -238,8 +238,8 @@ def test_acceptance_by_position_is_learned_although_a_refusal_hides_what_follows
     for _ in range(500):
         accepted = next((i for i, rate in enumerate(truth) if random.random() > rate), 4)
         acceptance.learn(accepted, accepted < 4)
-    assert acceptance.hazards[:2] == pytest.approx(truth[:2], rel=0.1)
-    assert acceptance.hazards[2:4] == pytest.approx(truth[2:], rel=0.2)
+    assert acceptance.chances[:2] == pytest.approx(truth[:2], rel=0.1)
+    assert acceptance.chances[2:4] == pytest.approx(truth[2:], rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_a_probe_of_three_rounds_is_one_failure() -> None:
 
 @pytest.mark.parametrize(("gain", "reads"), [(1.005, 0), (1.02, 1)])
 def test_a_gain_below_one_per_cent_does_not_pay(gain: float, reads: int) -> None:
-    chance = Acceptance().hazards[0]
+    chance = Acceptance().chances[0]
     known = dict.fromkeys(range(1, 20), 0.0)
     table = {1: 1.0, 2: 1.0, 3: 9.0, 17: 99.0}
     policy = AdaptiveLength(Costs(table, (1 + chance) / gain - 1, 0.001, doubt=known))
@@ -468,8 +468,8 @@ def test_knowledge_of_a_pair_survives_a_file() -> None:
         assert kept[part] == pytest.approx(known[part], rel=0.05), part
     assert again.skill.draft.as_list() == policy.skill.draft.as_list()
     assert (
-        again.skill.acceptance.hazards[0]
-        > (Acceptance().hazards[0] + policy.skill.acceptance.hazards[0]) / 2 - 0.01
+        again.skill.acceptance.chances[0]
+        > (Acceptance().chances[0] + policy.skill.acceptance.chances[0]) / 2 - 0.01
     )
 
 

@@ -184,7 +184,7 @@ def test_a_fixed_length_teaches_the_pace_what_calls_cost() -> None:
         replay(answer, trace, policy)
     right, _, _ = trace.medians(ROWS)
     assert policy.costs.draft / policy.costs.verify[3] == pytest.approx(0.037 / right[4], rel=0.1)
-    assert policy.skill.acceptance.hazards[0] > 0.8
+    assert policy.skill.acceptance.chances[0] > 0.8
 
 
 def test_what_plain_decoding_would_have_taken_follows_from_each_round() -> None:

@@ -63,15 +63,15 @@ class Acceptance:
         self._forecast()
 
     def _forecast(self) -> None:
-        # Exact at 1, 2, 4, 8 and 16 tokens; between them the hazard is taken to be even.
+        # Exact at 1, 2, 4, 8 and 16 tokens; between them the chance is taken to be even.
         weights, before = self._weights, 1.0
-        hazards: list[float] = []
+        chances: list[float] = []
         for places, powers in _STAGES:
             survival = sum(map(mul, weights, powers))
-            hazards += [(survival / before) ** (1 / places)] * places
+            chances += [(survival / before) ** (1 / places)] * places
             before = survival
-        self._uncorrected = hazards
-        self.hazards: list[float] = list(map(min, map(mul, hazards, self._corrections), _CERTAIN))
+        self._uncorrected = chances
+        self.chances: list[float] = list(map(min, map(mul, chances, self._corrections), _CERTAIN))
         """P(token i is accepted, given that all before it were)."""
 
     def as_list(self) -> list[float]:
@@ -206,7 +206,7 @@ class Skill:
     @property
     def expected_of_draft(self) -> float:
         """The chance of the draft's next token, before the draft is asked."""
-        return self.acceptance.hazards[0]
+        return self.acceptance.chances[0]
 
     def learn(
         self, tokens: Sequence[int], found: Sequence[Guess], drafted: Sequence[Guess], *, sure: bool

@@ -62,7 +62,7 @@ class CostAwareProposal(FixedProposal):
         self._policy = policy
         self._survival = self._expected = 1.0
         self._verify, self._draft = policy.least
-        self._hazards = policy.skill.acceptance.hazards
+        self._chances = policy.skill.acceptance.chances
         self._trial = 0
 
     def may_read(self, unread: int) -> int:
@@ -79,7 +79,7 @@ class CostAwareProposal(FixedProposal):
             return 0
         if self._policy.probing and len(self.drafted) < max(1, self._trial):
             return 1
-        return self._pays(self._survival * self._hazards[place], place + 1, self._draft, self._draft)
+        return self._pays(self._survival * self._chances[place], place + 1, self._draft, self._draft)
 
     def _taken(self, guess: Guess) -> bool:
         chance = self._skill.draft.chance(guess.confidence)
@@ -129,7 +129,7 @@ class CostAwareProposal(FixedProposal):
         if value > spent + verify[n + 1]:
             return True
         for row in range(n + 2, self._limit + 1):
-            survival *= self._hazards[place]
+            survival *= self._chances[place]
             place += 1
             value += survival * worth
             spent += each
@@ -141,13 +141,14 @@ class CostAwareProposal(FixedProposal):
 class ProbeSchedule:
     """The schedule of probes: when a draft model that does not pay may try again. The unit is a plain round.
 
-    The wait doubles from one failure to the next, up to 1024 tokens. A probe pays for the tokens that the
-    draft must read, from a purse. Drafting fills the purse with the time that it saved, and plain rounds add
-    a little. While the purse is full, the waits stay short. A probe that costs almost nothing need not wait.
+    The wait doubles from one failure to the next, up to `_LONGEST_WAIT` tokens (exponential backoff). A probe
+    pays for the tokens that the draft must read, from a budget. Drafting adds a part of the time that it
+    saved to the budget, and a plain round adds a little. While the budget is large, the waits stay short. A
+    probe that costs almost nothing need not wait.
     """
 
     def __init__(self) -> None:
-        self._purse = _CREDIT
+        self._budget = _FIRST_BUDGET
         self._since = 0
         self._wait = _SHORTEST_WAIT
         self._left = 0
@@ -161,29 +162,28 @@ class ProbeSchedule:
         self._left = 0
         self._wait = min(self._wait, _NEXT_WAIT)
 
-    def begin(self, price: float, *, unsure: bool = False) -> bool:
-        """Whether a probe at this price may begin now. If so, it is paid.
+    def begin(self, cost: float, *, unsure: bool = False) -> bool:
+        """Whether a probe of this cost may begin now. If so, it is paid.
 
-        An unsure probe waits only a little and may cost more than the purse holds: its price is unsure too.
+        An unsure probe waits only a little and may cost more than the budget: its cost is unsure too.
         """
-        wait = (
-            _FIRST_WAIT
-            if unsure
-            else min(self._wait, 32)
-            if price <= self._purse / 8
-            else max(self._wait, 32)
-        )
-        most = _UNSURE * self._purse if unsure else self._purse
-        if price > _SHARE * self._since and not (self._since >= wait and price <= most):
+        most = self._budget
+        if unsure:
+            wait, most = _UNSURE_WAIT, _UNSURE * most
+        elif cost <= _CHEAP * most:
+            wait = min(self._wait, _USUAL_WAIT)
+        else:
+            wait = max(self._wait, _USUAL_WAIT)
+        if cost > _SHARE * self._since and not (self._since >= wait and cost <= most):
             return False
-        self._purse -= price
-        self._left = 3
+        self._budget -= cost
+        self._left = _PROBE
         return True
 
     def passed(self, tokens: int, saved: float) -> None:
         """A round added `tokens` tokens. `saved` is the saving of drafting; 0.0 stands for a plain round."""
         self._since += tokens
-        self._purse = min(_PURSE, self._purse + (0.25 * saved if saved else 0.01))
+        self._budget = min(_LARGEST_BUDGET, self._budget + (_EARNED * saved if saved else _INCOME))
 
     def judged(self, *, pays: bool, right: bool) -> None:
         """The draft's tokens of a round were judged: `pays` by now, and `right` if all of them were right."""
@@ -191,17 +191,23 @@ class ProbeSchedule:
         if pays:
             self._since, self._wait = 0, _SHORTEST_WAIT
         elif not self._left:
-            self._since, self._wait = 0, min(1024, 2 * self._wait)
+            self._since, self._wait = 0, min(_LONGEST_WAIT, 2 * self._wait)
 
 
-_CREDIT, _PURSE = 5.0, 40.0
-"""Plain rounds in the purse of a new pair, and at most."""
+_FIRST_BUDGET, _LARGEST_BUDGET = 5.0, 40.0
+"""The budget of a new pair, and the largest one, in plain rounds."""
+_EARNED, _INCOME = 0.25, 0.01
+"""Share of the saved time that a drafted round adds to the budget. Plain rounds that a plain one adds."""
+_CHEAP, _UNSURE = 1 / 8, 3.0
+"""Shares of the budget: up to the first, a probe is cheap; up to the second, an unsure probe may cost."""
 _SHARE = 0.015
-"""A probe whose price is below this share of the tokens since the last one need not wait."""
-_UNSURE = 3.0
-"""Purses that an unsure probe may cost."""
-_SHORTEST_WAIT, _NEXT_WAIT, _FIRST_WAIT = 8, 16, 4
-"""Tokens before a probe: at least; at most at the beginning of an answer; before an unsure one."""
+"""A probe whose cost is below this share of the tokens since the last one need not wait."""
+_SHORTEST_WAIT, _LONGEST_WAIT = 8, 1024
+_NEXT_WAIT, _USUAL_WAIT, _UNSURE_WAIT = 16, 32, 4
+"""Tokens before a probe: at most at the beginning of an answer; at most before a cheap probe, and at least
+before any other; before an unsure one."""
+_PROBE = 3
+"""Rounds of a probe."""
 
 
 class AdaptiveLength:
@@ -289,8 +295,8 @@ class AdaptiveLength:
         seconds = self.costs.host
         survival = tokens = 1.0
         rates = [1 / (verify[0] + seconds)]
-        for rows, hazard in zip(verify[1:], self.skill.acceptance.hazards, strict=True):
-            survival *= hazard
+        for rows, chance in zip(verify[1:], self.skill.acceptance.chances, strict=True):
+            survival *= chance
             tokens += survival
             seconds += draft
             rates.append(tokens / (rows + seconds))
