@@ -20,6 +20,7 @@ DATA = {
     "tui/engine/library/catalogue.toml",
     "tui/engine/starter/main.gguf",
     "tui/engine/starter/draft.gguf",
+    "tui/engine/starter/head.gguf",
     "tui/data/config.example.toml",
     *(f"tui/data/themes/{theme.name}" for theme in (ROOT / "themes").glob("*.toml")),
 }
@@ -78,6 +79,7 @@ def test_the_wheel_holds_the_files_that_run_and_no_others(wheel: Path) -> None:
 def test_the_demo_pair_answers_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
     where = run(installed / "bin" / "python", "-c", "import tui; print(tui.__file__)", folder=tmp_path)
     assert Path(where).is_relative_to(installed)
-    question = ("--main", "starter", "--draft", "starter", "--temperature", "0", "How do I stop the answer?")
-    answer = run(installed / "bin" / "outrider", "ask", *question, folder=tmp_path)
-    assert "**Esc**" in answer
+    for draft in ("starter", "head"):
+        question = ("--main", "starter", "--draft", draft, "--temperature", "0", "How do I stop the answer?")
+        answer = run(installed / "bin" / "outrider", "ask", *question, folder=tmp_path)
+        assert "**Esc**" in answer

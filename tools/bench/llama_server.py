@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tui.choices import HEAD
+
 _START = 120.0
 """Seconds in which a server must be ready."""
 
@@ -23,12 +25,15 @@ def serving(
 ) -> Iterator[int]:
     """The port of a server that is ready. A `length` of None is the server's own default; no draft is plain.
 
+    A draft with the name "head" is the head in the file of the main model.
+
     Ends this program with the server's last words if it does not start.
     """
     port = _free_port()
     command: list[object] = [program, "-m", main, "-np", 1, "--port", port, "--no-warmup", *options]
     if draft:
-        command += ["-md", draft, "--spec-type", "draft-simple"]
+        own = str(draft) == HEAD
+        command += ["--spec-type", "draft-mtp"] if own else ["-md", draft, "--spec-type", "draft-simple"]
         command += [] if length is None else ["--spec-draft-n-max", length]
     with tempfile.TemporaryFile() as log, subprocess.Popen(
         list(map(str, command)), stdout=log, stderr=log

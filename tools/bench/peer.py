@@ -167,7 +167,7 @@ def parsed() -> argparse.Namespace:
     add = parser.add_argument
     add("server", help="the llama-server program")
     add("main", type=Path, help="a GGUF")
-    add("draft", type=Path, help="a GGUF")
+    add("draft", type=Path, help="a GGUF, or head for the head in the file of the main model")
     add("results", type=Path, help="a file of JSON lines, made or added to")
     add(
         "--ways",

@@ -154,6 +154,8 @@ class Talk:
             raise SystemExit(str(self._events[-1]))
         if rejected := next(each.obstacle for each in self._events if isinstance(each, Loaded)):
             raise SystemExit(f"it does not draft: {rejected.text}")
+        # The number of threads follows the load of the machine, and another number rounds in another way.
+        self.session._pair = replace(self.session._loaded, crew=None)
 
     def ask(self, question: Generate, **settings: Any) -> Answered:
         self._events.clear()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -26,7 +27,7 @@ def write_gguf(path: Path, name: str, model: Llama, tokenizer: Tokenizer) -> Non
     _add_description(writer, name, model.shape)
     _add_tokenizer(writer, tokenizer)
     for tensor_name, weight in _weights(model):
-        values, kind = _stored(weight)
+        values, kind = stored(weight)
         writer.add_tensor(tensor_name, values, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -34,16 +35,38 @@ def write_gguf(path: Path, name: str, model: Llama, tokenizer: Tokenizer) -> Non
     writer.close()
 
 
-def read_gguf(path: Path, shape: Shape) -> tuple[Llama, Tokenizer]:
-    """What `write_gguf` wrote, with weights as exact as Q8_0 holds them."""
+def read_gguf(path: Path) -> tuple[Llama, Tokenizer]:
+    """What `write_gguf` wrote, with weights as exact as Q8_0 holds them, and its tokenizer."""
     reader = gguf.GGUFReader(path)
-    stored = {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
-    model = Llama(shape)
+    tokens, merges = (reader.fields[f"tokenizer.ggml.{part}"].contents() for part in ("tokens", "merges"))
+    return read_model(reader), known_tokenizer(tokens, merges)
+
+
+def read_model(reader: gguf.GGUFReader) -> Llama:
+    """The model in the file of any Llama with tied input and output tables, whatever its number formats."""
+    held = {tensor.name: tensor for tensor in reader.tensors}
+    model = Llama(_shape(reader, len(held["token_embd.weight"].data)))
     with torch.no_grad():
         for name, weight in _weights(model):
-            weight.copy_(torch.tensor(stored[name]).view(weight.shape))
-    tokens, merges = (reader.fields[f"tokenizer.ggml.{part}"].contents() for part in ("tokens", "merges"))
-    return model, known_tokenizer(tokens, merges)
+            values = dequantize(held[name].data, held[name].tensor_type)
+            weight.copy_(torch.tensor(values).view(weight.shape))
+    model.eval()
+    return model
+
+
+def _shape(reader: gguf.GGUFReader, vocabulary: int) -> Shape:
+    def number(key: str) -> Any:
+        return reader.fields[f"llama.{key}"].contents()
+
+    return Shape(
+        width=number("embedding_length"),
+        layers=number("block_count"),
+        heads=number("attention.head_count"),
+        inner=number("feed_forward_length"),
+        vocabulary=vocabulary,
+        kv_heads=number("attention.head_count_kv"),
+        rope_base=number("rope.freq_base"),
+    )
 
 
 def _add_description(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
@@ -88,7 +111,7 @@ def _weights(model: Llama) -> list[tuple[str, Tensor]]:
     """Every weight under its name in the file; parts of one weight share its memory."""
     found = [("token_embd", model.embedding.weight), ("output_norm", model.norm.weight)]
     for number, block in enumerate(model.blocks):
-        query, key, value = block.qkv.weight.chunk(3, dim=0)
+        query, key, value = block.qkv.weight.split(block.parts, dim=0)
         layer = {
             "attn_norm": block.attention_norm.weight,
             "attn_q": query,
@@ -104,7 +127,7 @@ def _weights(model: Llama) -> list[tuple[str, Tensor]]:
     return [(f"{name}.weight", weight) for name, weight in found]
 
 
-def _stored(weight: Tensor) -> tuple[np.ndarray, gguf.GGMLQuantizationType]:
+def stored(weight: Tensor) -> tuple[np.ndarray, gguf.GGMLQuantizationType]:
     """A weight as the file holds it, and in which format."""
     values: np.ndarray = weight.detach().float().contiguous().numpy()
     kind = gguf.GGMLQuantizationType.F32 if values.ndim == 1 else gguf.GGMLQuantizationType.Q8_0

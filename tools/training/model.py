@@ -6,6 +6,7 @@ need no reordering on export. This module trains nothing and writes no file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,11 +27,26 @@ class Shape:
     heads: int
     inner: int
     vocabulary: int
+    kv_heads: int = 0
+    """Heads of keys and values, which several attention heads share; 0 for one for each."""
+    rope_base: float = ROPE_BASE
 
     @property
     def head_width(self) -> int:
         """Values per attention head."""
         return self.width // self.heads
+
+    @property
+    def parts(self) -> tuple[int, int, int]:
+        """The widths of query, key and value."""
+        shared = (self.kv_heads or self.heads) * self.head_width
+        return self.width, shared, shared
+
+
+def angles(shape: Shape) -> Tensor:
+    """The angles of all positions of the context."""
+    steps = torch.arange(0, shape.head_width, 2) / shape.head_width
+    return torch.arange(CONTEXT)[:, None] / shape.rope_base**steps
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -45,9 +61,9 @@ class Block(nn.Module):  # type: ignore[misc]
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         width = shape.width
-        self.heads, self.head_width = shape.heads, shape.head_width
+        self.parts, self.head_width = shape.parts, shape.head_width
         self.attention_norm = nn.RMSNorm(width, eps=EPSILON)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, sum(shape.parts), bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.feed_norm = nn.RMSNorm(width, eps=EPSILON)
         self.gate = nn.Linear(width, shape.inner, bias=False)
@@ -57,10 +73,10 @@ class Block(nn.Module):  # type: ignore[misc]
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """The layer's output for rows of token vectors."""
         rows, length, width = x.shape
-        parts = self.qkv(self.attention_norm(x)).view(rows, length, 3, self.heads, self.head_width)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        parts = self.qkv(self.attention_norm(x)).split(self.parts, dim=-1)
+        query, key, value = (part.view(rows, length, -1, self.head_width).transpose(1, 2) for part in parts)
         seen = functional.scaled_dot_product_attention(
-            rotate(query, cos, sin), rotate(key, cos, sin), value, is_causal=True
+            rotate(query, cos, sin), rotate(key, cos, sin), value, is_causal=True, enable_gqa=True
         )
         x = x + self.out(seen.transpose(1, 2).reshape(rows, length, width))
         y = self.feed_norm(x)
@@ -79,22 +95,27 @@ class Llama(nn.Module):  # type: ignore[misc]
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, eps=EPSILON)
-        steps = torch.arange(0, shape.head_width, 2) / shape.head_width
-        angles = torch.arange(CONTEXT)[:, None] / ROPE_BASE**steps
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        turned = angles(shape)
+        self.register_buffer("cos", turned.cos(), persistent=False)
+        self.register_buffer("sin", turned.sin(), persistent=False)
         for weight in self.parameters():
             if weight.dim() == 2:
                 nn.init.normal_(weight, 0.0, 0.02)
 
     def forward(self, tokens: Tensor, dropout: float = 0.0) -> Tensor:
         """Final vectors for rows of tokens that start at position 0."""
+        return self.read(tokens, (), dropout)[1]
+
+    def read(self, tokens: Tensor, layers: Sequence[int], dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The vectors that enter `layers`, side by side, and the final vectors."""
         length = tokens.shape[1]
         x = functional.dropout(self.embedding(tokens), dropout, self.training)
         cos, sin = self.cos[:length].to(x.dtype), self.sin[:length].to(x.dtype)
+        entered = []
         for block in self.blocks:
+            entered.append(x)
             x = block(x, cos, sin)
-        return self.norm(x)
+        return torch.cat([entered[layer] for layer in layers] or [x[..., :0]], dim=-1), self.norm(x)
 
     def scores(self, vectors: Tensor) -> Tensor:
         """Scores over the vocabulary; the table of the input tokens is used again."""

@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tui.engine.starter import DRAFT, MAIN
@@ -64,7 +65,8 @@ MISMATCHED = 0.15
 """Share of the draft's answers that belong to another question: the main model errs too, and the draft
 should then follow it."""
 
-Loss = Callable[[Llama, Batch], Tensor]
+Loss = Callable[[Any, Batch], Tensor]
+"""The loss of a model, a head included, on a batch."""
 
 
 def answer_loss(model: Llama, batch: Batch) -> Tensor:
@@ -98,7 +100,7 @@ def rate_at(step: int, cycle: Cycle) -> float:
     return cycle.rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def train(model: Llama, draw: Callable[[], Batch], loss: Loss, cycle: Cycle) -> None:
+def train(model: nn.Module, draw: Callable[[], Batch], loss: Loss, cycle: Cycle) -> None:
     """Take the fixed number of steps of a cycle, each on a batch that is drawn."""
     torch.manual_seed(cycle.seed)
     optimiser = torch.optim.AdamW(
@@ -132,8 +134,8 @@ def build(folder: Path) -> None:
 
 def build_further(folder: Path) -> None:
     """Train the pair that is there for the corpus as it is now, and write both files. The tokens stay."""
-    main, tokenizer = read_gguf(MAIN, MAIN_SHAPE)
-    draft, _ = read_gguf(DRAFT, DRAFT_SHAPE)
+    main, tokenizer = read_gguf(MAIN)
+    draft, _ = read_gguf(DRAFT)
     _teach(main, draft, Corpus(), tokenizer, (FURTHER,), folder)
 
 

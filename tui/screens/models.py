@@ -45,7 +45,7 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
                 tooltip="Between main models and drafts"),
         Binding("ctrl+r", "race", "Race", id="models.race",
                 tooltip="Let the drafts race: three prompts each"),
-        Binding("ctrl+g", "hub", "Get more", priority=True, id="models.hub",
+        Binding("ctrl+g", "app.hub", "Get more", priority=True, id="models.hub",
                 tooltip="Download models from the Hugging Face hub"),
         Binding("ctrl+o", "skipped", "Left out", show=False, id="models.skipped",
                 tooltip="Files that were left out, and why"),
@@ -154,9 +154,6 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
 
     def action_skipped(self) -> None:
         self._mains.switch()
-
-    async def action_hub(self) -> None:
-        await self.app.run_action("app.hub")
 
     def action_host(self) -> None:
         if self._hosts and not self._race.lap:

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from tests.support.mlx_models import write_folder
 from tests.support.models import OTHER_CONTROL, Toy, write_model
-from tui.choices import LOOKUP, NONE
+from tui.choices import HEAD, LOOKUP, NONE
 from tui.engine.eligibility import no_room, vocabularies
 from tui.engine.library import index as index_module
 from tui.engine.library import local
@@ -31,6 +31,7 @@ from tui.engine.library.records import SHORTEST, Measured, Records
 from tui.engine.library_service import answer as answer_question
 from tui.engine.session import Session
 from tui.engine.starter import DRAFT, MAIN
+from tui.engine.starter import HEAD as STARTER_HEAD
 from tui.protocol import (
     DraftVerdict,
     Event,
@@ -739,7 +740,7 @@ def library(tmp_path: Path, toys: Path) -> Library:
 
 def test_the_demo_stands_in_the_list(library: Library) -> None:
     models = [each for each in library.models(()) if isinstance(each, FoundModel)]
-    assert [model.path for model in models if model.demo] == [str(DRAFT), str(MAIN)]
+    assert [model.path for model in models if model.demo] == [str(DRAFT), str(STARTER_HEAD), str(MAIN)]
 
 
 @pytest.mark.parametrize(
@@ -748,6 +749,11 @@ def test_the_demo_stands_in_the_list(library: Library) -> None:
         ("starter", "auto", ("starter", "starter")),
         ("starter", LOOKUP, ("starter", LOOKUP)),
         ("starter", NONE, ("starter", NONE)),
+        ("starter", HEAD, ("starter", "head.gguf")),
+        (str(MAIN), HEAD, ("starter", "head.gguf")),
+        ("large", HEAD, ("large.gguf", HEAD)),
+        ("/no/such.gguf", HEAD, ("such.gguf", HEAD)),
+        ("scripted:x", HEAD, ("scripted:x", HEAD)),
         (str(MAIN), str(DRAFT), ("starter", "starter")),
         ("large", LOOKUP, ("large.gguf", LOOKUP)),
         ("large", NONE, ("large.gguf", NONE)),

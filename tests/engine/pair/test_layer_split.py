@@ -6,14 +6,17 @@ import random
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.models import Toy, write_model
+from tui.choices import NONE
 from tui.engine.backends.llama_cpp.spreading import by_free_memory
 from tui.engine.machine.worker_pool import WorkerPool
 from tui.engine.pair import memory_plan
-from tui.engine.pair.distribution import distribute
+from tui.engine.pair.distribution import distribute, library_for
 from tui.engine.pair.layer_split import split_layers
 from tui.engine.pair.memory_plan import RemoteMemory, plan
+from tui.engine.starter import NAME as STARTER
 from tui.protocol import Load, WorkerHost
 
 GB = 10**9
@@ -93,16 +96,48 @@ def test_a_model_that_is_too_large_for_this_machine_fits_with_a_worker(
     assert not full.fits and full.split and full.split.workers == (0,)
 
 
-@pytest.mark.parametrize("main", ["scripted:sample", "folder"])
-def test_a_model_that_is_no_gguf_stays_here_and_no_worker_is_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: str
+@pytest.mark.parametrize("load", [Load("scripted:sample"), Load(STARTER, backend="mlx")])
+def test_a_model_that_is_not_split_stays_here_and_no_worker_is_started(
+    monkeypatch: pytest.MonkeyPatch, load: Load
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    if main == "folder":
-        (tmp_path / "config.json").write_text("{}")
-        main = str(tmp_path)
-    load = Load(main, workers=(WorkerHost("gpu2", "gpu2"),))
-    found = distribute(load, WorkerPool())
-    assert found.spread is None
+    found = distribute(replace(load, workers=(WorkerHost("gpu2", "gpu2"),)), WorkerPool())
+    assert not found.shared
     (state,) = found.workers
-    assert (state.name, state.layers) == ("gpu2", 0) and "GGUF" in state.fault
+    assert (state.name, state.layers) == ("gpu2", 0) and "not split" in state.fault
+
+
+def test_each_machine_of_a_ring_holds_the_embeddings_and_the_output_layer(tmp_path: Path) -> None:
+    pytest.importorskip("mlx_lm")
+    from tests.support import mlx_models
+
+    folder = mlx_models.write_folder(tmp_path / "toy", settings={"num_hidden_layers": 8})
+    load = Load(str(folder), NONE, 512)
+    outer = 2 * 512 * 64 * 4
+    (alone,) = plan(load).uses
+    found = plan(load, workers=[RemoteMemory("gpu2", 4 * GB, 8 * GB)])
+    here, worker = found.uses
+    assert found.split and worker.layers == found.split.workers[0] > 0
+    rows = 2 * 2048 * (2 * 64 + 3 * 128)
+    assert worker.buffers == outer + rows
+    assert here.main + worker.main == pytest.approx(alone.main, rel=1e-3)
+    full = plan(load, workers=[RemoteMemory("gpu2", outer + rows, 8 * GB)])
+    assert full.split and full.split.workers == (0,), "there is room for these alone"
+
+
+def test_windows_keep_every_entry_on_several_machines(tmp_path: Path) -> None:
+    pytest.importorskip("mlx_lm")
+    from tests.support import mlx_models
+
+    settings = {"num_hidden_layers": 8, "max_position_embeddings": 1 << 16}
+    folder = mlx_models.write_folder(tmp_path / "toy", "gemma3_text", settings=settings)
+    load = Load(str(folder), NONE, 1 << 16)
+    alone = plan(load).uses[-1].cache
+    shared = plan(replace(load, workers=(WorkerHost("gpu2", "gpu2"),))).uses[-1].cache
+    assert shared > 1.5 * alone
+
+
+def test_the_library_follows_from_the_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert library_for(Load(str(tmp_path))) == "MLX"
+    assert library_for(Load(STARTER)) == "llama.cpp"

@@ -229,6 +229,30 @@ def test_a_copy_for_the_disk_makes_room_for_itself(talk: Open, monkeypatch: pyte
     one.ask(TOLD, "one")
 
 
+@pytest.mark.parametrize("lengths", [(4, 4, 4, 4), (1, 2, 6, 3)])
+def test_a_copy_never_takes_more_than_the_limit_together_with_the_others(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, lengths: tuple[int, ...]
+) -> None:
+    """The others make room before it is made. Without any other, its size is unknown."""
+    sentence, limit = "Tell me about the rivers of a country. ", 150_000
+    one = Talk(files["attention"], -1, limit)
+    held, most, take = one.session._chats._held, list[int](), CachedModel.take_state
+
+    def taken(model: CachedModel, room: int) -> object:
+        state = take(model, room)
+        assert state
+        most.append(held.size + len(state.cells))
+        return state
+
+    monkeypatch.setattr(CachedModel, "take_state", taken)
+    for number, length in enumerate(lengths):
+        one.ask(f"{number} {sentence * length}", str(number))
+    one.ask("The end", "end")
+    assert len(most) == len(lengths)
+    assert limit // 2 < max(most) <= limit
+    one.session.close()
+
+
 def test_a_copy_for_which_there_is_no_memory_is_tried_without_the_others_and_then_given_up(
     talk: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from ...protocol import Skipped
 from .mlx_folder import is_read
+from .split_file import part_of
 
 Kind = Literal["tree", "flat", "hub", "ollama"]
 """Layout of a folder: models at any depth, in the folder alone, in repositories, or as blobs with manifests.
@@ -27,7 +28,6 @@ _MAX_DEPTH = 8
 _MAX_ENTRIES = 200_000
 """Most files and folders searched in one place; a user's folder may be a whole disk."""
 _MAX_MANIFEST = 1 << 20
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _OLD_PART = re.compile(
     r"(?P<stem>.+\.gguf)[.-](?:split[-.]?\w{1,3}|part[-.]?\w{1,3}(?:of\w{1,3})?|\d{1,3}(?:of\d{1,3})?|a[a-z])",
     re.IGNORECASE,
@@ -249,14 +249,12 @@ class _Walk:
         for name in names:
             if not name.lower().endswith(".gguf"):
                 continue
-            part = _PART.fullmatch(name)
+            part = part_of(name)
             if part is None:
                 yield from self._found((folder / name,))
-            elif part["number"] == "00001":
-                count = min(int(part["count"]), 999)
-                parts = [f"{part['stem']}-{n:05d}-of-{part['count']}.gguf" for n in range(1, count + 1)]
-                yield from self._found(tuple(folder / each for each in parts if each in there))
-            elif f"{part['stem']}-00001-of-{part['count']}.gguf" not in there:
+            elif part.number == 1:
+                yield from self._found(tuple(folder / each for each in part.names if each in there))
+            elif part.names[0] not in there:
                 yield Skipped(str(folder / name), "the first file of this model is missing")
 
     def _found(

@@ -18,7 +18,6 @@ from pathlib import Path
 from msgspec import structs
 
 from ...protocol import HeadKind, ModelFacts
-from .file_parts import other_parts
 from .forms import form_of
 from .gguf import (
     Array,
@@ -32,6 +31,7 @@ from .gguf import (
 from .head_files import ALONE, WIDTHS, RowReader, check_kind, row_reader
 from .heads import is_only_head, of_head, usable_heads
 from .shared_cells import LayerCells, layer_cells
+from .split_file import MOST, part_of
 from .tensor_types import FILE_TYPES, commonest
 from .token_texts import fingerprint
 
@@ -114,7 +114,7 @@ def read_header(path: str | Path) -> Header:
     """
     path = Path(path)
     header, parts = _read_file(path, first=True)
-    for part in other_parts(path, parts):
+    for part in _other_parts(path, parts):
         other, _ = _read_file(part, first=False)
         whole, more = header.facts, other.facts
         header = replace(
@@ -187,6 +187,17 @@ def _opened(path: Path) -> Iterator[tuple[GgufReader, Contents]]:
             yield reader, contents
     except OSError as error:
         raise UnreadableModelFile(f"the file {path.name} cannot be read: {error.strerror}") from None
+
+
+def _other_parts(path: Path, count: int) -> Iterator[Path]:
+    if count <= 1:
+        return
+    part = part_of(path.name)
+    if part is None or part.number != 1 or part.total != count or count > MOST:
+        raise UnusableModelFile(
+            f"this model comes in {count} files: choose the first, named ...-00001-of-..."
+        )
+    yield from map(path.with_name, part.names[1:])
 
 
 def _check_tensors(contents: Contents, file_size: int) -> None:

@@ -22,6 +22,7 @@ from time import sleep
 from ... import protocol
 from ...files import make_folder
 from .names import LibraryError
+from .split_file import part_of
 from .tensor_types import FILE_TYPES, TENSOR_TYPES
 
 COMMAND = (sys.executable, "-m", "tui.engine.backends.llama_cpp.requantize")
@@ -96,7 +97,7 @@ def _check(model: protocol.FoundModel, kind: str) -> None:
         raise LibraryError(f"{model.name} is no GGUF", "Only GGUF files can be written in another format.")
     if model.only_head:
         raise LibraryError(f"{model.name} is a head", "Heads are small already.")
-    if re.search(r"-\d{5}-of-\d{5}\.gguf$", model.path):
+    if part_of(Path(model.path).name):
         raise LibraryError(f"{model.name} is in several files", "Choose a model in one file.")
 
 

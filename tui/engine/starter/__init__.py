@@ -1,6 +1,6 @@
-"""The demo pair: a tiny main model and its draft, so that Outrider answers before anything is downloaded.
+"""The demo pair: a tiny main model with its draft and its head, so that Outrider answers before a download.
 
-This package names the two files and nothing else. It loads no model and imports no training code.
+This package names the files and nothing else. It loads no model and imports no training code.
 """
 
 from pathlib import Path
@@ -12,6 +12,9 @@ NAME = "starter"
 MAIN: Path = Path(__file__).with_name("main.gguf")
 
 DRAFT: Path = Path(__file__).with_name("draft.gguf")
+
+HEAD: Path = Path(__file__).with_name("head.gguf")
+"""An EAGLE-3 head of the main model, in a file of its own."""
 
 
 def place(name: str, role: Literal["main", "draft"]) -> str:

@@ -62,22 +62,39 @@ class HeldStates:
         state = self._states.get((mark, chat))
         return state.tokens if state else ()
 
+    def prepare(self, mark: ModelMark, chat: str, tokens: int) -> None:
+        """Make room for a state of `chat` with so many tokens, before it is copied. An older one of it goes.
+
+        Its size follows from another state of the same model; without one, nothing else goes.
+        """
+        before = self._states.pop((mark, chat), None)
+        like = before or next((each for (of, _), each in self._states.items() if of == mark), None)
+        if like:
+            self._make_room(like.size * tokens // len(like.tokens), 0)
+
     def keep(self, mark: ModelMark, chat: str, state: SavedState) -> None:
         """Keep the state of `chat` in place of an older one, if there is room. Older ones make room."""
         if not self.on:
             return
         self._states.pop((mark, chat), None)
+        if self._make_room(state.size, state.size):
+            self._states[mark, chat] = state
+
+    def _make_room(self, size: int, taken: int) -> bool:
+        """Drop the least recently used states until one of `size` bytes fits. Return False if none can fit.
+
+        The memory already has `taken` bytes of it.
+        """
         total, free = self._memory()
         held = self.size
-        spare = total // 4 if free is None else free + held + state.size  # its bytes are taken already
-        room = room_for_chats(self._limit, spare)
-        if state.size > room:
-            return
+        room = room_for_chats(self._limit, total // 4 if free is None else free + held + taken)
+        if size > room:
+            return False
         for oldest in list(self._states):
-            if held + state.size <= room:
+            if held + size <= room:
                 break
             held -= self._states.pop(oldest).size
-        self._states[mark, chat] = state
+        return True
 
     def best(self, mark: ModelMark, usable: Callable[[StateHead, Sequence[int]], int]) -> HeldState | None:
         """Return the most useful state for this model; None if there is none."""

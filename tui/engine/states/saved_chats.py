@@ -17,7 +17,7 @@ from pathlib import Path
 from ...choices import HEAD, is_scripted
 from ...protocol import Load
 from ..backends import ReadsAlong
-from ..library.file_parts import files_of
+from ..library.split_file import files_of
 from ..machine.hardware import spare_memory
 from ..machine.stored_facts import fingerprint
 from ..pair.pair import Pair
@@ -238,6 +238,7 @@ class SavedChats:
             _, unheld = states.beyond(self._held.tokens(states.mark, self._chat))
             if not to_write and not (to_hold and self._held.on and unheld):
                 continue
+            self._held.prepare(states.mark, self._chat, states.model.length)
             if state := self._copy(states):
                 self._held.keep(states.mark, self._chat, state)
                 if to_write:
