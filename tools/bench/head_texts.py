@@ -1,12 +1,12 @@
 """Does a head leave the text of its main model alone? Counted over kinds of heads, acceptances and ways.
 
-    python -m tools.bench.head_texts [--kinds dense,hybrid] [--accepted 0.1,0.5,0.96] [--tokens 40]
+    python -m tools.bench.head_texts [--kinds dense/hybrid] [--accepted 0.1,0.5,0.96] [--tokens 40]
 
 Toys of each kind get so much noise that a head is right about as often as wanted. Then answers are drafted
 at three temperatures, at each draft length and at the measured one, in six ways: in one go; stopped after
 three rounds and continued; canceled for another prompt and asked again; branched in the middle; with a
 grammar; with penalties. Each text is compared, token by token, with that of the main model alone and the same
-seed. Where two part, the lead of the plain choice tells whether rounding explains it. It takes no times, so a
+seed. Where two part, the plain row of scores tells whether rounding explains it. It takes no times, so a
 busy machine does no harm.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
@@ -26,8 +26,7 @@ from typing import Any, NamedTuple
 from tests.support.assistant_models import ASSISTANT, Gemma, write_assistant, write_gemma
 from tests.support.eagle_models import Eagle, write_eagle
 from tests.support.head_models import Headed, write_headed
-from tests.support.rows import some_tokens
-from tests.support.starter import TIE, GapSampler
+from tests.support.rows import CLOSE, Watching, some_tokens
 from tests.support.talk import Answer, Talk
 from tui.client.parting import first_difference
 from tui.engine.backends import LoadedModel, Options
@@ -35,7 +34,7 @@ from tui.engine.backends.grammars import of_gbnf
 from tui.engine.backends.llama_cpp import LlamaBackend
 from tui.engine.speculation.estimates import Costs
 from tui.engine.speculation.policy import AdaptiveLength
-from tui.engine.speculation.sampling import Chain
+from tui.engine.speculation.sampling import Chain, Logits, Sampler
 from tui.protocol import Obstacle
 
 TEMPERATURES = (0.0, 0.8, 1.0)
@@ -195,14 +194,25 @@ class Counted:
         place = first_difference([expected[: len(tokens)], tokens])
         if place is None:
             return ""
-        if case.way in ("grammar", "penalties"):
-            return "other"
-        sampler = GapSampler(case.how["chain"], case.number, len(context))
-        text, main = [*context, *expected[:place]], self._models.plain
+        main, text = self._models.plain, [*context, *expected[:place]]
         main.rewind(0)
-        main.start(sampler)
+        main.start(watching := Watching())
         main.extend(text, picks=1)
-        return "rounding" if sampler.gaps[place] < TIE else "other"
+        constraint = main.constraint(_GRAMMAR) if case.way == "grammar" else None
+        sampler = Sampler(case.how["chain"], case.number, len(context), constraint=constraint)
+        tipped = can_tip(sampler, watching.rows[len(text)], text, (expected[place], tokens[place]))
+        return "rounding" if tipped else "other"
+
+
+def can_tip(sampler: Sampler, row: Logits, text: Sequence[int], either: Sequence[int]) -> bool:
+    """Return whether rounding can make the choice each of two tokens: by their scores, or by an edge of the
+    sampling chain, where one of them is kept or not."""
+    for token in either:
+        raised = row.copy()
+        raised[token] += CLOSE
+        if sampler.pick(raised, text, len(text)).token != token:
+            return False
+    return True
 
 
 def _cheap() -> Costs:

@@ -17,8 +17,7 @@ from tui.engine import eligibility
 from tui.engine.answer.inspection import inspect
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import GivenUp, ModelError, Options
-from tui.engine.backends.llama_cpp import LlamaBackend, native
-from tui.engine.backends.llama_cpp import head as head_module
+from tui.engine.backends.llama_cpp import LlamaBackend, chain, native
 from tui.engine.backends.llama_cpp.head import LlamaHead
 from tui.engine.backends.llama_cpp.rollback import HEAD_COPIES
 from tui.engine.pair.costs import RememberedCosts
@@ -174,7 +173,7 @@ def test_without_a_head_the_reason_is_given_and_the_lookup_stays(
 def test_a_head_that_does_not_fit_leaves_its_main_model_loaded(
     load: Loader, renderer: TemplateRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head_module, "new_context", lambda *_: 0)
+    monkeypatch.setattr(chain, "new_context", lambda *_: 0)
     without = load()
     assert without.draft is None and without.obstacle and "memory for the head" in without.obstacle.text
     assert len(ask(without, renderer).tokens) == 30

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.head_models import Headed, write_headed
-from tools.bench.head_texts import AUTO, KINDS, TEMPERATURES, WAYS, Counted, cases, opened
+from tools.bench.head_texts import AUTO, KINDS, TEMPERATURES, WAYS, Counted, can_tip, cases, opened
 from tui.engine.backends import Options
 from tui.engine.backends.llama_cpp import LlamaBackend
+from tui.engine.speculation.sampling import Chain, Sampler, gumbel
 
 NOISE = {
     "dense": 0.1,
@@ -41,6 +43,27 @@ def test_same_seed_same_text_in_every_way(tmp_path: Path, kind: str) -> None:
     assert counted.lines == []
     assert sum(counted.outcomes.values()) == len(WAYS)
     assert 0.2 < counted.acceptance < 0.8, "tokens must be accepted and rejected, or this shows little"
+
+
+def test_rounding_tips_a_choice_by_scores_or_at_an_edge_of_the_chain() -> None:
+    row = np.full(300, -9.0, np.float32)
+    row[[3, 5, 7]] = 4.0, 3.99, 2.0
+    greedy = Sampler(Chain(0), 1, 0)
+    assert can_tip(greedy, row, [1], (3, 5))
+    assert not can_tip(greedy, row, [1], (3, 7))
+    row[5] = row[3] + np.log(0.05) - 0.001  # just below the edge of min-p
+    lead = gumbel_of(5) - gumbel_of(3)
+    seed = int(np.argmax(lead > 5))
+    assert lead[seed] > 5, "its noise outweighs the score"
+    sampled = Sampler(Chain(1.0, top_p=1.0), seed, 0)
+    assert sampled.pick(row, [1], 1).token == 3
+    assert can_tip(sampled, row, [1], (3, 5))
+    assert not can_tip(sampled, row, [1], (3, 7))
+
+
+def gumbel_of(token: int) -> np.ndarray:
+    """The noise of a token at the place 1, by seed."""
+    return np.array([gumbel(seed, 1, np.array([token]))[0] for seed in range(2000)])
 
 
 def test_another_text_is_counted_as_such(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from tui.engine.backends.llama_cpp.chain import HeadChain
 from tui.engine.backends.llama_cpp.head import LlamaHead
 from tui.engine.backends.llama_cpp.model import LlamaModel
 from tui.engine.library.header import read_header
+from tui.engine.pair.memory_plan import plan
 from tui.engine.speculation.sampling import Logits, Sampler
+from tui.protocol import Load
 
 THREE = Headed("hy_v3", heads=3)
 KINDS = {"all rows": THREE, "own rows of outputs only": Headed("step35", heads=3)}
@@ -175,6 +177,15 @@ def test_the_header_counts_the_heads_that_are_whole(tmp_path: Path) -> None:
     assert usable(replace(THREE, without=("blk.5.nextn.hnorm",))) == 1
     assert usable(replace(THREE, without=("blk.4.nextn.hnorm",))) == 0
     assert usable(Headed("glm4moe", heads=2)) == 0, "llama.cpp ends the process on the second head"
+
+
+def test_the_caches_of_all_heads_are_planned(tmp_path: Path) -> None:
+    one, three = (
+        plan(Load(str(write_headed(tmp_path / f"{heads}.gguf", replace(THREE, heads=heads))), "head", 4096))
+        for heads in (1, 3)
+    )
+    more = three.uses[-1].cache - one.uses[-1].cache
+    assert more == 2 * 4096 * 2 * 2 * 16 * 2, "keys and values of two more layers, in 16 bits"
 
 
 def test_the_name_tells_how_many_heads_draft(opened: Open) -> None:
