@@ -119,9 +119,9 @@ class RingLeader:
         """Let all workers free what they have loaded."""
         self.tell(DropStage())
 
-    def tell(self, message: OfStage) -> None:
+    def tell(self, *messages: OfStage) -> None:
         for link in self._links:
-            link.send(message)
+            link.send(*messages)
 
     def expect(self, number: int, tokens: Sequence[int]) -> None:
         self._compare(number, "", tuple(tokens))
