@@ -35,8 +35,8 @@ class FakeLink:
     listener: Callable[[FromWorker], None] = lambda message: None
     loss: object = None
 
-    def send(self, message: object) -> None:
-        self.sent.append(message)
+    def send(self, *messages: object) -> None:
+        self.sent += messages
 
 
 class Ended(Exception):

@@ -240,13 +240,13 @@ class WorkerLink:
             raise self._lose(f"{self.host.name}: {_line(unable.reason)}", "Run `outrider doctor` there.")
         raise self._lose(f"{self.host.name} did not answer within {seconds:g} seconds", "Check the network.")
 
-    def send(self, message: ToWorker, patience: float = -1) -> None:
-        """Send a message, unless another thread is sending for longer than `patience` seconds."""
+    def send(self, *messages: ToWorker, patience: float = -1) -> None:
+        """Send messages in one piece, unless another thread is sending for longer than `patience` seconds."""
         assert self._ssh and self._ssh.stdin
         if not self._writing.acquire(timeout=patience):
             return
         try:
-            left = written(message)
+            left = b"".join(map(written, messages))
             while left:
                 left = left[self._ssh.stdin.write(left) or 0 :]
         except (OSError, ValueError):

@@ -119,9 +119,9 @@ class RingLeader:
         """Let all workers free what they have loaded."""
         self.tell(DropStage())
 
-    def tell(self, message: OfStage) -> None:
+    def tell(self, *messages: OfStage) -> None:
         for link in self._links:
-            link.send(message)
+            link.send(*messages)
 
     def expect(self, number: int, tokens: Sequence[int]) -> None:
         self._compare(number, "", tuple(tokens))
@@ -143,22 +143,21 @@ class RingLeader:
             case StageReady():
                 self._note(place)
             case StageFailed(reason):
-                self._failed(place, f"{name}: {reason}")
+                self._failed(f"{name}: {reason}")
 
     def _note(self, place: int) -> None:
         with self._changed:
             self._ready.add(place)
             self._changed.notify_all()
 
-    def _failed(self, place: int, words: str) -> None:
+    def _failed(self, words: str) -> None:
         """Let the load fail, or end the process if the other machines already wait for this worker."""
         with self._changed:
             loading = len(self._ready) < len(self._links)
             if loading:
                 self._fault = ModelError(words, _ALONE)
                 self._changed.notify_all()
-        if not loading:
-            self._links[place].loss = WorkerLost(words, _ALONE)
+        if not loading:  # perhaps because another worker is lost, which is then the reason
             self._pool.failed(self._links, words, _ALONE)
 
     def _compare(self, number: int, name: str, tokens: tuple[int, ...]) -> None:

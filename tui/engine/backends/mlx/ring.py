@@ -109,8 +109,8 @@ class WholeCalls(Parts):
 class LeadsRing(Ring, Protocol):
     """The ring as its leader sees it."""
 
-    def tell(self, message: OfStage) -> None:
-        """Send a message to all workers."""
+    def tell(self, *messages: OfStage) -> None:
+        """Send messages to all workers, as one piece."""
         ...
 
     def expect(self, number: int, tokens: Sequence[int]) -> None:
@@ -148,6 +148,8 @@ class LeadingModel(StagedModel):
         super().__init__(*given, **named)
         self._ring = ring
         self._calls = 0
+        self._cuts: list[OfStage] = []
+        """Cuts that the workers make before the next call. They need no message of their own."""
         self._compared = False
         """Whether the workers choose by the same rule."""
         self._grammar: tuple[Constraint, str] | None = None
@@ -169,7 +171,9 @@ class LeadingModel(StagedModel):
         self.asker.begin()
         self._calls += 1
         compared = picks > 0 and self._compared
-        self._ring.tell(Extend(self._calls, tuple(tokens), picks, compared))
+        call = Extend(self._calls, tuple(tokens), picks, compared)
+        cuts, self._cuts = self._cuts, []
+        self._ring.tell(*cuts, call)
         try:
             with _certain(self.asker):
                 chosen = super().extend(tokens, picks)
@@ -180,7 +184,7 @@ class LeadingModel(StagedModel):
         return chosen
 
     def rewind(self, length: int) -> None:
-        self._ring.tell(Rewind(length))
+        self._cuts.append(Rewind(length))
         super().rewind(length)
 
     def checkpoint(self, length: int) -> None:
