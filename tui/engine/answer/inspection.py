@@ -21,7 +21,7 @@ from ..pair.reading import cut, shared
 from ..speculation.loop import Pick, prefill
 from ..speculation.sampling import Chain, Logits, Sampler, gumbel
 from .answer import Cancelled, Send
-from .prompt import Prompt, encoded
+from .prompt import EncodedPrompt, encoded
 from .request import bias_of, chain_of, check
 from .templates import TemplateRenderer
 
@@ -63,7 +63,7 @@ class _Again:
         self,
         pair: Pair,
         command: Inspect,
-        prompt: Prompt,
+        prompt: EncodedPrompt,
         context: list[int],
         cancelled: Cancelled,
     ) -> None:

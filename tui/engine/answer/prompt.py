@@ -26,7 +26,7 @@ _MARK_TOKENS = 40
 
 
 @dataclass(frozen=True)
-class Prompt:
+class EncodedPrompt:
     """A conversation as tokens, up to the first token of the answer."""
 
     tokens: tuple[int, ...]
@@ -39,7 +39,7 @@ class Prompt:
 def encoded(
     command: Generate, pair: Pair, templates: TemplateRenderer, cancelled: Callable[[], bool],
     tell: Callable[[str], None] = lambda notice: None,
-) -> Prompt:  # fmt: skip
+) -> EncodedPrompt:  # fmt: skip
     """Return the prompt of `command`. `tell` receives a notice for each deviation from the request.
 
     Raises the errors of `prompt_of`, and `GivenUp` if the answer is canceled while a long text is encoded.
@@ -49,7 +49,7 @@ def encoded(
         context = prompt_of(command, main, templates, tell)
         stays = staying(context, command, pair.models, templates)
         answers = answers_in(context, command, main, templates) if pair.reader.rows else ()
-    return Prompt(tuple(context), stays, answers)
+    return EncodedPrompt(tuple(context), stays, answers)
 
 
 def prompt_of(
