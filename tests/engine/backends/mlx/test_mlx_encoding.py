@@ -19,8 +19,8 @@ from tui.engine.answer.inspection import inspect
 from tui.engine.answer.templates import TemplateRenderer
 from tui.engine.backends import GivenUp, Options, asking
 from tui.engine.backends.mlx import MlxBackend, vocabulary
-from tui.engine.backends.mlx.vocabulary import MlxVocabulary
-from tui.engine.library.mlx_folder import read_folder
+from tui.engine.backends.mlx.vocabulary import MlxVocabulary, Tokenizers
+from tui.engine.library.mlx_folder import Folder, read_folder
 from tui.engine.pair.pair import Pair
 from tui.engine.pair.reading import ContextReader
 from tui.engine.speculation.policy import FixedLength
@@ -126,6 +126,33 @@ def test_a_setting_of_the_tokenizer_never_changes_within_a_text(opened: MlxVocab
         waiting.join()
         assert tokenizer.ordinary[:2] == [False, False]
         assert [True, True] in (tokenizer.ordinary[2:4], tokenizer.ordinary[4:6])
+
+
+def test_a_load_asks_between_the_steps_of_a_large_tokenizer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of a large tokenizer takes a second, and so do its tables."""
+    told, steps = list[float](), list[int]()
+    open_one, make = Tokenizers.open, MlxVocabulary.__init__
+
+    def opening(self: Tokenizers, folder: Folder) -> Any:
+        steps.append(len(told))
+        return open_one(self, folder)
+
+    def making(self: MlxVocabulary, *given: Any) -> None:
+        steps.append(len(told))
+        make(self, *given)
+
+    monkeypatch.setattr(Tokenizers, "open", opening)
+    monkeypatch.setattr(MlxVocabulary, "__init__", making)
+
+    def progress(share: float) -> bool:
+        told.append(share)
+        return True
+
+    MlxBackend().load(str(folder), Options("main", 512), progress).close()
+    first, second = steps
+    assert 0 < first < second < len(told)
 
 
 @pytest.fixture

@@ -62,23 +62,18 @@ class MlxModel(CachedModel):
         """Run `tokens`, choose the next token, run it, and so on: up to `count` choices with one wait.
 
         If a choice needs more than the best score of a row, the host makes it, and returns only this one.
+        Choices that take long together are awaited one by one, and the next one is computed meanwhile.
         Raises the errors of `extend`.
         """
         check_call(self, tokens, 1, self._picks)
         count = min(count, self.capacity - self.length - len(tokens) + 1)
-        alone = count == 1 or self._sampler is None or not self._sampler.chooses_best
-        if alone or self._parts.are_needed(1):  # one choice of a chain cannot be given up
+        slow = self._parts.are_needed(1)  # one choice of a chain cannot be given up
+        if slow or count == 1 or self._sampler is None or not self._sampler.chooses_best:
             return self.extend(tokens, picks=1)
         self.asker.begin()
         known = len(self._tokens)
         self._tokens.extend(tokens)
         self._begin(known, 1)
-        with self._failing():
-            return self._chain(count, asks=self._parts.are_needed(count))
-
-    def _chain(self, count: int, *, asks: bool) -> list[Pick]:
-        """Run the tokens that wait, choose, run the choice, and so on. With `asks`, ask after each choice."""
-        assert self._sampler is not None
         network, cache, picks = self._network, self._cache, list[Pick]()
 
         def row(tokens: Any) -> tuple[Any, Any]:
@@ -86,14 +81,15 @@ class MlxModel(CachedModel):
 
         unread = mx.array([self._tokens[self._held :]])
         index = len(self._tokens) - self._sampler.start
-        for pick in chain_of_best(row, unread, count, index, 1 if asks else count):
-            picks.append(pick)
-            if len(picks) == count:
-                break
-            self._tokens.append(pick.token)
-            if asks:
-                self._held = len(self._tokens)  # the call that runs this choice has begun
-                self.asker.ask(0.0)
+        asks = self._parts.are_needed(count)
+        with self._failing():
+            for pick in chain_of_best(row, unread, count, index, 1 if asks else count):
+                picks.append(pick)
+                if asks and len(picks) < count:  # the call that runs this choice has begun
+                    self._tokens.append(pick.token)
+                    self._held = len(self._tokens)
+                    self.asker.ask(0.0)
+        self._tokens += [] if asks else [pick.token for pick in picks[:-1]]
         self._held = len(self._tokens)
         return picks
 

@@ -24,7 +24,7 @@ LONG = 0.25
 """Seconds. A call that should take longer is computed in parts."""
 _PART = 0.4
 """Most seconds of a part: a person who has canceled waits for its end."""
-_TOGETHER = 0.1
+_TOGETHER = 0.2
 """Seconds. Layers that should take no longer together are one part, because each wait for MLX takes time."""
 _ENTRIES = ("keys", "values")
 """The names of the arrays into which attention caches write."""
