@@ -104,7 +104,7 @@ class EagleNetwork(nn.Module):  # type: ignore[misc]
 
     def _begin_as(self, main: Llama) -> None:
         """Take over the main model's tables. A narrower head takes their main directions."""
-        table, width = main.embedding.weight.detach(), self.shape.width
+        table, width = main.embedding.weight.detach().float(), self.shape.width
         narrow = torch.eye(width)
         if width < main.shape.width:
             narrow = torch.linalg.svd(table, full_matrices=False)[2][:width].T

@@ -2,7 +2,8 @@
 
     python -m tools.training.record_answers MODEL OUT.jsonl [--answers 400] [--tokens 128]
 
-The questions are on functions of Python's standard library, with their documentation, and on everyday
+With `--read`, the model writes nothing: the answers are documentation, which takes much less time. The
+questions are on functions of Python's standard library, with their documentation, and on everyday
 subjects. Several are answered at once, because a call for several tokens takes little longer than a call for
 one. Each line has the tokens of a chat and the number of those before the answer. It needs Outrider's
 environment and no PyTorch. The same arguments ask the same questions with the same seeds.
@@ -59,15 +60,27 @@ MOST_DOC = 500
 """Characters of a documentation that is shown."""
 
 
-def all_questions(seed: int) -> list[str]:
-    """All questions, in an order that the seed decides."""
-    found = [frame.format(subject) for subject, frame in product(SUBJECTS, FRAMES)]
+def documented() -> Iterator[tuple[str, str]]:
+    """Names of functions and classes with their documentation."""
     for module in MODULES:
         for name, each in sorted(vars(importlib.import_module(module)).items()):
             doc = inspect.getdoc(each) if callable(each) and not name.startswith("_") else None
             if doc:
-                full = f"{module}.{name}"
-                found += [frame.format(name=full, doc=doc[:MOST_DOC]) for frame in ABOUT_FUNCTIONS]
+                yield f"{module}.{name}", doc
+
+
+def all_questions(seed: int) -> list[str]:
+    """All questions, in an order that the seed decides."""
+    found = [frame.format(subject) for subject, frame in product(SUBJECTS, FRAMES)]
+    for name, doc in documented():
+        found += [frame.format(name=name, doc=doc[:MOST_DOC]) for frame in ABOUT_FUNCTIONS]
+    random.Random(seed).shuffle(found)
+    return found
+
+
+def documentation(seed: int) -> list[tuple[str, str]]:
+    """Questions with a documentation as the answer, in an order that the seed decides."""
+    found = [(ABOUT_FUNCTIONS[0].format(name=name), doc) for name, doc in documented()]
     random.Random(seed).shuffle(found)
     return found
 
@@ -103,8 +116,9 @@ class Parallel:
     def read(self, chats: Sequence[Chat | None]) -> None:
         """Read the unread tokens of all chats, and choose the next token of each."""
         batch, count = self._batch, 0
-        for slot, chat in enumerate(chats):
-            for place in range(chat.unread, len(chat.tokens)) if chat else ():
+        held = [(slot, chat) for slot, chat in enumerate(chats) if chat]
+        for slot, chat in held:
+            for place in range(chat.unread, len(chat.tokens)):
                 batch.token[count], batch.pos[count] = chat.tokens[place], place
                 batch.n_seq_id[count], batch.seq_id[count][0] = 1, slot
                 batch.logits[count] = place == len(chat.tokens) - 1
@@ -112,7 +126,7 @@ class Parallel:
         batch.n_tokens = count
         if answer := llama_cpp.llama_decode(self._context, batch):
             raise SystemExit(f"llama_decode: {answer}")
-        for chat in filter(None, chats):
+        for _, chat in held:
             scores = llama_cpp.llama_get_logits_ith(self._context, chat.row)
             row = np.ctypeslib.as_array(scores, (self._width,))
             chat.unread = len(chat.tokens)
@@ -146,6 +160,7 @@ def main() -> None:
     add("--temperature", type=float, default=0.8)
     add("--threads", type=int, default=1)
     add("--seed", type=int, default=1)
+    add("--read", action="store_true", help="answers from the documentation, which the model only reads")
     options = parser.parse_args()
     single = LlamaBackend().load(str(options.model), Options("main", options.room, threads=1), lambda _: True)
     renderer, ends = TemplateRenderer(), frozenset(single.vocabulary.end_tokens)
@@ -156,9 +171,19 @@ def main() -> None:
             if len(prompt) + options.tokens <= options.room:
                 yield Chat(prompt, len(prompt), Sampler(Chain(options.temperature), seed, len(prompt)), 0)
 
-    model = Parallel(options.model, options.room, options.threads)
+    def read() -> Iterator[Chat]:
+        for question, doc in documentation(options.seed)[: options.answers]:
+            prompt = prompt_of(Generate(1, (Message("user", question),), 0), single, renderer)
+            answer = single.vocabulary.encode(doc)[: options.tokens]
+            yield Chat(prompt + answer, len(prompt), Sampler(Chain(), 0, 0), 0)
+
     with options.out.open("w", encoding="utf-8") as file:
-        for chat in answered(model, begun(), options.tokens, ends):
+        if options.read:
+            chats = read()
+        else:
+            model = Parallel(options.model, options.room, options.threads)
+            chats = answered(model, begun(), options.tokens, ends)
+        for chat in chats:
             print(json.dumps({"answer": chat.start, "tokens": chat.tokens}), file=file, flush=True)
     renderer.close()
     single.close()

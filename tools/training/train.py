@@ -94,9 +94,10 @@ def distilling(main: Llama) -> Loss:
 
 def rate_at(step: int, cycle: Cycle) -> float:
     """Learning rate: a short warm-up, then half a cosine."""
-    if step < WARM_UP:
-        return cycle.rate * (step + 1) / WARM_UP
-    share = (step - WARM_UP) / (cycle.steps - WARM_UP)
+    warm_up = min(WARM_UP, cycle.steps // 5)
+    if step < warm_up:
+        return cycle.rate * (step + 1) / warm_up
+    share = (step - warm_up) / (cycle.steps - warm_up)
     return cycle.rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share)))
 
 

@@ -37,13 +37,29 @@ from .train import MISMATCHED, Cycle, Loss, train
 SHAPE = EagleShape(layers=(1, 3, 4), width=96, heads=3, inner=256)
 CYCLE = Cycle(500, 4e-3, 23, (0.1, 0.4, 0.45, 0.05, 0.0))
 """Mostly whole answers: the head drafts each of their tokens, not only those that tell answers apart."""
-LISTED, RATE = 8192, 1e-3
-"""For other main models: the tokens that a head can draft, and the highest learning rate."""
+RATE = 1e-3
+"""The highest learning rate for the head of another main model."""
 STEPS = 4
 """Tokens that are drafted in a row: the draft length of the starter pair."""
 FADING = 0.8
 """How much a step counts beside the one before it, as in EAGLE-3: a token counts only if those before it were
 accepted."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The parts of a training that differ from model to model."""
+
+    name: str
+    batches: Sequence[Batch]
+    later: Sequence[Batch]
+    """Batches that the head has not seen."""
+    shape: EagleShape
+    cycle: Cycle
+    most: int
+    """The number of different tokens that the head can draft."""
+    ahead: int
+    """The number of tokens in a row that it learns to draft."""
 
 
 def listed_tokens(batches: Iterable[Batch], most: int) -> list[int]:
@@ -59,8 +75,8 @@ def aimed(main: Llama, vectors: Tensor, listed: Tensor) -> Tensor:
     return main.scores(vectors).float().softmax(-1)[:, listed]
 
 
-def drafting(main: Llama) -> Loss:
-    """A loss that pulls each drafted token towards the main model's own distribution there."""
+def drafting(main: Llama, ahead: int) -> Loss:
+    """A loss that pulls each of `ahead` drafted tokens towards the main model's own distribution there."""
 
     def loss(head: EagleNetwork, batch: Batch) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
@@ -70,7 +86,7 @@ def drafting(main: Llama) -> Loss:
         with torch.no_grad():
             inputs, vectors = main.read(batch.tokens, head.shape.layers)
         total = torch.zeros(())
-        for step, rows in enumerate(head.steps(inputs, batch.tokens, STEPS)):
+        for step, rows in enumerate(head.steps(inputs, batch.tokens, ahead)):
             wanted = batch.targets[:, 1:] != IGNORED
             wanted[:, :step] = False
             aim = aimed(main, vectors[:, 1:][wanted], head.listed)
@@ -81,16 +97,14 @@ def drafting(main: Llama) -> Loss:
     return loss
 
 
-def train_head(
-    main: Llama, batches: Sequence[Batch], shape: EagleShape, cycle: Cycle, most: int
-) -> EagleNetwork:
-    """A head that drafts at most `most` different tokens, trained on each batch once."""
-    torch.manual_seed(cycle.seed)
-    head = EagleNetwork(shape, main, listed_tokens(batches, most))
+def train_head(main: Llama, task: Task) -> EagleNetwork:
+    """Train a head on each batch once."""
+    torch.manual_seed(task.cycle.seed)
+    head = EagleNetwork(task.shape, main, listed_tokens(task.batches, task.most))
     own = sum(weight.numel() for weight in head.parameters() if weight.requires_grad)
     print(f"{own:,} parameters, {len(head.listed):,} tokens", flush=True)
-    following = iter(batches)
-    train(head, lambda: next(following), drafting(main), cycle)
+    following = iter(task.batches)
+    train(head, lambda: next(following), drafting(main, task.ahead), task.cycle)
     return head
 
 
@@ -109,62 +123,51 @@ def agreement(main: Llama, head: EagleNetwork, batches: Iterable[Batch], steps: 
         yield found
 
 
-@dataclass(frozen=True)
-class Task:
-    """The parts of a training that differ from model to model."""
-
-    name: str
-    batches: Sequence[Batch]
-    later: Sequence[Batch]
-    """Batches that the head has not seen."""
-    shape: EagleShape
-    cycle: Cycle
-    most: int
-    """The number of different tokens that the head can draft."""
-
-
 def for_starter(model: Llama) -> Task:
     """The training on the corpus of the starter pair."""
     _, tokenizer = read_gguf(MAIN)
     drawn = Batches(Corpus(), tokenizer, CYCLE.seed, CYCLE.mix, MISMATCHED)
     batches = [drawn.draw() for _ in range(CYCLE.steps)]
     later = [drawn.draw() for _ in range(20)]
-    return Task("Starter head (demo)", batches, later, SHAPE, CYCLE, model.shape.vocabulary)
+    return Task("Starter head (demo)", batches, later, SHAPE, CYCLE, model.shape.vocabulary, STEPS)
 
 
-def for_answers(model: Llama, name: str, answers: Path, epochs: int) -> Task:
+def for_answers(model: Llama, name: str, options: argparse.Namespace) -> Task:
     """The training on recorded answers, each read several times. The last chats are kept for the end."""
-    rows, shape = recorded(answers), model.shape
-    later = max(1, len(rows) // 50)
-    batches = [
-        each
-        for epoch in range(epochs)
-        for each in in_batches(rows[:-later], TOKENS_PER_BATCH, CYCLE.seed + epoch)
-    ]
+    model.bfloat16()  # the conversion of its weights in every call would take longer than the call
+    rows = [row for path in options.answers for row in recorded(path)]
+    shape, later = model.shape, max(1, len(rows) // 50)
+    seeds = range(CYCLE.seed, CYCLE.seed + options.epochs)
+    batches = [each for seed in seeds for each in in_batches(rows[later:], options.tokens, seed)]
     layers = (2, shape.layers // 2, shape.layers - 1)
     eagle = EagleShape(layers, shape.width, shape.heads, 2 * shape.width)
     cycle = replace(CYCLE, steps=len(batches), rate=RATE)
-    return Task(f"{name} head", batches, in_batches(rows[-later:], TOKENS_PER_BATCH, 0), eagle, cycle, LISTED)
+    kept = in_batches(rows[:later], options.tokens, 0)
+    return Task(f"{name} head", batches, kept, eagle, cycle, options.listed, options.ahead)
 
 
 def main() -> None:
     """Read the arguments and train the head."""
     parser = argparse.ArgumentParser(description="Train the head of the starter's main model.")
-    parser.add_argument("--out", type=Path, default=HEAD)
-    parser.add_argument("--main", type=Path, default=MAIN)
-    parser.add_argument("--answers", type=Path, help="recorded answers of another main model")
-    parser.add_argument("--epochs", type=int, default=3, help="how often each recorded answer is read")
-    parser.add_argument("--threads", type=int, default=2)
+    add = parser.add_argument
+    add("--out", type=Path, default=HEAD)
+    add("--main", type=Path, default=MAIN)
+    add("--answers", type=Path, nargs="+", help="recorded answers of another main model")
+    add("--epochs", type=int, default=3, help="how often each recorded answer is read")
+    add("--tokens", type=int, default=TOKENS_PER_BATCH, help="of a batch of recorded answers")
+    add(
+        "--listed", type=int, default=8192, help="different tokens that a head for recorded answers can draft"
+    )
+    add("--ahead", type=int, default=STEPS, help="tokens in a row that it learns to draft")
+    add("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     reader = gguf.GGUFReader(options.main)
     model, name = read_model(reader), str(reader.fields["general.name"].contents())
-    task = (
-        for_answers(model, name, options.answers, options.epochs) if options.answers else for_starter(model)
-    )
-    head = train_head(model, task.batches, task.shape, task.cycle, task.most)
+    task = for_answers(model, name, options) if options.answers else for_starter(model)
+    head = train_head(model, task)
     write_eagle(options.out, task.name, head, reader)
-    shares = torch.tensor(list(agreement(model, head, task.later, STEPS))).nanmean(0)
+    shares = torch.tensor(list(agreement(model, head, task.later, task.ahead))).nanmean(0)
     print("same best token, by step: " + ", ".join(f"{share:.3f}" for share in shares.tolist()))
 
 

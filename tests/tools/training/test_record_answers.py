@@ -45,3 +45,18 @@ def test_a_chat_among_others_is_answered_as_it_is_alone(
         same += any(tokens == answer for tokens in alone)
     model.close()
     assert same >= ANSWERS - 1, "rounding may tip one choice"
+
+
+def test_a_recorded_answer_counts_once_and_its_question_never(tmp_path: Path) -> None:
+    """Runs where PyTorch is installed, as for a training."""
+    pytest.importorskip("torch")
+    from tools.training.batches import IGNORED
+    from tools.training.recorded import in_batches, recorded
+
+    file = tmp_path / "answers.jsonl"
+    chats = [{"answer": 3, "tokens": list(range(100 * n, 100 * n + 10 + n % 7))} for n in range(1, 30)]
+    file.write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    batches = in_batches(recorded(file), 64, seed=1)
+    assert all(batch.tokens.numel() <= 64 for batch in batches)
+    wanted = [token for batch in batches for token in batch.targets[batch.targets != IGNORED].tolist()]
+    assert sorted(wanted) == sorted(token for chat in chats for token in chat["tokens"][3:])  # type: ignore[index]
