@@ -28,12 +28,12 @@ from tui.widgets.keyline import KeyLine
 from tui.widgets.rows import Rows
 
 from .draft_copy import DraftCopy
-from .drafts_race import DraftsRace
 from .hosts import HostsScreen
 from .list_screen import ListsScreen
 from .main_models import MainModels
 from .model_rows import copying, facts, judged, progress
 from .pair_choice import PairChoice
+from .pair_race import PairRace
 
 
 class ModelsScreen(ListsScreen[PairSettings | Move | None]):
@@ -89,7 +89,7 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         self._mains = MainModels(client, load, self._about)
         self._pair = PairChoice(self, client, load, self._mains, self._describe)
         self._copy = DraftCopy(self, client, self._mains, self._pair, self._describe)
-        self._race = DraftsRace(self, client, self._mains, self._pair, self._describe)
+        self._race = PairRace(self, client, self._mains, self._pair, self._describe)
         super().__init__("type to filter, arrows to choose", (self._mains.rows, self._pair.rows))
         self.line.value = self._mains.words = words
         self._hosts = hosts

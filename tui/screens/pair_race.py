@@ -19,7 +19,7 @@ from .main_models import MainModels
 from .pair_choice import PairChoice
 
 
-class DraftsRace:
+class PairRace:
     """One race at a time, with its progress."""
 
     def __init__(
