@@ -129,14 +129,14 @@ def parts_written(chats: Path) -> int:
     """
     if not chats.exists():
         return 0
-    with closing(sqlite3.connect(chats)) as connection:
+    with closing(sqlite3.connect(chats, timeout=60)) as connection:
         (count,) = connection.execute("SELECT COUNT(*) FROM rounds").fetchone()
     return int(count)
 
 
 def finished_answers(chats: Path, title: str) -> int:
     """The number of answers of the chat with this title that have ended, in a file that an app writes to."""
-    with closing(sqlite3.connect(chats)) as connection:
+    with closing(sqlite3.connect(chats, timeout=60)) as connection:
         (count,) = connection.execute(
             "SELECT COUNT(*) FROM messages JOIN conversations ON conversations.id = messages.conversation "
             "WHERE title = ? AND messages.ending != '' AND role = 'assistant'",

@@ -58,7 +58,7 @@ class ModelsScreen(ListsScreen[PairSettings | Move | None]):
         Binding("f7", "setting('layers')", "Layers", show=False, id="models.layers",
                 tooltip="All layers on the GPU, or none"),
         Binding("f8", "copy", "Copy", show=False, id="models.copy",
-                tooltip="Write a copy of this draft in Q4_0: often faster, and the text stays the same"),
+                tooltip="Write a faster copy of this draft in Q4_0"),
         Binding("escape", "back", "Back", id="models.back", tooltip="Back to the chat, nothing loaded"),
     ]  # fmt: skip
     DEFAULT_CSS = """
