@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -242,10 +243,21 @@ SECONDS = float(os.environ.get("OUTRIDER_SECONDS", "5"))
 """How long windows and writers go on."""
 
 
-def test_two_windows_and_four_writers_at_once_lose_and_repeat_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def writers(tmp_path: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Four processes that write as fast as they can. None outlives the test."""
+    made = [writer(places_in(tmp_path).chats, f"w{number}", 1_000_000) for number in range(4)]
+    yield made
+    for each in made:
+        with each:
+            each.kill()
+
+
+def test_two_windows_and_four_writers_at_once_lose_and_repeat_nothing(
+    tmp_path: Path, writers: list[subprocess.Popen[bytes]]
+) -> None:
     path = places_in(tmp_path).chats
     arguments = (str(ROOT), str(tmp_path))
-    writers = [writer(path, f"w{number}", 1_000_000) for number in range(4)]
     asked = 0
     with (
         python(_WINDOW, *arguments, rows=40, columns=120) as one,
