@@ -375,6 +375,17 @@ async def test_the_screen_shows_the_reason_of_the_policy_while_and_after_an_answ
         assert "does not pay" not in text(app), "a person has set drafting off"
 
 
+@pytest.mark.parametrize(("draft", "shown"), [("none", "drafting off"), ("lookup", "no drafts yet")])
+async def test_the_status_line_says_once_that_nothing_drafts(tmp_path: Path, draft: str, shown: str) -> None:
+    app = outrider(tmp_path, main=SILENT, draft=draft, generation=NOBODY)
+    async with app.run_test(size=NARROW) as pilot:
+        await answering(pilot, app)
+        await until(pilot, lambda: "tok/s" in text(app))
+        await until(pilot, lambda: shown in text(app))
+        assert ("no drafts" in text(app)) is (draft == "lookup")
+        assert ("drafting off" in text(app)) is (draft == "none")
+
+
 async def test_a_reason_is_gone_once_something_was_drafted_and_in_the_next_answer(tmp_path: Path) -> None:
     app = outrider(tmp_path, main=SILENT, draft="lookup", generation=NOBODY)
     async with app.run_test(size=WIDE) as pilot:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from tui.choices import AUTO, DraftLength
 
 NEVER, USUAL = 0, 4
+OFF = "off"
+"""The word where nothing can draft for the loaded model."""
+NOTHING_DRAFTS = (OFF, "never")
+"""The words with which nothing is drafted."""
 
 
 @dataclass(frozen=True)

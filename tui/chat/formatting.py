@@ -9,7 +9,7 @@ from tui.config import Generation
 from tui.host import Host
 from tui.quantities import named, number, percent, prompt_form
 
-from .draft_length import NEVER, Drafting
+from .draft_length import NEVER, OFF, Drafting
 
 SILENT = 7.0
 """Seconds without a sign of the engine before the screen says so: a ping comes every 5."""
@@ -82,7 +82,7 @@ def _is_off(loaded: protocol.Loaded | None) -> bool:
 
 def drafting(wished: Drafting, loaded: protocol.Loaded | None) -> str:
     """Return the draft length in a word or two."""
-    return "off" if _is_off(loaded) else wished.words
+    return OFF if _is_off(loaded) else wished.words
 
 
 def draft_limit(wished: Drafting, loaded: protocol.Loaded | None) -> int | None:

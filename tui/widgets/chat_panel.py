@@ -16,6 +16,7 @@ from textual.content import Content
 from textual.reactive import reactive
 
 from tui import protocol
+from tui.chat.draft_length import NOTHING_DRAFTS
 from tui.chat.meter import MeterReading
 from tui.chat.view import Severity
 from tui.choices import AUTO
@@ -181,7 +182,7 @@ class ChatPanel(Horizontal):
             self._sidebar.show_reading(reading, history)
             self._status.figures = ()
         else:
-            self._status.figures = _summary(reading, decided=self._drafting == AUTO)
+            self._status.figures = _summary(reading, self._drafting)
 
     @on(Sidebar.Toggled)
     def _move_figures(self) -> None:
@@ -258,12 +259,14 @@ class ChatPanel(Horizontal):
         self._status.aside = f"colors {self.transcript.highlight}{rejected}"
 
 
-def _summary(reading: MeterReading, *, decided: bool) -> tuple[str, ...]:
-    """`decided`: the engine decides the draft length."""
+def _summary(reading: MeterReading, drafting: str) -> tuple[str, ...]:
+    """Return the figures of an answer. `drafting` is the draft length in words, which stand beside them."""
     if reading.speed is None:
         return ()
     speed = number(reading.speed_now or reading.speed, "tok/s")
-    if reading.acceptance is None:
-        why = reading.not_drafting if decided else ""
-        return speed, f"no drafts: {why}" if why else "no drafts yet"
-    return speed, f"{percent(reading.acceptance)} accepted"
+    if reading.acceptance is not None:
+        return speed, f"{percent(reading.acceptance)} accepted"
+    if drafting in NOTHING_DRAFTS:
+        return (speed,)
+    why = reading.not_drafting if drafting == AUTO else ""
+    return speed, f"no drafts: {why}" if why else "no drafts yet"
