@@ -24,13 +24,11 @@ WIDTH, CODE = 64, 31
 VOCABULARY = 2048
 """Large enough that copies of the state are small beside the weights."""
 _HEADS, _KEYS, _SIZE = 4, 2, 16
-_INNER, _STATE, _RANK, _GROUPS = 64, 16, 4, 2
-"""Shape of the gated delta net."""
 _EXPERTS, _USED = 4, 2
 _SHARP, _OPEN = 40.0, 20.0
 """Strength of the attention to the token before, and of its open gate."""
 _LOUD = 0.35
-"""Deviation of the weights of the output layer: how sure the model is."""
+"""The usual deviation of the weights of the output layer."""
 
 Architecture = Literal["qwen35", "qwen35moe", "qwen3next", "glm4moe", "hy_v3", "step35", "mimo2", "llama"]
 _HYBRID, _WITH_EXPERTS = ("qwen35", "qwen35moe", "qwen3next"), ("qwen35moe", "qwen3next", "glm4moe")
@@ -39,6 +37,23 @@ _WINDOWED, _WITHOUT_NORMS = ("step35", "mimo2"), ("mimo2", "llama")
 _WINDOW = 512
 
 Weights = Iterator[tuple[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class DeltaNet:
+    """The shape of a gated delta net. Its state holds `values * size * size` numbers for each layer."""
+
+    keys: int = 2
+    """Heads of keys."""
+    values: int = 4
+    """Heads of values, a multiple of those of keys."""
+    size: int = 16
+    """Numbers in each head."""
+
+    @property
+    def inner(self) -> int:
+        """Numbers in all heads of values."""
+        return self.values * self.size
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,10 @@ class Headed:
     """Beginnings of the names of tensors that the file lacks."""
     head_width: int = WIDTH
     """Width of the rows that the head can read; another one makes a file that no library can load."""
+    net: DeltaNet = DeltaNet()
+    """The delta net of a hybrid."""
+    loud: float = _LOUD
+    """Deviation of the weights of the output layer: the higher, the surer the model is of its tokens."""
 
     @property
     def hybrid(self) -> bool:
@@ -90,12 +109,12 @@ class Alphabet:
     output: np.ndarray
 
 
-def alphabet(rng: np.random.Generator, vocabulary: int = VOCABULARY) -> Alphabet:
+def alphabet(rng: np.random.Generator, vocabulary: int = VOCABULARY, loud: float = _LOUD) -> Alphabet:
     """Return the parts; `rng` is in its first state."""
     embeddings = np.zeros((vocabulary, WIDTH))
     embeddings[:, 0] = 1
     embeddings[:, 1 : 1 + CODE] = rng.choice((-1.0, 1.0), (vocabulary, CODE))
-    return Alphabet(embeddings, rng.permutation(CODE), rng.standard_normal((vocabulary, WIDTH)) * _LOUD)
+    return Alphabet(embeddings, rng.permutation(CODE), rng.standard_normal((vocabulary, WIDTH)) * loud)
 
 
 def write_headed(path: Path, headed: Headed = Headed()) -> Path:
@@ -113,7 +132,7 @@ def write_headed(path: Path, headed: Headed = Headed()) -> Path:
 def weights_of(headed: Headed) -> dict[str, np.ndarray]:
     """Return the weights by the names that GGUF files use."""
     rng = np.random.default_rng(headed.seed)
-    parts = alphabet(rng, headed.vocabulary)
+    parts = alphabet(rng, headed.vocabulary, headed.loud)
     weights: dict[str, np.ndarray] = {
         "token_embd.weight": parts.embeddings,
         "output_norm.weight": np.ones(WIDTH),
@@ -147,10 +166,10 @@ def describe(
     if headed.hybrid:
         writer.add_uint32(f"{architecture}.full_attention_interval", 2)
         writer.add_ssm_conv_kernel(4)
-        writer.add_ssm_inner_size(_INNER)
-        writer.add_ssm_state_size(_STATE)
-        writer.add_ssm_time_step_rank(_RANK)
-        writer.add_ssm_group_count(_GROUPS)
+        writer.add_ssm_inner_size(headed.net.inner)
+        writer.add_ssm_state_size(headed.net.size)
+        writer.add_ssm_time_step_rank(headed.net.values)
+        writer.add_ssm_group_count(headed.net.keys)
     if headed.blocks > headed.layers:
         writer.add_uint32(f"{architecture}.nextn_predict_layers", headed.heads)
     if architecture in _WINDOWED:
@@ -262,19 +281,20 @@ def _fused(weights: Weights) -> Weights:
 
 
 def _delta_net(headed: Headed, strength: float, rng: np.random.Generator) -> Weights:
-    mixed = 2 * _GROUPS * _STATE + _INNER
+    net = headed.net
+    mixed = 2 * net.keys * net.size + net.inner
     yield "attn_qkv.weight", _random(rng, mixed, WIDTH)
-    yield "attn_gate.weight", _random(rng, _INNER, WIDTH)
+    yield "attn_gate.weight", _random(rng, net.inner, WIDTH)
     yield "ssm_conv1d.weight", _random(rng, mixed, 4)
-    yield "ssm_dt.bias", _random(rng, _RANK)
-    yield "ssm_a", -np.abs(_random(rng, _RANK))
+    yield "ssm_dt.bias", _random(rng, net.values)
+    yield "ssm_a", -np.abs(_random(rng, net.values))
     if headed.architecture == "qwen3next":
-        yield "ssm_ba.weight", _random(rng, 2 * _RANK, WIDTH)
+        yield "ssm_ba.weight", _random(rng, 2 * net.values, WIDTH)
     else:
-        yield "ssm_beta.weight", _random(rng, _RANK, WIDTH)
-        yield "ssm_alpha.weight", _random(rng, _RANK, WIDTH)
-    yield "ssm_norm.weight", np.ones(_STATE)
-    yield "ssm_out.weight", _random(rng, WIDTH, _INNER) * strength
+        yield "ssm_beta.weight", _random(rng, net.values, WIDTH)
+        yield "ssm_alpha.weight", _random(rng, net.values, WIDTH)
+    yield "ssm_norm.weight", np.ones(net.size)
+    yield "ssm_out.weight", _random(rng, WIDTH, net.inner) * strength
 
 
 def _feed_forward(headed: Headed, strength: float, rng: np.random.Generator) -> Weights:
