@@ -84,7 +84,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             always.setattr(module, "BATCH", kind.batch)
         with pytest.MonkeyPatch.context() as patch:
             if not kind.copies:
-                patch.setattr(llama_cpp, "affords_copies", lambda *_: False)
+                patch.setattr(llama_cpp, "affordable_copies", lambda *_: 0)
             if kind.batch < 512:
                 no_room_for_full_windows(patch)
             main = load(path, "main", kind.cache_type)
@@ -188,10 +188,14 @@ def test_a_hybrid_gets_copies_where_they_are_small_beside_its_weights(
     header = read_header(recurrent)
     state = 4 * header.block_count * 128 * 8
     native = load(recurrent, "main")
-    for weights, enough in ((128 * state, True), (128 * state - 1, False)):
+
+    def copies(weights: int) -> int:
         weighed = replace(header, facts=structs.replace(header.facts, size=weights))
-        assert rollback.affords_copies(native._library, native.model, weighed, rollback.COPIES) is enough
-    monkeypatch.setattr(llama_cpp, "affords_copies", lambda *_: True)
+        return rollback.affordable_copies(native._library, native.model, weighed, rollback.COPIES)
+
+    shares = (129 * 8, 128, 128 - 1 / state, 24, 24 - 1 / state)
+    assert [copies(round(share * state)) for share in shares] == [16, 16, 15, 3, 0]
+    monkeypatch.setattr(llama_cpp, "affordable_copies", lambda *_: rollback.COPIES)
     assert isinstance(load(recurrent, "main")._cache, Fork)
 
 

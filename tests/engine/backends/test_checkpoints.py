@@ -171,7 +171,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     def load(role: str) -> LoadedModel:
         with monkeypatch.context() as patch:
             if kind == "hybrid without copies":
-                patch.setattr(llama_cpp, "affords_copies", lambda *_: False)
+                patch.setattr(llama_cpp, "affordable_copies", lambda *_: 0)
             if kind == "window that drops":
                 no_room_for_full_windows(patch)
             options = Options(role, 1024, threads=1)  # type: ignore[arg-type]

@@ -105,7 +105,7 @@ def start(
     def load(role: str) -> LoadedModel:
         with monkeypatch.context() as patch:
             if not kind.copies:
-                patch.setattr(llama_cpp, "affords_copies", lambda *_: False)
+                patch.setattr(llama_cpp, "affordable_copies", lambda *_: 0)
             if kind.drops:
                 no_room_for_full_windows(patch)
             path = paths[role == "draft"]

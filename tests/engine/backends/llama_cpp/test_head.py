@@ -191,7 +191,7 @@ def test_a_hybrid_keeps_as_many_copies_as_a_draft_of_a_head_is_long(
     assert isinstance(main._cache, Snapshots)
     assert main.longest_draft == HEAD_COPIES
     assert opened(KINDS["attention"])[0].longest_draft == 16
-    monkeypatch.setattr(llama_cpp, "affords_copies", lambda *_: False)
+    monkeypatch.setattr(llama_cpp, "affordable_copies", lambda *_: 0)
     main, head = opened(KINDS["hybrid"])
     assert isinstance(main._cache, Fork)
     assert Talk(main, head).answer(some_tokens(30), 100, length=8).acceptance > SURE

@@ -27,7 +27,7 @@ from .eagle import open_eagle, reserved_by_eagle
 from .head import LlamaHead, new_context
 from .model import CELLS, LlamaModel
 from .reserve import CacheShape, Reserved, reserved
-from .rollback import COPIES, HEAD_COPIES, affords_copies, is_recurrent
+from .rollback import COPIES, HEAD_COPIES, affordable_copies, is_recurrent
 from .spreading import spread_over
 from .vocabulary import LlamaVocabulary
 
@@ -313,8 +313,9 @@ class LlamaBackend:
             if self._library.llama_model_n_swa(model):
                 yield {"n_outputs_max": outputs, "swa_full": False}
             return
-        copies = HEAD_COPIES if options.head else COPIES
-        if options.role == "main" and affords_copies(self._library, model, header, copies):
+        most = HEAD_COPIES if options.head else COPIES
+        copies = affordable_copies(self._library, model, header, most) if options.role == "main" else 0
+        if copies:
             yield {"n_outputs_max": outputs, "n_rs_seq": copies}
         # The library reserves an output for each sequence, even without tokens.
         yield {"n_outputs_max": max(2, outputs), "n_rs_seq": 0, "n_seq_max": 2, "kv_unified": True}

@@ -31,6 +31,8 @@ _WHOLE = 0
 """Flags of a copy that needs nothing of the present cache."""
 _SHARE = 8
 """Divisor: copies of a state may take one byte for this many bytes of weights."""
+_FEWEST = 3
+"""Copies for which it is worth to limit the length of a draft. With fewer, a `Fork` is better."""
 
 
 class NativeCache(RewindableCache):
@@ -239,12 +241,17 @@ def is_recurrent(library: Any, model: int) -> bool:
     return bool(library.llama_model_is_recurrent(model) or library.llama_model_is_hybrid(model))
 
 
-def affords_copies(library: Any, model: int, header: Header, copies: int) -> bool:
-    """Return whether so many copies of the state are small beside the weights, by the file's numbers."""
+def affordable_copies(library: Any, model: int, header: Header, most: int) -> int:
+    """Return how many copies of the state are small beside the weights, by the file's numbers.
+
+    They are at most `most`. 0 if they are too few for a draft.
+    """
     keys = (f"{header.facts.architecture}.ssm.{key}" for key in ("inner_size", "state_size"))
     inner, state = (_number(library, model, key) for key in keys)
-    bytes_ = 4 * header.block_count * inner * state
-    return copies * bytes_ * _SHARE <= header.facts.size
+    layers = {each.name.split(".")[1] for each in header.tensors if ".ssm_" in each.name}
+    bytes_ = 4 * len(layers) * inner * state
+    copies = min(most, header.facts.size // (_SHARE * bytes_)) if bytes_ else most
+    return copies if copies >= _FEWEST else 0
 
 
 def _number(library: Any, model: int, key: str) -> int:
