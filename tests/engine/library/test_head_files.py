@@ -120,7 +120,7 @@ def order(main: FoundModel, drafts: list[FoundModel], past: dict[str, Measured])
     return list(verdicts)
 
 
-def test_it_is_proposed_where_it_fits_before_every_predicted_draft(tmp_path: Path) -> None:
+def test_it_is_proposed_where_it_fits_and_ranked_by_its_speed_up(tmp_path: Path) -> None:
     main = structs.replace(described(write_headed(tmp_path / "main.gguf", Headed("llama"))), size=1 << 30)
     head = described(write_eagle(tmp_path / "eagle.gguf"))
     other = described(write_eagle(tmp_path / "other.gguf", Eagle(layers=(0, 2, 9))))
@@ -130,11 +130,12 @@ def test_it_is_proposed_where_it_fits_before_every_predicted_draft(tmp_path: Pat
         return [Path(each.draft).stem for each in order(main, [small, head, other], past)]
 
     first = order(main, [small, head, other], {})[0]
-    assert (first.draft, first.judgement, first.speed_up) == (head.path, "recommended", None)
+    assert (first.draft, first.judgement, first.answers) == (head.path, "recommended", 0)
+    assert first.speed_up and first.speed_up > 1.5
     assert "EAGLE-3" in first.reason
     assert names({}) == ["eagle", "small", LOOKUP, NONE, "other"]
     fast, faster, slow = Measured(1.5, 3), Measured(1.9, 3), Measured(0.8, 9)
-    assert names({head.path: fast})[0] == "eagle", "the other draft is only predicted"
+    assert names({head.path: fast})[:2] == ["small", "eagle"]
     assert names({head.path: fast, small.path: faster})[:2] == ["small", "eagle"]
     assert names({head.path: slow})[0] == "small"
     last = order(main, [other], {})[-1]
@@ -147,7 +148,8 @@ def test_it_is_proposed_where_it_fits_before_every_predicted_draft(tmp_path: Pat
 def test_the_head_in_the_file_itself_comes_first(tmp_path: Path) -> None:
     main = structs.replace(described(write_headed(tmp_path / "main.gguf")), size=1 << 30)
     head = described(write_eagle(tmp_path / "eagle.gguf"))
-    assert [each.draft for each in order(main, [head], {})] == [HEAD, head.path, LOOKUP, NONE]
+    same = {HEAD: Measured(1.4, 3), head.path: Measured(1.4, 3)}
+    assert [each.draft for each in order(main, [head], same)] == [HEAD, head.path, LOOKUP, NONE]
     past = {HEAD: Measured(1.2, 3), head.path: Measured(1.6, 3)}
     assert order(main, [head], past)[0].draft == head.path
 

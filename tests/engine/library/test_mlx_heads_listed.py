@@ -134,7 +134,7 @@ def test_an_assistant_fits_by_the_keys_of_a_model(tmp_path: Path) -> None:
     assert (first.draft, first.reason) == (str(path), "a head (Gemma 4 assistant) that fits this model")
 
 
-def test_it_is_proposed_before_every_predicted_draft(tmp_path: Path) -> None:
+def test_it_is_ranked_by_its_speed_up(tmp_path: Path) -> None:
     main = described(write_headed_folder(tmp_path / "main", HYBRID))
     plain = described(write_headed_folder(tmp_path / "plain", HYBRID, form="none"))
     head = described(write_head_folder(tmp_path / "head", HYBRID))

@@ -1,23 +1,24 @@
 """Judges which models can draft for a main model, and predicts the speed-up: a verdict with its reason for
 each.
 
-A speed-up measured on this machine counts more than a prediction, and a verdict tells which of them it is.
+A speed-up measured on this machine takes the place of a prediction, and a verdict tells which of them it is.
 The prediction assumes that decoding is bound by the bytes of the weights, and that the acceptance rate
 depends on the model family. It ranks drafts and promises nothing. A very small main model gets no prediction,
-because its speed does not depend on the bytes. Only headers are compared: no model is loaded.
+because its speed does not depend on the bytes. A head is ranked like any draft, by its own bytes. Only
+headers are compared: no model is loaded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 from pathlib import Path
 
 from ...choices import HEAD, LOOKUP, NONE, DraftChoice, drafts_with_model
-from ...protocol import DraftVerdict, FoundModel, Obstacle, Skipped
+from ...protocol import DraftVerdict, FoundModel, Judgement, Obstacle, Skipped
 from ..eligibility import NOT_SMALLER, bad_file, other_backend, unfit_folder, unfit_head, vocabularies
 from .describe import tokens_of
 from .gguf import BadModelFile
+from .head_bytes import bytes_of_step
 from .header import read_header
 from .mlx_folder import read_folder
 from .records import Measured
@@ -33,8 +34,12 @@ _LONGEST = 8
 """Drafted tokens: the longest draft length of a prediction."""
 _SAME_FAMILY, _OTHER_FAMILY = 0.75, 0.6
 """Predicted chance that a drafted token is accepted. Published pairs have 0.6 to 0.9."""
+_OF_HEAD = 0.8
+"""The same for a token of a head. Published heads have 66 to 75 % of three tokens a round accepted, which is
+a chance of 0.8 to 0.86 for each."""
 _KINDS = {"mtp": "MTP", "eagle3": "EAGLE-3", "assistant": "Gemma 4 assistant"}
 """Names of the kinds of heads."""
+_SLOW = "its tokens take longer than the main model's"
 _ORDER = {"recommended": 0, "possible": 1, "no": 2}
 
 Past = Callable[[str, DraftChoice], Measured | None]
@@ -76,40 +81,37 @@ class Judge:
 
     def verdict(self, draft: FoundModel) -> DraftVerdict:
         """Return the verdict on one model. Reads its vocabulary if necessary."""
-        past = self._past(self._main.path, draft.path)
-        cost = None if past else self._cost(self._main.path, draft.path)
-        speed_up = past.speed_up if past else None if draft.only_head else self._predicted(draft, cost)
-        measured = past.answers if past else 0
-        worthwhile = speed_up is None or speed_up >= WORTHWHILE
-
-        def judged(judgement: str, reason: str) -> DraftVerdict:
-            known = (None, 0) if judgement == "no" else (speed_up, measured)
-            return DraftVerdict(draft.path, draft.name, judgement, reason, *known)  # type: ignore[arg-type]
-
         if obstacle := self._obstacle(draft):
-            return judged("no", obstacle.text)
+            return DraftVerdict(draft.path, draft.name, "no", obstacle.text)
         if draft.only_head:
             self._heads.add(draft.path)
-            return judged(
-                "recommended" if worthwhile else "possible",
-                f"a head ({_KINDS[draft.head]}) that fits this model",
+            return self._of_head(
+                draft.path, draft.name, f"a head ({_KINDS[draft.head]}) that fits this model", draft
             )
+        past, cost = self._past(self._main.path, draft.path), self._cost(self._main.path, draft.path)
+        same = _family(draft) == _family(self._main)
+        acceptance = _SAME_FAMILY if same else _OTHER_FAMILY
+        gain = self._gain(past, cost, draft.size / self._main.size, acceptance)
+        judgement, reason = self._judged(draft, past, cost, gain)
+        return _verdict(draft.path, draft.name, judgement, f"same tokenizer, {reason}", gain, past)
+
+    def _judged(
+        self, draft: FoundModel, past: Measured | None, cost: float | None, gain: float | None
+    ) -> tuple[Judgement, str]:
+        """Return the judgment on a draft model that can draft, and its reason."""
         share = f"{_share(draft.size / self._main.size)} of the main model's size"
-        if measured:
-            return judged("recommended" if worthwhile else "possible", f"same tokenizer, {share}")
+        worthwhile = gain is None or gain >= WORTHWHILE
+        if past:
+            return "recommended" if worthwhile else "possible", share
         if cost is not None and cost >= 1:
-            return judged(
-                "possible", f"same tokenizer, {share}; its tokens take longer than the main model's"
-            )
+            return "possible", f"{share}; {_SLOW}"
         if draft.size > LARGEST * self._main.size:
-            return judged("possible", f"same tokenizer, but {share}: more than a third seldom pays")
+            return "possible", f"but {share}: more than a third seldom pays"
         if "recurrent" in draft.traits:
-            return judged(
-                "possible", f"same tokenizer, {share}; recurrent: it reads again after each rejection"
-            )
+            return "possible", f"{share}; recurrent: it reads again after each rejection"
         if not worthwhile:
-            return judged("possible", f"same tokenizer, {share}; verifying several tokens is slow here")
-        return judged("recommended", f"same tokenizer, {share}")
+            return "possible", f"{share}; verifying several tokens is slow here"
+        return "recommended", share
 
     def _obstacle(self, draft: FoundModel) -> Obstacle | None:
         if draft.backend != self._main.backend:
@@ -142,49 +144,68 @@ class Judge:
                 return bad_file(error)
         return self._known[draft.fingerprint]
 
-    def _predicted(self, draft: FoundModel, cost: float | None) -> float | None:
-        """Return the predicted speed-up at the best fixed draft length; None if there is no prediction.
+    def _gain(
+        self, past: Measured | None, cost: float | None, share: float | None, acceptance: float
+    ) -> float | None:
+        """Return the measured speed-up, else the predicted one at the best fixed draft length; None if there
+        is no prediction.
 
-        Where the cost of a drafted token was not measured, it is the share of the sizes.
+        Where the cost of a drafted token was not measured, it is `share`, that of the bytes. `acceptance` is
+        the chance of a token.
         """
-        if self._main.size < SMALLEST:
+        cost = cost or share
+        if past:
+            return past.speed_up
+        if self._main.size < SMALLEST or cost is None:
             return None
-        same = _family(draft) == _family(self._main)
-        acceptance = _SAME_FAMILY if same else _OTHER_FAMILY
-        cost = cost or draft.size / self._main.size
         best, expected = 1.0, 1.0
         for length in range(1, _LONGEST + 1):
             expected += acceptance**length
             best = max(best, expected / (1 + length * (cost + self._row_cost)))
         return best
 
+    def _of_head(
+        self, draft: DraftChoice, name: str, reason: str, head: FoundModel | None = None
+    ) -> DraftVerdict:
+        """Return the verdict on a head that can draft: that of the main model's file, or `head`."""
+        past, cost = self._past(self._main.path, draft), self._cost(self._main.path, draft)
+        read = bytes_of_step(self._main, head)
+        gain = self._gain(past, cost, read and read / self._main.size, _OF_HEAD)
+        slow = not past and cost is not None and cost >= 1
+        worthwhile = not slow and (gain is None or gain >= WORTHWHILE)
+        if slow:
+            reason += f"; {_SLOW}"
+        return _verdict(draft, name, "recommended" if worthwhile else "possible", reason, gain, past)
+
     def _head(self) -> DraftVerdict:
-        past = self._past(self._main.path, HEAD)
-        worthwhile = past is None or past.speed_up >= WORTHWHILE
-        reason = "a part of the main model's file, trained to draft for it"
-        known = (past.speed_up, past.answers) if past else (None, 0)
-        judgement = "recommended" if worthwhile else "possible"
-        return DraftVerdict(HEAD, "its own head (MTP)", judgement, reason, *known)  # type: ignore[arg-type]
+        return self._of_head(
+            HEAD, "its own head (MTP)", "a part of the main model's file, trained to draft for it"
+        )
 
     def _lookup(self, helped: bool) -> DraftVerdict:
         past = self._past(self._main.path, LOOKUP)
         reason = "repeats text already in the chat, no extra model"
-        judgement = "possible" if helped else "recommended"
-        known = (past.speed_up, past.answers) if past else (None, 0)
-        return DraftVerdict(LOOKUP, "lookup", judgement, reason, *known)  # type: ignore[arg-type]
+        judgement: Judgement = "possible" if helped else "recommended"
+        return _verdict(LOOKUP, "lookup", judgement, reason, past and past.speed_up, past)
 
     def _none(self) -> DraftVerdict:
         return DraftVerdict(NONE, "no draft", "possible", "plain decoding", 1.0)
 
-    def _rank(self, verdict: DraftVerdict) -> tuple[int, bool, bool, float]:
-        """Within a judgement, put draft models before lookup, and lookup before no draft.
+    def _rank(self, verdict: DraftVerdict) -> tuple[int, bool, float, int]:
+        """Within a judgement, put the larger speed-up first, an unknown one last, and no draft behind all.
 
-        A head comes before all drafts whose speed-up is only predicted, and competes with the measured ones.
+        A head comes first only where its speed-up is at least that of the others. An unknown one is not.
         """
-        is_head = verdict.draft in self._heads
-        behind = bool(self._heads) and not (is_head or verdict.answers)
-        speed = inf if is_head and not verdict.answers else verdict.speed_up or 0.0
-        return _ORDER[verdict.judgement], verdict.draft == NONE, behind, -speed
+        is_head, known = verdict.draft in self._heads, verdict.speed_up is not None
+        order = 2 if verdict.draft == LOOKUP else int(is_head is not known)
+        return _ORDER[verdict.judgement], verdict.draft == NONE, -(verdict.speed_up or 0.0), order
+
+
+def _verdict(
+    draft: DraftChoice, name: str, judgement: Judgement, reason: str, gain: float | None,
+    past: Measured | None,
+) -> DraftVerdict:  # fmt: skip
+    return DraftVerdict(draft, name, judgement, reason, gain, past.answers if past else 0)
 
 
 def best_draft(verdicts: Iterable[DraftVerdict]) -> DraftChoice:
