@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.head_models import write_headed
 from tests.support.hub import Hub, hub
 from tests.support.models import Toy, write_model
 from tui.choices import HEAD
-from tui.commands.pull import proposed_text
+from tui.commands.pull import INSIDE, proposed_text
 from tui.protocol import HubPair
 
 REPOSITORY = "maker/Toy-GGUF"
@@ -31,6 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
             "maker/Small-GGUF": {"Small-Q4_K_M.gguf": draft},
             "maker/Closed-GGUF": {"Closed-Q4_K_M.gguf": draft},
             "maker/Headed-GGUF": {"Headed-Q4_K_M.gguf": main, "mtp-Headed.gguf": draft},
+            "maker/Inside-GGUF": {"Inside.gguf": write_headed(folder / "inside.gguf").read_bytes()},
         }
         running.gated = {"maker/Closed-GGUF"}
         yield running
@@ -91,7 +93,7 @@ def test_a_proposed_pair_says_where_its_head_is_and_names_only_what_has_a_file()
     slow = "Beside 5B, 1.0 GB, with its head in a second file, slow here: at most 2.0 tok/s"
     assert text[text.index(slow) + 1] == "  outrider pull a/two:Q4_K_M a/two:mtp-two.gguf"
     assert text[text.index("Small 3B, 1.0 GB") + 1] == "  outrider pull a/three:Q4_K_M a/draft:Q4_K_M"
-    assert "the default draft (auto) takes the head" in text[-2]
+    assert "the default draft (auto) takes the head" in text[-3]
     assert not any("head" in line for line in proposed_text((small,)))
 
 
@@ -102,6 +104,10 @@ def test_a_head_is_offered_unless_the_same_command_pulls_it(tmp_path: Path, serv
     both = outrider(tmp_path, server, "pull", main, head)
     assert [Path(line).name for line in both.stdout.splitlines()] == ["Headed-Q4_K_M.gguf", "mtp-Headed.gguf"]
     assert both.stderr == ""
+
+
+def test_a_head_inside_needs_no_other_file(tmp_path: Path, server: Hub) -> None:
+    assert outrider(tmp_path, server, "pull", "maker/Inside-GGUF").stderr == f"{INSIDE}\n"
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ MESSAGES: list[Any] = [
     protocol.HubFound(-4, (protocol.HubRepository("a/b", 9, 2, True, "GGUF"),)),
     protocol.ListHub(-5, "a/b"),
     protocol.HubListed(-5, "a/b", (protocol.HubFile("m.gguf", 2**33, 2, "llama.cpp", "Q4_0"),), "mit", 9),
+    protocol.LookInside(-5, "a/b", "m.gguf"),
+    protocol.HubInside(-5, True),
     protocol.Download(-6, "a/b", "Q4_0"),
     protocol.Downloading(-6, "m.gguf", 5, 2**40),
     protocol.Downloading(-6, "Q4_K_M", 0, 0, "the hub asks to wait 40 s"),

@@ -14,7 +14,7 @@ from tests.support.hub import Hub, hub
 from tests.support.models import Toy, write_model
 from tests.support.rest import at_rest
 from tests.support.screens.hub import GB, WITH_HEADS, Alone
-from tui.protocol import HubFile, SearchHub
+from tui.protocol import HubFile, LookInside, SearchHub
 from tui.screens.hub import HubScreen
 from tui.widgets.rows import Rows
 
@@ -148,6 +148,27 @@ async def test_a_head_beside_a_model_is_offered_and_fetched_by_key(size: tuple[i
         await pilot.press("enter")
         await until(pilot, lambda: len(app.downloads.items) == 2)
         assert app.downloads.items[1].file == "mtp-Model-Q4_K_M.gguf"
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_a_file_with_its_own_head_needs_no_other_file(size: tuple[int, int]) -> None:
+    app = Alone()
+    app.engine.inside = ("Model-Q4_K_M.gguf",)
+    app.engine.heads = (HubFile("mtp-Model-Q4_K_M.gguf", GB // 2, 1, "llama.cpp", "Q4_K_M", "mtp"),)
+    sentence = "Its own head is in this file and drafts for it: no further file is needed"
+    async with app.run_test(size=size) as pilot:
+        await pilot.press(*"model")
+        await until(pilot, lambda: sentence in words(app))
+        assert "with its own draft" not in words(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: words(app).count(sentence) == 1 and "huggingface.co" not in words(app))
+        await pilot.press("up")
+        await until(pilot, lambda: "Its MTP head is at the end of this list" in words(app))
+        await pilot.press("down")
+        await until(pilot, lambda: sentence in words(app))
+        looked = [each.file for each in app.engine.asked if isinstance(each, LookInside)]
+        assert looked.count("Model-Q4_K_M.gguf") == 1
+        assert "mtp-Model-Q4_K_M.gguf" not in looked
 
 
 async def test_enter_on_a_download_pauses_it_and_goes_on() -> None:

@@ -35,6 +35,7 @@ _LAST = {
     "Requantize": "Requantized",
     "SearchHub": "HubFound",
     "ListHub": "HubListed",
+    "LookInside": "HubInside",
     "Download": "Downloaded",
 }
 """The last event of each command."""

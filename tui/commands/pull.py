@@ -23,6 +23,7 @@ from .setup import set_up
 if TYPE_CHECKING:
     import argparse
 
+INSIDE = "Its own head is in this file and drafts for it: no further file is needed."
 _BAR = 24
 
 
@@ -69,6 +70,8 @@ async def _pull(client: HubClient, repository: str, file: str, offer: bool) -> N
                 if reply.head and offer:
                     head = f"outrider pull {repository}:{reply.head}"
                     print(clean_line(f"A head beside it drafts for it: {head}"), file=sys.stderr)
+                elif reply.inside:
+                    print(INSIDE, file=sys.stderr)
 
 
 def progress(reply: protocol.Downloading, speed: float) -> str:
@@ -116,5 +119,6 @@ def proposed_text(pairs: Sequence[protocol.HubPair]) -> Iterator[str]:
         yield f"  outrider pull {' '.join(pair.downloads)}"
     yield ""
     if any(pair.head for pair in pairs):
-        yield "A head drafts for its main model. Load the model: the default draft (auto) takes the head."
+        yield "A head drafts for its main model. Load the model: the default draft (auto) takes the head,"
+        yield "unless another draft here brings more."
     yield "Other models: outrider pull OWNER/MODEL:FILE; --list shows the files of a repository."

@@ -25,6 +25,7 @@ from .library.describe import has_own_head
 from .library.fetch import Unwanted, fetch, wait
 from .library.hub import listing, places_for, search
 from .library.hub_access import LONGEST_WAIT, HubError, TryLater, patient
+from .library.hub_inside import has_head_inside
 from .machine.hardware import all_memory
 from .sentences import failure
 
@@ -122,6 +123,9 @@ def answer(
                 found = patient(lambda: listing(question.repository), soon, _AT_ONCE)
                 facts = found.repository, found.choices(), found.license, all_memory(), found.note
                 send(protocol.HubListed(question.id, *facts))
+            case protocol.LookInside():
+                inside = patient(lambda: has_head_inside(question.repository, question.file), soon, _AT_ONCE)
+                send(protocol.HubInside(question.id, inside))
             case protocol.Download():
                 _download(question, root, send, wanted, pause)
     except HubError as error:
@@ -161,8 +165,9 @@ def _download(
         fetch(file, target, root, progress, wanted, pause, report)
         before += file.size
     path = targets[-1].parent if name == "" else targets[-1]
-    head = found.head_beside(name, inside=has_own_head(path))
-    send(protocol.Downloaded(question.id, str(path), total, head))
+    inside = has_own_head(path)
+    head = found.head_beside(name, inside=inside)
+    send(protocol.Downloaded(question.id, str(path), total, head, inside))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import generation, hub, library
 
-HubQuestion = hub.SearchHub | hub.ListHub | hub.Download
+HubQuestion = hub.SearchHub | hub.ListHub | hub.LookInside | hub.Download
 """Questions that only the hub can answer."""
 Question = (
     library.ListModels | library.DescribeModel | library.JudgeDrafts | library.PlanMemory
@@ -15,8 +15,8 @@ Question = (
 Reply = (
     library.ModelsFound | library.ModelsListed | library.ModelDescribed | library.DraftsJudged
     | library.MemoryPlanned | hub.PairsProposed | library.StatesCounted | library.StatesForgotten
-    | library.WorkersSurveyed | hub.HubFound | hub.HubListed | hub.Downloading
-    | hub.Downloaded | library.Requantizing | library.Requantized
+    | library.WorkersSurveyed | hub.HubFound | hub.HubListed | hub.HubInside
+    | hub.Downloading | hub.Downloaded | library.Requantizing | library.Requantized
 )  # fmt: skip
 Command = (
     generation.Load | generation.Generate | generation.Inspect | generation.Count | generation.Cancel

@@ -76,6 +76,23 @@ class HubListed(Tagged, frozen=True):
     """A remark about files that nothing here opens; empty for none."""
 
 
+class LookInside(Tagged, frozen=True):
+    """Read the header of a GGUF file on the hub: has it a head? Ends with `HubInside`."""
+
+    id: Signed
+    repository: str
+    file: str
+    """`HubFile.name`."""
+
+
+class HubInside(Tagged, frozen=True):
+    """The reply to `LookInside`."""
+
+    id: Signed
+    head: bool
+    """Whether the model's own file has an MTP head that can draft for it, by its tensors."""
+
+
 class Download(Tagged, frozen=True):
     """Download a model, or resume. `Cancel` pauses it and keeps the first part. Ends with `Downloaded`."""
 
@@ -105,6 +122,8 @@ class Downloaded(Tagged, frozen=True):
     size: Unsigned
     head: str = ""
     """The name of a head beside it that seems to draft for it; empty if there is none."""
+    inside: bool = False
+    """Whether its own file has a head that drafts for it."""
 
 
 class ProposePairs(Tagged, frozen=True):

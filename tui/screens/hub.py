@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from textual import on, work
@@ -22,10 +23,12 @@ from tui.client import Downloads, EngineError, HubClient, last_reply
 from tui.protocol import (
     HubFile,
     HubFound,
+    HubInside,
     HubListed,
     HubPair,
     HubRepository,
     ListHub,
+    LookInside,
     PairsProposed,
     ProposePairs,
     SearchHub,
@@ -39,6 +42,7 @@ from .list_screen import ListsScreen
 
 PAUSE = 0.35
 """Seconds without a key before the hub is asked."""
+_INSIDE = "Its own head is in this file and drafts for it: no further file is needed"
 
 
 class HubScreen(ListsScreen[None]):
@@ -75,6 +79,8 @@ class HubScreen(ListsScreen[None]):
         self._hits: dict[str, HubRepository] = {}
         self._listed: HubListed | None = None
         """The files of the repository under the cursor."""
+        self._inside: dict[tuple[str, str], bool] = {}
+        """Whether a file has its own head, for those that were looked into, by repository and name."""
         self._about = Static(id="about", markup=False)
         self._said = ""
         """The text of the description now."""
@@ -164,6 +170,22 @@ class HubScreen(ListsScreen[None]):
     def _other_moved(self, event: Rows.Moved) -> None:
         event.stop()
         self._describe()
+        self.workers.cancel_group(self, "inside")
+        row, listed = self._files.current, self._listed
+        file = next((each for each in listed.files if row and each.name == row.key), None) if listed else None
+        if listed and file and file.backend == "llama.cpp" and not file.head:
+            self._look_inside(listed.repository, file.name)
+
+    @work(exclusive=True, group="inside")
+    async def _look_inside(self, repository: str, name: str) -> None:
+        """Learn whether the file under the cursor has its own head, once the cursor has rested."""
+        if (place := (repository, name)) in self._inside:
+            return
+        await asyncio.sleep(PAUSE)
+        with suppress(EngineError):  # only a remark would be missing, and a download reports the fault
+            asked = self._client.ask(LookInside(0, repository, name))
+            self._inside[place] = (await last_reply(asked, HubInside)).head
+            self._describe()
 
     def _describe(self) -> None:
         """Describe the row under the cursor of the active list."""
@@ -177,9 +199,13 @@ class HubScreen(ListsScreen[None]):
             note = f" · {self._listed.note}" if self._listed and self._listed.note else ""
             kinds = sorted({each.head for each in self._listed.files if each.head} if self._listed else ())
             heads = "".join(f" · with its own draft: {HEADS[each]}" for each in kinds)
-            file = self._files.current if self.active is self._files else None
-            about = _about_heads(file.key, self._listed.files) if file and self._listed else ""
-            words = about or f"huggingface.co/{hit.name}{terms}{gated}{heads}{note}"
+            file, about = self._files.current, ""
+            if file and self._inside.get((hit.name, file.key)):
+                about, heads = _INSIDE, f" · {_INSIDE}"
+            elif file and self._listed:
+                about = _about_heads(file.key, self._listed.files)
+            beside = f"huggingface.co/{hit.name}{terms}{gated}{heads}{note}"
+            words = about if about and self.active is self._files else beside
         elif row and (pair := self._pairs.get(row.key)):
             slow = f"{slowness(pair).capitalize()} without a draft. " if pair.slow else ""
             words = f"{slow}{pair.main}, {_drafted_by(pair)}"

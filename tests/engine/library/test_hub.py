@@ -18,10 +18,14 @@ from types import SimpleNamespace
 from typing import Any, get_args
 from urllib.parse import quote
 
+import gguf
+import numpy as np
 import pytest
 from httpx2 import Headers
 
+from tests.support.head_models import Headed, describe, weights_of, write_headed
 from tests.support.hub import COMMIT, Fault, Hub, hub
+from tests.support.models import Toy, add_vocabulary, finish
 from tui.choices import HEAD
 from tui.client import EngineClient, EngineError, running
 from tui.client.child import engine_environment
@@ -50,8 +54,10 @@ from tui.protocol import (
     Failed,
     HubFile,
     HubFound,
+    HubInside,
     HubListed,
     ListHub,
+    LookInside,
     PairsProposed,
     ProposePairs,
     SearchHub,
@@ -516,6 +522,59 @@ def test_what_is_asked_of_the_hub_is_answered(tmp_path: Path) -> None:
     assert isinstance(list_, HubListed)
     assert [each.name for each in list_.files] == [NAME]
     assert list_.memory > 0
+
+
+def answered(file: str, root: Path) -> bool:
+    (inside,) = said(LookInside(-3, REPOSITORY, file), root)
+    assert isinstance(inside, HubInside), inside
+    return inside.head
+
+
+def test_a_head_inside_is_told_by_the_header_alone(server: Hub, tmp_path: Path) -> None:
+    """Not by a name, and not by a claim without the tensors."""
+    made = {
+        "plain-MTP.gguf": Headed(headless=True),
+        "inside.gguf": Headed(),
+        "wide-vocabulary.gguf": Headed(vocabulary=20_000),
+        "claimed.gguf": Headed(without=("blk.4.nextn.eh_proj",)),
+    }
+    files = {name: write_headed(tmp_path / name, headed).read_bytes() for name, headed in made.items()}
+    server.repositories[REPOSITORY] = files | {NAME: CONTENT, "short.gguf": b"GGUF.nextn_predict_layers"}
+    found = {name for name in server.repositories[REPOSITORY] if answered(name, tmp_path)}
+    assert found == {"inside.gguf", "wide-vocabulary.gguf"}
+    assert not list((tmp_path / "maker").rglob("*")), "nothing is kept"
+
+
+def test_a_head_inside_a_model_in_several_files_is_in_the_last(server: Hub, tmp_path: Path) -> None:
+    headed, parts = Headed(), tmp_path / "parts"
+    parts.mkdir()
+    writer = gguf.GGUFWriter(parts / "m.gguf", headed.architecture, split_max_tensors=40)
+    describe(writer, headed)
+    add_vocabulary(writer, Toy(vocabulary=headed.vocabulary))
+    for name, each in weights_of(headed).items():
+        writer.add_tensor(name, np.ascontiguousarray(each, np.float32))
+    finish(writer)
+    files = {each.name: each.read_bytes() for each in sorted(parts.iterdir())}
+    assert len(files) == 2
+    server.repositories[REPOSITORY] = files
+    assert answered(min(files), tmp_path)
+
+
+def test_a_file_that_cannot_be_looked_into_is_an_error(server: Hub, tmp_path: Path) -> None:
+    (failed,) = said(LookInside(-3, REPOSITORY, "none.gguf"), tmp_path)
+    assert isinstance(failed, Failed) and "no usable file" in failed.message
+    server.gated = {REPOSITORY}
+    (failed,) = said(LookInside(-3, REPOSITORY, NAME), tmp_path)
+    assert isinstance(failed, Failed) and "gated" in failed.message
+
+
+def test_a_download_tells_whether_its_head_is_inside(server: Hub, tmp_path: Path) -> None:
+    inside = write_headed(tmp_path / "inside.gguf").read_bytes()
+    server.repositories[REPOSITORY] = {"inside.gguf": inside, "mtp-inside.gguf": b"x" * 9, NAME: CONTENT}
+    for name, own in (("inside.gguf", True), (NAME, False)):
+        *_, last = said(Download(-1, REPOSITORY, name), tmp_path)
+        assert isinstance(last, Downloaded)
+        assert (last.inside, last.head) == (own, "" if own else "mtp-inside.gguf")
 
 
 def test_no_token_leaves_for_another_host(

@@ -14,10 +14,12 @@ from tui.protocol import (
     Downloading,
     HubFile,
     HubFound,
+    HubInside,
     HubListed,
     HubPair,
     HubRepository,
     ListHub,
+    LookInside,
     PairsProposed,
     ProposePairs,
     Question,
@@ -61,6 +63,8 @@ class Engine:
         self.asked: list[Question] = []
         self.go_on = asyncio.Event()
         self.heads: tuple[HubFile, ...] = ()
+        self.inside: tuple[str, ...] = ()
+        """The names of files with their own heads."""
         self.pairs = PAIRS
         self.reason = self.note = ""
 
@@ -77,6 +81,8 @@ class Engine:
             case ListHub():
                 files = () if self.note else (*FILES, *self.heads)
                 yield HubListed(-1, question.repository, files, "apache-2.0", 12 * GB, self.note)
+            case LookInside():
+                yield HubInside(-1, question.file in self.inside)
             case Download():
                 yield Downloading(-1, "Model-Q4_K_M.gguf", GB, 3 * GB, self.reason)
                 await self.go_on.wait()

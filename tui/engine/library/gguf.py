@@ -98,7 +98,7 @@ class Contents:
 class GgufReader:
     """Reads a header once, from its first byte to its last."""
 
-    def __init__(self, file: mmap, keep: Collection[str]) -> None:
+    def __init__(self, file: mmap | bytes, keep: Collection[str]) -> None:
         """`keep` names the arrays whose texts are kept."""
         self._file = file
         self._keep = keep
