@@ -36,10 +36,10 @@ def test_the_scores_of_model_and_head_are_those_of_the_toy(tmp_path: Path, net: 
     for path in files:
         main, head = opened(path)
         assert (main.header.width, main.header.block_count) == ((64, 5) if path == files[0] else (256, 7))
-        seen = []
+        seen: list[np.ndarray] = []
         for model in (main, head):
             model.start(watching := Watching())
-            model.extend(some_tokens(30), picks=1)
+            model.extend(some_tokens(30)[model.length :], picks=1)
             seen.append(watching.rows[30])
         rows.append(seen)
         assert Talk(main, head).answer(some_tokens(20), 60, length=3).acceptance > 0.4
