@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import cycle, pairwise, repeat
+from itertools import cycle, pairwise, product, repeat
 from pathlib import Path
 
 import pytest
@@ -123,6 +123,18 @@ def test_it_is_noticed_within_seconds_that_the_machine_becomes_busy_and_free_aga
     machine.answer(threads, 32)
     assert threads.settled == 2
     assert set(machine.counts(32)) <= {2}
+
+
+@pytest.mark.parametrize("rows", [(1,), (5, 6, 5, 6, 1)])
+def test_a_program_of_a_second_takes_its_core_for_little_longer(rows: tuple[int, ...]) -> None:
+    """Also where the first trial with fewer threads had failed: its pause is for trials of that kind."""
+    for stall, begin in product((2.5, 3.0, 4.0, 6.0), (2.0, 2.05, 2.1, 2.15, 2.3)):
+        machine, threads, end = Machine(busy=from_to(begin, begin + 1), stall=stall), Threads(2), begin + 1
+        machine.answer(threads, 12, cycle(rows))
+        assert max(now for now, count in machine.rounds if count == 1 or now < end) < end + 1.5, (
+            stall,
+            begin,
+        )
 
 
 def test_where_the_system_tells_of_no_idle_cores_they_are_found_within_5_seconds() -> None:

@@ -178,7 +178,7 @@ class Threads:
             return
         if now <= slowness * (_FASTER if self.count < count else _AS_FAST):
             self._settle(seen, now)
-            self._wait, self._in_vain = _WAIT, inf
+            self._wait, self._pause, self._in_vain = _WAIT, 0.0, inf
         else:
             if self.count < count:
                 self._in_vain = slowness
