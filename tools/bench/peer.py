@@ -43,7 +43,7 @@ from tui.client import EngineClient
 from tui.commands.bench.plan import read_prompts
 from tui.engine.pair.practice import LIMIT
 from tui.host import HERE
-from tui.protocol import Finished, Generate, Load, Message, Sampling, TextRound
+from tui.protocol import Busy, Finished, Generate, Load, Message, Sampling, TextRound
 
 QUICK = ("plain", "auto", "server")
 LENGTHS = range(1, 9)
@@ -69,15 +69,18 @@ async def ask_outrider(
         fresh=True,
         max_tokens=limit,
     )
-    began, tokens = time.perf_counter(), list[int]()
+    began, tokens, fewest = time.perf_counter(), list[int](), 0
     async for event in client.generate(question):
         if isinstance(event, TextRound):
             tokens += event.tokens
+        elif isinstance(event, Busy) and event.threads < event.most:
+            fewest = min(fewest or event.threads, event.threads)
         elif isinstance(event, Finished):
             cost = event.statistics
     wall = time.perf_counter() - began
     text = zlib.crc32(repr(tokens).encode())
-    return Took(cost.tokens, cost.seconds, wall, cost.prompt_tokens, cost.drafted, cost.accepted, text)
+    drafts = cost.drafted, cost.accepted
+    return Took(cost.tokens, cost.seconds, wall, cost.prompt_tokens, *drafts, text, fewest)
 
 
 def ask_server(port: int, prompt: str, temperature: float, seed: int, limit: int) -> Took:

@@ -34,6 +34,8 @@ class Took:
     accepted: int = 0
     text: int = 0
     """Equal for equal texts; 0 where it is not known."""
+    threads: int = 0
+    """The fewest threads that computed, where other programs took cores; 0 for all, or if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ def table(turns: Sequence[Turn]) -> Iterator[str]:
         yield from _rows(here)
         unlike = sum(len({took.prompt for took in turn.took.values()}) > 1 for turn in here)
         yield f"\nIn {unlike} turns the programs read prompts of different lengths.\n" if unlike else ""
+        if fewer := sum(any(took.threads for took in turn.took.values()) for turn in here):
+            yield f"In {fewer} of {len(here)} turns Outrider used fewer threads: other programs took cores.\n"
 
 
 def _rows(turns: Sequence[Turn]) -> Iterator[str]:

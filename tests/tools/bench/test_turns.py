@@ -82,3 +82,9 @@ def test_the_table_says_ratios_acceptance_and_texts() -> None:
     assert "| auto / server-4 | 0.80 × |" in told
     assert "| auto / server, prompt included | 1.50 × |" in told
     assert "In 1 turns the programs read prompts of different lengths." in told
+
+
+def test_the_table_counts_the_turns_in_which_other_programs_took_cores() -> None:
+    disturbed = replace(turn("b", plain=10), took={"plain": Took(10, 1.0, 2.0, 9, threads=1)})
+    assert "In 1 of 2 turns Outrider used fewer threads" in "\n".join(table([turn("a", plain=10), disturbed]))
+    assert "threads" not in "\n".join(table([turn("a", plain=10)]))
