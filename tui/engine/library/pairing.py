@@ -186,7 +186,7 @@ class Judge:
         past = self._past(self._main.path, LOOKUP)
         reason = "repeats text already in the chat, no extra model"
         judgement: Judgement = "possible" if helped else "recommended"
-        return _verdict(LOOKUP, "lookup", judgement, reason, past and past.speed_up, past)
+        return _verdict(LOOKUP, "lookup", judgement, reason, past.speed_up if past else None, past)
 
     def _none(self) -> DraftVerdict:
         return DraftVerdict(NONE, "no draft", "possible", "plain decoding", 1.0)
