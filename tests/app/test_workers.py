@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,19 @@ import pytest
 from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.engine import Engine
 from tests.support.models import Toy, write_model
+from tests.support.slow_line import SlowLine
 from tests.support.sshd import SOON, Server, with_ssh
-from tests.support.workers import LOOPBACK, QUESTION, answered, children, listening, with_rpc, worker_hosts
+from tests.support.workers import (
+    LOOPBACK,
+    QUESTION,
+    HeldTunnels,
+    answered,
+    children,
+    is_ssh,
+    listening,
+    with_rpc,
+    worker_hosts,
+)
 from tui.chat.worker_notices import RISK
 from tui.choices import NONE
 from tui.client import EngineClient, EngineDied, EngineError, running
@@ -34,6 +46,7 @@ from tui.protocol import (
     Load,
     Loaded,
     Quit,
+    TextRound,
     WorkerHost,
 )
 
@@ -91,32 +104,45 @@ async def test_same_seed_same_text_on_one_machine_and_on_three(
 async def test_the_only_address_is_the_loopback_while_a_port_is_open(
     server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second ssh waits, so that both ends stay open."""
-    hold = tmp_path / "hold"
-    hold.mkdir()
-    real = shutil.which("ssh", path=server.path)
-    (hold / "ssh").write_text(
-        f'#!/bin/sh\ncase "$*" in *" -W "*) while [ ! -e {hold}/go ]; do sleep 0.05; done;; esac\n'
-        f'exec {real} "$@"\n'
-    )
-    (hold / "ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{hold}:{server.path}")
-    client = EngineClient(HERE, tmp_path / "log", os.environ)
-    async with running(client):
+    held = HeldTunnels(tmp_path / "hold", server)
+    monkeypatch.setenv("PATH", held.path)
+    async with running(EngineClient(HERE, tmp_path / "log", os.environ)) as client:
         hello = await client.start()
-        found: set[tuple[str, int]] = set()
-
-        def look(_: object) -> None:
-            until_open = time.monotonic() + 30
-            while not found and time.monotonic() < until_open:
-                found.update(listening([hello.pid, *server.processes()]))
-                time.sleep(0.02)
-            (hold / "go").touch()
-
-        watching = asyncio.get_running_loop().run_in_executor(None, look, None)
+        watching = asyncio.get_running_loop().run_in_executor(None, held.doors, hello.pid)
         await client.load(Load("starter", NONE, workers=machines[:1]), lambda progress: None)
-        await watching
-    assert found and {address for address, _ in found} == {LOOPBACK}
+        found = await watching
+    assert len(found) >= 2 and {address for address, _ in found} == {LOOPBACK}
+    assert server.ends()
+
+
+# The number of crossings
+
+
+async def test_the_rows_of_a_round_cross_each_link_once_and_no_reply_is_held_back(
+    server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path
+) -> None:
+    """A row of this model has 4 KB. If llama.cpp fetches it twice, the second fetch waits for the first."""
+    width, tokens = 1024, 40
+    holding: list[bool] = []
+    path = str(write_model(tmp_path / "wide.gguf", Toy(layers=4, width=width)))
+    with SlowLine(server.port, 1e9, 0.0, piece=1 << 16) as line:
+        server.configure(port=line.port)
+        load = Load(path, NONE, 256, exact=False, workers=machines[:1])
+        async with running(EngineClient(HERE, tmp_path / "log", os.environ, agent=True)) as client:
+            loaded = await client.load(load, lambda progress: None)
+            wish = Generate(1, QUESTION, 5, max_tokens=tokens, ignore_eos=True, lookup=False)
+            back: list[tuple[int, int]] = []
+            async with aclosing(client.generate(wish)) as events:
+                async for event in events:
+                    if isinstance(event, TextRound):
+                        back.append((len(event.tokens), line.carried[1]))
+                        holding = holding or server.holds_back()
+    assert 0 < loaded.workers[0].layers < 4
+    computed = sum(count for count, _ in back[1:])
+    assert computed > tokens // 2
+    rows = (back[-1][1] - back[0][1]) / computed / (width * 4)
+    assert 1 <= rows < 1.5
+    assert holding == [False], "one connection, which sends at once"
     assert server.ends()
 
 
@@ -211,14 +237,6 @@ def test_a_cache_on_workers_does_not_cross_their_links_to_the_disk(
     finally:
         engine.close()
     assert server.ends()
-
-
-def is_ssh(pid: int) -> bool:
-    """Whether the process still runs. A dead one that nobody has waited for has no command line."""
-    try:
-        return b"ssh" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 async def test_a_worker_that_stays_away_is_left_out(
