@@ -41,6 +41,7 @@ from tui.engine.starter import DRAFT, MAIN
 from tui.host import HERE
 from tui.paths import find_states, find_told
 from tui.protocol import (
+    Finished,
     Generate,
     Hello,
     Load,
@@ -131,17 +132,17 @@ async def test_the_rows_of_a_round_cross_each_link_once_and_no_reply_is_held_bac
         async with running(EngineClient(HERE, tmp_path / "log", os.environ, agent=True)) as client:
             loaded = await client.load(load, lambda progress: None)
             wish = Generate(1, QUESTION, 5, max_tokens=tokens, ignore_eos=True, lookup=False)
-            back: list[tuple[int, int]] = []
+            before = line.carried[1]
             async with aclosing(client.generate(wish)) as events:
                 async for event in events:
                     if isinstance(event, TextRound):
-                        back.append((len(event.tokens), line.carried[1]))
                         holding = holding or server.holds_back()
+                    elif isinstance(event, Finished):
+                        spent = event.statistics
+            back = line.carried[1] - before
     assert 0 < loaded.workers[0].layers < 4
-    computed = sum(count for count, _ in back[1:])
-    assert computed > tokens // 2
-    rows = (back[-1][1] - back[0][1]) / computed / (width * 4)
-    assert 1 <= rows < 1.5
+    assert spent.tokens == spent.rounds == tokens
+    assert 1 <= back / tokens / (width * 4) < 1.5
     assert holding == [False], "one connection, which sends at once"
     assert server.ends()
 
