@@ -193,7 +193,7 @@ def _gpu(devices: ctypes.CDLL, device: int) -> NativeGpu:
 def knows_gpus(library: Any) -> bool:
     """Return whether the library was built for a kind of GPU.
 
-    `llama_supports_gpu_offload` is also true of a library that has only RPC.
+    The answer of llama.cpp itself is also yes for a library that has only RPC.
     """
     ggml = library._lib
     count, get, name = ggml.ggml_backend_reg_count, ggml.ggml_backend_reg_get, ggml.ggml_backend_reg_name
