@@ -71,15 +71,13 @@ class HeldTunnels:
         self._server = server
 
     def doors(self, engine: int) -> set[tuple[str, int]]:
-        """Wait for the workers and the engine to open doors, and let the tunnels go on. Return the doors."""
+        """Wait until a worker has opened doors, and let the tunnels go on. Return all doors."""
         found: set[tuple[str, int]] = set()
         until = monotonic() + 60
-        while monotonic() < until:
-            here = listening([engine, *children(engine)])
-            found |= here | listening(self._server.processes())
-            if here and found - here:
-                break
+        while not found and monotonic() < until:
+            found = listening(self._server.processes())
             sleep(0.02)
+        found |= listening([engine, *children(engine)])
         self._go.touch()
         return found
 

@@ -143,7 +143,9 @@ def main() -> None:
     options.add_argument("--tokens", type=int, default=96)
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--times", type=int, default=1)
-    options.add_argument("--draft-length", type=int, default=AUTO)
+    options.add_argument(
+        "--draft-length", type=lambda word: word if word == AUTO else int(word), default=AUTO
+    )
     options.add_argument("--only", nargs="*", default=[""], help="parts of the names of lines")
     options.add_argument("--exact", action="store_true")
     given = options.parse_args()
