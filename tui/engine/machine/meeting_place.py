@@ -15,9 +15,11 @@ _LONGEST = 80
 class MeetingPlace:
     """A path in a folder of its own, which only this user can open."""
 
-    def __init__(self) -> None:
-        self.path = ""
-        """Empty if there is no such path; then each ssh process needs a connection of its own."""
+    path = ""
+    """Empty if there is no such path; then each ssh process needs a connection of its own."""
+
+    def prepare(self) -> None:
+        """Make the folder."""
         with suppress(OSError):
             self.path = str(Path(tempfile.mkdtemp(prefix="outrider-")) / "ssh")
         if len(os.fsencode(self.path)) > _LONGEST or "%" in self.path:  # ssh would replace %h and others

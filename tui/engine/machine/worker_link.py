@@ -99,8 +99,7 @@ class WorkerLink:
         self._sent: dict[int, float] = {}
         """When each probe without a reply was sent."""
         self._heard = monotonic()
-        self._greeted = False
-        self._attached = False
+        self._greeted = self._attached = False
         self._tail = ""
         self._meeting = MeetingPlace()
         self._ssh: subprocess.Popen[bytes] | None = None
@@ -116,6 +115,7 @@ class WorkerLink:
 
     def start(self) -> None:
         """Start the worker and compare the versions. Raises `WorkerLost`."""
+        self._meeting.prepare()
         command = self.host.command("worker", shared=self._meeting.path)
         try:
             self._ssh = subprocess.Popen(
