@@ -28,6 +28,8 @@ _OPTIONS = (
 """No terminal, no question, no listening port; and a dead link is known within 15 seconds."""
 _PACKED, _PLAIN = ("-o", "Compression=yes"), ("-o", "Compression=no")
 """JSON packs well. Weights do not, and the packing would slow them down."""
+_PROMPT = ("-o", "IPQoS=af21")
+"""The priority of a shell with a person, in place of that of a copied file: rounds wait for these packets."""
 LOOPBACK = "127.0.0.1"
 """The only address at which a process of ours takes connections."""
 _ENTRY = re.compile(r"\s*host(?:\s*=\s*|\s+)(.*)", re.IGNORECASE)
@@ -62,20 +64,27 @@ class Host:
         if self.program and not _PROGRAM.fullmatch(self.program):
             raise HostError(f"{self.program[:60]!r} is not a program's path: letters, digits and ~/._+- only")
 
-    def command(self, word: str, ssh: Sequence[str] = ("ssh",)) -> tuple[str, ...]:
-        """Return the command that runs `outrider WORD` there, with its pipes here."""
+    def command(self, word: str, ssh: Sequence[str] = ("ssh",), shared: str = "") -> tuple[str, ...]:
+        """Return the command that runs `outrider WORD` there, with its pipes here.
+
+        Tunnels may share its connection by a Unix socket at the path `shared`.
+        """
         if not re.fullmatch("[a-z]+(?: --[a-z]+)?", word):
             raise HostError(f"{word!r} is not a command for another machine")
         # Every login shell understands `sh -c` and single quotes.
         search = f"exec {self.program}" if self.program else _SEARCH
-        return (*ssh, *_OPTIONS, *_PACKED, "--", self.address, f"sh -c '{search} {word}'")
+        how = ("-M", "-S", shared, *_PLAIN, *_PROMPT) if shared else _PACKED
+        return (*ssh, *_OPTIONS, *how, "--", self.address, f"sh -c '{search} {word}'")
 
-    def tunnel(self, port: int, ssh: Sequence[str] = ("ssh",)) -> tuple[str, ...]:
+    def tunnel(self, port: int, ssh: Sequence[str] = ("ssh",), shared: str = "") -> tuple[str, ...]:
         """Return the command that joins its own pipes to `port` on the loopback address there.
 
-        Nothing listens on this machine for it.
+        No port opens on this machine for it. With `shared`, the path given to `command`, it uses the
+        connection of that command. In a connection with nothing but a tunnel, sshd would hold a small reply
+        back until the last one is acknowledged (Nagle's algorithm), up to a round trip and 40 ms.
         """
-        return (*ssh, *_OPTIONS, *_PLAIN, "-W", f"{LOOPBACK}:{int(port)}", "--", self.address)
+        how = ("-S", shared) if shared else ()
+        return (*ssh, *_OPTIONS, *_PLAIN, *how, "-W", f"{LOOPBACK}:{int(port)}", "--", self.address)
 
 
 def is_address(words: str) -> bool:

@@ -19,8 +19,19 @@ import pytest
 from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.engine import Engine
 from tests.support.models import Toy, write_model
+from tests.support.paths import ROOT
 from tests.support.sshd import SOON, Server, with_ssh
-from tests.support.workers import LOOPBACK, QUESTION, answered, children, listening, with_rpc, worker_hosts
+from tests.support.workers import (
+    LOOPBACK,
+    QUESTION,
+    HeldTunnels,
+    answered,
+    children,
+    is_ssh,
+    listening,
+    with_rpc,
+    worker_hosts,
+)
 from tui.chat.worker_notices import RISK
 from tui.choices import NONE
 from tui.client import EngineClient, EngineDied, EngineError, running
@@ -70,8 +81,11 @@ async def test_same_seed_same_text_on_one_machine_and_on_three(
     """And no process listens on another address than the loopback, or for longer than it takes to connect."""
     main, draft = copied(tmp_path)
     seen: list[set[tuple[str, int]]] = []
+    holding: list[bool] = []
 
     def look(engine: int) -> None:
+        if not holding:  # later, the connections of the load before may still be closing
+            holding.extend(server.holds_back())
         seen.append(listening([engine, *children(engine), *server.processes()]))
 
     _, alone, _ = await answered(Load(main, NONE), tmp_path / "log")
@@ -85,39 +99,34 @@ async def test_same_seed_same_text_on_one_machine_and_on_three(
     assert all(each.layers > 0 and each.round_trip and not each.fault for each in loaded.workers)
     assert "gpu2" in loaded.device and "gpu3" in loaded.device
     assert seen == [set(), set()], "the ports are closed as soon as ssh is connected"
+    assert holding == [False] * 2, "one connection to each worker, which sends at once"
     assert server.ends()
 
 
 async def test_the_only_address_is_the_loopback_while_a_port_is_open(
     server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second ssh waits, so that both ends stay open."""
-    hold = tmp_path / "hold"
-    hold.mkdir()
-    real = shutil.which("ssh", path=server.path)
-    (hold / "ssh").write_text(
-        f'#!/bin/sh\ncase "$*" in *" -W "*) while [ ! -e {hold}/go ]; do sleep 0.05; done;; esac\n'
-        f'exec {real} "$@"\n'
-    )
-    (hold / "ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{hold}:{server.path}")
-    client = EngineClient(HERE, tmp_path / "log", os.environ)
-    async with running(client):
+    held = HeldTunnels(tmp_path / "hold", server)
+    monkeypatch.setenv("PATH", held.path)
+    async with running(EngineClient(HERE, tmp_path / "log", os.environ)) as client:
         hello = await client.start()
-        found: set[tuple[str, int]] = set()
-
-        def look(_: object) -> None:
-            until_open = time.monotonic() + 30
-            while not found and time.monotonic() < until_open:
-                found.update(listening([hello.pid, *server.processes()]))
-                time.sleep(0.02)
-            (hold / "go").touch()
-
-        watching = asyncio.get_running_loop().run_in_executor(None, look, None)
+        watching = asyncio.get_running_loop().run_in_executor(None, held.doors, hello.pid)
         await client.load(Load("starter", NONE, workers=machines[:1]), lambda progress: None)
-        await watching
+        found = await watching
     assert found and {address for address, _ in found} == {LOOPBACK}
     assert server.ends()
+
+
+# The number of crossings
+
+
+def test_the_rows_of_a_call_cross_the_link_once(tmp_path: Path) -> None:
+    """A row of this model has 4 KB. If llama.cpp fetches it twice, the second fetch waits for the first."""
+    path = str(write_model(tmp_path / "wide.gguf", Toy(layers=4, width=1024)))
+    command = [sys.executable, "-m", "tools.bench.crossings", path, "--rows", "1"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, cwd=ROOT).stdout
+    back = [float(line.split()[-3]) for line in shown.splitlines()]
+    assert len(back) == 2 and all(4 < each < 6 for each in back), shown
 
 
 # Lost workers
@@ -211,14 +220,6 @@ def test_a_cache_on_workers_does_not_cross_their_links_to_the_disk(
     finally:
         engine.close()
     assert server.ends()
-
-
-def is_ssh(pid: int) -> bool:
-    """Whether the process still runs. A dead one that nobody has waited for has no command line."""
-    try:
-        return b"ssh" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 async def test_a_worker_that_stays_away_is_left_out(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
@@ -51,6 +53,33 @@ def listen():
         yield json.loads(line)
 heard = listen()
 """
+
+
+class HeldTunnels:
+    """An ssh whose tunnels wait, so that the doors of both ends stay open."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        folder.mkdir()
+        self._go = folder / "go"
+        ssh = folder / "ssh"
+        ssh.write_text(
+            f'#!/bin/sh\ncase "$*" in *" -W "*) while [ ! -e {self._go} ]; do sleep 0.05; done;; esac\n'
+            f'exec {shutil.which("ssh", path=server.path)} "$@"\n'
+        )
+        ssh.chmod(0o755)
+        self.path = f"{folder}:{server.path}"
+        self._server = server
+
+    def doors(self, engine: int) -> set[tuple[str, int]]:
+        """Wait until a worker has opened doors, and let the tunnels go on. Return all doors."""
+        found: set[tuple[str, int]] = set()
+        until = monotonic() + 60
+        while not found and monotonic() < until:
+            found = listening(self._server.processes())
+            sleep(0.02)
+        found |= listening([engine, *children(engine)])
+        self._go.touch()
+        return found
 
 
 def listening(pids: list[int]) -> set[tuple[str, int]]:
@@ -118,3 +147,11 @@ def children(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def is_ssh(pid: int) -> bool:
+    """Whether the process still runs. A dead one that nobody has waited for has no command line."""
+    try:
+        return b"ssh" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

@@ -40,7 +40,7 @@ the second kind needs a checkpoint."""
 
 @dataclass(frozen=True)
 class Spread:
-    """The layers of a main model on several machines: the first ones on workers, the last ones here."""
+    """The layers of a main model on several machines. The output layer is always here."""
 
     devices: tuple[int, ...]
     """The workers' devices, by the library's pointers in this process."""
@@ -50,6 +50,8 @@ class Spread:
     """Layers on this machine, the output layer included."""
     name: str
     """The workers, their layers and round trips: "gpu2 (12 layers, 0.4 ms)"."""
+    last_here: bool = False
+    """Whether the last layers must be here, because a head is among them or reads them."""
 
 
 class Ring(Protocol):

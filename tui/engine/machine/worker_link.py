@@ -1,8 +1,9 @@
 """The link to one worker: a process on another machine that computes some layers of the main model.
 
-One ssh runs `outrider worker` there and carries its messages. Another ssh carries llama.cpp's connection, or
-two carry those of an MLX ring, between a socket of this process and the loopback address there. Nothing
-listens here, except for the moment in which the library connects. This module loads no native library.
+One ssh runs `outrider worker` there and carries its messages. In the same connection, another ssh process
+carries that of llama.cpp, or two carry those of an MLX ring, between a socket of this process and the
+loopback address there. No port is open here, except for the moment in which the library connects. The ssh
+processes meet at a Unix socket in a folder for this user alone. This module loads no native library.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TypeVar
 from ...errors import OutriderError
 from ...host import LOOPBACK, Host, said
 from ...protocol import Lines, ProtocolError
+from .meeting_place import MeetingPlace
 from .worker_messages import (
     LONGEST,
     Alive,
@@ -97,9 +99,9 @@ class WorkerLink:
         self._sent: dict[int, float] = {}
         """When each probe without a reply was sent."""
         self._heard = monotonic()
-        self._greeted = False
-        self._attached = False
+        self._greeted = self._attached = False
         self._tail = ""
+        self._meeting = MeetingPlace()
         self._ssh: subprocess.Popen[bytes] | None = None
         self._errors: Thread | None = None
         """Reads the stderr of `_ssh`, until its end."""
@@ -113,7 +115,8 @@ class WorkerLink:
 
     def start(self) -> None:
         """Start the worker and compare the versions. Raises `WorkerLost`."""
-        command = self.host.command("worker")
+        self._meeting.prepare()
+        command = self.host.command("worker", shared=self._meeting.path)
         try:
             self._ssh = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
@@ -173,7 +176,7 @@ class WorkerLink:
 
         `before` are words before the command of ssh.
         """
-        command = *before, *self.host.tunnel(port)
+        command = *before, *self.host.tunnel(port, shared=self._meeting.path)
         with connection:
             end = connection.fileno()
             ssh = subprocess.Popen(command, stdin=end, stdout=end, stderr=subprocess.PIPE)
@@ -204,6 +207,7 @@ class WorkerLink:
         for process in (self._ssh, *self._tunnels):
             if process and process.returncode is None:
                 process.kill()
+        self._meeting.remove()
 
     def lost_within(self, seconds: float) -> bool:
         """Return whether the worker is lost, or will be within `seconds`."""
@@ -357,6 +361,7 @@ class WorkerLink:
                         process.wait(0.5)
                 process.kill()
                 process.wait()
+        self._meeting.remove()
 
 
 def _misfit(theirs: Greeting, ours: Greeting, name: str, library: Library) -> tuple[str, str] | None:

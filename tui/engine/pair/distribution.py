@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from math import log
 from pathlib import Path
 
-from ...choices import is_scripted
+from ...choices import HEAD, is_scripted, names_model
 from ...errors import OutriderError
 from ...protocol import Load, MemoryPlanned, PlanMemory, SurveyedWorker, WorkerState
 from ..backends import ModelError, Ring, Spread
+from ..library.describe import holds_only_head
 from ..library.folder_copies import digest_of
 from ..library.gguf import BadModelFile
 from ..library.mlx_folder import is_folder, read_folder
@@ -247,9 +248,16 @@ def _connect(reached: Reached, planned: MemoryPlan, pool: WorkerPool) -> Spread 
             devices += handles
             layers += by_free_memory(count, [device.free for device in each.survey.devices])
             names.append(_described(each, count))
-    return (
-        Spread(tuple(devices), tuple(layers), planned.split.here + 1, ", ".join(names)) if devices else None
-    )
+    if not devices:
+        return None
+    name, here = ", ".join(names), planned.split.here + 1
+    return Spread(tuple(devices), tuple(layers), here, name, last_here=_has_head(planned.load))
+
+
+def _has_head(load: Load) -> bool:
+    """Return whether a head drafts: it lies behind the last layer, or reads the rows or cells of the last
+    layers."""
+    return load.draft == HEAD or (names_model(load.draft) and holds_only_head(place(load.draft, "draft")))
 
 
 def _attach(worker: ReachedWorker, build: str, connect: Callable[[int], list[int]]) -> list[int]:

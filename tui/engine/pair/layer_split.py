@@ -1,7 +1,7 @@
 """Splits the layers of a main model over several machines by their free memory. Pure arithmetic.
 
-The first layers go to the workers. The last ones and the output layer stay here, so that only hidden rows
-cross a link and no scores do.
+The output layer stays here, so that only hidden rows cross a link and no scores do. The backend decides
+whether the layers here come before those of the workers or behind them.
 """
 
 from __future__ import annotations

@@ -607,3 +607,12 @@ def test_a_short_call_is_not_asked_about_by_the_library(load: Load) -> None:
     with asking([model], lambda tokens: asked.append(tokens) is None):  # type: ignore[func-returns-value]
         model.extend(some_tokens(17), 0)
     assert asked == [0.0, 17.0], "before the call and after it"
+
+
+def test_a_library_with_rpc_alone_was_not_built_for_a_gpu() -> None:
+    """Its parts are libraries of their own, so their files tell which ones there are."""
+    library = native.bindings()
+    folder = Path(library.__file__).parent / "lib"
+    parts = {path.stem.partition("ggml-")[2].partition(".")[0] for path in folder.glob("*ggml-*")}
+    assert {"base", "cpu"} <= parts
+    assert native.knows_gpus(library) == bool(parts - {"base", "cpu", "blas", "rpc"})

@@ -25,6 +25,8 @@ _CPU = 0
 """ggml_backend_dev_type: the processor."""
 _GPU_DEVICES = (1, 2)
 """ggml_backend_dev_type: a GPU with its own memory, and one that shares the host's."""
+_NO_GPU = {"CPU", "BLAS", "RPC"}
+"""The parts of ggml that compute on a processor, or on other machines."""
 _importing = threading.Lock()
 _SPINS = "1000"
 """Number of checks before a waiting thread sleeps, if GNU OpenMP runs the threads. Its default is 300,000.
@@ -186,6 +188,18 @@ def _gpu(devices: ctypes.CDLL, device: int) -> NativeGpu:
     name = devices.ggml_backend_dev_description(device).decode("utf-8", "replace")
     label = devices.ggml_backend_dev_name(device).decode("utf-8", "replace")
     return NativeGpu(label, name, free.value, total.value, device)
+
+
+def knows_gpus(library: Any) -> bool:
+    """Return whether the library was built for a kind of GPU.
+
+    The answer of llama.cpp itself is also yes for a library that has only RPC.
+    """
+    ggml = library._lib
+    count, get, name = ggml.ggml_backend_reg_count, ggml.ggml_backend_reg_get, ggml.ggml_backend_reg_name
+    count.restype, get.restype, name.restype = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p
+    get.argtypes, name.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+    return any(name(get(index)).decode() not in _NO_GPU for index in range(count()))
 
 
 def processor(library: Any) -> int:

@@ -16,7 +16,7 @@ def describe() -> dict[str, object]:
     native.NativeLog().install(library)
     library.llama_backend_init()
     return {
-        "gpu_offload": bool(library.llama_supports_gpu_offload()),
+        "gpu_offload": native.knows_gpus(library),
         "devices": [gpu.name for gpu in native.gpus(library)],
         "threads": native.physical_cores(),
         "features": library.llama_print_system_info().decode("utf-8", "replace"),

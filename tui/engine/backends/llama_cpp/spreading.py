@@ -14,12 +14,13 @@ from . import native
 def spread_over(params: Any, library: Any, spread: Spread, gpu_layers: int) -> list[Any]:
     """Set the devices and the layers of each in `params`, the parameters of a load.
 
-    The workers come first. Of the layers here, `gpu_layers` lie on the GPUs, -1 for all. Return the arrays
-    that `params` points to: they must live until the load is over. Raises `ModelError`.
+    The processor here has the first layers, then come the workers, the GPUs here and the output layer. Of the
+    layers here, `gpu_layers` lie on the GPUs, -1 for all. Return the arrays that `params` points to: they
+    must live until the load is over. Raises `ModelError`.
     """
-    here = _here(library, spread.here, gpu_layers)
-    devices = [*spread.devices, *(device for device, _ in here)]
-    layers = [*spread.layers, *(count for _, count in here)]
+    first, behind = _here(library, spread, gpu_layers)
+    devices = [*spread.devices, *(device for device, _ in behind)]
+    layers = [*spread.layers, *(count for _, count in behind)]
     most = library.llama_max_devices()
     if len(devices) > most:
         raise ModelError(f"llama.cpp uses at most {most} devices", "Name fewer workers.")
@@ -27,21 +28,28 @@ def spread_over(params: Any, library: Any, spread: Spread, gpu_layers: int) -> l
     shares = (ctypes.c_float * most)(*layers)
     params.devices = ctypes.addressof(handles)
     params.tensor_split = ctypes.cast(shares, ctypes.POINTER(ctypes.c_float))
-    params.n_gpu_layers = -1  # the processor is one of the devices
+    params.n_gpu_layers = sum(layers) if first else -1
     return [handles, shares]
 
 
-def _here(library: Any, layers: int, gpu_layers: int) -> list[tuple[int, int]]:
-    """Return the devices of this machine with their layers, the processor first."""
+def _here(library: Any, spread: Spread, gpu_layers: int) -> tuple[int, list[tuple[int, int]]]:
+    """Return how many layers this machine computes before the workers, and its devices behind them with
+    their layers, the output layer included.
+
+    The processor computes before the workers. llama.cpp has two backends for a processor that is named among
+    the devices, and the rows of a worker in front of it would come to each of them, with a round trip each.
+    """
     gpus = native.gpus(library) if gpu_layers else []
-    on_gpus = layers if gpu_layers < 0 else min(gpu_layers, layers)
-    found = []
-    if not gpus or on_gpus < layers:
-        found.append((native.processor(library), layers - on_gpus if gpus else layers))
-    if gpus:
-        counts = by_free_memory(on_gpus, [gpu.free for gpu in gpus])
-        found += [(gpu.handle, count) for gpu, count in zip(gpus, counts, strict=True)]
-    return found
+    on_gpus = spread.here if gpu_layers < 0 else min(gpu_layers, spread.here)
+    if not gpus or not on_gpus:
+        behind = spread.here if spread.last_here else 1
+        return spread.here - behind, [(native.processor(library), behind)]
+    counts = by_free_memory(on_gpus, [gpu.free for gpu in gpus])
+    found = [(gpu.handle, count) for gpu, count in zip(gpus, counts, strict=True)]
+    before = spread.here - on_gpus
+    if before and spread.last_here:
+        return 0, [(native.processor(library), before), *found]
+    return before, found
 
 
 def by_free_memory(layers: int, free: Sequence[int]) -> list[int]:
