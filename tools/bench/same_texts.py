@@ -112,7 +112,7 @@ def is_whole(answer: dict[str, Any]) -> bool:
         json.loads(answer["text"])
     except ValueError:
         return False
-    return answer["reason"] != "length"
+    return bool(answer["reason"] != "length")
 
 
 def compare(options: argparse.Namespace) -> None:
