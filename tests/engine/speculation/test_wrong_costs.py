@@ -60,7 +60,7 @@ def better(name: str) -> float:
 @pytest.mark.parametrize("name", TABLES)
 def test_a_cost_that_is_wrong_by_a_factor_of_three_loses_little(name: str, wrong: str, factor: float) -> None:
     trace = trace_of(name)
-    assert told(policy_of(trace, wrong, factor), trace) < 1.12 * better(name)
+    assert told(policy_of(trace, wrong, factor), trace) < 1.2 * better(name)
 
 
 def test_rows_that_were_recorded_too_cheap_are_known_after_one_answer() -> None:

@@ -78,8 +78,6 @@ class Costs:
         self._variances = self._own.reshape(-1)[:: len(ratios) + 2]
         self._noise = _NOISE**2
         self._surprised = [0.0] * len(self._mean)
-        self._before: tuple[int, float] | None = None
-        """The rows of the round before, and the logarithm of their seconds; None behind a pause."""
         self._rounds = 0
         self._tell()
         self._ratios = Ratios(
@@ -129,7 +127,6 @@ class Costs:
     def pause(self) -> None:
         """Note that time has passed: the speed of the machine is unknown now."""
         self._variances[_SPEED] += _PAUSE**2
-        self._before = None
         self._ratios.pause()
 
     def practise(self) -> None:
@@ -149,7 +146,6 @@ class Costs:
         if calls or extra:
             self._see(happened.draft_seconds, ((DRAFT, calls), (READ, extra)))
         self._see(happened.verify_seconds, ((len(happened.drafted) + 1, 1),))
-        self._compare(len(happened.drafted) + 1, happened.verify_seconds)
         drafting = happened.draft_seconds if calls or extra else 0.0
         host = happened.seconds - happened.verify_seconds - drafting
         if isfinite(host) and host >= 0:
@@ -184,28 +180,6 @@ class Costs:
         self._stir(surprise - counts, [(_SPEED, 1.0), *((place, cost / whole) for place, cost in costs)])
         self._noise += _NOISE_GAIN * (self._noise / expected) ** 2 * (counts**2 - expected)
         self._noise = max(_LEAST_NOISE**2, min(_MOST_NOISE**2, self._noise))
-
-    def _compare(self, rows: int, seconds: float) -> None:
-        """Learn the ratio of two neighboring rounds, as far as it contradicts the known one.
-
-        The speed has no part in it. So a ratio that is far off cannot pass for another speed.
-        """
-        before, self._before = self._before, None
-        if not (isfinite(seconds) and seconds > 0):
-            return
-        self._before = rows, log(seconds)
-        if before is None or before[0] == rows or 1 not in (rows, before[0]):
-            return
-        other, own = before[0], self._own
-        towards = own[rows] - own[other]
-        expected = float(towards[rows] - towards[other]) + 2 * self._noise
-        surprise = log(seconds) - before[1] - float(self._mean[rows] - self._mean[other])
-        limit = _CLIP * sqrt(expected)
-        if limit < abs(surprise) < _NONSENSE:
-            counts = limit if surprise > 0 else -limit
-            self._mean += towards * (counts / expected)
-            several = max(rows, other)
-            self._stir(surprise - counts, [(several, 1.0)])
 
     def _stir(self, excess: float, parts: Sequence[tuple[int, float]]) -> None:
         """Handle the excess of a surprise. The second one of a kind makes its possible causes uncertain."""
