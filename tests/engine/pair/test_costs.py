@@ -170,6 +170,23 @@ def test_a_long_call_whose_first_time_seems_dear_is_timed_again(tmp_path: Path) 
     assert found.doubt()[4] > 0.15, "it is still doubted, and practiced"
 
 
+def test_a_busy_moment_in_the_single_rows_makes_a_long_call_no_cheaper(tmp_path: Path) -> None:
+    """The call of four rows is timed once or twice, and the single row behind it may be slow."""
+    main, draft, clock = timed(tmp_path)
+    main._table = {rows: 0.25 * rows for rows in range(1, 18)}
+    draft._table = {size: 0.15 * size for size in range(1, 65)}
+    plain = main.extend
+
+    def extend(tokens: Sequence[int], picks: int) -> list[Pick]:
+        busy = len(tokens) == 1 and main.asked[-1:] == [4]
+        clock[0] += 1.0 if busy else 0.0
+        return plain(tokens, picks)  # type: ignore[no-any-return]
+
+    main.extend = extend
+    found = measure(main, draft, 0.25, lambda: clock[0])
+    assert found.verify[3] / found.verify[0] == pytest.approx(4.0, rel=0.1)
+
+
 def test_a_ratio_that_was_timed_often_and_evenly_is_doubted_less(tmp_path: Path) -> None:
     main, draft, clock = timed(tmp_path)
     sure = measure(main, draft, None, lambda: clock[0]).doubt()

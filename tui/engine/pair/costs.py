@@ -133,10 +133,15 @@ class _Turns:
         return self._clock() - self._started + again < 2 * SECONDS
 
     def _compare(self, call: _Call, before: float) -> None:
-        """Time a call, and compare it with the single rows `before` and after it."""
-        seconds = self._seconds(call)
-        self._ones.append(self._seconds(self._one))
-        self.ratios.setdefault(call.place, []).append(seconds / sqrt(before * self._ones[-1]))
+        """Time a call, and compare it with the single rows `before` and after it.
+
+        A long call is timed once or twice. A busy moment in one of these rows would make the call too cheap,
+        and the policy would draft at a loss. So a long call is compared with the quicker of the two.
+        """
+        seconds, after = self._seconds(call), self._seconds(self._one)
+        self._ones.append(after)
+        one = min(before, after) if seconds > _LONG else sqrt(before * after)
+        self.ratios.setdefault(call.place, []).append(seconds / one)
 
     def _expected(self, call: _Call) -> float:
         """Return the expected seconds of a call: as before, or in proportion to a smaller call."""

@@ -148,6 +148,8 @@ def load_pair(command: Load, progress: Progress, places: Distributed = HERE) -> 
     Raises `ModelError` if the main model cannot be used.
     """
     path, room, stages = _path(command, command.main, "main"), Room(), Stages(progress)
+    if not stages.reading("main model")(0.0):  # to import a backend takes a second
+        raise GivenUp("the load was given up")
     backend = open_backend(path, command.backend)
     main, fault = _load_main(command, backend, path, stages, places)
     draft = None

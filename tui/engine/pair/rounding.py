@@ -142,7 +142,12 @@ def _measure(
         alone = _by(watched, text[base : base + singles], 1)
         main.rewind(base)
         paired = _by(watched, text[base:], 2) if pairs else []
+        began = called = perf_counter()
         for done, rows in enumerate(counts):
+            row = (perf_counter() - called) / counts[done - 1] if done and not pairs else 0.0
+            called = perf_counter()
+            if row and called - began + rows * row > _SECONDS:
+                break  # rows with their scores may take longer than tokens that are only read
             if not going(done / len(counts)):
                 raise GivenUp("the load was given up")
             main.rewind(base)

@@ -57,11 +57,15 @@ class Stages:
 
     @contextmanager
     def measuring(self, stage: str, seconds: float, *models: LoadedModel | None) -> Iterator[None]:
-        """Show a stage in which `models` run for about so many seconds. Else it is like `running`."""
+        """Show a stage in which `models` run for about so many seconds, slow ones longer.
+
+        The progress comes nearer to 1 and never stands still. Else it is like `running`.
+        """
         began = perf_counter()
 
         def wanted(passed: float) -> bool:
-            return self._progress(stage, min(1.0, (perf_counter() - began) / seconds) if passed else None)
+            taken = perf_counter() - began
+            return self._progress(stage, taken / (taken + seconds) if passed else None)
 
         with self._asking(models, wanted):
             yield

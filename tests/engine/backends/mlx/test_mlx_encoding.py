@@ -135,9 +135,9 @@ def test_a_load_asks_between_the_steps_of_a_large_tokenizer(
     told, steps = list[float](), list[int]()
     open_one, make = Tokenizers.open, MlxVocabulary.__init__
 
-    def opening(self: Tokenizers, folder: Folder) -> Any:
+    def opening(self: Tokenizers, folder: Folder, ask: Any) -> Any:
         steps.append(len(told))
-        return open_one(self, folder)
+        return open_one(self, folder, ask)
 
     def making(self: MlxVocabulary, *given: Any) -> None:
         steps.append(len(told))

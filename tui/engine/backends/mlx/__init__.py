@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import metadata
+from time import perf_counter
 from typing import Any
 
 import mlx.core as mx
@@ -42,8 +43,10 @@ from .pipeline import SPLIT, Stage
 from .ring import LeadsRing, RingWire, StagedModel, WholeCalls, keep_all, staged
 from .vocabulary import MlxVocabulary, Tokenizers
 
-_PIECE = 256 << 20
-"""Bytes of weights between two reports of progress."""
+_PIECE, _LARGEST_PIECE = 16 << 20, 256 << 20
+"""Bytes of weights between two reports of progress: at first, and at most."""
+_QUICK = 0.2
+"""Seconds. If a piece takes longer than this, the next one is half as large, and if not, twice as large."""
 _OTHER = "Choose another model, or download this one again."
 
 
@@ -148,6 +151,8 @@ class MlxBackend:
             return OTHER_LIBRARY
         if kind := draft.cache_unknown:
             return uncut_draft(kind)
+        if main.vocabulary.shares_file(draft.vocabulary):
+            return None
         return vocabularies(main.vocabulary.words(), draft.vocabulary.words(), "load")
 
     def _wire_memory(self) -> None:
@@ -177,15 +182,19 @@ class MlxBackend:
         arrays = [array for _, array in tree_flatten(network.parameters())]
         total = sum(array.nbytes for array in arrays) or 1
         self._check_memory(total)
-        done, piece = 0, []
+        if not progress(0.0):
+            raise GivenUp("the load was given up")
+        done, piece, size = 0, [], _PIECE
         for array in arrays:
             piece.append(array)
             done += array.nbytes
-            if sum(each.nbytes for each in piece) < _PIECE and array is not arrays[-1]:
+            if sum(each.nbytes for each in piece) < size and array is not arrays[-1]:
                 continue
+            began = perf_counter()
             with failing("the weights cannot be read", _OTHER):
                 mx.eval(piece)
             piece = []
+            size = min(_LARGEST_PIECE, 2 * size) if perf_counter() - began < _QUICK else max(1, size // 2)
             if not progress(done / total):
                 raise GivenUp("the load was given up")
 
@@ -215,9 +224,9 @@ class MlxBackend:
                 raise GivenUp("the load was given up")
 
         caches, parts, scores = self._first_call(network, folder, options, ask)
-        ask(0.0)  # a large tokenizer takes seconds, and its two steps cannot be interrupted
-        encoder = self._tokenizers.open(folder)
-        ask(0.5)
+        ask(0.0)
+        encoder = self._tokenizers.open(folder, lambda: ask(0.1))
+        ask(0.2)
         vocabulary = MlxVocabulary(folder, scores.shape[-1], encoder)
         ask(0.5)
         facts = named(facts_of(folder, vocabulary.size, prompt_form(vocabulary)))

@@ -14,18 +14,18 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
-
-from tokenizers import Tokenizer
 
 from ....protocol.spans import any_of
 from ...library.mlx_folder import TOKENIZER, Folder
 from ...library.special import end_tokens, is_structure
 from ...library.token_texts import Tokens
 from .. import Asker, GivenUp, ModelError
+from .tokenizer_file import open_tokenizer
 
 _LONGEST = 2 << 20
 """Most bytes of a text, as with llama.cpp."""
@@ -44,6 +44,11 @@ class Encoder:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self._busy = threading.Lock()
+
+    @cached_property
+    def texts(self) -> dict[int, str]:
+        """The text of every token, as the file spells it."""
+        return {number: text for text, number in self.tokenizer.get_vocab().items()}
 
     def encode(self, text: str, asker: Asker, *, ordinary: bool = False) -> list[int]:
         """Return the tokens of `text`. If it is `ordinary`, the name of a control token is a usual text.
@@ -86,7 +91,7 @@ class MlxVocabulary:
         self.asker = Asker()
         self._encoder = encoder or Tokenizers().open(folder)
         self._tokenizer = self._encoder.tokenizer
-        self._texts: dict[int, str] = {number: text for text, number in self._tokenizer.get_vocab().items()}
+        self._texts = self._encoder.texts
         added = self._tokenizer.get_added_tokens_decoder()
         self._added: dict[int, str] = {number: token.content for number, token in added.items()}
         self.chat_template = folder.chat_template
@@ -138,6 +143,10 @@ class MlxVocabulary:
                 raise IndexError(f"token {token} is not in a vocabulary of {self.size}") from None
             self._pieces[token] = piece = self._read_piece(token)
             return piece
+
+    def shares_file(self, other: MlxVocabulary) -> bool:
+        """Return whether both vocabularies come from equal files, so that their words need no comparison."""
+        return self._encoder is other._encoder
 
     def words(self) -> Tokens:
         """Return the tokens by which two vocabularies are compared. Control tokens do not count."""
@@ -209,20 +218,20 @@ class MlxVocabulary:
 
 
 class Tokenizers:
-    """Opens tokenizers, and the last one only once: a draft mostly has the file of its main model.
-
-    A large file takes seconds, in which nothing else can run.
-    """
+    """Opens tokenizers, and the last one only once: a draft mostly has the file of its main model."""
 
     def __init__(self) -> None:
         self._last: tuple[bytes, Encoder | None] = (b"", None)
 
-    def open(self, folder: Folder) -> Encoder:
-        """Return the tokenizer of a folder as an encoder. Raises `ModelError`."""
+    def open(self, folder: Folder, ask: Callable[[], object] = lambda: None) -> Encoder:
+        """Return the tokenizer of a folder as an encoder. Raises `ModelError`.
+
+        `ask` is called between the steps of opening a large file, and may raise `GivenUp`.
+        """
         data = (folder.path / TOKENIZER).read_bytes()
         digest, (known, encoder) = blake2b(data).digest(), self._last
         if encoder is None or known != digest:
-            tokenizer = _guarded(lambda: Tokenizer.from_buffer(data))
+            tokenizer = _guarded(lambda: open_tokenizer(data, ask))
             # A file may tell the tokenizer to cut or to pad a text.
             tokenizer.no_truncation()
             tokenizer.no_padding()
