@@ -62,8 +62,8 @@ class SavedChats:
         """Without a pair, nothing is saved; without a folder, nothing goes to the disk. `marks` are those of
         the models of the pair, `held` the states in memory.
 
-        `least` is the number of tokens that are worth a file. `memory` returns the bytes of memory, and the
-        free ones.
+        `least` is the number of new tokens for which an open chat is written. `memory` returns the bytes of
+        memory, and the free ones.
         """
         self.folder = folder
         """None if nothing goes to the disk."""

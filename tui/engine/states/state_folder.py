@@ -25,8 +25,8 @@ from ...paths import hashed, names_of_states
 from .state_file import BadStateFile, Bytes, SavedState, StateHead, pieces, read_head, read_state
 
 LEAST = 64
-"""Tokens by which a saved state must be longer than the cache, and least tokens that are worth a file. So few
-take one call of a second at most; a state that short would be opened for nothing."""
+"""Tokens by which the state of another chat must be longer than the cache, and least new tokens for which an
+open chat is written. So few take one call of a second at most."""
 OLDEST = 30 * 24 * 3600
 """Seconds without use after which a state is removed."""
 MOST = 500
