@@ -84,6 +84,27 @@ def find_states() -> Path:
     return _DIRS.user_cache_path / "states"
 
 
+def hashed(text: str) -> str:
+    """Return 16 digits for a name of a file, which tell nothing about `text`."""
+    from hashlib import sha256  # `outrider --help` waits for this module
+
+    return sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def names_of_states(chat: str | None) -> tuple[str, str]:
+    """Return the patterns of the complete and the unfinished files of `chat` in `find_states()`.
+
+    None means those of all chats.
+    """
+    chats = "*" if chat is None else hashed(chat)
+    return f"*-{chats}.state", f".*-{chats}.*.part"
+
+
+def find_deleted() -> Path:
+    """Return the file of the deleted chats whose caches hosts may still have. It need not exist."""
+    return _DIRS.user_state_path / "deleted-chats.json"
+
+
 def find_starter() -> Path:
     """Return the folder of the demo pair in MLX's form, made when needed. It may be deleted."""
     return _DIRS.user_cache_path / "starter-mlx"

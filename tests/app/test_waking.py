@@ -128,6 +128,21 @@ async def test_a_deleted_chat_and_a_deleted_message_take_the_cache_with_them(
     assert not saved()
 
 
+async def test_without_an_engine_a_deleted_chat_takes_its_cache_with_it(tmp_path: Path, main: str) -> None:
+    app = app_on(tmp_path, main)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await answered(pilot, TOLD)
+        await until(pilot, saved)
+    app = app_on(tmp_path, main, engine=("false",))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: chat(app).phase == "ended")
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: isinstance(app.screen, HistoryScreen) and "Tell me" in text(app))
+        assert saved()
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: not saved())
+
+
 async def test_without_a_history_nothing_is_saved(tmp_path: Path, main: str) -> None:
     app = app_on(tmp_path, main, history=History(keep=False))
     async with app.run_test(size=(120, 40)) as pilot:

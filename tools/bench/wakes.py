@@ -2,10 +2,11 @@
 
     python -m tools.bench.wakes [--kinds attention,window] [--main FILE --draft FILE] [--chats 100] [--exact]
 
-Each chat is answered in one go, with an empty cache and in a session that saves nothing. The same answer is
-stopped in the middle and continued in four ways: in the same session; by another session that wakes it from
-the disk; in a session that wakes it from memory after other chats; and a next question is asked in a further
-session. Every text is compared with that of the unbroken session, token by token. Where two part, the main
+A session that saves nothing answers half a question, continues the answer and takes a next question, without
+a pause. The same happens with a wake before each step: in sessions that load the chat from the disk, and in
+one that has other chats in between and takes it from memory. The texts are compared token by token. The first
+column compares the continued answer of the unbroken session with an answer in one go: this is no wake, but
+drafted rounds begin elsewhere, and other numbers of rows round differently. Where two texts part, the main
 model is asked whether rounding explains it, as in the race of drafts. The models are toys, or `--main` with
 `--draft`. It takes no times, so a busy machine does no harm.
 """
@@ -46,7 +47,7 @@ from tui.protocol import (
 )
 
 DRAFTS = ("none", "model", "head", "lookup")
-WAYS = ("same session", "from disk", "from memory", "next turn")
+WAYS = ("unbroken", "rest, disk", "rest, memory", "next turn, disk", "next turn, memory")
 _ROOM = 1 << 34
 _TOGETHER = 4
 """Chats that are in memory at a time."""
@@ -142,6 +143,26 @@ class Answered(NamedTuple):
     accepted: int
 
 
+class Told(NamedTuple):
+    """A chat without a wake."""
+
+    number: int
+    question: Generate
+    half: Answered
+    rest: Answered
+    """The whole answer, continued after its half."""
+    following: Answered
+
+
+class Heard(NamedTuple):
+    """An answer, and the one that it is compared with."""
+
+    question: Generate
+    answer: Answered
+    expected: Answered
+    part: str = ""
+
+
 class Talk:
     """A session that has just loaded its models."""
 
@@ -209,71 +230,58 @@ class Case:
     def run(self) -> None:
         """Compare all chats."""
         unbroken = Talk(structs.replace(self._load, disk_cache=-1))
-        whole = [self._whole(unbroken, number) for number in self._chats]
-        halves = [each.tokens[: self._length] for each in whole]
-        for number in self._chats:  # stopped, and continued at once
-            unbroken.ask(self.question(number), max_tokens=self._length, fresh=True)
-            rest = self._rest(unbroken, number, halves[number])
-            self._compare(unbroken, "same session", number, whole[number].tokens, rest)
-        stopped = Talk(self._load)
-        for number in self._chats:
-            stopped.ask(self.question(number), max_tokens=self._length, fresh=True)
-            stopped.rest()
-        stopped.session.close()
-        woken = Talk(self._load)
-        for number in self._chats:
-            rest = self._rest(woken, number, halves[number])
-            self._compare(unbroken, "from disk", number, whole[number].tokens, rest)
-            woken.rest()
-        woken.session.close()
-        self._in_memory(unbroken, [each.tokens for each in whole], halves)
-        self._next_turns(unbroken, whole)
-        unbroken.session.close()
-
-    def _whole(self, talk: Talk, number: int) -> Answered:
-        answer = talk.ask(self.question(number), max_tokens=2 * self._length, fresh=True)
-        self.drafted, self.accepted = self.drafted + answer.drafted, self.accepted + answer.accepted
-        return answer
-
-    def _rest(self, talk: Talk, number: int, half: Sequence[int]) -> Answered:
-        rest = talk.ask(self.question(number), max_tokens=self._length, resume=tuple(half))
-        return rest._replace(tokens=[*half, *rest.tokens])
-
-    def _in_memory(self, unbroken: Talk, whole: Sequence[list[int]], halves: Sequence[list[int]]) -> None:
+        told = [self._unbroken(unbroken, number) for number in self._chats]
+        for ask in (self._half, self._rest, self._next):  # each in a session of its own
+            talk = Talk(self._load)
+            for number in self._chats:
+                self._compare(unbroken, "disk", told[number], ask(talk, told[number]))
+                talk.rest()
+            talk.session.close()
         talk = Talk(structs.replace(self._load, disk_cache=-1, memory_cache=_ROOM))
         for first in self._chats[::_TOGETHER]:
-            some = self._chats[first : first + _TOGETHER]
-            for number in some:
-                talk.ask(self.question(number), max_tokens=self._length, fresh=True)
-            for number in some:
-                rest = self._rest(talk, number, halves[number])
-                self._compare(unbroken, "from memory", number, whole[number], rest)
+            for ask in (self._half, self._rest, self._next):
+                for each in told[first : first + _TOGETHER]:
+                    self._compare(unbroken, "memory", each, ask(talk, each))
         talk.session.close()
+        unbroken.session.close()
 
-    def _next_turns(self, unbroken: Talk, whole: Sequence[Answered]) -> None:
-        talk = Talk(self._load)
-        for number in self._chats:
-            question = self.question(number)
-            more = (Message("assistant", whole[number].text), Message("user", "And then?"))
-            following = structs.replace(question, messages=(*question.messages, *more))
-            self._whole(unbroken, number)
-            expected = unbroken.ask(following, max_tokens=self._length)
-            heard = talk.ask(following, max_tokens=self._length)
-            self._compare(unbroken, "next turn", number, expected.tokens, heard, following)
-        talk.session.close()
+    def _unbroken(self, talk: Talk, number: int) -> Told:
+        """Return the answers of a chat without a wake."""
+        question = self.question(number)
+        whole = talk.ask(question, max_tokens=2 * self._length, fresh=True)
+        self.drafted, self.accepted = self.drafted + whole.drafted, self.accepted + whole.accepted
+        half = talk.ask(question, max_tokens=self._length, fresh=True)
+        told = Told(number, question, half, whole, whole)
+        told = told._replace(rest=self._rest(talk, told).answer)
+        self._compare(unbroken=talk, way="unbroken", told=told, heard=Heard(question, told.rest, whole))
+        return told._replace(following=self._next(talk, told).answer)
 
-    def _compare(
-        self, unbroken: Talk, way: str, number: int, expected: list[int], heard: Answered,
-        question: Generate | None = None,
-    ) -> None:  # fmt: skip
-        self.found[way, "woken"] += heard.restored > 0
-        at = first_difference([expected, heard.tokens])
+    def _half(self, talk: Talk, told: Told) -> Heard:
+        half = talk.ask(told.question, max_tokens=self._length, fresh=True)
+        return Heard(told.question, half, told.half, "half")
+
+    def _rest(self, talk: Talk, told: Told) -> Heard:
+        half = told.half.tokens
+        rest = talk.ask(told.question, max_tokens=self._length, resume=tuple(half))
+        return Heard(told.question, rest._replace(tokens=[*half, *rest.tokens]), told.rest, "rest")
+
+    def _next(self, talk: Talk, told: Told) -> Heard:
+        said = told.half.text + told.rest.text
+        more = (Message("assistant", said), Message("user", "And then?"))
+        following = structs.replace(told.question, messages=(*told.question.messages, *more))
+        answer = talk.ask(following, max_tokens=self._length)
+        return Heard(following, answer, told.following, "next turn")
+
+    def _compare(self, unbroken: Talk, way: str, told: Told, heard: Heard) -> None:
+        way = f"{heard.part}, {way}" if heard.part else way
+        self.found[way, "woken"] += heard.answer.restored > 0
+        at = first_difference([heard.expected.tokens, heard.answer.tokens])
         if at is None:
             self.found[way, "same"] += 1
             return
-        rounding = unbroken.explained(question or self.question(number), expected, at)
+        rounding = unbroken.explained(heard.question, heard.expected.tokens, at)
         self.found[way, "rounding" if rounding else "unexplained"] += 1
-        self.lines.append(f"{way}, chat {number}: parted at token {at + 1}, rounding {rounding}")
+        self.lines.append(f"{way}, chat {told.number}: parted at token {at + 1}, rounding {rounding}")
 
 
 def _drafting(drafts: str) -> dict[str, Any]:

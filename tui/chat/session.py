@@ -17,6 +17,7 @@ from tui.client import EngineClient, EngineError
 from tui.config import Generation, Settings
 from tui.config.last import PairSettings
 from tui.host import HostError, engine_on
+from tui.paths import find_deleted
 from tui.store.keeper import Keeper, Unreadable
 
 from . import formatting
@@ -71,7 +72,7 @@ class ChatSession:
             lambda progress: self._say(formatting.loading(progress)),
             self._load_ended,
         )
-        self.states = SavedStates(client)
+        self.states = SavedStates(client, find_deleted() if keeper.keeps else None)
         keeper.on_delete = self.states.forget
 
     def show_on(
@@ -136,10 +137,10 @@ class ChatSession:
     # The pair
 
     def _load_ended(self, loaded: protocol.Loaded | EngineError) -> None:
+        self.states.settle()
         if isinstance(loaded, EngineError):
             self._show_failure(loaded)
             return
-        self.states.settle()
         self.view.show_loaded(loaded)
         self._show_drafting()
         folders = load_request(self.settings).folders

@@ -133,7 +133,7 @@ def test_two_chats_wake_in_turn(talk: Open) -> None:
 
 
 def test_what_is_not_to_be_kept_is_not_saved(talk: Open) -> None:
-    """A question without a chat, a short one, an engine without disk, and an answer that failed."""
+    """A question without a chat, a short one that stays open, an engine without disk, a failed answer."""
     first, off = talk(), talk(disk=-1)
     first.ask(chat="")
     first.ask("Hi")
@@ -144,6 +144,46 @@ def test_what_is_not_to_be_kept_is_not_saved(talk: Open) -> None:
     for each in (first, off):
         each.session.close()
     assert files() == []
+
+
+def test_a_short_chat_and_the_last_tokens_of_a_long_one_are_saved_when_they_are_left(talk: Open) -> None:
+    first = talk()
+    for prompt, chat in (("Hi", "short"), (TOLD, "long")):
+        first.ask(prompt, chat)
+        first.rest()
+    long = first.ask(TOLD, "long", seed=4)
+    more = first.ask(TOLD, "long", seed=4, max_tokens=3, resume=tuple(first.tokens))
+    assert more.prompt_tokens == long.prompt_tokens + 12
+    first.session.save()
+    second = talk()
+    said = first.session._loaded.main.tokens[long.prompt_tokens :]
+    again = second.ask(TOLD, "long", seed=4, resume=tuple(said))
+    assert again.prompt_restored == again.prompt_tokens - 1
+    assert second.ask("Hi", "short").prompt_restored > 0
+
+
+@pytest.mark.parametrize("memory", [0, ROOM])
+def test_a_chat_that_comes_back_takes_its_own_state(talk: Open, memory: int) -> None:
+    """Another chat has read nearly the same tokens, but in other calls."""
+    first = talk(memory=memory)
+    text = {chat: (first.ask(f"{TOLD} {chat}?", chat), first.text)[1] for chat in ("one", "two")}
+    first.session.save()
+    woken = first if memory else talk()
+    for chat in ("one", "two", "one"):
+        turns = [Message("user", f"{TOLD} {chat}?"), Message("assistant", text[chat]), Message("user", "So?")]
+        found = woken.chat(turns, chat, max_tokens=1)
+        assert 0 < found.prompt_reused == found.prompt_restored
+        woken.rest()
+
+
+def test_after_an_inspection_a_chat_takes_its_own_state(talk: Open) -> None:
+    """The inspection has read its tokens in other calls."""
+    first = talk(memory=ROOM)
+    first.ask()
+    said = tuple(first.tokens)
+    first.session.do(Inspect(2, Generate(2, (Message("user", TOLD),), 1, resume=said), 0, 3))
+    found = first.ask(resume=said)
+    assert found.prompt_restored == found.prompt_tokens - 1
 
 
 def test_a_chat_that_grows_is_saved_again_only_when_an_eighth_is_new(talk: Open) -> None:

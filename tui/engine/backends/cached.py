@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ...protocol import ModelFacts
 from ..speculation.chances import LONGEST
@@ -23,6 +23,10 @@ WARM_UP = {"main": (1, 5), "draft": (2, 1)}
 """Sizes of the calls in an answer."""
 REPLAY = 8
 """Most lost tokens that run with the next call. More get a separate call."""
+_TURNS = 2
+"""Ends of prompts to which a saved cache can be cut back."""
+_OPENING = 32
+"""Most tokens at the end of a prompt that open its answer. The next prompt may leave them out."""
 
 
 class RewindableCache(Cache[Any], Protocol):
@@ -51,23 +55,29 @@ class RewindableCache(Cache[Any], Protocol):
         ...
 
 
+class Content(NamedTuple):
+    """The content of a cache."""
+
+    cells: memoryview
+    """In the form of its library."""
+    cut_from: int
+    """The shortest length to which the cache can be cut after `fill`."""
+
+
 @runtime_checkable
 class PortableCache(Protocol):
     """A cache whose content, and whose copies, are bytes that another process can use."""
 
-    def content(self, most: int) -> memoryview | None:
-        """Return the whole content; None if there is none, and if the library fails.
+    def content(self, length: int, back: int, most: int) -> Content | None:
+        """Return the content of a cache of `length` tokens; None if there is none, or if the library fails.
 
+        A later cut may go back to `back` tokens. A cache that can afford it includes all that this needs.
         Raises `MemoryError` for more than `most` bytes.
         """
         ...
 
     def fill(self, content: Any, length: int) -> bool:
         """Replace the content by that of a cache of `length` tokens. After a failure it may hold anything."""
-        ...
-
-    def cut_from(self, length: int) -> int:
-        """Return the shortest length to which a cache of `length` tokens can be cut after `fill`."""
         ...
 
     def pack(self, copy: Any) -> bytes:
@@ -103,6 +113,8 @@ class CachedModel(ABC):
         """Number of `tokens`, from the left, in the cache. The others must run again."""
         self._settled = True
         """Whether nothing was chosen since the last rewind."""
+        self._ends: list[int] = []
+        """Lengths of the latest prompts, to which a later cut may go back."""
         self.asker = Asker()
         self.vocabulary = vocabulary
         self.capacity = capacity
@@ -143,6 +155,8 @@ class CachedModel(ABC):
 
     def checkpoint(self, length: int) -> None:
         self._checkpoints.want(length)
+        if length and length not in self._ends[-1:]:
+            self._ends = [*self._ends, length][-_TURNS:]
 
     def reach(self, length: int) -> int:
         if length >= self._held:
@@ -168,16 +182,17 @@ class CachedModel(ABC):
         """
         if not self._held or not isinstance(self._cache, PortableCache):
             return None
-        if (cells := self._cache.content(most)) is None:
+        back = max(0, min([self._held, *self._ends]) - _OPENING)
+        if (content := self._cache.content(self._held, back, most)) is None:
             return None
         copies = tuple((length, self._cache.pack(copy)) for length, copy in self._checkpoints.copies)
-        return CacheState(self._tokens[: self._held], cells, copies, self._cache.cut_from(self._held))
+        return CacheState(self._tokens[: self._held], content.cells, copies, content.cut_from)
 
     def put_state(self, state: CacheState) -> bool:
         """Replace the content of the cache. Returns False if that is impossible; the cache is then empty."""
         self._trim(0)
         self._cache.clear()
-        self._tokens, self._held, self._settled = [], 0, True
+        self._tokens, self._held, self._settled, self._ends = [], 0, True, []
         count, size = len(state.tokens), self.vocabulary.size
         if not isinstance(self._cache, PortableCache) or not 0 < count <= self.capacity:
             return False
@@ -185,6 +200,7 @@ class CachedModel(ABC):
             self._cache.clear()
             return False
         self._tokens, self._held = list(state.tokens), count
+        self._ends = [min(count, state.cut_from + _OPENING)] if state.cut_from else []
         self._checkpoints.put((length, len(copy), self._cache.unpack(copy)) for length, copy in state.copies)
         return True
 

@@ -22,6 +22,8 @@ class ModelStates:
         self.mark = mark
         self._saved: dict[str, Sequence[int]] = {}
         """The tokens of the latest state of each chat on disk, or on the way there."""
+        self.own = ""
+        """The chat that has come back, until its own state was looked for; empty for none."""
 
     def unsaved(self, chat: str) -> tuple[int, int]:
         """Return how many tokens of the cache are saved on disk for `chat`, and how many are not."""

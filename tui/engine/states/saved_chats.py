@@ -29,9 +29,12 @@ from .state_folder import LEAST, ModelMark, StateFolder, StateWriter
 
 _SHARE, _SHARE_HELD = 8, 256
 """A chat that stays open is saved again when an eighth of its tokens is new. So all its files together have
-at most nine times the bytes of the last one. A saved state is loaded if it brings at least an eighth of its
-tokens: the load takes time for each of them, but less than an eighth of the time to read one. A state in
-memory is put back much faster: there, so small a part is enough."""
+at most nine times the bytes of the last one. The state of another chat is loaded if it brings at least an
+eighth of its tokens: the load takes time for each of them, but less than an eighth of the time to read one. A
+state in memory is put back much faster: there, so small a part is enough."""
+_ANY = 1
+"""Tokens that are enough where a chat is left or comes back. If they were read again, it would be in calls of
+other sizes, which round differently: the text could part from that of an unbroken session."""
 
 
 @dataclass
@@ -59,8 +62,8 @@ class SavedChats:
         """Without a pair, nothing is saved; without a folder, nothing goes to the disk. `marks` are those of
         the models of the pair, `held` the states in memory.
 
-        `least` is the number of tokens that are worth a file. `memory` returns the bytes of memory, and the
-        free ones.
+        `least` is the number of new tokens for which an open chat is written. `memory` returns the bytes of
+        memory, and the free ones.
         """
         self.folder = folder
         """None if nothing goes to the disk."""
@@ -126,11 +129,14 @@ class SavedChats:
     ) -> SavedState | None:  # fmt: skip
         """Return the saved state that was put into the cache, which has `has` tokens of `context` so far."""
         most = len(context) - 1
+        own, states.own = states.own, ""
         usable = partial(states.usable, context, now)
-        held = self._held.best(states.mark, usable) if most - has >= FEWEST else None
-        if held and held.usable - has < max(FEWEST, held.usable // _SHARE_HELD):
+        held = self._held.best(states.mark, usable) if own or most - has >= FEWEST else None
+        if held and own == held.chat:  # others may have read the same tokens in other calls
+            held = held if held.usable >= max(has, _ANY) else None
+        elif held and held.usable - has < max(FEWEST, held.usable // _SHARE_HELD):
             held = None
-        read = self._read(states, usable, has, most, held.usable if held else has, cancelled)
+        read = self._read(states, usable, own, most, held.usable if held else has, cancelled)
         if read or held is None:
             return read
         self._held.use(states.mark, held.chat)
@@ -142,25 +148,26 @@ class SavedChats:
         return None
 
     def _read(
-        self, states: ModelStates, usable: Callable[..., int], has: int, most: int, other: int,
+        self, states: ModelStates, usable: Callable[..., int], own: str, most: int, other: int,
         cancelled: Callable[[], bool],
     ) -> SavedState | None:  # fmt: skip
-        """Return the state from the disk that was put into the cache, which has `has` of `most` tokens.
+        """Return the state from the disk that was put into the cache, where `most` tokens are wanted.
 
-        It must be so much longer than the `other` tokens that can be had without the disk.
+        It must be longer than the `other` tokens that can be had without the disk: by a single one if it is
+        the state of the chat `own`, and else by many.
         """
-        if most - other < self._least or self.folder is None:
+        if self.folder is None or most - other < (_ANY if own else self._least):
             return None
         for candidate in self.folder.candidates(states.mark, usable):
-            if candidate.usable - max(has, other) < max(self._least, candidate.usable // _SHARE):
-                break
+            is_own = own and self.folder.is_of(candidate.path, own)
+            if candidate.usable - other < (_ANY if is_own else max(self._least, candidate.usable // _SHARE)):
+                continue
             if candidate.size > self._room() or not (state := self.folder.load(candidate.path, cancelled)):
                 continue
             if states.put(state):
                 states.saved(self._chat, state)
                 return state
             self.folder.reject(candidate.path, "the library does not take it")
-            has = 0
         return None
 
     def _room(self) -> int:
@@ -174,11 +181,13 @@ class SavedChats:
         """The next answer is one of `chat`; empty for a chat that is not to be saved."""
         if chat != self._chat:
             self.leave()
+            for states in self._states:
+                states.own = chat
         self._chat = chat
 
     def leave(self) -> None:
         """Copy the unsaved caches of the present chat into memory. Other tokens will follow there."""
-        self._take(lambda covered: self._least, to_hold=True)
+        self._take(lambda covered: _ANY, to_hold=True)
         self._chat = ""
 
     def save(self, idle: Callable[[], bool]) -> None:
@@ -191,7 +200,7 @@ class SavedChats:
     def finish(self) -> None:
         """Write all that is not on the disk yet. It may take seconds. States in memory make room first."""
         self._held.forget()
-        self._take(lambda covered: self._least)
+        self._take(lambda covered: _ANY)
         self._chat = ""
         while self._tasks:
             self._step()

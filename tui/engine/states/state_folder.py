@@ -16,17 +16,17 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from time import time
 from typing import NamedTuple
 
 from ...files import make_folder
+from ...paths import hashed, names_of_states
 from .state_file import BadStateFile, Bytes, SavedState, StateHead, pieces, read_head, read_state
 
 LEAST = 64
-"""Tokens by which a saved state must be longer than the cache, and least tokens that are worth a file. So few
-take one call of a second at most; a state that short would be opened for nothing."""
+"""Tokens by which the state of another chat must be longer than the cache, and least new tokens for which an
+open chat is written. So few take one call of a second at most."""
 OLDEST = 30 * 24 * 3600
 """Seconds without use after which a state is removed."""
 MOST = 500
@@ -199,13 +199,17 @@ class StateFolder:
         An unfinished one may be that of another engine, which then gives it up.
         """
         self._remove_leftovers()
-        chats = "*" if chat is None else hashed(chat)
-        for path in self._path.glob(f".*-{chats}.*.part"):
+        complete, unfinished = names_of_states(chat)
+        for path in self._path.glob(unfinished):
             self._remove(path)
-        gone = [each for each in self._entries() if each.path.match(f"*-{chats}.state")]
+        gone = [each for each in self._entries() if each.path.match(complete)]
         for each in gone:
             self._remove(each.path)
         return DiskUsage(len(gone), sum(each.size for each in gone))
+
+    def is_of(self, path: Path, chat: str) -> bool:
+        """Return whether the file at `path` is a state of `chat`."""
+        return path.match(names_of_states(chat)[0])
 
     def _path_of(self, mark: ModelMark, chat: str) -> Path:
         return self._path / f"{hashed(mark.group)}-{hashed(chat)}.state"
@@ -290,11 +294,6 @@ class StateWriter:
         if not self._file.closed:
             self._part.unlink(missing_ok=True)
             self._file.close()
-
-
-def hashed(text: str) -> str:
-    """Return 16 digits for a name of a file, which tell nothing about `text`."""
-    return sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _say(words: str) -> None:

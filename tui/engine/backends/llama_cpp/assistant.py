@@ -66,7 +66,7 @@ class SharedCache(NativeCache):
     def cut(self, length: int) -> int:
         return length
 
-    def content(self, most: int) -> None:
+    def content(self, length: int, back: int, most: int) -> None:
         """Return nothing: the main model's state is saved by itself."""
 
     def clear(self) -> None:

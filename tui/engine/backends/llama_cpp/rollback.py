@@ -18,8 +18,8 @@ import numpy as np
 from ...library.header import Header
 from ...speculation.chances import LONGEST
 from .. import ModelError, Rewinds
-from ..cached import RewindableCache
-from .window_places import placed
+from ..cached import Content, RewindableCache
+from .window_places import placed, reaching_back
 
 ANSWER, KEPT = 0, 1
 """The sequence that is continued, and the sequence in which a `Fork` keeps the earlier state."""
@@ -29,6 +29,8 @@ HEAD_COPIES = 8
 """The same where a head drafts. Its drafts are short, and each copy takes as much memory as the state."""
 _WHOLE = 0
 """Flags of a copy that needs nothing of the present cache."""
+_ALL = -1
+"""All sequences. A copy of them also has the masked cells of the windows."""
 _SHARE = 8
 """Divisor: copies of a state may take one byte for this many bytes of weights."""
 _FEWEST = 3
@@ -79,16 +81,21 @@ class NativeCache(RewindableCache):
             and library.llama_memory_seq_pos_max(self._memory, ANSWER) == length - 1
         )
 
-    def content(self, most: int) -> memoryview | None:
+    def content(self, length: int, back: int, most: int) -> Content | None:
         """Return all cells and states of the answer's sequence. Masked cells of a window are left out."""
-        size = int(self._library.llama_state_seq_get_size_ext(self._context, ANSWER, _WHOLE))
+        cells = self._state(ANSWER, _WHOLE, most)
+        return None if cells is None else Content(cells, self._cut_from(length))
+
+    def _state(self, sequence: int, flags: int, most: int) -> memoryview | None:
+        """Return a state in the library's form; None if it has none. Raises `MemoryError`."""
+        size = int(self._library.llama_state_seq_get_size_ext(self._context, sequence, flags))
         if size > most:
             raise MemoryError
         if not size:
             return None
         buffer = np.empty(size, np.uint8)  # unlike an array of ctypes, without the time to fill it with zeros
         address = buffer.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        written = self._library.llama_state_seq_get_data_ext(self._context, address, size, ANSWER, _WHOLE)
+        written = self._library.llama_state_seq_get_data_ext(self._context, address, size, sequence, flags)
         return buffer.data if written == size else None
 
     def fill(self, content: Any, length: int) -> bool:
@@ -102,7 +109,7 @@ class NativeCache(RewindableCache):
         last = library.llama_memory_seq_pos_max(self._memory, ANSWER)
         return bool(taken == size and last == length - 1)
 
-    def cut_from(self, length: int) -> int:
+    def _cut_from(self, length: int) -> int:
         """Return the shortest length to which a cache of `length` tokens can be cut after `fill`."""
         return length
 
@@ -155,7 +162,20 @@ class Cells(NativeCache):
         self._blank = found.blank
         return True
 
-    def cut_from(self, length: int) -> int:
+    def content(self, length: int, back: int, most: int) -> Content | None:
+        """Return all cells, and the masked ones of a window that the tokens behind the first `back` see."""
+        content = super().content(length, back, most)
+        first = max(self._blank, back - self._window + 1)
+        if content is None or self.loses or first >= length - self._window:
+            return content
+        try:
+            windows = self._state(_ALL, self._flags, most - len(content.cells))
+        except MemoryError:
+            return content
+        cells = reaching_back(content.cells, windows, length, first) if windows else None
+        return Content(cells, first + self._window - 1 if first else 0) if cells else content
+
+    def _cut_from(self, length: int) -> int:
         # A saved window has only the cells that the next token sees, so one token can be taken out.
         return length - 1 if 0 < self._window < length else 0
 

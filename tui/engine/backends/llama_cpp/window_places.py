@@ -1,14 +1,16 @@
-"""Puts the cells of a saved sliding window into the places where they were saved.
+"""Gives a saved sliding window the cells that a later cut needs, and puts them into their old places.
 
 llama.cpp leaves the masked cells of a window out of a saved state, and puts the others into the first cells.
-Attention over cells in other places sums in another order, so its results round differently. Here each
-masked cell becomes a cell of zeros, which attention never looks at. This module calls no library. The form of
-a state is that of `llama_kv_cache::state_write` in llama.cpp's sources.
+A cut to fewer tokens would need some of the masked cells: `reaching_back` takes these out of another state.
+Attention over cells in other places sums in another order, so its results round differently: `placed` puts
+cells of zeros, which attention never looks at, into the places of the others. This module calls no library.
+The form of a state is that of `llama_kv_cache::state_write` in llama.cpp's sources.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +76,37 @@ def placed(content: Any, length: int) -> Placed | None:
     if window.end != len(state) or first < 0 or not _in_order(window.cells, first):
         return None
     return Placed(_with_room(state, window, first).data if first else content, first)
+
+
+def reaching_back(content: memoryview, windows: memoryview, length: int, first: int) -> memoryview | None:
+    """Return the state `content` of a cache of `length` tokens with the cells of its windows from `first` on.
+
+    `windows` is the state of all cells of the windows alone. None if a form is unknown, or if these are not
+    in their order.
+    """
+    state, more = np.frombuffer(content, np.uint8), np.frombuffer(windows, np.uint8)
+    try:
+        begin = _part(state, _BEGIN).end
+        seen, part = _part(state, begin), _part(more, _BEGIN)
+    except (struct.error, ValueError):
+        return None
+    whole = seen.end == len(state) and part.end == len(more) and len(part.cells) == length
+    if not whole or not _in_order(part.cells, 0):
+        return None
+    return np.concatenate([state[:begin], *_from(more, part, first)]).data
+
+
+def _from(state: Bytes, part: _Part, first: int) -> Iterator[Bytes]:
+    """Yield the bytes of `part` of `state` without its first cells, up to the cell `first`."""
+    count = len(part.cells)
+    yield np.frombuffer(_COUNTS.pack(1, count - first), np.uint8)
+    yield part.cells[first:].view(np.uint8)
+    at = part.begin + _COUNTS.size + part.cells.nbytes
+    for block in part.blocks:
+        yield state[at : block.begin]
+        at = block.begin + block.rows * block.cell * count
+        rows = state[block.begin : at].reshape(block.rows, block.cell * count)
+        yield rows[:, block.cell * first :].reshape(-1)
 
 
 def _part(state: Bytes, begin: int) -> _Part:

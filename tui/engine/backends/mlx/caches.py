@@ -29,6 +29,7 @@ from mlx_lm.models.cache import (
 )
 
 from .. import ModelError, Rewinds
+from ..cached import Content
 from .portable import content_of, fill, packed, unpacked
 
 SPARE = 32
@@ -198,13 +199,16 @@ class Caches:
         left = length if not self._recurrent else self._kept if self._kept <= length else 0
         return 0 if self.unknown or not all(_reaches(leaf, left) for leaf in self._leaves) else left
 
-    def content(self, most: int) -> memoryview | None:
+    def content(self, length: int, back: int, most: int) -> Content | None:
         """Return all that the caches hold, as bytes; None for an unknown kind. Raises `MemoryError`."""
         if self.unknown:
             return None
         if sum(int(leaf.nbytes) for leaf in self._leaves) > most:
             raise MemoryError
-        return memoryview(packed([_whole(leaf) for leaf in self._leaves]))
+        windows = [leaf.window for leaf in self._leaves if isinstance(leaf, WindowCache)]
+        chunks = [leaf.chunk_size for leaf in self._leaves if isinstance(leaf, ChunkedKVCache)]
+        fixed = self._recurrent or any(each <= length for each in windows + chunks)
+        return Content(memoryview(packed(list(map(_whole, self._leaves)))), length if fixed else 0)
 
     def fill(self, content: Any, length: int) -> bool:
         """Replace all caches by those of `length` tokens whose content this is."""
@@ -219,12 +223,6 @@ class Caches:
         except (ValueError, TypeError, RuntimeError):  # of MLX, which may lack memory
             return False
         return True
-
-    def cut_from(self, length: int) -> int:
-        """Return the shortest length to which caches of `length` tokens can be cut after `fill`."""
-        windows = [leaf.window for leaf in self._leaves if isinstance(leaf, WindowCache)]
-        chunks = [leaf.chunk_size for leaf in self._leaves if isinstance(leaf, ChunkedKVCache)]
-        return length if self._recurrent or any(each <= length for each in windows + chunks) else 0
 
     pack, unpack = staticmethod(packed), staticmethod(unpacked)
 
