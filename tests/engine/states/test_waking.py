@@ -178,32 +178,30 @@ def calls_of(desk: Desk, chat: list[Message], **how: Any) -> list[tuple[int, int
     return found
 
 
-WHOLE = [(name, True) for name in ("attention", "attention in 8 bits", "window")]
-"""Kinds whose cache can be cut anywhere. Others may have a state of the last tokens, which no file has."""
-
-
-@pytest.mark.parametrize(
-    ("kind", "whole"), [*WHOLE, *((name, False) for name in [*LLAMA[:3], "hybrid"])], indirect=["kind"]
-)
-def test_the_next_turn_runs_the_calls_of_an_unbroken_session(
-    start: Start, kind: Kind, tmp_path: Path, whole: bool
+@pytest.mark.parametrize("then", ["the answer goes on", "a prompt with another answer"])
+@pytest.mark.parametrize("kind", ["attention", "attention in 8 bits", "window", "hybrid"], indirect=True)
+def test_a_chat_that_wakes_runs_the_calls_of_an_unbroken_session(
+    start: Start, kind: Kind, tmp_path: Path, then: str
 ) -> None:
-    """Calls of other sizes round in other ways. The prompt has the whole answer, or a shorter one.
+    """Calls of other sizes round in other ways.
 
-    The last tokens of the answer are too few for a save of their own, until the chat is left.
+    The last tokens of the answer are too few for a save of their own, until the chat is left. A prompt with
+    another answer is cut back to the prompt before it.
     """
-    told = [Message("user", TOLD)]
+    chat = [Message("user", TOLD)]
     unbroken, first = start(None), start(tmp_path)
     for desk in (unbroken, first):
-        half = desk.ask(told, **settings("none", 40))
+        half = desk.ask(chat, **settings("none", 40))
         desk.chats.save(lambda: True)
-        rest = desk.ask(told, **settings("none", 3), resume=tuple(half.tokens))
+        rest = desk.ask(chat, **settings("none", 3), resume=tuple(half.tokens))
         desk.chats.save(lambda: True)
     first.end()
-    answer = half.text + rest.text if whole else "So it is."
-    chat = [*told, Message("assistant", answer), Message("user", "and then?")]
-    woken, expected = start(tmp_path), calls_of(unbroken, chat, **settings("none"))
-    assert calls_of(woken, chat, **settings("none")) == expected
+    how = settings("none") | {"resume": (*half.tokens, *rest.tokens)}
+    if then != "the answer goes on":
+        chat += [Message("assistant", "So it is."), Message("user", "and then?")]
+        del how["resume"]
+    expected = calls_of(unbroken, chat, **how)
+    assert calls_of(start(tmp_path), chat, **how) == expected
     assert expected[0][0] > 100
 
 
