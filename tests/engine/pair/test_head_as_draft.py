@@ -191,10 +191,11 @@ def test_a_head_that_does_not_fit_leaves_its_main_model_loaded(
 
 
 def test_its_cache_is_planned(tmp_path: Path) -> None:
-    path = str(write_headed(tmp_path / "headed.gguf"))
+    headed = Headed("glm4moe")  # no hybrid: fewer copies of its state would hide the cache of the head
+    path = str(write_headed(tmp_path / "headed.gguf", headed))
     with_head, without = (plan(Load(path, draft, 1024)).uses[-1] for draft in (HEAD, NONE))
     cells = 2 * 2 * 2 * 16 * 1024  # keys and values of 16 bits: two heads of 16 numbers
-    assert with_head.cache - without.cache >= cells
+    assert with_head.cache - without.cache == pytest.approx(cells, rel=0.05)  # the library rounds its figure
     assert with_head.buffers > without.buffers
 
 

@@ -165,8 +165,10 @@ class Cells(NativeCache):
     def content(self, length: int, back: int, most: int) -> Content | None:
         """Return all cells, and the masked ones of a window that the tokens behind the first `back` see."""
         content = super().content(length, back, most)
+        if content is None or self.loses or not self._window:
+            return content
         first = max(self._blank, back - self._window + 1)
-        if content is None or self.loses or first >= length - self._window:
+        if first >= length - self._window:
             return content
         try:
             windows = self._state(_ALL, self._flags, most - len(content.cells))
