@@ -36,6 +36,9 @@ COPY_FORMAT: Final = "Q4_0"
 HEADS: Final = {"mtp": "MTP head", "eagle3": "EAGLE-3 head", "assistant": "assistant"}
 """The names of the kinds of heads (`HeadKind`)."""
 
+OWN_HEAD: Final = "Its own head is in this file and drafts for it: no further file is needed"
+"""The remark about a file on the hub whose tensors include a head."""
+
 DraftChoice = str
 """The draft of a pair: `AUTO`, `LOOKUP`, `NONE`, `HEAD`, or a draft model by its path or name.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,21 +15,19 @@ pytest.importorskip("mlx_lm")
 from tests.support import mlx_models
 from tests.support.engine import Engine
 from tests.support.paths import ROOT
-from tests.support.sshd import SOON, Server, with_ssh
+from tests.support.sshd import Server, with_ssh
 from tests.support.workers import (
     LOOPBACK,
     QUESTION,
     HeldTunnels,
     answered,
+    check_killed_engine,
     children,
-    is_ssh,
     listening,
     worker_hosts,
 )
 from tui.choices import NONE
-from tui.client import EngineClient, running
 from tui.engine.machine.worker_pool import LOST, SIGN
-from tui.host import HERE
 from tui.protocol import (
     Cancel,
     Failed,
@@ -111,11 +107,7 @@ async def test_the_only_address_is_the_loopback_while_the_ring_is_formed(
 ) -> None:
     held = HeldTunnels(tmp_path / "hold", server)
     monkeypatch.setenv("PATH", held.path)
-    async with running(EngineClient(HERE, tmp_path / "log", os.environ)) as client:
-        hello = await client.start()
-        watching = asyncio.get_running_loop().run_in_executor(None, held.doors, hello.pid)
-        await client.load(Load(folders[0], NONE, 512, workers=machines), lambda progress: None)
-        found = await watching
+    found = await held.doors_of(Load(folders[0], NONE, 512, workers=machines), tmp_path / "log")
     assert found and {address for address, _ in found} == {LOOPBACK}
     assert server.ends()
 
@@ -123,22 +115,7 @@ async def test_the_only_address_is_the_loopback_while_the_ring_is_formed(
 def test_nothing_outlives_an_engine_that_is_killed(
     server: Server, machines: tuple[WorkerHost, ...], folders: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Neither the workers with their helpers nor the ssh processes to them, although nobody ends them."""
-    engine = Engine(tmp_path / "log")
-    try:
-        engine.until(Hello)
-        engine.send(Load(folders[0], NONE, 512, workers=machines))
-        engine.until(Loaded)
-        links = [pid for pid in children(engine.process.pid) if is_ssh(pid)]
-        assert len(links) >= 4 and len(server.processes()) >= 4
-        engine.process.kill()
-        assert server.ends()
-        end = time.monotonic() + SOON
-        while any(map(is_ssh, links)) and time.monotonic() < end:
-            time.sleep(0.05)
-        assert not any(map(is_ssh, links))
-    finally:
-        engine.close()
+    check_killed_engine(Load(folders[0], NONE, 512, workers=machines), tmp_path / "log", server)
 
 
 WAYS: dict[str, Callable[[Server], None]] = {

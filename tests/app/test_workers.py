@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +18,14 @@ from tests.support.chat import ask, chat, outrider, text, until
 from tests.support.engine import Engine
 from tests.support.models import Toy, write_model
 from tests.support.paths import ROOT
-from tests.support.sshd import SOON, Server, with_ssh
+from tests.support.sshd import Server, with_ssh
 from tests.support.workers import (
     LOOPBACK,
     QUESTION,
     HeldTunnels,
     answered,
+    check_killed_engine,
     children,
-    is_ssh,
     listening,
     with_rpc,
     worker_hosts,
@@ -108,11 +106,7 @@ async def test_the_only_address_is_the_loopback_while_a_port_is_open(
 ) -> None:
     held = HeldTunnels(tmp_path / "hold", server)
     monkeypatch.setenv("PATH", held.path)
-    async with running(EngineClient(HERE, tmp_path / "log", os.environ)) as client:
-        hello = await client.start()
-        watching = asyncio.get_running_loop().run_in_executor(None, held.doors, hello.pid)
-        await client.load(Load("starter", NONE, workers=machines[:1]), lambda progress: None)
-        found = await watching
+    found = await held.doors_of(Load("starter", NONE, workers=machines[:1]), tmp_path / "log")
     assert found and {address for address, _ in found} == {LOOPBACK}
     assert server.ends()
 
@@ -182,22 +176,7 @@ async def test_a_worker_that_is_lost_ends_only_the_engine_and_the_next_prompt_go
 def test_nothing_outlives_an_engine_that_is_killed(
     server: Server, machines: tuple[WorkerHost, ...], tmp_path: Path
 ) -> None:
-    """Neither the workers nor the ssh processes to them, although nobody ends them."""
-    engine = Engine(tmp_path / "log")
-    try:
-        engine.until(Hello)
-        engine.send(Load("starter", NONE, workers=machines))
-        engine.until(Loaded)
-        links = children(engine.process.pid)
-        assert len(links) >= 4 and server.processes()
-        engine.process.kill()
-        assert server.ends()
-        end = time.monotonic() + SOON
-        while any(map(is_ssh, links)) and time.monotonic() < end:
-            time.sleep(0.05)
-        assert not any(map(is_ssh, links))
-    finally:
-        engine.close()
+    check_killed_engine(Load("starter", NONE, workers=machines), tmp_path / "log", server)
 
 
 @pytest.mark.parametrize("shared", [False, True])

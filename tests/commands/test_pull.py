@@ -14,8 +14,8 @@ import pytest
 from tests.support.head_models import write_headed
 from tests.support.hub import Hub, hub
 from tests.support.models import Toy, write_model
-from tui.choices import HEAD
-from tui.commands.pull import INSIDE, proposed_text
+from tui.choices import HEAD, OWN_HEAD
+from tui.commands.pull import proposed_text
 from tui.protocol import HubPair
 
 REPOSITORY = "maker/Toy-GGUF"
@@ -107,7 +107,7 @@ def test_a_head_is_offered_unless_the_same_command_pulls_it(tmp_path: Path, serv
 
 
 def test_a_head_inside_needs_no_other_file(tmp_path: Path, server: Hub) -> None:
-    assert outrider(tmp_path, server, "pull", "maker/Inside-GGUF").stderr == f"{INSIDE}\n"
+    assert outrider(tmp_path, server, "pull", "maker/Inside-GGUF").stderr == f"{OWN_HEAD}.\n"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
@@ -12,11 +13,22 @@ from time import monotonic, sleep
 
 import pytest
 
-from tests.support.sshd import Server
+from tests.support.engine import Engine
+from tests.support.sshd import SOON, Server
 from tui.client import EngineClient, running
 from tui.engine.machine.worker_messages import has_rpc
 from tui.host import HERE
-from tui.protocol import Finished, Generate, Load, Loaded, Message, Statistics, TextRound, WorkerHost
+from tui.protocol import (
+    Finished,
+    Generate,
+    Hello,
+    Load,
+    Loaded,
+    Message,
+    Statistics,
+    TextRound,
+    WorkerHost,
+)
 
 with_rpc = pytest.mark.skipif(
     not has_rpc(), reason="llama.cpp was built without RPC: `make clean test` builds it with RPC"
@@ -70,7 +82,15 @@ class HeldTunnels:
         self.path = f"{folder}:{server.path}"
         self._server = server
 
-    def doors(self, engine: int) -> set[tuple[str, int]]:
+    async def doors_of(self, load: Load, log: Path) -> set[tuple[str, int]]:
+        """Load in a new engine. Return the doors of all processes while the tunnels wait."""
+        async with running(EngineClient(HERE, log, os.environ)) as client:
+            hello = await client.start()
+            watching = asyncio.get_running_loop().run_in_executor(None, self._doors, hello.pid)
+            await client.load(load, lambda progress: None)
+            return await watching
+
+    def _doors(self, engine: int) -> set[tuple[str, int]]:
         """Wait until a worker has opened doors, and let the tunnels go on. Return all doors."""
         found: set[tuple[str, int]] = set()
         until = monotonic() + 60
@@ -135,6 +155,25 @@ async def answered(
                 elif isinstance(event, Finished):
                     return loaded, tokens, event.statistics
     raise AssertionError("the answer did not finish")
+
+
+def check_killed_engine(load: Load, log: Path, server: Server) -> None:
+    """Neither the workers with their helpers nor the ssh processes outlive an engine that is killed."""
+    engine = Engine(log)
+    try:
+        engine.until(Hello)
+        engine.send(load)
+        engine.until(Loaded)
+        links = [pid for pid in children(engine.process.pid) if is_ssh(pid)]
+        assert len(links) >= 4 and server.processes()
+        engine.process.kill()
+        assert server.ends()
+        end = monotonic() + SOON
+        while any(map(is_ssh, links)) and monotonic() < end:
+            sleep(0.05)
+        assert not any(map(is_ssh, links))
+    finally:
+        engine.close()
 
 
 def children(pid: int) -> list[int]:

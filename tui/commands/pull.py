@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .. import protocol
-from ..choices import HEADS
+from ..choices import HEADS, OWN_HEAD
 from ..clean import clean_line
 from ..client import EngineClient, HubClient, last_reply, running
 from ..quantities import bar, duration, percent, size, slowness, with_head
@@ -23,7 +23,6 @@ from .setup import set_up
 if TYPE_CHECKING:
     import argparse
 
-INSIDE = "Its own head is in this file and drafts for it: no further file is needed."
 _BAR = 24
 
 
@@ -71,7 +70,7 @@ async def _pull(client: HubClient, repository: str, file: str, offer: bool) -> N
                     head = f"outrider pull {repository}:{reply.head}"
                     print(clean_line(f"A head beside it drafts for it: {head}"), file=sys.stderr)
                 elif reply.inside:
-                    print(INSIDE, file=sys.stderr)
+                    print(f"{OWN_HEAD}.", file=sys.stderr)
 
 
 def progress(reply: protocol.Downloading, speed: float) -> str:

@@ -17,7 +17,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from tui.choices import HEAD, HEADS
+from tui.choices import HEAD, HEADS, OWN_HEAD
 from tui.clean import clean_line
 from tui.client import Downloads, EngineError, HubClient, last_reply
 from tui.protocol import (
@@ -42,7 +42,6 @@ from .list_screen import ListsScreen
 
 PAUSE = 0.35
 """Seconds without a key before the hub is asked."""
-_INSIDE = "Its own head is in this file and drafts for it: no further file is needed"
 
 
 class HubScreen(ListsScreen[None]):
@@ -201,7 +200,7 @@ class HubScreen(ListsScreen[None]):
             heads = "".join(f" · with its own draft: {HEADS[each]}" for each in kinds)
             file, about = self._files.current, ""
             if file and self._inside.get((hit.name, file.key)):
-                about, heads = _INSIDE, f" · {_INSIDE}"
+                about, heads = OWN_HEAD, f" · {OWN_HEAD}"
             elif file and self._listed:
                 about = _about_heads(file.key, self._listed.files)
             beside = f"huggingface.co/{hit.name}{terms}{gated}{heads}{note}"
