@@ -13,6 +13,7 @@ from textual.binding import Binding
 from tests.support.chat import ask, chat, outrider, text, until
 from tui.app import Outrider
 from tui.chat.conversation import Conversation
+from tui.config.last import PairSettings
 from tui.protocol import Busy, Generate, Message, Notice, Origin, TextRound
 from tui.screens.chat import ChatScreen
 from tui.screens.history import HistoryScreen
@@ -30,6 +31,17 @@ SLOW = "scripted:sample?rate=10&tokens=4000"
 async def ready(pilot, app: Outrider) -> ChatScreen:
     await until(pilot, lambda: getattr(app.screen, "phase", "") == "ready")
     return chat(app)
+
+
+async def test_the_draft_length_shown_is_that_of_the_loaded_pair(tmp_path: Path) -> None:
+    """Before the first answer too. These models decide nothing: they always draft four tokens."""
+    app = outrider(tmp_path)
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await ready(pilot, app)
+        await until(pilot, lambda: "auto (limit 4)" in text(app))
+        await screen.session.load_pair(PairSettings(SLOW + "&load=30", "none"))
+        await until(pilot, lambda: "draft length             auto" in text(app))
+        assert screen.phase == "loading"
 
 
 async def test_a_prompt_is_answered_and_measured(tmp_path: Path) -> None:

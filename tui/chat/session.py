@@ -150,6 +150,7 @@ class ChatSession:
     def _show_failure(self, error: EngineError) -> None:
         """Show why there is no engine, or none with a model, and the remedy."""
         self.view.show_loaded(None)
+        self._show_drafting()
         self._show_link()
         retry = self.connection.retry_after
         self._say(error.message if retry is None else f"{error.message}; another try in {retry:g} s")
@@ -194,6 +195,7 @@ class ChatSession:
         self.connection.take(Step.LOAD)
         self._say("loading")
         await self.connection.load_anew()
+        self._show_drafting()
 
     # The conversation
 
@@ -258,7 +260,6 @@ class ChatSession:
         self.drafting = length
         self.client.set_draft_length(self.turn.id, length.length)
         self._show_drafting()
-        self.turn.show_figures()
 
     # Showing
 

@@ -68,7 +68,8 @@ class Sidebar(VerticalScroll, can_focus=False):
         self._link = ""
         self._rows = 0
         self._lookup = False
-        self.drafting = ""
+        self._reading = MeterReading()
+        self._drafting = ""
         """The draft length in a few words."""
 
     def compose(self) -> ComposeResult:
@@ -122,7 +123,8 @@ class Sidebar(VerticalScroll, can_focus=False):
 
     def show_drafting(self, words: str, *, lookup: bool) -> None:
         """Show the draft length, and whether the lookup proposes where there is no draft model."""
-        self.drafting = words
+        self._drafting = words
+        self._show_drafts()
         if lookup != self._lookup:
             self._lookup = lookup
             self.show_models(self._loaded)
@@ -137,10 +139,14 @@ class Sidebar(VerticalScroll, can_focus=False):
         """Show the numbers of this moment. Heights never change, so no layout is needed."""
         _put(self._speed_now, _heading("Speed now", number(reading.speed_now, "tok/s")))
         _put(self._speed, _table(_speed_rows(reading)))
-        _put(self._drafts, _drafts(reading, self.drafting, self._drafter.tone))
+        self._reading = reading
+        self._show_drafts()
         _put(self._time, _time(reading, self._drafter))
         _put(self._room, _context(reading, self._context_length))
         self._bars.values = tuple(history)
+
+    def _show_drafts(self) -> None:
+        _put(self._drafts, _drafts(self._reading, self._drafting, self._drafter.tone))
 
 
 def _share(worker: protocol.WorkerState) -> str:
