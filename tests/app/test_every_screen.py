@@ -14,7 +14,7 @@ from textual.widgets import Input, TextArea
 from tests.support.alone import Themed
 from tests.support.chat import until
 from tests.support.rest import at_rest
-from tests.support.screens import history, hub, models, versus
+from tests.support.screens import history, hub, models, race
 from tests.support.screens.inside import Engine, Screen
 from tests.support.still import still
 from tui.app import Outrider
@@ -134,7 +134,7 @@ SIGHTS = {
         lambda folder, theme: themed(history.Alone(folder, history.CHATS), theme), keys("down")
     ),
     "race": Sight(
-        lambda folder, theme: themed(versus.Alone(versus.Engine(), folder), theme), raced
+        lambda folder, theme: themed(race.Alone(race.Engine(), folder), theme), raced
     ),
 }  # fmt: skip
 

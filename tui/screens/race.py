@@ -74,10 +74,10 @@ class RaceScreen(Screen[EngineError | None]):
     AUTO_FOCUS = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]  # noqa: RUF012 (as Textual declares it)
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,space", "replay", "Once more", id="versus.replay",
+        Binding("enter,space", "replay", "Once more", id="race.replay",
                 tooltip="Show both once more, side by side"),
-        Binding("ctrl+e", "export", "Export", id="versus.export", tooltip="Write it as SVG and as text"),
-        Binding("escape", "back", "Back", id="versus.back", tooltip="Back to the chat"),
+        Binding("ctrl+e", "export", "Export", id="race.export", tooltip="Write it as SVG and as text"),
+        Binding("escape", "back", "Back", id="race.back", tooltip="Back to the chat"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     RaceScreen {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.chat import answered, chat, outrider, text, until
-from tests.support.screens.versus import WORDS, Alone, Engine
+from tests.support.screens.race import WORDS, Alone, Engine
 from tui.client import EngineDied
 from tui.screens.race import RaceScreen
 
