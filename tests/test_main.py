@@ -100,7 +100,13 @@ def test_help_says_what_can_be_done() -> None:
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
-    assert run("--version").stdout == f"outrider {metadata.version('outrider')}\n"
+    told = f"outrider {metadata.version('outrider')}\n"
+    assert run("--version").stdout == told
+    assert run("--version", "ask").stdout == told, "argparse says the same"
+
+
+def test_the_version_is_told_without_a_parser() -> None:
+    assert "argparse" not in loaded_after("from tui.__main__ import main\nassert not main(['--version'])")
 
 
 @pytest.mark.parametrize("wrong", [["--nonsense"], ["askk"], ["--draft-length", "17"], ["--seed", "-1"]])

@@ -9,7 +9,7 @@ import os
 import sys
 from types import SimpleNamespace
 
-from . import commands
+from . import __version__, commands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ UNSAID = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Usage errors raise `SystemExit(2)`, as in argparse."""
     _open_what_is_closed()
+    words = sys.argv[1:] if argv is None else argv
     try:
-        status = _run(_arguments(sys.argv[1:] if argv is None else argv))
+        status = _version() if list(words) == ["--version"] else _run(_arguments(words))
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -82,6 +83,12 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     from .commands.options import parser
 
     return parser().parse_args(words)
+
+
+def _version() -> int:
+    """Print the version as argparse would, which takes longer to import than all else here."""
+    print(f"outrider {__version__}")
+    return DONE
 
 
 def _run(arguments: argparse.Namespace) -> int:
