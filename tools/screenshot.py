@@ -16,15 +16,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.chat import ask, chat, outrider, text, until
+from tests.support.chat import ask, chat, origins, outrider, text, until
 from tui.config import Generation
 from tui.screens.history import HistoryScreen
 
 DOCS = Path(__file__).parent.parent / "docs"
 SIZE = (112, 34)
-PROMPT = "Explain speculative decoding in detail"
-NEARLY_DONE = "Every token"
-"""Of its answer: how the last paragraph begins."""
+QUESTION = "In two sentences: what is a binary search?"
+PROMPT = "Write binary search in Python, with tests."
+ENOUGH = 160
+"""Tokens of the answer that is still coming."""
 CHATS = (
     "What is speculative decoding?",
     "Write quicksort in Python.",
@@ -55,11 +56,11 @@ async def picture(pilot: Any, name: str) -> None:
     (DOCS / f"{name}.svg").write_text(svg)
 
 
-async def the_chat(main: str, draft: str) -> None:
+async def the_chat(main: str, draft: str, prompt: str) -> None:
     async with running(main, draft, temperature=0, lookup=False) as pilot:
-        await answer(pilot, "What is a draft model?")
-        await ask(pilot, PROMPT)
-        await until(pilot, lambda: NEARLY_DONE in text(pilot.app), 120)
+        await answer(pilot, QUESTION)
+        await ask(pilot, prompt)
+        await until(pilot, lambda: len(origins(pilot.app)[-1][1]) >= ENOUGH, 120)
         chat(pilot.app).panel.composer.cursor_blink = False
         await picture(pilot, "outrider")
 
@@ -102,7 +103,7 @@ def main() -> None:
     asyncio.run(the_history())
     asyncio.run(the_inside())
     if len(given) > 1:
-        asyncio.run(the_chat(given[0], given[1]))
+        asyncio.run(the_chat(given[0], given[1], prompt))
         asyncio.run(the_race(given[0], given[1], prompt))
 
 
