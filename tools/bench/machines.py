@@ -1,7 +1,7 @@
 """One model on several machines, which are this one: workers by a real sshd, behind lines of several kinds.
 
 python -m tools.bench.machines MAIN [DRAFT] [--tokens 96] [--workers 2] [--draft-length 4] [--times 3]
-    [--only LINE ...] [--exact]
+    [--only LINE ...] [--ask PROMPT ...] [--exact]
 
 MAIN is a GGUF file or an MLX folder. Each load answers plainly and with the draft, in turns, so that both
 see the same minutes. It compares the tokens with those of the model alone, at temperature 0. It needs root,
@@ -87,20 +87,20 @@ async def measured(load: Load, given: argparse.Namespace, log: Path) -> Place:
     async with running(EngineClient(HERE, log, os.environ, agent=True)) as client:
         place = Place(await client.load(load, lambda progress: None), [], [])
         for _ in range(given.times):
-            place.plain.append(await answered(client, 0, given.tokens))
+            place.plain.append(await answered(client, 0, given))
             if load.draft != NONE:
-                place.drafted.append(await answered(client, given.draft_length, given.tokens))
+                place.drafted.append(await answered(client, given.draft_length, given))
     return place
 
 
-async def answered(client: EngineClient, length: DraftLength, tokens: int) -> Row:
+async def answered(client: EngineClient, length: DraftLength, given: argparse.Namespace) -> Row:
     """Answer all prompts."""
     found: list[int] = []
     seconds, rounds, drafted, accepted = 0.0, 0, 0, 0
-    for number, prompt in enumerate(PROMPTS, 1):
+    for number, prompt in enumerate(given.ask, 1):
         wish = Generate(
             number, (Message("user", prompt),), 7, Sampling(temperature=0.0), length,
-            lookup=False, fresh=True, max_tokens=tokens,
+            lookup=False, fresh=True, max_tokens=given.tokens,
         )  # fmt: skip
         async with aclosing(client.generate(wish)) as events:
             async for event in events:
@@ -147,6 +147,7 @@ def main() -> None:
         "--draft-length", type=lambda word: word if word == AUTO else int(word), default=AUTO
     )
     options.add_argument("--only", nargs="*", default=[""], help="parts of the names of lines")
+    options.add_argument("--ask", nargs="*", default=PROMPTS, help="prompts")
     options.add_argument("--exact", action="store_true")
     given = options.parse_args()
     server = Server(Path(tempfile.mkdtemp(prefix="outrider-bench-")))
