@@ -343,6 +343,9 @@ class AdaptiveLength:
         if unread <= slice_:
             self._catching_up = False
             return "" if self.pays else "trying", unread
+        saving = (1 / self._best[0][0] - 1 / self.drafted_rate) * self._usual_tokens
+        if self.pays and not self._catching_up and 2 * reading > saving:
+            return "too far behind", 0
         self._catching_up = True
         return "reading", slice_
 
@@ -388,8 +391,7 @@ _WORTHWHILE = 1.01
 _REALISTIC = 0.6
 """Share of the saving at a known rate of acceptance that is left to a draft whose rate must first be seen."""
 _STAKE, _UNSURE_STAKE = 0.03, 0.2
-"""Shares of the rest of an answer that a probe may take without hope of a saving: usually, and while the cost
-of drafting is unsure."""
+"""Shares of the rest of an answer that any probe may take: usually, and while the cost is unsure."""
 _FORGONE = 0.5
 """Share of the time of a drafted token that counts in favor of a token of the lookup."""
 _HOPELESS = 0.05
