@@ -76,7 +76,7 @@ class UpTo:
     def __init__(self, length: int) -> None:
         self._length = length
 
-    def start(self) -> None:
+    def start(self, most: int) -> None:
         pass
 
     def plan(self, room: int, length: int | None = None) -> Taken:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
+from statistics import geometric_mean
 
 import pytest
 
 from tests.support.replay import Answer, Trace, answers, barriers, replay
-from tui.engine.speculation.estimates import Costs
+from tui.engine.speculation.estimates import DRAFT as DRAFT_COST
+from tui.engine.speculation.estimates import READ, Costs
 from tui.engine.speculation.lookup import Lookup
 from tui.engine.speculation.policy import AdaptiveLength, FixedLength
 from tui.engine.speculation.proposals import FixedProposal
@@ -107,6 +110,22 @@ def test_the_first_answer_of_a_new_pair_loses_little_to_learning() -> None:
             first += told(fresh(trace), trace, [answer])
             best += min(replay(answer, trace, FixedLength(length)).seconds for length in LENGTHS)
         assert first < 1.05 * best, name
+
+
+@pytest.mark.parametrize("read", [0.1, 0.25])
+def test_where_no_draft_pays_a_short_answer_loses_little_to_a_trial(read: float) -> None:
+    """The draft's reading of the prompt would take a tenth of such an answer."""
+    trace = Trace.steady({rows: ms / 1000 for rows, ms in Q4_K_M.items()}, DRAFT / 1000, read)
+    verify, draft, each = trace.medians(ROWS)
+    known = dict.fromkeys((*range(1, 18), DRAFT_COST, READ), 0.06)
+    policy = AdaptiveLength(Costs(verify, draft, each, doubt=known))
+    gains = []
+    for answer in 3 * answers():
+        short = replace(answer, tokens=answer.tokens[:64], confidence=answer.confidence[:64])
+        plain = replay(short, trace, FixedLength(0)).seconds
+        gains.append(plain / replay(short, trace, policy).seconds)
+    assert geometric_mean(gains) > 0.98
+    assert min(gains) > 0.93
 
 
 def test_a_machine_that_is_busy_for_minutes_drafts_as_a_quiet_one() -> None:

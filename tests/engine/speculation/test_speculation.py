@@ -92,7 +92,7 @@ class InTheseLengths:
     def __init__(self, lengths: Iterator[int]) -> None:
         self._lengths = lengths
 
-    def start(self) -> None:
+    def start(self, most: int) -> None:
         pass
 
     def plan(self, room: int, length: int | None = None) -> FixedProposal:

@@ -647,6 +647,46 @@ async def test_a_long_open_block_is_read_less_often_but_grows_every_frame() -> N
         assert text_lines(transcript) == [f"  line {number}" for number in range(90)]
 
 
+async def test_a_single_token_waits_a_moment_for_the_next_ones() -> None:
+    async with host(clock=lambda: 0.0) as (transcript, pilot):
+        message = transcript.messages
+
+        async def until(text: str) -> None:
+            while message[-1].source != text:
+                await pilot.pause()
+
+        transcript.writer.begin("assistant")
+        transcript.writer.append([("one", DRAFT)])
+        await until("one")
+        transcript.writer.append([(" two", DRAFT)])
+        for _ in range(3):
+            await pilot.pause()
+        assert message[-1].source == "one"
+        transcript.writer.append([(" three", DRAFT), (" four", DRAFT)])
+        await until("one two three four")
+        transcript.writer.append([(" five", DRAFT)])
+        await until("one two three four five")
+        transcript.writer.append([(" six", DRAFT)])
+        transcript.writer.finish()
+        assert message[-1].source == "one two three four five six"
+
+
+def test_a_slow_answer_is_painted_ten_times_a_second_at_most() -> None:
+    for speed, paints in ((2, 2), (9, 9), (20, 10), (60, 20), (400, 400)):
+        now = 0.0
+        pace = Throttle(lambda: now, lambda: 0.0)  # noqa: B023
+        pending, found, due = 0, 0, 0.0
+        for number in range(10 * speed):
+            arrives = number / speed
+            if pending and due <= arrives:
+                now, pending, found = due, 0, found + 1
+                pace.painted()
+            now = arrives
+            pending += 1 if speed < 400 else 9
+            due = now + pace.rest(pending)
+        assert abs(found - 10 * paints) <= 0.2 * 10 * paints + 1, speed
+
+
 # Hostile text
 
 

@@ -25,8 +25,8 @@ class OverridableLength:
         self._own = own
         self._longest = longest
 
-    def start(self) -> None:
-        self._own.start()
+    def start(self, most: int) -> None:
+        self._own.start(most)
 
     def plan(self, room: int, length: int | None = None) -> Proposal:
         wished = self._draft_length() if length is None else length

@@ -114,8 +114,8 @@ class Proposer(Protocol):
 class DraftLengthPolicy(Protocol):
     """The draft length policy: decides how many tokens a round drafts."""
 
-    def start(self) -> None:
-        """Begin an answer."""
+    def start(self, most: int) -> None:
+        """Begin an answer of at most so many tokens."""
         ...
 
     def plan(self, room: int, length: int | None = None) -> Proposal:
@@ -170,7 +170,7 @@ def generate(
     the last possible round.
     """
     limit = len(context) + max_tokens
-    policy.start()
+    policy.start(max_tokens)
     while len(context) < limit and len(context) <= main.capacity:
         room = min(limit - len(context) - 1, main.capacity - len(context))
         happened = _one_round(main, proposer, policy.plan(room), context, end_tokens, clock)

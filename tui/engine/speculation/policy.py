@@ -16,6 +16,8 @@ is plain decoding.
   1967). So one more row is verified while w * P(it is accepted) pays for it, looking ahead over flat
   stretches and steps of v. A threshold of this form is optimal (SpecDec++, arXiv 2405.19715); ours follows
   from measured costs.
+- Before the draft's first round in an answer it must read the prompt. The time of that is compared with the
+  saving that is possible in the rest of the answer: see `Acceptance.expected_saving`.
 - A proposed token that is not worth verifying is still compared with the main model's own choice. So a
   proposer that is switched off is judged without the cost of a row.
 
@@ -24,6 +26,7 @@ This module reads no clock, knows no model and no text: durations come from the 
 
 from __future__ import annotations
 
+from math import inf
 from typing import Literal
 
 from .chances import LONGEST, Guess, Skill
@@ -43,7 +46,7 @@ class FixedLength:
         self._skill = Skill()
         self._plan = FixedProposal(0)
 
-    def start(self) -> None:
+    def start(self, most: float = inf) -> None:
         pass
 
     def plan(self, room: int, length: int | None = None) -> FixedProposal:
@@ -219,17 +222,17 @@ class AdaptiveLength:
         self.why_not: WhyNot = "first token"
         self._probes = ProbeSchedule()
         self._plan = FixedProposal(0)
-        self._tokens, self._usual_tokens = 0, 256.0
+        self._tokens, self._usual_tokens, self._most = 0, 256.0, inf
         self._drafted_rounds = 0
         self._catching_up = False
         self._rates()
         self._choose(LONGEST)
 
-    def start(self) -> None:
-        """Begin an answer. Its first token does not wait for the draft."""
+    def start(self, most: float = inf) -> None:
+        """Begin an answer of at most so many tokens. Its first token does not wait for the draft."""
         if self._tokens:
             self._usual_tokens += 0.2 * (self._tokens - self._usual_tokens)
-        self._tokens = 0
+        self._tokens, self._most = 0, most
         self._catching_up = False
         self._probes.start()
         self.skill.start()
@@ -331,12 +334,10 @@ class AdaptiveLength:
         if not self._tokens:
             return "first token", 0
         reading = costs.read * (unread - 1)
-        if (
-            not self.pays
-            and not self.probing
-            and not self._probes.begin((costs.draft + reading) / costs.plain, unsure=self.trial > 0)
-        ):
+        if not (self.pays or self.probing or self._may_probe(costs.draft + reading)):
             return "does not pay", 0
+        if self.pays and not self._catching_up and reading > costs.plain and reading > self._hoped():
+            return "too far behind", 0
         rounds = _SLICE if self.pays else 1.0
         slice_ = max(16, min(512, int(rounds * costs.verify[0] / costs.read)))
         if unread <= slice_:
@@ -347,6 +348,28 @@ class AdaptiveLength:
             return "too far behind", 0
         self._catching_up = True
         return "reading", slice_
+
+    def _may_probe(self, seconds: float) -> bool:
+        """Whether a probe that takes so many seconds begins now.
+
+        It may take a small part of the answer, or as much as it may save in it. So a short answer leaves an
+        expensive probe to a longer one.
+        """
+        unsure = self.trial > 0
+        small = (_UNSURE_STAKE if unsure else _STAKE) * self._left * self.costs.plain
+        allowed = seconds <= small or seconds <= self._hoped()
+        return allowed and self._probes.begin(seconds / self.costs.plain, unsure=unsure)
+
+    @property
+    def _left(self) -> float:
+        """Number of tokens that the answer may still have."""
+        return min(self._usual_tokens, self._most - self._tokens)
+
+    def _hoped(self) -> float:
+        """Return the seconds that the draft may save in the rest of the answer."""
+        verify, draft = self.least
+        rounds = [rows + length * draft + self.costs.host for length, rows in enumerate(verify)]
+        return _REALISTIC * self._left * self.skill.acceptance.expected_saving(rounds)
 
     def as_dict(self) -> dict[str, object]:
         """Return all knowledge about the pair, for a file."""
@@ -365,6 +388,10 @@ _SLICE = 4.0
 """The time that a draft that pays may read before the text goes on, in plain rounds."""
 _WORTHWHILE = 1.01
 """Least speed-up by drafting for which the draft model works."""
+_REALISTIC = 0.6
+"""Share of the saving at a known rate of acceptance that is left to a draft whose rate must first be seen."""
+_STAKE, _UNSURE_STAKE = 0.03, 0.2
+"""Shares of the rest of an answer that any probe may take: usually, and while the cost is unsure."""
 _FORGONE = 0.5
 """Share of the time of a drafted token that counts in favor of a token of the lookup."""
 _HOPELESS = 0.05

@@ -1,5 +1,5 @@
 """The throttle of a growing answer. It is read at each flush while that is cheap, and ten times a second when
-it is not."""
+it is not. One or two new tokens wait a moment for more, because a paint takes longer than a token."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ DEAR: Final = 0.005
 WAIT: Final = 0.1
 """... this long, in seconds, or this many times the time of the work:"""
 SHARE: Final = 8
+MOMENT: Final = 0.1
+"""Seconds between two paints of less new text than this many pieces:"""
+LITTLE: Final = 3
 
 
 class Throttle:
@@ -21,9 +24,18 @@ class Throttle:
         self._clock = clock
         self._work = work
         self._due = clock()
+        self._painted = self._due - MOMENT
 
     def is_due(self) -> bool:
         return self._clock() >= self._due
+
+    def rest(self, pieces: int) -> float:
+        """Return the seconds that so many new pieces of text wait for more; 0 if they are painted now."""
+        return max(0.0, self._painted + MOMENT - self._clock()) if pieces < LITTLE else 0.0
+
+    def painted(self) -> None:
+        """Note that text is painted now."""
+        self._painted = self._clock()
 
     @contextmanager
     def measured(self) -> Iterator[None]:

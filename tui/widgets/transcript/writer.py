@@ -6,6 +6,7 @@ no request, opens no link and keeps no history on disk.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -53,6 +54,8 @@ class Writer:
         self._parser: MarkdownIt | None = None
         self._pending: deque[tuple[str, int]] = deque()
         self._timer: Timer | None = None
+        self._later: asyncio.TimerHandle | None = None
+        """Resumes the timer for a little text, after a moment."""
         self._is_open = False
 
     def start(self, timer: Timer) -> None:
@@ -107,10 +110,14 @@ class Writer:
 
         Does nothing after `finish`, `fail` and `clear`.
         """
-        if not self._is_open:
+        if not self._is_open or not pieces:
             return
         self._pending.extend(pieces)
-        if self._timer is not None:
+        if self._timer is None:
+            return
+        if rest := self._pace.rest(len(self._pending)):
+            self._later = self._later or asyncio.get_running_loop().call_later(rest, self._timer.resume)
+        else:
             self._timer.resume()
 
     def finish(self, note: str = "") -> None:
@@ -202,11 +209,16 @@ class Writer:
 
     def _write(self) -> bool:
         """Give the pending text to the last turn; return whether it has anything to read."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if not self.messages:
             return False
         pieces = list(self._pending)
         self._pending.clear()
         self.messages[-1].write(pieces)
+        if pieces:
+            self._pace.painted()
         return self.messages[-1].is_unread
 
     def _pause(self) -> None:
