@@ -35,7 +35,7 @@ class Output:
         self._share = 1.0
         inner = getattr(network, "language_model", network)
         layer = getattr(inner, "lm_head", None)
-        tied = getattr(getattr(inner, "model", None), "embed_tokens", None)
+        tied: Any = getattr(getattr(inner, "model", None), "embed_tokens", None)
         if type(layer) in _LINEAR:
             inner.lm_head = _Head(layer, self._scores)
         elif layer is None and type(tied) in _TIED:
