@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,10 +15,11 @@ from tests.support.rows import some_tokens
 pytest.importorskip("mlx_lm")
 
 import mlx.core as mx
+from mlx import nn
 
 from tests.support import mlx_models
 from tui.engine.backends import GivenUp, Options, asking
-from tui.engine.backends.mlx import MlxBackend, parts
+from tui.engine.backends.mlx import MlxBackend, output, parts
 from tui.engine.backends.mlx.caches import leaves
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.pair.deviation import Watched, deviation
@@ -70,6 +72,46 @@ def test_a_call_in_parts_has_the_bits_of_a_whole_one(
         watched.begin(text[:20])
         rows.append([*watched.run(text[20:28]), *watched.run(text[28:29])])
     assert deviation(*rows) == 0.0
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_output_layer_of_a_slow_call_is_computed_in_pieces_that_can_be_given_up(
+    tmp_path: Path, slow: None, monkeypatch: pytest.MonkeyPatch, tied: bool
+) -> None:
+    """It took 1.5 seconds as one piece in a call of a model with a vocabulary of 262,144 tokens."""
+    monkeypatch.setattr(output, "_LEAST", 8)
+    settings = {"num_hidden_layers": 1, "tie_word_embeddings": tied}
+    folder = mlx_models.write_folder(tmp_path / "m", settings=settings)
+    model = MlxBackend().load(str(folder), Options("main", 256), lambda _: True)
+    text, told, size = some_tokens(20), list[float](), model.vocabulary.size
+    model.start(Sampler(GREEDY, 0, 0))
+
+    def wanted(tokens: float) -> bool:
+        told.append(tokens)
+        return len(told) < 6
+
+    with asking([model], wanted), pytest.raises(GivenUp):
+        model.extend(text, 8)
+    assert len(told) == 6 and model.length == 0, "given up between two pieces, long after the only layer"
+    told.clear()
+    with asking([model], lambda tokens: told.append(tokens) or True):  # type: ignore[func-returns-value]
+        chosen = [pick.token for pick in model.extend(text, 8)]
+    assert len(told) > size // 8 // 2 and sum(told) == pytest.approx(20)
+    monkeypatch.setattr(parts, "LONG", 1e9)
+    assert fast(model, text) == chosen
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_pieces_of_an_output_layer_give_its_bits(quantized: bool, rows: int) -> None:
+    layer = nn.Linear(256, 20000)
+    network = SimpleNamespace(lm_head=layer.to_quantized(64, 4) if quantized else layer)
+    divided, entering = output.Output(network), mx.random.normal((1, rows, 256))
+    whole = network.lm_head(entering)
+    with divided.divided(0.34) as pieces:
+        found = network.lm_head(entering)
+    assert len(pieces) == 3
+    assert mx.array_equal(found, whole)
 
 
 def test_the_parts_of_a_call_add_up_to_its_tokens(opened: Open, slow: None) -> None:

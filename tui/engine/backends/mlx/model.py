@@ -139,7 +139,7 @@ class MlxModel(CachedModel):
             stop = self.runner.end_of_call(self._held, self._held + most)
             stop = self._checkpoints.stop(self._held, stop)
             chunk = self._tokens[self._held : stop]
-            self._compute(chunk, lambda scores: mx.eval(self._cache.state, self.runner.rows))
+            self._compute(chunk, lambda scores: mx.eval(self._cache.state, self.runner.rows), scored=False)
             with self._failing():
                 self._checkpoints.computed(self._held)
                 self.runner.computed(self._held, self._checkpoints.nearest)
@@ -155,14 +155,16 @@ class MlxModel(CachedModel):
             lambda scores: pick_rows(scores[0, -picks:], state.state, sampler, self._tokens),
         )
 
-    def _compute(self, tokens: Sequence[int], finish: Callable[[Any], Result]) -> Result:
+    def _compute(
+        self, tokens: Sequence[int], finish: Callable[[Any], Result], *, scored: bool = True
+    ) -> Result:
         """Run tokens in one call. Return what `finish` makes of their scores, which it computes."""
 
         def note() -> Any:
             return self._network(mx.array([tokens]), cache=self._cache.all)
 
         with self._failing():
-            result = self._parts.compute(note, finish, len(tokens), self.asker.ask)
+            result = self._parts.compute(note, finish, len(tokens), self.asker.ask, scored=scored)
             self._held += len(tokens)
             return result
 

@@ -3,6 +3,7 @@
 MLX computes nothing before it must. So the caches of a noted call can be computed one after the other, and
 between two layers the call asks whether its result is still wanted. If not, the caches become what they were
 before the call. A short call is computed at once. The parts give the same bits as the whole.
+The output layer of a call whose scores are needed is computed in parts too: see `output`.
 
 Layers that take little time are one part. This module measures the time of a token, and chooses no token.
 """
@@ -19,6 +20,7 @@ from mlx_lm.models.cache import KVCache, QuantizedKVCache
 
 from .. import GivenUp
 from .caches import Caches, WindowCache, leaves
+from .output import Output
 
 LONG = 0.25
 """Seconds. A call that should take longer is computed in parts."""
@@ -35,8 +37,11 @@ Result = TypeVar("Result")
 class Parts:
     """The calls of one model, and the time of a token in them."""
 
-    def __init__(self, caches: Caches, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(
+        self, caches: Caches, output: Output | None = None, clock: Callable[[], float] = perf_counter
+    ) -> None:
         self._caches = caches
+        self._output = output or Output()
         self._clock = clock
         self._token = inf
         """Seconds of a token in the last call; a call of many tokens is quicker for each."""
@@ -52,30 +57,36 @@ class Parts:
 
     def compute(
         self, note: Callable[[], Any], finish: Callable[[Any], Result], tokens: int,
-        ask: Callable[[float], object],
+        ask: Callable[[float], object], *, scored: bool = True,
     ) -> Result:  # fmt: skip
         """Note a call of `tokens` tokens, compute its caches, and return what `finish` makes of its scores.
 
-        In a call that takes long, `ask` gets the share of each part, in tokens. If it raises `GivenUp`, the
-        caches stay as they were.
+        `scored` tells whether `finish` needs them. In a call that takes long, `ask` gets the share of each
+        part, in tokens. If it raises `GivenUp`, the caches stay as they were.
         """
         began = self._clock()
-        noted = self._in_parts(note, tokens, ask) if self.are_needed(tokens) else note()
+        noted = self._in_parts(note, tokens, ask, scored) if self.are_needed(tokens) else note()
         result = finish(noted)
         self._token = (self._clock() - began) / tokens
         return result
 
-    def _in_parts(self, note: Callable[[], Any], tokens: int, ask: Callable[[float], object]) -> Any:
+    def _in_parts(
+        self, note: Callable[[], Any], tokens: int, ask: Callable[[float], object], scored: bool
+    ) -> Any:
         before = [_Before(leaf) for leaf in leaves(self._caches.all)]
         for each in before:
             vars(each.leaf).update(begins=False)  # a layer that MLX has begun cannot be given up
         try:
-            noted = note()
+            with self._output.divided(_TOGETHER / (tokens * self._token) if scored else 1.0) as pieces:
+                noted = note()
             for part in self._divided(before, tokens):
                 for each in part:
                     each.let_go()
                 mx.eval([each.leaf.state for each in part])
                 ask(tokens * len(part) / (len(before) + 1))
+            for piece in pieces:
+                mx.eval(piece)
+                ask(tokens / (len(before) + 1) / len(pieces))
         except GivenUp:
             for each in before:
                 each.come_back()
