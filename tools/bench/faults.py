@@ -37,6 +37,8 @@ from tui.protocol import Finished, Generate, Load, Loaded, Loading, Message, Sam
 LONGEST = 10.0
 """Seconds that a fault may take to become a line, and processes to end."""
 QUESTION = (Message("user", "Write a short story about a lighthouse."),)
+SHORT, LONG = 24, 600
+"""Tokens of an answer, and of one that is still coming when a fault happens."""
 _SLOW = 4e6
 """Bytes a second of the slow line."""
 _LATE = """
@@ -112,8 +114,8 @@ class Place:
         return WorkerHost("gpu2", "gpu2", str(program)), self.good[1]
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to one of the workers."""
-        worker = min(self.server.processes())
+        """Send a signal to one of the workers, and to no relay of a ring."""
+        worker = min(each for each in self.server.processes() if b"relay" not in command_of(each))
         os.kill(worker, number)
         if number == signal.SIGSTOP:
             self.stopped.append(worker)
@@ -172,7 +174,8 @@ class Trial:
         """Load and answer."""
         load = Load(self.place.main, NONE, 1024, workers=workers)
         loaded = await client.load(load, self._progress)
-        wish = Generate(1, QUESTION, 7, Sampling(temperature=0.0), lookup=False, fresh=True, max_tokens=24)
+        most = LONG if self.at == "answer" else SHORT
+        wish = Generate(1, QUESTION, 7, Sampling(temperature=0.0), lookup=False, fresh=True, max_tokens=most)
         async with aclosing(client.generate(wish)) as events:
             async for event in events:
                 if isinstance(event, TextRound):
@@ -202,10 +205,15 @@ class Trial:
         return left
 
 
-def _alive(pid: int) -> bool:
+def command_of(pid: int) -> bytes:
+    """The command line of a process; empty if it has ended."""
     with suppress(OSError):
-        return b"ssh" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _alive(pid: int) -> bool:
+    return b"ssh" in command_of(pid)
 
 
 def _trials(place: Place) -> dict[str, Callable[[], Trial]]:
