@@ -19,7 +19,7 @@ from mlx import nn
 
 from tests.support import mlx_models
 from tui.engine.backends import GivenUp, Options, asking
-from tui.engine.backends.mlx import MlxBackend, output, parts
+from tui.engine.backends.mlx import MlxBackend, output_layer, parts
 from tui.engine.backends.mlx.caches import leaves
 from tui.engine.backends.mlx.model import MlxModel
 from tui.engine.pair.deviation import Watched, deviation
@@ -79,7 +79,7 @@ def test_the_output_layer_of_a_slow_call_is_computed_in_pieces_that_can_be_given
     tmp_path: Path, slow: None, monkeypatch: pytest.MonkeyPatch, tied: bool
 ) -> None:
     """It took 1.5 seconds as one piece in a call of a model with a vocabulary of 262,144 tokens."""
-    monkeypatch.setattr(output, "_LEAST", 8)
+    monkeypatch.setattr(output_layer, "_LEAST", 8)
     settings = {"num_hidden_layers": 1, "tie_word_embeddings": tied}
     folder = mlx_models.write_folder(tmp_path / "m", settings=settings)
     model = MlxBackend().load(str(folder), Options("main", 256), lambda _: True)
@@ -106,7 +106,7 @@ def test_the_output_layer_of_a_slow_call_is_computed_in_pieces_that_can_be_given
 def test_pieces_of_an_output_layer_give_its_bits(quantized: bool, rows: int) -> None:
     layer = nn.Linear(256, 20000)
     network = SimpleNamespace(lm_head=layer.to_quantized(64, 4) if quantized else layer)
-    divided, entering = output.Output(network), mx.random.normal((1, rows, 256))
+    divided, entering = output_layer.OutputLayer(network), mx.random.normal((1, rows, 256))
     whole = network.lm_head(entering)
     with divided.divided(0.34) as pieces:
         found = network.lm_head(entering)

@@ -38,7 +38,7 @@ from .caches import Caches
 from .head import NAME, MlxHead, open_head
 from .model import MlxModel, failing
 from .mtp import read_head, without_head
-from .output import Output
+from .output_layer import OutputLayer
 from .parts import Parts
 from .pipeline import SPLIT, Stage
 from .ring import LeadsRing, RingWire, StagedModel, WholeCalls, keep_all, staged
@@ -247,7 +247,7 @@ class MlxBackend:
         hint = "Load with a KV cache of 16 bits." if bits else _OTHER
         with failing("the model cannot be run", hint):
             caches = Caches(lambda: make_prompt_cache(network), bits=bits)
-            parts = WholeCalls(caches) if options.ring else Parts(caches, Output(network))
+            parts = WholeCalls(caches) if options.ring else Parts(caches, OutputLayer(network))
             scores = parts.compute(
                 lambda: network(mx.array([[0]]), cache=caches.all),
                 lambda scores: mx.eval(caches.state) or scores,

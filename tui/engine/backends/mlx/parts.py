@@ -20,7 +20,7 @@ from mlx_lm.models.cache import KVCache, QuantizedKVCache
 
 from .. import GivenUp
 from .caches import Caches, WindowCache, leaves
-from .output import Output
+from .output_layer import OutputLayer
 
 LONG = 0.25
 """Seconds. A call that should take longer is computed in parts."""
@@ -38,10 +38,10 @@ class Parts:
     """The calls of one model, and the time of a token in them."""
 
     def __init__(
-        self, caches: Caches, output: Output | None = None, clock: Callable[[], float] = perf_counter
+        self, caches: Caches, output: OutputLayer | None = None, clock: Callable[[], float] = perf_counter
     ) -> None:
         self._caches = caches
-        self._output = output or Output()
+        self._output = output or OutputLayer()
         self._clock = clock
         self._token = inf
         """Seconds of a token in the last call; a call of many tokens is quicker for each."""

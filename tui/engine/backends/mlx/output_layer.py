@@ -26,7 +26,7 @@ _LINEAR = (nn.Linear, nn.QuantizedLinear)
 _TIED = (nn.Embedding, nn.QuantizedEmbedding)
 
 
-class Output:
+class OutputLayer:
     """The output layer of a network."""
 
     def __init__(self, network: Any = None) -> None:
