@@ -27,7 +27,7 @@ from tests.support.transcript import Host
 from tui.clean import has_controls
 from tui.protocol import Origin
 from tui.themes import read_theme
-from tui.widgets.transcript import Transcript, style_codes
+from tui.widgets.transcript import Transcript, style_codes, throttle
 from tui.widgets.transcript.message_list import MessageList
 from tui.widgets.transcript.scrollbar import SteadyScrollBar
 from tui.widgets.transcript.throttle import Throttle
@@ -647,28 +647,25 @@ async def test_a_long_open_block_is_read_less_often_but_grows_every_frame() -> N
         assert text_lines(transcript) == [f"  line {number}" for number in range(90)]
 
 
-async def test_a_single_token_waits_a_moment_for_the_next_ones() -> None:
+async def test_a_single_token_waits_a_moment_for_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "MOMENT", 600.0)  # no moment ends by itself, however slow the machine is
     async with host(clock=lambda: 0.0) as (transcript, pilot):
-        message = transcript.messages
-
-        async def until(text: str) -> None:
-            while message[-1].source != text:
-                await pilot.pause()
-
-        transcript.writer.begin("assistant")
-        transcript.writer.append([("one", DRAFT)])
-        await until("one")
-        transcript.writer.append([(" two", DRAFT)])
-        for _ in range(3):
-            await pilot.pause()
-        assert message[-1].source == "one"
-        transcript.writer.append([(" three", DRAFT), (" four", DRAFT)])
-        await until("one two three four")
-        transcript.writer.append([(" five", DRAFT)])
-        await until("one two three four five")
-        transcript.writer.append([(" six", DRAFT)])
-        transcript.writer.finish()
-        assert message[-1].source == "one two three four five six"
+        messages, writer = transcript.messages, transcript.writer
+        writer.begin("assistant")
+        writer.append([("one", DRAFT)])
+        await until(pilot, lambda: messages[-1].source == "one")
+        writer.append([(" two", DRAFT)])
+        await pilot.pause()
+        assert messages[-1].source == "one"
+        writer.append([(" three", DRAFT), (" four", DRAFT)])
+        await until(pilot, lambda: messages[-1].source == "one two three four")
+        monkeypatch.setattr(throttle, "MOMENT", 0.01)
+        writer.append([(" five", DRAFT)])
+        await until(pilot, lambda: messages[-1].source == "one two three four five")
+        monkeypatch.setattr(throttle, "MOMENT", 600.0)
+        writer.append([(" six", DRAFT)])
+        writer.finish()
+        assert messages[-1].source == "one two three four five six"
 
 
 def test_a_slow_answer_is_painted_ten_times_a_second_at_most() -> None:

@@ -3,7 +3,7 @@
 MLX computes nothing before it must. So the caches of a noted call can be computed one after the other, and
 between two layers the call asks whether its result is still wanted. If not, the caches become what they were
 before the call. A short call is computed at once. The parts give the same bits as the whole.
-The output layer of a call whose scores are needed is computed in parts too: see `output`.
+The output layer of a call whose scores are needed is computed in parts too: see `output_layer`.
 
 Layers that take little time are one part. This module measures the time of a token, and chooses no token.
 """
